@@ -1,0 +1,173 @@
+"""Everything that can go wrong, as one small tree; each kind knows its HTTP status, no kind knows a wire.
+
+    caller ──> dialect ──> use-case ──> records / queue / storage ──> worker
+          (1)         (2)          (3)                          (2)
+
+    InferqError
+    ├── BadRequest 400        (1) the request cannot be read
+    │   ├── BadJson  BadBase64  BadOption  NoInput
+    │   └── BadPicture        (2) the bytes are not a picture this service takes
+    │       ├── NotAPicture  BrokenPicture  WrongFormat  PictureTooLarge
+    │       ├── BadArchive ── ArchiveNotFlat
+    │       ├── ArchiveWithFiles  TooManyFiles
+    │       └── BadUrl
+    ├── Unauthorized 401      (1)
+    ├── Forbidden 403         (1)
+    ├── NotFound 404          (2) unknown job, image, model, version, path
+    ├── MethodNotAllowed 405  (1)
+    ├── Conflict 409          (2) exists already, not in a state for that
+    │   └── ModelNotReady
+    ├── TooLarge 413          (1)
+    ├── TooManyRequests 429   (1, 2) carries retry_after
+    └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
+
+A picture that fails in the worker fails alone: its `code` and `message` are stored with the item.
+
+`message` is written for the caller and says what to do. `code` is stable, in snake case, for programs.
+What is not in this tree is a bug: it is logged in full, and the caller gets a fixed sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class InferqError(Exception):
+    """Something went wrong inside inferq."""
+
+    status = 500
+    retry_after: float | None = None
+    """Seconds after which trying again makes sense; None when it does not."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        """`message` defaults to the class docstring, so that a general text is written once."""
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def code(self) -> str:
+        """The class name in snake case: `NotAPicture` -> `not_a_picture`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+class BadRequest(InferqError):
+    """The request cannot be understood."""
+
+    status = 400
+
+
+class BadJson(BadRequest):
+    """The body is not valid JSON of the expected shape."""
+
+
+class BadBase64(BadRequest):
+    """The text is not valid base64."""
+
+
+class BadOption(BadRequest):
+    """An option has a value that is not allowed."""
+
+
+class NoInput(BadRequest):
+    """The request carries no picture. Send at least one file, or JSON with `inputs`."""
+
+
+class BadPicture(BadRequest):
+    """The bytes are not a picture that this service takes."""
+
+
+class NotAPicture(BadPicture):
+    """The bytes are not an image in a known format."""
+
+
+class BrokenPicture(BadPicture):
+    """The image is damaged and cannot be decoded."""
+
+
+class WrongFormat(BadPicture):
+    """The image format is not accepted here."""
+
+
+class PictureTooLarge(BadPicture):
+    """The image has more pixels, or a longer shape, than is allowed."""
+
+
+class BadArchive(BadPicture):
+    """The archive cannot be used."""
+
+
+class ArchiveNotFlat(BadArchive):
+    """The archive contains folders; only flat archives are taken."""
+
+
+class ArchiveWithFiles(BadPicture):
+    """An archive must be the only file of a request."""
+
+
+class TooManyFiles(BadPicture):
+    """The request carries more pictures than are allowed in one job."""
+
+
+class BadUrl(BadPicture):
+    """The picture cannot be fetched from that URL."""
+
+
+class Unauthorized(InferqError):
+    """A valid API key is required."""
+
+    status = 401
+
+
+class Forbidden(InferqError):
+    """This key is not allowed to do that."""
+
+    status = 403
+
+
+class NotFound(InferqError):
+    """There is nothing here by that name."""
+
+    status = 404
+
+
+class MethodNotAllowed(InferqError):
+    """This method is not allowed here."""
+
+    status = 405
+
+
+class Conflict(InferqError):
+    """The thing is not in a state in which that can be done."""
+
+    status = 409
+
+
+class ModelNotReady(Conflict):
+    """The model exists, but no worker has shown yet that it works."""
+
+    retry_after = 5.0
+
+
+class TooLarge(InferqError):
+    """The body is larger than is allowed."""
+
+    status = 413
+
+
+class TooManyRequests(InferqError):
+    """Too many requests; slow down."""
+
+    status = 429
+    retry_after = 1.0
+
+
+class Unavailable(InferqError):
+    """A part of the service is away for the moment; try again soon."""
+
+    status = 503
+    retry_after = 2.0

@@ -1,0 +1,150 @@
+"""All settings in one frozen object; the only file that reads the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def default_data() -> str:
+    """The data folder of the embedded stack: `$XDG_DATA_HOME/inferq`, or `~/.local/share/inferq`."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(Path.home(), ".local", "share")
+    return os.path.join(base, "inferq")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set, with its default; the variable is `INFERQ_` and the name in capitals.
+
+    Three have the usual names as well: `DATABASE_URL`, `REDIS_URL`, `STORAGE_URL`.
+    """
+
+    # where things are
+    database_url: str = ""
+    """SQLAlchemy URL; empty is SQLite in the data folder."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    storage_url: str = ""
+    """fsspec URL of the blobs; empty is a folder in the data folder."""
+    data: str = ""
+    """The data folder of the embedded stack."""
+    prefix: str = "inferq:"
+    """Put before every Redis key and Celery queue, so that several stacks can share one server."""
+
+    # the HTTP side
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_threads: int = 48
+    """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
+    admin_key: str = ""
+    """A key that is always valid, for the tenant `default`; the way in where no key exists yet."""
+    max_wait: float = 60.0
+    """Seconds that one request may wait for its job before it is answered with 202."""
+    public_url: str = ""
+    """How callers reach the service, when that is not what the request says (behind a proxy)."""
+
+    # what is taken
+    max_body: int = 256 * 1024 * 1024
+    """Bytes of one request body."""
+    max_picture: int = 32 * 1024 * 1024
+    """Bytes of one picture."""
+    max_pixels: int = 64_000_000
+    max_aspect: float = 100.0
+    """Longer side over shorter side. A 10 x 63498 picture costs 1.7 GB in a resize."""
+    max_files: int = 10_000
+    """Pictures in one job."""
+    max_unpacked: int = 1024 * 1024 * 1024
+    """Bytes of all members of one archive, unpacked."""
+    max_queued: int = 200_000
+    """Pictures that one tenant may have waiting; more is answered with 429."""
+    fetch_timeout: float = 10.0
+    """Seconds for fetching a picture from a URL, in all."""
+    fetch_private: bool = False
+    """Allow URLs that point to private addresses. Only for tests and closed networks."""
+
+    # the wires
+    sap_max_side: int = 1024
+    """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
+    sap_product_model: str = ""
+    """The model behind product image classification; empty is the default model."""
+
+    # models and workers
+    default_model: str = ""
+    """The model for requests that name none; empty is what was decided at start."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    precision: str = "float32"
+    """`float32`, `bfloat16` or `float16`; the last two on CUDA only."""
+    compile: bool = False
+    """Run models through torch.compile; it needs a C++ compiler on the worker."""
+    torch_threads: int = 1
+    """Threads of one torch operation. One per worker survives noisy neighbours; two do not."""
+    decode_threads: int = 1
+    max_batch: int = 16
+    """Pictures in one batch, where the model version does not say."""
+    model_memory: int = 2 * 1024 * 1024 * 1024
+    """Bytes of weights that a worker keeps; the least recently used model goes first."""
+    weights_timeout: float = 3.0
+    """Seconds after which a weights server that does not answer counts as absent."""
+    weights_url: str = ""
+    """Where pretrained weights are fetched from, in place of torchvision's own server."""
+
+    # the queue
+    lease: float = 6.0
+    """Seconds after which a picture held by a silent worker is given to another."""
+    max_attempts: int = 3
+    """Deaths of a worker that one picture may cause before it fails as poison."""
+    time_slice: float = 5.0
+    """Seconds that one drain may run while others wait."""
+    linger: float = 1.0
+    """Seconds that an emptied stream is watched before the drain ends."""
+    sweep_every: float = 2.0
+
+    # keeping
+    keep_jobs: float = 7 * 24 * 3600.0
+    """Seconds that a finished job is kept."""
+
+    # being called back
+    webhook_secret: str = ""
+    """Signs callbacks that bring no secret of their own."""
+    webhook_private: bool = False
+    """Allow callbacks to private addresses. Only for tests and closed networks."""
+
+    log_level: str = "INFO"
+
+    @property
+    def broker_prefix(self) -> str:
+        """Celery's own keys live apart from the streams."""
+        return f"{self.prefix}celery:"
+
+
+_USUAL_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "storage_url": "STORAGE_URL"}
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `INFERQ_*`; raises ValueError naming the variable that cannot be read."""
+    environ = os.environ if environ is None else environ
+    found: dict[str, object] = {}
+    for field in dataclasses.fields(Settings):
+        names = [f"INFERQ_{field.name.upper()}", _USUAL_NAMES.get(field.name, "")]
+        text = next((environ[name] for name in names if environ.get(name)), None)
+        if text is not None:
+            found[field.name] = _read(names[0], text, type(field.default))
+    data = str(found.get("data") or default_data())
+    found["data"] = data
+    found.setdefault("database_url", f"sqlite:///{data}/inferq.db")
+    found.setdefault("storage_url", f"file://{data}/blobs")
+    return Settings(**found)  # type: ignore[arg-type]
+
+
+def _read(name: str, text: str, kind: type) -> object:
+    if kind is bool:
+        if text.lower() not in ("1", "0", "true", "false", "yes", "no"):
+            raise ValueError(f"{name} must be true or false, not {text!r}")
+        return text.lower() in ("1", "true", "yes")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, not {text!r}") from None
