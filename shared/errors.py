@@ -5,7 +5,7 @@
 
     InferqError
     ├── BadRequest 400        (1) the request cannot be read
-    │   ├── BadJson  BadBase64  BadOption  NoInput
+    │   ├── BadJson  BadBase64  BadOption  BadWeights  NoInput
     │   └── BadPicture        (2) the bytes are not a picture this service takes
     │       ├── NotAPicture  BrokenPicture  WrongFormat  PictureTooLarge
     │       ├── BadArchive ── ArchiveNotFlat
@@ -38,6 +38,8 @@ class InferqError(Exception):
     status = 500
     retry_after: float | None = None
     """Seconds after which trying again makes sense; None when it does not."""
+    job_id = ""
+    """The job that failed by it, where there is one, so that no answer loses the id."""
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
         """`message` defaults to the class docstring, so that a general text is written once."""
@@ -71,6 +73,10 @@ class BadBase64(BadRequest):
 
 class BadOption(BadRequest):
     """An option has a value that is not allowed."""
+
+
+class BadWeights(BadRequest):
+    """The weights file cannot be used."""
 
 
 class NoInput(BadRequest):
@@ -171,3 +177,12 @@ class Unavailable(InferqError):
 
     status = 503
     retry_after = 2.0
+
+
+def by_code(code: str, message: str) -> InferqError:
+    """The error behind a stored code, to answer a waiting caller; a fault of ours when the caller is not to blame."""
+    for kind in (BadPicture, BrokenPicture, PictureTooLarge, NotAPicture, WrongFormat):
+        error = kind(message)
+        if error.code == code:
+            return error
+    return InferqError(message)

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import uuid6
+
+from shared import errors
+
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+EVERYBODY = "*"
+"""The tenant of the catalogue."""
+PRETRAINED = "pretrained"
+"""The source of weights that the family itself knows where to get."""
+WEIGHTS_SERVER = "https://download.pytorch.org"
+"""Where torchvision's pretrained weights are; only asked whether it answers, the addresses are torchvision's own."""
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class State(StrEnum):
@@ -19,6 +36,11 @@ class State(StrEnum):
     CHECKING = "checking"
     READY = "ready"
     REFUSED = "refused"
+
+
+CATALOGUE = {"resnet50": State.ABSENT, "digits": State.CHECKING}
+"""What there is from the start. The first is the default where its weights can be had; digits ships with the code."""
+FALLBACK = "digits"
 
 
 @dataclass(frozen=True)
@@ -53,28 +75,197 @@ class Version:
 
     id: str
     tenant: str
-    """Whose it is; `*` is everybody's (the catalogue)."""
+    """Whose it is; EVERYBODY's is the catalogue."""
     name: str
     version: str
     """`1` is the first."""
     family: str
-    """The file in worker/families that builds it: `torchvision`, `digits`."""
+    """The file in worker/families that builds it, or empty until a worker has found it by the architecture."""
     architecture: str
     state: State
-    created_at: datetime
+    created_at: float
+    """Unix seconds."""
+    is_default: bool = False
+    """Answers requests that name the model but no version."""
     labels: tuple[str, ...] = ()
     """In the order of the logits. Empty until the weights are known."""
     preprocessing: Preprocessing | None = None
     """None until the weights are known."""
+    source: str = PRETRAINED
+    """Where the weights come from: PRETRAINED, or the key of the uploaded file."""
     weights: str = ""
-    """Key of the safetensors blob; empty while ABSENT."""
+    """Key of the safetensors blob; empty until checked."""
     checksum: str = ""
     """SHA-256 of that blob, hex."""
     example: Example | None = None
     reason: str = ""
-    """Why it is not READY, for people."""
+    """Why it is not READY, or how far it is, for people."""
     max_batch: int = 0
     """Pictures in one batch; 0 is the setting."""
     max_delay_ms: int = 0
     """How long an unfilled batch may wait for more; 0 is never."""
     metrics: dict[str, object] = field(default_factory=dict)
+    attempts: int = 0
+    """How often a worker has begun to check it; one that kills its workers is refused."""
+
+
+def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Version:
+    """The READY version behind a name; raises NotFound, or ModelNotReady with the reason and what to do.
+
+    The first use of a model of the catalogue fetches its weights. The request that causes it is refused with a time
+    after which to come again, rather than kept: whether the weights can be had at all is not known yet.
+    """
+    with tools.records.read() as r:
+        name = name or tools.settings.default_model or r.facts.get("default_model")
+        found = pick(r.versions.named(tenant, name), name, version)
+    if found.state is State.READY:
+        return found
+    where = f"model {found.name} version {found.version}"
+    if found.state is State.REFUSED:
+        raise errors.Conflict(f"The {where} was refused: {found.reason}")
+    if found.state is State.ABSENT:
+        start_check(tools, replace(found, reason="the weights are being fetched"))
+        problem = found.reason or "its weights are being fetched now"
+        raise errors.ModelNotReady(f"The {where} is not at hand: {problem}. It is being tried; come again.")
+    raise errors.ModelNotReady(f"The {where} is being checked: {found.reason or 'a worker is loading it'}.")
+
+
+def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
+    """The version asked for, or the default one; raises NotFound naming what there is."""
+    if not versions:
+        raise errors.NotFound(f"There is no model {name!r}.")
+    for candidate in versions:
+        if candidate.version == version if version else candidate.is_default:
+            return candidate
+    known = ", ".join(candidate.version for candidate in versions)
+    raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {known}.")
+
+
+def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version: str = "", source: str = PRETRAINED,
+        labels: Sequence[str] = ()) -> Version:  # fmt: skip
+    """Register a version and have a worker check it; raises BadOption, Conflict.
+
+    `source` is PRETRAINED or the key of an uploaded weights file. Empty labels are those of the pretrained weights.
+    """
+    if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
+        raise errors.BadOption("names and versions are made of letters, digits, '.', '_' and '-', 100 at most")
+    with tools.records.write() as r:
+        versions = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
+        refused = [known for known in versions if known.state is State.REFUSED]
+        r.versions.delete([known.id for known in refused])
+        versions = [known for known in versions if known not in refused]
+        version = version or _next_version(versions)
+        if any(known.version == version for known in versions):
+            raise errors.Conflict(f"Model {name!r} has a version {version!r} already; take another or remove it first.")
+        added = Version(
+            id=str(uuid6.uuid7()),
+            tenant=tenant,
+            name=name,
+            version=version,
+            family="",
+            architecture=architecture or name,
+            state=State.CHECKING,
+            created_at=tools.now(),
+            is_default=not versions,
+            labels=tuple(labels),
+            source=source,
+            reason="waiting for a worker",
+        )
+        r.versions.add(added)
+    tools.queue.call("check", added.id)
+    return added
+
+
+def start_check(tools: Tools, version: Version) -> None:
+    """Have a worker fetch and check a version whose weights are not at hand."""
+    with tools.records.write() as r:
+        r.versions.save(replace(version, state=State.CHECKING, attempts=0))
+    tools.queue.call("check", version.id)
+
+
+def wait(tools: Tools, tenant: str, version: Version, seconds: float) -> Version:
+    """The version when its check has ended, or as it is when the time is over; raises BadWeights when refused.
+
+    A version whose refusal is told here is forgotten: nothing stays half-registered.
+    """
+    until = tools.now() + seconds
+    with tools.waiters.ticket(version.id) as ticket:
+        while (left := until - tools.now()) > 0:
+            with tools.records.read() as r:
+                version = r.versions.get(version.id) or version
+            if version.state is not State.CHECKING:
+                break
+            ticket.wait(min(1.0, left))
+    if version.state is State.REFUSED:
+        forget(tools, [version])
+        raise errors.BadWeights(version.reason)
+    return version
+
+
+def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
+    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while jobs wait for it."""
+    with tools.records.read() as r:
+        versions = r.versions.named(tenant, name)
+        chosen = [pick(versions, name, version)] if version else list(versions)
+        busy = r.jobs.left_by_version()
+    if not chosen:
+        raise errors.NotFound(f"There is no model {name!r}.")
+    if any(found.tenant != tenant for found in chosen):
+        raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
+    if waiting := sum(busy.get(found.id, 0) for found in chosen):
+        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; let them finish or cancel their jobs first.")
+    forget(tools, chosen)
+    left = [known for known in versions if known not in chosen]
+    if left and not any(known.is_default for known in left):
+        with tools.records.write() as r:
+            r.versions.make_default(left[-1])
+
+
+def forget(tools: Tools, chosen: Sequence[Version]) -> None:
+    """Delete rows, and the blobs that no other version refers to."""
+    with tools.records.write() as r:
+        r.versions.delete([version.id for version in chosen])
+        used = r.versions.known_weights([version.weights for version in chosen if version.weights])
+    for version in chosen:
+        blobs = {version.weights, version.example.blob if version.example else ""} - used - {""}
+        if version.source != PRETRAINED:
+            blobs.add(version.source)
+        for blob in blobs:
+            tools.storage.delete(blob)
+
+
+def fill_catalogue(tools: Tools) -> None:
+    """Everybody's models, made once; their weights come later."""
+    with tools.records.write() as r:
+        for name, state in CATALOGUE.items():
+            if not [known for known in r.versions.named(EVERYBODY, name) if known.tenant == EVERYBODY]:
+                version_id = str(uuid6.uuid7())
+                r.versions.add(
+                    Version(version_id, EVERYBODY, name, "1", "", name, state, tools.now(), is_default=True)
+                )
+
+
+def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, str]:
+    """(the default model, why): decided when it is needed, once per start, and said aloud.
+
+    `reachable` tells whether the server of the pretrained weights answers; it is asked only when it matters.
+    """
+    preferred = next(iter(CATALOGUE))
+    with tools.records.read() as r:
+        at_hand = any(known.state is State.READY for known in r.versions.named(EVERYBODY, preferred))
+    if tools.settings.default_model:
+        name, why = tools.settings.default_model, "chosen by the setting"
+    elif at_hand:
+        name, why = preferred, "its weights are on disk"
+    elif reachable():
+        name, why = preferred, "its weights can be fetched"
+    else:
+        name, why = FALLBACK, f"the weights of {preferred} are not on disk and their server does not answer"
+    with tools.records.write() as r:
+        r.facts.set("default_model", name)
+    return name, why
+
+
+def _next_version(versions: Sequence[Version]) -> str:
+    numbers = [int(known.version) for known in versions if known.version.isdigit()]
+    return str(max(numbers, default=0) + 1)

@@ -1,0 +1,50 @@
+# The front door. Needs Python 3.11 or newer and make; everything else is put into .venv.
+#
+#   make setup PIP_ARGS="..."     hands arguments to pip, for example where PyTorch's CPU build is to be taken from
+#   make setup PYTHON=python3.13  uses that Python
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+PYTHON ?= python3
+PIP_ARGS ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint bench doctor clean
+
+help:  ## Say what there is.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Install everything into .venv; costs nothing the second time.
+
+# The stamp is older than pyproject.toml only when the dependencies may have changed.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "inferq needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "'$(PYTHON) -m venv' does not work; on Debian and Ubuntu it needs the package python3-venv"; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## Start the service for a moment, send it sample pictures, show what comes back.
+	@$(BIN)/inferq demo $(ARGS)
+
+serve: setup  ## Run the service until Ctrl-C; ARGS="--port 9000" and so on are handed on.
+	@exec $(BIN)/inferq up $(ARGS)
+
+test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup  ## Measure throughput and latency of the real HTTP path.
+	$(BIN)/inferq bench $(ARGS)
+
+doctor: setup  ## Check that this machine has all that is needed.
+	@$(BIN)/inferq doctor $(ARGS)
+
+clean:  ## Remove what was installed and built; the data folder stays.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

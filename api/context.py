@@ -1,0 +1,62 @@
+"""What a view has at hand: the tools of the process, who is calling, and how long a request may wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from flask import current_app, g
+
+from shared import jobs
+from shared.jobs import Job
+from shared.tenants import Caller
+from shared.tools import Tools
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def tools() -> Tools:
+    return cast(Tools, current_app.extensions["inferq"])
+
+
+def caller() -> Caller:
+    """Who is calling; set by api.auth before the view runs."""
+    return cast(Caller, g.caller)
+
+
+def scope(name: str) -> Callable[[View], View]:
+    """The view is only for callers with that scope."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            caller().must(name)
+            return view(*args, **kwargs)
+
+        return cast(View, checked)
+
+    return decorate
+
+
+class Seats:
+    """How many requests may wait at once: a quarter of the threads stays free for those that only ask."""
+
+    def __init__(self, threads: int) -> None:
+        self._free = threading.Semaphore(max(1, threads * 3 // 4))
+
+    def wait(self, job: Job, seconds: float) -> Job:
+        """The job when it has ended, or as it is at the end of the wait; at once when every seat is taken."""
+        if seconds <= 0 or job.status.terminal or not self._free.acquire(blocking=False):
+            return job
+        try:
+            return jobs.wait(tools(), job.tenant, job.id, seconds)
+        finally:
+            self._free.release()
+
+
+def wait_for(job: Job, seconds: float) -> Job:
+    """See Seats.wait; no request waits longer than the setting allows."""
+    seats = cast(Seats, current_app.extensions["inferq.seats"])
+    return seats.wait(job, min(seconds, tools().settings.max_wait))

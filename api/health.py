@@ -1,0 +1,119 @@
+"""Alive, ready, and the numbers: what orchestrators and Prometheus ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, jsonify
+from flask.typing import ResponseReturnValue
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from api.context import tools
+from shared import errors, models
+from shared.tools import Tools
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+def alive() -> ResponseReturnValue:
+    """The process answers. Nothing else is asked, so that a database that is away restarts no API."""
+    return jsonify(status="ok")
+
+
+@bp.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """Database, Redis, at least one worker, and a default model that is not still being checked."""
+    state = readiness(tools())
+    good = all(text == "ok" for text in state.values())
+    response = jsonify(status="ready" if good else "not ready", **state)
+    response.status_code = 200 if good else 503
+    if not good:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def readiness(tools: Tools) -> dict[str, str]:
+    """`ok`, or what is wrong, for each part."""
+    return {
+        "database": _say(tools.records.ping),
+        "queue": _say(tools.queue.ping),
+        "workers": _say(lambda: _a_worker(tools)),
+        "model": _say(lambda: _default_model(tools)),
+    }
+
+
+def _say(check: object) -> str:
+    try:
+        check()  # type: ignore[operator]
+    except errors.InferqError as error:
+        return error.message
+    return "ok"
+
+
+def _a_worker(tools: Tools) -> None:
+    if not tools.queue.workers():
+        raise errors.Unavailable("No worker is alive.")
+
+
+def _default_model(tools: Tools) -> None:
+    # One that could not be fetched does not make the service unready: others may be asked for, or imported.
+    with tools.records.read() as r:
+        name = tools.settings.default_model or r.facts.get("default_model")
+        found = models.pick(r.versions.named(models.EVERYBODY, name), name) if name else None
+    if found is not None and found.state is models.State.CHECKING:
+        raise errors.Unavailable(f"The default model {name} is being checked: {found.reason}.")
+
+
+@bp.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fleet(tools()))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Fleet(Collector):
+    """Numbers read at the moment of asking, so that no process has to count for another."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        labels = ["model", "version", "priority"]
+        waiting = GaugeMetricFamily("inferq_queue_waiting", "Pictures that no worker has claimed.", labels=labels)
+        running = GaugeMetricFamily("inferq_queue_running", "Pictures that a worker holds.", labels=labels)
+        oldest = GaugeMetricFamily("inferq_queue_oldest_seconds", "Age of the oldest unfinished picture.", labels=labels)
+        for where, depth in queue_by_model(self._tools).items():
+            waiting.add_metric(where, depth["waiting"])
+            running.add_metric(where, depth["running"])
+            oldest.add_metric(where, depth["oldest_seconds"])
+        workers = self._tools.queue.workers()
+        alive = GaugeMetricFamily("inferq_workers", "Workers that are alive.", value=len(workers))
+        done = CounterMetricFamily("inferq_pictures", "Pictures run by living workers.", labels=["worker"])
+        for worker in workers:
+            done.add_metric([worker["id"]], worker["pictures"])
+        yield from (waiting, running, oldest, alive, done)
+
+
+def queue_by_model(tools: Tools) -> dict[tuple[str, str, str], dict[str, float]]:
+    """(model, version, priority) -> waiting, running, oldest_seconds, all tenants together."""
+    depths = tools.queue.depths()
+    with tools.records.read() as r:
+        found = {version_id: r.versions.get(version_id) for version_id in {depth.version_id for depth in depths}}
+    now, rows = time.time(), dict[tuple[str, str, str], dict[str, float]]()
+    for depth in depths:
+        version = found[depth.version_id]
+        if version is None:
+            continue
+        row = rows.setdefault(
+            (version.name, version.version, depth.priority), {"waiting": 0, "running": 0, "oldest_seconds": 0.0}
+        )
+        row["waiting"] += depth.waiting
+        row["running"] += depth.running
+        if depth.oldest is not None:
+            row["oldest_seconds"] = max(row["oldest_seconds"], round(now - depth.oldest, 3))
+    return rows

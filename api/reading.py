@@ -1,0 +1,132 @@
+"""Reading requests: uploads out of any body, options out of form, query or JSON; every wire builds on these."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from typing import Any, BinaryIO, cast
+
+from flask import Request
+
+from shared import errors
+from shared.images import Limits, Upload
+from shared.settings import Settings
+
+SPOOL = 1024 * 1024
+"""Bytes of a body that are kept in memory; more goes to a temporary file."""
+
+
+def limits(settings: Settings) -> Limits:
+    """What the service takes; a wire that takes less narrows it with `dataclasses.replace`."""
+    return Limits(
+        max_bytes=settings.max_picture,
+        max_pixels=settings.max_pixels,
+        max_aspect=settings.max_aspect,
+        max_files=settings.max_files,
+        max_unpacked=settings.max_unpacked,
+    )
+
+
+def files(request: Request, field: str = "files") -> Iterator[Upload]:
+    """The file parts of a multipart body in their order, those named `field`, or all if none has that name."""
+    parts = request.files.getlist(field) or [part for _, part in request.files.items(multi=True)]
+    for part in parts:
+        yield Upload(part.filename or "file", cast(BinaryIO, part.stream))
+
+
+def body(request: Request, name: str = "file") -> Upload | None:
+    """The whole body as one file, whatever its Content-Type says; None when there is none."""
+    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))
+    size = 0
+    while chunk := request.stream.read(64 * 1024):
+        size += len(chunk)
+        spool.write(chunk)
+    spool.seek(0)
+    return Upload(name, spool) if size else None
+
+
+def is_multipart(request: Request) -> bool:
+    return request.mimetype.startswith("multipart/")
+
+
+def is_json(request: Request) -> bool:
+    return request.mimetype == "application/json" or request.mimetype.endswith("+json")
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The JSON body, which must be an object; raises BadJson saying where it breaks."""
+    try:
+        found = json.loads(request.get_data(cache=False) or b"null")
+    except (ValueError, RecursionError) as error:
+        raise errors.BadJson(f"The body is not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise errors.BadJson("The JSON body must be an object.")
+    return found
+
+
+def in_memory(name: str, data: bytes) -> Upload:
+    return Upload(name, BytesIO(data))
+
+
+class Fields:
+    """Options by name, from form, query or JSON alike; every getter raises BadOption naming the field."""
+
+    def __init__(self, *sources: Mapping[str, Any]) -> None:
+        self._values: dict[str, Any] = {}
+        for source in reversed(sources):
+            self._values.update({name: value for name, value in source.items() if value not in ("", None)})
+
+    def has(self, name: str) -> bool:
+        return name in self._values
+
+    def raw(self, name: str) -> Any:
+        return self._values.get(name)
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self._values.get(name, default)
+        if not isinstance(value, (str, int, float)):
+            raise errors.BadOption(f"{name} must be a text")
+        return str(value).strip()
+
+    def whole(self, name: str, default: int) -> int:
+        value = self._values.get(name, default)
+        try:
+            if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+                raise ValueError
+            return int(value)
+        except (TypeError, ValueError):
+            raise errors.BadOption(f"{name} must be a whole number, not {value!r}") from None
+
+    def number(self, name: str, default: float) -> float:
+        value = self._values.get(name, default)
+        try:
+            found = float(value)
+        except (TypeError, ValueError):
+            raise errors.BadOption(f"{name} must be a number, not {value!r}") from None
+        if found != found or found in (float("inf"), float("-inf")):
+            raise errors.BadOption(f"{name} must be a finite number, not {value!r}")
+        return found
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._values.get(name, default)
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "1", "yes"):
+            return True
+        if str(value).lower() in ("false", "0", "no"):
+            return False
+        raise errors.BadOption(f"{name} must be true or false, not {value!r}")
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """An object, or a text that holds one as JSON."""
+        value = self._values.get(name, {})
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise errors.BadOption(f"{name} must be a JSON object") from None
+        if not isinstance(value, dict):
+            raise errors.BadOption(f"{name} must be a JSON object")
+        return value

@@ -1,0 +1,62 @@
+"""The `inferq` command: a table of its commands, each loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from inferq import __version__
+from inferq.errors import InferqError
+
+COMMANDS = {
+    "up": "Start the whole service on this machine; Ctrl-C drains and stops it.",
+    "demo": "Start the service for a moment, send it sample pictures, show what comes back.",
+    "classify": "Classify pictures.",
+    "jobs": "List, show, wait for and cancel jobs; fetch their results.",
+    "models": "List, add, import and remove models.",
+    "keys": "Create, list and revoke API keys.",
+    "bench": "Measure throughput and latency of the real HTTP path.",
+    "doctor": "Check that this machine has all that inferq needs.",
+}
+"""Each is `inferq/commands/NAME.py`, and in it the click command NAME. The line is here as well as in the file so that
+`inferq --help` need not load httpx, rich and all the rest."""
+
+
+class Commands(click.Group):
+    """Loads a command when it is needed, and turns what can go wrong into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a new user needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, from its file."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"inferq.commands.{cmd_name}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it; exits with the code of the error, and with 130 on Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except InferqError as error:
+            click.echo(f"inferq: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="inferq")
+def main() -> None:
+    """Asynchronous image classification: submit pictures, fetch labels.
+
+    Commands that talk to a server take --url (INFERQ_URL) and --key (INFERQ_KEY).
+    """

@@ -1,0 +1,291 @@
+"""The Python client: submit pictures, wait for their job, look after models and keys.
+
+    client = Client("http://127.0.0.1:8000")
+    job = client.classify("duck.jpg")
+    print(job.predictions[0].results[0].label)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from inferq.answers import Job
+from inferq.errors import InferqHTTPError, StillRunning, Unreachable
+
+Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
+"""A path, bytes, or a name with bytes; an archive of pictures counts as one."""
+
+_LONGEST_POLL = 20.0
+"""Seconds of one long poll; proxies cut connections that are silent for 30 or 60."""
+_PATIENCE = 3
+"""Times that a GET is repeated when the service is away for the moment."""
+
+
+class Client:
+    """Speaks the native API of one server. Thread-safe; close it, or use it in a `with`.
+
+    Every method raises InferqHTTPError when the server says no, and Unreachable when nobody answers; so does the
+    constructor when the URL is none.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", key: str = "", *, timeout: float = 30.0) -> None:
+        """`timeout` is the seconds that the server may stay silent, beside a wait that was asked for."""
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        local = _host(self.url) in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=timeout,
+            trust_env=not local,  # a company's proxy has no way to this machine's loopback
+            verify=self.url.startswith("https:"),  # loading certificates takes 50 ms that plain HTTP need not pay
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # jobs
+
+    def submit(self, *pictures: Picture, idempotency_key: str = "", **options: Any) -> Job:
+        """Send pictures (or one archive) as a job and return at once.
+
+        Options are those of `POST /v1/jobs`: model, version, top_k, function_to_apply, task, priority, deadline,
+        exif, metadata, webhook. Raises OSError when a file cannot be read.
+        """
+        headers = {"Prefer": "respond-async"}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
+        return self._send("/v1/jobs", pictures, options, headers, 0.0)
+
+    def classify(self, *pictures: Picture, timeout: float = 60.0, **options: Any) -> Job:
+        """Send pictures and return the ended job; raises StillRunning after `timeout` seconds. Options as in submit."""
+        end = time.monotonic() + timeout
+        wait = min(timeout, _LONGEST_POLL)
+        job = self._send("/v1/classify", pictures, options, _prefer(wait), wait)
+        return job if job.terminal else self.wait(job, timeout=end - time.monotonic())
+
+    def job(self, job_id: str, *, wait: float = 0.0) -> Job:
+        """The job as it stands, or as it stands when it has ended or `wait` seconds are over."""
+        return Job.read(self._poll(job_id, wait).json())
+
+    def wait(self, job: Job | str, *, timeout: float = 60.0) -> Job:
+        """Long-poll until the job has ended; raises StillRunning after `timeout` seconds."""
+        job_id = job if isinstance(job, str) else job.id
+        end = time.monotonic() + timeout
+        while True:
+            asked = time.monotonic()
+            answer = self._poll(job_id, min(_LONGEST_POLL, max(0.0, end - asked)))
+            found = Job.read(answer.json())
+            if found.terminal:
+                return found
+            if time.monotonic() >= end:
+                raise StillRunning(f"job {job_id} is {found.status} after {timeout:g} s; wait for it again")
+            if time.monotonic() - asked < 0.1:  # it would not let us wait: too many others do
+                time.sleep(min(_retry_after(answer, 0.5), max(0.0, end - time.monotonic())))
+
+    def jobs(self, *, status: str = "", model: str = "", limit: int = 50) -> list[Job]:
+        """The newest jobs, at most `limit`, through as many pages as that takes."""
+        found: list[Job] = []
+        cursor = ""
+        while len(found) < limit:
+            query = {"status": status, "model": model, "cursor": cursor, "limit": min(limit - len(found), 100)}
+            page = self._get("/v1/jobs", params={name: value for name, value in query.items() if value}).json()
+            found += [Job.read(data) for data in page["jobs"]]
+            cursor = page.get("next") or ""
+            if not cursor:
+                break
+        return found[:limit]
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Cancel a job that has not ended; the job where the server sends it back."""
+        answer = self._request("DELETE", f"/v1/jobs/{_word(job_id)}")
+        return Job.read(answer.json()) if answer.content else None
+
+    def results(self, job_id: str, *, format: str = "ndjson") -> Iterator[str]:
+        """The lines of a job's results as they arrive, `ndjson` or `csv`; made for archives of thousands."""
+        with (
+            _reaching(self.url),
+            self._http.stream("GET", f"/v1/jobs/{_word(job_id)}/results", params={"format": format}) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _problem(answer)
+            yield from answer.iter_lines()
+
+    # models
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every model with its versions, and which one is the default."""
+        return list(self._get("/v1/models").json()["models"])
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One model with its versions."""
+        return dict(self._get(f"/v1/models/{_word(name)}").json())
+
+    def add_model(self, name: str, *, architecture: str = "") -> dict[str, Any]:
+        """Add a torchvision architecture with its published weights, which a worker fetches; poll `model(name)`."""
+        fields = {"name": name, "architecture": architecture}
+        return self._form("/v1/models", [(key, (None, value)) for key, value in fields.items() if value])
+
+    def import_model(
+        self, name: str, *, architecture: str, weights: Path, labels: str | Path, version: str = ""
+    ) -> dict[str, Any]:
+        """Upload weights of one's own (.safetensors or .pth); `labels` is `imagenet` or a file with one per line.
+
+        A worker checks them: poll `model(name)`. Raises OSError when a file cannot be read.
+        """
+        fields = {"name": name, "architecture": architecture, "version": version}
+        parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
+        named = isinstance(labels, str)
+        parts.append(("labels", (None, labels) if named else (Path(labels).name, Path(labels).read_bytes())))
+        with weights.open("rb") as file:  # streamed: hundreds of megabytes need not be held
+            return self._form("/v1/models", [*parts, ("weights", (weights.name, file))], timeout=600.0)
+
+    def remove_model(self, name: str, version: str = "") -> None:
+        """Remove one version of a model, or all of it."""
+        self._request("DELETE", f"/v1/models/{_word(name)}" + (f"/versions/{_word(version)}" if version else ""))
+
+    # keys, and how the service is
+
+    def create_key(self, name: str = "", *, tenant: str = "", scopes: Sequence[str] = ()) -> dict[str, Any]:
+        """Create an API key; this answer is the only place where it is ever shown."""
+        body = {"name": name, "tenant": tenant, "scopes": list(scopes)}
+        answer = self._request("POST", "/v1/keys", json={key: value for key, value in body.items() if value})
+        return dict(answer.json())
+
+    def keys(self) -> list[dict[str, Any]]:
+        """The keys: who, since when, what for; never the keys themselves."""
+        return list(self._get("/v1/keys").json()["keys"])
+
+    def revoke_key(self, key_id: str) -> None:
+        """Make a key worthless."""
+        self._request("DELETE", f"/v1/keys/{_word(key_id)}")
+
+    def queue(self) -> dict[str, Any]:
+        """What waits, by model and priority."""
+        return dict(self._get("/v1/queue").json())
+
+    def workers(self) -> dict[str, Any]:
+        """Which workers are there, and what they hold."""
+        return dict(self._get("/v1/workers").json())
+
+    # the wire
+
+    def _send(
+        self, path: str, pictures: Sequence[Picture], options: Mapping[str, Any], headers: dict[str, str], wait: float
+    ) -> Job:
+        parts = [("files", _part(number, picture)) for number, picture in enumerate(pictures, 1)]
+        fields = [(name, (None, _text(value))) for name, value in options.items() if value is not None]
+        answer = self._request("POST", path, files=[*fields, *parts], headers=headers, timeout=self._timeout + wait)
+        return Job.read(answer.json())
+
+    def _poll(self, job_id: str, wait: float) -> httpx.Response:
+        headers = _prefer(wait) if wait > 0 else {}
+        return self._get(f"/v1/jobs/{_word(job_id)}", headers=headers, timeout=self._timeout + wait)
+
+    def _form(self, path: str, parts: list[tuple[str, Any]], timeout: float | None = None) -> dict[str, Any]:
+        return dict(self._request("POST", path, files=parts, timeout=timeout or self._timeout).json())
+
+    def _get(self, path: str, **rest: Any) -> httpx.Response:
+        """A GET, repeated where the service says that it will be back."""
+        for _ in range(_PATIENCE):
+            try:
+                return self._request("GET", path, **rest)
+            except _Away as away:
+                time.sleep(away.retry_after)
+        return self._request("GET", path, **rest)
+
+    def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        with _reaching(self.url):
+            answer = self._http.request(method, path, **rest)
+        if answer.is_error:
+            raise _problem(answer)
+        return answer
+
+
+class _Away(InferqHTTPError):
+    """503 with a time after which to try again."""
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: float) -> None:
+        super().__init__(status, code, detail)
+        self.retry_after = retry_after
+
+
+@contextlib.contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise Unreachable(f"the server at {url} does not answer in time") from error
+    except httpx.TransportError as error:
+        raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from error
+
+
+def _host(url: str) -> str:
+    """The host that a URL names; raises Unreachable when it is not a URL of HTTP."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:  # half a bracket, a port that is no number
+        pass
+    raise Unreachable(f"{url!r} is not a URL of a server; it looks like http://127.0.0.1:8000")
+
+
+def _word(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def _problem(answer: httpx.Response) -> InferqHTTPError:
+    """The RFC 9457 problem, or whatever a proxy in between has to say."""
+    try:
+        body = answer.json()
+        code, detail = str(body.get("code", "")), str(body.get("detail") or body.get("title") or "")
+    except (ValueError, AttributeError):
+        code, detail = "", f"{answer.status_code} {answer.reason_phrase}"
+    if answer.status_code == 503 and "retry-after" in answer.headers:
+        return _Away(answer.status_code, code, detail, _retry_after(answer, 1.0))
+    return InferqHTTPError(answer.status_code, code, detail)
+
+
+def _retry_after(answer: httpx.Response, otherwise: float) -> float:
+    """Seconds; the form with a date, and nonsense, count as `otherwise`. Never more than 30."""
+    try:
+        return min(max(float(answer.headers["retry-after"]), 0.0), 30.0)
+    except (KeyError, ValueError):
+        return otherwise
+
+
+def _prefer(wait: float) -> dict[str, str]:
+    return {"Prefer": f"wait={max(1, round(wait))}"}
+
+
+def _part(number: int, picture: Picture) -> tuple[str, bytes]:
+    if isinstance(picture, tuple):
+        return picture
+    if isinstance(picture, bytes):
+        return f"picture-{number}", picture
+    return Path(picture).name, Path(picture).read_bytes()
+
+
+def _text(value: object) -> str:
+    """A form field: JSON for what has structure and for booleans, text for the rest."""
+    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)

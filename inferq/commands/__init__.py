@@ -1,0 +1,1 @@
+"""One file per command group; what they share is in options.py and screen.py."""

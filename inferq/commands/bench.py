@@ -1,0 +1,21 @@
+"""`inferq bench`: hands everything to the benchmark, which is a program of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import click
+
+from inferq.errors import InferqError
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure throughput and latency of the real HTTP path."""
+    if importlib.util.find_spec("bench") is None:
+        raise InferqError("the benchmark is not installed here; run it from a checkout of the project")
+    # Replaced, not started: Ctrl-C and the exit code are then the benchmark's own.
+    os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])  # noqa: S606

@@ -1,0 +1,53 @@
+"""`inferq classify`: pictures in, labels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from inferq.client import Client
+from inferq.commands import options, screen
+
+
+@click.command()
+@options.PICTURES
+@click.option("--model", help="The model; the server's default where none is named.")
+@click.option("--version", help="The version of the model; its default where none is named.")
+@click.option("--top-k", type=click.IntRange(min=1), help="How many labels per picture.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option("--async", "asynchronous", is_flag=True, help="Print the job's id and do not wait.")
+@options.JSON
+@options.server
+def classify(
+    client: Client,
+    pictures: tuple[Path, ...],
+    model: str | None,
+    version: str | None,
+    top_k: int | None,
+    timeout: float,
+    asynchronous: bool,
+    as_json: bool,
+) -> None:
+    """Classify pictures.
+
+    One archive of pictures does as well.
+
+    \b
+      inferq classify duck.jpg cat.png
+      inferq classify photos.zip --async        then: inferq jobs wait ID
+    """
+    wanted: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
+    if asynchronous:
+        job = client.submit(*pictures, **wanted)
+    else:
+        job = client.classify(*pictures, timeout=timeout, **wanted)
+    if as_json:
+        screen.print_json(job.raw)
+    elif asynchronous:
+        click.echo(job.id)
+    else:
+        screen.print_job(job)
+    if job.terminal and job.status != "DONE":
+        raise SystemExit(1)

@@ -1,0 +1,110 @@
+"""`inferq demo`: the service for a moment, with sample pictures sent both ways."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from inferq import stack
+from inferq.answers import Job
+from inferq.client import Client
+from inferq.commands import options, screen
+from inferq.commands.up import few_workers, running
+from inferq.errors import StartFailed
+
+SAMPLES_FOR = "digits"
+"""The model that the sample pictures suit. It is named in the requests, whichever model is the default."""
+_PATIENCE = 60.0
+"""Seconds for one answer; the first one on a cold machine loads the model."""
+
+_NEXT = """\
+stopped. To keep it running:    inferq up        (or: make serve)
+then, from another terminal:    curl -F files=@photo.jpg http://127.0.0.1:8000/v1/classify"""
+
+
+@click.command()
+@click.option("--photo", "photos", multiple=True, type=options.FILE, help="Also classify this, by the default model.")
+def demo(photos: tuple[Path, ...]) -> None:
+    """Start the service for a moment, send it sample pictures, show what comes back.
+
+    It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent both ways:
+    submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
+    """
+    pictures = samples()
+    with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
+        wanted = stack.Options(Path(scratch), port=0, workers=few_workers())
+        screen.remarks.print("starting the service in a temporary folder ...", style="dim")
+        with ThreadPoolExecutor(1) as beside, running(wanted, _quiet) as (plan, supervisor):
+            began = time.monotonic()
+            decision = stack.start(plan, supervisor, _quiet)
+            ready = f"ready after {time.monotonic() - began:.1f} s at {plan.url}; default model {decision.model}"
+            screen.out.print(f"{ready}: {decision.why}\n", soft_wrap=True)
+            # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
+            shown = beside.submit(_show, plan.url, pictures, photos)
+            if not supervisor.watch(shown.done):
+                raise KeyboardInterrupt
+            shown.result()
+    screen.out.print(_NEXT, soft_wrap=True)
+
+
+def samples() -> list[Path]:
+    """The sample pictures that ship beside the model they suit; raises StartFailed when they are not there."""
+    # Found, not imported: the worker's package brings torch.
+    found = importlib.util.find_spec("worker")
+    roots = [Path(place) for place in (found.submodule_search_locations or ())] if found else []
+    pictures = sorted(picture for root in roots for picture in (root / "families/digits/samples").glob("*.png"))
+    if not pictures:
+        raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
+    return pictures
+
+
+def _show(url: str, pictures: list[Path], photos: tuple[Path, ...]) -> None:
+    filled = screen.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
+    half = max(1, len(pictures) // 2)
+    with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
+
+        def submit_then_poll(picture: Path) -> Job:
+            return client.wait(client.submit(picture, model=SAMPLES_FOR), timeout=_PATIENCE)
+
+        def synchronous(picture: Path) -> Job:
+            return client.classify(picture, model=SAMPLES_FOR, timeout=_PATIENCE)
+
+        def with_default(picture: Path) -> Job:
+            return client.classify(picture, timeout=_PATIENCE)
+
+        client.classify(pictures[0], model=SAMPLES_FOR, timeout=_PATIENCE)  # the first one loads the model
+        ways: list[tuple[str, Callable[[Path], Job], list[Path]]] = [
+            ("submit, then poll", submit_then_poll, pictures[:half]),
+            ("synchronous", synchronous, pictures[half:]),
+            ("synchronous", with_default, list(photos)),
+        ]
+        for way, send, chosen in ways:
+            for picture in chosen:
+                began = time.monotonic()
+                job = send(picture)
+                filled.add_row(*_row(picture, job), Text(way), screen.status(job.status), _milliseconds(began))
+    screen.out.print(filled)
+
+
+def _row(picture: Path, job: Job) -> tuple[Text, Text, Text, Text]:
+    best = job.predictions[0].results[0] if job.predictions and job.predictions[0].results else None
+    if best is None:
+        complaint = job.error or (job.predictions[0].error if job.predictions else "")
+        return Text(picture.name), Text(complaint, style="red"), Text(""), Text("")
+    return Text(picture.name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), screen.bar(best.score)
+
+
+def _milliseconds(began: float) -> Text:
+    return Text(f"{(time.monotonic() - began) * 1000:.0f}", justify="right")
+
+
+def _quiet(name: str, text: str) -> None:
+    """The demo shows what comes back, not what it is made of."""

@@ -1,0 +1,144 @@
+"""`inferq doctor`: one line per thing that inferq needs, and what to do where it is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from inferq import stack, valkey
+from inferq.commands import options, screen
+from inferq.errors import InferqError
+
+ROOM = 2 * 1024**3
+"""Bytes of free disk: weights of a few models, and a day of pictures."""
+_TORCH = """
+import torch, torchvision
+cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device, models run on the CPU"
+print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {cuda}")
+"""
+
+
+class Missing(Exception):
+    """Something is not as it should be; the text says what to do."""
+
+
+@click.command()
+@options.DATA
+@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", help="Where `inferq up` would listen.")
+@click.option("--port", envvar="INFERQ_PORT", default=8000, help="Where `inferq up` would listen.")
+def doctor(data: Path, host: str, port: int) -> None:
+    """Check that this machine has all that inferq needs.
+
+    Says what to do about what is missing, and exits with 1 then.
+    """
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "packages": _packages,
+        "celery": _celery,
+        "torch": _torch,
+        "embedded redis": lambda: f"Valkey {valkey.version(valkey.binary())}",
+        "redis": _redis,
+        "data folder": lambda: _folder(data.expanduser().absolute()),
+        "disk": lambda: _disk(data.expanduser().absolute()),
+        "port": lambda: _port(host, port),
+    }
+    well = [_report(name, check) for name, check in checks.items()]
+    if not all(well):
+        raise SystemExit(1)
+
+
+def _report(name: str, check: Callable[[], str]) -> bool:
+    try:
+        sign, text = ("✓", "green"), check()
+    except (Missing, InferqError) as found:
+        sign, text = ("✗", "red"), str(found)
+    screen.out.print(Text.assemble(sign, f" {name:<15} {text}"), soft_wrap=True)
+    return sign[0] == "✓"
+
+
+def _python() -> str:
+    return f"{sys.version.split()[0]} at {sys.executable}, {stack.cores()} cores"
+
+
+def _packages() -> str:
+    if _installed("inferq") is None:
+        raise Missing("inferq itself is not installed, it only lies here; run `make setup`")
+    # Without the extras, and without what is for some platforms only.
+    needed = [line for line in importlib.metadata.requires("inferq") or () if ";" not in line]
+    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
+    absent = [name for name in names if _installed(name) is None]
+    if absent:
+        raise Missing(f"not installed: {', '.join(absent)}; run `make setup`")
+    return f"all {len(names)} are installed"
+
+
+def _celery() -> str:
+    if _installed("celery-batches"):
+        raise Missing("celery-batches is installed and holds Celery below 5.7; run `pip uninstall celery-batches`")
+    found = _installed("celery") or "none"
+    if not found.startswith("5.7."):
+        raise Missing(f"Celery is {found}; inferq needs 5.7")
+    return f"{found}, without celery-batches"
+
+
+def _torch() -> str:
+    # In a process of its own: a torch that does not fit this machine can crash whoever imports it.
+    asked = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        said = asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"]
+        raise Missing(f"torch cannot be imported: {said[-1]}")
+    return asked.stdout.strip()
+
+
+def _redis() -> str:
+    url = os.environ.get("REDIS_URL")
+    if not url:
+        return "REDIS_URL is not set; `inferq up` brings its own"
+    try:
+        found = valkey.server_version(url)
+    except OSError as error:
+        raise Missing(f"the server at REDIS_URL does not answer: {error}") from error
+    text = ".".join(map(str, found))
+    if found < (6, 2):
+        raise Missing(f"the server at REDIS_URL is {text}; inferq needs 6.2 or newer")
+    return f"the server at REDIS_URL is {text}"
+
+
+def _folder(data: Path) -> str:
+    there = _nearest(data)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise Missing(f"{data} cannot be written; choose another folder with --data")
+    return f"{data}{'' if data.exists() else ' (will be created)'}"
+
+
+def _disk(data: Path) -> str:
+    free = shutil.disk_usage(_nearest(data)).free
+    if free < ROOM:
+        raise Missing(f"{free / 1024**3:.1f} GiB are free; weights and pictures need {ROOM / 1024**3:.0f}")
+    return f"{free / 1024**3:.0f} GiB are free"
+
+
+def _port(host: str, port: int) -> str:
+    stack.check_port(host, port)
+    return f"{port} on {host} is free"
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return path if path.exists() else _nearest(path.parent)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

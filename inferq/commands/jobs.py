@@ -1,0 +1,84 @@
+"""`inferq jobs`: what has become of what was sent."""
+
+from __future__ import annotations
+
+import click
+
+from inferq.answers import Job
+from inferq.client import Client
+from inferq.commands import options, screen
+
+JOB = click.argument("job_id", metavar="ID")
+
+
+@click.group()
+def jobs() -> None:
+    """List, show, wait for and cancel jobs; fetch their results."""
+
+
+@jobs.command("list")
+@click.option("--status", default="", help="Only jobs in this status: QUEUED, RUNNING, DONE, ...")
+@click.option("--model", default="", help="Only jobs of this model.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
+@options.JSON
+@options.server
+def list_(client: Client, status: str, model: str, limit: int, as_json: bool) -> None:
+    """The newest jobs."""
+    found = client.jobs(status=status.upper(), model=model, limit=limit)
+    if as_json:
+        screen.print_json([job.raw for job in found])
+        return
+    screen.print_rows(
+        ((job.id, screen.status(job.status), job.model, f"{job.done}/{job.total}", job.created_at) for job in found),
+        "job", "status", "model", "done", "created",
+        empty="no jobs",
+    )  # fmt: skip
+
+
+@jobs.command()
+@JOB
+@options.JSON
+@options.server
+def show(client: Client, job_id: str, as_json: bool) -> None:
+    """One job as it stands."""
+    _print(client.job(job_id), as_json)
+
+
+@jobs.command()
+@JOB
+@click.option("--timeout", default=3600.0, show_default=True, help="Seconds to wait at most.")
+@options.JSON
+@options.server
+def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
+    """Wait until a job has ended, and show it; exit 1 unless it is DONE."""
+    with screen.remarks.status(f"waiting for {job_id}"):
+        job = client.wait(job_id, timeout=timeout)
+    _print(job, as_json)
+    if job.status != "DONE":
+        raise SystemExit(1)
+
+
+@jobs.command()
+@JOB
+@options.server
+def cancel(client: Client, job_id: str) -> None:
+    """Cancel a job; what runs at this moment is finished, the rest is not begun."""
+    job = client.cancel(job_id)
+    screen.remarks.print(f"{job_id} is {job.status if job else 'cancelled'}")
+
+
+@jobs.command()
+@JOB
+@click.option("--format", default="ndjson", show_default=True, type=click.Choice(["ndjson", "csv"]))
+@options.server
+def results(client: Client, job_id: str, format: str) -> None:
+    """The results of a job, line by line; made for archives of thousands."""
+    for line in client.results(job_id, format=format):
+        click.echo(line)
+
+
+def _print(job: Job, as_json: bool) -> None:
+    if as_json:
+        screen.print_json(job.raw)
+    else:
+        screen.print_job(job)

@@ -1,0 +1,107 @@
+"""`inferq up`: the whole service as one process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from inferq import __version__, folder, stack
+from inferq.commands import options, screen
+from inferq.logs import Follower
+from inferq.supervisor import Supervisor
+
+FEW = 2
+"""Workers when the number is left to us. Each holds torch, some 400 MB; on more cores each uses more threads."""
+
+
+@click.command()
+@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port", envvar="INFERQ_PORT", default=8000, show_default=True, type=click.IntRange(0, 65535),
+    help="Where to listen; 0 picks a free port.",
+)  # fmt: skip
+@options.DATA
+@click.option("--workers", type=click.IntRange(1, 256), help=f"One per core, at most {FEW}, if not given.")
+@click.option("--default-model", default="", help="For requests that name none; decided at start if not given.")
+@click.option("--verbose", is_flag=True, help="Show what the parts log.")
+def up(host: str, port: int, data: Path, workers: int | None, default_model: str, verbose: bool) -> None:
+    """Start the whole service on this machine; Ctrl-C drains and stops it.
+
+    It brings its own Redis (Valkey), database (SQLite) and blob folder, and keeps all of them in the data folder;
+    DATABASE_URL, REDIS_URL and STORAGE_URL are not looked at. To run it on yours, see docker-compose.yml.
+    Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
+    """
+    wanted = stack.Options(data.expanduser().absolute(), host, port, workers or few_workers(), default_model)
+    _say("inferq", f"{__version__}, everything is kept in {wanted.data}", "bold")
+    began = time.monotonic()
+    with running(wanted, _part_up, verbose=verbose) as (plan, supervisor):
+        decision = stack.start(plan, supervisor, _part_up)
+        _welcome(plan.url, decision, time.monotonic() - began, wanted.data / "logs")
+        supervisor.watch(lambda: False)
+        _say("stopping", "what runs is finished first; Ctrl-C again stops at once", "yellow")
+    _say("stopped", "", "bold")
+
+
+@contextlib.contextmanager
+def running(
+    wanted: stack.Options, progress: Callable[[str, str], None], *, verbose: bool = False
+) -> Iterator[tuple[stack.Plan, Supervisor]]:
+    """Claim the folder, lay out the stack, and hand it over with its supervisor; drains at the end, whatever happens.
+
+    Raises CannotStart. Ctrl-C, SIGTERM and a closed terminal ask the supervisor to stop. Call it in the main thread.
+    """
+    with folder.claim(wanted.data):
+        left = folder.clean(wanted.data)
+        if left:
+            progress("leftovers", f"stopped {len(left)} processes of an earlier run")
+        plan = stack.plan(wanted)
+        follower = Follower(wanted.data / "logs", _log_line)
+        supervisor = Supervisor(_trouble, changed=plan.describe, tick=follower.read if verbose else lambda: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, supervisor.stop)
+        try:
+            yield plan, supervisor
+        finally:
+            supervisor.drain()
+
+
+def few_workers() -> int:
+    """One worker per core, but no more than FEW."""
+    return min(stack.cores(), FEW)
+
+
+def _welcome(url: str, decision: stack.Decision, seconds: float, logs: Path) -> None:
+    _say("default", f"{decision.model}: {decision.why}")
+    _say("logs", str(logs))
+    _say("ready", f"after {seconds:.1f} s", "bold green")
+    lines = {
+        "try it": f"curl -F files=@photo.jpg {url}/v1/classify",
+        "docs": f"{url}/docs",
+        "health": f"{url}/readyz   {url}/metrics",
+    }
+    screen.out.print()
+    for name, text in lines.items():
+        _say(name, text)
+    screen.out.print(Text("\n  Ctrl-C drains and stops.", style="dim"))
+
+
+def _part_up(name: str, text: str) -> None:
+    _say(f"✓ {name}", text, "green")
+
+
+def _trouble(line: str) -> None:
+    _say("!", line, "yellow")
+
+
+def _log_line(name: str, line: str) -> None:
+    _say(name, line, "dim")
+
+
+def _say(name: str, text: str, style: str = "cyan") -> None:
+    screen.out.print(Text.assemble((f"  {name:<11}", style), text), soft_wrap=True)

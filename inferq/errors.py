@@ -1,0 +1,46 @@
+"""What can go wrong on the user's side, as one small tree; each kind knows the exit code of the command.
+
+    InferqError            1
+    ├── InferqHTTPError    1  the server answered with an error
+    ├── Unreachable        1  there is no server at that URL, or it went away
+    ├── StillRunning       1  the job did not end within the time given; it goes on
+    ├── StartFailed        1  a part of the embedded stack does not come up
+    └── CannotStart        2  the embedded stack was not started: something must be put right first
+"""
+
+from __future__ import annotations
+
+
+class InferqError(Exception):
+    """Something went wrong; the text is one line for people."""
+
+    exit_code = 1
+
+
+class InferqHTTPError(InferqError):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        """`status` is the HTTP status, `code` a stable word for programs, `detail` a sentence for people."""
+        super().__init__(detail or code or f"the server answered {status}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Unreachable(InferqError):
+    """There is no server at that URL, or it went away in the middle."""
+
+
+class StillRunning(InferqError):
+    """The job did not end within the time given; it goes on, and can be waited for again."""
+
+
+class StartFailed(InferqError):
+    """A part of the embedded stack does not come up."""
+
+
+class CannotStart(InferqError):
+    """The embedded stack was not started: something must be put right first."""
+
+    exit_code = 2

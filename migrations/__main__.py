@@ -1,0 +1,41 @@
+"""Bring the database that DATABASE_URL names up to date, or say in one line why not and exit with 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import SQLAlchemyError
+
+
+def configuration(url: str) -> Config:
+    """Alembic's configuration without its ini file: there is nothing in it that differs between installations."""
+    config = Config()
+    config.set_main_option("script_location", os.path.dirname(__file__))
+    config.attributes["url"] = url
+    return config
+
+
+def database_url() -> str:
+    """The same rule as the settings': DATABASE_URL, else SQLite in the data folder."""
+    from shared.settings import from_environment
+
+    return from_environment().database_url
+
+
+def main() -> int:
+    url = database_url()
+    try:
+        if url.startswith("sqlite:///"):
+            os.makedirs(os.path.dirname(url.removeprefix("sqlite:///")) or ".", exist_ok=True)
+        command.upgrade(configuration(url), "head")
+    except (SQLAlchemyError, OSError) as error:
+        print(f"inferq: the database cannot be brought up to date: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

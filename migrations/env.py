@@ -1,0 +1,25 @@
+"""How Alembic reaches the database; run by Alembic itself."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from shared.records import Records
+from shared.tables import metadata
+
+records = Records(context.config.attributes["url"])
+with records.engine.connect() as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        # SQLite cannot alter most things in place; Alembic then copies the table.
+        render_as_batch=connection.dialect.name == "sqlite",
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            # Two replicas that start together: the second waits, and finds nothing left to do. 0x1f3e9 is any number.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)")
+        context.run_migrations()
+    connection.commit()
+records.close()

@@ -1,0 +1,247 @@
+"""HTTP to addresses that strangers name: public hosts only, to the address that was checked, bounded in time and size.
+
+    url ──> scheme, host, port ──> DNS, once ──> every address public? ──> connect to that address ──> bytes
+                  ▲                                                                                │
+                  └────────────────────── redirect, at most three, checked again ─────────────────┘
+
+The check sits where the connection is made, not where the URL is read: a second DNS answer, or a URL that two parsers
+read differently, cannot slip past it. Proxies from the environment are not used, as they would resolve the name anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+
+from .errors import BadUrl
+
+MAX_REDIRECTS = 3
+
+_REFUSED = tuple(
+    ipaddress.ip_network(network)
+    for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
+)
+"""Protocol assignments, 6to4, Teredo, documentation: Python 3.11 calls some of them global."""
+
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All public IPv6. What embeds an IPv4 address elsewhere (`::ffff:`, NAT64 and others) is thereby refused."""
+
+
+def fetch(url: str, *, max_bytes: int, timeout: float, allow_private: bool) -> bytes:
+    """The body behind a URL, as sent; `timeout` is seconds in all. Raises BadUrl."""
+    left = _deadline(timeout)
+    for _ in range(MAX_REDIRECTS + 1):
+        with _request("GET", url, b"", {"Accept": "image/*"}, left, allow_private) as response:
+            location = _header(response, b"location")
+            if response.status not in (301, 302, 303, 307, 308) or not location:
+                return _body(response, max_bytes)
+        url = urllib.parse.urljoin(url, location)
+    raise BadUrl(f"The URL redirects more than {MAX_REDIRECTS} times. Give the final one.")
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, allow_private: bool) -> int:
+    """Send `body` and return the status that came back; redirects are not followed. Raises BadUrl."""
+    with _request("POST", url, body, headers, _deadline(timeout), allow_private) as response:
+        return response.status
+
+
+def check_url(url: str, *, allow_private: bool, timeout: float = 5.0) -> None:
+    """Raise BadUrl unless the URL can be read, its host resolves, and every address of it is public."""
+    parsed = _parse(url)
+    _addresses(parsed.host.decode(), parsed.port or 0, _deadline(timeout), allow_private)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet, and to one machine there."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if any(ip in network for network in _REFUSED) or ip.is_multicast or not ip.is_global:
+        return False
+    return ip in _UNICAST if ip.version == 6 else not ip.is_reserved
+
+
+def _deadline(timeout: float) -> Callable[[], float]:
+    """A function that tells the seconds left, and raises BadUrl when there are none."""
+    end = time.monotonic() + timeout
+
+    def left() -> float:
+        seconds = end - time.monotonic()
+        if seconds <= 0:
+            raise _late()
+        return seconds
+
+    return left
+
+
+def _late() -> BadUrl:
+    return BadUrl("The host behind the URL did not answer completely in time. Try again, or send the bytes themselves.")
+
+
+def _parse(url: str) -> httpcore.URL:
+    """Raises BadUrl on anything but http and https with a host, without credentials."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+        # The host as DNS wants it; the path as HTTP wants it, what is escaped already left alone.
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError:
+        raise BadUrl("The URL cannot be read. Give one like https://example.com/picture.jpg.") from None
+    if parts.scheme not in ("http", "https"):
+        raise BadUrl("Only http and https URLs are fetched.")
+    if not host or not port or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        raise BadUrl(
+            "The URL needs a host, and must not contain spaces. Give one like https://example.com/picture.jpg."
+        )
+    if "@" in parts.netloc:
+        raise BadUrl("The URL must not carry a user name or password.")
+    target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    return httpcore.URL(
+        scheme=parts.scheme, host=host, port=port, target=urllib.parse.quote(target, safe="/%:=&?~+!$,;'@()*[]|")
+    )
+
+
+def _host(url: httpcore.URL) -> str:
+    """The Host header: with brackets around IPv6, without the usual port."""
+    host = url.host.decode()
+    name = f"[{host}]" if ":" in host else host
+    return name if (url.scheme, url.port) in ((b"http", 80), (b"https", 443)) else f"{name}:{url.port}"
+
+
+@contextmanager
+def _request(
+    method: str, url: str, body: bytes, headers: Mapping[str, str], left: Callable[[], float], allow_private: bool
+) -> Iterator[httpcore.Response]:
+    parsed = _parse(url)
+    # An encoding is not asked for, so that nothing small can unfold into something large.
+    sent = [("Host", _host(parsed)), ("User-Agent", "inferq"), ("Accept-Encoding", "identity"), *headers.items()]
+    if body:
+        sent.append(("Content-Length", str(len(body))))
+    backend = _Pinned(left, allow_private)
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend) as pool,
+            pool.stream(method, parsed, headers=sent, content=body or None) as response,
+        ):
+            yield response
+    except httpcore.TimeoutException as error:
+        raise _late() from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        reason = str(error).rstrip(".")
+        raise BadUrl(f"The host behind the URL cannot be reached properly ({reason}). Check the URL.") from error
+
+
+def _body(response: httpcore.Response, max_bytes: int) -> bytes:
+    if response.status != 200:
+        raise BadUrl(f"The URL answered with status {response.status} instead of a picture. Check the URL.")
+    if (_header(response, b"content-encoding") or "identity") != "identity":
+        raise BadUrl("The URL answered with compressed content, which was not asked for. Send the bytes themselves.")
+    body = bytearray()
+    for chunk in response.iter_stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller picture.")
+    return bytes(body)
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
+
+
+def _addresses(host: str, port: int, left: Callable[[], float], allow_private: bool) -> list[str]:
+    """All addresses of a host, looked up once. Raises BadUrl when one of them is not public."""
+    found = list(dict.fromkeys(_look_up(host, port, left)))
+    if not found:
+        raise BadUrl(f"The host {host!r} of the URL is not known. Check the URL.")
+    if not allow_private and not all(is_public(address) for address in found):
+        # One private address among public ones is refused as well: that is how rebinding looks.
+        raise BadUrl(f"The host {host!r} is not on the public internet. Send the bytes themselves.")
+    return found
+
+
+def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
+    """getaddrinfo in a thread of its own, as it knows no timeout and a slow name server is the stranger's to run."""
+    answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answer.put([str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+        except (OSError, ValueError, OverflowError):
+            answer.put([])
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        return answer.get(timeout=left())
+    except queue.Empty:
+        raise _late() from None
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Certificates are checked against the packaged authorities and those of this machine."""
+    context = httpcore.default_ssl_context()
+    context.load_default_certs()
+    return context
+
+
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to the very address that was checked; TLS still asks for the certificate of the name."""
+
+    def __init__(self, left: Callable[[], float], allow_private: bool) -> None:
+        self._left = left
+        self._allow_private = allow_private
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # httpcore's signature; the time left counts
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: Exception = httpcore.ConnectError("no address")
+        for address in _addresses(host, port, self._left, self._allow_private):
+            try:
+                stream = httpcore.SyncBackend().connect_tcp(address, port, self._left(), local_address, socket_options)
+            except httpcore.ConnectError as error:
+                failure = error
+            else:
+                return _Timed(stream, self._left)
+        raise failure
+
+
+class _Timed(httpcore.NetworkStream):
+    """Every operation gets what is left of the whole time: a limit per read lets a host drip bytes for ever."""
+
+    def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
+        self._stream = stream
+        self._left = left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

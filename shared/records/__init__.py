@@ -1,0 +1,113 @@
+"""The unit of work: one transaction, with the queries of each noun; the only place where SQL is sent.
+
+    with tools.records.write() as r:      one commit at the end of the block; leaving by an error rolls back
+        r.jobs.add(job, items)
+    with tools.records.read() as r:       sees one state, changes nothing
+        job = r.jobs.get(tenant, job_id)
+
+Every query takes the tenant first, except those of the workers, which come with ids from the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Connection, Engine
+
+from shared import errors
+from shared.records.deliveries import Deliveries
+from shared.records.facts import Facts
+from shared.records.images import Images
+from shared.records.jobs import Jobs
+from shared.records.keys import Keys
+from shared.records.versions import Versions
+
+
+class Unit:
+    """All nouns on one connection, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.jobs = Jobs(connection)
+        self.deliveries = Deliveries(connection)
+        self.images = Images(connection)
+        self.versions = Versions(connection)
+        self.keys = Keys(connection)
+        self.facts = Facts(connection)
+
+
+class Records:
+    """The database behind a SQLAlchemy URL: SQLite (WAL) or PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
+        # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once with
+        # "database is locked" when another one wrote in between; BEGIN IMMEDIATE waits for its turn instead.
+        self._write_options: dict[str, Any] = {"inferq_begin": "BEGIN IMMEDIATE"} if url.startswith("sqlite") else {}
+
+    @contextmanager
+    def write(self) -> Iterator[Unit]:
+        """One transaction, committed at the end; raises Unavailable when the database is away."""
+        with _reachable(), self.engine.connect().execution_options(**self._write_options) as connection:
+            with connection.begin():
+                yield Unit(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Unit]:
+        """One consistent view; raises Unavailable when the database is away."""
+        with _reachable(), self.engine.connect() as connection:
+            yield Unit(connection)
+
+    def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        with _reachable(), self.engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise errors.Unavailable("The database does not answer; try again soon.") from error
+
+
+def _server(url: str) -> Engine:
+    url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
+    return sa.create_engine(
+        url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args={"connect_timeout": 3}
+    )
+
+
+def _sqlite(url: str) -> Engine:
+    # One connection per thread in use, kept open: opening one and setting its pragmas costs more than a small query.
+    engine = sa.create_engine(
+        url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10,
+        connect_args={"timeout": 15, "check_same_thread": False},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # Python's own BEGIN would always be a deferred one
+        for pragma in (
+            "journal_mode=WAL",
+            # NORMAL survives the death of any process; only a power cut can cost the last commits, never integrity.
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            "busy_timeout=15000",
+            "cache_size=-8000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("inferq_begin", "BEGIN"))
+
+    return engine

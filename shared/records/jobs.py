@@ -1,0 +1,242 @@
+"""Queries on jobs and their items."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from shared.jobs import LIVE, Item, Job, Options, Outcome, Status, sources
+from shared.tables import deliveries, items, jobs
+
+CHUNK = 500
+"""Bound parameters per statement; SQLite takes 32766, PostgreSQL 65535."""
+
+
+class Jobs:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._locks = connection.dialect.name != "sqlite"
+
+    # -- asked by callers: the tenant comes first
+
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        found = self._connection.execute(sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.id == job_id)).first()
+        return _job(found) if found else None
+
+    def by_idempotency_key(self, tenant: str, key: str) -> Job | None:
+        query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
+        found = self._connection.execute(query).first()
+        return _job(found) if found else None
+
+    def page(
+        self, tenant: str, *, status: str = "", model: str = "", before: str = "", since: float | None = None,
+        until: float | None = None, limit: int = 50,
+    ) -> list[Job]:  # fmt: skip
+        """Newest first; `before` is the last id of the page before."""
+        query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.id.desc()).limit(limit)
+        if status:
+            query = query.where(jobs.c.status == status)
+        if model:
+            query = query.where(jobs.c.model == model)
+        if before:
+            query = query.where(jobs.c.id < before)
+        if since is not None:
+            query = query.where(jobs.c.created_at >= since)
+        if until is not None:
+            query = query.where(jobs.c.created_at < until)
+        return [_job(row) for row in self._connection.execute(query)]
+
+    def items(self, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
+        """In upload order; ask for the job by its tenant first."""
+        query = sa.select(items).where(items.c.job_id == job_id, items.c.position >= start).order_by(items.c.position)
+        return [_item(row) for row in self._connection.execute(query.limit(limit) if limit else query)]
+
+    def waiting(self, tenant: str) -> int:
+        """Pictures of the tenant that have no outcome yet."""
+        query = sa.select(sa.func.coalesce(sa.func.sum(_LEFT), 0)).where(jobs.c.tenant == tenant, _live())
+        return int(self._connection.execute(query).scalar_one())
+
+    def add(self, job: Job, its_items: Sequence[Item]) -> None:
+        values = {name: getattr(job, name) for name in _JOB_COLUMNS}
+        values |= {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
+        self._connection.execute(sa.insert(jobs), values)
+        for chunk in _chunks(its_items, 5000):
+            self._connection.execute(sa.insert(items), [{f: getattr(item, f) for f in _ITEM_COLUMNS} for item in chunk])
+
+    # -- asked by workers and the sweep: ids come from the queue
+
+    def start(self, job_ids: Collection[str], now: float) -> tuple[set[str], set[str], list[str]]:
+        """(jobs that run, jobs that run but are late, jobs that expired just now); others have ended or are gone."""
+        running: set[str] = set()
+        late: set[str] = set()
+        expired: list[str] = []
+        fresh: list[str] = []
+        for row in self._locked(job_ids):
+            is_late = row.deadline is not None and row.deadline < now
+            if row.status == Status.QUEUED and is_late:
+                expired.append(row.id)
+            elif is_late:
+                late.add(row.id)
+            else:
+                running.add(row.id)
+                if row.status == Status.QUEUED:
+                    fresh.append(row.id)
+        self._move(fresh, Status.RUNNING, started_at=now)
+        self.end(expired, Status.EXPIRED, now)
+        return running, late, expired
+
+    def finished_items(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of (job, position) that have an outcome already."""
+        found: set[tuple[str, int]] = set()
+        for chunk in _chunks(list(wanted), CHUNK):
+            query = sa.select(items.c.job_id, items.c.position).where(
+                sa.tuple_(items.c.job_id, items.c.position).in_(chunk), items.c.status != Status.QUEUED
+            )
+            found |= {(row.job_id, row.position) for row in self._connection.execute(query)}
+        return found
+
+    def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
+        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it."""
+        live = {row.id for row in self._locked({outcome.job_id for outcome in outcomes})}
+        written = self.finished_items([(o.job_id, o.position) for o in outcomes if o.job_id in live])
+        fresh: dict[tuple[str, int], Outcome] = {}
+        for outcome in outcomes:
+            if outcome.job_id in live and (outcome.job_id, outcome.position) not in written:
+                fresh.setdefault((outcome.job_id, outcome.position), outcome)
+        if not fresh:
+            return []
+        self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
+        counts: dict[str, list[int]] = {}
+        for outcome in fresh.values():
+            counts.setdefault(outcome.job_id, [0, 0])[bool(outcome.error_code)] += 1
+        self._connection.execute(
+            _COUNT, [{"b_id": job_id, "b_done": done, "b_failed": failed} for job_id, (done, failed) in counts.items()]
+        )
+        return self._complete(list(counts), now)
+
+    def end(self, job_ids: Sequence[str], status: Status, now: float, *, code: str = "", error: str = "") -> None:
+        """Move jobs to a terminal status, where the table of moves allows it; their callbacks become due."""
+        self._move(job_ids, status, finished_at=now, error_code=code, error=error)
+        for chunk in _chunks(list(job_ids), CHUNK):
+            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(jobs.c.id.in_(chunk), jobs.c.webhook != "")
+            due = due.where(jobs.c.status == status, jobs.c.id.not_in(sa.select(deliveries.c.job_id)))
+            self._connection.execute(sa.insert(deliveries).from_select(["job_id", "attempts", "due_at", "error"], due))
+
+    def left_by_version(self) -> dict[str, int]:
+        """Pictures without an outcome, for each version with live jobs."""
+        query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_live()).group_by(jobs.c.version_id)
+        return {version_id: int(left) for version_id, left in self._connection.execute(query)}
+
+    def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
+        query = sa.select(jobs).where(_live(), jobs.c.version_id == version_id, jobs.c.created_at < created_before)
+        return (_job(row) for row in self._connection.execute(query))
+
+    def unfinished_items(self, job_id: str) -> list[Item]:
+        query = sa.select(items).where(items.c.job_id == job_id, items.c.status == Status.QUEUED)
+        return [_item(row) for row in self._connection.execute(query.order_by(items.c.position))]
+
+    def past_deadline(self, now: float) -> list[str]:
+        query = sa.select(jobs.c.id).where(_live(), jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
+        return list(self._connection.execute(query).scalars())
+
+    def finished_before(self, when: float, limit: int = 500) -> list[tuple[str, str]]:
+        """(id, blob) of ended jobs past their keeping time."""
+        query = sa.select(jobs.c.id, jobs.c.blob).where(jobs.c.finished_at < when).limit(limit)
+        return [(row.id, row.blob) for row in self._connection.execute(query)]
+
+    def delete(self, job_ids: Sequence[str]) -> None:
+        for chunk in _chunks(list(job_ids), CHUNK):
+            self._connection.execute(sa.delete(items).where(items.c.job_id.in_(chunk)))
+            self._connection.execute(sa.delete(deliveries).where(deliveries.c.job_id.in_(chunk)))
+            self._connection.execute(sa.delete(jobs).where(jobs.c.id.in_(chunk)))
+
+    def known(self, job_ids: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for chunk in _chunks(list(job_ids), CHUNK):
+            found |= set(self._connection.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+        return found
+
+    # -- inside
+
+    def _locked(self, job_ids: Collection[str]) -> list[Row[Any]]:
+        """Live jobs, locked in the order of their ids so that two workers never wait for each other in a ring."""
+        found: list[Row[Any]] = []
+        for chunk in _chunks(sorted(job_ids), CHUNK):
+            query = sa.select(jobs.c.id, jobs.c.status, jobs.c.deadline).where(jobs.c.id.in_(chunk), _live())
+            found += self._connection.execute(query.order_by(jobs.c.id).with_for_update() if self._locks else query)
+        return found
+
+    def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> None:
+        for chunk in _chunks(list(job_ids), CHUNK):
+            where = sa.and_(jobs.c.id.in_(chunk), jobs.c.status.in_(sources(status)))
+            self._connection.execute(sa.update(jobs).where(where).values(status=status, **values))
+
+    def _complete(self, job_ids: Sequence[str], now: float) -> list[Job]:
+        full: list[Row[Any]] = []
+        for chunk in _chunks(job_ids, CHUNK):
+            query = sa.select(jobs.c.id, jobs.c.done).where(jobs.c.id.in_(chunk), _LEFT <= 0)
+            full += self._connection.execute(query)
+        nothing = [row.id for row in full if row.done == 0]
+        self.end([row.id for row in full if row.done > 0], Status.DONE, now)
+        self.end(nothing, Status.FAILED, now, code="no_picture_succeeded", error="No picture could be classified.")
+        return [
+            _job(row)
+            for chunk in _chunks([row.id for row in full], CHUNK)
+            for row in self._connection.execute(sa.select(jobs).where(jobs.c.id.in_(chunk)))
+        ]
+
+
+_JOB_COLUMNS = [field.name for field in fields(Job)]
+_ITEM_COLUMNS = [field.name for field in fields(Item)]
+_LEFT = jobs.c.total - jobs.c.done - jobs.c.failed
+_RECORD_ITEM = (
+    sa.update(items)
+    .where(items.c.job_id == sa.bindparam("b_job"), items.c.position == sa.bindparam("b_position"))
+    .where(items.c.status == Status.QUEUED)
+    .values(
+        status=sa.bindparam("b_status"), result=sa.bindparam("b_result"),
+        error_code=sa.bindparam("b_code"), error=sa.bindparam("b_error"),
+    )
+)  # fmt: skip
+_COUNT = (
+    sa.update(jobs)
+    .where(jobs.c.id == sa.bindparam("b_id"))
+    .values(done=jobs.c.done + sa.bindparam("b_done"), failed=jobs.c.failed + sa.bindparam("b_failed"))
+)
+
+
+def _live() -> sa.ColumnElement[bool]:
+    # Written out rather than bound, so that the database sees that the partial index on live jobs applies.
+    return jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
+
+
+def _item_values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "b_job": outcome.job_id,
+        "b_position": outcome.position,
+        "b_status": Status.FAILED if outcome.error_code else Status.DONE,
+        "b_result": outcome.result,
+        "b_code": outcome.error_code,
+        "b_error": outcome.error,
+    }
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["status"] = Status(values["status"])
+    values["options"] = Options(**values["options"])
+    values["idempotency_key"] = values["idempotency_key"] or ""
+    return Job(**values)
+
+
+def _item(row: Row[Any]) -> Item:
+    return Item(**row._mapping)
+
+
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,42 @@
+"""Queries on API keys; the key itself is never stored, only its hash."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from shared.tables import keys
+from shared.tenants import Key
+
+
+class Keys:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, key: Key) -> None:
+        self._connection.execute(sa.insert(keys), asdict(key) | {"scopes": list(key.scopes)})
+
+    def by_hash(self, digest: str) -> Key | None:
+        """The key that is valid now."""
+        found = self._connection.execute(sa.select(keys).where(keys.c.hash == digest, keys.c.revoked_at.is_(None)))
+        row = found.first()
+        return _key(row) if row else None
+
+    def all(self, tenant: str) -> list[Key]:
+        query = sa.select(keys).where(keys.c.tenant == tenant).order_by(keys.c.created_at)
+        return [_key(row) for row in self._connection.execute(query)]
+
+    def any(self) -> bool:
+        """Whether a key was ever made. A revoked one counts: revoking the last key must not open the door."""
+        return self._connection.execute(sa.select(keys.c.id).limit(1)).first() is not None
+
+    def revoke(self, tenant: str, key_id: str, now: float) -> bool:
+        where = sa.and_(keys.c.tenant == tenant, keys.c.id == key_id, keys.c.revoked_at.is_(None))
+        return bool(self._connection.execute(sa.update(keys).where(where).values(revoked_at=now)).rowcount)
+
+
+def _key(row: Row[tuple[object, ...]]) -> Key:
+    values = dict(row._mapping)
+    return Key(**values | {"scopes": tuple(values["scopes"])})

@@ -1,0 +1,78 @@
+"""Queries on model versions. What belongs to `*` is everybody's to use and nobody's to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from shared.models import EVERYBODY, Example, Preprocessing, State, Version
+from shared.tables import versions
+
+
+class Versions:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, version_id: str) -> Version | None:
+        """By id, as the workers have it from the queue."""
+        found = self._connection.execute(sa.select(versions).where(versions.c.id == version_id)).first()
+        return _version(found) if found else None
+
+    def named(self, tenant: str, name: str) -> list[Version]:
+        """The versions of a model, oldest first; the tenant's own model hides one of everybody's with that name."""
+        query = sa.select(versions).where(versions.c.tenant.in_([tenant, EVERYBODY]), versions.c.name == name)
+        rows = [_version(row) for row in self._connection.execute(query.order_by(versions.c.created_at))]
+        return [row for row in rows if row.tenant == tenant] or rows
+
+    def visible(self, tenant: str) -> list[Version]:
+        query = sa.select(versions).where(versions.c.tenant.in_([tenant, EVERYBODY]))
+        return [_version(row) for row in self._connection.execute(query.order_by(versions.c.name, versions.c.created_at))]
+
+    def in_state(self, state: State) -> list[Version]:
+        query = sa.select(versions).where(versions.c.state == state).order_by(versions.c.created_at)
+        return [_version(row) for row in self._connection.execute(query)]
+
+    def add(self, version: Version) -> None:
+        self._connection.execute(sa.insert(versions), _values(version))
+
+    def save(self, version: Version) -> None:
+        values = _values(version)
+        self._connection.execute(sa.update(versions).where(versions.c.id == version.id).values(values))
+
+    def make_default(self, version: Version) -> None:
+        same = sa.and_(versions.c.tenant == version.tenant, versions.c.name == version.name)
+        self._connection.execute(sa.update(versions).where(same).values(is_default=versions.c.id == version.id))
+
+    def set_reason(self, version_id: str, reason: str) -> None:
+        """Say how far it is, without touching the state."""
+        self._connection.execute(sa.update(versions).where(versions.c.id == version_id).values(reason=reason))
+
+    def delete(self, version_ids: Sequence[str]) -> None:
+        self._connection.execute(sa.delete(versions).where(versions.c.id.in_(version_ids)))
+
+    def known_weights(self, blobs: Sequence[str]) -> set[str]:
+        query = sa.select(versions.c.weights).where(versions.c.weights.in_(blobs))
+        return set(self._connection.execute(query).scalars())
+
+
+def _values(version: Version) -> dict[str, Any]:
+    values = asdict(version)
+    return values | {"labels": list(version.labels)}
+
+
+def _version(row: Row[Any]) -> Version:
+    values = dict(row._mapping)
+    values["state"] = State(values["state"])
+    values["labels"] = tuple(values["labels"])
+    if values["preprocessing"]:
+        prepared = values["preprocessing"]
+        values["preprocessing"] = Preprocessing(
+            **prepared | {"mean": tuple(prepared["mean"]), "std": tuple(prepared["std"])}
+        )
+    if values["example"]:
+        values["example"] = Example(values["example"]["blob"], tuple(values["example"]["logits"]))
+    return Version(**values)

@@ -1,0 +1,143 @@
+"""The one housekeeper: every few seconds it puts right whatever failed halfway, so that everything else may.
+
+Each step is a function of the tools that can be run at any time, by anybody, any number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from shared import errors, jobs, models
+from shared.jobs import Status
+
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SETTLED = 3.0
+"""Seconds after which a job should have reached the stream; a younger one may still be on its way."""
+
+
+def sweep(tools: Tools, missing_before: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Run every step; one that fails is logged and does not keep the others from running.
+
+    `missing_before` are the versions of which SQL had more waiting than Redis at the last sweep, and what is
+    returned is meant for the next: only a difference that stays is worth the slow comparison.
+    """
+    missing = _step(tools, count_missing) or frozenset()
+    for version_id in missing & missing_before:
+        _step(tools, partial(push_again, version_id=version_id))
+    for step in (ring_forgotten, expire_late, recheck_models, call_back, drop_old_jobs):
+        _step(tools, step)
+    return missing
+
+
+def count_missing(tools: Tools) -> frozenset[str]:
+    """Versions of which SQL knows more unfinished pictures than Redis holds."""
+    with tools.records.read() as r:
+        left = r.jobs.left_by_version()
+    held: dict[str, int] = {}
+    for depth in tools.queue.depths(left):
+        held[depth.version_id] = held.get(depth.version_id, 0) + depth.waiting + depth.running
+    return frozenset(version_id for version_id, count in left.items() if count > held.get(version_id, 0))
+
+
+def push_again(tools: Tools, version_id: str) -> int:
+    """Put what SQL has queued and Redis has lost back on the stream; how many pictures that were.
+
+    A picture that is pushed twice, because it was on its way after all, is recorded once.
+    """
+    present = tools.queue.present(version_id)
+    count = 0
+    with tools.records.read() as r:
+        lost = [
+            (job, [item for item in r.jobs.unfinished_items(job.id) if (job.id, item.position) not in present])
+            for job in list(r.jobs.live(version_id, created_before=tools.now() - SETTLED))
+        ]
+    for job, items in lost:
+        if items:
+            jobs.push(tools, job, items)
+            count += len(items)
+    if count:
+        log.warning("%d pictures of version %s were lost by the queue and are queued again", count, version_id)
+    return count
+
+
+def ring_forgotten(tools: Tools) -> None:
+    """Ring for streams that hold work and have no bell: new entries, or entries whose worker is silent."""
+    for version_id in tools.queue.version_ids():
+        if not tools.queue.has_bell(version_id):
+            if tools.queue.backlog(version_id) or tools.queue.has_lapsed(version_id):
+                tools.queue.ring(version_id)
+
+
+def expire_late(tools: Tools) -> None:
+    """End the jobs whose deadline passed before a worker came to them."""
+    now = tools.now()
+    with tools.records.write() as r:
+        late = r.jobs.past_deadline(now)
+        r.jobs.end(late, Status.EXPIRED, now)
+    if late:
+        tools.queue.announce(late)
+
+
+def recheck_models(tools: Tools) -> None:
+    """Send versions that are being checked, and that no worker holds, to a worker again."""
+    with tools.records.read() as r:
+        checking = r.versions.in_state(models.State.CHECKING)
+    for version in checking:
+        if not tools.queue.locked(f"check:{version.id}"):
+            tools.queue.call("check", version.id)
+
+
+def call_back(tools: Tools) -> None:
+    """Send the housekeeper's deliverer to work when callbacks are due."""
+    with tools.records.read() as r:
+        due = r.deliveries.due(tools.now(), limit=1)
+    if due:
+        tools.queue.call("deliver")
+
+
+def drop_old_jobs(tools: Tools) -> None:
+    """Delete jobs past their keeping time, with their pictures."""
+    with tools.records.write() as r:
+        old = r.jobs.finished_before(tools.now() - tools.settings.keep_jobs)
+        r.jobs.delete([job_id for job_id, _ in old])
+    for _, blob in old:
+        tools.storage.delete(blob)
+
+
+def tidy(tools: Tools) -> None:
+    """What needs doing every few minutes only: orphan blobs of today and yesterday, streams that nobody uses."""
+    for version_id in tools.queue.version_ids():
+        tools.queue.drop_empty_lanes(version_id)
+    now = tools.now()
+    for day in (now, now - 86_400):
+        folder = tools.storage.job_key("", day).rstrip("/")
+        blobs = {key.rsplit("/", 1)[1]: key for key in tools.storage.list(folder)}
+        with tools.records.read() as r:
+            known = r.jobs.known(blobs)
+        for job_id in blobs.keys() - known:
+            if _is_older(job_id, now - 3600):
+                log.info("removing the pictures of %s, a job that was never stored", job_id)
+                tools.storage.delete(blobs[job_id])
+
+
+def _is_older(job_id: str, when: float) -> bool:
+    # The first 48 bits of a UUIDv7 are milliseconds; a younger blob may belong to a job that is about to be stored.
+    return int(job_id.replace("-", "")[:12], 16) / 1000 < when
+
+
+def _step(tools: Tools, step: Callable[[Tools], T]) -> T | None:
+    try:
+        return step(tools)
+    except errors.Unavailable as error:
+        log.warning("sweep: %s", error.message)
+    except Exception:
+        log.exception("sweep: a step failed")
+    return None

@@ -1,0 +1,165 @@
+"""The tables, as SQLAlchemy sees them; Alembic's migrations lead to exactly these (a test compares them)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+ID = String(40)
+NAME = String(255)
+TIME = Double
+"""Unix seconds. One number in every database, without time zones to get wrong."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("wire", String(40), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("priority", String(8), nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("deadline", TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("started_at", TIME),
+    Column("finished_at", TIME),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("idempotency_key", NAME),
+    Column("fingerprint", String(64), nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("webhook_secret", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    UniqueConstraint("tenant", "idempotency_key"),
+    Index("ix_jobs_tenant_id", "tenant", "id"),
+    # Finished jobs are the many, live ones the few that the sweep, the quota and /v1/queue ask about.
+    Index(
+        "ix_jobs_live",
+        "version_id",
+        "tenant",
+        sqlite_where=text("status IN ('QUEUED', 'RUNNING')"),
+        postgresql_where=text("status IN ('QUEUED', 'RUNNING')"),
+    ),
+    Index("ix_jobs_finished_at", "finished_at"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("job_id", ID, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("offset", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    PrimaryKeyConstraint("job_id", "position"),
+    ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", TIME),
+    Column("delivered_at", TIME),
+    Column("error", Text, nullable=False),
+    ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
+    Index("ix_deliveries_due_at", "due_at"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("format", String(8), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Index("ix_images_tenant_id", "tenant", "id"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("family", NAME, nullable=False),
+    Column("architecture", NAME, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("preprocessing", JSON(none_as_null=True)),
+    Column("source", Text, nullable=False),
+    Column("weights", Text, nullable=False),
+    Column("checksum", String(64), nullable=False),
+    Column("example", JSON(none_as_null=True)),
+    Column("max_batch", Integer, nullable=False),
+    Column("max_delay_ms", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    UniqueConstraint("tenant", "name", "version"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("revoked_at", TIME),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What was decided once for the whole installation, such as the default model."""

@@ -1,0 +1,117 @@
+"""Who is asking: keys, the tenants they belong to, and what they may do (rules and use-cases)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uuid6
+
+from shared import errors
+
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+DEFAULT = "default"
+SCOPES = ("infer", "models", "keys")
+"""`infer`: jobs and images. `models`: bring and remove models. `keys`: make and revoke keys, see the fleet."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A stored key; its text was shown once, when it was made."""
+
+    id: str
+    tenant: str
+    name: str
+    prefix: str
+    """The first characters, to recognise it by."""
+    hash: str
+    """SHA-256, hex. Keys are 32 random bytes, so that a slow hash would protect nothing."""
+    scopes: tuple[str, ...]
+    created_at: float
+    revoked_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request comes from."""
+
+    tenant: str
+    scopes: tuple[str, ...]
+
+    def must(self, scope: str) -> None:
+        """Raises Forbidden when the key has not that scope."""
+        if scope not in self.scopes:
+            raise errors.Forbidden(f"This key lacks the scope {scope!r}; it has: {', '.join(self.scopes) or 'none'}.")
+
+
+def identify(tools: Tools, secret: str, *, from_loopback: bool) -> Caller:
+    """The caller behind a credential; raises Unauthorized.
+
+    On loopback the door is open until the first key exists: any credential, or none, is the tenant `default`.
+    """
+    admin = tools.settings.admin_key
+    if admin and secret and hmac.compare_digest(secret.encode(), admin.encode()):
+        return Caller(DEFAULT, SCOPES)
+    with tools.records.read() as r:
+        key = r.keys.by_hash(_digest(secret)) if secret else None
+        if key is not None:
+            return Caller(key.tenant, key.scopes)
+        if from_loopback and not admin and not r.keys.any():
+            return Caller(DEFAULT, SCOPES)
+    if not secret:
+        raise errors.Unauthorized("An API key is required; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
+    raise errors.Unauthorized("The API key is not valid.")
+
+
+def create(tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", scopes: Sequence[str] = ()) -> tuple[Key, str]:
+    """A new key and its text, which cannot be shown again.
+
+    A key for another tenant may be made by whoever holds the admin key or is on the open door, that is by the
+    tenant `default`; raises Forbidden for others, BadOption for an unknown scope.
+    """
+    tenant = tenant or caller.tenant
+    scopes = tuple(scopes) or ("infer", "models")
+    if unknown := set(scopes) - set(SCOPES):
+        raise errors.BadOption(f"unknown scope {sorted(unknown)[0]!r}; the scopes are {', '.join(SCOPES)}")
+    if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
+        raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
+    if tenant != caller.tenant and caller.tenant != DEFAULT:
+        raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
+    text = f"iq_{secrets.token_urlsafe(32)}"
+    key = Key(str(uuid6.uuid7()), tenant, name, text[:8], _digest(text), scopes, tools.now())
+    with tools.records.write() as r:
+        if not r.keys.any() and "keys" not in scopes:
+            raise errors.BadOption(
+                "The first key closes the open door, so it must be able to make others: give it the scope 'keys'."
+            )
+        r.keys.add(key)
+    return key, text
+
+
+def revoke(tools: Tools, tenant: str, key_id: str) -> None:
+    """Raises NotFound when the tenant has no such valid key."""
+    with tools.records.write() as r:
+        if not r.keys.revoke(tenant, key_id, tools.now()):
+            raise errors.NotFound(f"There is no valid key {key_id}.")
+
+
+def may_listen(tools: Tools, host: str) -> bool:
+    """Whether the service may be reached from elsewhere: only with a key, never with the door open."""
+    if is_loopback(host) or tools.settings.admin_key:
+        return True
+    with tools.records.read() as r:
+        return r.keys.any()
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

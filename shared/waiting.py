@@ -1,0 +1,78 @@
+"""Waiting requests: one subscriber thread per process hears which jobs have moved and wakes those who wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared import errors
+from shared.queue import Queue
+
+log = logging.getLogger(__name__)
+
+
+class Ticket:
+    """One request's place in the waiting room."""
+
+    def __init__(self) -> None:
+        self._moved = threading.Event()
+
+    def wait(self, seconds: float) -> bool:
+        """True when the job has moved since the last call; False when the time ran out."""
+        moved = self._moved.wait(seconds)
+        self._moved.clear()
+        return moved
+
+    def wake(self) -> None:
+        self._moved.set()
+
+
+class Waiters:
+    """The waiting room of one process. Its thread starts with the first who waits.
+
+    Nothing depends on an announcement arriving: who waits looks at SQL every second as well.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._tickets: dict[str, list[Ticket]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    @contextmanager
+    def ticket(self, job_id: str) -> Iterator[Ticket]:
+        """A ticket is taken before the job is looked at, so that no announcement falls in between."""
+        ticket = Ticket()
+        with self._lock:
+            self._tickets.setdefault(job_id, []).append(ticket)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
+                self._thread.start()
+        try:
+            yield ticket
+        finally:
+            with self._lock:
+                self._tickets[job_id].remove(ticket)
+                if not self._tickets[job_id]:
+                    del self._tickets[job_id]
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            try:
+                for job_ids in self._queue.announcements(self._closed):
+                    self._wake(job_ids)
+            except errors.Unavailable:
+                log.warning("announcements are away; waiting requests look at the database every second")
+                self._closed.wait(1.0)
+
+    def _wake(self, job_ids: list[str]) -> None:
+        with self._lock:
+            for job_id in job_ids:
+                for ticket in self._tickets.get(job_id, ()):
+                    ticket.wake()

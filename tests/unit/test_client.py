@@ -1,0 +1,196 @@
+"""The Python client against a small real HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inferq.client import Client
+from inferq.errors import InferqHTTPError, StillRunning, Unreachable
+from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+
+
+@pytest.fixture
+def server() -> Iterator[ToyServer]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ToyServer) -> Iterator[Client]:
+    with Client(server.url) as made:
+        yield made
+
+
+def job(status: str, **more: object) -> dict[str, object]:
+    return {"_id": "j1", "status": status, "terminal": status == "DONE", "model": {"name": "m", "version": "1"}, **more}
+
+
+def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "duck.png").write_bytes(b"quack")
+    server.on("POST /v1/jobs", (202, {"Location": "/v1/jobs/j1"}, job("QUEUED")))
+
+    made = client.submit(tmp_path / "duck.png", ("cat.png", b"meow"), top_k=3, metadata={"who": "me"}, model=None)
+
+    assert (made.id, made.status, made.terminal) == ("j1", "QUEUED", False)
+    asked = server.asked[0]
+    assert asked.headers["prefer"] == "respond-async"
+    assert b'name="files"; filename="duck.png"' in asked.body
+    assert b"quack" in asked.body
+    assert b'name="files"; filename="cat.png"' in asked.body
+    assert b'name="top_k"\r\n\r\n3' in asked.body
+    assert b'{"who": "me"}' in asked.body
+    assert b'name="model"' not in asked.body
+
+
+def test_an_idempotency_key_travels_as_a_header(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    client.submit(b"x", idempotency_key="once")
+    assert server.asked[0].headers["idempotency-key"] == "once"
+
+
+def test_classify_returns_labels_and_per_picture_errors(server: ToyServer, client: Client) -> None:
+    predictions = [
+        {"name": "a", "results": [{"label": "drake", "score": 0.93}]},
+        {"name": "b", "error": "broken_picture", "error_description": "The image is damaged."},
+    ]
+    server.on("POST /v1/classify", (200, {}, job("DONE", predictions=predictions)))
+
+    good, bad = client.classify(b"x", b"y").predictions
+
+    assert (good.results[0].label, good.results[0].score, good.error) == ("drake", 0.93, "")
+    assert (bad.results, bad.error) == ((), "The image is damaged.")
+
+
+def test_a_classify_answered_with_202_goes_on_waiting_for_the_same_job(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/classify", (202, {}, job("RUNNING")))
+    server.on("GET /v1/jobs/j1", (200, {}, job("DONE")))
+    assert client.classify(b"x").status == "DONE"
+    assert server.asked[1].headers["prefer"].startswith("wait=")
+
+
+def test_waiting_trusts_terminal_more_than_statuses_it_knows(server: ToyServer, client: Client) -> None:
+    server.on(
+        "GET /v1/jobs/j1",
+        (200, {"Retry-After": "0"}, job("PONDERING", terminal=False)),
+        (200, {}, job("SUBLIMATED", terminal=True)),
+    )
+    assert client.wait("j1").status == "SUBLIMATED"
+
+
+def test_waiting_ends_with_the_id_when_the_time_is_over(server: ToyServer, client: Client) -> None:
+    server.on("GET /v1/jobs/j1", (200, {}, job("RUNNING")))
+    with pytest.raises(StillRunning, match="j1 is RUNNING"):
+        client.wait("j1", timeout=0.05)
+
+
+def test_a_get_is_repeated_when_the_service_is_away_for_a_moment(server: ToyServer, client: Client) -> None:
+    away: Answer = (503, {"Retry-After": "0"}, {"title": "Unavailable", "code": "unavailable", "detail": "Soon."})
+    server.on("GET /v1/jobs/j1", away, away, (200, {}, job("DONE")))
+    assert client.job("j1").status == "DONE"
+    assert len(server.asked) == 3
+
+
+def test_a_get_gives_up_when_the_service_stays_away(server: ToyServer, client: Client) -> None:
+    server.on("GET /v1/queue", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "The database is away."}))
+    with pytest.raises(InferqHTTPError, match="The database is away") as caught:
+        client.queue()
+    assert caught.value.status == 503
+
+
+def test_a_post_is_never_repeated(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/jobs", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "Soon."}))
+    with pytest.raises(InferqHTTPError):
+        client.submit(b"x")
+    assert len(server.asked) == 1
+
+
+def test_a_problem_document_becomes_an_error_with_status_code_and_detail(client: Client) -> None:
+    with pytest.raises(InferqHTTPError) as caught:
+        client.job("none")
+    assert (caught.value.status, caught.value.code, str(caught.value)) == (404, "not_found", "There is nothing here.")
+
+
+@pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"[1]", b""])
+def test_an_error_page_of_a_proxy_is_an_error_too(server: ToyServer, client: Client, body: bytes) -> None:
+    server.on("GET /v1/queue", (502, {}, body))
+    with pytest.raises(InferqHTTPError, match="502"):
+        client.queue()
+
+
+def test_a_server_that_is_not_there_is_named(server: ToyServer) -> None:
+    with Client("http://127.0.0.1:1") as nowhere, pytest.raises(Unreachable, match="reached at http://127"):
+        nowhere.models()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://somewhere", "http://[", "http://here:x", "nonsense"])
+def test_what_is_no_http_url_is_said_to_be_none(url: str) -> None:
+    with pytest.raises(Unreachable, match="is not a URL"):
+        Client(url)
+
+
+def test_loopback_is_never_reached_through_a_proxy(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server.on("GET /v1/queue", (200, {}, {"waiting": 0}))
+    with Client(server.url) as client:
+        assert client.queue() == {"waiting": 0}
+
+
+def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, client: Client) -> None:
+    def page(asked: Asked) -> Answer:
+        more = "cursor=two" not in asked.path
+        return 200, {}, {"jobs": [job("DONE"), job("FAILED")], "next": "two" if more else None}
+
+    server.on("GET /v1/jobs", page)
+    assert len(client.jobs()) == 4
+    assert [found.status for found in client.jobs(limit=3)] == ["DONE", "FAILED", "DONE"]
+
+
+def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
+    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k", "prefix": "iq_ab"}]}))
+    with Client(server.url + "/", "secret") as client:
+        assert client.keys()[0]["id"] == "k"
+    assert server.asked[0].headers["authorization"] == "Bearer secret"
+
+
+def test_results_arrive_line_by_line(server: ToyServer, client: Client) -> None:
+    server.on("GET /v1/jobs/j1/results", (200, {}, b'{"name": "a"}\n{"name": "b"}\n'))
+    assert list(client.results("j1")) == ['{"name": "a"}', '{"name": "b"}']
+    assert server.asked[0].path.endswith("?format=ndjson")
+
+
+def test_results_of_an_unknown_job_are_an_error_not_lines(client: Client) -> None:
+    with pytest.raises(InferqHTTPError, match="There is nothing here"):
+        list(client.results("none"))
+
+
+def test_a_cancel_without_a_body_is_fine(server: ToyServer, client: Client) -> None:
+    server.on("DELETE /v1/jobs/j1", (204, {}, b""))
+    assert client.cancel("j1") is None
+
+
+def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"tensors")
+    (tmp_path / "l.txt").write_text("duck\ngoose\n")
+    server.on("POST /v1/models", (202, {}, {"name": "birds", "version": "1", "state": "checking"}))
+
+    client.import_model(
+        "birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels=tmp_path / "l.txt", version="1"
+    )
+    client.import_model("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
+
+    first, second = server.asked
+    assert b'name="weights"; filename="w.safetensors"' in first.body
+    assert b"tensors" in first.body
+    assert b'name="labels"; filename="l.txt"' in first.body
+    assert b'name="version"\r\n\r\n1' in first.body
+    assert b'name="labels"\r\n\r\nimagenet' in second.body
+    assert b'name="version"' not in second.body
+
+
+def test_names_with_slashes_stay_one_part_of_the_path(server: ToyServer, client: Client) -> None:
+    server.on("DELETE /v1/models/a%2Fb/versions/1", (204, {}, b""))
+    client.remove_model("a/b", "1")
+    assert server.asked[0].method == "DELETE"

@@ -1,0 +1,88 @@
+"""A small real HTTP server that answers as a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = tuple[int, dict[str, str], Any]
+"""Status, headers, and a body: bytes as they are, everything else as JSON."""
+
+
+@dataclass
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class ToyServer:
+    """Scripted answers by method and path; a list is used up from the front, its last one stays."""
+
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+    answers: dict[str, list[Answer | Callable[[Asked], Answer]]] = field(default_factory=dict)
+
+    def on(self, call: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
+        """`on("GET /v1/jobs", (200, {}, {...}))`; the query string does not count."""
+        self.answers[call] = list(answers)
+
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
+        script = self.answers.get(f"{asked.method} {asked.path.partition('?')[0]}")
+        if not script:
+            return 404, {}, {"title": "Not Found", "code": "not_found", "detail": "There is nothing here."}
+        chosen = script.pop(0) if len(script) > 1 else script[0]
+        return chosen(asked) if callable(chosen) else chosen
+
+
+@contextmanager
+def serving() -> Iterator[ToyServer]:
+    """A running ToyServer on a free port of loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self._chunks()
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, extra, answer = toy.answer(Asked(self.command, self.path, headers, body))
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in extra.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _chunks(self) -> bytes:
+            data = b""
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                while size := int(self.rfile.readline(), 16):
+                    data += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+            return data
+
+        do_GET = do_POST = do_DELETE = _any  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silence: the tests look at `asked`."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    toy = ToyServer(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield toy
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

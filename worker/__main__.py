@@ -1,0 +1,48 @@
+"""`python -m worker` runs models; `python -m worker --keeper` is the housekeeper with the clock (beat)."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from celery.signals import worker_ready, worker_shutting_down
+
+from shared.queue import BELLS, HOUSE
+from worker import create_app, from_environment
+
+log = logging.getLogger("worker")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
+    keeper = parser.parse_args().keeper
+    settings = from_environment()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    app = create_app(settings)
+    arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level]
+    if keeper:
+        # The plain scheduler keeps its times in memory: there is no schedule worth a file.
+        schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
+        app.worker_main(["worker", "--pool", "threads", "--concurrency", "2", "--queues", HOUSE, *schedule, *arguments])
+        return 0
+
+    @worker_ready.connect(weak=False)
+    def _join(**_: object) -> None:
+        app.process.runner.join()
+
+    @worker_shutting_down.connect(weak=False)
+    def _stop(**_: object) -> None:
+        app.process.runner.stop()
+
+    # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
+    # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.
+    app.worker_main(["worker", "--pool", "threads", "--concurrency", "1", "--queues", BELLS, *arguments])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""A batch from the stream to SQL: claim, decode, forward, hand back outcomes; one bad picture fails alone.
+
+    claim ─> begin ─> fetch, decode ─┐                 (one thread, ahead of the other)
+                                     └─> forward ─> finish ─> acknowledge
+
+While the model works on one batch the next is fetched and decoded. What has come in meanwhile is added before it
+runs, so that a batch is whatever waits, and an idle system waits for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar
+
+from shared import errors, jobs
+from shared.jobs import Outcome
+from shared.models import State, Version
+from shared.queue import Entry
+from worker.engine import Loaded, top_k
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from worker.runner import Runner
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Batch:
+    """Entries that were claimed together, with what has become of them so far."""
+
+    inputs: list[tuple[Entry, Tensor]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    """All that were claimed, to be acknowledged when the outcomes are stored."""
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+
+class Drain:
+    """One answer to one bell: batches of one version until its streams are empty or the time slice is over."""
+
+    def __init__(self, runner: Runner, model: Loaded, decoders: ThreadPoolExecutor) -> None:
+        self._runner = runner
+        self._tools = runner.tools
+        self._model = model
+        self._version_id = model.version.id
+        self._decoders = decoders
+        self._lapsed_at = 0.0
+
+    def run(self) -> None:
+        settings = self._tools.settings
+        until = time.monotonic() + settings.time_slice
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+            batch = self._gather(settings.linger)
+            while batch:
+                self._delay(batch)
+                more = not self._runner.stopping.is_set() and time.monotonic() < until
+                coming: Future[Batch] | None = ahead.submit(self._gather, 0.0) if more else None
+                self._run(batch)
+                if coming is None:
+                    return
+                batch = coming.result()
+                self._top_up(batch)
+                batch = batch or self._gather(settings.linger)
+
+    def _gather(self, watch: float) -> Batch:
+        """Claim what waits, and decode it; an empty batch when nothing came within `watch` seconds."""
+        batch = Batch()
+        if lapsed := self._claim_lapsed():
+            self._add(batch, [lapsed])
+            return batch
+        entries = self._claim(self._model.max_batch)
+        if entries and self._tools.queue.backlog(self._version_id):
+            self._tools.queue.ring(self._version_id)  # more than this worker can take at once: another may join
+        if not entries and watch and not self._runner.stopping.is_set():
+            entries = self._tools.queue.watch(self._version_id, self._runner.id, self._model.max_batch, watch)
+            self._runner.hold(entries)
+        self._add(batch, entries)
+        return batch
+
+    def _top_up(self, batch: Batch) -> None:
+        room = self._model.max_batch - len(batch.entries)
+        if batch and room > 0 and batch.entries[0].attempts == 1:
+            self._add(batch, self._claim(room))
+
+    def _delay(self, batch: Batch) -> None:
+        """Wait for a fuller batch, where the version asks for it."""
+        if delay := self._model.version.max_delay_ms:
+            time.sleep(delay / 1000)
+            self._top_up(batch)
+
+    def _claim(self, count: int) -> list[Entry]:
+        entries = self._tools.queue.claim(self._version_id, self._runner.id, count)
+        self._runner.hold(entries)
+        return entries
+
+    def _claim_lapsed(self) -> Entry | None:
+        """One picture of a silent worker. It runs alone, so that what killed one worker takes nobody along."""
+        if time.monotonic() < self._lapsed_at + self._tools.settings.lease / 6:
+            return None
+        entry = self._tools.queue.claim_lapsed(self._version_id, self._runner.id)
+        if entry is None:
+            self._lapsed_at = time.monotonic()
+            return None
+        self._runner.hold([entry])
+        return entry
+
+    def _add(self, batch: Batch, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        batch.entries += entries
+        wanted, _ = self._patiently(lambda: jobs.begin(self._tools, entries))
+        limit = self._tools.settings.max_attempts
+        poison = [entry for entry in wanted if entry.attempts > limit]
+        batch.outcomes += [_failed(entry, "poison", f"{limit} workers died over this picture.") for entry in poison]
+        alive = [entry for entry in wanted if entry.attempts <= limit]
+        for entry, made in zip(alive, self._decoders.map(self._decode, alive), strict=True):
+            if isinstance(made, Outcome):
+                batch.outcomes.append(made)
+            else:
+                batch.inputs.append((entry, made))
+
+    def _decode(self, entry: Entry) -> Tensor | Outcome:
+        try:
+            data = self._patiently(lambda: self._tools.storage.read(entry.blob, entry.offset, entry.size))
+            return self._model.prepare(data, exif=entry.exif)
+        except FileNotFoundError:
+            return _failed(entry, "gone", "The picture was removed before it ran.")
+        except errors.BadRequest as error:
+            return _failed(entry, error.code, error.message)
+
+    def _run(self, batch: Batch) -> None:
+        with self._runner.batch(self._version_id, len(batch.inputs)):
+            for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
+                batch.outcomes += self._forward(task, list(group))
+        self._patiently(lambda: jobs.finish(self._tools, batch.outcomes))
+        self._patiently(lambda: self._tools.queue.acknowledge(batch.entries))
+        self._runner.release(batch.entries)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Try again while the database, Redis or the storage is away, and keep the lease meanwhile.
+
+        Giving up would let the lease lapse, and an outage would count as a death against innocent pictures.
+        """
+        while True:
+            try:
+                return step()
+            except errors.Unavailable as error:
+                log.warning("%s", error.message)
+                if self._runner.stopping.wait(0.5):
+                    raise
+
+    def _forward(self, task: str, inputs: list[tuple[Entry, Tensor]]) -> list[Outcome]:
+        """Outcomes of pictures of one task. A batch that fails is halved until the picture at fault is alone."""
+        entries = [entry for entry, _ in inputs]
+        try:
+            made = self._model.forward([tensor for _, tensor in inputs], task)
+            return self._answers(task, entries, made)
+        except Exception as error:
+            if len(inputs) > 1:
+                middle = len(inputs) // 2
+                return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
+            log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
+            return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
+
+    def _answers(self, task: str, entries: list[Entry], made: Tensor) -> list[Outcome]:
+        if len(made) != len(entries):
+            raise RuntimeError(f"the model gave {len(made)} answers for {len(entries)} pictures")
+        if task == "features":
+            return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, made.tolist(), strict=True)]
+        outcomes: list[Outcome] = []
+        start = 0
+        for (k, function), run in groupby(entries, key=lambda entry: (entry.top_k, entry.function_to_apply)):
+            same = list(run)
+            ranked = top_k(made[start : start + len(same)], self._model.version.labels, k, function)
+            outcomes += [Outcome(e.job_id, e.position, result) for e, result in zip(same, ranked, strict=True)]
+            start += len(same)
+        return outcomes
+
+
+def drain(runner: Runner, version_id: str) -> None:
+    """Answer a bell. A version that is gone or not ready is left alone: no job waits for it."""
+    tools = runner.tools
+    tools.queue.answer(version_id)
+    version = _ready(runner, version_id)
+    if version is None:
+        return
+    try:
+        model = runner.engine.load(version)
+    except (errors.BadRequest, FileNotFoundError) as error:
+        _refuse(runner, version, str(error))
+        return
+    try:
+        with ThreadPoolExecutor(tools.settings.decode_threads, thread_name_prefix="decode") as decoders:
+            Drain(runner, model, decoders).run()
+    finally:
+        runner.release_all()  # after an error nobody works on them any more: their lease must lapse
+    if tools.queue.backlog(version_id):
+        tools.queue.ring(version_id)  # the time slice is over, the work is not
+
+
+def _ready(runner: Runner, version_id: str) -> Version | None:
+    with runner.tools.records.read() as r:
+        version = r.versions.get(version_id)
+    return version if version and version.state is State.READY else None
+
+
+def _refuse(runner: Runner, version: Version, reason: str) -> None:
+    """The weights cannot be used any more: say so to everybody who waits, rather than leave them waiting."""
+    log.error("model %s version %s: %s", version.name, version.version, reason)
+    while entries := runner.tools.queue.claim(version.id, runner.id, 500):
+        wanted, _ = jobs.begin(runner.tools, entries)
+        jobs.finish(runner.tools, [_failed(entry, "model_unavailable", reason) for entry in wanted])
+        runner.tools.queue.acknowledge(entries)
+
+
+def _failed(entry: Entry, code: str, message: str) -> Outcome:
+    return Outcome(entry.job_id, entry.position, error_code=code, error=message)
+
+
+def _task(pair: tuple[Entry, Tensor]) -> str:
+    return pair[0].task

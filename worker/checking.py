@@ -1,0 +1,145 @@
+"""From `checking` to `ready`: get the weights, prove that they fit, and that this worker reproduces the example."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from shared import errors
+from shared.models import PRETRAINED, Example, State, Version
+from shared.tools import Tools
+from worker import families, weights
+
+if TYPE_CHECKING:
+    from worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+
+def check(runner: Runner, version_id: str) -> None:
+    """Check one version, unless another worker does; its state says how that ended."""
+    tools = runner.tools
+    with _sole(runner, version_id) as mine:
+        if not mine:
+            return
+        with tools.records.read() as r:
+            version = r.versions.get(version_id)
+        if version is None or version.state is not State.CHECKING:
+            return
+        _save(tools, _checked(runner, version))
+
+
+def _checked(runner: Runner, version: Version) -> Version:
+    """The version as it is after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
+    tools = runner.tools
+    if version.attempts >= tools.settings.max_attempts:
+        return replace(version, state=State.REFUSED, reason=f"{version.attempts} workers died while checking it")
+    version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
+    _save(tools, version)
+    try:
+        with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
+            ready = _examine(runner, version, Path(folder))
+        runner.engine.load(ready)
+    except errors.BadRequest as error:
+        return replace(version, state=State.REFUSED, reason=error.message)
+    except (errors.Unavailable, FileNotFoundError) as error:
+        state = State.ABSENT if version.source == PRETRAINED else State.REFUSED
+        return replace(version, state=state, reason=str(error))
+    except Exception as error:
+        log.exception("checking %s version %s", version.name, version.version)
+        return replace(version, state=State.REFUSED, reason=f"it cannot be loaded: {type(error).__name__}")
+    log.info("model %s version %s is ready", ready.name, ready.version)
+    return ready
+
+
+def _examine(runner: Runner, version: Version, folder: Path) -> Version:
+    """Weights to a checked safetensors blob, with labels, preprocessing and an example; raises BadRequest kinds."""
+    storage = runner.tools.storage
+    path = _weights_file(runner, version, folder)
+    found = weights.examine(version.architecture, path, version.labels or None, version.preprocessing, folder)
+    blob = f"weights/{found.checksum}.safetensors"
+    storage.put_from(str(found.path), blob)
+    example = f"examples/{version.id}.png"
+    storage.write(example, found.example_png)
+    if version.source != PRETRAINED:
+        storage.delete(version.source)
+    return replace(
+        version,
+        family=families.find(version.architecture).__name__.rsplit(".", 1)[-1],
+        state=State.READY,
+        reason="",
+        labels=found.labels,
+        preprocessing=found.preprocessing,
+        weights=blob,
+        checksum=found.checksum,
+        example=Example(example, found.example_logits),
+        source=PRETRAINED if version.source == PRETRAINED else "",
+    )
+
+
+def _weights_file(runner: Runner, version: Version, folder: Path) -> Path:
+    tools = runner.tools
+    target = folder / "weights"
+    if version.source != PRETRAINED:
+        tools.storage.fetch_to(version.source, str(target))
+        return target
+    pretrained = families.pretrained(version.architecture)
+    if pretrained is None:
+        raise errors.BadOption(f"There are no pretrained weights for {version.architecture!r}; import a weights file.")
+    if pretrained.path is not None:
+        return pretrained.path
+    url = pretrained.url
+    if tools.settings.weights_url:
+        url = f"{tools.settings.weights_url.rstrip('/')}/{os.path.basename(httpx.URL(url).path)}"
+    told = -1
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        percent = 100 * done // total if total else 0
+        if percent // 5 != told // 5:
+            told = percent
+            with tools.records.write() as r:
+                r.versions.set_reason(version.id, f"its weights are being fetched, {percent} % so far")
+
+    weights.fetch(url, pretrained.sha256_prefix, target, tools.settings.weights_timeout, tell)
+    return target
+
+
+def _save(tools: Tools, version: Version) -> None:
+    with tools.records.write() as r:
+        if r.versions.get(version.id) is not None:  # it may have been removed meanwhile
+            r.versions.save(version)
+    tools.queue.announce([version.id])
+
+
+@contextmanager
+def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
+    """Hold the version's lock as long as this worker lives; False when another holds it."""
+    queue, name, lease = runner.tools.queue, f"check:{version_id}", runner.tools.settings.lease
+    if not queue.lock(name, runner.id, lease):
+        yield False
+        return
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(lease / 4):
+            try:
+                queue.lock(name, runner.id, lease)
+            except errors.Unavailable as error:
+                log.warning("check: %s", error.message)
+
+    threading.Thread(target=renew, name="check-lease", daemon=True).start()
+    try:
+        yield True
+    finally:
+        done.set()
+        queue.unlock(name)

@@ -1,0 +1,76 @@
+"""One webhook: signed, timed, never to a private address; tried again later, and never failing its job."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from shared import errors, fetch, jobs, webhooks
+from shared.tools import Tools
+from shared.webhooks import Delivery
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 10.0
+"""Seconds for one try, in all."""
+TAKEN = 60.0
+"""Seconds that a delivery belongs to the deliverer that took it; if that one dies, it is due again after them."""
+
+
+def deliver(tools: Tools) -> None:
+    """Send every callback that is due; two deliverers at once send each one once."""
+    with tools.records.read() as r:
+        due = r.deliveries.due(tools.now())
+    for delivery in due:
+        with tools.records.write() as r:
+            taken = r.deliveries.take(delivery, tools.now() + TAKEN)
+        if taken:
+            _send(tools, delivery)
+
+
+def _send(tools: Tools, delivery: Delivery) -> None:
+    attempts = delivery.attempts + 1
+    try:
+        status = fetch.post(
+            delivery.url, *_message(tools, delivery), timeout=TIMEOUT, allow_private=tools.settings.webhook_private
+        )
+        problem = "" if 200 <= status < 300 else f"answered {status}"
+    except errors.BadUrl as error:
+        problem = error.message
+    with tools.records.write() as r:
+        if not problem:
+            r.deliveries.succeeded(delivery.job_id, tools.now())
+            return
+        wait = webhooks.delay(attempts)
+        r.deliveries.failed(delivery.job_id, problem, due_at=None if wait is None else tools.now() + wait)
+    log.warning("callback of job %s, try %d: %s", delivery.job_id, attempts, problem)
+
+
+def _message(tools: Tools, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
+    """Body and headers. The answer itself is fetched with the job's id: a body stays small and leaks nothing."""
+    job = jobs.get(tools, delivery.tenant, delivery.job_id)
+    now = int(tools.now())
+    body = json.dumps(
+        {
+            "type": f"job.{job.status.lower()}",
+            "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+            "data": {"_id": job.id, "status": job.status, "terminal": True, "progress": _progress(job),
+                     "metadata": dict(job.metadata)},
+        }
+    ).encode()  # fmt: skip
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "inferq-webhooks",
+        "Date": format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True),
+        "webhook-id": job.id,
+        "webhook-timestamp": str(now),
+    }
+    if secret := delivery.secret or tools.settings.webhook_secret:
+        headers["webhook-signature"] = webhooks.signature(secret, job.id, now, body)
+    return body, headers
+
+
+def _progress(job: jobs.Job) -> dict[str, int]:
+    return {"total": job.total, "done": job.done, "failed": job.failed}

@@ -1,0 +1,252 @@
+"""Models in memory: loads versions on demand, keeps what fits, and runs batches on the device.
+
+    version ──> blob ──checksum──> network ──> device, fused, packed ──> reproduces its example? ──> Loaded
+    picture bytes ──prepare──> uint8 crop ─┐
+    picture bytes ──prepare──> uint8 crop ─┴─forward──> logits or features ──top_k──> labels and scores
+
+A version that does not reproduce its example is not served, and none is replaced by another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from shared import images
+from shared.errors import BadOption, BadWeights, InferqError
+from shared.models import Preprocessing, Version
+from shared.settings import Settings
+from worker import families, optimise, preprocess, weights
+
+log = logging.getLogger(__name__)
+
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""How far the example's logits may lie off, as a part of the largest of them."""
+_CPU_PIECE = 4
+"""Pictures that one thread runs at once. More is not faster, and above it the activations are so large that the C
+library takes them from the system anew each time: mobilenet_v2 falls from 223 pictures/s to 157 at 16 and 99 at 32."""
+
+
+class Loaded:
+    """One version, ready to run. `prepare` may be called from many threads, `forward` from one at a time."""
+
+    def __init__(self, version: Version, network: nn.Module, device: torch.device, settings: Settings) -> None:
+        """Take the plain float32 network in eval mode to the device and make it fast there."""
+        self.version = version
+        self.preprocessing = _preprocessing(version)
+        self.max_batch = version.max_batch or settings.max_batch
+        """Pictures in one batch; halved for good when the device runs out of memory."""
+        self.bytes = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+        self.device = device
+        self.type = choose_type(settings.precision, self.device)
+        self._piece = _CPU_PIECE * settings.torch_threads if self.device.type == "cpu" else self.max_batch
+        self._head = families.head(network)[0]
+        self._network = self._made_fast(network, settings.compile)
+        self._compiled = torch.compile(self._network, dynamic=True) if settings.compile else self._network
+
+    def prepare(self, data: bytes, *, exif: bool = True) -> torch.Tensor:
+        """Decode, resize, crop: uint8 of (channels, crop, crop). Raises BrokenPicture. `exif` turns photos upright."""
+        return preprocess.crop(images.decode(data, exif=exif, mode=self.preprocessing.mode), self.preprocessing)
+
+    @torch.inference_mode()
+    def forward(self, inputs: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
+        """Run prepared pictures: float32 on the CPU, (N, classes) logits or (N, dimension) penultimate features."""
+        results: list[torch.Tensor] = []
+        done = 0
+        while done < len(inputs):
+            piece = inputs[done : done + min(self._piece, self.max_batch)]
+            try:
+                results.append(self._run(piece, task))
+                done += len(piece)
+            except torch.OutOfMemoryError:
+                self._shrink(len(piece))
+        return torch.cat(results)
+
+    def _run(self, inputs: Sequence[torch.Tensor], task: str) -> torch.Tensor:
+        batch = preprocess.stack(inputs)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
+        answer = (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
+        if not torch.isfinite(answer).all():
+            raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
+        return answer
+
+    def _features(self, batch: torch.Tensor) -> torch.Tensor:
+        """What enters the head, averaged over space where it is still a map."""
+        found: list[torch.Tensor] = []
+        head = self._network.get_submodule(self._head)
+        hook = head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+        try:
+            self._network(batch)
+        finally:
+            hook.remove()
+        return found[0].mean(dim=(2, 3)) if found[0].ndim == 4 else found[0]
+
+    def _shrink(self, tried: int) -> None:
+        if tried == 1:
+            raise InferqError(f"The device has too little memory for one picture of model {self.version.name}.")
+        self.max_batch = tried // 2
+        log.warning("no device memory for %d pictures of %s; from now on %d", tried, self.version.name, self.max_batch)
+        torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _made_fast(self, network: nn.Module, compiled: bool) -> nn.Module:
+        network = optimise.fused(network).to(self.device, self.type).to(memory_format=torch.channels_last)
+        if self.device.type == "cpu" and optimise.can_pack() and not compiled:
+            channels, crop = len(self.preprocessing.mode), self.preprocessing.crop
+            batch = torch.zeros(self._piece, channels, crop, crop).contiguous(memory_format=torch.channels_last)
+            optimise.pack(network, batch)
+        return network
+
+    def warm_up(self, example_png: bytes | None) -> None:
+        """Run once, so that the first request does not pay; raises BadWeights unless the example is reproduced."""
+        if self.version.example is None or example_png is None:
+            self.forward([torch.zeros(len(self.preprocessing.mode), self.preprocessing.crop, self.preprocessing.crop)])
+            return
+        expected = torch.tensor(self.version.example.logits)
+        difference = (self.forward([self.prepare(example_png)])[0, : len(expected)] - expected).abs().max().item()
+        if difference > _TOLERANCE[self.type] * expected.abs().max().item():
+            raise BadWeights(
+                f"Model {self.version.name} version {self.version.version} does not reproduce its example: "
+                f"a logit is off by {difference:.2g}. Import it again; if that does not help, report it."
+            )
+
+
+class Engine:
+    """The models of one worker process. The least recently used go when a new one needs their memory."""
+
+    def __init__(self, settings: Settings, read_blob: Callable[[str], bytes]) -> None:
+        """`read_blob` gives the bytes stored under a key."""
+        self.device = choose_device(settings.device)
+        self._settings = settings
+        self._read_blob = read_blob
+        self._kept: OrderedDict[str, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()  # apart, so that a kept model need not wait while another is loaded
+        torch.set_num_threads(settings.torch_threads)
+        with contextlib.suppress(RuntimeError):  # can be set once per process, and tests make several engines
+            torch.set_num_interop_threads(1)
+        torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits; scores would differ in the third digit
+
+    def load(self, version: Version) -> Loaded:
+        """The version, ready to run; raises BadWeights where it cannot be served. A kept one costs nothing."""
+        if found := self._found(version):
+            return found
+        with self._loading:
+            if (found := self._found(version)) is None:
+                found = self._read(version)
+                with self._lock:
+                    self._kept[version.id] = found
+            return found
+
+    def _found(self, version: Version) -> Loaded | None:
+        with self._lock:
+            found = self._kept.get(version.id)
+            if found is None or found.version.checksum != version.checksum:
+                return None
+            self._kept.move_to_end(version.id)
+            return found
+
+    def forget(self, version_id: str) -> None:
+        """Drop a version from memory, where it is kept."""
+        with self._lock:
+            self._kept.pop(version_id, None)
+        _give_back_memory()
+
+    def loaded(self) -> list[str]:
+        """`name/version` of what is in memory, the least recently used first."""
+        with self._lock:
+            return [f"{kept.version.name}/{kept.version.version}" for kept in self._kept.values()]
+
+    def _read(self, version: Version) -> Loaded:
+        started = time.monotonic()
+        data = self._read_blob(version.weights)
+        if hashlib.sha256(data).hexdigest() != version.checksum:
+            raise BadWeights(f"The stored weights of model {version.name} are damaged: import it again.")
+        self._make_room(len(data))
+        family = families.load(version.family) if version.family else families.find(version.architecture)
+        state = safetensors.torch.load(data)
+        network = weights.assemble(family, version.architecture, _preprocessing(version), state)
+        weights.check_labels(weights.outputs(network), version.labels)
+        loaded = Loaded(version, network, self.device, self._settings)
+        loaded.warm_up(self._read_blob(version.example.blob) if version.example else None)
+        log.info("loaded %s version %s in %.1f s", version.name, version.version, time.monotonic() - started)
+        return loaded
+
+    def _make_room(self, size: int) -> None:
+        """Drop models until `size` bytes more are within the limit; the one that is needed always gets in."""
+        with self._lock:
+            while self._kept and sum(kept.bytes for kept in self._kept.values()) + size > self._settings.model_memory:
+                dropped = self._kept.popitem(last=False)[1].version
+                log.info("dropped %s version %s to make room", dropped.name, dropped.version)
+        _give_back_memory()
+
+
+def top_k(
+    logits: torch.Tensor, labels: Sequence[str], k: int, function_to_apply: str = "softmax"
+) -> list[list[tuple[str, float]]]:
+    """The k likeliest labels of each row of (N, classes) logits with their scores, highest first; ties in label order.
+
+    `function_to_apply` is `softmax`, `sigmoid` or `none`; `k` may be larger than the number of classes.
+    """
+    if function_to_apply not in _FUNCTIONS:
+        raise BadOption(f"function_to_apply must be softmax, sigmoid or none, not {function_to_apply!r}.")
+    # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk orders ties as it likes.
+    ranked = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    scores = _FUNCTIONS[function_to_apply](logits).gather(1, ranked)
+    return [
+        [(labels[index], score) for index, score in zip(*row, strict=True)]
+        for row in zip(ranked.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda logits: logits.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "none": lambda logits: logits,
+}
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device where there is one, else the CPU; raises BadOption for what is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadOption(f"There is no kind of device {name!r}; use auto, cpu, cuda or cuda:N.") from None
+    count = torch.cuda.device_count() if device.type == "cuda" else int(device.type == "cpu")
+    if (device.index or 0) >= count:
+        raise BadOption(f"There is no device {name!r}; torch sees {torch.cuda.device_count()} CUDA devices.")
+    return device
+
+
+def choose_type(precision: str, device: torch.device) -> torch.dtype:
+    """The type of weights and activations; always float32 on the CPU, where half precision is slow or missing."""
+    types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if precision not in types:
+        raise BadOption(f"There is no precision {precision!r}; use float32, bfloat16 or float16.")
+    return types[precision] if device.type == "cuda" else torch.float32
+
+
+def _preprocessing(version: Version) -> Preprocessing:
+    if version.preprocessing is None:
+        raise BadWeights(f"Model {version.name} version {version.version} does not say how to prepare a picture.")
+    return version.preprocessing
+
+
+def _give_back_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

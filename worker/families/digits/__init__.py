@@ -1,0 +1,73 @@
+"""Handwritten digits: a small network that ships with its weights, so that a machine without a network has a model."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from shared.models import Preprocessing
+from worker.families import Pretrained
+
+FOLDER = Path(__file__).parent
+WEIGHTS = FOLDER / "digits.safetensors"
+CARD = FOLDER / "digits.json"
+"""Labels, preprocessing and what was measured; written by train.py together with the weights."""
+SAMPLES = FOLDER / "samples"
+"""Ten pictures from the held-out part, `digit_0.png` to `digit_9.png`."""
+
+PREPROCESSING = Preprocessing(resize=32, crop=32, mean=(0.5,), std=(0.5,), mode="L")
+
+
+def architectures() -> list[str]:
+    """`digits`."""
+    return ["digits"]
+
+
+def build(architecture: str, classes: int, crop: int) -> nn.Module:
+    """Four convolutions and an average over space; `crop` does not matter to it."""
+    return nn.Sequential(
+        *_block(1, 16),
+        *_block(16, 32),
+        nn.MaxPool2d(2),
+        *_block(32, 40),
+        nn.MaxPool2d(2),
+        *_block(40, 56),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(56 * 16 if crop == 32 else 56 * (crop // 8) ** 2, classes),
+    )
+
+
+def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def preprocessing(architecture: str) -> Preprocessing:
+    """Grey, 32 pixels."""
+    return PREPROCESSING
+
+
+def pretrained(architecture: str) -> Pretrained | None:
+    """The weights in this folder."""
+    return Pretrained(tuple(card()["labels"]), PREPROCESSING, "scikit-learn digits", path=WEIGHTS)  # type: ignore[arg-type]
+
+
+def identify(sha256: str) -> Pretrained | None:
+    """None: there is only one way to prepare a picture for this network."""
+    return None
+
+
+def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As it is: no other names were ever in use."""
+    return state
+
+
+@lru_cache(maxsize=1)
+def card() -> dict[str, object]:
+    """What train.py wrote down about the weights."""
+    found: dict[str, object] = json.loads(CARD.read_text())
+    return found

@@ -1,0 +1,119 @@
+"""One worker process: its name, its engine, what it holds, and the heart that tells the fleet it lives."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from shared import errors
+from shared.queue import Entry
+from shared.tools import Tools
+from worker import batches, checking
+from worker.engine import Engine
+
+log = logging.getLogger(__name__)
+
+WEDGED = 120.0
+"""Seconds after which one batch is taken to hang; the process then ends itself and its pictures go to another."""
+
+
+class Runner:
+    """Everything of a worker that is not torch and not Celery.
+
+    The id is random per process: a restarted container with the same host name must not pass for its dead
+    predecessor, whose pictures would then never lapse.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.engine = Engine(tools.settings, tools.storage.read)
+        self.stopping = threading.Event()
+        self.rates: dict[str, float] = {}
+        self._held: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+        self._batch_since: float | None = None
+        self._since = time.time()
+        self._done = 0
+
+    def join(self) -> None:
+        """Start the heart; the fleet knows of this worker when this returns."""
+        self._beat()
+        threading.Thread(target=self._heart, name="heart", daemon=True).start()
+
+    def stop(self) -> None:
+        """Finish what is claimed, claim no more."""
+        self.stopping.set()
+
+    def drain(self, version_id: str) -> None:
+        batches.drain(self, version_id)
+
+    def check(self, version_id: str) -> None:
+        """Checking may download and takes its time, so it gets its own thread and pictures are served meanwhile."""
+        threading.Thread(target=checking.check, args=(self, version_id), name="check", daemon=True).start()
+
+    def hold(self, entries: Sequence[Entry]) -> None:
+        with self._lock:
+            self._held.update({entry.id + entry.lane: entry for entry in entries})
+
+    def release(self, entries: Sequence[Entry]) -> None:
+        """Their outcome is stored."""
+        with self._lock:
+            for entry in entries:
+                self._held.pop(entry.id + entry.lane, None)
+
+    def release_all(self) -> None:
+        with self._lock:
+            self._held.clear()
+
+    @contextmanager
+    def batch(self, version_id: str, size: int) -> Iterator[None]:
+        """Around the forward pass: the heart ends a process that hangs in it, and learns its rate from it."""
+        started = self._batch_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._batch_since = None
+        rate = size / max(1e-6, time.monotonic() - started)
+        self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
+        self._done += size
+
+    def _heart(self) -> None:
+        every = self.tools.settings.lease / 4
+        while not self.stopping.wait(every) or self._held:
+            try:
+                self._beat()
+                with self._lock:
+                    held = list(self._held.values())
+                self.tools.queue.renew(self.id, held)
+            except errors.Unavailable as error:
+                log.warning("heartbeat: %s", error.message)
+            if self._batch_since is not None and time.monotonic() - self._batch_since > WEDGED:
+                log.critical("a batch has been running for more than %.0f s; this worker ends itself", WEDGED)
+                os._exit(70)
+            if self.stopping.is_set():
+                time.sleep(every)  # stopping no longer paces the loop, and held pictures still need their lease
+        self._leave()
+
+    def _beat(self) -> None:
+        about = {
+            "since": self._since,
+            "device": str(self.engine.device),
+            "models": self.engine.loaded(),
+            "pictures": self._done,
+            "rates": self.rates,
+            "holds": len(self._held),
+        }
+        self.tools.queue.beat(self.id, about, self.tools.settings.lease)
+
+    def _leave(self) -> None:
+        try:
+            self.tools.queue.leave(self.id)
+        except errors.Unavailable:
+            log.debug("could not say goodbye; the fleet forgets this worker by itself")
