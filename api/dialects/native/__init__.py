@@ -1,0 +1,37 @@
+"""The native wire, `/v1`: jobs, classify, images, models, keys, queue and workers; RFC 9457 problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from api.dialects.native import fleet, images, jobs, keys, models
+from shared.errors import InferqError
+from shared.settings import Settings
+
+PREFIXES = ("/",)
+
+
+def blueprints(settings: Settings) -> Sequence[Blueprint]:
+    return [part.bp for part in (jobs, images, models, keys, fleet)]
+
+
+def write_error(error: InferqError) -> ResponseReturnValue:
+    """A problem document (RFC 9457); `code` is for programs, `detail` for people."""
+    problem: dict[str, object] = {
+        "type": f"urn:inferq:error:{error.code}",
+        "title": (type(error).__doc__ or "").strip(),
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+    }
+    if error.job_id:
+        problem |= {"_id": error.job_id, "links": {"job": f"/v1/jobs/{error.job_id}"}}
+    response = jsonify(problem)
+    response.status_code = error.status
+    response.mimetype = "application/problem+json"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="inferq"'
+    return response

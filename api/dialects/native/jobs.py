@@ -1,0 +1,212 @@
+"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, follow, read results, list, cancel."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, jsonify, request, stream_with_context
+from flask.typing import ResponseReturnValue
+from werkzeug.http import parse_dict_header
+
+from api.context import caller, scope, tools, wait_for
+from api.dialects.native import submission, views
+from api.reading import Fields
+from shared import errors, jobs
+from shared.jobs import Item, Job, Status
+from shared.tools import Tools
+
+bp = Blueprint("native-jobs", __name__)
+
+PAGE = 1000
+"""Items read at once while results are streamed."""
+
+
+@bp.post("/v1/jobs")
+@scope("infer")
+def submit() -> ResponseReturnValue:
+    """Store the job; 202 at once, or what `Prefer: wait=N` gives."""
+    return _submit(default_wait=0.0)
+
+
+@bp.post("/v1/classify")
+@scope("infer")
+def classify() -> ResponseReturnValue:
+    """The same, waiting unless `Prefer: respond-async`; a wait that runs out is a 202, and the id is never lost."""
+    return _submit(default_wait=tools().settings.max_wait)
+
+
+def _submit(default_wait: float) -> ResponseReturnValue:
+    seconds = _preferred_wait(default_wait)
+    job, new = jobs.submit(tools(), caller().tenant, submission.read(request))
+    job = wait_for(job, seconds)
+    if seconds:
+        jobs.blame(tools(), job)
+    response = _write(job)
+    response.status_code = 200 if job.status.terminal else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@bp.get("/v1/jobs/<job_id>")
+@scope("infer")
+def poll(job_id: str) -> ResponseReturnValue:
+    """The job. With `Prefer: wait=N` it waits for the end; with `If-None-Match` 304 says that nothing has moved."""
+    job = jobs.get(tools(), caller().tenant, job_id)
+    job = wait_for(job, _preferred_wait(0.0))
+    response = _write(job)
+    return response.make_conditional(request)
+
+
+@bp.get("/v1/jobs")
+@scope("infer")
+def listing() -> ResponseReturnValue:
+    """Newest first, in pages; `cursor` is the `next` of the page before."""
+    fields = Fields(request.args)
+    status, limit = fields.text("status").upper(), fields.whole("limit", 50)
+    if status and status not in list(Status):
+        raise errors.BadOption(f"status must be one of {', '.join(Status)}, not {status!r}")
+    if not 1 <= limit <= 500:
+        raise errors.BadOption("limit must be 1 to 500")
+    with tools().records.read() as r:
+        page = r.jobs.page(
+            caller().tenant,
+            status=status,
+            model=fields.text("model"),
+            before=fields.text("cursor"),
+            since=fields.number("since", 0) if fields.has("since") else None,
+            until=fields.number("until", 0) if fields.has("until") else None,
+            limit=limit + 1,
+        )
+    shown = page[:limit]
+    return jsonify(jobs=[_summary(job) for job in shown], next=shown[-1].id if len(page) > limit else None)
+
+
+@bp.delete("/v1/jobs/<job_id>")
+@scope("infer")
+def cancel(job_id: str) -> ResponseReturnValue:
+    """Cancel, durably: a row that every worker looks at when it puts a batch together."""
+    return _write(jobs.cancel(tools(), caller().tenant, job_id))
+
+
+@bp.get("/v1/jobs/<job_id>/results")
+@scope("infer")
+def results(job_id: str) -> ResponseReturnValue:
+    """One line per picture, streamed: NDJSON, or CSV with one row per label."""
+    job = jobs.get(tools(), caller().tenant, job_id)
+    wanted = request.args.get("format") or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")
+    if wanted not in ("ndjson", "csv"):
+        raise errors.BadOption("format must be ndjson or csv")
+    items = _all_items(tools(), job)
+    if wanted == "csv":
+        return Response(stream_with_context(_csv(job, items)), mimetype="text/csv")
+    lines = (json.dumps({"position": item.position} | views.prediction(job, item)) + "\n" for item in items)
+    return Response(stream_with_context(lines), mimetype="application/x-ndjson")
+
+
+@bp.get("/v1/jobs/<job_id>/events")
+@scope("infer")
+def events(job_id: str) -> ResponseReturnValue:
+    """Server-sent events: `status` and `progress` as the job moves, `done` with the job, then the end."""
+    job = jobs.get(tools(), caller().tenant, job_id)
+    response = Response(_follow(tools(), job), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _follow(tools: Tools, job: Job) -> Iterator[str]:
+    said: tuple[Status, int, int] | None = None
+    until = time.monotonic() + 600.0  # a client that is still there connects again, as EventSource does by itself
+    with tools.waiters.ticket(job.id) as ticket:
+        while time.monotonic() < until:
+            job = jobs.get(tools, job.tenant, job.id)
+            now = (job.status, job.done, job.failed)
+            if now != said:
+                kind = "status" if said is None or said[0] != job.status else "progress"
+                said = now
+                yield _event(kind, job)
+            if job.status.terminal:
+                yield _event("done", job)
+                return
+            if not ticket.wait(1.0):
+                yield ": waiting\n\n"
+
+
+def _event(kind: str, job: Job) -> str:
+    return f"event: {kind}\ndata: {json.dumps(_summary(job))}\n\n"
+
+
+def _write(job: Job) -> Response:
+    with tools().records.read() as r:
+        items = r.jobs.items(job.id, limit=views.INLINE)
+    response = jsonify(views.job(job, items))
+    mark = f"{job.id}{job.status}{job.done}{job.failed}"
+    response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
+    if not job.status.terminal:
+        response.headers["Retry-After"] = str(retry_after(tools(), job))
+    return response
+
+
+def retry_after(tools: Tools, job: Job) -> int:
+    """Whole seconds until the job should be done, from the rate that the workers measure; 1 to 60."""
+    try:
+        ahead = sum(depth.waiting + depth.running for depth in tools.queue.depths([job.version_id]))
+        rate = sum(worker["rates"].get(job.version_id, 0.0) for worker in tools.queue.workers())
+    except errors.Unavailable:
+        return 2
+    return min(60, max(1, math.ceil(ahead / rate))) if rate else 1
+
+
+def _summary(job: Job) -> dict[str, object]:
+    """A job without its predictions."""
+    body = views.job(job, ())
+    return {name: body[name] for name in body if name not in ("request", "predictions")}
+
+
+def _preferred_wait(default: float) -> float:
+    """Seconds, from `Prefer` (RFC 7240); `respond-async` is a wait of none."""
+    preferred = parse_dict_header(request.headers.get("Prefer", ""))
+    if "respond-async" in preferred and "wait" not in preferred:
+        return 0.0
+    try:
+        return max(0.0, float(preferred.get("wait") or default))
+    except ValueError:
+        raise errors.BadOption("the wait in Prefer must be a number of seconds") from None
+
+
+def _all_items(tools: Tools, job: Job) -> Iterator[Item]:
+    position = 0
+    while position < job.total:
+        with tools.records.read() as r:
+            page = r.jobs.items(job.id, start=position, limit=PAGE)
+        if not page:
+            return
+        yield from page
+        position = page[-1].position + 1
+
+
+def _csv(job: Job, items: Iterator[Item]) -> Iterator[str]:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["position", "name", "status", "rank", "label", "score", "error"])
+    for item in items:
+        start = [item.position, item.name, item.status]
+        if item.status != Status.DONE:
+            writer.writerow([*start, "", "", "", item.error])
+        elif job.options.task == "features":
+            writer.writerow([*start, "", "", " ".join(map(repr, item.result)), ""])
+        else:
+            for rank, (label, score) in enumerate(item.result, 1):
+                writer.writerow([*start, rank, label, score, ""])
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    yield out.getvalue()

@@ -1,0 +1,42 @@
+"""`/v1/keys`: make, list and revoke API keys; a key's text is shown once."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, scope, tools
+from api.dialects.native import views
+from api.reading import Fields
+from shared import errors, tenants
+
+bp = Blueprint("native-keys", __name__)
+
+
+@bp.post("/v1/keys")
+@scope("keys")
+def create() -> ResponseReturnValue:
+    """201 with the key's text in `key`; it cannot be shown again."""
+    fields = Fields(reading.json_object(request))
+    scopes = fields.raw("scopes") or []
+    if not isinstance(scopes, list) or not all(isinstance(name, str) for name in scopes):
+        raise errors.BadOption("scopes must be a list of texts")
+    key, text = tenants.create(
+        tools(), caller(), tenant=fields.text("tenant"), name=fields.text("name"), scopes=scopes
+    )
+    return jsonify(views.key(key) | {"key": text}), 201
+
+
+@bp.get("/v1/keys")
+@scope("keys")
+def listing() -> ResponseReturnValue:
+    with tools().records.read() as r:
+        return jsonify(keys=[views.key(key) for key in r.keys.all(caller().tenant)])
+
+
+@bp.delete("/v1/keys/<key_id>")
+@scope("keys")
+def revoke(key_id: str) -> ResponseReturnValue:
+    tenants.revoke(tools(), caller().tenant, key_id)
+    return "", 204

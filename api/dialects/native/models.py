@@ -1,0 +1,115 @@
+"""`/v1/models`: what there is, bring your own weights, fetch published ones, remove."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, scope, tools
+from api.dialects.native import views
+from api.reading import Fields
+from shared import errors, models
+from shared.models import State
+
+bp = Blueprint("native-models", __name__)
+
+
+@bp.get("/v1/models")
+def listing() -> ResponseReturnValue:
+    with tools().records.read() as r:
+        versions, default = r.versions.visible(caller().tenant), r.facts.get("default_model")
+    return jsonify(models=views.models(versions, tools().settings.default_model or default))
+
+
+@bp.get("/v1/models/<name>")
+def show(name: str) -> ResponseReturnValue:
+    with tools().records.read() as r:
+        versions, default = r.versions.named(caller().tenant, name), r.facts.get("default_model")
+    models.pick(versions, name)
+    return jsonify(views.model(versions, tools().settings.default_model or default))
+
+
+@bp.get("/v1/models/<name>/versions/<version>")
+def show_version(name: str, version: str) -> ResponseReturnValue:
+    """One version, with its labels in the order of the logits."""
+    with tools().records.read() as r:
+        found = models.pick(r.versions.named(caller().tenant, name), name, version)
+    return jsonify(views.version(found) | {"label_names": list(found.labels)})
+
+
+@bp.post("/v1/models")
+@scope("models")
+def add() -> ResponseReturnValue:
+    """Register a version, from an uploaded weights file or from the published weights of an architecture.
+
+    201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; a refusal
+    says why, and leaves nothing behind.
+    """
+    fields = Fields(request.form, request.args) if reading.is_multipart(request) else _json_fields()
+    added = models.add(
+        tools(),
+        caller().tenant,
+        fields.text("name"),
+        architecture=fields.text("architecture"),
+        version=fields.text("version"),
+        source=_keep_weights(),
+        labels=_labels(fields),
+    )
+    seconds = 2.0 if added.source == models.PRETRAINED else tools().settings.max_wait
+    version = models.wait(tools(), caller().tenant, added, seconds)
+    if version.state is State.ABSENT:
+        raise errors.Conflict(f"Model {version.name!r} is known now, but not at hand: {version.reason}")
+    response = jsonify(views.version(version))
+    response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
+    return response, 201 if version.state is State.READY else 202
+
+
+@bp.delete("/v1/models/<name>")
+@scope("models")
+def remove(name: str) -> ResponseReturnValue:
+    models.remove(tools(), caller().tenant, name)
+    return "", 204
+
+
+@bp.delete("/v1/models/<name>/versions/<version>")
+@scope("models")
+def remove_version(name: str, version: str) -> ResponseReturnValue:
+    models.remove(tools(), caller().tenant, name, version)
+    return "", 204
+
+
+def _json_fields() -> Fields:
+    return Fields(reading.json_object(request), request.args)
+
+
+def _keep_weights() -> str:
+    """The key of the uploaded weights, stored as they came for a worker to look at; PRETRAINED when there are none."""
+    part = request.files.get("weights")
+    if part is None:
+        return models.PRETRAINED
+    key = f"uploads/{secrets.token_hex(16)}"
+    size = 0
+    with tools().storage.writing(key) as blob:
+        while chunk := part.stream.read(1024 * 1024):
+            blob.write(chunk)
+            size += len(chunk)
+        if not size:
+            raise errors.BadWeights("The weights file is empty.")
+    return key
+
+
+def _labels(fields: Fields) -> Sequence[str]:
+    """One label per line, as a text or a file part; `imagenet`, or nothing, is the names of the published weights."""
+    part = request.files.get("labels")
+    try:
+        text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else fields.text("labels")
+    except UnicodeDecodeError:
+        raise errors.BadOption("the labels must be a text file in UTF-8, one label per line") from None
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return () if lines in ([], ["imagenet"]) else lines

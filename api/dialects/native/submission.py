@@ -1,0 +1,128 @@
+"""From a native request to a submission: multipart, JSON or a raw body, with options from form, query or JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Request
+
+from api import reading
+from api.context import caller, tools
+from api.reading import Fields
+from shared import errors, fetch, gallery, images
+from shared.images import Limits, Picture
+from shared.jobs import Options, StoredImage, Submission
+
+
+def read(request: Request) -> Submission:
+    """Everything the native wire lets a caller say; raises BadRequest kinds before any picture is touched."""
+    limits = reading.limits(tools().settings)
+    if reading.is_multipart(request):
+        fields = Fields(request.form, request.args)
+        pictures: Iterator[Picture | StoredImage] = iter(images.pictures(reading.files(request), limits))
+    elif reading.is_json(request):
+        body = reading.json_object(request)
+        fields = Fields(body, request.args)
+        pictures = _inputs(fields, limits)
+    else:
+        fields = Fields(request.args)
+        upload = reading.body(request, fields.text("name", "file"))
+        pictures = iter(images.pictures([upload] if upload else [], limits))
+    hook, secret = _webhook(fields)
+    return Submission(
+        pictures=pictures,
+        model=fields.text("model"),
+        version=fields.text("version"),
+        options=Options(
+            task=fields.text("task", "classify"),
+            top_k=fields.whole("top_k", 5),
+            function_to_apply=fields.text("function_to_apply", "softmax"),
+            exif=fields.flag("exif", True),
+        ),
+        priority=fields.text("priority", "normal"),
+        deadline=_deadline(fields),
+        webhook=hook,
+        webhook_secret=secret,
+        metadata=fields.mapping("metadata"),
+        idempotency_key=request.headers.get("Idempotency-Key", "")[:255],
+    )
+
+
+def one_picture(request: Request) -> Iterator[Picture]:
+    """The pictures of an upload to be kept; no stored image can be among them."""
+    limits = reading.limits(tools().settings)
+    if reading.is_multipart(request):
+        return iter(images.pictures(reading.files(request, "image"), limits))
+    if reading.is_json(request):
+        fields = Fields(reading.json_object(request))
+        found = _inputs(fields if fields.has("inputs") else Fields({"inputs": [_only(fields)]}), limits)
+        return (picture for picture in found if isinstance(picture, Picture))
+    upload = reading.body(request, request.args.get("name", "file"))
+    return iter(images.pictures([upload] if upload else [], limits))
+
+
+def _only(fields: Fields) -> dict[str, Any]:
+    return {name: fields.raw(name) for name in ("url", "base64", "name") if fields.has(name)}
+
+
+def _inputs(fields: Fields, limits: Limits) -> Iterator[Picture | StoredImage]:
+    inputs = fields.raw("inputs")
+    if isinstance(inputs, (dict, str)):
+        inputs = [inputs]
+    if not isinstance(inputs, list) or not inputs:
+        raise errors.NoInput("`inputs` must be a list of objects with one of `url`, `base64` or `image_id`.")
+    if len(inputs) > limits.max_files:
+        raise errors.TooManyFiles(f"{len(inputs)} inputs are more than the {limits.max_files} of one job.")
+    return (_input(index, given, limits) for index, given in enumerate(inputs))
+
+
+def _input(index: int, given: Any, limits: Limits) -> Picture | StoredImage:
+    if isinstance(given, str):
+        given = {"url": given} if given.startswith(("http://", "https://")) else {"base64": given}
+    kinds = [kind for kind in ("url", "base64", "image_id") if isinstance(given, dict) and given.get(kind)]
+    if len(kinds) != 1 or not isinstance(given[kinds[0]], str):
+        raise errors.BadOption(f"inputs[{index}] must have exactly one of `url`, `base64` or `image_id`, as a text")
+    kind, value = kinds[0], given[kinds[0]]
+    name = str(given.get("name") or (f"input-{index}" if kind == "base64" else value.rsplit("/", 1)[-1] or "file"))
+    if kind == "image_id":
+        kept = gallery.get(tools(), caller().tenant, value)
+        return StoredImage(kept.id, kept.name, kept.blob, kept.size)
+    if kind == "base64":
+        return images.check(name, images.from_base64(value), limits)
+    settings = tools().settings
+    data = fetch.fetch(
+        value, max_bytes=limits.max_bytes, timeout=settings.fetch_timeout, allow_private=settings.fetch_private
+    )
+    return images.check(name, data, limits)
+
+
+def _deadline(fields: Fields) -> float | None:
+    """Seconds from now, or a time in ISO 8601."""
+    if not fields.has("deadline"):
+        return None
+    text = fields.text("deadline")
+    try:
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except ValueError:
+        seconds = fields.number("deadline", 0)
+    if seconds <= 0:
+        raise errors.BadOption("deadline must be a number of seconds above 0, or a time in ISO 8601")
+    return time.time() + seconds
+
+
+def _webhook(fields: Fields) -> tuple[str, str]:
+    """(URL, secret): a text, or an object with `url` and `secret`."""
+    given = fields.raw("webhook")
+    if not given:
+        return "", ""
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        given = fields.mapping("webhook")
+    url, secret = (given.get("url"), given.get("secret") or "") if isinstance(given, dict) else (given, "")
+    if not isinstance(url, str) or not isinstance(secret, str):
+        raise errors.BadOption("webhook must be a URL, or an object with `url` and `secret`")
+    fetch.check_url(url, allow_private=tools().settings.webhook_private)
+    return url, secret

@@ -1,0 +1,148 @@
+"""How the native wire writes a job, an image, a model: one function each, nothing read from anywhere but arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from itertools import groupby
+from typing import Any
+
+from shared.gallery import Image
+from shared.jobs import Item, Job, Status
+from shared.models import Version
+from shared.tenants import Key
+
+INLINE = 1000
+"""Predictions written into a job; a larger job has them under `links.results`, streamed."""
+
+
+def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
+    """A job as design.md section 3 draws it; `items` are its first INLINE ones."""
+    body: dict[str, Any] = {
+        "_id": job.id,
+        "status": job.status,
+        "terminal": job.status.terminal,
+        "tenantName": job.tenant,
+        "request": {
+            "files": [item.name for item in items],
+            "options": options(job),
+            "texts": [],
+            "tenantName": job.tenant,
+        },
+        "model": {"name": job.model, "version": job.version},
+        "predictions": [prediction(job, item) for item in items] if job.status.terminal else [],
+        "priority": job.priority,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+        "processed_time": rfc1123(job.finished_at),
+        "deadline": iso(job.deadline),
+        "metadata": dict(job.metadata),
+        "progress": {"total": job.total, "done": job.done, "failed": job.failed},
+        "links": {
+            "self": f"/v1/jobs/{job.id}",
+            "results": f"/v1/jobs/{job.id}/results",
+            "events": f"/v1/jobs/{job.id}/events",
+        },
+    }
+    if job.status in (Status.FAILED, Status.EXPIRED):
+        first = next((item for item in items if item.error_code), None)
+        body["error"] = job.error_code or (first.error_code if first else job.status.lower())
+        body["error_description"] = (first.error if first else "") or job.error or "The deadline passed before it ran."
+    return body
+
+
+def options(job: Job) -> dict[str, Any]:
+    """What was asked about the answer."""
+    asked = job.options
+    chosen = {"task": asked.task, "exif": asked.exif}
+    ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
+    return chosen | (ranked if asked.task == "classify" else {})
+
+
+def prediction(job: Job, item: Item) -> dict[str, Any]:
+    """One picture's answer, or why it has none."""
+    body: dict[str, Any] = {"name": item.name}
+    if item.status == Status.FAILED:
+        body["error"] = {"code": item.error_code, "message": item.error}
+    elif item.result is None:
+        body["status"] = item.status
+    elif job.options.task == "features":
+        body["featureVectors"] = item.result
+    else:
+        body["results"] = [{"label": label, "score": score} for label, score in item.result]
+    return body
+
+
+def image(image: Image) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "name": image.name,
+        "width": image.width,
+        "height": image.height,
+        "format": image.format.lower(),
+        "size": image.size,
+        "created_at": iso(image.created_at),
+        "links": {"self": f"/v1/images/{image.id}", "download": f"/v1/images/{image.id}/download"},
+    }
+
+
+def models(versions: Sequence[Version], default: str) -> list[dict[str, Any]]:
+    """Versions, which come sorted by name, as models."""
+    grouped = [(name, list(group)) for name, group in groupby(versions, key=lambda version: version.name)]
+    return [model(_nearest(group), default) for _, group in grouped]
+
+
+def model(versions: Sequence[Version], default: str) -> dict[str, Any]:
+    """One model with its versions, oldest first."""
+    chosen = next((known for known in versions if known.is_default), versions[-1])
+    return {
+        "name": chosen.name,
+        "default_version": chosen.version,
+        "is_default": chosen.name == default,
+        "shared": chosen.tenant == "*",
+        "versions": [version(known) for known in versions],
+    }
+
+
+def version(version: Version) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "state": version.state,
+        "reason": version.reason,
+        "architecture": version.architecture,
+        "labels": len(version.labels),
+        "checksum": version.checksum,
+        "created_at": iso(version.created_at),
+        "metrics": version.metrics,
+    }
+
+
+def key(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant": key.tenant,
+        "prefix": key.prefix,
+        "scopes": list(key.scopes),
+        "created_at": iso(key.created_at),
+        "revoked_at": iso(key.revoked_at),
+    }
+
+
+def iso(when: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    if when is None:
+        return None
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc1123(when: float | None) -> str | None:
+    return format_datetime(datetime.fromtimestamp(when, UTC), usegmt=True) if when is not None else None
+
+
+def _nearest(versions: Sequence[Version]) -> Sequence[Version]:
+    """The tenant's own versions where it has any: they hide everybody's model of the same name."""
+    return [known for known in versions if known.tenant != "*"] or versions
