@@ -176,7 +176,7 @@ class Queue:
             if self._celery is None:
                 self._celery = celery_app(self._settings)
         try:
-            self._celery.send_task(task, arguments, exchange="", routing_key=_ROUTES[task], retry=False)
+            self._celery.send_task(task, arguments, queue=_ROUTES[task], retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             log.warning("could not send %s%s: %s", task, arguments, error)
             return False

@@ -20,14 +20,14 @@ def main() -> int:
     keeper = parser.parse_args().keeper
     settings = from_environment()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
-    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # a line per bell, or per sweep
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     app = create_app(settings)
     arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level]
     if keeper:
         # The plain scheduler keeps its times in memory: there is no schedule worth a file.
         schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
-        app.worker_main(["worker", "--pool", "threads", "--concurrency", "2", "--queues", HOUSE, *schedule, *arguments])
+        app.worker_main(["-q", "worker", "--pool", "threads", "--concurrency", "2", "--queues", HOUSE, *schedule, *arguments])
         return 0
 
     @worker_ready.connect(weak=False)
@@ -40,7 +40,7 @@ def main() -> int:
 
     # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
     # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.
-    app.worker_main(["worker", "--pool", "threads", "--concurrency", "1", "--queues", BELLS, *arguments])
+    app.worker_main(["-q", "worker", "--pool", "threads", "--concurrency", "1", "--queues", BELLS, *arguments])
     return 0
 
 
