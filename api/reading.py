@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
 from flask import Request
+from werkzeug.datastructures import FileStorage
 
 from shared import errors
 from shared.images import Limits, Upload
@@ -33,7 +35,18 @@ def files(request: Request, field: str = "files") -> Iterator[Upload]:
     """The file parts of a multipart body in their order, those named `field`, or all if none has that name."""
     parts = request.files.getlist(field) or [part for _, part in request.files.items(multi=True)]
     for part in parts:
-        yield Upload(part.filename or "file", cast(BinaryIO, part.stream))
+        yield Upload(file_name(part), cast(BinaryIO, part.stream))
+
+
+_QUOTED_NAME = re.compile(r'filename="(.{0,255}?)"\s{0,9}(?:;\s{0,9}[\w*]+=|$)')
+
+
+def file_name(part: FileStorage) -> str:
+    """The whole name of a file part, even where the client left quotes in it unescaped, at which Werkzeug stops."""
+    sent = _QUOTED_NAME.search(part.headers.get("Content-Disposition", ""))
+    if sent and '"' in sent[1].replace('\\"', ""):
+        return sent[1].replace('\\"', '"')
+    return part.filename or "file"
 
 
 def body(request: Request, name: str = "file") -> Upload | None:

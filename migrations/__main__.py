@@ -9,6 +9,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared import errors
+from shared.settings import from_environment
+
 
 def configuration(url: str) -> Config:
     """Alembic's configuration without its ini file: there is nothing in it that differs between installations."""
@@ -18,20 +21,17 @@ def configuration(url: str) -> Config:
     return config
 
 
-def database_url() -> str:
-    """The same rule as the settings': DATABASE_URL, else SQLite in the data folder."""
-    from shared.settings import from_environment
-
-    return from_environment().database_url
+def upgrade(url: str) -> None:
+    """Make the database, where it is a file, and bring its schema up to date."""
+    if url.startswith("sqlite:///"):
+        os.makedirs(os.path.dirname(url.removeprefix("sqlite:///")) or ".", exist_ok=True)
+    command.upgrade(configuration(url), "head")
 
 
 def main() -> int:
-    url = database_url()
     try:
-        if url.startswith("sqlite:///"):
-            os.makedirs(os.path.dirname(url.removeprefix("sqlite:///")) or ".", exist_ok=True)
-        command.upgrade(configuration(url), "head")
-    except (SQLAlchemyError, OSError) as error:
+        upgrade(from_environment().database_url)
+    except (SQLAlchemyError, errors.Unavailable, OSError) as error:
         print(f"inferq: the database cannot be brought up to date: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0

@@ -1,0 +1,254 @@
+"""The native wire as an OpenAPI document, written by hand: what each call takes, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS, Schema, number, ref, several, text, thing, whole
+from shared.jobs import Status
+from shared.settings import Settings
+from shared.tenants import SCOPES
+
+Part = dict[str, Any]
+
+_FORMATS = "One picture, several, or one flat archive (zip, tar, tar.gz) of pictures. Bytes decide what a file is."
+_BINARY = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+
+
+def openapi(settings: Settings) -> Part:
+    """Tags, paths and components of this wire."""
+    return {
+        "tags": [
+            {"name": "Jobs", "description": "Send pictures, follow them, fetch the answers."},
+            {"name": "Images", "description": "Keep pictures under an id, to classify them later or more than once."},
+            {"name": "Models", "description": "What there is, and how to bring your own."},
+            {"name": "Keys", "description": "Who may use the service. Needs the scope `keys`."},
+            {"name": "Fleet", "description": "What waits, and who works."},
+        ],
+        "paths": _jobs() | _images() | _models() | _keys() | _fleet(),
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _jobs() -> Part:
+    job = _path("job_id", "The `_id` of the job.")
+    found = {"200": _json("The job.", ref("Job")), "default": PROBLEM}
+    waited = {
+        "200": _json("The job, ended within the wait.", ref("Job")),
+        "202": _json("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", ref("Job")),
+        "default": PROBLEM,
+    }
+    wait = _header("Prefer", "`wait=N` waits up to N seconds for the end; `respond-async` does not wait.")
+    once = _header("Idempotency-Key", "Sent again with the same key, the same request gives the same job.")
+    paging = [_query("limit", whole("1 to 500.", default=50)), _query("cursor", text("`next` of the page before."))]
+    return {
+        "/v1/classify": {
+            "post": _call("Jobs", "classify", "Classify pictures and wait for the answer",
+                          "The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, "
+                          "so that the id is never lost. When no picture could be read, the error of the first one is "
+                          "the answer.",
+                          [wait, once], waited, _pictures()),
+        },
+        "/v1/jobs": {
+            "post": _call("Jobs", "submitJob", "Submit pictures as a job",
+                          "Accepted means answered: the job is stored before 202 is sent.",
+                          [wait, once], waited, _pictures()),
+            "get": _call("Jobs", "listJobs", "List jobs", "Newest first, in pages.",
+                         [_query("status", text(enum=list(Status))), _query("model", text()),
+                          _query("since", number("Unix seconds; jobs made then or later.")),
+                          _query("until", number("Unix seconds; jobs made before.")), *paging],
+                         {"200": _json("A page.", _page("jobs", "JobSummary")), "default": PROBLEM}),
+        },
+        "/v1/jobs/{job_id}": {
+            "get": _call("Jobs", "getJob", "Poll a job", "Or wait for it, with `Prefer: wait=N`.",
+                         [job, wait, _header("If-None-Match", "The `ETag` of the answer before.")],
+                         found | {"304": {"description": "Nothing has moved since the `ETag` you have."}}),
+            "delete": _call("Jobs", "cancelJob", "Cancel a job",
+                            "What runs at this moment is finished, the rest is not begun. 409 when it has ended.",
+                            [job], found),
+        },
+        "/v1/jobs/{job_id}/results": {
+            "get": _call("Jobs", "getResults", "Stream the results", "One line per picture; made for archives of "
+                         "thousands.", [job, _query("format", text(enum=["ndjson", "csv"], default="ndjson"))],
+                         {"200": {"description": "One prediction per line.",
+                                  "content": {"application/x-ndjson": {}, "text/csv": {}}}, "default": PROBLEM}),
+        },
+        "/v1/jobs/{job_id}/events": {
+            "get": _call("Jobs", "followJob", "Follow a job",
+                         "Server-sent events: `status` and `progress` as it moves, `done` at the end.", [job],
+                         {"200": {"description": "Events; the data of each is a job without its predictions.",
+                                  "content": {"text/event-stream": {}}}, "default": PROBLEM}),
+        },
+    }  # fmt: skip
+
+
+def _pictures() -> Part:
+    """The body of a submission, in its three forms."""
+    form = thing({"files": several(_BINARY, _FORMATS), **OPTIONS}, required=("files",))
+    webhook = {"description": OPTIONS["webhook"]["description"], "anyOf": [
+        text(format="uri"), thing({"url": text(format="uri"), "secret": text()}, required=("url",))]}  # fmt: skip
+    changed = {"webhook": webhook, "metadata": thing({}, description="Your own words, given back with the job.")}
+    inputs = {"inputs": several(INPUT, "The pictures.", minItems=1)}
+    example = {"inputs": [{"url": "https://example.org/duck.jpg"}], "top_k": 3}
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": thing(inputs | OPTIONS | changed, required=("inputs",)), "example": example},
+            "application/octet-stream": {"schema": _BINARY | {"description": f"{_FORMATS} Options go into the query."}},
+        },
+    }
+
+
+def _images() -> Part:
+    image = _path("image_id", "The `id` of the image.")
+    found = {"200": _json("The image.", ref("Image")), "default": PROBLEM}
+    kept = {"oneOf": [ref("Image"), thing({"images": several(ref("Image"))}, required=("images",))]}
+    form = thing({"image": several(_BINARY, _FORMATS)}, required=("image",))
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": INPUT, "example": {"url": "https://example.org/duck.jpg"}},
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    }
+    paging = [_query("limit", whole("1 to 500.", default=50)), _query("cursor", text("`next` of the page before."))]
+    return {
+        "/v1/images": {
+            "post": _call("Images", "keepImage", "Keep a picture", "Or several.", [],
+                          {"201": _json("The image, or `images` when there are several.", kept), "default": PROBLEM},
+                          body),
+            "get": _call("Images", "listImages", "List kept pictures", "Newest first, in pages.", paging,
+                         {"200": _json("A page.", _page("images", "Image")), "default": PROBLEM}),
+        },
+        "/v1/images/{image_id}": {
+            "get": _call("Images", "getImage", "Look at a kept picture", "What is known about it.", [image], found),
+            "delete": _call("Images", "deleteImage", "Delete a kept picture",
+                            "A job that still refers to it fails that picture with the reason.", [image], GONE),
+        },
+        "/v1/images/{image_id}/download": {
+            "get": _call("Images", "downloadImage", "Download a kept picture", "The bytes as they were uploaded.",
+                         [image], {"200": {"description": "The picture.", "content": {"image/*": {}}},
+                                   "default": PROBLEM}),
+        },
+    }  # fmt: skip
+
+
+def _models() -> Part:
+    name, version = _path("name", "The model."), _path("version", "Its version; `1` is the first.")
+    whole_version = {"allOf": [ref("Version"), thing({"label_names": several(text(), "In the order of the logits.")})]}
+    known = {
+        "name": text("What to call it.", examples=["mobilenet_v2"]),
+        "architecture": text("A torchvision architecture; the name where none is given."),
+        "version": text("The next number where none is given."),
+        "labels": text("One per line, in the order of the logits; `imagenet`, or nothing, for the published ones."),
+    }
+    form = thing(known | {"weights": {**_BINARY, "description": "`.safetensors`, or `.pth` with tensors only."}},
+                 required=("name",))  # fmt: skip
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": thing(known, required=("name",)), "example": {"name": "mobilenet_v2"}},
+        },
+    }
+    added = {
+        "201": _json("It is ready: a worker has loaded it and reproduced its example.", ref("Version")),
+        "202": _json("It is still being fetched or checked; look again.", ref("Version")),
+        "default": PROBLEM,
+    }
+    return {
+        "/v1/models": {
+            "get": _call("Models", "listModels", "List models", "With their versions.", [],
+                         {"200": _json("The models.", thing({"models": several(ref("Model"))}, required=("models",))),
+                          "default": PROBLEM}),
+            "post": _call("Models", "addModel", "Add a model",
+                          "From your weights, or from the published weights of an architecture. What is refused leaves "
+                          "nothing behind. Needs the scope `models`.", [], added, body),
+        },
+        "/v1/models/{name}": {
+            "get": _call("Models", "getModel", "Look at a model", "With its versions.", [name],
+                         {"200": _json("The model.", ref("Model")), "default": PROBLEM}),
+            "delete": _call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
+                            [name], GONE),
+        },
+        "/v1/models/{name}/versions/{version}": {
+            "get": _call("Models", "getVersion", "Look at a version", "With its labels.", [name, version],
+                         {"200": _json("The version.", whole_version), "default": PROBLEM}),
+            "delete": _call("Models", "removeVersion", "Remove a version", "Needs the scope `models`.",
+                            [name, version], GONE),
+        },
+    }  # fmt: skip
+
+
+def _keys() -> Part:
+    asked = thing(
+        {
+            "name": text("What the key is for."),
+            "tenant": text("Whose it is; your own tenant where none is named."),
+            "scopes": several(text(enum=list(SCOPES)), "What it may do; without: `infer` and `models`."),
+        }
+    )
+    example = {"name": "owner", "scopes": list(SCOPES)}
+    return {
+        "/v1/keys": {
+            "get": _call("Keys", "listKeys", "List keys", "Without what must stay secret.", [],
+                         {"200": _json("The keys.", thing({"keys": several(ref("Key"))}, required=("keys",))),
+                          "default": PROBLEM}),
+            "post": _call("Keys", "createKey", "Create a key",
+                          "Its text is in this answer and nowhere else. The first key closes the open door of "
+                          "loopback, so it needs the scope `keys`.", [],
+                          {"201": _json("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
+                          {"required": True, "content": {"application/json": {"schema": asked, "example": example}}}),
+        },
+        "/v1/keys/{key_id}": {
+            "delete": _call("Keys", "revokeKey", "Revoke a key", "At once.",
+                            [_path("key_id", "The `id` of the key.")], GONE),
+        },
+    }  # fmt: skip
+
+
+def _fleet() -> Part:
+    queue = thing({"queue": several(ref("Lane")), "waiting": whole(), "running": whole()}, required=("queue",))
+    workers = thing({"workers": several(ref("Worker"))}, required=("workers",))
+    return {
+        "/v1/queue": {"get": _call("Fleet", "getQueue", "What waits", "Per model, version and priority.", [],
+                                   {"200": _json("The queue.", queue), "default": PROBLEM})},
+        "/v1/workers": {"get": _call("Fleet", "listWorkers", "Who works", "Every worker that is alive.", [],
+                                     {"200": _json("The workers.", workers), "default": PROBLEM})},
+    }  # fmt: skip
+
+
+PROBLEM: Part = {
+    "description": "What is wrong, and what to do.",
+    "content": {"application/problem+json": {"schema": ref("Problem")}},
+}
+GONE: Part = {"204": {"description": "It is gone."}, "default": PROBLEM}
+
+
+def _call(tag: str, name: str, summary: str, description: str, parameters: list[Part], responses: Part,
+          body: Part | None = None) -> Part:  # fmt: skip
+    call: Part = {"tags": [tag], "operationId": name, "summary": summary, "description": description}
+    return call | {"parameters": parameters} | ({"requestBody": body} if body else {}) | {"responses": responses}
+
+
+def _json(description: str, schema: Schema) -> Part:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _page(name: str, schema: str) -> Schema:
+    following = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last."}
+    return thing({name: several(ref(schema)), "next": following}, required=(name, "next"))
+
+
+def _path(name: str, description: str) -> Part:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+
+
+def _query(name: str, schema: Schema) -> Part:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _header(name: str, description: str) -> Part:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

@@ -1,0 +1,216 @@
+"""The shapes of the native wire's answers, as JSON Schema; what fills them is in views.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.jobs import FUNCTIONS, TASKS, Status
+from shared.models import State
+from shared.queue import PRIORITIES
+from shared.tenants import SCOPES
+
+Schema = dict[str, Any]
+
+
+def text(description: str = "", **more: Any) -> Schema:
+    return _kind("string", description, more)
+
+
+def whole(description: str = "", **more: Any) -> Schema:
+    return _kind("integer", description, more)
+
+
+def number(description: str = "", **more: Any) -> Schema:
+    return _kind("number", description, more)
+
+
+def flag(description: str = "", **more: Any) -> Schema:
+    return _kind("boolean", description, more)
+
+
+def several(items: Schema, description: str = "", **more: Any) -> Schema:
+    return _kind("array", description, {"items": items, **more})
+
+
+def thing(properties: dict[str, Schema], *, required: tuple[str, ...] = (), **more: Any) -> Schema:
+    """An object; `required` are the properties that a request must bring, or that an answer always has."""
+    return {"type": "object", "properties": properties, **({"required": list(required)} if required else {}), **more}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _kind(kind: str, description: str, more: dict[str, Any]) -> Schema:
+    return {"type": kind, **({"description": description} if description else {}), **more}
+
+
+def _time(description: str = "") -> Schema:
+    return {"type": ["string", "null"], "format": "date-time", "description": description or "ISO 8601, UTC."}
+
+
+OPTIONS: dict[str, Schema] = {
+    "model": text("The model; the default one where none is named.", examples=["resnet50"]),
+    "version": text("Its version; the model's default where none is named."),
+    "task": text("`classify` gives labels with scores, `features` the input of the model's last layer.",
+                 enum=list(TASKS), default="classify"),
+    "top_k": whole("How many labels per picture.", default=5, minimum=1),
+    "function_to_apply": text("How logits become scores; `none` leaves them as they are.",
+                              enum=list(FUNCTIONS), default="softmax"),
+    "exif": flag("Turn the picture the way its EXIF orientation says.", default=True),
+    "priority": text("Which pictures go first.", enum=list(PRIORITIES), default="normal"),
+    "deadline": text("Seconds from now, or a time in ISO 8601, after which the answer is of no use: the job expires."),
+    "webhook": text("A URL that is told when the job has ended. In JSON also an object with `url` and `secret`."),
+    "metadata": text("A JSON object of your own, given back with the job."),
+}  # fmt: skip
+"""What may be said about a job, in form fields, in the query or in JSON."""
+
+INPUT = thing(
+    {
+        "url": text("A public address of the picture.", format="uri"),
+        "base64": text("The picture itself, with or without a data-URI prefix."),
+        "image_id": text("A picture that was kept with `POST /v1/images`."),
+        "name": text("What to call it in the answer."),
+    },
+    description="Exactly one of `url`, `base64` and `image_id`.",
+)
+
+_LABEL = thing({"label": text(), "score": number()}, required=("label", "score"))
+_PREDICTION = thing(
+    {
+        "name": text("The name of the file."),
+        "results": several(ref("Label"), "Best first; for `classify`."),
+        "featureVectors": several(number(), "For `features`."),
+        "error": thing({"code": text(), "message": text()}, description="Why this picture has no answer."),
+        "status": text("Where it stands, when the job ended before it was run."),
+    },
+    required=("name",),
+)
+_PROGRESS = thing({"total": whole(), "done": whole(), "failed": whole()}, required=("total", "done", "failed"))
+
+_SUMMARY: dict[str, Schema] = {
+    "_id": text("Ids sort by time (UUIDv7)."),
+    "status": text(enum=list(Status)),
+    "terminal": flag("Nothing will change any more. Look at this instead of knowing the list of statuses."),
+    "tenantName": text(),
+    "model": thing({"name": text(), "version": text()}),
+    "priority": text(enum=list(PRIORITIES)),
+    "created_at": _time(),
+    "started_at": _time(),
+    "finished_at": _time(),
+    "processed_time": {"type": ["string", "null"], "description": "`finished_at` in the format of HTTP dates."},
+    "deadline": _time(),
+    "metadata": thing({}),
+    "progress": ref("Progress"),
+    "links": thing({"self": text(), "results": text(), "events": text()}),
+    "error": text("A code for programs; when the job has FAILED or EXPIRED."),
+    "error_description": text("The same for people."),
+}
+_ALWAYS = ("_id", "status", "terminal", "model", "progress", "links")
+_JOB = thing(
+    _SUMMARY
+    | {
+        "request": thing({"files": several(text()), "options": thing({}), "texts": several(text()),
+                          "tenantName": text()}),
+        "predictions": several(ref("Prediction"), "The first 1,000; all of them are at `links.results`."),
+    },
+    required=(*_ALWAYS, "predictions"),
+)  # fmt: skip
+_IMAGE = thing(
+    {
+        "id": text(examples=["image_0mb2q9x3kd81h4v7zt5w0a6e"]),
+        "name": text(),
+        "width": whole("Pixels as stored, before the EXIF orientation is applied."),
+        "height": whole(),
+        "format": text(examples=["jpeg"]),
+        "size": whole("Bytes."),
+        "created_at": _time(),
+        "links": thing({"self": text(), "download": text()}),
+    },
+    required=("id", "name"),
+)
+_VERSION = thing(
+    {
+        "name": text("The model that it is a version of."),
+        "version": text(),
+        "state": text("Only `ready` serves.", enum=list(State)),
+        "reason": text("Why it is not ready, or how far it is."),
+        "architecture": text(),
+        "labels": whole("How many."),
+        "checksum": text("SHA-256 of the weights, hex."),
+        "created_at": _time(),
+        "metrics": thing({}),
+    },
+    required=("name", "version", "state"),
+)
+_MODEL = thing(
+    {
+        "name": text(),
+        "default_version": text("Answers requests that name the model but no version."),
+        "is_default": flag("Answers requests that name no model."),
+        "shared": flag("Everybody's, from the catalogue."),
+        "versions": several(ref("Version"), "Oldest first."),
+    },
+    required=("name", "versions"),
+)
+_KEY = thing(
+    {
+        "id": text(),
+        "name": text(),
+        "tenant": text(),
+        "prefix": text("The first characters, to recognise it by."),
+        "scopes": several(text(enum=list(SCOPES))),
+        "created_at": _time(),
+        "revoked_at": _time(),
+        "key": text("The key itself: in the answer that makes it, and never again."),
+    },
+    required=("id", "tenant", "prefix", "scopes"),
+)
+_LANE = thing(
+    {
+        "model": text(),
+        "version": text(),
+        "priority": text(enum=list(PRIORITIES)),
+        "waiting": whole("Pictures that no worker has claimed."),
+        "running": whole("Pictures that a worker holds."),
+        "oldest_seconds": number("Age of the oldest unfinished picture."),
+    }
+)
+_WORKER = thing(
+    {
+        "id": text(),
+        "since": _time(),
+        "device": text(examples=["cpu", "cuda"]),
+        "models": several({}, "What it keeps in memory."),
+        "pictures": whole("How many it has run."),
+        "holds": whole("How many it holds now."),
+    }
+)
+_PROBLEM = thing(
+    {
+        "type": text(examples=["urn:inferq:error:not_a_picture"]),
+        "title": text("What kind of problem it is."),
+        "status": whole(),
+        "detail": text("What is wrong here, and what to do."),
+        "code": text("The same for programs; it does not change.", examples=["not_a_picture"]),
+        "_id": text("The job that failed by it, where there is one."),
+        "links": thing({"job": text()}),
+    },
+    required=("type", "title", "status", "detail", "code"),
+    description="A problem document (RFC 9457).",
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "Job": _JOB,
+    "JobSummary": thing(_SUMMARY, required=_ALWAYS, description="A job without its request and predictions."),
+    "Prediction": _PREDICTION,
+    "Label": _LABEL,
+    "Progress": _PROGRESS,
+    "Image": _IMAGE,
+    "Model": _MODEL,
+    "Version": _VERSION,
+    "Key": _KEY,
+    "Lane": _LANE,
+    "Worker": _WORKER,
+    "Problem": _PROBLEM,
+}

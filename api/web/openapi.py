@@ -1,0 +1,114 @@
+"""The OpenAPI document of the whole service: what each dialect says about itself, and the rest from the routes.
+
+A dialect may have `openapi(settings)`, which returns any of `tags`, `paths` and `components`; paths are written as
+in OpenAPI (`/v1/jobs/{job_id}`). A route that nobody describes gets an entry from its view, so that the document is
+never silent about a call that exists.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from api import dialects
+from api.auth import OPEN_PATHS
+from shared.settings import Settings
+
+SERVICE = "Service"
+"""The tag of what belongs to no wire."""
+_OURS = frozenset({"health", "web"})
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "APIKey": {"type": "apiKey", "in": "header", "name": "APIKey"},
+}
+_ABOUT = (
+    "Pictures in, labels out: a request becomes a job, workers run it, and you wait, poll or are called back. "
+    "On loopback no key is needed until the first one exists."
+)
+Document = dict[str, Any]
+
+
+def describe(app: Flask, settings: Settings, version: str) -> Document:
+    """The document for this app, with every route that it has."""
+    document: Document = {
+        "openapi": "3.1.0",
+        "info": {"title": "inferq", "version": version, "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "security": [{name: []} for name in _SECURITY],
+        "tags": [],
+        "paths": {},
+        "components": {"securitySchemes": dict(_SECURITY)},
+    }
+    found = dialects.find()
+    for dialect in sorted(found, key=lambda dialect: "/" not in dialect.PREFIXES):  # our own wire first
+        _merge(document, dialect, settings)
+    for path, method, rule in _routes(app):
+        entry = document["paths"].setdefault(path, {})
+        if method not in entry:
+            entry[method] = _from_view(app, rule, path, method, found)
+        if path in OPEN_PATHS or path.startswith("/static/"):
+            entry[method]["security"] = []
+    _name_tags(document)
+    return document
+
+
+def openapi_path(rule: str) -> str:
+    """Flask's way to write a path as OpenAPI's: `/v1/jobs/<job_id>` -> `/v1/jobs/{job_id}`."""
+    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
+
+
+def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) -> None:
+    said = getattr(dialect, "openapi", None)
+    part: Document = said(settings) if said else {}
+    document["tags"] += part.get("tags", [])
+    document["paths"] |= part.get("paths", {})
+    for kind, entries in part.get("components", {}).items():
+        document["components"].setdefault(kind, {}).update(entries)
+    for entry in part.get("paths", {}).values():
+        for call in entry.values():
+            call.setdefault("tags", [_tag(dialect)])
+
+
+def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
+    """(path, method, rule) of each route; HEAD and OPTIONS are Flask's own."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield openapi_path(rule.rule), method.lower(), rule
+
+
+def _from_view(app: Flask, rule: Rule, path: str, method: str, found: list[dialects.Dialect]) -> Document:
+    """A short entry for a route that no dialect describes: its view's first sentence, and its path's parameters."""
+    words = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split("\n\n")[0].replace("\n", " ")
+    ours = rule.endpoint.split(".")[0] in _OURS
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
+    ]
+    return {
+        "tags": [SERVICE if ours else _tag(dialects.speaking(found, path))],
+        "operationId": re.sub(r"\W+", "_", f"{method}_{path}").strip("_"),
+        "summary": f"{method.upper()} {path}" if not words else words.partition(". ")[0].rstrip("."),
+        "description": words,
+        "parameters": parameters,
+        "responses": {"default": {"description": "What this wire answers."}},
+    }
+
+
+def _tag(dialect: dialects.Dialect) -> str:
+    return dialect.__name__.rsplit(".", 1)[-1]
+
+
+def _name_tags(document: Document) -> None:
+    """List the tags that are in use but described by nobody, in the order of the paths."""
+    known = {tag["name"] for tag in document["tags"]}
+    for entry in document["paths"].values():
+        for call in entry.values():
+            for name in call["tags"]:
+                if name not in known:
+                    known.add(name)
+                    document["tags"].append({"name": name})

@@ -1,0 +1,93 @@
+"""The in-process limit: the same engine without queue and HTTP, as a helper process (`python -m bench.limit`).
+
+It imports worker.engine, which only the benchmark may: what is compared with must be the very same code. Pictures are
+decoded one batch ahead in a thread, as in worker/batches.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import helper, material
+from shared.models import State, Version
+from shared.settings import from_environment
+from worker import families
+from worker.engine import Engine, Loaded, top_k
+
+TOP_K = 5
+
+
+def load(architecture: str, weights: Path) -> Loaded:
+    """The model as a worker loads it, with the settings of the environment."""
+    preprocessing = families.find(architecture).preprocessing(architecture)
+    data = weights.read_bytes()
+    version = Version(
+        id="bench", tenant="bench", name="bench", version="1", family="", architecture=architecture,
+        state=State.READY, created_at=0.0, labels=tuple(f"class {number}" for number in range(material.LABELS)),
+        preprocessing=preprocessing, weights="weights", checksum=hashlib.sha256(data).hexdigest(), max_batch=64,
+    )  # fmt: skip
+    return Engine(from_environment(), lambda _: data).load(version)
+
+
+def throughput(model: Loaded, pictures: list[bytes], batch: int, seconds: float) -> tuple[int, float]:
+    """(pictures, seconds) of running batches of that size, decoding included, for about `seconds`."""
+    turns = itertools.cycle(pictures)
+
+    def decoded() -> list[torch.Tensor]:
+        return [model.prepare(next(turns)) for _ in range(batch)]
+
+    done = 0
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(decoded)
+        coming.result()
+        started = time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            ready = coming.result()
+            coming = ahead.submit(decoded)
+            _answers(model, ready)
+            done += batch
+    return done, passed
+
+
+def latencies(model: Loaded, pictures: list[bytes], seconds: float) -> Iterator[float]:
+    """Milliseconds of one picture after another: prepare, forward, top-k."""
+    until = time.perf_counter() + seconds
+    for data in itertools.cycle(pictures):
+        started = time.perf_counter()
+        if started > until:
+            return
+        _answers(model, [model.prepare(data)])
+        yield (time.perf_counter() - started) * 1000
+
+
+def _answers(model: Loaded, inputs: list[torch.Tensor]) -> None:
+    top_k(model.forward(inputs), model.version.labels, TOP_K)
+
+
+def main(architecture: str, weights: Path, folder: Path) -> None:
+    """Load once, then answer `throughput`, `latencies` and `facts`."""
+    model = load(architecture, weights)
+    pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+
+    def answer(question: dict[str, Any]) -> Any:
+        match question["do"]:
+            case "throughput":
+                return throughput(model, pictures, question["batch"], question["seconds"])
+            case "latencies":
+                return list(latencies(model, pictures, question["seconds"]))
+        return {"torch": torch.__version__, "torch_threads": torch.get_num_threads(), "device": str(model.device)}
+
+    helper.serve(answer)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,173 @@
+"""The load: closed-loop drivers over raw keep-alive connections, as a helper process (`python -m bench.load`).
+
+One asyncio process that hardly parses what comes back: the client shares the cores with what it measures, and httpx
+would cost about as much per request as the service itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from bench import helper, measure
+
+POLL = "Prefer: wait=20\r\n"
+JPEG = "Content-Type: image/jpeg\r\n"
+PATIENCE = 60.0
+"""Seconds for one answer."""
+
+
+class Refused(Exception):
+    """The service did not do what was asked; the text is the beginning of its answer."""
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, url: str, key: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._always = f"Host: {self._host}:{self._port}\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> tuple[int, bytes]:
+        """(status, body) of one request; opens the connection where there is none."""
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        self._writer.write(f"{method} {path} HTTP/1.1\r\n{self._always}{headers}{length}\r\n".encode() + body)
+        async with asyncio.timeout(PATIENCE):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+            found = await self._reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r")[0]))
+        if b"connection: close" in head:
+            self.close()
+        return int(head[9:12]), found
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+Way = Callable[[Connection, bytes], Awaitable[None]]
+
+
+def synchronous(model: str) -> Way:
+    """One request per picture; where no place to wait is free the service answers 202, and the job is polled."""
+    path = f"/v1/classify?model={quote(model)}"
+
+    async def send(connection: Connection, picture: bytes) -> None:
+        status, body = await connection.ask("POST", path, JPEG, picture)
+        await _finish(connection, status, body)
+
+    return send
+
+
+def submit_then_poll(model: str, headers: str = JPEG) -> Way:
+    """Submit, then long-poll until the job has ended."""
+    path = f"/v1/jobs?model={quote(model)}"
+
+    async def send(connection: Connection, picture: bytes) -> None:
+        status, body = await connection.ask("POST", path, headers + "Prefer: respond-async\r\n", picture)
+        await _finish(connection, status, body)
+
+    return send
+
+
+async def _finish(connection: Connection, status: int, body: bytes) -> None:
+    while status == 202 or (status == 200 and b'"terminal":false' in body):
+        asked = time.perf_counter()
+        path = f"/v1/jobs/{json.loads(body)['_id']}"
+        status, body = await connection.ask("GET", path, POLL)
+        if time.perf_counter() - asked < 0.1 and b'"terminal":false' in body:
+            await asyncio.sleep(0.1)  # it would not let us wait: too many others do
+    if status != 200 or b'"status":"DONE"' not in body:
+        raise Refused(f"{status} {body[:300].decode(errors='replace')}")
+
+
+@dataclass
+class Tally:
+    """What one run has seen."""
+
+    ended: list[tuple[float, float]] = field(default_factory=list)
+    """(when, milliseconds) of each request that was answered."""
+    errors: list[str] = field(default_factory=list)
+
+
+async def drive(url: str, key: str, send: Way, pictures: list[bytes], question: dict[str, Any]) -> dict[str, Any]:
+    """Closed loop: `concurrency` callers for `warmup` and `seconds`, each with `pause` between its requests.
+
+    Only what ends between the warm-up and the end is counted, and CPU is taken over the same stretch of time.
+    """
+    tally, turns = Tally(), itertools.cycle(pictures)
+    start = time.perf_counter() + question["warmup"]
+    until = start + question["seconds"]
+
+    async def caller() -> None:
+        connection = Connection(url, key)
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            try:
+                await send(connection, next(turns))
+                tally.ended.append((time.perf_counter(), (time.perf_counter() - began) * 1000))
+            except (Refused, OSError, EOFError, TimeoutError, ValueError) as error:
+                tally.errors.append(f"{type(error).__name__}: {error}")
+                connection.close()
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(question.get("pause", 0.0))
+        connection.close()
+
+    callers = asyncio.gather(*(caller() for _ in range(question["concurrency"])))
+    await asyncio.sleep(question["warmup"])
+    before = measure.cpu_seconds(question["pids"])
+    await asyncio.sleep(until - time.perf_counter())
+    after = measure.cpu_seconds(question["pids"])
+    await callers
+    counted = [latency for when, latency in tally.ended if start <= when <= until]
+    return _answer(counted, question["seconds"], before, after, tally.errors)
+
+
+async def one_job(url: str, key: str, send: Way, archive: bytes, question: dict[str, Any]) -> dict[str, Any]:
+    """One archive, from the first byte sent to the last picture answered."""
+    before, began = measure.cpu_seconds(question["pids"]), time.perf_counter()
+    connection = Connection(url, key)
+    await send(connection, archive)
+    seconds = time.perf_counter() - began
+    connection.close()
+    return _answer([seconds * 1000], seconds, before, measure.cpu_seconds(question["pids"]), [])
+
+
+def _answer(
+    latencies: list[float], seconds: float, before: dict[str, float], after: dict[str, float], errors: list[str]
+) -> dict[str, Any]:
+    cpu = {part: after[part] - before[part] for part in after}
+    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "errors": len(errors), "first_errors": errors[:3]}
+
+
+def main(url: str, key: str, model: str, folder: Path) -> None:
+    """Answer questions for a `way`: synchronous, submit or archive."""
+    pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+
+    def answer(question: dict[str, Any]) -> Any:
+        match question["way"]:
+            case "synchronous":
+                return asyncio.run(drive(url, key, synchronous(model), pictures, question))
+            case "submit, poll":
+                return asyncio.run(drive(url, key, submit_then_poll(model), pictures, question))
+        archive = (folder / "pictures.tar").read_bytes()
+        return asyncio.run(one_job(url, key, submit_then_poll(model, ""), archive, question))
+
+    helper.serve(answer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], Path(sys.argv[4]))

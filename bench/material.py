@@ -1,0 +1,77 @@
+"""What the benchmark sends: pictures, an archive of them, and weights; all made here from a fixed seed.
+
+`python -m bench.material FOLDER ARCHITECTURE` writes weights.safetensors into the folder. It is a program of its own
+so that torch is gone from memory before anything is measured.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SEED = 20
+PICTURES = 32
+SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
+"""Width and height of the pictures, in turn: what a phone's messenger sends."""
+LABELS = 1000
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Write the JPEGs: noise at every scale with amplitude falling as in photos, so that they cost what photos cost."""
+    random = np.random.default_rng(SEED)
+    written = []
+    for number in range(PICTURES):
+        path = folder / f"picture-{number:02}.jpg"
+        _picture(random, SIZES[number % len(SIZES)]).save(path, quality=88)
+        written.append(path)
+    return written
+
+
+def _picture(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    pixels = np.full((height, width, 3), 118.0, np.float32)
+    for scale in (2, 4, 8, 16, 32, 64, 128, 256):
+        # Brightness varies more than colour, and coarse structure more than fine.
+        field = random.normal(size=(scale, scale, 1)) + 0.4 * random.normal(size=(scale, scale, 3))
+        rows = [Image.fromarray(field[..., channel].astype(np.float32)) for channel in range(3)]
+        drawn = [np.asarray(row.resize(size, Image.Resampling.BICUBIC)) for row in rows]
+        pixels += 46 / scale**0.45 * np.stack(drawn, axis=-1)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def archive(path: Path, sources: list[Path], count: int) -> None:
+    """A flat tar of `count` pictures, the sources in turn."""
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            data = sources[number % len(sources)].read_bytes()
+            member = tarfile.TarInfo(f"{number:05}.jpg")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def labels(path: Path) -> None:
+    """One made-up name per class."""
+    path.write_text("".join(f"class {number}\n" for number in range(LABELS)))
+
+
+def weights(path: Path, architecture: str) -> None:
+    """Random weights with believable statistics, so that activations are neither zero nor infinite."""
+    import safetensors.torch
+    import torch
+    import torchvision
+
+    torch.manual_seed(SEED)
+    network = torchvision.models.get_model(architecture, weights=None, num_classes=LABELS)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 224, 224))  # batch norms learn what passes through them
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(state, path)
+
+
+if __name__ == "__main__":
+    weights(Path(sys.argv[1]) / "weights.safetensors", sys.argv[2])

