@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -153,8 +154,9 @@ def _answer(
     return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "errors": len(errors), "first_errors": errors[:3]}
 
 
-def main(url: str, key: str, model: str, folder: Path) -> None:
-    """Answer questions for a `way`: synchronous, submit or archive."""
+def main(url: str, model: str, folder: Path) -> None:
+    """Answer questions for a `way`: synchronous, submit or archive. The key is in the environment: `ps` shows arguments."""
+    key = os.environ.get("INFERQ_KEY", "")
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
 
     def answer(question: dict[str, Any]) -> Any:
@@ -170,4 +172,4 @@ def main(url: str, key: str, model: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -8,6 +8,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from api.dialects.native import fleet, images, jobs, keys, models
+from api.dialects.native.document import openapi
 from shared.errors import InferqError
 from shared.settings import Settings
 
@@ -35,3 +36,6 @@ def write_error(error: InferqError) -> ResponseReturnValue:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="inferq"'
     return response
+
+
+__all__ = ["PREFIXES", "blueprints", "openapi", "write_error"]

@@ -13,22 +13,27 @@ Schema = dict[str, Any]
 
 
 def text(description: str = "", **more: Any) -> Schema:
+    """A text."""
     return _kind("string", description, more)
 
 
 def whole(description: str = "", **more: Any) -> Schema:
+    """A whole number."""
     return _kind("integer", description, more)
 
 
 def number(description: str = "", **more: Any) -> Schema:
+    """A number."""
     return _kind("number", description, more)
 
 
 def flag(description: str = "", **more: Any) -> Schema:
+    """True or false."""
     return _kind("boolean", description, more)
 
 
 def several(items: Schema, description: str = "", **more: Any) -> Schema:
+    """A list of `items`."""
     return _kind("array", description, {"items": items, **more})
 
 
@@ -38,6 +43,7 @@ def thing(properties: dict[str, Schema], *, required: tuple[str, ...] = (), **mo
 
 
 def ref(name: str) -> Schema:
+    """Points to one of SCHEMAS."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 

@@ -1,0 +1,387 @@
+// The page of the calls, made from /openapi.json: what each takes, a curl line, and a form to try it.
+// Texts go in as text, never as markup: names of files and answers come from strangers.
+"use strict";
+
+const KEY = "inferq-key";
+const $ = (id) => document.getElementById(id);
+
+/** An element: attributes, `on...` listeners, and children, which are elements or texts. */
+function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child != null && child !== ""));
+  return made;
+}
+
+/** A text in which `backticks` mean code. */
+function words(text) {
+  return (text || "").split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
+// -- the document
+
+let components = {};
+
+/** A schema with its reference followed. */
+function follow(schema) {
+  const name = schema && schema.$ref ? schema.$ref.split("/").pop() : "";
+  return name ? components[name] || {} : schema || {};
+}
+
+function kindOf(schema) {
+  const found = follow(schema);
+  if (isFile(found)) return "file";
+  if (found.type === "array") return isFile(follow(found.items)) ? "files" : `list of ${kindOf(found.items)}`;
+  return [].concat(found.type || "any").filter((kind) => kind !== "null").join(" or ");
+}
+
+function isFile(schema) {
+  return schema.format === "binary" || Boolean(schema.contentMediaType);
+}
+
+/** Every input of a call, from its path, query, headers and each form of its body. */
+function inputsOf(call) {
+  const inputs = (call.parameters || []).map((parameter) => ({ ...parameter, schema: follow(parameter.schema) }));
+  return inputs;
+}
+
+function bodiesOf(call) {
+  return Object.entries((call.requestBody || {}).content || {}).map(([type, body]) => ({ type, ...body }));
+}
+
+// -- the list of parameters and answers
+
+function row(name, schema, where, required) {
+  const about = [kindOf(schema), where];
+  const found = follow(schema);
+  if (found.enum) about.push(found.enum.join(" | "));
+  if (found.default !== undefined) about.push(`default ${found.default}`);
+  const first = el("td", {}, el("code", {}, name), required ? el("span", { class: "must" }, " required") : "",
+    el("span", { class: "type" }, about.filter(Boolean).join(" · ")));
+  return el("tr", {}, first, el("td", {}, words(found.description)));
+}
+
+function parameterTable(call) {
+  const rows = inputsOf(call).map((input) =>
+    row(input.name, { ...input.schema, description: input.description || input.schema.description },
+      input.in, input.required));
+  const body = bodiesOf(call)[0];
+  const schema = body ? follow(body.schema) : {};
+  for (const [name, property] of Object.entries(schema.properties || {})) {
+    rows.push(row(name, property, "body", (schema.required || []).includes(name)));
+  }
+  if (!rows.length) return null;
+  const types = bodiesOf(call).map((one) => one.type);
+  const note = types.length > 1 ? el("p", {}, "The body may be ", types.join(", "), ".") : null;
+  return fold(`Parameters (${rows.length})`, el("table", {}, el("tbody", {}, rows)), note);
+}
+
+function answerTable(call) {
+  const rows = Object.entries(call.responses).map(([status, response]) => {
+    const types = Object.keys(response.content || {}).join(", ");
+    return el("tr", {}, el("td", {}, status === "default" ? "else" : status),
+      el("td", {}, words(response.description), types ? el("span", { class: "type" }, types) : ""));
+  });
+  return fold("Answers", el("table", { class: "answers" }, el("tbody", {}, rows)));
+}
+
+function fold(title, ...inside) {
+  return el("details", { class: "fold" }, el("summary", {}, title), ...inside);
+}
+
+// -- trying a call
+
+/** What a form says: {method, url, headers, body, parts}; `parts` is for curl, which sends files by name. */
+class Trial {
+  constructor(path, method, call) {
+    Object.assign(this, { path, method, call, bodies: bodiesOf(call), fields: [] });
+    this.type = this.bodies.length ? this.bodies[0].type : "";
+    this.grid = el("div", { class: "fields" });
+    this.curl = el("pre");
+    this.answer = el("div", { class: "answer", "aria-live": "polite" });
+    this.draw();
+  }
+
+  draw() {
+    this.fields = inputsOf(this.call).map((input) => this.field(input.name, input.in, input.schema, input.required));
+    const labels = this.fields.map((one) => one.label);
+    if (this.bodies.length > 1) labels.push(this.chooser());
+    const body = this.bodies.find((one) => one.type === this.type);
+    if (body) labels.push(...this.bodyFields(body));
+    this.grid.replaceChildren(...labels);
+    this.tell();
+  }
+
+  chooser() {
+    const options = this.bodies.map(({ type }) => el("option", { value: type, selected: type === this.type }, type));
+    const choose = (event) => { this.type = event.target.value; this.draw(); };
+    return el("label", {}, "body as", el("select", { onchange: choose }, options));
+  }
+
+  bodyFields(body) {
+    const schema = follow(body.schema);
+    const begun = this.fields.length;
+    if (isFile(schema)) this.fields.push(this.field("body", "raw", schema, true));
+    else if (body.type.includes("json")) {
+      const input = el("textarea", { spellcheck: "false", oninput: () => this.tell() });
+      input.value = JSON.stringify(body.example || {}, null, 2);
+      this.fields.push({ name: "body", where: "json", input, label: el("label", { class: "wide" }, "body", input) });
+    } else {
+      for (const [name, property] of Object.entries(schema.properties || {})) {
+        this.fields.push(this.field(name, "form", property, (schema.required || []).includes(name)));
+      }
+    }
+    return this.fields.slice(begun).map((one) => one.label);
+  }
+
+  field(name, where, schema, required) {
+    const found = follow(schema);
+    const many = found.type === "array";
+    const file = isFile(many ? follow(found.items) : found);
+    const tell = () => this.tell();
+    const choices = found.enum || (found.type === "boolean" ? ["true", "false"] : null);
+    const hint = found.default !== undefined ? String(found.default) : "";
+    let input;
+    if (choices) {
+      const none = el("option", { value: "" }, hint || "–");
+      input = el("select", { onchange: tell }, none, choices.map((one) => el("option", { value: one }, one)));
+    } else if (file) input = el("input", { type: "file", multiple: many, onchange: tell });
+    else input = el("input", { type: "text", placeholder: hint, spellcheck: "false", autocomplete: "off", oninput: tell });
+    const label = el("label", { class: file ? "wide" : false }, name + (required ? " *" : ""), input);
+    return { name, where, input, file, required, label };
+  }
+
+  /** [field, value] of what is filled in; a field of files gives each of them. */
+  *given(where) {
+    for (const field of this.fields.filter((one) => one.where === where)) {
+      for (const value of field.file ? field.input.files : [field.input.value]) {
+        if (value !== "") yield [field, value];
+      }
+    }
+  }
+
+  url() {
+    let path = this.path;
+    for (const [field, value] of this.given("path")) path = path.replace(`{${field.name}}`, encodeURIComponent(value));
+    const query = new URLSearchParams([...this.given("query")].map(([field, value]) => [field.name, value]));
+    return path + (query.size ? `?${query}` : "");
+  }
+
+  headers() {
+    const headers = Object.fromEntries([...this.given("header")].map(([field, value]) => [field.name, value]));
+    if (this.type && this.type !== "multipart/form-data") headers["Content-Type"] = this.type;
+    return headers;
+  }
+
+  body() {
+    if (this.type === "multipart/form-data") {
+      const form = new FormData();
+      for (const [field, value] of this.given("form")) form.append(field.name, value);
+      return form;
+    }
+    for (const [, value] of [...this.given("json"), ...this.given("raw")]) return value;
+    return undefined;
+  }
+
+  /** Write the curl line. It names the key by its variable, so that a copied line carries no secret. */
+  tell() {
+    const parts = ["curl"];
+    const files = this.fields.some((field) => field.where === "form" || field.where === "json" || field.where === "raw");
+    if (this.method !== "get" && !(this.method === "post" && files)) parts.push(`-X ${this.method.toUpperCase()}`);
+    if ($("key").value && !free(this.call)) parts.push('-H "Authorization: Bearer $INFERQ_KEY"');
+    for (const [name, value] of Object.entries(this.headers())) parts.push(`-H ${quote(`${name}: ${value}`)}`);
+    for (const field of this.fields) {
+      if (field.where === "form" && field.file) {
+        const names = [...field.input.files].map((file) => file.name);
+        if (!names.length && field.required) names.push("photo.jpg");
+        for (const name of names) parts.push(`-F ${quote(`${field.name}=@${name}`)}`);
+      } else if (field.where === "form" && (field.input.value || field.required)) {
+        parts.push(`-F ${quote(`${field.name}=${field.input.value || field.name.toUpperCase()}`)}`);
+      } else if (field.where === "json") parts.push(`-d ${quote(squeezed(field.input.value))}`);
+      else if (field.where === "raw") parts.push(`--data-binary ${quote(`@${(field.input.files[0] || { name: "photo.jpg" }).name}`)}`);
+    }
+    const url = location.origin + this.url().replace(/\{(\w+)\}/g, (_, name) => name.toUpperCase());
+    parts.push(/[?&]/.test(url) ? quote(url) : url);
+    this.curl.textContent = parts.join(" ");
+  }
+
+  async send(button) {
+    const missing = this.fields.find((field) => field.required && !(field.file ? field.input.files.length : field.input.value));
+    if (missing) { missing.input.focus(); return; }
+    button.disabled = true;
+    this.answer.replaceChildren(el("div", { class: "said" }, "waiting …"));
+    try {
+      const files = this.fields.filter((field) => field.file).flatMap((field) => [...field.input.files]);
+      await ask(this.answer, this.url(), { method: this.method.toUpperCase(), headers: this.headers(), body: this.body() }, files);
+    } finally {
+      button.disabled = false;
+    }
+  }
+}
+
+function free(call) {
+  return Array.isArray(call.security) && !call.security.length;
+}
+
+function quote(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function squeezed(json) {
+  try { return JSON.stringify(JSON.parse(json)); } catch { return json; }
+}
+
+/** Send, and show what comes back as it comes; `files` give the pictures beside their labels. */
+async function ask(place, url, options, files, brief = false) {
+  const began = performance.now();
+  const key = $("key").value;
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  let response;
+  try {
+    response = await fetch(url, { ...options, headers });
+  } catch (error) {
+    place.replaceChildren(el("p", { class: "wrong" }, `No answer: ${error.message}`));
+    return;
+  }
+  const said = el("div", { class: response.ok ? "said" : "said bad" }, el("b", {}, `${response.status} ${response.statusText}`));
+  place.replaceChildren(said);
+  const type = response.headers.get("Content-Type") || "";
+  if (type.startsWith("image/") && response.ok) {
+    place.append(el("img", { src: URL.createObjectURL(await response.blob()), alt: "The picture of the answer" }));
+  } else {
+    await showText(place, response, type, files, brief);
+  }
+  said.append(`${Math.round(performance.now() - began)} ms`);
+  for (const name of ["Location", "Retry-After", "ETag"]) {
+    if (response.headers.has(name)) said.append(el("span", {}, `${name}: ${response.headers.get(name)}`));
+  }
+}
+
+async function showText(place, response, type, files, brief) {
+  const raw = el("pre");
+  const reader = response.body ? response.body.pipeThrough(new TextDecoderStream()).getReader() : null;
+  if (!/json$|json;/.test(type)) place.append(raw);
+  let text = "";
+  for (let piece = reader && (await reader.read()); piece && !piece.done; piece = await reader.read()) {
+    text += piece.value;
+    raw.textContent = text;
+  }
+  let data;
+  try { data = JSON.parse(text); } catch { if (!text) raw.remove(); return; }
+  const pictures = labelled(data);
+  place.append(...pictures.map((one, index) => bars(one, files.find((file) => file.name === one.name) || (pictures.length === files.length ? files[index] : null))));
+  const problem = data.detail || data.error_description;
+  if (problem && brief) place.append(el("p", { class: "wrong" }, problem));
+  raw.textContent = JSON.stringify(data, null, 2);
+  place.append(pictures.length || brief ? fold("The whole answer", raw) : raw);
+}
+
+/** Predictions in an answer of any wire: objects with a list of labels and scores, or with an error. */
+function labelled(data) {
+  const list = Array.isArray(data.predictions) ? data.predictions : [];
+  const rank = (one) => one.results || one.labels || [];
+  return list.map((one) => ({ name: one.name || "", error: one.error, labels: rank(one) }))
+    .filter((one) => one.error || one.labels.some((label) => "score" in label));
+}
+
+function bars({ name, labels, error }, file) {
+  const rows = labels.map(({ label, score }) => {
+    const fill = el("i");
+    fill.style.width = `${Math.max(0, Math.min(1, score)) * 100}%`;
+    return el("div", { class: "bar" }, el("span", { class: "label", title: label }, label),
+      el("span", { class: "track" }, fill), el("span", { class: "score" }, score.toFixed(3)));
+  });
+  const picture = file && /\.(jpe?g|png|gif|webp|bmp|avif)$/i.test(file.name)
+    ? el("img", { src: URL.createObjectURL(file), alt: "" }) : null;
+  const wrong = error ? el("p", { class: "wrong" }, error.message || String(error)) : null;
+  return el("div", { class: picture ? "picture" : "picture bare" }, picture,
+    el("div", {}, el("p", { class: "name" }, name), rows, wrong));
+}
+
+// -- the page
+
+function section(path, method, call, id) {
+  const trial = new Trial(path, method, call);
+  document.addEventListener("inferq-key", () => trial.tell());
+  const copy = el("button", { class: "quiet copy", type: "button" }, "Copy");
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(trial.curl.textContent);
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+  });
+  const send = el("button", { type: "submit" }, "Send");
+  const submit = (event) => { event.preventDefault(); trial.send(send); };
+  const where = path.split(/(\{\w+\})/).map((part) => (part.startsWith("{") ? el("i", {}, part) : part));
+  return el("section", { class: "call", id },
+    el("h3", {}, call.summary),
+    el("div", { class: "route" }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("span", { class: "path" }, where)),
+    call.description && call.description !== `${call.summary}.` ? el("p", {}, words(call.description)) : null,
+    parameterTable(call), answerTable(call),
+    el("div", { class: "curl" }, trial.curl, copy),
+    fold("Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer));
+}
+
+function build(spec) {
+  components = (spec.components || {}).schemas || {};
+  $("about").append(...words(spec.info.description));
+  for (const tag of spec.tags) {
+    const links = [];
+    const calls = [];
+    for (const [path, entry] of Object.entries(spec.paths)) {
+      for (const [method, call] of Object.entries(entry)) {
+        if (!call.tags.includes(tag.name) || path.startsWith("/static/")) continue;
+        links.push(el("li", {}, el("a", { href: `#${call.operationId}` }, call.summary)));
+        calls.push(section(path, method, call, call.operationId));
+      }
+    }
+    $("calls").append(el("h2", {}, tag.name), el("ul", {}, links));
+    $("groups").append(el("div", { class: "group" }, el("h2", {}, tag.name), el("p", {}, words(tag.description)), calls));
+  }
+  const wanted = location.hash && $(decodeURIComponent(location.hash.slice(1)));
+  if (wanted) wanted.scrollIntoView();
+  followReader();
+}
+
+/** Mark in the list the call that is being read. */
+function followReader() {
+  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+  const watch = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) links.get(target.id).classList.toggle("here", isIntersecting);
+  }, { rootMargin: "-20% 0px -75% 0px" });
+  document.querySelectorAll(".call").forEach((call) => watch.observe(call));
+}
+
+function quick(files) {
+  if (!files.length) return;
+  const form = new FormData();
+  for (const file of files) form.append("files", file);
+  $("quick-answer").replaceChildren(el("div", { class: "said" }, "looking …"));
+  ask($("quick-answer"), "/v1/classify", { method: "POST", body: form }, [...files], true);
+}
+
+function listen() {
+  const drop = $("drop");
+  $("quick-file").addEventListener("change", (event) => quick([...event.target.files]));
+  for (const kind of ["dragenter", "dragover"]) {
+    drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  }
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => { event.preventDefault(); quick([...event.dataTransfer.files]); });
+  $("key").value = sessionStorage.getItem(KEY) || "";
+  $("key").addEventListener("input", (event) => {
+    sessionStorage.setItem(KEY, event.target.value);
+    document.dispatchEvent(new Event("inferq-key"));
+  });
+  const side = document.querySelector(".side");
+  const menu = document.querySelector(".menu");
+  const open = (is) => { side.classList.toggle("open", is); menu.setAttribute("aria-expanded", String(is)); };
+  menu.addEventListener("click", () => open(!side.classList.contains("open")));
+  $("calls").addEventListener("click", () => open(false));
+}
+
+listen();
+fetch("/openapi.json").then((response) => response.json()).then(build)
+  .catch((error) => $("groups").append(el("p", { class: "wrong" }, `The calls cannot be listed: ${error.message}`)));

@@ -1,0 +1,191 @@
+"""`inferq bench`: throughput and latency of the real HTTP path, beside the in-process limit of the same run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from inferq import stack
+from inferq.client import Client
+from inferq.commands.up import few_workers, running
+from inferq.errors import InferqError
+from inferq.supervisor import Supervisor
+
+RESULTS = Path(__file__).parent / "results"
+NEEDED = ("psutil", "matplotlib", "numpy")
+remarks = Console(stderr=True, highlight=False, markup=False)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model", default="mobilenet_v2", show_default=True, help="A torchvision architecture.")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its weights, with 1000 "
+              "classes (.safetensors); random ones, which cost the same, if not given.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 64), help="Workers of the stack; as `inferq up` if not given.")
+@click.option("--quick", is_flag=True, help="A look in a minute instead of a measurement in four.")
+@click.option("--url", default="", help="Measure a service that runs already, at http://HOST:PORT.")
+@click.option("--key", envvar="INFERQ_KEY", default="", help="Its API key; the model is registered there for a while.")
+@click.option("--save/--no-save", default=True, help="Keep the result in bench/results.  [default: save]")
+def main(
+    model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool
+) -> None:
+    """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit.
+
+    It starts a stack of its own in a temporary folder, makes its own pictures and weights, and leaves nothing behind
+    but its result.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(f"the benchmark needs {', '.join(missing)}: pip install 'inferq[dev]'")
+    if url and not url.startswith("http://"):
+        raise click.ClickException("--url must begin with http://; the load speaks plain HTTP over raw sockets")
+    from bench import report
+    from bench.run import QUICK, Effort
+
+    with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
+        bench = Bench(Path(scratch), model, workers or few_workers(), QUICK if quick else Effort())
+        try:
+            bench.prepare(weights)
+            result = bench.running_service(url, key) if url else bench.own_service()
+        except InferqError as error:
+            raise click.ClickException(str(error)) from None
+    report.show(result, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+    if save:
+        for path in report.write(result, RESULTS):
+            remarks.print(f"written: bench/results/{path.name}")
+
+
+class Bench:
+    """What is sent, where it is kept meanwhile, and the service that gets it."""
+
+    def __init__(self, scratch: Path, model: str, workers: int, effort: Any) -> None:
+        self._scratch = scratch
+        self._folder = scratch / "material"
+        self._model = model
+        self._registered = f"bench-{model}"
+        self._workers = workers
+        self._threads = str(max(1, stack.cores() // workers))
+        self._effort = effort
+
+    def prepare(self, weights: Path | None) -> None:
+        """Make pictures, archive, labels and weights."""
+        from bench import material
+
+        say("making pictures and weights")
+        self._folder.mkdir()
+        pictures = material.pictures(self._folder)
+        material.archive(self._folder / "pictures.tar", pictures, self._effort.archive)
+        material.labels(self._folder / "labels.txt")
+        self._sent = {
+            "pictures": len(pictures),
+            "sizes": ", ".join(f"{width}x{height}" for width, height in material.SIZES),
+            "mean_bytes": sum(path.stat().st_size for path in pictures) / len(pictures),
+            "archive": self._effort.archive,
+            "seed": material.SEED,
+            "weights": "given" if weights else "random",
+        }
+        self._weights = weights or self._folder / "weights.safetensors"
+        if weights is None:
+            made = subprocess.run(
+                [sys.executable, "-m", "bench.material", str(self._folder), self._model], capture_output=True, text=True
+            )
+            if made.returncode:
+                raise InferqError(f"no weights for {self._model}: {made.stderr.strip().splitlines()[-1]}")
+
+    def own_service(self) -> Any:
+        """Start a stack, measure it from a thread, stop it."""
+        wanted = stack.Options(self._scratch / "data", port=0, workers=self._workers, default_model="digits")
+        (self._scratch / "data").mkdir()
+        say("starting the service")
+        with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):
+            stack.start(plan, supervisor, quiet)
+            # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
+            pids = grouped(supervisor)
+            key = os.environ.get("INFERQ_ADMIN_KEY", "")  # the stack inherits it, and asks for it
+            found = beside.submit(self._measure, plan.url, key, pids, plan.redis_url, helpers)
+            if not supervisor.watch(found.done):
+                helpers.close()
+                raise KeyboardInterrupt
+            return found.result()
+
+    def running_service(self, url: str, key: str) -> Any:
+        """Measure a service that somebody else runs; nothing is known of its processes."""
+        with ExitStack() as helpers:
+            return self._measure(url, key, {}, "", helpers)
+
+    def _measure(self, url: str, key: str, pids: dict[str, list[int]], redis_url: str, helpers: ExitStack) -> Any:
+        from bench.helper import Helper
+        from bench.result import Result
+        from bench.run import Run, Target
+
+        with Client(url, key, timeout=120.0) as client:
+            say(f"registering {self._model}")
+            client.import_model(
+                self._registered, architecture=self._model, weights=self._weights, labels=self._folder / "labels.txt"
+            )
+            try:
+                env = {"INFERQ_TORCH_THREADS": self._threads, "OMP_NUM_THREADS": self._threads}
+                arguments = (self._model, str(self._weights), str(self._folder))
+                limits = [Helper("bench.limit", *arguments, env=env) for _ in range(self._workers)]
+                facts = [one.ask(do="facts") for one in limits][0]
+                run = Run(Target(url, key, self._registered, pids, redis_url), self._effort, self._folder, limits, say)
+                helpers.enter_context(run.stoppable())
+                result = Result(machine(facts), self._model, self._workers, self._sent)
+                return run.all(result)
+            finally:
+                if not redis_url:
+                    client.remove_model(self._registered)
+
+
+def grouped(supervisor: Supervisor) -> dict[str, list[int]]:
+    """Part -> pids, with all workers as one part."""
+    found: dict[str, list[int]] = {}
+    for name, pid in supervisor.pids().items():
+        found.setdefault(name.partition("-")[0], []).append(pid)
+    return found
+
+
+def machine(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the numbers depend on; no names of hosts or folders."""
+    from bench import measure
+
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "time": f"{datetime.now(UTC):%H:%M} UTC",
+        "revision": git.stdout.strip() if git.returncode == 0 else "",
+        "cores": stack.cores(),
+        "cpu": measure.cpu_model(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torchvision": importlib.metadata.version("torchvision"),
+        "pillow": importlib.metadata.version("pillow"),
+        **facts,
+    }
+
+
+def say(text: str) -> None:
+    """Progress, for people who wait."""
+    remarks.print(f"  {text}", style="dim")
+
+
+def quiet(name: str, text: str) -> None:
+    """The parts of the stack start without a word each."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""A result for people: tables in the terminal, a plot and JSON beside each other in `bench/results/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bench.result import Goal, Limit, Percentiles, Result
+
+_PARTS = ("worker", "api", "valkey", "keeper", "client")
+
+
+def show(result: Result, console: Console) -> None:
+    """Print everything; a pipe gets the same as plain text."""
+    machine = result.machine
+    head = (
+        f"{result.model} · {result.workers} workers on {machine['cores']} cores · {machine['cpu']} · "
+        f"Python {machine['python']} · torch {machine['torch']} · {machine['date']} · {machine['revision']}"
+    )
+    parts = [_material(result), *([_limit(result.limit)] if result.limit else []), _idle(result)]
+    console.print(Panel(Group(*parts), title=Text(head), title_align="left", box=box.ROUNDED, padding=(1, 2)))
+    console.print(_throughput(result))
+    console.print(_goals(result.goals()))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("way", "goal", "") else "right")
+    return table
+
+
+def _material(result: Result) -> Text:
+    sent = result.material
+    return Text(
+        f"sent: {sent['pictures']} JPEGs of {sent['sizes']}, {sent['mean_bytes'] / 1000:.0f} kB on average; "
+        f"archive of {sent['archive']}\n",
+        style="dim",
+    )
+
+
+def _limit(limit: Limit) -> Table:
+    table = _table(
+        "In-process limit, pictures/s, decoding included", *(f"batch {size}" for size in limit.by_batch),
+        "runs at the best", "mean",
+    )  # fmt: skip
+    best = limit.best_batch
+    cells = [Text(f"{rate:.0f}", style="bold" if size == best else "") for size, rate in limit.by_batch.items()]
+    runs = " ".join(f"{rate:.0f}" for rate in limit.runs)
+    table.add_row(*cells, Text(runs), Text(f"{limit.mean:.0f}", style="bold cyan"))
+    return table
+
+
+def _idle(result: Result) -> Table:
+    table = _table("One picture on an idle system, milliseconds", "way", "p50", "p95", "p99", "n", "p50 added")
+    if result.limit:
+        table.add_row("in process", *_percentiles(result.limit.one_picture), str(result.limit.one_picture.count), "")
+    for kind, said in (("warm", "HTTP, back to back"), ("bell", "HTTP, the bell rung for each")):
+        if found := result.idle.get(kind):
+            added = result.added(kind)
+            table.add_row(said, *_percentiles(found), str(found.count), "" if added is None else f"{added:+.1f}")
+    return table
+
+
+def _throughput(result: Result) -> Table:
+    table = _table(
+        "Saturated", "way", "at once", "pictures/s", "of the limit", "", "p50 ms", "p95", "p99", "batch",
+        *(f"{part} ms" for part in _PARTS), "errors",
+    )  # fmt: skip
+    for row in result.rows:
+        share = result.share(row)
+        table.add_row(
+            row.way,
+            str(row.concurrency),
+            Text(f"{row.rate:.1f}", style="bold"),
+            "" if share is None else f"{share:.2f}",
+            _bar(share),
+            *_percentiles(row.latency),
+            "" if row.batch is None else f"{row.batch:.1f}",
+            *(f"{row.cpu_ms[part]:.2f}" if part in row.cpu_ms else "" for part in _PARTS),
+            Text(str(row.errors), style="red" if row.errors else "dim"),
+        )
+    table.caption = "The columns of parts are milliseconds of CPU per picture."
+    table.caption_justify = "left"
+    return table
+
+
+def _bar(share: float | None, width: int = 16) -> Text:
+    if share is None:
+        return Text("")
+    filled = round(min(1.0, share) * width)
+    return Text("━" * filled, style="green" if share >= 0.8 else "yellow") + Text("━" * (width - filled), style="dim")
+
+
+def _percentiles(found: Percentiles | None) -> Sequence[str]:
+    return ["", "", ""] if found is None else [f"{value:.1f}" for value in (found.p50, found.p95, found.p99)]
+
+
+def _goals(goals: Sequence[Goal]) -> Table:
+    table = _table("Goals", "goal", "wanted", "found", "")
+    for goal in goals:
+        mark = Text("✓ reached", style="bold green") if goal.reached else Text("✗ missed", style="bold red")
+        sign = "≤" if goal.at_most else "≥"
+        table.add_row(goal.name, f"{sign} {goal.limit:g} {goal.unit}", f"{goal.value:.3g} {goal.unit}", mark)
+    return table
+
+
+def write(result: Result, folder: Path) -> list[Path]:
+    """Write JSON and plot, named by day, machine and model, and list them in the folder's README."""
+    machine = result.machine
+    name = f"{machine['date']}-{machine['cores']}cores-{machine['device']}-{result.model}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, picture = folder / f"{name}.json", folder / f"{name}.png"
+    data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
+    plot(result, picture)
+    _list(result, folder / "README.md", name)
+    return [data, picture]
+
+
+def _list(result: Result, readme: Path, name: str) -> None:
+    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the in-process limit | p50 added, ms |",
+            "|---|---|---|---|"]  # fmt: skip
+    lines = readme.read_text().splitlines() if readme.exists() else head
+    best = max(result.rows, key=lambda row: row.rate)
+    share, added = result.share(best), result.added("warm")
+    line = (
+        f"| [{name}]({name}.json) ([plot]({name}.png)) | {best.rate:.0f} ({best.way}) | "
+        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} |"
+    )
+    kept = [known for known in lines if f"[{name}]" not in known]
+    readme.write_text("\n".join([*kept, line]) + "\n")
+
+
+def plot(result: Result, path: Path) -> None:
+    """Throughput over concurrency, with the limit as a line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
+    for way, colour in (("synchronous", "#1f6feb"), ("submit, poll", "#d29922")):
+        rows = [row for row in result.rows if row.way == way]
+        axes.plot([r.concurrency for r in rows], [r.rate for r in rows], "o-", color=colour, label=way)
+    for row in (row for row in result.rows if row.way == "one archive"):
+        axes.axhline(row.rate, color="#2da44e", linestyle=":", label=f"one archive of {result.material['archive']}")
+    if result.limit:
+        axes.axhline(result.limit.mean, color="#444", label="in-process limit")
+        axes.axhspan(min(result.limit.runs), max(result.limit.runs), color="#444", alpha=0.12, linewidth=0)
+        axes.axhline(0.8 * result.limit.mean, color="#444", linestyle="--", linewidth=0.8, label="0.8 of it")
+    ticks = sorted({row.concurrency for row in result.rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("callers at once")
+    axes.set_ylabel("pictures/s")
+    axes.set_title(f"{result.model}, {result.workers} workers, {result.machine['cores']} cores", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+

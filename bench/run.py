@@ -1,0 +1,205 @@
+"""The order of one run: limit, idle latency, loads with the limit in between, memory; everything in one go.
+
+Machines are shared and noisy. A limit from another hour says nothing, so it is measured before, between and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import measure
+from bench.helper import Helper
+from bench.measure import Pids
+from bench.result import Limit, Percentiles, Result, Row
+from inferq.client import Client
+from shared.queue import Entry, Queue
+from shared.settings import Settings
+from shared.storage import Storage
+
+BATCHES = (1, 2, 4, 8, 16)
+QUEUED = 100_000
+SPACING = 1.5
+"""Seconds between pictures that shall find nobody watching; a worker watches for one."""
+HEARTBEAT = 1.6
+"""Seconds after which every worker has told again how much it has done."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long everything takes."""
+
+    concurrencies: Sequence[int] = (1, 4, 16, 32, 64)
+    seconds: float = 6.0
+    warmup: float = 1.5
+    limit_seconds: float = 2.0
+    bells: int = 15
+    archive: int = 1000
+
+
+QUICK = Effort(concurrencies=(1, 16), seconds=3.0, warmup=1.0, limit_seconds=1.0, bells=4, archive=200)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The service that is measured."""
+
+    url: str
+    key: str
+    model: str
+    pids: Pids
+    """Empty where they are not known."""
+    redis_url: str = ""
+    """Empty where it is not ours to fill."""
+
+
+class Run:
+    """One run against one target; `say` gets a word for each step."""
+
+    def __init__(self, target: Target, effort: Effort, folder: Path, limits: Sequence[Helper], say: Callable[[str], None]) -> None:
+        self._target = target
+        self._effort = effort
+        self._limits = limits
+        self._say = say
+        self._load = Helper("bench.load", target.url, target.model, str(folder), env={"INFERQ_KEY": target.key})
+        self._client = Client(target.url, target.key)
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Ends every helper at the end of the block."""
+        try:
+            yield
+        finally:
+            for one in (self._load, *self._limits):
+                one.close()
+            self._client.close()
+
+    def all(self, result: Result) -> Result:
+        """Fill the result."""
+        self._ask("synchronous", concurrency=4, warmup=0.0, seconds=1.0)  # the worker loads the model
+        if self._limits:
+            result.limit = self._first_limit()
+        self._say("one picture at a time")
+        result.idle = self._idle()
+        for way in ("synchronous", "submit, poll"):
+            result.rows += [self._saturated(way, concurrency) for concurrency in self._effort.concurrencies]
+            self._limit_again(result)
+        result.rows.append(self._archive())
+        self._limit_again(result)
+        result.api = measure.memory(self._target.pids.get("api", ()))
+        if self._target.redis_url:
+            self._say(f"{QUEUED:,} pictures on the queue")
+            result.queued = queued(self._target.redis_url)
+        return result
+
+    # the limit
+
+    def _first_limit(self) -> Limit:
+        self._say("the limit: the same engine without queue and HTTP")
+        one = Percentiles.of(self._limits[0].ask(do="latencies", seconds=2 * self._effort.limit_seconds))
+        by_batch = {batch: self._in_process(batch) for batch in BATCHES}
+        best = max(by_batch, key=lambda batch: by_batch[batch])
+        return Limit(by_batch, best, [self._in_process(best)], one)
+
+    def _limit_again(self, result: Result) -> None:
+        if limit := result.limit:
+            again = self._limits[0].ask(do="latencies", seconds=self._effort.limit_seconds)
+            # The smaller of two medians is the one that neighbours disturbed less; it makes `added` larger.
+            one = min(limit.one_picture, Percentiles.of(again), key=lambda found: found.p50)
+            result.limit = replace(limit, runs=[*limit.runs, self._in_process(limit.best_batch)], one_picture=one)
+
+    def _in_process(self, batch: int) -> float:
+        """Pictures/s of all processes at once."""
+        for one in self._limits:
+            one.begin(do="throughput", batch=batch, seconds=self._effort.limit_seconds)
+        return sum(done / seconds for done, seconds in [one.answer() for one in self._limits])
+
+    # the service
+
+    def _ask(self, way: str, **question: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._load.ask(way=way, pids=self._target.pids, **question)
+        if found["first_errors"]:
+            self._say(f"{found['errors']} errors: {found['first_errors'][0]}")
+        return found
+
+    def _idle(self) -> dict[str, Percentiles]:
+        seconds = self._effort.seconds
+        warm = self._ask("synchronous", concurrency=1, warmup=1.0, seconds=seconds)
+        bell = self._ask(
+            "synchronous", concurrency=1, warmup=SPACING, seconds=self._effort.bells * SPACING, pause=SPACING
+        )
+        return {"warm": Percentiles.of(warm["latencies"]), "bell": Percentiles.of(bell["latencies"])}
+
+    def _saturated(self, way: str, concurrency: int) -> Row:
+        before = self._counts()
+        effort = self._effort
+        found = self._ask(way, concurrency=concurrency, warmup=effort.warmup, seconds=effort.seconds)
+        row = self._row(way, concurrency, len(found["latencies"]), found, before)
+        row = replace(row, latency=Percentiles.of(found["latencies"]) if found["latencies"] else None)
+        self._say(f"{way}, {concurrency} at once: {row.rate:.0f} pictures/s")
+        return row
+
+    def _archive(self) -> Row:
+        before = self._counts()
+        found = self._ask("archive")
+        row = self._row("one archive", 1, self._effort.archive, found, before)
+        self._say(f"one archive of {self._effort.archive}: {row.rate:.0f} pictures/s")
+        return row
+
+    def _row(self, way: str, concurrency: int, done: int, found: dict[str, Any], before: tuple[int, int | None]) -> Row:
+        seconds, cpu = found["seconds"], found["cpu"]
+        return Row(
+            way=way,
+            concurrency=concurrency,
+            rate=done / seconds,
+            latency=None,
+            batch=self._mean_batch(before),
+            cpu_ms={part: 1000 * used / max(1, done) for part, used in cpu.items()},
+            cpu_share={part: used / seconds for part, used in cpu.items()},
+            errors=found["errors"],
+        )
+
+    def _mean_batch(self, before: tuple[int, int | None]) -> float | None:
+        time.sleep(HEARTBEAT)
+        (pictures, batches), (pictures_before, batches_before) = self._counts(), before
+        if batches is None or batches_before is None or batches == batches_before:
+            return None
+        return (pictures - pictures_before) / (batches - batches_before)
+
+    def _counts(self) -> tuple[int, int | None]:
+        """(pictures, batches) that the workers have run; the latter None where they do not tell."""
+        rows = self._client.workers()["workers"]
+        told = all("batches" in row for row in rows)
+        return sum(row["pictures"] for row in rows), sum(row["batches"] for row in rows) if told else None
+
+
+def queued(redis_url: str) -> dict[str, float]:
+    """Redis memory of QUEUED jobs of one picture, pushed by the queue's own code to a database that nobody reads."""
+    scratch = redis_url.rpartition("/")[0] + "/1"
+    queue = Queue(Settings(redis_url=scratch, prefix="bench:"))
+    entries = [_entry(number) for number in range(QUEUED)]
+    before, began = measure.redis_memory(scratch), time.perf_counter()
+    try:
+        queue.push(_id(0), "normal", "default", entries)
+        seconds = time.perf_counter() - began
+        used = measure.redis_memory(scratch) - before
+    finally:
+        measure.redis(scratch, "FLUSHDB")
+        queue.close()
+    return {"pictures": QUEUED, "bytes": used, "seconds": seconds}
+
+
+def _entry(number: int) -> Entry:
+    """As long as a real one, all from different jobs."""
+    key = Storage.job_key(_id(number), time.time())
+    return Entry(_id(number), 0, key, 0, 65_000, "classify", 5, "softmax", True)
+
+
+def _id(number: int) -> str:
+    return f"01900000-0000-7000-8000-{number:012x}"
+
+

@@ -1,0 +1,22 @@
+"""Loaded by every Python that has this folder on its path: a marked picture kills the worker that decodes it."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import PIL.Image
+
+_open = PIL.Image.open
+MARK = b"this one kills"
+
+
+def deadly_open(fp: Any, *args: Any, **kwargs: Any) -> Any:
+    """As Pillow's own, unless this is a worker and the picture is the marked one."""
+    if sys.argv[0].endswith(os.path.join("worker", "__main__.py")) and hasattr(fp, "getvalue"):
+        if fp.getvalue().endswith(MARK):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return _open(fp, *args, **kwargs)
+
+
+PIL.Image.open = deadly_open
