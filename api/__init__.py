@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
@@ -63,21 +63,13 @@ class OneSlash:
 def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
     known = _known(error)
     if known.status >= 500 and not isinstance(known, errors.Unavailable):
-        log.exception("%s %s failed", request.method, request.path, exc_info=error)
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
     else:
         log.info("%s %s refused: %d %s: %s", request.method, request.path, known.status, known.code, known.message)
-    response = dialects.speaking(found, request.path).write_error(known)
-    made = request_app_response(response)
+    made = current_app.make_response(dialects.speaking(found, request.path).write_error(known))
     if known.retry_after is not None:
         made.headers["Retry-After"] = str(max(1, round(known.retry_after)))
     return made
-
-
-def request_app_response(value: ResponseReturnValue) -> Any:
-    """A response object out of whatever a view may return."""
-    from flask import current_app
-
-    return current_app.make_response(value)
 
 
 def _known(error: Exception) -> errors.InferqError:

@@ -17,7 +17,7 @@ from shared.settings import Settings, from_environment
 from shared.tools import build
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):
     """Gunicorn, told everything by our settings and nothing by files."""
 
     def __init__(self, settings: Settings) -> None:
@@ -48,13 +48,14 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def main() -> int:
+    """Serve until SIGTERM; exit status 2 with one line when listening must be refused."""
     settings = from_environment()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     tools = build(settings)
     allowed = tenants.may_listen(tools, settings.host)
     tools.close()
     if not allowed:
-        print(f"inferq: refusing to listen on {settings.host} without a key; see `python -m api.setup`", file=sys.stderr)
+        print(f"inferq: refusing to listen on {settings.host} without a key; see python -m api.setup", file=sys.stderr)
         return 2
     Server(settings).run()
     return 0

@@ -18,6 +18,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def tools() -> Tools:
+    """The tools of this process."""
     return cast(Tools, current_app.extensions["inferq"])
 
 

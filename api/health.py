@@ -71,6 +71,7 @@ def _default_model(tools: Tools) -> None:
 
 @bp.get("/metrics")
 def metrics() -> ResponseReturnValue:
+    """Prometheus text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Fleet(tools()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
@@ -86,7 +87,7 @@ class _Fleet(Collector):
         labels = ["model", "version", "priority"]
         waiting = GaugeMetricFamily("inferq_queue_waiting", "Pictures that no worker has claimed.", labels=labels)
         running = GaugeMetricFamily("inferq_queue_running", "Pictures that a worker holds.", labels=labels)
-        oldest = GaugeMetricFamily("inferq_queue_oldest_seconds", "Age of the oldest unfinished picture.", labels=labels)
+        oldest = GaugeMetricFamily("inferq_queue_oldest_seconds", "Age of the oldest unfinished.", labels=labels)
         for where, depth in queue_by_model(self._tools).items():
             waiting.add_metric(where, depth["waiting"])
             running.add_metric(where, depth["running"])

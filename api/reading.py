@@ -61,10 +61,12 @@ def body(request: Request, name: str = "file") -> Upload | None:
 
 
 def is_multipart(request: Request) -> bool:
+    """Whether the body says that it has parts."""
     return request.mimetype.startswith("multipart/")
 
 
 def is_json(request: Request) -> bool:
+    """Whether the body says that it is JSON."""
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
@@ -80,6 +82,7 @@ def json_object(request: Request) -> dict[str, Any]:
 
 
 def in_memory(name: str, data: bytes) -> Upload:
+    """Bytes that were read already, as an upload."""
     return Upload(name, BytesIO(data))
 
 

@@ -27,6 +27,7 @@ def answers(settings: Settings) -> bool:
 
 
 def main() -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
     settings = from_environment()
     tools = build(settings)
     try:

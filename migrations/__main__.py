@@ -29,6 +29,7 @@ def upgrade(url: str) -> None:
 
 
 def main() -> int:
+    """Exit status: 0, or 2 with one line on stderr."""
     try:
         upgrade(from_environment().database_url)
     except (SQLAlchemyError, errors.Unavailable, OSError) as error:

@@ -329,7 +329,7 @@ def blame(tools: Tools, job: Job) -> None:
 
 
 def cancel(tools: Tools, tenant: str, job_id: str) -> Job:
-    """Cancel a job that has not ended; raises Conflict for one that has. Honoured when the next batch is put together."""
+    """Cancel a job; raises Conflict when it has ended. Honoured when the next batch is put together."""
     with tools.records.write() as r:
         job = r.jobs.get(tenant, job_id)
         if job is None:

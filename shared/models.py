@@ -183,7 +183,7 @@ def start_check(tools: Tools, version: Version) -> None:
     tools.queue.call("check", version.id)
 
 
-def wait(tools: Tools, tenant: str, version: Version, seconds: float) -> Version:
+def wait(tools: Tools, version: Version, seconds: float) -> Version:
     """The version when its check has ended, or as it is when the time is over; raises BadWeights when refused.
 
     A version whose refusal is told here is forgotten: nothing stays half-registered.

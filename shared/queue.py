@@ -30,6 +30,8 @@ from celery import Celery
 from kombu.entity import Exchange
 from kombu.entity import Queue as CeleryQueue
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared import errors
 from shared.settings import Settings
@@ -67,11 +69,9 @@ class Entry:
 
     def pack(self) -> str:
         """One field of JSON: a stream keeps field names once but every value, and this is the shortest plain text."""
-        return json.dumps(
-            [self.job_id, self.position, self.blob, self.offset, self.size]
-            + [self.task, self.top_k, self.function_to_apply, int(self.exif)],
-            separators=(",", ":"),
-        )
+        where = (self.job_id, self.position, self.blob, self.offset, self.size)
+        what = (self.task, self.top_k, self.function_to_apply, int(self.exif))
+        return json.dumps(where + what, separators=(",", ":"))
 
     @classmethod
     def unpack(cls, text: str, entry_id: str, lane: str, attempts: int = 1) -> Entry:
@@ -135,8 +135,10 @@ class Queue:
         # Any, because redis-py types every answer as a union of all that any protocol version may return.
         # Protocol 2, because 3 nests the answer of XREADGROUP differently for no gain.
         self._redis: Any = client or redis.Redis.from_url(
-            settings.redis_url, protocol=2, decode_responses=True, socket_timeout=5, socket_connect_timeout=2,
-            health_check_interval=15,
+            settings.redis_url, protocol=2, decode_responses=True, socket_timeout=3, socket_connect_timeout=2,
+            # One more try at once, for a connection that the server has closed meanwhile. Redis-py's own three tries
+            # with growing pauses would keep a caller waiting for seconds who can be told 503 now.
+            retry=Retry(NoBackoff(), 1),
         )  # fmt: skip
         self._prefix = settings.prefix
         self._celery: Celery | None = None
@@ -215,11 +217,7 @@ class Queue:
             self._redis.set(self._key("bell", version_id), consumer, px=int((seconds + 0.5) * 1000))
         try:
             while (left := until - time.monotonic()) > 0:
-                lanes = [
-                    self._lane(version_id, priority, tenant)
-                    for priority, tenants in self._lanes(version_id).items()
-                    for tenant in tenants
-                ]
+                lanes = self._all_lanes(version_id)
                 if not lanes:
                     return []
                 if found := self._read(lanes, consumer, count, block=max(1, min(50, int(left * 1000)))):
@@ -335,12 +333,12 @@ class Queue:
 
     def depths(self, version_ids: Collection[str] | None = None) -> list[Depth]:
         """What waits and runs, per lane."""
-        found = []
-        for version_id in self.version_ids() if version_ids is None else version_ids:
-            for priority, tenants in self._lanes(version_id).items():
-                for tenant in tenants:
-                    found.append(self._depth(version_id, priority, tenant))
-        return found
+        return [
+            self._depth(version_id, priority, tenant)
+            for version_id in (self.version_ids() if version_ids is None else version_ids)
+            for priority, tenants in self._lanes(version_id).items()
+            for tenant in tenants
+        ]
 
     def has_bell(self, version_id: str) -> bool:
         with _answering():
@@ -415,14 +413,15 @@ class Queue:
         return lanes
 
     def _all_lanes(self, version_id: str) -> list[str]:
-        return [self._lane(version_id, p, tenant) for p, tenants in self._lanes(version_id).items() for tenant in tenants]
+        lanes = self._lanes(version_id).items()
+        return [self._lane(version_id, priority, tenant) for priority, tenants in lanes for tenant in tenants]
 
     def _read(self, lanes: Sequence[str], consumer: str, count: int, block: int | None = None) -> list[Entry]:
         entries: list[Entry] = []
         with self._grouped(lanes):
             found = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(lanes, ">"), count=count, block=block)
             entries = [Entry.unpack(fields["e"], entry_id, lane) for lane, page in found for entry_id, fields in page]
-        return entries
+        return entries  # noqa: RET504 - when the group was gone, the block above was left early and these are none
 
     @contextmanager
     def _grouped(self, lanes: Sequence[str]) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import threading
 from collections.abc import Iterator
@@ -84,11 +85,8 @@ class Storage:
 
     def delete(self, key: str) -> None:
         """Remove a blob; one that is not there is removed already."""
-        with _answering():
-            try:
-                self._fs.rm_file(self._path(key))
-            except FileNotFoundError:
-                pass
+        with _answering(), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(key))
 
     def list(self, folder: str) -> list[str]:
         """Keys right below a folder; none when there is no such folder."""

@@ -71,9 +71,10 @@ def push_again(tools: Tools, version_id: str) -> int:
 def ring_forgotten(tools: Tools) -> None:
     """Ring for streams that hold work and have no bell: new entries, or entries whose worker is silent."""
     for version_id in tools.queue.version_ids():
-        if not tools.queue.has_bell(version_id):
-            if tools.queue.backlog(version_id) or tools.queue.has_lapsed(version_id):
-                tools.queue.ring(version_id)
+        if tools.queue.has_bell(version_id):
+            continue
+        if tools.queue.backlog(version_id) or tools.queue.has_lapsed(version_id):
+            tools.queue.ring(version_id)
 
 
 def expire_late(tools: Tools) -> None:

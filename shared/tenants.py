@@ -69,7 +69,9 @@ def identify(tools: Tools, secret: str, *, from_loopback: bool) -> Caller:
     raise errors.Unauthorized("The API key is not valid.")
 
 
-def create(tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", scopes: Sequence[str] = ()) -> tuple[Key, str]:
+def create(
+    tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", scopes: Sequence[str] = ()
+) -> tuple[Key, str]:
     """A new key and its text, which cannot be shown again.
 
     A key for another tenant may be made by whoever holds the admin key or is on the open door, that is by the
@@ -78,10 +80,10 @@ def create(tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", sc
     tenant = tenant or caller.tenant
     scopes = tuple(scopes) or ("infer", "models")
     if unknown := set(scopes) - set(SCOPES):
-        raise errors.BadOption(f"unknown scope {sorted(unknown)[0]!r}; the scopes are {', '.join(SCOPES)}")
+        raise errors.BadOption(f"unknown scope {min(unknown)!r}; the scopes are {', '.join(SCOPES)}")
     if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
         raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
-    if tenant != caller.tenant and caller.tenant != DEFAULT:
+    if caller.tenant not in (tenant, DEFAULT):
         raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
     text = f"iq_{secrets.token_urlsafe(32)}"
     key = Key(str(uuid6.uuid7()), tenant, name, text[:8], _digest(text), scopes, tools.now())
@@ -110,6 +112,7 @@ def may_listen(tools: Tools, host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether the address, or name, can only be reached from this machine."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 

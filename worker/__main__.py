@@ -15,6 +15,7 @@ log = logging.getLogger("worker")
 
 
 def main() -> int:
+    """Run until SIGTERM, then finish what is claimed."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
     keeper = parser.parse_args().keeper
@@ -27,7 +28,8 @@ def main() -> int:
     if keeper:
         # The plain scheduler keeps its times in memory: there is no schedule worth a file.
         schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
-        app.worker_main(["-q", "worker", "--pool", "threads", "--concurrency", "2", "--queues", HOUSE, *schedule, *arguments])
+        pool = ["--pool", "threads", "--concurrency", "2"]
+        app.worker_main(["-q", "worker", *pool, "--queues", HOUSE, *schedule, *arguments])
         return 0
 
     @worker_ready.connect(weak=False)

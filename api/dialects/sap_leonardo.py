@@ -279,4 +279,5 @@ def _fault(error: InferqError) -> tuple[str, str] | None:
 def _oauth_error(error: InferqError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
         return {"error": "unauthorized", "error_description": "Bad credentials"}
-    return {"error": "invalid_request", "error_description": error.message}
+    name = "unsupported_grant_type" if isinstance(error, errors.BadOption) else "invalid_request"
+    return {"error": name, "error_description": error.message}

@@ -19,16 +19,19 @@ from api import dialects
 from api.auth import OPEN_PATHS
 from shared.settings import Settings
 
-SERVICE = "Service"
-"""The tag of what belongs to no wire."""
-_OURS = frozenset({"health", "web"})
+_SERVICE = {
+    "/healthz": ("Is it alive?", "The process answers. Nothing else is asked."),
+    "/readyz": ("Is it ready?", "Database, queue, at least one worker, and the default model; 503 says what is missing."),
+    "/metrics": ("Numbers for Prometheus", "Pictures waiting and running, workers, pictures run."),
+}
+_PAGES = frozenset({"web"})
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "APIKey": {"type": "apiKey", "in": "header", "name": "APIKey"},
 }
 _ABOUT = (
-    "Pictures in, labels out: a request becomes a job, workers run it, and you wait, poll or are called back. "
+    "A request becomes a job, workers run it, and you wait for the answer, poll, or are called back. "
     "On loopback no key is needed until the first one exists."
 )
 Document = dict[str, Any]
@@ -83,24 +86,25 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
 
 
 def _from_view(app: Flask, rule: Rule, path: str, method: str, found: list[dialects.Dialect]) -> Document:
-    """A short entry for a route that no dialect describes: its view's first sentence, and its path's parameters."""
+    """A short entry for a route that no dialect describes: what its view says, and its path's parameters."""
     words = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split("\n\n")[0].replace("\n", " ")
-    ours = rule.endpoint.split(".")[0] in _OURS
+    summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", words))
+    tag = "Service" if path in _SERVICE else _tag(dialects.speaking(found, path))
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
     ]
     return {
-        "tags": [SERVICE if ours else _tag(dialects.speaking(found, path))],
+        "tags": ["Pages" if rule.endpoint.split(".")[0] in _PAGES else tag],
         "operationId": re.sub(r"\W+", "_", f"{method}_{path}").strip("_"),
-        "summary": f"{method.upper()} {path}" if not words else words.partition(". ")[0].rstrip("."),
-        "description": words,
+        "summary": summary,
+        "description": about,
         "parameters": parameters,
         "responses": {"default": {"description": "What this wire answers."}},
     }
 
 
 def _tag(dialect: dialects.Dialect) -> str:
-    return dialect.__name__.rsplit(".", 1)[-1]
+    return dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
 
 
 def _name_tags(document: Document) -> None:

@@ -52,9 +52,12 @@ class Records:
     @contextmanager
     def write(self) -> Iterator[Unit]:
         """One transaction, committed at the end; raises Unavailable when the database is away."""
-        with _reachable(), self.engine.connect().execution_options(**self._write_options) as connection:
-            with connection.begin():
-                yield Unit(connection)
+        with (
+            _reachable(),
+            self.engine.connect().execution_options(**self._write_options) as connection,
+            connection.begin(),
+        ):
+            yield Unit(connection)
 
     @contextmanager
     def read(self) -> Iterator[Unit]:

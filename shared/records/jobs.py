@@ -122,8 +122,10 @@ class Jobs:
         """Move jobs to a terminal status, where the table of moves allows it; their callbacks become due."""
         self._move(job_ids, status, finished_at=now, error_code=code, error=error)
         for chunk in _chunks(list(job_ids), CHUNK):
-            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(jobs.c.id.in_(chunk), jobs.c.webhook != "")
-            due = due.where(jobs.c.status == status, jobs.c.id.not_in(sa.select(deliveries.c.job_id)))
+            told = jobs.c.id.in_(sa.select(deliveries.c.job_id))
+            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
+                jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.status == status, ~told
+            )
             self._connection.execute(sa.insert(deliveries).from_select(["job_id", "attempts", "due_at", "error"], due))
 
     def left_by_version(self) -> dict[str, int]:

@@ -30,7 +30,8 @@ class Versions:
 
     def visible(self, tenant: str) -> list[Version]:
         query = sa.select(versions).where(versions.c.tenant.in_([tenant, EVERYBODY]))
-        return [_version(row) for row in self._connection.execute(query.order_by(versions.c.name, versions.c.created_at))]
+        query = query.order_by(versions.c.name, versions.c.created_at)
+        return [_version(row) for row in self._connection.execute(query)]
 
     def in_state(self, state: State) -> list[Version]:
         query = sa.select(versions).where(versions.c.state == state).order_by(versions.c.created_at)

@@ -16,6 +16,7 @@ PREFIXES = ("/",)
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
+    """One blueprint per resource."""
     return [part.bp for part in (jobs, images, models, keys, fleet)]
 
 

@@ -42,6 +42,7 @@ def listing() -> ResponseReturnValue:
 @bp.get("/v1/images/<image_id>")
 @scope("infer")
 def show(image_id: str) -> ResponseReturnValue:
+    """What is known of an image."""
     return jsonify(views.image(gallery.get(tools(), caller().tenant, image_id)))
 
 
@@ -59,5 +60,6 @@ def download(image_id: str) -> ResponseReturnValue:
 @bp.delete("/v1/images/<image_id>")
 @scope("infer")
 def delete(image_id: str) -> ResponseReturnValue:
+    """Forget an image and its bytes; 204."""
     gallery.delete(tools(), caller().tenant, image_id)
     return "", 204

@@ -31,6 +31,7 @@ def create() -> ResponseReturnValue:
 @bp.get("/v1/keys")
 @scope("keys")
 def listing() -> ResponseReturnValue:
+    """The tenant's keys, revoked ones too, by their first characters."""
     with tools().records.read() as r:
         return jsonify(keys=[views.key(key) for key in r.keys.all(caller().tenant)])
 
@@ -38,5 +39,6 @@ def listing() -> ResponseReturnValue:
 @bp.delete("/v1/keys/<key_id>")
 @scope("keys")
 def revoke(key_id: str) -> ResponseReturnValue:
+    """From now on the key opens nothing; 204."""
     tenants.revoke(tools(), caller().tenant, key_id)
     return "", 204

@@ -20,6 +20,7 @@ bp = Blueprint("native-models", __name__)
 
 @bp.get("/v1/models")
 def listing() -> ResponseReturnValue:
+    """Every model the caller may use, its own and the catalogue's."""
     with tools().records.read() as r:
         versions, default = r.versions.visible(caller().tenant), r.facts.get("default_model")
     return jsonify(models=views.models(versions, tools().settings.default_model or default))
@@ -27,6 +28,7 @@ def listing() -> ResponseReturnValue:
 
 @bp.get("/v1/models/<name>")
 def show(name: str) -> ResponseReturnValue:
+    """One model with its versions."""
     with tools().records.read() as r:
         versions, default = r.versions.named(caller().tenant, name), r.facts.get("default_model")
     models.pick(versions, name)
@@ -60,7 +62,7 @@ def add() -> ResponseReturnValue:
         labels=_labels(fields),
     )
     seconds = 2.0 if added.source == models.PRETRAINED else tools().settings.max_wait
-    version = models.wait(tools(), caller().tenant, added, seconds)
+    version = models.wait(tools(), added, seconds)
     if version.state is State.ABSENT:
         raise errors.Conflict(f"Model {version.name!r} is known now, but not at hand: {version.reason}")
     response = jsonify(views.version(version))
@@ -71,6 +73,7 @@ def add() -> ResponseReturnValue:
 @bp.delete("/v1/models/<name>")
 @scope("models")
 def remove(name: str) -> ResponseReturnValue:
+    """Remove a model with all its versions; 204."""
     models.remove(tools(), caller().tenant, name)
     return "", 204
 
@@ -78,6 +81,7 @@ def remove(name: str) -> ResponseReturnValue:
 @bp.delete("/v1/models/<name>/versions/<version>")
 @scope("models")
 def remove_version(name: str, version: str) -> ResponseReturnValue:
+    """Remove one version; 204."""
     models.remove(tools(), caller().tenant, name, version)
     return "", 204
 

@@ -76,6 +76,7 @@ def prediction(job: Job, item: Item) -> dict[str, Any]:
 
 
 def image(image: Image) -> dict[str, Any]:
+    """A stored image; sizes in pixels and bytes."""
     return {
         "id": image.id,
         "name": image.name,
@@ -107,6 +108,7 @@ def model(versions: Sequence[Version], default: str) -> dict[str, Any]:
 
 
 def version(version: Version) -> dict[str, Any]:
+    """One version of a model, without its labels' names."""
     return {
         "name": version.name,
         "version": version.version,
@@ -121,6 +123,7 @@ def version(version: Version) -> dict[str, Any]:
 
 
 def key(key: Key) -> dict[str, Any]:
+    """A key as it is shown after it was made: never its text."""
     return {
         "id": key.id,
         "name": key.name,
@@ -140,6 +143,7 @@ def iso(when: float | None) -> str | None:
 
 
 def rfc1123(when: float | None) -> str | None:
+    """The date of HTTP headers, as `processed_time` has it."""
     return format_datetime(datetime.fromtimestamp(when, UTC), usegmt=True) if when is not None else None
 
 

@@ -3,6 +3,7 @@
 "use strict";
 
 const KEY = "inferq-key";
+const PAGES = "Pages"; // the tag of what is looked at, not called
 const $ = (id) => document.getElementById(id);
 
 /** An element: attributes, `on...` listeners, and children, which are elements or texts. */
@@ -89,7 +90,11 @@ function answerTable(call) {
 }
 
 function fold(title, ...inside) {
-  return el("details", { class: "fold" }, el("summary", {}, title), ...inside);
+  return foldAs("fold", title, ...inside);
+}
+
+function foldAs(name, title, ...inside) {
+  return el("details", { class: name }, el("summary", {}, title), ...inside);
 }
 
 // -- trying a call
@@ -319,25 +324,27 @@ function section(path, method, call, id) {
     el("h3", {}, call.summary),
     el("div", { class: "route" }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("span", { class: "path" }, where)),
     call.description && call.description !== `${call.summary}.` ? el("p", {}, words(call.description)) : null,
-    parameterTable(call), answerTable(call),
     el("div", { class: "curl" }, trial.curl, copy),
-    fold("Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer));
+    el("div", { class: "folds" },
+      foldAs("fold try", "Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer),
+      parameterTable(call), answerTable(call)));
 }
 
 function build(spec) {
   components = (spec.components || {}).schemas || {};
   $("about").append(...words(spec.info.description));
-  for (const tag of spec.tags) {
+  for (const tag of spec.tags.filter(({ name }) => name !== PAGES)) {
     const links = [];
     const calls = [];
     for (const [path, entry] of Object.entries(spec.paths)) {
       for (const [method, call] of Object.entries(entry)) {
-        if (!call.tags.includes(tag.name) || path.startsWith("/static/")) continue;
-        links.push(el("li", {}, el("a", { href: `#${call.operationId}` }, call.summary)));
+        if (!call.tags.includes(tag.name)) continue;
+        const named = call.summary.endsWith(path) ? el("span", { class: "path" }, call.summary) : call.summary;
+        links.push(el("li", {}, el("a", { href: `#${call.operationId}` }, named)));
         calls.push(section(path, method, call, call.operationId));
       }
     }
-    $("calls").append(el("h2", {}, tag.name), el("ul", {}, links));
+    $("calls").append(el("details", { open: links.length < 15 }, el("summary", {}, tag.name), el("ul", {}, links)));
     $("groups").append(el("div", { class: "group" }, el("h2", {}, tag.name), el("p", {}, words(tag.description)), calls));
   }
   const wanted = location.hash && $(decodeURIComponent(location.hash.slice(1)));

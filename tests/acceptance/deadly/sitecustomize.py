@@ -13,9 +13,9 @@ MARK = b"this one kills"
 
 def deadly_open(fp: Any, *args: Any, **kwargs: Any) -> Any:
     """As Pillow's own, unless this is a worker and the picture is the marked one."""
-    if sys.argv[0].endswith(os.path.join("worker", "__main__.py")) and hasattr(fp, "getvalue"):
-        if fp.getvalue().endswith(MARK):
-            os.kill(os.getpid(), signal.SIGKILL)
+    in_worker = sys.argv[0].endswith(os.path.join("worker", "__main__.py"))
+    if in_worker and hasattr(fp, "getvalue") and fp.getvalue().endswith(MARK):
+        os.kill(os.getpid(), signal.SIGKILL)
     return _open(fp, *args, **kwargs)
 
 
