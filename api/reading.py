@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ def file_name(part: FileStorage) -> str:
 
 def body(request: Request, name: str = "file") -> Upload | None:
     """The whole body as one file, whatever its Content-Type says; None when there is none."""
-    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))
+    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - read long after this
     size = 0
     while chunk := request.stream.read(64 * 1024):
         size += len(chunk)
@@ -121,7 +122,7 @@ class Fields:
             found = float(value)
         except (TypeError, ValueError):
             raise errors.BadOption(f"{name} must be a number, not {value!r}") from None
-        if found != found or found in (float("inf"), float("-inf")):
+        if not math.isfinite(found):
             raise errors.BadOption(f"{name} must be a finite number, not {value!r}")
         return found
 

@@ -213,7 +213,7 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
     if any(found.tenant != tenant for found in chosen):
         raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
     if waiting := sum(busy.get(found.id, 0) for found in chosen):
-        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; let them finish or cancel their jobs first.")
+        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
     forget(tools, chosen)
     left = [known for known in versions if known not in chosen]
     if left and not any(known.is_default for known in left):
