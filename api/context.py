@@ -47,17 +47,28 @@ class Seats:
     def __init__(self, threads: int) -> None:
         self._free = threading.Semaphore(max(1, threads * 3 // 4))
 
-    def wait(self, job: Job, seconds: float) -> Job:
-        """The job when it has ended, or as it is at the end of the wait; at once when every seat is taken."""
-        if seconds <= 0 or job.status.terminal or not self._free.acquire(blocking=False):
-            return job
-        try:
-            return jobs.wait(tools(), job.tenant, job.id, seconds)
-        finally:
-            self._free.release()
+    def take(self) -> bool:
+        """False when every seat is taken."""
+        return self._free.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Give the seat back."""
+        self._free.release()
+
+
+def seats() -> Seats:
+    """The seats of this process."""
+    return cast(Seats, current_app.extensions["inferq.seats"])
 
 
 def wait_for(job: Job, seconds: float) -> Job:
-    """See Seats.wait; no request waits longer than the setting allows."""
-    seats = cast(Seats, current_app.extensions["inferq.seats"])
-    return seats.wait(job, min(seconds, tools().settings.max_wait))
+    """The job when it has ended, or as it is at the end of the wait; at once when every seat is taken.
+
+    No request waits longer than the setting allows.
+    """
+    if seconds <= 0 or job.status.terminal or not seats().take():
+        return job
+    try:
+        return jobs.wait(tools(), job.tenant, job.id, min(seconds, tools().settings.max_wait))
+    finally:
+        seats().leave()

@@ -13,10 +13,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from api.context import tools
-from shared import errors, models
+from shared import errors, models, tenants
 from shared.tools import Tools
 
 bp = Blueprint("health", __name__)
+PRIVATE = "(private)"
 
 
 @bp.get("/healthz")
@@ -64,7 +65,7 @@ def _default_model(tools: Tools) -> None:
     # One that could not be fetched does not make the service unready: others may be asked for, or imported.
     with tools.records.read() as r:
         name = tools.settings.default_model or r.facts.get("default_model")
-        found = models.pick(r.versions.named(models.EVERYBODY, name), name) if name else None
+        found = models.pick(r.versions.named(tenants.DEFAULT, name), name) if name else None
     if found is not None and found.state is models.State.CHECKING:
         raise errors.Unavailable(f"The default model {name} is being checked: {found.reason}.")
 
@@ -100,8 +101,11 @@ class _Fleet(Collector):
         yield from (waiting, running, oldest, alive, done)
 
 
-def queue_by_model(tools: Tools) -> dict[tuple[str, str, str], dict[str, float]]:
-    """(model, version, priority) -> waiting, running, oldest_seconds, all tenants together."""
+def queue_by_model(tools: Tools, tenant: str = models.EVERYBODY) -> dict[tuple[str, str, str], dict[str, float]]:
+    """(model, version, priority) -> waiting, running, oldest_seconds, all tenants together.
+
+    Models that the tenant may not see are added up under PRIVATE: not even their names are anybody else's business.
+    """
     depths = tools.queue.depths()
     with tools.records.read() as r:
         found = {version_id: r.versions.get(version_id) for version_id in {depth.version_id for depth in depths}}
@@ -110,9 +114,9 @@ def queue_by_model(tools: Tools) -> dict[tuple[str, str, str], dict[str, float]]
         version = found[depth.version_id]
         if version is None:
             continue
-        row = rows.setdefault(
-            (version.name, version.version, depth.priority), {"waiting": 0, "running": 0, "oldest_seconds": 0.0}
-        )
+        visible = version.tenant in (tenant, models.EVERYBODY)
+        where = (version.name, version.version) if visible else (PRIVATE, "")
+        row = rows.setdefault((*where, depth.priority), {"waiting": 0, "running": 0, "oldest_seconds": 0.0})
         row["waiting"] += depth.waiting
         row["running"] += depth.running
         if depth.oldest is not None:

@@ -220,11 +220,7 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
     items, fingerprint = _store_pictures(tools, job, asked.pictures)
     job = replace(job, total=len(items), fingerprint=fingerprint)
     try:
-        with tools.records.write() as r:
-            earlier = r.jobs.by_idempotency_key(tenant, asked.idempotency_key) if asked.idempotency_key else None
-            if earlier is None:
-                _within_quota(tools, r.jobs.waiting(tenant), len(items))
-                r.jobs.add(job, items)
+        earlier = _store(tools, job, items)
     except BaseException:
         tools.storage.delete(job.blob)
         raise
@@ -347,17 +343,35 @@ def _store_pictures(tools: Tools, job: Job, pictures: Iterable[Picture | StoredI
     digest = hashlib.sha256()
     with tools.storage.writing(job.blob) as blob:
         for position, picture in enumerate(pictures):
+            name = _storable(picture.name)
             if isinstance(picture, StoredImage):
                 digest.update(picture.id.encode())
-                items.append(Item(job.id, position, picture.name, picture.blob, 0, picture.size))
+                items.append(Item(job.id, position, name, picture.blob, 0, picture.size))
                 continue
             digest.update(picture.data)
             offset = blob.write(picture.data)
-            items.append(Item(job.id, position, picture.name, job.blob, offset, len(picture.data)))
+            items.append(Item(job.id, position, name, job.blob, offset, len(picture.data)))
         if not items:
             raise errors.NoInput()
     what = [digest.hexdigest(), job.model, job.version, repr(job.options), job.priority, dict(job.metadata)]
     return items, hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _store(tools: Tools, job: Job, items: Sequence[Item]) -> Job | None:
+    """Commit the job, unless its idempotency key was used before: then that earlier job."""
+    try:
+        with tools.records.write() as r:
+            key = job.idempotency_key
+            if key and (earlier := r.jobs.by_idempotency_key(job.tenant, key)):
+                return earlier
+            _within_quota(tools, r.jobs.waiting(job.tenant), len(items))
+            r.jobs.add(job, items)
+            return None
+    except errors.Conflict:  # the same request twice at the same moment: the other one was first
+        with tools.records.read() as r:
+            if earlier := r.jobs.by_idempotency_key(job.tenant, job.idempotency_key):
+                return earlier
+        raise
 
 
 def _within_quota(tools: Tools, waiting: int, more: int) -> None:
@@ -376,6 +390,11 @@ def _same_request(earlier: Job, fingerprint: str) -> Job:
             "take a new key for a new request."
         )
     return earlier
+
+
+def _storable(name: str) -> str:
+    """A file name without what no database takes: NUL, and halves of surrogates out of old archives."""
+    return name.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:

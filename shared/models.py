@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uuid6
 
 from shared import errors
+from shared.tenants import DEFAULT
 
 if TYPE_CHECKING:
     from shared.tools import Tools
@@ -124,7 +125,7 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Ve
     if found.state is State.REFUSED:
         raise errors.Conflict(f"The {where} was refused: {found.reason}")
     if found.state is State.ABSENT:
-        start_check(tools, replace(found, reason="the weights are being fetched"))
+        _fetch(tools, found)
         problem = found.reason or "its weights are being fetched now"
         raise errors.ModelNotReady(f"The {where} is not at hand: {problem}. It is being tried; come again.")
     raise errors.ModelNotReady(f"The {where} is being checked: {found.reason or 'a worker is loading it'}.")
@@ -134,8 +135,10 @@ def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
     """The version asked for, or the default one; raises NotFound naming what there is."""
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}.")
+    if not version:
+        return next((candidate for candidate in versions if candidate.is_default), versions[-1])
     for candidate in versions:
-        if candidate.version == version if version else candidate.is_default:
+        if candidate.version == version:
             return candidate
     known = ", ".join(candidate.version for candidate in versions)
     raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {known}.")
@@ -174,13 +177,6 @@ def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version
         r.versions.add(added)
     tools.queue.call("check", added.id)
     return added
-
-
-def start_check(tools: Tools, version: Version) -> None:
-    """Have a worker fetch and check a version whose weights are not at hand."""
-    with tools.records.write() as r:
-        r.versions.save(replace(version, state=State.CHECKING, attempts=0))
-    tools.queue.call("check", version.id)
 
 
 def wait(tools: Tools, version: Version, seconds: float) -> Version:
@@ -227,10 +223,8 @@ def forget(tools: Tools, chosen: Sequence[Version]) -> None:
         r.versions.delete([version.id for version in chosen])
         used = r.versions.known_weights([version.weights for version in chosen if version.weights])
     for version in chosen:
-        blobs = {version.weights, version.example.blob if version.example else ""} - used - {""}
-        if version.source != PRETRAINED:
-            blobs.add(version.source)
-        for blob in blobs:
+        blobs = {version.weights, version.source, version.example.blob if version.example else ""}
+        for blob in blobs - used - {"", PRETRAINED}:
             tools.storage.delete(blob)
 
 
@@ -249,12 +243,15 @@ def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, st
     """(the default model, why): decided when it is needed, once per start, and said aloud.
 
     `reachable` tells whether the server of the pretrained weights answers; it is asked only when it matters.
+    Raises NotFound when the setting names a model that does not exist.
     """
     preferred = next(iter(CATALOGUE))
     with tools.records.read() as r:
         at_hand = any(known.state is State.READY for known in r.versions.named(EVERYBODY, preferred))
-    if tools.settings.default_model:
-        name, why = tools.settings.default_model, "chosen by the setting"
+    if chosen := tools.settings.default_model:
+        with tools.records.read() as r:
+            pick(r.versions.named(DEFAULT, chosen), chosen)
+        name, why = chosen, "chosen by the setting"
     elif at_hand:
         name, why = preferred, "its weights are on disk"
     elif reachable():
@@ -264,6 +261,16 @@ def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, st
     with tools.records.write() as r:
         r.facts.set("default_model", name)
     return name, why
+
+
+def _fetch(tools: Tools, version: Version) -> None:
+    """Have a worker fetch and check a version whose weights are not at hand."""
+    with tools.records.write() as r:
+        now = r.versions.get(version.id)
+        if now is None or now.state is not State.ABSENT:
+            return  # another request was first
+        r.versions.save(replace(now, state=State.CHECKING, attempts=0, reason="its weights are being fetched"))
+    tools.queue.call("check", version.id)
 
 
 def _next_version(versions: Sequence[Version]) -> str:

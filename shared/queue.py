@@ -135,7 +135,7 @@ class Queue:
         # Any, because redis-py types every answer as a union of all that any protocol version may return.
         # Protocol 2, because 3 nests the answer of XREADGROUP differently for no gain.
         self._redis: Any = client or redis.Redis.from_url(
-            settings.redis_url, protocol=2, decode_responses=True, socket_timeout=3, socket_connect_timeout=2,
+            settings.redis_url, protocol=2, decode_responses=True, socket_timeout=2, socket_connect_timeout=2,
             # One more try at once, for a connection that the server has closed meanwhile. Redis-py's own three tries
             # with growing pauses would keep a caller waiting for seconds who can be told 503 now.
             retry=Retry(NoBackoff(), 1),
@@ -388,6 +388,14 @@ class Queue:
                     except redis.WatchError:
                         continue  # somebody has just pushed: it is in use after all
                     self._groups.discard(lane)
+
+    def drop_gone_consumers(self, version_id: str, idle: float = 3600.0) -> None:
+        """Forget workers that hold nothing and have not asked for `idle` seconds: every restart leaves a name."""
+        for lane in self._all_lanes(version_id):
+            with self._grouped([lane]):
+                for consumer in self._redis.xinfo_consumers(lane, GROUP):
+                    if not consumer["pending"] and consumer["idle"] > idle * 1000:
+                        self._redis.xgroup_delconsumer(lane, GROUP, consumer["name"])
 
     def close(self) -> None:
         if self._celery is not None:

@@ -114,10 +114,14 @@ def drop_old_jobs(tools: Tools) -> None:
 
 
 def tidy(tools: Tools) -> None:
-    """What needs doing every few minutes only: orphan blobs of today and yesterday, streams that nobody uses."""
+    """What needs doing every few minutes only: orphan blobs, streams nobody uses, refused models."""
     for version_id in tools.queue.version_ids():
         tools.queue.drop_empty_lanes(version_id)
+        tools.queue.drop_gone_consumers(version_id)
     now = tools.now()
+    with tools.records.read() as r:
+        refused = [known for known in r.versions.in_state(models.State.REFUSED) if known.created_at < now - 86_400]
+    models.forget(tools, refused)
     for day in (now, now - 86_400):
         folder = tools.storage.job_key("", day).rstrip("/")
         blobs = {key.rsplit("/", 1)[1]: key for key in tools.storage.list(folder)}

@@ -74,11 +74,14 @@ def create(
 ) -> tuple[Key, str]:
     """A new key and its text, which cannot be shown again.
 
-    A key for another tenant may be made by whoever holds the admin key or is on the open door, that is by the
-    tenant `default`; raises Forbidden for others, BadOption for an unknown scope.
+    Without scopes the first key gets all, and later ones `infer` and `models`. A key for another tenant may be made
+    by the tenant `default`, that is with the admin key or on the open door; raises Forbidden for others, BadOption
+    for an unknown scope.
     """
     tenant = tenant or caller.tenant
-    scopes = tuple(scopes) or ("infer", "models")
+    with tools.records.read() as r:
+        first = not r.keys.any()
+    scopes = tuple(scopes) or (SCOPES if first else ("infer", "models"))
     if unknown := set(scopes) - set(SCOPES):
         raise errors.BadOption(f"unknown scope {min(unknown)!r}; the scopes are {', '.join(SCOPES)}")
     if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
@@ -87,11 +90,12 @@ def create(
         raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
     text = f"iq_{secrets.token_urlsafe(32)}"
     key = Key(str(uuid6.uuid7()), tenant, name, text[:8], _digest(text), scopes, tools.now())
+    if first and not tools.settings.admin_key and ("keys" not in scopes or tenant != DEFAULT):
+        raise errors.BadOption(
+            "The first key closes the open door, so it must be able to make others: for the tenant 'default', with "
+            "the scope 'keys'."
+        )
     with tools.records.write() as r:
-        if not r.keys.any() and "keys" not in scopes:
-            raise errors.BadOption(
-                "The first key closes the open door, so it must be able to make others: give it the scope 'keys'."
-            )
         r.keys.add(key)
     return key, text
 

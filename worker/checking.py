@@ -35,7 +35,10 @@ def check(runner: Runner, version_id: str) -> None:
             version = r.versions.get(version_id)
         if version is None or version.state is not State.CHECKING:
             return
-        _save(tools, _checked(runner, version))
+        after = _checked(runner, version)
+        _save(tools, after)
+        if after.state is State.READY and version.source != PRETRAINED:
+            tools.storage.delete(version.source)  # only now: a worker that dies before must find it again
 
 
 def _checked(runner: Runner, version: Version) -> Version:
@@ -70,11 +73,9 @@ def _examine(runner: Runner, version: Version, folder: Path) -> Version:
     storage.put_from(str(found.path), blob)
     example = f"examples/{version.id}.png"
     storage.write(example, found.example_png)
-    if version.source != PRETRAINED:
-        storage.delete(version.source)
     return replace(
         version,
-        family=families.find(version.architecture).__name__.rsplit(".", 1)[-1],
+        family=found.family,
         state=State.READY,
         reason="",
         labels=found.labels,

@@ -21,7 +21,7 @@ from shared.settings import Settings
 
 _SERVICE = {
     "/healthz": ("Is it alive?", "The process answers. Nothing else is asked."),
-    "/readyz": ("Is it ready?", "Database, queue, at least one worker, and the default model; 503 says what is missing."),
+    "/readyz": ("Is it ready?", "Database, queue, a worker and the default model; 503 says what is missing."),
     "/metrics": ("Numbers for Prometheus", "Pictures waiting and running, workers, pictures run."),
 }
 _PAGES = frozenset({"web"})

@@ -80,6 +80,11 @@ def _reachable() -> Iterator[None]:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise errors.Unavailable("The database does not answer; try again soon.") from error
+    except exc.IntegrityError as error:
+        raise errors.Conflict("Somebody else has just done the same; look at what there is now.") from error
+    except (exc.DataError, OverflowError, UnicodeEncodeError) as error:
+        # NUL in PostgreSQL, half a surrogate or a number of more than 64 bits in SQLite.
+        raise errors.BadRequest("A value holds characters or a number that cannot be stored.") from error
 
 
 def _server(url: str) -> Engine:

@@ -169,7 +169,9 @@ def test_several_pictures_are_answered_in_upload_order(stack: Stack) -> None:
     assert [best(prediction) for prediction in body["predictions"]] == list("9876543210")
 
 
-@pytest.mark.parametrize("pack", [zipped, lambda m: tarred(m, "w"), lambda m: tarred(m, "w:gz")], ids=["zip", "tar", "tgz"])
+@pytest.mark.parametrize(
+    "pack", [zipped, lambda m: tarred(m, "w"), lambda m: tarred(m, "w:gz")], ids=["zip", "tar", "tgz"]
+)
 @pytest.mark.parametrize("path", [CLASSIFY_V1, CLASSIFY_V2])
 def test_a_flat_archive_is_answered_by_the_names_of_its_members(stack: Stack, path: str, pack: Any) -> None:
     body = send(stack, path, ("archive.bin", pack(DIGITS[:3]))).json()
@@ -279,12 +281,13 @@ def test_a_job_that_was_ended_has_failed_with_the_reason(client: FlaskClient, to
     assert first.json["status"] == second.json["status"] == "FAILED"
     assert status.lower() in first.json["error_description"]
     assert status.lower() in second.json["error"]["message"]
-    assert first.json["predictions"] == [{"name": "digit_3.png", "results": [], "error": first.json["error_description"]}]
+    assert first.json["predictions"] == [
+        {"name": "digit_3.png", "results": [], "error": first.json["error_description"]}
+    ]
 
 
 def test_a_fault_of_ours_is_told_as_such_in_the_job(client: FlaskClient, tools: Tools) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
-    jobs.begin(tools, [])
     with tools.records.write() as r:
         r.jobs.start({job_id}, tools.now())
     jobs.finish(tools, [Outcome(job_id, 0, error_code="poison", error="It killed three workers.")])
@@ -295,7 +298,9 @@ def test_a_fault_of_ours_is_told_as_such_in_the_job(client: FlaskClient, tools: 
 # -- names
 
 
-@pytest.mark.parametrize("name", ['du"ck".png', '"quoted" 猫.png', 'a;b="c".png', "größe.jpg", "plain.png", 'says \\"hi\\".png'])
+@pytest.mark.parametrize(
+    "name", ['du"ck".png', '"quoted" 猫.png', 'a;b="c".png', "größe.jpg", "plain.png", 'says \\"hi\\".png']
+)
 def test_names_arrive_whole_even_with_quotes_that_are_not_escaped(client: FlaskClient, name: str) -> None:
     body = (
         f'--XX\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'

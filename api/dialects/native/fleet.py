@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from api.context import tools
+from api.context import caller, tools
 from api.dialects.native import views
 from api.health import queue_by_model
 
@@ -14,9 +14,10 @@ bp = Blueprint("native-fleet", __name__)
 
 @bp.get("/v1/queue")
 def queue() -> ResponseReturnValue:
-    """Per model, version and priority; the tenants are added up, since who they are is nobody's business."""
+    """Per model, version and priority, with other tenants' models added up as one."""
     names = ("model", "version", "priority")
-    rows = [dict(zip(names, where, strict=True)) | depth for where, depth in queue_by_model(tools()).items()]
+    depths = queue_by_model(tools(), caller().tenant).items()
+    rows = [dict(zip(names, where, strict=True)) | depth for where, depth in depths]
     return jsonify(
         queue=rows,
         waiting=sum(int(row["waiting"]) for row in rows),
@@ -27,6 +28,11 @@ def queue() -> ResponseReturnValue:
 @bp.get("/v1/workers")
 def workers() -> ResponseReturnValue:
     """Every worker that is alive, as it described itself at its last heartbeat."""
-    rows = tools().queue.workers()
-    shown = [{name: value for name, value in row.items() if name != "rates"} for row in rows]
-    return jsonify(workers=[row | {"since": views.iso(row["since"])} for row in shown])
+    with tools().records.read() as r:
+        visible = {f"{version.name}/{version.version}" for version in r.versions.visible(caller().tenant)}
+    rows = [
+        {name: value for name, value in row.items() if name != "rates"}
+        | {"since": views.iso(row["since"]), "models": [model for model in row["models"] if model in visible]}
+        for row in tools().queue.workers()
+    ]
+    return jsonify(workers=rows)

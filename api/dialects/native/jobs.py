@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from werkzeug.http import parse_dict_header
 
-from api.context import caller, scope, tools, wait_for
+from api.context import caller, scope, seats, tools, wait_for
 from api.dialects.native import submission, views
 from api.reading import Fields
 from shared import errors, jobs
@@ -116,7 +116,10 @@ def results(job_id: str) -> ResponseReturnValue:
 def events(job_id: str) -> ResponseReturnValue:
     """Server-sent events: `status` and `progress` as the job moves, `done` with the job, then the end."""
     job = jobs.get(tools(), caller().tenant, job_id)
+    if not seats().take():
+        raise errors.Unavailable("Too many callers are waiting already; poll the job instead.")
     response = Response(_follow(tools(), job), mimetype="text/event-stream")
+    response.call_on_close(seats().leave)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response

@@ -64,7 +64,8 @@ def add() -> ResponseReturnValue:
     seconds = 2.0 if added.source == models.PRETRAINED else tools().settings.max_wait
     version = models.wait(tools(), added, seconds)
     if version.state is State.ABSENT:
-        raise errors.Conflict(f"Model {version.name!r} is known now, but not at hand: {version.reason}")
+        models.forget(tools(), [version])
+        raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
     response = jsonify(views.version(version))
     response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
     return response, 201 if version.state is State.READY else 202

@@ -16,6 +16,9 @@ from shared import errors, fetch, gallery, images
 from shared.images import Limits, Picture
 from shared.jobs import Options, StoredImage, Submission
 
+FAR = 366 * 24 * 3600
+"""Seconds; a deadline later than that is a mistake."""
+
 
 def read(request: Request) -> Submission:
     """Everything the native wire lets a caller say; raises BadRequest kinds before any picture is touched."""
@@ -109,8 +112,8 @@ def _deadline(fields: Fields) -> float | None:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         seconds = fields.number("deadline", 0)
-    if seconds <= 0:
-        raise errors.BadOption("deadline must be a number of seconds above 0, or a time in ISO 8601")
+    if not 0 < seconds <= FAR:
+        raise errors.BadOption(f"deadline must be a number of seconds, above 0 and up to {FAR}, or a time in ISO 8601")
     return time.time() + seconds
 
 

@@ -260,7 +260,7 @@ async function ask(place, url, options, files, brief = false) {
     await showText(place, response, type, files, brief);
   }
   said.append(`${Math.round(performance.now() - began)} ms`);
-  for (const name of ["Location", "Retry-After", "ETag"]) {
+  for (const name of brief ? [] : ["Location", "Retry-After", "ETag"]) {
     if (response.headers.has(name)) said.append(el("span", {}, `${name}: ${response.headers.get(name)}`));
   }
 }
