@@ -44,7 +44,9 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         """In the worker process, so that no connection is shared across the fork."""
-        return create_app(build(self._settings))
+        tools = build(self._settings)
+        tools.waiters.listen()
+        return create_app(tools)
 
 
 def main() -> int:

@@ -195,8 +195,11 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
     commit leaves a job that `sweep` pushes again; a crash before it leaves a blob that `sweep` removes.
     Raises BadPicture kinds, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
     """
-    tools.queue.ping()  # a queue that is away is said now: refused is better than accepted and stuck
     version = models.servable(tools, tenant, asked.model, asked.version)
+    # Asked of Redis rather than SQL, which would add up all live jobs for every request; and a queue that is away
+    # is said now: refused is better than accepted and stuck.
+    waiting = tools.queue.held(version.id, tenant)
+    _within_quota(tools, waiting, 1)
     job_id = str(uuid6.uuid7())
     job = Job(
         id=job_id,
@@ -220,6 +223,7 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
     items, fingerprint = _store_pictures(tools, job, asked.pictures)
     job = replace(job, total=len(items), fingerprint=fingerprint)
     try:
+        _within_quota(tools, waiting, len(items))
         earlier = _store(tools, job, items)
     except BaseException:
         tools.storage.delete(job.blob)
@@ -306,11 +310,11 @@ def wait(tools: Tools, tenant: str, job_id: str, seconds: float) -> Job:
     """
     with tools.waiters.ticket(job_id) as ticket:
         until = tools.now() + seconds
-        job = get(tools, tenant, job_id)
-        while not job.status.terminal and (left := until - tools.now()) > 0:
-            ticket.wait(min(1.0, left))
+        while True:
+            ticket.wait(max(0.0, min(1.0, until - tools.now())))
             job = get(tools, tenant, job_id)
-    return job
+            if job.status.terminal or tools.now() >= until:
+                return job
 
 
 def blame(tools: Tools, job: Job) -> None:
@@ -364,7 +368,6 @@ def _store(tools: Tools, job: Job, items: Sequence[Item]) -> Job | None:
             key = job.idempotency_key
             if key and (earlier := r.jobs.by_idempotency_key(job.tenant, key)):
                 return earlier
-            _within_quota(tools, r.jobs.waiting(job.tenant), len(items))
             r.jobs.add(job, items)
             return None
     except errors.Conflict:  # the same request twice at the same moment: the other one was first
@@ -377,7 +380,7 @@ def _store(tools: Tools, job: Job, items: Sequence[Item]) -> Job | None:
 def _within_quota(tools: Tools, waiting: int, more: int) -> None:
     if waiting + more > tools.settings.max_queued:
         raise errors.TooManyRequests(
-            f"{waiting} pictures of yours are waiting and {more} more would pass the limit of "
+            f"{waiting} pictures of yours wait for this model and {more} more would pass the limit of "
             f"{tools.settings.max_queued}; wait until some are done.",
             retry_after=5.0,
         )

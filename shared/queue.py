@@ -151,6 +151,13 @@ class Queue:
         with _answering():
             self._redis.ping()
 
+    def held(self, version_id: str, tenant: str) -> int:
+        """Pictures of the tenant, for that version, that are not done with."""
+        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            for priority in PRIORITIES:
+                pipe.xlen(self._lane(version_id, priority, tenant))
+            return sum(pipe.execute())
+
     def push(self, version_id: str, priority: str, tenant: str, entries: Sequence[Entry]) -> None:
         """Append to the lane and ring, unless somebody has been told already."""
         lane = self._lane(version_id, priority, tenant)

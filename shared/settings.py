@@ -58,7 +58,7 @@ class Settings:
     max_unpacked: int = 1024 * 1024 * 1024
     """Bytes of all members of one archive, unpacked."""
     max_queued: int = 200_000
-    """Pictures that one tenant may have waiting; more is answered with 429."""
+    """Pictures that one tenant may have waiting for one model version; more is answered with 429."""
     fetch_timeout: float = 10.0
     """Seconds for fetching a picture from a URL, in all."""
     fetch_private: bool = False

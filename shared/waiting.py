@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import errors
 from shared.queue import Queue
 
+RECENT = 512
+"""Announcements kept for those who come just after: a job may be done before its caller begins to wait."""
 log = logging.getLogger(__name__)
 
 
@@ -38,19 +41,20 @@ class Waiters:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._tickets: dict[str, list[Ticket]] = {}
+        self._recent: deque[str] = deque(maxlen=RECENT)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     @contextmanager
     def ticket(self, job_id: str) -> Iterator[Ticket]:
-        """A ticket is taken before the job is looked at, so that no announcement falls in between."""
+        """A place for one who waits. One that comes just after the announcement is woken at once."""
         ticket = Ticket()
         with self._lock:
+            if job_id in self._recent:
+                ticket.wake()
             self._tickets.setdefault(job_id, []).append(ticket)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
-                self._thread.start()
+        self.listen()
         try:
             yield ticket
         finally:
@@ -59,7 +63,15 @@ class Waiters:
                 if not self._tickets[job_id]:
                     del self._tickets[job_id]
 
+    def listen(self) -> None:
+        """Start to hear announcements, unless that has been done. A server does so before its first request."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
+                self._thread.start()
+
     def close(self) -> None:
+        """Stop to hear them."""
         self._closed.set()
 
     def _listen(self) -> None:
@@ -73,6 +85,7 @@ class Waiters:
 
     def _wake(self, job_ids: list[str]) -> None:
         with self._lock:
+            self._recent.extend(job_ids)
             for job_id in job_ids:
                 for ticket in self._tickets.get(job_id, ()):
                     ticket.wake()

@@ -79,7 +79,7 @@ class Drain:
             self._add(batch, [lapsed])
             return batch
         entries = self._claim(self._model.max_batch)
-        if entries and self._tools.queue.backlog(self._version_id):
+        if len(entries) == self._model.max_batch and self._tools.queue.backlog(self._version_id):
             self._tools.queue.ring(self._version_id)  # more than this worker can take at once: another may join
         if not entries and watch and not self._runner.stopping.is_set():
             entries = self._tools.queue.watch(self._version_id, self._runner.id, self._model.max_batch, watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,11 +54,6 @@ class Jobs:
         """In upload order; ask for the job by its tenant first."""
         query = sa.select(items).where(items.c.job_id == job_id, items.c.position >= start).order_by(items.c.position)
         return [_item(row) for row in self._connection.execute(query.limit(limit) if limit else query)]
-
-    def waiting(self, tenant: str) -> int:
-        """Pictures of the tenant that have no outcome yet."""
-        query = sa.select(sa.func.coalesce(sa.func.sum(_LEFT), 0)).where(jobs.c.tenant == tenant, _live())
-        return int(self._connection.execute(query).scalar_one())
 
     def add(self, job: Job, its_items: Sequence[Item]) -> None:
         values = {name: getattr(job, name) for name in _JOB_COLUMNS}
@@ -178,18 +173,26 @@ class Jobs:
             self._connection.execute(sa.update(jobs).where(where).values(status=status, **values))
 
     def _complete(self, job_ids: Sequence[str], now: float) -> list[Job]:
-        full: list[Row[Any]] = []
-        for chunk in _chunks(job_ids, CHUNK):
-            query = sa.select(jobs.c.id, jobs.c.done).where(jobs.c.id.in_(chunk), _LEFT <= 0)
-            full += self._connection.execute(query)
-        nothing = [row.id for row in full if row.done == 0]
-        self.end([row.id for row in full if row.done > 0], Status.DONE, now)
-        self.end(nothing, Status.FAILED, now, code="no_picture_succeeded", error="No picture could be classified.")
-        return [
+        full = [
             _job(row)
-            for chunk in _chunks([row.id for row in full], CHUNK)
-            for row in self._connection.execute(sa.select(jobs).where(jobs.c.id.in_(chunk)))
+            for chunk in _chunks(job_ids, CHUNK)
+            for row in self._connection.execute(sa.select(jobs).where(jobs.c.id.in_(chunk), _LEFT <= 0))
         ]
+        ended = {
+            Status.DONE: [job for job in full if job.done],
+            Status.FAILED: [job for job in full if not job.done],
+        }
+        error = ("no_picture_succeeded", "No picture could be classified.")
+        self._end(ended[Status.DONE], Status.DONE, now)
+        self._end(ended[Status.FAILED], Status.FAILED, now, *error)
+        return [replace(job, status=status, finished_at=now) for status, some in ended.items() for job in some]
+
+    def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
+        """As `end`, for jobs just read: a batch in which nobody wants to be called back needs one statement."""
+        if any(job.webhook for job in some):
+            self.end([job.id for job in some], status, now, code=code, error=error)
+        else:
+            self._move([job.id for job in some], status, finished_at=now, error_code=code, error=error)
 
 
 _JOB_COLUMNS = [field.name for field in fields(Job)]

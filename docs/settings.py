@@ -1,0 +1,93 @@
+"""Writes settings.md, the table of all settings, from shared/settings.py: `python docs/settings.py`.
+
+A test fails while the table says something else than the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script, this folder is the path, not the project
+
+from shared import settings  # noqa: E402
+
+WORDS = {
+    "redis_url": "Redis or Valkey, 6.2 or newer.",
+    "host": "Where the API listens.",
+    "port": "Where the API listens.",
+    "max_pixels": "Pixels of one picture.",
+    "decode_threads": "Threads of one worker that decode pictures while the model runs.",
+    "sweep_every": "Seconds between two rounds of the housekeeper.",
+    "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+}
+"""For settings whose name says it to a programmer; a docstring in shared/settings.py goes first."""
+
+HEAD = """\
+# Settings
+
+Every setting is an environment variable. `inferq up` sets what is about places (data, database, Redis, blobs, host,
+port) by itself; everything else it hands on. A value that cannot be read stops the start and names the variable.
+
+This page is written by `python docs/settings.py`; edit the words in `shared/settings.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [HEAD]
+    for title, fields in sections():
+        lines += [f"## {title[0].upper()}{title[1:]}", "", "| variable | default | meaning |", "|---|---|---|"]
+        lines += [f"| {variable(name)} | {default(name)} | {words} |" for name, words in fields]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(title, [(field, its words)]): the comments between the fields are the titles."""
+    source = Path(settings.__file__).read_text()
+    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
+    title, fields, lines = "", list[tuple[str, str]](), source.splitlines()
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        above = lines[node.lineno - 2].strip()
+        if above.startswith("# ") or not above:
+            if fields:
+                yield title, fields
+            title, fields = above[2:] or "the rest", []
+        fields.append((node.target.id, docstring(following) or WORDS[node.target.id]))
+    yield title, fields
+
+
+def docstring(node: ast.stmt | None) -> str:
+    """The text that stands below a field, on one line."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        return " ".join(node.value.value.split())
+    return ""
+
+
+def variable(name: str) -> str:
+    """The names under which a field is read."""
+    usual = settings._USUAL_NAMES.get(name)  # noqa: SLF001 - there is no reason to make it public for this page
+    return f"`INFERQ_{name.upper()}`" + (f" or `{usual}`" if usual else "")
+
+
+def default(name: str) -> str:
+    """As it is written into a variable, and in MiB, hours or days where that is easier to read."""
+    value = next(field.default for field in dataclasses.fields(settings.Settings) if field.name == name)
+    if value == "":
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**20 == 0:
+        return f"`{value}` ({value // 2**20} MiB)"
+    if isinstance(value, float) and value >= 86_400:
+        return f"`{value:g}` ({value / 86_400:g} days)"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "settings.md").write_text(page())

@@ -1,0 +1,59 @@
+"""The migrations: they lead to exactly the tables that the queries use, and back again."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from migrations.__main__ import configuration, upgrade
+from shared.records import Records
+from shared.tables import metadata
+
+
+def tables(records: Records) -> set[str]:
+    return set(sa.inspect(records.engine).get_table_names()) - {"alembic_version"}
+
+
+def test_the_migrations_lead_to_exactly_the_tables(records: Records) -> None:
+    with records.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    assert tables(records) == set(metadata.tables)
+
+
+def test_a_table_that_the_migrations_forgot_would_be_noticed(records: Records) -> None:
+    wider = sa.MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        table.to_metadata(wider)
+    wider.tables["jobs"].append_column(sa.Column("forgotten", sa.Text))
+    with records.engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), wider)
+    assert [(step[0], step[3].name) for step in found] == [("add_column", "forgotten")]
+
+
+def test_the_indexes_on_live_jobs_are_partial_on_both_servers(records: Records) -> None:
+    (index,) = [found for found in sa.inspect(records.engine).get_indexes("jobs") if found["name"] == "ix_jobs_live"]
+    (condition,) = index["dialect_options"].values()
+    assert "QUEUED" in str(condition)
+    assert "RUNNING" in str(condition)
+
+
+def test_every_step_can_be_taken_back_and_taken_again(records: Records) -> None:
+    command.downgrade(configuration(records.url), "base")
+    assert tables(records) == set()
+
+    upgrade(records.url)
+
+    assert tables(records) == set(metadata.tables)
+    with records.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+
+
+def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(records: Records) -> None:
+    with records.write() as r:
+        r.facts.set("default_model", "digits")
+    upgrade(records.url)
+    with records.read() as r:
+        assert r.facts.get("default_model") == "digits"
