@@ -146,4 +146,8 @@ class Fields:
                 raise errors.BadOption(f"{name} must be a JSON object") from None
         if not isinstance(value, dict):
             raise errors.BadOption(f"{name} must be a JSON object")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (ValueError, RecursionError):  # Python reads NaN and 1e999, but nobody else could read our answer
+            raise errors.BadOption(f"{name} must be a JSON object without NaN or infinite numbers") from None
         return value

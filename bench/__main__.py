@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -22,7 +23,6 @@ from inferq import stack
 from inferq.client import Client
 from inferq.commands.up import few_workers, running
 from inferq.errors import InferqError
-from inferq.supervisor import Supervisor
 
 RESULTS = Path(__file__).parent / "results"
 NEEDED = ("psutil", "matplotlib", "numpy")
@@ -98,9 +98,8 @@ class Bench:
         }
         self._weights = weights or self._folder / "weights.safetensors"
         if weights is None:
-            made = subprocess.run(
-                [sys.executable, "-m", "bench.material", str(self._folder), self._model], capture_output=True, text=True
-            )
+            command = [sys.executable, "-m", "bench.material", str(self._folder), self._model]
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
             if made.returncode:
                 raise InferqError(f"no weights for {self._model}: {made.stderr.strip().splitlines()[-1]}")
 
@@ -112,7 +111,7 @@ class Bench:
         with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):
             stack.start(plan, supervisor, quiet)
             # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
-            pids = grouped(supervisor)
+            pids = grouped(supervisor.pids())
             key = os.environ.get("INFERQ_ADMIN_KEY", "")  # the stack inherits it, and asks for it
             found = beside.submit(self._measure, plan.url, key, pids, plan.redis_url, helpers)
             if not supervisor.watch(found.done):
@@ -139,20 +138,21 @@ class Bench:
                 env = {"INFERQ_TORCH_THREADS": self._threads, "OMP_NUM_THREADS": self._threads}
                 arguments = (self._model, str(self._weights), str(self._folder))
                 limits = [Helper("bench.limit", *arguments, env=env) for _ in range(self._workers)]
-                facts = [one.ask(do="facts") for one in limits][0]
-                run = Run(Target(url, key, self._registered, pids, redis_url), self._effort, self._folder, limits, say)
-                helpers.enter_context(run.stoppable())
-                result = Result(machine(facts), self._model, self._workers, self._sent)
+                target = Target(url, key, self._registered, pids, redis_url)
+                run = Run(target, self._effort, self._folder, limits, say)
+                helpers.callback(run.close)
+                facts = [one.ask(do="facts") for one in limits]
+                result = Result(machine(facts[0]), self._model, self._workers, self._sent)
                 return run.all(result)
             finally:
                 if not redis_url:
                     client.remove_model(self._registered)
 
 
-def grouped(supervisor: Supervisor) -> dict[str, list[int]]:
-    """Part -> pids, with all workers as one part."""
+def grouped(pids: Mapping[str, int]) -> dict[str, list[int]]:
+    """Part -> pids, with all workers as one part: worker-1 and worker-2 are `worker`."""
     found: dict[str, list[int]] = {}
-    for name, pid in supervisor.pids().items():
+    for name, pid in pids.items():
         found.setdefault(name.partition("-")[0], []).append(pid)
     return found
 
@@ -161,9 +161,8 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
     """What the numbers depend on; no names of hosts or folders."""
     from bench import measure
 
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
+    command = ["git", "describe", "--always", "--dirty"]
+    git = subprocess.run(command, capture_output=True, text=True, cwd=RESULTS.parent, check=False)
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "time": f"{datetime.now(UTC):%H:%M} UTC",

@@ -68,7 +68,7 @@ def synchronous(model: str) -> Way:
 
     async def send(connection: Connection, picture: bytes) -> None:
         status, body = await connection.ask("POST", path, JPEG, picture)
-        await _finish(connection, status, body)
+        await follow(connection, status, body)
 
     return send
 
@@ -79,12 +79,13 @@ def submit_then_poll(model: str, headers: str = JPEG) -> Way:
 
     async def send(connection: Connection, picture: bytes) -> None:
         status, body = await connection.ask("POST", path, headers + "Prefer: respond-async\r\n", picture)
-        await _finish(connection, status, body)
+        await follow(connection, status, body)
 
     return send
 
 
-async def _finish(connection: Connection, status: int, body: bytes) -> None:
+async def follow(connection: Connection, status: int, body: bytes) -> None:
+    """Poll until the job has ended; raises Refused unless it is DONE."""
     while status == 202 or (status == 200 and b'"terminal":false' in body):
         asked = time.perf_counter()
         path = f"/v1/jobs/{json.loads(body)['_id']}"
@@ -155,8 +156,8 @@ def _answer(
 
 
 def main(url: str, model: str, folder: Path) -> None:
-    """Answer questions for a `way`: synchronous, submit or archive. The key is in the environment: `ps` shows arguments."""
-    key = os.environ.get("INFERQ_KEY", "")
+    """Answer questions for a `way` of sending."""
+    key = os.environ.get("INFERQ_KEY", "")  # not an argument, which `ps` would show
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
 
     def answer(question: dict[str, Any]) -> Any:

@@ -21,11 +21,11 @@ SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
 LABELS = 1000
 
 
-def pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path, count: int = PICTURES) -> list[Path]:
     """Write the JPEGs: noise at every scale with amplitude falling as in photos, so that they cost what photos cost."""
     random = np.random.default_rng(SEED)
     written = []
-    for number in range(PICTURES):
+    for number in range(count):
         path = folder / f"picture-{number:02}.jpg"
         _picture(random, SIZES[number % len(SIZES)]).save(path, quality=88)
         written.append(path)

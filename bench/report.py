@@ -24,7 +24,9 @@ def show(result: Result, console: Console) -> None:
         f"{result.model} · {result.workers} workers on {machine['cores']} cores · {machine['cpu']} · "
         f"Python {machine['python']} · torch {machine['torch']} · {machine['date']} · {machine['revision']}"
     )
-    parts = [_material(result), *([_limit(result.limit)] if result.limit else []), _idle(result)]
+    parts: list[Text | Table] = [_material(result), _idle(result)]
+    if result.limit:
+        parts.insert(1, _limit(result.limit))
     console.print(Panel(Group(*parts), title=Text(head), title_align="left", box=box.ROUNDED, padding=(1, 2)))
     console.print(_throughput(result))
     console.print(_goals(result.goals()))
@@ -33,7 +35,7 @@ def show(result: Result, console: Console) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("way", "goal", "") else "right")
+        table.add_column(column, justify="left" if column in ("way", "goal", "") else "right", no_wrap=True)
     return table
 
 
@@ -49,12 +51,12 @@ def _material(result: Result) -> Text:
 def _limit(limit: Limit) -> Table:
     table = _table(
         "In-process limit, pictures/s, decoding included", *(f"batch {size}" for size in limit.by_batch),
-        "runs at the best", "mean",
+        "runs at the best", "mean", "CPU ms per picture",
     )  # fmt: skip
     best = limit.best_batch
     cells = [Text(f"{rate:.0f}", style="bold" if size == best else "") for size, rate in limit.by_batch.items()]
     runs = " ".join(f"{rate:.0f}" for rate in limit.runs)
-    table.add_row(*cells, Text(runs), Text(f"{limit.mean:.0f}", style="bold cyan"))
+    table.add_row(*cells, Text(runs), Text(f"{limit.mean:.0f}", style="bold cyan"), f"{limit.cpu_ms:.2f}")
     return table
 
 
@@ -70,9 +72,10 @@ def _idle(result: Result) -> Table:
 
 
 def _throughput(result: Result) -> Table:
+    parts = [part for part in _PARTS if any(part in row.cpu_ms for row in result.rows)]
     table = _table(
-        "Saturated", "way", "at once", "pictures/s", "of the limit", "", "p50 ms", "p95", "p99", "batch",
-        *(f"{part} ms" for part in _PARTS), "errors",
+        "Saturated; the columns of parts are milliseconds of CPU per picture", "way", "at once", "per s", "share", "",
+        "p50 ms", "p95", "p99", "batch", *parts, "errors",
     )  # fmt: skip
     for row in result.rows:
         share = result.share(row)
@@ -84,15 +87,13 @@ def _throughput(result: Result) -> Table:
             _bar(share),
             *_percentiles(row.latency),
             "" if row.batch is None else f"{row.batch:.1f}",
-            *(f"{row.cpu_ms[part]:.2f}" if part in row.cpu_ms else "" for part in _PARTS),
+            *(f"{row.cpu_ms[part]:.2f}" for part in parts),
             Text(str(row.errors), style="red" if row.errors else "dim"),
         )
-    table.caption = "The columns of parts are milliseconds of CPU per picture."
-    table.caption_justify = "left"
     return table
 
 
-def _bar(share: float | None, width: int = 16) -> Text:
+def _bar(share: float | None, width: int = 12) -> Text:
     if share is None:
         return Text("")
     filled = round(min(1.0, share) * width)

@@ -27,8 +27,8 @@ class Percentiles:
         if not values:
             raise ValueError("nothing was measured")
         ranked = sorted(values)
-        at = [ranked[max(0, -(-share * len(ranked) // 100) - 1)] for share in (50, 95, 99)]
-        return cls(*at, count=len(ranked))
+        p50, p95, p99 = (ranked[-(-share * len(ranked) // 100) - 1] for share in (50, 95, 99))
+        return cls(p50, p95, p99, len(ranked))
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Limit:
     """Pictures/s at the best batch size: before, between and after the loads."""
     one_picture: Percentiles
     """Milliseconds of one picture alone."""
+    cpu_ms: float
+    """Milliseconds of CPU per picture in the last run."""
 
     @property
     def mean(self) -> float:

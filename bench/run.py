@@ -5,9 +5,8 @@ Machines are shared and noisy. A limit from another hour says nothing, so it is 
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,27 +59,26 @@ class Target:
 class Run:
     """One run against one target; `say` gets a word for each step."""
 
-    def __init__(self, target: Target, effort: Effort, folder: Path, limits: Sequence[Helper], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: Target, effort: Effort, folder: Path, limits: Sequence[Helper], say: Callable[[str], None]
+    ) -> None:
         self._target = target
         self._effort = effort
         self._limits = limits
         self._say = say
         self._load = Helper("bench.load", target.url, target.model, str(folder), env={"INFERQ_KEY": target.key})
+        self._own = {"client": [self._load.process.pid]}
         self._client = Client(target.url, target.key)
 
-    @contextlib.contextmanager
-    def stoppable(self) -> Iterator[None]:
-        """Ends every helper at the end of the block."""
-        try:
-            yield
-        finally:
-            for one in (self._load, *self._limits):
-                one.close()
-            self._client.close()
+    def close(self) -> None:
+        """End every helper, whatever it is doing."""
+        for one in (self._load, *self._limits):
+            one.close()
+        self._client.close()
 
     def all(self, result: Result) -> Result:
         """Fill the result."""
-        self._ask("synchronous", concurrency=4, warmup=0.0, seconds=1.0)  # the worker loads the model
+        self._ask("synchronous", concurrency=32, warmup=0.0, seconds=2.0)  # every worker loads the model
         if self._limits:
             result.limit = self._first_limit()
         self._say("one picture at a time")
@@ -101,27 +99,31 @@ class Run:
     def _first_limit(self) -> Limit:
         self._say("the limit: the same engine without queue and HTTP")
         one = Percentiles.of(self._limits[0].ask(do="latencies", seconds=2 * self._effort.limit_seconds))
-        by_batch = {batch: self._in_process(batch) for batch in BATCHES}
+        by_batch = {batch: self._in_process(batch)[0] for batch in BATCHES}
         best = max(by_batch, key=lambda batch: by_batch[batch])
-        return Limit(by_batch, best, [self._in_process(best)], one)
+        rate, cpu_ms = self._in_process(best)
+        return Limit(by_batch, best, [rate], one, cpu_ms)
 
     def _limit_again(self, result: Result) -> None:
         if limit := result.limit:
             again = self._limits[0].ask(do="latencies", seconds=self._effort.limit_seconds)
             # The smaller of two medians is the one that neighbours disturbed less; it makes `added` larger.
             one = min(limit.one_picture, Percentiles.of(again), key=lambda found: found.p50)
-            result.limit = replace(limit, runs=[*limit.runs, self._in_process(limit.best_batch)], one_picture=one)
+            rate, cpu_ms = self._in_process(limit.best_batch)
+            result.limit = replace(limit, runs=[*limit.runs, rate], one_picture=one, cpu_ms=cpu_ms)
 
-    def _in_process(self, batch: int) -> float:
-        """Pictures/s of all processes at once."""
+    def _in_process(self, batch: int) -> tuple[float, float]:
+        """(pictures/s of all processes at once, milliseconds of CPU per picture)."""
         for one in self._limits:
             one.begin(do="throughput", batch=batch, seconds=self._effort.limit_seconds)
-        return sum(done / seconds for done, seconds in [one.answer() for one in self._limits])
+        runs = [one.answer() for one in self._limits]
+        pictures = sum(done for done, _, _ in runs)
+        return sum(done / passed for done, passed, _ in runs), 1000 * sum(cpu for _, _, cpu in runs) / pictures
 
     # the service
 
     def _ask(self, way: str, **question: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._load.ask(way=way, pids=self._target.pids, **question)
+        found: dict[str, Any] = self._load.ask(way=way, pids={**self._target.pids, **self._own}, **question)
         if found["first_errors"]:
             self._say(f"{found['errors']} errors: {found['first_errors'][0]}")
         return found

@@ -162,22 +162,29 @@ class Queue:
         """Append to the lane and ring, unless somebody has been told already."""
         lane = self._lane(version_id, priority, tenant)
         for start in range(0, len(entries), 2000):
-            with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            # One transaction with the bell's key as its last command. A drain that watches wakes on the entries and
+            # gives the key back; between the two it would find itself rung for what it has in its hands already.
+            with _answering(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.sadd(self._key("versions"), version_id)
                 pipe.sadd(self._key("lanes", version_id), f"{priority}:{tenant}")
                 for entry in entries[start : start + 2000]:
                     pipe.xadd(lane, {"e": entry.pack()})
-                pipe.execute()
-        self.ring(version_id)
+                self._set_bell(pipe, version_id)
+                first = pipe.execute()[-1]
+            self._ring_out(version_id, bool(first))
 
     def ring(self, version_id: str) -> None:
         """Tell one worker that there is something to do."""
-        key = self._key("bell", version_id)
         with _answering():
-            first = self._redis.set(key, "rung", nx=True, px=int(BELL_SECONDS * 1000))
+            first = self._set_bell(self._redis, version_id)
+        self._ring_out(version_id, bool(first))
+
+    def _set_bell(self, client: Any, version_id: str) -> Any:
+        return client.set(self._key("bell", version_id), "rung", nx=True, px=int(BELL_SECONDS * 1000))
+
+    def _ring_out(self, version_id: str, first: bool) -> None:
         if first and not self.call("drain", version_id):
-            with _answering():
-                self._redis.delete(key)
+            self.answer(version_id)
 
     def call(self, task: str, *arguments: str) -> bool:
         """Send a Celery task; False when it could not be sent, which the sweep makes good."""

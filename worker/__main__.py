@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 
@@ -33,8 +34,11 @@ def main() -> int:
         return 0
 
     @worker_ready.connect(weak=False)
-    def _join(**_: object) -> None:
+    def _join(sender: Any, **_: object) -> None:
         app.process.runner.join()
+        # Celery asks for the next bell when its loop turns, and the end of a drain in a thread does not turn it: the
+        # bell would be heard up to a second late. An idle turn every 20 ms costs about 1 % of a core.
+        sender.hub.call_repeatedly(0.02, int)
 
     @worker_shutting_down.connect(weak=False)
     def _stop(**_: object) -> None:

@@ -1,15 +1,16 @@
 """The OpenAPI document of the whole service: what each dialect says about itself, and the rest from the routes.
 
 A dialect may have `openapi(settings)`, which returns any of `tags`, `paths` and `components`; paths are written as
-in OpenAPI (`/v1/jobs/{job_id}`). A route that nobody describes gets an entry from its view, so that the document is
-never silent about a call that exists.
+in OpenAPI (`/v1/jobs/{job_id}`), and a call that names no tag belongs to the first one. A route that nobody describes
+gets an entry from its view, so that the document is never silent about a call that exists.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -24,12 +25,18 @@ _SERVICE = {
     "/readyz": ("Is it ready?", "Database, queue, a worker and the default model; 503 says what is missing."),
     "/metrics": ("Numbers for Prometheus", "Pictures waiting and running, workers, pictures run."),
 }
-_PAGES = frozenset({"web"})
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "APIKey": {"type": "apiKey", "in": "header", "name": "APIKey"},
 }
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_UNDESCRIBED = {
+    "description": "Whatever this wire takes; most take pictures as `files`.",
+    "content": {"multipart/form-data": {"schema": {
+        "type": "object", "properties": {"files": {"type": "array", "items": _FILE}}, "additionalProperties": True,
+    }}},
+}  # fmt: skip
 _ABOUT = (
     "A request becomes a job, workers run it, and you wait for the answer, poll, or are called back. "
     "On loopback no key is needed until the first one exists."
@@ -49,12 +56,13 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         "components": {"securitySchemes": dict(_SECURITY)},
     }
     found = dialects.find()
-    for dialect in sorted(found, key=lambda dialect: "/" not in dialect.PREFIXES):  # our own wire first
-        _merge(document, dialect, settings)
+    ours_first = sorted(found, key=lambda dialect: "/" not in dialect.PREFIXES)
+    tags = {dialect.__name__: _merge(document, dialect, settings) for dialect in ours_first}
     for path, method, rule in _routes(app):
         entry = document["paths"].setdefault(path, {})
         if method not in entry:
-            entry[method] = _from_view(app, rule, path, method, found)
+            tag = tags[dialects.speaking(found, path).__name__]
+            entry[method] = _from_view(app.view_functions[rule.endpoint], rule, path, method, tag)
         if path in OPEN_PATHS or path.startswith("/static/"):
             entry[method]["security"] = []
     _name_tags(document)
@@ -66,16 +74,19 @@ def openapi_path(rule: str) -> str:
     return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
 
 
-def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) -> None:
+def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) -> str:
+    """Put in what the dialect says about itself; the tag of its calls that name none."""
     said = getattr(dialect, "openapi", None)
     part: Document = said(settings) if said else {}
+    tag = str(part["tags"][0]["name"]) if part.get("tags") else dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
     document["tags"] += part.get("tags", [])
     document["paths"] |= part.get("paths", {})
     for kind, entries in part.get("components", {}).items():
         document["components"].setdefault(kind, {}).update(entries)
     for entry in part.get("paths", {}).values():
         for call in entry.values():
-            call.setdefault("tags", [_tag(dialect)])
+            call.setdefault("tags", [tag])
+    return tag
 
 
 def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
@@ -85,26 +96,26 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
             yield openapi_path(rule.rule), method.lower(), rule
 
 
-def _from_view(app: Flask, rule: Rule, path: str, method: str, found: list[dialects.Dialect]) -> Document:
+def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
     """A short entry for a route that no dialect describes: what its view says, and its path's parameters."""
-    words = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split("\n\n")[0].replace("\n", " ")
+    words = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
     summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", words))
-    tag = "Service" if path in _SERVICE else _tag(dialects.speaking(found, path))
+    if path in _SERVICE:
+        tag = "Service"
+    elif rule.endpoint.startswith("web."):
+        tag = "Pages"
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
     ]
     return {
-        "tags": ["Pages" if rule.endpoint.split(".")[0] in _PAGES else tag],
+        **({"requestBody": _UNDESCRIBED} if method == "post" else {}),
+        "tags": [tag],
         "operationId": re.sub(r"\W+", "_", f"{method}_{path}").strip("_"),
         "summary": summary,
         "description": about,
         "parameters": parameters,
         "responses": {"default": {"description": "What this wire answers."}},
     }
-
-
-def _tag(dialect: dialects.Dialect) -> str:
-    return dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
 
 
 def _name_tags(document: Document) -> None:

@@ -262,7 +262,7 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
         lambda queue: queue.watch(V, "worker", 9, 0.1),
         lambda queue: queue.drop_empty_lanes(V),
     ],
-    ids="claim claim_lapsed has_lapsed depths backlog present renew acknowledge watch drop".split(),
+    ids=["claim", "claim_lapsed", "has_lapsed", "depths", "backlog", "present", "renew", "ack", "watch", "drop"],
 )
 def test_what_another_process_pushed_after_a_flush_is_no_error_to_a_worker_from_before(
     queue: Queue, other: Queue, step: Callable[[Queue], Any]
@@ -282,6 +282,7 @@ def test_entries_held_across_a_flush_can_be_renewed_and_acknowledged(queue: Queu
     push(queue, 1)
     held = queue.claim(V, "worker", 1)
     flush(queue)
+    until(lambda: time.time() * 1000 > int(held[0].id.split("-")[0]) + 2, 5)  # ids are milliseconds
     push(other, 1, job="new")
     queue.renew("worker", held)
     queue.acknowledge(held)
@@ -303,6 +304,30 @@ def test_depths_tell_what_waits_what_runs_and_since_when(queue: Queue) -> None:
     assert (high.version_id, high.waiting, high.running) == (V, 0, 2)
     assert (normal.waiting, normal.running) == (4, 1)
     assert normal.oldest == pytest.approx(before, abs=60)
+
+
+def test_what_a_tenant_has_waiting_for_a_version_is_counted_until_it_is_done_with(queue: Queue) -> None:
+    push(queue, 5)
+    push(queue, 2, priority="high")
+    push(queue, 9, tenant="bert")
+    queue.push("version-2", "normal", "anna", entries(7))
+    claimed = [entry for entry in queue.claim(V, "worker", 4) if ":anna" in entry.lane]
+    assert queue.held(V, "anna") == 7
+    queue.acknowledge(claimed)
+    assert queue.held(V, "anna") == 7 - len(claimed)
+    assert queue.held(V, "nobody") == 0
+
+
+def test_names_of_workers_that_are_gone_are_forgotten_unless_they_hold_something(queue: Queue) -> None:
+    push(queue, 2)
+    queue.claim(V, "holding", 1)
+    queue.acknowledge(queue.claim(V, "done", 1))
+    (lane,) = queue._all_lanes(V)
+
+    queue.drop_gone_consumers(V, idle=60)
+    assert {consumer["name"] for consumer in queue._redis.xinfo_consumers(lane, "workers")} == {"holding", "done"}
+    queue.drop_gone_consumers(V, idle=-60)
+    assert {consumer["name"] for consumer in queue._redis.xinfo_consumers(lane, "workers")} == {"holding"}
 
 
 def test_a_backlog_is_what_nobody_has_claimed(queue: Queue) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uuid6
 
-from shared.errors import Unavailable
+from shared.errors import BadRequest, Conflict, Unavailable
 from shared.gallery import Image
 from shared.jobs import Item, Job, Options, Outcome, Status
 from shared.models import EVERYBODY, Example, Preprocessing, State, Version
@@ -128,7 +128,6 @@ def test_a_job_is_nobody_elses(records: Records) -> None:
         assert r.jobs.get("anna", job.id) is not None
         assert r.jobs.get("bert", job.id) is None
         assert r.jobs.page("bert") == []
-        assert r.jobs.waiting("bert") == 0
 
 
 def test_pages_are_newest_first_and_leave_none_out(records: Records) -> None:
@@ -172,19 +171,10 @@ def test_an_idempotency_key_is_found_by_its_tenant_only(records: Records) -> Non
 
 def test_two_tenants_may_use_the_same_idempotency_key_but_one_tenant_not_twice(records: Records) -> None:
     stored(records, a_job("anna", idempotency_key="once"), a_job("bert", idempotency_key="once"))
-    with pytest.raises(Exception, match=r"(?i)unique"):
+    with pytest.raises(Conflict):
         stored(records, a_job("anna", idempotency_key="once"))
     with records.read() as r:
         assert len(r.jobs.page("anna")) == 1
-
-
-def test_waiting_counts_the_pictures_without_an_outcome_of_live_jobs(records: Records) -> None:
-    first, second = a_job(total=3), a_job(total=4)
-    stored(records, second, a_job(status=Status.CANCELLED, total=50), a_job("bert", total=70))
-    running(records, first)
-    record(records, good(first, 0))
-    with records.read() as r:
-        assert r.jobs.waiting("anna") == 2 + 4
 
 
 # start
@@ -266,7 +256,7 @@ def test_the_last_outcome_ends_the_job(
 
     assert [again.id for again in ended] == [job.id]
     again = found(records, job)
-    assert again == ended[0]
+    assert ended[0].status == status
     assert (again.status, again.error_code, again.finished_at, again.left) == (status, code, NOW + 5, 0)
 
 
@@ -544,7 +534,7 @@ def test_versions_are_listed_oldest_first(records: Records) -> None:
 
 def test_a_name_and_version_exist_once_per_tenant(records: Records) -> None:
     added(records, a_version("anna"), a_version("bert"), a_version("anna", version="2"))
-    with pytest.raises(Exception, match=r"(?i)unique"):
+    with pytest.raises(Conflict):
         added(records, a_version("anna"))
 
 
@@ -654,3 +644,16 @@ def test_a_reader_does_not_wait_for_a_writer(records: Records) -> None:
         writing.jobs.end([job.id], Status.CANCELLED, NOW)
         assert found(records, job).status is Status.QUEUED
     assert found(records, job).status is Status.CANCELLED
+
+
+def test_text_that_no_database_can_hold_is_refused(records: Records) -> None:
+    for odd in ("nul \0 in it", "half a \ud800 surrogate"):
+        if records.engine.dialect.name == "sqlite" and "\0" in odd:
+            continue  # SQLite takes it
+        with pytest.raises(BadRequest), records.read() as r:
+            r.jobs.get("anna", odd)
+
+
+def test_a_number_that_no_database_can_hold_is_refused(records: Records) -> None:
+    with pytest.raises(BadRequest):
+        stored(records, a_job(total=1, done=10**30))

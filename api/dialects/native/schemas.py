@@ -99,6 +99,7 @@ _SUMMARY: dict[str, Schema] = {
     "status": text(enum=list(Status)),
     "terminal": flag("Nothing will change any more. Look at this instead of knowing the list of statuses."),
     "tenantName": text(),
+    "wire": text("The wire by which it was sent.", examples=["native"]),
     "model": thing({"name": text(), "version": text()}),
     "priority": text(enum=list(PRIORITIES)),
     "created_at": _time(),

@@ -30,6 +30,7 @@ def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
             "texts": [],
             "tenantName": job.tenant,
         },
+        "wire": job.wire,
         "model": {"name": job.model, "version": job.version},
         "predictions": [prediction(job, item) for item in items] if job.status.terminal else [],
         "priority": job.priority,

@@ -201,7 +201,8 @@ class Trial {
     for (const field of this.fields) {
       if (field.where === "form" && field.file) {
         const names = [...field.input.files].map((file) => file.name);
-        if (!names.length && field.required) names.push("photo.jpg");
+        const alone = this.fields.filter((one) => one.where === "form").length === 1;
+        if (!names.length && (field.required || alone)) names.push("photo.jpg");
         for (const name of names) parts.push(`-F ${quote(`${field.name}=@${name}`)}`);
       } else if (field.where === "form" && (field.input.value || field.required)) {
         parts.push(`-F ${quote(`${field.name}=${field.input.value || field.name.toUpperCase()}`)}`);
@@ -321,7 +322,7 @@ function section(path, method, call, id) {
   const submit = (event) => { event.preventDefault(); trial.send(send); };
   const where = path.split(/(\{\w+\})/).map((part) => (part.startsWith("{") ? el("i", {}, part) : part));
   return el("section", { class: "call", id },
-    el("h3", {}, call.summary),
+    call.summary.endsWith(path) ? null : el("h3", {}, call.summary),
     el("div", { class: "route" }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("span", { class: "path" }, where)),
     call.description && call.description !== `${call.summary}.` ? el("p", {}, words(call.description)) : null,
     el("div", { class: "curl" }, trial.curl, copy),

@@ -1,0 +1,193 @@
+"""The house rules as tests: who may import whom, and whose words stay where."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("api", "worker", "shared", "inferq", "migrations", "bench")
+
+FORBIDDEN = {
+    "api": ("worker", "inferq", "bench", "torch", "torchvision"),
+    "worker": ("api", "inferq", "bench", "flask", "werkzeug"),
+    "shared": ("api", "worker", "inferq", "bench", "migrations", "flask", "werkzeug", "torch", "torchvision"),
+    "inferq": ("api", "worker", "shared", "migrations", "flask", "torch", "torchvision", "sqlalchemy"),
+    "migrations": ("api", "worker", "inferq", "bench", "flask", "torch", "torchvision"),
+}
+"""Package -> what none of its files may import."""
+
+ONLY_IN = {
+    "flask": ("api/",),
+    "werkzeug": ("api/",),
+    "gunicorn": ("api/",),
+    "torch": ("worker/", "bench/"),
+    "torchvision": ("worker/", "bench/"),
+    "safetensors": ("worker/", "bench/"),
+    "celery": ("worker/", "shared/queue.py"),
+    "kombu": ("worker/", "shared/queue.py"),
+    "redis": ("shared/queue.py",),
+    "sqlalchemy": ("shared/tables.py", "shared/records/", "migrations/"),
+    "alembic": ("migrations/",),
+    "fsspec": ("shared/storage.py",),
+}
+"""Library -> the only places that may import it."""
+
+
+@cache
+def files() -> dict[str, ast.Module]:
+    """Path below the root -> the parsed file, of everything that is shipped."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in paths}
+
+
+def imports(path: str) -> Iterator[tuple[int, str]]:
+    """(line, full name of the module) of each import, wherever in the file it stands."""
+    package = path.split("/")[:-1]
+    for node in ast.walk(files()[path]):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield node.lineno, module
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def is_type_checking_only(path: str, line: int) -> bool:
+    """Whether the line stands below `if TYPE_CHECKING:`, which is never run."""
+    return any(
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        and node.lineno <= line <= (node.end_lineno or 0)
+        for node in ast.walk(files()[path])
+    )
+
+
+def within(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or (place.endswith("/") and path.startswith(place)) for place in places)
+
+
+def test_there_is_something_to_look_at() -> None:
+    for package in PACKAGES:
+        assert any(path.startswith(f"{package}/") for path in files()), package
+    assert ("shared.records", "redis") == (
+        next(name for _, name in imports("shared/tools.py") if name == "shared.records"),
+        next(name for _, name in imports("shared/queue.py") if name == "redis"),
+    )
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path in files()
+        if path.startswith(f"{package}/")
+        for line, name in imports(path)
+        if name.split(".")[0] in FORBIDDEN[package]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_stays_where_it_belongs(library: str) -> None:
+    found = [(path, line) for path in files() for line, name in imports(path) if name.split(".")[0] == library]
+    assert found, f"nobody imports {library}: the rule is out of date"
+    assert [f"{path}:{line}" for path, line in found if not within(path, ONLY_IN[library])] == []
+
+
+def test_pure_rules_open_no_doors() -> None:
+    """What jobs, models and the like are is said without naming how it is kept; their use-cases get tools handed."""
+    doors = {"shared.records", "shared.storage", "shared.tables", "shared.tools", "shared.waiting"}
+    pure = ["jobs", "models", "tenants", "images", "archives", "webhooks", "errors", "gallery", "sweep"]
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path in (f"shared/{name}.py" for name in pure)
+        for line, name in imports(path)
+        if name in doors and not is_type_checking_only(path, line)
+    ]
+    assert wrong == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        path
+        for path, tree in files().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and path.split("/")[0] in
+        ("api", "worker", "shared", "migrations")
+    }  # fmt: skip
+    assert readers == {"shared/settings.py"}
+
+
+@pytest.mark.parametrize("word", ["processedTime", "faultstring", "probabilityvector"])
+def test_foreign_words_stay_at_their_door(word: str) -> None:
+    pattern = re.compile(rf"\b{word}\b", re.IGNORECASE)
+    used = [path for path in files() if pattern.search((ROOT / path).read_text())]
+    assert [path for path in used if not path.startswith("api/dialects/")] == []
+    assert not any(path.startswith("api/dialects/native/") for path in used)
+
+
+def test_one_dialect_does_not_know_another() -> None:
+    dialects = {path.split("/")[2].removesuffix(".py") for path in files() if path.startswith("api/dialects/")}
+    dialects -= {"__init__"}
+    assert dialects >= {"native", "sap_leonardo"}
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path in files()
+        if path.startswith("api/dialects/") and path != "api/dialects/__init__.py"
+        for line, name in imports(path)
+        if re.match(r"api\.dialects\.(\w+)", name) and name.split(".")[2] in dialects - {own(path)}
+    ]
+    assert wrong == []
+
+
+def own(path: str) -> str:
+    return path.split("/")[2].removesuffix(".py")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after running the code."""
+    shown = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -> None:
+    code = (
+        "from api import create_app\n"
+        "from shared.settings import Settings\n"
+        "from shared.tools import build\n"
+        f"create_app(build(Settings(database_url='sqlite:///{tmp_path}/x.db', storage_url='file://{tmp_path}')))"
+    )
+    loaded = loaded_after(code)
+    assert {"api", "flask", "PIL"} <= loaded
+    assert loaded & {"torch", "torchvision", "numpy", "worker", "safetensors", "matplotlib"} == set()
+
+
+def test_the_housekeeper_has_not_loaded_torch_before_it_is_needed() -> None:
+    loaded = loaded_after("from worker import create_app\nfrom shared.settings import Settings\ncreate_app(Settings())")
+    assert {"worker", "celery"} <= loaded
+    assert loaded & {"torch", "torchvision", "flask", "api"} == set()
+
+
+def test_the_command_line_loads_neither_side_of_the_service() -> None:
+    loaded = loaded_after("import inferq.cli")
+    assert {"inferq", "click"} <= loaded
+    assert loaded & {"torch", "flask", "celery", "sqlalchemy", "api", "worker", "shared"} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_opens_with_a_sentence(package: str) -> None:
+    assert [path for path, tree in files().items() if path.startswith(f"{package}/") and not ast.get_docstring(tree)
+            and tree.body] == []  # fmt: skip

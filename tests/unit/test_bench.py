@@ -1,0 +1,166 @@
+"""The benchmark's own arithmetic and its report: a number that is wrong there is wrong for everybody who reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from rich.console import Console
+
+from bench import load, material, report
+from bench.result import Limit, Percentiles, Result, Row
+
+
+@pytest.fixture
+def result() -> Result:
+    def row(way: str, concurrency: int, rate: float) -> Row:
+        latency = Percentiles(20.0, 30.0, 40.0, 100)
+        return Row(way, concurrency, rate, latency, 3.5, {"worker": 8.0, "api": 4.0}, {"worker": 1.0, "api": 0.5})
+
+    machine = {
+        "date": "2026-01-02", "cores": 2, "device": "cpu", "cpu": "a processor", "python": "3.11.7", "torch": "2.15.0",
+        "revision": "abc",
+    }  # fmt: skip
+    sent = {"pictures": 32, "sizes": "640x480", "mean_bytes": 55_000.0, "archive": 1000}
+    return Result(
+        machine, "mobilenet_v2", 2, sent,
+        limit=Limit({1: 150.0, 8: 240.0}, 8, [210.0, 190.0], Percentiles(9.0, 10.0, 11.0, 100), 8.3),
+        idle={"warm": Percentiles(18.0, 20.0, 22.0, 100), "bell": Percentiles(25.0, 27.0, 30.0, 15)},
+        rows=[row("synchronous", 1, 50.0), row("synchronous", 16, 150.0), row("one archive", 1, 170.0)],
+        api=[{"rss": 90_000_000, "torch": False}],
+        queued={"pictures": 100_000, "bytes": 20_000_000, "seconds": 4.0},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([7.0], (7.0, 7.0, 7.0)),
+        ([3.0, 1.0, 2.0, 4.0], (2.0, 4.0, 4.0)),
+        ([float(value) for value in range(100, 0, -1)], (50.0, 95.0, 99.0)),
+    ],
+)
+def test_percentiles_are_values_that_were_measured(values: list[float], expected: tuple[float, ...]) -> None:
+    found = Percentiles.of(values)
+    assert (found.p50, found.p95, found.p99) == expected
+    assert found.count == len(values)
+
+
+def test_there_are_no_percentiles_of_nothing() -> None:
+    with pytest.raises(ValueError, match="nothing was measured"):
+        Percentiles.of([])
+
+
+def test_goals_are_judged_against_the_limit_of_the_same_run(result: Result) -> None:
+    found = {goal.name: (round(goal.value, 3), goal.reached) for goal in result.goals()}
+    assert found == {
+        "p50 added on an idle system, back to back": (9.0, True),
+        "p50 added on an idle system, bell rung for each": (16.0, False),
+        "share of the in-process limit, synchronous": (0.75, False),
+        "share of the in-process limit, one archive": (0.85, True),
+        "API process": (90.0, True),
+        "API processes with torch": (0, True),
+        "Redis, 100,000 queued pictures": (20.0, True),
+    }
+
+
+def test_what_was_not_measured_is_not_judged(result: Result) -> None:
+    result.limit, result.api, result.queued = None, [], {}
+    assert result.goals() == []
+    assert result.added("warm") is None
+
+
+def test_a_result_is_written_as_json_and_plot_and_listed_once(result: Result, tmp_path: Path) -> None:
+    for _ in range(2):
+        data, picture = report.write(result, tmp_path)
+    assert data.name == "2026-01-02-2cores-cpu-mobilenet_v2.json"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    stored = json.loads(data.read_text())
+    assert stored["limit"]["mean"] == 200.0
+    assert [row["share_of_limit"] for row in stored["rows"]] == [0.25, 0.75, 0.85]
+    assert (tmp_path / "README.md").read_text().count(data.name) == 1
+
+
+def test_the_tables_fit_into_a_pipe_and_say_what_was_missed(result: Result) -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    report.show(result, console)
+    shown = console.export_text()
+    assert "one archive" in shown
+    assert shown.count("✗ missed") == 2
+
+
+def test_the_pictures_are_the_same_every_time(tmp_path: Path) -> None:
+    made = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        made.append([path.read_bytes() for path in material.pictures(tmp_path / name, 3)])
+    assert made[0] == made[1]
+    assert len(set(made[0])) == 3
+
+
+POLLED: list[str] = []
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """Answers a submission with 202, and its first poll with DONE."""
+
+    POLLED.clear()
+
+    class Service(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(202, b'{"_id":"7","status":"QUEUED","terminal":false}')
+
+        def do_GET(self) -> None:
+            POLLED.append(self.path)
+            self._say(200, b'{"_id":"7","status":"DONE","terminal":true}')
+
+        def _say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("way", [load.synchronous, load.submit_then_poll])
+def test_the_load_follows_a_job_to_its_end(service: str, way: Callable[[str], load.Way]) -> None:
+    async def send() -> None:
+        connection = load.Connection(service, "")
+        await way("a model")(connection, b"picture")
+        connection.close()
+
+    asyncio.run(send())
+    assert POLLED == ["/v1/jobs/7"]
+
+
+def test_an_answer_that_is_not_done_is_an_error_of_the_load(service: str) -> None:
+    async def ask() -> None:
+        connection = load.Connection(service, "")
+        try:
+            await load.follow(connection, 200, b'{"_id":"7","status":"FAILED","terminal":true}')
+        finally:
+            connection.close()
+
+    with pytest.raises(load.Refused, match="FAILED"):
+        asyncio.run(ask())

@@ -1,0 +1,108 @@
+"""What the pages say is so: settings, commands, targets, links, and the snippet that people will copy."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from inferq.cli import COMMANDS, main
+from shared import webhooks
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def settings_page() -> str:
+    """The page as docs/settings.py would write it now."""
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "settings.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.page())
+
+
+def test_the_table_of_settings_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == settings_page(), "run: python docs/settings.py"
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Settings)])
+def test_every_setting_has_its_variable_and_its_meaning_in_the_table(name: str) -> None:
+    row = re.search(rf"^\| `INFERQ_{name.upper()}`.*\|.*\| (.+) \|$", settings_page(), re.MULTILINE)
+    assert row, f"INFERQ_{name.upper()} is not in docs/settings.md"
+    assert len(row[1].split()) >= 3
+
+
+def test_every_variable_that_the_readme_names_exists() -> None:
+    known = {f"INFERQ_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+    of_the_command = {"INFERQ_URL", "INFERQ_KEY"}
+    of_compose = set(re.findall(r"\$\{(INFERQ_\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert set(re.findall(r"INFERQ_\w+", README)) <= known | of_the_command | of_compose
+
+
+def test_every_command_that_the_readme_shows_exists() -> None:
+    shown = re.findall(r"(?:^\$ |^\$ export \w+=\$\(|`)inferq (\w+)(?: (\w+))?", README, re.MULTILINE)
+    assert {name for name, _ in shown} >= {"up", "classify", "models", "keys"}
+    context = click.Context(main)
+    for name, sub in shown:
+        assert name in COMMANDS
+        command = main.get_command(context, name)
+        if isinstance(command, click.Group):
+            assert sub in command.commands, f"inferq {name} {sub}"
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^\$ |`)make (\w+)", README, re.MULTILINE))
+    assert {"demo", "serve", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
+    for named in re.findall(r"`((?:api|worker|shared|inferq|docs|bench|deploy)/[\w/]+\.\w+)`", page.read_text()):
+        assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+@pytest.fixture(scope="module")
+def is_genuine() -> Callable[[str, dict[str, str], bytes], bool]:
+    """The function that the README gives to people who are called back."""
+    snippet = re.search(r"```python\n(import base64.*?)```", README, re.DOTALL)
+    assert snippet
+    found: dict[str, Any] = {}
+    exec(snippet[1], found)
+    function: Callable[[str, dict[str, str], bytes], bool] = found["is_genuine"]
+    return function
+
+
+@pytest.mark.parametrize("secret", ["plain words", "whsec_c2VjcmV0IGJ5dGVz"])
+def test_the_readmes_check_of_a_callback_takes_what_is_signed_and_nothing_else(
+    is_genuine: Callable[[str, dict[str, str], bytes], bool], secret: str
+) -> None:
+    now, body = int(time.time()), b'{"type":"job.done"}'
+    headers = {
+        "webhook-id": "01a1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": webhooks.signature(secret, "01a1", now, body),
+    }
+    assert is_genuine(secret, headers, body)
+    assert not is_genuine(secret, headers, body + b" ")
+    assert not is_genuine("whsec_b3RoZXI=", headers, body)
+    old = str(now - 3600)
+    signed_then = webhooks.signature(secret, "01a1", now - 3600, body)
+    assert not is_genuine(secret, headers | {"webhook-timestamp": old, "webhook-signature": signed_then}, body)
