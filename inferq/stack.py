@@ -189,7 +189,7 @@ def _finish(supervisor: Supervisor, part: Part, process: subprocess.Popen[bytes]
     _wait(supervisor, lambda: process.poll() is not None, part, "is not done")
     printed = process.stdout.read().decode(errors="replace") if process.stdout else ""
     if process.returncode == 2:
-        raise CannotStart(last_line(part.log, limit=1000))
+        raise CannotStart(last_line(part.log, limit=1000).removeprefix("inferq: "))
     if process.returncode != 0:
         raise StartFailed(f"{part.name} failed: {last_line(part.log)} (log: {part.log})")
     return printed

@@ -247,13 +247,9 @@ class Queue:
         lease = int(self._settings.lease * 1000)
         for lane in self._all_lanes(version_id):
             with self._grouped([lane]):
-                pending = self._redis.xpending_range(lane, GROUP, min="-", max="+", count=1, idle=lease)
-                if not pending:
-                    continue
-                entry_id, delivered = pending[0]["message_id"], pending[0]["times_delivered"]
-                taken = self._redis.xclaim(lane, GROUP, consumer, lease, [entry_id])
-            for found_id, fields in taken:
-                return Entry.unpack(fields["e"], found_id, lane, attempts=delivered + 1)
+                for held in self._redis.xpending_range(lane, GROUP, min="-", max="+", count=1, idle=lease):
+                    for found_id, fields in self._redis.xclaim(lane, GROUP, consumer, lease, [held["message_id"]]):
+                        return Entry.unpack(fields["e"], found_id, lane, attempts=held["times_delivered"] + 1)
         return None
 
     def renew(self, consumer: str, entries: Iterable[Entry]) -> None:

@@ -26,6 +26,7 @@ class Settings:
     database_url: str = ""
     """SQLAlchemy URL; empty is SQLite in the data folder."""
     redis_url: str = "redis://127.0.0.1:6379/0"
+    """Redis or Valkey, 6.2 or newer."""
     storage_url: str = ""
     """fsspec URL of the blobs; empty is a folder in the data folder."""
     data: str = ""
@@ -35,7 +36,9 @@ class Settings:
 
     # the HTTP side
     host: str = "127.0.0.1"
+    """Where the API listens; anywhere but on loopback it refuses to start without a key."""
     port: int = 8000
+    """Where the API listens."""
     api_threads: int = 48
     """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
     admin_key: str = ""
@@ -51,6 +54,7 @@ class Settings:
     max_picture: int = 32 * 1024 * 1024
     """Bytes of one picture."""
     max_pixels: int = 64_000_000
+    """Pixels of one picture; Pillow itself refuses more than 178 million."""
     max_aspect: float = 100.0
     """Longer side over shorter side. A 10 x 63498 picture costs 1.7 GB in a resize."""
     max_files: int = 10_000
@@ -82,6 +86,7 @@ class Settings:
     torch_threads: int = 1
     """Threads of one torch operation. One per worker survives noisy neighbours; two do not."""
     decode_threads: int = 1
+    """Threads of one worker that decode pictures; more than one pays on a GPU."""
     max_batch: int = 16
     """Pictures in one batch, where the model version does not say."""
     model_memory: int = 2 * 1024 * 1024 * 1024
@@ -101,6 +106,7 @@ class Settings:
     linger: float = 1.0
     """Seconds that an emptied stream is watched before the drain ends."""
     sweep_every: float = 2.0
+    """Seconds between two sweeps."""
 
     # keeping
     keep_jobs: float = 7 * 24 * 3600.0
@@ -113,6 +119,7 @@ class Settings:
     """Allow callbacks to private addresses. Only for tests and closed networks."""
 
     log_level: str = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @property
     def broker_prefix(self) -> str:
