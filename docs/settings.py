@@ -16,17 +16,6 @@ sys.path.insert(0, str(ROOT))  # run as a script, this folder is the path, not t
 
 from shared import settings  # noqa: E402
 
-WORDS = {
-    "redis_url": "Redis or Valkey, 6.2 or newer.",
-    "host": "Where the API listens.",
-    "port": "Where the API listens.",
-    "max_pixels": "Pixels of one picture.",
-    "decode_threads": "Threads of one worker that decode pictures while the model runs.",
-    "sweep_every": "Seconds between two rounds of the housekeeper.",
-    "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
-}
-"""For settings whose name says it to a programmer; a docstring in shared/settings.py goes first."""
-
 HEAD = """\
 # Settings
 
@@ -60,7 +49,7 @@ def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
             if fields:
                 yield title, fields
             title, fields = above[2:] or "the rest", []
-        fields.append((node.target.id, docstring(following) or WORDS[node.target.id]))
+        fields.append((node.target.id, docstring(following)))
     yield title, fields
 
 
