@@ -37,9 +37,9 @@ remarks = Console(stderr=True, highlight=False, markup=False)
 @click.option("--quick", is_flag=True, help="A look in a minute instead of a measurement in four.")
 @click.option("--url", default="", help="Measure a service that runs already, at http://HOST:PORT.")
 @click.option("--key", envvar="INFERQ_KEY", default="", help="Its API key; the model is registered there for a while.")
-@click.option("--save/--no-save", default=True, help="Keep the result in bench/results.  [default: save]")
+@click.option("--save/--no-save", default=None, help="Keep the result in bench/results; a quick one only on request.")
 def main(
-    model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool
+    model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool | None
 ) -> None:
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit.
 
@@ -62,7 +62,7 @@ def main(
         except InferqError as error:
             raise click.ClickException(str(error)) from None
     report.show(result, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
-    if save:
+    if save or (save is None and not quick):
         for path in report.write(result, RESULTS):
             remarks.print(f"written: bench/results/{path.name}")
 

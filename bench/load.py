@@ -130,29 +130,35 @@ async def drive(url: str, key: str, send: Way, pictures: list[bytes], question: 
 
     callers = asyncio.gather(*(caller() for _ in range(question["concurrency"])))
     await asyncio.sleep(question["warmup"])
-    before = measure.cpu_seconds(question["pids"])
+    before, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds()
     await asyncio.sleep(until - time.perf_counter())
-    after = measure.cpu_seconds(question["pids"])
+    after, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds() - machine
     await callers
     counted = [latency for when, latency in tally.ended if start <= when <= until]
-    return _answer(counted, question["seconds"], before, after, tally.errors)
+    return _answer(counted, question["seconds"], before, after, machine) | _errors(tally)
 
 
 async def one_job(url: str, key: str, send: Way, archive: bytes, question: dict[str, Any]) -> dict[str, Any]:
     """One archive, from the first byte sent to the last picture answered."""
-    before, began = measure.cpu_seconds(question["pids"]), time.perf_counter()
+    before, machine, began = measure.cpu_seconds(question["pids"]), measure.machine_seconds(), time.perf_counter()
     connection = Connection(url, key)
     await send(connection, archive)
     seconds = time.perf_counter() - began
     connection.close()
-    return _answer([seconds * 1000], seconds, before, measure.cpu_seconds(question["pids"]), [])
+    after, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds() - machine
+    return _answer([seconds * 1000], seconds, before, after, machine) | _errors(Tally())
 
 
 def _answer(
-    latencies: list[float], seconds: float, before: dict[str, float], after: dict[str, float], errors: list[str]
+    latencies: list[float], seconds: float, before: dict[str, float], after: dict[str, float], machine: float
 ) -> dict[str, Any]:
     cpu = {part: after[part] - before[part] for part in after}
-    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "errors": len(errors), "first_errors": errors[:3]}
+    others = max(0.0, machine - sum(cpu.values()))
+    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "others": others / seconds}
+
+
+def _errors(tally: Tally) -> dict[str, Any]:
+    return {"errors": len(tally.errors), "first_errors": tally.errors[:3]}
 
 
 def main(url: str, model: str, folder: Path) -> None:

@@ -26,6 +26,12 @@ def cpu_seconds(pids: Pids) -> dict[str, float]:
     return found
 
 
+def machine_seconds() -> float:
+    """CPU time of everything on this machine until now, seconds: what is beyond our parts is other people's."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
 def memory(pids: Sequence[int]) -> list[dict[str, object]]:
     """Resident bytes of each process, and whether torch is mapped into it."""
     rows: list[dict[str, object]] = []

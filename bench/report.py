@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bench.result import Goal, Limit, Percentiles, Result
+from bench.result import NOISE, Goal, Limit, Percentiles, Result
 
 _PARTS = ("worker", "api", "valkey", "keeper", "client")
 
@@ -29,7 +29,12 @@ def show(result: Result, console: Console) -> None:
         parts.insert(1, _limit(result.limit))
     console.print(Panel(Group(*parts), title=Text(head), title_align="left", box=box.ROUNDED, padding=(1, 2)))
     console.print(_throughput(result))
-    console.print(_goals(result.goals()))
+    console.print(_goals(result.goals(), noisy=result.noise > NOISE))
+    if result.noise > NOISE:
+        console.print(
+            f"Other people's processes used up to {result.noise:.1f} cores meanwhile: shares and latencies are theirs "
+            "as much as ours. Run it again on a quiet machine; `of CPU` is what noise hardly touches.", style="yellow"
+        )  # fmt: skip
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -75,7 +80,8 @@ def _throughput(result: Result) -> Table:
     parts = [part for part in _PARTS if any(part in row.cpu_ms for row in result.rows)]
     table = _table(
         "Saturated; the columns of parts are milliseconds of CPU per picture", "way", "at once", "per s", "share", "",
-        "p50 ms", "p95", "p99", "batch", *parts, "errors",
+        "of CPU",
+        "p50 ms", "p95", "p99", "batch", *parts, "others", "errors",
     )  # fmt: skip
     for row in result.rows:
         share = result.share(row)
@@ -85,9 +91,11 @@ def _throughput(result: Result) -> Table:
             Text(f"{row.rate:.1f}", style="bold"),
             "" if share is None else f"{share:.2f}",
             _bar(share),
+            "" if (used := result.cpu_share(row)) is None else f"{used:.2f}",
             *_percentiles(row.latency),
             "" if row.batch is None else f"{row.batch:.1f}",
             *(f"{row.cpu_ms[part]:.2f}" for part in parts),
+            Text(f"{row.others:.2f}", style="yellow" if row.others > NOISE else "dim"),
             Text(str(row.errors), style="red" if row.errors else "dim"),
         )
     return table
@@ -104,10 +112,12 @@ def _percentiles(found: Percentiles | None) -> Sequence[str]:
     return ["", "", ""] if found is None else [f"{value:.1f}" for value in (found.p50, found.p95, found.p99)]
 
 
-def _goals(goals: Sequence[Goal]) -> Table:
+def _goals(goals: Sequence[Goal], *, noisy: bool) -> Table:
     table = _table("Goals", "goal", "wanted", "found", "")
     for goal in goals:
         mark = Text("✓ reached", style="bold green") if goal.reached else Text("✗ missed", style="bold red")
+        if noisy and goal.unit != "MB" and goal.limit:
+            mark = Text("? others were busy", style="yellow")  # neither praise nor blame
         sign = "≤" if goal.at_most else "≥"
         table.add_row(goal.name, f"{sign} {goal.limit:g} {goal.unit}", f"{goal.value:.3g} {goal.unit}", mark)
     return table
@@ -126,14 +136,14 @@ def write(result: Result, folder: Path) -> list[Path]:
 
 
 def _list(result: Result, readme: Path, name: str) -> None:
-    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the in-process limit | p50 added, ms |",
-            "|---|---|---|---|"]  # fmt: skip
+    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | others, cores |",
+            "|---|---|---|---|---|"]  # fmt: skip
     lines = readme.read_text().splitlines() if readme.exists() else head
     best = max(result.rows, key=lambda row: row.rate)
     share, added = result.share(best), result.added("warm")
     line = (
         f"| [{name}]({name}.json) ([plot]({name}.png)) | {best.rate:.0f} ({best.way}) | "
-        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} |"
+        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | {result.noise:.1f} |"
     )
     kept = [known for known in lines if f"[{name}]" not in known]
     readme.write_text("\n".join([*kept, line]) + "\n")

@@ -8,6 +8,8 @@ from statistics import fmean
 from typing import Any
 
 MB = 1_000_000
+NOISE = 0.15
+"""Cores in use by others above which a share of the limit says more about them than about us."""
 ADDED_MS, SHARE, API_MB, QUEUE_MB = 10.0, 0.8, 150.0, 150.0
 """The goals: p50 added on an idle system, share of the in-process limit, API process, 100,000 queued pictures."""
 
@@ -44,6 +46,8 @@ class Limit:
     """Milliseconds of one picture alone."""
     cpu_ms: float
     """Milliseconds of CPU per picture in the last run."""
+    others: list[float]
+    """Cores that other people's processes used during each of the runs."""
 
     @property
     def mean(self) -> float:
@@ -67,6 +71,8 @@ class Row:
     """Milliseconds of CPU per picture, for each part."""
     cpu_share: dict[str, float]
     """Cores in use by each part."""
+    others: float = 0.0
+    """Cores that other people's processes used meanwhile."""
     errors: int = 0
 
 
@@ -112,6 +118,16 @@ class Result:
         """Throughput as a part of the in-process limit of the same run."""
         return row.rate / self.limit.mean if self.limit else None
 
+    def cpu_share(self, row: Row) -> float | None:
+        """CPU of one picture in process over CPU of one picture here: what the share is on busy cores, whoever else
+        runs."""
+        return self.limit.cpu_ms / sum(row.cpu_ms.values()) if self.limit and len(row.cpu_ms) > 1 else None
+
+    @property
+    def noise(self) -> float:
+        """Cores that others used in the most disturbed stretch."""
+        return max([row.others for row in self.rows] + (self.limit.others if self.limit else []), default=0.0)
+
     def goals(self) -> list[Goal]:
         """Those that this run can judge."""
         found = [
@@ -137,6 +153,8 @@ class Result:
             made["limit"]["mean"] = self.limit.mean
         for shown, row in zip(made["rows"], self.rows, strict=True):
             shown["share_of_limit"] = self.share(row)
+            shown["cpu_share_of_limit"] = self.cpu_share(row)
         made["added_p50_ms"] = {kind: self.added(kind) for kind in self.idle}
+        made["noise"] = self.noise
         made["goals"] = [asdict(goal) | {"reached": goal.reached} for goal in self.goals()]
         return made

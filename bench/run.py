@@ -101,24 +101,28 @@ class Run:
         one = Percentiles.of(self._limits[0].ask(do="latencies", seconds=2 * self._effort.limit_seconds))
         by_batch = {batch: self._in_process(batch)[0] for batch in BATCHES}
         best = max(by_batch, key=lambda batch: by_batch[batch])
-        rate, cpu_ms = self._in_process(best)
-        return Limit(by_batch, best, [rate], one, cpu_ms)
+        rate, cpu_ms, others = self._in_process(best)
+        return Limit(by_batch, best, [rate], one, cpu_ms, [others])
 
     def _limit_again(self, result: Result) -> None:
         if limit := result.limit:
             again = self._limits[0].ask(do="latencies", seconds=self._effort.limit_seconds)
             # The smaller of two medians is the one that neighbours disturbed less; it makes `added` larger.
             one = min(limit.one_picture, Percentiles.of(again), key=lambda found: found.p50)
-            rate, cpu_ms = self._in_process(limit.best_batch)
-            result.limit = replace(limit, runs=[*limit.runs, rate], one_picture=one, cpu_ms=cpu_ms)
+            rate, cpu_ms, others = self._in_process(limit.best_batch)
+            runs, noise = [*limit.runs, rate], [*limit.others, others]
+            result.limit = replace(limit, runs=runs, one_picture=one, cpu_ms=cpu_ms, others=noise)
 
-    def _in_process(self, batch: int) -> tuple[float, float]:
-        """(pictures/s of all processes at once, milliseconds of CPU per picture)."""
+    def _in_process(self, batch: int) -> tuple[float, float, float]:
+        """(pictures/s of all processes at once, milliseconds of CPU per picture, cores used by others)."""
+        began, machine = time.perf_counter(), measure.machine_seconds()
         for one in self._limits:
             one.begin(do="throughput", batch=batch, seconds=self._effort.limit_seconds)
         runs = [one.answer() for one in self._limits]
         pictures = sum(done for done, _, _ in runs)
-        return sum(done / passed for done, passed, _ in runs), 1000 * sum(cpu for _, _, cpu in runs) / pictures
+        used = sum(cpu for _, _, cpu in runs)
+        others = max(0.0, measure.machine_seconds() - machine - used) / (time.perf_counter() - began)
+        return sum(done / passed for done, passed, _ in runs), 1000 * used / pictures, others
 
     # the service
 
@@ -162,6 +166,7 @@ class Run:
             batch=self._mean_batch(before),
             cpu_ms={part: 1000 * used / max(1, done) for part, used in cpu.items()},
             cpu_share={part: used / seconds for part, used in cpu.items()},
+            others=found["others"],
             errors=found["errors"],
         )
 

@@ -39,7 +39,7 @@ class Settings:
     """Where the API listens; anywhere but on loopback it refuses to start without a key."""
     port: int = 8000
     """Where the API listens."""
-    api_threads: int = 48
+    api_threads: int = 96
     """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
     admin_key: str = ""
     """A key that is always valid, for the tenant `default`; the way in where no key exists yet."""

@@ -32,6 +32,7 @@ def sweep(tools: Tools, missing_before: frozenset[str] = frozenset()) -> frozens
     missing = _step(tools, count_missing) or frozenset()
     for version_id in missing & missing_before:
         _step(tools, partial(push_again, version_id=version_id))
+    _step(tools, lambda tools: tools.records.checkpoint())
     for step in (ring_forgotten, expire_late, recheck_models, call_back, drop_old_jobs):
         _step(tools, step)
     return missing

@@ -71,8 +71,10 @@ class Waiters:
                 self._thread.start()
 
     def close(self) -> None:
-        """Stop to hear them."""
+        """Stop to hear them; the connection can be closed when this returns."""
         self._closed.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
 
     def _listen(self) -> None:
         while not self._closed.is_set():

@@ -40,6 +40,8 @@ class Batch:
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     """All that were claimed, to be acknowledged when the outcomes are stored."""
+    alone: bool = False
+    """One picture that was delivered before."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -60,24 +62,42 @@ class Drain:
         settings = self._tools.settings
         until = time.monotonic() + settings.time_slice
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-            batch = self._gather(settings.linger)
+            batch = self._next(settings.linger)
             while batch:
                 self._delay(batch)
                 more = not self._runner.stopping.is_set() and time.monotonic() < until
-                coming: Future[Batch] | None = ahead.submit(self._gather, 0.0) if more else None
+                coming: Future[Batch] | None = None
+                if more and not batch.alone and not self._lapsed_due():
+                    coming = ahead.submit(self._fresh, 0.0)
                 self._run(batch)
-                if coming is None:
+                if not more:
                     return
-                batch = coming.result()
+                batch = coming.result() if coming else self._next(0.0)
                 self._top_up(batch)
-                batch = batch or self._gather(settings.linger)
+                batch = batch or self._next(settings.linger)
 
-    def _gather(self, watch: float) -> Batch:
+    def _next(self, watch: float) -> Batch:
+        """One picture of a silent worker, or else what waits; never called while anything else is claimed.
+
+        What killed one worker must take nobody along: it runs alone, with nothing decoded ahead beside it, so that
+        the pictures that died with it the first time are never counted a second death.
+        """
+        if self._lapsed_due():
+            lapsed = self._tools.queue.claim_lapsed(self._version_id, self._runner.id)
+            if lapsed is not None:
+                batch = Batch(alone=True)
+                self._runner.hold([lapsed])
+                self._add(batch, [lapsed])
+                return batch
+            self._lapsed_at = time.monotonic()
+        return self._fresh(watch)
+
+    def _lapsed_due(self) -> bool:
+        return time.monotonic() >= self._lapsed_at + self._tools.settings.lease / 6
+
+    def _fresh(self, watch: float) -> Batch:
         """Claim what waits, and decode it; an empty batch when nothing came within `watch` seconds."""
         batch = Batch()
-        if lapsed := self._claim_lapsed():
-            self._add(batch, [lapsed])
-            return batch
         entries = self._claim(self._model.max_batch)
         if len(entries) == self._model.max_batch and self._tools.queue.backlog(self._version_id):
             self._tools.queue.ring(self._version_id)  # more than this worker can take at once: another may join
@@ -89,7 +109,7 @@ class Drain:
 
     def _top_up(self, batch: Batch) -> None:
         room = self._model.max_batch - len(batch.entries)
-        if batch and room > 0 and batch.entries[0].attempts == 1:
+        if batch and room > 0 and not batch.alone:
             self._add(batch, self._claim(room))
 
     def _delay(self, batch: Batch) -> None:
@@ -102,17 +122,6 @@ class Drain:
         entries = self._tools.queue.claim(self._version_id, self._runner.id, count)
         self._runner.hold(entries)
         return entries
-
-    def _claim_lapsed(self) -> Entry | None:
-        """One picture of a silent worker. It runs alone, so that what killed one worker takes nobody along."""
-        if time.monotonic() < self._lapsed_at + self._tools.settings.lease / 6:
-            return None
-        entry = self._tools.queue.claim_lapsed(self._version_id, self._runner.id)
-        if entry is None:
-            self._lapsed_at = time.monotonic()
-            return None
-        self._runner.hold([entry])
-        return entry
 
     def _add(self, batch: Batch, entries: Sequence[Entry]) -> None:
         if not entries:

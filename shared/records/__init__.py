@@ -11,7 +11,7 @@ Every query takes the tenant first, except those of the workers, which come with
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from shared.records.facts import Facts
 from shared.records.images import Images
 from shared.records.jobs import Jobs
 from shared.records.keys import Keys
+from shared.records.turn import Turn
 from shared.records.versions import Versions
 
 
@@ -44,16 +45,19 @@ class Records:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
+        self._is_file = url.startswith("sqlite")
+        self.engine = _sqlite(url) if self._is_file else _server(url)
         # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once with
         # "database is locked" when another one wrote in between; BEGIN IMMEDIATE waits for its turn instead.
-        self._write_options: dict[str, Any] = {"inferq_begin": "BEGIN IMMEDIATE"} if url.startswith("sqlite") else {}
+        self._write_options: dict[str, Any] = {"inferq_begin": "BEGIN IMMEDIATE"} if self._is_file else {}
+        self._turn = Turn(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
 
     @contextmanager
     def write(self) -> Iterator[Unit]:
         """One transaction, committed at the end; raises Unavailable when the database is away."""
         with (
             _reachable(),
+            self._turn,
             self.engine.connect().execution_options(**self._write_options) as connection,
             connection.begin(),
         ):
@@ -64,6 +68,12 @@ class Records:
         """One consistent view; raises Unavailable when the database is away."""
         with _reachable(), self.engine.connect() as connection:
             yield Unit(connection)
+
+    def checkpoint(self) -> None:
+        """Move what was written from SQLite's log into its file, while others go on; nothing on a server."""
+        if self._is_file:
+            with _reachable(), self.engine.connect().execution_options(inferq_begin="SELECT 1") as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
@@ -111,6 +121,9 @@ def _sqlite(url: str) -> Engine:
             "foreign_keys=ON",
             "busy_timeout=15000",
             "cache_size=-8000",
+            # The sweep copies the log into the file. A writer does so only when the sweep has not come for long: it
+            # would wait for the disk twice while everybody else waits for it.
+            "wal_autocheckpoint=20000",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -247,12 +247,7 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
     "step",
     [
         lambda queue: queue.claim(V, "worker", 9),
-        pytest.param(
-            lambda queue: queue.claim_lapsed(V, "worker"),
-            marks=pytest.mark.xfail(
-                raises=UnboundLocalError, reason="claim_lapsed uses what NOGROUP kept from being set"
-            ),
-        ),
+        lambda queue: queue.claim_lapsed(V, "worker"),
         lambda queue: queue.has_lapsed(V),
         lambda queue: queue.depths(),
         lambda queue: queue.backlog(V),
@@ -413,7 +408,6 @@ def test_watching_returns_what_arrives(queue: Queue, other: Queue) -> None:
     assert keys(watcher.found) == [("new", 0)]
 
 
-@pytest.mark.xfail(reason="push appends first and looks at the bell afterwards, when the watcher has gone already")
 def test_what_a_watcher_takes_needs_no_bell(queue: Queue, other: Queue, bells: list[tuple[str, ...]]) -> None:
     watcher = Watcher(queue, other)
     bells.clear()
@@ -494,6 +488,14 @@ def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
         mine.wake()
         assert mine.wait(0)
         assert not mine.wait(0)
+
+
+@pytest.mark.xfail(reason="close only sets the flag: the thread reads on from a connection that is closed below it")
+def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
+    with waiters.ticket("mine"):
+        pass
+    waiters.close()
+    assert waiters._thread is None or not waiters._thread.is_alive()
 
 
 # the fleet

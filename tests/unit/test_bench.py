@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -30,7 +31,7 @@ def result() -> Result:
     sent = {"pictures": 32, "sizes": "640x480", "mean_bytes": 55_000.0, "archive": 1000}
     return Result(
         machine, "mobilenet_v2", 2, sent,
-        limit=Limit({1: 150.0, 8: 240.0}, 8, [210.0, 190.0], Percentiles(9.0, 10.0, 11.0, 100), 8.3),
+        limit=Limit({1: 150.0, 8: 240.0}, 8, [210.0, 190.0], Percentiles(9.0, 10.0, 11.0, 100), 9.0, [0.0, 0.05]),
         idle={"warm": Percentiles(18.0, 20.0, 22.0, 100), "bell": Percentiles(25.0, 27.0, 30.0, 15)},
         rows=[row("synchronous", 1, 50.0), row("synchronous", 16, 150.0), row("one archive", 1, 170.0)],
         api=[{"rss": 90_000_000, "torch": False}],
@@ -84,7 +85,16 @@ def test_a_result_is_written_as_json_and_plot_and_listed_once(result: Result, tm
     stored = json.loads(data.read_text())
     assert stored["limit"]["mean"] == 200.0
     assert [row["share_of_limit"] for row in stored["rows"]] == [0.25, 0.75, 0.85]
+    assert stored["rows"][0]["cpu_share_of_limit"] == 0.75
     assert (tmp_path / "README.md").read_text().count(data.name) == 1
+
+
+def test_a_run_beside_busy_neighbours_says_so(result: Result) -> None:
+    result.rows[0] = replace(result.rows[0], others=0.9)
+    assert result.noise == 0.9
+    console = Console(width=200, record=True, file=io.StringIO())
+    report.show(result, console)
+    assert "used up to 0.9 cores" in console.export_text()
 
 
 def test_the_tables_fit_into_a_pipe_and_say_what_was_missed(result: Result) -> None:

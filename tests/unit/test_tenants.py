@@ -13,9 +13,7 @@ def test_loopback_is_known_by_all_its_names(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.27", "example.org", "", "localhost.org"]
-)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.27", "example.org", "", "localhost.org"])
 def test_everything_else_is_elsewhere(host: str) -> None:
     assert not is_loopback(host)
 

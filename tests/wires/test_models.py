@@ -1,0 +1,288 @@
+"""Bringing models over HTTP: what fits is served with torchvision's own scores, what does not leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+import torchvision
+from flask.testing import FlaskClient
+from PIL import Image, ImageOps
+from safetensors.torch import save
+
+from shared.models import State, Version
+from shared.tools import Tools
+from tests import stacks
+from tests.stacks import Stack
+
+LABELS = ["ant", "bee", "cat", "dog", "eel"]
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, that cannot reach the server of the published weights."""
+    settings = {"INFERQ_WEIGHTS_URL": "http://127.0.0.1:9", "INFERQ_DEFAULT_MODEL": "digits"}
+    with stacks.running(tmp_path_factory.mktemp("models") / "data", "--workers", "1", **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """squeezenet1_1 with random weights, and a last layer large enough that answers differ."""
+    torch.manual_seed(3)
+    made = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
+    with torch.no_grad():
+        made.classifier[1].weight *= 15
+    return made
+
+
+@pytest.fixture(scope="module")
+def state(network: torch.nn.Module) -> Weights:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def pth(state: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def bring(stack: Stack, name: str, weights: bytes, labels: list[str] | str = LABELS, **fields: str) -> httpx.Response:
+    text = labels if isinstance(labels, str) else "\n".join(labels)
+    known = {"name": name, "architecture": "squeezenet1_1", "labels": text}
+    return httpx.post(f"{stack.url}/v1/models", data=known | fields, files={"weights": ("w", weights)}, timeout=90)
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> str:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    return str(answer.json()["detail"])
+
+
+def names(stack: Stack) -> set[str]:
+    return {model["name"] for model in stack.get("/v1/models")["models"]}
+
+
+def uploads(stack: Stack) -> list[Path]:
+    folder = stack.data / "blobs" / "uploads"
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def photo(width: int, height: int, mode: str = "RGB", kind: str = "PNG", **options: Any) -> bytes:
+    """Waves and noise; another picture for each size."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = np.stack([128 + 100 * np.sin(x / (7 + a) + y / (11 - a)) for a in range(3)], axis=2)
+    noise = np.random.default_rng(width).normal(0, 15, waves.shape)
+    file = io.BytesIO()
+    Image.fromarray((waves + noise).clip(0, 255).astype(np.uint8)).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def turned() -> bytes:
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    return photo(301, 200, kind="JPEG", exif=tag)
+
+
+PHOTOS = {
+    "landscape": photo(640, 480),
+    "portrait": photo(120, 333),
+    "grey": photo(256, 256, "L"),
+    "palette": photo(300, 280, "P"),
+    "transparent": photo(290, 270, "RGBA"),
+    "jpeg": photo(500, 375, kind="JPEG"),
+    "tiny": photo(9, 7),
+    "turned by EXIF": turned(),
+}
+
+
+def reference(network: torch.nn.Module, data: bytes) -> dict[str, float]:
+    """What torchvision itself says: its own transforms on the picture, eager, float32."""
+    transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    with torch.no_grad():
+        scores = network(transforms(picture)[None])[0].softmax(0)
+    return dict(zip(LABELS, scores.tolist(), strict=True))
+
+
+def scores(stack: Stack, model: str, data: bytes, **fields: str) -> dict[str, float]:
+    sent = {"model": model, "top_k": "99"} | fields
+    answer = httpx.post(f"{stack.url}/v1/classify", files={"files": ("p", data)}, data=sent, timeout=60)
+    assert answer.status_code == 200, answer.text
+    (prediction,) = answer.json()["predictions"]
+    return {result["label"]: result["score"] for result in prediction["results"]}
+
+
+# what fits
+
+
+def test_imported_weights_are_served_with_torchvisions_own_scores(
+    stack: Stack, network: torch.nn.Module, state: Weights
+) -> None:
+    answer = bring(stack, "mine", save(state))
+    assert answer.status_code == 201, answer.text + stack.said()
+    version = answer.json()
+    assert (version["state"], version["version"], version["labels"]) == ("ready", "1", 5)
+    assert answer.headers["Location"] == "/v1/models/mine/versions/1"
+    assert stack.get(answer.headers["Location"])["label_names"] == LABELS
+    assert uploads(stack) == []
+
+    expected = {name: reference(network, data) for name, data in PHOTOS.items()}
+    assert max(found["ant"] for found in expected.values()) - min(found["ant"] for found in expected.values()) > 0.05
+    for name, data in PHOTOS.items():
+        assert scores(stack, "mine", data) == pytest.approx(expected[name], abs=1e-4), name
+
+
+def test_a_pth_file_gives_the_very_same_model(stack: Stack, state: Weights) -> None:
+    first, second = bring(stack, "as-safetensors", save(state)), bring(stack, "as-pth", pth(state))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["checksum"] == second.json()["checksum"]
+    assert scores(stack, "as-pth", PHOTOS["jpeg"]) == scores(stack, "as-safetensors", PHOTOS["jpeg"])
+
+
+def test_what_training_scripts_wrap_around_the_tensors_is_no_hindrance(stack: Stack, state: Weights) -> None:
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}
+    answer = bring(stack, "wrapped", pth(wrapped))
+    assert answer.status_code == 201, answer.text
+
+
+def test_labels_may_come_as_a_file(stack: Stack, state: Weights) -> None:
+    files = {"weights": ("w", save(state)), "labels": ("labels.txt", "\ufeff" + "\r\n".join(LABELS) + "\r\n\r\n")}
+    known = {"name": "with-a-file", "architecture": "squeezenet1_1"}
+    answer = httpx.post(f"{stack.url}/v1/models", data=known, files=files, timeout=90)
+    assert answer.status_code == 201, answer.text
+    assert stack.get("/v1/models/with-a-file/versions/1")["label_names"] == LABELS
+
+
+def test_versions_are_numbered_chosen_and_removed(stack: Stack, state: Weights) -> None:
+    assert bring(stack, "several", save(state)).json()["version"] == "1"
+    assert bring(stack, "several", save(state), LABELS[::-1]).json()["version"] == "2"
+    assert bring(stack, "several", save(state), version="2026-rc.1").json()["version"] == "2026-rc.1"
+    assert "version '2'" in refused(bring(stack, "several", save(state), version="2"), 409, "conflict")
+    model = stack.get("/v1/models/several")
+    assert (model["default_version"], [found["version"] for found in model["versions"]]) == (
+        "1",
+        ["1", "2", "2026-rc.1"],
+    )
+
+    first, second = (scores(stack, "several", PHOTOS["jpeg"], version=version) for version in ("1", "2"))
+    assert {LABELS[4 - LABELS.index(label)]: score for label, score in second.items()} == pytest.approx(first, abs=1e-5)
+    assert scores(stack, "several", PHOTOS["jpeg"]) == pytest.approx(first, abs=1e-5)
+
+    assert httpx.delete(f"{stack.url}/v1/models/several/versions/1").status_code == 204
+    assert stack.get("/v1/models/several")["default_version"] in ("2", "2026-rc.1")
+    assert httpx.delete(f"{stack.url}/v1/models/several").status_code == 204
+    refused(httpx.get(f"{stack.url}/v1/models/several"), 404, "not_found")
+    refused(httpx.delete(f"{stack.url}/v1/models/several"), 404, "not_found")
+
+
+# what does not fit
+
+
+class RunsCode:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def changed(state: Weights, **tensors: torch.Tensor | None) -> bytes:
+    """The weights with some tensors replaced, added, or taken away by None; `_` stands for `.` in names."""
+    known = state | {name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None}
+    return save({name: tensor for name, tensor in known.items() if tensors.get(name.replace(".", "__"), 0) is not None})
+
+
+def bad_weights(state: Weights) -> dict[str, tuple[bytes, list[str] | str, str]]:
+    """Case -> (weights, labels, a part of the reason)."""
+    return {
+        "a missing key": (changed(state, features__0__bias=None), LABELS, "features.0.bias"),
+        "an extra key": (changed(state, surplus=torch.ones(1)), LABELS, "surplus"),
+        "a wrong shape": (changed(state, features__0__weight=torch.ones(64, 3, 5, 5)), LABELS, "features.0.weight"),
+        "too few labels": (save(state), LABELS[:4], "5 outputs, but 4 labels"),
+        "too many labels": (save(state), [*LABELS, "fox"], "5 outputs, but 6 labels"),
+        "an empty label": (save(state), ["ant", "", "cat", "dog", "eel"], "Label 2 is empty"),
+        "ImageNet's labels": (save(state), "imagenet", "5"),
+        "NaN": (changed(state, features__0__bias=torch.full((64,), float("nan"))), LABELS, "NaN"),
+        "a picture": (PHOTOS["jpeg"], LABELS, "no PyTorch file"),
+        "a cut file": (save(state)[:-1000], LABELS, "safetensors"),
+        "nothing": (b"", LABELS, "empty"),
+    }
+
+
+@pytest.mark.parametrize("case", bad_weights({"features.0.bias": torch.ones(1)}))
+def test_weights_that_do_not_fit_are_refused_with_the_reason_and_leave_nothing(
+    stack: Stack, state: Weights, case: str
+) -> None:
+    weights, labels, reason = bad_weights(state)[case]
+    before = uploads(stack)
+    assert reason in refused(bring(stack, "unfit", weights, labels), 400, "bad_weights")
+    assert "unfit" not in names(stack)
+    assert uploads(stack) == before
+
+
+@pytest.mark.parametrize("pack", [pth, lambda found: pickle.dumps(found, 2)], ids=["torch.save", "pickle"])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(
+    stack: Stack, state: Weights, tmp_path: Path, pack: Any
+) -> None:
+    before = uploads(stack)
+    hostile = pack({**state, "surplus": RunsCode(tmp_path / "ran")})
+    assert "could run code" in refused(bring(stack, "hostile", hostile), 400, "bad_weights")
+    assert not (tmp_path / "ran").exists()
+    assert "hostile" not in names(stack)
+    assert uploads(stack) == before
+
+
+def test_an_unknown_architecture_is_refused_with_what_is_near(stack: Stack, state: Weights) -> None:
+    answer = bring(stack, "unfit", save(state), architecture="squeezenet")
+    assert answer.status_code == 400
+    assert "squeezenet1_1" in answer.json()["detail"]
+    assert "unfit" not in names(stack)
+
+
+def test_after_a_refusal_the_right_file_is_taken_as_the_first_version(stack: Stack, state: Weights) -> None:
+    refused(bring(stack, "second-try", save(state), LABELS[:3]), 400, "bad_weights")
+    answer = bring(stack, "second-try", save(state))
+    assert (answer.status_code, answer.json()["version"]) == (201, "1")
+    assert stack.get("/v1/models/second-try")["default_version"] == "1"
+
+
+def test_published_weights_that_cannot_be_fetched_are_told_how_to_be_imported(stack: Stack, state: Weights) -> None:
+    for _ in range(2):
+        answer = httpx.post(f"{stack.url}/v1/models", json={"name": "squeezenet1_1"}, timeout=60)
+        assert "inferq models import" in refused(answer, 409, "conflict")
+        assert "squeezenet1_1" not in names(stack)
+    assert bring(stack, "squeezenet1_1", save(state)).json()["version"] == "1"
+    assert scores(stack, "squeezenet1_1", PHOTOS["jpeg"]).keys() == set(LABELS)
+
+
+def test_the_default_model_that_is_not_at_hand_says_how_to_import_it(stack: Stack) -> None:
+    def detail() -> str:
+        data = {"model": "resnet50"}
+        answer = httpx.post(f"{stack.url}/v1/classify", files={"files": ("p", PHOTOS["tiny"])}, data=data, timeout=60)
+        assert int(answer.headers["Retry-After"]) >= 1
+        return refused(answer, 409, "model_not_ready")
+
+    stacks.until(lambda: "inferq models import" in detail(), 20)
+
+
+def test_a_model_is_not_removed_under_the_jobs_that_wait_for_it(client: FlaskClient, tools: Tools) -> None:
+    mine = Version("v", "default", "mine", "1", "digits", "digits", State.READY, 1.0, labels=("a",), is_default=True)
+    with tools.records.write() as r:
+        r.versions.add(mine)
+    files = {"files": (io.BytesIO(PHOTOS["tiny"]), "p.png"), "model": "mine"}
+    job = client.post("/v1/jobs", data=files, content_type="multipart/form-data").json
+    answer = client.delete("/v1/models/mine")
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+    client.delete(f"/v1/jobs/{job['_id']}")
+    assert client.delete("/v1/models/mine").status_code == 204
