@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from api import auth, dialects, health, web
 from api.context import Seats
@@ -69,6 +69,8 @@ def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturn
     made = current_app.make_response(dialects.speaking(found, request.path).write_error(known))
     if known.retry_after is not None:
         made.headers["Retry-After"] = str(max(1, round(known.retry_after)))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        made.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return made
 
 

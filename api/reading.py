@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
-from flask import Request
+from flask import Request, Response, after_this_request
 from werkzeug.datastructures import FileStorage
 
 from shared import errors
@@ -52,7 +52,13 @@ def file_name(part: FileStorage) -> str:
 
 def body(request: Request, name: str = "file") -> Upload | None:
     """The whole body as one file, whatever its Content-Type says; None when there is none."""
-    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - read long after this
+    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - closed with the request
+
+    @after_this_request
+    def _close(response: Response) -> Response:
+        spool.close()
+        return response
+
     size = 0
     while chunk := request.stream.read(64 * 1024):
         size += len(chunk)
@@ -113,14 +119,14 @@ class Fields:
             if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
                 raise ValueError
             return int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise errors.BadOption(f"{name} must be a whole number, not {value!r}") from None
 
     def number(self, name: str, default: float) -> float:
         value = self._values.get(name, default)
         try:
             found = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise errors.BadOption(f"{name} must be a number, not {value!r}") from None
         if not math.isfinite(found):
             raise errors.BadOption(f"{name} must be a finite number, not {value!r}")

@@ -136,7 +136,7 @@ def write(result: Result, folder: Path) -> list[Path]:
 
 
 def _list(result: Result, readme: Path, name: str) -> None:
-    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | others, cores |",
+    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | noise |",
             "|---|---|---|---|---|"]  # fmt: skip
     lines = readme.read_text().splitlines() if readme.exists() else head
     best = max(result.rows, key=lambda row: row.rate)

@@ -152,11 +152,11 @@ def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version
     """
     if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
         raise errors.BadOption("names and versions are made of letters, digits, '.', '_' and '-', 100 at most")
+    with tools.records.read() as r:
+        known_before = r.versions.named(tenant, name)
+    forget(tools, [known for known in known_before if known.tenant == tenant and known.state is State.REFUSED])
     with tools.records.write() as r:
         versions = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
-        refused = [known for known in versions if known.state is State.REFUSED]
-        r.versions.delete([known.id for known in refused])
-        versions = [known for known in versions if known not in refused]
         version = version or _next_version(versions)
         if any(known.version == version for known in versions):
             raise errors.Conflict(f"Model {name!r} has a version {version!r} already; take another or remove it first.")

@@ -136,7 +136,10 @@ def tidy(tools: Tools) -> None:
 
 def _is_older(job_id: str, when: float) -> bool:
     # The first 48 bits of a UUIDv7 are milliseconds; a younger blob may belong to a job that is about to be stored.
-    return int(job_id.replace("-", "")[:12], 16) / 1000 < when
+    try:
+        return int(job_id.replace("-", "")[:12], 16) / 1000 < when
+    except ValueError:
+        return False  # not ours
 
 
 def _step(tools: Tools, step: Callable[[Tools], T]) -> T | None:

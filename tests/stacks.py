@@ -24,7 +24,9 @@ class Stack:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
-        self._settings = settings
+        # Where there is a network, the default would be resnet50, and its weights fetched.
+        unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
+        self._settings = unreachable | settings
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shared import errors, jobs
 from shared.jobs import Outcome
-from shared.models import State, Version
+from shared.models import Version
 from shared.queue import Entry
 from worker.engine import Loaded, top_k
 
@@ -56,7 +56,6 @@ class Drain:
         self._model = model
         self._version_id = model.version.id
         self._decoders = decoders
-        self._lapsed_at = 0.0
 
     def run(self) -> None:
         settings = self._tools.settings
@@ -89,11 +88,12 @@ class Drain:
                 self._runner.hold([lapsed])
                 self._add(batch, [lapsed])
                 return batch
-            self._lapsed_at = time.monotonic()
+            self._runner.lapsed_at[self._version_id] = time.monotonic()
         return self._fresh(watch)
 
     def _lapsed_due(self) -> bool:
-        return time.monotonic() >= self._lapsed_at + self._tools.settings.lease / 6
+        last = self._runner.lapsed_at.get(self._version_id, 0.0)
+        return time.monotonic() >= last + self._tools.settings.lease / 6
 
     def _fresh(self, watch: float) -> Batch:
         """Claim what waits, and decode it; an empty batch when nothing came within `watch` seconds."""
@@ -200,12 +200,14 @@ def drain(runner: Runner, version_id: str) -> None:
     """Answer a bell. A version that is gone or not ready is left alone: no job waits for it."""
     tools = runner.tools
     tools.queue.answer(version_id)
-    version = _ready(runner, version_id)
+    version = runner.ready(version_id)
     if version is None:
         return
     try:
         model = runner.engine.load(version)
-    except (errors.BadRequest, FileNotFoundError) as error:
+    except errors.Unavailable:
+        raise  # the storage is away: the sweep rings again, and nothing was claimed
+    except (errors.InferqError, FileNotFoundError) as error:
         _refuse(runner, version, str(error))
         return
     try:
@@ -215,12 +217,6 @@ def drain(runner: Runner, version_id: str) -> None:
         runner.release_all()  # after an error nobody works on them any more: their lease must lapse
     if tools.queue.backlog(version_id):
         tools.queue.ring(version_id)  # the time slice is over, the work is not
-
-
-def _ready(runner: Runner, version_id: str) -> Version | None:
-    with runner.tools.records.read() as r:
-        version = r.versions.get(version_id)
-    return version if version and version.state is State.READY else None
 
 
 def _refuse(runner: Runner, version: Version, reason: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from shared import errors
+from shared.models import State, Version
 from shared.queue import Entry
 from shared.tools import Tools
 from worker import batches, checking
@@ -36,11 +37,15 @@ class Runner:
         self.engine = Engine(tools.settings, tools.storage.read)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
+        self.lapsed_at: dict[str, float] = {}
+        """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
+        self._ready: dict[str, Version] = {}
         self._held: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._batch_since: float | None = None
         self._since = time.time()
         self._done = 0
+        self._batches = 0
 
     def join(self) -> None:
         """Start the heart; the fleet knows of this worker when this returns."""
@@ -57,6 +62,16 @@ class Runner:
     def check(self, version_id: str) -> None:
         """Checking may download and takes its time, so it gets its own thread and pictures are served meanwhile."""
         threading.Thread(target=checking.check, args=(self, version_id), name="check", daemon=True).start()
+
+    def ready(self, version_id: str) -> Version | None:
+        """The version if it is READY. It is asked of SQL once: a READY version never changes, it is only removed."""
+        if version_id not in self._ready:
+            with self.tools.records.read() as r:
+                version = r.versions.get(version_id)
+            if version is None or version.state is not State.READY:
+                return None
+            self._ready[version_id] = version
+        return self._ready[version_id]
 
     def hold(self, entries: Sequence[Entry]) -> None:
         with self._lock:
@@ -83,6 +98,7 @@ class Runner:
         rate = size / max(1e-6, time.monotonic() - started)
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
         self._done += size
+        self._batches += 1
 
     def _heart(self) -> None:
         every = self.tools.settings.lease / 4
@@ -107,6 +123,7 @@ class Runner:
             "device": str(self.engine.device),
             "models": self.engine.loaded(),
             "pictures": self._done,
+            "batches": self._batches,
             "rates": self.rates,
             "holds": len(self._held),
         }

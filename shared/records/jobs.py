@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,7 +95,10 @@ class Jobs:
         return found
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
-        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it."""
+        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it.
+
+        Those are given as they were a moment before: with their last counts, and not yet with their last status.
+        """
         live = {row.id for row in self._locked({outcome.job_id for outcome in outcomes})}
         written = self.finished_items([(o.job_id, o.position) for o in outcomes if o.job_id in live])
         fresh: dict[tuple[str, int], Outcome] = {}
@@ -182,10 +185,11 @@ class Jobs:
             Status.DONE: [job for job in full if job.done],
             Status.FAILED: [job for job in full if not job.done],
         }
-        error = ("no_picture_succeeded", "No picture could be classified.")
         self._end(ended[Status.DONE], Status.DONE, now)
-        self._end(ended[Status.FAILED], Status.FAILED, now, *error)
-        return [replace(job, status=status, finished_at=now) for status, some in ended.items() for job in some]
+        self._end(
+            ended[Status.FAILED], Status.FAILED, now, "no_picture_succeeded", "No picture could be classified."
+        )
+        return full
 
     def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
         """As `end`, for jobs just read: a batch in which nobody wants to be called back needs one statement."""

@@ -490,7 +490,6 @@ def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
         assert not mine.wait(0)
 
 
-@pytest.mark.xfail(reason="close only sets the flag: the thread reads on from a connection that is closed below it")
 def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
     with waiters.ticket("mine"):
         pass

@@ -52,15 +52,21 @@ def add() -> ResponseReturnValue:
     says why, and leaves nothing behind.
     """
     fields = Fields(request.form, request.args) if reading.is_multipart(request) else _json_fields()
-    added = models.add(
-        tools(),
-        caller().tenant,
-        fields.text("name"),
-        architecture=fields.text("architecture"),
-        version=fields.text("version"),
-        source=_keep_weights(),
-        labels=_labels(fields),
-    )
+    source = _keep_weights()
+    try:
+        added = models.add(
+            tools(),
+            caller().tenant,
+            fields.text("name"),
+            architecture=fields.text("architecture"),
+            version=fields.text("version"),
+            source=source,
+            labels=_labels(fields),
+        )
+    except BaseException:
+        if source != models.PRETRAINED:
+            tools().storage.delete(source)
+        raise
     seconds = 2.0 if added.source == models.PRETRAINED else tools().settings.max_wait
     version = models.wait(tools(), added, seconds)
     if version.state is State.ABSENT:

@@ -50,8 +50,15 @@ def read(request: Request) -> Submission:
         webhook=hook,
         webhook_secret=secret,
         metadata=fields.mapping("metadata"),
-        idempotency_key=request.headers.get("Idempotency-Key", "")[:255],
+        idempotency_key=_idempotency_key(request),
     )
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > 255:
+        raise errors.BadOption("an Idempotency-Key has at most 255 characters")
+    return key
 
 
 def one_picture(request: Request) -> Iterator[Picture]:
