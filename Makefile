@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml
 	  { echo "inferq needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "'$(PYTHON) -m venv' does not work; on Debian and Ubuntu it needs the package python3-venv"; exit 2; }
+	@echo "installing into $(VENV); the first time this takes a minute or more"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[dev]'
 	@touch $@
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from api import auth, dialects, health, web
 from api.context import Seats
@@ -63,9 +63,10 @@ class OneSlash:
 def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
     known = _known(error)
     if known.status >= 500 and not isinstance(known, errors.Unavailable):
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        log.error("%s %s failed", request.method, _one_line(request.path), exc_info=error)
     else:
-        log.info("%s %s refused: %d %s: %s", request.method, request.path, known.status, known.code, known.message)
+        path, message = _one_line(request.path), _one_line(known.message)
+        log.info("%s %s refused: %d %s: %s", request.method, path, known.status, known.code, message)
     made = current_app.make_response(dialects.speaking(found, request.path).write_error(known))
     if known.retry_after is not None:
         made.headers["Retry-After"] = str(max(1, round(known.retry_after)))
@@ -74,24 +75,37 @@ def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturn
     return made
 
 
+def _one_line(text: str) -> str:
+    """A stranger's text as it may stand in a log: it cannot begin a line of its own."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def _known(error: Exception) -> errors.InferqError:
     """Any exception as one of ours; what is not ours is told to the caller in a fixed sentence."""
     if isinstance(error, errors.InferqError):
         return error
+    if isinstance(error, (BlockingIOError, TimeoutError, ConnectionError, ClientDisconnected)):
+        late = errors.BadRequest("The body did not arrive in time.")
+        late.status = 408
+        return late
+    if isinstance(error, HTTPException) and 400 <= (error.code or 500) < 500:
+        return _http_error(error)
+    return errors.InferqError("Something went wrong on our side; it has been logged.")
+
+
+def _http_error(error: HTTPException) -> errors.InferqError:
+    """What Flask and Werkzeug refuse by themselves."""
     if isinstance(error, RequestEntityTooLarge):
-        return errors.TooLarge()
+        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        return errors.TooLarge(f"The body is larger than is allowed ({limit} bytes); send fewer pictures at once.")
     if isinstance(error, NotFound):
         return errors.NotFound(f"There is nothing at {request.path}.")
-    if isinstance(error, HTTPException):
-        status = error.code or 500
-        if status == 405:
-            allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-            return errors.MethodNotAllowed(f"{request.method} is not allowed here; allowed: {allowed}.")
-        if 400 <= status < 500:
-            made = errors.BadRequest(error.description or "The request cannot be understood.")
-            made.status = status
-            return made
-    return errors.InferqError("Something went wrong on our side; it has been logged.")
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return errors.MethodNotAllowed(f"{request.method} is not allowed here; allowed: {allowed}.")
+    made = errors.BadRequest(error.description or "The request cannot be understood.")
+    made.status = error.code or 400
+    return made
 
 
 __all__ = ["Settings", "create_app"]

@@ -6,6 +6,8 @@ One process, because what costs is the model, and that is elsewhere; threads, be
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 import sys
 from typing import Any
 
@@ -15,6 +17,9 @@ from api import create_app
 from shared import tenants
 from shared.settings import Settings, from_environment
 from shared.tools import build
+
+SILENCE = 15
+"""Seconds."""
 
 
 class Server(BaseApplication):
@@ -37,6 +42,7 @@ class Server(BaseApplication):
             "proc_name": "inferq-api",
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
+            "post_fork": _hang_up_on_silence,
         }
         for name, value in options.items():
             if name in self.cfg.settings:
@@ -47,6 +53,16 @@ class Server(BaseApplication):
         tools = build(self._settings)
         tools.waiters.listen()
         return create_app(tools)
+
+
+def _hang_up_on_silence(_server: Any, worker: Any) -> None:
+    """Give every connection a time limit for silence: gunicorn's threads wait for the rest of a request without one.
+
+    Accepted sockets inherit it from the listening one. What sends a byte now and then is not cut off by this: put a
+    proxy that buffers requests in front where strangers can connect.
+    """
+    for listener in worker.sockets:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE, 0))
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from flask import Request, g, request
 
@@ -11,6 +12,9 @@ from shared import errors, tenants
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico"})
 """What anybody may see: it tells nothing of any tenant."""
+
+PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
+"""What proxies add: a caller behind one is not on this machine, however local the connection looks."""
 
 
 def authenticate() -> None:
@@ -41,7 +45,16 @@ def credentials(request: Request) -> Iterator[str]:
 
 
 def _from_loopback(request: Request) -> bool:
-    # A proxy on the same machine makes every caller look local; what it forwards is not.
-    forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    """Whether a program on this machine asks, and not a proxy or a web page that happens to run on it."""
     settings = tools().settings
-    return not forwarded and tenants.is_loopback(settings.host) and tenants.is_loopback(request.remote_addr or "")
+    if not tenants.is_loopback(settings.host) or not tenants.is_loopback(request.remote_addr or ""):
+        return False
+    if any(header in request.headers for header in PROXIED):
+        return False
+    # A page elsewhere can make a browser here send requests, and with a name that it resolves to 127.0.0.1 even read
+    # the answers. The Host then is that name; the Origin, where a browser sends one, is not ours.
+    if not tenants.is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        return False
+    origin = request.headers.get("Origin")
+    same = origin is None or origin == f"{request.scheme}://{request.host}"
+    return same and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")

@@ -19,6 +19,10 @@ from shared.settings import Settings
 
 SPOOL = 1024 * 1024
 """Bytes of a body that are kept in memory; more goes to a temporary file."""
+MAX_VALUES = 200_000
+"""Values in one JSON body."""
+SMALL = 256 * 1024
+"""Bytes of a JSON body that carries no picture."""
 
 
 def limits(settings: Settings) -> Limits:
@@ -77,15 +81,25 @@ def is_json(request: Request) -> bool:
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
-def json_object(request: Request) -> dict[str, Any]:
-    """The JSON body, which must be an object; raises BadJson saying where it breaks."""
+def json_object(request: Request, limit: int) -> dict[str, Any]:
+    """The JSON body, which must be an object; `limit` in bytes. Raises BadJson saying where it breaks, TooLarge."""
+    body = request.stream.read(limit + 1) if (request.content_length or 0) <= limit else None
+    if body is None or len(body) > limit:
+        raise errors.TooLarge(f"A JSON body may have {limit} bytes; send larger pictures as multipart or raw.")
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` becomes thirty times as large in memory
+        raise errors.BadJson(f"The JSON body holds more than {MAX_VALUES} values.")
     try:
-        found = json.loads(request.get_data(cache=False) or b"null")
+        found = json.loads(body or b"null")
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(f"The body is not valid JSON: {error}") from None
     if not isinstance(found, dict):
         raise errors.BadJson("The JSON body must be an object.")
     return found
+
+
+def with_pictures(settings: Settings) -> int:
+    """Bytes of a JSON body that may carry pictures: the largest one in base64, and room for the rest."""
+    return settings.max_picture * 4 // 3 + SMALL
 
 
 def in_memory(name: str, data: bytes) -> Upload:

@@ -62,7 +62,7 @@ class Job:
             predictions=tuple(_prediction(item) for item in data.get("predictions") or ()),
             error=_complaint(data),
             total=int(progress.get("total", 0)),
-            done=int(progress.get("done", 0)),
+            done=int(progress.get("done", 0)) + int(progress.get("failed", 0)),
             created_at=str(data.get("created_at", "")),
             raw=data,
         )

@@ -7,7 +7,7 @@ import importlib
 import click
 
 from inferq import __version__
-from inferq.errors import InferqError
+from inferq.errors import InferqError, InferqHTTPError
 
 COMMANDS = {
     "up": "Start the whole service on this machine; Ctrl-C drains and stops it.",
@@ -47,10 +47,16 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except InferqError as error:
-            click.echo(f"inferq: {error}", err=True)
+            click.echo(f"inferq: {error}{_remedy(error)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def _remedy(error: InferqError) -> str:
+    """What the command can add to words that were written for every client."""
+    refused = isinstance(error, InferqHTTPError) and error.status == 401
+    return " On the command line: --key KEY, or INFERQ_KEY." if refused else ""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

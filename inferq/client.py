@@ -1,6 +1,6 @@
 """The Python client: submit pictures, wait for their job, look after models and keys.
 
-    client = Client("http://127.0.0.1:8000")
+    client = Client("http://127.0.0.1:8000", key="...")    # or INFERQ_URL and INFERQ_KEY, and Client()
     job = client.classify("duck.jpg")
     print(job.predictions[0].results[0].label)
 """
@@ -25,6 +25,7 @@ from inferq.errors import InferqHTTPError, StillRunning, Unreachable
 Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
 """A path, bytes, or a name with bytes; an archive of pictures counts as one."""
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 _LONGEST_POLL = 20.0
 """Seconds of one long poll; proxies cut connections that are silent for 30 or 60."""
 _PATIENCE = 3
@@ -38,9 +39,13 @@ class Client:
     constructor when the URL is none.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", key: str = "", *, timeout: float = 30.0) -> None:
-        """`timeout` is the seconds that the server may stay silent, beside a wait that was asked for."""
-        self.url = url.rstrip("/")
+    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
+        """Without a URL or key those of INFERQ_URL and INFERQ_KEY are taken; `key=""` sends none.
+
+        `timeout` is the seconds that the server may stay silent, beside a wait that was asked for.
+        """
+        self.url = (url or os.environ.get("INFERQ_URL") or DEFAULT_URL).rstrip("/")
+        key = os.environ.get("INFERQ_KEY", "") if key is None else key
         self._timeout = timeout
         local = _host(self.url) in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
@@ -76,10 +81,10 @@ class Client:
 
     def classify(self, *pictures: Picture, timeout: float = 60.0, **options: Any) -> Job:
         """Send pictures and return the ended job; raises StillRunning after `timeout` seconds. Options as in submit."""
-        end = time.monotonic() + timeout
+        began = time.monotonic()
         wait = min(timeout, _LONGEST_POLL)
         job = self._send("/v1/classify", pictures, options, _prefer(wait), wait)
-        return job if job.terminal else self.wait(job, timeout=end - time.monotonic())
+        return job if job.terminal else self._wait(job.id, timeout, began)
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
         """The job as it stands, or as it stands when it has ended or `wait` seconds are over."""
@@ -87,8 +92,10 @@ class Client:
 
     def wait(self, job: Job | str, *, timeout: float = 60.0) -> Job:
         """Long-poll until the job has ended; raises StillRunning after `timeout` seconds."""
-        job_id = job if isinstance(job, str) else job.id
-        end = time.monotonic() + timeout
+        return self._wait(job if isinstance(job, str) else job.id, timeout, time.monotonic())
+
+    def _wait(self, job_id: str, timeout: float, began: float) -> Job:
+        end = began + timeout
         while True:
             asked = time.monotonic()
             answer = self._poll(job_id, min(_LONGEST_POLL, max(0.0, end - asked)))
@@ -96,7 +103,8 @@ class Client:
             if found.terminal:
                 return found
             if time.monotonic() >= end:
-                raise StillRunning(f"job {job_id} is {found.status} after {timeout:g} s; wait for it again")
+                said = f"job {job_id} is {found.status} after {timeout:g} s"
+                raise StillRunning(f"{said}; wait for it with: inferq jobs wait {job_id}")
             if time.monotonic() - asked < 0.1:  # it would not let us wait: too many others do
                 time.sleep(min(_retry_after(answer, 0.5), max(0.0, end - time.monotonic())))
 
@@ -232,10 +240,10 @@ class _Away(InferqHTTPError):
 def _reaching(url: str) -> Iterator[None]:
     try:
         yield
-    except httpx.TimeoutException as error:
-        raise Unreachable(f"the server at {url} does not answer in time") from error
+    except httpx.TimeoutException:  # from None: what httpx went through is 50 lines that help nobody
+        raise Unreachable(f"the server at {url} does not answer in time") from None
     except httpx.TransportError as error:
-        raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from error
+        raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from None
 
 
 def _host(url: str) -> str:

@@ -215,6 +215,11 @@ def _status(url: str) -> int:
         return 0
 
 
+def locked(url: str) -> bool:
+    """Whether the API at this URL wants a key of callers on this machine."""
+    return _status(f"{url}/v1/models") == 401
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -180,9 +180,11 @@ class Unavailable(InferqError):
 
 
 def by_code(code: str, message: str) -> InferqError:
-    """The error behind a stored code, to answer a waiting caller; a fault of ours when the caller is not to blame."""
-    for kind in (BadPicture, BrokenPicture, PictureTooLarge, NotAPicture, WrongFormat):
+    """The error behind an item's stored code, for a caller who waited; a fault of ours unless it says otherwise."""
+    kinds: list[type[InferqError]] = [BadPicture, *BadPicture.__subclasses__()]
+    for kind in kinds:
         error = kind(message)
         if error.code == code:
             return error
-    return InferqError(message)
+    told: dict[str, type[InferqError]] = {"expired": Conflict, "gone": Conflict, "model_unavailable": Unavailable}
+    return told.get(code, InferqError)(message)

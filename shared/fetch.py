@@ -46,7 +46,10 @@ def fetch(url: str, *, max_bytes: int, timeout: float, allow_private: bool) -> b
             location = _header(response, b"location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 return _body(response, max_bytes)
-        url = urllib.parse.urljoin(url, location)
+        try:
+            url = urllib.parse.urljoin(url, location)
+        except ValueError as error:
+            raise BadUrl("The URL redirects to something that is no URL. Give the final one.") from error
     raise BadUrl(f"The URL redirects more than {MAX_REDIRECTS} times. Give the final one.")
 
 
@@ -90,6 +93,7 @@ def _late() -> BadUrl:
 def _parse(url: str) -> httpcore.URL:
     """Raises BadUrl on anything but http and https with a host, without credentials."""
     try:
+        url.encode()  # half a surrogate, which JSON lets through, is no text
         parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
         # The host as DNS wants it; the path as HTTP wants it, what is escaped already left alone.

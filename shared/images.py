@@ -183,6 +183,8 @@ def check(name: str, data: bytes, limits: Limits) -> Picture:
     except Exception as error:  # Pillow raises nearly everything on hostile headers
         raise BrokenPicture(f"{name!r} begins like {kind}, but its header cannot be read{_reason(error)}.") from error
     _check_size(name, image, len(data), limits)
+    if kind == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
+        raise PictureTooLarge(f"{name!r} is a JPEG of more than {_MAX_SCANS} scans. Save it anew.")
     return Picture(name, data, kind, image.width, image.height)
 
 
@@ -194,6 +196,12 @@ def _format(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     return next((name for sign, name in _SIGNS if head.startswith(sign)), "")
+
+
+_SCAN = b"\xff\xda"
+_MAX_SCANS = 100
+"""A progressive JPEG has some ten. Each costs a pass over all pixels, and 92 bytes are enough for one: a picture of
+0.3 MB could keep a worker busy for minutes."""
 
 
 def _check_size(name: str, image: ImageFile.ImageFile, size: int, limits: Limits) -> None:

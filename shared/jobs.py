@@ -225,6 +225,8 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
     try:
         _within_quota(tools, waiting, len(items))
         earlier = _store(tools, job, items)
+    except errors.Unavailable:
+        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
     except BaseException:
         tools.storage.delete(job.blob)
         raise
@@ -352,6 +354,7 @@ def _store_pictures(tools: Tools, job: Job, pictures: Iterable[Picture | StoredI
                 digest.update(picture.id.encode())
                 items.append(Item(job.id, position, name, picture.blob, 0, picture.size))
                 continue
+            digest.update(f"{name}\0{len(picture.data)}\0".encode())
             digest.update(picture.data)
             offset = blob.write(picture.data)
             items.append(Item(job.id, position, name, job.blob, offset, len(picture.data)))
@@ -368,6 +371,8 @@ def _store(tools: Tools, job: Job, items: Sequence[Item]) -> Job | None:
             key = job.idempotency_key
             if key and (earlier := r.jobs.by_idempotency_key(job.tenant, key)):
                 return earlier
+            if not r.versions.keep(job.version_id):
+                raise errors.NotFound(f"The model {job.model!r} has just been removed.")
             r.jobs.add(job, items)
             return None
     except errors.Conflict:  # the same request twice at the same moment: the other one was first

@@ -126,15 +126,16 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Ve
         raise errors.Conflict(f"The {where} was refused: {found.reason}")
     if found.state is State.ABSENT:
         _fetch(tools, found)
-        problem = found.reason or "its weights are being fetched now"
-        raise errors.ModelNotReady(f"The {where} is not at hand: {problem}. It is being tried; come again.")
+        if found.reason:
+            raise errors.ModelNotReady(f"The {where} is not at hand; the last try said: {found.reason}")
+        raise errors.ModelNotReady(f"The {where} is not at hand yet: its weights are being fetched now. Come again.")
     raise errors.ModelNotReady(f"The {where} is being checked: {found.reason or 'a worker is loading it'}.")
 
 
 def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
     """The version asked for, or the default one; raises NotFound naming what there is."""
     if not versions:
-        raise errors.NotFound(f"There is no model {name!r}.")
+        raise errors.NotFound(f"There is no model {name!r}; /v1/models lists those there are.")
     if not version:
         return next((candidate for candidate in versions if candidate.is_default), versions[-1])
     for candidate in versions:
@@ -203,13 +204,16 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
     with tools.records.read() as r:
         versions = r.versions.named(tenant, name)
         chosen = [pick(versions, name, version)] if version else list(versions)
-        busy = r.jobs.left_by_version()
     if not chosen:
         raise errors.NotFound(f"There is no model {name!r}.")
     if any(found.tenant != tenant for found in chosen):
         raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
-    if waiting := sum(busy.get(found.id, 0) for found in chosen):
-        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
+    with tools.records.write() as r:
+        # Deleted first: on PostgreSQL that waits for submissions which hold the version, and bars later ones.
+        r.versions.delete([found.id for found in chosen])
+        busy = r.jobs.left_by_version()
+        if waiting := sum(busy.get(found.id, 0) for found in chosen):
+            raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
     forget(tools, chosen)
     left = [known for known in versions if known not in chosen]
     if left and not any(known.is_default for known in left):

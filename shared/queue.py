@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 GROUP = "workers"
 BELL_SECONDS = 5.0
+MESSAGE_SECONDS = 60.0
+"""A Celery message that nobody heard for so long is dropped: the sweep has sent others. Clocks may differ by less."""
 PRIORITIES = ("high", "normal", "low")
 BELLS = "bells"
 """The Celery queue of those who run models."""
@@ -192,7 +194,7 @@ class Queue:
             if self._celery is None:
                 self._celery = celery_app(self._settings)
         try:
-            self._celery.send_task(task, arguments, queue=_ROUTES[task], retry=False)
+            self._celery.send_task(task, arguments, queue=_ROUTES[task], retry=False, expires=MESSAGE_SECONDS)
         except (OperationalError, redis.RedisError, OSError) as error:
             log.warning("could not send %s%s: %s", task, arguments, error)
             return False
@@ -259,8 +261,11 @@ class Queue:
                 self._redis.xclaim(lane, GROUP, consumer, 0, ids, justid=True)
 
     def acknowledge(self, entries: Iterable[Entry]) -> None:
-        """They are done with, in whatever way; a stream then holds only what is not."""
-        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+        """They are done with, in whatever way; a stream then holds only what is not.
+
+        Both at once: an entry acknowledged and not deleted would be counted for ever and delivered to nobody.
+        """
+        with _answering(), self._redis.pipeline(transaction=True) as pipe:
             for lane, ids in _by_lane(entries).items():
                 pipe.xack(lane, GROUP, *ids)
                 pipe.xdel(lane, *ids)
@@ -330,9 +335,12 @@ class Queue:
         with _answering():
             return bool(self._redis.exists(self._key("lock", name)))
 
-    def unlock(self, name: str) -> None:
+    def unlock(self, name: str, owner: str) -> None:
+        """Give a lock back, unless it has lapsed and is somebody else's by now."""
+        key = self._key("lock", name)
         with _answering():
-            self._redis.delete(self._key("lock", name))
+            if self._redis.get(key) == owner:
+                self._redis.delete(key)
 
     # -- for the sweep and for people
 
@@ -492,5 +500,8 @@ def _by_lane(entries: Iterable[Entry]) -> dict[str, list[str]]:
 def _answering() -> Iterator[None]:
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError) as error:
+    except redis.RedisError as error:
+        # Not only a connection that is gone: out of memory, a replica after a failover, a disk that is full.
+        if isinstance(error, redis.ResponseError):
+            log.warning("Redis refuses: %s", error)
         raise errors.Unavailable("The queue does not answer; try again soon.") from error

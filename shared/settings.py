@@ -45,8 +45,6 @@ class Settings:
     """A key that is always valid, for the tenant `default`; the way in where no key exists yet."""
     max_wait: float = 60.0
     """Seconds that one request may wait for its job before it is answered with 202."""
-    public_url: str = ""
-    """How callers reach the service, when that is not what the request says (behind a proxy)."""
 
     # what is taken
     max_body: int = 256 * 1024 * 1024

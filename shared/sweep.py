@@ -107,11 +107,13 @@ def call_back(tools: Tools) -> None:
 
 def drop_old_jobs(tools: Tools) -> None:
     """Delete jobs past their keeping time, with their pictures."""
-    with tools.records.write() as r:
+    with tools.records.read() as r:
         old = r.jobs.finished_before(tools.now() - tools.settings.keep_jobs)
-        r.jobs.delete([job_id for job_id, _ in old])
-    for _, blob in old:
+    for _, blob in old:  # the blobs first: a crash in between leaves rows that the next sweep finds again
         tools.storage.delete(blob)
+    if old:
+        with tools.records.write() as r:
+            r.jobs.delete([job_id for job_id, _ in old])
 
 
 def tidy(tools: Tools) -> None:
@@ -122,7 +124,11 @@ def tidy(tools: Tools) -> None:
     now = tools.now()
     with tools.records.read() as r:
         refused = [known for known in r.versions.in_state(models.State.REFUSED) if known.created_at < now - 86_400]
+        used = {known.source for known in r.versions.in_state(models.State.CHECKING)}
     models.forget(tools, refused)
+    for key in tools.storage.list("uploads"):
+        if key not in used and _is_older(key.rsplit("/", 1)[1], now - 86_400):
+            tools.storage.delete(key)
     for day in (now, now - 86_400):
         folder = tools.storage.job_key("", day).rstrip("/")
         blobs = {key.rsplit("/", 1)[1]: key for key in tools.storage.list(folder)}

@@ -84,6 +84,9 @@ class Waiters:
             except errors.Unavailable:
                 log.warning("announcements are away; waiting requests look at the database every second")
                 self._closed.wait(1.0)
+            except Exception:  # a thread that ended here would never be missed, and every wait be a second longer
+                log.exception("announcements")
+                self._closed.wait(1.0)
 
     def _wake(self, job_ids: list[str]) -> None:
         with self._lock:

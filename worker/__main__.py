@@ -9,6 +9,7 @@ from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 
+from shared import errors
 from shared.queue import BELLS, HOUSE
 from worker import create_app, from_environment
 
@@ -33,16 +34,22 @@ def main() -> int:
         app.worker_main(["-q", "worker", *pool, "--queues", HOUSE, *schedule, *arguments])
         return 0
 
+    try:
+        runner = app.process.runner
+    except (RuntimeError, ValueError, errors.InferqError) as error:  # a device that is not there, for one
+        print(f"inferq: this worker cannot start: {error}", file=sys.stderr)
+        return 2
+
     @worker_ready.connect(weak=False)
     def _join(sender: Any, **_: object) -> None:
-        app.process.runner.join()
+        runner.join()
         # Celery asks for the next bell when its loop turns, and the end of a drain in a thread does not turn it: the
         # bell would be heard up to a second late. An idle turn every 20 ms costs about 1 % of a core.
         sender.hub.call_repeatedly(0.02, int)
 
     @worker_shutting_down.connect(weak=False)
     def _stop(**_: object) -> None:
-        app.process.runner.stop()
+        runner.stop()
 
     # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
     # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.

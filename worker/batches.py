@@ -10,6 +10,7 @@ runs, so that a batch is whatever waits, and an idle system waits for nothing.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shared import errors, jobs
 from shared.jobs import Outcome
-from shared.models import Version
 from shared.queue import Entry
 from worker.engine import Loaded, top_k
 
@@ -141,7 +141,8 @@ class Drain:
     def _decode(self, entry: Entry) -> Tensor | Outcome:
         try:
             data = self._patiently(lambda: self._tools.storage.read(entry.blob, entry.offset, entry.size))
-            return self._model.prepare(data, exif=entry.exif)
+            with self._runner.timed():
+                return self._model.prepare(data, exif=entry.exif)
         except FileNotFoundError:
             return _failed(entry, "gone", "The picture was removed before it ran.")
         except errors.BadRequest as error:
@@ -179,7 +180,23 @@ class Drain:
                 middle = len(inputs) // 2
                 return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
             log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
+            self._must_still_work()
             return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
+
+    def _must_still_work(self) -> None:
+        """Run the version's example; a device that fails on that as well is at fault, and not the picture.
+
+        The process then ends without recording anything: a worker whose card is lost would fail the whole queue.
+        """
+        example = self._model.version.example
+        if example is None:
+            return
+        data = self._patiently(lambda: self._tools.storage.read(example.blob))
+        try:
+            self._model.forward([self._model.prepare(data)], "classify")
+        except Exception:
+            log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
+            os._exit(71)
 
     def _answers(self, task: str, entries: list[Entry], made: Tensor) -> list[Outcome]:
         if len(made) != len(entries):
@@ -197,18 +214,21 @@ class Drain:
 
 
 def drain(runner: Runner, version_id: str) -> None:
-    """Answer a bell. A version that is gone or not ready is left alone: no job waits for it."""
+    """Answer a bell; what waits for a version that is gone, or cannot be loaded, is told so."""
     tools = runner.tools
     tools.queue.answer(version_id)
     version = runner.ready(version_id)
     if version is None:
+        if runner.is_gone(version_id):
+            _refuse(runner, version_id, "The model was removed before the picture ran.")
         return
     try:
         model = runner.engine.load(version)
     except errors.Unavailable:
         raise  # the storage is away: the sweep rings again, and nothing was claimed
-    except (errors.InferqError, FileNotFoundError) as error:
-        _refuse(runner, version, str(error))
+    except Exception as error:
+        log.exception("model %s version %s cannot be loaded", version.name, version.version)
+        _refuse(runner, version_id, f"The model cannot be loaded: {error}")
         return
     try:
         with ThreadPoolExecutor(tools.settings.decode_threads, thread_name_prefix="decode") as decoders:
@@ -219,10 +239,9 @@ def drain(runner: Runner, version_id: str) -> None:
         tools.queue.ring(version_id)  # the time slice is over, the work is not
 
 
-def _refuse(runner: Runner, version: Version, reason: str) -> None:
-    """The weights cannot be used any more: say so to everybody who waits, rather than leave them waiting."""
-    log.error("model %s version %s: %s", version.name, version.version, reason)
-    while entries := runner.tools.queue.claim(version.id, runner.id, 500):
+def _refuse(runner: Runner, version_id: str, reason: str) -> None:
+    """Say so to everybody who waits, rather than leave them waiting."""
+    while entries := runner.tools.queue.claim(version_id, runner.id, 500):
         wanted, _ = jobs.begin(runner.tools, entries)
         jobs.finish(runner.tools, [_failed(entry, "model_unavailable", reason) for entry in wanted])
         runner.tools.queue.acknowledge(entries)

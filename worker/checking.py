@@ -45,7 +45,7 @@ def _checked(runner: Runner, version: Version) -> Version:
     """The version as it is after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
     tools = runner.tools
     if version.attempts >= tools.settings.max_attempts:
-        return replace(version, state=State.REFUSED, reason=f"{version.attempts} workers died while checking it")
+        return _failed(version, f"{version.attempts} workers died while checking it")
     version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
     _save(tools, version)
     try:
@@ -55,13 +55,17 @@ def _checked(runner: Runner, version: Version) -> Version:
     except errors.BadRequest as error:
         return replace(version, state=State.REFUSED, reason=error.message)
     except (errors.Unavailable, FileNotFoundError) as error:
-        state = State.ABSENT if version.source == PRETRAINED else State.REFUSED
-        return replace(version, state=state, reason=str(error))
+        return _failed(version, str(error))
     except Exception as error:
         log.exception("checking %s version %s", version.name, version.version)
         return replace(version, state=State.REFUSED, reason=f"it cannot be loaded: {type(error).__name__}")
     log.info("model %s version %s is ready", ready.name, ready.version)
     return ready
+
+
+def _failed(version: Version, reason: str) -> Version:
+    """Published weights can be fetched another time; an upload is refused."""
+    return replace(version, state=State.ABSENT if version.source == PRETRAINED else State.REFUSED, reason=reason)
 
 
 def _examine(runner: Runner, version: Version, folder: Path) -> Version:
@@ -143,4 +147,4 @@ def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
         yield True
     finally:
         done.set()
-        queue.unlock(name)
+        queue.unlock(name, runner.id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -15,15 +17,30 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds for one try, in all."""
+BUDGET = 30.0
+"""Seconds after which a deliverer begins no other try."""
 TAKEN = 60.0
 """Seconds that a delivery belongs to the deliverer that took it; if that one dies, it is due again after them."""
 
 
 def deliver(tools: Tools) -> None:
     """Send every callback that is due; two deliverers at once send each one once."""
+    # One at a time, and not for long: receivers that do not answer must never take all the housekeeper's threads.
+    me = secrets.token_hex(8)
+    if not tools.queue.lock("deliver", me, TAKEN):
+        return
+    try:
+        _deliver(tools, until=time.monotonic() + BUDGET)
+    finally:
+        tools.queue.unlock("deliver", me)
+
+
+def _deliver(tools: Tools, until: float) -> None:
     with tools.records.read() as r:
         due = r.deliveries.due(tools.now())
     for delivery in due:
+        if time.monotonic() > until:
+            return  # the sweep sends another deliverer
         with tools.records.write() as r:
             taken = r.deliveries.take(delivery, tools.now() + TAKEN)
         if taken:
@@ -39,6 +56,9 @@ def _send(tools: Tools, delivery: Delivery) -> None:
         problem = "" if 200 <= status < 300 else f"answered {status}"
     except errors.BadUrl as error:
         problem = error.message
+    except Exception as error:
+        log.exception("callback of job %s", delivery.job_id)
+        problem = f"failed by {type(error).__name__}"
     with tools.records.write() as r:
         if not problem:
             r.deliveries.succeeded(delivery.job_id, tools.now())

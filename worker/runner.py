@@ -20,8 +20,8 @@ from worker.engine import Engine
 
 log = logging.getLogger(__name__)
 
-WEDGED = 120.0
-"""Seconds after which one batch is taken to hang; the process then ends itself and its pictures go to another."""
+WEDGED = 60.0
+"""Seconds after which a batch, or the decoding of one picture, is taken to hang; the process then ends itself."""
 
 
 class Runner:
@@ -42,7 +42,7 @@ class Runner:
         self._ready: dict[str, Version] = {}
         self._held: dict[str, Entry] = {}
         self._lock = threading.Lock()
-        self._batch_since: float | None = None
+        self._busy: dict[int, float] = {}
         self._since = time.time()
         self._done = 0
         self._batches = 0
@@ -73,6 +73,11 @@ class Runner:
             self._ready[version_id] = version
         return self._ready[version_id]
 
+    def is_gone(self, version_id: str) -> bool:
+        """Whether the version was removed."""
+        with self.tools.records.read() as r:
+            return r.versions.get(version_id) is None
+
     def hold(self, entries: Sequence[Entry]) -> None:
         with self._lock:
             self._held.update({entry.id + entry.lane: entry for entry in entries})
@@ -88,13 +93,21 @@ class Runner:
             self._held.clear()
 
     @contextmanager
-    def batch(self, version_id: str, size: int) -> Iterator[None]:
-        """Around the forward pass: the heart ends a process that hangs in it, and learns its rate from it."""
-        started = self._batch_since = time.monotonic()
+    def timed(self) -> Iterator[None]:
+        """Around what must end: the heart ends a process that hangs in it, and the picture counts a death."""
+        me = threading.get_ident()
+        self._busy[me] = time.monotonic()
         try:
             yield
         finally:
-            self._batch_since = None
+            del self._busy[me]
+
+    @contextmanager
+    def batch(self, version_id: str, size: int) -> Iterator[None]:
+        """Around the forward pass, to learn the rate from it."""
+        started = time.monotonic()
+        with self.timed():
+            yield
         rate = size / max(1e-6, time.monotonic() - started)
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
         self._done += size
@@ -110,8 +123,10 @@ class Runner:
                 self.tools.queue.renew(self.id, held)
             except errors.Unavailable as error:
                 log.warning("heartbeat: %s", error.message)
-            if self._batch_since is not None and time.monotonic() - self._batch_since > WEDGED:
-                log.critical("a batch has been running for more than %.0f s; this worker ends itself", WEDGED)
+            except Exception:  # a heart that stops would give away what this worker is working on
+                log.exception("heartbeat")
+            if any(time.monotonic() - since > WEDGED for since in list(self._busy.values())):
+                log.critical("a picture has been worked on for more than %.0f s; this worker ends itself", WEDGED)
                 os._exit(70)
             if self.stopping.is_set():
                 time.sleep(every)  # stopping no longer paces the loop, and held pictures still need their lease

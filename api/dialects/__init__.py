@@ -3,7 +3,7 @@
 A dialect module has:
 
     PREFIXES            the beginnings of the paths it answers; the longest that fits decides who speaks
-    blueprints(context) the Flask blueprints with its views; each view reads, calls a use-case, writes
+    blueprints(settings) the Flask blueprints with its views; each view reads, calls a use-case, writes
     write_error(error)  how this wire complains about an InferqError
     openapi(settings)   if it has more to say about its calls than their docstrings: tags, paths, components
 

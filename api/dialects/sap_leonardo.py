@@ -118,7 +118,9 @@ def token() -> ResponseReturnValue:
     """An API key, sent as `clientsecret`, in exchange for itself: it is what the other paths take as a bearer token."""
     if request.values.get("grant_type", "client_credentials") != "client_credentials":
         raise errors.BadOption("grant_type must be client_credentials")
-    key = next(auth.credentials(request), "none")
+    key = next(auth.credentials(request), "")
+    if not key:
+        raise errors.Unauthorized
     body = {"access_token": key, "token_type": "bearer", "expires_in": TOKEN_SECONDS}
     return jsonify(body | {"scope": " ".join(caller().scopes), "jti": secrets.token_hex(16)})
 
@@ -127,6 +129,7 @@ def _bring_credential() -> None:
     """Put the client secret of a token request where `api.auth`, which comes next, looks for credentials."""
     if request.path != TOKEN_PATH:
         return
+    request.max_content_length = reading.SMALL  # before anybody has shown a key
     basic = request.authorization
     secret = basic.password if basic and basic.type == "basic" else request.form.get("client_secret")
     request.environ["HTTP_AUTHORIZATION"] = f"Bearer {secret}" if secret else ""

@@ -9,6 +9,7 @@ import click
 
 from inferq.client import Client
 from inferq.commands import options, screen
+from inferq.commands.jobs import follow
 
 
 @click.command()
@@ -39,10 +40,9 @@ def classify(
       inferq classify photos.zip --async        then: inferq jobs wait ID
     """
     wanted: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
-    if asynchronous:
-        job = client.submit(*pictures, **wanted)
-    else:
-        job = client.classify(*pictures, timeout=timeout, **wanted)
+    job = client.submit(*pictures, **wanted)  # not client.classify: on Ctrl-C the id must be known
+    if not asynchronous:
+        job = follow(client, job.id, timeout)
     if as_json:
         screen.print_json(job.raw)
     elif asynchronous:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 import time
@@ -13,21 +12,19 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import stack
+from inferq import samples, stack
 from inferq.answers import Job
 from inferq.client import Client
 from inferq.commands import options, screen
 from inferq.commands.up import few_workers, running
-from inferq.errors import StartFailed
 
-SAMPLES_FOR = "digits"
-"""The model that the sample pictures suit. It is named in the requests, whichever model is the default."""
 _PATIENCE = 60.0
 """Seconds for one answer; the first one on a cold machine loads the model."""
 
 _NEXT = """\
 stopped. To keep it running:    inferq up        (or: make serve)
-then, from another terminal:    curl -F files=@photo.jpg http://127.0.0.1:8000/v1/classify"""
+then, from another terminal:
+    curl -F files=@worker/families/digits/samples/digit_7.png http://127.0.0.1:8000/v1/classify"""
 
 
 @click.command()
@@ -38,7 +35,7 @@ def demo(photos: tuple[Path, ...]) -> None:
     It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent both ways:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
-    pictures = samples()
+    pictures = samples.pictures()
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
         wanted = stack.Options(Path(scratch), port=0, workers=few_workers())
         screen.remarks.print("starting the service in a temporary folder ...", style="dim")
@@ -55,32 +52,21 @@ def demo(photos: tuple[Path, ...]) -> None:
     screen.out.print(_NEXT, soft_wrap=True)
 
 
-def samples() -> list[Path]:
-    """The sample pictures that ship beside the model they suit; raises StartFailed when they are not there."""
-    # Found, not imported: the worker's package brings torch.
-    found = importlib.util.find_spec("worker")
-    roots = [Path(place) for place in (found.submodule_search_locations or ())] if found else []
-    pictures = sorted(picture for root in roots for picture in (root / "families/digits/samples").glob("*.png"))
-    if not pictures:
-        raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
-    return pictures
-
-
 def _show(url: str, pictures: list[Path], photos: tuple[Path, ...]) -> None:
     filled = screen.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
     half = max(1, len(pictures) // 2)
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
 
         def submit_then_poll(picture: Path) -> Job:
-            return client.wait(client.submit(picture, model=SAMPLES_FOR), timeout=_PATIENCE)
+            return client.wait(client.submit(picture, model=samples.MODEL), timeout=_PATIENCE)
 
         def synchronous(picture: Path) -> Job:
-            return client.classify(picture, model=SAMPLES_FOR, timeout=_PATIENCE)
+            return client.classify(picture, model=samples.MODEL, timeout=_PATIENCE)
 
         def with_default(picture: Path) -> Job:
             return client.classify(picture, timeout=_PATIENCE)
 
-        client.classify(pictures[0], model=SAMPLES_FOR, timeout=_PATIENCE)  # the first one loads the model
+        client.classify(pictures[0], model=samples.MODEL, timeout=_PATIENCE)  # the first one loads the model
         ways: list[tuple[str, Callable[[Path], Job], list[Path]]] = [
             ("submit, then poll", submit_then_poll, pictures[:half]),
             ("synchronous", synchronous, pictures[half:]),

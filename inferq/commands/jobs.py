@@ -29,7 +29,16 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
         screen.print_json([job.raw for job in found])
         return
     screen.print_rows(
-        ((job.id, screen.status(job.status), job.model, f"{job.done}/{job.total}", job.created_at) for job in found),
+        (
+            (
+                job.id,
+                screen.status(job.status),
+                f"{job.model} {job.version}",
+                f"{job.done}/{job.total}",
+                screen.local_time(job.created_at),
+            )
+            for job in found
+        ),
         "job", "status", "model", "done", "created",
         empty="no jobs",
     )  # fmt: skip
@@ -50,9 +59,8 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
 @options.JSON
 @options.server
 def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
-    """Wait until a job has ended, and show it; exit 1 unless it is DONE."""
-    with screen.remarks.status(f"waiting for {job_id}"):
-        job = client.wait(job_id, timeout=timeout)
+    """Wait for the end of a job and show it. Exits with 1 unless it is DONE."""
+    job = follow(client, job_id, timeout)
     _print(job, as_json)
     if job.status != "DONE":
         raise SystemExit(1)
@@ -62,7 +70,7 @@ def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
 @JOB
 @options.server
 def cancel(client: Client, job_id: str) -> None:
-    """Cancel a job; what runs at this moment is finished, the rest is not begun."""
+    """Cancel a job. What runs at this moment is finished, the rest is not begun."""
     job = client.cancel(job_id)
     screen.remarks.print(f"{job_id} is {job.status if job else 'cancelled'}")
 
@@ -72,9 +80,19 @@ def cancel(client: Client, job_id: str) -> None:
 @click.option("--format", default="ndjson", show_default=True, type=click.Choice(["ndjson", "csv"]))
 @options.server
 def results(client: Client, job_id: str, format: str) -> None:
-    """The results of a job, line by line; made for archives of thousands."""
+    """The results of a job, line by line. Made for archives of thousands."""
     for line in client.results(job_id, format=format):
         click.echo(line)
+
+
+def follow(client: Client, job_id: str, timeout: float) -> Job:
+    """Wait until a job has ended; Ctrl-C says that it goes on, and how to wait for it again."""
+    try:
+        with screen.remarks.status(f"waiting for {job_id}"):
+            return client.wait(job_id, timeout=timeout)
+    except KeyboardInterrupt:
+        screen.remarks.print(f"job {job_id} goes on; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
+        raise
 
 
 def _print(job: Job, as_json: bool) -> None:

@@ -27,16 +27,23 @@ def create(client: Client, name: str, tenant: str, scopes: tuple[str, ...]) -> N
     \b
       export INFERQ_KEY=$(inferq keys create --name owner --scope infer --scope models --scope keys)
     """
+    first = not client.keys()  # who may ask sees at least the key he asks with, unless the door is open
     made = client.create_key(name, tenant=tenant, scopes=scopes)
     click.echo(made["key"])
-    screen.remarks.print("Keep it: it cannot be shown again. From now on every request needs a key.", style="dim")
+    screen.remarks.print("Keep it: it cannot be shown again.", style="dim")
+    screen.remarks.print(f"To revoke it: inferq keys revoke {made['id']}", style="dim", soft_wrap=True)
+    if first:
+        screen.remarks.print("It is the first key: from now on every request needs one.", style="dim")
 
 
 @keys.command("list")
 @options.JSON
 @options.server
 def list_(client: Client, as_json: bool) -> None:
-    """All keys, without what must stay secret."""
+    """The keys that you manage, without what must stay secret.
+
+    Those of your tenant; the tenant `default` manages everybody's.
+    """
     found = client.keys()
     if as_json:
         screen.print_json(found)
@@ -46,16 +53,16 @@ def list_(client: Client, as_json: bool) -> None:
             (
                 key["id"],
                 f"{key['prefix']}…",
-                key.get("name", ""),
                 key.get("tenant", ""),
+                key.get("name", ""),
                 " ".join(key.get("scopes") or ()),
-                key.get("created_at", ""),
-                "revoked" if key.get("revoked_at") else "",
+                screen.local_time(key.get("created_at", "")),
+                "revoked" if key.get("revoked_at") else "valid",
             )
             for key in found
         ),
-        "id", "key", "name", "tenant", "scopes", "created", "",
-        empty="no keys: the service is open on loopback",
+        "id", "key", "tenant", "name", "scopes", "created", "state",
+        empty="no keys",
     )  # fmt: skip
 
 

@@ -26,16 +26,22 @@ def models() -> None:
 @options.JSON
 @options.server
 def list_(client: Client, as_json: bool) -> None:
-    """All models and their versions; the default one has a star."""
+    """All models and their versions. The default one has a star."""
     found = client.models()
     if as_json:
         screen.print_json(found)
         return
     screen.print_rows(
         (_row(model, version) for model in found for version in model["versions"]),
-        "model", "version", "state", "architecture", "labels", "",
+        "model", "version", "state", "architecture", "labels",
         empty="no models",
     )  # fmt: skip
+    screen.print_notes(
+        (f"{model['name']} {version['version']}:", version["reason"])
+        for model in found
+        for version in model["versions"]
+        if version.get("reason")
+    )
 
 
 @models.command()
@@ -56,7 +62,7 @@ def add(client: Client, name: str, arch: str) -> None:
 @click.argument("name")
 @click.option("--arch", required=True, help="The torchvision architecture that the weights are for.")
 @click.option("--weights", required=True, type=options.FILE, help="A .safetensors file, or .pth with tensors only.")
-@click.option("--labels", required=True, metavar="FILE|imagenet", help="One label per line, in logit order.")
+@click.option("--labels", required=True, metavar="FILE|imagenet", help="A file, one label per line, in logit order.")
 @click.option("--version", default="", help="The name of the version; the next number where none is given.")
 @options.server
 def import_(client: Client, name: str, arch: str, weights: Path, labels: str, version: str) -> None:
@@ -118,7 +124,6 @@ def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...
         screen.status(version["state"]),
         version.get("architecture", ""),
         _count(version.get("labels")),
-        version.get("reason", ""),
     )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from inferq import folder
-from inferq.client import Client
+from inferq.client import DEFAULT_URL, Client
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PICTURES = click.argument("pictures", metavar="FILES...", nargs=-1, required=True, type=FILE)
 DATA = click.option(
     "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=folder.default,
-    show_default="~/.local/share/inferq", help="The folder that keeps everything.",
+    help="The folder that keeps everything; ~/.local/share/inferq if not given.",
 )  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON instead of a table.")
 
@@ -25,7 +25,7 @@ def server(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --url and --key, and call it with the client as its first argument."""
 
     @click.option(
-        "--url", envvar="INFERQ_URL", default="http://127.0.0.1:8000", show_default=True, show_envvar=True,
+        "--url", envvar="INFERQ_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
         help="The server.",
     )  # fmt: skip
     @click.option("--key", envvar="INFERQ_KEY", default="", show_envvar=True, help="An API key.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from rich import box
@@ -14,7 +16,9 @@ from rich.text import Text
 
 from inferq.answers import Job, Prediction
 
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+_PIPED = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
+"""The width of a pipe, which has none; None lets rich ask the terminal or COLUMNS."""
+out = Console(highlight=False, markup=False, width=_PIPED)
 """Answers: what a pipe should get. No markup: file names and labels may hold brackets."""
 remarks = Console(stderr=True, highlight=False, markup=False)
 """Everything that is not the answer."""
@@ -41,7 +45,16 @@ def bar(score: float) -> Text:
     if not 0 <= score <= 1:
         return Text("")
     filled = round(score * _BAR)
-    return Text("━" * filled, style="green") + Text("━" * (_BAR - filled), style="bright_black")
+    # Two characters, not two colours of one: a pipe and NO_COLOR show it as well.
+    return Text("━" * filled, style="green") + Text("·" * (_BAR - filled), style="bright_black")
+
+
+def local_time(text: str) -> str:
+    """A time of the server's, ISO 8601, as the clock here shows it; what cannot be read stays as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
 
 
 def print_json(data: object) -> None:
@@ -60,10 +73,19 @@ def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None
         remarks.print(empty)
 
 
+def print_notes(notes: Iterable[tuple[str, str]]) -> None:
+    """What is too long for a table: one line each, and where it must be wrapped, under itself."""
+    listed = Table.grid(padding=(0, 1))
+    for about, text in notes:
+        listed.add_row(Text(about, style="dim", no_wrap=True), Text(text))
+    if listed.row_count:
+        out.print(listed)
+
+
 def print_job(job: Job) -> None:
     """A job and its labels."""
     head = Text.assemble(("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model} {job.version}".rstrip())
-    if not job.terminal:
+    if job.done < job.total:  # also true of a job that was cancelled or has expired
         head.append(f"  {job.done} of {job.total}")
     out.print(head, soft_wrap=True)
     if job.error:

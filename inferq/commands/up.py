@@ -11,13 +11,18 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import __version__, folder, stack
+from inferq import __version__, folder, samples, stack
 from inferq.commands import options, screen
 from inferq.logs import Follower
 from inferq.supervisor import Supervisor
 
 FEW = 2
 """Workers when the number is left to us. Each holds torch, some 400 MB; on more cores each uses more threads."""
+
+_PHOTOS = (
+    "photos need an ImageNet model: inferq models import NAME --arch resnet50 --weights FILE --labels imagenet, "
+    "then --model NAME, or start with --default-model NAME"
+)
 
 
 @click.command()
@@ -38,11 +43,11 @@ def up(host: str, port: int, data: Path, workers: int | None, default_model: str
     Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
     """
     wanted = stack.Options(data.expanduser().absolute(), host, port, workers or few_workers(), default_model)
-    _say("inferq", f"{__version__}, everything is kept in {wanted.data}", "bold")
     began = time.monotonic()
     with running(wanted, _part_up, verbose=verbose) as (plan, supervisor):
+        _say("inferq", f"{__version__}, everything is kept in {wanted.data}", "bold")
         decision = stack.start(plan, supervisor, _part_up)
-        _welcome(plan.url, decision, time.monotonic() - began, wanted.data / "logs")
+        _welcome(wanted, plan.url, decision, time.monotonic() - began)
         supervisor.watch(lambda: False)
         _say("stopping", "what runs is finished first; Ctrl-C again stops at once", "yellow")
     _say("stopped", "", "bold")
@@ -56,6 +61,8 @@ def running(
 
     Raises CannotStart. Ctrl-C, SIGTERM and a closed terminal ask the supervisor to stop. Call it in the main thread.
     """
+    if not wanted.data.exists():  # a start that is refused leaves no folder behind
+        stack.check_port(wanted.host, wanted.port)
     with folder.claim(wanted.data):
         left = folder.clean(wanted.data)
         if left:
@@ -76,12 +83,14 @@ def few_workers() -> int:
     return min(stack.cores(), FEW)
 
 
-def _welcome(url: str, decision: stack.Decision, seconds: float, logs: Path) -> None:
+def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds: float) -> None:
     _say("default", f"{decision.model}: {decision.why}")
-    _say("logs", str(logs))
+    if decision.model == samples.MODEL != wanted.default_model:
+        _say("", _PHOTOS, "dim")
+    _say("logs", str(wanted.data / "logs"))
     _say("ready", f"after {seconds:.1f} s", "bold green")
     lines = {
-        "try it": f"curl -F files=@photo.jpg {url}/v1/classify",
+        "try it": _try_it(url, decision.model),
         "docs": f"{url}/docs",
         "health": f"{url}/readyz   {url}/metrics",
     }
@@ -89,6 +98,18 @@ def _welcome(url: str, decision: stack.Decision, seconds: float, logs: Path) -> 
     for name, text in lines.items():
         _say(name, text)
     screen.out.print(Text("\n  Ctrl-C drains and stops.", style="dim"))
+
+
+def _try_it(url: str, model: str) -> str:
+    """A curl command that works as it stands, with a picture that suits the model."""
+    picture = _relative(samples.pictures()[-1]) if model == samples.MODEL else "photo.jpg"
+    key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
+    return f"curl {key}-F files=@{picture} {url}/v1/classify"
+
+
+def _relative(path: Path) -> Path:
+    """As somebody in this folder would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _part_up(name: str, text: str) -> None:

@@ -2,7 +2,7 @@
 
     with tools.records.write() as r:      one commit at the end of the block; leaving by an error rolls back
         r.jobs.add(job, items)
-    with tools.records.read() as r:       sees one state, changes nothing
+    with tools.records.read() as r:       changes nothing
         job = r.jobs.get(tenant, job_id)
 
 Every query takes the tenant first, except those of the workers, which come with ids from the queue.
@@ -65,7 +65,7 @@ class Records:
 
     @contextmanager
     def read(self) -> Iterator[Unit]:
-        """One consistent view; raises Unavailable when the database is away."""
+        """For looking only; raises Unavailable when the database is away."""
         with _reachable(), self.engine.connect() as connection:
             yield Unit(connection)
 
@@ -88,7 +88,7 @@ class Records:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         raise errors.Unavailable("The database does not answer; try again soon.") from error
     except exc.IntegrityError as error:
         raise errors.Conflict("Somebody else has just done the same; look at what there is now.") from error

@@ -32,6 +32,3 @@ class Images:
 
     def delete(self, tenant: str, image_id: str) -> None:
         self._connection.execute(sa.delete(images).where(images.c.tenant == tenant, images.c.id == image_id))
-
-    def known_blobs(self, blobs: list[str]) -> set[str]:
-        return set(self._connection.execute(sa.select(images.c.blob).where(images.c.blob.in_(blobs))).scalars())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,10 +95,7 @@ class Jobs:
         return found
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
-        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it.
-
-        Those are given as they were a moment before: with their last counts, and not yet with their last status.
-        """
+        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it."""
         live = {row.id for row in self._locked({outcome.job_id for outcome in outcomes})}
         written = self.finished_items([(o.job_id, o.position) for o in outcomes if o.job_id in live])
         fresh: dict[tuple[str, int], Outcome] = {}
@@ -116,9 +113,9 @@ class Jobs:
         )
         return self._complete(list(counts), now)
 
-    def end(self, job_ids: Sequence[str], status: Status, now: float, *, code: str = "", error: str = "") -> None:
+    def end(self, job_ids: Sequence[str], status: Status, now: float, *, error_code: str = "", error: str = "") -> None:
         """Move jobs to a terminal status, where the table of moves allows it; their callbacks become due."""
-        self._move(job_ids, status, finished_at=now, error_code=code, error=error)
+        self._move(job_ids, status, finished_at=now, error_code=error_code, error=error)
         for chunk in _chunks(list(job_ids), CHUNK):
             told = jobs.c.id.in_(sa.select(deliveries.c.job_id))
             due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
@@ -181,20 +178,19 @@ class Jobs:
             for chunk in _chunks(job_ids, CHUNK)
             for row in self._connection.execute(sa.select(jobs).where(jobs.c.id.in_(chunk), _LEFT <= 0))
         ]
-        ended = {
-            Status.DONE: [job for job in full if job.done],
-            Status.FAILED: [job for job in full if not job.done],
-        }
-        self._end(ended[Status.DONE], Status.DONE, now)
-        self._end(
-            ended[Status.FAILED], Status.FAILED, now, "no_picture_succeeded", "No picture could be classified."
-        )
-        return full
+        done = [job for job in full if job.done]
+        failed = [job for job in full if not job.done]
+        code, error = "no_picture_succeeded", "No picture could be classified."
+        self._end(done, Status.DONE, now)
+        self._end(failed, Status.FAILED, now, code, error)
+        return [replace(job, status=Status.DONE, finished_at=now) for job in done] + [
+            replace(job, status=Status.FAILED, finished_at=now, error_code=code, error=error) for job in failed
+        ]
 
     def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
         """As `end`, for jobs just read: a batch in which nobody wants to be called back needs one statement."""
         if any(job.webhook for job in some):
-            self.end([job.id for job in some], status, now, code=code, error=error)
+            self.end([job.id for job in some], status, now, error_code=code, error=error)
         else:
             self._move([job.id for job in some], status, finished_at=now, error_code=code, error=error)
 

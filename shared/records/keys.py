@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared.tables import keys
-from shared.tenants import Key
+from shared.tenants import DEFAULT, Key
 
 
 class Keys:
@@ -25,7 +25,8 @@ class Keys:
         return _key(row) if row else None
 
     def all(self, tenant: str) -> list[Key]:
-        query = sa.select(keys).where(keys.c.tenant == tenant).order_by(keys.c.created_at)
+        """The tenant's keys; for DEFAULT, which makes those of all tenants, everybody's."""
+        query = sa.select(keys).where(_manages(tenant)).order_by(keys.c.created_at)
         return [_key(row) for row in self._connection.execute(query)]
 
     def any(self) -> bool:
@@ -33,8 +34,13 @@ class Keys:
         return self._connection.execute(sa.select(keys.c.id).limit(1)).first() is not None
 
     def revoke(self, tenant: str, key_id: str, now: float) -> bool:
-        where = sa.and_(keys.c.tenant == tenant, keys.c.id == key_id, keys.c.revoked_at.is_(None))
+        """False when the tenant manages no such valid key."""
+        where = sa.and_(_manages(tenant), keys.c.id == key_id, keys.c.revoked_at.is_(None))
         return bool(self._connection.execute(sa.update(keys).where(where).values(revoked_at=now)).rowcount)
+
+
+def _manages(tenant: str) -> sa.ColumnElement[bool]:
+    return sa.true() if tenant == DEFAULT else keys.c.tenant == tenant
 
 
 def _key(row: Row[tuple[object, ...]]) -> Key:

@@ -44,6 +44,13 @@ class Versions:
         values = _values(version)
         self._connection.execute(sa.update(versions).where(versions.c.id == version.id).values(values))
 
+    def keep(self, version_id: str) -> bool:
+        """Whether the version is there; it then stays there until the transaction ends."""
+        query = sa.select(versions.c.id).where(versions.c.id == version_id)
+        if self._connection.dialect.name != "sqlite":  # which has one writer at a time anyway
+            query = query.with_for_update(read=True)
+        return self._connection.execute(query).first() is not None
+
     def make_default(self, version: Version) -> None:
         same = sa.and_(versions.c.tenant == version.tenant, versions.c.name == version.name)
         self._connection.execute(sa.update(versions).where(same).values(is_default=versions.c.id == version.id))

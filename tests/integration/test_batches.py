@@ -601,7 +601,7 @@ def test_a_version_is_checked_by_one_worker_at_a_time(tools: Tools, runner: Runn
     tools.queue.lock(f"check:{version.id}", "another worker", 60)
     checking.check(runner, version.id)
     assert state_of(tools, version).state is State.CHECKING
-    tools.queue.unlock(f"check:{version.id}")
+    tools.queue.unlock(f"check:{version.id}", "another worker")
     checking.check(runner, version.id)
     assert state_of(tools, version).state is State.REFUSED
 

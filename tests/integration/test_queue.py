@@ -526,7 +526,9 @@ def test_a_lock_has_one_owner_who_may_renew_it(queue: Queue) -> None:
     assert not queue.lock("check:1", "second", 60)
     assert queue.lock("check:1", "first", 60)
     assert queue.lock("check:2", "second", 60)
-    queue.unlock("check:1")
+    queue.unlock("check:1", "second")
+    assert queue.locked("check:1")
+    queue.unlock("check:1", "first")
     assert queue.lock("check:1", "second", 60)
 
 

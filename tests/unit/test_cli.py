@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from inferq import stack
 from inferq.cli import COMMANDS, main
-from inferq.commands import demo, doctor
+from inferq.commands import demo, doctor, screen, up
 from inferq.errors import InferqError
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
@@ -46,6 +47,12 @@ def job(status: str, **more: object) -> dict[str, object]:
     return {"_id": "j1", "status": status, "terminal": terminal, "model": {"name": "m", "version": "1"}, **more}
 
 
+def answers(server: ToyServer, ended: dict[str, object]) -> None:
+    """A job is taken, and has ended as this when it is asked for."""
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    server.on("GET /v1/jobs/j1", (200, {}, ended))
+
+
 def model(*states: dict[str, object], **more: object) -> dict[str, object]:
     return {"name": "birds", "default_version": "1", "is_default": True, "versions": list(states), **more}
 
@@ -58,6 +65,13 @@ def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> N
     for name, line in COMMANDS.items():
         command = importlib.import_module(f"inferq.commands.{name}").__dict__[name]
         assert (command.name, command.help.splitlines()[0]) == (name, line)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"bench"}))  # its help is the benchmark's own
+def test_no_line_of_help_is_cut_and_no_default_is_bracketed_twice(name: str) -> None:
+    shown = CliRunner().invoke(main, [name, "--help"], terminal_width=80).stdout
+    assert "..." not in shown.replace("FILES...", "").replace("[ARGS]...", "").replace("DONE, ...", "")
+    assert "(~" not in shown
 
 
 def test_help_loads_nothing_heavy_and_nothing_of_the_service() -> None:
@@ -80,7 +94,7 @@ def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable
         {"name": "duck.png", "results": [{"label": "drake", "score": 0.93}, {"label": "goose", "score": 0.02}]},
         {"name": "bad.png", "error": "broken", "error_description": "The image is damaged [sic]."},
     ]
-    server.on("POST /v1/classify", (200, {}, job("DONE", predictions=predictions)))
+    answers(server, job("DONE", predictions=predictions))
     result = run("classify", duck, "--top-k", 2, "--model", "m")
     assert result.exit_code == 0
     for words in ("duck.png", "drake", "0.9300", "goose", "bad.png", "The image is damaged [sic]."):
@@ -92,7 +106,7 @@ def test_classify_prints_the_servers_json_for_programs(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
     answer = job("DONE", metadata={"long": "x" * 500})
-    server.on("POST /v1/classify", (200, {}, answer))
+    answers(server, answer)
     assert json.loads(run("classify", duck, "--json").stdout) == answer
 
 
@@ -101,8 +115,35 @@ def test_classify_without_waiting_prints_only_the_id(server: ToyServer, run: Cal
     assert run("classify", duck, "--async").stdout == "j1\n"
 
 
+def test_a_wait_that_is_over_says_how_long_it_was_and_how_to_go_on(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    answers(server, job("RUNNING"))
+    result = run("classify", duck, "--timeout", 0.05)
+    said = "inferq: job j1 is RUNNING after 0.05 s; wait for it with: inferq jobs wait j1"
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, said)
+
+
+def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
+    server: ToyServer, run: Callable[..., Result], duck: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    monkeypatch.setattr("inferq.client.Client.wait", interrupted)
+    result = run("classify", duck)
+    assert result.exit_code == 130
+    assert "job j1 goes on; wait for it with: inferq jobs wait j1" in result.stderr
+
+
+def test_a_score_bar_can_be_read_without_colour() -> None:
+    assert screen.bar(0.75).plain == "━" * 15 + "·" * 5
+    assert screen.bar(17.0).plain == ""
+
+
 def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
-    server.on("POST /v1/classify", (200, {}, job("FAILED", error="broken", error_description="Nothing to see.")))
+    answers(server, job("FAILED", error="broken", error_description="Nothing to see."))
     result = run("classify", duck)
     assert result.exit_code == 1
     assert "Nothing to see." in result.stdout
@@ -120,11 +161,18 @@ def test_what_the_server_refuses_is_one_line_too(run: Callable[..., Result]) -> 
     assert (result.exit_code, result.stderr) == (1, "inferq: There is nothing here.\n")
 
 
-def test_jobs_are_listed_with_their_status(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/jobs", (200, {}, {"jobs": [job("RUNNING", progress={"total": 9, "done": 4})], "next": None}))
+def test_jobs_are_listed_with_status_version_progress_and_local_time(
+    server: ToyServer, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    found = job("RUNNING", progress={"total": 9, "done": 3, "failed": 1}, created_at="2026-11-21T23:00:01.250Z")
+    server.on("GET /v1/jobs", (200, {}, {"jobs": [found], "next": None}))
     result = run("jobs", "list", "--status", "running")
-    assert "j1" in result.stdout
-    assert "4/9" in result.stdout
+    monkeypatch.undo()
+    time.tzset()
+    for words in ("j1", "m 1", "4/9", "2026-11-22 01:00:01"):
+        assert words in result.stdout
     assert "status=RUNNING" in server.asked[0].path
 
 
@@ -133,6 +181,11 @@ def test_jobs_wait_ends_with_the_job(server: ToyServer, run: Callable[..., Resul
     result = run("jobs", "wait", "j1")
     assert result.exit_code == 1
     assert "CANCELLED" in result.stdout
+
+
+def test_a_cancelled_job_shows_how_far_it_got(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/jobs/j1", (200, {}, job("CANCELLED", progress={"total": 500, "done": 0})))
+    assert "0 of 500" in run("jobs", "show", "j1").stdout
 
 
 def test_results_go_to_stdout_line_by_line(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -150,6 +203,20 @@ def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Ca
     result = run("models", "list")
     assert "birds *" in result.stdout
     assert "1000" in result.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: ToyServer, columns: int) -> None:
+    reason = "the weights are not on disk and their server does not answer; " * 3
+    server.on("GET /v1/models", (200, {}, {"models": [model(version("absent", reason=reason.strip()))]}))
+    ran = subprocess.run(
+        [sys.executable, "-m", "inferq", "models", "list", "--url", server.url],
+        cwd=REPOSITORY, env={**os.environ, "COLUMNS": str(columns)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    table, _, notes = ran.stdout.partition("birds 1: the weights")
+    assert "resnet18" in table
+    assert notes.split() == reason.split()[2:]
+    assert max(map(len, ran.stdout.splitlines())) <= columns
 
 
 def test_import_follows_the_check_until_the_model_is_ready(
@@ -194,15 +261,34 @@ def test_labels_that_are_no_file_are_refused_before_anything_is_sent(
 
 def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
+    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "iq_ab"}]}))
     result = run("keys", "create", "--name", "laptop", "--scope", "infer", "--scope", "models")
     assert result.stdout == "iq_secret\n"
-    assert json.loads(server.asked[0].body) == {"name": "laptop", "scopes": ["infer", "models"]}
+    assert "inferq keys revoke k1" in result.stderr
+    assert "first key" not in result.stderr
+    assert json.loads(server.asked[1].body) == {"name": "laptop", "scopes": ["infer", "models"]}
+
+
+def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
+    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    assert "from now on every request needs one" in run("keys", "create").stderr
+    assert run("keys", "list").stderr == "no keys\n"
+
+
+def test_a_missing_key_is_said_to_have_an_option(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/jobs", (401, {}, {"code": "unauthorized", "detail": "An API key is required."}))
+    result = run("jobs", "list")
+    assert result.stderr == "inferq: An API key is required. On the command line: --key KEY, or INFERQ_KEY.\n"
 
 
 def test_keys_are_listed_and_revoked(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k1", "prefix": "iq_se", "name": "laptop"}]}))
+    key = {"id": "k1", "prefix": "iq_se", "name": "laptop", "tenant": "acme"}
+    server.on("GET /v1/keys", (200, {}, {"keys": [key]}))
     server.on("DELETE /v1/keys/k1", (204, {}, b""))
-    assert "iq_se…" in run("keys", "list").stdout
+    listed = run("keys", "list").stdout
+    assert "iq_se…" in listed
+    assert "acme" in listed
     assert run("keys", "revoke", "k1").exit_code == 0
 
 
@@ -216,6 +302,7 @@ def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -
 
 def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()  # without it, it would be a namespace and the real one win
     (tmp_path / "bench" / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
     ran = subprocess.run(
         [sys.executable, "-m", "inferq", "bench", "--help", "--seconds", "3", "x"],
@@ -254,12 +341,23 @@ def test_doctor_says_what_is_wrong_and_goes_on(
 def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: Callable[..., Result]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run("up", "--port", port, "--data", tmp_path)
-    assert result.exit_code == 2
+        result = run("up", "--port", port, "--data", tmp_path / "data")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"inferq: port {port} on 127.0.0.1 is taken")
     assert "--port" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert not (tmp_path / "logs").exists()
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("status", "header"), [(200, False), (401, True)])
+def test_what_up_says_to_try_has_a_key_where_one_is_needed(server: ToyServer, status: int, header: bool) -> None:
+    server.on("GET /v1/models", (status, {}, {}))
+    assert ('-H "Authorization: Bearer $INFERQ_KEY"' in up._try_it(server.url, "resnet50")) == header
+
+
+def test_what_up_says_to_try_suits_the_model(server: ToyServer) -> None:
+    assert "digit_9.png" in up._try_it(server.url, "digits")
+    assert "photo.jpg" in up._try_it(server.url, "resnet50")
 
 
 def test_up_refuses_a_platform_without_the_wheel(
@@ -288,7 +386,7 @@ def test_the_demo_finds_its_samples_without_loading_the_worker(tmp_path: Path, m
     samples.mkdir(parents=True)
     (tmp_path / "worker" / "__init__.py").write_text("raise AssertionError('the worker was imported')")
     (samples / "7.png").touch()
-    code = "from inferq.commands.demo import samples; print(samples()[0].name)"
+    code = "import inferq.commands.demo as demo; print(demo.samples.pictures()[0].name)"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
         capture_output=True, text=True, check=True,

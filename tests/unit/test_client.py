@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,8 +83,15 @@ def test_waiting_trusts_terminal_more_than_statuses_it_knows(server: ToyServer, 
 
 def test_waiting_ends_with_the_id_when_the_time_is_over(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/jobs/j1", (200, {}, job("RUNNING")))
-    with pytest.raises(StillRunning, match="j1 is RUNNING"):
+    with pytest.raises(StillRunning, match=r"j1 is RUNNING after 0\.05 s; wait for it with: inferq jobs wait j1"):
         client.wait("j1", timeout=0.05)
+
+
+def test_a_classify_that_takes_too_long_names_the_time_that_was_given(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/classify", (202, {}, job("RUNNING")))
+    server.on("GET /v1/jobs/j1", (200, {}, job("RUNNING")))
+    with pytest.raises(StillRunning, match=r"after 0\.05 s"):
+        client.classify(b"x", timeout=0.05)
 
 
 def test_a_get_is_repeated_when_the_service_is_away_for_a_moment(server: ToyServer, client: Client) -> None:
@@ -121,8 +129,9 @@ def test_an_error_page_of_a_proxy_is_an_error_too(server: ToyServer, client: Cli
 
 
 def test_a_server_that_is_not_there_is_named(server: ToyServer) -> None:
-    with Client("http://127.0.0.1:1") as nowhere, pytest.raises(Unreachable, match="reached at http://127"):
+    with Client("http://127.0.0.1:1") as nowhere, pytest.raises(Unreachable, match="reached at http://127") as caught:
         nowhere.models()
+    assert "httpx." not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://somewhere", "http://[", "http://here:x", "nonsense"])
@@ -153,6 +162,18 @@ def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
     with Client(server.url + "/", "secret") as client:
         assert client.keys()[0]["id"] == "k"
     assert server.asked[0].headers["authorization"] == "Bearer secret"
+
+
+def test_url_and_key_come_from_the_environment_where_none_is_given(
+    server: ToyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFERQ_URL", server.url)
+    monkeypatch.setenv("INFERQ_KEY", "mine")
+    server.on("GET /v1/queue", (200, {}, {}))
+    for made in (Client(), Client(server.url, key="other"), Client(key="")):
+        with made as client:
+            client.queue()
+    assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer mine", "Bearer other", None]
 
 
 def test_results_arrive_line_by_line(server: ToyServer, client: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 
-from api.reading import Fields, file_name, json_object
+from api.reading import SMALL, Fields, file_name, json_object
 from shared.errors import BadJson, BadOption
 
 
@@ -101,12 +101,12 @@ def test_missing_options_have_their_defaults() -> None:
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": 1,}'])
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadJson):
-        json_object(request(body))
+        json_object(request(body), SMALL)
 
 
 def test_bad_json_is_told_with_the_place_where_it_breaks() -> None:
     with pytest.raises(BadJson, match="line 1 column 7"):
-        json_object(request(b'{"a": }'))
+        json_object(request(b'{"a": }'), SMALL)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ from shared.tools import Tools
 from tests.stacks import Stack, digits
 
 
-
 def png(width: int = 8, height: int = 8, colour: int = 0) -> bytes:
     file = io.BytesIO()
     Image.new("L", (width, height), colour).save(file, "PNG")

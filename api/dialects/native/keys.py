@@ -18,7 +18,7 @@ bp = Blueprint("native-keys", __name__)
 @scope("keys")
 def create() -> ResponseReturnValue:
     """201 with the key's text in `key`; it cannot be shown again."""
-    fields = Fields(reading.json_object(request))
+    fields = Fields(reading.json_object(request, reading.SMALL))
     scopes = fields.raw("scopes") or []
     if not isinstance(scopes, list) or not all(isinstance(name, str) for name in scopes):
         raise errors.BadOption("scopes must be a list of texts")
@@ -31,7 +31,7 @@ def create() -> ResponseReturnValue:
 @bp.get("/v1/keys")
 @scope("keys")
 def listing() -> ResponseReturnValue:
-    """The tenant's keys, revoked ones too, by their first characters."""
+    """The keys the tenant manages, revoked ones too, by their first characters; `default` manages everybody's."""
     with tools().records.read() as r:
         return jsonify(keys=[views.key(key) for key in r.keys.all(caller().tenant)])
 

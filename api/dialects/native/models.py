@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
+import uuid6
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
@@ -94,7 +94,7 @@ def remove_version(name: str, version: str) -> ResponseReturnValue:
 
 
 def _json_fields() -> Fields:
-    return Fields(reading.json_object(request), request.args)
+    return Fields(reading.json_object(request, reading.SMALL), request.args)
 
 
 def _keep_weights() -> str:
@@ -102,7 +102,7 @@ def _keep_weights() -> str:
     part = request.files.get("weights")
     if part is None:
         return models.PRETRAINED
-    key = f"uploads/{secrets.token_hex(16)}"
+    key = f"uploads/{uuid6.uuid7()}"
     size = 0
     with tools().storage.writing(key) as blob:
         while chunk := part.stream.read(1024 * 1024):

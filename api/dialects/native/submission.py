@@ -12,12 +12,14 @@ from flask import Request
 from api import reading
 from api.context import caller, tools
 from api.reading import Fields
-from shared import errors, fetch, gallery, images
+from shared import errors, fetch, gallery, images, webhooks
 from shared.images import Limits, Picture
 from shared.jobs import Options, StoredImage, Submission
 
 FAR = 366 * 24 * 3600
 """Seconds; a deadline later than that is a mistake."""
+FETCHING = 60.0
+"""Seconds for fetching all pictures of one request: a thread of the API is busy with it."""
 
 
 def read(request: Request) -> Submission:
@@ -27,7 +29,7 @@ def read(request: Request) -> Submission:
         fields = Fields(request.form, request.args)
         pictures: Iterator[Picture | StoredImage] = iter(images.pictures(reading.files(request), limits))
     elif reading.is_json(request):
-        body = reading.json_object(request)
+        body = reading.json_object(request, reading.with_pictures(tools().settings))
         fields = Fields(body, request.args)
         pictures = _inputs(fields, limits)
     else:
@@ -67,7 +69,7 @@ def one_picture(request: Request) -> Iterator[Picture]:
     if reading.is_multipart(request):
         return iter(images.pictures(reading.files(request, "image"), limits))
     if reading.is_json(request):
-        fields = Fields(reading.json_object(request))
+        fields = Fields(reading.json_object(request, reading.with_pictures(tools().settings)))
         found = _inputs(fields if fields.has("inputs") else Fields({"inputs": [_only(fields)]}), limits)
         return (picture for picture in found if isinstance(picture, Picture))
     upload = reading.body(request, request.args.get("name", "file"))
@@ -86,10 +88,11 @@ def _inputs(fields: Fields, limits: Limits) -> Iterator[Picture | StoredImage]:
         raise errors.NoInput("`inputs` must be a list of objects with one of `url`, `base64` or `image_id`.")
     if len(inputs) > limits.max_files:
         raise errors.TooManyFiles(f"{len(inputs)} inputs are more than the {limits.max_files} of one job.")
-    return (_input(index, given, limits) for index, given in enumerate(inputs))
+    until = time.monotonic() + FETCHING
+    return (_input(index, given, limits, until) for index, given in enumerate(inputs))
 
 
-def _input(index: int, given: Any, limits: Limits) -> Picture | StoredImage:
+def _input(index: int, given: Any, limits: Limits, until: float) -> Picture | StoredImage:
     if isinstance(given, str):
         given = {"url": given} if given.startswith(("http://", "https://")) else {"base64": given}
     kinds = [kind for kind in ("url", "base64", "image_id") if isinstance(given, dict) and given.get(kind)]
@@ -103,9 +106,11 @@ def _input(index: int, given: Any, limits: Limits) -> Picture | StoredImage:
     if kind == "base64":
         return images.check(name, images.from_base64(value), limits)
     settings = tools().settings
-    data = fetch.fetch(
-        value, max_bytes=limits.max_bytes, timeout=settings.fetch_timeout, allow_private=settings.fetch_private
-    )
+    left = until - time.monotonic()
+    if left <= 0:
+        raise errors.BadUrl(f"inputs[{index}] was not fetched: one request fetches for {FETCHING:g} s, no longer.")
+    timeout = min(left, settings.fetch_timeout)
+    data = fetch.fetch(value, max_bytes=limits.max_bytes, timeout=timeout, allow_private=settings.fetch_private)
     return images.check(name, data, limits)
 
 
@@ -113,14 +118,14 @@ def _deadline(fields: Fields) -> float | None:
     """Seconds from now, or a time in ISO 8601."""
     if not fields.has("deadline"):
         return None
-    text = fields.text("deadline")
     try:
-        when = datetime.fromisoformat(text)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
-        seconds = fields.number("deadline", 0)
-    if not 0 < seconds <= FAR:
-        raise errors.BadOption(f"deadline must be a number of seconds, above 0 and up to {FAR}, or a time in ISO 8601")
+        when = datetime.fromisoformat(fields.text("deadline"))
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+        earliest = -FAR  # a moment that has passed is no mistake: the job expires
+    except (ValueError, OverflowError):
+        seconds, earliest = fields.number("deadline", 0), 0.0
+    if not earliest < seconds <= FAR:
+        raise errors.BadOption(f"deadline must be seconds, above 0 and up to {FAR}, or such a time in ISO 8601")
     return time.time() + seconds
 
 
@@ -134,5 +139,12 @@ def _webhook(fields: Fields) -> tuple[str, str]:
     url, secret = (given.get("url"), given.get("secret") or "") if isinstance(given, dict) else (given, "")
     if not isinstance(url, str) or not isinstance(secret, str):
         raise errors.BadOption("webhook must be a URL, or an object with `url` and `secret`")
-    fetch.check_url(url, allow_private=tools().settings.webhook_private)
+    try:
+        fetch.check_url(url, allow_private=tools().settings.webhook_private)
+    except errors.BadUrl as error:
+        raise errors.BadOption(f"nobody can be called back at the webhook's URL: {error.message}") from error
+    try:
+        webhooks.signature(secret, "", 0, b"")
+    except ValueError:
+        raise errors.BadOption("the webhook's secret begins with whsec_ and is not base64 after it") from None
     return url, secret

@@ -1,0 +1,165 @@
+"""What a stranger may try: each of these once stopped something, kept something for ever, or opened a door."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from api import create_app
+from shared import errors, jobs, models, sweep
+from shared.images import Picture
+from shared.jobs import Submission
+from shared.tools import Tools
+from tests.stacks import Stack, digits
+
+
+def picture() -> Picture:
+    return Picture("a.png", digits()[0][1], "PNG", 8, 8)
+
+
+def scans(number: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "JPEG", progressive=True)
+    data = out.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * number + data[-2:]
+
+
+def test_a_jpeg_of_endless_scans_is_refused_at_once(client: FlaskClient) -> None:
+    assert client.post("/v1/jobs", data=scans(1)).status_code == 202
+
+    answer = client.post("/v1/jobs", data=scans(200))
+    assert (answer.status_code, answer.json["code"]) == (400, "picture_too_large")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"X-Real-IP": "203.0.113.7"},
+        {"Via": "1.1 proxy"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_the_open_door_is_closed_to_web_pages_and_proxies(client: FlaskClient, headers: dict[str, str]) -> None:
+    assert client.get("/v1/keys").status_code == 200
+    assert client.get("/v1/keys", headers=headers).status_code == 401
+    assert client.post("/v1/keys", json={"name": "theirs"}, headers=headers).status_code == 401
+
+
+def test_a_page_of_our_own_may_use_the_open_door(client: FlaskClient) -> None:
+    headers = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00+23:59", "9999-12-31", 10**400, "1e308"])
+def test_a_deadline_out_of_all_proportion_is_refused_and_nothing_is_stored(
+    client: FlaskClient, deadline: object
+) -> None:
+    body = {"inputs": [{"base64": "aGVsbG8="}], "deadline": deadline}
+    assert client.post("/v1/jobs", json=body).json["code"] == "bad_option"
+    assert client.get("/v1/jobs").json["jobs"] == []
+
+
+def test_json_of_endless_small_values_is_refused_before_it_is_read(client: FlaskClient) -> None:
+    body = b'{"inputs":[' + b"[]," * 300_000 + b"[]]}"
+    answer = client.post("/v1/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_json")
+
+
+@pytest.mark.parametrize("secret", ["whsec_a", "whsec_\u00e9"])
+def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, tools: Tools, secret: str) -> None:
+    open_to_private = replace(tools, settings=replace(tools.settings, webhook_private=True))
+    hook = {"url": "http://127.0.0.1:9/", "secret": secret}
+    answer = create_app(open_to_private).test_client().post("/v1/jobs", json={"inputs": ["aGVsbG8="], "webhook": hook})
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_option")
+    assert "secret" in answer.json["detail"]
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="api"):
+        client.get("/x%0a2026-11-21 CRITICAL forged")
+    assert all("\n" not in record.getMessage() for record in caplog.records if record.name == "api")
+    assert any("forged" in record.getMessage() for record in caplog.records)
+
+
+def own_model(tools: Tools) -> models.Version:
+    """A READY model of the tenant `default`."""
+    added = models.add(tools, "default", "mine", architecture="digits")
+    with tools.records.write() as r:
+        r.versions.save(replace(added, state=models.State.READY))
+    return added
+
+
+def test_a_model_removed_while_pictures_are_read_takes_no_job_with_it(tools: Tools) -> None:
+    own_model(tools)
+
+    def slowly() -> object:
+        models.remove(tools, "default", "mine")
+        yield picture()
+
+    with pytest.raises(errors.NotFound):
+        jobs.submit(tools, "default", Submission(slowly(), model="mine"))  # type: ignore[arg-type]
+
+
+def test_a_model_that_pictures_wait_for_is_not_removed(tools: Tools) -> None:
+    version = own_model(tools)
+    jobs.submit(tools, "default", Submission([picture()], model="mine"))
+    with pytest.raises(errors.Conflict):
+        models.remove(tools, "default", "mine")
+    with tools.records.read() as r:
+        assert r.versions.get(version.id) is not None
+
+
+def test_a_commit_whose_answer_is_lost_keeps_its_pictures(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = jobs._store
+
+    def lost(*arguments: object) -> object:
+        store(*arguments)  # type: ignore[arg-type]
+        raise errors.Unavailable
+
+    monkeypatch.setattr(jobs, "_store", lost)
+    with pytest.raises(errors.Unavailable):
+        jobs.submit(tools, "default", Submission([picture()], idempotency_key="again"))
+    monkeypatch.undo()
+
+    job, new = jobs.submit(tools, "default", Submission([picture()], idempotency_key="again"))
+    assert not new
+    assert tools.storage.read(job.blob) == picture().data
+
+
+def test_an_upload_that_nobody_came_back_for_is_removed_after_a_day(tools: Tools) -> None:
+    old, fresh = "uploads/01900000-0000-7000-8000-000000000000", f"uploads/{jobs.uuid6.uuid7()}"
+    for key in (old, fresh):
+        tools.storage.write(key, b"weights")
+    sweep.tidy(tools)
+    assert tools.storage.list("uploads") == [fresh]
+
+
+def test_silent_connections_do_not_stop_the_service(stack: Stack) -> None:
+    address = httpx.URL(stack.url)
+    silent = [socket.create_connection((address.host, address.port)) for _ in range(150)]
+    try:
+        for connection in silent:
+            connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nabc")
+        began = time.monotonic()
+        assert httpx.get(f"{stack.url}/healthz", timeout=60).status_code == 200
+        assert time.monotonic() - began < 45  # each gives its thread back after 15 s of silence
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_the_files_of_a_stack_are_nobody_elses_to_read(stack: Stack) -> None:
+    assert Path(stack.data).stat().st_mode & 0o077 == 0
