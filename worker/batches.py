@@ -127,12 +127,17 @@ class Drain:
         if not entries:
             return
         batch.entries += entries
-        wanted, _ = self._patiently(lambda: jobs.begin(self._tools, entries))
         limit = self._tools.settings.max_attempts
-        poison = [entry for entry in wanted if entry.attempts > limit]
-        batch.outcomes += [_failed(entry, "poison", f"{limit} workers died over this picture.") for entry in poison]
-        alive = [entry for entry in wanted if entry.attempts <= limit]
-        for entry, made in zip(alive, self._decoders.map(self._decode, alive), strict=True):
+        alive = [entry for entry in entries if entry.attempts <= limit]
+        # Decoding begins at once and SQL is asked meanwhile: that costs the few that nobody waits for any more, and
+        # saves all others a millisecond.
+        decoding = self._decoders.map(self._decode, alive)
+        wanted, _ = self._patiently(lambda: jobs.begin(self._tools, entries))
+        decoded = dict(zip(map(id, alive), decoding, strict=True))
+        for entry in wanted:
+            made = decoded.get(id(entry))
+            if made is None:
+                made = _failed(entry, "poison", f"{limit} workers died over this picture.")
             if isinstance(made, Outcome):
                 batch.outcomes.append(made)
             else:

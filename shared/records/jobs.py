@@ -96,22 +96,22 @@ class Jobs:
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
         """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it."""
-        live = {row.id for row in self._locked({outcome.job_id for outcome in outcomes})}
-        written = self.finished_items([(o.job_id, o.position) for o in outcomes if o.job_id in live])
+        live = {row.id: row for row in self._locked({outcome.job_id for outcome in outcomes})}
         fresh: dict[tuple[str, int], Outcome] = {}
         for outcome in outcomes:
-            if outcome.job_id in live and (outcome.job_id, outcome.position) not in written:
+            if outcome.job_id in live:
                 fresh.setdefault((outcome.job_id, outcome.position), outcome)
         if not fresh:
             return []
-        self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
-        counts: dict[str, list[int]] = {}
-        for outcome in fresh.values():
-            counts.setdefault(outcome.job_id, [0, 0])[bool(outcome.error_code)] += 1
-        self._connection.execute(
-            _COUNT, [{"b_id": job_id, "b_done": done, "b_failed": failed} for job_id, (done, failed) in counts.items()]
-        )
-        return self._complete(list(counts), now)
+        written = self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
+        if written.rowcount == len(fresh):
+            counts = {job_id: (row.done, row.failed) for job_id, row in live.items()}
+            for outcome in fresh.values():
+                done, failed = counts[outcome.job_id]
+                counts[outcome.job_id] = (done, failed + 1) if outcome.error_code else (done + 1, failed)
+        else:  # some had an outcome already, and which is not worth a question before every batch
+            counts = self._counts(list(live))
+        return self._count([(_job(row), *counts[job_id]) for job_id, row in live.items()], now)
 
     def end(self, job_ids: Sequence[str], status: Status, now: float, *, error_code: str = "", error: str = "") -> None:
         """Move jobs to a terminal status, where the table of moves allows it; their callbacks become due."""
@@ -163,7 +163,7 @@ class Jobs:
         """Live jobs, locked in the order of their ids so that two workers never wait for each other in a ring."""
         found: list[Row[Any]] = []
         for chunk in _chunks(sorted(job_ids), CHUNK):
-            query = sa.select(jobs.c.id, jobs.c.status, jobs.c.deadline).where(jobs.c.id.in_(chunk), _live())
+            query = sa.select(jobs).where(jobs.c.id.in_(chunk), _live())
             found += self._connection.execute(query.order_by(jobs.c.id).with_for_update() if self._locks else query)
         return found
 
@@ -172,20 +172,30 @@ class Jobs:
             where = sa.and_(jobs.c.id.in_(chunk), jobs.c.status.in_(sources(status)))
             self._connection.execute(sa.update(jobs).where(where).values(status=status, **values))
 
-    def _complete(self, job_ids: Sequence[str], now: float) -> list[Job]:
-        full = [
-            _job(row)
-            for chunk in _chunks(job_ids, CHUNK)
-            for row in self._connection.execute(sa.select(jobs).where(jobs.c.id.in_(chunk), _LEFT <= 0))
-        ]
-        done = [job for job in full if job.done]
-        failed = [job for job in full if not job.done]
+    def _counts(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """(done, failed) of each job, counted from its items."""
+        counts = dict.fromkeys(job_ids, (0, 0))
+        done, failed = (sa.func.sum(sa.case((items.c.status == s, 1), else_=0)) for s in (Status.DONE, Status.FAILED))
+        for chunk in _chunks(job_ids, CHUNK):
+            query = sa.select(items.c.job_id, done, failed).where(items.c.job_id.in_(chunk)).group_by(items.c.job_id)
+            counts |= {job_id: (int(d), int(f)) for job_id, d, f in self._connection.execute(query)}
+        return counts
+
+    def _count(self, counted: Sequence[tuple[Job, int, int]], now: float) -> list[Job]:
+        """Write the counts of locked jobs, end those that are complete, and return them."""
+        values = [{"b_id": job.id, "b_done": done, "b_failed": failed} for job, done, failed in counted]
+        self._connection.execute(_COUNT, values)
+        full = [(job, done, failed) for job, done, failed in counted if done + failed >= job.total]
+        good = [replace(job, done=d, failed=f, status=Status.DONE, finished_at=now) for job, d, f in full if d]
         code, error = "no_picture_succeeded", "No picture could be classified."
-        self._end(done, Status.DONE, now)
-        self._end(failed, Status.FAILED, now, code, error)
-        return [replace(job, status=Status.DONE, finished_at=now) for job in done] + [
-            replace(job, status=Status.FAILED, finished_at=now, error_code=code, error=error) for job in failed
+        bad = [
+            replace(job, failed=f, status=Status.FAILED, finished_at=now, error_code=code, error=error)
+            for job, d, f in full
+            if not d
         ]
+        self._end(good, Status.DONE, now)
+        self._end(bad, Status.FAILED, now, code, error)
+        return good + bad
 
     def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
         """As `end`, for jobs just read: a batch in which nobody wants to be called back needs one statement."""
@@ -210,7 +220,7 @@ _RECORD_ITEM = (
 _COUNT = (
     sa.update(jobs)
     .where(jobs.c.id == sa.bindparam("b_id"))
-    .values(done=jobs.c.done + sa.bindparam("b_done"), failed=jobs.c.failed + sa.bindparam("b_failed"))
+    .values(done=sa.bindparam("b_done"), failed=sa.bindparam("b_failed"))
 )
 
 

@@ -121,7 +121,7 @@ def _deadline(fields: Fields) -> float | None:
     try:
         when = datetime.fromisoformat(fields.text("deadline"))
         seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
-        earliest = -FAR  # a moment that has passed is no mistake: the job expires
+        earliest = float(-FAR)  # a moment that has passed is no mistake: the job expires
     except (ValueError, OverflowError):
         seconds, earliest = fields.number("deadline", 0), 0.0
     if not earliest < seconds <= FAR:
