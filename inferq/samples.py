@@ -5,18 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from inferq.errors import StartFailed
-
 MODEL = "digits"
 """Ships with the code as well; the default model where nothing better is to be had."""
 
 
 def pictures() -> list[Path]:
-    """The sample pictures, sorted by name; raises StartFailed when they are not there."""
+    """The sample pictures, sorted by name; none where they were not installed."""
     # Found, not imported: the worker's package brings torch.
     found = importlib.util.find_spec("worker")
     roots = [Path(place) for place in (found.submodule_search_locations or ())] if found else []
-    there = sorted(picture for root in roots for picture in (root / "families/digits/samples").glob("*.png"))
-    if not there:
-        raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
-    return there
+    return sorted(picture for root in roots for picture in (root / "families/digits/samples").glob("*.png"))

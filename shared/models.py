@@ -118,7 +118,11 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Ve
     """
     with tools.records.read() as r:
         name = name or tools.settings.default_model or r.facts.get("default_model")
-        found = pick(r.versions.named(tenant, name), name, version)
+        versions = r.versions.named(tenant, name)
+        known = [] if versions else sorted({seen.name for seen in r.versions.visible(tenant)})
+    if not versions:
+        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
+    found = pick(versions, name, version)
     if found.state is State.READY:
         return found
     where = f"model {found.name} version {found.version}"
@@ -135,7 +139,7 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Ve
 def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
     """The version asked for, or the default one; raises NotFound naming what there is."""
     if not versions:
-        raise errors.NotFound(f"There is no model {name!r}; /v1/models lists those there are.")
+        raise errors.NotFound(f"There is no model {name!r}.")
     if not version:
         return next((candidate for candidate in versions if candidate.is_default), versions[-1])
     for candidate in versions:

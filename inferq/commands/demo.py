@@ -17,6 +17,7 @@ from inferq.answers import Job
 from inferq.client import Client
 from inferq.commands import options, screen
 from inferq.commands.up import few_workers, running
+from inferq.errors import StartFailed
 
 _PATIENCE = 60.0
 """Seconds for one answer; the first one on a cold machine loads the model."""
@@ -36,6 +37,8 @@ def demo(photos: tuple[Path, ...]) -> None:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
     pictures = samples.pictures()
+    if not pictures:
+        raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
         wanted = stack.Options(Path(scratch), port=0, workers=few_workers())
         screen.remarks.print("starting the service in a temporary folder ...", style="dim")

@@ -102,7 +102,8 @@ def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds:
 
 def _try_it(url: str, model: str) -> str:
     """A curl command that works as it stands, with a picture that suits the model."""
-    picture = _relative(samples.pictures()[-1]) if model == samples.MODEL else "photo.jpg"
+    shipped = samples.pictures() if model == samples.MODEL else []
+    picture = _relative(shipped[-1]) if shipped else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
     return f"curl {key}-F files=@{picture} {url}/v1/classify"
 

@@ -293,14 +293,14 @@ def test_an_unknown_image_id_is_404(client: FlaskClient, tools: Tools) -> None:
         ("deadline", "1e300", "bad_option"),
         ("metadata", "[1]", "bad_option"),
         ("metadata", "{", "bad_option"),
-        ("webhook", "http://127.0.0.1/hook", "bad_url"),
-        ("webhook", "nonsense", "bad_url"),
+        ("webhook", "http://127.0.0.1/hook", "bad_option"),
+        ("webhook", "nonsense", "bad_option"),
         ("webhook", '{"secret": "s"}', "bad_option"),
     ],
 )
 def test_a_bad_option_is_refused_by_name(client: FlaskClient, tools: Tools, field: str, value: str, code: str) -> None:
     detail = complaint(send(client, ("a.png", png()), **{field: value}), 400, code)
-    assert code == "bad_url" or field in detail
+    assert field in detail
     assert nothing_was_stored(client, tools)
 
 

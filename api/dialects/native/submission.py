@@ -16,8 +16,8 @@ from shared import errors, fetch, gallery, images, webhooks
 from shared.images import Limits, Picture
 from shared.jobs import Options, StoredImage, Submission
 
-FAR = 366 * 24 * 3600
-"""Seconds; a deadline later than that is a mistake."""
+FAR = 100 * 366 * 24 * 3600
+"""Seconds; a deadline further away than a century, either way, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
 """Seconds for fetching all pictures of one request: a thread of the API is busy with it."""
 
