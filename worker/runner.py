@@ -21,7 +21,8 @@ from worker.engine import Engine
 log = logging.getLogger(__name__)
 
 WEDGED = 60.0
-"""Seconds after which a batch, or the decoding of one picture, is taken to hang; the process then ends itself."""
+"""Seconds that one picture may take in decoding or, times the batch, in the model; more is taken to hang, and the
+process ends itself. Generous, because a large vision transformer on one core takes some twenty."""
 
 
 class Runner:
@@ -43,6 +44,7 @@ class Runner:
         self._held: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._busy: dict[int, float] = {}
+        """Thread -> when it must be done with what it has in hand (monotonic seconds)."""
         self._since = time.time()
         self._done = 0
         self._batches = 0
@@ -93,10 +95,10 @@ class Runner:
             self._held.clear()
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Around what must end: the heart ends a process that hangs in it, and the picture counts a death."""
+    def timed(self, pictures: int = 1) -> Iterator[None]:
+        """Around what must end: the heart ends a process that hangs in it, and the pictures count a death."""
         me = threading.get_ident()
-        self._busy[me] = time.monotonic()
+        self._busy[me] = time.monotonic() + WEDGED * max(1, pictures)
         try:
             yield
         finally:
@@ -106,7 +108,7 @@ class Runner:
     def batch(self, version_id: str, size: int) -> Iterator[None]:
         """Around the forward pass, to learn the rate from it."""
         started = time.monotonic()
-        with self.timed():
+        with self.timed(size):
             yield
         rate = size / max(1e-6, time.monotonic() - started)
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
@@ -125,8 +127,8 @@ class Runner:
                 log.warning("heartbeat: %s", error.message)
             except Exception:  # a heart that stops would give away what this worker is working on
                 log.exception("heartbeat")
-            if any(time.monotonic() - since > WEDGED for since in list(self._busy.values())):
-                log.critical("a picture has been worked on for more than %.0f s; this worker ends itself", WEDGED)
+            if any(time.monotonic() > limit for limit in list(self._busy.values())):
+                log.critical("pictures have been worked on for more than %.0f s each; this worker ends itself", WEDGED)
                 os._exit(70)
             if self.stopping.is_set():
                 time.sleep(every)  # stopping no longer paces the loop, and held pictures still need their lease
