@@ -16,10 +16,11 @@
     ├── NotFound 404          (2) unknown job, image, model, version, path
     ├── MethodNotAllowed 405  (1)
     ├── Conflict 409          (2) exists already, not in a state for that
-    │   └── ModelNotReady
+    │   └── ModelNotReady  ModelRefused
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
+        └── StillRunning      (2) a wait ran out, on a wire that knows no polling; carries job_id
 
 A picture that fails in the worker fails alone: its `code` and `message` are stored with the item.
 
@@ -30,6 +31,9 @@ What is not in this tree is a bug: it is logged in full, and the caller gets a f
 from __future__ import annotations
 
 import re
+
+LONGEST = 2000
+"""Characters of a message."""
 
 
 class InferqError(Exception):
@@ -49,7 +53,9 @@ class InferqError(Exception):
 
     @property
     def message(self) -> str:
-        return str(self.args[0])
+        """Of LONGEST characters at most: some messages repeat what the caller sent, which may be megabytes."""
+        text = str(self.args[0])
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
     @property
     def code(self) -> str:
@@ -159,6 +165,10 @@ class ModelNotReady(Conflict):
     retry_after = 5.0
 
 
+class ModelRefused(Conflict):
+    """The model was checked and found unusable."""
+
+
 class TooLarge(InferqError):
     """The body is larger than is allowed."""
 
@@ -177,6 +187,10 @@ class Unavailable(InferqError):
 
     status = 503
     retry_after = 2.0
+
+
+class StillRunning(Unavailable):
+    """The job is still running; ask for it by its id."""
 
 
 def by_code(code: str, message: str) -> InferqError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ class Image:
 
     id: str
     tenant: str
+    stage: str
+    """Of the key it was uploaded with, and the only one that it can be seen with."""
     name: str
     blob: str
     format: str
@@ -33,43 +35,47 @@ class Image:
     """Unix seconds."""
 
 
-def store(tools: Tools, tenant: str, pictures: Iterable[Picture]) -> list[Image]:
-    """Keep pictures, all or none; raises BadPicture kinds."""
-    kept: list[Image] = []
+def store(tools: Tools, tenant: str, stage: str, picture: Picture) -> Image:
+    """Keep a picture."""
+    image_id = new_id(tools.now())
+    image = Image(image_id, tenant, stage, picture.name, f"images/{image_id}", picture.format, picture.width,
+                  picture.height, len(picture.data), tools.now())  # fmt: skip
+    tools.storage.write(image.blob, picture.data)
     try:
-        for picture in pictures:
-            image_id = new_id(tools.now())
-            blob = f"images/{image_id}"
-            tools.storage.write(blob, picture.data)
-            size = len(picture.data)
-            image = Image(image_id, tenant, picture.name, blob, picture.format, picture.width, picture.height, size,
-                          tools.now())  # fmt: skip
-            kept.append(image)
         with tools.records.write() as r:
-            for image in kept:
-                r.images.add(image)
+            r.images.add(image)
     except BaseException:
-        for image in kept:
-            tools.storage.delete(image.blob)
+        tools.storage.delete(image.blob)
         raise
-    return kept
-
-
-def get(tools: Tools, tenant: str, image_id: str) -> Image:
-    """Raises NotFound, for another tenant's in the same words as for none."""
-    with tools.records.read() as r:
-        image = r.images.get(tenant, image_id)
-    if image is None:
-        raise errors.NotFound(f"There is no image {image_id}.")
     return image
 
 
-def delete(tools: Tools, tenant: str, image_id: str) -> None:
-    """Remove the row, then the bytes; a job that still refers to it fails that picture with the reason."""
-    image = get(tools, tenant, image_id)
-    with tools.records.write() as r:
-        r.images.delete(tenant, image_id)
-    tools.storage.delete(image.blob)
+def get(tools: Tools, tenant: str, stage: str, image_id: str) -> Image:
+    """Raises NotFound where there is none, Forbidden where it is another tenant's or belongs to the other stage.
+
+    A wire that does not want to tell the two apart turns the second into the first; ids cannot be guessed.
+    """
+    with tools.records.read() as r:
+        image = r.images.get(image_id)
+    if image is None:
+        raise errors.NotFound(f"There is no image {image_id}.")
+    if (image.tenant, image.stage) != (tenant, stage):
+        raise errors.Forbidden(f"The image {image_id} belongs to another key.")
+    return image
+
+
+def delete(tools: Tools, tenant: str, stage: str, image_id: str) -> None:
+    """Remove an image; a job that still refers to it fails that picture with the reason. Raises as `get` does."""
+    remove(tools, [get(tools, tenant, stage, image_id)])
+
+
+def remove(tools: Tools, images: Sequence[Image]) -> None:
+    """Remove the bytes, then the rows: a crash in between leaves rows, by which the rest is found and removed again."""
+    for image in images:
+        tools.storage.delete(image.blob)
+    if images:
+        with tools.records.write() as r:
+            r.images.delete([image.id for image in images])
 
 
 def new_id(now: float) -> str:

@@ -78,6 +78,8 @@ class Options:
     """How logits become scores; `none` leaves them as they are."""
     exif: bool = True
     """Turn the picture the way its EXIF orientation says."""
+    remember: bool = False
+    """Keep what the model says in the result cache, for the next one who sends the same picture."""
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
@@ -252,6 +254,7 @@ def push(tools: Tools, job: Job, items: Sequence[Item]) -> None:
             top_k=options.top_k,
             function_to_apply=options.function_to_apply,
             exif=options.exif,
+            remember=options.remember,
         )
         for item in items
     ]

@@ -23,6 +23,9 @@ PRETRAINED = "pretrained"
 WEIGHTS_SERVER = "https://download.pytorch.org"
 """Where torchvision's pretrained weights are; only asked whether it answers, the addresses are torchvision's own."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ALIAS_PATTERN = re.compile(rf"(?:{NAME_PATTERN.pattern}/)?{NAME_PATTERN.pattern}")
+CHECK_SECONDS = "check_seconds"
+"""The fact that tells how long the last check took that ended well."""
 
 
 class State(StrEnum):
@@ -110,30 +113,78 @@ class Version:
     """How often a worker has begun to check it; one that kills its workers is refused."""
 
 
-def servable(tools: Tools, tenant: str, name: str = "", version: str = "") -> Version:
-    """The READY version behind a name; raises NotFound, or ModelNotReady with the reason and what to do.
+@dataclass(frozen=True)
+class Alias:
+    """Another name for a model, such as `google/vit-base-patch16-224`."""
+
+    tenant: str
+    alias: str
+    name: str
+    """Of the model, whose default version answers."""
+
+
+def servable(tools: Tools, tenant: str, name: str = "", version: str = "", patience: float = 0.0) -> Version:
+    """The READY version behind a name or alias; raises NotFound, ModelRefused, or ModelNotReady with what to do.
 
     The first use of a model of the catalogue fetches its weights. The request that causes it is refused with a time
-    after which to come again, rather than kept: whether the weights can be had at all is not known yet.
+    after which to come again, rather than kept: whether the weights can be had at all is not known yet. A caller with
+    `patience` is kept for up to so many seconds, until that is known.
     """
-    with tools.records.read() as r:
-        name = name or tools.settings.default_model or r.facts.get("default_model")
-        versions = r.versions.named(tenant, name)
-        known = [] if versions else sorted({seen.name for seen in r.versions.visible(tenant)})
-    if not versions:
-        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
-    found = pick(versions, name, version)
+    found = find(tools, tenant, name, version)
+    state, said = found.state, found.reason
+    if state is State.ABSENT:
+        found = _fetch(tools, found)
+    if patience and found.state is State.CHECKING:
+        found = until_checked(tools, found, patience)
+        state, said = found.state, found.reason
     if found.state is State.READY:
         return found
     where = f"model {found.name} version {found.version}"
     if found.state is State.REFUSED:
-        raise errors.Conflict(f"The {where} was refused: {found.reason}")
+        raise errors.ModelRefused(f"The {where} was refused: {said}")
     if found.state is State.ABSENT:
-        _fetch(tools, found)
-        if found.reason:
-            raise errors.ModelNotReady(f"The {where} is not at hand; the last try said: {found.reason}")
-        raise errors.ModelNotReady(f"The {where} is not at hand yet: its weights are being fetched now. Come again.")
-    raise errors.ModelNotReady(f"The {where} is being checked: {found.reason or 'a worker is loading it'}.")
+        raise errors.ModelRefused(f"The {where} is not at hand: {said}")
+    with tools.records.read() as r:
+        expected = float(r.facts.get(CHECK_SECONDS) or 0) or None
+    if state is State.CHECKING:
+        text = f"The {where} is being checked: {said or 'a worker is loading it'}."
+    elif said:
+        text = f"The {where} is not at hand; the last try said: {said}"
+    else:
+        text = f"The {where} is not at hand yet: its weights are being fetched now. Come again."
+    raise errors.ModelNotReady(text, retry_after=expected)
+
+
+def find(tools: Tools, tenant: str, name: str = "", version: str = "") -> Version:
+    """The version behind a name or alias in whatever state; no name is the default model. Raises NotFound."""
+    with tools.records.read() as r:
+        name = name or tools.settings.default_model or r.facts.get("default_model")
+        versions = r.versions.named(tenant, name)
+        if not versions and (alias := r.aliases.get(tenant, name)):
+            versions = r.versions.named(tenant, alias.name)
+        known = [] if versions else sorted({seen.name for seen in r.versions.visible(tenant)})
+    if not versions:
+        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
+    return pick(versions, name, version)
+
+
+def alias(tools: Tools, tenant: str, alias: str, name: str) -> Alias:
+    """Let `alias` stand for a model from now on, on every wire; raises NotFound, BadOption, Conflict."""
+    if not ALIAS_PATTERN.fullmatch(alias):
+        raise errors.BadOption("an alias is a name or OWNER/NAME of letters, digits, '.', '_' and '-', 100 each")
+    made = Alias(tenant, alias, find(tools, tenant, name).name)
+    with tools.records.write() as r:
+        if r.versions.named(tenant, alias):
+            raise errors.Conflict(f"There is a model {alias!r}; an alias would never be looked at.")
+        r.aliases.set(made)
+    return made
+
+
+def unalias(tools: Tools, tenant: str, alias: str) -> None:
+    """Raises NotFound when there is no such alias."""
+    with tools.records.write() as r:
+        if not r.aliases.delete(tenant, alias):
+            raise errors.NotFound(f"There is no alias {alias!r}.")
 
 
 def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
@@ -161,6 +212,8 @@ def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version
         known_before = r.versions.named(tenant, name)
     forget(tools, [known for known in known_before if known.tenant == tenant and known.state is State.REFUSED])
     with tools.records.write() as r:
+        if r.aliases.get(tenant, name):
+            raise errors.Conflict(f"{name!r} is an alias, and would no longer be looked at; remove that first.")
         versions = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
         version = version or _next_version(versions)
         if any(known.version == version for known in versions):
@@ -189,6 +242,15 @@ def wait(tools: Tools, version: Version, seconds: float) -> Version:
 
     A version whose refusal is told here is forgotten: nothing stays half-registered.
     """
+    version = until_checked(tools, version, seconds)
+    if version.state is State.REFUSED:
+        forget(tools, [version])
+        raise errors.BadWeights(version.reason)
+    return version
+
+
+def until_checked(tools: Tools, version: Version, seconds: float) -> Version:
+    """The version when its check has ended, however it did, or as it is when the time is over."""
     until = tools.now() + seconds
     with tools.waiters.ticket(version.id) as ticket:
         while (left := until - tools.now()) > 0:
@@ -197,9 +259,6 @@ def wait(tools: Tools, version: Version, seconds: float) -> Version:
             if version.state is not State.CHECKING:
                 break
             ticket.wait(min(1.0, left))
-    if version.state is State.REFUSED:
-        forget(tools, [version])
-        raise errors.BadWeights(version.reason)
     return version
 
 
@@ -220,8 +279,10 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
             raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
     forget(tools, chosen)
     left = [known for known in versions if known not in chosen]
-    if left and not any(known.is_default for known in left):
-        with tools.records.write() as r:
+    with tools.records.write() as r:
+        if not left:
+            r.aliases.delete_of(tenant, name)  # else they would stand for one of everybody's by the same name
+        elif not any(known.is_default for known in left):
             r.versions.make_default(left[-1])
 
 
@@ -257,9 +318,7 @@ def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, st
     with tools.records.read() as r:
         at_hand = any(known.state is State.READY for known in r.versions.named(EVERYBODY, preferred))
     if chosen := tools.settings.default_model:
-        with tools.records.read() as r:
-            pick(r.versions.named(DEFAULT, chosen), chosen)
-        name, why = chosen, "chosen by the setting"
+        name, why = find(tools, DEFAULT, chosen).name, "chosen by the setting"
     elif at_hand:
         name, why = preferred, "its weights are on disk"
     elif reachable():
@@ -271,14 +330,16 @@ def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, st
     return name, why
 
 
-def _fetch(tools: Tools, version: Version) -> None:
-    """Have a worker fetch and check a version whose weights are not at hand."""
+def _fetch(tools: Tools, version: Version) -> Version:
+    """Have a worker fetch and check a version whose weights are not at hand; the version as it is then."""
     with tools.records.write() as r:
-        now = r.versions.get(version.id)
-        if now is None or now.state is not State.ABSENT:
-            return  # another request was first
-        r.versions.save(replace(now, state=State.CHECKING, attempts=0, reason="its weights are being fetched"))
+        now = r.versions.get(version.id) or version
+        if now.state is not State.ABSENT:
+            return now  # another request was first
+        now = replace(now, state=State.CHECKING, attempts=0, reason="its weights are being fetched")
+        r.versions.save(now)
     tools.queue.call("check", version.id)
+    return now
 
 
 def _next_version(versions: Sequence[Version]) -> str:

@@ -63,6 +63,7 @@ class Entry:
     top_k: int
     function_to_apply: str
     exif: bool
+    remember: bool = False
     id: str = ""
     """Of the stream entry; empty until it is claimed."""
     lane: str = ""
@@ -72,13 +73,20 @@ class Entry:
     def pack(self) -> str:
         """One field of JSON: a stream keeps field names once but every value, and this is the shortest plain text."""
         where = (self.job_id, self.position, self.blob, self.offset, self.size)
-        what = (self.task, self.top_k, self.function_to_apply, int(self.exif))
+        what = (self.task, self.top_k, self.function_to_apply, int(self.exif), int(self.remember))
         return json.dumps(where + what, separators=(",", ":"))
 
     @classmethod
     def unpack(cls, text: str, entry_id: str, lane: str, attempts: int = 1) -> Entry:
-        job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(text)
-        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), entry_id, lane, attempts)
+        job_id, position, blob, offset, size, task, top_k, function, exif, *rest = json.loads(text)
+        remember = bool(rest and rest[0])  # what the version before this one has pushed ends with exif
+        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), remember, entry_id, lane,
+                   attempts)  # fmt: skip
+
+    @property
+    def tenant(self) -> str:
+        """Whose picture it is, as its lane says."""
+        return self.lane.rpartition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -292,6 +300,21 @@ class Queue:
                 message = channel.get_message(timeout=1.0)
                 if message:
                     yield json.loads(message["data"])
+
+    # -- the slots of the result cache
+
+    def put(self, slots: Mapping[str, str], seconds: float) -> None:
+        """Put texts into slots, for so long or until others take their place."""
+        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            for slot, text in slots.items():
+                pipe.set(self._key("cache", slot), text, px=int(seconds * 1000))
+            pipe.execute()
+
+    def look_up(self, slot: str) -> str | None:
+        """What is in a slot."""
+        with _answering():
+            found: str | None = self._redis.get(self._key("cache", slot))
+        return found
 
     # -- the fleet
 

@@ -39,6 +39,9 @@ class Settings:
     """Where the API listens; anywhere but on loopback it refuses to start without a key."""
     port: int = 8000
     """Where the API listens."""
+    public_url: str = ""
+    """The URL by which callers reach the API, as `https://vision.example.com`; empty is what the request says.
+    Set it where strangers connect: signed assertions must name it."""
     api_threads: int = 96
     """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
     admin_key: str = ""
@@ -71,6 +74,27 @@ class Settings:
     """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
     sap_product_model: str = ""
     """The model behind product image classification; empty is the default model."""
+
+    einstein_quota: int = 0
+    """Predictions that one tenant may ask for on the Einstein wire in a calendar month; 0 is no quota."""
+    img_hosts: str = ""
+    """Hosts from which the IMG wire fetches pictures, as `*.example.com, cdn.example.org`; empty is any public one."""
+    keep_test_images: float = 90 * 24 * 3600.0
+    """Seconds that images uploaded with a key of the stage `test` are kept."""
+
+    # how often one tenant may ask: `100/minute`, `5/second`, `10000/day`; empty or `off` is no limit
+    native_rate: str = ""
+    """Requests on the native wire."""
+    sap_rate: str = ""
+    """Requests on the SAP wire."""
+    einstein_rate: str = ""
+    """Requests on the Einstein wire."""
+    huggingface_rate: str = ""
+    """Requests on the Hugging Face wire."""
+    img_live_rate: str = "100/minute"
+    """Requests on the IMG wire with a key of the stage `live`."""
+    img_test_rate: str = "10/minute"
+    """Requests on the IMG wire with a key of the stage `test`."""
 
     # models and workers
     default_model: str = ""
@@ -107,6 +131,10 @@ class Settings:
     """Seconds between two sweeps."""
 
     # keeping
+    cache_entries: int = 10_000
+    """Answers that the result cache holds: 5 KB of Redis each for a model of 1000 labels; 0 switches it off."""
+    cache_seconds: float = 3600.0
+    """Seconds that an answer stays in the result cache."""
     keep_jobs: float = 7 * 24 * 3600.0
     """Seconds that a finished job is kept."""
 

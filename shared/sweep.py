@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from shared import errors, jobs, models
+from shared import errors, gallery, jobs, models
 from shared.jobs import Status
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def drop_old_jobs(tools: Tools) -> None:
 
 
 def tidy(tools: Tools) -> None:
-    """What needs doing every few minutes only: orphan blobs, streams nobody uses, refused models."""
+    """What needs doing every few minutes only: blobs, streams, models, images and tokens that nobody needs any more."""
     for version_id in tools.queue.version_ids():
         tools.queue.drop_empty_lanes(version_id)
         tools.queue.drop_gone_consumers(version_id)
@@ -138,6 +138,20 @@ def tidy(tools: Tools) -> None:
             if _is_older(job_id, now - 3600):
                 log.info("removing the pictures of %s, a job that was never stored", job_id)
                 tools.storage.delete(blobs[job_id])
+    drop_test_images(tools)
+    with tools.records.write() as r:
+        r.keys.drop_tokens(now)
+
+
+def drop_test_images(tools: Tools) -> None:
+    """Delete images of the stage `test` past their keeping time."""
+    before = tools.now() - tools.settings.keep_test_images
+    while True:
+        with tools.records.read() as r:
+            old = r.images.made_before("test", before, limit=500)
+        if not old:
+            return
+        gallery.remove(tools, old)
 
 
 def _is_older(job_id: str, when: float) -> bool:

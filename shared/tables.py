@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -107,6 +108,7 @@ images = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
+    Column("stage", String(8), nullable=False, server_default="live"),
     Column("name", Text, nullable=False),
     Column("blob", Text, nullable=False),
     Column("format", String(8), nullable=False),
@@ -114,7 +116,7 @@ images = Table(
     Column("height", Integer, nullable=False),
     Column("size", Integer, nullable=False),
     Column("created_at", TIME, nullable=False),
-    Index("ix_images_tenant_id", "tenant", "id"),
+    Index("ix_images_tenant_stage_id", "tenant", "stage", "id"),
 )
 
 versions = Table(
@@ -152,9 +154,44 @@ keys = Table(
     Column("prefix", String(16), nullable=False),
     Column("hash", String(64), nullable=False, unique=True),
     Column("scopes", JSON, nullable=False),
+    Column("stage", String(8), nullable=False, server_default="live"),
+    Column("account", NAME, nullable=False, server_default=text("''")),
+    Column("public_key", Text, nullable=False, server_default=text("''")),
     Column("created_at", TIME, nullable=False),
     Column("revoked_at", TIME),
+    Index("ix_keys_account", "account"),
 )
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("key_id", ID, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("expires_at", TIME),
+    ForeignKeyConstraint(["key_id"], ["keys.id"], ondelete="CASCADE"),
+    Index("ix_tokens_expires_at", "expires_at"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("alias", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    PrimaryKeyConstraint("tenant", "alias"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("meter", String(40), nullable=False),
+    Column("month", String(7), nullable=False),
+    Column("used", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "meter", "month"),
+)
+"""What was counted in each calendar month (UTC, `2026-11`)."""
 
 facts = Table(
     "facts",

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from shared.tools import Tools
 
 DEFAULT = "default"
+STAGES = ("live", "test")
+"""What is uploaded with a key of one stage is not seen with a key of the other."""
+ACCESS = "access"
+"""The kind of token that stands for a key (shared/accounts.py)."""
 SCOPES = ("infer", "models", "keys")
 """`infer`: jobs and images. `models`: bring and remove models. `keys`: make and revoke keys, see the fleet."""
 
@@ -35,6 +39,12 @@ class Key:
     scopes: tuple[str, ...]
     created_at: float
     revoked_at: float | None = None
+    stage: str = "live"
+    """One of STAGES."""
+    account: str = ""
+    """Who signs assertions with the key that belongs to `public_key`; such a key has no text (shared/accounts.py)."""
+    public_key: str = ""
+    """PEM; empty for ordinary keys."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Caller:
 
     tenant: str
     scopes: tuple[str, ...]
+    stage: str = "live"
 
     def must(self, scope: str) -> None:
         """Raises Forbidden when the key has not that scope."""
@@ -59,25 +70,47 @@ def identify(tools: Tools, secret: str, *, from_loopback: bool) -> Caller:
     if admin and secret and hmac.compare_digest(secret.encode(), admin.encode()):
         return Caller(DEFAULT, SCOPES)
     with tools.records.read() as r:
-        key = r.keys.by_hash(_digest(secret)) if secret else None
-        if key is not None:
-            return Caller(key.tenant, key.scopes)
-        if from_loopback and not admin and not r.keys.any():
-            return Caller(DEFAULT, SCOPES)
+        hashed = digest(secret)
+        key = (r.keys.by_hash(hashed) or r.keys.by_token(hashed, ACCESS, tools.now())) if secret else None
+    if key is not None:
+        return Caller(key.tenant, key.scopes, key.stage)
+    if is_open(tools, from_loopback=from_loopback):
+        return Caller(DEFAULT, SCOPES, "test" if secret.startswith("test_") else "live")
     if not secret:
         raise errors.Unauthorized("An API key is required; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
     raise errors.Unauthorized("The API key is not valid.")
 
 
+def is_open(tools: Tools, *, from_loopback: bool) -> bool:
+    """Whether nobody is asked who he is."""
+    if not from_loopback or tools.settings.admin_key:
+        return False
+    with tools.records.read() as r:
+        return not r.keys.any()
+
+
 def create(
-    tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", scopes: Sequence[str] = ()
+    tools: Tools, caller: Caller, *, tenant: str = "", name: str = "", scopes: Sequence[str] = (), stage: str = ""
 ) -> tuple[Key, str]:
-    """A new key and its text, which cannot be shown again.
+    """A new key and its text, which cannot be shown again. With a stage the text begins with its name.
 
     Without scopes the first key gets all, and later ones `infer` and `models`. A key for another tenant may be made
     by the tenant `default`, that is with the admin key or on the open door; raises Forbidden for others, BadOption
     for an unknown scope.
     """
+    tenant, scopes = terms(tools, caller, tenant, scopes)
+    if stage not in ("", *STAGES):
+        raise errors.BadOption(f"stage must be one of {', '.join(STAGES)}, not {stage!r}")
+    text = f"{stage or 'iq'}_{secrets.token_urlsafe(32)}"
+    key_id, shown = str(uuid6.uuid7()), text[: text.index("_") + 6]
+    key = Key(key_id, tenant, name, shown, digest(text), scopes, tools.now(), stage=stage or "live")
+    with tools.records.write() as r:
+        r.keys.add(key)
+    return key, text
+
+
+def terms(tools: Tools, caller: Caller, tenant: str, scopes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """(tenant, scopes) of a key that the caller wants made; raises as `create` does."""
     tenant = tenant or caller.tenant
     with tools.records.read() as r:
         first = not r.keys.any()
@@ -88,16 +121,12 @@ def create(
         raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
     if caller.tenant not in (tenant, DEFAULT):
         raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
-    text = f"iq_{secrets.token_urlsafe(32)}"
-    key = Key(str(uuid6.uuid7()), tenant, name, text[:8], _digest(text), scopes, tools.now())
     if first and not tools.settings.admin_key and ("keys" not in scopes or tenant != DEFAULT):
         raise errors.BadOption(
             "The first key closes the open door, so it must be able to make others: for the tenant 'default', with "
             "the scope 'keys'."
         )
-    with tools.records.write() as r:
-        r.keys.add(key)
-    return key, text
+    return tenant, scopes
 
 
 def revoke(tools: Tools, tenant: str, key_id: str) -> None:
@@ -120,5 +149,6 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """What is kept of a secret: SHA-256, hex."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.queue import Queue
+from shared.rates import Rates
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -22,6 +23,7 @@ class Tools:
     """Unix seconds."""
     settings: Settings
     waiters: Waiters
+    rates: Rates
 
     def close(self) -> None:
         self.waiters.close()
@@ -39,4 +41,5 @@ def build(settings: Settings) -> Tools:
         now=time.time,
         settings=settings,
         waiters=Waiters(queue),
+        rates=Rates(settings),
     )

@@ -14,11 +14,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 from flask.testing import FlaskClient
+from limits.storage import MemoryStorage
 
 from api import create_app
 from migrations.__main__ import upgrade
 from shared import models
 from shared.queue import Queue
+from shared.rates import Rates
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -116,6 +118,7 @@ def tools(tmp_path: Path) -> Iterator[Tools]:
         now=time.time,
         settings=settings,
         waiters=Waiters(made_queue),
+        rates=Rates(settings, MemoryStorage()),
     )
     made_queue.call = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
     models.fill_catalogue(made)

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from shared import errors, jobs
+from shared import cache, errors, jobs
 from shared.jobs import Outcome
 from shared.queue import Entry
 from worker.engine import Loaded, top_k
@@ -32,11 +32,20 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+class Input(NamedTuple):
+    """One picture, ready to run."""
+
+    entry: Entry
+    tensor: Tensor
+    key: str
+    """Under which what the model says is kept in the result cache; empty when it is not."""
+
+
 @dataclass
 class Batch:
     """Entries that were claimed together, with what has become of them so far."""
 
-    inputs: list[tuple[Entry, Tensor]] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     """All that were claimed, to be acknowledged when the outcomes are stored."""
@@ -141,13 +150,17 @@ class Drain:
             if isinstance(made, Outcome):
                 batch.outcomes.append(made)
             else:
-                batch.inputs.append((entry, made))
+                batch.inputs.append(made)
 
-    def _decode(self, entry: Entry) -> Tensor | Outcome:
+    def _decode(self, entry: Entry) -> Input | Outcome:
         try:
             data = self._patiently(lambda: self._tools.storage.read(entry.blob, entry.offset, entry.size))
             with self._runner.timed():
-                return self._model.prepare(data, exif=entry.exif)
+                tensor = self._model.prepare(data, exif=entry.exif)
+            key = ""
+            if entry.remember:
+                key = cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)
+            return Input(entry, tensor, key)
         except FileNotFoundError:
             return _failed(entry, "gone", "The picture was removed before it ran.")
         except errors.BadRequest as error:
@@ -174,12 +187,15 @@ class Drain:
                 if self._runner.stopping.wait(0.5):
                     raise
 
-    def _forward(self, task: str, inputs: list[tuple[Entry, Tensor]]) -> list[Outcome]:
+    def _forward(self, task: str, inputs: list[Input]) -> list[Outcome]:
         """Outcomes of pictures of one task. A batch that fails is halved until the picture at fault is alone."""
-        entries = [entry for entry, _ in inputs]
+        entries = [one.entry for one in inputs]
         try:
-            made = self._model.forward([tensor for _, tensor in inputs], task)
-            return self._answers(task, entries, made)
+            made = self._model.forward([one.tensor for one in inputs], task)
+            outcomes = self._answers(task, entries, made)
+            if kept := {one.key: row.tolist() for one, row in zip(inputs, made, strict=True) if one.key}:
+                cache.keep(self._tools, kept)
+            return outcomes
         except Exception as error:
             if len(inputs) > 1:
                 middle = len(inputs) // 2
@@ -256,5 +272,5 @@ def _failed(entry: Entry, code: str, message: str) -> Outcome:
     return Outcome(entry.job_id, entry.position, error_code=code, error=message)
 
 
-def _task(pair: tuple[Entry, Tensor]) -> str:
-    return pair[0].task
+def _task(one: Input) -> str:
+    return one.entry.task

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from shared import errors
-from shared.models import PRETRAINED, Example, State, Version
+from shared.models import CHECK_SECONDS, PRETRAINED, Example, State, Version
 from shared.tools import Tools
 from worker import families, weights
 
@@ -35,8 +36,12 @@ def check(runner: Runner, version_id: str) -> None:
             version = r.versions.get(version_id)
         if version is None or version.state is not State.CHECKING:
             return
+        began = time.monotonic()
         after = _checked(runner, version)
         _save(tools, after)
+        if after.state is State.READY:
+            with tools.records.write() as r:
+                r.facts.set(CHECK_SECONDS, f"{time.monotonic() - began:.1f}")
         if after.state is State.READY and version.source != PRETRAINED:
             tools.storage.delete(version.source)  # only now: a worker that dies before must find it again
 
@@ -128,9 +133,11 @@ def _save(tools: Tools, version: Version) -> None:
 
 @contextmanager
 def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
-    """Hold the version's lock as long as this worker lives; False when another holds it."""
+    """Hold the version's lock as long as this worker lives; False when another check, here or elsewhere, holds it."""
     queue, name, lease = runner.tools.queue, f"check:{version_id}", runner.tools.settings.lease
-    if not queue.lock(name, runner.id, lease):
+    # Of the thread, not of the worker: to one that starts slowly the keeper has sent the same check several times.
+    holder = f"{runner.id}:{threading.get_ident()}"
+    if not queue.lock(name, holder, lease):
         yield False
         return
     done = threading.Event()
@@ -138,7 +145,7 @@ def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
     def renew() -> None:
         while not done.wait(lease / 4):
             try:
-                queue.lock(name, runner.id, lease)
+                queue.lock(name, holder, lease)
             except errors.Unavailable as error:
                 log.warning("check: %s", error.message)
 
@@ -147,4 +154,4 @@ def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
         yield True
     finally:
         done.set()
-        queue.unlock(name, runner.id)
+        queue.unlock(name, holder)

@@ -19,12 +19,14 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
 
 from shared import errors
+from shared.records.aliases import Aliases
 from shared.records.deliveries import Deliveries
 from shared.records.facts import Facts
 from shared.records.images import Images
 from shared.records.jobs import Jobs
 from shared.records.keys import Keys
 from shared.records.turn import Turn
+from shared.records.usage import Usage
 from shared.records.versions import Versions
 
 
@@ -36,7 +38,9 @@ class Unit:
         self.deliveries = Deliveries(connection)
         self.images = Images(connection)
         self.versions = Versions(connection)
+        self.aliases = Aliases(connection)
         self.keys = Keys(connection)
+        self.usage = Usage(connection)
         self.facts = Facts(connection)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -18,17 +20,30 @@ class Images:
     def add(self, image: Image) -> None:
         self._connection.execute(sa.insert(images), asdict(image))
 
-    def get(self, tenant: str, image_id: str) -> Image | None:
-        query = sa.select(images).where(images.c.tenant == tenant, images.c.id == image_id)
-        found = self._connection.execute(query).first()
+    def get(self, image_id: str) -> Image | None:
+        """Anybody's: who may see it is for the gallery to say."""
+        found = self._connection.execute(sa.select(images).where(images.c.id == image_id)).first()
         return Image(**found._mapping) if found else None
 
-    def page(self, tenant: str, *, before: str = "", limit: int = 50) -> list[Image]:
-        """Newest first; `before` is the last id of the page before."""
-        query = sa.select(images).where(images.c.tenant == tenant).order_by(images.c.id.desc()).limit(limit)
-        if before:
-            query = query.where(images.c.id < before)
-        return [Image(**row._mapping) for row in self._connection.execute(query)]
+    def page(self, tenant: str, stage: str, *, first: str = "", limit: int = 50) -> list[Image]:
+        """Newest first, from the id `first` on, or from the newest."""
+        query = self._of(tenant, stage).order_by(images.c.id.desc()).limit(limit)
+        return self._all(query.where(images.c.id <= first) if first else query)
 
-    def delete(self, tenant: str, image_id: str) -> None:
-        self._connection.execute(sa.delete(images).where(images.c.tenant == tenant, images.c.id == image_id))
+    def newer(self, tenant: str, stage: str, *, than: str, limit: int) -> list[Image]:
+        """Those right before the id `than` in the list, nearest first."""
+        return self._all(self._of(tenant, stage).where(images.c.id > than).order_by(images.c.id).limit(limit))
+
+    def made_before(self, stage: str, when: float, limit: int) -> list[Image]:
+        """Every tenant's, oldest first; `when` in Unix seconds."""
+        query = sa.select(images).where(images.c.stage == stage, images.c.created_at < when)
+        return self._all(query.order_by(images.c.created_at).limit(limit))
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        self._connection.execute(sa.delete(images).where(images.c.id.in_(image_ids)))
+
+    def _of(self, tenant: str, stage: str) -> sa.Select[Any]:
+        return sa.select(images).where(images.c.tenant == tenant, images.c.stage == stage)
+
+    def _all(self, query: sa.Select[Any]) -> list[Image]:
+        return [Image(**row._mapping) for row in self._connection.execute(query)]

@@ -1,4 +1,4 @@
-"""Queries on API keys; the key itself is never stored, only its hash."""
+"""Queries on API keys, and the tokens given for them; neither is ever stored itself, only its hash."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from shared.tables import keys
+from shared.tables import keys, tokens
 from shared.tenants import DEFAULT, Key
 
 
@@ -23,6 +23,29 @@ class Keys:
         found = self._connection.execute(sa.select(keys).where(keys.c.hash == digest, keys.c.revoked_at.is_(None)))
         row = found.first()
         return _key(row) if row else None
+
+    def by_account(self, account: str) -> list[Key]:
+        """The valid keys by which an account signs, oldest first."""
+        query = sa.select(keys).where(keys.c.account == account, keys.c.revoked_at.is_(None)).order_by(keys.c.id)
+        return [_key(row) for row in self._connection.execute(query)]
+
+    def by_token(self, digest: str, kind: str, now: float) -> Key | None:
+        """The key that a token was given for, while both are valid."""
+        alive = sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now)
+        query = sa.select(keys).join(tokens).where(tokens.c.hash == digest, tokens.c.kind == kind, alive)
+        row = self._connection.execute(query.where(keys.c.revoked_at.is_(None))).first()
+        return _key(row) if row else None
+
+    def add_token(self, digest: str, key_id: str, kind: str, expires_at: float | None) -> None:
+        """`expires_at` in Unix seconds; None is as long as the key."""
+        values = {"hash": digest, "key_id": key_id, "kind": kind, "expires_at": expires_at}
+        self._connection.execute(sa.insert(tokens), values)
+
+    def drop_tokens(self, now: float) -> None:
+        """Delete the tokens that open nothing any more: expired ones, and those of revoked keys."""
+        revoked = sa.select(keys.c.id).where(keys.c.revoked_at.is_not(None))
+        worthless = sa.or_(tokens.c.expires_at <= now, tokens.c.key_id.in_(revoked))
+        self._connection.execute(sa.delete(tokens).where(worthless))
 
     def all(self, tenant: str) -> list[Key]:
         """The tenant's keys; for DEFAULT, which makes those of all tenants, everybody's."""

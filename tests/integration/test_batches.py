@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 
 from migrations.__main__ import upgrade
-from shared import errors, gallery, images, jobs, models
+from shared import cache, errors, gallery, images, jobs, models
 from shared.jobs import Item, Job, Options, Status, StoredImage, Submission
 from shared.models import EVERYBODY, State, Version
 from shared.queue import Entry, Queue
+from shared.rates import Rates
 from shared.records import Records
 from shared.settings import Settings
 from shared.storage import Storage
@@ -47,6 +48,7 @@ def made_tools(folder: Path, queue: Queue, **settings: Any) -> Tools:
         now=time.time,
         settings=Settings(**known | settings),
         waiters=Waiters(queue),
+        rates=Rates(Settings()),
     )
 
 
@@ -299,10 +301,10 @@ def test_what_is_left_of_a_running_job_at_its_deadline_is_not_run(tools: Tools, 
 
 
 def test_an_image_that_was_deleted_before_it_ran_is_gone(tools: Tools, runner: Runner) -> None:
-    kept, deleted = gallery.store(tools, "anna", [picture(4), picture(5)])
+    kept, deleted = (gallery.store(tools, "anna", "live", picture(number)) for number in (4, 5))
     both = [StoredImage(image.id, image.name, image.blob, image.size) for image in (kept, deleted)]
     job = submit(tools, both)
-    gallery.delete(tools, "anna", deleted.id)
+    gallery.delete(tools, "anna", "live", deleted.id)
 
     runner.drain(job.version_id)
 
@@ -628,3 +630,40 @@ def test_the_heart_tells_the_fleet_what_the_worker_has(tools: Tools, runner: Run
     (worker,) = tools.queue.workers()
     assert (worker["id"], worker["device"], worker["models"]) == (runner.id, "cpu", ["digits/1"])
     assert worker["rates"][job.version_id] > 0
+
+
+def recalled(tools: Tools, tenant: str = "anna", number: int = 7, **options: Any) -> Any:
+    return cache.recall(tools, tenant, named(tools, "digits"), Options(**options), picture(number).data)
+
+
+def test_what_is_remembered_is_recalled_as_if_it_had_run(tools: Tools, runner: Runner) -> None:
+    asked = [Options(top_k=3, remember=True), Options(top_k=10, function_to_apply="none")]
+    jobs_run = [submit(tools, [picture(7)], options=options) for options in asked]
+    runner.drain(named(tools, "digits").id)
+    (best,), (raw,) = ([item.result for item in items(tools, job)] for job in jobs_run)
+
+    assert recalled(tools, top_k=3) == [[label, pytest.approx(score, rel=1e-12)] for label, score in best]
+    assert recalled(tools, top_k=10, function_to_apply="none") == raw
+
+
+def test_only_what_was_asked_to_be_remembered_is_and_only_for_its_tenant(tools: Tools, runner: Runner) -> None:
+    submit(tools, [picture(7)], options=Options(remember=True))
+    submit(tools, [picture(2)])
+    runner.drain(named(tools, "digits").id)
+
+    assert recalled(tools, number=7)
+    assert recalled(tools, number=2) is None
+    assert recalled(tools, "bert", number=7) is None
+    assert recalled(tools, number=7, exif=False) is None
+
+
+def test_the_cache_has_no_more_places_than_it_is_given(tools: Tools, runner: Runner) -> None:
+    small = replace(tools, settings=replace(tools.settings, cache_entries=1))
+    runner.tools = small
+    for number in (4, 5):
+        submit(small, [picture(number)], options=Options(remember=True))
+        runner.drain(named(small, "digits").id)
+
+    assert recalled(small, number=4) is None
+    assert recalled(small, number=5)
+    assert recalled(replace(small, settings=replace(small.settings, cache_entries=0)), number=5) is None

@@ -52,6 +52,28 @@ def test_every_step_can_be_taken_back_and_taken_again(records: Records) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 
 
+def test_what_was_stored_before_the_wires_came_is_live_and_stays(records: Records) -> None:
+    command.downgrade(configuration(records.url), "0001")
+    with records.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO images (id, tenant, name, blob, format, width, height, size, created_at) "
+                "VALUES ('image_1', 'anna', 'duck', 'images/1', 'PNG', 1, 1, 1, 0)"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO keys (id, tenant, name, prefix, hash, scopes, created_at) "
+                "VALUES ('1', 'anna', 'app', 'iq_', 'h', '[]', 0)"
+            )
+        )
+    upgrade(records.url)
+    with records.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT stage FROM images")).scalar_one() == "live"
+        key = connection.execute(sa.text("SELECT stage, account, public_key FROM keys")).one()
+    assert tuple(key) == ("live", "", "")
+
+
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(records: Records) -> None:
     with records.write() as r:
         r.facts.set("default_model", "digits")

@@ -69,9 +69,16 @@ def lapsed(queue: Queue) -> Entry:
 
 
 def test_an_entry_survives_being_packed() -> None:
-    entry = Entry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False)
+    entry = Entry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
     again = Entry.unpack(entry.pack(), "1-0", "lane", attempts=2)
     assert again == replace(entry, id="1-0", lane="lane", attempts=2)
+
+
+def test_an_entry_that_waited_through_an_upgrade_is_understood() -> None:
+    packed = '["job",3,"jobs/2023/x",10,20,"features",7,"none",0]'
+    assert Entry.unpack(packed, "1-0", "lane") == Entry(
+        "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", lane="lane"
+    )
 
 
 def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queue: Queue) -> None:

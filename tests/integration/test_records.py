@@ -569,22 +569,41 @@ def test_states_reasons_and_blobs_are_kept(records: Records) -> None:
 # images, keys, facts
 
 
-def test_images_are_kept_listed_and_deleted_per_tenant(records: Records) -> None:
-    images = [Image(f"image_{n}", "anna", f"{n}.png", f"images/{n}", "PNG", 8, 9, 100, NOW) for n in range(4)]
+def an_image(number: int, tenant: str = "anna", stage: str = "live") -> Image:
+    name = f"{tenant}_{stage}_{number}"
+    return Image(f"image_{name}", tenant, stage, name, f"images/{name}", "PNG", 8, 9, 100, NOW + number)
+
+
+def test_images_are_listed_per_tenant_and_stage_from_any_of_them_on(records: Records) -> None:
+    images = [an_image(number) for number in range(4)]
+    others = [an_image(1, stage="test"), an_image(1, tenant="bert")]
     with records.write() as r:
-        for image in images:
+        for image in images + others:
             r.images.add(image)
     with records.read() as r:
-        assert r.images.get("anna", "image_1") == images[1]
-        assert r.images.get("bert", "image_1") is None
-        assert r.images.page("anna", limit=2) == [images[3], images[2]]
-        assert r.images.page("anna", before="image_2") == [images[1], images[0]]
-        assert r.images.page("bert") == []
+        assert r.images.page("anna", "live", limit=2) == [images[3], images[2]]
+        assert r.images.page("anna", "live", first=images[2].id) == [images[2], images[1], images[0]]
+        assert r.images.newer("anna", "live", than=images[0].id, limit=2) == [images[1], images[2]]
+        assert r.images.newer("anna", "live", than=images[3].id, limit=2) == []
+        assert r.images.page("anna", "test") == [others[0]]
+        assert r.images.page("bert", "live") == [others[1]]
+        assert r.images.page("bert", "test") == []
+
+
+def test_images_are_found_by_id_or_age_and_deleted(records: Records) -> None:
+    images = [an_image(number, stage="test") for number in range(4)]
     with records.write() as r:
-        r.images.delete("bert", "image_1")
-        r.images.delete("anna", "image_2")
+        for image in [*images, an_image(0)]:
+            r.images.add(image)
+    with records.write() as r:
+        assert r.images.get(images[1].id) == images[1]
+        assert r.images.get("image_none") is None
+        assert r.images.made_before("test", NOW + 2, limit=99) == images[:2]
+        assert r.images.made_before("test", NOW + 3, limit=2) == images[:2]
+        r.images.delete([images[0].id, images[2].id])
     with records.read() as r:
-        assert [image.id for image in r.images.page("anna")] == ["image_3", "image_1", "image_0"]
+        assert r.images.page("anna", "test") == [images[3], images[1]]
+        assert r.images.page("anna", "live") == [an_image(0)]
 
 
 def a_key(tenant: str, text: str) -> Key:

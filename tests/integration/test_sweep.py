@@ -18,7 +18,7 @@ import pytest
 import uuid6
 from PIL import Image
 
-from shared import errors, images, jobs, models, sweep
+from shared import errors, gallery, images, jobs, models, sweep
 from shared.jobs import Job, Outcome, Status, Submission
 from shared.models import State, Version
 from shared.queue import Entry
@@ -240,6 +240,42 @@ def test_the_pictures_of_a_stored_job_stay_however_old_it_is(house: House) -> No
         r.jobs.add(job, [])
     sweep.tidy(house.tools)
     assert house.tools.storage.read(key) == b"pictures"
+
+
+def test_images_of_the_stage_test_go_when_their_time_is_over_and_live_ones_stay(house: House) -> None:
+    live, test = (gallery.store(house.tools, "anna", stage, a_picture()) for stage in ("live", "test"))
+    keep = house.tools.settings.keep_test_images
+    sweep.tidy(house.later(keep - 60))
+    assert gallery.get(house.tools, "anna", "test", test.id) == test
+
+    sweep.tidy(house.later(keep + 60))
+
+    with pytest.raises(errors.NotFound):
+        gallery.get(house.tools, "anna", "test", test.id)
+    assert house.tools.storage.list("images") == [live.blob]
+    assert gallery.get(house.tools, "anna", "live", live.id) == live
+
+
+def test_an_image_whose_removal_broke_off_is_removed_by_the_next_sweep(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = gallery.store(house.tools, "anna", "test", a_picture())
+    later = house.later(house.tools.settings.keep_test_images + 60)
+
+    def away() -> Any:
+        raise errors.Unavailable
+
+    monkeypatch.setattr(later.records, "write", away)
+    with pytest.raises(errors.Unavailable):
+        sweep.drop_test_images(later)
+    monkeypatch.undo()
+    assert gallery.get(house.tools, "anna", "test", test.id) == test  # by the row the rest is found again
+
+    sweep.drop_test_images(later)
+
+    with pytest.raises(errors.NotFound):
+        gallery.get(house.tools, "anna", "test", test.id)
+    assert house.tools.storage.list("images") == []
 
 
 def id_made_at(when: float) -> str:

@@ -225,7 +225,7 @@ def test_a_batch_too_large_for_the_device_is_halved_for_good(moody: Loaded, monk
     inputs = [torch.full((3, 8, 8), value, dtype=torch.uint8) for value in range(1, 12)]
     expected = moody.forward(inputs)
     monkeypatch.setattr(Moody, "room", 3)
-    assert torch.equal(moody.forward(inputs), expected)
+    torch.testing.assert_close(moody.forward(inputs), expected)  # another batch size may round another way
     assert moody.max_batch == 2
 
 

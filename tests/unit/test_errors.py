@@ -64,9 +64,14 @@ def test_a_given_message_is_kept() -> None:
     assert errors.NotFound("There is no job 7.").message == "There is no job 7."
 
 
+def test_a_message_that_repeats_megabytes_is_cut() -> None:
+    assert len(errors.BadOption("x" * 10_000_000).message) <= errors.LONGEST + 1
+
+
 def test_those_that_pass_by_themselves_say_when_to_come_again() -> None:
     lasting = {kind.__name__ for kind in kinds() if kind.retry_after is None}
-    assert {kind.__name__ for kind in kinds()} - lasting == {"ModelNotReady", "TooManyRequests", "Unavailable"}
+    passing = {"ModelNotReady", "StillRunning", "TooManyRequests", "Unavailable"}
+    assert {kind.__name__ for kind in kinds()} - lasting == passing
     assert errors.Unavailable(retry_after=7.0).retry_after == 7.0
     assert errors.Unavailable().retry_after == 2.0
 

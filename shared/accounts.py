@@ -1,0 +1,190 @@
+"""Accounts: callers who prove themselves by what they sign instead of by a secret, and the tokens given for it.
+
+    register   account, public key ──> Key      without a text: no secret that is sent can be its
+    exchange   signed assertion ─────> Token    access; and a refresh token for those who want to stay
+    refresh    refresh token ────────> Token    access
+
+`tenants.identify` takes access tokens like keys, until they expire or the key is revoked.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jwt
+import uuid6
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from shared import errors, tenants
+from shared.tenants import Caller, Key
+
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+ALGORITHM = "RS256"
+"""The only one. Were others taken, a public key could be passed off as the secret of HS256."""
+CLAIMS = ("sub", "aud", "exp")
+MIN_BITS = 2048
+LEEWAY = 60
+"""Seconds by which the caller's clock may be wrong."""
+SHORTEST = 60
+"""Seconds that an access token lives at least: what is given must be of use."""
+LONGEST = 24 * 3600
+"""Seconds that an access token lives at most, whatever the assertion says."""
+REFRESH = "refresh"
+"""The kind of token that is only good for getting another; what opens doors is tenants.ACCESS."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What an assertion, or a refresh token, was exchanged for."""
+
+    access: str
+    seconds: int
+    """For how long `access` is valid."""
+    refresh: str = ""
+    """Valid as long as the key; empty where none was asked for."""
+
+
+def register(
+    tools: Tools,
+    caller: Caller,
+    *,
+    account: str,
+    public_key: str,
+    tenant: str = "",
+    name: str = "",
+    scopes: Sequence[str] = (),
+) -> Key:
+    """A new key for whoever signs as `account`; `public_key` is PEM, RSA, also as a certificate.
+
+    The rules of `tenants.create` hold. Raises as it does, BadOption for a key that cannot be used, and Conflict when
+    the account has this very key: of two tenants, the signature could not tell which one is meant.
+    """
+    account = account.strip()
+    if not 0 < len(account) <= 255:
+        raise errors.BadOption("account must be the e-mail address that assertions will carry as `sub`")
+    pem = read_public_key(public_key)
+    tenant, scopes = tenants.terms(tools, caller, tenant, scopes)
+    # A hash of nothing: random bytes that no secret is known for.
+    unmatched = secrets.token_hex(32)
+    key = Key(str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, tools.now(), account=account, public_key=pem)
+    with tools.records.write() as r:
+        if any(known.public_key == pem for known in r.keys.by_account(account)):
+            raise errors.Conflict(f"This public key is registered for {account} already.")
+        r.keys.add(key)
+    return key
+
+
+def read_public_key(text: str) -> str:
+    """The RSA key in a public key or certificate (PEM), as PEM; raises BadOption saying what to send instead."""
+    if "PRIVATE KEY-" in text:
+        raise errors.BadOption(
+            "This is a private key. Never send it to anybody; send the public one, which "
+            "`openssl pkey -in private.pem -pubout` prints."
+        )
+    try:
+        data = text.strip().encode()
+        is_certificate = b"BEGIN CERTIFICATE" in data
+        loaded = x509.load_pem_x509_certificate(data).public_key() if is_certificate else load_pem_public_key(data)
+    except Exception as error:  # cryptography has many ways to say that it cannot read something
+        raise errors.BadOption("public_key must be an RSA public key, or a certificate, in PEM") from error
+    if not isinstance(loaded, RSAPublicKey):
+        raise errors.BadOption("public_key is not an RSA key; assertions are signed with RS256, which needs one")
+    if loaded.key_size < MIN_BITS:
+        raise errors.BadOption(f"public_key has {loaded.key_size} bits; make a key of {MIN_BITS} or more")
+    return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def exchange(
+    tools: Tools, assertion: str, audiences: Collection[str], *, offline: bool = False, from_loopback: bool = False
+) -> Token:
+    """A token for an assertion: a JWT (RS256) whose `sub` is the account and whose `aud` is one of `audiences`.
+
+    The access token lives as long as the assertion, a day at most; `offline` asks for a refresh token as well. On the
+    open door nothing is checked. Raises BadRequest for what is no JWT, Unauthorized for one that proves nothing.
+    """
+    if tenants.is_open(tools, from_loopback=from_loopback):
+        return Token(_text(), LONGEST, _text() if offline else "")
+    key, expires_at = _prove(tools, assertion, audiences)
+    return _give(tools, key, expires_at - int(tools.now()), offline=offline)
+
+
+def refresh(tools: Tools, secret: str, seconds: int = LONGEST, *, from_loopback: bool = False) -> Token:
+    """A new access token for a refresh token, for so many seconds, a day at most; raises Unauthorized."""
+    if tenants.is_open(tools, from_loopback=from_loopback):
+        return Token(_text(), _within(seconds))
+    with tools.records.read() as r:
+        key = r.keys.by_token(tenants.digest(secret), REFRESH, tools.now())
+    if key is None:
+        raise errors.Unauthorized("The refresh token is not valid, or its key was revoked. Sign an assertion anew.")
+    return _give(tools, key, seconds)
+
+
+def _give(tools: Tools, key: Key, seconds: int, *, offline: bool = False) -> Token:
+    token = Token(_text(), _within(seconds), _text() if offline else "")
+    with tools.records.write() as r:
+        r.keys.add_token(tenants.digest(token.access), key.id, tenants.ACCESS, tools.now() + token.seconds)
+        if token.refresh:
+            r.keys.add_token(tenants.digest(token.refresh), key.id, REFRESH, None)
+    return token
+
+
+def _text() -> str:
+    """280 random bits in capitals and digits."""
+    return base64.b32encode(secrets.token_bytes(35)).decode()
+
+
+def _within(seconds: int) -> int:
+    return max(SHORTEST, min(seconds, LONGEST))
+
+
+def _prove(tools: Tools, assertion: str, audiences: Collection[str]) -> tuple[Key, int]:
+    """(the key that signed, when the assertion expires in Unix seconds)."""
+    account = _account(assertion)
+    with tools.records.read() as r:
+        candidates = r.keys.by_account(account) if account else []
+    for key in candidates:
+        try:
+            claims = jwt.decode(
+                assertion, key.public_key, [ALGORITHM], audience=audiences, leeway=LEEWAY,
+                options={"require": list(CLAIMS)},
+            )  # fmt: skip
+            return key, int(claims["exp"])  # some sign a fraction of a second
+        except jwt.InvalidSignatureError:
+            continue  # the account has several keys
+        except (jwt.PyJWTError, OverflowError) as error:
+            raise errors.Unauthorized(_reason(error, audiences)) from error
+    # In the same words for an account that there is not.
+    raise errors.Unauthorized("The assertion is not signed by a key that is registered for the account in its `sub`.")
+
+
+def _account(assertion: str) -> str:
+    """Whom the assertion claims to be from, not proved yet."""
+    try:
+        claimed = jwt.decode_complete(assertion, options={"verify_signature": False})
+    except jwt.PyJWTError as error:
+        raise errors.BadRequest("The assertion is not a JWT: three parts in base64url with dots between.") from error
+    if claimed["header"].get("alg") != ALGORITHM:
+        raise errors.Unauthorized(f"The assertion must be signed with {ALGORITHM}.")
+    account = claimed["payload"].get("sub")
+    return account if isinstance(account, str) else ""
+
+
+def _reason(error: Exception, audiences: Collection[str]) -> str:
+    """Told only to those whose signature was right."""
+    if isinstance(error, jwt.ExpiredSignatureError):
+        return "The assertion has expired: sign another, whose `exp` lies ahead."
+    if isinstance(error, jwt.ImmatureSignatureError):
+        return "The assertion is not valid yet: is the clock right where it was signed?"
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"The assertion needs the claims {', '.join(CLAIMS)}."
+    if isinstance(error, jwt.InvalidAudienceError):
+        return f"The assertion is for somebody else: its `aud` must be one of {', '.join(sorted(audiences))}."
+    return "The assertion has a claim that cannot be read; `exp` is Unix seconds, `sub` and `aud` are texts."

@@ -1,0 +1,78 @@
+"""The result cache: what a model said of a picture, so that the same picture need not run again.
+
+    picture bytes, tenant, version, task, EXIF ──SHA-256──> slot ──> digest and logits, in Redis, for a while
+
+Logits are kept, not answers, so that any `top_k` and function is served from them. There is a fixed number of slots,
+and a new answer takes the place of the one in its slot: the memory has a limit without any bookkeeping, at the price
+that two popular pictures may share a slot and take turns. The tenant is part of the key, because a hit would tell one
+tenant what another has sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from shared import errors
+
+if TYPE_CHECKING:
+    from shared.jobs import Options
+    from shared.models import Version
+    from shared.tools import Tools
+
+
+def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
+    """SHA-256, hex, of everything that the model's answer depends on."""
+    made = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
+    made.update(picture)
+    return made.hexdigest()
+
+
+def keep(tools: Tools, answers: Mapping[str, Sequence[float]]) -> None:
+    """Keep the model's float32 outputs by their keys; a cache that is away is not an error."""
+    if not tools.settings.cache_entries:
+        return
+    slots = {
+        _slot(tools, of): of + base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+        for of, values in answers.items()
+    }
+    with contextlib.suppress(errors.Unavailable):
+        tools.queue.put(slots, tools.settings.cache_seconds)
+
+
+def recall(tools: Tools, tenant: str, version: Version, options: Options, picture: bytes) -> list[list[object]] | None:
+    """The answer to a `classify`, as an item's result has it: `[[label, score], …]`; None when it must run."""
+    if not tools.settings.cache_entries:
+        return None
+    wanted = key(tenant, version.id, options.task, options.exif, picture)
+    found = None
+    with contextlib.suppress(errors.Unavailable):
+        found = tools.queue.look_up(_slot(tools, wanted))
+    if not found or not found.startswith(wanted):
+        return None
+    data = base64.b64decode(found[len(wanted) :])
+    logits = struct.unpack(f"<{len(data) // 4}f", data)
+    return ranked(logits, version.labels, options.top_k, options.function_to_apply)
+
+
+def ranked(logits: Sequence[float], labels: Sequence[str], k: int, function_to_apply: str) -> list[list[object]]:
+    """The `k` likeliest labels with their scores, highest first, ties in label order; as the worker ranks a batch."""
+    order = sorted(range(len(logits)), key=lambda index: -logits[index])[:k]
+    if function_to_apply == "softmax":
+        top = max(logits)
+        total = math.fsum(math.exp(value - top) for value in logits)
+        scores = [math.exp(logits[index] - top) / total for index in order]
+    elif function_to_apply == "sigmoid":
+        scores = [1 / (1 + math.exp(-logits[index])) if logits[index] > -700 else 0.0 for index in order]
+    else:
+        scores = [logits[index] for index in order]
+    return [[labels[index], score] for index, score in zip(order, scores, strict=True)]
+
+
+def _slot(tools: Tools, of: str) -> str:
+    return str(int(of[:15], 16) % tools.settings.cache_entries)

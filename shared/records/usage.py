@@ -1,0 +1,27 @@
+"""Queries on what was used in each month."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from shared.tables import usage
+
+
+class Usage:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # The same words in both languages, which SQLAlchemy spells in one class each.
+        self._insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+    def add(self, tenant: str, meter: str, month: str) -> int:
+        """Count one more, in one statement so that none is lost; how many there are with this one."""
+        first = self._insert(usage).values(tenant=tenant, meter=meter, month=month, used=1)
+        again = first.on_conflict_do_update(index_elements=list(usage.primary_key), set_={"used": usage.c.used + 1})
+        return int(self._connection.execute(again.returning(usage.c.used)).scalar_one())
+
+    def used(self, tenant: str, meter: str, month: str) -> int:
+        """0 where nothing was counted."""
+        where = sa.and_(usage.c.tenant == tenant, usage.c.meter == meter, usage.c.month == month)
+        return self._connection.execute(sa.select(usage.c.used).where(where)).scalar() or 0

@@ -1,0 +1,36 @@
+"""What a tenant has used in a calendar month (UTC), by meter: the wires that have a quota or a bill count here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+
+def add(tools: Tools, tenant: str, meter: str) -> int:
+    """Count one more; how many there are in this month, with this one."""
+    with tools.records.write() as r:
+        return r.usage.add(tenant, meter, name(tools.now()))
+
+
+def used(tools: Tools, tenant: str, meter: str) -> int:
+    """How many there are in this month."""
+    with tools.records.read() as r:
+        return r.usage.used(tenant, meter, name(tools.now()))
+
+
+def month(now: float) -> tuple[float, float]:
+    """(start, end) of the month in which `now` lies, all in Unix seconds; the end is the start of the next one."""
+    start = _first(datetime.fromtimestamp(now, UTC))
+    return start.timestamp(), _first(start + timedelta(days=31)).timestamp()
+
+
+def name(now: float) -> str:
+    """The month in which `now` (Unix seconds) lies, such as `2026-11`."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
+
+
+def _first(moment: datetime) -> datetime:
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

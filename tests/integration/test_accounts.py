@@ -1,0 +1,321 @@
+"""Accounts: a public key is registered, an assertion signed with its private half is worth a token, nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from shared import accounts, errors, sweep, tenants
+from shared.records import Records
+from shared.tenants import Caller, Key
+from shared.tools import Tools
+
+HERE = "https://vision.example.test/v2/oauth2/token"
+OWNER = Caller("default", tenants.SCOPES)
+ANNA, PRIVATE, OTHER = "anna@example.test", rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)
+
+
+def public(key: Any, form: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, form).decode())
+
+
+def private(key: RSAPrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def certificate(key: RSAPrivateKey) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "anna")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def signed(key: Any = PRIVATE, algorithm: str = "RS256", **claims: Any) -> str:
+    """An assertion that would do, but for what `claims` change; None leaves one out."""
+    payload = {"sub": ANNA, "aud": HERE, "exp": time.time() + 600} | claims
+    return jwt.encode({name: value for name, value in payload.items() if value is not None}, key, algorithm)
+
+
+def register(tools: Tools, key: RSAPrivateKey = PRIVATE, account: str = ANNA, **about: Any) -> Key:
+    """A key of an account; the owner's own key is there already, as it must be."""
+    with tools.records.read() as r:
+        first = not r.keys.any()
+    if first:
+        tenants.create(tools, OWNER)
+    return accounts.register(tools, OWNER, account=account, public_key=public(key), **about)
+
+
+def exchange(tools: Tools, assertion: str, **about: Any) -> accounts.Token:
+    return accounts.exchange(tools, assertion, [HERE], **about)
+
+
+def identify(tools: Tools, secret: str) -> Caller:
+    return tenants.identify(tools, secret, from_loopback=False)
+
+
+# registering
+
+
+@pytest.mark.parametrize(
+    "sent", [public(PRIVATE), public(PRIVATE, PublicFormat.PKCS1), certificate(PRIVATE), f"\n  {public(PRIVATE)}\n"]
+)
+def test_a_public_key_is_taken_in_every_form_of_pem_and_kept_in_one(tools: Tools, sent: str) -> None:
+    key = accounts.register(tools, OWNER, account=f" {ANNA} ", public_key=sent)
+    assert (key.account, key.public_key) == (ANNA, public(PRIVATE))
+    assert exchange(tools, signed()).access
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (private(PRIVATE), "Never send it to anybody; send the public one, which `openssl pkey .* -pubout`"),
+        (public(ec.generate_private_key(ec.SECP256R1())), "not an RSA key"),
+        (public(rsa.generate_private_key(65537, 1024)), "1024 bits; make a key of 2048"),
+        ("ssh-rsa AAAAB3NzaC1yc2E anna", "in PEM"),
+        (public(PRIVATE)[:200], "in PEM"),
+        (certificate(PRIVATE)[:300], "in PEM"),
+        ("", "in PEM"),
+    ],
+    ids=["private", "elliptic", "short", "ssh", "cut off", "cut off certificate", "empty"],
+)
+def test_what_is_no_usable_public_key_is_refused_with_what_to_send(tools: Tools, sent: str, reason: str) -> None:
+    with pytest.raises(errors.BadOption, match=reason):
+        accounts.register(tools, OWNER, account=ANNA, public_key=sent)
+    with tools.records.read() as r:
+        assert not r.keys.any()
+
+
+@pytest.mark.parametrize("account", ["", "  ", "a" * 256])
+def test_an_account_has_a_name_that_fits(tools: Tools, account: str) -> None:
+    with pytest.raises(errors.BadOption, match="account"):
+        accounts.register(tools, OWNER, account=account, public_key=public(PRIVATE))
+
+
+def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(tools: Tools) -> None:
+    with pytest.raises(errors.BadOption, match="closes the open door"):
+        accounts.register(tools, OWNER, account="first", public_key=public(PRIVATE), scopes=("infer",))
+    assert accounts.register(tools, OWNER, account="first", public_key=public(PRIVATE)).scopes == tenants.SCOPES
+    key = register(tools, tenant="anna")
+    assert (key.tenant, key.scopes) == ("anna", ("infer", "models"))
+    with pytest.raises(errors.Forbidden):
+        accounts.register(tools, Caller("ben", ("keys",)), account="b", public_key=public(OTHER), tenant="anna")
+    with pytest.raises(errors.BadOption, match="unknown scope 'all'"):
+        register(tools, OTHER, scopes=("all",))
+
+
+def test_the_same_key_is_registered_once_for_an_account_whoever_asks(tools: Tools) -> None:
+    key = register(tools)
+    with pytest.raises(errors.Conflict, match="already"):
+        accounts.register(tools, Caller("ben", ("keys",)), account=ANNA, public_key=certificate(PRIVATE))
+    tenants.revoke(tools, "default", key.id)
+    assert register(tools).id != key.id
+
+
+def test_nothing_that_is_sent_as_a_secret_can_be_a_registered_key(tools: Tools) -> None:
+    key = register(tools)
+    for secret in ("", key.hash, key.public_key, key.id, key.account):
+        with pytest.raises(errors.Unauthorized):
+            identify(tools, secret)
+
+
+# exchanging
+
+
+def test_a_token_is_as_good_as_a_key_of_the_account(tools: Tools) -> None:
+    register(tools, tenant="anna", scopes=("infer",))
+    token = exchange(tools, signed())
+    assert re.fullmatch("[A-Z2-7]{32,}", token.access)
+    assert identify(tools, token.access) == Caller("anna", ("infer",), "live")
+    assert not token.refresh
+
+
+def test_tokens_are_kept_as_hashes_only(tools: Tools) -> None:
+    register(tools)
+    token = exchange(tools, signed(), offline=True)
+    with tools.records.engine.connect() as connection:
+        kept = str(connection.exec_driver_sql("SELECT * FROM tokens").all())
+    assert hashlib.sha256(token.access.encode()).hexdigest() in kept
+    assert token.access not in kept
+    assert token.refresh not in kept
+
+
+@pytest.mark.parametrize(
+    ("ahead", "lives"), [(600.5, 600), (10 * 24 * 3600, 24 * 3600), (5, 60), (-30, 60), (1e300, 24 * 3600)]
+)
+def test_a_token_lives_as_long_as_the_assertion_within_reason(tools: Tools, ahead: float, lives: int) -> None:
+    register(tools)
+    token = exchange(tools, signed(exp=time.time() + ahead))
+    assert lives - 60 <= token.seconds <= lives + 1
+    assert token.seconds >= 60
+    assert identify(tools, token.access)
+    later = replace(tools, now=lambda: time.time() + token.seconds + 1)
+    with pytest.raises(errors.Unauthorized):
+        identify(later, token.access)
+
+
+def test_the_end_of_an_assertion_may_be_any_number(tools: Tools) -> None:
+    register(tools)
+    for exp in (int(time.time()) + 600, time.time() + 600.7, 10**400):
+        assert exchange(tools, signed(exp=exp)).seconds > 60
+
+
+def test_of_several_keys_of_an_account_the_signature_says_which(tools: Tools) -> None:
+    register(tools, PRIVATE, tenant="anna")
+    register(tools, OTHER, tenant="ben")
+    assert identify(tools, exchange(tools, signed(PRIVATE)).access).tenant == "anna"
+    assert identify(tools, exchange(tools, signed(OTHER)).access).tenant == "ben"
+
+
+UNKNOWN = "not signed by a key that is registered for the account"
+
+
+@pytest.mark.parametrize(
+    ("assertion", "reason"),
+    [
+        (lambda: signed(OTHER), UNKNOWN),
+        (lambda: signed(sub="ben@example.test"), UNKNOWN),
+        (lambda: signed(sub=None), UNKNOWN),
+        (lambda: signed(exp=time.time() - 120), "expired"),
+        (lambda: signed(nbf=time.time() + 600), "not valid yet"),
+        (lambda: signed(aud="https://elsewhere.example.test/token"), f"must be one of {HERE}"),
+        (lambda: signed(aud=None), "sub, aud, exp"),
+        (lambda: signed(exp=None), "sub, aud, exp"),
+        (lambda: signed(exp=float("inf")), "cannot be read|expired"),
+        (lambda: signed(exp="tomorrow"), "cannot be read"),
+        (lambda: signed(algorithm="RS512"), "with RS256"),
+        (lambda: signed(key="", algorithm="none"), "with RS256"),
+    ],
+    ids=["key", "account", "no account", "expired", "early", "aud", "no aud", "no exp", "inf", "exp", "alg", "none"],
+)
+def test_an_assertion_that_proves_nothing_is_refused(tools: Tools, assertion: Callable[[], str], reason: str) -> None:
+    register(tools)
+    with pytest.raises(errors.Unauthorized, match=reason):
+        exchange(tools, assertion())
+
+
+def test_the_public_key_is_no_secret_to_sign_with(tools: Tools) -> None:
+    """The old trick: HS256, with the public key, which anybody may have, as the secret."""
+    pem = register(tools).public_key.encode()
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (
+        {"alg": "HS256", "typ": "JWT"}, {"sub": ANNA, "aud": HERE, "exp": int(time.time()) + 600})]  # fmt: skip
+    body = b".".join(encoded)
+    forged = body + b"." + base64.urlsafe_b64encode(hmac.digest(pem, body, "sha256")).rstrip(b"=")
+    with pytest.raises(errors.Unauthorized, match="RS256"):
+        exchange(tools, forged.decode())
+    renamed = body.replace(encoded[0], base64.urlsafe_b64encode(b'{"alg":"RS256"}').rstrip(b"="))
+    with pytest.raises(errors.Unauthorized, match=UNKNOWN):
+        exchange(tools, (renamed + b"." + forged.rpartition(b".")[2]).decode())
+
+
+def test_a_claim_that_was_changed_after_signing_is_noticed(tools: Tools) -> None:
+    register(tools)
+    head, _, signature = signed().split(".")
+    claims = json.dumps({"sub": ANNA, "aud": HERE, "exp": time.time() + 10**6}).encode()
+    with pytest.raises(errors.Unauthorized, match=UNKNOWN):
+        exchange(tools, f"{head}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}")
+
+
+@pytest.mark.parametrize("assertion", ["", "abc", "a.b.c", "....", "äöü", "eyJhbGciOiJSUzI1NiJ9.W10.", "A" * 10_000])
+def test_what_is_no_jwt_is_called_so(tools: Tools, assertion: str) -> None:
+    register(tools)
+    with pytest.raises(errors.BadRequest, match="not a JWT"):
+        exchange(tools, assertion)
+
+
+# staying
+
+
+def test_a_refresh_token_gives_access_for_as_long_as_is_asked(tools: Tools) -> None:
+    register(tools, tenant="anna")
+    token = exchange(tools, signed(), offline=True)
+    again = accounts.refresh(tools, token.refresh, 3600)
+    assert (again.seconds, again.refresh) == (3600, "")
+    assert again.access != token.access
+    assert identify(tools, again.access).tenant == "anna"
+    assert accounts.refresh(tools, token.refresh, 10**9).seconds == 24 * 3600
+    assert accounts.refresh(tools, token.refresh, -5).seconds == 60
+
+
+def test_a_refresh_token_outlives_access_tokens_but_is_none(tools: Tools) -> None:
+    register(tools)
+    token = exchange(tools, signed(), offline=True)
+    later = replace(tools, now=lambda: time.time() + 400 * 24 * 3600)
+    assert identify(later, accounts.refresh(later, token.refresh).access)
+    with pytest.raises(errors.Unauthorized):
+        identify(tools, token.refresh)
+    for other in (token.access, "NOSUCHTOKEN", ""):
+        with pytest.raises(errors.Unauthorized, match="refresh token"):
+            accounts.refresh(tools, other)
+
+
+def test_revoking_the_key_makes_all_its_tokens_worthless_at_once(tools: Tools) -> None:
+    key = register(tools)
+    token = exchange(tools, signed(), offline=True)
+    tenants.revoke(tools, "default", key.id)
+    with pytest.raises(errors.Unauthorized):
+        identify(tools, token.access)
+    with pytest.raises(errors.Unauthorized):
+        accounts.refresh(tools, token.refresh)
+    with pytest.raises(errors.Unauthorized, match=UNKNOWN):
+        exchange(tools, signed())
+
+
+# the open door
+
+
+def test_on_the_open_door_an_assertion_is_not_checked_as_nothing_is(tools: Tools) -> None:
+    token = exchange(tools, "whatever", offline=True, from_loopback=True)
+    assert token.access != token.refresh != ""
+    assert tenants.identify(tools, token.access, from_loopback=True).scopes == tenants.SCOPES
+    assert accounts.refresh(tools, token.refresh, 300, from_loopback=True).seconds == 300
+    with pytest.raises(errors.BadRequest):
+        exchange(tools, "whatever", from_loopback=False)
+    register(tools)
+    with pytest.raises(errors.BadRequest):
+        exchange(tools, "whatever", from_loopback=True)
+    with pytest.raises(errors.Unauthorized):
+        tenants.identify(tools, token.access, from_loopback=True)
+
+
+def test_with_an_admin_key_the_door_is_not_open(tools: Tools) -> None:
+    guarded = replace(tools, settings=replace(tools.settings, admin_key="admin"))
+    with pytest.raises(errors.Unauthorized):
+        accounts.refresh(guarded, "whatever", from_loopback=True)
+
+
+# keeping
+
+
+def test_tidying_drops_the_tokens_that_open_nothing_and_no_others(records: Records, tools: Tools) -> None:
+    tools = replace(tools, records=records)
+    revoked, key = register(tools, OTHER, "ben@example.test"), register(tools)
+    exchange(tools, signed(OTHER, sub="ben@example.test"), offline=True)
+    kept = exchange(tools, signed(exp=time.time() + 3600), offline=True)
+    short = exchange(tools, signed(exp=time.time() + 300))
+    tenants.revoke(tools, "default", revoked.id)
+    later = replace(tools, now=lambda: time.time() + 1000)
+    sweep.tidy(later)
+    with records.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT hash, key_id FROM tokens").all()
+    assert {row[0] for row in rows} == {tenants.digest(kept.access), tenants.digest(kept.refresh)}
+    assert {row[1] for row in rows} == {key.id}
+    assert identify(later, kept.access)
+    with pytest.raises(errors.Unauthorized):
+        identify(later, short.access)

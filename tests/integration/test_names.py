@@ -1,0 +1,147 @@
+"""Which version a name stands for: aliases, and patience with a model that is loading."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from shared import errors, models
+from shared.models import EVERYBODY, State, Version
+from shared.tenants import DEFAULT
+from shared.tools import Tools
+
+VIT = "google/vit-base-patch16-224"
+
+
+def change(tools: Tools, name: str, state: State, reason: str = "") -> Version:
+    """As a worker would, with the announcement."""
+    with tools.records.write() as r:
+        (version,) = r.versions.named(EVERYBODY, name)
+        r.versions.save(replace(version, state=state, reason=reason))
+    tools.queue.announce([version.id])
+    return version
+
+
+def added(tools: Tools, tenant: str, name: str) -> Version:
+    version = Version(f"{tenant}-{name}", tenant, name, "1", "", "resnet18", State.READY, tools.now(), is_default=True)
+    with tools.records.write() as r:
+        r.versions.add(version)
+    return version
+
+
+@pytest.fixture
+def after(request: pytest.FixtureRequest) -> Callable[[float, Callable[[], object]], None]:
+    """Do something a moment later, while the test waits for it."""
+
+    def start(seconds: float, what: Callable[[], object]) -> None:
+        thread = threading.Thread(target=lambda: (time.sleep(seconds), what()))
+        thread.start()
+        request.addfinalizer(thread.join)
+
+    return start
+
+
+def test_an_alias_stands_for_a_model(tools: Tools) -> None:
+    models.alias(tools, "anna", VIT, "digits")
+    assert models.servable(tools, "anna", VIT).name == "digits"
+
+
+def test_an_alias_can_be_moved_and_taken_away(tools: Tools) -> None:
+    added(tools, "anna", "birds")
+    models.alias(tools, "anna", VIT, "digits")
+    models.alias(tools, "anna", VIT, "birds")
+    assert models.servable(tools, "anna", VIT).name == "birds"
+
+    models.unalias(tools, "anna", VIT)
+    with pytest.raises(errors.NotFound, match="no model"):
+        models.servable(tools, "anna", VIT)
+    with pytest.raises(errors.NotFound, match="no alias"):
+        models.unalias(tools, "anna", VIT)
+
+
+def test_an_alias_is_its_tenants_own(tools: Tools) -> None:
+    models.alias(tools, "anna", VIT, "digits")
+    with pytest.raises(errors.NotFound):
+        models.servable(tools, "bert", VIT)
+    with tools.records.read() as r:
+        assert r.aliases.all("bert") == []
+
+
+def test_an_alias_of_an_alias_stands_for_the_model_itself(tools: Tools) -> None:
+    models.alias(tools, "anna", VIT, "digits")
+    assert models.alias(tools, "anna", "vit", VIT).name == "digits"
+
+
+def test_an_alias_for_nothing_is_refused(tools: Tools) -> None:
+    with pytest.raises(errors.NotFound):
+        models.alias(tools, "anna", VIT, "nothing")
+
+
+def test_an_alias_that_is_a_models_name_is_refused(tools: Tools) -> None:
+    with pytest.raises(errors.Conflict):
+        models.alias(tools, "anna", "resnet50", "digits")
+
+
+def test_a_model_that_would_hide_an_alias_is_refused(tools: Tools) -> None:
+    models.alias(tools, "anna", "vit", "digits")
+    with pytest.raises(errors.Conflict, match="alias"):
+        models.add(tools, "anna", "vit", architecture="vit_b_16")
+
+
+def test_the_default_model_may_be_named_by_an_alias(tools: Tools) -> None:
+    models.alias(tools, DEFAULT, VIT, "digits")
+    chosen = replace(tools, settings=replace(tools.settings, default_model=VIT))
+    assert models.decide_default(chosen, lambda: False)[0] == "digits"
+    assert models.servable(chosen, DEFAULT).name == "digits"
+
+
+@pytest.mark.parametrize("alias", ["", "/x", "x/", "a/b/c", "a b", "a" * 201])
+def test_an_alias_that_no_client_could_ask_for_is_refused(tools: Tools, alias: str) -> None:
+    with pytest.raises(errors.BadOption):
+        models.alias(tools, "anna", alias, "digits")
+
+
+def test_with_the_model_go_its_aliases(tools: Tools) -> None:
+    """Else they would stand for everybody's model of the same name, with other weights."""
+    added(tools, "anna", "digits")
+    models.alias(tools, "anna", VIT, "digits")
+    models.remove(tools, "anna", "digits")
+    with pytest.raises(errors.NotFound):
+        models.servable(tools, "anna", VIT)
+
+
+def test_without_patience_a_loading_model_is_refused_with_the_time_that_loading_took_last(tools: Tools) -> None:
+    change(tools, "digits", State.CHECKING)
+    with tools.records.write() as r:
+        r.facts.set(models.CHECK_SECONDS, "7.5")
+    with pytest.raises(errors.ModelNotReady) as refused:
+        models.servable(tools, "anna", "digits")
+    assert refused.value.retry_after == 7.5
+
+
+def test_patience_waits_for_a_model_that_is_loading(tools: Tools, after: Callable[..., None]) -> None:
+    change(tools, "digits", State.CHECKING)
+    after(0.2, lambda: change(tools, "digits", State.READY))
+    assert models.servable(tools, "anna", "digits", patience=30.0).state is State.READY
+
+
+def test_patience_ends(tools: Tools) -> None:
+    change(tools, "digits", State.CHECKING)
+    with pytest.raises(errors.ModelNotReady):
+        models.servable(tools, "anna", "digits", patience=0.1)
+
+
+def test_patience_with_weights_that_cannot_be_had_ends_in_the_reason(tools: Tools, after: Callable[..., None]) -> None:
+    after(0.2, lambda: change(tools, "resnet50", State.ABSENT, "the server does not answer"))
+    with pytest.raises(errors.ModelRefused, match="the server does not answer"):
+        models.servable(tools, "anna", "resnet50", patience=30.0)
+
+
+def test_a_refused_model_stays_refused_however_patient_the_caller(tools: Tools) -> None:
+    change(tools, "digits", State.REFUSED, "it is broken")
+    with pytest.raises(errors.ModelRefused, match="it is broken"):
+        models.servable(tools, "anna", "digits", patience=30.0)

@@ -1,0 +1,69 @@
+"""The meters, on SQLite and PostgreSQL alike: nothing is lost, and every month begins with nothing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from shared import usage
+from shared.records import Records
+from shared.tools import Tools
+
+
+def seconds(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.fixture
+def metered(tools: Tools, records: Records) -> Tools:
+    """The tools in the middle of a month."""
+    return at("2026-11-15T12:00", replace(tools, records=records))
+
+
+def at(moment: str, tools: Tools) -> Tools:
+    return replace(tools, now=lambda: seconds(moment))
+
+
+def test_a_meter_counts_from_one_and_says_how_many_there_are(metered: Tools) -> None:
+    assert usage.used(metered, "anna", "img") == 0
+    assert [usage.add(metered, "anna", "img") for _ in range(3)] == [1, 2, 3]
+    assert usage.used(metered, "anna", "img") == 3
+
+
+def test_tenants_and_meters_are_counted_apart(metered: Tools) -> None:
+    usage.add(metered, "anna", "img")
+    assert usage.add(metered, "bert", "img") == 1
+    assert usage.add(metered, "anna", "einstein") == 1
+    assert usage.used(metered, "anna", "img") == 1
+
+
+def test_every_month_begins_with_nothing_and_the_last_one_is_kept(metered: Tools) -> None:
+    before, after = at("2026-11-30T23:59:59.999", metered), at("2026-12-01T00:00", metered)
+    assert usage.add(before, "anna", "img") == 1
+    assert usage.used(after, "anna", "img") == 0
+    assert usage.add(after, "anna", "img") == 1
+    assert usage.used(metered, "anna", "img") == 1
+
+
+def test_many_at_once_are_all_counted_and_each_gets_a_number_of_its_own(metered: Tools) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: usage.add(metered, "anna", "img"), range(100)))
+    assert sorted(numbers) == list(range(1, 101))
+    assert usage.used(metered, "anna", "img") == 100
+
+
+@pytest.mark.parametrize(
+    ("now", "start", "end"),
+    [
+        ("2026-11-15T12:00", "2026-11-01", "2026-12-01"),
+        ("2026-11-01T00:00", "2026-11-01", "2026-12-01"),
+        ("2026-12-31T23:59:59.999", "2026-12-01", "2027-01-01"),
+        ("2027-01-31T23:00", "2027-01-01", "2027-02-01"),
+        ("2028-02-29T00:00", "2028-02-01", "2028-03-01"),
+    ],
+)
+def test_a_month_is_one_of_the_calendar_in_utc(now: str, start: str, end: str) -> None:
+    assert usage.month(seconds(now)) == (seconds(start), seconds(end))
