@@ -10,7 +10,7 @@ from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from api import auth, dialects, health, web
+from api import auth, dialects, health, reading, throttle, web
 from api.context import Seats
 from shared import errors
 from shared.settings import Settings
@@ -42,6 +42,9 @@ def create_app(tools: Tools) -> Flask:
     app.register_blueprint(health.bp)
     app.register_blueprint(web.bp)
     app.before_request(auth.authenticate)
+    app.before_request(lambda: throttle.count(found))
+    app.after_request(throttle.tell)
+    app.after_request(reading.discard)
     app.register_error_handler(Exception, lambda error: _complain(found, error))
     return app
 
@@ -96,7 +99,7 @@ def _known(error: Exception) -> errors.InferqError:
 def _http_error(error: HTTPException) -> errors.InferqError:
     """What Flask and Werkzeug refuse by themselves."""
     if isinstance(error, RequestEntityTooLarge):
-        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        limit = request.max_content_length
         return errors.TooLarge(f"The body is larger than is allowed ({limit} bytes); send fewer pictures at once.")
     if isinstance(error, NotFound):
         return errors.NotFound(f"There is nothing at {request.path}.")

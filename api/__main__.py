@@ -66,10 +66,14 @@ def _hang_up_on_silence(_server: Any, worker: Any) -> None:
 
 
 def main() -> int:
-    """Serve until SIGTERM; exit status 2 with one line when listening must be refused."""
-    settings = from_environment()
+    """Serve until SIGTERM; exit status 2 with one line when a setting, or the open door, forbids it."""
+    try:
+        settings = from_environment()
+        tools = build(settings)
+    except ValueError as error:  # a setting that cannot be read
+        print(f"inferq: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    tools = build(settings)
     allowed = tenants.may_listen(tools, settings.host)
     tools.close()
     if not allowed:

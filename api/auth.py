@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Request, g, request
+from flask import Request, current_app, g, request
 
 from api.context import tools
 from shared import errors, tenants
-
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico"})
-"""What anybody may see: it tells nothing of any tenant."""
+from shared.tenants import Caller
 
 PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
 """What proxies add: a caller behind one is not on this machine, however local the connection looks."""
 
 
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def public(view: View) -> View:
+    """The view needs no credential: what it shows is of no tenant, or it looks for credentials of its own kind."""
+    view.__dict__["public"] = True
+    return view
+
+
+def is_public(endpoint: str) -> bool:
+    """Whether the view behind a Flask endpoint was marked so, or is a file that comes with a page."""
+    return endpoint.endswith(".static") or bool(getattr(current_app.view_functions[endpoint], "public", False))
+
+
 def authenticate() -> None:
     """Before every request: set `g.caller`, or raise Unauthorized."""
-    if request.endpoint is None or request.path in OPEN_PATHS or request.path.startswith("/static/"):
-        return
-    candidates = list(credentials(request)) or [""]
-    for last, secret in ((secret is candidates[-1], secret) for secret in candidates):
+    if request.endpoint is not None and not is_public(request.endpoint):
+        g.caller = admit(credentials(request))
+
+
+def admit(secrets: Iterable[str]) -> Caller:
+    """The caller behind the first credential that is valid; raises Unauthorized where none is."""
+    refused = None
+    for secret in list(secrets) or [""]:
         try:
-            g.caller = tenants.identify(tools(), secret, from_loopback=_from_loopback(request))
-            return
-        except errors.Unauthorized:
-            if last:
-                raise
+            return tenants.identify(tools(), secret, from_loopback=from_loopback(request))
+        except errors.Unauthorized as error:
+            refused = error
+    raise refused or errors.Unauthorized()
 
 
 def credentials(request: Request) -> Iterator[str]:
@@ -44,7 +60,7 @@ def credentials(request: Request) -> Iterator[str]:
             yield secret
 
 
-def _from_loopback(request: Request) -> bool:
+def from_loopback(request: Request) -> bool:
     """Whether a program on this machine asks, and not a proxy or a web page that happens to run on it."""
     settings = tools().settings
     if not tenants.is_loopback(settings.host) or not tenants.is_loopback(request.remote_addr or ""):

@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 
 from flask import current_app, g
 
-from shared import jobs
-from shared.jobs import Job
+from shared import errors, jobs
+from shared.jobs import Item, Job, Submission
 from shared.tenants import Caller
 from shared.tools import Tools
 
@@ -72,3 +72,28 @@ def wait_for(job: Job, seconds: float) -> Job:
         return jobs.wait(tools(), job.tenant, job.id, min(seconds, tools().settings.max_wait))
     finally:
         seats().leave()
+
+
+def answer(asked: Submission) -> tuple[Job, Item]:
+    """Submit one picture and wait for what becomes of it, on a wire that knows no polling.
+
+    Raises what the picture failed by; StillRunning when the wait runs out: the job goes on, and the message says where
+    it can be asked for; Unavailable, with nothing stored, when so many wait already that nobody would.
+    """
+    if not seats().take():
+        raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
+    try:
+        job, _ = jobs.submit(tools(), caller().tenant, asked)
+        job = jobs.wait(tools(), job.tenant, job.id, tools().settings.max_wait)
+    finally:
+        seats().leave()
+    if not job.status.terminal:
+        late = errors.StillRunning(f"The picture is still waiting for its turn; its job is at /v1/jobs/{job.id}.")
+        late.job_id = job.id
+        raise late
+    jobs.blame(tools(), job)
+    with tools().records.read() as r:
+        item = r.jobs.items(job.id, limit=1)[0]
+    if item.result is None:  # somebody cancelled it meanwhile, or it expired
+        raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
+    return job, item

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from api.auth import public
 from api.context import tools
 from shared import errors, models, tenants
 from shared.tools import Tools
@@ -21,12 +22,14 @@ PRIVATE = "(private)"
 
 
 @bp.get("/healthz")
+@public
 def alive() -> ResponseReturnValue:
     """The process answers. Nothing else is asked, so that a database that is away restarts no API."""
     return jsonify(status="ok")
 
 
 @bp.get("/readyz")
+@public
 def ready() -> ResponseReturnValue:
     """Database, Redis, at least one worker, and a default model that is not still being checked."""
     state = readiness(tools())
@@ -63,14 +66,13 @@ def _a_worker(tools: Tools) -> None:
 
 def _default_model(tools: Tools) -> None:
     # One that could not be fetched does not make the service unready: others may be asked for, or imported.
-    with tools.records.read() as r:
-        name = tools.settings.default_model or r.facts.get("default_model")
-        found = models.pick(r.versions.named(tenants.DEFAULT, name), name) if name else None
-    if found is not None and found.state is models.State.CHECKING:
-        raise errors.Unavailable(f"The default model {name} is being checked: {found.reason}.")
+    found = models.find(tools, tenants.DEFAULT)
+    if found.state is models.State.CHECKING:
+        raise errors.Unavailable(f"The default model {found.name} is being checked: {found.reason}.")
 
 
 @bp.get("/metrics")
+@public
 def metrics() -> ResponseReturnValue:
     """Prometheus text."""
     registry = CollectorRegistry(auto_describe=False)

@@ -7,10 +7,11 @@ import math
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
-from flask import Request, Response, after_this_request
+from flask import Request, Response, after_this_request, request
 from werkzeug.datastructures import FileStorage
 
 from shared import errors
@@ -21,6 +22,8 @@ SPOOL = 1024 * 1024
 """Bytes of a body that are kept in memory; more goes to a temporary file."""
 MAX_VALUES = 200_000
 """Values in one JSON body."""
+UNREAD = 8 * 1024 * 1024
+"""Bytes of a body that are read although nobody wants them."""
 SMALL = 256 * 1024
 """Bytes of a JSON body that carries no picture."""
 
@@ -69,6 +72,19 @@ def body(request: Request, name: str = "file") -> Upload | None:
         spool.write(chunk)
     spool.seek(0)
     return Upload(name, spool) if size else None
+
+
+def discard(response: Response) -> Response:
+    """After every request: read the rest of a body that no view wanted.
+
+    Some clients send one with GET and DELETE, or before they hear of a 401. Left unread, it would stand before the
+    next request on the connection, and the server would have to hang up. It does so after UNREAD bytes.
+    """
+    with suppress(Exception):  # too large, cut off, timed out: then hanging up is right
+        for _ in range(UNREAD // SPOOL):
+            if not request.stream.read(SPOOL):
+                break
+    return response
 
 
 def is_multipart(request: Request) -> bool:

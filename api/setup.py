@@ -28,8 +28,12 @@ def answers(settings: Settings) -> bool:
 
 def main() -> int:
     """Exit status: 0, or 2 with one line on stderr."""
-    settings = from_environment()
-    tools = build(settings)
+    try:
+        settings = from_environment()
+        tools = build(settings)
+    except ValueError as error:  # a setting that cannot be read
+        print(f"inferq: {error}", file=sys.stderr)
+        return 2
     try:
         if not tenants.may_listen(tools, settings.host):
             print(

@@ -13,8 +13,9 @@ words of its own for keys and rates. Not served: similarity scoring, OCR, object
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import partial
@@ -24,12 +25,14 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from api import auth, reading
+from api import auth, describing, reading
 from api.context import caller, scope, tools, wait_for
+from api.describing import Part, Schema, answer, number, ref, several, text, thing, whole
 from shared import errors, images, jobs
 from shared.errors import InferqError
 from shared.jobs import Item, Job, Options, Status, Submission
 from shared.settings import Settings
+from shared.tenants import Caller
 
 PREFIXES = ("/inference_sync", "/jobs", "/ml", "/mlfs", "/api/v2", "/oauth")
 FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP"})
@@ -70,23 +73,32 @@ def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """All paths of all generations."""
     bp = Blueprint("sap-leonardo", __name__)
     for service in SERVICES:
-        _add(bp, service, service.path, f"{service.path}/jobs")
-        if service.retrained:
-            base = f"{service.path}/models/<model>/versions/<version>"
-            _add(bp, service, base, f"{base}/jobs")
+        for path in _addresses(service):
+            _add(bp, service, path)
     root = SERVICES[0]
     bp.add_url_rule("/jobs", "submit-/jobs", partial(submit, root), methods=["POST"])
     bp.add_url_rule("/jobs/<job_id>", "poll-/jobs", poll, methods=["GET"])
     bp.add_url_rule(TOKEN_PATH, "token", token, methods=["GET", "POST"])
-    bp.before_app_request(_bring_credential)
     return [bp]
 
 
-def _add(bp: Blueprint, service: Service, path: str, jobs_path: str) -> None:
+def allowance(settings: Settings, _caller: Caller) -> str:
+    """How often one tenant may ask."""
+    return settings.sap_rate
+
+
+def _addresses(service: Service) -> Iterator[str]:
+    """Where the service answers; its jobs are below each."""
+    yield service.path
+    if service.retrained:
+        yield f"{service.path}/models/<model>/versions/<version>"
+
+
+def _add(bp: Blueprint, service: Service, path: str) -> None:
     # An endpoint per path: rules that share one and differ in `defaults` redirect to each other.
     bp.add_url_rule(path, f"infer-{path}", partial(infer, service), methods=["POST"])
-    bp.add_url_rule(jobs_path, f"submit-{path}", partial(submit, service), methods=["POST"])
-    bp.add_url_rule(f"{jobs_path}/<job_id>", f"poll-{path}", poll, methods=["GET"])
+    bp.add_url_rule(f"{path}/jobs", f"submit-{path}", partial(submit, service), methods=["POST"])
+    bp.add_url_rule(f"{path}/jobs/<job_id>", f"poll-{path}", poll, methods=["GET"])
 
 
 # the views
@@ -114,25 +126,19 @@ def poll(job_id: str, model: str = "", version: str = "") -> ResponseReturnValue
     return write(jobs.get(tools(), caller().tenant, job_id))
 
 
+@auth.public
 def token() -> ResponseReturnValue:
     """An API key, sent as `clientsecret`, in exchange for itself: it is what the other paths take as a bearer token."""
+    request.max_content_length = reading.SMALL  # before anybody has shown a key
     if request.values.get("grant_type", "client_credentials") != "client_credentials":
         raise errors.BadOption("grant_type must be client_credentials")
-    key = next(auth.credentials(request), "")
+    basic = request.authorization
+    key = basic.password if basic and basic.type == "basic" else request.form.get("client_secret")
     if not key:
         raise errors.Unauthorized
+    who = auth.admit([key])
     body = {"access_token": key, "token_type": "bearer", "expires_in": TOKEN_SECONDS}
-    return jsonify(body | {"scope": " ".join(caller().scopes), "jti": secrets.token_hex(16)})
-
-
-def _bring_credential() -> None:
-    """Put the client secret of a token request where `api.auth`, which comes next, looks for credentials."""
-    if request.path != TOKEN_PATH:
-        return
-    request.max_content_length = reading.SMALL  # before anybody has shown a key
-    basic = request.authorization
-    secret = basic.password if basic and basic.type == "basic" else request.form.get("client_secret")
-    request.environ["HTTP_AUTHORIZATION"] = f"Bearer {secret}" if secret else ""
+    return jsonify(body | {"scope": " ".join(who.scopes), "jti": secrets.token_hex(16)})
 
 
 # reading
@@ -155,8 +161,9 @@ def read(service: Service, model: str, version: str) -> Submission:
     )
 
 
-def _is_v1() -> bool:
-    path = request.path
+def _is_v1(path: str = "") -> bool:
+    """Whether the path, the request's where none is given, is one of 2017."""
+    path = path or request.path
     return "/inference_sync" in path or path == "/jobs" or path.startswith("/jobs/")
 
 
@@ -284,3 +291,151 @@ def _oauth_error(error: InferqError) -> dict[str, str]:
         return {"error": "unauthorized", "error_description": "Bad credentials"}
     name = "unsupported_grant_type" if isinstance(error, errors.BadOption) else "invalid_request"
     return {"error": name, "error_description": error.message}
+
+
+# describing
+
+
+def openapi(settings: Settings) -> Part:
+    """Tag, paths and components of this wire, built from SERVICES."""
+    about = (
+        "SAP Leonardo's image services at the paths of all generations. `/inference_sync` and `/jobs` answer in the "
+        "style of 2017, all others in that of v2. The key goes into the header `APIKey`, or is a bearer token."
+    )
+    paths: Part = {TOKEN_PATH: _token_calls()}
+    for service in SERVICES:
+        for address in _addresses(service):
+            path = address.replace("<", "{").replace(">", "}")
+            paths |= _inference(service, path, settings) | _job_calls(service, f"{path}/jobs", settings)
+    paths |= _job_calls(SERVICES[0], "/jobs", settings)
+    return {
+        "tags": [{"name": "SAP Leonardo", "description": about}],
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def _inference(service: Service, path: str, settings: Settings) -> Part:
+    told = "The job, when the wait ran out; `Location` is where to poll."
+    answers = {
+        "200": answer("The answer, one prediction per picture in the order of upload.", _answer_of(path)),
+        "202": answer(told, _answer_of(path)),
+    }
+    return {path: {"post": _call(service, path, "infer", "Waits for the answer.", answers, settings)}}
+
+
+def _job_calls(service: Service, path: str, settings: Settings) -> Part:
+    accepted = {"202": answer("The job; `Location` is where to poll.", _answer_of(path))}
+    polled = {"200": answer("The job as it is; look at `status`.", _answer_of(path))}
+    each = f"{path}/{{job_id}}"
+    return {
+        path: {"post": _call(service, path, "submit", "Does not wait.", accepted, settings)},
+        each: {"get": _call(service, each, "poll", "A job of this wire; the path decides the style.", polled)},
+    }
+
+
+def _call(service: Service, path: str, verb: str, how: str, answers: Part, settings: Settings | None = None) -> Part:
+    """One call; with the settings, one that takes pictures."""
+    what = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
+    parameters = [describing.path(name, _PATH_WORDS[name]) for name in re.findall(r"{(\w+)}", path)]
+    complaint: Schema = {"oneOf": [ref("SapErrorV1" if _is_v1(path) else "SapErrorV2"), ref("SapFault")]}
+    return describing.call(
+        re.sub(r"\W+", "_", f"sap {verb} {path}").strip("_"),
+        f"{verb.capitalize()}: {path}",
+        f"{what} {how}",
+        answers | {"default": answer("What is wrong; `fault` where the gateway says it.", complaint)},
+        parameters=parameters,
+        body=describing.body(form=_form(path, settings)) if settings else None,
+    )
+
+
+_PATH_WORDS = {"model": "The model.", "version": "Its version.", "job_id": "The id of the job."}
+
+
+def _form(path: str, settings: Settings) -> Schema:
+    files = f"One picture, several, or one flat archive, as {', '.join(sorted(FORMATS))}."
+    if _is_v1(path) and settings.sap_max_side:
+        files += f" Each side must stay under {settings.sap_max_side} pixels."
+    options = text("A JSON object, given back with the job; it has no effect.")
+    return thing({"files": several(describing.binary(), files), "options": options}, required=["files"])
+
+
+def _answer_of(path: str) -> Schema:
+    return ref("SapJobV1" if _is_v1(path) else "SapJobV2")
+
+
+def _token_calls() -> Part:
+    grant = text(enum=["client_credentials"], default="client_credentials")
+    words = "The key, sent as the client's secret, in exchange for itself: by Basic authentication or in the form."
+    answers = {
+        "200": answer("The token.", ref("SapToken")),
+        "default": answer("Why there is none.", ref("SapOAuthError")),
+    }
+    form = thing({"grant_type": grant, "client_id": text("Anything."), "client_secret": text("The key.")})
+    asked = describing.query("grant_type", grant)
+    return {
+        "get": describing.call("sap_get_token", "Fetch a token", words, answers, parameters=[asked]),
+        "post": describing.call("sap_post_token", "Fetch a token", words, answers,
+                                body=describing.body(required=False, urlencoded=form)),
+    }  # fmt: skip
+
+
+_PREDICTION = thing(
+    {
+        "name": text("The file, or the archive's member."),
+        "results": several(thing({"label": text(), "score": number()}, required=["label", "score"]), "Best first."),
+        "featureVectors": several(number(), "Flat; for feature extraction, in place of `results`."),
+        "error": text("Why this picture has no answer, where others have one."),
+    },
+    required=["name"],
+)
+_REQUEST = thing(
+    {"files": several(text()), "options": thing({}), "tenantName": text(), "texts": several(text())},
+    description="What was asked.",
+)
+_TIME = "When it ended, in the format of HTTP dates."
+_V1_ERROR = {"error": text(), "error_description": text(), "status_code": whole()}
+_V2_ERROR = thing({"code": text("The status."), "message": text()}, required=["code", "message"])
+_SCHEMAS = {
+    "SapPrediction": _PREDICTION,
+    "SapJobV1": thing(
+        {
+            "_id": text(),
+            "predictions": several(ref("SapPrediction")),
+            "processed_time": text(_TIME),
+            "request": _REQUEST,
+            "status": text(enum=["QUEUED", "RUNNING", "DONE", "FAILED"]),
+            "tenantName": text(),
+            **_V1_ERROR,
+        },
+        required=["_id", "request", "status", "tenantName"],
+    ),
+    "SapJobV2": thing(
+        {
+            "id": text(),
+            "predictions": several(ref("SapPrediction")),
+            "processedTime": text(_TIME),
+            "request": _REQUEST,
+            "status": text(enum=["PENDING", "RUNNING", "DONE", "FAILED"]),
+            "tenantName": text(),
+            "error": _V2_ERROR,
+        },
+        required=["id", "request", "status", "tenantName"],
+    ),
+    "SapErrorV1": thing(_V1_ERROR | {"_id": text("The job that failed by it.")}, required=list(_V1_ERROR)),
+    "SapErrorV2": thing({"error": _V2_ERROR, "id": text("The job that failed by it.")}, required=["error"]),
+    "SapFault": thing(
+        {"fault": thing({"faultstring": text(), "detail": thing({"errorcode": text()})})}, required=["fault"]
+    ),
+    "SapToken": thing(
+        {
+            "access_token": text(),
+            "token_type": text(enum=["bearer"]),
+            "expires_in": whole("Seconds."),
+            "scope": text(),
+            "jti": text(),
+        },
+        required=["access_token", "token_type", "expires_in", "scope", "jti"],
+    ),
+    "SapOAuthError": thing({"error": text(), "error_description": text()}, required=["error", "error_description"]),
+}

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 
+from api.auth import public
 from api.context import tools
 from api.web import openapi
 
@@ -17,12 +18,14 @@ POLICY = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action
 
 
 @bp.get("/")
+@public
 def home() -> ResponseReturnValue:
     """The way to the page below."""
     return redirect("/docs")
 
 
 @bp.get("/docs")
+@public
 def docs() -> ResponseReturnValue:
     """A page made from the OpenAPI document, with a form to try each call."""
     response = Response(render_template("docs.html", version=_version()))
@@ -32,12 +35,14 @@ def docs() -> ResponseReturnValue:
 
 
 @bp.get("/openapi.json")
+@public
 def document() -> ResponseReturnValue:
     """This document (OpenAPI 3.1)."""
     return jsonify(openapi.describe(current_app, tools().settings, _version()))
 
 
 @bp.get("/favicon.ico")
+@public
 def icon() -> ResponseReturnValue:
     """For browsers that look at an answer of ours, and ask by habit."""
     return send_from_directory(str(bp.static_folder), "favicon.svg")

@@ -17,7 +17,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from api import dialects
-from api.auth import OPEN_PATHS
+from api.auth import is_public
 from shared.settings import Settings
 
 _SERVICE = {
@@ -63,7 +63,7 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         if method not in entry:
             tag = tags[dialects.speaking(found, path).__name__]
             entry[method] = _from_view(app.view_functions[rule.endpoint], rule, path, method, tag)
-        if path in OPEN_PATHS or path.startswith("/static/"):
+        if is_public(rule.endpoint):
             entry[method]["security"] = []
     _name_tags(document)
     return document

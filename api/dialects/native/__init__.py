@@ -1,4 +1,4 @@
-"""The native wire, `/v1`: jobs, classify, images, models, keys, queue and workers; RFC 9457 problems."""
+"""The native wire, `/v1`: jobs, classify, models, keys, queue and workers; RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from api.dialects.native import fleet, images, jobs, keys, models
+from api.dialects.native import fleet, jobs, keys, models
 from api.dialects.native.document import openapi
 from shared.errors import InferqError
 from shared.settings import Settings
+from shared.tenants import Caller
 
 PREFIXES = ("/",)
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """One blueprint per resource."""
-    return [part.bp for part in (jobs, images, models, keys, fleet)]
+    return [part.bp for part in (jobs, models, keys, fleet)]
+
+
+def allowance(settings: Settings, _caller: Caller) -> str:
+    """How often one tenant may ask."""
+    return settings.native_rate
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
@@ -39,4 +45,4 @@ def write_error(error: InferqError) -> ResponseReturnValue:
     return response
 
 
-__all__ = ["PREFIXES", "blueprints", "openapi", "write_error"]
+__all__ = ["PREFIXES", "allowance", "blueprints", "openapi", "write_error"]

@@ -7,7 +7,7 @@ from typing import Any
 from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS, Schema, number, ref, several, text, thing, whole
 from shared.jobs import Status
 from shared.settings import Settings
-from shared.tenants import SCOPES
+from shared.tenants import SCOPES, STAGES
 
 Part = dict[str, Any]
 
@@ -20,12 +20,11 @@ def openapi(settings: Settings) -> Part:
     return {
         "tags": [
             {"name": "Jobs", "description": "Send pictures, follow them, fetch the answers."},
-            {"name": "Images", "description": "Keep pictures under an id, to classify them later or more than once."},
             {"name": "Models", "description": "What there is, and how to bring your own."},
             {"name": "Keys", "description": "Who may use the service. Needs the scope `keys`."},
             {"name": "Fleet", "description": "What waits, and who works."},
         ],
-        "paths": _jobs() | _images() | _models() | _keys() | _fleet(),
+        "paths": _jobs() | _models() | _keys() | _fleet(),
         "components": {"schemas": SCHEMAS},
     }
 
@@ -100,43 +99,10 @@ def _pictures() -> Part:
     }
 
 
-def _images() -> Part:
-    image = _path("image_id", "The `id` of the image.")
-    found = {"200": _json("The image.", ref("Image")), "default": PROBLEM}
-    kept = {"oneOf": [ref("Image"), thing({"images": several(ref("Image"))}, required=("images",))]}
-    form = thing({"image": several(_BINARY, _FORMATS)}, required=("image",))
-    body = {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": form},
-            "application/json": {"schema": INPUT, "example": {"url": "https://example.org/duck.jpg"}},
-            "application/octet-stream": {"schema": _BINARY},
-        },
-    }
-    paging = [_query("limit", whole("1 to 500.", default=50)), _query("cursor", text("`next` of the page before."))]
-    return {
-        "/v1/images": {
-            "post": _call("Images", "keepImage", "Keep a picture", "Or several.", [],
-                          {"201": _json("The image, or `images` when there are several.", kept), "default": PROBLEM},
-                          body),
-            "get": _call("Images", "listImages", "List kept pictures", "Newest first, in pages.", paging,
-                         {"200": _json("A page.", _page("images", "Image")), "default": PROBLEM}),
-        },
-        "/v1/images/{image_id}": {
-            "get": _call("Images", "getImage", "Look at a kept picture", "What is known about it.", [image], found),
-            "delete": _call("Images", "deleteImage", "Delete a kept picture",
-                            "A job that still refers to it fails that picture with the reason.", [image], GONE),
-        },
-        "/v1/images/{image_id}/download": {
-            "get": _call("Images", "downloadImage", "Download a kept picture", "The bytes as they were uploaded.",
-                         [image], {"200": {"description": "The picture.", "content": {"image/*": {}}},
-                                   "default": PROBLEM}),
-        },
-    }  # fmt: skip
-
-
 def _models() -> Part:
     name, version = _path("name", "The model."), _path("version", "Its version; `1` is the first.")
+    alias = _path("alias", "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.")
+    stands, vit = thing({"model": text("The model.")}, required=("model",)), {"model": "vit"}
     whole_version = {"allOf": [ref("Version"), thing({"label_names": several(text(), "In the order of the logits.")})]}
     known = {
         "name": text("What to call it.", examples=["mobilenet_v2"]),
@@ -173,6 +139,20 @@ def _models() -> Part:
             "delete": _call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
                             [name], GONE),
         },
+        "/v1/aliases": {
+            "get": _call("Models", "listAliases", "List aliases", "Other names for models, which every wire knows.", [],
+                         {"200": _json("By name.", thing({"aliases": several(ref("Alias"))}, required=("aliases",))),
+                          "default": PROBLEM}),
+        },
+        "/v1/aliases/{alias}": {
+            "put": _call("Models", "setAlias", "Let an alias stand for a model",
+                         "Whatever it stood for before. Needs the scope `models`.", [alias],
+                         {"200": _json("It stood for a model before.", ref("Alias")),
+                          "201": _json("It is new.", ref("Alias")), "default": PROBLEM},
+                         {"required": True, "content": {"application/json": {"schema": stands, "example": vit}}}),
+            "delete": _call("Models", "removeAlias", "Remove an alias", "The model stays. Needs the scope `models`.",
+                            [alias], GONE),
+        },
         "/v1/models/{name}/versions/{version}": {
             "get": _call("Models", "getVersion", "Look at a version", "With its labels.", [name, version],
                          {"200": _json("The version.", whole_version), "default": PROBLEM}),
@@ -188,6 +168,9 @@ def _keys() -> Part:
             "name": text("What the key is for."),
             "tenant": text("Whose it is; your own tenant where none is named."),
             "scopes": several(text(enum=list(SCOPES)), "What it may do; without: `infer` and `models`."),
+            "stage": text("What the key begins with, and whose images it sees.", enum=list(STAGES)),
+            "public_key": text("Instead of making a key: the RSA public key, or certificate, of `account` in PEM."),
+            "account": text("The `sub` of the assertions that are signed with its private key.", format="email"),
         }
     )
     example = {"name": "owner", "scopes": list(SCOPES)}
@@ -198,7 +181,8 @@ def _keys() -> Part:
                           "default": PROBLEM}),
             "post": _call("Keys", "createKey", "Create a key",
                           "Its text is in this answer and nowhere else. The first key closes the open door of "
-                          "loopback, so it needs the scope `keys`.", [],
+                          "loopback, so it needs the scope `keys`. With `public_key` there is no text: who has the "
+                          "private key exchanges assertions signed with it for tokens.", [],
                           {"201": _json("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
                           {"required": True, "content": {"application/json": {"schema": asked, "example": example}}}),
         },

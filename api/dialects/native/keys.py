@@ -1,4 +1,4 @@
-"""`/v1/keys`: make, list and revoke API keys; a key's text is shown once."""
+"""`/v1/keys`: make, list and revoke API keys, whose text is shown once, and register public keys of accounts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from api import reading
 from api.context import caller, scope, tools
 from api.dialects.native import views
 from api.reading import Fields
-from shared import errors, tenants
+from shared import accounts, errors, tenants
 
 bp = Blueprint("native-keys", __name__)
 
@@ -17,15 +17,22 @@ bp = Blueprint("native-keys", __name__)
 @bp.post("/v1/keys")
 @scope("keys")
 def create() -> ResponseReturnValue:
-    """201 with the key's text in `key`; it cannot be shown again."""
+    """201 with the key's text in `key`, which cannot be shown again; a public key that is registered has none."""
     fields = Fields(reading.json_object(request, reading.SMALL))
     scopes = fields.raw("scopes") or []
     if not isinstance(scopes, list) or not all(isinstance(name, str) for name in scopes):
         raise errors.BadOption("scopes must be a list of texts")
-    key, text = tenants.create(
-        tools(), caller(), tenant=fields.text("tenant"), name=fields.text("name"), scopes=scopes
+    tenant, name, stage = (fields.text(field) for field in ("tenant", "name", "stage"))
+    if not (fields.has("public_key") or fields.has("account")):
+        key, text = tenants.create(tools(), caller(), tenant=tenant, name=name, scopes=scopes, stage=stage)
+        return jsonify(views.key(key) | {"key": text}), 201
+    if stage:
+        raise errors.BadOption("stage is for keys that have a text, not for public keys")
+    account, public_key = fields.text("account"), fields.text("public_key")
+    key = accounts.register(
+        tools(), caller(), account=account, public_key=public_key, tenant=tenant, name=name, scopes=scopes
     )
-    return jsonify(views.key(key) | {"key": text}), 201
+    return jsonify(views.key(key)), 201
 
 
 @bp.get("/v1/keys")

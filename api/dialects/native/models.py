@@ -1,4 +1,4 @@
-"""`/v1/models`: what there is, bring your own weights, fetch published ones, remove."""
+"""`/v1/models` and `/v1/aliases`: what there is, bring weights, fetch published ones, remove, and give other names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def listing() -> ResponseReturnValue:
     """Every model the caller may use, its own and the catalogue's."""
     with tools().records.read() as r:
         versions, default = r.versions.visible(caller().tenant), r.facts.get("default_model")
-    return jsonify(models=views.models(versions, tools().settings.default_model or default))
+        known = r.aliases.all(caller().tenant)
+    return jsonify(models=views.models(versions, tools().settings.default_model or default, known))
 
 
 @bp.get("/v1/models/<name>")
@@ -31,8 +32,9 @@ def show(name: str) -> ResponseReturnValue:
     """One model with its versions."""
     with tools().records.read() as r:
         versions, default = r.versions.named(caller().tenant, name), r.facts.get("default_model")
+        known = r.aliases.all(caller().tenant)
     models.pick(versions, name)
-    return jsonify(views.model(versions, tools().settings.default_model or default))
+    return jsonify(views.model(versions, tools().settings.default_model or default, known))
 
 
 @bp.get("/v1/models/<name>/versions/<version>")
@@ -90,6 +92,34 @@ def remove(name: str) -> ResponseReturnValue:
 def remove_version(name: str, version: str) -> ResponseReturnValue:
     """Remove one version; 204."""
     models.remove(tools(), caller().tenant, name, version)
+    return "", 204
+
+
+@bp.get("/v1/aliases")
+def aliases() -> ResponseReturnValue:
+    """The caller's aliases, by name."""
+    with tools().records.read() as r:
+        return jsonify(aliases=[views.alias(known) for known in r.aliases.all(caller().tenant)])
+
+
+@bp.put("/v1/aliases/<path:alias>")
+@scope("models")
+def set_alias(alias: str) -> ResponseReturnValue:
+    """Let the alias stand for a model; 201, or 200 when it has stood for one before."""
+    model = _json_fields().text("model")
+    if not model:
+        raise errors.BadOption("model must name the model that the alias is to stand for")
+    with tools().records.read() as r:
+        before = r.aliases.get(caller().tenant, alias)
+    made = models.alias(tools(), caller().tenant, alias, model)
+    return jsonify(views.alias(made)), 200 if before else 201
+
+
+@bp.delete("/v1/aliases/<path:alias>")
+@scope("models")
+def remove_alias(alias: str) -> ResponseReturnValue:
+    """The alias stands for nothing any more; 204."""
+    models.unalias(tools(), caller().tenant, alias)
     return "", 204
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from shared.jobs import FUNCTIONS, TASKS, Status
 from shared.models import State
 from shared.queue import PRIORITIES
-from shared.tenants import SCOPES
+from shared.tenants import SCOPES, STAGES
 
 Schema = dict[str, Any]
 
@@ -75,7 +75,7 @@ INPUT = thing(
     {
         "url": text("A public address of the picture.", format="uri"),
         "base64": text("The picture itself, with or without a data-URI prefix."),
-        "image_id": text("A picture that was kept with `POST /v1/images`."),
+        "image_id": text("A picture that was kept with `POST /v1/images/upload`, or with `POST /v1/images`."),
         "name": text("What to call it in the answer."),
     },
     description="Exactly one of `url`, `base64` and `image_id`.",
@@ -123,19 +123,6 @@ _JOB = thing(
     },
     required=(*_ALWAYS, "predictions"),
 )  # fmt: skip
-_IMAGE = thing(
-    {
-        "id": text(examples=["image_0mb2q9x3kd81h4v7zt5w0a6e"]),
-        "name": text(),
-        "width": whole("Pixels as stored, before the EXIF orientation is applied."),
-        "height": whole(),
-        "format": text(examples=["jpeg"]),
-        "size": whole("Bytes."),
-        "created_at": _time(),
-        "links": thing({"self": text(), "download": text()}),
-    },
-    required=("id", "name"),
-)
 _VERSION = thing(
     {
         "name": text("The model that it is a version of."),
@@ -156,9 +143,17 @@ _MODEL = thing(
         "default_version": text("Answers requests that name the model but no version."),
         "is_default": flag("Answers requests that name no model."),
         "shared": flag("Everybody's, from the catalogue."),
+        "aliases": several(text(), "Other names that it answers to, on every wire."),
         "versions": several(ref("Version"), "Oldest first."),
     },
     required=("name", "versions"),
+)
+_ALIAS = thing(
+    {
+        "alias": text(examples=["google/vit-base-patch16-224"]),
+        "model": text("The model whose default version answers."),
+    },
+    required=("alias", "model"),
 )
 _KEY = thing(
     {
@@ -167,9 +162,12 @@ _KEY = thing(
         "tenant": text(),
         "prefix": text("The first characters, to recognise it by."),
         "scopes": several(text(enum=list(SCOPES))),
+        "stage": text("What is uploaded with a key of one stage is not seen with a key of the other.",
+                      enum=list(STAGES)),
+        "account": text("Who signs assertions with the private key to a registered public one; empty for other keys."),
         "created_at": _time(),
         "revoked_at": _time(),
-        "key": text("The key itself: in the answer that makes it, and never again."),
+        "key": text("The key itself: in the answer that makes it, and never again; a public key is not shown."),
     },
     required=("id", "tenant", "prefix", "scopes"),
 )
@@ -213,9 +211,9 @@ SCHEMAS: dict[str, Schema] = {
     "Prediction": _PREDICTION,
     "Label": _LABEL,
     "Progress": _PROGRESS,
-    "Image": _IMAGE,
     "Model": _MODEL,
     "Version": _VERSION,
+    "Alias": _ALIAS,
     "Key": _KEY,
     "Lane": _LANE,
     "Worker": _WORKER,

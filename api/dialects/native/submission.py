@@ -13,6 +13,7 @@ from api import reading
 from api.context import caller, tools
 from api.reading import Fields
 from shared import errors, fetch, gallery, images, webhooks
+from shared.gallery import Image
 from shared.images import Limits, Picture
 from shared.jobs import Options, StoredImage, Submission
 
@@ -63,23 +64,6 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def one_picture(request: Request) -> Iterator[Picture]:
-    """The pictures of an upload to be kept; no stored image can be among them."""
-    limits = reading.limits(tools().settings)
-    if reading.is_multipart(request):
-        return iter(images.pictures(reading.files(request, "image"), limits))
-    if reading.is_json(request):
-        fields = Fields(reading.json_object(request, reading.with_pictures(tools().settings)))
-        found = _inputs(fields if fields.has("inputs") else Fields({"inputs": [_only(fields)]}), limits)
-        return (picture for picture in found if isinstance(picture, Picture))
-    upload = reading.body(request, request.args.get("name", "file"))
-    return iter(images.pictures([upload] if upload else [], limits))
-
-
-def _only(fields: Fields) -> dict[str, Any]:
-    return {name: fields.raw(name) for name in ("url", "base64", "name") if fields.has(name)}
-
-
 def _inputs(fields: Fields, limits: Limits) -> Iterator[Picture | StoredImage]:
     inputs = fields.raw("inputs")
     if isinstance(inputs, (dict, str)):
@@ -101,7 +85,7 @@ def _input(index: int, given: Any, limits: Limits, until: float) -> Picture | St
     kind, value = kinds[0], given[kinds[0]]
     name = str(given.get("name") or (f"input-{index}" if kind == "base64" else value.rsplit("/", 1)[-1] or "file"))
     if kind == "image_id":
-        kept = gallery.get(tools(), caller().tenant, value)
+        kept = _kept(value)
         return StoredImage(kept.id, kept.name, kept.blob, kept.size)
     if kind == "base64":
         return images.check(name, images.from_base64(value), limits)
@@ -112,6 +96,14 @@ def _input(index: int, given: Any, limits: Limits, until: float) -> Picture | St
     timeout = min(left, settings.fetch_timeout)
     data = fetch.fetch(value, max_bytes=limits.max_bytes, timeout=timeout, allow_private=settings.fetch_private)
     return images.check(name, data, limits)
+
+
+def _kept(image_id: str) -> Image:
+    """A stored image that this key may see; raises NotFound, for somebody else's in the same words as for none."""
+    try:
+        return gallery.get(tools(), caller().tenant, caller().stage, image_id)
+    except errors.Forbidden:
+        raise errors.NotFound(f"There is no image {image_id}.") from None
 
 
 def _deadline(fields: Fields) -> float | None:

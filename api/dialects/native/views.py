@@ -1,4 +1,4 @@
-"""How the native wire writes a job, an image, a model: one function each, nothing read from anywhere but arguments."""
+"""How the native wire writes a job, a model: one function each, nothing read from anywhere but arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from email.utils import format_datetime
 from itertools import groupby
 from typing import Any
 
-from shared.gallery import Image
 from shared.jobs import Item, Job, Status
-from shared.models import Version
+from shared.models import Alias, Version
 from shared.tenants import Key
 
 INLINE = 1000
@@ -76,34 +75,21 @@ def prediction(job: Job, item: Item) -> dict[str, Any]:
     return body
 
 
-def image(image: Image) -> dict[str, Any]:
-    """A stored image; sizes in pixels and bytes."""
-    return {
-        "id": image.id,
-        "name": image.name,
-        "width": image.width,
-        "height": image.height,
-        "format": image.format.lower(),
-        "size": image.size,
-        "created_at": iso(image.created_at),
-        "links": {"self": f"/v1/images/{image.id}", "download": f"/v1/images/{image.id}/download"},
-    }
-
-
-def models(versions: Sequence[Version], default: str) -> list[dict[str, Any]]:
+def models(versions: Sequence[Version], default: str, aliases: Sequence[Alias]) -> list[dict[str, Any]]:
     """Versions, which come sorted by name, as models."""
     grouped = [(name, list(group)) for name, group in groupby(versions, key=lambda version: version.name)]
-    return [model(_nearest(group), default) for _, group in grouped]
+    return [model(_nearest(group), default, aliases) for _, group in grouped]
 
 
-def model(versions: Sequence[Version], default: str) -> dict[str, Any]:
-    """One model with its versions, oldest first."""
+def model(versions: Sequence[Version], default: str, aliases: Sequence[Alias]) -> dict[str, Any]:
+    """One model with its versions, oldest first; `aliases` are all that the tenant has."""
     chosen = next((known for known in versions if known.is_default), versions[-1])
     return {
         "name": chosen.name,
         "default_version": chosen.version,
         "is_default": chosen.name == default,
         "shared": chosen.tenant == "*",
+        "aliases": [known.alias for known in aliases if known.name == chosen.name],
         "versions": [version(known) for known in versions],
     }
 
@@ -123,6 +109,11 @@ def version(version: Version) -> dict[str, Any]:
     }
 
 
+def alias(alias: Alias) -> dict[str, Any]:
+    """An alias and the model that it stands for."""
+    return {"alias": alias.alias, "model": alias.name}
+
+
 def key(key: Key) -> dict[str, Any]:
     """A key as it is shown after it was made: never its text."""
     return {
@@ -131,6 +122,8 @@ def key(key: Key) -> dict[str, Any]:
         "tenant": key.tenant,
         "prefix": key.prefix,
         "scopes": list(key.scopes),
+        "stage": key.stage,
+        "account": key.account,
         "created_at": iso(key.created_at),
         "revoked_at": iso(key.revoked_at),
     }

@@ -1,0 +1,40 @@
+"""Every wire's own limit on how often a tenant may ask, and the headers that tell what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Response, g, request
+
+from api.context import caller, tools
+from api.dialects import Dialect, speaking
+from shared import errors
+from shared.rates import Window
+
+
+def count(found: Sequence[Dialect]) -> None:
+    """Before every request, after authentication: raises TooManyRequests when the tenant has asked too often.
+
+    A view that anybody may see has no caller, and is not counted. Tenants, wires and stages have a window each.
+    """
+    if "caller" not in g:
+        return
+    dialect = speaking(found, request.path)
+    allowance = getattr(dialect, "allowance", None)
+    rule = allowance(tools().settings, caller()) if allowance else ""
+    name = dialect.__name__.rpartition(".")[2]
+    window = g.window = tools().rates.hit(rule, name, caller().tenant, caller().stage)
+    if window is not None and not window.allowed:
+        raise errors.TooManyRequests(
+            f"More than {window.limit} requests in {window.seconds} s; try again in {window.reset_in} s.",
+            retry_after=window.reset_in,
+        )
+
+
+def tell(response: Response) -> Response:
+    """After every request: put on the reply of a limited wire what is left, as clients of such headers read it."""
+    window: Window | None = g.get("window")
+    if window is not None:
+        response.headers["RateLimit"] = f'"api";r={window.remaining};t={window.reset_in}'
+        response.headers["RateLimit-Policy"] = f'"fixed window";"api";q={window.limit};w={window.seconds}'
+    return response
