@@ -1,0 +1,428 @@
+"""The IMG Processing wire, `/v1/images`: pictures kept under an id, and what is in them.
+
+    POST   /v1/images/upload          multipart `name` and `image`            201 Image
+    POST   /v1/images                 JSON `name` and `url`, or `base64`      201 Image
+    GET    /v1/images                 `take` of them, beginning `from` an id  200 ImageList
+    GET    /v1/images/{id}                                                    200 Image
+    GET    /v1/images/{id}/download                                           200 the bytes
+    DELETE /v1/images/{id}                                                    204
+    POST   /v1/images/{id}/classify   no body, or any                         201 Classification
+
+An image belongs to the tenant and to the stage of the key that brought it. `base64` is ours. Publishing, transforming,
+imagining and describing pictures is not served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, g, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import auth, reading
+from api.context import answer, caller, scope, tools
+from shared import errors, fetch, gallery, images, usage
+from shared.errors import InferqError
+from shared.gallery import Image
+from shared.images import Limits, Picture
+from shared.jobs import Options, StoredImage, Submission
+from shared.settings import Settings
+from shared.tenants import Caller
+from shared.tools import Tools
+
+PREFIXES = ("/v1/images",)
+FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
+MAX_BYTES = 20 * 1024 * 1024
+"""Of one picture."""
+MAX_NAME = 30
+MAX_TAKE = 100
+METER = "img"
+FAULT = "Something unexpected happened on our side. Try again, and contact support if it happens again."
+ERRORS = "https://docs.img-processing.com/errors/"
+"""Addresses of the vendor's pages: clients tell errors apart by them."""
+
+T = TypeVar("T")
+
+
+class Invalid(errors.BadRequest):
+    """Fields of the request cannot be used."""
+
+    def __init__(self, *complaints: str) -> None:
+        """Each complaint begins with the name of a field."""
+        super().__init__("; ".join(complaints))
+        self.complaints = complaints
+
+
+def blueprints(settings: Settings) -> Sequence[Blueprint]:
+    """The seven calls."""
+    bp = Blueprint("img-processing", __name__)
+    one = "/v1/images/<image_id>"
+    bp.add_url_rule("/v1/images/upload", view_func=upload, methods=["POST"])
+    bp.add_url_rule("/v1/images", view_func=create, methods=["POST"])
+    bp.add_url_rule("/v1/images", view_func=listing, methods=["GET"])
+    bp.add_url_rule(one, view_func=show, methods=["GET"])
+    bp.add_url_rule(one, view_func=delete, methods=["DELETE"])
+    bp.add_url_rule(f"{one}/download", view_func=download, methods=["GET"])
+    bp.add_url_rule(f"{one}/classify", view_func=classify, methods=["POST"])
+    bp.after_request(bill)
+    return [bp]
+
+
+def allowance(settings: Settings, caller: Caller) -> str:
+    """How often one tenant may ask, by the stage of its key."""
+    return settings.img_test_rate if caller.stage == "test" else settings.img_live_rate
+
+
+# the views
+
+
+@scope("infer")
+def upload() -> ResponseReturnValue:
+    """Keep the picture of a multipart body; 201."""
+    parts = request.files.getlist("image")
+    complaints = _name_complaints(request.form.get("name"))
+    if len(parts) != 1:
+        complaints.append("image must be a single file" if parts else "image is required")
+    if complaints:
+        raise Invalid(*complaints)
+    limits = _limits(tools().settings)
+    data = parts[0].stream.read(limits.max_bytes + 1)
+    return _keep(_of("image", lambda: images.check(request.form["name"], data, limits)))
+
+
+@scope("infer")
+def create() -> ResponseReturnValue:
+    """Keep the picture behind a URL, or one in base64; 201."""
+    given = _of("body", lambda: reading.json_object(request, reading.with_pictures(tools().settings)))
+    complaints = _name_complaints(given.get("name"))
+    kinds = [kind for kind in ("url", "base64") if given.get(kind)]
+    if len(kinds) != 1:
+        complaints.append("url must not be sent together with base64" if kinds else "url is required")
+    elif not isinstance(given[kinds[0]], str):
+        complaints.append(f"{kinds[0]} must be a string")
+    if complaints:
+        raise Invalid(*complaints)
+    read = _fetched if kinds == ["url"] else _decoded
+    return _keep(_of(kinds[0], lambda: read(given["name"], given[kinds[0]], tools().settings)))
+
+
+@scope("infer")
+def listing() -> ResponseReturnValue:
+    """Newest first, in pages; `from` is the first image of the page that is wanted."""
+    words = {name: value for name, value in request.args.items() if value not in ("undefined", "null")}
+    fields = reading.Fields(words)
+    take, first = fields.whole("take", 10), fields.text("from")
+    if not 1 <= take <= MAX_TAKE:
+        raise Invalid(f"take must be 1 to {MAX_TAKE}")
+    who = caller()
+    with tools().records.read() as r:
+        page = r.images.page(who.tenant, who.stage, first=first, limit=take + 1)
+        if first and (not page or page[0].id != first):
+            raise Invalid("from must be the id of an image in the list")
+        newer = r.images.newer(who.tenant, who.stage, than=page[0].id, limit=take) if page else []
+    links = {
+        "previous": _link(take, newer[-1]) if newer else None,
+        "next": _link(take, page[take]) if len(page) > take else None,
+    }
+    return jsonify(data=[_image(image) for image in page[:take]], links=links)
+
+
+@scope("infer")
+def show(image_id: str) -> ResponseReturnValue:
+    """What is known of an image."""
+    return jsonify(_image(_own(image_id, gallery.get)))
+
+
+@scope("infer")
+def download(image_id: str) -> ResponseReturnValue:
+    """The bytes as they were uploaded."""
+    image = _own(image_id, gallery.get)
+    try:
+        data = tools().storage.read(image.blob)
+    except FileNotFoundError:  # deleted a moment ago
+        raise _unknown(image_id) from None
+    response = Response(data, mimetype=f"image/{image.format.lower()}")
+    response.headers["Content-Disposition"] = "attachment"  # a stranger's picture is never shown as a page of ours
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@scope("infer")
+def delete(image_id: str) -> ResponseReturnValue:
+    """Forget an image and its bytes; 204."""
+    _own(image_id, gallery.delete)
+    return "", 204
+
+
+@scope("infer")
+def classify(image_id: str) -> ResponseReturnValue:
+    """The five likeliest labels by the default model; 201. There is nothing to choose, so the body is not read."""
+    image = _own(image_id, gallery.get)
+    stored = StoredImage(image.id, image.name, image.blob, image.size)
+    _, item = _of("image", lambda: answer(Submission([stored], options=Options(top_k=5), wire=METER)))
+    main, *others = [(string.capwords(label), score) for label, score in item.result]
+    secondary = [{"label": label, "score": score} for label, score in others]
+    return jsonify(main_label=main[0], main_score=main[1], secondary_labels=secondary), 201
+
+
+def bill(response: Response) -> Response:
+    """Tell a caller of the stage `live` how many calls were answered 201 in this month, this one counted."""
+    if "caller" in g and caller().stage == "live":
+        count = usage.add if response.status_code == 201 else usage.used
+        # What was done is done: a counter that is away must not make it look as if it were not.
+        with contextlib.suppress(errors.Unavailable):
+            response.headers["X-Image-Processing-Usage"] = str(count(tools(), caller().tenant, METER))
+    return response
+
+
+# reading
+
+
+def _limits(settings: Settings) -> Limits:
+    whole = reading.limits(settings)
+    return replace(whole, formats=FORMATS, max_bytes=min(MAX_BYTES, whole.max_bytes))
+
+
+def _name_complaints(given: Any) -> list[str]:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return ["name is required"]
+    if not isinstance(given, str):
+        return ["name must be a string"]
+    return [f"name must have 1 to {MAX_NAME} characters"] if len(given) > MAX_NAME else []
+
+
+def _decoded(name: str, text: str, settings: Settings) -> Picture:
+    return images.check(name, images.from_base64(text), _limits(settings))
+
+
+def _fetched(name: str, url: str, settings: Settings) -> Picture:
+    limits = _limits(settings)
+    hosts = settings.img_hosts.replace(",", " ").split()
+    data = fetch.fetch(
+        url,
+        max_bytes=limits.max_bytes,
+        timeout=settings.fetch_timeout,
+        allow_private=settings.fetch_private,
+        hosts=hosts,
+    )
+    return images.check(name, data, limits)
+
+
+def _of(field: str, read: Callable[[], T]) -> T:
+    """What `read` gives; what is wrong with it is a complaint about that field."""
+    try:
+        return read()
+    except (errors.NotAPicture, errors.WrongFormat):
+        raise Invalid(f"{field} must be a jpeg, png or webp file") from None
+    except errors.BadRequest as error:
+        raise Invalid(f"{field} cannot be used: {error.message}") from error
+
+
+def _own(image_id: str, do: Callable[[Tools, str, str, str], T]) -> T:
+    """Do it with an image of the caller's; that it is none is said in the words of the wire."""
+    try:
+        return do(tools(), caller().tenant, caller().stage, image_id)
+    except errors.NotFound:
+        raise _unknown(image_id) from None
+    except errors.Forbidden:
+        raise errors.Forbidden("You are not allowed to access this image.") from None
+
+
+def _unknown(image_id: str) -> InferqError:
+    return errors.NotFound(f"Image with id {image_id} not found.")
+
+
+# writing
+
+
+def _keep(picture: Picture) -> ResponseReturnValue:
+    return jsonify(_image(gallery.store(tools(), caller().tenant, caller().stage, picture))), 201
+
+
+def _image(image: Image) -> dict[str, Any]:
+    """Sizes in pixels and bytes. No image has a URL, as none is published."""
+    created = datetime.fromtimestamp(image.created_at, UTC).isoformat(timespec="milliseconds")
+    return {
+        "id": image.id,
+        "name": image.name,
+        "url": None,
+        "width": image.width,
+        "height": image.height,
+        "format": image.format.lower(),
+        "size": image.size,
+        "created_at": created.replace("+00:00", "Z"),
+    }
+
+
+def _link(take: int, first: Image) -> str:
+    base = tools().settings.public_url or request.root_url
+    return f"{base.rstrip('/')}/v1/images?{urlencode({'take': take, 'from': first.id})}"
+
+
+# complaining
+
+
+def write_error(error: InferqError) -> ResponseReturnValue:
+    """`type`, `error` and `status`, with `errors` where a field is at fault, else with `message`."""
+    if isinstance(error, errors.MethodNotAllowed) and request.path == "/v1/images/imagine":
+        error = errors.NotFound(f"There is nothing at {request.path}.")  # a call that is not served, and no image
+    status = _status(error)
+    title = _TITLES.get(status) or ("Internal Error" if status >= 500 else HTTPStatus(status).phrase)
+    body: dict[str, Any] = {"type": ERRORS + title.lower().replace(" ", "-"), "error": title, "status": status}
+    if status == 422:
+        body["errors"] = error.complaints if isinstance(error, Invalid) else [_complaint(error)]
+    else:
+        body["message"] = _message(error, status)
+    return jsonify(body), status
+
+
+_TITLES = {413: "Content Too Large", 422: "Validation Error"}
+"""Where they are not those of HTTP, or not in every version of Python."""
+
+
+def _status(error: InferqError) -> int:
+    if isinstance(error, errors.BadRequest) and error.status == 400:
+        return 422
+    if isinstance(error, (errors.ModelNotReady, errors.ModelRefused)):
+        return 503  # the caller chose no model, and can choose no other
+    return error.status
+
+
+def _complaint(error: InferqError) -> str:
+    """What a reader of the core said of a field by its name; what came from elsewhere, of the request."""
+    return error.message if isinstance(error, errors.BadOption) else f"request cannot be used: {error.message}"
+
+
+def _message(error: InferqError, status: int) -> str:
+    if status == 401:
+        return "API key is not valid." if any(auth.credentials(request)) else "API key is required."
+    if status == 429:
+        return "Rate limit exceeded. Try again later."
+    if status >= 500:
+        return f"{error.message} {FAULT}" if status == 503 else FAULT
+    return error.message
+
+
+# describing
+
+
+def openapi(settings: Settings) -> dict[str, Any]:
+    """The vendor's document, as far as it is served."""
+    images_path: dict[str, Any] = {
+        "get": _call("listImages", "List images", "Newest first, in pages.", "200", "ImageList",
+                     parameters=[_query("take", {"type": "integer", "minimum": 1, "maximum": MAX_TAKE, "default": 10},
+                                        "How many."),
+                                 _query("from", {"type": "string"}, "The id of the first image of the page.")]),
+        "post": _call("createImage", "Keep a picture from elsewhere", "From a URL, or in base64.", "201", "Image",
+                      body=("application/json", _CREATE)),
+    }  # fmt: skip
+    one = {
+        "get": _call("getImage", "Look at an image", "What is known about it.", "200", "Image", _ID),
+        "delete": _call("deleteImage", "Delete an image", "A job that still refers to it fails that picture.", "204",
+                        parameters=_ID),
+    }  # fmt: skip
+    calls = {
+        "upload": _call("uploadImage", "Keep a picture", "JPEG, PNG or WebP, 20 MB at most.", "201", "Image",
+                        body=("multipart/form-data", _UPLOAD)),
+        "download": _call("downloadImage", "Download an image", "The bytes as they were uploaded.", "200",
+                          parameters=_ID),
+        "classify": _call("classifyImage", "Classify an image", "The five likeliest labels, by the default model.",
+                          "201", "Classification", _ID),
+    }  # fmt: skip
+    calls["download"]["responses"]["200"]["content"] = {"image/*": {}}
+    return {
+        "tags": [{"name": "Images", "description": "Keep pictures under an id, and ask what is in them. Each belongs "
+                  "to the stage, `live` or `test`, of the key that brought it."}],
+        "paths": {
+            "/v1/images/upload": {"post": calls["upload"]},
+            "/v1/images": images_path,
+            "/v1/images/{image_id}": one,
+            "/v1/images/{image_id}/download": {"get": calls["download"]},
+            "/v1/images/{image_id}/classify": {"post": calls["classify"]},
+        },
+        "components": {"schemas": _SCHEMAS},
+    }  # fmt: skip
+
+
+def _call(name: str, summary: str, description: str, status: str, schema: str = "",
+          parameters: Sequence[dict[str, Any]] = (), body: tuple[str, dict[str, Any]] | None = None,
+          ) -> dict[str, Any]:  # fmt: skip
+    """One call: 422 is the only complaint with a shape of its own."""
+    good: dict[str, Any] = {"description": f"The {schema}." if schema else summary}
+    responses = {
+        status: good | ({"content": _json(schema)} if schema else {}),
+        "422": {"description": "What is wrong with which field.", "content": _json("ValidationError")},
+        "default": {"description": "What is wrong.", "content": _json("Error")},
+    }
+    call: dict[str, Any] = {"operationId": name, "summary": summary, "description": description}
+    call["parameters"] = list(parameters)
+    if body:
+        call["requestBody"] = {"required": True, "content": {body[0]: {"schema": body[1]}}}
+    return call | {"responses": responses}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _object(properties: dict[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+_ID = [{"name": "image_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+_NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_UPLOAD = _object({"name": _NAME, "image": _FILE})
+_CREATE = _object(
+    {
+        "name": _NAME,
+        "url": {"type": "string", "format": "uri", "description": "A public address of the picture."},
+        "base64": {"type": "string", "description": "The picture itself, in place of `url`. An extension of ours."},
+    },
+    optional=("url", "base64"),
+)
+_SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+_LINK = {"type": ["string", "null"], "format": "uri"}
+_PROBLEM = {"type": {"type": "string", "format": "uri"}, "error": {"type": "string"}, "status": {"type": "integer"}}
+_SCHEMAS = {
+    "Image": _object(
+        {
+            "id": {"type": "string", "pattern": "^image_[a-z0-9]{24}$"},
+            "name": _NAME,
+            "url": {"type": ["string", "null"], "format": "uri", "description": "Null until published."},
+            "width": {"type": "integer", "description": "Pixels."},
+            "height": {"type": "integer", "description": "Pixels."},
+            "format": {"type": "string", "enum": ["jpeg", "png", "webp"]},
+            "size": {"type": "integer", "description": "Bytes."},
+            "created_at": {"type": "string", "format": "date-time"},
+        },
+        optional=("url",),
+    ),
+    "ImageList": _object(
+        {
+            "data": {"type": "array", "items": {"$ref": "#/components/schemas/Image"}},
+            "links": _object({"previous": _LINK, "next": _LINK}),
+        }
+    ),
+    "Classification": _object(
+        {
+            "main_label": {"type": "string"},
+            "main_score": _SCORE,
+            "secondary_labels": {"type": "array", "items": _object({"label": {"type": "string"}, "score": _SCORE})},
+        }
+    ),
+    "Error": _object(_PROBLEM | {"message": {"type": "string"}}),
+    "ValidationError": _object(_PROBLEM | {"errors": {"type": "array", "items": {"type": "string"}}}),
+}
