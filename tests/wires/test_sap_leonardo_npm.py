@@ -11,41 +11,22 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CI, missing
 from tests.stacks import SAMPLES, Stack
 
-NPM = Path(__file__).parent / "npm"
 AWKWARD_NAME = 'a "three" 三.png'
 
 pytestmark = pytest.mark.node
 
 
 @pytest.fixture(scope="session")
-def node_client() -> Path:
-    """The script beside the installed client; installs it into `node_modules`, which git ignores, if need be."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Node.js is not here")
-    wanted = json.loads((NPM / "package.json").read_text())["dependencies"]["sap-leonardo"]
-    installed = NPM / "node_modules" / "sap-leonardo" / "package.json"
-    if not installed.is_file() or json.loads(installed.read_text())["version"] != wanted:
-        # No lock file: it would name the registry of whoever ran this last.
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        result = subprocess.run(command, cwd=NPM, capture_output=True, text=True, timeout=100, check=False)
-        if result.returncode:
-            assert not CI, result.stderr
-            missing("the npm client, which could not be installed,")
-    return NPM / "sap-leonardo.js"
-
-
-@pytest.fixture(scope="session")
-def answers(node_client: Path, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def answers(npm: Path, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each call of the script resolved to."""
     folder = tmp_path_factory.mktemp("npm")
     picture, text = folder / AWKWARD_NAME, folder / "notes.png"
     shutil.copy(SAMPLES / "digit_3.png", picture)
     text.write_text("no picture, whatever the name says")
     environment = os.environ | {"SVC_URL": stack.url, "SVC_KEY": "any-key"}
-    command = ["node", "--no-deprecation", str(node_client), str(picture), str(text)]
+    command = ["node", "--no-deprecation", str(npm / "sap-leonardo.js"), str(picture), str(text)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 0, result.stderr
     return dict(json.loads(result.stdout))

@@ -1,0 +1,368 @@
+"""The wire of the Hugging Face Inference API for image classification, and what its clients ask of the hub before.
+
+    POST /models/{id}        the body is a picture, or JSON with one in base64: `[{"label": …, "score": …}, …]`
+    GET  /models/{id}        `{"ok": "ok"}`
+    GET  /api/models/{id}    what kind of model it is, for clients that have an id and no URL
+
+The first two also below `/hf-inference`. An id is the name of a model, or an alias such as
+`google/vit-base-patch16-224`. Nobody polls on this wire: the answer is the labels, or a complaint `{"error": TEXT}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, g, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import auth, describing, reading
+from api.context import answer, caller, scope, seats, tools
+from api.describing import flag, number, several, text, thing, whole
+from api.reading import Fields
+from shared import cache, errors, images, models
+from shared.errors import InferqError
+from shared.jobs import FUNCTIONS, Options, Submission
+from shared.models import Version
+from shared.settings import Settings
+from shared.tenants import Caller
+
+PREFIXES = ("/models", "/hf-inference", "/api/models")
+MODELS = ("/models", "/hf-inference/models")
+"""Where models answer: on the old host of the service, and on the newer one."""
+IDS = ("<name>", "<owner>/<name>")
+TASK = "image-classification"
+PROVIDER = "hf-inference"
+PATIENCE = 1.0
+"""Seconds that a request is kept before it gets a 503: one of the clients asks again at once, and without end."""
+WORTH_PACKING = 1000
+"""Bytes from which on an answer is compressed for who takes that."""
+
+
+def blueprints(settings: Settings) -> Sequence[Blueprint]:
+    """The models, and what the hub says of them."""
+    bp = Blueprint("huggingface", __name__)
+    for model_id in IDS:
+        for models_path in MODELS:
+            bp.add_url_rule(f"{models_path}/{model_id}", "infer", infer, methods=["POST"])
+            bp.add_url_rule(f"{models_path}/{model_id}", "alive", alive, methods=["GET"])
+        bp.add_url_rule(f"/api/models/{model_id}", "about", about, methods=["GET"])
+    return [bp]
+
+
+def allowance(settings: Settings, caller: Caller) -> str:
+    """How often one tenant may ask on this wire."""
+    return settings.huggingface_rate
+
+
+# the views
+
+
+@scope("infer")
+def infer(name: str, owner: str = "") -> ResponseReturnValue:
+    """Classify one picture and wait for the answer."""
+    g.began = time.perf_counter()
+    asked = read()
+    version = _servable(_id(name, owner), asked.flag("wait_for_model", False))
+    picture = images.check("image", asked.picture, reading.limits(tools().settings))
+    g.computing = True  # from here on also a complaint says how long it took
+    use_cache = asked.flag("use_cache", True)
+    options = _options(asked.parameters, version, remember=use_cache)
+    if use_cache and (known := cache.recall(tools(), caller().tenant, version, options, picture.data)) is not None:
+        return _write_labels(known, "cache")
+    _, item = answer(Submission([picture], version.name, version.version, options, wire="huggingface"))
+    return _write_labels(item.result, _device())
+
+
+@scope("infer")
+def alive(name: str, owner: str = "") -> ResponseReturnValue:
+    """Whether there is such a model; it need not be ready."""
+    models.find(tools(), caller().tenant, _id(name, owner))
+    return _write({"ok": "ok"})
+
+
+@scope("infer")
+def about(name: str, owner: str = "") -> ResponseReturnValue:
+    """What a client that has only an id wants to know: that it is an image classifier, and where it answers."""
+    model_id = _id(name, owner)
+    version = models.find(tools(), caller().tenant, model_id)
+    served = {"status": "live", "providerId": model_id, "task": TASK}
+    return _write(
+        {
+            "id": model_id,
+            "modelId": model_id,
+            "pipeline_tag": TASK,
+            "tags": [TASK],
+            "private": version.tenant != models.EVERYBODY,
+            "inferenceProviderMapping": {PROVIDER: served},
+        }
+    )
+
+
+def _id(name: str, owner: str = "") -> str:
+    return f"{owner}/{name}" if owner else name
+
+
+def _servable(model_id: str, wait: bool) -> Version:
+    """The model, for which a request is kept a moment, or for as long as it may wait if it asks for that."""
+    try:
+        return models.servable(tools(), caller().tenant, model_id)
+    except errors.ModelNotReady:
+        with _seat() as taken:
+            if not taken:
+                raise
+            patience = tools().settings.max_wait if wait else PATIENCE
+            return models.servable(tools(), caller().tenant, model_id, patience=patience)
+
+
+@contextmanager
+def _seat() -> Iterator[bool]:
+    """Whether this request may be kept waiting meanwhile."""
+    taken = seats().take()
+    try:
+        yield taken
+    finally:
+        if taken:
+            seats().leave()
+
+
+# reading
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the body brought."""
+
+    picture: bytes
+    """Not looked at yet."""
+    parameters: Any = None
+    options: Any = None
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A switch, from the header `x-…` or from the body; raises BadOption."""
+        header = {name: request.headers.get(f"x-{name.replace('_', '-')}")}
+        return Fields(header, _object("options", self.options)).flag(name, default)
+
+
+def read() -> Asked:
+    """The body, whatever its Content-Type says: JSON that brings a picture, else the picture itself.
+
+    Raises TooLarge. Whether it is a picture at all is not known yet.
+    """
+    settings = tools().settings
+    limit = reading.with_pictures(settings)
+    upload = reading.body(request)
+    body = upload.stream.read(limit + 1) if upload else b""
+    try:
+        asked = _from_json(body) if len(body) <= limit else Asked(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        asked = Asked(body)
+    if len(asked.picture) > settings.max_picture:
+        raise errors.TooLarge(f"The picture has more than the allowed {settings.max_picture} bytes. Make it smaller.")
+    return asked
+
+
+def _from_json(body: bytes) -> Asked:
+    """Raises nearly everything where the body is not JSON that brings a picture."""
+    if not body[:100].lstrip().startswith(b"{") or sum(map(body.count, (b",", b"[", b"{"))) > reading.MAX_VALUES:
+        raise ValueError
+    found = json.loads(body)
+    coded = found.get("image") or found["inputs"]
+    try:
+        picture = images.from_base64(coded)
+    except errors.BadBase64:
+        picture = base64.b64decode(coded.encode())  # as the wire does it: what is foreign to base64 is skipped
+    return Asked(picture, found.get("parameters"), found.get("options"))
+
+
+def _object(name: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise errors.BadOption(f"{name} must be an object")
+    return value
+
+
+def _options(parameters: Any, version: Version, *, remember: bool) -> Options:
+    """Raises BadOption for a parameter that this task does not have, and for a value that is none."""
+    given = _object("parameters", parameters)
+    if unknown := set(given) - {"top_k", "function_to_apply"}:
+        raise errors.BadOption(f"unknown parameter {min(unknown)!r}; there are top_k and function_to_apply")
+    fields = Fields(given)
+    usual = "sigmoid" if len(version.labels) == 1 else "softmax"
+    function = fields.text("function_to_apply", usual).lower()
+    if function not in FUNCTIONS:
+        raise errors.BadOption(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {function!r}")
+    top_k = min(fields.whole("top_k", 5), max(1, len(version.labels)))
+    return Options(top_k=top_k, function_to_apply=function, remember=remember)
+
+
+# writing
+
+
+def _write_labels(result: Sequence[Sequence[Any]], computed_by: str) -> Response:
+    response = _computed(_write([{"label": label, "score": score} for label, score in result]), computed_by)
+    response.headers["x-compute-images"] = "1"
+    return response
+
+
+def _write(body: Any, status: int = 200) -> Response:
+    """JSON, packed where that is worth it and wanted; with an id that clients put into their error messages."""
+    response = jsonify(body)
+    response.status_code = status
+    response.headers["x-request-id"] = request.headers.get("X-Amzn-Trace-Id", "")[:100] or str(uuid.uuid4())
+    data = response.get_data()
+    if len(data) >= WORTH_PACKING:
+        response.headers["Vary"] = "Accept-Encoding"
+        if request.accept_encodings["gzip"]:
+            response.set_data(gzip.compress(data, mtime=0))
+            response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def _computed(response: Response, by: str) -> Response:
+    response.headers["x-compute-type"] = by
+    response.headers["x-compute-time"] = f"{time.perf_counter() - g.began:.3f}"
+    response.headers["access-control-expose-headers"] = "x-compute-type, x-compute-time"
+    return response
+
+
+def _device() -> str:
+    """What this fleet computes with; which of its workers it was is not known."""
+    with contextlib.suppress(errors.Unavailable):
+        if any(not worker["device"].startswith("cpu") for worker in tools().queue.workers()):
+            return "gpu"
+    return "cpu"
+
+
+# complaining
+
+
+def write_error(error: InferqError) -> ResponseReturnValue:
+    """`{"error": TEXT}`: a text always, as one of the clients shows nothing of a list."""
+    status = _status(error)
+    body: dict[str, Any] = {"error": _words(error)}
+    if isinstance(error, errors.ModelNotReady):
+        body["estimated_time"] = float(error.retry_after or PATIENCE)
+    elif status == 503:
+        _hold()
+    response = _write(body, status)
+    if status in (400, 500) and "computing" in g:
+        _computed(response, _device())
+    if status == 401:
+        response.headers["X-Error-Message"] = body["error"]
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _status(error: InferqError) -> int:
+    if isinstance(error, errors.ModelNotReady):
+        return 503
+    if isinstance(error, errors.ModelRefused):
+        return 500
+    if isinstance(error, errors.StillRunning):
+        return 504  # not 503, at which a client would at once send the picture again, and so make the queue longer
+    return error.status
+
+
+def _words(error: InferqError) -> str:
+    """The complaint in the words of the wire where clients have seen some; else in ours."""
+    model_id = _id(**request.view_args) if request.view_args else ""
+    if isinstance(error, errors.Unauthorized):
+        bad = any(auth.credentials(request))
+        return "Invalid credentials in Authorization header" if bad else error.message
+    if isinstance(error, (errors.NotAPicture, errors.WrongFormat, errors.BrokenPicture)):
+        return f"cannot identify image file: {error.message}"
+    if isinstance(error, errors.NotFound) and model_id:
+        return f"Model {model_id} does not exist"
+    if isinstance(error, errors.ModelNotReady):
+        return f"Model {model_id} is currently loading"
+    if isinstance(error, errors.TooManyRequests):
+        return f"Rate limit reached. {error.message}"
+    return "unknown error" if error.status == 500 else error.message
+
+
+def _hold() -> None:
+    """Keep a moment who would ask again at once, while something of ours is away."""
+    with _seat() as taken:
+        if taken:
+            time.sleep(PATIENCE)
+
+
+# describing
+
+
+def openapi(settings: Settings) -> describing.Part:
+    """Tags, paths and components of this wire."""
+    about = "The Hugging Face Inference API for image classification. An id is the name of a model, or an alias."
+    paths: dict[str, Any] = {}
+    for model_id in IDS:
+        parts = [describing.path(part.strip("<>"), "Of the model.") for part in model_id.split("/")]
+        braced = model_id.replace("<", "{").replace(">", "}")
+        kind = "Alias" if len(parts) > 1 else "Model"
+        for host, models_path in zip(("", "New"), MODELS, strict=True):
+            paths[f"{models_path}/{braced}"] = _model_calls(f"{host}{kind}", parts)
+        call = _call(f"About{kind}", "What kind of model it is", "For clients that have an id and no URL.", parts)
+        paths[f"/api/models/{braced}"] = {"get": call}
+    return {
+        "tags": [{"name": "Hugging Face", "description": about}],
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def _model_calls(which: str, parts: list[describing.Part]) -> describing.Part:
+    switches = [
+        describing.header("x-use-cache", "`false`: run the model, even if the answer is known."),
+        describing.header("x-wait-for-model", "`true`: wait for a model that is loading."),
+    ]
+    classify = _call(
+        f"Classify{which}", "Classify a picture", "The Content-Type is not looked at.", [*parts, *switches],
+        schema=describing.ref("HuggingFaceLabels"),
+        body=describing.body(raw=describing.binary(), json=describing.ref("HuggingFaceInputs")),
+    )  # fmt: skip
+    return {"post": classify, "get": _call(f"Alive{which}", "Is there such a model?", "It need not be ready.", parts)}
+
+
+def _call(name: str, summary: str, description: str, parameters: list[describing.Part], *,
+          schema: describing.Schema | None = None, body: describing.Part | None = None) -> describing.Part:  # fmt: skip
+    responses = {
+        "200": describing.answer("The answer.", schema or thing({})),
+        "default": describing.answer("What is wrong.", describing.ref("HuggingFaceError")),
+    }
+    return describing.call(f"huggingFace{name}", summary, description, responses, parameters=parameters, body=body)
+
+
+_PARAMETERS = thing(
+    {
+        "top_k": whole("Labels.", default=5, minimum=1),
+        "function_to_apply": text("How logits become scores; without, softmax, or sigmoid for a single label.",
+                                  enum=list(FUNCTIONS)),
+    },
+    additionalProperties=False,
+)  # fmt: skip
+_SCHEMAS = {
+    "HuggingFaceLabels": several(
+        thing({"label": text(), "score": number()}, required=("label", "score")), "Best first."
+    ),
+    "HuggingFaceInputs": thing(
+        {
+            "inputs": text("The picture in base64."),
+            "parameters": _PARAMETERS,
+            "options": thing({"use_cache": flag(default=True), "wait_for_model": flag(default=False)}),
+        },
+        required=("inputs",),
+    ),
+    "HuggingFaceError": thing(
+        {"error": text(), "estimated_time": number("Seconds until the model should be loaded; with 503.")},
+        required=("error",),
+    ),
+}

@@ -1,0 +1,290 @@
+"""The genuine clients of the Hugging Face wire, `huggingface_hub` and `@huggingface/inference`, against the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from werkzeug.serving import make_server
+
+from api import create_app
+from api.dialects import huggingface
+from shared import cache, models, tenants
+from shared.models import State, Version
+from shared.tenants import Caller
+from shared.tools import Tools
+from tests.stacks import SAMPLES, Stack
+
+ALIAS = "clients-of/huggingface"
+THREE = SAMPLES / "digit_3.png"
+NO_PICTURE = Path(__file__)
+LOGITS = [0.5, -3.25, 2.0, 9.5, -12.0, 4.75, 0.0, 1.5, 3.0, -0.5]
+
+PROGRAM = """
+import json, os, sys
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.inference._providers import PROVIDERS
+
+for task in PROVIDERS["hf-inference"].values():
+    task.base_url = os.environ["HF_ENDPOINT"] + "/hf-inference"
+
+def answer(image, as_bytes=False, provider=None, **more):
+    client = InferenceClient(provider=provider)
+    try:
+        data = open(image, "rb").read() if as_bytes else image
+        return [[found.label, found.score] for found in client.image_classification(data, **more)]
+    except HfHubHTTPError as error:
+        return {"kind": type(error).__name__, "status": error.response.status_code, "text": str(error)}
+
+print(json.dumps({name: answer(**call) for name, call in json.load(sys.stdin).items()}))
+"""
+"""In a process of its own, as the address of the hub is read when the client is imported."""
+
+Answers = dict[str, Any]
+
+
+def hub(url: str, folder: Path, calls: dict[str, dict[str, Any]], key: str = "any-key") -> Answers:
+    """What each call of `huggingface_hub` gave: `[[label, score], …]`, or kind, status and text of the error."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    ours = {"HF_ENDPOINT": url, "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": key}
+    asked = {name: {"image": str(THREE)} | call for name, call in calls.items()}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=mine | ours, input=json.dumps(asked), capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout))
+
+
+def node(url: str, npm: Path, *names: str, key: str = "any-key") -> Answers:
+    """What each named call of the script gave: a list of labels, or kind, text, status and body of the error."""
+    command = ["node", str(npm / "huggingface.mjs"), str(THREE), str(NO_PICTURE), ALIAS, *names]
+    environment = os.environ | {"SVC_URL": url, "SVC_KEY": key}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout.splitlines()[-1]))  # the client itself prints, too
+
+
+@contextmanager
+def serving(tools: Tools) -> Iterator[str]:
+    """The app on a port of its own, for what no shared stack can show; no worker is there."""
+    server = make_server("127.0.0.1", 0, create_app(tools), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def url(stack: Stack) -> Iterator[str]:
+    """The running stack, where `digits` has an alias."""
+    path = f"{stack.url}/v1/aliases/{ALIAS}"
+    httpx.put(path, json={"model": "digits"}, timeout=30).raise_for_status()
+    yield stack.url
+    httpx.delete(path, timeout=30).raise_for_status()
+
+
+def set_state(tools: Tools, state: State) -> Version:
+    found = models.find(tools, "default", "digits")
+    with tools.records.write() as r:
+        r.versions.save(replace(found, state=state))
+    return found
+
+
+def remember_the_three(tools: Tools) -> None:
+    """What a worker would have kept of it, so that it is answered without one."""
+    version = models.find(tools, "default", "digits")
+    key = cache.key("default", version.id, "classify", True, THREE.read_bytes())
+    cache.keep(tools, {key: LOGITS})
+
+
+# -- huggingface_hub
+
+
+@pytest.fixture(scope="module")
+def python(url: str, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What came of the calls that the stack can answer."""
+    model = f"{url}/models/digits"
+    chosen = {"top_k": 7, "function_to_apply": "none"}
+    calls: dict[str, dict[str, Any]] = {
+        "path": {"model": model},
+        "bytes": {"model": model, "as_bytes": True},
+        "path with parameters": {"model": model} | chosen,
+        "bytes with parameters": {"model": model, "as_bytes": True} | chosen,
+        "alias": {"model": f"{url}/models/{ALIAS}"},
+        "id": {"model": "digits", "provider": "hf-inference"},
+        "id of an alias": {"model": ALIAS, "provider": "hf-inference", "top_k": 5},
+        "id, any provider": {"model": ALIAS},
+        "no picture": {"model": model, "image": str(NO_PICTURE)},
+        "bad parameter": {"model": model, "function_to_apply": "relu"},
+        "unknown model": {"model": f"{url}/models/google/unknown"},
+        "unknown id": {"model": "google/unknown", "provider": "hf-inference"},
+    }
+    return hub(url, tmp_path_factory.mktemp("hub"), calls)
+
+
+@pytest.mark.parametrize("call", ["path", "bytes", "alias", "id", "id of an alias", "id, any provider"])
+def test_the_python_client_gets_its_labels(python: Answers, call: str) -> None:
+    assert python[call][0][0] == "3"
+    assert len(python[call]) == 5
+    assert dict(python[call]) == pytest.approx(dict(python["path"]))
+
+
+@pytest.mark.parametrize("call", ["path with parameters", "bytes with parameters"])
+def test_the_parameters_of_the_python_client_are_honoured(python: Answers, call: str) -> None:
+    assert len(python[call]) == 7
+    assert any(not 0 <= score <= 1 for _, score in python[call])
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "status", "text"),
+    [
+        ("no picture", "BadRequestError", 400, "cannot identify image file"),
+        ("bad parameter", "BadRequestError", 400, "relu"),
+        ("unknown model", "HfHubHTTPError", 404, "Model google/unknown does not exist"),
+        ("unknown id", "HfHubHTTPError", 404, "google/unknown"),
+    ],
+)
+def test_the_python_client_is_told_what_is_wrong(python: Answers, call: str, kind: str, status: int, text: str) -> None:
+    assert (python[call]["kind"], python[call]["status"]) == (kind, status)
+    assert text in python[call]["text"]
+
+
+def test_the_python_client_is_told_that_a_model_is_loading(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    set_state(tools, State.CHECKING)
+    with serving(tools) as url:
+        told = hub(url, tmp_path, {"call": {"model": f"{url}/models/digits"}})["call"]
+    assert (told["status"], "currently loading" in told["text"]) == (503, True)
+
+
+def test_the_python_client_is_told_when_it_may_ask_again(tools: Tools, tmp_path: Path) -> None:
+    remember_the_three(tools)
+    limited = replace(tools, settings=replace(tools.settings, huggingface_rate="1/minute"))
+    with serving(limited) as url:
+        call = {"model": f"{url}/models/digits"}
+        answers = hub(url, tmp_path, {"first": call, "second": call})
+    assert answers["first"][0][0] == "3"
+    assert answers["second"]["status"] == 429
+    assert "(0/1 requests remaining in current 60s window)" in answers["second"]["text"]
+
+
+def test_the_python_client_needs_the_right_token(tools: Tools, tmp_path: Path) -> None:
+    remember_the_three(tools)
+    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
+    with serving(tools) as url:
+        calls = {"by url": {"model": f"{url}/models/digits"}, "by id": {"model": "digits", "provider": "hf-inference"}}
+        right, wrong, none = [hub(url, tmp_path, calls, key=sent) for sent in (key, "hf_wrong", "")]
+    assert [answer[0][0] for answer in right.values()] == ["3", "3"]
+    for answer in wrong.values():
+        assert (answer["kind"], answer["status"]) == ("HfHubHTTPError", 401)
+        assert "Invalid credentials in Authorization header" in answer["text"]
+    assert [answer["status"] for answer in none.values()] == [401, 401]
+
+
+# -- @huggingface/inference
+
+
+@pytest.fixture(scope="module")
+def javascript(url: str, npm: Path) -> Answers:
+    """What came of the calls that the stack can answer."""
+    return node(url, npm)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    "call", ["typed", "untyped", "mistyped", "arrayBuffer", "inputs", "byAlias", "byId", "byIdOfAlias", "patient"]
+)
+def test_the_npm_client_gets_its_labels(javascript: Answers, call: str) -> None:
+    assert isinstance(javascript[call], list), javascript[call]
+    assert (javascript[call][0]["label"], len(javascript[call])) == ("3", 5)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    ("call", "kind", "status", "text"),
+    [
+        ("notAPicture", "ProviderApiError", 400, "cannot identify image file"),
+        ("unknownModel", "ProviderApiError", 404, "Model google/unknown does not exist"),
+        ("unknownId", "HubApiError", 404, "google/unknown"),
+    ],
+)
+def test_the_npm_client_is_told_what_is_wrong(
+    javascript: Answers, call: str, kind: str, status: int, text: str
+) -> None:
+    told = javascript[call]
+    assert (told["kind"], told["status"]) == (kind, status)
+    assert told["text"].endswith(told["body"]["error"])
+    assert text in told["text"]
+    assert told["requestId"]
+
+
+@pytest.mark.node
+def test_the_npm_client_comes_again_until_the_model_is_loaded(
+    tools: Tools, npm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    remember_the_three(tools)
+    set_state(tools, State.CHECKING)
+    asked: list[str] = []
+    servable = models.servable
+
+    def loaded_at_the_third_time(*args: Any, **more: Any) -> Version:
+        asked.append("")
+        if len(asked) == 3:
+            set_state(tools, State.READY)
+        return servable(*args, **more)
+
+    monkeypatch.setattr(models, "servable", loaded_at_the_third_time)
+    with serving(tools) as url:
+        answers = node(url, npm, "patient")
+    assert answers["patient"][0]["label"] == "3"
+    assert len(asked) == 3
+
+
+@pytest.mark.node
+def test_the_npm_client_can_decline_to_come_again(tools: Tools, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    set_state(tools, State.CHECKING)
+    with serving(tools) as url:
+        told = node(url, npm, "typed")["typed"]
+    assert told["status"] == 503
+    assert set(told["body"]) == {"error", "estimated_time"}
+    assert told["text"].endswith("Model digits is currently loading")
+
+
+@pytest.mark.node
+def test_the_npm_client_does_not_send_a_picture_again_that_still_waits(tools: Tools, npm: Path) -> None:
+    with serving(tools) as url:
+        told = node(url, npm, "patient")["patient"]
+    with tools.records.read() as r:
+        assert len(r.jobs.page("default", limit=10)) == 1
+    assert "/v1/jobs/" in told["text"]
+
+
+@pytest.mark.node
+def test_the_npm_client_needs_the_right_token(tools: Tools, npm: Path) -> None:
+    remember_the_three(tools)
+    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
+    with serving(tools) as url:
+        assert node(url, npm, "typed", key=key)["typed"][0]["label"] == "3"
+        told = node(url, npm, "typed", key="hf_wrong")["typed"]
+    assert (told["kind"], told["status"]) == ("ProviderApiError", 401)
+    assert told["text"].endswith("Invalid credentials in Authorization header")
