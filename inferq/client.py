@@ -7,23 +7,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
 
 import httpx
 
+from inferq import http
 from inferq.answers import Job
-from inferq.errors import InferqHTTPError, StillRunning, Unreachable
-
-Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
-"""A path, bytes, or a name with bytes; an archive of pictures counts as one."""
+from inferq.errors import InferqError, StillRunning
+from inferq.http import Picture
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _LONGEST_POLL = 20.0
@@ -47,7 +44,7 @@ class Client:
         self.url = (url or os.environ.get("INFERQ_URL") or DEFAULT_URL).rstrip("/")
         key = os.environ.get("INFERQ_KEY", "") if key is None else key
         self._timeout = timeout
-        local = _host(self.url) in ("127.0.0.1", "localhost", "::1")
+        local = http.host(self.url) in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -83,7 +80,7 @@ class Client:
         """Send pictures and return the ended job; raises StillRunning after `timeout` seconds. Options as in submit."""
         began = time.monotonic()
         wait = min(timeout, _LONGEST_POLL)
-        job = self._send("/v1/classify", pictures, options, _prefer(wait), wait)
+        job = self._send("/v1/classify", pictures, options, http.prefer(wait), wait)
         return job if job.terminal else self._wait(job.id, timeout, began)
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
@@ -106,7 +103,7 @@ class Client:
                 said = f"job {job_id} is {found.status} after {timeout:g} s"
                 raise StillRunning(f"{said}; wait for it with: inferq jobs wait {job_id}")
             if time.monotonic() - asked < 0.1:  # it would not let us wait: too many others do
-                time.sleep(min(_retry_after(answer, 0.5), max(0.0, end - time.monotonic())))
+                time.sleep(min(http.retry_after(answer, 0.5), max(0.0, end - time.monotonic())))
 
     def jobs(self, *, status: str = "", model: str = "", limit: int = 50) -> list[Job]:
         """The newest jobs, at most `limit`, through as many pages as that takes."""
@@ -123,18 +120,18 @@ class Client:
 
     def cancel(self, job_id: str) -> Job | None:
         """Cancel a job that has not ended; the job where the server sends it back."""
-        answer = self._request("DELETE", f"/v1/jobs/{_word(job_id)}")
+        answer = self._request("DELETE", f"/v1/jobs/{http.word(job_id)}")
         return Job.read(answer.json()) if answer.content else None
 
     def results(self, job_id: str, *, format: str = "ndjson") -> Iterator[str]:
         """The lines of a job's results as they arrive, `ndjson` or `csv`; made for archives of thousands."""
         with (
-            _reaching(self.url),
-            self._http.stream("GET", f"/v1/jobs/{_word(job_id)}/results", params={"format": format}) as answer,
+            http.reaching(self.url),
+            self._http.stream("GET", f"/v1/jobs/{http.word(job_id)}/results", params={"format": format}) as answer,
         ):
             if answer.is_error:
                 answer.read()
-                raise _problem(answer)
+                raise http.problem(answer)
             yield from answer.iter_lines()
 
     # models
@@ -145,7 +142,7 @@ class Client:
 
     def model(self, name: str) -> dict[str, Any]:
         """One model with its versions."""
-        return dict(self._get(f"/v1/models/{_word(name)}").json())
+        return dict(self._get(f"/v1/models/{http.word(name)}").json())
 
     def add_model(self, name: str, *, architecture: str = "") -> dict[str, Any]:
         """Add a torchvision architecture with its published weights, which a worker fetches; poll `model(name)`."""
@@ -168,15 +165,38 @@ class Client:
 
     def remove_model(self, name: str, version: str = "") -> None:
         """Remove one version of a model, or all of it."""
-        self._request("DELETE", f"/v1/models/{_word(name)}" + (f"/versions/{_word(version)}" if version else ""))
+        only = f"/versions/{http.word(version)}" if version else ""
+        self._request("DELETE", f"/v1/models/{http.word(name)}{only}")
+
+    def aliases(self) -> list[dict[str, Any]]:
+        """The other names that models are known by, and which model each stands for."""
+        return list(self._get("/v1/aliases").json()["aliases"])
+
+    def alias(self, alias: str, model: str) -> dict[str, Any]:
+        """From now on `alias` stands for the model, whatever it stood for before."""
+        return dict(self._request("PUT", f"/v1/aliases/{http.words(alias)}", json={"model": model}).json())
+
+    def unalias(self, alias: str) -> None:
+        """The alias stands for nothing any more; the model stays."""
+        self._request("DELETE", f"/v1/aliases/{http.words(alias)}")
 
     # keys, and how the service is
 
-    def create_key(self, name: str = "", *, tenant: str = "", scopes: Sequence[str] = ()) -> dict[str, Any]:
-        """Create an API key; this answer is the only place where it is ever shown."""
-        body = {"name": name, "tenant": tenant, "scopes": list(scopes)}
-        answer = self._request("POST", "/v1/keys", json={key: value for key, value in body.items() if value})
-        return dict(answer.json())
+    def create_key(
+        self, name: str = "", *, tenant: str = "", scopes: Sequence[str] = (), stage: str = ""
+    ) -> dict[str, Any]:
+        """Create an API key, for the stage `live` or `test`; this answer is the only place where it is ever shown."""
+        return self._create({"name": name, "tenant": tenant, "scopes": list(scopes), "stage": stage})
+
+    def register_key(
+        self, account: str, public_key: str, *, name: str = "", tenant: str = "", scopes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Register the public key of an account, or its certificate, in PEM: who has the private one signs with it.
+
+        Raises InferqError, and sends nothing, when the text is anything else.
+        """
+        known = {"account": account, "public_key": _public(public_key)}
+        return self._create(known | {"name": name, "tenant": tenant, "scopes": list(scopes)})
 
     def keys(self) -> list[dict[str, Any]]:
         """The keys: who, since when, what for; never the keys themselves."""
@@ -184,7 +204,7 @@ class Client:
 
     def revoke_key(self, key_id: str) -> None:
         """Make a key worthless."""
-        self._request("DELETE", f"/v1/keys/{_word(key_id)}")
+        self._request("DELETE", f"/v1/keys/{http.word(key_id)}")
 
     def queue(self) -> dict[str, Any]:
         """What waits, by model and priority."""
@@ -194,19 +214,23 @@ class Client:
         """Which workers are there, and what they hold."""
         return dict(self._get("/v1/workers").json())
 
-    # the wire
+    # how it is asked
+
+    def _create(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        said = {name: value for name, value in key.items() if value}
+        return dict(self._request("POST", "/v1/keys", json=said).json())
 
     def _send(
         self, path: str, pictures: Sequence[Picture], options: Mapping[str, Any], headers: dict[str, str], wait: float
     ) -> Job:
-        parts = [("files", _part(number, picture)) for number, picture in enumerate(pictures, 1)]
-        fields = [(name, (None, _text(value))) for name, value in options.items() if value is not None]
+        parts = [("files", http.part(number, picture)) for number, picture in enumerate(pictures, 1)]
+        fields = [(name, (None, http.text(value))) for name, value in options.items() if value is not None]
         answer = self._request("POST", path, files=[*fields, *parts], headers=headers, timeout=self._timeout + wait)
         return Job.read(answer.json())
 
     def _poll(self, job_id: str, wait: float) -> httpx.Response:
-        headers = _prefer(wait) if wait > 0 else {}
-        return self._get(f"/v1/jobs/{_word(job_id)}", headers=headers, timeout=self._timeout + wait)
+        headers = http.prefer(wait) if wait > 0 else {}
+        return self._get(f"/v1/jobs/{http.word(job_id)}", headers=headers, timeout=self._timeout + wait)
 
     def _form(self, path: str, parts: list[tuple[str, Any]], timeout: float | None = None) -> dict[str, Any]:
         return dict(self._request("POST", path, files=parts, timeout=timeout or self._timeout).json())
@@ -216,84 +240,26 @@ class Client:
         for _ in range(_PATIENCE):
             try:
                 return self._request("GET", path, **rest)
-            except _Away as away:
+            except http.Away as away:
                 time.sleep(away.retry_after)
         return self._request("GET", path, **rest)
 
     def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        with _reaching(self.url):
+        with http.reaching(self.url):
             answer = self._http.request(method, path, **rest)
         if answer.is_error:
-            raise _problem(answer)
+            raise http.problem(answer)
         return answer
 
 
-class _Away(InferqHTTPError):
-    """503 with a time after which to try again."""
-
-    def __init__(self, status: int, code: str, detail: str, retry_after: float) -> None:
-        super().__init__(status, code, detail)
-        self.retry_after = retry_after
-
-
-@contextlib.contextmanager
-def _reaching(url: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException:  # from None: what httpx went through is 50 lines that help nobody
-        raise Unreachable(f"the server at {url} does not answer in time") from None
-    except httpx.TransportError as error:
-        raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from None
+def _public(pem: str) -> str:
+    """The text, when it is one public key or certificate in PEM and nothing else; raises InferqError."""
+    kind = "(?:RSA )?PUBLIC KEY|CERTIFICATE"
+    if re.fullmatch(rf"-----BEGIN ({kind})-----[\w+/=\s]+-----END \1-----", pem.strip(), re.ASCII):
+        return pem
+    if "PRIVATE" in pem.upper():  # the one thing that must not leave this machine
+        raise InferqError("This is a private key, keep it; for its public one: openssl pkey -in FILE -pubout")
+    raise InferqError("This is no public key in PEM, which begins with -----BEGIN PUBLIC KEY-----")
 
 
-def _host(url: str) -> str:
-    """The host that a URL names; raises Unreachable when it is not a URL of HTTP."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return parts.hostname
-    except ValueError:  # half a bracket, a port that is no number
-        pass
-    raise Unreachable(f"{url!r} is not a URL of a server; it looks like http://127.0.0.1:8000")
-
-
-def _word(name: str) -> str:
-    """A name as one part of a path."""
-    return quote(name, safe="")
-
-
-def _problem(answer: httpx.Response) -> InferqHTTPError:
-    """The RFC 9457 problem, or whatever a proxy in between has to say."""
-    try:
-        body = answer.json()
-        code, detail = str(body.get("code", "")), str(body.get("detail") or body.get("title") or "")
-    except (ValueError, AttributeError):
-        code, detail = "", f"{answer.status_code} {answer.reason_phrase}"
-    if answer.status_code == 503 and "retry-after" in answer.headers:
-        return _Away(answer.status_code, code, detail, _retry_after(answer, 1.0))
-    return InferqHTTPError(answer.status_code, code, detail)
-
-
-def _retry_after(answer: httpx.Response, otherwise: float) -> float:
-    """Seconds; the form with a date, and nonsense, count as `otherwise`. Never more than 30."""
-    try:
-        return min(max(float(answer.headers["retry-after"]), 0.0), 30.0)
-    except (KeyError, ValueError):
-        return otherwise
-
-
-def _prefer(wait: float) -> dict[str, str]:
-    return {"Prefer": f"wait={max(1, round(wait))}"}
-
-
-def _part(number: int, picture: Picture) -> tuple[str, bytes]:
-    if isinstance(picture, tuple):
-        return picture
-    if isinstance(picture, bytes):
-        return f"picture-{number}", picture
-    return Path(picture).name, Path(picture).read_bytes()
-
-
-def _text(value: object) -> str:
-    """A form field: JSON for what has structure and for booleans, text for the rest."""
-    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
+__all__ = ["DEFAULT_URL", "Client", "Picture"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from inferq.client import Client
 from inferq.commands import options, screen
+
+EXCHANGE = "/v2/oauth2/token"
+"""Where a signed assertion becomes a token."""
 
 
 @click.group()
@@ -17,23 +22,52 @@ def keys() -> None:
 @click.option("--name", default="", help="What the key is for; shown in the list.")
 @click.option("--tenant", default="", help="Whose key it is; your own tenant where none is named.")
 @click.option("--scope", "scopes", multiple=True, help="infer, models or keys, once for each; without: infer, models.")
+@click.option("--stage", type=click.Choice(["live", "test"]), help="Makes a key that begins with it.")
+@click.option("--public-key", type=options.FILE, help="Register this public key (PEM) for --account; no key is made.")
+@click.option("--account", default="", metavar="EMAIL", help="Who has the private key to --public-key.")
 @options.server
-def create(client: Client, name: str, tenant: str, scopes: tuple[str, ...]) -> None:
-    """Create a key.
+def create(
+    client: Client,
+    name: str,
+    tenant: str,
+    scopes: tuple[str, ...],
+    stage: str | None,
+    public_key: Path | None,
+    account: str,
+) -> None:
+    """Create a key, or register a public one.
 
     It is shown this once: only a hash of it is kept. The first key closes the open door of loopback, so let it be one
     that can make others:
 
     \b
       export INFERQ_KEY=$(inferq keys create --name owner --scope infer --scope models --scope keys)
+
+    Or register the public key of an account, whose clients sign assertions with the private one and exchange them
+    for tokens:
+
+    \b
+      inferq keys create --public-key public.pem --account anna@example.org
     """
+    if bool(public_key) != bool(account):
+        raise click.UsageError("--public-key and --account go together")
+    if public_key and stage:
+        raise click.UsageError("--stage is for keys that begin with it; leave it out with --public-key")
     first = not client.keys()  # who may ask sees at least the key he asks with, unless the door is open
-    made = client.create_key(name, tenant=tenant, scopes=scopes)
-    click.echo(made["key"])
-    screen.remarks.print("Keep it: it cannot be shown again.", style="dim")
-    screen.remarks.print(f"To revoke it: inferq keys revoke {made['id']}", style="dim", soft_wrap=True)
+    if public_key:
+        pem = public_key.read_text(errors="replace")  # what is no text is no PEM, and refused as such
+        made = client.register_key(account, pem, name=name, tenant=tenant, scopes=scopes)
+        _remark(f"Registered for {account}. An assertion is a JWT, signed with RS256, with exp and")
+        _remark(f"  sub {account}")
+        _remark(f"  aud {client.url}{EXCHANGE}    (or below INFERQ_PUBLIC_URL, if the server has one)")
+        _remark("POST it there for a token, which is sent like a key.")
+    else:
+        made = client.create_key(name, tenant=tenant, scopes=scopes, stage=stage or "")
+        click.echo(made["key"])
+        _remark("Keep it: it cannot be shown again.")
+    _remark(f"To revoke it: inferq keys revoke {made['id']}")
     if first:
-        screen.remarks.print("It is the first key: from now on every request needs one.", style="dim")
+        _remark("It is the first key: from now on every request needs one.")
 
 
 @keys.command("list")
@@ -52,16 +86,17 @@ def list_(client: Client, as_json: bool) -> None:
         (
             (
                 key["id"],
-                f"{key['prefix']}…",
+                key.get("account") or f"{key['prefix']}…",
                 key.get("tenant", ""),
                 key.get("name", ""),
                 " ".join(key.get("scopes") or ()),
+                key.get("stage", ""),
                 screen.local_time(key.get("created_at", "")),
                 "revoked" if key.get("revoked_at") else "valid",
             )
             for key in found
         ),
-        "id", "key", "tenant", "name", "scopes", "created", "state",
+        "id", "key", "tenant", "name", "scopes", "stage", "created", "state",
         empty="no keys",
     )  # fmt: skip
 
@@ -73,3 +108,7 @@ def revoke(client: Client, key_id: str) -> None:
     """Make a key worthless, at once."""
     client.revoke_key(key_id)
     screen.remarks.print(f"revoked {key_id}")
+
+
+def _remark(text: str) -> None:
+    screen.remarks.print(text, style="dim", soft_wrap=True)

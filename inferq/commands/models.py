@@ -42,6 +42,9 @@ def list_(client: Client, as_json: bool) -> None:
         for version in model["versions"]
         if version.get("reason")
     )
+    screen.print_notes(
+        (f"{model['name']}:", "also called " + ", ".join(model["aliases"])) for model in found if model.get("aliases")
+    )
 
 
 @models.command()
@@ -87,6 +90,29 @@ def remove(client: Client, name: str, version: str) -> None:
     """Remove a model, or one version of it."""
     client.remove_model(name, version)
     screen.remarks.print(f"removed {name} {version}".rstrip())
+
+
+@models.command()
+@click.argument("alias")
+@click.argument("model")
+@options.server
+def alias(client: Client, alias: str, model: str) -> None:
+    """Let a name of your choice stand for a model, on every wire.
+
+    \b
+      inferq models alias google/vit-base-patch16-224 vit
+    """
+    made = client.alias(alias, model)
+    screen.remarks.print(f"{alias} stands for {made['model']}", soft_wrap=True)
+
+
+@models.command()
+@click.argument("alias")
+@options.server
+def unalias(client: Client, alias: str) -> None:
+    """Take an alias away; the model stays."""
+    client.unalias(alias)
+    screen.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
 
 
 def _follow(client: Client, name: str, version: str) -> None:

@@ -219,6 +219,22 @@ def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: 
     assert max(map(len, ran.stdout.splitlines())) <= columns
 
 
+def test_the_aliases_of_a_model_stand_below_the_table(server: ToyServer, run: Callable[..., Result]) -> None:
+    several = model(version("ready"), aliases=["google/birds", "microsoft/birds"])
+    server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain", aliases=[])]}))
+    said = run("models", "list").stdout
+    assert "birds: also called google/birds, microsoft/birds" in said
+    assert "plain:" not in said
+
+
+def test_a_model_gets_an_alias_and_loses_it(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("PUT /v1/aliases/google/birds", (201, {}, {"alias": "google/birds", "model": "birds"}))
+    server.on("DELETE /v1/aliases/google/birds", (204, {}, b""))
+    assert run("models", "alias", "google/birds", "birds").stderr == "google/birds stands for birds\n"
+    assert json.loads(server.asked[0].body) == {"model": "birds"}
+    assert run("models", "unalias", "google/birds").stderr == "google/birds stands for nothing any more\n"
+
+
 def test_import_follows_the_check_until_the_model_is_ready(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
@@ -274,6 +290,68 @@ def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callabl
     server.on("GET /v1/keys", (200, {}, {"keys": []}))
     assert "from now on every request needs one" in run("keys", "create").stderr
     assert run("keys", "list").stderr == "no keys\n"
+
+
+def test_a_key_of_a_stage_is_asked_for(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "test_secret", "prefix": "test_sec"}))
+    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "iq_ab"}]}))
+    assert run("keys", "create", "--stage", "test").stdout == "test_secret\n"
+    assert json.loads(server.asked[-1].body) == {"stage": "test"}
+    assert run("keys", "create", "--stage", "rehearsal").exit_code == 2
+
+
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    (tmp_path / "public.pem").write_text(PUBLIC)
+    return tmp_path / "public.pem"
+
+
+def test_a_registered_public_key_is_told_how_to_be_used(
+    server: ToyServer, run: Callable[..., Result], pem: Path
+) -> None:
+    server.on("POST /v1/keys", (201, {}, {"id": "k1", "account": "anna@example.org", "prefix": ""}))
+    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    result = run("keys", "create", "--public-key", pem, "--account", "anna@example.org", "--scope", "keys")
+    assert (result.exit_code, result.stdout) == (0, "")
+    said = result.stderr
+    assert "sub anna@example.org\n" in said
+    assert f"aud {server.url}/v2/oauth2/token " in said
+    assert "inferq keys revoke k1" in said
+    assert "the first key" in said
+    sent = {"account": "anna@example.org", "public_key": PUBLIC, "scopes": ["keys"]}
+    assert json.loads(server.asked[-1].body) == sent
+
+
+def test_a_private_key_is_refused_before_it_is_sent(server: ToyServer, run: Callable[..., Result], pem: Path) -> None:
+    pem.write_text(PUBLIC.replace("PUBLIC", "RSA PRIVATE"))
+    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    result = run("keys", "create", "--public-key", pem, "--account", "anna@example.org")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "private key, keep it" in result.stderr
+    assert "openssl pkey" in result.stderr
+    assert all(asked.method == "GET" and not asked.body for asked in server.asked)
+
+
+@pytest.mark.parametrize(
+    "words", ["--account a@b.c", "--public-key PEM", "--account a@b.c --public-key PEM --stage test"]
+)
+def test_half_of_an_account_or_more_is_refused_before_anything_is_asked(
+    server: ToyServer, run: Callable[..., Result], pem: Path, words: str
+) -> None:
+    result = run("keys", "create", *words.replace("PEM", str(pem)).split())
+    assert result.exit_code == 2
+    assert "public-key" in result.stderr
+    assert server.asked == []
+
+
+def test_the_list_of_keys_shows_stages_and_accounts(server: ToyServer, run: Callable[..., Result]) -> None:
+    theirs = {"id": "k1", "prefix": "", "stage": "live", "account": "anna@example.org"}
+    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "test_ab", "stage": "test"}, theirs]}))
+    said = run("keys", "list").stdout.split()
+    assert {"test_ab…", "test", "anna@example.org", "live"} <= set(said)
 
 
 def test_a_missing_key_is_said_to_have_an_option(server: ToyServer, run: Callable[..., Result]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inferq.client import Client
-from inferq.errors import InferqHTTPError, StillRunning, Unreachable
+from inferq.errors import InferqError, InferqHTTPError, StillRunning, Unreachable
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 
@@ -209,6 +210,54 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
     assert b'name="version"\r\n\r\n1' in first.body
     assert b'name="labels"\r\n\r\nimagenet' in second.body
     assert b'name="version"' not in second.body
+
+
+def test_an_alias_keeps_its_slash_in_the_path(server: ToyServer, client: Client) -> None:
+    known = {"alias": "google/vit-base", "model": "vit"}
+    server.on("PUT /v1/aliases/google/vit-base", (201, {}, known))
+    server.on("GET /v1/aliases", (200, {}, {"aliases": [known]}))
+    server.on("DELETE /v1/aliases/google/vit-base", (204, {}, b""))
+    assert client.alias("google/vit-base", "vit") == known
+    assert json.loads(server.asked[0].body) == {"model": "vit"}
+    assert client.aliases() == [known]
+    client.unalias("google/vit-base")
+    assert server.asked[-1].method == "DELETE"
+
+
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN+/=\nBgkqhkiG\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize("kind", ["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"])
+def test_a_public_key_is_registered_for_an_account(server: ToyServer, client: Client, kind: str) -> None:
+    pem = PUBLIC.replace("PUBLIC KEY", kind).replace("\n", "\r\n")
+    server.on("POST /v1/keys", (201, {}, {"id": "k1", "account": "anna@example.org"}))
+    assert client.register_key("anna@example.org", pem, scopes=["infer"])["id"] == "k1"
+    sent = {"account": "anna@example.org", "public_key": pem, "scopes": ["infer"]}
+    assert json.loads(server.asked[0].body) == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PUBLIC.replace("PUBLIC", "PRIVATE"), "private key, keep it"),
+        (PUBLIC.replace("PUBLIC", "RSA PRIVATE"), "private key, keep it"),
+        (PUBLIC.replace("PUBLIC", "ENCRYPTED PRIVATE"), "private key, keep it"),
+        (PUBLIC.replace("PUBLIC", "OPENSSH PRIVATE"), "private key, keep it"),
+        (PUBLIC + PUBLIC.replace("PUBLIC", "PRIVATE"), "private key, keep it"),
+        ("PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 14\nAAAA", "private key, keep it"),
+        ('{"kty": "RSA", "d": "c2VjcmV0"}', "no public key"),
+        (PUBLIC + '{"d": "c2VjcmV0"}', "no public key"),
+        (PUBLIC.replace("END PUBLIC", "END RSA PUBLIC"), "no public key"),
+        ("\ufffd\ufffd", "no public key"),
+        ("", "no public key"),
+    ],
+)
+def test_nothing_but_a_public_key_ever_leaves_the_machine(
+    server: ToyServer, client: Client, text: str, says: str
+) -> None:
+    with pytest.raises(InferqError, match=says):
+        client.register_key("anna@example.org", text)
+    assert server.asked == []
 
 
 def test_names_with_slashes_stay_one_part_of_the_path(server: ToyServer, client: Client) -> None:

@@ -71,7 +71,7 @@ def serving() -> Iterator[ToyServer]:
                 self.rfile.readline()
             return data
 
-        do_GET = do_POST = do_DELETE = _any  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: Any) -> None:
             """Silence: the tests look at `asked`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,83 @@ def test_the_default_model_that_is_not_at_hand_says_how_to_import_it(stack: Stac
         return refused(answer, 409, "model_not_ready")
 
     stacks.until(lambda: "inferq models import" in detail(), 20)
+
+
+# other names
+
+
+VIT = "google/vit-base-patch16-224"
+
+
+def bring_along(tools: Tools, name: str, tenant: str = "default") -> None:
+    """A model that is ready, as far as the database knows."""
+    made = Version(f"{tenant}-{name}", tenant, name, "1", "digits", "digits", State.READY, 1.0, labels=("a",))
+    with tools.records.write() as r:
+        r.versions.add(replace(made, is_default=True))
+
+
+def shown(client: FlaskClient, name: str) -> list[str]:
+    (model,) = [found for found in client.get("/v1/models").json["models"] if found["name"] == name]
+    assert client.get(f"/v1/models/{name}").json == model
+    return list(model["aliases"])
+
+
+def test_an_alias_is_made_shown_moved_and_removed(client: FlaskClient, tools: Tools) -> None:
+    bring_along(tools, "vit")
+    first = client.put(f"/v1/aliases/{VIT}", json={"model": "digits"})
+    assert (first.status_code, first.json) == (201, {"alias": VIT, "model": "digits"})
+    assert client.put("/v1/aliases/a-short.one", json={"model": VIT}).json["model"] == "digits"
+    assert (shown(client, "digits"), shown(client, "vit")) == (["a-short.one", VIT], [])
+
+    moved = client.put(f"/v1/aliases/{VIT.replace('/', '%2F')}", json={"model": "vit"})
+    assert (moved.status_code, moved.json) == (200, {"alias": VIT, "model": "vit"})
+    assert (shown(client, "digits"), shown(client, "vit")) == (["a-short.one"], [VIT])
+    assert client.get("/v1/aliases").json == {
+        "aliases": [{"alias": "a-short.one", "model": "digits"}, {"alias": VIT, "model": "vit"}]
+    }
+
+    assert client.delete(f"/v1/aliases/{VIT}").status_code == 204
+    assert (client.delete(f"/v1/aliases/{VIT}").status_code, shown(client, "vit")) == (404, [])
+
+
+@pytest.mark.parametrize(
+    ("alias", "body", "status", "code"),
+    [
+        (VIT, {"model": "nowhere"}, 404, "not_found"),
+        (VIT, {}, 400, "bad_option"),
+        (VIT, {"model": ["digits"]}, 400, "bad_option"),
+        ("one/two/three", {"model": "digits"}, 400, "bad_option"),
+        ("with space", {"model": "digits"}, 400, "bad_option"),
+        ("resnet50", {"model": "digits"}, 409, "conflict"),
+    ],
+)
+def test_an_alias_that_could_not_be_used_is_refused(
+    client: FlaskClient, alias: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.put(f"/v1/aliases/{alias}", json=body)
+    assert (answer.status_code, answer.json["code"]) == (status, code)
+    assert client.get("/v1/aliases").json == {"aliases": []}
+
+
+def test_a_job_for_an_alias_bears_the_models_own_name(client: FlaskClient, tools: Tools) -> None:
+    bring_along(tools, "vit")
+    client.put(f"/v1/aliases/{VIT}", json={"model": "vit"})
+    job = client.post("/v1/jobs", data=PHOTOS["tiny"], query_string={"model": VIT})
+    assert (job.status_code, job.json["model"]) == (202, {"name": "vit", "version": "1"})
+
+
+def test_the_aliases_of_a_model_go_with_it(client: FlaskClient, tools: Tools) -> None:
+    bring_along(tools, "vit")
+    client.put(f"/v1/aliases/{VIT}", json={"model": "vit"})
+    assert client.delete("/v1/models/vit").status_code == 204
+    assert client.get("/v1/aliases").json == {"aliases": []}
+    assert client.post("/v1/jobs", data=PHOTOS["tiny"], query_string={"model": VIT}).status_code == 404
+
+
+def test_an_alias_answers_on_a_real_stack_with_the_scores_of_its_model(stack: Stack) -> None:
+    answer = httpx.put(f"{stack.url}/v1/aliases/{VIT}", json={"model": "digits"})
+    assert answer.status_code == 201, answer.text
+    assert scores(stack, VIT, PHOTOS["grey"]) == scores(stack, "digits", PHOTOS["grey"])
 
 
 def test_a_model_is_not_removed_under_the_jobs_that_wait_for_it(client: FlaskClient, tools: Tools) -> None:
