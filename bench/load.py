@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -82,6 +83,38 @@ def submit_then_poll(model: str, headers: str = JPEG) -> Way:
         await follow(connection, status, body)
 
     return send
+
+
+BOUNDARY = "inferq-bench"
+
+
+def wires(model: str) -> dict[str, Way]:
+    """One picture per request on each of the wires that let a caller choose the model, by the wire's name."""
+    named = quote(model)
+    form = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+    return {
+        "SAP": _call(f"/api/v2/image/classification/models/{named}/versions/1", form, partial(_form, "files")),
+        "Einstein": _call("/v2/vision/predict", form, partial(_form, "sampleContent", modelId=model)),
+        "Hugging Face": _call(f"/models/{named}", f"{JPEG}x-use-cache: false\r\n"),
+        "Hugging Face, cached": _call(f"/models/{named}", JPEG),
+    }
+
+
+def _call(path: str, headers: str, wrap: Callable[[bytes], bytes] = bytes) -> Way:
+    async def send(connection: Connection, picture: bytes) -> None:
+        status, body = await connection.ask("POST", path, headers, wrap(picture))
+        if status != 200:
+            raise Refused(f"{status} {body[:300].decode(errors='replace')}")
+
+    return send
+
+
+def _form(field: str, picture: bytes, **texts: str) -> bytes:
+    """A multipart body: text fields, then the picture."""
+    parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+             for name, text in texts.items()]  # fmt: skip
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\n{JPEG}\r\n'
+    return "".join([*parts, head]).encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 async def follow(connection: Connection, status: int, body: bytes) -> None:
@@ -172,6 +205,8 @@ def main(url: str, model: str, folder: Path) -> None:
                 return asyncio.run(drive(url, key, synchronous(model), pictures, question))
             case "submit, poll":
                 return asyncio.run(drive(url, key, submit_then_poll(model), pictures, question))
+        if wire := wires(model).get(question["way"]):
+            return asyncio.run(drive(url, key, wire, pictures, question))
         archive = (folder / "pictures.tar").read_bytes()
         return asyncio.run(one_job(url, key, submit_then_poll(model, ""), archive, question))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import measure
 from bench.helper import Helper
+from bench.load import wires
 from bench.measure import Pids
 from bench.result import Limit, Percentiles, Result, Row
 from inferq.client import Client
@@ -22,6 +23,8 @@ from shared.storage import Storage
 
 BATCHES = (1, 2, 4, 8, 16)
 QUEUED = 100_000
+WIRES_AT = 16
+"""Callers at once on each of the other wires."""
 SPACING = 1.5
 """Seconds between pictures that shall find nobody watching; a worker watches for one."""
 HEARTBEAT = 1.6
@@ -86,6 +89,8 @@ class Run:
         for way in ("synchronous", "submit, poll"):
             result.rows += [self._saturated(way, concurrency) for concurrency in self._effort.concurrencies]
             self._limit_again(result)
+        result.rows += [self._saturated(way, WIRES_AT) for way in wires(self._target.model)]
+        self._limit_again(result)
         result.rows.append(self._archive())
         self._limit_again(result)
         result.api = measure.memory(self._target.pids.get("api", ()))
