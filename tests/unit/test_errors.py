@@ -33,9 +33,11 @@ STATUSES = {
     "method_not_allowed": 405,
     "conflict": 409,
     "model_not_ready": 409,
+    "model_refused": 409,
     "too_large": 413,
     "too_many_requests": 429,
     "unavailable": 503,
+    "still_running": 503,
 }
 
 
