@@ -276,7 +276,7 @@ def openapi(settings: Settings) -> describing.Part:
 def _token_call(generation: str) -> describing.Part:
     form = thing(
         {
-            "grant_type": text(enum=[BY_ASSERTION, BY_REFRESH]),
+            "grant_type": text(enum=[BY_ASSERTION, BY_REFRESH], default=BY_ASSERTION),
             "assertion": text("JWT, RS256: `sub` is the account, `aud` the URL of this call, `exp` Unix seconds."),
             "scope": text("`offline` asks for a refresh token as well."),
             "refresh_token": text("In place of an assertion."),

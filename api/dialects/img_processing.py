@@ -338,8 +338,8 @@ def openapi(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
     calls["download"]["responses"]["200"]["content"] = {"image/*": {}}
     return {
-        "tags": [{"name": "Images", "description": "Keep pictures under an id, and ask what is in them. Each belongs "
-                  "to the stage, `live` or `test`, of the key that brought it."}],
+        "tags": [{"name": "IMG Processing", "description": "Keep pictures under an id, and ask what is in them. Each "
+                  "belongs to the stage, `live` or `test`, of the key that brought it."}],
         "paths": {
             "/v1/images/upload": {"post": calls["upload"]},
             "/v1/images": images_path,

@@ -337,11 +337,12 @@ def _job_calls(service: Service, path: str, settings: Settings) -> Part:
 def _call(service: Service, path: str, verb: str, how: str, answers: Part, settings: Settings | None = None) -> Part:
     """One call; with the settings, one that takes pictures."""
     what = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
+    style = ("2017" if _is_v1(path) else "v2") + (", chosen model" if "{model}" in path else "")
     parameters = [describing.path(name, _PATH_WORDS[name]) for name in re.findall(r"{(\w+)}", path)]
     complaint: Schema = {"oneOf": [ref("SapErrorV1" if _is_v1(path) else "SapErrorV2"), ref("SapFault")]}
     return describing.call(
         re.sub(r"\W+", "_", f"sap {verb} {path}").strip("_"),
-        f"{verb.capitalize()}: {path}",
+        f"{_DEEDS[verb][service.task]} ({style})",
         f"{what} {how}",
         answers | {"default": answer("What is wrong; `fault` where the gateway says it.", complaint)},
         parameters=parameters,
@@ -349,6 +350,11 @@ def _call(service: Service, path: str, verb: str, how: str, answers: Part, setti
     )
 
 
+_DEEDS = {
+    "infer": {"classify": "Classify and wait", "features": "Extract features and wait"},
+    "submit": {"classify": "Submit for classification", "features": "Submit for features"},
+    "poll": {"classify": "Poll a classification", "features": "Poll an extraction"},
+}
 _PATH_WORDS = {"model": "The model.", "version": "Its version.", "job_id": "The id of the job."}
 
 

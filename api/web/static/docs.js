@@ -4,6 +4,7 @@
 
 const KEY = "inferq-key";
 const PAGES = "Pages"; // the tag of what is looked at, not called
+const FORMS = ["multipart/form-data", "application/x-www-form-urlencoded"]; // whose Content-Type the browser writes
 const $ = (id) => document.getElementById(id);
 
 /** An element: attributes, `on...` listeners, and children, which are elements or texts. */
@@ -154,7 +155,10 @@ class Trial {
       const none = el("option", { value: "" }, hint || "–");
       input = el("select", { onchange: tell }, none, choices.map((one) => el("option", { value: one }, one)));
     } else if (file) input = el("input", { type: "file", multiple: many, onchange: tell });
-    else input = el("input", { type: "text", placeholder: hint, spellcheck: "false", autocomplete: "off", oninput: tell });
+    else {
+      input = el("input", { type: "text", placeholder: hint, spellcheck: "false", autocomplete: "off", oninput: tell });
+      if (required) input.value = hint;
+    }
     const label = el("label", { class: file ? "wide" : false }, name + (required ? " *" : ""), input);
     return { name, where, input, file, required, label };
   }
@@ -177,13 +181,13 @@ class Trial {
 
   headers() {
     const headers = Object.fromEntries([...this.given("header")].map(([field, value]) => [field.name, value]));
-    if (this.type && this.type !== "multipart/form-data") headers["Content-Type"] = this.type;
+    if (this.type && !FORMS.includes(this.type)) headers["Content-Type"] = this.type;
     return headers;
   }
 
   body() {
-    if (this.type === "multipart/form-data") {
-      const form = new FormData();
+    if (FORMS.includes(this.type)) {
+      const form = this.type === FORMS[0] ? new FormData() : new URLSearchParams();
       for (const [field, value] of this.given("form")) form.append(field.name, value);
       return form;
     }
@@ -198,14 +202,17 @@ class Trial {
     if (this.method !== "get" && !(this.method === "post" && files)) parts.push(`-X ${this.method.toUpperCase()}`);
     if ($("key").value && !free(this.call)) parts.push('-H "Authorization: Bearer $INFERQ_KEY"');
     for (const [name, value] of Object.entries(this.headers())) parts.push(`-H ${quote(`${name}: ${value}`)}`);
+    const form = this.fields.filter((one) => one.where === "form");
+    const nothing = !form.some((one) => (one.file ? one.input.files.length : one.input.value && !one.required));
+    const flag = this.type === FORMS[1] ? "--data-urlencode" : "-F";
     for (const field of this.fields) {
       if (field.where === "form" && field.file) {
         const names = [...field.input.files].map((file) => file.name);
-        const alone = this.fields.filter((one) => one.where === "form").length === 1;
-        if (!names.length && (field.required || alone)) names.push("photo.jpg");
+        const first = nothing && form.find((one) => one.file) === field;
+        if (!names.length && (field.required || first)) names.push("photo.jpg");
         for (const name of names) parts.push(`-F ${quote(`${field.name}=@${name}`)}`);
       } else if (field.where === "form" && (field.input.value || field.required)) {
-        parts.push(`-F ${quote(`${field.name}=${field.input.value || field.name.toUpperCase()}`)}`);
+        parts.push(`${flag} ${quote(`${field.name}=${field.input.value || field.name.toUpperCase()}`)}`);
       } else if (field.where === "json") parts.push(`-d ${quote(squeezed(field.input.value))}`);
       else if (field.where === "raw") parts.push(`--data-binary ${quote(`@${(field.input.files[0] || { name: "photo.jpg" }).name}`)}`);
     }
@@ -287,6 +294,7 @@ async function showText(place, response, type, files, brief) {
 
 /** Predictions in an answer of any wire: objects with a list of labels and scores, or with an error. */
 function labelled(data) {
+  if (Array.isArray(data)) return labelled({ predictions: [{ results: data }] });
   const list = Array.isArray(data.predictions) ? data.predictions : [];
   const rank = (one) => one.results || one.labels || [];
   return list.map((one) => ({ name: one.name || "", error: one.error, labels: rank(one) }))
@@ -309,7 +317,21 @@ function bars({ name, labels, error }, file) {
 
 // -- the page
 
-function section(path, method, call, id) {
+/** The calls of a tag; one that is served at several paths is one call, with the others named below its first. */
+function callsOf(spec, tag) {
+  const found = new Map();
+  for (const [path, entry] of Object.entries(spec.paths)) {
+    for (const [method, call] of Object.entries(entry)) {
+      if (!call.tags.includes(tag)) continue;
+      const same = `${method} ${call.summary} ${call.description}`;
+      if (found.has(same)) found.get(same).others.push(path);
+      else found.set(same, { path, method, call, others: [] });
+    }
+  }
+  return [...found.values()];
+}
+
+function section({ path, method, call, others }, id) {
   const trial = new Trial(path, method, call);
   document.addEventListener("inferq-key", () => trial.tell());
   const copy = el("button", { class: "quiet copy", type: "button" }, "Copy");
@@ -325,6 +347,7 @@ function section(path, method, call, id) {
     call.summary.endsWith(path) ? null : el("h3", {}, call.summary),
     el("div", { class: "route" }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("span", { class: "path" }, where)),
     call.description && call.description !== `${call.summary}.` ? el("p", {}, words(call.description)) : null,
+    others.length ? el("p", { class: "others" }, "Also at ", others.flatMap((one, index) => [index ? ", " : "", el("code", {}, one)])) : null,
     el("div", { class: "curl" }, trial.curl, copy),
     el("div", { class: "folds" },
       foldAs("fold try", "Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer),
@@ -337,13 +360,11 @@ function build(spec) {
   for (const tag of spec.tags.filter(({ name }) => name !== PAGES)) {
     const links = [];
     const calls = [];
-    for (const [path, entry] of Object.entries(spec.paths)) {
-      for (const [method, call] of Object.entries(entry)) {
-        if (!call.tags.includes(tag.name)) continue;
-        const named = call.summary.endsWith(path) ? el("span", { class: "path" }, call.summary) : call.summary;
-        links.push(el("li", {}, el("a", { href: `#${call.operationId}` }, named)));
-        calls.push(section(path, method, call, call.operationId));
-      }
+    for (const found of callsOf(spec, tag.name)) {
+      const { summary, operationId } = found.call;
+      const named = summary.endsWith(found.path) ? el("span", { class: "path" }, summary) : summary;
+      links.push(el("li", {}, el("a", { href: `#${operationId}` }, named)));
+      calls.push(section(found, operationId));
     }
     $("calls").append(el("details", { open: links.length < 15 }, el("summary", {}, tag.name), el("ul", {}, links)));
     $("groups").append(el("div", { class: "group" }, el("h2", {}, tag.name), el("p", {}, words(tag.description)), calls));
