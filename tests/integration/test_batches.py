@@ -608,6 +608,25 @@ def test_a_version_is_checked_by_one_worker_at_a_time(tools: Tools, runner: Runn
     assert state_of(tools, version).state is State.REFUSED
 
 
+def test_a_check_that_was_sent_again_to_the_same_worker_meanwhile_is_not_a_try(
+    tools: Tools, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = imported(tools, "digits", b"x", [])
+    tries: list[int] = []
+
+    def examine(_: Runner, seen: Version, __: Path) -> Version:
+        tries.append(seen.attempts)
+        again = threading.Thread(target=checking.check, args=(runner, version.id))
+        again.start()
+        again.join()
+        raise errors.BadWeights("It is no good.")
+
+    monkeypatch.setattr(checking, "_examine", examine)
+    checking.check(runner, version.id)
+    assert tries == [1]
+    assert state_of(tools, version).reason == "It is no good."
+
+
 def test_the_heart_keeps_the_lease_of_what_is_held(tools: Tools, runner: Runner) -> None:
     job = submit(tools, [picture(1), picture(2)])
     held: list[Entry] = tools.queue.claim(job.version_id, runner.id, 1)

@@ -28,7 +28,8 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api import create_app
-from shared import jobs
+from shared import gallery, jobs
+from shared.images import Picture
 from shared.jobs import Outcome
 from shared.models import State, Version
 from shared.queue import Queue
@@ -179,7 +180,7 @@ BAD_PICTURES: dict[str, tuple[list[tuple[str, bytes]], str]] = {
 }
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify", "/v1/images"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
 @pytest.mark.parametrize("case", BAD_PICTURES)
 def test_a_bad_upload_is_refused_with_its_reason_and_nothing_is_stored(
     client: FlaskClient, tools: Tools, case: str, path: str
@@ -187,8 +188,6 @@ def test_a_bad_upload_is_refused_with_its_reason_and_nothing_is_stored(
     files, code = BAD_PICTURES[case]
     complaint(send(client, *files, to=path), 400, code)
     assert nothing_was_stored(client, tools)
-    assert client.get("/v1/images").json["images"] == []
-    assert tools.storage.list("images") == []
 
 
 def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
@@ -196,7 +195,7 @@ def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
     assert "'my cat.jpg'" in complaint(answer, 400, "not_a_picture")
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify", "/v1/images"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
 def test_a_request_without_a_picture_is_told_to_send_one(client: FlaskClient, path: str) -> None:
     for body in ({"data": {"top_k": "3"}, "content_type": "multipart/form-data"}, {}, {"json": {"inputs": []}}):
         complaint(client.post(path, **body), 400, "no_input")
@@ -371,7 +370,7 @@ def test_an_unknown_path_is_404_in_json(client: FlaskClient, path: str) -> None:
         ("PUT", "/v1/jobs", "POST"),
         ("POST", "/v1/jobs/some-id", "DELETE"),
         ("GET", "/v1/classify", "POST"),
-        ("PATCH", "/v1/images/x", "GET"),
+        ("PATCH", "/v1/models/x", "GET"),
         ("DELETE", "/healthz", "GET"),
     ],
 )
@@ -728,39 +727,22 @@ def test_events_follow_a_job_to_its_end(client: FlaskClient, tools: Tools) -> No
 # images
 
 
-def test_images_are_kept_shown_downloaded_and_deleted(client: FlaskClient) -> None:
-    answer = client.post("/v1/images", data=parts(("duck.png", png(9, 7))), content_type="multipart/form-data")
-    image = answer.json
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == image["links"]["self"]
-    assert (image["name"], image["width"], image["height"], image["format"]) == ("duck.png", 9, 7, "png")
-    assert client.get(image["links"]["self"]).json == image
-    download = client.get(image["links"]["download"])
-    assert (download.data, download.mimetype) == (png(9, 7), "image/png")
-    assert download.headers["X-Content-Type-Options"] == "nosniff"
-
-    assert client.delete(image["links"]["self"]).status_code == 204
-
-    for gone in (client.get(image["links"]["self"]), client.delete(image["links"]["self"])):
-        complaint(gone, 404, "not_found")
-    complaint(client.get(image["links"]["download"]), 404, "not_found")
-
-
-def test_several_images_are_kept_at_once_and_listed_in_pages(client: FlaskClient) -> None:
-    answer = send(client, *[(f"{number}.png", png()) for number in range(3)], to="/v1/images")
-    assert [image["name"] for image in answer.json["images"]] == ["0.png", "1.png", "2.png"]
-    first = client.get("/v1/images?limit=2").json
-    second = client.get(f"/v1/images?limit=2&cursor={first['next']}").json
-    listed = [image["id"] for image in first["images"] + second["images"]]
-    assert sorted(listed) == sorted(image["id"] for image in answer.json["images"])
-    assert second["next"] is None
-
-
 def test_a_kept_image_can_be_classified_by_its_id(client: FlaskClient, tools: Tools) -> None:
-    image = client.post("/v1/images", json={"base64": base64.b64encode(png()).decode(), "name": "duck"}).json
-    answer = client.post("/v1/jobs", json={"inputs": [{"image_id": image["id"]}]})
+    image = gallery.store(tools, "default", "live", Picture("duck", png(), "PNG", 8, 8))
+    answer = client.post("/v1/jobs", json={"inputs": [{"image_id": image.id}]})
     assert answer.status_code == 202
     assert answer.json["request"]["files"] == ["duck"]
+
+
+@pytest.mark.parametrize(("tenant", "stage"), [("bert", "live"), ("default", "test")])
+def test_an_image_of_another_tenant_or_stage_is_as_unknown_as_none(
+    client: FlaskClient, tools: Tools, tenant: str, stage: str
+) -> None:
+    image = gallery.store(tools, tenant, stage, Picture("duck", png(), "PNG", 8, 8))
+    theirs = client.post("/v1/jobs", json={"inputs": [{"image_id": image.id}]})
+    none = client.post("/v1/jobs", json={"inputs": [{"image_id": "image_none"}]})
+    assert complaint(theirs, 404, "not_found").replace(image.id, "image_none") == complaint(none, 404, "not_found")
+    assert nothing_was_stored(client, tools)
 
 
 # keys and tenants
@@ -868,9 +850,10 @@ def test_revoking_the_last_key_does_not_open_the_door_again(client: FlaskClient,
         ("models", "GET", "/v1/jobs"),
         ("models", "POST", "/v1/jobs"),
         ("models", "POST", "/v1/classify"),
-        ("models", "GET", "/v1/images"),
         ("infer", "POST", "/v1/models"),
         ("infer", "DELETE", "/v1/models/digits"),
+        ("infer", "PUT", "/v1/aliases/google/vit"),
+        ("infer", "DELETE", "/v1/aliases/google/vit"),
         ("infer", "POST", "/v1/keys"),
         ("infer", "GET", "/v1/keys"),
         ("models", "DELETE", "/v1/keys/x"),
@@ -917,18 +900,6 @@ def test_one_tenant_never_sees_anothers_jobs(client: FlaskClient, tenant: Callab
     assert client.get(f"/v1/jobs/{job_id}", headers=anna).json["status"] == "QUEUED"
 
 
-def test_one_tenant_never_sees_anothers_images(client: FlaskClient, tenant: Callable[..., dict[str, str]]) -> None:
-    anna, bert = tenant("anna"), tenant("bert")
-    image_id = client.post("/v1/images", data=png(), headers=anna).json["id"]
-    complaint(client.get(f"/v1/images/{image_id}", headers=bert), 404, "not_found")
-    complaint(client.get(f"/v1/images/{image_id}/download", headers=bert), 404, "not_found")
-    complaint(client.delete(f"/v1/images/{image_id}", headers=bert), 404, "not_found")
-    used = client.post("/v1/jobs", json={"inputs": [{"image_id": image_id}]}, headers=bert)
-    complaint(used, 404, "not_found")
-    assert client.get("/v1/images", headers=bert).json["images"] == []
-    assert client.get(f"/v1/images/{image_id}/download", headers=anna).data == png()
-
-
 def test_one_tenant_never_sees_anothers_models(
     client: FlaskClient, tools: Tools, tenant: Callable[..., dict[str, str]]
 ) -> None:
@@ -948,6 +919,18 @@ def test_one_tenant_never_sees_anothers_models(
     for path in ("/v1/models", "/v1/queue", "/v1/workers"):
         assert "mine" not in client.get(path, headers=bert).text
     assert "mine" in client.get("/v1/models", headers=anna).text
+
+
+def test_one_tenant_never_sees_anothers_aliases(client: FlaskClient, tenant: Callable[..., dict[str, str]]) -> None:
+    anna, bert = tenant("anna"), tenant("bert")
+    assert client.put("/v1/aliases/google/vit", json={"model": "digits"}, headers=anna).status_code == 201
+    assert submitted(client, headers=anna, model="google/vit")
+    for path in ("/v1/aliases", "/v1/models"):
+        assert "google/vit" in client.get(path, headers=anna).text
+        assert "google/vit" not in client.get(path, headers=bert).text
+    complaint(client.delete("/v1/aliases/google/vit", headers=bert), 404, "not_found")
+    used = client.post("/v1/jobs", data=parts(("a.png", png()), model="google/vit"), headers=bert)
+    complaint(used, 404, "not_found")
 
 
 def test_one_tenant_never_sees_anothers_keys(client: FlaskClient, tenant: Callable[..., dict[str, str]]) -> None:
@@ -1093,8 +1076,9 @@ def test_a_broken_picture_among_good_ones_fails_alone(stack: Stack) -> None:
 def test_json_raw_and_stored_pictures_get_the_same_answer(stack: Stack) -> None:
     name, data = digits()[7]
     url = f"{stack.url}/v1/classify?model=digits"
-    image = httpx.post(f"{stack.url}/v1/images", content=data).json()
-    inputs = [{"base64": base64.b64encode(data).decode(), "name": name}, {"image_id": image["id"]}]
+    kept = {"base64": base64.b64encode(data).decode(), "name": name}
+    image = httpx.post(f"{stack.url}/v1/images", json=kept).json()
+    inputs = [kept, {"image_id": image["id"]}]
     both = httpx.post(url, json={"inputs": inputs}, timeout=60).json()
     raw = httpx.post(url, content=data, timeout=60).json()
     results = [prediction["results"] for prediction in both["predictions"] + raw["predictions"]]
