@@ -26,7 +26,8 @@ class Stack:
         self.data = data
         # Where there is a network, the default would be resnet50, and its weights fetched.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
-        self._settings = unreachable | settings
+        # All tests ask one stack, as one caller, and have more to ask of this wire than its 100 requests a minute.
+        self._settings = unreachable | {"INFERQ_IMG_LIVE_RATE": "off"} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 

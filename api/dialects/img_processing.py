@@ -26,8 +26,9 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from api import auth, reading
+from api import auth, describing, reading
 from api.context import answer, caller, scope, tools
+from api.describing import Part, Schema, number, ref, several, text, thing, whole
 from shared import errors, fetch, gallery, images, usage
 from shared.errors import InferqError
 from shared.gallery import Image
@@ -305,6 +306,8 @@ def _message(error: InferqError, status: int) -> str:
         return "API key is not valid." if any(auth.credentials(request)) else "API key is required."
     if status == 429:
         return "Rate limit exceeded. Try again later."
+    if isinstance(error, errors.StillRunning):
+        return error.message
     if status >= 500:
         return f"{error.message} {FAULT}" if status == 503 else FAULT
     return error.message
@@ -317,11 +320,10 @@ def openapi(settings: Settings) -> dict[str, Any]:
     """The vendor's document, as far as it is served."""
     images_path: dict[str, Any] = {
         "get": _call("listImages", "List images", "Newest first, in pages.", "200", "ImageList",
-                     parameters=[_query("take", {"type": "integer", "minimum": 1, "maximum": MAX_TAKE, "default": 10},
-                                        "How many."),
-                                 _query("from", {"type": "string"}, "The id of the first image of the page.")]),
+                     [describing.query("take", whole("How many.", minimum=1, maximum=MAX_TAKE, default=10)),
+                      describing.query("from", text("The id of the first image of the page."))]),
         "post": _call("createImage", "Keep a picture from elsewhere", "From a URL, or in base64.", "201", "Image",
-                      body=("application/json", _CREATE)),
+                      body=describing.body(json=_CREATE)),
     }  # fmt: skip
     one = {
         "get": _call("getImage", "Look at an image", "What is known about it.", "200", "Image", _ID),
@@ -330,7 +332,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
     calls = {
         "upload": _call("uploadImage", "Keep a picture", "JPEG, PNG or WebP, 20 MB at most.", "201", "Image",
-                        body=("multipart/form-data", _UPLOAD)),
+                        body=describing.body(form=_UPLOAD)),
         "download": _call("downloadImage", "Download an image", "The bytes as they were uploaded.", "200",
                           parameters=_ID),
         "classify": _call("classifyImage", "Classify an image", "The five likeliest labels, by the default model.",
@@ -351,78 +353,64 @@ def openapi(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _call(name: str, summary: str, description: str, status: str, schema: str = "",
-          parameters: Sequence[dict[str, Any]] = (), body: tuple[str, dict[str, Any]] | None = None,
-          ) -> dict[str, Any]:  # fmt: skip
+def _call(name: str, summary: str, about: str, status: str, schema: str = "",
+          parameters: Sequence[Part] = (), body: Part | None = None) -> Part:  # fmt: skip
     """One call: 422 is the only complaint with a shape of its own."""
-    good: dict[str, Any] = {"description": f"The {schema}." if schema else summary}
+    good = describing.answer(f"The {schema}.", ref(schema)) if schema else describing.empty(summary)
     responses = {
-        status: good | ({"content": _json(schema)} if schema else {}),
-        "422": {"description": "What is wrong with which field.", "content": _json("ValidationError")},
-        "default": {"description": "What is wrong.", "content": _json("Error")},
+        status: good,
+        "422": describing.answer("What is wrong with which field.", ref("ValidationError")),
+        "default": describing.answer("What is wrong.", ref("Error")),
     }
-    call: dict[str, Any] = {"operationId": name, "summary": summary, "description": description}
-    call["parameters"] = list(parameters)
-    if body:
-        call["requestBody"] = {"required": True, "content": {body[0]: {"schema": body[1]}}}
-    return call | {"responses": responses}
+    return describing.call(name, summary, about, responses, parameters=parameters, body=body)
 
 
-def _json(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+def _object(properties: dict[str, Schema], optional: Sequence[str] = ()) -> Schema:
+    """As the vendor's schemas are: whatever is not optional is required."""
+    return thing(properties, required=[name for name in properties if name not in optional])
 
 
-def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-def _object(properties: dict[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-_ID = [{"name": "image_id", "in": "path", "required": True, "schema": {"type": "string"}}]
-_NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
-_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-_UPLOAD = _object({"name": _NAME, "image": _FILE})
+_ID = [describing.path("image_id", "The image.")]
+_NAME = text(minLength=1, maxLength=MAX_NAME)
+_UPLOAD = _object({"name": _NAME, "image": describing.binary()})
 _CREATE = _object(
     {
         "name": _NAME,
-        "url": {"type": "string", "format": "uri", "description": "A public address of the picture."},
-        "base64": {"type": "string", "description": "The picture itself, in place of `url`. An extension of ours."},
+        "url": text("A public address of the picture.", format="uri"),
+        "base64": text("The picture itself, in place of `url`. An extension of ours."),
     },
     optional=("url", "base64"),
 )
-_SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+_SCORE = number(minimum=0, maximum=1)
 _LINK = {"type": ["string", "null"], "format": "uri"}
-_PROBLEM = {"type": {"type": "string", "format": "uri"}, "error": {"type": "string"}, "status": {"type": "integer"}}
+_PROBLEM = {"type": text(format="uri"), "error": text(), "status": whole()}
 _SCHEMAS = {
     "Image": _object(
         {
-            "id": {"type": "string", "pattern": "^image_[a-z0-9]{24}$"},
+            "id": text(pattern="^image_[a-z0-9]{24}$"),
             "name": _NAME,
             "url": {"type": ["string", "null"], "format": "uri", "description": "Null until published."},
-            "width": {"type": "integer", "description": "Pixels."},
-            "height": {"type": "integer", "description": "Pixels."},
-            "format": {"type": "string", "enum": ["jpeg", "png", "webp"]},
-            "size": {"type": "integer", "description": "Bytes."},
-            "created_at": {"type": "string", "format": "date-time"},
+            "width": whole("Pixels."),
+            "height": whole("Pixels."),
+            "format": text(enum=["jpeg", "png", "webp"]),
+            "size": whole("Bytes."),
+            "created_at": text(format="date-time"),
         },
         optional=("url",),
     ),
     "ImageList": _object(
         {
-            "data": {"type": "array", "items": {"$ref": "#/components/schemas/Image"}},
+            "data": several(ref("Image")),
             "links": _object({"previous": _LINK, "next": _LINK}),
         }
     ),
     "Classification": _object(
         {
-            "main_label": {"type": "string"},
+            "main_label": text(),
             "main_score": _SCORE,
-            "secondary_labels": {"type": "array", "items": _object({"label": {"type": "string"}, "score": _SCORE})},
+            "secondary_labels": several(_object({"label": text(), "score": _SCORE})),
         }
     ),
-    "Error": _object(_PROBLEM | {"message": {"type": "string"}}),
-    "ValidationError": _object(_PROBLEM | {"errors": {"type": "array", "items": {"type": "string"}}}),
+    "Error": _object(_PROBLEM | {"message": text()}),
+    "ValidationError": _object(_PROBLEM | {"errors": several(text())}),
 }

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api import auth, create_app
+from api import create_app, dialects
 from api.dialects.native import views
 from api.web.openapi import openapi_path
+from shared import errors
 from shared.jobs import Item, Job, Options, Status
 from shared.models import State, Version
 from shared.settings import Settings
@@ -36,16 +38,46 @@ def document(app: Flask) -> dict[str, Any]:
     return dict(answer.get_json())
 
 
-def routes(app: Flask) -> set[tuple[str, str]]:
+DIALECTS: list[Any] = dialects.find()
+EACH_DIALECT = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.__name__.rpartition(".")[2])
+KINDS = (
+    errors.InferqError, errors.BadOption, errors.NotAPicture, errors.Unauthorized, errors.Forbidden, errors.NotFound,
+    errors.MethodNotAllowed, errors.Conflict, errors.ModelNotReady, errors.TooLarge, errors.TooManyRequests,
+)  # fmt: skip
+"""Without Unavailable, at which one wire holds the caller for a moment."""
+OPEN = {
+    "/", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
+    "/healthz", "/readyz", "/metrics",
+    "/oauth/token", "/v1/oauth2/token", "/v2/oauth2/token",
+}  # fmt: skip
+"""What needs no key: pages, what the service says about itself, and the calls that look for a proof of their own."""
+
+
+def routes(app: Flask, *but: str) -> set[tuple[str, str]]:
+    """(path, method) of every route, but of those whose endpoints begin so."""
     return {
         (openapi_path(rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not (but and rule.endpoint.startswith(but))
     }
 
 
 def described(document: dict[str, Any]) -> set[tuple[str, str]]:
     return {(path, method) for path, entry in document["paths"].items() for method in entry}
+
+
+def calls(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(path, method, call)"""
+    for path, entry in document["paths"].items():
+        for method, call in entry.items():
+            yield path, method, call
+
+
+def fits(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+    """Raises ValidationError when it does not."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(value)
 
 
 def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
@@ -56,12 +88,57 @@ def test_every_route_is_described_and_everything_described_is_routed(app: Flask,
     assert described(document) == routes(app)
 
 
-def test_every_native_call_is_described_by_hand(document: dict[str, Any]) -> None:
-    native = {path: entry for path, entry in document["paths"].items() if path.startswith("/v1/")}
-    assert native
-    for path, entry in native.items():
-        for method, call in entry.items():
-            assert set(call["responses"]) != {"default"}, f"{method} {path} has only what its view says"
+def test_every_route_of_a_wire_is_described_by_that_wire(app: Flask) -> None:
+    by_themselves = {call: dialect for dialect in DIALECTS for call in described(dialect.openapi(Settings()))}
+    assert set(by_themselves) == routes(app, "health.", "web.")
+    for (path, _), dialect in by_themselves.items():
+        assert dialects.speaking(DIALECTS, path) is dialect, path
+
+
+def test_no_wire_overwrites_what_another_has_said() -> None:
+    parts = [dialect.openapi(Settings()) for dialect in DIALECTS]
+    for names in (
+        [path for part in parts for path in part["paths"]],
+        [schema for part in parts for schema in part["components"]["schemas"]],
+        [tag["name"] for part in parts for tag in part["tags"]],
+        [call["operationId"] for part in parts for _, _, call in calls(part)],
+    ):
+        assert sorted(names) == sorted(set(names))
+
+
+def test_every_call_says_what_it_is_for_and_what_comes_back(document: dict[str, Any]) -> None:
+    for path, method, call in calls(document):
+        if call["tags"][0] in ("Service", "Pages"):
+            continue
+        where = f"{method} {path}"
+        assert call["summary"], where
+        assert any(status.startswith("2") for status in call["responses"]), where
+        assert "default" in call["responses"], where
+        for response in call["responses"].values():
+            assert response["description"], where
+            for media_type, content in response.get("content", {}).items():
+                assert content.get("schema") or "json" not in media_type.split("/")[1].split("+"), where
+
+
+def test_every_part_of_a_path_is_explained(document: dict[str, Any]) -> None:
+    for path, method, call in calls(document):
+        parts = [parameter["name"] for parameter in call.get("parameters", []) if parameter["in"] == "path"]
+        assert sorted(parts) == sorted(re.findall(r"{(\w+)}", path)), f"{method} {path}"
+
+
+@EACH_DIALECT
+def test_every_complaint_of_a_wire_is_as_its_document_says(app: Flask, document: dict[str, Any], dialect: Any) -> None:
+    """Whatever goes wrong, at whatever call: the status is one that is described, and so is the body."""
+    for path, method, call in calls(document):
+        if dialects.speaking(DIALECTS, path) is not dialect or call["tags"][0] in ("Service", "Pages"):
+            continue
+        for kind in KINDS:
+            with app.test_request_context(path.translate({ord("{"): None, ord("}"): None}), method=method.upper()):
+                answer = app.make_response(dialect.write_error(kind()))
+                described = call["responses"].get(str(answer.status_code), call["responses"]["default"])
+                assert answer.status_code >= 400, f"{method} {path}: {kind}"
+                assert answer.mimetype in described["content"], f"{method} {path}: {kind}"
+                fits(document, described["content"][answer.mimetype]["schema"], answer.get_json())
 
 
 def test_every_call_belongs_to_a_tag_that_is_listed(document: dict[str, Any]) -> None:
@@ -72,8 +149,7 @@ def test_every_call_belongs_to_a_tag_that_is_listed(document: dict[str, Any]) ->
 
 
 def test_only_what_anybody_may_see_needs_no_key(document: dict[str, Any]) -> None:
-    free = {path for path, entry in document["paths"].items() for call in entry.values() if call.get("security") == []}
-    assert free == (auth.OPEN_PATHS & set(document["paths"])) | {"/static/{filename}"}
+    assert {path for path, _, call in calls(document) if call.get("security") == []} == OPEN
 
 
 def test_the_document_the_page_and_its_parts_are_served_without_a_key(app: Flask) -> None:

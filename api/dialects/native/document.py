@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS, Schema, number, ref, several, text, thing, whole
+from api import describing
+from api.describing import Part, Schema, answer, binary, header, number, path, query, ref, several, text, thing, whole
+from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS
 from shared.jobs import Status
 from shared.settings import Settings
 from shared.tenants import SCOPES, STAGES
 
-Part = dict[str, Any]
-
 _FORMATS = "One picture, several, or one flat archive (zip, tar, tar.gz) of pictures. Bytes decide what a file is."
-_BINARY = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
 
 
 def openapi(settings: Settings) -> Part:
@@ -30,16 +27,16 @@ def openapi(settings: Settings) -> Part:
 
 
 def _jobs() -> Part:
-    job = _path("job_id", "The `_id` of the job.")
-    found = {"200": _json("The job.", ref("Job")), "default": PROBLEM}
+    job = path("job_id", "The `_id` of the job.")
+    found = {"200": answer("The job.", ref("Job")), "default": PROBLEM}
     waited = {
-        "200": _json("The job, ended within the wait.", ref("Job")),
-        "202": _json("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", ref("Job")),
+        "200": answer("The job, ended within the wait.", ref("Job")),
+        "202": answer("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", ref("Job")),
         "default": PROBLEM,
     }
-    wait = _header("Prefer", "`wait=N` waits up to N seconds for the end; `respond-async` does not wait.")
-    once = _header("Idempotency-Key", "Sent again with the same key, the same request gives the same job.")
-    paging = [_query("limit", whole("1 to 500.", default=50)), _query("cursor", text("`next` of the page before."))]
+    wait = header("Prefer", "`wait=N` waits up to N seconds for the end; `respond-async` does not wait.")
+    once = header("Idempotency-Key", "Sent again with the same key, the same request gives the same job.")
+    paging = [query("limit", whole("1 to 500.", default=50)), query("cursor", text("`next` of the page before."))]
     return {
         "/v1/classify": {
             "post": _call("Jobs", "classify", "Classify pictures and wait for the answer",
@@ -53,14 +50,14 @@ def _jobs() -> Part:
                           "Accepted means answered: the job is stored before 202 is sent.",
                           [wait, once], waited, _pictures()),
             "get": _call("Jobs", "listJobs", "List jobs", "Newest first, in pages.",
-                         [_query("status", text(enum=list(Status))), _query("model", text()),
-                          _query("since", number("Unix seconds; jobs made then or later.")),
-                          _query("until", number("Unix seconds; jobs made before.")), *paging],
-                         {"200": _json("A page.", _page("jobs", "JobSummary")), "default": PROBLEM}),
+                         [query("status", text(enum=list(Status))), query("model", text()),
+                          query("since", number("Unix seconds; jobs made then or later.")),
+                          query("until", number("Unix seconds; jobs made before.")), *paging],
+                         {"200": answer("A page.", _page("jobs", "JobSummary")), "default": PROBLEM}),
         },
         "/v1/jobs/{job_id}": {
             "get": _call("Jobs", "getJob", "Poll a job", "Or wait for it, with `Prefer: wait=N`.",
-                         [job, wait, _header("If-None-Match", "The `ETag` of the answer before.")],
+                         [job, wait, header("If-None-Match", "The `ETag` of the answer before.")],
                          found | {"304": {"description": "Nothing has moved since the `ETag` you have."}}),
             "delete": _call("Jobs", "cancelJob", "Cancel a job",
                             "What runs at this moment is finished, the rest is not begun. 409 when it has ended.",
@@ -68,7 +65,7 @@ def _jobs() -> Part:
         },
         "/v1/jobs/{job_id}/results": {
             "get": _call("Jobs", "getResults", "Stream the results", "One line per picture; made for archives of "
-                         "thousands.", [job, _query("format", text(enum=["ndjson", "csv"], default="ndjson"))],
+                         "thousands.", [job, query("format", text(enum=["ndjson", "csv"], default="ndjson"))],
                          {"200": {"description": "One prediction per line.",
                                   "content": {"application/x-ndjson": {}, "text/csv": {}}}, "default": PROBLEM}),
         },
@@ -83,25 +80,20 @@ def _jobs() -> Part:
 
 def _pictures() -> Part:
     """The body of a submission, in its three forms."""
-    form = thing({"files": several(_BINARY, _FORMATS), **OPTIONS}, required=("files",))
+    form = thing({"files": several(binary(), _FORMATS), **OPTIONS}, required=("files",))
     webhook = {"description": OPTIONS["webhook"]["description"], "anyOf": [
         text(format="uri"), thing({"url": text(format="uri"), "secret": text()}, required=("url",))]}  # fmt: skip
     changed = {"webhook": webhook, "metadata": thing({}, description="Your own words, given back with the job.")}
     inputs = {"inputs": several(INPUT, "The pictures.", minItems=1)}
     example = {"inputs": [{"url": "https://example.org/duck.jpg"}], "top_k": 3}
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": form},
-            "application/json": {"schema": thing(inputs | OPTIONS | changed, required=("inputs",)), "example": example},
-            "application/octet-stream": {"schema": _BINARY | {"description": f"{_FORMATS} Options go into the query."}},
-        },
-    }
+    whole_body = thing(inputs | OPTIONS | changed, required=("inputs",))
+    raw = binary(f"{_FORMATS} Options go into the query.")
+    return describing.body(form=form, json=whole_body, raw=raw, example=example)
 
 
 def _models() -> Part:
-    name, version = _path("name", "The model."), _path("version", "Its version; `1` is the first.")
-    alias = _path("alias", "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.")
+    name, version = path("name", "The model."), path("version", "Its version; `1` is the first.")
+    alias = path("alias", "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.")
     stands, vit = thing({"model": text("The model.")}, required=("model",)), {"model": "vit"}
     whole_version = {"allOf": [ref("Version"), thing({"label_names": several(text(), "In the order of the logits.")})]}
     known = {
@@ -110,7 +102,7 @@ def _models() -> Part:
         "version": text("The next number where none is given."),
         "labels": text("One per line, in the order of the logits; `imagenet`, or nothing, for the published ones."),
     }
-    form = thing(known | {"weights": {**_BINARY, "description": "`.safetensors`, or `.pth` with tensors only."}},
+    form = thing(known | {"weights": {**binary(), "description": "`.safetensors`, or `.pth` with tensors only."}},
                  required=("name",))  # fmt: skip
     body = {
         "required": True,
@@ -120,14 +112,14 @@ def _models() -> Part:
         },
     }
     added = {
-        "201": _json("It is ready: a worker has loaded it and reproduced its example.", ref("Version")),
-        "202": _json("It is still being fetched or checked; look again.", ref("Version")),
+        "201": answer("It is ready: a worker has loaded it and reproduced its example.", ref("Version")),
+        "202": answer("It is still being fetched or checked; look again.", ref("Version")),
         "default": PROBLEM,
     }
     return {
         "/v1/models": {
             "get": _call("Models", "listModels", "List models", "With their versions.", [],
-                         {"200": _json("The models.", thing({"models": several(ref("Model"))}, required=("models",))),
+                         {"200": answer("The models.", thing({"models": several(ref("Model"))}, required=("models",))),
                           "default": PROBLEM}),
             "post": _call("Models", "addModel", "Add a model",
                           "From your weights, or from the published weights of an architecture. What is refused leaves "
@@ -135,27 +127,27 @@ def _models() -> Part:
         },
         "/v1/models/{name}": {
             "get": _call("Models", "getModel", "Look at a model", "With its versions.", [name],
-                         {"200": _json("The model.", ref("Model")), "default": PROBLEM}),
+                         {"200": answer("The model.", ref("Model")), "default": PROBLEM}),
             "delete": _call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
                             [name], GONE),
         },
         "/v1/aliases": {
             "get": _call("Models", "listAliases", "List aliases", "Other names for models, which every wire knows.", [],
-                         {"200": _json("By name.", thing({"aliases": several(ref("Alias"))}, required=("aliases",))),
+                         {"200": answer("By name.", thing({"aliases": several(ref("Alias"))}, required=("aliases",))),
                           "default": PROBLEM}),
         },
         "/v1/aliases/{alias}": {
             "put": _call("Models", "setAlias", "Let an alias stand for a model",
                          "Whatever it stood for before. Needs the scope `models`.", [alias],
-                         {"200": _json("It stood for a model before.", ref("Alias")),
-                          "201": _json("It is new.", ref("Alias")), "default": PROBLEM},
-                         {"required": True, "content": {"application/json": {"schema": stands, "example": vit}}}),
+                         {"200": answer("It stood for a model before.", ref("Alias")),
+                          "201": answer("It is new.", ref("Alias")), "default": PROBLEM},
+                         describing.body(json=stands, example=vit)),
             "delete": _call("Models", "removeAlias", "Remove an alias", "The model stays. Needs the scope `models`.",
                             [alias], GONE),
         },
         "/v1/models/{name}/versions/{version}": {
             "get": _call("Models", "getVersion", "Look at a version", "With its labels.", [name, version],
-                         {"200": _json("The version.", whole_version), "default": PROBLEM}),
+                         {"200": answer("The version.", whole_version), "default": PROBLEM}),
             "delete": _call("Models", "removeVersion", "Remove a version", "Needs the scope `models`.",
                             [name, version], GONE),
         },
@@ -177,18 +169,18 @@ def _keys() -> Part:
     return {
         "/v1/keys": {
             "get": _call("Keys", "listKeys", "List keys", "Without what must stay secret.", [],
-                         {"200": _json("The keys.", thing({"keys": several(ref("Key"))}, required=("keys",))),
+                         {"200": answer("The keys.", thing({"keys": several(ref("Key"))}, required=("keys",))),
                           "default": PROBLEM}),
             "post": _call("Keys", "createKey", "Create a key",
                           "Its text is in this answer and nowhere else. The first key closes the open door of "
                           "loopback, so it needs the scope `keys`. With `public_key` there is no text: who has the "
                           "private key exchanges assertions signed with it for tokens.", [],
-                          {"201": _json("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
-                          {"required": True, "content": {"application/json": {"schema": asked, "example": example}}}),
+                          {"201": answer("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
+                          describing.body(json=asked, example=example)),
         },
         "/v1/keys/{key_id}": {
             "delete": _call("Keys", "revokeKey", "Revoke a key", "At once.",
-                            [_path("key_id", "The `id` of the key.")], GONE),
+                            [path("key_id", "The `id` of the key.")], GONE),
         },
     }  # fmt: skip
 
@@ -198,9 +190,9 @@ def _fleet() -> Part:
     workers = thing({"workers": several(ref("Worker"))}, required=("workers",))
     return {
         "/v1/queue": {"get": _call("Fleet", "getQueue", "What waits", "Per model, version and priority.", [],
-                                   {"200": _json("The queue.", queue), "default": PROBLEM})},
+                                   {"200": answer("The queue.", queue), "default": PROBLEM})},
         "/v1/workers": {"get": _call("Fleet", "listWorkers", "Who works", "Every worker that is alive.", [],
-                                     {"200": _json("The workers.", workers), "default": PROBLEM})},
+                                     {"200": answer("The workers.", workers), "default": PROBLEM})},
     }  # fmt: skip
 
 
@@ -213,26 +205,9 @@ GONE: Part = {"204": {"description": "It is gone."}, "default": PROBLEM}
 
 def _call(tag: str, name: str, summary: str, description: str, parameters: list[Part], responses: Part,
           body: Part | None = None) -> Part:  # fmt: skip
-    call: Part = {"tags": [tag], "operationId": name, "summary": summary, "description": description}
-    return call | {"parameters": parameters} | ({"requestBody": body} if body else {}) | {"responses": responses}
-
-
-def _json(description: str, schema: Schema) -> Part:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    return describing.call(name, summary, description, responses, parameters=parameters, body=body, tag=tag)
 
 
 def _page(name: str, schema: str) -> Schema:
     following = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last."}
     return thing({name: several(ref(schema)), "next": following}, required=(name, "next"))
-
-
-def _path(name: str, description: str) -> Part:
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
-
-
-def _query(name: str, schema: Schema) -> Part:
-    return {"name": name, "in": "query", "schema": schema}
-
-
-def _header(name: str, description: str) -> Part:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from api.describing import Schema, flag, number, ref, several, text, thing, whole
 from shared.jobs import FUNCTIONS, TASKS, Status
 from shared.models import State
 from shared.queue import PRIORITIES
 from shared.tenants import SCOPES, STAGES
-
-Schema = dict[str, Any]
-
-
-def text(description: str = "", **more: Any) -> Schema:
-    """A text."""
-    return _kind("string", description, more)
-
-
-def whole(description: str = "", **more: Any) -> Schema:
-    """A whole number."""
-    return _kind("integer", description, more)
-
-
-def number(description: str = "", **more: Any) -> Schema:
-    """A number."""
-    return _kind("number", description, more)
-
-
-def flag(description: str = "", **more: Any) -> Schema:
-    """True or false."""
-    return _kind("boolean", description, more)
-
-
-def several(items: Schema, description: str = "", **more: Any) -> Schema:
-    """A list of `items`."""
-    return _kind("array", description, {"items": items, **more})
-
-
-def thing(properties: dict[str, Schema], *, required: tuple[str, ...] = (), **more: Any) -> Schema:
-    """An object; `required` are the properties that a request must bring, or that an answer always has."""
-    return {"type": "object", "properties": properties, **({"required": list(required)} if required else {}), **more}
-
-
-def ref(name: str) -> Schema:
-    """Points to one of SCHEMAS."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _kind(kind: str, description: str, more: dict[str, Any]) -> Schema:
-    return {"type": kind, **({"description": description} if description else {}), **more}
 
 
 def _time(description: str = "") -> Schema:
