@@ -17,9 +17,9 @@ with records.engine.connect() as connection:
         compare_type=True,
     )
     with context.begin_transaction():
-        if connection.dialect.name == "postgresql":
-            # Two replicas that start together: the second waits, and finds nothing left to do. 0x1f3e9 is any number.
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)")
+        # Two replicas that start together: the second waits, and finds nothing left to do. 0x1f3e9 is any number.
+        is_server = connection.dialect.name == "postgresql"
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)" if is_server else "BEGIN IMMEDIATE")
         context.run_migrations()
     connection.commit()
 records.close()

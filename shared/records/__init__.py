@@ -51,32 +51,28 @@ class Records:
         self.url = url
         self._is_file = url.startswith("sqlite")
         self.engine = _sqlite(url) if self._is_file else _server(url)
-        # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once with
-        # "database is locked" when another one wrote in between; BEGIN IMMEDIATE waits for its turn instead.
-        self._write_options: dict[str, Any] = {"inferq_begin": "BEGIN IMMEDIATE"} if self._is_file else {}
         self._turn = Turn(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
 
     @contextmanager
     def write(self) -> Iterator[Unit]:
         """One transaction, committed at the end; raises Unavailable when the database is away."""
-        with (
-            _reachable(),
-            self._turn,
-            self.engine.connect().execution_options(**self._write_options) as connection,
-            connection.begin(),
-        ):
+        with _reachable(), self._turn, self.engine.begin() as connection:
+            if self._is_file:
+                # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once
+                # with "database is locked" when another one wrote in between; this waits for its turn instead.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield Unit(connection)
 
     @contextmanager
     def read(self) -> Iterator[Unit]:
-        """For looking only; raises Unavailable when the database is away."""
+        """For looking only, each query at what is there by then; raises Unavailable when the database is away."""
         with _reachable(), self.engine.connect() as connection:
             yield Unit(connection)
 
     def checkpoint(self) -> None:
         """Move what was written from SQLite's log into its file, while others go on; nothing on a server."""
         if self._is_file:
-            with _reachable(), self.engine.connect().execution_options(inferq_begin="SELECT 1") as connection:
+            with _reachable(), self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def ping(self) -> None:
@@ -117,7 +113,9 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # Python's own BEGIN would always be a deferred one
+        # Nothing begins by itself: a query needs no transaction, and `write` begins its own. Not by a listener for
+        # SQLAlchemy's `begin`: an engine that has one goes a slower way with every statement.
+        connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",
             # NORMAL survives the death of any process; only a power cut can cost the last commits, never integrity.
@@ -130,9 +128,5 @@ def _sqlite(url: str) -> Engine:
             "wal_autocheckpoint=20000",
         ):
             connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("inferq_begin", "BEGIN"))
 
     return engine

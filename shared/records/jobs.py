@@ -19,12 +19,11 @@ CHUNK = 500
 class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._locks = connection.dialect.name != "sqlite"
 
     # -- asked by callers: the tenant comes first
 
     def get(self, tenant: str, job_id: str) -> Job | None:
-        found = self._connection.execute(sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.id == job_id)).first()
+        found = self._connection.execute(_GET, {"tenant": tenant, "id": job_id}).first()
         return _job(found) if found else None
 
     def by_idempotency_key(self, tenant: str, key: str) -> Job | None:
@@ -52,15 +51,15 @@ class Jobs:
 
     def items(self, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
         """In upload order; ask for the job by its tenant first."""
-        query = sa.select(items).where(items.c.job_id == job_id, items.c.position >= start).order_by(items.c.position)
-        return [_item(row) for row in self._connection.execute(query.limit(limit) if limit else query)]
+        asked = {"job_id": job_id, "start": start, "limit": limit}
+        return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, asked)]
 
     def add(self, job: Job, its_items: Sequence[Item]) -> None:
         values = {name: getattr(job, name) for name in _JOB_COLUMNS}
         values |= {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
-        self._connection.execute(sa.insert(jobs), values)
+        self._connection.execute(_ADD_JOB, values)
         for chunk in _chunks(its_items, 5000):
-            self._connection.execute(sa.insert(items), [{f: getattr(item, f) for f in _ITEM_COLUMNS} for item in chunk])
+            self._connection.execute(_ADD_ITEMS, [{f: getattr(item, f) for f in _ITEM_COLUMNS} for item in chunk])
 
     # -- asked by workers and the sweep: ids come from the queue
 
@@ -125,11 +124,11 @@ class Jobs:
 
     def left_by_version(self) -> dict[str, int]:
         """Pictures without an outcome, for each version with live jobs."""
-        query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_live()).group_by(jobs.c.version_id)
+        query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_LIVE).group_by(jobs.c.version_id)
         return {version_id: int(left) for version_id, left in self._connection.execute(query)}
 
     def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
-        query = sa.select(jobs).where(_live(), jobs.c.version_id == version_id, jobs.c.created_at < created_before)
+        query = sa.select(jobs).where(_LIVE, jobs.c.version_id == version_id, jobs.c.created_at < created_before)
         return (_job(row) for row in self._connection.execute(query))
 
     def unfinished_items(self, job_id: str) -> list[Item]:
@@ -137,7 +136,7 @@ class Jobs:
         return [_item(row) for row in self._connection.execute(query.order_by(items.c.position))]
 
     def past_deadline(self, now: float) -> list[str]:
-        query = sa.select(jobs.c.id).where(_live(), jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
+        query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
         return list(self._connection.execute(query).scalars())
 
     def finished_before(self, when: float, limit: int = 500) -> list[tuple[str, str]]:
@@ -163,14 +162,13 @@ class Jobs:
         """Live jobs, locked in the order of their ids so that two workers never wait for each other in a ring."""
         found: list[Row[Any]] = []
         for chunk in _chunks(sorted(job_ids), CHUNK):
-            query = sa.select(jobs).where(jobs.c.id.in_(chunk), _live())
-            found += self._connection.execute(query.order_by(jobs.c.id).with_for_update() if self._locks else query)
+            found += self._connection.execute(_LOCKED, {"ids": chunk})
         return found
 
     def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> None:
         for chunk in _chunks(list(job_ids), CHUNK):
-            where = sa.and_(jobs.c.id.in_(chunk), jobs.c.status.in_(sources(status)))
-            self._connection.execute(sa.update(jobs).where(where).values(status=status, **values))
+            asked = {"ids": chunk, "sources": sources(status), "status": status}
+            self._connection.execute(_MOVE, asked | values)
 
     def _counts(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """(done, failed) of each job, counted from its items."""
@@ -208,6 +206,22 @@ class Jobs:
 _JOB_COLUMNS = [field.name for field in fields(Job)]
 _ITEM_COLUMNS = [field.name for field in fields(Item)]
 _LEFT = jobs.c.total - jobs.c.done - jobs.c.failed
+# Written out rather than bound, so that the database sees that the partial index on live jobs applies.
+_LIVE = jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
+_IS_AMONG = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
+# What every request and every batch asks is put together once: to do so for each costs more than the database takes.
+_GET = sa.select(jobs).where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.id == sa.bindparam("id"))
+_ITEMS = (
+    sa.select(items)
+    .where(items.c.job_id == sa.bindparam("job_id"), items.c.position >= sa.bindparam("start"))
+    .order_by(items.c.position)
+)
+_FIRST_ITEMS = _ITEMS.limit(sa.bindparam("limit"))
+# SQLAlchemy leaves the lock out for SQLite, which has one writer at a time anyway.
+_LOCKED = sa.select(jobs).where(_IS_AMONG, _LIVE).order_by(jobs.c.id).with_for_update()
+_MOVE = sa.update(jobs).where(_IS_AMONG, jobs.c.status.in_(sa.bindparam("sources", expanding=True)))
+_ADD_JOB = sa.insert(jobs)
+_ADD_ITEMS = sa.insert(items)
 _RECORD_ITEM = (
     sa.update(items)
     .where(items.c.job_id == sa.bindparam("b_job"), items.c.position == sa.bindparam("b_position"))
@@ -222,11 +236,6 @@ _COUNT = (
     .where(jobs.c.id == sa.bindparam("b_id"))
     .values(done=sa.bindparam("b_done"), failed=sa.bindparam("b_failed"))
 )
-
-
-def _live() -> sa.ColumnElement[bool]:
-    # Written out rather than bound, so that the database sees that the partial index on live jobs applies.
-    return jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 
 
 def _item_values(outcome: Outcome) -> dict[str, Any]:
