@@ -100,7 +100,10 @@ def _http_error(error: HTTPException) -> errors.InferqError:
     """What Flask and Werkzeug refuse by themselves."""
     if isinstance(error, RequestEntityTooLarge):
         limit = request.max_content_length
-        return errors.TooLarge(f"The body is larger than is allowed ({limit} bytes); send fewer pictures at once.")
+        return errors.TooLarge(
+            f"The body is larger than is allowed ({limit} bytes), or has too many or too large fields; send fewer "
+            "pictures at once, as file parts."
+        )
     if isinstance(error, NotFound):
         return errors.NotFound(f"There is nothing at {request.path}.")
     if isinstance(error, MethodNotAllowed):

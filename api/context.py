@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -74,8 +75,8 @@ def wait_for(job: Job, seconds: float) -> Job:
         seats().leave()
 
 
-def answer(asked: Submission) -> tuple[Job, Item]:
-    """Submit one picture and wait for what becomes of it, on a wire that knows no polling.
+def answer(asked: Submission, longest: float = math.inf) -> tuple[Job, Item]:
+    """Submit one picture and wait for what becomes of it, on a wire that knows no polling; `longest` in seconds.
 
     Raises what the picture failed by; StillRunning when the wait runs out: the job goes on, and the message says where
     it can be asked for; Unavailable, with nothing stored, when so many wait already that nobody would.
@@ -84,7 +85,7 @@ def answer(asked: Submission) -> tuple[Job, Item]:
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
         job, _ = jobs.submit(tools(), caller().tenant, asked)
-        job = jobs.wait(tools(), job.tenant, job.id, tools().settings.max_wait)
+        job = jobs.wait(tools(), job.tenant, job.id, min(longest, tools().settings.max_wait))
     finally:
         seats().leave()
     if not job.status.terminal:

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 ALGORITHM = "RS256"
 """The only one. Were others taken, a public key could be passed off as the secret of HS256."""
 CLAIMS = ("sub", "aud", "exp")
-MIN_BITS = 2048
+MIN_BITS, MAX_BITS = 2048, 8192
 LEEWAY = 60
 """Seconds by which the caller's clock may be wrong."""
 SHORTEST = 60
 """Seconds that an access token lives at least: what is given must be of use."""
 LONGEST = 24 * 3600
 """Seconds that an access token lives at most, whatever the assertion says."""
+REFRESH_SECONDS = 90 * 24 * 3600
+"""Seconds that a refresh token lives after its last use."""
 REFRESH = "refresh"
 """The kind of token that is only good for getting another; what opens doors is tenants.ACCESS."""
 
@@ -49,7 +51,7 @@ class Token:
     seconds: int
     """For how long `access` is valid."""
     refresh: str = ""
-    """Valid as long as the key; empty where none was asked for."""
+    """Valid until it is not used for REFRESH_SECONDS, or the key is revoked; empty where none was asked for."""
 
 
 def register(
@@ -64,9 +66,13 @@ def register(
 ) -> Key:
     """A new key for whoever signs as `account`; `public_key` is PEM, RSA, also as a certificate.
 
-    The rules of `tenants.create` hold. Raises as it does, BadOption for a key that cannot be used, and Conflict when
-    the account has this very key: of two tenants, the signature could not tell which one is meant.
+    Only for callers of the tenant `default`: accounts are one list for all tenants, and whoever registered somebody
+    else's public key would be sent that somebody's pictures. Else the rules of `tenants.create` hold. Raises as it
+    does, BadOption for a key that cannot be used, and Conflict when the account has this very key: of two tenants,
+    the signature could not tell which one is meant.
     """
+    if caller.tenant != tenants.DEFAULT:
+        raise errors.Forbidden("Only a key of the tenant 'default' can register accounts, its own and other tenants'.")
     account = account.strip()
     if not 0 < len(account) <= 255:
         raise errors.BadOption("account must be the e-mail address that assertions will carry as `sub`")
@@ -75,10 +81,11 @@ def register(
     # A hash of nothing: random bytes that no secret is known for.
     unmatched = secrets.token_hex(32)
     key = Key(str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, tools.now(), account=account, public_key=pem)
-    with tools.records.write() as r:
-        if any(known.public_key == pem for known in r.keys.by_account(account)):
-            raise errors.Conflict(f"This public key is registered for {account} already.")
-        r.keys.add(key)
+    try:
+        with tools.records.write() as r:
+            r.keys.add(key)
+    except errors.Conflict:
+        raise errors.Conflict(f"This public key is registered for {account} already.") from None
     return key
 
 
@@ -97,8 +104,8 @@ def read_public_key(text: str) -> str:
         raise errors.BadOption("public_key must be an RSA public key, or a certificate, in PEM") from error
     if not isinstance(loaded, RSAPublicKey):
         raise errors.BadOption("public_key is not an RSA key; assertions are signed with RS256, which needs one")
-    if loaded.key_size < MIN_BITS:
-        raise errors.BadOption(f"public_key has {loaded.key_size} bits; make a key of {MIN_BITS} or more")
+    if not MIN_BITS <= loaded.key_size <= MAX_BITS:
+        raise errors.BadOption(f"public_key has {loaded.key_size} bits; make a key of {MIN_BITS} to {MAX_BITS}")
     return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
@@ -107,8 +114,9 @@ def exchange(
 ) -> Token:
     """A token for an assertion: a JWT (RS256) whose `sub` is the account and whose `aud` is one of `audiences`.
 
-    The access token lives as long as the assertion, a day at most; `offline` asks for a refresh token as well. On the
-    open door nothing is checked. Raises BadRequest for what is no JWT, Unauthorized for one that proves nothing.
+    The access token lives as long as the assertion, but SHORTEST at least and LONGEST at most; `offline` asks for a
+    refresh token as well. An assertion is taken for LEEWAY after it has expired. On the open door nothing is checked.
+    Raises BadRequest for what is no JWT, Unauthorized for one that proves nothing.
     """
     if tenants.is_open(tools, from_loopback=from_loopback):
         return Token(_text(), LONGEST, _text() if offline else "")
@@ -120,8 +128,11 @@ def refresh(tools: Tools, secret: str, seconds: int = LONGEST, *, from_loopback:
     """A new access token for a refresh token, for so many seconds, a day at most; raises Unauthorized."""
     if tenants.is_open(tools, from_loopback=from_loopback):
         return Token(_text(), _within(seconds))
-    with tools.records.read() as r:
-        key = r.keys.by_token(tenants.digest(secret), REFRESH, tools.now())
+    hashed = tenants.digest(secret)
+    with tools.records.write() as r:
+        key = r.keys.by_token(hashed, REFRESH, tools.now())
+        if key is not None:
+            r.keys.keep_token(hashed, tools.now() + REFRESH_SECONDS)
     if key is None:
         raise errors.Unauthorized("The refresh token is not valid, or its key was revoked. Sign an assertion anew.")
     return _give(tools, key, seconds)
@@ -132,7 +143,7 @@ def _give(tools: Tools, key: Key, seconds: int, *, offline: bool = False) -> Tok
     with tools.records.write() as r:
         r.keys.add_token(tenants.digest(token.access), key.id, tenants.ACCESS, tools.now() + token.seconds)
         if token.refresh:
-            r.keys.add_token(tenants.digest(token.refresh), key.id, REFRESH, None)
+            r.keys.add_token(tenants.digest(token.refresh), key.id, REFRESH, tools.now() + REFRESH_SECONDS)
     return token
 
 

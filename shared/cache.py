@@ -46,13 +46,14 @@ def keep(tools: Tools, answers: Mapping[str, Sequence[float]]) -> None:
 
 
 def recall(tools: Tools, tenant: str, version: Version, options: Options, picture: bytes) -> list[list[object]] | None:
-    """The answer to a `classify`, as an item's result has it: `[[label, score], …]`; None when it must run."""
+    """The answer to a `classify`, as an item's result has it: `[[label, score], …]`; None when it must run.
+
+    Raises Unavailable: where the cache is away, the queue is as well, and running the picture would end there too.
+    """
     if not tools.settings.cache_entries:
         return None
     wanted = key(tenant, version.id, options.task, options.exif, picture)
-    found = None
-    with contextlib.suppress(errors.Unavailable):
-        found = tools.queue.look_up(_slot(tools, wanted))
+    found = tools.queue.look_up(_slot(tools, wanted))
     if not found or not found.startswith(wanted):
         return None
     data = base64.b64decode(found[len(wanted) :])

@@ -186,11 +186,13 @@ class Unavailable(InferqError):
     """A part of the service is away for the moment; try again soon."""
 
     status = 503
-    retry_after = 2.0
+    retry_after: float | None = 2.0
 
 
 class StillRunning(Unavailable):
     """The job is still running; ask for it by its id."""
+
+    retry_after = None  # sent again, the picture would only make the queue longer
 
 
 def by_code(code: str, message: str) -> InferqError:

@@ -78,8 +78,6 @@ class Options:
     """How logits become scores; `none` leaves them as they are."""
     exif: bool = True
     """Turn the picture the way its EXIF orientation says."""
-    remember: bool = False
-    """Keep what the model says in the result cache, for the next one who sends the same picture."""
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
@@ -119,6 +117,9 @@ class Submission:
     """The caller's own words, given back with the job."""
     wire: str = "native"
     idempotency_key: str = ""
+    remember: bool = False
+    """Keep what the model says in the result cache, for the next one who sends the same picture. Not an option of the
+    job: should the queue lose it, the sweep pushes it again without, and nothing but a cache entry is missing."""
 
     def __post_init__(self) -> None:
         _one_of("priority", self.priority, PRIORITIES)
@@ -236,11 +237,11 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
         tools.storage.delete(job.blob)
         return _same_request(earlier, fingerprint), False
     with contextlib.suppress(errors.Unavailable):  # the commit has happened: the answer is yes, sweep does the rest
-        push(tools, job, items)
+        push(tools, job, items, remember=asked.remember)
     return job, True
 
 
-def push(tools: Tools, job: Job, items: Sequence[Item]) -> None:
+def push(tools: Tools, job: Job, items: Sequence[Item], *, remember: bool = False) -> None:
     """Put the items on the stream of their version, priority and tenant, and ring the bell."""
     options = job.options
     entries = [
@@ -254,7 +255,7 @@ def push(tools: Tools, job: Job, items: Sequence[Item]) -> None:
             top_k=options.top_k,
             function_to_apply=options.function_to_apply,
             exif=options.exif,
-            remember=options.remember,
+            remember=remember,
         )
         for item in items
     ]

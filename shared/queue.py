@@ -70,18 +70,21 @@ class Entry:
     attempts: int = 1
     """How often it was delivered, this time included."""
 
-    def pack(self) -> str:
-        """One field of JSON: a stream keeps field names once but every value, and this is the shortest plain text."""
+    def pack(self) -> dict[str, str]:
+        """One field of JSON: a stream keeps field names once but every value, and this is the shortest plain text.
+
+        What came later has fields of its own, which workers of an older version do not look at: while a fleet is
+        being upgraded, one that could not read an entry would let it pass for a picture that kills.
+        """
         where = (self.job_id, self.position, self.blob, self.offset, self.size)
-        what = (self.task, self.top_k, self.function_to_apply, int(self.exif), int(self.remember))
-        return json.dumps(where + what, separators=(",", ":"))
+        what = (self.task, self.top_k, self.function_to_apply, int(self.exif))
+        return {"e": json.dumps(where + what, separators=(",", ":"))} | ({"r": "1"} if self.remember else {})
 
     @classmethod
-    def unpack(cls, text: str, entry_id: str, lane: str, attempts: int = 1) -> Entry:
-        job_id, position, blob, offset, size, task, top_k, function, exif, *rest = json.loads(text)
-        remember = bool(rest and rest[0])  # what the version before this one has pushed ends with exif
-        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), remember, entry_id, lane,
-                   attempts)  # fmt: skip
+    def unpack(cls, fields: Mapping[str, str], entry_id: str, lane: str, attempts: int = 1) -> Entry:
+        job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(fields["e"])
+        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields, entry_id,
+                   lane, attempts)  # fmt: skip
 
     @property
     def tenant(self) -> str:
@@ -178,7 +181,7 @@ class Queue:
                 pipe.sadd(self._key("versions"), version_id)
                 pipe.sadd(self._key("lanes", version_id), f"{priority}:{tenant}")
                 for entry in entries[start : start + 2000]:
-                    pipe.xadd(lane, {"e": entry.pack()})
+                    pipe.xadd(lane, entry.pack())
                 self._set_bell(pipe, version_id)
                 first = pipe.execute()[-1]
             self._ring_out(version_id, bool(first))
@@ -259,7 +262,7 @@ class Queue:
             with self._grouped([lane]):
                 for held in self._redis.xpending_range(lane, GROUP, min="-", max="+", count=1, idle=lease):
                     for found_id, fields in self._redis.xclaim(lane, GROUP, consumer, lease, [held["message_id"]]):
-                        return Entry.unpack(fields["e"], found_id, lane, attempts=held["times_delivered"] + 1)
+                        return Entry.unpack(fields, found_id, lane, attempts=held["times_delivered"] + 1)
         return None
 
     def renew(self, consumer: str, entries: Iterable[Entry]) -> None:
@@ -469,7 +472,7 @@ class Queue:
         entries: list[Entry] = []
         with self._grouped(lanes):
             found = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(lanes, ">"), count=count, block=block)
-            entries = [Entry.unpack(fields["e"], entry_id, lane) for lane, page in found for entry_id, fields in page]
+            entries = [Entry.unpack(fields, entry_id, lane) for lane, page in found for entry_id, fields in page]
         return entries  # noqa: RET504 - when the group was gone, the block above was left early and these are none
 
     @contextmanager

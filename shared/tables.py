@@ -159,7 +159,15 @@ keys = Table(
     Column("public_key", Text, nullable=False, server_default=text("''")),
     Column("created_at", TIME, nullable=False),
     Column("revoked_at", TIME),
-    Index("ix_keys_account", "account"),
+    # One account has a public key once, of whatever tenant; a revoked one may be registered anew.
+    Index(
+        "uq_keys_account_public_key",
+        "account",
+        "public_key",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL AND account <> ''"),
+        postgresql_where=text("revoked_at IS NULL AND account <> ''"),
+    ),
 )
 
 tokens = Table(
@@ -168,7 +176,7 @@ tokens = Table(
     Column("hash", String(64), primary_key=True),
     Column("key_id", ID, nullable=False),
     Column("kind", String(8), nullable=False),
-    Column("expires_at", TIME),
+    Column("expires_at", TIME, nullable=False),
     ForeignKeyConstraint(["key_id"], ["keys.id"], ondelete="CASCADE"),
     Index("ix_tokens_expires_at", "expires_at"),
 )

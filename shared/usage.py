@@ -15,6 +15,21 @@ def add(tools: Tools, tenant: str, meter: str) -> int:
         return r.usage.add(tenant, meter, name(tools.now()))
 
 
+def take(tools: Tools, tenant: str, meter: str, limit: int) -> int | None:
+    """Count one more if there are less than `limit`; how many there are then, or None when all are used up.
+
+    In one statement, so that requests at the same moment cannot pass the limit together.
+    """
+    with tools.records.write() as r:
+        return r.usage.take(tenant, meter, name(tools.now()), limit)
+
+
+def give_back(tools: Tools, tenant: str, meter: str) -> None:
+    """Count one less: what was taken was not used."""
+    with tools.records.write() as r:
+        r.usage.give_back(tenant, meter, name(tools.now()))
+
+
 def used(tools: Tools, tenant: str, meter: str) -> int:
     """How many there are in this month."""
     with tools.records.read() as r:

@@ -204,7 +204,7 @@ def top_k(
         raise BadOption(f"function_to_apply must be softmax, sigmoid or none, not {function_to_apply!r}.")
     # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk orders ties as it likes.
     ranked = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    # In double precision, so that answers from the result cache, which Python ranks, are the same to the last digit.
+    # In double precision, so that answers from the result cache, which Python ranks, differ in the last digits at most.
     scores = _FUNCTIONS[function_to_apply](logits.double()).gather(1, ranked)
     return [
         [(labels[index], score) for index, score in zip(*row, strict=True)]

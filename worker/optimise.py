@@ -20,6 +20,7 @@ deprecated. torch.compile needs a compiler and 20 s, and is no faster here.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import torch
@@ -27,12 +28,15 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 log = logging.getLogger(__name__)
+_TRACING = threading.Lock()
+"""torch.fx puts hooks of its own into torch while it traces: two threads that do so at once find each other's."""
 
 
 def fused(network: nn.Module) -> nn.Module:
     """The network with each batch norm folded into the convolution before it, where it can be traced; else itself."""
     try:
-        return fuse(network, inplace=True)
+        with _TRACING:
+            return fuse(network, inplace=True)
     except Exception as error:  # noqa: BLE001  # tracing fails in as many ways as there are kinds of control flow
         log.info("%s cannot be traced, so batch norms are not folded: %s", type(network).__name__, error)
         return network

@@ -12,7 +12,7 @@ not served: object detection, multi-label models.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ from api import auth, describing, reading
 from api.context import answer, caller, scope, tools
 from api.describing import number, several, text, thing, whole
 from api.reading import Fields
-from shared import accounts, errors, fetch, images, usage
+from shared import accounts, errors, fetch, images, models, usage
 from shared.errors import InferqError
 from shared.images import Limits, Picture
 from shared.jobs import Options, Submission
@@ -107,21 +107,10 @@ def _audiences() -> list[str]:
 
 @scope("infer")
 def predict() -> ResponseReturnValue:
-    """Classify one picture and wait; 200 with the labels. Counted when it succeeds."""
-    limit = tools().settings.einstein_quota or NO_QUOTA
-    used = usage.used(tools(), caller().tenant, METER)
-    _tell(limit, used)
-    if used >= limit:
-        _, end = usage.month(tools().now())
-        raise errors.TooManyRequests(
-            f"All {limit} predictions of this month are used; there are new ones from {_clock(end)} UTC.",
-            retry_after=end - tools().now(),
-        )
-    fields = Fields(request.form)
-    asked = _read(fields)
-    labels = _answer(asked)
-    with suppress(errors.Unavailable):  # a counter that is away must not cost the answer
-        _tell(limit, usage.add(tools(), caller().tenant, METER))
+    """Classify one picture and wait; 200 with the labels. Counted unless it fails."""
+    with _one_of_quota():
+        fields = Fields(request.form)
+        labels = _answer(_read(fields))
     sample = fields.text("sampleId")
     return jsonify(
         {
@@ -130,6 +119,33 @@ def predict() -> ResponseReturnValue:
             "object": "predictresponse",
         }
     )
+
+
+@contextmanager
+def _one_of_quota() -> Iterator[None]:
+    """Around what is counted: one of the month's predictions, given back when it fails.
+
+    One that is still running when its caller leaves is used: its answer can be fetched.
+    """
+    limit = tools().settings.einstein_quota or NO_QUOTA
+    tenant = caller().tenant
+    used = usage.take(tools(), tenant, METER, limit)
+    _tell(limit, limit if used is None else used)
+    if used is None:
+        _, end = usage.month(tools().now())
+        raise errors.TooManyRequests(
+            f"All {limit} predictions of this month are used; there are new ones from {_clock(end)} UTC.",
+            retry_after=end - tools().now(),
+        )
+    try:
+        yield
+    except errors.StillRunning:
+        raise
+    except BaseException:
+        with suppress(errors.Unavailable):  # what went wrong is what the caller is to hear
+            usage.give_back(tools(), tenant, METER)
+        _tell(limit, used - 1)
+        raise
 
 
 def _tell(limit: int, used: int) -> None:
@@ -164,10 +180,18 @@ def _read(fields: Fields) -> Submission:
     limits = replace(limits, max_bytes=min(limits.max_bytes, MAX_PICTURE))
     return Submission(
         pictures=_from_file(limits) if files else _from_text(*texts[0], limits),
-        model="" if model == GENERAL else model,
+        model="" if model == GENERAL and not _is_known(GENERAL) else model,
         options=Options(top_k=min(results, MAX_RESULTS)),
         wire=METER,
     )
+
+
+def _is_known(model: str) -> bool:
+    """Whether somebody has called a model so, by name or alias; that one is then meant, and no other."""
+    with suppress(errors.NotFound):
+        models.find(tools(), caller().tenant, model)
+        return True
+    return False
 
 
 def _needed(fields: Fields, name: str) -> str:

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -34,6 +35,7 @@ from shared.jobs import FUNCTIONS, Options, Submission
 from shared.models import Version
 from shared.settings import Settings
 from shared.tenants import Caller
+from shared.tools import Tools
 
 PREFIXES = ("/models", "/hf-inference", "/api/models")
 MODELS = ("/models", "/hf-inference/models")
@@ -75,10 +77,11 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
     picture = images.check("image", asked.picture, reading.limits(tools().settings))
     g.computing = True  # from here on also a complaint says how long it took
     use_cache = asked.flag("use_cache", True)
-    options = _options(asked.parameters, version, remember=use_cache)
+    options = _options(asked.parameters, version)
     if use_cache and (known := cache.recall(tools(), caller().tenant, version, options, picture.data)) is not None:
         return _write_labels(known, "cache")
-    _, item = answer(Submission([picture], version.name, version.version, options, wire="huggingface"))
+    asked_for = Submission([picture], version.name, version.version, options, wire="huggingface", remember=use_cache)
+    _, item = answer(asked_for)
     return _write_labels(item.result, _device())
 
 
@@ -191,7 +194,7 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _options(parameters: Any, version: Version, *, remember: bool) -> Options:
+def _options(parameters: Any, version: Version) -> Options:
     """Raises BadOption for a parameter that this task does not have, and for a value that is none."""
     given = _object("parameters", parameters)
     if unknown := set(given) - {"top_k", "function_to_apply"}:
@@ -202,7 +205,7 @@ def _options(parameters: Any, version: Version, *, remember: bool) -> Options:
     if function not in FUNCTIONS:
         raise errors.BadOption(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {function!r}")
     top_k = min(fields.whole("top_k", 5), max(1, len(version.labels)))
-    return Options(top_k=top_k, function_to_apply=function, remember=remember)
+    return Options(top_k=top_k, function_to_apply=function)
 
 
 # writing
@@ -236,9 +239,14 @@ def _computed(response: Response, by: str) -> Response:
 
 
 def _device() -> str:
-    """What this fleet computes with; which of its workers it was is not known."""
+    """What this fleet computes with; which of its workers it was is not known. Asked of Redis every ten seconds."""
+    return _looked_up(tools(), int(time.monotonic() / 10))
+
+
+@lru_cache(maxsize=4)
+def _looked_up(tools: Tools, ten_seconds: int) -> str:
     with contextlib.suppress(errors.Unavailable):
-        if any(not worker["device"].startswith("cpu") for worker in tools().queue.workers()):
+        if any(not worker["device"].startswith("cpu") for worker in tools.queue.workers()):
             return "gpu"
     return "cpu"
 

@@ -45,6 +45,8 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_NAME = 30
 MAX_TAKE = 100
 METER = "img"
+LONGEST = 50.0
+"""Seconds that a classification waits: after 60 its client gives up, unseen, and sends it again."""
 FAULT = "Something unexpected happened on our side. Try again, and contact support if it happens again."
 ERRORS = "https://docs.img-processing.com/errors/"
 """Addresses of the vendor's pages: clients tell errors apart by them."""
@@ -167,7 +169,12 @@ def classify(image_id: str) -> ResponseReturnValue:
     """The five likeliest labels by the default model; 201. There is nothing to choose, so the body is not read."""
     image = _own(image_id, gallery.get)
     stored = StoredImage(image.id, image.name, image.blob, image.size)
-    _, item = _of("image", lambda: answer(Submission([stored], options=Options(top_k=5), wire=METER)))
+    asked = Submission([stored], options=Options(top_k=5), wire=METER)
+    try:
+        _, item = _of("image", lambda: answer(asked, LONGEST))
+    except errors.Conflict:
+        _own(image_id, gallery.get)  # deleted before it ran?
+        raise
     main, *others = [(string.capwords(label), score) for label, score in item.result]
     secondary = [{"label": label, "score": score} for label, score in others]
     return jsonify(main_label=main[0], main_score=main[1], secondary_labels=secondary), 201
@@ -196,7 +203,9 @@ def _name_complaints(given: Any) -> list[str]:
         return ["name is required"]
     if not isinstance(given, str):
         return ["name must be a string"]
-    return [f"name must have 1 to {MAX_NAME} characters"] if len(given) > MAX_NAME else []
+    if len(given) > MAX_NAME:
+        return [f"name must have 1 to {MAX_NAME} characters"]
+    return [] if given.isprintable() else ["name must have characters that can be shown"]
 
 
 def _decoded(name: str, text: str, settings: Settings) -> Picture:
@@ -281,7 +290,10 @@ def write_error(error: InferqError) -> ResponseReturnValue:
         body["errors"] = error.complaints if isinstance(error, Invalid) else [_complaint(error)]
     else:
         body["message"] = _message(error, status)
-    return jsonify(body), status
+    response = jsonify(body)
+    if isinstance(error, errors.StillRunning):  # each try of the client would be another job
+        response.headers["x-should-retry"] = "false"
+    return response, status
 
 
 _TITLES = {413: "Content Too Large", 422: "Validation Error"}

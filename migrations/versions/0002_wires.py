@@ -12,7 +12,13 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("stage", sa.String(length=8), server_default="live", nullable=False))
         batch_op.add_column(sa.Column("account", sa.String(length=255), server_default=sa.text("''"), nullable=False))
         batch_op.add_column(sa.Column("public_key", sa.Text(), server_default=sa.text("''"), nullable=False))
-        batch_op.create_index("ix_keys_account", ["account"], unique=False)
+        batch_op.create_index(
+            "uq_keys_account_public_key",
+            ["account", "public_key"],
+            unique=True,
+            sqlite_where=sa.text("revoked_at IS NULL AND account <> ''"),
+            postgresql_where=sa.text("revoked_at IS NULL AND account <> ''"),
+        )
 
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.add_column(sa.Column("stage", sa.String(length=8), server_default="live", nullable=False))
@@ -24,7 +30,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("key_id", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=8), nullable=False),
-        sa.Column("expires_at", sa.Double(), nullable=True),
+        sa.Column("expires_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["key_id"], ["keys.id"], name=op.f("fk_tokens_keys"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_tokens")),
     )
@@ -47,6 +53,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Without stages, what is of the stage `test` would become visible to all keys of its tenant, and stay for ever.
+    op.execute("DELETE FROM images WHERE stage = 'test'")
+    op.execute("UPDATE keys SET revoked_at = created_at WHERE stage = 'test' AND revoked_at IS NULL")
     op.drop_table("usage")
     op.drop_table("aliases")
     op.drop_index("ix_tokens_expires_at", table_name="tokens")
@@ -57,7 +66,11 @@ def downgrade() -> None:
         batch_op.drop_column("stage")
 
     with op.batch_alter_table("keys", schema=None) as batch_op:
-        batch_op.drop_index("ix_keys_account")
+        batch_op.drop_index(
+            "uq_keys_account_public_key",
+            sqlite_where=sa.text("revoked_at IS NULL AND account <> ''"),
+            postgresql_where=sa.text("revoked_at IS NULL AND account <> ''"),
+        )
         batch_op.drop_column("public_key")
         batch_op.drop_column("account")
         batch_op.drop_column("stage")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from shared.models import Alias
@@ -25,9 +26,11 @@ class Aliases:
         return [Alias(**row._mapping) for row in self._connection.execute(query)]
 
     def set(self, alias: Alias) -> None:
-        """Add it, or let it stand for another model from now on."""
-        self.delete(alias.tenant, alias.alias)
-        self._connection.execute(sa.insert(aliases), asdict(alias))
+        """Add it, or let it stand for another model from now on; in one statement, as two may do so at once."""
+        insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
+        first = insert(aliases).values(**asdict(alias))
+        keys = list(aliases.primary_key)
+        self._connection.execute(first.on_conflict_do_update(index_elements=keys, set_={"name": alias.name}))
 
     def delete(self, tenant: str, alias: str) -> bool:
         """False when there is none."""

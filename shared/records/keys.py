@@ -20,8 +20,7 @@ class Keys:
 
     def by_hash(self, digest: str) -> Key | None:
         """The key that is valid now."""
-        found = self._connection.execute(sa.select(keys).where(keys.c.hash == digest, keys.c.revoked_at.is_(None)))
-        row = found.first()
+        row = self._connection.execute(_BY_HASH, {"hash": digest}).first()
         return _key(row) if row else None
 
     def by_account(self, account: str) -> list[Key]:
@@ -31,15 +30,17 @@ class Keys:
 
     def by_token(self, digest: str, kind: str, now: float) -> Key | None:
         """The key that a token was given for, while both are valid."""
-        alive = sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now)
-        query = sa.select(keys).join(tokens).where(tokens.c.hash == digest, tokens.c.kind == kind, alive)
-        row = self._connection.execute(query.where(keys.c.revoked_at.is_(None))).first()
+        row = self._connection.execute(_BY_TOKEN, {"hash": digest, "kind": kind, "now": now}).first()
         return _key(row) if row else None
 
-    def add_token(self, digest: str, key_id: str, kind: str, expires_at: float | None) -> None:
-        """`expires_at` in Unix seconds; None is as long as the key."""
+    def add_token(self, digest: str, key_id: str, kind: str, expires_at: float) -> None:
+        """`expires_at` in Unix seconds."""
         values = {"hash": digest, "key_id": key_id, "kind": kind, "expires_at": expires_at}
         self._connection.execute(sa.insert(tokens), values)
+
+    def keep_token(self, digest: str, expires_at: float) -> None:
+        """Let it live until then."""
+        self._connection.execute(sa.update(tokens).where(tokens.c.hash == digest).values(expires_at=expires_at))
 
     def drop_tokens(self, now: float) -> None:
         """Delete the tokens that open nothing any more: expired ones, and those of revoked keys."""
@@ -54,12 +55,23 @@ class Keys:
 
     def any(self) -> bool:
         """Whether a key was ever made. A revoked one counts: revoking the last key must not open the door."""
-        return self._connection.execute(sa.select(keys.c.id).limit(1)).first() is not None
+        return self._connection.execute(_ANY).first() is not None
 
     def revoke(self, tenant: str, key_id: str, now: float) -> bool:
         """False when the tenant manages no such valid key."""
         where = sa.and_(_manages(tenant), keys.c.id == key_id, keys.c.revoked_at.is_(None))
         return bool(self._connection.execute(sa.update(keys).where(where).values(revoked_at=now)).rowcount)
+
+
+# Asked by every request, so put together once.
+_BY_HASH = sa.select(keys).where(keys.c.hash == sa.bindparam("hash"), keys.c.revoked_at.is_(None))
+_BY_TOKEN = (
+    sa.select(keys)
+    .join(tokens)
+    .where(tokens.c.hash == sa.bindparam("hash"), tokens.c.kind == sa.bindparam("kind"), keys.c.revoked_at.is_(None))
+    .where(tokens.c.expires_at > sa.bindparam("now"))
+)
+_ANY = sa.select(keys.c.id).limit(1)
 
 
 def _manages(tenant: str) -> sa.ColumnElement[bool]:

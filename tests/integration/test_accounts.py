@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,12 +121,32 @@ def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(tools: T
         register(tools, OTHER, scopes=("all",))
 
 
-def test_the_same_key_is_registered_once_for_an_account_whoever_asks(tools: Tools) -> None:
+def test_the_same_key_is_registered_once_for_an_account_of_whatever_tenant(tools: Tools) -> None:
     key = register(tools)
     with pytest.raises(errors.Conflict, match="already"):
-        accounts.register(tools, Caller("ben", ("keys",)), account=ANNA, public_key=certificate(PRIVATE))
+        accounts.register(tools, OWNER, account=ANNA, public_key=certificate(PRIVATE), tenant="ben")
     tenants.revoke(tools, "default", key.id)
     assert register(tools).id != key.id
+
+
+def test_of_many_who_register_the_same_key_at_once_one_succeeds(records: Records, tools: Tools) -> None:
+    tools = replace(tools, records=records)
+    register(tools, OTHER, "first")
+
+    def registered(number: int) -> bool:
+        try:
+            return bool(register(tools, tenant=f"tenant-{number}"))
+        except errors.Conflict:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(registered, range(8))) == 1
+
+
+def test_nobody_but_the_operators_tenant_can_claim_an_account(tools: Tools) -> None:
+    """Else ben could register anna's public key, and her assertions would open his tenant for her pictures."""
+    with pytest.raises(errors.Forbidden, match="default"):
+        accounts.register(tools, Caller("ben", tenants.SCOPES), account=ANNA, public_key=public(PRIVATE))
 
 
 def test_nothing_that_is_sent_as_a_secret_can_be_a_registered_key(tools: Tools) -> None:
@@ -256,13 +277,22 @@ def test_a_refresh_token_gives_access_for_as_long_as_is_asked(tools: Tools) -> N
 def test_a_refresh_token_outlives_access_tokens_but_is_none(tools: Tools) -> None:
     register(tools)
     token = exchange(tools, signed(), offline=True)
-    later = replace(tools, now=lambda: time.time() + 400 * 24 * 3600)
-    assert identify(later, accounts.refresh(later, token.refresh).access)
+    for days in (80, 160, 240):  # each use keeps it
+        later = replace(tools, now=lambda days=days: time.time() + days * 24 * 3600)
+        assert identify(later, accounts.refresh(later, token.refresh).access)
     with pytest.raises(errors.Unauthorized):
         identify(tools, token.refresh)
     for other in (token.access, "NOSUCHTOKEN", ""):
         with pytest.raises(errors.Unauthorized, match="refresh token"):
             accounts.refresh(tools, other)
+
+
+def test_a_refresh_token_that_nobody_uses_ends(tools: Tools) -> None:
+    register(tools)
+    token = exchange(tools, signed(), offline=True)
+    later = replace(tools, now=lambda: time.time() + accounts.REFRESH_SECONDS + 1)
+    with pytest.raises(errors.Unauthorized, match="refresh token"):
+        accounts.refresh(later, token.refresh)
 
 
 def test_revoking_the_key_makes_all_its_tokens_worthless_at_once(tools: Tools) -> None:

@@ -656,8 +656,8 @@ def recalled(tools: Tools, tenant: str = "anna", number: int = 7, **options: Any
 
 
 def test_what_is_remembered_is_recalled_as_if_it_had_run(tools: Tools, runner: Runner) -> None:
-    asked = [Options(top_k=3, remember=True), Options(top_k=10, function_to_apply="none")]
-    jobs_run = [submit(tools, [picture(7)], options=options) for options in asked]
+    asked = [Options(top_k=3), Options(top_k=10, function_to_apply="none")]
+    jobs_run = [submit(tools, [picture(7)], options=options, remember=True) for options in asked]
     runner.drain(named(tools, "digits").id)
     (best,), (raw,) = ([item.result for item in items(tools, job)] for job in jobs_run)
 
@@ -666,7 +666,7 @@ def test_what_is_remembered_is_recalled_as_if_it_had_run(tools: Tools, runner: R
 
 
 def test_only_what_was_asked_to_be_remembered_is_and_only_for_its_tenant(tools: Tools, runner: Runner) -> None:
-    submit(tools, [picture(7)], options=Options(remember=True))
+    submit(tools, [picture(7)], remember=True)
     submit(tools, [picture(2)])
     runner.drain(named(tools, "digits").id)
 
@@ -680,7 +680,7 @@ def test_the_cache_has_no_more_places_than_it_is_given(tools: Tools, runner: Run
     small = replace(tools, settings=replace(tools.settings, cache_entries=1))
     runner.tools = small
     for number in (4, 5):
-        submit(small, [picture(number)], options=Options(remember=True))
+        submit(small, [picture(number)], remember=True)
         runner.drain(named(small, "digits").id)
 
     assert recalled(small, number=4) is None

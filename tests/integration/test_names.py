@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from shared import errors, models
 from shared.models import EVERYBODY, State, Version
+from shared.records import Records
 from shared.tenants import DEFAULT
 from shared.tools import Tools
+from shared.waiting import Ticket
 
 VIT = "google/vit-base-patch16-224"
 
@@ -34,15 +35,14 @@ def added(tools: Tools, tenant: str, name: str) -> Version:
 
 
 @pytest.fixture
-def after(request: pytest.FixtureRequest) -> Callable[[float, Callable[[], object]], None]:
-    """Do something a moment later, while the test waits for it."""
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Do something once, when somebody waits for a model."""
 
-    def start(seconds: float, what: Callable[[], object]) -> None:
-        thread = threading.Thread(target=lambda: (time.sleep(seconds), what()))
-        thread.start()
-        request.addfinalizer(thread.join)
+    def arrange(what: Callable[[], object]) -> None:
+        waits = iter([what])
+        monkeypatch.setattr(Ticket, "wait", lambda self, seconds: next(waits)())
 
-    return start
+    return arrange
 
 
 def test_an_alias_stands_for_a_model(tools: Tools) -> None:
@@ -61,6 +61,17 @@ def test_an_alias_can_be_moved_and_taken_away(tools: Tools) -> None:
         models.servable(tools, "anna", VIT)
     with pytest.raises(errors.NotFound, match="no alias"):
         models.unalias(tools, "anna", VIT)
+
+
+def test_an_alias_can_be_set_by_many_at_once(records: Records) -> None:
+    def put(number: int) -> None:
+        with records.write() as r:
+            r.aliases.set(models.Alias("anna", VIT, f"model-{number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(40)))
+    with records.read() as r:
+        assert len(r.aliases.all("anna")) == 1
 
 
 def test_an_alias_is_its_tenants_own(tools: Tools) -> None:
@@ -123,9 +134,9 @@ def test_without_patience_a_loading_model_is_refused_with_the_time_that_loading_
     assert refused.value.retry_after == 7.5
 
 
-def test_patience_waits_for_a_model_that_is_loading(tools: Tools, after: Callable[..., None]) -> None:
+def test_patience_waits_for_a_model_that_is_loading(tools: Tools, meanwhile: Callable[..., None]) -> None:
     change(tools, "digits", State.CHECKING)
-    after(0.2, lambda: change(tools, "digits", State.READY))
+    meanwhile(lambda: change(tools, "digits", State.READY))
     assert models.servable(tools, "anna", "digits", patience=30.0).state is State.READY
 
 
@@ -135,8 +146,8 @@ def test_patience_ends(tools: Tools) -> None:
         models.servable(tools, "anna", "digits", patience=0.1)
 
 
-def test_patience_with_weights_that_cannot_be_had_ends_in_the_reason(tools: Tools, after: Callable[..., None]) -> None:
-    after(0.2, lambda: change(tools, "resnet50", State.ABSENT, "the server does not answer"))
+def test_patience_with_weights_that_cannot_be_had_ends(tools: Tools, meanwhile: Callable[..., None]) -> None:
+    meanwhile(lambda: change(tools, "resnet50", State.ABSENT, "the server does not answer"))
     with pytest.raises(errors.ModelRefused, match="the server does not answer"):
         models.servable(tools, "anna", "resnet50", patience=30.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -76,9 +77,15 @@ def test_an_entry_survives_being_packed() -> None:
 
 def test_an_entry_that_waited_through_an_upgrade_is_understood() -> None:
     packed = '["job",3,"jobs/2023/x",10,20,"features",7,"none",0]'
-    assert Entry.unpack(packed, "1-0", "lane") == Entry(
+    assert Entry.unpack({"e": packed}, "1-0", "lane") == Entry(
         "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", lane="lane"
     )
+
+
+def test_a_worker_of_the_version_before_can_read_every_entry() -> None:
+    """It reads nine values from one field, and would count an entry that it cannot read as a death."""
+    entry = Entry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
+    assert len(json.loads(entry.pack()["e"])) == 9
 
 
 def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queue: Queue) -> None:

@@ -55,6 +55,24 @@ def test_many_at_once_are_all_counted_and_each_gets_a_number_of_its_own(metered:
     assert usage.used(metered, "anna", "img") == 100
 
 
+def test_what_is_taken_ends_at_the_limit_and_can_be_given_back(metered: Tools) -> None:
+    assert [usage.take(metered, "anna", "img", 2) for _ in range(4)] == [1, 2, None, None]
+    usage.give_back(metered, "anna", "img")
+    assert usage.take(metered, "anna", "img", 2) == 2
+    assert usage.used(metered, "anna", "img") == 2
+
+
+def test_many_at_once_cannot_take_more_than_there_is(metered: Tools) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: usage.take(metered, "anna", "img", 5), range(40)))
+    assert sorted(number for number in taken if number) == [1, 2, 3, 4, 5]
+
+
+def test_nothing_is_given_back_below_nothing(metered: Tools) -> None:
+    usage.give_back(metered, "anna", "img")
+    assert usage.used(metered, "anna", "img") == 0
+
+
 @pytest.mark.parametrize(
     ("now", "start", "end"),
     [

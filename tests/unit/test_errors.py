@@ -44,7 +44,8 @@ STATUSES = {
 def kinds(root: type[InferqError] = InferqError) -> Iterator[type[InferqError]]:
     yield root
     for kind in root.__subclasses__():
-        yield from kinds(kind)
+        if kind.__module__ == errors.__name__:  # a dialect may have a kind of its own
+            yield from kinds(kind)
 
 
 def test_codes_and_statuses_are_stable() -> None:
@@ -72,7 +73,7 @@ def test_a_message_that_repeats_megabytes_is_cut() -> None:
 
 def test_those_that_pass_by_themselves_say_when_to_come_again() -> None:
     lasting = {kind.__name__ for kind in kinds() if kind.retry_after is None}
-    passing = {"ModelNotReady", "StillRunning", "TooManyRequests", "Unavailable"}
+    passing = {"ModelNotReady", "TooManyRequests", "Unavailable"}
     assert {kind.__name__ for kind in kinds()} - lasting == passing
     assert errors.Unavailable(retry_after=7.0).retry_after == 7.0
     assert errors.Unavailable().retry_after == 2.0

@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from api import create_app
 from api.dialects import huggingface
 from shared import cache, errors, jobs, models, tenants
-from shared.jobs import Job, Options, Outcome
+from shared.jobs import Job, Outcome
 from shared.models import State, Version
 from shared.tenants import Caller
 from shared.tools import Tools
@@ -602,7 +602,8 @@ def test_the_cache_is_used_unless_it_is_declined(
     seen = worker(result=[["3", 1.0]])
     first = post(client, body=in_json(options=options), **headers)
     assert first.headers["x-compute-type"] == "cpu"
-    assert seen[0].options.remember is uses
+    (entry,) = tools.queue.claim(seen[0].version_id, "a worker", 1)
+    assert entry.remember is uses
     remember(tools)
     assert post(client, body=in_json(options=options), **headers).status_code == 200
     assert len(seen) == (1 if uses else 2)
@@ -639,15 +640,22 @@ def test_parameters_are_checked_even_if_the_answer_is_known(client: FlaskClient,
     assert answer.json == [{"label": "3", "score": 9.5}, {"label": "5", "score": 4.75}]
 
 
-def test_a_cache_that_is_off_or_away_costs_nothing_but_time(tools: Tools, worker: Worker) -> None:
+def test_a_cache_that_is_off_costs_nothing_but_time(tools: Tools, worker: Worker) -> None:
     seen = worker(result=[["3", 1.0]])
     remember(tools)
     assert post(with_settings(tools, cache_entries=0)).headers["x-compute-type"] == "cpu"
+    assert len(seen) == 1
+
+
+def test_where_the_cache_is_away_the_queue_is_too_and_nothing_is_submitted(
+    tools: Tools, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = worker(result=[["3", 1.0]])
+    monkeypatch.setattr(huggingface, "PATIENCE", 0.0)
 
     def away(slot: str) -> None:
         raise errors.Unavailable("Redis is away.")
 
     tools.queue.look_up = away  # type: ignore[method-assign, assignment]
-    assert post(create_app(tools).test_client()).headers["x-compute-type"] == "cpu"
-    assert len(seen) == 2
-    assert seen[0].options == Options(remember=True)
+    assert post(create_app(tools).test_client()).status_code == 503
+    assert not seen
