@@ -98,7 +98,7 @@ class Bench:
         }
         self._weights = weights or self._folder / "weights.safetensors"
         if weights is None:
-            command = [sys.executable, "-m", "bench.material", str(self._folder), self._model]
+            command = [sys.executable, "-P", "-m", "bench.material", str(self._folder), self._model]
             made = subprocess.run(command, capture_output=True, text=True, check=False)
             if made.returncode:
                 raise InferqError(f"no weights for {self._model}: {made.stderr.strip().splitlines()[-1]}")

@@ -20,7 +20,7 @@ class Helper:
     def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         self._module = module
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

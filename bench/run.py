@@ -207,7 +207,7 @@ def queued(redis_url: str) -> dict[str, float]:
 
 def _entry(number: int) -> Entry:
     """As long as a real one, all from different jobs."""
-    key = Storage.job_key(_id(number), time.time())
+    key = Storage.dated("jobs", _id(number), time.time())
     return Entry(_id(number), 0, key, 0, 65_000, "classify", 5, "softmax", True)
 
 

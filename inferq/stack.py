@@ -105,7 +105,8 @@ def plan(options: Options) -> Plan:
         return Part(name, argv, env, options.data / "logs" / f"{name}.log", drain)
 
     def module(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
-        return part(name, sys.executable, "-m", *argv, env=env, drain=drain)
+        # -P: what stands in the folder that somebody starts this in is not ours, whatever it is called.
+        return part(name, sys.executable, "-P", "-m", *argv, env=env, drain=drain)
 
     return Plan(
         data=options.data,

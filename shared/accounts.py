@@ -77,7 +77,13 @@ def register(
     if not 0 < len(account) <= 255:
         raise errors.BadOption("account must be the e-mail address that assertions will carry as `sub`")
     pem = read_public_key(public_key)
-    tenant, scopes = tenants.terms(tools, caller, tenant, scopes)
+    with tools.records.read() as r:
+        if not tools.settings.admin_key and not r.keys.any():
+            raise errors.BadOption(
+                "The first key closes the open door, and a public key lets nobody in by itself. Make one for yourself "
+                "first: inferq keys create --name owner --scope infer --scope models --scope keys"
+            )
+    tenant, scopes = tenants.terms(tools, caller, tenant, scopes or ("infer", "models"))
     # A hash of nothing: random bytes that no secret is known for.
     unmatched = secrets.token_hex(32)
     key = Key(str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, tools.now(), account=account, public_key=pem)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -221,7 +222,7 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
         idempotency_key=asked.idempotency_key,
         webhook=asked.webhook,
         webhook_secret=asked.webhook_secret,
-        blob=tools.storage.job_key(job_id, tools.now()),
+        blob=tools.storage.dated("jobs", job_id, tools.now()),
     )
     items, fingerprint = _store_pictures(tools, job, asked.pictures)
     job = replace(job, total=len(items), fingerprint=fingerprint)
@@ -345,6 +346,14 @@ def cancel(tools: Tools, tenant: str, job_id: str) -> Job:
         r.jobs.end([job_id], Status.CANCELLED, tools.now())
     tools.queue.announce([job_id])
     return get(tools, tenant, job_id)
+
+
+def made_at(job_id: str) -> float:
+    """Unix seconds at which an id was made: the first 48 bits of a UUIDv7 are milliseconds. Infinite for no id."""
+    try:
+        return int(job_id.replace("-", "")[:12], 16) / 1000
+    except ValueError:
+        return math.inf
 
 
 def _store_pictures(tools: Tools, job: Job, pictures: Iterable[Picture | StoredImage]) -> tuple[list[Item], str]:

@@ -74,7 +74,6 @@ class Settings:
     """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
     sap_product_model: str = ""
     """The model behind product image classification; empty is the default model."""
-
     einstein_quota: int = 0
     """Predictions that one tenant may ask for on the Einstein wire in a calendar month; 0 is no quota."""
     img_hosts: str = ""

@@ -39,9 +39,9 @@ class Storage:
         self._lock = threading.Lock()
 
     @staticmethod
-    def job_key(job_id: str, now: float) -> str:
-        """One folder per day, so that looking for orphans never lists more than two of them."""
-        return f"jobs/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{job_id}"
+    def dated(kind: str, name: str, now: float) -> str:
+        """A key such as `jobs/2026-11-21/NAME`: with one folder per day, who looks for orphans lists two at most."""
+        return f"{kind}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{name}"
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:

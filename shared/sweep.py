@@ -127,17 +127,9 @@ def tidy(tools: Tools) -> None:
         used = {known.source for known in r.versions.in_state(models.State.CHECKING)}
     models.forget(tools, refused)
     for key in tools.storage.list("uploads"):
-        if key not in used and _is_older(key.rsplit("/", 1)[1], now - 86_400):
+        if key not in used and jobs.made_at(key.rsplit("/", 1)[1]) < now - 86_400:
             tools.storage.delete(key)
-    for day in (now, now - 86_400):
-        folder = tools.storage.job_key("", day).rstrip("/")
-        blobs = {key.rsplit("/", 1)[1]: key for key in tools.storage.list(folder)}
-        with tools.records.read() as r:
-            known = r.jobs.known(blobs)
-        for job_id in blobs.keys() - known:
-            if _is_older(job_id, now - 3600):
-                log.info("removing the pictures of %s, a job that was never stored", job_id)
-                tools.storage.delete(blobs[job_id])
+    drop_orphans(tools)
     drop_test_images(tools)
     with tools.records.write() as r:
         r.keys.drop_tokens(now)
@@ -154,12 +146,23 @@ def drop_test_images(tools: Tools) -> None:
         gallery.remove(tools, old)
 
 
-def _is_older(job_id: str, when: float) -> bool:
-    # The first 48 bits of a UUIDv7 are milliseconds; a younger blob may belong to a job that is about to be stored.
-    try:
-        return int(job_id.replace("-", "")[:12], 16) / 1000 < when
-    except ValueError:
-        return False  # not ours
+def drop_orphans(tools: Tools) -> None:
+    """Delete the pictures of jobs and images that were never stored: somebody died between the blob and the commit.
+
+    A blob that is younger than an hour may belong to one that is about to be stored.
+    """
+    now = tools.now()
+    for kind in ("jobs", "images"):
+        for day in (now, now - 86_400):
+            folder = tools.storage.dated(kind, "", day).rstrip("/")
+            blobs = {key.rsplit("/", 1)[1]: key for key in tools.storage.list(folder)}
+            with tools.records.read() as r:
+                known = r.jobs.known(blobs) if kind == "jobs" else r.images.known(blobs)
+            for name in blobs.keys() - known:
+                made = jobs.made_at(name) if kind == "jobs" else gallery.made_at(name)
+                if made < now - 3600:
+                    log.info("removing the pictures of %s, which was never stored", name)
+                    tools.storage.delete(blobs[name])
 
 
 def _step(tools: Tools, step: Callable[[Tools], T]) -> T | None:

@@ -165,6 +165,8 @@ def _clock(when: float) -> str:
 
 def _read(fields: Fields) -> Submission:
     """The form as a submission; the picture is fetched and looked at when the model is known to be there."""
+    if reading.is_json(request):
+        raise errors.BadOption("Send the parameters as multipart/form-data; JSON is not read here.")
     model = unquote(_needed(fields, "modelId")).strip()
     results = fields.whole("numResults", 5)
     if results < 1:

@@ -45,6 +45,10 @@ TASK = "image-classification"
 PROVIDER = "hf-inference"
 PATIENCE = 1.0
 """Seconds that a request is kept before it gets a 503: one of the clients asks again at once, and without end."""
+BODY = (
+    f"the body must be a picture ({', '.join(sorted(images.ALL_FORMATS))}), or JSON that holds one in base64 as "
+    "`inputs`; it is read neither as multipart nor as a URL"
+)
 WORTH_PACKING = 1000
 """Bytes from which on an answer is compressed for who takes that."""
 
@@ -288,7 +292,7 @@ def _words(error: InferqError) -> str:
         bad = any(auth.credentials(request))
         return "Invalid credentials in Authorization header" if bad else error.message
     if isinstance(error, (errors.NotAPicture, errors.WrongFormat, errors.BrokenPicture)):
-        return f"cannot identify image file: {error.message}"
+        return f"cannot identify image file: {BODY if isinstance(error, errors.NotAPicture) else error.message}"
     if isinstance(error, errors.NotFound) and model_id:
         return f"Model {model_id} does not exist"
     if isinstance(error, errors.ModelNotReady):

@@ -18,4 +18,4 @@ def bench(arguments: tuple[str, ...]) -> None:
     if importlib.util.find_spec("bench") is None:
         raise InferqError("the benchmark is not installed here; run it from a checkout of the project")
     # Replaced, not started: Ctrl-C and the exit code are then the benchmark's own.
-    os.execv(sys.executable, [sys.executable, "-m", "bench", *arguments])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "bench", *arguments])  # noqa: S606

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -38,6 +38,14 @@ class Images:
         """Every tenant's, oldest first; `when` in Unix seconds."""
         query = sa.select(images).where(images.c.stage == stage, images.c.created_at < when)
         return self._all(query.order_by(images.c.created_at).limit(limit))
+
+    def known(self, image_ids: Collection[str]) -> set[str]:
+        """Those of the ids that there are."""
+        asked, found = list(image_ids), set[str]()
+        for start in range(0, len(asked), 500):  # databases have a limit on what one statement may name
+            query = sa.select(images.c.id).where(images.c.id.in_(asked[start : start + 500]))
+            found |= set(self._connection.execute(query).scalars())
+        return found
 
     def delete(self, image_ids: Sequence[str]) -> None:
         self._connection.execute(sa.delete(images).where(images.c.id.in_(image_ids)))

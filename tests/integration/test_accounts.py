@@ -78,6 +78,7 @@ def identify(tools: Tools, secret: str) -> Caller:
     "sent", [public(PRIVATE), public(PRIVATE, PublicFormat.PKCS1), certificate(PRIVATE), f"\n  {public(PRIVATE)}\n"]
 )
 def test_a_public_key_is_taken_in_every_form_of_pem_and_kept_in_one(tools: Tools, sent: str) -> None:
+    tenants.create(tools, OWNER)
     key = accounts.register(tools, OWNER, account=f" {ANNA} ", public_key=sent)
     assert (key.account, key.public_key) == (ANNA, public(PRIVATE))
     assert exchange(tools, signed()).access
@@ -110,15 +111,21 @@ def test_an_account_has_a_name_that_fits(tools: Tools, account: str) -> None:
 
 
 def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(tools: Tools) -> None:
-    with pytest.raises(errors.BadOption, match="closes the open door"):
-        accounts.register(tools, OWNER, account="first", public_key=public(PRIVATE), scopes=("infer",))
-    assert accounts.register(tools, OWNER, account="first", public_key=public(PRIVATE)).scopes == tenants.SCOPES
     key = register(tools, tenant="anna")
     assert (key.tenant, key.scopes) == ("anna", ("infer", "models"))
     with pytest.raises(errors.Forbidden):
         accounts.register(tools, Caller("ben", ("keys",)), account="b", public_key=public(OTHER), tenant="anna")
     with pytest.raises(errors.BadOption, match="unknown scope 'all'"):
         register(tools, OTHER, scopes=("all",))
+
+
+def test_a_public_key_is_not_the_first_key(tools: Tools) -> None:
+    """It would close the open door in front of the one who registers it."""
+    with pytest.raises(errors.BadOption, match="inferq keys create --name owner"):
+        accounts.register(tools, OWNER, account=ANNA, public_key=public(PRIVATE))
+    guarded = replace(tools, settings=replace(tools.settings, admin_key="admin"))
+    assert accounts.register(guarded, OWNER, account=ANNA, public_key=public(PRIVATE), scopes=("infer", "keys"))
+    assert register(tools, OTHER).scopes == ("infer", "models")
 
 
 def test_the_same_key_is_registered_once_for_an_account_of_whatever_tenant(tools: Tools) -> None:

@@ -219,7 +219,7 @@ def test_only_orphans_that_are_old_enough_are_removed(house: House) -> None:
     kept = house.submit(1)
     now = time.time()
     ids = {"old": id_made_at(now - 7200), "young": str(uuid6.uuid7())}
-    keys = {name: house.tools.storage.job_key(made, now) for name, made in ids.items()}
+    keys = {name: house.tools.storage.dated("jobs", made, now) for name, made in ids.items()}
     for key in keys.values():
         house.tools.storage.write(key, b"orphan")
 
@@ -231,9 +231,25 @@ def test_only_orphans_that_are_old_enough_are_removed(house: House) -> None:
         house.tools.storage.read(keys["old"])
 
 
+def test_the_bytes_of_an_image_that_was_never_stored_are_removed_after_an_hour(house: House) -> None:
+    tools, now = house.tools, time.time()
+    kept = gallery.store(replace(tools, now=lambda: now - 7200), "anna", "live", a_picture())
+    ids = {"old": gallery.new_id(now - 7200), "young": gallery.new_id(now), "foreign": "notes.txt"}
+    keys = {name: tools.storage.dated("images", made, now) for name, made in ids.items()}
+    for key in keys.values():
+        tools.storage.write(key, b"orphan")
+
+    sweep.tidy(tools)
+
+    assert tools.storage.read(kept.blob)
+    assert tools.storage.read(keys["young"]) == tools.storage.read(keys["foreign"]) == b"orphan"
+    with pytest.raises(FileNotFoundError):
+        tools.storage.read(keys["old"])
+
+
 def test_the_pictures_of_a_stored_job_stay_however_old_it_is(house: House) -> None:
     made = id_made_at(time.time() - 7200)
-    key = house.tools.storage.job_key(made, time.time())
+    key = house.tools.storage.dated("jobs", made, time.time())
     house.tools.storage.write(key, b"pictures")
     job = replace(house.submit(1), id=made, blob=key)
     with house.tools.records.write() as r:
@@ -252,7 +268,7 @@ def test_images_of_the_stage_test_go_when_their_time_is_over_and_live_ones_stay(
 
     with pytest.raises(errors.NotFound):
         gallery.get(house.tools, "anna", "test", test.id)
-    assert house.tools.storage.list("images") == [live.blob]
+    assert house.tools.storage.list(live.blob.rpartition("/")[0]) == [live.blob]
     assert gallery.get(house.tools, "anna", "live", live.id) == live
 
 
@@ -275,7 +291,7 @@ def test_an_image_whose_removal_broke_off_is_removed_by_the_next_sweep(
 
     with pytest.raises(errors.NotFound):
         gallery.get(house.tools, "anna", "test", test.id)
-    assert house.tools.storage.list("images") == []
+    assert house.tools.storage.list(test.blob.rpartition("/")[0]) == []
 
 
 def id_made_at(when: float) -> str:
@@ -435,7 +451,7 @@ def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(house: House) -
     with pytest.raises(errors.TooManyRequests) as caught:
         jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
     assert caught.value.retry_after
-    folder = small.storage.job_key("", time.time()).rstrip("/")
+    folder = small.storage.dated("jobs", "", time.time()).rstrip("/")
     assert small.storage.list(folder) == [first.blob]
 
     jobs.submit(small, "bert", Submission([a_picture(n) for n in range(3)]))

@@ -384,7 +384,7 @@ def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
     (tmp_path / "bench" / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
     ran = subprocess.run(
         [sys.executable, "-m", "inferq", "bench", "--help", "--seconds", "3", "x"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout) == (7, "['--help', '--seconds', '3', 'x']\n")
 

@@ -325,10 +325,17 @@ class Up:
     """`inferq up` among the toys, and what it has printed."""
 
     def __init__(self, toys: Path, data: Path, *more: str) -> None:
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-        argv = [sys.executable, "-m", "inferq", "up", "--port", "0", "--data", str(data), "--workers", "1", *more]
+        # Started in a folder that has packages by the same names, as somebody's own project may.
+        foreign = data.parent / "project"
+        for name in TOYS:
+            (foreign / name).parent.mkdir(parents=True, exist_ok=True)
+            (foreign / name).write_text("raise SystemExit('this is not inferq')")
+            (foreign / name).with_name("__init__.py").touch()
+        env = {**os.environ, "PYTHONPATH": f"{toys}:{REPOSITORY}", "PYTHONUNBUFFERED": "1"}
+        argv = [sys.executable, "-P", "-m", "inferq", "up", "--port", "0", "--data", str(data), "--workers", "1", *more]
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            argv, cwd=toys, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            argv, cwd=foreign, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
         self.data = data
 

@@ -200,12 +200,16 @@ def test_an_image_is_shown_downloaded_and_deleted(wire: Wire) -> None:
     message = f"Image with id {image['id']} not found."
     for gone in (wire("GET", path), wire("DELETE", path), wire("GET", f"{path}/download")):
         refused(gone, 404, "Not Found", message)
-    assert wire.tools.storage.list("images") == []
+    (day,) = wire.tools.storage.list("images")
+    assert wire.tools.storage.list(day) == []
 
 
 def test_an_image_whose_bytes_are_gone_already_is_not_found(wire: Wire) -> None:
     image_id = wire.kept()
-    wire.tools.storage.delete(f"images/{image_id}")
+    with wire.tools.records.read() as r:
+        image = r.images.get(image_id)
+    assert image
+    wire.tools.storage.delete(image.blob)
     answer = wire("GET", f"/v1/images/{image_id}/download")
     refused(answer, 404, "Not Found", f"Image with id {image_id} not found.")
     assert wire("DELETE", f"/v1/images/{image_id}").status_code == 204

@@ -147,7 +147,7 @@ def app_with(tools: Tools, **settings: Any) -> FlaskClient:
 
 
 def nothing_was_stored(client: FlaskClient, tools: Tools) -> bool:
-    folder = tools.storage.job_key("", time.time()).rstrip("/")
+    folder = tools.storage.dated("jobs", "", time.time()).rstrip("/")
     return client.get("/v1/jobs").json == {"jobs": [], "next": None} and tools.storage.list(folder) == []
 
 

@@ -134,7 +134,8 @@ def _webhook(fields: Fields) -> tuple[str, str]:
     try:
         fetch.check_url(url, allow_private=tools().settings.webhook_private)
     except errors.BadUrl as error:
-        raise errors.BadOption(f"nobody can be called back at the webhook's URL: {error.message}") from error
+        reason = error.message.partition(". ")[0]  # what follows is what to do about a picture
+        raise errors.BadOption(f"nobody can be called back at the webhook's URL: {reason}") from error
     try:
         webhooks.signature(secret, "", 0, b"")
     except ValueError:
