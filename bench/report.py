@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bench.result import NOISE, Goal, Limit, Percentiles, Result
+from bench.result import GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
 
 _PARTS = ("worker", "api", "valkey", "keeper", "client")
 
@@ -124,9 +124,10 @@ def _goals(goals: Sequence[Goal], *, noisy: bool) -> Table:
 
 
 def write(result: Result, folder: Path) -> list[Path]:
-    """Write JSON and plot, named by day, machine and model, and list them in the folder's README."""
+    """Write JSON and plot, named by day, revision, machine and model, and list them in the folder's README."""
     machine = result.machine
-    name = f"{machine['date']}-{machine['cores']}cores-{machine['device']}-{result.model}"
+    about = (machine["date"], machine["revision"], f"{machine['cores']}cores", machine["device"], result.model)
+    name = "-".join(filter(None, about))
     folder.mkdir(parents=True, exist_ok=True)
     data, picture = folder / f"{name}.json", folder / f"{name}.png"
     data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
@@ -139,7 +140,7 @@ def _list(result: Result, readme: Path, name: str) -> None:
     head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | noise |",
             "|---|---|---|---|---|"]  # fmt: skip
     lines = readme.read_text().splitlines() if readme.exists() else head
-    best = max(result.rows, key=lambda row: row.rate)
+    best = max((row for row in result.rows if row.way in GOAL_WAYS), key=lambda row: row.rate)
     share, added = result.share(best), result.added("warm")
     line = (
         f"| [{name}]({name}.json) ([plot]({name}.png)) | {best.rate:.0f} ({best.way}) | "

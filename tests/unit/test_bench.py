@@ -80,7 +80,7 @@ def test_what_was_not_measured_is_not_judged(result: Result) -> None:
 def test_a_result_is_written_as_json_and_plot_and_listed_once(result: Result, tmp_path: Path) -> None:
     for _ in range(2):
         data, picture = report.write(result, tmp_path)
-    assert data.name == "2026-01-02-2cores-cpu-mobilenet_v2.json"
+    assert data.name == "2026-01-02-abc-2cores-cpu-mobilenet_v2.json"
     assert picture.read_bytes().startswith(b"\x89PNG")
     stored = json.loads(data.read_text())
     assert stored["limit"]["mean"] == 200.0
