@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fakeredis
@@ -45,31 +45,62 @@ def _scrubbed_environment() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the schema of the migrations, to be copied: running them for each test costs minutes."""
+    file = tmp_path_factory.mktemp("empty") / "inferq.db"
+    upgrade(f"sqlite:///{file}")
+    assert not file.with_name("inferq.db-wal").exists()  # all of it is in the one file
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[str], None]]:
+    """Sends a statement to the PostgreSQL server."""
+    server = sa.create_engine(POSTGRES.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+
+    def say(statement: str) -> None:
+        with server.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    try:
+        say("SELECT 1")
+    except sa.exc.OperationalError:
+        missing("PostgreSQL")
+    yield say
+    server.dispose()
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgres: Callable[[str], None]) -> Iterator[str]:
+    """The name of a PostgreSQL database with the schema of the migrations, to be a template."""
+    name = f"inferq_test_{uuid.uuid4().hex[:12]}"
+    postgres(f"CREATE DATABASE {name}")
+    upgrade(_postgres_url(name))
+    yield name
+    postgres(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _postgres_url(database: str) -> str:
+    return sa.make_url(POSTGRES).set(database=database).render_as_string(hide_password=False)
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     """An empty database with the schema of the migrations, on each kind of server."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/inferq.db"
-        upgrade(url)
-        found = Records(url)
+        shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "inferq.db")
+        found = Records(f"sqlite:///{tmp_path}/inferq.db")
         yield found
         found.close()
         return
+    say, template = request.getfixturevalue("postgres"), request.getfixturevalue("empty_database")
     name = f"inferq_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(POSTGRES.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    except sa.exc.OperationalError:
-        missing("PostgreSQL")
-    url = sa.make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
-    upgrade(url)
-    found = Records(url)
+    say(f"CREATE DATABASE {name} TEMPLATE {template}")
+    found = Records(_postgres_url(name))
     yield found
     found.close()
-    with server.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    say(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +137,10 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> Iterator[Tools]:
+def tools(tmp_path: Path, empty_file: Path) -> Iterator[Tools]:
     """Tools on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
     url = f"sqlite:///{tmp_path}/inferq.db"
-    upgrade(url)
+    shutil.copy(empty_file, tmp_path / "inferq.db")
     settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000)
     made = Tools(
         records=Records(url),
