@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from shared.models import Alias
+from shared.records.upsert import upsert
 from shared.tables import aliases
 
 
@@ -26,11 +26,8 @@ class Aliases:
         return [Alias(**row._mapping) for row in self._connection.execute(query)]
 
     def set(self, alias: Alias) -> None:
-        """Add it, or let it stand for another model from now on; in one statement, as two may do so at once."""
-        insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
-        first = insert(aliases).values(**asdict(alias))
-        keys = list(aliases.primary_key)
-        self._connection.execute(first.on_conflict_do_update(index_elements=keys, set_={"name": alias.name}))
+        """Add it, or let it stand for another model from now on."""
+        self._connection.execute(upsert(self._connection, aliases, asdict(alias), {"name": alias.name}))
 
     def delete(self, tenant: str, alias: str) -> bool:
         """False when there is none."""

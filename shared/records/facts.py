@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from shared.records.upsert import upsert
 from shared.tables import facts
 
 
@@ -17,5 +18,4 @@ class Facts:
         return self._connection.execute(sa.select(facts.c.value).where(facts.c.name == name)).scalar() or ""
 
     def set(self, name: str, value: str) -> None:
-        if not self._connection.execute(sa.update(facts).where(facts.c.name == name).values(value=value)).rowcount:
-            self._connection.execute(sa.insert(facts), {"name": name, "value": value})
+        self._connection.execute(upsert(self._connection, facts, {"name": name, "value": value}, {"value": value}))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from shared.records.upsert import upsert
 from shared.tables import usage
 
 
 class Usage:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # The same words in both languages, which SQLAlchemy spells in one class each.
-        self._insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
 
     def add(self, tenant: str, meter: str, month: str) -> int:
         """Count one more, in one statement so that none is lost; how many there are with this one."""
@@ -32,10 +30,8 @@ class Usage:
     def _one_more(
         self, tenant: str, meter: str, month: str, where: sa.ColumnElement[bool] | None = None
     ) -> sa.Executable:
-        first = self._insert(usage).values(tenant=tenant, meter=meter, month=month, used=1)
-        more = {"used": usage.c.used + 1}
-        again = first.on_conflict_do_update(index_elements=list(usage.primary_key), set_=more, where=where)
-        return again.returning(usage.c.used)
+        first = {"tenant": tenant, "meter": meter, "month": month, "used": 1}
+        return upsert(self._connection, usage, first, {"used": usage.c.used + 1}, where).returning(usage.c.used)
 
     def used(self, tenant: str, meter: str, month: str) -> int:
         """0 where nothing was counted."""

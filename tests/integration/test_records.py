@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -633,6 +634,17 @@ def test_a_revoked_key_still_counts_as_a_key_that_was_made(records: Records) -> 
         r.keys.add(key := a_key("anna", "hash-1"))
         r.keys.revoke("anna", key.id, NOW)
         assert r.keys.any()
+
+
+def test_a_fact_can_be_set_by_many_at_once(records: Records) -> None:
+    def say(number: int) -> None:
+        with records.write() as r:
+            r.facts.set("check_seconds", str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(say, range(40)))
+    with records.read() as r:
+        assert r.facts.get("check_seconds").isdigit()
 
 
 def test_a_fact_is_remembered_until_it_is_set_anew(records: Records) -> None:
