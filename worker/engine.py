@@ -77,7 +77,8 @@ class Loaded:
         if self.device.type == "cuda":
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
-        answer = (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
+        with optimise.ALONE:  # another model may be loaded, and traced, by the thread that checks it
+            answer = (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
         if not torch.isfinite(answer).all():
             raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
         return answer
@@ -106,7 +107,8 @@ class Loaded:
         if self.device.type == "cpu" and optimise.can_pack() and not compiled:
             channels, crop = len(self.preprocessing.mode), self.preprocessing.crop
             batch = torch.zeros(self._piece, channels, crop, crop).contiguous(memory_format=torch.channels_last)
-            optimise.pack(network, batch)
+            with optimise.ALONE:
+                optimise.pack(network, batch)
         return network
 
     def warm_up(self, example_png: bytes | None) -> None:

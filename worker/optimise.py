@@ -28,14 +28,15 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 log = logging.getLogger(__name__)
-_TRACING = threading.Lock()
-"""torch.fx puts hooks of its own into torch while it traces: two threads that do so at once find each other's."""
+ALONE = threading.RLock()
+"""Held while a network is traced, and while one runs: for as long as it traces, torch.fx puts hooks of its own into
+every module of the process, and a network that runs in another thread meanwhile fails on them."""
 
 
 def fused(network: nn.Module) -> nn.Module:
     """The network with each batch norm folded into the convolution before it, where it can be traced; else itself."""
     try:
-        with _TRACING:
+        with ALONE:
             return fuse(network, inplace=True)
     except Exception as error:  # noqa: BLE001  # tracing fails in as many ways as there are kinds of control flow
         log.info("%s cannot be traced, so batch norms are not folded: %s", type(network).__name__, error)

@@ -22,7 +22,7 @@ from torchvision.transforms._presets import ImageClassification
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
 from shared.models import Example, Preprocessing, State, Version
 from shared.settings import Settings
-from worker import families, preprocess, weights
+from worker import families, optimise, preprocess, weights
 from worker.engine import Engine, Loaded, choose_device, choose_type, top_k
 from worker.families import digits, torchvision
 
@@ -372,3 +372,21 @@ def test_a_stack_of_crops_needs_no_reordering() -> None:
     stacked = preprocess.stack(crops)
     assert stacked.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(stacked, torch.stack(crops))
+
+
+def test_no_network_runs_while_another_is_traced(moody: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What traces puts hooks into every module of the process, on which a network in another thread fails."""
+    ran, meanwhile = threading.Event(), list[bool]()
+    picture = torch.ones(3, 8, 8, dtype=torch.uint8)
+    thread = threading.Thread(target=lambda: (moody.forward([picture]), ran.set()))
+
+    def fuse(network: nn.Module, inplace: bool) -> nn.Module:
+        thread.start()
+        meanwhile.append(ran.wait(0.3))
+        return network
+
+    monkeypatch.setattr(optimise, "fuse", fuse)
+    optimise.fused(nn.Linear(1, 1))
+    assert meanwhile == [False]
+    assert ran.wait(30)
+    thread.join()
