@@ -31,7 +31,7 @@ from inferq.supervisor import Part, Supervisor, spawn
 
 START_LIMIT = 120.0
 """Seconds after which a stack that is not ready is given up. It takes a few; a cold disk may need more for torch."""
-OWN = ("DATABASE_URL", "REDIS_URL", "STORAGE_URL")
+OWN = ("DATABASE_URL", "REDIS_URL", "TRAINING_REDIS_URL", "STORAGE_URL")
 """The embedded stack always brings its own, so that a variable left over from elsewhere cannot point it at
 production."""
 

@@ -1,6 +1,6 @@
 """The Valkey server of the embedded stack: its binary, its configuration, and the few words needed to ask how it is.
 
-inferq speaks to Redis in `shared/queue.py` only; here a socket and three lines of its protocol do.
+inferq speaks to Redis in `shared/queue/` only; here a socket and three lines of its protocol do.
 """
 
 from __future__ import annotations

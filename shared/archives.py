@@ -1,26 +1,22 @@
 """Reads zip, tar and tar.gz archives of pictures one member at a time, within bounds that the archive cannot move.
 
-    first bytes ──> zip: central directory, of bounded size ──┐
-              └───> tar, tar.gz: a stream on rations ─────────┴──> flat? one level? small enough? ──> (name, bytes)
+    first bytes ──> unpacking.py: entries ──┬──> members: flat? one level? small enough? ──> (name, bytes)
+                                            └──> names, tree: folders of labels ──> (path, bytes, or what is wrong)
 
-Declared sizes are never believed: what counts is what was unpacked. Nothing is written to disk.
+What counts is what was unpacked. Nothing is written to disk.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
-import itertools
-import struct
+import re
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, Self
+from contextlib import suppress
+from typing import BinaryIO
 
-from .errors import ArchiveNotFlat, BadArchive, NoInput, PictureTooLarge, TooManyFiles
+from .errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, PictureTooLarge
+from .unpacking import Entry, damage, no_file, tar_entries, too_many, zip_entries
 
 HEAD = 512
 """Bytes that `kind` wants to see: one tar header."""
@@ -41,30 +37,11 @@ _SIGNS = (
 
 _JUNK = ("thumbs.db", "desktop.ini")
 
-_DIRECTORY_BYTES = 512
-"""Bytes of a zip's central directory per allowed file; a usual entry has 80 to 150."""
+_TWINS = "__MACOSX"
+"""The folder in which macOS packs a twin of each file, for attributes."""
 
-_HEADROOM = 64 * 1024
-"""Bytes of tar headers between two members, read ahead included."""
-
-_LONG_TYPES = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_LONG_BYTES = 8 * 1024
-"""Of one header that holds a long name or attributes. tarfile reads it whole, and before Python 3.11.10 searches it in
-quadratic time: 50 KB of digits take two seconds."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    is_folder: bool
-    read: Callable[[int], bytes]
-    """At most that many bytes of the content, unpacked."""
+_PATH_CHARS = 1024
+"""Of a path in a tree, as all paths are held in memory at once."""
 
 
 def kind(head: bytes) -> str:
@@ -87,40 +64,93 @@ def members(stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: 
     behind (`.DS_Store`, `Thumbs.db`) are skipped. Raises BadArchive (damaged, encrypted, nested, unpacks to too
     much), ArchiveNotFlat, TooManyFiles, PictureTooLarge, or NoInput when there is nothing in it.
     """
-    count = total = 0
-    with _damage():
-        for seen, entry in enumerate(_entries(stream, max_files, max_member)):
-            name = _flat_name(entry)
+
+    def name_of(entry: Entry) -> str:
+        if entry.passed > max_member:  # skipped or not: a tar has to be unpacked past it
+            raise _too_large(entry.name, max_member)
+        return _flat_name(entry)
+
+    for name, data in _read(stream, name_of, max_member + 1, max_files, max_unpacked):
+        if wrong := _wrong(name, data, max_member):
+            raise wrong
+        yield name, data
+
+
+def tree(
+    stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: int
+) -> Iterator[tuple[str, bytes | BadPicture]]:
+    """Yield path and bytes of each file of an archive with folders, in the archive's order; one is in memory at a time.
+
+    Paths have forward slashes and no `./`; what is no Unicode in them has become U+FFFD. Folders, hidden files,
+    hidden folders and what systems leave behind (`Thumbs.db`, `__MACOSX`) are skipped at every level.
+    A file of more than `max_member` bytes, or one that is itself an archive, comes with PictureTooLarge or
+    BadArchive instead of its bytes, and does not end the others. What concerns the whole does: raises BadArchive
+    (damaged, encrypted, links, paths that lead outside, unpacks to more than `max_unpacked` bytes, where what
+    is skipped counts), TooManyFiles or NoInput; files may have been yielded before.
+    """
+    for path, data in _read(stream, _tree_path, max_member + 1, max_files, max_unpacked):
+        yield path, _wrong(path, data, max_member) or data
+
+
+def names(stream: BinaryIO, *, max_files: int, max_unpacked: int) -> list[str]:
+    """The paths that `tree` yields from the same archive, in the same order; raises what `tree` raises.
+
+    A tar has to be unpacked for that, and `max_unpacked` bounds it. Of a zip the directory is enough, so that damage
+    in its contents, or that they unpack to too much, shows in `tree` alone.
+    """
+    return [path for path, _ in _read(stream, _tree_path, 0, max_files, max_unpacked)]
+
+
+def _read(
+    stream: BinaryIO, name_of: Callable[[Entry], str], most: int, max_files: int, max_unpacked: int
+) -> Iterator[tuple[str, bytes]]:
+    """Name and first `most` bytes of each entry that has a name by `name_of`, within bounds for all of them."""
+    count = 0
+    budget = _Budget(max_unpacked)
+    with damage():
+        for seen, entry in enumerate(_entries(stream, name_of, max_files)):
+            name = name_of(entry)
             count += bool(name)
-            # What is skipped is bounded too: a small tar.gz holds hidden files by the million.
-            if count > max_files or seen > 2 * max_files + 16:
-                raise _too_many(max_files)
-            data = entry.read(max_member + 1)
-            total += len(data)
-            if total > max_unpacked:
-                raise BadArchive(f"The archive unpacks to more than {max_unpacked} bytes. Split it into several.")
+            # What is skipped is bounded too: a small tar.gz holds hidden files by the million. Each picture may
+            # have a twin from macOS, and bring a folder.
+            if count > max_files or seen > 4 * max_files + 16:
+                raise too_many(max_files)
+            data = entry.read(most)
+            budget.spend(len(data))
             if name:
-                _check_content(name, data, max_member)
                 yield name, data
+            budget.spend(max(0, entry.passed - len(data)))
     if not count:
         raise NoInput("The archive is empty. Put at least one picture into it.")
 
 
-def _entries(stream: BinaryIO, max_files: int, max_member: int) -> Iterator[_Entry]:
+class _Budget:
+    """How much may still be unpacked."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise BadArchive(f"The archive unpacks to more than {self._most} bytes. Split it into several.")
+
+
+def _entries(stream: BinaryIO, name_of: Callable[[Entry], str], max_files: int) -> Iterator[Entry]:
     stream.seek(0)
     sort = kind(stream.read(HEAD))
     stream.seek(0)
     if sort == "zip":
-        return _zip_entries(stream, max_files)
+        return zip_entries(stream, name_of, max_files)
     if sort == "tar":
-        return _tar_entries(stream, max_member)
+        return tar_entries(stream)
     if sort == "gzip":
-        return _tar_entries(gzip.GzipFile(fileobj=stream), max_member)
+        return tar_entries(gzip.GzipFile(fileobj=stream))
     found = f"A {sort} archive" if sort else "A file of this kind"
     raise BadArchive(f"{found} is not taken as an archive. Send zip, tar or tar.gz.")
 
 
-def _flat_name(entry: _Entry) -> str:
+def _flat_name(entry: Entry) -> str:
     """The name without `./`; empty for what is to be skipped. Raises ArchiveNotFlat."""
     name = entry.name.removeprefix("./")
     if name in ("", "."):
@@ -131,162 +161,43 @@ def _flat_name(entry: _Entry) -> str:
             f"The archive contains the folder {folder!r}; only flat archives are taken. "
             "Put the pictures at the top of the archive."
         )
-    return "" if name.startswith(".") or name.lower() in _JUNK else name
+    return "" if _is_junk(name) else name
 
 
-def _check_content(name: str, data: bytes, max_member: int) -> None:
+def _tree_path(entry: Entry) -> str:
+    """The path with forward slashes and nothing superfluous; empty for what is to be skipped. Raises BadArchive."""
+    name = _spelled(entry.name).replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or re.match(r"/|[A-Za-z]:/", name):
+        raise BadArchive(f"The path {entry.name!r} leads outside of the archive. Pack it again with relative paths.")
+    if len(name) > _PATH_CHARS:
+        raise BadArchive(f"The path {name[:80]!r}… in the archive has more than {_PATH_CHARS} characters. Shorten it.")
+    if entry.is_link:
+        raise no_file(entry.name)
+    if entry.is_folder or name.endswith("/") or any(_is_junk(part) or part == _TWINS for part in parts):
+        return ""
+    return "/".join(parts)
+
+
+def _spelled(name: str) -> str:
+    """The name as it was meant: macOS packs UTF-8 into a zip without saying so, which is then read as cp437."""
+    with suppress(UnicodeError):
+        name = name.encode("cp437").decode()
+    # No database takes NUL, nor the halves of surrogates that stand for bytes that are not UTF-8.
+    return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
+
+
+def _is_junk(part: str) -> bool:
+    return part.startswith(".") or part.lower() in _JUNK
+
+
+def _wrong(name: str, data: bytes, max_member: int) -> BadPicture | None:
     if len(data) > max_member:
-        raise PictureTooLarge(f"{name!r} in the archive has more than the allowed {max_member} bytes. Make it smaller.")
+        return _too_large(name, max_member)
     if nested := kind(data[:HEAD]):
-        raise BadArchive(f"{name!r} in the archive is itself a {nested} archive. Unpack it first; one level is taken.")
+        return BadArchive(f"{name!r} in the archive is itself a {nested} archive. Unpack it first; one level is taken.")
+    return None
 
 
-def _too_many(max_files: int) -> TooManyFiles:
-    return TooManyFiles(f"The archive contains more than the allowed {max_files} pictures. Split it into several.")
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """What the readers raise on damaged archives, as BadArchive; found by feeding them damaged ones."""
-    try:
-        yield
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        IndexError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise BadArchive(f"The archive is damaged or not of a usual kind ({error}). Pack it again.") from error
-
-
-# zip
-
-
-class _Guarded(io.RawIOBase):
-    """Stands between zipfile and the upload: the central directory is read at once, in a size that the upload says."""
-
-    def __init__(self, stream: BinaryIO, max_files: int) -> None:
-        self._stream = stream
-        self._max_files = max_files
-        self.opened = False
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        if not self.opened and size > 1024 * 1024 + self._max_files * _DIRECTORY_BYTES:
-            raise _too_many(self._max_files)
-        return self._stream.read(size)
-
-
-def _zip_entries(stream: BinaryIO, max_files: int) -> Iterator[_Entry]:
-    guarded = _Guarded(stream, max_files)
-    with zipfile.ZipFile(guarded) as archive:
-        guarded.opened = True
-        infos = archive.infolist()
-        entries = [_zip_entry(archive, info) for info in infos]
-        # All names first: a zip has them at hand, so that nothing is unpacked in vain.
-        if sum(bool(_flat_name(entry)) for entry in entries) > max_files:
-            raise _too_many(max_files)
-        _check_overlap(infos)
-        yield from entries
-
-
-def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
-    if info.flag_bits & 0x41:
-        raise BadArchive(f"{info.filename!r} in the archive is encrypted. Pack it again without a password.")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # zipfile unpacks bzip2 and LZMA without a bound: 64 KiB become a gigabyte in memory.
-        raise BadArchive(f"{info.filename!r} in the archive is packed by an unusual method. Use deflate or none.")
-
-    def read(size: int) -> bytes:
-        with archive.open(info) as member:
-            return member.read(size)
-
-    return _Entry(info.filename, info.is_dir(), read)
-
-
-def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
-    """One piece of data behind many names is a bomb; Python refuses it only since 3.11.8."""
-    spans = sorted((info.header_offset, info.compress_size) for info in infos)
-    for (start, size), (following, _) in itertools.pairwise(spans):
-        if start + size >= following:
-            raise BadArchive("Members of the archive overlap, as in a zip bomb. Pack it again.")
-
-
-# tar
-
-
-class _Rations:
-    """A stream that refuses to give more than has been granted; it counts skipped members too."""
-
-    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
-        self._stream = stream
-        self.left = _HEADROOM
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise _long_headers()
-        return data
-
-
-def _long_headers() -> BadArchive:
-    return BadArchive("The headers in the archive are unreasonably long. Pack it again.")
-
-
-class _Header(tarfile.TarInfo):
-    """A header that is damaged or missing is an error, where tarfile would silently call it the end."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-            return super().frombuf(buf, encoding, errors)  # raises what tarfile takes for the end
-        try:
-            info = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            raise BadArchive(f"The archive is no whole tar ({error}). Pack it again as zip, tar or tar.gz.") from error
-        if info.type in _LONG_TYPES and info.size > _LONG_BYTES:
-            raise _long_headers()
-        return info
-
-
-def _tar_entries(stream: BinaryIO | gzip.GzipFile, max_member: int) -> Iterator[_Entry]:
-    rations = _Rations(stream)
-    # `r|` never seeks, so that even a skipped member passes through the rations.
-    with tarfile.open(fileobj=rations, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
-        while info := archive.next():
-            if not (info.isreg() or info.isdir()) or info.issparse():
-                raise BadArchive(f"{info.name!r} in the archive is a link or a device. Put the picture itself into it.")
-            if not 0 <= info.size <= max_member:
-                raise PictureTooLarge(
-                    f"{info.name!r} in the archive has {info.size} bytes; at most {max_member} are allowed."
-                )
-            rations.left = _HEADROOM + info.size
-            yield _tar_entry(archive, info)
-            archive.members.clear()  # tarfile keeps every header it has seen
-    rations.left = 1024 * 1024
-    while rations.read(_HEADROOM):
-        pass  # the padding; gzip checks its sum only when it has been read
-
-
-def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
-    def read(size: int) -> bytes:
-        member = archive.extractfile(info)
-        return member.read(size) if member else b""
-
-    return _Entry(info.name, info.isdir(), read)
+def _too_large(name: str, max_member: int) -> PictureTooLarge:
+    return PictureTooLarge(f"{name!r} in the archive has more than the allowed {max_member} bytes. Make it smaller.")

@@ -5,7 +5,7 @@
 
     InferqError
     ├── BadRequest 400        (1) the request cannot be read
-    │   ├── BadJson  BadBase64  BadOption  BadWeights  NoInput
+    │   ├── BadJson  BadBase64  BadOption  BadWeights  BadDataset  NoInput
     │   └── BadPicture        (2) the bytes are not a picture this service takes
     │       ├── NotAPicture  BrokenPicture  WrongFormat  PictureTooLarge
     │       ├── BadArchive ── ArchiveNotFlat
@@ -83,6 +83,10 @@ class BadOption(BadRequest):
 
 class BadWeights(BadRequest):
     """The weights file cannot be used."""
+
+
+class BadDataset(BadRequest):
+    """The pictures cannot be a dataset."""
 
 
 class NoInput(BadRequest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,6 +112,12 @@ class Version:
     metrics: dict[str, object] = field(default_factory=dict)
     attempts: int = 0
     """How often a worker has begun to check it; one that kills its workers is refused."""
+    training_id: str = ""
+    """The training that made it, with its evidence; empty for one that was brought or is the catalogue's."""
+    withheld: bool = False
+    """Trained for a wire on which it does not answer before it is deployed there; the others do not ask."""
+    canary: float = 0.0
+    """Share of the requests naming no version that it answers, though it is not the default; 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "", patie
     after which to come again, rather than kept: whether the weights can be had at all is not known yet. A caller with
     `patience` is kept for up to so many seconds, until that is known.
     """
-    found = find(tools, tenant, name, version)
+    found = find(tools, tenant, name, version, chance=random.random())  # noqa: S311 - decides who answers, no secret
     state, said = found.state, found.reason
     if state is State.ABSENT:
         found = _fetch(tools, found)
@@ -155,8 +162,11 @@ def servable(tools: Tools, tenant: str, name: str = "", version: str = "", patie
     raise errors.ModelNotReady(text, retry_after=expected)
 
 
-def find(tools: Tools, tenant: str, name: str = "", version: str = "") -> Version:
-    """The version behind a name or alias in whatever state; no name is the default model. Raises NotFound."""
+def find(tools: Tools, tenant: str, name: str = "", version: str = "", chance: float = 1.0) -> Version:
+    """The version behind a name or alias in whatever state; no name is the default model. Raises NotFound.
+
+    Where no version is named, a canary takes the default's place if `chance`, from 0 to 1, is below its share.
+    """
     with tools.records.read() as r:
         name = name or tools.settings.default_model or r.facts.get("default_model")
         versions = r.versions.named(tenant, name)
@@ -165,7 +175,8 @@ def find(tools: Tools, tenant: str, name: str = "", version: str = "") -> Versio
         known = [] if versions else sorted({seen.name for seen in r.versions.visible(tenant)})
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
-    return pick(versions, name, version)
+    canary = next((known for known in versions if chance < known.canary and known.state is State.READY), None)
+    return canary if canary and not version else pick(versions, name, version)
 
 
 def alias(tools: Tools, tenant: str, alias: str, name: str) -> Alias:
@@ -215,7 +226,7 @@ def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version
         if r.aliases.get(tenant, name):
             raise errors.Conflict(f"{name!r} is an alias, and would no longer be looked at; remove that first.")
         versions = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
-        version = version or _next_version(versions)
+        version = version or next_version(versions)
         if any(known.version == version for known in versions):
             raise errors.Conflict(f"Model {name!r} has a version {version!r} already; take another or remove it first.")
         added = Version(
@@ -277,6 +288,11 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
         busy = r.jobs.left_by_version()
         if waiting := sum(busy.get(found.id, 0) for found in chosen):
             raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
+        training = r.trainings.live_of(tenant, name) if not version else None
+        if using := [*([training] if training else []), *r.trainings.live_from([found.id for found in chosen])]:
+            raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
+        if not version:  # with the model goes what is known of trainings that came to nothing
+            r.trainings.delete_of(tenant, name)
     forget(tools, chosen)
     left = [known for known in versions if known not in chosen]
     with tools.records.write() as r:
@@ -287,9 +303,13 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
 
 
 def forget(tools: Tools, chosen: Sequence[Version]) -> None:
-    """Delete rows, and the blobs that no other version refers to."""
+    """Delete rows with all that is told of them, and the blobs that no other version refers to."""
+    ids = [version.id for version in chosen]
     with tools.records.write() as r:
-        r.versions.delete([version.id for version in chosen])
+        r.versions.delete(ids)
+        r.comparisons.delete_of(ids)
+        r.promotions.delete_of(ids)
+        r.trainings.delete([version.training_id for version in chosen if version.training_id])
         used = r.versions.known_weights([version.weights for version in chosen if version.weights])
     for version in chosen:
         blobs = {version.weights, version.source, version.example.blob if version.example else ""}
@@ -342,6 +362,7 @@ def _fetch(tools: Tools, version: Version) -> Version:
     return now
 
 
-def _next_version(versions: Sequence[Version]) -> str:
+def next_version(versions: Sequence[Version]) -> str:
+    """The number after the highest of these; versions may have names that are no numbers."""
     numbers = [int(known.version) for known in versions if known.version.isdigit()]
     return str(max(numbers, default=0) + 1)

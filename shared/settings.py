@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 
 def default_data() -> str:
@@ -27,6 +28,9 @@ class Settings:
     """SQLAlchemy URL; empty is SQLite in the data folder."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Redis or Valkey, 6.2 or newer."""
+    training_redis_url: str = ""
+    """Where the bells for trainings ring, with a Redis database of their own; empty is the next database of
+    `redis_url`."""
     storage_url: str = ""
     """fsspec URL of the blobs; empty is a folder in the data folder."""
     data: str = ""
@@ -137,6 +141,18 @@ class Settings:
     keep_jobs: float = 7 * 24 * 3600.0
     """Seconds that a finished job is kept."""
 
+    # training
+    max_dataset_archive: int = 2 * 1024 * 1024 * 1024
+    """Bytes of an archive that a dataset is loaded from by URL; one that is uploaded is a request body."""
+    max_dataset_files: int = 100_000
+    """Pictures in one archive of a dataset."""
+    max_dataset_unpacked: int = 16 * 1024 * 1024 * 1024
+    """Bytes of all pictures in one archive of a dataset."""
+    dataset_timeout: float = 3600.0
+    """Seconds for fetching an archive of a dataset from a URL, in all."""
+    trainer_threads: int = 0
+    """Threads of one torch operation in a trainer; 0 is one per core but one, and one at least."""
+
     # being called back
     webhook_secret: str = ""
     """Signs callbacks that bring no secret of their own."""
@@ -150,6 +166,11 @@ class Settings:
     def broker_prefix(self) -> str:
         """Celery's own keys live apart from the streams."""
         return f"{self.prefix}celery:"
+
+    @property
+    def training_broker_url(self) -> str:
+        """Where the bells for trainings ring; raises ValueError when `redis_url` names no database by number."""
+        return self.training_redis_url or _next_database(self.redis_url)
 
 
 _USUAL_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "storage_url": "STORAGE_URL"}
@@ -180,3 +201,17 @@ def _read(name: str, text: str, kind: type) -> object:
         return kind(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, not {text!r}") from None
+
+
+def _next_database(url: str) -> str:
+    """The Redis URL of the database after this one, on the same server."""
+    address, mark, query = url.partition("?")
+    try:
+        if address.startswith("unix:"):  # its path is the socket's
+            options = dict(parse_qsl(query))
+            return f"{address}?{urlencode(options | {'db': int(options.get('db', 0)) + 1})}"
+        scheme, _, rest = address.partition("://")
+        server, _, number = rest.partition("/")
+        return f"{scheme}://{server}/{int(number or 0) + 1}{mark}{query}"
+    except ValueError:
+        raise ValueError("INFERQ_REDIS_URL must end with the number of a database, as in redis://host:6379/0") from None

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -94,12 +95,13 @@ items = Table(
 deliveries = Table(
     "deliveries",
     metadata,
+    # Of a job or of a training: no foreign key can say that.
     Column("job_id", ID, primary_key=True),
+    Column("kind", String(8), nullable=False, server_default="job"),
     Column("attempts", Integer, nullable=False),
     Column("due_at", TIME),
     Column("delivered_at", TIME),
     Column("error", Text, nullable=False),
-    ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
     Index("ix_deliveries_due_at", "due_at"),
 )
 
@@ -142,8 +144,171 @@ versions = Table(
     Column("metrics", JSON, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", TIME, nullable=False),
+    Column("training_id", ID, nullable=False, server_default=text("''")),
+    Column("withheld", Boolean, nullable=False, server_default=false()),
+    Column("canary", Double, nullable=False, server_default=text("0")),
     UniqueConstraint("tenant", "name", "version"),
 )
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sealed", Boolean, nullable=False),
+    Column("duplicates", Integer, nullable=False),
+    Column("unreadable", Integer, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_label", Integer, nullable=False),
+    Column("last_example", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Index("ix_datasets_tenant_id", "tenant", "id"),
+    # What waits for the loader, or for the sweep to remove it, are few.
+    Index(
+        "ix_datasets_moving",
+        "state",
+        sqlite_where=text("state IN ('LOADING', 'DELETING')"),
+        postgresql_where=text("state IN ('LOADING', 'DELETING')"),
+    ),
+)
+
+dataset_labels = Table(
+    "dataset_labels",
+    metadata,
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("id", Integer, nullable=False),
+    Column("name", NAME, nullable=False),
+    PrimaryKeyConstraint("dataset_id", "id"),
+    UniqueConstraint("dataset_id", "name"),
+    ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
+)
+
+examples = Table(
+    "examples",
+    metadata,
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("id", Integer, nullable=False),
+    Column("label_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("split", String(12), nullable=False),
+    Column("source", String(8), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("until", Integer),
+    Column("created_at", TIME, nullable=False),
+    PrimaryKeyConstraint("dataset_id", "id"),
+    ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
+    Index("ix_examples_dataset_id_label_id", "dataset_id", "label_id"),
+    # A dataset has a picture once; one that was removed may come again.
+    Index(
+        "uq_examples_dataset_id_sha256",
+        "dataset_id",
+        "sha256",
+        unique=True,
+        sqlite_where=text("until IS NULL"),
+        postgresql_where=text("until IS NULL"),
+    ),
+)
+
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("wire", String(40), nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("title", NAME, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("base", NAME, nullable=False),
+    Column("base_id", ID, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("promote", Boolean, nullable=False),
+    Column("withheld", Boolean, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("curve", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("evidence", JSON(none_as_null=True)),
+    Column("webhook", Text, nullable=False),
+    Column("webhook_secret", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Column("started_at", TIME),
+    Column("finished_at", TIME),
+    Index("ix_trainings_tenant_id", "tenant", "id"),
+    Index("ix_trainings_dataset_id", "dataset_id"),
+    # A name is trained by one training at a time.
+    Index(
+        "uq_trainings_tenant_name",
+        "tenant",
+        "name",
+        unique=True,
+        sqlite_where=text("status IN ('QUEUED', 'RUNNING')"),
+        postgresql_where=text("status IN ('QUEUED', 'RUNNING')"),
+    ),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("candidate_id", ID, nullable=False),
+    Column("baseline_id", ID, nullable=False),
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("created_at", TIME, nullable=False),
+    Column("finished_at", TIME),
+    Index("ix_comparisons_tenant_name", "tenant", "name"),
+    Index("ix_comparisons_status", "status"),
+)
+"""Two versions of a model, side by side on the same test pictures."""
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("previous_id", ID, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Index("ix_promotions_tenant_name", "tenant", "name"),
+)
+"""Which version became the default in place of which: what a rollback goes back along."""
+
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("version_id", ID, primary_key=True),
+    Column("compared", BigInteger, nullable=False),
+    Column("agreed", BigInteger, nullable=False),
+    Column("since", TIME, nullable=False),
+)
+"""How often a version that gets a share of the traffic said the same as the default."""
 
 keys = Table(
     "keys",

@@ -20,6 +20,9 @@ class Delivery:
     """One callback that is due."""
 
     job_id: str
+    """Of a job, or of a training."""
+    kind: str
+    """`job` or `training`."""
     tenant: str
     url: str
     secret: str

@@ -20,11 +20,15 @@ from sqlalchemy.engine import Connection, Engine
 
 from shared import errors
 from shared.records.aliases import Aliases
+from shared.records.comparisons import Comparisons
+from shared.records.datasets import Datasets
 from shared.records.deliveries import Deliveries
 from shared.records.facts import Facts
 from shared.records.images import Images
 from shared.records.jobs import Jobs
 from shared.records.keys import Keys
+from shared.records.promotions import Promotions
+from shared.records.trainings import Trainings
 from shared.records.turn import Turn
 from shared.records.usage import Usage
 from shared.records.versions import Versions
@@ -39,6 +43,10 @@ class Unit:
         self.images = Images(connection)
         self.versions = Versions(connection)
         self.aliases = Aliases(connection)
+        self.promotions = Promotions(connection)
+        self.datasets = Datasets(connection)
+        self.trainings = Trainings(connection)
+        self.comparisons = Comparisons(connection)
         self.keys = Keys(connection)
         self.usage = Usage(connection)
         self.facts = Facts(connection)

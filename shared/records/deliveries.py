@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from shared.tables import deliveries, jobs
+from shared.tables import deliveries, jobs, trainings
 from shared.webhooks import Delivery
 
 
@@ -14,14 +16,9 @@ class Deliveries:
         self._connection = connection
 
     def due(self, now: float, limit: int = 100) -> list[Delivery]:
-        query = (
-            sa.select(deliveries.c.job_id, jobs.c.tenant, jobs.c.webhook, jobs.c.webhook_secret, deliveries.c.attempts)
-            .join(jobs, jobs.c.id == deliveries.c.job_id)
-            .where(deliveries.c.due_at <= now)
-            .order_by(deliveries.c.due_at)
-            .limit(limit)
-        )
-        return [Delivery(*row) for row in self._connection.execute(query)]
+        both = sa.union_all(_due(jobs, "job", now), _due(trainings, "training", now)).subquery()
+        query = sa.select(both).order_by(both.c.due_at).limit(limit)
+        return [Delivery(*row[:-1]) for row in self._connection.execute(query)]
 
     def take(self, delivery: Delivery, until: float) -> bool:
         """Put the delivery off to `until`; False when somebody else has taken it since it was read."""
@@ -37,3 +34,12 @@ class Deliveries:
         """To be tried again at `due_at`, or never."""
         values = {"error": error, "due_at": due_at}
         self._connection.execute(sa.update(deliveries).where(deliveries.c.job_id == job_id).values(values))
+
+
+def _due(table: sa.Table, kind: str, now: float) -> sa.Select[Any]:
+    return (
+        sa.select(deliveries.c.job_id, deliveries.c.kind, table.c.tenant, table.c.webhook, table.c.webhook_secret,
+                  deliveries.c.attempts, deliveries.c.due_at)
+        .join(table, sa.and_(table.c.id == deliveries.c.job_id, deliveries.c.kind == kind))
+        .where(deliveries.c.due_at <= now)
+    )  # fmt: skip

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from shared.errors import Unavailable
-from shared.queue import BELLS, Entry, Queue
+from shared.queue import BELLS, HOUSE, TRAININGS, Entry, Queue, celery_app, training_app
 from shared.settings import Settings
 from shared.waiting import Waiters
 from tests.stacks import until
@@ -396,6 +399,50 @@ def test_a_bell_that_could_not_be_sent_is_not_taken_for_rung(queue: Queue) -> No
     queue.call = lambda task, *arguments: False  # type: ignore[method-assign]
     push(queue, 1)
     assert not queue.has_bell(V)
+
+
+@pytest.fixture
+def ringing(valkey: str) -> Iterator[Queue]:
+    """A queue on a real server, whose bells ring."""
+    made = Queue(Settings(redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:"))
+    yield made
+    made.close()
+
+
+def sent(settings: Settings, url: str) -> dict[str, list[Any]]:
+    """Celery queue -> the first arguments of the tasks that wait in it, in the database of this URL."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        names = [name for name in client.scan_iter(f"{settings.prefix}*") if client.type(name) == "list"]
+        waiting = {name: [json.loads(text) for text in client.lrange(name, 0, -1)] for name in names}
+    return {
+        name.removeprefix(settings.broker_prefix): [json.loads(base64.b64decode(each["body"]))[0][0] for each in tasks]
+        for name, tasks in waiting.items()
+    }
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("task", ["train", "load"])
+def test_a_trainer_is_called_in_the_database_for_trainings_and_nowhere_else(ringing: Queue, task: str) -> None:
+    settings = ringing._settings
+    assert ringing.call(task, "training-1")
+    assert sent(settings, settings.training_broker_url) == {TRAININGS: ["training-1"]}
+    assert sent(settings, settings.redis_url) == {}
+
+
+@pytest.mark.redis
+def test_workers_and_the_housekeeper_are_called_in_the_main_database_and_nowhere_else(ringing: Queue) -> None:
+    settings = ringing._settings
+    assert ringing.call("drain", V)
+    assert ringing.call("deliver", "job-1")
+    assert sent(settings, settings.redis_url) == {BELLS: [V], HOUSE: ["job-1"]}
+    assert sent(settings, settings.training_broker_url) == {}
+
+
+def test_each_broker_has_its_own_queues_and_no_others() -> None:
+    workers, trainers = celery_app(Settings()), training_app(Settings())
+    assert {queue.name for queue in workers.conf.task_queues} == {BELLS, HOUSE}
+    assert [queue.name for queue in trainers.conf.task_queues] == [TRAININGS]
+    assert (workers.conf.broker_url, trainers.conf.broker_url) == ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/1")
 
 
 class Watcher(threading.Thread):

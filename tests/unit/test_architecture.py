@@ -31,9 +31,9 @@ ONLY_IN = {
     "torch": ("worker/", "bench/"),
     "torchvision": ("worker/", "bench/"),
     "safetensors": ("worker/", "bench/"),
-    "celery": ("worker/", "shared/queue.py"),
-    "kombu": ("worker/", "shared/queue.py"),
-    "redis": ("shared/queue.py",),
+    "celery": ("worker/", "shared/queue/"),
+    "kombu": ("worker/", "shared/queue/"),
+    "redis": ("shared/queue/",),
     "limits": ("shared/rates.py",),
     "sqlalchemy": ("shared/tables.py", "shared/records/", "migrations/"),
     "alembic": ("migrations/",),
@@ -105,7 +105,7 @@ def test_there_is_something_to_look_at() -> None:
         assert any(path.startswith(f"{package}/") for path in files()), package
     assert (
         next(name for _, name in imports("shared/tools.py") if name == "shared.records"),
-        next(name for _, name in imports("shared/queue.py") if name == "redis"),
+        next(name for _, name in imports("shared/queue/base.py") if name == "redis"),
     ) == ("shared.records", "redis")
 
 

@@ -9,42 +9,15 @@ import random
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
 
 import pytest
 
 from shared import archives
 from shared.errors import ArchiveNotFlat, BadArchive, InferqError, NoInput, PictureTooLarge, TooManyFiles
-
-Files = list[tuple[str, bytes]]
-
-
-def as_zip(files: Files) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return out.getvalue()
-
-
-def as_tar(files: Files, mode: str = "w", **options: object) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode, **options) as archive:
-        for name, data in files:
-            info = tarfile.TarInfo(name.rstrip("/"))
-            info.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def as_tgz(files: Files) -> bytes:
-    return as_tar(files, "w:gz")
-
+from tests.unit.packing import Files, Pack, as_tar, as_tgz, as_zip
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 pack_each_way = pytest.mark.parametrize("pack", [as_zip, as_tar, as_tgz])
-Pack = Callable[[Files], bytes]
 
 
 def members(data: bytes, max_files: int = 3, max_unpacked: int = 10_000, max_member: int = 5_000) -> Files:

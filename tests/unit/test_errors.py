@@ -16,6 +16,7 @@ STATUSES = {
     "bad_base64": 400,
     "bad_option": 400,
     "bad_weights": 400,
+    "bad_dataset": 400,
     "no_input": 400,
     "bad_picture": 400,
     "not_a_picture": 400,

@@ -64,3 +64,36 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 def test_celerys_keys_live_below_our_prefix() -> None:
     assert Settings(prefix="mine:").broker_prefix == "mine:celery:"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/1"),
+        ("redis://host:6379/7", "redis://host:6379/8"),
+        ("redis://host", "redis://host/1"),
+        ("redis://host:6379/", "redis://host:6379/1"),
+        ("redis://:s%2Fcr%3Fet@host:6379/2", "redis://:s%2Fcr%3Fet@host:6379/3"),
+        ("redis://[::1]:6379", "redis://[::1]:6379/1"),
+        (
+            "rediss://anna:secret@host:6380/0?ssl_cert_reqs=required",
+            "rediss://anna:secret@host:6380/1?ssl_cert_reqs=required",
+        ),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock?db=1"),
+        ("unix:///run/redis.sock?db=3", "unix:///run/redis.sock?db=4"),
+        ("unix://:secret@/run/redis.sock?client_name=us&db=3", "unix://:secret@/run/redis.sock?client_name=us&db=4"),
+    ],
+)
+def test_bells_for_trainings_ring_in_the_next_database(url: str, expected: str) -> None:
+    assert Settings(redis_url=url).training_broker_url == expected
+
+
+def test_bells_for_trainings_ring_where_they_are_told_to() -> None:
+    settings = from_environment({"REDIS_URL": "redis://host/0", "INFERQ_TRAINING_REDIS_URL": "redis://other/0"})
+    assert settings.training_broker_url == "redis://other/0"
+
+
+@pytest.mark.parametrize("url", ["redis://host/zero", "redis://host/0/", "unix:///run/redis.sock?db=zero"])
+def test_a_database_without_a_number_has_no_next_one(url: str) -> None:
+    with pytest.raises(ValueError, match="INFERQ_REDIS_URL must end with the number of a database"):
+        _ = Settings(redis_url=url).training_broker_url

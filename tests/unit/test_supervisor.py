@@ -271,7 +271,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 def test_the_embedded_stack_keeps_off_databases_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DATABASE_URL", "INFERQ_DATABASE_URL", "REDIS_URL", "STORAGE_URL"):
+    for name in ("DATABASE_URL", "INFERQ_DATABASE_URL", "REDIS_URL", "INFERQ_TRAINING_REDIS_URL", "STORAGE_URL"):
         monkeypatch.setenv(name, "production")
     planned = stack.plan(stack.Options(tmp_path, port=0, workers=2, default_model="digits"))
     for each in (planned.migrations, planned.api, *planned.workers):

@@ -1,0 +1,146 @@
+"""Queries on trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from shared.jobs import LIVE, Status, sources
+from shared.models import Version
+from shared.tables import deliveries, trainings
+from shared.trainings import Parameters, Training
+
+
+class Trainings:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # -- asked by callers: the tenant comes first
+
+    def get(self, tenant: str, training_id: str) -> Training | None:
+        query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.id == training_id)
+        return self._first(query)
+
+    def page(
+        self, tenant: str, *, status: str = "", name: str = "", dataset_id: int | None = None, wire: str = "",
+        before: str = "", offset: int = 0, limit: int = 50,
+    ) -> list[Training]:  # fmt: skip
+        """Newest first, without evidence; `before` is the last id of the page before."""
+        query = sa.select(*_LISTED).where(trainings.c.tenant == tenant).order_by(trainings.c.id.desc())
+        equal = {"status": status, "name": name, "dataset_id": dataset_id, "wire": wire}
+        for column, value in equal.items():
+            if value:
+                query = query.where(trainings.c[column] == value)
+        if before:
+            query = query.where(trainings.c.id < before)
+        return self._all(query.offset(offset).limit(limit))
+
+    def live_of(self, tenant: str, name: str) -> Training | None:
+        """The one that trains a model of that name."""
+        return self._first(sa.select(trainings).where(_LIVE, trainings.c.tenant == tenant, trainings.c.name == name))
+
+    def last_of(self, tenant: str, name: str) -> Training | None:
+        """The newest for a model of that name, with its evidence."""
+        query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.name == name)
+        return self._first(query.order_by(trainings.c.id.desc()).limit(1))
+
+    def add(self, training: Training) -> None:
+        self._connection.execute(sa.insert(trainings), asdict(training))
+
+    def delete(self, training_ids: Sequence[str]) -> None:
+        self._connection.execute(sa.delete(deliveries).where(deliveries.c.job_id.in_(training_ids)))
+        self._connection.execute(sa.delete(trainings).where(trainings.c.id.in_(training_ids)))
+
+    def delete_of(self, tenant: str, name: str) -> None:
+        """Those of one model that have ended."""
+        of_model = sa.and_(trainings.c.tenant == tenant, trainings.c.name == name, ~_LIVE)
+        self.delete(list(self._connection.execute(sa.select(trainings.c.id).where(of_model)).scalars()))
+
+    # -- asked by trainers, the sweep and other use-cases: ids come from rows
+
+    def by_id(self, training_id: str) -> Training | None:
+        return self._first(sa.select(trainings).where(trainings.c.id == training_id))
+
+    def in_status(self, *statuses: Status) -> list[Training]:
+        """Every tenant's, oldest first, without evidence."""
+        return self._all(sa.select(*_LISTED).where(trainings.c.status.in_(statuses)).order_by(trainings.c.id))
+
+    def live_on(self, dataset_id: int) -> list[Training]:
+        """Those that use a dataset and have not ended."""
+        return self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.dataset_id == dataset_id))
+
+    def live_from(self, version_ids: Sequence[str]) -> list[Training]:
+        """Those that start from one of these versions and have not ended."""
+        return self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.base_id.in_(version_ids)))
+
+    def known(self, training_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that there are."""
+        return set(self._connection.execute(sa.select(trainings.c.id).where(_among(training_ids))).scalars())
+
+    def start(self, training: Training, now: float) -> None:
+        values = {"status": Status.RUNNING, "attempts": training.attempts, "started_at": training.started_at,
+                  "dataset_version": training.dataset_version, "updated_at": now}  # fmt: skip
+        self._connection.execute(sa.update(trainings).where(_among([training.id]), _LIVE).values(values))
+
+    def tell(self, training_id: str, progress: float, message: str, curve: Sequence[Mapping[str, Any]] | None,
+             now: float) -> bool:  # fmt: skip
+        """Write how far it is; False when it is no longer RUNNING."""
+        values: dict[str, Any] = {"progress": progress, "message": message, "updated_at": now}
+        if curve is not None:
+            values |= {"curve": [dict(epoch) for epoch in curve], "attempts": 0}
+        where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
+        return bool(self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount)
+
+    def put_back(self, training_id: str) -> None:
+        """Its trainer was told to stop: that is no death."""
+        where = sa.and_(_among([training_id]), trainings.c.attempts > 0)
+        self._connection.execute(sa.update(trainings).where(where).values(attempts=trainings.c.attempts - 1))
+
+    def hold(self, training_id: str) -> bool:
+        """Whether it is RUNNING; it then stays so until the transaction ends."""
+        query = sa.select(trainings.c.id).where(_among([training_id]), trainings.c.status == Status.RUNNING)
+        return self._connection.execute(query.with_for_update()).first() is not None
+
+    def done(self, training_id: str, version: Version, evidence: Mapping[str, Any], now: float) -> None:
+        self.end(training_id, Status.DONE, now, version_id=version.id, version=version.version, progress=1.0,
+                 message="", evidence=dict(evidence))  # fmt: skip
+
+    def end(self, training_id: str, status: Status, now: float, **values: Any) -> None:
+        """Move to a terminal status, where the table of moves allows it; its callback becomes due."""
+        where = sa.and_(_among([training_id]), trainings.c.status.in_(sources(status)))
+        values |= {"status": status, "finished_at": now, "updated_at": now}
+        if not self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount:
+            return
+        due = sa.select(trainings.c.id, sa.literal("training"), sa.literal(0), sa.literal(now), sa.literal("")).where(
+            _among([training_id]), trainings.c.webhook != ""
+        )
+        columns = ["job_id", "kind", "attempts", "due_at", "error"]
+        self._connection.execute(sa.insert(deliveries).from_select(columns, due))
+
+    def _first(self, query: sa.Select[Any]) -> Training | None:
+        found = self._connection.execute(query).first()
+        return _training(found) if found else None
+
+    def _all(self, query: sa.Select[Any]) -> list[Training]:
+        return [_training(row) for row in self._connection.execute(query)]
+
+
+_LISTED = [column for column in trainings.c if column.name != "evidence"]
+# Written out rather than bound, so that the database sees that the partial index applies.
+_LIVE = trainings.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
+
+
+def _among(training_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    return trainings.c.id.in_(training_ids)
+
+
+def _training(row: Row[Any]) -> Training:
+    values = dict(row._mapping)
+    values["status"] = Status(values["status"])
+    values["parameters"] = Parameters(**values["parameters"])
+    values["curve"] = tuple(values["curve"])
+    return Training(**values)

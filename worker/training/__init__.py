@@ -1,0 +1,1 @@
+"""Training: labelled pictures to a new version of a model."""
