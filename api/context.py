@@ -16,6 +16,7 @@ from shared.tenants import Caller
 from shared.tools import Tools
 
 View = TypeVar("View", bound=Callable[..., Any])
+Thing = TypeVar("Thing")
 
 
 def tools() -> Tools:
@@ -62,17 +63,24 @@ def seats() -> Seats:
     return cast(Seats, current_app.extensions["inferq.seats"])
 
 
-def wait_for(job: Job, seconds: float) -> Job:
-    """The job when it has ended, or as it is at the end of the wait; at once when every seat is taken.
+def waited(thing: Thing, seconds: float, wait: Callable[[float], Thing]) -> Thing:
+    """What `wait` gives for so many seconds; the thing as it is when none are asked for, or every seat is taken.
 
     No request waits longer than the setting allows.
     """
-    if seconds <= 0 or job.status.terminal or not seats().take():
-        return job
+    if seconds <= 0 or not seats().take():
+        return thing
     try:
-        return jobs.wait(tools(), job.tenant, job.id, min(seconds, tools().settings.max_wait))
+        return wait(min(seconds, tools().settings.max_wait))
     finally:
         seats().leave()
+
+
+def wait_for(job: Job, seconds: float) -> Job:
+    """The job when it has ended, or as it is at the end of the wait; see `waited`."""
+    if job.status.terminal:
+        return job
+    return waited(job, seconds, lambda most: jobs.wait(tools(), job.tenant, job.id, most))
 
 
 def answer(asked: Submission, longest: float = math.inf) -> tuple[Job, Item]:

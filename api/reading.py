@@ -155,6 +155,8 @@ class Fields:
     def number(self, name: str, default: float) -> float:
         value = self._values.get(name, default)
         try:
+            if isinstance(value, bool):
+                raise ValueError
             found = float(value)
         except (TypeError, ValueError, OverflowError):
             raise errors.BadOption(f"{name} must be a number, not {value!r}") from None

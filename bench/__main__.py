@@ -105,8 +105,9 @@ class Bench:
 
     def own_service(self) -> Any:
         """Start a stack, measure it from a thread, stop it."""
-        wanted = stack.Options(self._scratch / "data", port=0, workers=self._workers, default_model="digits")
-        (self._scratch / "data").mkdir()
+        data = self._scratch / "data"
+        wanted = stack.Options(data, port=0, workers=self._workers, trainer=False, default_model="digits")
+        data.mkdir()
         say("starting the service")
         with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):
             stack.start(plan, supervisor, quiet)

@@ -1,4 +1,4 @@
-"""The Python client: submit pictures, wait for their job, look after models and keys.
+"""The Python client: submit pictures, wait for their job, train on them, look after models and keys.
 
     client = Client("http://127.0.0.1:8000", key="...")    # or INFERQ_URL and INFERQ_KEY, and Client()
     job = client.classify("duck.jpg")
@@ -7,61 +7,29 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import Any
 
 from inferq import http
 from inferq.answers import Job
+from inferq.connection import DEFAULT_URL, UPLOAD
 from inferq.errors import InferqError, StillRunning
 from inferq.http import Picture
+from inferq.teaching import Teaching
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 _LONGEST_POLL = 20.0
 """Seconds of one long poll; proxies cut connections that are silent for 30 or 60."""
-_PATIENCE = 3
-"""Times that a GET is repeated when the service is away for the moment."""
 
 
-class Client:
+class Client(Teaching):
     """Speaks the native API of one server. Thread-safe; close it, or use it in a `with`.
 
     Every method raises InferqHTTPError when the server says no, and Unreachable when nobody answers; so does the
-    constructor when the URL is none.
+    constructor when the URL is none. Datasets, trainings and versions are in inferq/teaching.py.
     """
-
-    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
-        """Without a URL or key those of INFERQ_URL and INFERQ_KEY are taken; `key=""` sends none.
-
-        `timeout` is the seconds that the server may stay silent, beside a wait that was asked for.
-        """
-        self.url = (url or os.environ.get("INFERQ_URL") or DEFAULT_URL).rstrip("/")
-        key = os.environ.get("INFERQ_KEY", "") if key is None else key
-        self._timeout = timeout
-        local = http.host(self.url) in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=timeout,
-            trust_env=not local,  # a company's proxy has no way to this machine's loopback
-            verify=self.url.startswith("https:"),  # loading certificates takes 50 ms that plain HTTP need not pay
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     # jobs
 
@@ -85,7 +53,7 @@ class Client:
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
         """The job as it stands, or as it stands when it has ended or `wait` seconds are over."""
-        return Job.read(self._poll(job_id, wait).json())
+        return Job.read(self._poll(_at(job_id), wait).json())
 
     def wait(self, job: Job | str, *, timeout: float = 60.0) -> Job:
         """Long-poll until the job has ended; raises StillRunning after `timeout` seconds."""
@@ -95,7 +63,7 @@ class Client:
         end = began + timeout
         while True:
             asked = time.monotonic()
-            answer = self._poll(job_id, min(_LONGEST_POLL, max(0.0, end - asked)))
+            answer = self._poll(_at(job_id), min(_LONGEST_POLL, max(0.0, end - asked)))
             found = Job.read(answer.json())
             if found.terminal:
                 return found
@@ -107,27 +75,19 @@ class Client:
 
     def jobs(self, *, status: str = "", model: str = "", limit: int = 50) -> list[Job]:
         """The newest jobs, at most `limit`, through as many pages as that takes."""
-        found: list[Job] = []
-        cursor = ""
-        while len(found) < limit:
-            query = {"status": status, "model": model, "cursor": cursor, "limit": min(limit - len(found), 100)}
-            page = self._get("/v1/jobs", params={name: value for name, value in query.items() if value}).json()
-            found += [Job.read(data) for data in page["jobs"]]
-            cursor = page.get("next") or ""
-            if not cursor:
-                break
-        return found[:limit]
+        query = {"status": status, "model": model}
+        return [Job.read(data) for data in self._pages("/v1/jobs", "jobs", query, limit)]
 
     def cancel(self, job_id: str) -> Job | None:
         """Cancel a job that has not ended; the job where the server sends it back."""
-        answer = self._request("DELETE", f"/v1/jobs/{http.word(job_id)}")
+        answer = self._request("DELETE", _at(job_id))
         return Job.read(answer.json()) if answer.content else None
 
     def results(self, job_id: str, *, format: str = "ndjson") -> Iterator[str]:
         """The lines of a job's results as they arrive, `ndjson` or `csv`; made for archives of thousands."""
         with (
             http.reaching(self.url),
-            self._http.stream("GET", f"/v1/jobs/{http.word(job_id)}/results", params={"format": format}) as answer,
+            self._http.stream("GET", f"{_at(job_id)}/results", params={"format": format}) as answer,
         ):
             if answer.is_error:
                 answer.read()
@@ -161,7 +121,7 @@ class Client:
         named = isinstance(labels, str)
         parts.append(("labels", (None, labels) if named else (Path(labels).name, Path(labels).read_bytes())))
         with weights.open("rb") as file:  # streamed: hundreds of megabytes need not be held
-            return self._form("/v1/models", [*parts, ("weights", (weights.name, file))], timeout=600.0)
+            return self._form("/v1/models", [*parts, ("weights", (weights.name, file))], timeout=UPLOAD)
 
     def remove_model(self, name: str, version: str = "") -> None:
         """Remove one version of a model, or all of it."""
@@ -228,28 +188,9 @@ class Client:
         answer = self._request("POST", path, files=[*fields, *parts], headers=headers, timeout=self._timeout + wait)
         return Job.read(answer.json())
 
-    def _poll(self, job_id: str, wait: float) -> httpx.Response:
-        headers = http.prefer(wait) if wait > 0 else {}
-        return self._get(f"/v1/jobs/{http.word(job_id)}", headers=headers, timeout=self._timeout + wait)
 
-    def _form(self, path: str, parts: list[tuple[str, Any]], timeout: float | None = None) -> dict[str, Any]:
-        return dict(self._request("POST", path, files=parts, timeout=timeout or self._timeout).json())
-
-    def _get(self, path: str, **rest: Any) -> httpx.Response:
-        """A GET, repeated where the service says that it will be back."""
-        for _ in range(_PATIENCE):
-            try:
-                return self._request("GET", path, **rest)
-            except http.Away as away:
-                time.sleep(away.retry_after)
-        return self._request("GET", path, **rest)
-
-    def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        with http.reaching(self.url):
-            answer = self._http.request(method, path, **rest)
-        if answer.is_error:
-            raise http.problem(answer)
-        return answer
+def _at(job_id: str) -> str:
+    return f"/v1/jobs/{http.word(job_id)}"
 
 
 def _public(pem: str) -> str:

@@ -4,7 +4,7 @@
     valkey     on loopback, append-only file in the data folder
     migrations one-shot: the schema is current
     api.setup  one-shot: the catalogue is filled, the default model decided; may refuse to listen
-    workers, keeper (beat and housekeeping)              started beside api.setup: importing torch takes longest
+    workers, trainer, keeper (beat and housekeeping)     started beside api.setup: importing torch takes longest
     api        and then /readyz: database, Redis and a worker are there
 """
 
@@ -46,6 +46,8 @@ class Options:
     port: int = 8000
     """0 picks a free one."""
     workers: int = 1
+    trainer: bool = True
+    """Whether to train here as well; without it trainings and datasets wait."""
     default_model: str = ""
     """Empty lets api.setup decide."""
 
@@ -62,7 +64,7 @@ class Plan:
     migrations: Part
     setup: Part
     workers: tuple[Part, ...]
-    """The keeper is the last."""
+    """Then the trainer, if there is one; the keeper is the last. Only workers are waited for."""
     api: Part
 
     def describe(self, pids: Mapping[str, int]) -> None:
@@ -100,6 +102,8 @@ def plan(options: Options) -> Plan:
     threads = str(max(1, cores() // options.workers))
     worker_env = {"INFERQ_TORCH_THREADS": threads, "OMP_NUM_THREADS": threads, **env}
     names = [f"worker-{number}" for number in range(1, options.workers + 1)]
+    # As many as its setting has; and it goes behind the workers by its priority, not by having fewer.
+    trainer_env = {"OMP_NUM_THREADS": str(max(1, cores() - 1)), **env}
 
     def part(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
         return Part(name, argv, env, options.data / "logs" / f"{name}.log", drain)
@@ -117,6 +121,7 @@ def plan(options: Options) -> Plan:
         setup=module("setup", "api.setup"),
         workers=(
             *(module(name, "worker", env=worker_env) for name in names),
+            *([module("trainer", "worker", "--trainer", env=trainer_env)] if options.trainer else []),
             module("keeper", "worker", "--keeper", env={"OMP_NUM_THREADS": "1", **env}),
         ),
         # glibc gives each of the API's many threads an arena of its own, which is memory that never comes back.

@@ -115,12 +115,12 @@ def pictures(r: Unit, candidate: Version, baseline: Version, tenant: str, datase
     dataset = r.datasets.get(tenant, dataset_id)
     if dataset is None:
         raise errors.NotFound(f"The dataset {dataset_id} is gone.")
-    trainings = [_training(r, version) for version in (candidate, baseline)]
-    own = trainings[0]
-    parameters = own.parameters if own and own.dataset_id == dataset_id else Parameters()
+    trainings = _trainings(r, candidate)
+    own = trainings[0] if trainings and trainings[0].dataset_id == dataset_id else None
+    parameters = own.parameters if own else Parameters()
     found = r.datasets.examples(replace(dataset, version=dataset_version))
     dealt = splits.deal(found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
-    learned = set[str]().union(*(_learned(r, training) for training in trainings if training))
+    learned = set[str]().union(*(_learned(r, training) for training in (*trainings, *_trainings(r, baseline))))
     left = [one for one in dealt.test if one.sha256 not in learned]
     if not left:
         raise errors.BadDataset(
@@ -130,8 +130,13 @@ def pictures(r: Unit, candidate: Version, baseline: Version, tenant: str, datase
     return left, len(dealt.test) - len(left)
 
 
-def _training(r: Unit, version: Version) -> Training | None:
-    return r.trainings.by_id(version.training_id) if version.training_id else None
+def _trainings(r: Unit, version: Version | None) -> list[Training]:
+    """What made the version, then what made its base, and so on: it knows what they have learned."""
+    found: list[Training] = []
+    while version and version.training_id and (training := r.trainings.by_id(version.training_id)):
+        found.append(training)
+        version = r.versions.get(training.base_id)
+    return found
 
 
 def _learned(r: Unit, training: Training) -> set[str]:

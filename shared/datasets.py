@@ -128,12 +128,23 @@ def new_id(now: float) -> int:
     return int(now * 100) << 15 | secrets.randbelow(1 << 15)
 
 
+def spelled(text: str) -> str:
+    """A name in the one spelling in which names are stored: what looks the same is the same."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def name_of(text: str, what: str) -> str:
-    """A name of a dataset, label or example as it is stored; raises BadOption."""
-    name = unicodedata.normalize("NFC", text).strip()
+    """A name of a dataset, label or training as it is stored; raises BadOption."""
+    name = spelled(text)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise errors.BadOption(f"the name of a {what} has 1 to {LONGEST_NAME} characters, all of them printable")
     return name
+
+
+def file_name(text: str) -> str:
+    """The name of a picture's file as an example keeps it: its end, with U+FFFD for what cannot be printed."""
+    name = unicodedata.normalize("NFC", text)[-LONGEST_NAME:]
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 # creating and filling
@@ -178,7 +189,7 @@ def add_label(tools: Tools, tenant: str, dataset_id: int, name: str) -> Label:
     name = name_of(name, "label")
     with tools.records.write() as r:
         found = _changeable(r, tenant, dataset_id)
-        if any(label.name == name for label in r.datasets.labels(found)):
+        if name in r.datasets.label_names(found.id).values():
             raise errors.Conflict(f"The dataset has a label {name!r} already.")
         made = Label(found.id, found.last_label + 1, name)
         r.datasets.save(replace(opened(found), last_label=made.id, updated_at=tools.now()))
@@ -189,9 +200,9 @@ def add_label(tools: Tools, tenant: str, dataset_id: int, name: str) -> Label:
 def add_example(tools: Tools, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> Example:  # fmt: skip
     """One more labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture is there)."""
-    name = name_of(picture.name, "example")
+    name = file_name(picture.name)
     digest = hashlib.sha256(picture.data).hexdigest()
-    label(tools, tenant, dataset_id, label_id)  # before any bytes are kept
+    named = _label_name(tools, tenant, dataset_id, label_id)  # before any bytes are kept
     blob = f"datasets/{dataset_id}/{uuid6.uuid7()}"
     tools.storage.write(blob, picture.data)
     try:
@@ -200,11 +211,12 @@ def add_example(tools: Tools, tenant: str, dataset_id: int, label_id: int, pictu
             if there := r.datasets.by_sha256(found, digest):
                 raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
             now, after = tools.now(), opened(found)
-            named = next(known.name for known in r.datasets.labels(found) if known.id == label_id)
             made = Example(found.id, found.last_example + 1, label_id, named, name, split, source, digest, blob, 0,
                            len(picture.data), after.version, now)  # fmt: skip
             r.datasets.add_examples([made])
             r.datasets.save(replace(after, last_example=made.id, updated_at=now))
+    except errors.Unavailable:
+        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
     except BaseException:
         tools.storage.delete(blob)
         raise
@@ -269,11 +281,12 @@ def get(tools: Tools, tenant: str, dataset_id: int) -> Dataset:
 def find(tools: Tools, tenant: str, reference: str) -> Dataset:
     """The dataset with that id, else the newest with that name; raises NotFound naming what there is."""
     with tools.records.read() as r:
-        if reference.isdigit() and len(reference) < 17 and (found := r.datasets.get(tenant, int(reference))):
+        if reference.isdecimal() and len(reference) < 17 and (found := r.datasets.get(tenant, int(reference))):
             return found
-        if named := r.datasets.named(tenant, reference):
+        if named := r.datasets.named(tenant, spelled(reference)):
             return named
-        known = sorted({dataset.name for dataset in r.datasets.page(tenant, limit=20)})
+        newest = r.datasets.page(tenant, limit=20)
+    known = sorted({dataset.name for dataset in newest if dataset.state is not State.DELETING})
     there = f"there are: {', '.join(known)}" if known else "there are none"
     raise errors.NotFound(f"There is no dataset {reference!r}; {there}.")
 
@@ -291,6 +304,16 @@ def label(tools: Tools, tenant: str, dataset_id: int, label_id: int) -> Label:
         if known.id == label_id:
             return known
     raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
+
+
+def label_named(tools: Tools, tenant: str, dataset_id: int, name: str) -> Label:
+    """Raises NotFound (dataset), BadOption naming the labels that there are."""
+    known = labels(tools, tenant, dataset_id)
+    for one in known:
+        if one.name == spelled(name):
+            return one
+    there = f"it has: {', '.join(one.name for one in known[:20])}" if known else "it has none yet"
+    raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {there}")
 
 
 def example(tools: Tools, tenant: str, dataset_id: int, example_id: int) -> Example:
@@ -331,6 +354,16 @@ def _changeable(r: Unit, tenant: str, dataset_id: int) -> Dataset:
     if found.state is not State.READY:
         raise errors.Conflict(f"The dataset {found.name!r} is {_now(found)}.")
     return found
+
+
+def _label_name(tools: Tools, tenant: str, dataset_id: int, label_id: int) -> str:
+    """Raises NotFound (dataset, label)."""
+    found = get(tools, tenant, dataset_id)
+    with tools.records.read() as r:
+        names = r.datasets.label_names(found.id)
+    if label_id not in names:
+        raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
+    return names[label_id]
 
 
 def _now(dataset: Dataset) -> str:

@@ -21,9 +21,9 @@ def correct_job(tools: Tools, tenant: str, job_id: str, position: int, label: st
     """
     job = jobs.get(tools, tenant, job_id)
     with tools.records.read() as r:
-        found = r.jobs.items(job_id, start=position, limit=1)
+        found = r.jobs.items(job_id, start=position, limit=1) if 0 <= position < job.total else []
         version = r.versions.get(job.version_id)
-    if not 0 <= position < job.total or not found:
+    if not found:
         raise errors.NotFound(f"The job {job_id} has no picture {position}; its {job.total} are counted from 0.")
     dataset_id = dataset_id if dataset_id is not None else _dataset_of(tools, tenant, version, job.model)
     item = found[0]
@@ -49,9 +49,5 @@ def _dataset_of(tools: Tools, tenant: str, version: Version | None, name: str) -
 
 
 def _add(tools: Tools, tenant: str, dataset_id: int, label: str, picture: Picture) -> Example:
-    known = datasets.labels(tools, tenant, dataset_id)
-    wanted = next((one for one in known if one.name == label), None)
-    if wanted is None:
-        names = ", ".join(one.name for one in known[:20])
-        raise errors.BadOption(f"the dataset {dataset_id} has no label {label!r}; it has: {names}")
+    wanted = datasets.label_named(tools, tenant, dataset_id, label)
     return datasets.add_example(tools, tenant, dataset_id, wanted.id, picture, source=Source.FEEDBACK)

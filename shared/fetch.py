@@ -20,7 +20,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpcore
 
@@ -39,23 +39,33 @@ _UNICAST = ipaddress.ip_network("2000::/3")
 
 
 def fetch(url: str, *, max_bytes: int, timeout: float, allow_private: bool, hosts: Sequence[str] = ()) -> bytes:
-    """The body behind a URL, as sent; `timeout` is seconds in all. Raises BadUrl.
+    """The body behind a picture's URL, as sent; `timeout` is seconds in all. Raises BadUrl.
 
     With `hosts`, such as `cdn.example.org` or `*.example.com`, no other host is asked, redirects included.
     """
-    left = _deadline(timeout)
-    for _ in range(MAX_REDIRECTS + 1):
-        if hosts and not _is_listed(_parse(url).host.decode(), hosts):
-            raise BadUrl("Pictures are not fetched from that host. Send the bytes themselves.")
-        with _request("GET", url, b"", {"Accept": "image/*"}, left, allow_private) as response:
-            location = _header(response, b"location")
-            if response.status not in (301, 302, 303, 307, 308) or not location:
-                return _body(response, max_bytes)
-        try:
-            url = urllib.parse.urljoin(url, location)
-        except ValueError as error:
-            raise BadUrl("The URL redirects to something that is no URL. Give the final one.") from error
-    raise BadUrl(f"The URL redirects more than {MAX_REDIRECTS} times. Give the final one.")
+    body = bytearray()
+    with _answered(url, "image/*", _deadline(timeout), allow_private, hosts) as response:
+        for chunk in _body(response, max_bytes, "picture"):
+            body += chunk
+    return bytes(body)
+
+
+def fetch_to(
+    url: str, file: BinaryIO, *, max_bytes: int, timeout: float, allow_private: bool,
+    on_progress: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Write the body behind an archive's URL to `file`; `timeout` is seconds in all. Raises BadUrl.
+
+    `on_progress` is told the bytes so far, and how many there will be, 0 where the host does not say; what it raises
+    ends the fetching.
+    """
+    with _answered(url, "*/*", _deadline(timeout), allow_private) as response:
+        length = _header(response, b"content-length")
+        done, total = 0, int(length) if length.isdecimal() else 0
+        for chunk in _body(response, max_bytes, "archive"):
+            file.write(chunk)
+            done += len(chunk)
+            on_progress(done, total)
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, allow_private: bool) -> int:
@@ -133,6 +143,26 @@ def _host(url: httpcore.URL) -> str:
 
 
 @contextmanager
+def _answered(
+    url: str, accept: str, left: Callable[[], float], allow_private: bool, hosts: Sequence[str] = ()
+) -> Iterator[httpcore.Response]:
+    """The answer at the end of all redirects, each of which is checked like the first URL."""
+    for _ in range(MAX_REDIRECTS + 1):
+        if hosts and not _is_listed(_parse(url).host.decode(), hosts):
+            raise BadUrl("Pictures are not fetched from that host. Send the bytes themselves.")
+        with _request("GET", url, b"", {"Accept": accept}, left, allow_private) as response:
+            location = _header(response, b"location")
+            if response.status not in (301, 302, 303, 307, 308) or not location:
+                yield response
+                return
+        try:
+            url = urllib.parse.urljoin(url, location)
+        except ValueError as error:
+            raise BadUrl("The URL redirects to something that is no URL. Give the final one.") from error
+    raise BadUrl(f"The URL redirects more than {MAX_REDIRECTS} times. Give the final one.")
+
+
+@contextmanager
 def _request(
     method: str, url: str, body: bytes, headers: Mapping[str, str], left: Callable[[], float], allow_private: bool
 ) -> Iterator[httpcore.Response]:
@@ -155,17 +185,18 @@ def _request(
         raise BadUrl(f"The host behind the URL cannot be reached properly ({reason}). Check the URL.") from error
 
 
-def _body(response: httpcore.Response, max_bytes: int) -> bytes:
+def _body(response: httpcore.Response, max_bytes: int, what: str) -> Iterator[bytes]:
+    """The body of a good answer in pieces as they come; `what` was asked for, as a word for people."""
     if response.status != 200:
-        raise BadUrl(f"The URL answered with status {response.status} instead of a picture. Check the URL.")
+        raise BadUrl(f"The URL answered with status {response.status} instead of the {what}. Check the URL.")
     if (_header(response, b"content-encoding") or "identity") != "identity":
         raise BadUrl("The URL answered with compressed content, which was not asked for. Send the bytes themselves.")
-    body = bytearray()
+    size = 0
     for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller picture.")
-    return bytes(body)
+        size += len(chunk)
+        if size > max_bytes:
+            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller {what}.")
+        yield chunk
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:

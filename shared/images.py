@@ -198,6 +198,15 @@ def _format(head: bytes) -> str:
     return next((name for sign, name in _SIGNS if head.startswith(sign)), "")
 
 
+def media_type(head: bytes) -> str:
+    """The Content-Type of a picture that begins with these bytes."""
+    kind = _format(head)
+    return _MEDIA_TYPES.get(kind, f"image/{kind.lower()}") if kind in ALL_FORMATS else "application/octet-stream"
+
+
+_MEDIA_TYPES = {"PPM": "image/x-portable-anymap"}
+"""Of the formats whose media type is not named like them."""
+
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 100
 """A progressive JPEG has some ten. Each costs a pass over all pixels, and 92 bytes are enough for one: a picture of

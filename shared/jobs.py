@@ -224,7 +224,7 @@ def submit(tools: Tools, tenant: str, asked: Submission) -> tuple[Job, bool]:
         webhook_secret=asked.webhook_secret,
         blob=tools.storage.dated("jobs", job_id, tools.now()),
     )
-    items, fingerprint = _store_pictures(tools, job, asked.pictures)
+    items, fingerprint = _store_pictures(tools, job, asked)
     job = replace(job, total=len(items), fingerprint=fingerprint)
     try:
         _within_quota(tools, waiting, len(items))
@@ -356,12 +356,12 @@ def made_at(job_id: str) -> float:
         return math.inf
 
 
-def _store_pictures(tools: Tools, job: Job, pictures: Iterable[Picture | StoredImage]) -> tuple[list[Item], str]:
+def _store_pictures(tools: Tools, job: Job, asked: Submission) -> tuple[list[Item], str]:
     """Write all pictures into the job's one blob, as they come; (items, hash of all bytes)."""
     items: list[Item] = []
     digest = hashlib.sha256()
     with tools.storage.writing(job.blob) as blob:
-        for position, picture in enumerate(pictures):
+        for position, picture in enumerate(asked.pictures):
             name = _storable(picture.name)
             if isinstance(picture, StoredImage):
                 digest.update(picture.id.encode())
@@ -373,7 +373,8 @@ def _store_pictures(tools: Tools, job: Job, pictures: Iterable[Picture | StoredI
             items.append(Item(job.id, position, name, job.blob, offset, len(picture.data)))
         if not items:
             raise errors.NoInput()
-    what = [digest.hexdigest(), job.model, job.version, repr(job.options), job.priority, dict(job.metadata)]
+    # As it was asked for: a canary, or a promotion meanwhile, may have another version answer the same request.
+    what = [digest.hexdigest(), asked.model, asked.version, repr(job.options), job.priority, dict(job.metadata)]
     return items, hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -14,11 +14,10 @@ What a folder is, is told from all paths together:
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .datasets import LONGEST_NAME, Split, name_of
+from .datasets import Split, file_name, name_of
 from .errors import BadDataset, BadOption
 
 _SPLITS = {
@@ -47,7 +46,7 @@ class Place:
     """As `datasets.name_of` makes it; labels that differ only in case are two."""
     split: Split
     name: str
-    """Of the file: its last LONGEST_NAME characters, what cannot be printed replaced by U+FFFD."""
+    """Of the file, as `datasets.file_name` makes it."""
 
 
 def resolve(paths: Sequence[str]) -> list[Place | str]:
@@ -104,14 +103,9 @@ def _place(part: _Parts, split: Split) -> Place | str:
     if _NO_UTF8 in folder:
         return "lies in a folder whose name is not UTF-8; rename it, or pack it by another program"
     try:
-        return Place(name_of(folder, "label"), split, _file_name(file))
+        return Place(name_of(folder, "label"), split, file_name(file))
     except BadOption as error:
         return f"lies in a folder that names no label: {error.message}"
-
-
-def _file_name(file: str) -> str:
-    name = unicodedata.normalize("NFC", file)[-LONGEST_NAME:]
-    return "".join(letter if letter.isprintable() else _NO_UTF8 for letter in name)
 
 
 def _complaint(paths: Sequence[str], places: Sequence[Place | str]) -> str:

@@ -15,6 +15,7 @@ from shared import errors
 from shared.tenants import DEFAULT
 
 if TYPE_CHECKING:
+    from shared.records import Unit
     from shared.tools import Tools
 
 EVERYBODY = "*"
@@ -187,6 +188,8 @@ def alias(tools: Tools, tenant: str, alias: str, name: str) -> Alias:
     with tools.records.write() as r:
         if r.versions.named(tenant, alias):
             raise errors.Conflict(f"There is a model {alias!r}; an alias would never be looked at.")
+        if busy := r.trainings.live_of(tenant, alias):
+            raise errors.Conflict(f"The training {busy.id} makes a model {alias!r}; an alias would never be looked at.")
         r.aliases.set(made)
     return made
 
@@ -274,47 +277,72 @@ def until_checked(tools: Tools, version: Version, seconds: float) -> Version:
 
 
 def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
-    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while jobs wait for it."""
-    with tools.records.read() as r:
-        versions = r.versions.named(tenant, name)
-        chosen = [pick(versions, name, version)] if version else list(versions)
-    if not chosen:
-        raise errors.NotFound(f"There is no model {name!r}.")
-    if any(found.tenant != tenant for found in chosen):
-        raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
+    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while something needs it."""
     with tools.records.write() as r:
+        versions = r.versions.named(tenant, name)
+        chosen = [pick(versions, name, version)] if version else versions
+        if not chosen:
+            raise errors.NotFound(f"There is no model {name!r}.")
+        if any(found.tenant != tenant for found in chosen):
+            raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
         # Deleted first: on PostgreSQL that waits for submissions which hold the version, and bars later ones.
-        r.versions.delete([found.id for found in chosen])
-        busy = r.jobs.left_by_version()
-        if waiting := sum(busy.get(found.id, 0) for found in chosen):
-            raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
-        training = r.trainings.live_of(tenant, name) if not version else None
-        if using := [*([training] if training else []), *r.trainings.live_from([found.id for found in chosen])]:
-            raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
+        used = _drop_rows(r, chosen)
+        _must_be_idle(r, tenant, name, chosen, whole=not version)
+        left = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
         if not version:  # with the model goes what is known of trainings that came to nothing
             r.trainings.delete_of(tenant, name)
-    forget(tools, chosen)
-    left = [known for known in versions if known not in chosen]
-    with tools.records.write() as r:
         if not left:
             r.aliases.delete_of(tenant, name)  # else they would stand for one of everybody's by the same name
         elif not any(known.is_default for known in left):
-            r.versions.make_default(left[-1])
+            r.versions.make_default([known for known in left if known.state is State.READY or known is left[0]][-1])
+    _drop_blobs(tools, chosen, used)
 
 
 def forget(tools: Tools, chosen: Sequence[Version]) -> None:
     """Delete rows with all that is told of them, and the blobs that no other version refers to."""
-    ids = [version.id for version in chosen]
     with tools.records.write() as r:
-        r.versions.delete(ids)
-        r.comparisons.delete_of(ids)
-        r.promotions.delete_of(ids)
-        r.trainings.delete([version.training_id for version in chosen if version.training_id])
-        used = r.versions.known_weights([version.weights for version in chosen if version.weights])
+        used = _drop_rows(r, chosen)
+    _drop_blobs(tools, chosen, used)
+
+
+def plots(training_id: str) -> str:
+    """The folder of the pictures of a training's evidence."""
+    return f"plots/{training_id}"
+
+
+def drop_plots(tools: Tools, training_id: str) -> None:
+    """Remove the pictures of a training's evidence."""
+    for key in tools.storage.list(plots(training_id)):
+        tools.storage.delete(key)
+
+
+def _must_be_idle(r: Unit, tenant: str, name: str, chosen: Sequence[Version], *, whole: bool) -> None:
+    """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another one."""
+    busy = r.jobs.left_by_version()
+    if waiting := sum(busy.get(found.id, 0) for found in chosen):
+        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
+    training = r.trainings.live_of(tenant, name) if whole else None
+    if using := [*([training] if training else []), *r.trainings.live_from([found.id for found in chosen])]:
+        raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
+
+
+def _drop_rows(r: Unit, chosen: Sequence[Version]) -> set[str]:
+    """Delete versions with all that is told of them; the keys of their weights that other versions refer to."""
+    ids = [version.id for version in chosen]
+    r.versions.delete(ids)
+    r.comparisons.delete_of(ids)
+    r.promotions.delete_of(ids)
+    r.trainings.delete([version.training_id for version in chosen if version.training_id])
+    return r.versions.known_weights([version.weights for version in chosen if version.weights])
+
+
+def _drop_blobs(tools: Tools, chosen: Sequence[Version], used: set[str]) -> None:
     for version in chosen:
         blobs = {version.weights, version.source, version.example.blob if version.example else ""}
         for blob in blobs - used - {"", PRETRAINED}:
             tools.storage.delete(blob)
+        if version.training_id:
+            drop_plots(tools, version.training_id)
 
 
 def fill_catalogue(tools: Tools) -> None:

@@ -49,7 +49,7 @@ def promote(tools: Tools, tenant: str, name: str, version: str) -> Version:
 def rollback(tools: Tools, tenant: str, name: str) -> Version:
     """Make the version the default that was it before the last promotion; raises NotFound, Conflict."""
     with tools.records.write() as r:
-        known = _own(r, tenant, name)
+        known = [version for version in _own(r, tenant, name, lock=True) if version.state is State.READY]
         previous = r.promotions.take_back(tenant, name, {version.id for version in known})
         found = next((version for version in known if version.id == previous), None)
         if found is None:
@@ -86,13 +86,37 @@ def canary(tools: Tools, tenant: str, name: str) -> Canary:
     """The model's canary with its counts; raises NotFound."""
     with tools.records.read() as r:
         for version in _own(r, tenant, name):
-            if found := r.promotions.canary(version):
+            if version.canary and (found := r.promotions.canary(version)):
                 return found
     raise errors.NotFound(f"The model {name!r} has no canary.")
 
 
-def _own(r: Unit, tenant: str, name: str) -> list[Version]:
-    found = r.versions.named(tenant, name)
+def deploy(tools: Tools, tenant: str, name: str, version: str) -> Version:
+    """Let a version answer on the wire that it was withheld from; one that does already stays so.
+
+    Raises NotFound, Forbidden for the catalogue, Conflict unless it is READY or about to be.
+    """
+    with tools.records.write() as r:
+        chosen = models.pick(_own(r, tenant, name), name, version)
+        if chosen.state not in (State.READY, State.CHECKING):
+            raise errors.Conflict(f"Version {version} of {name!r} is {chosen.state}, not ready: {chosen.reason}")
+        r.versions.withhold(chosen.id, False)
+    return _again(tools, chosen)
+
+
+def undeploy(tools: Tools, tenant: str, version_id: str) -> Version:
+    """Withhold a version again; the other wires do not ask. Raises NotFound where it is none, or is withheld."""
+    with tools.records.write() as r:
+        chosen = r.versions.get(version_id)
+        if chosen is None or chosen.tenant != tenant or chosen.withheld:
+            raise errors.NotFound(f"There is no deployment {version_id}.")
+        r.versions.withhold(version_id, True)
+    return _again(tools, chosen)
+
+
+def _own(r: Unit, tenant: str, name: str, *, lock: bool = False) -> list[Version]:
+    """The tenant's versions of a model; with `lock` nobody else moves its default or canary meanwhile."""
+    found = r.versions.named(tenant, name, lock=lock)
     if not found:
         raise errors.NotFound(f"There is no model {name!r}.")
     if any(version.tenant != tenant for version in found):
@@ -102,7 +126,7 @@ def _own(r: Unit, tenant: str, name: str) -> list[Version]:
 
 def _both(r: Unit, tenant: str, name: str, version: str) -> tuple[Version, Version]:
     """(the version named, the default one)."""
-    known = _own(r, tenant, name)
+    known = _own(r, tenant, name, lock=True)
     chosen, default = models.pick(known, name, version), models.pick(known, name)
     if chosen.state is not State.READY:
         raise errors.Conflict(f"Version {chosen.version} of {name!r} is {chosen.state}, not ready.")

@@ -78,6 +78,15 @@ class Settings:
     """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
     sap_product_model: str = ""
     """The model behind product image classification; empty is the default model."""
+    sap_store: str = ""
+    """fsspec URL by which the service reads the bucket of the store for SAP retraining, as `s3://data`; credentials as
+    for `storage_url`. Empty is no store: datasets come by the native API only."""
+    sap_store_endpoint: str = ""
+    """The address of that store, as it is told to clients of the tenant `default` to put datasets there."""
+    sap_store_access_key: str = ""
+    """The key to the store that is handed to them; it should open nothing else."""
+    sap_store_secret_key: str = ""
+    """The secret of that key."""
     einstein_quota: int = 0
     """Predictions that one tenant may ask for on the Einstein wire in a calendar month; 0 is no quota."""
     img_hosts: str = ""

@@ -9,11 +9,12 @@ one was tested on, and not on what that one has learned.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared import errors
-from shared.datasets import Example, Label, Source, Split
+from shared.datasets import Example, Source, Split
 
 FEWEST_LABELS = 2
 FEWEST_EXAMPLES = 2
@@ -30,17 +31,45 @@ class Splits:
     test: tuple[Example, ...]
 
 
-def check(labels: Sequence[Label]) -> None:
-    """Raise BadDataset unless the labels, with their counts, can be trained on."""
-    used = [label for label in labels if label.examples]
+@dataclass(frozen=True)
+class Tally:
+    """How many examples of one label came in one way, and are declared for one split."""
+
+    label: str
+    source: Source
+    split: Split
+    count: int
+
+
+def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
+    """Raise BadDataset unless examples so counted can be dealt, and trained and tested on."""
+    chosen = [one for one in tallies if with_feedback or one.source is not Source.FEEDBACK]
+    used: Counter[str] = Counter()
+    for one in chosen:
+        used[one.label] += one.count
+    _check_labels(used)
+    learned = {one.label for one in chosen if one.split not in (Split.VALIDATION, Split.TEST)}
+    if missing := [label for label in used if label not in learned]:
+        raise errors.BadDataset(f"There is no picture of {missing[0]!r} to learn from; add one to `training`.")
+    if Split.TEST in {one.split for one in chosen}:
+        return
+    cut: Counter[str] = Counter()
+    for one in chosen:
+        if one.split is not Split.VALIDATION and one.source is not Source.FEEDBACK:
+            cut[one.label] += one.count
+    if max(cut.values(), default=0) < FEWEST_EXAMPLES:
+        raise errors.BadDataset("There is no picture to test on; add some to `test`, or do not name the splits.")
+
+
+def _check_labels(used: Counter[str]) -> None:
     if len(used) < FEWEST_LABELS:
         raise errors.BadDataset(
             f"Training needs at least {FEWEST_LABELS} labels with pictures; this dataset has {len(used)}. Add pictures "
             "of something else."
         )
-    few = [label for label in used if label.examples < FEWEST_EXAMPLES]
+    few = [label for label, count in used.items() if count < FEWEST_EXAMPLES]
     if few:
-        told = ", ".join(repr(label.name) for label in few[:5]) + (", …" if len(few) > 5 else "")
+        told = ", ".join(repr(label) for label in few[:5]) + (", …" if len(few) > 5 else "")
         raise errors.BadDataset(
             f"Training needs at least {FEWEST_EXAMPLES} pictures of each label, one to learn from and one to be tested "
             f"on; there are too few of {told}. Add more of them, or take them out."
@@ -52,8 +81,9 @@ def deal(examples: Sequence[Example], train_ratio: float, seed: int, *, with_fee
 
     `train_ratio` is the share of each label that trains; of the rest the larger half tests, and the other validates.
     Corrections of wrong predictions only ever train: they were chosen for being difficult, and would make any model
-    look worse than it is. Raises BadDataset where a label is left without a picture to train or to test on.
+    look worse than it is. Raises BadDataset as `check` does.
     """
+    check(_tallies(examples), with_feedback=with_feedback)
     chosen = [one for one in examples if with_feedback or one.source is not Source.FEEDBACK]
     declared = {one.split for one in chosen}
     parts: dict[Split, list[Example]] = {Split.TRAINING: [], Split.VALIDATION: [], Split.TEST: []}
@@ -70,9 +100,7 @@ def deal(examples: Sequence[Example], train_ratio: float, seed: int, *, with_fee
         parts[Split.TEST] += own[:test]
         parts[Split.VALIDATION] += own[test : test + validation]
         parts[Split.TRAINING] += own[test + validation :]
-    found = Splits(*(tuple(parts[split]) for split in (Split.TRAINING, Split.VALIDATION, Split.TEST)))
-    _check_parts(found)
-    return found
+    return Splits(*(tuple(parts[split]) for split in (Split.TRAINING, Split.VALIDATION, Split.TEST)))
 
 
 def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, int]:
@@ -88,13 +116,9 @@ def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, i
     return held - held // 2, held // 2
 
 
-def _check_parts(found: Splits) -> None:
-    labels = {one.label_id: one.label for part in (found.training, found.validation, found.test) for one in part}
-    trained = {one.label_id for one in found.training}
-    if missing := [name for label_id, name in labels.items() if label_id not in trained]:
-        raise errors.BadDataset(f"There is no picture of {missing[0]!r} to learn from; add one to `training`.")
-    if not found.test:
-        raise errors.BadDataset("There is no picture to test on; add some to `test`, or do not name the splits.")
+def _tallies(examples: Sequence[Example]) -> list[Tally]:
+    counted = Counter((one.label, one.source, one.split) for one in examples)
+    return [Tally(*kind, count) for kind, count in counted.items()]
 
 
 def _rank(example: Example, seed: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +62,16 @@ class Storage:
             raise
 
     def write(self, key: str, data: bytes) -> None:
-        with self.writing(key) as blob:
+        """A whole blob; one of that name is replaced by it, at once or not at all."""
+        if not self._local:  # an object store shows an object when all of it is there
+            with self.writing(key) as blob:
+                blob.write(data)
+            return
+        part = f"{key}.{secrets.token_hex(4)}"
+        with self.writing(part) as blob:
             blob.write(data)
+        with _answering():
+            os.replace(self._path(part), self._path(key))
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         """Bytes `offset` to `offset + size`; raises FileNotFoundError, Unavailable."""
@@ -70,7 +80,9 @@ class Storage:
                 with open(self._path(key), "rb") as file:
                     file.seek(offset)
                     return file.read(-1 if size is None else size)
-            return bytes(self._fs.cat_file(self._path(key), offset, None if size is None else offset + size))
+            # By their names: after the path, S3's takes a version first.
+            end = None if size is None else offset + size
+            return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
 
     def fetch_to(self, key: str, path: str) -> None:
         """Copy a blob to a local file."""
@@ -96,6 +108,25 @@ class Storage:
             except FileNotFoundError:
                 return []
         return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in found]
+
+    def tree(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Key and bytes of all files below a folder, however deep, in order; none when there is no such folder.
+
+        Links of a local folder are passed over: they may lead outside.
+        """
+        left = [folder]
+        while left:
+            here = left.pop()
+            try:
+                with _answering():
+                    found = self._fs.ls(self._path(here), detail=True, refresh=True)
+            except FileNotFoundError:
+                continue
+            named = {str(entry["name"]).rstrip("/"): entry for entry in found}
+            named.pop(self._path(here), None)  # an object store may list the folder in itself
+            keys = {f"{here}/{posixpath.basename(name)}": entry for name, entry in sorted(named.items())}
+            yield from ((key, int(entry["size"])) for key, entry in keys.items() if entry["type"] == "file")
+            left += [key for key, entry in reversed(keys.items()) if entry["type"] == "directory"]
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"

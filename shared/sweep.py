@@ -6,11 +6,12 @@ Each step is a function of the tools that can be run at any time, by anybody, an
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from shared import errors, gallery, jobs, models
+from shared import datasets, errors, gallery, jobs, loading, models, trainings
 from shared.jobs import Status
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def sweep(tools: Tools, missing_before: frozenset[str] = frozenset()) -> frozens
     for version_id in missing & missing_before:
         _step(tools, partial(push_again, version_id=version_id))
     _step(tools, lambda tools: tools.records.checkpoint())
-    for step in (ring_forgotten, expire_late, recheck_models, call_back, drop_old_jobs):
+    for step in (ring_forgotten, expire_late, recheck_models, retrain, call_back, drop_old_jobs, datasets.drop_deleted):
         _step(tools, step)
     return missing
 
@@ -97,6 +98,24 @@ def recheck_models(tools: Tools) -> None:
             tools.queue.call("check", version.id)
 
 
+def retrain(tools: Tools) -> None:
+    """Ring for trainings, archives of datasets and comparisons that no trainer holds."""
+    with tools.records.read() as r:
+        live = r.trainings.in_status(Status.QUEUED, Status.RUNNING)
+        compared = r.comparisons.queued()
+    if any(not tools.queue.locked(trainings.lock_name(one.id)) for one in live):
+        _call_seldom(tools, "train")
+    if compared or loading.waiting(tools):
+        _call_seldom(tools, "load")
+
+
+def _call_seldom(tools: Tools, task: str) -> None:
+    """Not at every sweep: what waits behind a training of hours would fill the broker with bells."""
+    # By another name each time, as a lock is renewed for whoever holds it.
+    if tools.queue.lock(f"bell:{task}", secrets.token_hex(8), 10):
+        tools.queue.call(task)
+
+
 def call_back(tools: Tools) -> None:
     """Send the housekeeper's deliverer to work when callbacks are due."""
     with tools.records.read() as r:
@@ -125,11 +144,13 @@ def tidy(tools: Tools) -> None:
     with tools.records.read() as r:
         refused = [known for known in r.versions.in_state(models.State.REFUSED) if known.created_at < now - 86_400]
         used = {known.source for known in r.versions.in_state(models.State.CHECKING)}
+        used |= {known.source for known in r.datasets.in_state(datasets.State.LOADING)}
     models.forget(tools, refused)
     for key in tools.storage.list("uploads"):
         if key not in used and jobs.made_at(key.rsplit("/", 1)[1]) < now - 86_400:
             tools.storage.delete(key)
     drop_orphans(tools)
+    drop_dataset_orphans(tools)
     drop_test_images(tools)
     with tools.records.write() as r:
         r.keys.drop_tokens(now)
@@ -163,6 +184,33 @@ def drop_orphans(tools: Tools) -> None:
                 if made < now - 3600:
                     log.info("removing the pictures of %s, which was never stored", name)
                     tools.storage.delete(blobs[name])
+
+
+def drop_dataset_orphans(tools: Tools) -> None:
+    """Delete blobs of datasets that no example lies in: who wrote them died before the commit, or could not know of it.
+
+    Only datasets that changed lately are looked at, and those that are gone: each is a question to the store. What one
+    who died left in another is found when that changes, or goes with it.
+    """
+    named = {int(name) for key in tools.storage.list("datasets") if (name := key.rsplit("/", 1)[1]).isdecimal()}
+    with tools.records.read() as r:
+        changed = {dataset.id for dataset in r.datasets.changed_since(tools.now() - 2 * 86_400)}
+        gone = named - r.datasets.known(named)
+    for dataset_id in named & changed | gone:
+        _drop_unused(tools, dataset_id)
+
+
+def _drop_unused(tools: Tools, dataset_id: int) -> None:
+    blobs = tools.storage.list(f"datasets/{dataset_id}")
+    with tools.records.read() as r:
+        found = r.datasets.by_id(dataset_id)
+        if found and found.state is datasets.State.LOADING:
+            return  # what is written now may be older than an hour when it is committed
+        unused = set(blobs) - r.datasets.blobs(dataset_id)
+    for key in unused:
+        if jobs.made_at(key.rsplit("/", 1)[1]) < tools.now() - 3600:
+            log.info("removing %s, in which no example lies", key)
+            tools.storage.delete(key)
 
 
 def _step(tools: Tools, step: Callable[[Tools], T]) -> T | None:

@@ -7,7 +7,6 @@ What it makes is registered in the same commit that ends it: there is never half
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import uuid6
 
 from shared import datasets, errors, models, splits
-from shared.datasets import Dataset
 from shared.jobs import Status
 from shared.models import Version
 
@@ -155,7 +153,7 @@ def submit(tools: Tools, tenant: str, asked: Request) -> Training:
         tenant=tenant,
         wire=asked.wire,
         name=asked.name,
-        title=asked.title or asked.name,
+        title=datasets.name_of(asked.title or asked.name, "training"),
         status=Status.QUEUED,
         dataset_id=asked.dataset_id,
         dataset_version=0,
@@ -172,14 +170,21 @@ def submit(tools: Tools, tenant: str, asked: Request) -> Training:
         metadata=asked.metadata,
     )
     with tools.records.write() as r:
-        if r.aliases.get(tenant, asked.name):
-            raise errors.Conflict(f"{asked.name!r} is an alias; take another name, or remove the alias first.")
-        if busy := r.trainings.live_of(tenant, asked.name):
-            raise errors.Conflict(f"The model {asked.name!r} is being trained already, by training {busy.id}.")
+        must_be_free(r, tenant, asked.name)
+        if base and not r.versions.keep(base.id):
+            raise errors.NotFound(f"The base {made.base} has just been removed; choose another one.")
         made = _sealed(r, made, patient=asked.patient)
         r.trainings.add(made)
     tools.queue.call("train")
     return made
+
+
+def must_be_free(r: Unit, tenant: str, name: str) -> None:
+    """Raise Conflict for the name of a model that is an alias, or is being trained."""
+    if r.aliases.get(tenant, name):
+        raise errors.Conflict(f"{name!r} is an alias; take another name, or remove the alias first.")
+    if busy := r.trainings.live_of(tenant, name):
+        raise errors.Conflict(f"The model {name!r} is being trained already, by training {busy.id}.")
 
 
 def _sealed(r: Unit, training: Training, *, patient: bool) -> Training:
@@ -197,8 +202,8 @@ def _sealed(r: Unit, training: Training, *, patient: bool) -> Training:
         if found.state is not datasets.State.READY:
             why = "is still being loaded" if found.state is datasets.State.LOADING else f"is unusable: {found.message}"
             raise errors.Conflict(f"The dataset {found.name!r} {why}.")
-        splits.check(r.datasets.labels(found))
-        _deal(r, found, training.parameters)
+        # By counts: to read a hundred thousand examples takes a second, in which nobody else could write.
+        splits.check(r.datasets.tallies(found), with_feedback=training.parameters.with_feedback)
     except (errors.BadDataset, errors.Conflict) as error:
         if not patient:
             raise
@@ -218,7 +223,8 @@ def choose_base(tools: Tools, tenant: str, name: str, version: str = "") -> Vers
     if name == SCRATCH:
         return None
     if name:
-        return models.servable(tools, tenant, name, version)
+        found = models.find(tools, tenant, name, version)  # the default itself: a canary may answer, not be built on
+        return models.servable(tools, tenant, found.name, found.version)
     with tools.records.read() as r:
         default = tools.settings.default_model or r.facts.get("default_model")
         ready = [
@@ -253,7 +259,7 @@ def wait(tools: Tools, tenant: str, training_id: str, seconds: float) -> Trainin
 def cancel(tools: Tools, tenant: str, training_id: str) -> Training:
     """Cancel a training; honoured between two epochs or batches of pictures. Raises NotFound, Conflict when ended."""
     with tools.records.write() as r:
-        found = r.trainings.get(tenant, training_id)
+        found = r.trainings.get(tenant, training_id, lock=True)
         if found is None:
             raise errors.NotFound(f"There is no training {training_id}.")
         if found.status.terminal and found.status is not Status.CANCELLED:
@@ -274,6 +280,13 @@ def remove(tools: Tools, tenant: str, training_id: str) -> None:
             raise errors.Conflict(f"The training {training_id} is the evidence of {found.name} {found.version}.")
         r.trainings.delete([training_id])
     drop_plots(tools, training_id)
+
+
+def retitle(tools: Tools, training_id: str, title: str) -> None:
+    """Give a training another name of the caller's own; what it is and has made stays."""
+    title = datasets.name_of(title, "training")
+    with tools.records.write() as r:
+        r.trainings.retitle(training_id, title)
 
 
 def position(tools: Tools, training: Training) -> int:
@@ -311,7 +324,7 @@ def begin(tools: Tools, training: Training) -> Training:
     One that has killed its trainers, or whose dataset turned out not to be fit, fails here with the reason.
     """
     with tools.records.write() as r:
-        found = r.trainings.by_id(training.id)
+        found = r.trainings.by_id(training.id, lock=True)
         if found is None or found.status.terminal:
             raise Ended
         if not found.dataset_version:
@@ -328,9 +341,14 @@ def begin(tools: Tools, training: Training) -> Training:
             started = found.started_at or tools.now()
             found = replace(found, status=Status.RUNNING, attempts=found.attempts + 1, started_at=started)
             r.trainings.start(found, tools.now())
-    tools.queue.announce([found.id])
-    if found.status is not Status.RUNNING:
+    if found.status is Status.QUEUED:  # its dataset is still loading
         raise Ended
+    if found.status is Status.FAILED:
+        forget_checkpoint(tools, found.id)
+        drop_plots(tools, found.id)
+        _ended(tools, found.id)
+        raise Ended
+    tools.queue.announce([found.id])
     return found
 
 
@@ -347,10 +365,14 @@ def tell(tools: Tools, training_id: str, progress: float, message: str,
     tools.queue.announce([], [training_id])
 
 
-def fail(tools: Tools, training_id: str, error: errors.InferqError) -> None:
-    """End a training that cannot be finished; the dataset is as it was, and no version is made."""
+def fail(tools: Tools, training_id: str, code: str, reason: str) -> None:
+    """End a training that cannot be finished; the dataset is as it was, and no version is made.
+
+    Nothing happens to one that has ended: another trainer may have finished it, and its plots are the evidence.
+    """
     with tools.records.write() as r:
-        r.trainings.end(training_id, Status.FAILED, tools.now(), error_code=error.code, error=error.message)
+        if not r.trainings.end(training_id, Status.FAILED, tools.now(), error_code=code, error=reason):
+            return
     forget_checkpoint(tools, training_id)
     drop_plots(tools, training_id)
     _ended(tools, training_id)
@@ -360,34 +382,51 @@ def finish(tools: Tools, training: Training, version: Version, evidence: Mapping
            report: Mapping[str, Any] | None = None) -> Version:  # fmt: skip
     """Register the version, end the training, keep the comparison with the default so far: in one commit.
 
-    `version` is READY; its name, number and place are given here. Raises Ended when it was cancelled meanwhile.
+    `version` is READY and names the training; its number and place are given here. Raises Ended when the training was
+    cancelled meanwhile.
     """
+    try:
+        made = _register(tools, training, version, evidence, report)
+    except errors.Conflict:  # an import took the number a moment ago; now it is seen
+        made = _register(tools, training, version, evidence, report)
+    forget_checkpoint(tools, training.id)
+    _ended(tools, training.id)
+    return made
+
+
+def _register(tools: Tools, training: Training, version: Version, evidence: Mapping[str, Any],
+              report: Mapping[str, Any] | None) -> Version:  # fmt: skip
     now = tools.now()
     with tools.records.write() as r:
         if not r.trainings.hold(training.id):
             raise Ended
-        named = r.versions.named(training.tenant, training.name)
+        named = r.versions.named(training.tenant, training.name, lock=True)
         others = [known for known in named if known.tenant == training.tenant]
-        made = replace(
-            version,
-            tenant=training.tenant,
-            name=training.name,
-            version=models.next_version(others),
-            is_default=not others,
-            training_id=training.id,
-            withheld=training.withheld,
-            created_at=now,
-        )
+        number, first = models.next_version(others), not others
+        made = replace(version, version=number, is_default=first, withheld=training.withheld, created_at=now)
         r.versions.add(made)
         default = next((known for known in others if known.is_default), None)
         if default and report is not None:
+            report = {**report, "candidate": {**report["candidate"], "version": number}}
             r.comparisons.add_done(training, made, default, report, now)
         if default and training.promote:
             r.promotions.promote(made, default, now)
         r.trainings.done(training.id, made, evidence, now)
-    forget_checkpoint(tools, training.id)
-    _ended(tools, training.id)
     return made
+
+
+def abandon(tools: Tools, training_id: str, version: Version | None = None) -> None:
+    """Drop what a trainer has made and could not register: plots, and the blobs of the version where there is one.
+
+    Nothing of a training that is DONE: after a lost lock another trainer may have registered a version by that very id.
+    """
+    with tools.records.read() as r:
+        found = r.trainings.by_id(training_id)
+    if found and found.status is Status.DONE:
+        return
+    if version:
+        models.forget(tools, [replace(version, training_id="")])
+    drop_plots(tools, training_id)
 
 
 def checkpoint(training_id: str) -> str:
@@ -397,7 +436,7 @@ def checkpoint(training_id: str) -> str:
 
 def plot(training_id: str, name: str) -> str:
     """Key of the blob of a plot, such as `confusion.svg`."""
-    return f"plots/{training_id}/{name}"
+    return f"{models.plots(training_id)}/{name}"
 
 
 def forget_checkpoint(tools: Tools, training_id: str) -> None:
@@ -407,18 +446,12 @@ def forget_checkpoint(tools: Tools, training_id: str) -> None:
 
 def drop_plots(tools: Tools, training_id: str) -> None:
     """Remove the pictures of its evidence."""
-    for key in tools.storage.list(f"plots/{training_id}"):
-        tools.storage.delete(key)
+    models.drop_plots(tools, training_id)
 
 
 def _ended(tools: Tools, training_id: str) -> None:
     tools.queue.announce([training_id])
     tools.queue.call("deliver")
-
-
-def _deal(r: Unit, dataset: Dataset, parameters: Parameters) -> splits.Splits:
-    found = r.datasets.examples(dataset)
-    return splits.deal(found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
 
 
 def dealt(tools: Tools, training: Training) -> splits.Splits:
@@ -427,9 +460,11 @@ def dealt(tools: Tools, training: Training) -> splits.Splits:
         found = r.datasets.get(training.tenant, training.dataset_id)
         if found is None:
             raise errors.NotFound(f"The dataset {training.dataset_id} is gone.")
-        return _deal(r, replace(found, version=training.dataset_version), training.parameters)
+        examples = r.datasets.examples(replace(found, version=training.dataset_version))
+    asked = training.parameters
+    return splits.deal(examples, asked.train_split_ratio, asked.seed, with_feedback=asked.with_feedback)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
+    if not low <= value <= high:  # NaN is not, either
         raise errors.BadOption(f"{name} must be from {low:g} to {high:g}, not {value}")

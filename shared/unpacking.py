@@ -104,6 +104,9 @@ class _Guarded(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        if offset < 0 and whence == io.SEEK_SET:
+            # As memory says it. A file on disk would raise OSError, as if the disk had failed.
+            raise ValueError("a member begins before the archive")
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:

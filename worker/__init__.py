@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from shared.queue import HOUSE, celery_app
+from shared.queue import HOUSE, celery_app, training_app
 from shared.settings import Settings, from_environment
 
 
@@ -23,4 +23,13 @@ def create_app(settings: Settings) -> Celery:
     return app
 
 
-__all__ = ["create_app", "from_environment"]
+def create_trainer(settings: Settings) -> Celery:
+    """Celery with the same doors, on the broker of the trainings."""
+    from worker import tasks
+
+    app = training_app(settings)
+    tasks.register(app, settings)
+    return app
+
+
+__all__ = ["create_app", "create_trainer", "from_environment"]

@@ -1,44 +1,78 @@
-"""`python -m worker` runs models; `python -m worker --keeper` is the housekeeper with the clock (beat)."""
+"""`python -m worker` runs models, `--trainer` makes them, `--keeper` is the housekeeper with the clock (beat)."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from typing import Any
 
+from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
 from shared import errors
-from shared.queue import BELLS, HOUSE
-from worker import create_app, from_environment
+from shared.queue import BELLS, HOUSE, TRAININGS
+from shared.settings import Settings
+from worker import create_app, create_trainer, from_environment
 
 log = logging.getLogger("worker")
+
+POLITE = 10
+"""By how much a trainer steps back, as `nice` counts it."""
+_CANNOT = (RuntimeError, ValueError, errors.InferqError)
+"""What a device that is not there raises, for one."""
 
 
 def main() -> int:
     """Run until SIGTERM, then finish what is claimed."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
-    keeper = parser.parse_args().keeper
+    role = parser.add_mutually_exclusive_group()
+    role.add_argument("--trainer", action="store_true", help="train models and load datasets")
+    role.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
+    asked = parser.parse_args()
     settings = from_environment()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # a line per bell, or per sweep
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    app = create_app(settings)
-    arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level]
-    if keeper:
-        # The plain scheduler keeps its times in memory: there is no schedule worth a file.
-        schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
-        pool = ["--pool", "threads", "--concurrency", "2"]
-        app.worker_main(["-q", "worker", *pool, "--queues", HOUSE, *schedule, *arguments])
-        return 0
+    run = keep if asked.keeper else train if asked.trainer else serve
+    return run(settings)
 
+
+def keep(settings: Settings) -> int:
+    """The housekeeper."""
+    # The plain scheduler keeps its times in memory: there is no schedule worth a file.
+    schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
+    return _run(create_app(settings), settings, HOUSE, 2, *schedule)
+
+
+def train(settings: Settings) -> int:
+    """A trainer, behind those who serve predictions on the same machine: already its start takes seconds of a core."""
+    os.nice(POLITE)
+    app = create_trainer(settings)
+    try:
+        trainer = app.process.trainer
+    except _CANNOT as error:
+        return _refused(error)
+
+    @worker_ready.connect(weak=False)
+    def _join(**_: object) -> None:
+        trainer.join()
+
+    @worker_shutting_down.connect(weak=False)
+    def _stop(**_: object) -> None:
+        trainer.stop()
+
+    return _run(app, settings, TRAININGS, 1)
+
+
+def serve(settings: Settings) -> int:
+    """A worker that runs models."""
+    app = create_app(settings)
     try:
         runner = app.process.runner
-    except (RuntimeError, ValueError, errors.InferqError) as error:  # a device that is not there, for one
-        print(f"inferq: this worker cannot start: {error}", file=sys.stderr)
-        return 2
+    except _CANNOT as error:
+        return _refused(error)
 
     @worker_ready.connect(weak=False)
     def _join(sender: Any, **_: object) -> None:
@@ -53,7 +87,18 @@ def main() -> int:
 
     # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
     # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.
-    app.worker_main(["-q", "worker", "--pool", "threads", "--concurrency", "1", "--queues", BELLS, *arguments])
+    return _run(app, settings, BELLS, 1)
+
+
+def _refused(error: Exception) -> int:
+    print(f"inferq: this worker cannot start: {error}", file=sys.stderr)
+    return 2
+
+
+def _run(app: Celery, settings: Settings, queue: str, threads: int, *more: str) -> int:
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level]
+    pool = ["--pool", "threads", "--concurrency", str(threads)]
+    app.worker_main(["-q", "worker", *pool, "--queues", queue, *more, *quiet])
     return 0
 
 

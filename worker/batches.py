@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from shared import cache, errors, jobs
 from shared.jobs import Outcome
 from shared.queue import Entry
+from worker.canary import Watch
 from worker.engine import Loaded, top_k
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Drain:
         self._model = model
         self._version_id = model.version.id
         self._decoders = decoders
+        self._canary = Watch(runner, model.version)
 
     def run(self) -> None:
         settings = self._tools.settings
@@ -173,6 +175,7 @@ class Drain:
         self._patiently(lambda: jobs.finish(self._tools, batch.outcomes))
         self._patiently(lambda: self._tools.queue.acknowledge(batch.entries))
         self._runner.release(batch.entries)
+        self._canary.compare([one.entry for one in batch.inputs], batch.outcomes)
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Try again while the database, Redis or the storage is away, and keep the lease meanwhile.

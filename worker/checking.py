@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +13,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from shared import errors
+from shared.holding import hold
 from shared.models import CHECK_SECONDS, PRETRAINED, Example, State, Version
+from shared.storage import Storage
 from shared.tools import Tools
 from worker import families, weights
 
@@ -27,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def check(runner: Runner, version_id: str) -> None:
-    """Check one version, unless another worker does; its state says how that ended."""
+    """Check one version, unless another check does, here or elsewhere; its state says how that ended."""
     tools = runner.tools
-    with _sole(runner, version_id) as mine:
+    with hold(tools, f"check:{version_id}") as mine:
         if not mine:
             return
         with tools.records.read() as r:
@@ -75,8 +74,15 @@ def _failed(version: Version, reason: str) -> Version:
 
 def _examine(runner: Runner, version: Version, folder: Path) -> Version:
     """Weights to a checked safetensors blob, with labels, preprocessing and an example; raises BadRequest kinds."""
-    storage = runner.tools.storage
-    path = _weights_file(runner, version, folder)
+    proven = prove(runner.tools.storage, version, _weights_file(runner, version, folder), folder)
+    return replace(proven, source=PRETRAINED if version.source == PRETRAINED else "")
+
+
+def prove(storage: Storage, version: Version, path: Path, folder: Path) -> Version:
+    """The version with the weights in `path`, READY as far as they alone can tell; raises BadRequest kinds.
+
+    Its blobs are stored, its row is not. The engine, which loads it next, says whether they are reproduced.
+    """
     found = weights.examine(version.architecture, path, version.labels or None, version.preprocessing, folder)
     blob = f"weights/{found.checksum}.safetensors"
     storage.put_from(str(found.path), blob)
@@ -92,7 +98,6 @@ def _examine(runner: Runner, version: Version, folder: Path) -> Version:
         weights=blob,
         checksum=found.checksum,
         example=Example(example, found.example_logits),
-        source=PRETRAINED if version.source == PRETRAINED else "",
     )
 
 
@@ -129,29 +134,3 @@ def _save(tools: Tools, version: Version) -> None:
         if r.versions.get(version.id) is not None:  # it may have been removed meanwhile
             r.versions.save(version)
     tools.queue.announce([version.id])
-
-
-@contextmanager
-def _sole(runner: Runner, version_id: str) -> Iterator[bool]:
-    """Hold the version's lock as long as this worker lives; False when another check, here or elsewhere, holds it."""
-    queue, name, lease = runner.tools.queue, f"check:{version_id}", runner.tools.settings.lease
-    # Of the thread, not of the worker: to one that starts slowly the keeper has sent the same check several times.
-    holder = f"{runner.id}:{threading.get_ident()}"
-    if not queue.lock(name, holder, lease):
-        yield False
-        return
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(lease / 4):
-            try:
-                queue.lock(name, holder, lease)
-            except errors.Unavailable as error:
-                log.warning("check: %s", error.message)
-
-    threading.Thread(target=renew, name="check-lease", daemon=True).start()
-    try:
-        yield True
-    finally:
-        done.set()
-        queue.unlock(name, holder)

@@ -8,8 +8,9 @@ import secrets
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import Any
 
-from shared import errors, fetch, jobs, webhooks
+from shared import errors, fetch, jobs, trainings, webhooks
 from shared.tools import Tools
 from shared.webhooks import Delivery
 
@@ -70,27 +71,34 @@ def _send(tools: Tools, delivery: Delivery) -> None:
 
 def _message(tools: Tools, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
     """Body and headers. The answer itself is fetched with the job's id: a body stays small and leaks nothing."""
-    job = jobs.get(tools, delivery.tenant, delivery.job_id)
     now = int(tools.now())
+    told = _training(tools, delivery) if delivery.kind == "training" else _job(tools, delivery)
     body = json.dumps(
         {
-            "type": f"job.{job.status.lower()}",
+            "type": f"{delivery.kind}.{told['status'].lower()}",
             "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
-            "data": {"_id": job.id, "status": job.status, "terminal": True, "progress": _progress(job),
-                     "metadata": dict(job.metadata)},
+            "data": {"_id": delivery.job_id, "terminal": True, **told},
         }
-    ).encode()  # fmt: skip
+    ).encode()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "inferq-webhooks",
         "Date": format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True),
-        "webhook-id": job.id,
+        "webhook-id": delivery.job_id,
         "webhook-timestamp": str(now),
     }
     if secret := delivery.secret or tools.settings.webhook_secret:
-        headers["webhook-signature"] = webhooks.signature(secret, job.id, now, body)
+        headers["webhook-signature"] = webhooks.signature(secret, delivery.job_id, now, body)
     return body, headers
 
 
-def _progress(job: jobs.Job) -> dict[str, int]:
-    return {"total": job.total, "done": job.done, "failed": job.failed}
+def _job(tools: Tools, delivery: Delivery) -> dict[str, Any]:
+    job = jobs.get(tools, delivery.tenant, delivery.job_id)
+    progress = {"total": job.total, "done": job.done, "failed": job.failed}
+    return {"status": job.status, "progress": progress, "metadata": dict(job.metadata)}
+
+
+def _training(tools: Tools, delivery: Delivery) -> dict[str, Any]:
+    training = trainings.get(tools, delivery.tenant, delivery.job_id)
+    model = {"name": training.name, "version": training.version} if training.version else None
+    return {"status": training.status, "model": model, "error": training.error, "metadata": dict(training.metadata)}

@@ -1,4 +1,5 @@
-"""The doors of the workers, a few lines each: drain and check for those with models, the rest for the housekeeper."""
+"""The doors of the workers, a few lines each: drain and check for those with models, train and load for the trainers,
+the rest for the housekeeper."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from shared.tools import Tools, build
 
 if TYPE_CHECKING:
     from worker.runner import Runner
+    from worker.trainer import Trainer
 
 
 class Process:
@@ -32,6 +34,12 @@ class Process:
 
         return Runner(self.tools)
 
+    @cached_property
+    def trainer(self) -> Trainer:
+        from worker.trainer import Trainer
+
+        return Trainer(self.tools)
+
 
 def register(app: Celery, settings: Settings) -> Process:
     """Define the tasks on the app; the process object they share."""
@@ -45,6 +53,14 @@ def register(app: Celery, settings: Settings) -> Process:
     @app.task(name="check")
     def check(version_id: str) -> None:
         process.runner.check(version_id)
+
+    @app.task(name="train")
+    def train() -> None:
+        process.trainer.train()
+
+    @app.task(name="load")
+    def load() -> None:
+        process.trainer.load()
 
     @app.task(name="sweep")
     def run_sweep() -> None:

@@ -28,10 +28,42 @@ def home() -> ResponseReturnValue:
 @public
 def docs() -> ResponseReturnValue:
     """A page made from the OpenAPI document, with a form to try each call."""
-    response = Response(render_template("docs.html", version=_version()))
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return _page("docs", "Calls", "The calls")
+
+
+@bp.get("/ui/datasets")
+@public
+def datasets() -> ResponseReturnValue:
+    """The caller's datasets, and a place to drop an archive that becomes one."""
+    return _page("datasets", "Datasets", "Datasets", "Labelled pictures to train on.")
+
+
+@bp.get("/ui/datasets/<reference>")
+@public
+def dataset(reference: str) -> ResponseReturnValue:
+    """One dataset: its labels and pictures, and a form that starts a training."""
+    return _page("dataset", "Datasets", "A dataset")
+
+
+@bp.get("/ui/trainings")
+@public
+def trainings() -> ResponseReturnValue:
+    """The caller's trainings, and how far they are."""
+    return _page("trainings", "Trainings", "Trainings", "Each makes a version of a model out of a dataset.")
+
+
+@bp.get("/ui/trainings/<training_id>")
+@public
+def training(training_id: str) -> ResponseReturnValue:
+    """One training, live while it runs; then with what was measured."""
+    return _page("training", "Trainings", "A training")
+
+
+@bp.get("/ui/models")
+@public
+def models() -> ResponseReturnValue:
+    """The caller's models with their versions: compare, promote, roll back, and try on a share of the traffic."""
+    return _page("models", "Models", "Models", "Each answers with its default version; others can be tried beside it.")
 
 
 @bp.get("/openapi.json")
@@ -46,6 +78,15 @@ def document() -> ResponseReturnValue:
 def icon() -> ResponseReturnValue:
     """For browsers that look at an answer of ours, and ask by habit."""
     return send_from_directory(str(bp.static_folder), "favicon.svg")
+
+
+def _page(name: str, here: str, title: str, about: str = "") -> Response:
+    """The page whose script is called so. It holds no data: what it shows it fetches, with the key that is typed in."""
+    template = "docs.html" if name == "docs" else "shell.html"
+    response = Response(render_template(template, page=name, here=here, title=title, about=about, version=_version()))
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _version() -> str:

@@ -40,7 +40,7 @@ def demo(photos: tuple[Path, ...]) -> None:
     if not pictures:
         raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
-        wanted = stack.Options(Path(scratch), port=0, workers=few_workers())
+        wanted = stack.Options(Path(scratch), port=0, workers=few_workers(), trainer=False)
         screen.remarks.print("starting the service in a temporary folder ...", style="dim")
         with ThreadPoolExecutor(1) as beside, running(wanted, _quiet) as (plan, supervisor):
             began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`inferq models`: what can be asked, and how more is added."""
+"""`inferq models`: what can be asked, how more is added, and (in promotion.py) which version answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.commands import options, promotion, screen
 from inferq.errors import InferqError
 
 _EVERY = 0.5
@@ -19,14 +20,18 @@ _EVERY = 0.5
 
 @click.group()
 def models() -> None:
-    """List, add, import and remove models."""
+    """List, add, import, remove, compare and promote models."""
+
+
+for command in promotion.COMMANDS:
+    models.add_command(command)
 
 
 @models.command("list")
 @options.JSON
 @options.server
 def list_(client: Client, as_json: bool) -> None:
-    """All models and their versions. The default one has a star."""
+    """All models and their versions. The default model has a star."""
     found = client.models()
     if as_json:
         screen.print_json(found)
@@ -115,8 +120,8 @@ def unalias(client: Client, alias: str) -> None:
     screen.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
 
 
-def _follow(client: Client, name: str, version: str) -> None:
-    """Show what the workers make of it until it is decided; raises InferqError with the reason when it is not taken."""
+def settle(client: Client, name: str, version: str) -> Mapping[str, Any]:
+    """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
     began = time.monotonic()
     with screen.remarks.status(f"{name} {version}") as line:
         while (found := _find(client.model(name), version))["state"] not in ("ready", "refused"):
@@ -126,6 +131,11 @@ def _follow(client: Client, name: str, version: str) -> None:
             time.sleep(_EVERY)
     if found["state"] != "ready":
         raise InferqError(f"{name} {version} is {found['state']}: {found.get('reason') or 'no reason was given'}")
+    return found
+
+
+def _follow(client: Client, name: str, version: str) -> None:
+    found = settle(client, name, version)
     screen.out.print(f"{name} {version} is ready: {_count(found.get('labels'))} labels", soft_wrap=True)
 
 
@@ -144,9 +154,10 @@ def _find(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
 def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...]:
     chosen = str(version["version"]) == str(model.get("default_version"))
     star = " *" if model.get("is_default") and chosen else ""
+    default = " default" if chosen and len(model["versions"]) > 1 else ""
     return (
         f"{model['name']}{star}",
-        version["version"],
+        Text.assemble(str(version["version"]), (default, "dim")),
         screen.status(version["state"]),
         version.get("architecture", ""),
         _count(version.get("labels")),

@@ -1,13 +1,13 @@
-"""How things look in the terminal: tables, score bars, one console for answers and one for remarks."""
+"""How things look in the terminal: tables, bars, sparklines, one console for answers and one for remarks."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -24,14 +24,22 @@ remarks = Console(stderr=True, highlight=False, markup=False)
 """Everything that is not the answer."""
 
 _BAR = 20
-STATUS_STYLE = {"DONE": "green", "ready": "green", "FAILED": "red", "refused": "red", "RUNNING": "yellow"}
+_IDS = ("id", "job", "training")
+"""Columns of what is copied from here into the next command; others make room for them."""
+_SPARKS = "▁▂▃▄▅▆▇█"
+STATUS_STYLE = {
+    "DONE": "green", "READY": "green", "ready": "green",
+    "FAILED": "red", "refused": "red",
+    "RUNNING": "yellow", "LOADING": "yellow", "checking": "yellow",
+}  # fmt: skip
 
 
-def table(*columns: str, title: str = "") -> Table:
-    """An empty table in the style of all tables here."""
+def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Table:
+    """An empty table in the style of all tables here; the columns `numbers` are aligned to the right."""
     made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        made.add_column(column, overflow="fold", justify=justify, no_wrap=column in _IDS)
     return made
 
 
@@ -40,13 +48,27 @@ def status(word: str) -> Text:
     return Text(word, style=STATUS_STYLE.get(word, ""))
 
 
-def bar(score: float) -> Text:
+def bar(score: float, width: int = _BAR) -> Text:
     """A score between 0 and 1 as a bar; values outside, from `function_to_apply=none`, have none."""
     if not 0 <= score <= 1:
         return Text("")
-    filled = round(score * _BAR)
+    filled = round(score * width)
     # Two characters, not two colours of one: a pipe and NO_COLOR show it as well.
-    return Text("━" * filled, style="green") + Text("·" * (_BAR - filled), style="bright_black")
+    return Text("━" * filled, style="green") + Text("·" * (width - filled), style="bright_black")
+
+
+def percent(share: float | None) -> str:
+    """`93.3 %`; what is not known is a dash."""
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def spark(values: Sequence[float], width: int = _BAR) -> str:
+    """Numbers as a line of small columns, from the lowest to the highest of them; evenly chosen where they are many."""
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    scale = (len(_SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_SPARKS[round((value - low) * scale)] for value in values)
 
 
 def local_time(text: str) -> str:
@@ -55,6 +77,12 @@ def local_time(text: str) -> str:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:
         return text
+
+
+def short_time(text: str) -> str:
+    """The same in a narrow column: the time of what is of today, else the day."""
+    day, _, clock = local_time(text).partition(" ")
+    return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day
 
 
 def print_json(data: object) -> None:

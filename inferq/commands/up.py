@@ -33,16 +33,21 @@ _PHOTOS = (
 )  # fmt: skip
 @options.DATA
 @click.option("--workers", type=click.IntRange(1, 256), help=f"One per core, at most {FEW}, if not given.")
+@click.option("--no-trainer", is_flag=True, help="Do not train here: datasets and trainings then wait.")
 @click.option("--default-model", default="", help="For requests that name none; decided at start if not given.")
 @click.option("--verbose", is_flag=True, help="Show what the parts log.")
-def up(host: str, port: int, data: Path, workers: int | None, default_model: str, verbose: bool) -> None:
+def up(
+    host: str, port: int, data: Path, workers: int | None, no_trainer: bool, default_model: str, verbose: bool
+) -> None:
     """Start the whole service on this machine; Ctrl-C drains and stops it.
 
     It brings its own Redis (Valkey), database (SQLite) and blob folder, and keeps all of them in the data folder;
     DATABASE_URL, REDIS_URL and STORAGE_URL are not looked at. To run it on yours, see docker-compose.yml.
     Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
     """
-    wanted = stack.Options(data.expanduser().absolute(), host, port, workers or few_workers(), default_model)
+    wanted = stack.Options(
+        data.expanduser().absolute(), host, port, workers or few_workers(), not no_trainer, default_model
+    )
     began = time.monotonic()
     with running(wanted, _part_up, verbose=verbose) as (plan, supervisor):
         _say("inferq", f"{__version__}, everything is kept in {wanted.data}", "bold")

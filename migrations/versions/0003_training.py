@@ -177,7 +177,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM deliveries WHERE kind <> 'job'")
+    op.execute("DELETE FROM deliveries WHERE kind <> 'job' OR job_id NOT IN (SELECT id FROM jobs)")
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.drop_column("canary")
         batch_op.drop_column("withheld")

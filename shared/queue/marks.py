@@ -21,28 +21,28 @@ class Marks(Base):
 
     # -- the fleet
 
-    def beat(self, worker_id: str, about: Mapping[str, Any], seconds: float) -> None:
-        """A worker says that it lives; it is forgotten `seconds` after its last word."""
+    def beat(self, worker_id: str, about: Mapping[str, Any], seconds: float, role: str = "workers") -> None:
+        """A worker, or one of the `trainers`, says that it lives; it is forgotten `seconds` after its last word."""
         with answering(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._key("workers"), {worker_id: time.time() + seconds})
-            pipe.hset(self._key("workers", "about"), worker_id, json.dumps(about))
+            pipe.zadd(self._key(role), {worker_id: time.time() + seconds})
+            pipe.hset(self._key(role, "about"), worker_id, json.dumps(about))
             pipe.execute()
 
-    def leave(self, worker_id: str) -> None:
+    def leave(self, worker_id: str, role: str = "workers") -> None:
         with answering(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(self._key("workers"), worker_id)
-            pipe.hdel(self._key("workers", "about"), worker_id)
+            pipe.zrem(self._key(role), worker_id)
+            pipe.hdel(self._key(role, "about"), worker_id)
             pipe.execute()
 
-    def workers(self) -> list[dict[str, Any]]:
-        """What every living worker said last, with its `id`."""
+    def workers(self, role: str = "workers") -> list[dict[str, Any]]:
+        """What every living worker, or one of the `trainers`, said last, with its `id`."""
         with answering():
-            living = set(self._redis.zrangebyscore(self._key("workers"), time.time(), "+inf"))
-            about: dict[str, str] = self._redis.hgetall(self._key("workers", "about"))
+            living = set(self._redis.zrangebyscore(self._key(role), time.time(), "+inf"))
+            about: dict[str, str] = self._redis.hgetall(self._key(role, "about"))
             gone = [name for name in about if name not in living]
             if gone:
-                self._redis.hdel(self._key("workers", "about"), *gone)
-                self._redis.zremrangebyscore(self._key("workers"), "-inf", time.time() - 3600)
+                self._redis.hdel(self._key(role, "about"), *gone)
+                self._redis.zremrangebyscore(self._key(role), "-inf", time.time() - 3600)
         return [
             {"id": name, **json.loads(text)} for name, text in sorted(about.items()) if name in living
         ]

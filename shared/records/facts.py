@@ -19,3 +19,9 @@ class Facts:
 
     def set(self, name: str, value: str) -> None:
         self._connection.execute(upsert(self._connection, facts, {"name": name, "value": value}, {"value": value}))
+
+    def settle(self, name: str, value: str) -> str:
+        """The value that is there, or this one from now on; whoever settles it at the same time gets the same."""
+        kept = {"value": facts.c.value}
+        self._connection.execute(upsert(self._connection, facts, {"name": name, "value": value}, kept))
+        return self.get(name)

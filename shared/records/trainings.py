@@ -21,9 +21,10 @@ class Trainings:
 
     # -- asked by callers: the tenant comes first
 
-    def get(self, tenant: str, training_id: str) -> Training | None:
+    def get(self, tenant: str, training_id: str, *, lock: bool = False) -> Training | None:
+        """With `lock` it is nobody else's to change until the transaction ends."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.id == training_id)
-        return self._first(query)
+        return self._first(query.with_for_update() if lock else query)
 
     def page(
         self, tenant: str, *, status: str = "", name: str = "", dataset_id: int | None = None, wire: str = "",
@@ -39,6 +40,11 @@ class Trainings:
             query = query.where(trainings.c.id < before)
         return self._all(query.offset(offset).limit(limit))
 
+    def titled(self, tenant: str, wire: str, title: str) -> Training | None:
+        """The newest by the caller's own name for it, among those that came by one wire."""
+        query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.wire == wire)
+        return self._first(query.where(trainings.c.title == title).order_by(trainings.c.id.desc()).limit(1))
+
     def live_of(self, tenant: str, name: str) -> Training | None:
         """The one that trains a model of that name."""
         return self._first(sa.select(trainings).where(_LIVE, trainings.c.tenant == tenant, trainings.c.name == name))
@@ -49,7 +55,10 @@ class Trainings:
         return self._first(query.order_by(trainings.c.id.desc()).limit(1))
 
     def add(self, training: Training) -> None:
+        """Where it has ended already, its callback is due at once."""
         self._connection.execute(sa.insert(trainings), asdict(training))
+        if training.finished_at is not None:
+            self._call_back(training.id, training.finished_at)
 
     def delete(self, training_ids: Sequence[str]) -> None:
         self._connection.execute(sa.delete(deliveries).where(deliveries.c.job_id.in_(training_ids)))
@@ -60,14 +69,29 @@ class Trainings:
         of_model = sa.and_(trainings.c.tenant == tenant, trainings.c.name == name, ~_LIVE)
         self.delete(list(self._connection.execute(sa.select(trainings.c.id).where(of_model)).scalars()))
 
+    def summaries(self, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Training id -> `accuracy` and `method`, out of its evidence; only of those that have some."""
+        accuracy, method = trainings.c.evidence["accuracy"], trainings.c.evidence["method"]
+        query = sa.select(trainings.c.id, accuracy, method).where(_among(training_ids))
+        query = query.where(trainings.c.evidence.is_not(None))
+        return {row[0]: {"accuracy": row[1], "method": row[2]} for row in self._connection.execute(query)}
+
+    def retitle(self, training_id: str, title: str) -> None:
+        """Change the caller's own name for it."""
+        self._connection.execute(sa.update(trainings).where(_among([training_id])).values(title=title))
+
     # -- asked by trainers, the sweep and other use-cases: ids come from rows
 
-    def by_id(self, training_id: str) -> Training | None:
-        return self._first(sa.select(trainings).where(trainings.c.id == training_id))
+    def by_id(self, training_id: str, *, lock: bool = False) -> Training | None:
+        """`lock` as in `get`."""
+        query = sa.select(trainings).where(trainings.c.id == training_id)
+        return self._first(query.with_for_update() if lock else query)
 
     def in_status(self, *statuses: Status) -> list[Training]:
-        """Every tenant's, oldest first, without evidence."""
-        return self._all(sa.select(*_LISTED).where(trainings.c.status.in_(statuses)).order_by(trainings.c.id))
+        """Every tenant's that have not ended and are in one of these, oldest first, without evidence."""
+        found = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
+        # Put in order here: SQLite would rather go through all that ever were, in theirs, than sort these few.
+        return sorted(found, key=lambda one: one.id)
 
     def live_on(self, dataset_id: int) -> list[Training]:
         """Those that use a dataset and have not ended."""
@@ -107,14 +131,18 @@ class Trainings:
 
     def done(self, training_id: str, version: Version, evidence: Mapping[str, Any], now: float) -> None:
         self.end(training_id, Status.DONE, now, version_id=version.id, version=version.version, progress=1.0,
-                 message="", evidence=dict(evidence))  # fmt: skip
+                 message="", curve=evidence["curve"], evidence=dict(evidence))  # fmt: skip
 
-    def end(self, training_id: str, status: Status, now: float, **values: Any) -> None:
-        """Move to a terminal status, where the table of moves allows it; its callback becomes due."""
+    def end(self, training_id: str, status: Status, now: float, **values: Any) -> bool:
+        """Move to a terminal status, where the table of moves allows it, and say whether; its callback becomes due."""
         where = sa.and_(_among([training_id]), trainings.c.status.in_(sources(status)))
         values |= {"status": status, "finished_at": now, "updated_at": now}
         if not self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount:
-            return
+            return False
+        self._call_back(training_id, now)
+        return True
+
+    def _call_back(self, training_id: str, now: float) -> None:
         due = sa.select(trainings.c.id, sa.literal("training"), sa.literal(0), sa.literal(now), sa.literal("")).where(
             _among([training_id]), trainings.c.webhook != ""
         )

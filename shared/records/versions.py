@@ -24,9 +24,13 @@ class Versions:
         found = self._connection.execute(sa.select(*_COLUMNS).where(versions.c.id == version_id)).first()
         return _version(found) if found else None
 
-    def named(self, tenant: str, name: str) -> list[Version]:
-        """The versions of a model, oldest first; the tenant's own model hides one of everybody's with that name."""
-        rows = [_version(row) for row in self._connection.execute(_NAMED, {"tenant": tenant, "name": name})]
+    def named(self, tenant: str, name: str, *, lock: bool = False) -> list[Version]:
+        """The versions of a model, oldest first; the tenant's own model hides one of everybody's with that name.
+
+        With `lock` they are nobody else's to change until the transaction ends.
+        """
+        query = _NAMED.with_for_update() if lock else _NAMED
+        rows = [_version(row) for row in self._connection.execute(query, {"tenant": tenant, "name": name})]
         return [row for row in rows if row.tenant == tenant] or rows
 
     def visible(self, tenant: str) -> list[Version]:
@@ -42,7 +46,8 @@ class Versions:
         self._connection.execute(sa.insert(versions), _values(version))
 
     def save(self, version: Version) -> None:
-        values = _values(version)
+        """What a check finds out. Which version answers, and where, is decided by others while a check goes on."""
+        values = {name: value for name, value in _values(version).items() if name not in _DECIDED}
         self._connection.execute(sa.update(versions).where(versions.c.id == version.id).values(values))
 
     def keep(self, version_id: str) -> bool:
@@ -52,6 +57,10 @@ class Versions:
     def make_default(self, version: Version) -> None:
         same = sa.and_(versions.c.tenant == version.tenant, versions.c.name == version.name)
         self._connection.execute(sa.update(versions).where(same).values(is_default=versions.c.id == version.id))
+
+    def withhold(self, version_id: str, withheld: bool) -> None:
+        """Say whether it is kept from its wire, without touching anything else."""
+        self._connection.execute(sa.update(versions).where(versions.c.id == version_id).values(withheld=withheld))
 
     def set_reason(self, version_id: str, reason: str) -> None:
         """Say how far it is, without touching the state."""
@@ -65,6 +74,7 @@ class Versions:
         return set(self._connection.execute(query).scalars())
 
 
+_DECIDED = ("is_default", "withheld", "canary")
 # The labels as their text: the JSON of a thousand of them is half of what it costs to read a version.
 _COLUMNS = [sa.cast(column, sa.Text).label(column.name) if column.name == "labels" else column for column in versions.c]
 # Asked by every request, so put together once.

@@ -13,55 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
 
-from migrations.__main__ import upgrade
 from shared import cache, errors, gallery, images, jobs, models
 from shared.jobs import Item, Job, Options, Status, StoredImage, Submission
 from shared.models import EVERYBODY, State, Version
 from shared.queue import Entry, Queue
-from shared.rates import Rates
-from shared.records import Records
-from shared.settings import Settings
-from shared.storage import Storage
 from shared.tools import Tools
-from shared.waiting import Waiters
 from tests.stacks import digits, until
+from tests.workers import made_tools
 from worker import checking
 from worker.runner import Runner
 
 LIMITS = images.Limits(10**7, 10**8, 100.0, 1000, 10**8)
-
-
-def made_tools(folder: Path, queue: Queue, **settings: Any) -> Tools:
-    known = {"device": "cpu", "linger": 0.05, "lease": 0.2, "max_batch": 16, "weights_timeout": 0.2}
-    known |= {"weights_url": "http://127.0.0.1:9"}
-    queue.call = lambda task, *arguments: True  # type: ignore[method-assign]
-    return Tools(
-        records=Records(f"sqlite:///{folder}/inferq.db"),
-        queue=queue,
-        storage=Storage(f"file://{folder}/blobs"),
-        now=time.time,
-        settings=Settings(**known | settings),
-        waiters=Waiters(queue),
-        rates=Rates(Settings()),
-    )
-
-
-@pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder in which a worker has checked the catalogue's digits; copied for each test."""
-    folder = tmp_path_factory.mktemp("checked")
-    upgrade(f"sqlite:///{folder}/inferq.db")
-    tools = made_tools(folder, Queue(Settings(), fakeredis.FakeRedis(decode_responses=True)))
-    models.fill_catalogue(tools)
-    checking.check(Runner(tools), named(tools, "digits").id)
-    tools.close()
-    return folder
 
 
 @pytest.fixture

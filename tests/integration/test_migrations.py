@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from migrations.__main__ import configuration, upgrade
+from shared.jobs import Job, Options, Status
 from shared.records import Records
 from shared.tables import metadata
+from tests import grounds
 
 
 def tables(records: Records) -> set[str]:
@@ -72,6 +77,39 @@ def test_what_was_stored_before_the_wires_came_is_live_and_stays(records: Record
         assert connection.execute(sa.text("SELECT stage FROM images")).scalar_one() == "live"
         key = connection.execute(sa.text("SELECT stage, account, public_key FROM keys")).one()
     assert tuple(key) == ("live", "", "")
+
+
+def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
+    records: Records, tmp_path: Path
+) -> None:
+    ground = grounds.on(records, tmp_path)
+    version = ground.trained(ground.dataset(), webhook="https://example.org", withheld=True)
+    job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, Options(), "normal", 0.0, 0,
+              webhook="https://example.org")  # fmt: skip
+    with records.write() as r:
+        r.jobs.add(job, [])
+        r.jobs.end(["job"], Status.CANCELLED, 1.0)
+    ask = "SELECT job_id FROM deliveries ORDER BY job_id"
+    orphan = "INSERT INTO deliveries (job_id, kind, attempts, due_at, error) VALUES ('gone', 'job', 0, 1, '')"
+    with records.engine.begin() as connection:
+        connection.execute(sa.text(orphan))
+        assert len(connection.execute(sa.text(ask)).all()) == 3
+
+    command.downgrade(configuration(records.url), "0002")
+
+    with records.engine.begin() as connection:
+        assert connection.execute(sa.text(ask)).scalars().all() == ["job"]
+        assert connection.execute(sa.text("SELECT id FROM versions")).scalars().all() == [version.id]
+    (key,) = sa.inspect(records.engine).get_foreign_keys("deliveries")
+    assert (key["referred_table"], key["options"]["ondelete"]) == ("jobs", "CASCADE")
+
+    upgrade(records.url)
+
+    with records.read() as r:
+        assert [(due.job_id, due.kind) for due in r.deliveries.due(2.0)] == [("job", "job")]
+        assert r.versions.get(version.id) == replace(version, training_id="", withheld=False, canary=0.0)
+        assert r.jobs.get("anna", "job") is not None
+    assert sa.inspect(records.engine).get_foreign_keys("deliveries") == []
 
 
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(records: Records) -> None:

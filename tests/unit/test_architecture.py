@@ -46,10 +46,14 @@ ONLY_IN = {
 FOREIGN_WORDS = {
     "sap_leonardo": (
         "processedTime", "faultstring", "errorcode", "prodimgclassifier", "inference_sync", "Invalid file type",
+        "maxUnimprovedEpochs", "generateTfSummaries", "submissionTime", "completionTime", "modelVersion",
+        "0001-01-01T00:00:00.000Z",
     ),
     "einstein_vision": (
         "probabilities", "sampleLocation", "sampleContent", "sampleBase64Content", "numResults", "predictresponse",
-        "predictionsRemaining", "apiusage", "Invalid access token", "Invalid authentication scheme",
+        "predictionsRemaining", "apiusage", "Invalid access token", "Invalid authentication scheme", "labelSummary",
+        "numOfDuplicates", "statusMsg", "queuePosition", "failureMsg", "trainParams", "trainSplitRatio", "testAccuracy",
+        "learningcurve", "expectedLabel",
     ),
     "huggingface": (
         "estimated_time", "inferenceProviderMapping", "hf-inference", "pipeline_tag", "x-compute-type",
@@ -165,7 +169,10 @@ def sources() -> dict[str, str]:
 )
 def test_foreign_words_stay_at_their_door(dialect: str, word: str) -> None:
     pattern = re.compile(rf"\b{re.escape(word)}\b", re.IGNORECASE)
-    assert [path for path, text in sources().items() if pattern.search(text)] == [f"api/dialects/{dialect}.py"]
+    found = [path for path, text in sources().items() if pattern.search(text)]
+    assert found, f"nobody says {word!r}: the rule is out of date"
+    door = (f"api/dialects/{dialect}.py", f"api/dialects/{dialect}/")
+    assert [path for path in found if not within(path, door)] == []
 
 
 def test_every_foreign_wire_has_words_of_its_own() -> None:

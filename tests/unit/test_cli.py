@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from inferq import stack
 from inferq.cli import COMMANDS, main
 from inferq.commands import demo, doctor, screen, up
-from inferq.errors import InferqError
+from inferq.errors import CannotStart, InferqError
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,6 +203,12 @@ def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Ca
     result = run("models", "list")
     assert "birds *" in result.stdout
     assert "1000" in result.stdout
+
+
+def test_of_several_versions_the_default_one_is_marked(server: ToyServer, run: Callable[..., Result]) -> None:
+    several = model(version("ready"), version("ready", version="2"), default_version="2")
+    server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain")]}))
+    assert [line.split()[0] for line in run("models", "list").stdout.splitlines() if "2 default" in line] == ["birds"]
 
 
 @pytest.mark.parametrize("columns", [60, 200])
@@ -425,6 +431,17 @@ def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: 
     assert "--port" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("words", "trainer"), [([], True), (["--no-trainer"], False)])
+def test_up_trains_unless_it_is_told_not_to(
+    tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, words: list[str], trainer: bool
+) -> None:
+    def refuse(wanted: stack.Options, *_: object, **__: object) -> None:
+        raise CannotStart(f"trainer: {wanted.trainer}")
+
+    monkeypatch.setattr(up, "running", refuse)
+    assert run("up", "--data", tmp_path, *words).stderr == f"inferq: trainer: {trainer}\n"
 
 
 @pytest.mark.parametrize(("status", "header"), [(200, False), (401, True)])

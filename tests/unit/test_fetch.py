@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -287,6 +289,44 @@ def test_a_declared_and_an_endless_body_are_both_cut_at_the_limit(server: Server
 def test_a_server_that_drips_is_cut_at_the_whole_time(server: Server, path: str) -> None:
     with pytest.raises(BadUrl, match="in time"):
         get(server.url(path), timeout=0.3)
+
+
+def get_to(file: io.BytesIO, url: str, told: Callable[[int, int], None], **about: Any) -> None:
+    bounds = {"max_bytes": 100_000, "timeout": 5.0, "allow_private": True} | about
+    fetch.fetch_to(url, file, on_progress=told, **bounds)
+
+
+def test_an_archive_is_written_as_it_comes_and_told_of(server: Server) -> None:
+    file, told = io.BytesIO(), []
+    get_to(file, server.url("to//bytes/90000"), lambda *progress: told.append(progress))
+    assert file.getvalue() == b"x" * 90_000
+    assert told[-1] == (90_000, 90_000)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_an_archive_is_bounded_and_guarded_like_a_picture(server: Server) -> None:
+    for about, path, says in (
+        ({"max_bytes": 50_000}, "endless", "more than the allowed 50000 bytes. Give a smaller archive"),
+        ({"timeout": 0.3}, "drip", "in time"),
+        ({"allow_private": False}, "bytes/1", "not on the public internet"),
+        ({}, "status/403", "status 403 instead of the archive"),
+        ({}, "squeezed", "compressed"),
+        ({}, "to//to//to//to//bytes/1", "more than 3 times"),
+    ):
+        with pytest.raises(BadUrl, match=says):
+            get_to(io.BytesIO(), server.url(path), lambda *_: None, **about)
+
+
+def test_who_is_told_of_the_progress_can_end_it(server: Server) -> None:
+    totals = []
+
+    def enough(done: int, total: int) -> None:
+        totals.append(total)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        get_to(io.BytesIO(), server.url("endless"), enough)
+    assert totals == [0]
 
 
 def test_a_name_server_that_does_not_answer_is_cut_at_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,17 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api import create_app, dialects
-from api.dialects.native import views
+from api.dialects.native import training_views, views
 from api.web.openapi import openapi_path
-from shared import errors
+from shared import datasets, errors
+from shared.comparisons import Comparison
+from shared.datasets import Dataset, Example, Label, Source, Split
 from shared.jobs import Item, Job, Options, Status
 from shared.models import State, Version
+from shared.promotion import Canary
 from shared.settings import Settings
 from shared.tools import build
+from shared.trainings import Parameters, Training
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +51,11 @@ KINDS = (
 """Without Unavailable, at which one wire holds the caller for a moment."""
 OPEN = {
     "/", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
+    "/ui/datasets", "/ui/datasets/{reference}", "/ui/trainings", "/ui/trainings/{training_id}", "/ui/models",
     "/healthz", "/readyz", "/metrics",
     "/oauth/token", "/v1/oauth2/token", "/v2/oauth2/token",
+    "/v1/vision/datasets/{dataset_id}/examples/{example_id}/picture",
+    "/v2/vision/datasets/{dataset_id}/examples/{example_id}/picture",
 }  # fmt: skip
 """What needs no key: pages, what the service says about itself, and the calls that look for a proof of their own."""
 
@@ -178,4 +185,28 @@ def test_a_job_as_it_is_written_has_the_fields_that_are_described(document: dict
 
 def test_a_version_as_it_is_written_has_the_fields_that_are_described(document: dict[str, Any]) -> None:
     version = Version("1", "default", "birds", "1", "", "resnet50", State.READY, 0.0)
-    assert set(views.version(version)) == set(document["components"]["schemas"]["Version"]["properties"])
+    assert set(views.version(version, {})) == set(document["components"]["schemas"]["Version"]["properties"])
+
+
+def test_what_training_is_about_is_written_with_the_fields_that_are_described(document: dict[str, Any]) -> None:
+    version = Version("1", "default", "birds", "1", "", "resnet50", State.READY, 0.0)
+    training = Training("1", "default", "native", "birds", "birds", Status.QUEUED, 1, 1, "scratch", "", Parameters(),
+                        0.0, 0.0)  # fmt: skip
+    written = {
+        "Dataset": training_views.dataset(Dataset(1, "default", "birds", datasets.State.READY, 0.0, 0.0), []),
+        "DatasetLabel": training_views.label(Label(1, 1, "duck")),
+        "Example": training_views.example(
+            Example(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
+        ),
+        "TrainingSummary": training_views.training(training, 1),
+        "Comparison": training_views.comparison(
+            Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0), {}
+        ),
+        "Canary": training_views.canary(Canary("1", 0.5, 0, 0, 0.0), version),
+    }
+    for name, body in written.items():
+        schema = document["components"]["schemas"][name]
+        assert set(body) == set(schema["properties"]), name
+        fits(document, schema, body)
+    parameters = document["components"]["schemas"]["Training"]["properties"]["parameters"]["properties"]
+    assert {name: schema["default"] for name, schema in parameters.items()} == vars(Parameters())

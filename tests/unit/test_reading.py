@@ -51,7 +51,7 @@ def test_numbers_are_read(value: Any, expected: float) -> None:
     assert Fields({"a": value}).number("a", 0) == expected
 
 
-@pytest.mark.parametrize("value", ["much", "nan", "inf", "-inf", "1e999", [], {}])
+@pytest.mark.parametrize("value", ["much", "nan", "inf", "-inf", "1e999", True, [], {}])
 def test_what_is_no_finite_number_is_refused(value: Any) -> None:
     with pytest.raises(BadOption, match="a must be a"):
         Fields({"a": value}).number("a", 0)

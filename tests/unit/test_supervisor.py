@@ -278,7 +278,15 @@ def test_the_embedded_stack_keeps_off_databases_of_the_environment(
         assert "production" not in each.env.values()
         assert each.env["DATABASE_URL"] == f"sqlite:///{tmp_path}/inferq.db"
         assert each.env["INFERQ_DEFAULT_MODEL"] == "digits"
-    assert [each.name for each in planned.workers] == ["worker-1", "worker-2", "keeper"]
+    assert [each.name for each in planned.workers] == ["worker-1", "worker-2", "trainer", "keeper"]
+
+
+def test_a_stack_has_one_trainer_unless_it_is_left_out(tmp_path: Path) -> None:
+    trainer = next(each for each in stack.plan(stack.Options(tmp_path, port=0)).workers if each.name == "trainer")
+    assert trainer.argv[-2:] == ("worker", "--trainer")
+    assert int(trainer.env["OMP_NUM_THREADS"]) >= 1
+    without = stack.plan(stack.Options(tmp_path, port=0, trainer=False))
+    assert [each.name for each in without.workers] == ["worker-1", "keeper"]
 
 
 def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
@@ -382,7 +390,7 @@ def test_up_says_what_it_decided_and_drains_on_sigterm(up: Callable[..., Up]) ->
     running = up()
     seen = running.until("/readyz")
     assert "digits: there is no network" in seen
-    assert running.pids().keys() == {"valkey", "worker-1", "keeper", "api"}
+    assert running.pids().keys() == {"valkey", "worker-1", "trainer", "keeper", "api"}
     pids = running.pids().values()
     running.process.terminate()
     assert running.ended() == (0, "")

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from tests import stacks
+from tests import handwriting, stacks
 from tests.stacks import SAMPLES, Stack
 
 EMAIL = "anna@example.test"
@@ -47,7 +49,8 @@ library.jwt.encode = lambda *given, **named: Text(encode(*given, **named))
 service = library.EinsteinVisionService(**asked["service"])
 answers = []
 for name, given in asked["calls"]:
-    answer = getattr(service, name)(*given)
+    bodies = [answer["body"] for answer in answers]
+    answer = getattr(service, name)(*(text.format(*bodies) for text in given))
     answers.append({"status": answer.status_code, "body": answer.json(), "token": service.token})
 print()
 print(json.dumps(answers))
@@ -68,7 +71,7 @@ def pem(guarded: Stack) -> str:
     owner = httpx.post(f"{guarded.url}/v1/keys", json={"name": "owner"}).raise_for_status().json()["key"]
     key = rsa.generate_private_key(65537, 2048)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    about = {"account": EMAIL, "public_key": public, "tenant": "anna", "scopes": ["infer"]}
+    about = {"account": EMAIL, "public_key": public, "tenant": "anna", "scopes": ["infer", "models"]}
     httpx.post(f"{guarded.url}/v1/keys", json=about, headers={"x-api-key": owner}).raise_for_status()
     return private(key)
 
@@ -76,10 +79,16 @@ def pem(guarded: Stack) -> str:
 @pytest.fixture
 def picture_url() -> Iterator[str]:
     """The picture of a three, served on this machine."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(SAMPLES))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with serving(SAMPLES) as root:
+        yield f"{root}/{THREE.name}"
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The URL behind which a folder is on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/{THREE.name}"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -88,7 +97,10 @@ def private(key: rsa.RSAPrivateKey) -> str:
 
 
 def ask(stack: Stack, service: dict[str, str], *calls: tuple[str, list[str]]) -> list[dict[str, Any]]:
-    """What the client's methods, called one after the other, come back with, and the token it then has."""
+    """What the client's methods, called one after the other, come back with, and the token it then has.
+
+    What is given to them may refer to the answers before it: `{0[id]}` is the id in the first one's body.
+    """
     asked = json.dumps({"url": stack.url, "service": service, "calls": calls})
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     done = subprocess.run(command, input=asked, check=False, capture_output=True, text=True, timeout=120)
@@ -156,3 +168,75 @@ def test_on_the_open_door_any_key_gets_a_token(stack: Stack) -> None:
                         ("get_fileb64_image_prediction", [GENERAL, str(THREE)]))  # fmt: skip
     assert token["status"] == 200
     assert_three(answer)
+
+
+# -- datasets and training
+
+
+def begun(stack: Stack, service: dict[str, str], url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(dataset, training) of the archive behind a URL, as the client makes them."""
+    dataset, training = ask(
+        stack, service,
+        ("create_dataset_synchronous", [url]),
+        ("train_model", ["{0[id]}", "digits v1"]),
+    )  # fmt: skip
+    assert (dataset["status"], training["status"]) == (200, 200), (dataset, training)
+    return dataset["body"], training["body"]
+
+
+def until_trained(stack: Stack, service: dict[str, str], model_id: str, seconds: float) -> None:
+    """Fails unless the training succeeds within `seconds`. Not asked by the client: each time it is another process."""
+    headers = {"Authorization": f"Bearer {service['token']}"}
+
+    def status() -> dict[str, Any]:
+        return dict(httpx.get(f"{stack.url}/v2/vision/train/{model_id}", headers=headers, timeout=30).json())
+
+    stacks.until(
+        lambda: status()["status"] not in ("QUEUED", "RUNNING"), seconds, lambda: f"{status()}\n{stack.said()}"
+    )
+    assert status()["status"] == "SUCCEEDED", status()
+
+
+def test_a_dataset_is_made_trained_on_and_predicted_with(guarded: Stack, pem: str, tmp_path: Path) -> None:
+    (tmp_path / "digits.tgz").write_bytes(handwriting.archive(handwriting.files({0: 12, 1: 12})))
+    for digit in (0, 1):
+        (tmp_path / f"{digit}.png").write_bytes(handwriting.pictures(digit)[20])
+    (token,) = ask(guarded, {"email": EMAIL, "rsa_cert": pem}, ("get_token", []))
+    service = {"token": token["token"]}
+    with serving(tmp_path) as root:
+        dataset, training = begun(guarded, service, f"{root}/digits.tgz")
+    labels = {label["name"]: label["numExamples"] for label in dataset["labelSummary"]["labels"]}
+    assert (dataset["name"], dataset["available"], dataset["statusMsg"]) == ("digits", True, "SUCCEEDED")
+    assert labels == {"zero": 12, "one": 12}
+    assert (training["datasetId"], training["name"], training["status"]) == (dataset["id"], "digits v1", "QUEUED")
+    until_trained(guarded, service, training["modelId"], 240)
+    status, metrics, models, listed, unknown, *predictions = ask(
+        guarded, service,
+        ("get_training_status", [training["modelId"]]),
+        ("get_model_info", [training["modelId"]]),
+        ("get_models_info_for_dataset", [str(dataset["id"])]),
+        ("get_datasets_info", []),
+        ("get_model_info", ["NOSUCHMODEL"]),
+        ("get_fileb64_image_prediction", [training["modelId"], str(tmp_path / "0.png")]),
+        ("get_fileb64_image_prediction", [training["modelId"], str(tmp_path / "1.png")]),
+    )  # fmt: skip
+    assert (status["body"]["progress"], status["body"]["trainStats"]["examples"]) == (1, 24)
+    assert metrics["body"]["metricsData"]["labels"] == ["one", "zero"]
+    assert metrics["body"]["metricsData"]["testAccuracy"] > 0.4
+    assert [one["modelId"] for one in models["body"]["data"]] == [training["modelId"]]
+    assert [one["id"] for one in listed["body"]["data"]] == [dataset["id"]]
+    assert (unknown["status"], set(unknown["body"])) == (404, {"message"})
+    assert [answer["body"]["probabilities"][0]["label"] for answer in predictions] == ["zero", "one"]
+
+
+def test_an_archive_that_is_not_there_is_told_in_the_documented_words(guarded: Stack, pem: str, tmp_path: Path) -> None:
+    with serving(tmp_path) as root:
+        _, refused, listed = ask(
+            guarded, {"email": EMAIL, "rsa_cert": pem},
+            ("get_token", []),
+            ("create_dataset_synchronous", [f"{root}/nothing.zip"]),
+            ("get_datasets_info", []),
+        )  # fmt: skip
+    assert refused["status"] == 400
+    assert refused["body"] == {"message": "Failed to download the dataset from the public URL."}
+    assert "nothing" not in [one["name"] for one in listed["body"]["data"]]

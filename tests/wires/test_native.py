@@ -359,7 +359,7 @@ def test_results_and_events_of_an_unknown_job_are_404(client: FlaskClient, what:
     complaint(client.get(f"/v1/jobs/unknown/{what}"), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/nowhere", "/v1/jobs/a/b/c", "/v1/datasets/x", "/static/x"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/nowhere", "/v1/jobs/a/b/c", "/v1/nothing/x", "/static/x"])
 def test_an_unknown_path_is_404_in_json(client: FlaskClient, path: str) -> None:
     assert path in complaint(client.get(path), 404, "not_found")
 

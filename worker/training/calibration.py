@@ -18,10 +18,10 @@ _CUTS = 60
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers whose score lies above `lower` and not above `upper`."""
+    """Answers whose score lies above `low` and not above `high`."""
 
-    lower: float
-    upper: float
+    low: float
+    high: float
     count: int
     confidence: float
     """Their mean score; 0.0 where there are none."""
@@ -32,19 +32,17 @@ class Bin:
 def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
     """What to divide logits (N, C) by so that their softmax is as likely as possible; from 0.05 to 20.
 
-    From logits of validation pictures and their labels (N,). 1.0 where there are fewer than FEWEST.
+    From logits of validation pictures and their labels (N,); 1.0 where there are fewer than FEWEST. By golden section,
+    because the loss has one valley.
     """
-    return likeliest(logits, truths, COOLEST, HOTTEST) if len(truths) >= FEWEST else 1.0
-
-
-def likeliest(logits: torch.Tensor, truths: torch.Tensor, coolest: float, hottest: float) -> float:
-    """The temperature within bounds at which the truths are likeliest, by golden section: the loss has one valley."""
+    if len(truths) < FEWEST:
+        return 1.0
     wide = logits.double()
 
     def loss(logarithm: float) -> float:
         return functional.cross_entropy(wide / math.exp(logarithm), truths).item()
 
-    low, high = math.log(coolest), math.log(hottest)
+    low, high = math.log(COOLEST), math.log(HOTTEST)
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = loss(left), loss(right)
     for _ in range(_CUTS):

@@ -114,11 +114,15 @@ class Training(ABC):
         """Go on where `state()` was called; the data, parameters and starting weights must be the same."""
         epoch, best_epoch, self._best_loss, diverged = state["progress"].tolist()
         self.epoch, self.best_epoch, self._diverged = int(epoch), int(best_epoch), bool(diverged)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, Tensors] = {}
         for name, tensor in state.items():
             if name.startswith("optimizer."):
                 _, index, kind = name.split(".")
-                moments.setdefault(int(index), {})[kind] = tensor.clone()
+                like = parameters[int(index)]
+                # In the parameter's memory order: another one may round differently.
+                same = torch.empty_like(like, dtype=tensor.dtype) if tensor.shape == like.shape else tensor.clone()
+                moments.setdefault(int(index), {})[kind] = same.detach().copy_(tensor)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self._restore(state)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from shared.datasets import Example
 from worker.training import calibration
 
 MOST_MISTAKES = 200
+MOST_TESTED = 5000
+"""Test pictures of which each answer is told."""
 
 
 def evidence(
-    logits: torch.Tensor,
-    truths: torch.Tensor,
-    labels: Sequence[str],
-    examples: Sequence[tuple[str, str]],
-    temperature: float,
+    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[Example], temperature: float
 ) -> dict[str, Any]:
-    """From test logits (N, C), their labels' numbers (N,), C labels, and id and name of each of the N pictures.
+    """From N test examples: their logits (N, C) as before the temperature, the numbers (N,) of their labels; C labels.
 
     `confusion` has a row for each true label and a column for each answer. What cannot be computed, as the precision
-    of a label that was never answered, is 0.0. `macro_f1` is over the labels that occur, as in scikit-learn.
-    `mistakes` are the most confident MOST_MISTAKES; their scores, and the bins after, are those at `temperature`.
+    of a label that was never answered, is 0.0. `macro_f1` is over the labels that occur, as in scikit-learn. Scores of
+    `mistakes`, the most confident first, and the bins of `reliability` are those at `temperature`.
     """
     logits, truths = logits.detach().cpu(), truths.cpu()
     answers = logits.argmax(dim=1)
@@ -33,22 +35,39 @@ def evidence(
     rows = [_label(labels[number], confusion, number) for number in range(size)]
     occurring = [row["f1"] for number, row in enumerate(rows) if confusion[number].sum() + confusion[:, number].sum()]
     before, after = (calibration.reliability(logits, truths, divisor) for divisor in (1.0, temperature))
+    tested = [[one.id, answer] for one, answer in zip(examples, answers.tolist(), strict=True)]
     return {
-        "examples": len(truths),
         "accuracy": _share(int(confusion.trace()), len(truths)),
         "macro_f1": _share(sum(occurring), len(occurring)),
-        "labels": rows,
+        "labels": list(labels),
+        "per_label": rows,
         "confusion": confusion.tolist(),
-        "calibration": {
-            "temperature": temperature,
-            "error_before": calibration.error(before),
-            "error_after": calibration.error(after),
-            "bins_before": [asdict(one) for one in before],
-            "bins_after": [asdict(one) for one in after],
-        },
+        "temperature": temperature,
+        "ece_before": calibration.error(before),
+        "ece_after": calibration.error(after),
+        "reliability_before": [asdict(one) for one in before],
+        "reliability": [asdict(one) for one in after],
         "mistakes_in_all": len(truths) - int(confusion.trace()),
         "mistakes": _mistakes(logits / temperature, truths, labels, examples),
+        "tested": tested[:MOST_TESTED],
     }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """On what it was trained."""
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {
+        "device": str(device), "card": card, "cpu": _processor(), "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _label(label: str, confusion: torch.Tensor, number: int) -> dict[str, Any]:
@@ -68,15 +87,15 @@ def _share(part: float, whole: float) -> float:
 
 
 def _mistakes(
-    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[tuple[str, str]]
+    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
     scores, answers = logits.double().softmax(dim=1).max(dim=1)
     wrong = (answers != truths).nonzero()[:, 0]
     ranked = wrong[scores[wrong].sort(descending=True, stable=True).indices][:MOST_MISTAKES]
     return [
         {
-            "example": examples[index][0],
-            "name": examples[index][1],
+            "example": examples[index].id,
+            "name": examples[index].name,
             "expected": labels[int(truths[index])],
             "predicted": labels[int(answers[index])],
             "score": float(scores[index]),

@@ -1,60 +1,49 @@
-"""A linear classifier in closed form: shrunken discriminant analysis, from which training by gradients starts."""
+"""A linear classifier to start from: regularised logistic regression, solved without a learning rate."""
 
 from __future__ import annotations
 
 import torch
 
-_ROWS = 4096
-"""Features that are widened to double precision at once."""
-_LEAST_SHRINKAGE = 1e-3
+from worker.training import epochs
+
+_ROUNDS = 200
+"""Evaluations of the whole loss at most; a few dozen are usual."""
 
 
-def discriminant(features: torch.Tensor, labels: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight (classes, D) and bias (classes,), float64, from features (N, D) of comparable scale and labels (N,).
+def regression(
+    features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
 
-    Linear discriminant analysis with equal priors. The covariance within the labels is shrunk towards a multiple of
-    the identity as far as Ledoit and Wolf (2004) say, so that few pictures of many features do no harm. Only the
-    smaller of its N x N and D x D forms is ever built. A label without pictures gets zeros.
+    It minimises the summed loss, in which a picture of each label counts as `counting` (C,) says, plus half the squared
+    weights: scikit-learn's with C = 1. Where there are fewer pictures than features it works within the span of the
+    pictures, because the rest of the weights would be zero anyway.
     """
-    counts = torch.bincount(labels, minlength=classes).double().unsqueeze(1)
-    means = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
-    for rows, known in zip(features.split(_ROWS), labels.split(_ROWS), strict=True):
-        means.index_add_(0, known, rows.double())
-    means /= counts.clamp(min=1)
-    middle = means[counts[:, 0] > 0].mean(dim=0)
-    apart = (means - middle) * (counts > 0)
-    values, vectors, identity = _covariance(features, labels, means)
-    inside = apart @ vectors
-    outside = apart - inside @ vectors.T  # has no covariance but the identity's share
-    weight = (inside / (values + identity)) @ vectors.T + outside / identity
-    return weight, -weight @ middle - 0.5 * (weight * apart).sum(dim=1)
+    reduced, back = _span(features) if len(features) < features.shape[1] else (features, None)
+    weight = torch.zeros(len(counting), reduced.shape[1], device=features.device, requires_grad=True)
+    bias = torch.zeros(len(counting), device=features.device, requires_grad=biased)
+    solver = torch.optim.LBFGS(
+        [weight, bias] if biased else [weight], max_iter=_ROUNDS, max_eval=_ROUNDS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> torch.Tensor:
+        solver.zero_grad()
+        # Per picture, because the solver's tolerances are absolute.
+        wrong = epochs.losses(torch.addmm(bias, reduced, weight.T), labels, counting)
+        value = (wrong + 0.5 * weight.square().sum()) / len(labels)
+        value.backward()
+        return value
+
+    solver.step(loss)
+    found = weight.detach()
+    return found if back is None else found @ back, bias.detach()
 
 
-def _covariance(
-    features: torch.Tensor, labels: torch.Tensor, means: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Eigenvalues (R,) and orthonormal eigenvectors (D, R) of the shrunken covariance, without the identity's share."""
-    count, width = features.shape
-    fourth = 0.0
-    if count < width:
-        rows = features.double() - means[labels]
-        fourth = float(rows.square().sum(dim=1).square().sum())
-        values, inner = torch.linalg.eigh(rows @ rows.T / count)
-        kept = values > 1e-10 * values[-1]
-        values = values[kept]
-        vectors = rows.T @ inner[:, kept] / (count * values).sqrt()
-    else:
-        square = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-        for part, known in zip(features.split(_ROWS), labels.split(_ROWS), strict=True):
-            rows = part.double() - means[known]
-            fourth += float(rows.square().sum(dim=1).square().sum())
-            square.addmm_(rows.T, rows)
-        values, vectors = torch.linalg.eigh(square / count)
-        values = values.clamp(min=0)
-    level, squares = float(values.sum()) / width, float(values.square().sum())
-    if level == 0:  # one picture of each label, say: nothing is known but the distances
-        return values, vectors, 1.0
-    spread = squares / width - level**2
-    noise = (fourth / count - squares) / (count * width)
-    shrinkage = min(1.0, max(_LEAST_SHRINKAGE, noise / spread if spread > 0 else 1.0))
-    return (1 - shrinkage) * values, vectors, shrinkage * level
+def _span(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates (N, R) in the span of the rows, and the orthonormal basis (R, D) that leads back."""
+    wide = features.double()
+    values, vectors = torch.linalg.eigh(wide @ wide.T)
+    kept = values > 1e-9 * values[-1].clamp(min=1e-30)
+    sides = values[kept].sqrt()
+    coordinates = vectors[:, kept] * sides
+    return coordinates.float(), (coordinates.T @ wide / values[kept].unsqueeze(1)).float()

@@ -1,4 +1,4 @@
-"""The native wire, `/v1`: jobs, classify, models, keys, queue and workers; RFC 9457 problems."""
+"""The native wire, `/v1`: jobs, datasets, trainings, models, keys, queue and workers; RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from api.dialects.native import fleet, jobs, keys, models
+from api.dialects.native import datasets, fleet, jobs, keys, models, promotion, trainings
 from api.dialects.native.document import openapi
 from shared.errors import InferqError
 from shared.settings import Settings
@@ -18,7 +18,7 @@ PREFIXES = ("/",)
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """One blueprint per resource."""
-    return [part.bp for part in (jobs, models, keys, fleet)]
+    return [part.bp for part in (jobs, datasets, trainings, models, promotion, keys, fleet)]
 
 
 def allowance(settings: Settings, _caller: Caller) -> str:

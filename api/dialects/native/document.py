@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from api import describing
-from api.describing import Part, Schema, answer, binary, header, number, path, query, ref, several, text, thing, whole
+from api.describing import Part, answer, binary, header, number, path, query, ref, several, text, thing, whole
+from api.dialects.native import training_document
+from api.dialects.native.parts import GONE, PAGING, PROBLEM, WAIT, call, page
 from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS
+from api.dialects.native.training_schemas import TRAINING_SCHEMAS
 from shared.jobs import Status
 from shared.settings import Settings
 from shared.tenants import SCOPES, STAGES
@@ -17,12 +20,13 @@ def openapi(settings: Settings) -> Part:
     return {
         "tags": [
             {"name": "Jobs", "description": "Send pictures, follow them, fetch the answers."},
+            *training_document.TAGS,
             {"name": "Models", "description": "What there is, and how to bring your own."},
             {"name": "Keys", "description": "Who may use the service. Needs the scope `keys`."},
             {"name": "Fleet", "description": "What waits, and who works."},
         ],
-        "paths": _jobs() | _models() | _keys() | _fleet(),
-        "components": {"schemas": SCHEMAS},
+        "paths": _jobs() | training_document.paths() | _models() | _keys() | _fleet(),
+        "components": {"schemas": SCHEMAS | TRAINING_SCHEMAS},
     }
 
 
@@ -34,46 +38,56 @@ def _jobs() -> Part:
         "202": answer("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", ref("Job")),
         "default": PROBLEM,
     }
-    wait = header("Prefer", "`wait=N` waits up to N seconds for the end; `respond-async` does not wait.")
     once = header("Idempotency-Key", "Sent again with the same key, the same request gives the same job.")
-    paging = [query("limit", whole("1 to 500.", default=50)), query("cursor", text("`next` of the page before."))]
+    wrong = thing(
+        {"label": text("What it really shows: the name of a label of the dataset."),
+         "position": whole("Which picture of the job; 0 is the first.", default=0, minimum=0),
+         "dataset": text("Id or name; the one that the model was trained on where none is named.")},
+        required=("label",),
+    )  # fmt: skip
     return {
         "/v1/classify": {
-            "post": _call("Jobs", "classify", "Classify pictures and wait for the answer",
-                          "The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, "
-                          "so that the id is never lost. When no picture could be read, the error of the first one is "
-                          "the answer.",
-                          [wait, once], waited, _pictures()),
+            "post": call("Jobs", "classify", "Classify pictures and wait for the answer",
+                         "The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, "
+                         "so that the id is never lost. When no picture could be read, the error of the first one is "
+                         "the answer.",
+                         [WAIT, once], waited, _pictures()),
         },
         "/v1/jobs": {
-            "post": _call("Jobs", "submitJob", "Submit pictures as a job",
-                          "Accepted means answered: the job is stored before 202 is sent.",
-                          [wait, once], waited, _pictures()),
-            "get": _call("Jobs", "listJobs", "List jobs", "Newest first, in pages.",
-                         [query("status", text(enum=list(Status))), query("model", text()),
-                          query("since", number("Unix seconds; jobs made then or later.")),
-                          query("until", number("Unix seconds; jobs made before.")), *paging],
-                         {"200": answer("A page.", _page("jobs", "JobSummary")), "default": PROBLEM}),
+            "post": call("Jobs", "submitJob", "Submit pictures as a job",
+                         "Accepted means answered: the job is stored before 202 is sent.",
+                         [WAIT, once], waited, _pictures()),
+            "get": call("Jobs", "listJobs", "List jobs", "Newest first, in pages.",
+                        [query("status", text(enum=list(Status))), query("model", text()),
+                         query("since", number("Unix seconds; jobs made then or later.")),
+                         query("until", number("Unix seconds; jobs made before.")), *PAGING],
+                        {"200": answer("A page.", page("jobs", "JobSummary")), "default": PROBLEM}),
         },
         "/v1/jobs/{job_id}": {
-            "get": _call("Jobs", "getJob", "Poll a job", "Or wait for it, with `Prefer: wait=N`.",
-                         [job, wait, header("If-None-Match", "The `ETag` of the answer before.")],
-                         found | {"304": {"description": "Nothing has moved since the `ETag` you have."}}),
-            "delete": _call("Jobs", "cancelJob", "Cancel a job",
-                            "What runs at this moment is finished, the rest is not begun. 409 when it has ended.",
-                            [job], found),
+            "get": call("Jobs", "getJob", "Poll a job", "Or wait for it, with `Prefer: wait=N`.",
+                        [job, WAIT, header("If-None-Match", "The `ETag` of the answer before.")],
+                        found | {"304": {"description": "Nothing has moved since the `ETag` you have."}}),
+            "delete": call("Jobs", "cancelJob", "Cancel a job",
+                           "What runs at this moment is finished, the rest is not begun. 409 when it has ended.",
+                           [job], found),
         },
         "/v1/jobs/{job_id}/results": {
-            "get": _call("Jobs", "getResults", "Stream the results", "One line per picture; made for archives of "
-                         "thousands.", [job, query("format", text(enum=["ndjson", "csv"], default="ndjson"))],
-                         {"200": {"description": "One prediction per line.",
-                                  "content": {"application/x-ndjson": {}, "text/csv": {}}}, "default": PROBLEM}),
+            "get": call("Jobs", "getResults", "Stream the results", "One line per picture; made for archives of "
+                        "thousands.", [job, query("format", text(enum=["ndjson", "csv"], default="ndjson"))],
+                        {"200": {"description": "One prediction per line.",
+                                 "content": {"application/x-ndjson": {}, "text/csv": {}}}, "default": PROBLEM}),
+        },
+        "/v1/jobs/{job_id}/feedback": {
+            "post": call("Jobs", "correctJob", "Correct a prediction",
+                         "The picture becomes an example of the dataset, for the next training to learn from.", [job],
+                         {"201": answer("The example.", ref("Example")), "default": PROBLEM},
+                         describing.body(json=wrong, example={"label": "duck"})),
         },
         "/v1/jobs/{job_id}/events": {
-            "get": _call("Jobs", "followJob", "Follow a job",
-                         "Server-sent events: `status` and `progress` as it moves, `done` at the end.", [job],
-                         {"200": {"description": "Events; the data of each is a job without its predictions.",
-                                  "content": {"text/event-stream": {}}}, "default": PROBLEM}),
+            "get": call("Jobs", "followJob", "Follow a job",
+                        "Server-sent events: `status` and `progress` as it moves, `done` at the end.", [job],
+                        {"200": {"description": "Events; the data of each is a job without its predictions.",
+                                 "content": {"text/event-stream": {}}}, "default": PROBLEM}),
         },
     }  # fmt: skip
 
@@ -95,7 +109,7 @@ def _models() -> Part:
     name, version = path("name", "The model."), path("version", "Its version; `1` is the first.")
     alias = path("alias", "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.")
     stands, vit = thing({"model": text("The model.")}, required=("model",)), {"model": "vit"}
-    whole_version = {"allOf": [ref("Version"), thing({"label_names": several(text(), "In the order of the logits.")})]}
+    versions = thing({"versions": several(ref("Version"), "Oldest first.")}, required=("versions",))
     known = {
         "name": text("What to call it.", examples=["mobilenet_v2"]),
         "architecture": text("A torchvision architecture; the name where none is given."),
@@ -118,38 +132,43 @@ def _models() -> Part:
     }
     return {
         "/v1/models": {
-            "get": _call("Models", "listModels", "List models", "With their versions.", [],
-                         {"200": answer("The models.", thing({"models": several(ref("Model"))}, required=("models",))),
-                          "default": PROBLEM}),
-            "post": _call("Models", "addModel", "Add a model",
-                          "From your weights, or from the published weights of an architecture. What is refused leaves "
-                          "nothing behind. Needs the scope `models`.", [], added, body),
+            "get": call("Models", "listModels", "List models", "With their versions.", [],
+                        {"200": answer("The models.", thing({"models": several(ref("Model"))}, required=("models",))),
+                         "default": PROBLEM}),
+            "post": call("Models", "addModel", "Add a model",
+                         "From your weights, or from the published weights of an architecture. What is refused leaves "
+                         "nothing behind. Needs the scope `models`.", [], added, body),
         },
         "/v1/models/{name}": {
-            "get": _call("Models", "getModel", "Look at a model", "With its versions.", [name],
-                         {"200": answer("The model.", ref("Model")), "default": PROBLEM}),
-            "delete": _call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
-                            [name], GONE),
+            "get": call("Models", "getModel", "Look at a model", "With its versions.", [name],
+                        {"200": answer("The model.", ref("Model")), "default": PROBLEM}),
+            "delete": call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
+                           [name], GONE),
         },
         "/v1/aliases": {
-            "get": _call("Models", "listAliases", "List aliases", "Other names for models, which every wire knows.", [],
-                         {"200": answer("By name.", thing({"aliases": several(ref("Alias"))}, required=("aliases",))),
-                          "default": PROBLEM}),
+            "get": call("Models", "listAliases", "List aliases", "Other names for models, which every wire knows.", [],
+                        {"200": answer("By name.", thing({"aliases": several(ref("Alias"))}, required=("aliases",))),
+                         "default": PROBLEM}),
         },
         "/v1/aliases/{alias}": {
-            "put": _call("Models", "setAlias", "Let an alias stand for a model",
-                         "Whatever it stood for before. Needs the scope `models`.", [alias],
-                         {"200": answer("It stood for a model before.", ref("Alias")),
-                          "201": answer("It is new.", ref("Alias")), "default": PROBLEM},
-                         describing.body(json=stands, example=vit)),
-            "delete": _call("Models", "removeAlias", "Remove an alias", "The model stays. Needs the scope `models`.",
-                            [alias], GONE),
+            "put": call("Models", "setAlias", "Let an alias stand for a model",
+                        "Whatever it stood for before. Needs the scope `models`.", [alias],
+                        {"200": answer("It stood for a model before.", ref("Alias")),
+                         "201": answer("It is new.", ref("Alias")), "default": PROBLEM},
+                        describing.body(json=stands, example=vit)),
+            "delete": call("Models", "removeAlias", "Remove an alias", "The model stays. Needs the scope `models`.",
+                           [alias], GONE),
+        },
+        "/v1/models/{name}/versions": {
+            "get": call("Models", "listVersions", "List the versions of a model", "With a summary of their evidence.",
+                        [name], {"200": answer("The versions.", versions), "default": PROBLEM}),
         },
         "/v1/models/{name}/versions/{version}": {
-            "get": _call("Models", "getVersion", "Look at a version", "With its labels.", [name, version],
-                         {"200": answer("The version.", whole_version), "default": PROBLEM}),
-            "delete": _call("Models", "removeVersion", "Remove a version", "Needs the scope `models`.",
-                            [name, version], GONE),
+            "get": call("Models", "getVersion", "Look at a version", "With its labels and its evidence.",
+                       [name, version],
+                        {"200": answer("The version.", ref("WholeVersion")), "default": PROBLEM}),
+            "delete": call("Models", "removeVersion", "Remove a version", "Needs the scope `models`.",
+                           [name, version], GONE),
         },
     }  # fmt: skip
 
@@ -168,19 +187,19 @@ def _keys() -> Part:
     example = {"name": "owner", "scopes": list(SCOPES)}
     return {
         "/v1/keys": {
-            "get": _call("Keys", "listKeys", "List keys", "Without what must stay secret.", [],
-                         {"200": answer("The keys.", thing({"keys": several(ref("Key"))}, required=("keys",))),
-                          "default": PROBLEM}),
-            "post": _call("Keys", "createKey", "Create a key",
-                          "Its text is in this answer and nowhere else. The first key closes the open door of "
-                          "loopback, so it needs the scope `keys`. With `public_key` there is no text: who has the "
-                          "private key exchanges assertions signed with it for tokens.", [],
-                          {"201": answer("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
-                          describing.body(json=asked, example=example)),
+            "get": call("Keys", "listKeys", "List keys", "Without what must stay secret.", [],
+                        {"200": answer("The keys.", thing({"keys": several(ref("Key"))}, required=("keys",))),
+                         "default": PROBLEM}),
+            "post": call("Keys", "createKey", "Create a key",
+                         "Its text is in this answer and nowhere else. The first key closes the open door of "
+                         "loopback, so it needs the scope `keys`. With `public_key` there is no text: who has the "
+                         "private key exchanges assertions signed with it for tokens.", [],
+                         {"201": answer("The key, with its text in `key`.", ref("Key")), "default": PROBLEM},
+                         describing.body(json=asked, example=example)),
         },
         "/v1/keys/{key_id}": {
-            "delete": _call("Keys", "revokeKey", "Revoke a key", "At once.",
-                            [path("key_id", "The `id` of the key.")], GONE),
+            "delete": call("Keys", "revokeKey", "Revoke a key", "At once.",
+                           [path("key_id", "The `id` of the key.")], GONE),
         },
     }  # fmt: skip
 
@@ -189,25 +208,8 @@ def _fleet() -> Part:
     queue = thing({"queue": several(ref("Lane")), "waiting": whole(), "running": whole()}, required=("queue",))
     workers = thing({"workers": several(ref("Worker"))}, required=("workers",))
     return {
-        "/v1/queue": {"get": _call("Fleet", "getQueue", "What waits", "Per model, version and priority.", [],
-                                   {"200": answer("The queue.", queue), "default": PROBLEM})},
-        "/v1/workers": {"get": _call("Fleet", "listWorkers", "Who works", "Every worker that is alive.", [],
-                                     {"200": answer("The workers.", workers), "default": PROBLEM})},
+        "/v1/queue": {"get": call("Fleet", "getQueue", "What waits", "Per model, version and priority.", [],
+                                  {"200": answer("The queue.", queue), "default": PROBLEM})},
+        "/v1/workers": {"get": call("Fleet", "listWorkers", "Who works", "Every worker that is alive.", [],
+                                    {"200": answer("The workers.", workers), "default": PROBLEM})},
     }  # fmt: skip
-
-
-PROBLEM: Part = {
-    "description": "What is wrong, and what to do.",
-    "content": {"application/problem+json": {"schema": ref("Problem")}},
-}
-GONE: Part = {"204": {"description": "It is gone."}, "default": PROBLEM}
-
-
-def _call(tag: str, name: str, summary: str, description: str, parameters: list[Part], responses: Part,
-          body: Part | None = None) -> Part:  # fmt: skip
-    return describing.call(name, summary, description, responses, parameters=parameters, body=body, tag=tag)
-
-
-def _page(name: str, schema: str) -> Schema:
-    following = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last."}
-    return thing({name: several(ref(schema)), "next": following}, required=(name, "next"))

@@ -1,4 +1,4 @@
-"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, follow, read results, list, cancel."""
+"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, follow, read results, list, cancel, correct."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
-from werkzeug.http import parse_dict_header
 
-from api.context import caller, scope, seats, tools, wait_for
-from api.dialects.native import submission, views
+from api import reading
+from api.context import caller, scope, tools, wait_for
+from api.dialects.native import asking, following, submission, training_views, views
+from api.dialects.native.following import Sight
 from api.reading import Fields
-from shared import errors, jobs
+from shared import errors, feedback, jobs
 from shared.jobs import Item, Job, Status
 from shared.tools import Tools
 
@@ -42,7 +44,7 @@ def classify() -> ResponseReturnValue:
 
 
 def _submit(default_wait: float) -> ResponseReturnValue:
-    seconds = _preferred_wait(default_wait)
+    seconds = asking.preferred_wait(default_wait)
     job, new = jobs.submit(tools(), caller().tenant, submission.read(request))
     job = wait_for(job, seconds)
     if seconds:
@@ -60,7 +62,7 @@ def _submit(default_wait: float) -> ResponseReturnValue:
 def poll(job_id: str) -> ResponseReturnValue:
     """The job. With `Prefer: wait=N` it waits for the end; with `If-None-Match` 304 says that nothing has moved."""
     job = jobs.get(tools(), caller().tenant, job_id)
-    job = wait_for(job, _preferred_wait(0.0))
+    job = wait_for(job, asking.preferred_wait())
     response = _write(job)
     return response.make_conditional(request)
 
@@ -70,23 +72,18 @@ def poll(job_id: str) -> ResponseReturnValue:
 def listing() -> ResponseReturnValue:
     """Newest first, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
-    status, limit = fields.text("status").upper(), fields.whole("limit", 50)
-    if status and status not in list(Status):
-        raise errors.BadOption(f"status must be one of {', '.join(Status)}, not {status!r}")
-    if not 1 <= limit <= 500:
-        raise errors.BadOption("limit must be 1 to 500")
+    limit = asking.limit(fields)
     with tools().records.read() as r:
         page = r.jobs.page(
             caller().tenant,
-            status=status,
+            status=asking.status(fields),
             model=fields.text("model"),
             before=fields.text("cursor"),
             since=fields.number("since", 0) if fields.has("since") else None,
             until=fields.number("until", 0) if fields.has("until") else None,
             limit=limit + 1,
         )
-    shown = page[:limit]
-    return jsonify(jobs=[_summary(job) for job in shown], next=shown[-1].id if len(page) > limit else None)
+    return jsonify(asking.page("jobs", page, limit, _summary))
 
 
 @bp.delete("/v1/jobs/<job_id>")
@@ -115,36 +112,28 @@ def results(job_id: str) -> ResponseReturnValue:
 @scope("infer")
 def events(job_id: str) -> ResponseReturnValue:
     """Server-sent events: `status` and `progress` as the job moves, `done` with the job, then the end."""
-    job = jobs.get(tools(), caller().tenant, job_id)
-    if not seats().take():
-        raise errors.Unavailable("Too many callers are waiting already; poll the job instead.")
-    response = Response(_follow(tools(), job), mimetype="text/event-stream")
-    response.call_on_close(seats().leave)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+    made, tenant = tools(), caller().tenant
+    jobs.get(made, tenant, job_id)
+
+    def look() -> Sight:
+        job = jobs.get(made, tenant, job_id)
+        return Sight(job.status, (job.done, job.failed), _summary(job))
+
+    return following.stream(job_id, look)
 
 
-def _follow(tools: Tools, job: Job) -> Iterator[str]:
-    said: tuple[Status, int, int] | None = None
-    until = time.monotonic() + 600.0  # a client that is still there connects again, as EventSource does by itself
-    with tools.waiters.ticket(job.id) as ticket:
-        while time.monotonic() < until:
-            job = jobs.get(tools, job.tenant, job.id)
-            now = (job.status, job.done, job.failed)
-            if now != said:
-                kind = "status" if said is None or said[0] != job.status else "progress"
-                said = now
-                yield _event(kind, job)
-            if job.status.terminal:
-                yield _event("done", job)
-                return
-            if not ticket.wait(1.0):
-                yield ": waiting\n\n"
-
-
-def _event(kind: str, job: Job) -> str:
-    return f"event: {kind}\ndata: {json.dumps(_summary(job))}\n\n"
+@bp.post("/v1/jobs/<job_id>/feedback")
+@scope("infer")
+def correct(job_id: str) -> ResponseReturnValue:
+    """Say what a picture of the job really shows: it becomes an example of the dataset that the model learned from."""
+    fields = asking.json_fields()
+    label = asking.needed(fields, "label", "the name of the label that the picture should have got")
+    position, dataset = fields.whole("position", 0), asking.dataset(fields)
+    limits = reading.limits(tools().settings)
+    made = feedback.correct_job(
+        tools(), caller().tenant, job_id, position, label, dataset.id if dataset else None, limits
+    )
+    return jsonify(training_views.example(made)), 201, {"Location": training_views.example_path(made)}
 
 
 def _write(job: Job) -> Response:
@@ -180,21 +169,10 @@ def _pace(tools: Tools, job: Job) -> int:
     return min(60, max(1, math.ceil(ahead / rate))) if rate else 1
 
 
-def _summary(job: Job) -> dict[str, object]:
+def _summary(job: Job) -> dict[str, Any]:
     """A job without its predictions."""
     body = views.job(job, ())
     return {name: body[name] for name in body if name not in ("request", "predictions")}
-
-
-def _preferred_wait(default: float) -> float:
-    """Seconds, from `Prefer` (RFC 7240); `respond-async` is a wait of none."""
-    preferred = parse_dict_header(request.headers.get("Prefer", ""))
-    if "respond-async" in preferred and "wait" not in preferred:
-        return 0.0
-    try:
-        return max(0.0, float(preferred.get("wait") or default))
-    except ValueError:
-        raise errors.BadOption("the wait in Prefer must be a number of seconds") from None
 
 
 def _all_items(tools: Tools, job: Job) -> Iterator[Item]:

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from api import reading
 from api.context import caller, scope, tools
-from api.dialects.native import views
+from api.dialects.native import asking, views
 from api.reading import Fields
 from shared import accounts, errors, tenants
 
@@ -19,9 +19,7 @@ bp = Blueprint("native-keys", __name__)
 def create() -> ResponseReturnValue:
     """201 with the key's text in `key`, which cannot be shown again; a public key that is registered has none."""
     fields = Fields(reading.json_object(request, reading.SMALL))
-    scopes = fields.raw("scopes") or []
-    if not isinstance(scopes, list) or not all(isinstance(name, str) for name in scopes):
-        raise errors.BadOption("scopes must be a list of texts")
+    scopes = asking.texts(fields, "scopes")
     tenant, name, stage = (fields.text(field) for field in ("tenant", "name", "stage"))
     if not (fields.has("public_key") or fields.has("account")):
         key, text = tenants.create(tools(), caller(), tenant=tenant, name=name, scopes=scopes, stage=stage)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import uuid6
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
 from api.context import caller, scope, tools
-from api.dialects.native import views
+from api.dialects.native import asking, training_views, views
 from api.reading import Fields
-from shared import errors, models
-from shared.models import State
+from shared import errors, loading, models
+from shared.models import State, Version
 
 bp = Blueprint("native-models", __name__)
 
@@ -24,7 +24,8 @@ def listing() -> ResponseReturnValue:
     with tools().records.read() as r:
         versions, default = r.versions.visible(caller().tenant), r.facts.get("default_model")
         known = r.aliases.all(caller().tenant)
-    return jsonify(models=views.models(versions, tools().settings.default_model or default, known))
+    default = tools().settings.default_model or default
+    return jsonify(models=views.models(versions, default, known, summaries(versions)))
 
 
 @bp.get("/v1/models/<name>")
@@ -34,15 +35,31 @@ def show(name: str) -> ResponseReturnValue:
         versions, default = r.versions.named(caller().tenant, name), r.facts.get("default_model")
         known = r.aliases.all(caller().tenant)
     models.pick(versions, name)
-    return jsonify(views.model(versions, tools().settings.default_model or default, known))
+    default = tools().settings.default_model or default
+    return jsonify(views.model(versions, default, known, summaries(versions)))
+
+
+@bp.get("/v1/models/<name>/versions")
+def versions(name: str) -> ResponseReturnValue:
+    """The versions of one model, oldest first, with what is most worth knowing of their evidence."""
+    with tools().records.read() as r:
+        found = r.versions.named(caller().tenant, name)
+    models.pick(found, name)
+    known = summaries(found)
+    return jsonify(versions=[views.version(version, known) for version in found])
 
 
 @bp.get("/v1/models/<name>/versions/<version>")
 def show_version(name: str, version: str) -> ResponseReturnValue:
-    """One version, with its labels in the order of the logits."""
+    """One version, with its labels in the order of the logits, and with its evidence if it was trained here."""
     with tools().records.read() as r:
         found = models.pick(r.versions.named(caller().tenant, name), name, version)
-    return jsonify(views.version(found) | {"label_names": list(found.labels)})
+        training = r.trainings.get(caller().tenant, found.training_id) if found.training_id else None
+    links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
+    if training is not None:
+        links |= {"training": f"/v1/trainings/{training.id}", "plots": training_views.plots(training)}
+    more = {"label_names": list(found.labels), "evidence": training.evidence if training else None, "links": links}
+    return jsonify(views.version(found, summaries([found])) | more)
 
 
 @bp.post("/v1/models")
@@ -53,7 +70,7 @@ def add() -> ResponseReturnValue:
     201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; a refusal
     says why, and leaves nothing behind.
     """
-    fields = Fields(request.form, request.args) if reading.is_multipart(request) else _json_fields()
+    fields = Fields(request.form, request.args) if reading.is_multipart(request) else asking.json_fields()
     source = _keep_weights()
     try:
         added = models.add(
@@ -74,7 +91,7 @@ def add() -> ResponseReturnValue:
     if version.state is State.ABSENT:
         models.forget(tools(), [version])
         raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
-    response = jsonify(views.version(version))
+    response = jsonify(views.version(version, {}))
     response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
     return response, 201 if version.state is State.READY else 202
 
@@ -106,7 +123,7 @@ def aliases() -> ResponseReturnValue:
 @scope("models")
 def set_alias(alias: str) -> ResponseReturnValue:
     """Let the alias stand for a model; 201, or 200 when it has stood for one before."""
-    model = _json_fields().text("model")
+    model = asking.json_fields().text("model")
     if not model:
         raise errors.BadOption("model must name the model that the alias is to stand for")
     with tools().records.read() as r:
@@ -123,8 +140,13 @@ def remove_alias(alias: str) -> ResponseReturnValue:
     return "", 204
 
 
-def _json_fields() -> Fields:
-    return Fields(reading.json_object(request, reading.SMALL), request.args)
+def summaries(versions: Sequence[Version]) -> dict[str, dict[str, Any]]:
+    """Training id -> `accuracy` and `method` of the versions that were trained here."""
+    trained = [version.training_id for version in versions if version.training_id]
+    if not trained:
+        return {}
+    with tools().records.read() as r:
+        return r.trainings.summaries(trained)
 
 
 def _keep_weights() -> str:
@@ -132,15 +154,10 @@ def _keep_weights() -> str:
     part = request.files.get("weights")
     if part is None:
         return models.PRETRAINED
-    key = f"uploads/{uuid6.uuid7()}"
-    size = 0
-    with tools().storage.writing(key) as blob:
-        while chunk := part.stream.read(1024 * 1024):
-            blob.write(chunk)
-            size += len(chunk)
-        if not size:
-            raise errors.BadWeights("The weights file is empty.")
-    return key
+    try:
+        return loading.keep_upload(tools(), part.stream)
+    except errors.NoInput:
+        raise errors.BadWeights("The weights file is empty.") from None
 
 
 def _labels(fields: Fields) -> Sequence[str]:

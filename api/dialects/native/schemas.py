@@ -9,10 +9,13 @@ from shared.queue import PRIORITIES
 from shared.tenants import SCOPES, STAGES
 
 
-def _time(description: str = "") -> Schema:
+def moment(description: str = "") -> Schema:
+    """A time; null as long as it has not come."""
     return {"type": ["string", "null"], "format": "date-time", "description": description or "ISO 8601, UTC."}
 
 
+METHODS = ("head", "fine-tuned", "scratch")
+"""How a version may have been trained."""
 OPTIONS: dict[str, Schema] = {
     "model": text("The model; the default one where none is named.", examples=["resnet50"]),
     "version": text("Its version; the model's default where none is named."),
@@ -60,11 +63,11 @@ _SUMMARY: dict[str, Schema] = {
     "wire": text("The wire by which it was sent.", examples=["native"]),
     "model": thing({"name": text(), "version": text()}),
     "priority": text(enum=list(PRIORITIES)),
-    "created_at": _time(),
-    "started_at": _time(),
-    "finished_at": _time(),
+    "created_at": moment(),
+    "started_at": moment(),
+    "finished_at": moment(),
     "processed_time": {"type": ["string", "null"], "description": "`finished_at` in the format of HTTP dates."},
-    "deadline": _time(),
+    "deadline": moment(),
     "metadata": thing({}),
     "progress": ref("Progress"),
     "links": thing({"self": text(), "results": text(), "events": text()}),
@@ -90,8 +93,13 @@ _VERSION = thing(
         "architecture": text(),
         "labels": whole("How many."),
         "checksum": text("SHA-256 of the weights, hex."),
-        "created_at": _time(),
+        "created_at": moment(),
         "metrics": thing({}),
+        "training": {"type": ["string", "null"], "description": "The training that made it; null for one brought."},
+        "accuracy": {"type": ["number", "null"], "description": "On the test pictures of that training."},
+        "method": {"type": ["string", "null"], "description": "How it was trained.", "enum": [*METHODS, None]},
+        "withheld": flag("Trained for a wire on which it does not answer before it is deployed there."),
+        "canary": number("Share of the requests naming no version that it answers without being the default."),
     },
     required=("name", "version", "state"),
 )
@@ -123,8 +131,8 @@ _KEY = thing(
         "stage": text("What is uploaded with a key of one stage is not seen with a key of the other.",
                       enum=list(STAGES)),
         "account": text("Who signs assertions with the private key to a registered public one; empty for other keys."),
-        "created_at": _time(),
-        "revoked_at": _time(),
+        "created_at": moment(),
+        "revoked_at": moment(),
         "key": text("The key itself: in the answer that makes it, and never again; a public key is not shown."),
     },
     required=("id", "tenant", "prefix", "scopes"),
@@ -142,7 +150,7 @@ _LANE = thing(
 _WORKER = thing(
     {
         "id": text(),
-        "since": _time(),
+        "since": moment(),
         "device": text(examples=["cpu", "cuda"]),
         "models": several({}, "What it keeps in memory."),
         "pictures": whole("How many it has run."),

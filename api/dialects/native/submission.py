@@ -37,7 +37,7 @@ def read(request: Request) -> Submission:
         fields = Fields(request.args)
         upload = reading.body(request, fields.text("name", "file"))
         pictures = iter(images.pictures([upload] if upload else [], limits))
-    hook, secret = _webhook(fields)
+    hook, secret = webhook(fields)
     return Submission(
         pictures=pictures,
         model=fields.text("model"),
@@ -121,8 +121,8 @@ def _deadline(fields: Fields) -> float | None:
     return time.time() + seconds
 
 
-def _webhook(fields: Fields) -> tuple[str, str]:
-    """(URL, secret): a text, or an object with `url` and `secret`."""
+def webhook(fields: Fields) -> tuple[str, str]:
+    """(URL, secret): a text, or an object with `url` and `secret`; raises BadOption where nobody could be told."""
     given = fields.raw("webhook")
     if not given:
         return "", ""

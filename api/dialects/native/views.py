@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import groupby
@@ -75,13 +75,18 @@ def prediction(job: Job, item: Item) -> dict[str, Any]:
     return body
 
 
-def models(versions: Sequence[Version], default: str, aliases: Sequence[Alias]) -> list[dict[str, Any]]:
+Summaries = Mapping[str, Mapping[str, Any]]
+"""Training id -> `accuracy` and `method` of what it has made."""
+
+
+def models(versions: Sequence[Version], default: str, aliases: Sequence[Alias],
+           summaries: Summaries) -> list[dict[str, Any]]:  # fmt: skip
     """Versions, which come sorted by name, as models."""
     grouped = [(name, list(group)) for name, group in groupby(versions, key=lambda version: version.name)]
-    return [model(_nearest(group), default, aliases) for _, group in grouped]
+    return [model(_nearest(group), default, aliases, summaries) for _, group in grouped]
 
 
-def model(versions: Sequence[Version], default: str, aliases: Sequence[Alias]) -> dict[str, Any]:
+def model(versions: Sequence[Version], default: str, aliases: Sequence[Alias], summaries: Summaries) -> dict[str, Any]:
     """One model with its versions, oldest first; `aliases` are all that the tenant has."""
     chosen = next((known for known in versions if known.is_default), versions[-1])
     return {
@@ -90,12 +95,13 @@ def model(versions: Sequence[Version], default: str, aliases: Sequence[Alias]) -
         "is_default": chosen.name == default,
         "shared": chosen.tenant == "*",
         "aliases": [known.alias for known in aliases if known.name == chosen.name],
-        "versions": [version(known) for known in versions],
+        "versions": [version(known, summaries) for known in versions],
     }
 
 
-def version(version: Version) -> dict[str, Any]:
-    """One version of a model, without its labels' names."""
+def version(version: Version, summaries: Summaries) -> dict[str, Any]:
+    """One version of a model, without its labels' names and the whole of its evidence."""
+    measured = summaries.get(version.training_id, {})
     return {
         "name": version.name,
         "version": version.version,
@@ -106,6 +112,11 @@ def version(version: Version) -> dict[str, Any]:
         "checksum": version.checksum,
         "created_at": iso(version.created_at),
         "metrics": version.metrics,
+        "training": version.training_id or None,
+        "accuracy": measured.get("accuracy"),
+        "method": measured.get("method"),
+        "withheld": version.withheld,
+        "canary": version.canary,
     }
 
 

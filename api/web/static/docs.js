@@ -1,27 +1,10 @@
 // The page of the calls, made from /openapi.json: what each takes, a curl line, and a form to try it.
 // Texts go in as text, never as markup: names of files and answers come from strangers.
-"use strict";
+import { authorized, key } from "./api.js";
+import { $, bar, dropping, el, fold, words } from "./page.js";
 
-const KEY = "inferq-key";
 const PAGES = "Pages"; // the tag of what is looked at, not called
 const FORMS = ["multipart/form-data", "application/x-www-form-urlencoded"]; // whose Content-Type the browser writes
-const $ = (id) => document.getElementById(id);
-
-/** An element: attributes, `on...` listeners, and children, which are elements or texts. */
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.flat().filter((child) => child != null && child !== ""));
-  return made;
-}
-
-/** A text in which `backticks` mean code. */
-function words(text) {
-  return (text || "").split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
-}
 
 // -- the document
 
@@ -88,14 +71,6 @@ function answerTable(call) {
       el("td", {}, words(response.description), types ? el("span", { class: "type" }, types) : ""));
   });
   return fold("Answers", el("table", { class: "answers" }, el("tbody", {}, rows)));
-}
-
-function fold(title, ...inside) {
-  return foldAs("fold", title, ...inside);
-}
-
-function foldAs(name, title, ...inside) {
-  return el("details", { class: name }, el("summary", {}, title), ...inside);
 }
 
 // -- trying a call
@@ -200,7 +175,7 @@ class Trial {
     const parts = ["curl"];
     const files = this.fields.some((field) => field.where === "form" || field.where === "json" || field.where === "raw");
     if (this.method !== "get" && !(this.method === "post" && files)) parts.push(`-X ${this.method.toUpperCase()}`);
-    if ($("key").value && !free(this.call)) parts.push('-H "Authorization: Bearer $INFERQ_KEY"');
+    if (key() && !free(this.call)) parts.push('-H "Authorization: Bearer $INFERQ_KEY"');
     for (const [name, value] of Object.entries(this.headers())) parts.push(`-H ${quote(`${name}: ${value}`)}`);
     const form = this.fields.filter((one) => one.where === "form");
     const nothing = !form.some((one) => (one.file ? one.input.files.length : one.input.value && !one.required));
@@ -250,11 +225,9 @@ function squeezed(json) {
 /** Send, and show what comes back as it comes; `files` give the pictures beside their labels. */
 async function ask(place, url, options, files, brief = false) {
   const began = performance.now();
-  const key = $("key").value;
-  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let response;
   try {
-    response = await fetch(url, { ...options, headers });
+    response = await fetch(url, { ...options, headers: authorized(options.headers) });
   } catch (error) {
     place.replaceChildren(el("p", { class: "wrong" }, `No answer: ${error.message}`));
     return;
@@ -302,12 +275,7 @@ function labelled(data) {
 }
 
 function bars({ name, labels, error }, file) {
-  const rows = labels.map(({ label, score }) => {
-    const fill = el("i");
-    fill.style.width = `${Math.max(0, Math.min(1, score)) * 100}%`;
-    return el("div", { class: "bar" }, el("span", { class: "label", title: label }, label),
-      el("span", { class: "track" }, fill), el("span", { class: "score" }, score.toFixed(3)));
-  });
+  const rows = labels.map(({ label, score }) => bar(label, score, score.toFixed(3)));
   const picture = file && /\.(jpe?g|png|gif|webp|bmp|avif)$/i.test(file.name)
     ? el("img", { src: URL.createObjectURL(file), alt: "" }) : null;
   const wrong = error ? el("p", { class: "wrong" }, error.message || String(error)) : null;
@@ -342,15 +310,17 @@ function section({ path, method, call, others }, id) {
   });
   const send = el("button", { type: "submit" }, "Send");
   const submit = (event) => { event.preventDefault(); trial.send(send); };
+  const tryOut = fold("Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer);
+  tryOut.classList.add("try");
   const where = path.split(/(\{\w+\})/).map((part) => (part.startsWith("{") ? el("i", {}, part) : part));
-  return el("section", { class: "call", id },
+  return el("section", { class: "card call", id },
     call.summary.endsWith(path) ? null : el("h3", {}, call.summary),
     el("div", { class: "route" }, el("span", { class: `method ${method}` }, method.toUpperCase()), el("span", { class: "path" }, where)),
     call.description && call.description !== `${call.summary}.` ? el("p", {}, words(call.description)) : null,
     others.length ? el("p", { class: "others" }, "Also at ", others.flatMap((one, index) => [index ? ", " : "", el("code", {}, one)])) : null,
     el("div", { class: "curl" }, trial.curl, copy),
     el("div", { class: "folds" },
-      foldAs("fold try", "Try it", el("form", { onsubmit: submit }, trial.grid, send), trial.answer),
+      tryOut,
       parameterTable(call), answerTable(call)));
 }
 
@@ -376,7 +346,7 @@ function build(spec) {
 
 /** Mark in the list the call that is being read. */
 function followReader() {
-  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+  const links = new Map([...document.querySelectorAll("#calls a")].map((link) => [link.hash.slice(1), link]));
   const watch = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) links.get(target.id).classList.toggle("here", isIntersecting);
   }, { rootMargin: "-20% 0px -75% 0px" });
@@ -391,26 +361,6 @@ function quick(files) {
   ask($("quick-answer"), "/v1/classify", { method: "POST", body: form }, [...files], true);
 }
 
-function listen() {
-  const drop = $("drop");
-  $("quick-file").addEventListener("change", (event) => quick([...event.target.files]));
-  for (const kind of ["dragenter", "dragover"]) {
-    drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
-  }
-  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => { event.preventDefault(); quick([...event.dataTransfer.files]); });
-  $("key").value = sessionStorage.getItem(KEY) || "";
-  $("key").addEventListener("input", (event) => {
-    sessionStorage.setItem(KEY, event.target.value);
-    document.dispatchEvent(new Event("inferq-key"));
-  });
-  const side = document.querySelector(".side");
-  const menu = document.querySelector(".menu");
-  const open = (is) => { side.classList.toggle("open", is); menu.setAttribute("aria-expanded", String(is)); };
-  menu.addEventListener("click", () => open(!side.classList.contains("open")));
-  $("calls").addEventListener("click", () => open(false));
-}
-
-listen();
+dropping($("drop"), quick);
 fetch("/openapi.json").then((response) => response.json()).then(build)
   .catch((error) => $("groups").append(el("p", { class: "wrong" }, `The calls cannot be listed: ${error.message}`)));

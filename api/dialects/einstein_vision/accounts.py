@@ -1,0 +1,79 @@
+"""Accounts and what they have used: `/oauth2/token` and `/apiusage`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import auth, reading
+from api.context import caller, scope, tools
+from api.dialects.einstein_vision.basics import METER, Calls, listed, needed, time
+from api.reading import Fields
+from shared import accounts, errors, usage
+
+TOKEN_PATH, USAGE_PATH = "/oauth2/token", "/apiusage"
+HOSTED = ("https://api.einstein.ai/v2/oauth2/token", "https://api.metamind.io/v1/oauth2/token")
+"""Whom a client signs for that believes to be talking to the vendor, and is only led here by name."""
+BY_ASSERTION, BY_REFRESH = "urn:ietf:params:oauth:grant-type:jwt-bearer", "refresh_token"
+NO_QUOTA = 2**31 - 1
+"""Said where there is no quota: clients read a number of 32 bits, and there is no word for none."""
+
+
+@auth.public
+def token() -> ResponseReturnValue:
+    """An access token for a signed assertion or for a refresh token."""
+    request.max_content_length = reading.SMALL  # before anybody has proved anything
+    fields = Fields(request.form)
+    grant = fields.text("grant_type")
+    local = auth.from_loopback(request)
+    if grant == BY_ASSERTION:
+        offline = "offline" in fields.text("scope").split()
+        given = accounts.exchange(
+            tools(), needed(fields, "assertion"), _audiences(), offline=offline, from_loopback=local
+        )
+    elif grant == BY_REFRESH:
+        seconds = fields.whole("valid_for", accounts.LONGEST)
+        given = accounts.refresh(tools(), needed(fields, "refresh_token"), seconds, from_loopback=local)
+    else:
+        raise errors.BadOption(f"grant_type must be {BY_ASSERTION} or {BY_REFRESH}, not {grant!r}")
+    body = {"access_token": given.access, "token_type": "Bearer", "expires_in": given.seconds}
+    response = jsonify(body | ({"refresh_token": given.refresh} if given.refresh else {}))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _audiences() -> list[str]:
+    """The addresses of this call: the hosted ones, and ours.
+
+    Where nobody has set ours, it is what the request says. That lets whoever holds an assertion meant for another
+    service pass it off as meant for us; a service that strangers reach has `public_url` set.
+    """
+    public_url = tools().settings.public_url.rstrip("/")
+    return [*HOSTED, f"{public_url}{request.path}" if public_url else request.base_url]
+
+
+@scope("infer")
+def used_up() -> ResponseReturnValue:
+    """What the tenant has used of the current month, as a list of one plan."""
+    limit = tools().settings.einstein_quota or NO_QUOTA
+    tenant = caller().tenant
+    used = usage.used(tools(), tenant, METER)
+    start, end = usage.month(tools().now())
+    plan = {
+        "id": f"{datetime.fromtimestamp(start, UTC):%Y-%m}",
+        "organizationId": tenant,
+        "startsAt": time(start),
+        "endsAt": time(end),
+        "planData": [{"plan": "INFERQ", "amount": 1, "source": "INFERQ"}],
+        "licenseId": tenant,
+        "object": "apiusage",
+        "predictionsRemaining": max(0, limit - used),
+        "predictionsUsed": used,
+        "predictionsMax": limit,
+    }
+    return listed([plan])
+
+
+CALLS: Calls = ((TOKEN_PATH, "POST", token), (USAGE_PATH, "GET", used_up))

@@ -1,0 +1,226 @@
+"""Datasets: upload at once or in the background, create empty, look, add to, delete."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+from flask import jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, scope, seats, tools
+from api.dialects.einstein_vision import views
+from api.dialects.einstein_vision.basics import KIND, Calls, deletion, listed, sent, window
+from api.reading import Fields
+from shared import datasets, errors, fetch, loading
+from shared.datasets import Dataset, State
+from shared.trainings import Training
+
+DATASETS_PATH = "/vision/datasets"
+ONE_DATASET = f"{DATASETS_PATH}/<int:dataset_id>"
+MAX_ARCHIVE = 50 * 1024 * 1024
+"""Bytes of an archive that is sent, or that is fetched while the caller waits. One that is fetched in the background
+may have as many as the service takes."""
+LONGEST_LABELS = 1000
+"""Characters of a list of labels. 250 are documented; older clients allow so many."""
+LONGEST_FILE_NAME = 100
+"""Characters of the name of an archive that a dataset may be called by."""
+MOST = 25
+"""Datasets in one list."""
+NEITHER = "Uploading a dataset requires either the 'data' field or the 'path' field."
+BOTH = "The 'data' parameter cannot be duplicated, nor sent along with the 'path' parameter."
+NAMELESS = "The 'name' parameter is required to create a dataset."
+BUSY = "The dataset is not yet available for update, try again once the dataset is ready."
+UNREACHABLE = "Failed to download the dataset from the public URL."
+
+
+@scope("models")
+def upload_sync() -> ResponseReturnValue:
+    """A dataset from an archive, when it can be trained on; 400 with the reason, and no dataset, where it cannot.
+
+    One that takes longer than a request may wait is answered as it is then, and goes on loading.
+    """
+    fields, until = _archive_fields(), tools().now() + tools().settings.max_wait
+    if not seats().take():
+        raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
+    try:
+        with _kept(fields) as source:
+            made = datasets.create(tools(), caller().tenant, _name(fields), source=source)
+        made = datasets.until_loaded(tools(), made, until - tools().now())
+    finally:
+        seats().leave()
+    if made.state is State.FAILED:
+        datasets.delete(tools(), made.tenant, made.id)
+        raise errors.BadDataset(made.message)
+    return _told(made)
+
+
+@scope("models")
+def upload() -> ResponseReturnValue:
+    """A dataset from an archive that is read in the background."""
+    fields = _archive_fields()
+    with _kept_or_named(fields) as source:
+        made = datasets.create(tools(), caller().tenant, _name(fields), source=source)
+    return _told(made)
+
+
+@scope("models")
+def add_archive(dataset_id: int) -> ResponseReturnValue:
+    """More pictures for a dataset, read in the background."""
+    fields = _archive_fields()
+    if datasets.get(tools(), caller().tenant, dataset_id).state is not State.READY:
+        raise errors.BadOption(BUSY)
+    with _kept_or_named(fields) as source:
+        after = datasets.add_archive(tools(), caller().tenant, dataset_id, source)
+    return _told(after)
+
+
+@scope("models")
+def create() -> ResponseReturnValue:
+    """An empty dataset with these labels."""
+    fields = sent()
+    _check_kind(fields)
+    if not fields.text("name"):
+        raise errors.BadOption(NAMELESS)
+    labels = fields.text("labels")
+    if len(labels) > LONGEST_LABELS:
+        raise errors.BadOption(f"labels may have {LONGEST_LABELS} characters in all; add the others one by one")
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    return _told(datasets.create(tools(), caller().tenant, fields.text("name"), labels=names))
+
+
+def show_dataset(dataset_id: int) -> ResponseReturnValue:
+    """One dataset."""
+    return _told(datasets.get(tools(), caller().tenant, dataset_id))
+
+
+def list_datasets() -> ResponseReturnValue:
+    """The tenant's datasets, newest first. There are none that belong to everybody."""
+    offset, count = window(MOST)
+    if Fields(request.args).flag("global", False):
+        return listed([])
+    with tools().records.read() as r:
+        found = r.datasets.page(caller().tenant, offset=offset, limit=count)
+        return listed([views.dataset(one, r.datasets.labels(one)) for one in found])
+
+
+@scope("models")
+def delete_dataset(dataset_id: int) -> ResponseReturnValue:
+    """Have a dataset removed; its models go first."""
+    tenant = caller().tenant
+    named = {training.name for training in trained_on(dataset_id)}
+    with tools().records.read() as r:
+        models = sorted(name for name in named if r.versions.named(tenant, name))
+    if models:
+        raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(models[:5])}.")
+    gone = datasets.delete(tools(), tenant, dataset_id)
+    return deletion("DATASET", str(gone.id), done=False, message=gone.message)
+
+
+def trained_on(dataset_id: int) -> Iterator[Training]:
+    """Every training that was done, or is to be done, on a dataset of the caller's, newest first."""
+    before = ""
+    while True:
+        with tools().records.read() as r:
+            page = r.trainings.page(caller().tenant, dataset_id=dataset_id, before=before)
+        if not page:
+            return
+        yield from page
+        before = page[-1].id
+
+
+def _told(found: Dataset) -> ResponseReturnValue:
+    return jsonify(views.dataset(found, datasets.labels(tools(), found.tenant, found.id)))
+
+
+# what is sent
+
+
+def _archive_fields() -> Fields:
+    """The form of an upload, with exactly one archive in it; raises BadOption in the vendor's words."""
+    request.max_content_length = min(tools().settings.max_body, MAX_ARCHIVE + reading.SMALL)
+    fields = sent()
+    _check_kind(fields)
+    archives = len(request.files.getlist("data")) + bool(fields.text("path"))
+    if archives != 1:
+        raise errors.BadOption(BOTH if archives else NEITHER)
+    return fields
+
+
+def _check_kind(fields: Fields) -> None:
+    kind = fields.text("type", KIND)
+    if kind != KIND:
+        raise errors.BadOption(f"type must be {KIND}, not {kind!r}: one label for each picture is all that is served")
+
+
+def _name(fields: Fields) -> str:
+    """What the dataset is to be called: as the caller says, else like the archive."""
+    if named := fields.text("name"):
+        return named
+    part = request.files.get("data")
+    file = reading.file_name(part) if part else unquote(urlsplit(fields.text("path")).path)
+    stem = posixpath.splitext(posixpath.basename(file.rstrip("/")))[0].strip()
+    return stem if 0 < len(stem) <= LONGEST_FILE_NAME and stem.isprintable() else "dataset"
+
+
+@contextmanager
+def _kept_or_named(fields: Fields) -> Iterator[str]:
+    """The archive as a source: the key of what was sent, or a URL that can be fetched from later on."""
+    url = fields.text("path")
+    if not url:
+        with _kept(fields) as key:
+            yield key
+        return
+    try:
+        fetch.check_url(url, allow_private=tools().settings.fetch_private)
+    except errors.BadUrl as error:
+        raise errors.BadDataset(UNREACHABLE) from error
+    yield url
+
+
+@contextmanager
+def _kept(fields: Fields) -> Iterator[str]:
+    """The key of the archive, sent or fetched now, for the dataset that is made of it; gone again if none is."""
+    url = fields.text("path")
+    with _fetched(url) if url else nullcontext(request.files["data"].stream) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size > MAX_ARCHIVE:
+            raise errors.TooLarge(f"An archive may have {MAX_ARCHIVE} bytes, not {size}; send it in parts.")
+        file.seek(0)
+        key = loading.keep_upload(tools(), file)
+    try:
+        yield key
+    except BaseException:
+        tools().storage.delete(key)
+        raise
+
+
+@contextmanager
+def _fetched(url: str) -> Iterator[IO[bytes]]:
+    settings = tools().settings
+    with tempfile.TemporaryFile() as file:
+        try:
+            fetch.fetch_to(
+                url, file, max_bytes=MAX_ARCHIVE, timeout=settings.max_wait, allow_private=settings.fetch_private,
+                on_progress=lambda done, total: None,
+            )  # fmt: skip
+        except errors.BadUrl as error:
+            raise errors.BadDataset(UNREACHABLE) from error
+        yield file
+
+
+CALLS: Calls = (
+    (f"{DATASETS_PATH}/upload/sync", "POST", upload_sync),
+    (f"{DATASETS_PATH}/upload", "POST", upload),
+    (DATASETS_PATH, "POST", create),
+    (DATASETS_PATH, "GET", list_datasets),
+    (ONE_DATASET, "GET", show_dataset),
+    (ONE_DATASET, "DELETE", delete_dataset),
+    (f"{ONE_DATASET}/upload", "PUT", add_archive),
+)

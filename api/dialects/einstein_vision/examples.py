@@ -1,0 +1,167 @@
+"""Labels and examples of a dataset, one by one; wrong predictions, corrected; and where an example can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import auth, reading
+from api.context import caller, scope, tools
+from api.dialects.einstein_vision import views
+from api.dialects.einstein_vision.basics import Calls, generation, listed, model_id, needed, png_or_jpeg, sent, window
+from api.dialects.einstein_vision.datasets import ONE_DATASET
+from api.reading import Fields
+from shared import datasets, errors, feedback, images, links
+from shared.datasets import Example, Source
+from shared.images import Picture
+
+FEEDBACK_PATH = "/vision/feedback"
+LABELS_PATH, EXAMPLES_PATH = f"{ONE_DATASET}/labels", f"{ONE_DATASET}/examples"
+ONE_LABEL, ONE_EXAMPLE = f"{LABELS_PATH}/<int:label_id>", f"{EXAMPLES_PATH}/<int:example_id>"
+MAX_EXAMPLE = 1024 * 1024
+"""Bytes."""
+MOST = 100
+"""Examples in one list."""
+LINK_SECONDS = 30 * 60
+"""How long a `location` leads to the picture."""
+SOURCES = {"all": "", **{str(source): str(source) for source in Source}}
+
+
+# labels
+
+
+@scope("models")
+def add_label(dataset_id: int) -> ResponseReturnValue:
+    """A label without examples."""
+    return jsonify(views.label(datasets.add_label(tools(), caller().tenant, dataset_id, needed(sent(), "name"))))
+
+
+def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
+    """One label."""
+    return jsonify(views.label(datasets.label(tools(), caller().tenant, dataset_id, label_id)))
+
+
+# examples
+
+
+@scope("models")
+def add_example(dataset_id: int) -> ResponseReturnValue:
+    """One more labelled picture."""
+    fields = _fields()
+    label_id = fields.whole("labelId", 0) if needed(fields, "labelId") else 0
+    return _told(datasets.add_example(tools(), caller().tenant, dataset_id, label_id, _picture(fields)))
+
+
+@scope("infer")
+def correct() -> ResponseReturnValue:
+    """A picture that a model got wrong, as an example of what it shows, in the dataset that the model learned from."""
+    fields = _fields()
+    name, label = model_id(fields), needed(fields, "expectedLabel")
+    return _told(feedback.correct_model(tools(), caller().tenant, name, label, _picture(fields)))
+
+
+def list_examples(dataset_id: int) -> ResponseReturnValue:
+    """The examples of a dataset, the first one first."""
+    return _listed(dataset_id)
+
+
+def list_of_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
+    """The examples of one label."""
+    datasets.label(tools(), caller().tenant, dataset_id, label_id)
+    return _listed(dataset_id, label_id)
+
+
+def show_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
+    """One example."""
+    return _told(datasets.example(tools(), caller().tenant, dataset_id, example_id))
+
+
+@scope("models")
+def delete_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
+    """Take an example out of its dataset; 204."""
+    datasets.remove_example(tools(), caller().tenant, dataset_id, example_id)
+    return "", 204
+
+
+def _listed(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue:
+    offset, count = window(MOST)
+    fields = Fields(request.args)
+    source = (fields.text("source") or fields.text("type", "all")).lower()
+    if source not in SOURCES:
+        raise errors.BadOption(f"source must be one of {', '.join(SOURCES)}, not {source!r}")
+    of = datasets.get(tools(), caller().tenant, dataset_id)
+    with tools().records.read() as r:
+        found = r.datasets.examples(of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count)
+        labels = {label.id: label for label in r.datasets.labels(of)}
+    told = zip(found, _locations(found), strict=True)
+    return listed([views.example(one, labels[one.label_id], location) for one, location in told])
+
+
+def _told(found: Example) -> ResponseReturnValue:
+    label = datasets.label(tools(), caller().tenant, found.dataset_id, found.label_id)
+    return jsonify(views.example(found, label, *_locations([found])))
+
+
+def _fields() -> Fields:
+    """The form of a call that brings one picture."""
+    request.max_content_length = min(tools().settings.max_body, MAX_EXAMPLE + reading.SMALL)
+    return sent()
+
+
+def _picture(fields: Fields) -> Picture:
+    """The picture in `data`, called as the form says, else like its file."""
+    parts = request.files.getlist("data")
+    if len(parts) != 1:
+        raise errors.NoInput("Send exactly one picture as the file part `data` in multipart/form-data.")
+    name = fields.text("name")
+    name = datasets.name_of(name, "example") if name else reading.file_name(parts[0])
+    limits = png_or_jpeg(MAX_EXAMPLE)
+    return images.check(name, parts[0].stream.read(limits.max_bytes + 1), limits)
+
+
+# where they can be seen
+
+
+@auth.public
+def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
+    """The bytes of an example, for whoever has its link, as long as that is good."""
+    fields = Fields(request.args)
+    links.check(tools(), request.path, fields.whole("expires", 0), fields.text("signature"))
+    with tools().records.read() as r:
+        of = r.datasets.by_id(dataset_id)
+        found = r.datasets.example(of, example_id) if of else None
+    if found is None:
+        raise errors.NotFound("The example is not there any more.")
+    try:
+        data = tools().storage.read(found.blob, found.offset, found.size)
+    except FileNotFoundError:  # deleted a moment ago
+        raise errors.NotFound("The example is not there any more.") from None
+    response = Response(data, mimetype=images.media_type(data))
+    response.headers["Content-Disposition"] = "attachment"  # a stranger's picture is never shown as a page of ours
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "private"
+    return response
+
+
+def _locations(found: Sequence[Example]) -> list[str]:
+    """For each example the URL by which anybody sees it for LINK_SECONDS."""
+    base = (tools().settings.public_url or request.root_url).rstrip("/")
+    expires = int(tools().now()) + LINK_SECONDS
+    paths = [f"{generation()}/vision/datasets/{one.dataset_id}/examples/{one.id}/picture" for one in found]
+    signed = zip(paths, links.sign(tools(), paths, expires), strict=True)
+    return [f"{base}{path}?expires={expires}&signature={signature}" for path, signature in signed]
+
+
+CALLS: Calls = (
+    (LABELS_PATH, "POST", add_label),
+    (ONE_LABEL, "GET", show_label),
+    (f"{ONE_LABEL}/examples", "GET", list_of_label),
+    (EXAMPLES_PATH, "POST", add_example),
+    (EXAMPLES_PATH, "GET", list_examples),
+    (ONE_EXAMPLE, "GET", show_example),
+    (ONE_EXAMPLE, "DELETE", delete_example),
+    (f"{ONE_EXAMPLE}/picture", "GET", show_picture),
+    (FEEDBACK_PATH, "POST", correct),
+)

@@ -1,0 +1,122 @@
+"""Models: those of a dataset, how good one is, how it became so, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from flask import jsonify
+from flask.typing import ResponseReturnValue
+
+from api.context import caller, scope, tools
+from api.dialects.einstein_vision import views
+from api.dialects.einstein_vision.basics import LANGUAGE, Calls, deletion, listed, time, window
+from api.dialects.einstein_vision.datasets import ONE_DATASET, trained_on
+from api.dialects.einstein_vision.training import of_model
+from shared import datasets, errors, models, trainings
+from shared.trainings import Training
+
+ONE_MODEL = "/vision/models/<model_id>"
+MOST = 100
+"""Models, or epochs, in one list."""
+
+
+def list_models(dataset_id: int) -> ResponseReturnValue:
+    """The models that were trained on a dataset, newest first, each as its last training there left it."""
+    offset, count = window(MOST)
+    datasets.get(tools(), caller().tenant, dataset_id)
+    last: dict[str, Training] = {}
+    for training in trained_on(dataset_id):
+        last.setdefault(training.name, training)
+    return listed([views.model(training) for training in [*last.values()][offset : offset + count]])
+
+
+def show_metrics(model_id: str) -> ResponseReturnValue:
+    """How good a model is."""
+    training, evidence = _measured(model_id)
+    return jsonify(
+        id=model_id,
+        createdAt=time(training.finished_at or training.updated_at),
+        language=LANGUAGE,
+        object="metrics",
+        metricsData=views.metrics(evidence),
+    )
+
+
+def list_epochs(model_id: str) -> ResponseReturnValue:
+    """How a model became so good: one entry for each epoch, the first one first."""
+    offset, count = window(MOST)
+    training, evidence = _measured(model_id)
+    curve = evidence["curve"]
+    found = [
+        views.epoch(number, measured, evidence["labels"])
+        for number, measured in enumerate(curve[offset : offset + count], offset + 1)
+    ]
+    if found and found[-1]["epoch"] == len(curve):
+        found[-1] = views.last_epoch(len(curve), evidence, _tested(training, evidence))
+    return listed(found)
+
+
+@scope("models")
+def delete_model(model_id: str) -> ResponseReturnValue:
+    """Remove a model with all that is known of its trainings."""
+    tenant = caller().tenant
+    with tools().records.read() as r:
+        known = r.versions.named(tenant, model_id)
+    if known:
+        models.remove(tools(), tenant, model_id)
+    else:
+        _forget_trainings(model_id)
+    return deletion("MODEL", model_id, done=True, message="the model is gone")
+
+
+def _forget_trainings(model_id: str) -> None:
+    """Those of a model that never came to be; raises NotFound, Conflict while one lives."""
+    of_model(model_id)
+    while True:
+        with tools().records.read() as r:
+            page = r.trainings.page(caller().tenant, name=model_id)
+        if not page:
+            return
+        for training in page:
+            trainings.remove(tools(), caller().tenant, training.id)
+
+
+def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
+    """(training, evidence) of a model's default version, else of the newest that has some; raises NotFound."""
+    tenant = caller().tenant
+    with tools().records.read() as r:
+        versions = r.versions.named(tenant, model_id)
+        for version in sorted(versions, key=lambda one: (one.is_default, one.created_at), reverse=True):
+            training = r.trainings.get(tenant, version.training_id) if version.training_id else None
+            if training and training.evidence:
+                return training, training.evidence
+        last = r.trainings.last_of(tenant, model_id)
+    if versions:
+        raise errors.NotFound(f"The model {model_id!r} was not trained here: nothing is known of how good it is.")
+    ended = f" Its training is {views.STATUS[last.status]}." if last else ""
+    raise errors.NotFound(f"The model id {model_id!r} cannot be found.{ended}")
+
+
+def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(example, expected, predicted) of each test picture; of a dataset that is gone only the mistakes are known."""
+    with tools().records.read() as r:
+        dataset = r.datasets.get(training.tenant, training.dataset_id)
+        version = replace(dataset, version=training.dataset_version) if dataset else None
+        examples = {one.id: one for one in r.datasets.examples(version)} if version else {}
+    if not examples:
+        return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
+    labels = evidence["labels"]
+    return [
+        (examples[example_id].name, examples[example_id].label, labels[predicted])
+        for example_id, predicted in evidence["tested"]
+    ]
+
+
+CALLS: Calls = (
+    (f"{ONE_DATASET}/models", "GET", list_models),
+    (ONE_MODEL, "GET", show_metrics),
+    (f"{ONE_MODEL}/lc", "GET", list_epochs),
+    (ONE_MODEL, "DELETE", delete_model),
+)

@@ -1,0 +1,117 @@
+"""Training: begin, begin again under the same model id, and ask how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import jsonify
+from flask.typing import ResponseReturnValue
+
+from api.context import caller, scope, tools
+from api.dialects.einstein_vision import views
+from api.dialects.einstein_vision.basics import METER, Calls, model_id, needed, new_id, sent, within
+from api.reading import Fields
+from shared import datasets, errors, trainings
+from shared.datasets import State
+from shared.jobs import Status
+from shared.splits import FEWEST_LABELS
+from shared.trainings import Parameters, Training
+
+TRAIN_PATH, RETRAIN_PATH = "/vision/train", "/vision/retrain"
+MOST_EPOCHS, FEWEST_EPOCHS, ENOUGH_EPOCHS = 1000, 20, 100
+"""The most that can be asked for; where none are asked for, from so many to so many."""
+SHOWN = 20_000
+"""Pictures, each counted as often as it is seen, after which more epochs are not worth it."""
+RATES = (0.0001, 0.01)
+"""Learning rates; the slowest is the default."""
+RATIOS = (0.1, 0.95)
+
+
+@scope("models")
+def train() -> ResponseReturnValue:
+    """Begin a training, for a model with a new id."""
+    fields = sent()
+    title = datasets.name_of(needed(fields, "name"), "model")
+    dataset_id = fields.whole("datasetId", 0) if needed(fields, "datasetId") else 0
+    return _begun(fields, dataset_id, new_id(), title)
+
+
+@scope("models")
+def retrain() -> ResponseReturnValue:
+    """Train a model anew, on what its dataset has become; when that is done, it answers in place of the old one."""
+    fields = sent()
+    last = of_model(model_id(fields))
+    return _begun(fields, last.dataset_id, last.name, last.title)
+
+
+def show_training(model_id: str) -> ResponseReturnValue:
+    """The last training of a model."""
+    return _told(of_model(model_id))
+
+
+def of_model(model_id: str) -> Training:
+    """The last training of a model, with its evidence if it is done; raises NotFound."""
+    with tools().records.read() as r:
+        found = r.trainings.last_of(caller().tenant, model_id)
+    if found is None:
+        raise errors.NotFound(f"The model id {model_id!r} cannot be found among those that were trained here.")
+    return found
+
+
+def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
+    dataset = datasets.get(tools(), caller().tenant, dataset_id)
+    with tools().records.read() as r:
+        busy = r.trainings.live_on(dataset_id)
+        labels = r.datasets.labels(dataset)
+    if busy:
+        raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
+    if dataset.state is State.READY and len(labels) < FEWEST_LABELS:
+        raise errors.BadDataset(f"Training needs at least {FEWEST_LABELS} labels; the dataset has {len(labels)}.")
+    params = _train_params(fields)
+    asked = trainings.Request(
+        dataset_id,
+        name,
+        parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
+        title=title,
+        promote=True,
+        patient=True,
+        metadata={"trainParams": params} if params is not None else {},
+        wire=METER,
+    )
+    return _told(trainings.submit(tools(), caller().tenant, asked))
+
+
+def _told(found: Training) -> ResponseReturnValue:
+    position = trainings.position(tools(), found) if found.status is Status.QUEUED else 0
+    return jsonify(views.training(found, position))
+
+
+def _train_params(fields: Fields) -> dict[str, Any] | None:
+    """What is known of the parameters in `trainParams`; None where it was not sent. Raises BadOption."""
+    if fields.has("algorithm"):
+        raise errors.BadOption("algorithm is for the detection of objects, which is not served; leave it out")
+    if not fields.has("trainParams"):
+        return None
+    params = fields.mapping("trainParams")
+    if Fields(params).has("withGlobalDatasetId"):
+        raise errors.BadOption("withGlobalDatasetId: there are no global datasets here; leave it out")
+    return {name: params[name] for name in ("trainSplitRatio", "withFeedback") if name in params}
+
+
+def _parameters(fields: Fields, params: Fields, examples: int) -> Parameters:
+    """How to train; raises BadOption in the words of this wire."""
+    epochs = fields.whole("epochs", max(FEWEST_EPOCHS, min(ENOUGH_EPOCHS, SHOWN // max(1, examples))))
+    rate = fields.number("learningRate", RATES[0])
+    ratio = params.number("trainSplitRatio", 0.9)
+    within("epochs", epochs, 1, MOST_EPOCHS)
+    within("learningRate", rate, *RATES)
+    within("trainSplitRatio", ratio, *RATIOS)
+    feedback = params.flag("withFeedback", False)
+    return Parameters(epochs=epochs, learning_rate=rate, train_split_ratio=ratio, with_feedback=feedback)
+
+
+CALLS: Calls = (
+    (TRAIN_PATH, "POST", train),
+    (RETRAIN_PATH, "POST", retrain),
+    (f"{TRAIN_PATH}/<model_id>", "GET", show_training),
+)

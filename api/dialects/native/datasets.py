@@ -1,0 +1,278 @@
+"""`/v1/datasets`: labelled pictures to train on, as archives or one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
+
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, scope, tools, waited
+from api.dialects.native import asking, training_views
+from api.reading import Fields
+from shared import archives, datasets, errors, fetch, images, loading
+from shared.datasets import Dataset, Example, Source, Split, State
+from shared.images import Picture, Upload
+
+bp = Blueprint("native-datasets", __name__)
+
+AGAIN = "2"
+"""Seconds until asking again how far a loading is makes sense."""
+_ONE = f"/v1/datasets/<reference>/examples/<int(max={asking.LARGEST_ID}):example_id>"
+_EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz)$", re.IGNORECASE)
+
+
+@bp.post("/v1/datasets")
+@scope("models")
+def create() -> ResponseReturnValue:
+    """From an archive of label folders, uploaded or behind a URL; or empty, with or without labels.
+
+    201 once it can be used, 202 as long as it is loading; one that could not be loaded within the wait is a 400 and
+    leaves nothing behind.
+    """
+    seconds, tenant = asking.preferred_wait(), caller().tenant
+    if reading.is_json(request):
+        fields = asking.json_fields()
+        url, labels = _url(fields), asking.texts(fields, "labels")
+        made = datasets.create(tools(), tenant, fields.text("name") or _stem(url), source=url, labels=labels)
+    else:
+        with _archive() as (name, source):
+            made = datasets.create(tools(), tenant, name, source=source)
+    loaded = _loaded(made, seconds)
+    if reason := _complaint(loaded):
+        datasets.delete(tools(), tenant, loaded.id)
+        raise errors.BadDataset(reason)
+    return _begun(loaded, 201)
+
+
+@bp.get("/v1/datasets")
+def listing() -> ResponseReturnValue:
+    """Newest first, in pages; `cursor` is the `next` of the page before."""
+    fields = Fields(request.args)
+    limit = asking.limit(fields)
+    with tools().records.read() as r:
+        page = r.datasets.page(caller().tenant, before=asking.numbered(fields), limit=limit + 1)
+        labels = {known.id: r.datasets.labels(known) for known in page[:limit]}
+    return jsonify(asking.page("datasets", page, limit, lambda one: training_views.dataset(one, labels[one.id])))
+
+
+@bp.get("/v1/datasets/<reference>")
+def show(reference: str) -> ResponseReturnValue:
+    """By its id, or the newest of that name; with `Prefer: wait=N` it waits for the end of its loading."""
+    return _answer(_loaded(_find(reference), asking.preferred_wait()), 200)
+
+
+@bp.delete("/v1/datasets/<reference>")
+@scope("models")
+def remove(reference: str) -> ResponseReturnValue:
+    """202: its pictures are removed in the background, and then it is gone."""
+    return _answer(datasets.delete(tools(), caller().tenant, _find(reference).id), 202)
+
+
+@bp.post("/v1/datasets/<reference>/archive")
+@scope("models")
+def add_archive(reference: str) -> ResponseReturnValue:
+    """Load more pictures: 202, or 200 when they are there within the wait; what was there stays in any case."""
+    seconds, found = asking.preferred_wait(), _find(reference)
+    if reading.is_json(request):
+        url = _url(asking.json_fields())
+        if not url:
+            raise errors.NoInput("Send an archive as `file`, or name the `url` of one.")
+        begun = datasets.add_archive(tools(), found.tenant, found.id, url)
+    else:
+        with _archive() as (_, source):
+            begun = datasets.add_archive(tools(), found.tenant, found.id, source)
+    loaded = _loaded(begun, seconds)
+    if reason := _complaint(loaded):
+        raise errors.BadDataset(reason)
+    return _begun(loaded, 200)
+
+
+# labels
+
+
+@bp.get("/v1/datasets/<reference>/labels")
+def labels(reference: str) -> ResponseReturnValue:
+    """In the order of their ids, which is that of the logits of what is trained on them."""
+    found = datasets.labels(tools(), caller().tenant, _find(reference).id)
+    return jsonify(labels=[training_views.label(label) for label in found])
+
+
+@bp.post("/v1/datasets/<reference>/labels")
+@scope("models")
+def add_label(reference: str) -> ResponseReturnValue:
+    """A label that has no examples yet; 201."""
+    found = _find(reference)
+    name = asking.json_fields().text("name")
+    return jsonify(training_views.label(datasets.add_label(tools(), found.tenant, found.id, name))), 201
+
+
+# examples
+
+
+@bp.get("/v1/datasets/<reference>/examples")
+def examples(reference: str) -> ResponseReturnValue:
+    """In the order in which they came, in pages; of one source or label where that is asked for."""
+    fields, found = Fields(request.args), _find(reference)
+    limit, source = asking.limit(fields), fields.text("source").lower()
+    if source and source not in list(Source):
+        raise errors.BadOption(f"source must be one of {', '.join(Source)}, not {source!r}")
+    label_id = _label_id(found, fields.text("label")) if fields.has("label") else None
+    after = asking.numbered(fields) or 0
+    with tools().records.read() as r:
+        page = r.datasets.examples(found, source=source, label_id=label_id, after=after, limit=limit + 1)
+    return jsonify(asking.page("examples", page, limit, training_views.example))
+
+
+@bp.post("/v1/datasets/<reference>/examples")
+@scope("models")
+def add_example(reference: str) -> ResponseReturnValue:
+    """One picture with its label; 201."""
+    found = _find(reference)
+    if not reading.is_multipart(request):
+        raise errors.NoInput("Send the picture as multipart form data, in `file`, with the name of its `label`.")
+    fields = Fields(request.form, request.args)
+    split = fields.text("split").lower()
+    if split not in list(Split):
+        raise errors.BadOption("split must be training, validation or test; leave it out to have it dealt out")
+    label_id = _label_id(found, asking.needed(fields, "label", "the name of a label of the dataset"))
+    made = datasets.add_example(tools(), found.tenant, found.id, label_id, _picture(), split=Split(split))
+    return jsonify(training_views.example(made)), 201, {"Location": training_views.example_path(made)}
+
+
+@bp.get(_ONE)
+def show_example(reference: str, example_id: int) -> ResponseReturnValue:
+    """What is known of one picture."""
+    return jsonify(training_views.example(_example(reference, example_id)))
+
+
+@bp.delete(_ONE)
+@scope("models")
+def remove_example(reference: str, example_id: int) -> ResponseReturnValue:
+    """Take it out; versions that were trained on keep it. 204."""
+    datasets.remove_example(tools(), caller().tenant, _find(reference).id, example_id)
+    return "", 204
+
+
+@bp.get(f"{_ONE}/picture")
+def picture(reference: str, example_id: int) -> ResponseReturnValue:
+    """The bytes as they came."""
+    found = _example(reference, example_id)
+    try:
+        data = tools().storage.read(found.blob, found.offset, found.size)
+    except FileNotFoundError:  # its dataset is being deleted
+        raise errors.NotFound(f"The picture of example {example_id} is gone.") from None
+    response = Response(data, mimetype=images.media_type(data))
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "private, max-age=86400"
+    response.set_etag(found.sha256)
+    return response.make_conditional(request)
+
+
+def _find(reference: str) -> Dataset:
+    return datasets.find(tools(), caller().tenant, reference)
+
+
+def _example(reference: str, example_id: int) -> Example:
+    found = _find(reference)
+    return datasets.example(tools(), found.tenant, found.id, example_id)
+
+
+def _label_id(dataset: Dataset, name: str) -> int:
+    return datasets.label_named(tools(), dataset.tenant, dataset.id, name).id
+
+
+def _loaded(dataset: Dataset, seconds: float) -> Dataset:
+    if dataset.state is not State.LOADING:
+        return dataset
+    return waited(dataset, seconds, lambda most: datasets.until_loaded(tools(), dataset, most))
+
+
+def _complaint(dataset: Dataset) -> str:
+    """Why the archive could not be read; empty as long as that is not known, and where it could be."""
+    return "" if dataset.state is State.LOADING else dataset.message
+
+
+def _begun(dataset: Dataset, done: int) -> Response:
+    """What a loading is answered with: 202, or the status `done` where it has ended."""
+    response = _answer(dataset, 202 if dataset.state is State.LOADING else done)
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return response
+
+
+def _answer(dataset: Dataset, status: int) -> Response:
+    with tools().records.read() as r:
+        labels = r.datasets.labels(dataset)
+    response = jsonify(training_views.dataset(dataset, labels))
+    response.status_code = status
+    if dataset.state is State.LOADING:
+        response.headers["Retry-After"] = AGAIN
+    return response
+
+
+def _url(fields: Fields) -> str:
+    """The URL of an archive, empty where none is named; raises BadOption, BadUrl."""
+    url = fields.raw("url") or ""
+    if not isinstance(url, str):
+        raise errors.BadOption("url must be a text")
+    if url:
+        fetch.check_url(url, allow_private=tools().settings.fetch_private)
+    return url
+
+
+@contextmanager
+def _archive() -> Iterator[tuple[str, str]]:
+    """(what to call the dataset, key of the uploaded archive), which is deleted again if the block fails.
+
+    Raises NoInput, TooManyFiles, BadArchive.
+    """
+    name, upload = _uploaded()
+    head = upload.stream.read(archives.HEAD)
+    upload.stream.seek(0)
+    sort = archives.kind(head)
+    if head and sort not in archives.TAKEN:
+        found = f"a {sort} archive" if sort else "no archive"
+        raise errors.BadArchive(f"{upload.name!r} is {found}. Pack the label folders as zip, tar or tar.gz.")
+    key = loading.keep_upload(tools(), upload.stream)
+    try:
+        yield name, key
+    except BaseException:
+        tools().storage.delete(key)
+        raise
+
+
+def _uploaded() -> tuple[str, Upload]:
+    """(what to call the dataset, its archive): the one file of a multipart body, or the whole of any other."""
+    if reading.is_multipart(request):
+        upload = _only("an archive of label folders")
+        return Fields(request.form, request.args).text("name") or _stem(upload.name), upload
+    body = reading.body(request, "the body")
+    if body is None:
+        raise errors.NoInput("Send an archive of label folders as `file`, or JSON with its `url` or with `labels`.")
+    return Fields(request.args).text("name"), body
+
+
+def _picture() -> Picture:
+    limits = reading.limits(tools().settings)
+    upload = _only("a picture")
+    return images.check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
+
+
+def _only(what: str) -> Upload:
+    """The one file part of a multipart body; raises NoInput, TooManyFiles."""
+    uploads = list(reading.files(request, "file"))
+    if not uploads:
+        raise errors.NoInput(f"The request carries no file. Send {what} as `file`.")
+    if len(uploads) > 1:
+        raise errors.TooManyFiles(f"The request carries {len(uploads)} files. Send {what} as `file`, and nothing else.")
+    return uploads[0]
+
+
+def _stem(path: str) -> str:
+    """The name of a file without folders, extension or query, as a dataset is called where nothing else is said."""
+    file = re.split(r"[/\\]", unquote(urlsplit(path).path) if "://" in path else path)[-1]
+    return _EXTENSION.sub("", file)

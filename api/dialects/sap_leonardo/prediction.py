@@ -1,0 +1,190 @@
+"""Pictures in, labels or features out: multipart `files` and `options`, on the paths of every generation.
+
+Every service takes `files` (one picture, several, or one flat archive) and `options` (a JSON object, which is given
+back and has no effect here), waits, and answers 200; a wait that runs out is a 202 with the job. `.../jobs` and
+`.../jobs/{id}` beside each (for v1 at the root too) submit and poll.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from email.utils import formatdate
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import auth, reading
+from api.context import caller, scope, tools, wait_for
+from api.dialects.sap_leonardo.complaints import complaint, words
+from api.dialects.sap_leonardo.services import (
+    FORMATS,
+    RETRAINING,
+    SERVICES,
+    TOKEN_PATH,
+    WIRE,
+    Service,
+    addresses,
+    is_v1,
+)
+from shared import errors, images, jobs, models
+from shared.errors import InferqError
+from shared.jobs import Item, Job, Options, Status, Submission
+
+TOKEN_SECONDS = 43199
+"""As documented. Our tokens are keys and live longer; a client that comes for a new one is given it again."""
+
+
+def blueprint() -> Blueprint:
+    """All paths of all generations."""
+    bp = Blueprint("sap-leonardo", __name__)
+    for service in SERVICES:
+        for path in addresses(service):
+            _add(bp, service, path)
+    root = SERVICES[0]
+    bp.add_url_rule("/jobs", "submit-/jobs", partial(submit, root), methods=["POST"])
+    bp.add_url_rule("/jobs/<job_id>", "poll-/jobs", poll, methods=["GET"])
+    bp.add_url_rule(TOKEN_PATH, "token", token, methods=["GET", "POST"])
+    return bp
+
+
+def _add(bp: Blueprint, service: Service, path: str) -> None:
+    # An endpoint per path: rules that share one and differ in `defaults` redirect to each other.
+    bp.add_url_rule(path, f"infer-{path}", partial(infer, service), methods=["POST"])
+    bp.add_url_rule(f"{path}/jobs", f"submit-{path}", partial(submit, service), methods=["POST"])
+    bp.add_url_rule(f"{path}/jobs/<job_id>", f"poll-{path}", poll, methods=["GET"])
+
+
+# the views
+
+
+@scope("infer")
+def infer(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
+    """Classify, or extract features, and wait: 200 with the answer; 202 with the job when the wait runs out."""
+    job, _ = jobs.submit(tools(), caller().tenant, read(service, model, version))
+    job = wait_for(job, tools().settings.max_wait)
+    jobs.blame(tools(), job)
+    return write(job, f"{request.path.rstrip('/')}/jobs/{job.id}")
+
+
+@scope("infer")
+def submit(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
+    """The same without waiting: 202 with the job."""
+    job, _ = jobs.submit(tools(), caller().tenant, read(service, model, version))
+    return write(job, f"{request.path.rstrip('/')}/{job.id}")
+
+
+@scope("infer")
+def poll(job_id: str, model: str = "", version: str = "") -> ResponseReturnValue:
+    """The job as it is: always 200, as its clients look at `status` only."""
+    return write(jobs.get(tools(), caller().tenant, job_id))
+
+
+@auth.public
+def token() -> ResponseReturnValue:
+    """An API key, sent as `clientsecret`, in exchange for itself: it is what the other paths take as a bearer token."""
+    request.max_content_length = reading.SMALL  # before anybody has shown a key
+    if request.values.get("grant_type", "client_credentials") != "client_credentials":
+        raise errors.BadOption("grant_type must be client_credentials")
+    basic = request.authorization
+    key = basic.password if basic and basic.type == "basic" else request.form.get("client_secret")
+    if not key:
+        raise errors.Unauthorized
+    who = auth.admit([key])
+    body = {"access_token": key, "token_type": "bearer", "expires_in": TOKEN_SECONDS}
+    return jsonify(body | {"scope": " ".join(who.scopes), "jti": secrets.token_hex(16)})
+
+
+# reading
+
+
+def read(service: Service, model: str, version: str) -> Submission:
+    """The multipart body as a submission; pictures are looked at while the job stores them."""
+    settings = tools().settings
+    if not request.files:
+        raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
+    if version:
+        _must_be_deployed(model, version)
+    side = settings.sap_max_side if is_v1() else 0
+    limits = replace(reading.limits(settings), formats=FORMATS, max_side=side)
+    return Submission(
+        pictures=images.pictures(reading.files(request), limits),
+        model=model or (settings.sap_product_model if service.product else ""),
+        version=version,
+        options=Options(task=service.task, top_k=5),
+        metadata=reading.Fields(request.form).mapping("options"),
+        wire=WIRE,
+    )
+
+
+def _must_be_deployed(model: str, version: str) -> None:
+    """Raise NotFound for a version that was trained on this wire and is not deployed yet, or no longer."""
+    found = models.find(tools(), caller().tenant, model, version)
+    if found.withheld:
+        raise errors.NotFound(
+            f"Version {found.version} of model {found.name!r} is not deployed. Deploy it first: POST modelName and "
+            f"modelVersion to {RETRAINING}/deployments."
+        )
+
+
+# writing
+
+
+def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
+    """The job in the style of the path that was called; a 202 with where to poll, if given, until it has ended."""
+    with tools().records.read() as r:
+        items = r.jobs.items(job.id)
+    response = jsonify(_body(job, items) if is_v1() else _renamed(_body(job, items)))
+    if not job.status.terminal:
+        response.headers["Retry-After"] = "1"
+        if accepted_at:
+            response.status_code = 202
+            response.headers["Location"] = accepted_at
+    return response
+
+
+def _body(job: Job, items: Sequence[Item]) -> dict[str, Any]:
+    """A job in the style of v1; what is not known before the end is left out until then."""
+    body: dict[str, Any] = {"_id": job.id}
+    if job.status.terminal:
+        body["predictions"] = [_prediction(job, item) for item in items]
+        body["processed_time"] = formatdate(job.finished_at, usegmt=True)
+    body["request"] = {
+        "files": [item.name for item in items],
+        "options": dict(job.metadata),
+        "tenantName": job.tenant,
+        "texts": [],
+    }
+    failed = job.status.terminal and job.status is not Status.DONE
+    body |= {"status": "FAILED" if failed else job.status, "tenantName": job.tenant}
+    return body | complaint(_reason(job, items)) if failed else body
+
+
+def _renamed(body: dict[str, Any]) -> dict[str, Any]:
+    """The same in the style of v2."""
+    names = {"_id": "id", "processed_time": "processedTime"}
+    renamed = {names.get(name, name): value for name, value in body.items()}
+    return renamed | {"status": "PENDING"} if body["status"] == "QUEUED" else renamed
+
+
+def _prediction(job: Job, item: Item) -> dict[str, Any]:
+    """One picture's answer; one that failed keeps its place and its name, with nothing and the reason in it."""
+    features = job.options.task == "features"
+    field = "featureVectors" if features else "results"
+    if item.result is None:
+        return {"name": item.name, field: [], "error": words(_reason(job, [item]))[1]}
+    return {
+        "name": item.name,
+        field: item.result if features else [{"label": label, "score": score} for label, score in item.result],
+    }
+
+
+def _reason(job: Job, items: Sequence[Item]) -> InferqError:
+    """What the first picture that failed failed by; where none did, what ended the job before they ran."""
+    first = next((item for item in items if item.error_code), None)
+    if first is not None:
+        return errors.by_code(first.error_code, first.error)
+    return InferqError(job.error or f"The job was {job.status.lower()}.")

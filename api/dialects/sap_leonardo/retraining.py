@@ -1,0 +1,302 @@
+"""`/api/v2/image/retraining`: a dataset becomes a job, the job a version of a model, and the version is deployed.
+
+    dataset of the native API, or folder in the store ──> job ──> version, withheld ──> deployment: it answers here
+
+A job is a training that came by this wire; its id, `mugs-2020-01-31t0915z004211`, is the training's title. A version
+that was trained, or brought, by other means is deployed from the start.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, scope, tools
+from api.dialects.sap_leonardo.services import RETRAINING, WIRE
+from api.reading import Fields
+from shared import datasets, errors, import_store, promotion, trainings
+from shared.datasets import Dataset
+from shared.jobs import Status
+from shared.models import NAME_PATTERN, State, Version
+from shared.tenants import DEFAULT
+from shared.trainings import Parameters, Training
+
+bp = Blueprint("sap-retraining", __name__, url_prefix=RETRAINING)
+
+LISTED = 500
+"""Jobs in the list, the newest; older ones are still found by their id."""
+UNSET = "0001-01-01T00:00:00.000Z"
+STATES = {Status.QUEUED: "PENDING", Status.RUNNING: "RUNNING", Status.DONE: "SUCCEEDED"}
+"""Of jobs; what is missing here has FAILED."""
+DEPLOYMENTS = {State.READY: ("SUCCEEDED", "ready"), State.CHECKING: ("PENDING", "being loaded and checked")}
+"""State and description of deployments; a version in another state is none."""
+BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets with its name and an archive."
+
+
+# the store
+
+
+@bp.route("/storage", methods=["GET", "POST"])
+@scope("models")
+def storage() -> ResponseReturnValue:
+    """Where and with which key datasets can be put: one store with one key, so for one tenant only."""
+    settings = tools().settings
+    told = {
+        "endpoint": settings.sap_store_endpoint,
+        "accessKey": settings.sap_store_access_key,
+        "secretKey": settings.sap_store_secret_key,
+    }
+    if not settings.sap_store or not all(told.values()):
+        raise errors.NotFound(f"This installation has no store for datasets. {BY_OURSELVES}")
+    if caller().tenant != DEFAULT:
+        raise errors.Forbidden(f"The store has one key, which would open it for everybody's datasets. {BY_OURSELVES}")
+    response = jsonify(told)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+# jobs
+
+
+@bp.post("/jobs")
+@scope("models")
+def submit() -> ResponseReturnValue:
+    """Begin a training: 202 with the job, which is PENDING until its dataset is loaded and a trainer is free."""
+    asked = read(reading.json_object(request, reading.SMALL))
+    with tools().records.read() as r:  # before a folder of the store is copied in vain
+        trainings.must_be_free(r, caller().tenant, asked.model)
+    wanted = trainings.Request(
+        _dataset(asked.dataset).id,
+        asked.model,
+        parameters=asked.parameters,
+        title=job_id(asked.dataset, tools().now()),
+        withheld=True,
+        patient=True,
+        wire=WIRE,
+    )
+    response = jsonify(job(made := trainings.submit(tools(), caller().tenant, wanted)))
+    response.headers["Location"] = f"{RETRAINING}/jobs/{made.title}"
+    return response, 202
+
+
+@bp.get("/jobs")
+def listing() -> ResponseReturnValue:
+    """The newest jobs."""
+    with tools().records.read() as r:
+        found = r.trainings.page(caller().tenant, wire=WIRE, limit=LISTED)
+    return jsonify(jobs=[job(training) for training in found if _is_job(training)])
+
+
+@bp.get("/jobs/<name>")
+def show(name: str) -> ResponseReturnValue:
+    """One job as it is."""
+    return jsonify(job(_found(name)))
+
+
+@bp.delete("/jobs/<name>")
+@scope("models")
+def remove(name: str) -> ResponseReturnValue:
+    """Cancel a job that lives; take one that has ended off the list. 204.
+
+    A training that has made a version is its evidence, and stays under the name of its model.
+    """
+    found = _found(name)
+    if not found.status.terminal:
+        trainings.cancel(tools(), caller().tenant, found.id)
+    elif found.version_id:
+        trainings.retitle(tools(), found.id, found.name)
+    else:
+        trainings.remove(tools(), caller().tenant, found.id)
+    return "", 204
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job is to be made of."""
+
+    dataset: str
+    model: str
+    parameters: Parameters
+
+
+def read(body: dict[str, Any]) -> Asked:
+    """The body, flat, or with the same values in `options` as an older command line sends it; raises BadOption."""
+    outer = Fields(body)
+    if outer.text("mode", "image") != "image":
+        raise errors.BadOption(f"mode must be image, not {outer.text('mode')!r}")
+    fields = Fields(outer.mapping("options"), body)
+    dataset, model = (_required(fields, name) for name in ("dataset", "modelName"))
+    if not NAME_PATTERN.fullmatch(model):
+        raise errors.BadOption("modelName is made of letters, digits, '.', '_' and '-', 100 at most")
+    rate = fields.number("learningRate", 0.001)
+    if not 0 < rate < 1:
+        raise errors.BadOption(f"learningRate must be greater than 0 and less than 1, not {rate}")
+    _whole(fields, "memory", 8192, 8192, 32768)  # a trainer has what its machine has
+    fields.flag("generateTfSummaries", False)  # there is no TensorFlow here that could summarise
+    parameters = Parameters(
+        epochs=_whole(fields, "maxEpochs", 150, 1, 10_000),
+        learning_rate=rate,
+        batch_size=_whole(fields, "batchSize", 64, 1, 1024),
+        max_unimproved_epochs=_whole(fields, "maxUnimprovedEpochs", 15, 1, 10_000),
+        max_seconds=_whole(fields, "completionTime", 24, 1, 168) * 3600.0,
+    )
+    return Asked(dataset, model, parameters)
+
+
+def job_id(dataset: str, now: float) -> str:
+    """The dataset and the time, as `mugs-2020-01-31t0915z004211`: fit for a path; the last digits are chance."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", dataset.lower()).strip("-") or "dataset"
+    return f"{name}-{datetime.fromtimestamp(now, UTC):%Y-%m-%dt%H%Mz}{secrets.randbelow(10**6):06}"
+
+
+def job(training: Training) -> dict[str, Any]:
+    """One training in the words of this wire; the model's version is told once there is one."""
+    told = training.error or ("it was cancelled" if training.status is Status.CANCELLED else training.message)
+    body = {
+        "id": training.title,
+        "status": STATES.get(training.status, "FAILED"),
+        "submissionTime": _time(training.created_at),
+        "startTime": _time(training.started_at),
+        "finishTime": _time(training.finished_at),
+        "modelName": training.name,
+        "message": told,
+    }
+    return body | ({"modelVersion": training.version} if training.version else {})
+
+
+def _dataset(name: str) -> Dataset:
+    """The newest dataset of that name; one that is not there, or is unusable, is looked for in the tenant's store."""
+    store = tools().settings.sap_store if caller().tenant == DEFAULT else ""
+    try:
+        found = datasets.find(tools(), caller().tenant, name)
+        if found.state is not datasets.State.FAILED or not store:
+            return found
+    except errors.NotFound as error:
+        if not store:
+            raise errors.NotFound(f"{error.message} {BY_OURSELVES}") from None
+    return import_store.bring(tools(), caller().tenant, store, name)
+
+
+def _found(name: str) -> Training:
+    with tools().records.read() as r:
+        found = r.trainings.titled(caller().tenant, WIRE, name)
+    if found is None or not _is_job(found):
+        raise errors.NotFound(f"There is no job {name!r}. What older ones have made is below {RETRAINING}/models.")
+    return found
+
+
+def _is_job(training: Training) -> bool:
+    """Whether it still has the name of a job, see `remove`."""
+    return training.title != training.name
+
+
+def _required(fields: Fields, name: str) -> str:
+    if not fields.text(name):
+        raise errors.BadOption(f"{name} is missing")
+    return fields.text(name)
+
+
+def _whole(fields: Fields, name: str, default: int, low: int, high: int) -> int:
+    value = fields.whole(name, default)
+    if not low <= value <= high:
+        raise errors.BadOption(f"{name} must be from {low} to {high}, not {value}")
+    return value
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return UNSET
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# models
+
+
+@bp.get("/models")
+def models() -> ResponseReturnValue:
+    """The tenant's own models with the versions that are ready, deployed or not."""
+    told = _versions(_own())
+    return jsonify(models=[{"versions": list(group)} for _, group in groupby(told, lambda one: one["modelName"])])
+
+
+@bp.get("/models/<name>/versions")
+def versions(name: str) -> ResponseReturnValue:
+    """Those of one model."""
+    own = [version for version in _own() if version.name == name]
+    if not own:
+        raise errors.NotFound(f"You have no model {name!r}; {RETRAINING}/models tells which there are.")
+    return jsonify(versions=_versions(own))
+
+
+def _own() -> list[Version]:
+    """By name, oldest first; without the catalogue."""
+    with tools().records.read() as r:
+        return [version for version in r.versions.visible(caller().tenant) if version.tenant == caller().tenant]
+
+
+def _versions(own: Sequence[Version]) -> list[dict[str, Any]]:
+    """Those that are ready, with what was measured when they were trained, where they were."""
+    ready = [version for version in own if version.state is State.READY]
+    with tools().records.read() as r:
+        measured = r.trainings.summaries([version.training_id for version in ready if version.training_id])
+    return [_version(version, measured.get(version.training_id)) for version in ready]
+
+
+def _version(version: Version, measured: Mapping[str, Any] | None) -> dict[str, Any]:
+    made = _time(version.created_at)
+    body = {
+        "modelName": version.name,
+        "version": version.version,
+        "createdAt": made,
+        "updatedAt": made,  # a version never changes
+        "checksum": version.checksum,
+        "labels": list(version.labels),
+        "deployed": not version.withheld,
+    }
+    return body | ({"accuracy": measured["accuracy"]} if measured else {})
+
+
+# deployments
+
+
+@bp.get("/deployments")
+def deployments() -> ResponseReturnValue:
+    """The versions of the tenant's own models that answer on this wire, or are about to."""
+    found = [version for version in _own() if version.state in DEPLOYMENTS and not version.withheld]
+    return jsonify(deployments=[_deployment(version) for version in found])
+
+
+@bp.post("/deployments")
+@scope("models")
+def deploy() -> ResponseReturnValue:
+    """Let a version answer on this wire; one that does already is told as it is."""
+    fields = Fields(reading.json_object(request, reading.SMALL))
+    name, version = (_required(fields, field) for field in ("modelName", "modelVersion"))
+    return jsonify(_deployment(promotion.deploy(tools(), caller().tenant, name, version)))
+
+
+@bp.delete("/deployments/<version_id>")
+@scope("models")
+def undeploy(version_id: str) -> ResponseReturnValue:
+    """The version no longer answers on this wire; 204. On the others it is as before."""
+    promotion.undeploy(tools(), caller().tenant, version_id)
+    return "", 204
+
+
+def _deployment(version: Version) -> dict[str, Any]:
+    state, description = DEPLOYMENTS[version.state]
+    return {
+        "id": version.id,
+        "modelName": version.name,
+        "modelVersion": version.version,
+        "status": {"state": state, "description": description},
+    }

@@ -1,0 +1,134 @@
+// Calls to the service. The key is kept in this tab, and goes out in a header only: addresses end up in logs.
+
+const KEPT = "inferq-key";
+const AGAIN = 2000; // milliseconds until asking again, where no stream of events can be had
+
+/** Something that a call was refused for, in words for people; `status` is 0 where no answer came at all. */
+export class Problem extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export function key() {
+  return sessionStorage.getItem(KEPT) || "";
+}
+
+export function keep(value) {
+  sessionStorage.setItem(KEPT, value);
+}
+
+/** These headers, and the key where there is one. */
+export function authorized(headers = {}) {
+  return key() ? { ...headers, Authorization: `Bearer ${key()}` } : headers;
+}
+
+/** What a GET answers; `wait` is how many seconds it may take to have ended. */
+export function get(path, { wait, signal } = {}) {
+  return call("GET", path, { wait, signal });
+}
+
+/** What a call answers, read as JSON: null where the answer is empty. Throws Problem. */
+export async function call(method, path, { json, wait, signal } = {}) {
+  const headers = authorized({
+    ...(json ? { "Content-Type": "application/json" } : {}), ...(wait ? { Prefer: `wait=${wait}` } : {}),
+  });
+  const response = await answered(path, { method, headers, body: json && JSON.stringify(json), signal });
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
+}
+
+/** Send a form, and tell `seen` which share of its bytes is on its way; gives what is answered. Throws Problem. */
+export function upload(path, form, seen) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch does not tell how far an upload is
+    request.open("POST", path);
+    for (const [name, value] of Object.entries(authorized())) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => seen(event.loaded / event.total));
+    request.addEventListener("error", () => reject(new Problem(0, "The connection broke before all was sent.")));
+    request.addEventListener("load", () => {
+      if (request.status < 400) resolve(JSON.parse(request.responseText));
+      else reject(refusal(request.status, request.statusText, request.responseText));
+    });
+    request.send(form);
+  });
+}
+
+/** A blob: address of a picture, which only a call with the key may see. Throws Problem. */
+export async function picture(path, signal) {
+  const response = await answered(path, { headers: authorized(), signal });
+  return URL.createObjectURL(await response.blob());
+}
+
+/** Call `seen` with each news of a training until it has ended: as they come, or by asking where no stream is free. */
+export async function follow(path, seen, signal) {
+  for (let ended = false; !ended && !signal.aborted;) {
+    try {
+      for await (const news of stream(`${path}/events`, signal)) {
+        seen(news);
+        ended = news.terminal;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && ![0, 429, 503].includes(error.status)) throw error;
+    }
+    if (ended) return;
+    await pause(AGAIN, signal);
+    const news = await patient(() => get(path, { signal }), signal);
+    if (news) {
+      seen(news);
+      ended = news.terminal;
+    }
+  }
+}
+
+/** The data of each server-sent event. An EventSource cannot be used: it sends no header, hence no key. */
+async function* stream(path, signal) {
+  const response = await answered(path, { headers: authorized({ Accept: "text/event-stream" }), signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    const events = (rest + piece.value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const data = event.split("\n").find((line) => line.startsWith("data: "));
+      if (data) yield JSON.parse(data.slice("data: ".length));
+    }
+  }
+}
+
+/** What `ask` gives; null where the service is away, or busy, for now. */
+async function patient(ask, signal) {
+  try {
+    return await ask();
+  } catch (error) {
+    if (signal.aborted || (error instanceof Problem && [0, 429, 503].includes(error.status))) return null;
+    throw error;
+  }
+}
+
+export function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    if (signal) signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+  });
+}
+
+async function answered(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, `The service does not answer: ${error.message}`);
+  }
+  if (!response.ok) throw refusal(response.status, response.statusText, await response.text());
+  return response;
+}
+
+function refusal(status, title, text) {
+  let told;
+  try { told = JSON.parse(text).detail; } catch { /* a proxy's page, or nothing */ }
+  return new Problem(status, told || `${status} ${title}`);
+}

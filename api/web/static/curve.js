@@ -1,0 +1,80 @@
+// Loss and accuracy over the epochs of a training, drawn again with each epoch.
+import { draw, el, percent } from "./page.js";
+
+const WIDTH = 420;
+const HEIGHT = 210;
+const EDGE = { left: 44, right: 14, top: 22, bottom: 26 };
+const DOTTED = 40; // epochs up to which each has a dot
+const FEWEST = 5; // epochs that the axis is wide at least
+const LINES = [["train", "training pictures"], ["validation", "validation pictures"]];
+
+/** The two diagrams side by side, with what their lines mean. */
+export function curves(curve) {
+  const shown = LINES.filter(([part]) => curve.some((epoch) => epoch[`${part}_loss`] != null));
+  const legend = shown.map(([part, name]) => el("span", { class: part }, el("i"), name));
+  return el("div", { class: "curves" },
+    panel("Loss", curve, "loss", (value) => value.toPrecision(3)),
+    panel("Right answers", curve, "accuracy", (value) => percent(value)),
+    el("p", { class: "legend" }, legend));
+}
+
+function panel(title, curve, what, written) {
+  const values = LINES.flatMap(([part]) => curve.map((epoch) => epoch[`${part}_${what}`])).filter((value) => value != null);
+  const steps = ticks(what === "loss" ? 0 : Math.min(0.9, ...values), what === "loss" ? Math.max(...values, 0.01) : 1);
+  const [low, high] = [steps[0], steps.at(-1)];
+  const x = (index) => EDGE.left + (index / Math.max(FEWEST - 1, curve.length - 1)) * (WIDTH - EDGE.left - EDGE.right);
+  const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
+  const parts = [...grid(steps, y, what), ...stages(curve, x)];
+  for (const [part] of LINES) parts.push(...line(part, points(curve, `${part}_${what}`, x, y), curve.length));
+  parts.push(draw("text", { class: "tick", x: WIDTH - EDGE.right, y: HEIGHT - 6, "text-anchor": "end" }, `epoch ${curve.length}`));
+  return el("figure", {},
+    el("figcaption", {}, title, el("b", {}, last(curve, what, written))),
+    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over ${curve.length} epochs` }, parts));
+}
+
+/** Of the last epoch: on validation pictures where there are any. */
+function last(curve, what, written) {
+  const { [`validation_${what}`]: checked, [`train_${what}`]: trained } = curve.at(-1);
+  const value = checked ?? trained;
+  return value == null ? "" : written(value);
+}
+
+function points(curve, name, x, y) {
+  return curve.flatMap((epoch, index) => (epoch[name] == null ? [] : [[x(index), y(epoch[name])]]));
+}
+
+function line(part, spots, epochs) {
+  const made = [draw("polyline", { class: `line ${part}`, points: spots.map((spot) => spot.join(",")).join(" ") })];
+  const dots = epochs <= DOTTED ? spots : spots.slice(-1);
+  return [...made, ...dots.map(([cx, cy]) => draw("circle", { class: `dot ${part}`, cx, cy, r: 2.4 }))];
+}
+
+function grid(steps, y, what) {
+  const places = what === "loss" ? Math.max(0, Math.ceil(-Math.log10(steps[1] - steps[0]))) : 0;
+  return steps.flatMap((value) => [
+    draw("line", { class: "rule", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(value), y2: y(value) }),
+    draw("text", { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" },
+      what === "loss" ? value.toFixed(places) : `${Math.round(value * 100)} %`),
+  ]);
+}
+
+/** A line where each stage but the first begins, and what each is called, where there are several. */
+function stages(curve, x) {
+  const begins = curve.flatMap((epoch, index) => (index && epoch.stage === curve[index - 1].stage ? [] : [index]));
+  if (begins.length < 2) return [];
+  return begins.flatMap((index) => [
+    index ? draw("line", { class: "stage", x1: x(index - 0.5), x2: x(index - 0.5), y1: EDGE.top - 12, y2: HEIGHT - EDGE.bottom }) : null,
+    draw("text", { class: "tick", x: index ? x(index - 0.5) + 5 : EDGE.left, y: EDGE.top - 8 }, curve[index].stage),
+  ]);
+}
+
+/** Round values from at most `low` to at least `high`, evenly spaced. */
+function ticks(low, high) {
+  const rough = (high - low) / 4;
+  const size = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * size >= rough * 0.999) * size;
+  const first = Math.floor(low / step + 1e-9);
+  const found = [];
+  for (let number = first; !found.length || found.at(-1) < high - 1e-9; number += 1) found.push(number * step);
+  return found;
+}

@@ -1,0 +1,134 @@
+// The models: their versions, which of them answers, and what decides that.
+import { call, get } from "./api.js";
+import { method } from "./evidence.js";
+import { $, ago, button, el, empty, fill, fold, many, percent, state, sure, track, whenKeyed } from "./page.js";
+import { report } from "./report.js";
+
+const WAIT = 20; // seconds that one call may wait for a comparison
+const place = $("content");
+
+function load() {
+  return fill(place, fetched, (models) => {
+    const own = models.filter((model) => !model.shared);
+    const shared = models.filter((model) => model.shared);
+    const none = empty("No models of your own yet. Training on a dataset makes one:", "inferq train DATASET --base mobilenet_v2 --name NAME");
+    return [own.length ? own.map(card) : none, shared.length ? catalogue(shared) : null];
+  });
+}
+
+/** Every model; those with a choice of versions come with `comparisons`, those with a canary with its counts. */
+async function fetched() {
+  const { models } = await get("/v1/models");
+  return Promise.all(models.map(async (model) => {
+    if (model.shared || model.versions.length < 2) return { ...model, comparisons: [] };
+    const at = address(model);
+    const [{ comparisons }, canary] = await Promise.all([
+      get(`${at}/comparisons`), model.versions.some((version) => version.canary) ? get(`${at}/canary`) : null,
+    ]);
+    return { ...model, comparisons, canary };
+  }));
+}
+
+function address(model) {
+  return `/v1/models/${encodeURIComponent(model.name)}`;
+}
+
+function card(model) {
+  const says = el("div", { class: "says", "aria-live": "polite" });
+  const newest = [...model.versions].reverse();
+  return el("section", { class: "card model" },
+    el("div", { class: "model-head" }, el("h2", {}, model.name), el("small", {}, about(model)),
+      model.versions.length > 1 ? sure("Roll back", "Undo the last promotion?", says, async () => {
+        await call("POST", `${address(model)}/rollback`);
+        await load();
+      }) : null),
+    el("ul", { class: "versions" }, newest.map((version) => row(model, version, says))),
+    model.canary ? canaryLine(model, says) : null, says);
+}
+
+function about(model) {
+  const parts = [many(model.versions.length, "version")];
+  if (model.is_default) parts.push("answers requests that name no model");
+  if (model.aliases.length) parts.push(`also called ${model.aliases.join(", ")}`);
+  return parts.join(" · ");
+}
+
+function row(model, version, says, name = `version ${version.version}`) {
+  const isDefault = model.shared ? model.is_default : version.version === model.default_version;
+  const meaning = `the default: answers requests that name no ${model.shared ? "model" : "version"}`;
+  const title = el("b", {}, name);
+  const made = [method(version.method) || (model.shared ? "published weights" : "brought along"), version.architecture, version.labels && many(version.labels, "label")];
+  return el("li", {},
+    el("span", { class: "star", title: isDefault && meaning }, isDefault ? "★" : ""),
+    el("span", { class: "what" }, version.training ? el("a", { href: `/ui/trainings/${version.training}` }, title) : title,
+      el("small", {}, made.filter(Boolean).join(" · "), " · ", ago(version.created_at)),
+      version.reason ? el("small", { class: "wrong" }, version.reason) : null),
+    el("span", { class: "right" }, version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)]),
+    el("span", { class: "stands" }, state(version.state), isDefault ? el("em", {}, "default") : null,
+      version.canary ? el("em", {}, `canary ${percent(version.canary, 0)}`) : null),
+    el("span", { class: "actions" }, isDefault || version.state !== "ready" || model.shared ? null : choices(model, version, says)));
+}
+
+/** What can be done with a version that is ready and not the default. */
+function choices(model, version, says) {
+  const body = { version: version.version };
+  return [
+    button("Compare", says, () => compare(model, version, says)),
+    sure("Promote", `Make ${version.version} the default?`, says, async () => {
+      await call("POST", `${address(model)}/promote`, { json: body });
+      await load();
+    }),
+    version.canary ? null : button("Canary", says, async () => says.replaceChildren(canaryForm(model, version, says))),
+  ];
+}
+
+/** Show the report of a version beside the default; the newest that there is, or else a new one. */
+async function compare(model, version, says, again = false) {
+  const known = model.comparisons.find((one) =>
+    one.candidate === version.version && one.baseline === model.default_version && one.status !== "FAILED");
+  let found = again ? null : known;
+  says.replaceChildren(el("p", { class: "calm" }, `Version ${version.version} and version ${model.default_version} are shown the same test pictures …`));
+  found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
+  while (!found.terminal) found = await get(`/v1/comparisons/${found._id}`, { wait: WAIT });
+  if (found.status !== "DONE") throw new Error(`They cannot be compared: ${found.error || "no reason was given"}`);
+  const close = el("button", { class: "quiet", type: "button", onclick: () => says.replaceChildren() }, "Close");
+  says.replaceChildren(report(found), el("p", { class: "actions" },
+    button("Compare again", says, () => compare(model, version, says, true)), close));
+}
+
+function canaryForm(model, version, says) {
+  const share = el("input", { type: "number", min: 1, max: 100, value: 10, required: true });
+  const start = el("button", { type: "submit" }, "Begin");
+  const submit = async (event) => {
+    event.preventDefault();
+    start.disabled = true;
+    try {
+      await call("PUT", `${address(model)}/canary`, { json: { version: version.version, share: share.valueAsNumber / 100 } });
+      await load();
+    } catch (error) {
+      says.replaceChildren(el("p", { class: "wrong", role: "alert" }, error.message));
+    }
+  };
+  return el("form", { class: "canary", onsubmit: submit },
+    el("label", {}, `Let version ${version.version} answer`, share, "% of the requests that name no version."), start);
+}
+
+function canaryLine(model, says) {
+  const { version, share, compared, agreed, agreement } = model.canary;
+  const so = compared ? `agreed with the default on ${agreed} of ${many(compared, "picture")}, ${percent(agreement)}` : "nothing was compared so far";
+  return el("div", { class: "canary" },
+    el("p", {}, el("b", {}, `Version ${version}`), ` answers ${percent(share, 0)} of the requests that name no version; ${so}.`),
+    compared ? track(agreement) : null,
+    sure("End the canary", "The default answers everything again?", says, async () => {
+      await call("DELETE", `${address(model)}/canary`);
+      await load();
+    }));
+}
+
+/** What everybody has; each is there in one version. */
+function catalogue(models) {
+  const rows = models.flatMap((model) => model.versions.map((version) => row(model, version, null, model.name)));
+  return fold(`From the catalogue (${models.length})`, el("div", { class: "card model" }, el("ul", { class: "versions" }, rows)));
+}
+
+whenKeyed(load);

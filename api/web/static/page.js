@@ -1,0 +1,219 @@
+// What the pages have in common: making elements, writing numbers, the states of a page, the key field and the menu.
+// Texts go in as text, never as markup: names of files, labels and models come from strangers.
+import { Problem, keep, key } from "./api.js";
+
+const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const SURE = 4000; // milliseconds in which a second click counts
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element: attributes, `on...` listeners, and children, which are elements or texts. */
+export function el(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same of SVG. */
+export function draw(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat(2).filter((child) => child != null && child !== "" && child !== false));
+  return made;
+}
+
+/** A text in which `backticks` mean code. */
+export function words(text) {
+  return (text || "").split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
+// -- numbers and times
+
+export function percent(share, digits = 1) {
+  return share == null ? "–" : `${(share * 100).toFixed(digits)} %`;
+}
+
+export function many(count, one, several = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
+}
+
+/** How long ago, with the exact time behind it. */
+export function ago(iso) {
+  if (!iso) return "";
+  const seconds = (Date.now() - new Date(iso)) / 1000;
+  const [unit, size] = STEPS.find(([, size]) => seconds >= size) || ["second", 1];
+  const said = new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(Math.max(0, seconds) / size), unit);
+  return el("time", { datetime: iso, title: new Date(iso).toLocaleString() }, said);
+}
+
+export function lasting(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+// -- parts of pages
+
+/** A thin bar that is full at 1. */
+export function track(share) {
+  const fill = el("i");
+  fill.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  return el("span", { class: "track" }, fill);
+}
+
+/** A line with a label, a bar and what it comes to. */
+export function bar(label, share, shown) {
+  return el("div", { class: "bar" }, el("span", { class: "label", title: label }, label), track(share),
+    el("span", { class: "score" }, shown));
+}
+
+/** A progress bar that says its share to those who cannot see it. */
+export function progress(share, what) {
+  const made = track(share);
+  made.classList.add("progress");
+  filled(made, { role: "progressbar", "aria-label": what, "aria-valuemin": 0, "aria-valuemax": 100,
+    "aria-valuenow": Math.round(share * 100) }, []);
+  return made;
+}
+
+/** The state of something, as a word with a dot in the colour of its kind. */
+export function state(word) {
+  return el("span", { class: `state ${word.toLowerCase()}` }, word.toLowerCase());
+}
+
+/** Words and what there is to say of each; what is empty is left out. */
+export function facts(rows) {
+  const told = rows.filter(([, value]) => value != null && value !== "");
+  return el("dl", { class: "facts" }, told.map(([word, value]) => [el("dt", {}, word), el("dd", {}, value)]));
+}
+
+export function stat(value, word, more) {
+  return el("div", { class: "stat" }, el("b", {}, value), el("span", {}, word), more ? el("small", {}, more) : null);
+}
+
+/** A section with a heading of its own. */
+export function group(title, about, ...inside) {
+  return el("section", { class: "group" }, el("h2", {}, title), about ? el("p", {}, about) : null, inside);
+}
+
+export function fold(title, ...inside) {
+  return el("details", { class: "fold" }, el("summary", {}, title), inside);
+}
+
+/** What to read where there is nothing yet: a sentence, and the command that changes that. */
+export function empty(text, command) {
+  return el("div", { class: "card empty" }, el("p", {}, text), el("pre", {}, command));
+}
+
+/** A button that does `work`; what goes wrong is told in `says`. */
+export function button(label, says, work, kind = "quiet") {
+  const made = el("button", { type: "button", class: kind || false }, label);
+  made.addEventListener("click", () => act(made, says, work));
+  return made;
+}
+
+/** A button that wants a second click, because what it does is not easily undone. */
+export function sure(label, question, says, work) {
+  let armed = 0;
+  const disarm = () => { armed = 0; made.textContent = label; made.classList.remove("armed"); };
+  const made = button(label, says, async () => {
+    if (armed) {
+      clearTimeout(armed);
+      disarm();
+      await work();
+      return;
+    }
+    made.textContent = question;
+    made.classList.add("armed");
+    armed = setTimeout(disarm, SURE);
+  });
+  return made;
+}
+
+/** Do `work` with the button out of use meanwhile. */
+export async function act(made, says, work) {
+  made.disabled = true;
+  says.replaceChildren();
+  try {
+    await work();
+  } catch (error) {
+    says.replaceChildren(el("p", { class: "wrong", role: "alert" }, error.message));
+  } finally {
+    made.disabled = false;
+  }
+}
+
+/** Let a label with a file input take files that are dropped on it, too. */
+export function dropping(area, take) {
+  const input = area.querySelector("input");
+  const given = (files) => { if (files.length) take([...files]); };
+  input.addEventListener("change", () => { given(input.files); input.value = ""; });
+  for (const kind of ["dragenter", "dragover"]) {
+    area.addEventListener(kind, (event) => { event.preventDefault(); area.classList.add("over"); });
+  }
+  for (const kind of ["dragleave", "drop"]) area.addEventListener(kind, () => area.classList.remove("over"));
+  area.addEventListener("drop", (event) => { event.preventDefault(); given(event.dataTransfer.files); });
+}
+
+// -- states of a page
+
+const turns = new WeakMap();
+
+/** Fill a place with what `write` makes of what `load` gives; waiting and problems have words, too. */
+export async function fill(place, load, write) {
+  const turn = (turns.get(place) || 0) + 1;
+  const latest = () => turns.get(place) === turn;
+  turns.set(place, turn);
+  if (!place.childElementCount) place.replaceChildren(el("p", { class: "calm" }, "Loading …"));
+  try {
+    const found = await load();
+    if (latest()) place.replaceChildren(...[write(found)].flat(2).filter(Boolean));
+  } catch (error) {
+    if (error.name !== "AbortError" && latest()) place.replaceChildren(trouble(error, () => fill(place, load, write)));
+  }
+}
+
+/** Why something cannot be shown, and what to do about it. */
+export function trouble(error, again) {
+  if (!(error instanceof Problem)) console.error(error);
+  if (error.status === 401) {
+    const ask = el("button", { type: "button", onclick: focusKey }, key() ? "Enter another key" : "Enter the key");
+    const title = key() ? "This key is not valid here" : "An API key is needed";
+    return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", {}, error.message), ask);
+  }
+  const title = error.status === 404 ? "There is nothing here" : error.status === 403 ? "This key may not see that" : "This cannot be shown now";
+  const retry = el("button", { type: "button", class: "quiet", onclick: again }, "Try again");
+  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", { class: "wrong" }, error.message), retry);
+}
+
+/** Load now, and again whenever another key is entered. */
+export function whenKeyed(load) {
+  let timer = 0;
+  document.addEventListener("inferq-key", () => { clearTimeout(timer); timer = setTimeout(load, 400); });
+  load();
+}
+
+function focusKey() {
+  open(true);
+  $("key").focus();
+}
+
+function open(is) {
+  document.querySelector(".side").classList.toggle("open", is);
+  document.querySelector(".menu").setAttribute("aria-expanded", String(is));
+}
+
+function listen() {
+  const field = $("key");
+  field.value = key();
+  field.addEventListener("input", () => { keep(field.value); document.dispatchEvent(new Event("inferq-key")); });
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter") open(false); });
+  document.querySelector(".menu").addEventListener("click", () => open(!document.querySelector(".side").classList.contains("open")));
+  for (const nav of document.querySelectorAll("nav")) nav.addEventListener("click", (event) => { if (event.target.closest("a")) open(false); });
+}
+
+listen();

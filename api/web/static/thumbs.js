@@ -1,0 +1,65 @@
+// Pictures of a dataset, each fetched with the key when it comes into sight; a few at a time, so that nothing else waits.
+import { Problem, pause, picture } from "./api.js";
+import { el } from "./page.js";
+
+const AT_ONCE = 5;
+const TRIES = 4;
+const waiting = [];
+let busy = 0;
+
+const watch = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting) continue;
+    watch.unobserve(target);
+    waiting.push(target);
+    next();
+  }
+}, { rootMargin: "300px" });
+
+/** A picture with what is written below it; `path` is where its bytes are. */
+export function thumb(path, name, ...below) {
+  const place = el("div", { class: "thumb", "data-path": path });
+  watch.observe(place);
+  return el("figure", { class: "shot" }, place, el("figcaption", {}, el("span", { class: "name", title: name }, name), below));
+}
+
+async function next() {
+  if (busy >= AT_ONCE || !waiting.length) return;
+  const place = waiting.shift();
+  if (!place.isConnected) { // another page of them is shown by now
+    next();
+    return;
+  }
+  busy += 1;
+  try {
+    show(place, await fetched(place.dataset.path));
+  } catch (error) {
+    missing(place, error.status === 404 ? "gone" : error.message);
+  } finally {
+    busy -= 1;
+    next();
+  }
+}
+
+async function fetched(path) {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await picture(path);
+    } catch (error) {
+      if (tried === TRIES || !(error instanceof Problem) || ![429, 503].includes(error.status)) throw error;
+      await pause(1000 * 2 ** tried);
+    }
+  }
+}
+
+function show(place, address) {
+  const forget = () => URL.revokeObjectURL(address);
+  const image = el("img", { alt: "", onload: forget });
+  image.addEventListener("error", () => { forget(); missing(place, "this browser cannot show its format"); });
+  image.src = address;
+  place.replaceChildren(image);
+}
+
+function missing(place, why) {
+  place.replaceChildren(el("span", {}, why));
+}

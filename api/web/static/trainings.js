@@ -1,0 +1,83 @@
+// The trainings, newest first; those that move are asked for again.
+import { get, pause } from "./api.js";
+import { $, ago, el, empty, fill, many, percent, progress, state, whenKeyed } from "./page.js";
+
+const AGAIN = 2000; // milliseconds
+const PAGE = 30;
+const place = $("content");
+let cursors = [""]; // of the pages up to the one that is shown
+let round = 0;
+
+async function load() {
+  const mine = ++round;
+  for (let live = true; live && mine === round;) {
+    live = false;
+    await fill(place, fetched, ([page, names]) => {
+      live = page.trainings.some((training) => !training.terminal);
+      return list(page, names);
+    });
+    if (live) await sight();
+  }
+}
+
+/** After a while, and not before somebody looks. */
+async function sight() {
+  await pause(AGAIN);
+  while (document.hidden) await new Promise((resolve) => { document.addEventListener("visibilitychange", resolve, { once: true }); });
+}
+
+async function fetched() {
+  const [page, datasets] = await Promise.all([
+    get(`/v1/trainings?limit=${PAGE}&cursor=${encodeURIComponent(cursors.at(-1))}`), get("/v1/datasets?limit=500"),
+  ]);
+  return [page, new Map(datasets.datasets.map((one) => [one.id, one.name]))];
+}
+
+function list(page, names) {
+  if (!page.trainings.length && cursors.length === 1) {
+    return empty("No trainings yet. Start one from the page of a dataset, or on the command line:",
+      "inferq train DATASET --base mobilenet_v2 --name NAME");
+  }
+  return [el("div", { class: "card rows" }, page.trainings.map((training) => row(training, names))), pager(page)];
+}
+
+function row(training, names) {
+  const { dataset } = training;
+  const title = training.model ? `${training.name} ${training.model.version}` : training.name;
+  const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`,
+    training.curve.length && many(training.curve.length, "epoch")].filter(Boolean).join(" · ");
+  return el("a", { class: "row", href: `/ui/trainings/${training._id}` },
+    el("span", { class: "what" }, el("b", {}, title), el("small", {}, about)),
+    el("span", { class: "moves" }, told(training)),
+    el("span", { class: "when" }, state(training.status), el("small", {}, ago(training.finished_at || training.created_at))));
+}
+
+/** What is most worth knowing of a training at its stage. */
+function told(training) {
+  if (training.status === "RUNNING") return [progress(training.progress, title(training)), el("small", {}, training.message)];
+  if (training.status === "QUEUED") return el("small", {}, training.position ? `place ${training.position} in the queue` : training.message);
+  if (training.status === "DONE") return checked(training.curve);
+  return el("small", { class: training.status === "FAILED" ? "wrong" : false }, training.error || "");
+}
+
+function title(training) {
+  return `Training of ${training.name}`;
+}
+
+/** The best epoch, on validation pictures where there are any. */
+function checked(curve) {
+  if (!curve.length) return null;
+  const part = curve.some((epoch) => epoch.validation_accuracy != null) ? "validation" : "train";
+  const best = Math.max(...curve.map((epoch) => epoch[`${part}_accuracy`] ?? 0));
+  return el("small", {}, `up to ${percent(best)} of the ${part === "train" ? "training" : part} pictures right`);
+}
+
+function pager(page) {
+  if (cursors.length === 1 && !page.next) return null;
+  const turn = (to) => { cursors = to; load(); };
+  return el("p", { class: "pager" },
+    el("button", { class: "quiet", type: "button", disabled: cursors.length === 1, onclick: () => turn(cursors.slice(0, -1)) }, "Newer"),
+    el("button", { class: "quiet", type: "button", disabled: !page.next, onclick: () => turn([...cursors, page.next]) }, "Older"));
+}
+
+whenKeyed(() => { cursors = [""]; load(); });

@@ -1,0 +1,158 @@
+"""`inferq datasets`: labelled pictures to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from inferq.answers import Dataset
+from inferq.client import Client
+from inferq.commands import evidence, live, options, screen
+from inferq.teaching import is_url
+
+NAME = click.argument("name")
+_REASONS = 10
+"""Unusable files shown one by one; `--json` has all that the server tells."""
+
+
+@click.group()
+def datasets() -> None:
+    """Create, add to, list, show and delete datasets to train on."""
+
+
+@datasets.command()
+@NAME
+@click.argument("source", metavar="[PATH|URL]", required=False)
+@click.option("--label", "labels", multiple=True, help="A label of an empty dataset, once for each; instead of PATH.")
+@options.JSON
+@options.server
+def create(client: Client, name: str, source: str | None, labels: tuple[str, ...], as_json: bool) -> None:
+    """Create a dataset from label folders, and wait until it is read.
+
+    PATH is a folder that has a folder of pictures for each label, or an archive of such (zip, tar, tar.gz); URL is the
+    address of an archive. Folders named training, validation and test around the labels are honoured.
+
+    \b
+      inferq datasets create flowers flowers/      flowers/rose/1.jpg and so on
+      inferq datasets create empty --label rose --label daisy
+    """
+    if bool(source) == bool(labels):
+        raise click.UsageError("name a folder, an archive or a URL, or else the labels of an empty dataset by --label")
+    if source is None:
+        _print(client.create_dataset(name, labels=labels), as_json)
+        return
+    path = _source(source)
+    with screen.remarks.status(f"sending {source}"):
+        made = client.create_dataset(name, path)
+    _settle(client, made, as_json)
+
+
+@datasets.command()
+@NAME
+@click.argument("source", metavar="PATH|URL")
+@options.JSON
+@options.server
+def add(client: Client, name: str, source: str, as_json: bool) -> None:
+    """Add pictures to a dataset, from what `create` takes.
+
+    A dataset that was trained on stays as it was for that training: this makes its next version.
+    """
+    path = _source(source)
+    with screen.remarks.status(f"sending {source}"):
+        made = client.add_to_dataset(name, path)
+    _settle(client, made, as_json)
+
+
+@datasets.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
+@options.JSON
+@options.server
+def list_(client: Client, limit: int, as_json: bool) -> None:
+    """The newest datasets."""
+    found = client.datasets(limit=limit)
+    if as_json:
+        screen.print_json([one.raw for one in found])
+        return
+    screen.print_rows(
+        (
+            (
+                one.name,
+                one.id,
+                screen.status(one.state),
+                len(one.labels) or "",
+                one.examples,
+                screen.short_time(one.created_at),
+            )
+            for one in found
+        ),
+        "dataset", "id", "state", "labels", "pictures", "created",
+        empty="no datasets",
+    )  # fmt: skip
+
+
+@datasets.command()
+@NAME
+@options.JSON
+@options.server
+def show(client: Client, name: str, as_json: bool) -> None:
+    """One dataset, by its name or id."""
+    _print(client.dataset(name), as_json)
+
+
+@datasets.command()
+@NAME
+@options.server
+def delete(client: Client, name: str) -> None:
+    """Delete a dataset with its pictures. Models that were trained on it stay."""
+    client.remove_dataset(name)
+    screen.remarks.print(f"deleted {name}", soft_wrap=True)
+
+
+def _source(source: str) -> str | Path:
+    """What to send; said to be missing before anything is sent."""
+    if is_url(source):
+        return source
+    if not Path(source).exists():
+        raise click.BadParameter(f"{source} is neither a file, nor a folder, nor a URL", param_hint="PATH|URL")
+    return Path(source)
+
+
+def _settle(client: Client, made: Dataset, as_json: bool) -> None:
+    """Show the loading until it has ended; exits with 1 when nothing came of it: a message then says why."""
+    try:
+        found = live.follow(client.follow_dataset(made.id), live.dataset, live.dataset_line)
+    except KeyboardInterrupt:
+        said = f"dataset {made.id} goes on loading; look at it with: inferq datasets show {made.id}"
+        screen.remarks.print(said, soft_wrap=True)
+        raise
+    _print(found, as_json)
+    if found.state != "READY" or found.message:
+        raise SystemExit(1)
+
+
+def _print(found: Dataset, as_json: bool) -> None:
+    if as_json:
+        screen.print_json(found.raw)
+        return
+    head = Text.assemble(("dataset ", "dim"), (found.name, "bold"), "  ", screen.status(found.state))
+    screen.out.print(head.append(f"  version {found.version}  id {found.id}", "dim"), soft_wrap=True)
+    if found.message:  # why the last archive was not read; or how far this one is
+        screen.out.print(Text(found.message, "yellow" if found.state == "LOADING" else "red"), soft_wrap=True)
+    most = max((count for _, count in found.labels), default=0) or 1
+    rows = ((name, Text(str(count), justify="right"), screen.bar(count / most)) for name, count in found.labels)
+    screen.print_rows(rows, "label", "pictures", "", empty="no labels")
+    counted = [("pictures", found.examples), ("duplicates left out", found.duplicates), ("unusable", found.unreadable)]
+    screen.out.print(evidence.facts([(word, Text(str(count))) for word, count in counted if count]))
+    if found.reasons:
+        screen.out.print()
+        screen.print_notes((f" {path}:", why) for path, why in found.reasons[:_REASONS])
+    if found.unreadable > _REASONS:
+        screen.out.print(Text(f" and {found.unreadable - _REASONS} more", "dim"))
+    if found.state == "READY" and found.examples:
+        _next(found.name)
+
+
+def _next(name: str) -> None:
+    screen.remarks.print(Text.assemble(("\nnext ", "dim"), f"inferq train {name} --name MODEL"), soft_wrap=True)

@@ -1,0 +1,26 @@
+"""`inferq feedback`: what a picture really shows."""
+
+from __future__ import annotations
+
+import click
+
+from inferq.client import Client
+from inferq.commands import options, screen
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.argument("label")
+@click.option("--position", default=0, show_default=True, type=click.IntRange(min=0), help="Which picture of the job.")
+@options.JSON
+@options.server
+def feedback(client: Client, job_id: str, label: str, position: int, as_json: bool) -> None:
+    """Correct a wrong prediction; the next training learns from it.
+
+    The picture becomes an example of the dataset that the job's model was trained on.
+    """
+    made = client.feedback(job_id, label, position)
+    if as_json:
+        screen.print_json(made)
+        return
+    screen.remarks.print(f"picture {position} of job {job_id} is an example of {label} now", soft_wrap=True)

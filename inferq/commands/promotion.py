@@ -1,0 +1,129 @@
+"""The commands of `inferq models` that decide which version answers: compare, promote, rollback, canary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.text import Text
+
+from inferq.client import Client
+from inferq.commands import options, screen
+from inferq.errors import InferqError
+
+NAME = click.argument("name")
+VERSION = click.argument("version")
+
+
+@click.command()
+@NAME
+@VERSION
+@click.option("--with", "baseline", default="", metavar="VERSION", help="The default version if not given.")
+@click.option("--dataset", help="Whose test pictures to use; the one that VERSION was trained on if not given.")
+@options.JSON
+@options.server
+def compare(client: Client, name: str, version: str, baseline: str, dataset: str | None, as_json: bool) -> None:
+    """Compare a version with another one, on the same test pictures.
+
+    Pictures that either of the two has learned from are left out.
+    """
+    with screen.remarks.status(f"comparing {name} {version} with {baseline or 'the default'}"):
+        found = client.compare(name, version, baseline=baseline, dataset=dataset)
+    if as_json:
+        screen.print_json(found)
+    elif found.get("status") == "DONE":
+        _print(name, found["report"])
+        if not baseline:
+            hint = Text.assemble(("next ", "dim"), f"inferq models promote {name} {version}")
+            screen.remarks.print(hint, soft_wrap=True)
+    if found.get("status") != "DONE":
+        raise InferqError(f"{name} {version} cannot be compared: {found.get('error') or 'no reason was given'}")
+
+
+@click.command()
+@NAME
+@VERSION
+@options.server
+def promote(client: Client, name: str, version: str) -> None:
+    """Make a version the default, once it has been compared."""
+    client.promote(name, version)
+    undo = f"undo it with: inferq models rollback {name}"
+    screen.remarks.print(f"{name} {version} is the default; {undo}", soft_wrap=True)
+
+
+@click.command()
+@NAME
+@options.server
+def rollback(client: Client, name: str) -> None:
+    """Undo the last promotion of a model."""
+    found = client.rollback(name)
+    screen.remarks.print(f"{name} {found['version']} is the default again", soft_wrap=True)
+
+
+@click.command()
+@NAME
+@click.argument("version", required=False)
+@click.argument("share", required=False, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--off", is_flag=True, help="Let the default answer everything again.")
+@options.JSON
+@options.server
+def canary(client: Client, name: str, version: str | None, share: float | None, off: bool, as_json: bool) -> None:
+    """Let a version answer a SHARE of the requests, from 0 to 1.
+
+    Of the requests that name no version. Without VERSION and SHARE it says how often the canary agreed with the
+    default.
+
+    \b
+      inferq models canary flowers 3 0.1
+      inferq models canary flowers
+      inferq models canary flowers --off
+    """
+    if (version is None) != (share is None) or (off and version is not None):
+        raise click.UsageError("name a version and its share, or --off, or nothing to see how the canary does")
+    if off:
+        client.clear_canary(name)
+        screen.remarks.print(f"{name} has no canary any more", soft_wrap=True)
+        return
+    known = client.canary(name) if version is None or share is None else client.set_canary(name, version, share)
+    if as_json:
+        screen.print_json(known)
+        return
+    agreed, compared = known.get("agreed", 0), known.get("compared", 0)
+    said = f"it agreed with the default on {agreed} of {compared} pictures" if compared else "nothing compared so far"
+    share_of = f"answers {screen.percent(known['share'])} of the requests that name no version"
+    screen.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
+
+
+COMMANDS = (compare, promote, rollback, canary)
+
+
+def _print(name: str, report: Mapping[str, Any]) -> None:
+    candidate, baseline = report["candidate"], report["baseline"]
+    pictures = "1 test picture" if report["pictures"] == 1 else f"{report['pictures']} test pictures"
+    said = f" on {pictures}; the two agree on {screen.percent(report.get('agreement'))}"
+    screen.out.print(Text.assemble((name, "bold"), said), soft_wrap=True)
+    if left := report.get("left_out"):
+        screen.out.print(Text(f"{left} more are left out: one of the two has learned from them", "dim"), soft_wrap=True)
+    versions = [f"version {which['version']}" for which in (candidate, baseline)]
+    listed = screen.table("", *versions, "change", "", numbers=(*versions, "change"))
+    listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
+    listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
+    listed.add_row("ms a picture", *_compared(candidate["milliseconds"], baseline["milliseconds"], 1, "{:.1f}", -1))
+    listed.add_section()
+    others = {row["label"]: row["f1"] for row in baseline["per_label"]}
+    for row in candidate["per_label"]:
+        listed.add_row(Text(f"F1 of {row['label']}"), *_compared(row["f1"], others.get(row["label"]), 1, "{:.3f}"))
+    screen.out.print(listed)
+
+
+def _compared(new: float, old: float | None, scale: float, shown: str, better: int = 1) -> list[Text]:
+    """Both values and what changed, in green for the better and in red for the worse."""
+    if old is None:  # a label that the other version does not know
+        return [Text(shown.format(new * scale)), Text("–"), Text(""), Text("")]
+    change = (new - old) * scale
+    text = shown.replace(":", ":+").format(change).removesuffix(" %")  # points, not a share of the old value
+    same = not any(figure in text for figure in "123456789")
+    style, sign = ("dim", "=") if same else ("green", "▲") if change * better > 0 else ("red", "▼")
+    values = [Text(shown.format(new * scale), "bold"), Text(shown.format(old * scale))]
+    return [*values, Text(text, style), Text(sign, style)]

@@ -1,0 +1,162 @@
+"""`inferq trainings`: what is being trained, how it went, and the evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from inferq.answers import Training
+from inferq.client import Client
+from inferq.commands import evidence, live, models, options, screen
+from inferq.errors import InferqError, InferqHTTPError
+
+PLOTS = tuple(f"{plot}.{kind}" for plot in ("confusion", "curve", "reliability") for kind in ("svg", "png"))
+TRAINING = click.argument("training_id", metavar="ID")
+
+
+@click.group()
+def trainings() -> None:
+    """List, show, wait for and cancel trainings; save their evidence."""
+
+
+@trainings.command("list")
+@click.option("--status", default="", help="Only trainings in this status: QUEUED, RUNNING, DONE, ...")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
+@options.JSON
+@options.server
+def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
+    """The newest trainings."""
+    found = client.trainings(status=status.upper(), limit=limit)
+    if as_json:
+        screen.print_json([one.raw for one in found])
+        return
+    screen.print_rows(
+        (
+            (
+                one.id,
+                screen.status(one.status),
+                f"{one.name} {one.version}".rstrip(),
+                f"{one.progress:.0%}",
+                screen.short_time(one.created_at),
+            )
+            for one in found
+        ),
+        "training", "status", "model", "done", "created",
+        empty="no trainings",
+    )  # fmt: skip
+
+
+@trainings.command()
+@TRAINING
+@click.option("--save", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path),
+              help="Also write evidence.json and the plots, as SVG and PNG, into this folder.")  # fmt: skip
+@options.JSON
+@options.server
+def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> None:
+    """One training as it stands; of one that is done all the evidence."""
+    found = client.training(training_id)
+    if save is not None:
+        _save(client, found, save)
+    print_training(client, found, as_json=as_json, everything=True)
+
+
+@trainings.command()
+@TRAINING
+@options.JSON
+@options.server
+def wait(client: Client, training_id: str, as_json: bool) -> None:
+    """Follow a training to its end and show what came of it. Exits with 1 unless it is DONE."""
+    end(client, training_id, as_json)
+
+
+@trainings.command()
+@TRAINING
+@options.server
+def cancel(client: Client, training_id: str) -> None:
+    """Cancel a training. The dataset and the model's other versions stay as they are."""
+    found = client.cancel_training(training_id)
+    screen.remarks.print(f"{training_id} is {found.status}")
+
+
+def end(client: Client, training_id: str, as_json: bool) -> None:
+    """Follow a training to its end and print it; exits with 1 unless it is DONE.
+
+    Ctrl-C leaves it running, and says so.
+    """
+    try:
+        found = live.follow(client.follow_training(training_id), live.training, live.training_line)
+        if found.status == "DONE":
+            models.settle(client, found.name, found.version)
+    except KeyboardInterrupt:
+        said = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
+        screen.remarks.print(f"{said}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
+        raise
+    print_training(client, found, as_json=as_json)
+    if found.status != "DONE":
+        raise SystemExit(1)
+
+
+def print_training(client: Client, found: Training, *, as_json: bool, everything: bool = False) -> None:
+    """A training as people or programs read it; `everything` adds the confusion matrix and the mistakes."""
+    if as_json:
+        screen.print_json(found.raw)
+        return
+    model = f"  {found.name} {found.version}".rstrip()
+    head = Text.assemble(("training ", "dim"), found.id, "  ", screen.status(found.status), (model, "bold"))
+    default = _default(client, found)
+    if default == found.version != "":
+        head.append(", the default", "dim")
+    screen.out.print(head, soft_wrap=True)
+    if found.status == "DONE":
+        screen.out.print("", evidence.summary(found), sep="\n")
+        if everything:
+            screen.out.print(evidence.details(found, screen.out.width))
+        if default:
+            _next(found.name, found.version, default)
+    elif found.error:
+        screen.out.print(Text(found.error, style="red"), soft_wrap=True)
+    elif not found.terminal:
+        screen.out.print("", live.meter(found), live.training(found), sep="\n")
+
+
+def _default(client: Client, found: Training) -> str:
+    """The model's default version; empty where there is no version yet, or none any more."""
+    try:
+        return str(client.model(found.name).get("default_version", "")) if found.version else ""
+    except InferqHTTPError as error:
+        if error.status != 404:
+            raise
+        return ""
+
+
+def _next(name: str, version: str, default: str) -> None:
+    """Commands that make sense now, as they can be typed."""
+    if version == default:
+        lines = [f"inferq classify --model {name} PICTURE"]
+    else:
+        lines = [
+            f"inferq classify --model {name} --version {version} PICTURE",
+            f"inferq models compare {name} {version}    side by side with {default}, the default",
+            f"inferq models promote {name} {version}    make it the default",
+        ]
+    screen.remarks.print()
+    for number, line in enumerate(lines):
+        screen.remarks.print(Text.assemble(("     " if number else "next ", "dim"), line), soft_wrap=True)
+
+
+def _save(client: Client, found: Training, folder: Path) -> None:
+    if found.evidence is None:
+        raise InferqError(f"training {found.id} is {found.status}: there is evidence only of one that is DONE")
+    plots: dict[str, Any] = {name: client.plot(found.id, name) for name in PLOTS}
+    text = json.dumps(found.evidence, indent=2, ensure_ascii=False).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in {"evidence.json": text, **plots}.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise InferqError(f"cannot write {error.filename or folder}: {error.strerror}") from error
+    screen.remarks.print(f"wrote evidence.json, {', '.join(PLOTS)} to {folder}", soft_wrap=True)

@@ -1,0 +1,336 @@
+"""Datasets on both databases: a picture is there once, a version that was trained on stays, what is deleted goes."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from shared import datasets, errors, splits, trainings
+from shared.datasets import Example, Source, Split, State
+from shared.records import Records
+from shared.splits import Tally
+from shared.tools import Tools
+from tests import grounds
+from tests.grounds import Ground, at_once, picture
+
+
+@pytest.fixture
+def ground(records: Records, tmp_path: Path) -> Ground:
+    return grounds.on(records, tmp_path)
+
+
+@pytest.fixture
+def here(tools: Tools, tmp_path: Path) -> Ground:
+    """On SQLite only, for what is no matter of the database."""
+    return grounds.on(tools.records, tmp_path)
+
+
+def test_a_dataset_comes_back_with_its_labels_and_an_id_that_javascript_reads(ground: Ground) -> None:
+    made = datasets.create(ground.tools, "anna", " fruit ", labels=["pear", "plum", "pear"])
+    assert (made.name, made.state, made.version, made.sealed) == ("fruit", State.READY, 1, False)
+    assert 0 < made.id < 2**53
+    later = datasets.create(ground.tools, "anna", "fruit")
+    assert later.id > made.id
+    found = datasets.labels(ground.tools, "anna", made.id)
+    assert [(label.id, label.name, label.examples) for label in found] == [(1, "pear", 0), (2, "plum", 0)]
+    assert datasets.find(ground.tools, "anna", str(made.id)) == made
+    assert datasets.find(ground.tools, "anna", "fruit") == later
+
+
+def test_one_with_an_archive_waits_for_a_trainer_and_refuses_everything_meanwhile(here: Ground) -> None:
+    made = datasets.create(here.tools, "anna", "fruit", source="uploads/1", labels=["pear"])
+    assert made.state is State.LOADING
+    assert here.sent == [("load",)]
+    for change in (
+        lambda: datasets.add_label(here.tools, "anna", made.id, "fig"),
+        lambda: datasets.add_example(here.tools, "anna", made.id, 1, picture(1)),
+        lambda: datasets.add_archive(here.tools, "anna", made.id, "uploads/2"),
+        lambda: datasets.delete(here.tools, "anna", made.id),
+    ):
+        with pytest.raises(errors.Conflict, match="being loaded"):
+            change()
+    assert here.blobs(made) == []
+    assert here.again(made) == made
+
+
+def test_labels_count_on_and_are_there_once(ground: Ground) -> None:
+    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear"])
+    assert datasets.add_label(ground.tools, "anna", made.id, "plum").id == 2
+    with pytest.raises(errors.Conflict, match="'plum' already"):
+        datasets.add_label(ground.tools, "anna", made.id, unicodedata.normalize("NFD", " plum "))
+    outcomes = at_once(*[lambda: datasets.add_label(ground.tools, "anna", made.id, "fig")] * 2)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "Label"]
+    assert [label.id for label in datasets.labels(ground.tools, "anna", made.id)] == [1, 2, 3]
+    assert ground.again(made).last_label == 3
+
+
+def test_a_picture_is_there_once_by_its_bytes_whatever_its_name_and_label(here: Ground) -> None:
+    made = datasets.create(here.tools, "anna", "fruit", labels=["pear", "plum"])
+    first = datasets.add_example(here.tools, "anna", made.id, 1, picture(1))
+    assert here.tools.storage.read(first.blob, first.offset, first.size) == picture(1).data
+    assert datasets.example(here.tools, "anna", made.id, first.id) == first
+    with pytest.raises(errors.Conflict, match="example 1, 'pear'"):
+        datasets.add_example(here.tools, "anna", made.id, 2, replace(picture(1), name="other.png"))
+    with pytest.raises(errors.NotFound, match="no label 3"):
+        datasets.add_example(here.tools, "anna", made.id, 3, picture(2))
+    assert here.blobs(made) == [first.blob]
+
+
+def test_of_two_who_add_one_picture_at_once_one_wins_and_no_blob_is_left(ground: Ground) -> None:
+    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear", "plum"])
+
+    def add(label: int) -> Example:
+        return datasets.add_example(ground.tools, "anna", made.id, label, picture(1))
+
+    outcomes = at_once(partial(add, 1), partial(add, 2), partial(add, 1))
+    (won,) = [outcome for outcome in outcomes if isinstance(outcome, Example)]
+    for lost in outcomes:
+        if lost is not won:
+            assert isinstance(lost, errors.Conflict)
+            assert "has this picture already" in lost.message
+    assert ground.blobs(made) == [won.blob]
+    assert (ground.ids(made), ground.again(made).last_example) == ([1], 1)
+
+
+def test_what_others_add_at_once_is_all_there(ground: Ground) -> None:
+    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear"])
+
+    def add(number: int) -> Example:
+        return datasets.add_example(ground.tools, "anna", made.id, 1, picture(number))
+
+    fig = partial(datasets.add_label, ground.tools, "anna", made.id, "fig")
+    at_once(*[partial(add, number) for number in range(4)], fig)
+    assert ground.ids(made) == [1, 2, 3, 4]
+    assert (ground.again(made).last_example, ground.again(made).last_label) == (4, 2)
+
+
+def test_a_blob_stays_when_nobody_knows_whether_its_example_was_stored(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = datasets.create(tools, "anna", "fruit", labels=["pear"])
+
+    def lost(*_: object) -> None:
+        raise errors.Unavailable("gone")
+
+    monkeypatch.setattr("shared.records.datasets.Datasets.add_examples", lost)
+    with pytest.raises(errors.Unavailable):
+        datasets.add_example(tools, "anna", made.id, 1, picture(1))
+    assert len(tools.storage.list(f"datasets/{made.id}")) == 1
+
+
+def test_a_version_that_was_trained_on_keeps_exactly_its_examples(ground: Ground) -> None:
+    made = ground.dataset({"pear": 2, "plum": 2})
+    training = ground.submit(made)
+    sealed = ground.again(made)
+    assert (training.dataset_version, sealed.version, sealed.sealed) == (1, 1, True)
+    added = datasets.add_example(ground.tools, "anna", made.id, 1, picture(1))
+    datasets.remove_example(ground.tools, "anna", made.id, 1)
+    datasets.add_label(ground.tools, "anna", made.id, "fig")
+    now = ground.again(made)
+    assert (now.version, now.sealed, added.since) == (2, False, 2)
+    assert ground.ids(made) == [2, 3, 4, 5]
+    assert ground.ids(made, version=1) == [1, 2, 3, 4]
+    dealt = trainings.dealt(ground.tools, training)
+    assert sorted(one.id for part in (dealt.training, dealt.validation, dealt.test) for one in part) == [1, 2, 3, 4]
+    with pytest.raises(errors.NotFound, match="no example 1"):
+        datasets.remove_example(ground.tools, "anna", made.id, 1)
+    counted = [(label.name, label.examples) for label in datasets.labels(ground.tools, "anna", made.id)]
+    assert counted == [("pear", 2), ("plum", 2), ("fig", 0)]
+
+
+def test_what_was_removed_from_a_sealed_version_may_come_again(ground: Ground) -> None:
+    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear", "plum"])
+    for number in range(4):
+        datasets.add_example(ground.tools, "anna", made.id, number // 2 + 1, picture(number))
+    ground.submit(made)
+    datasets.remove_example(ground.tools, "anna", made.id, 1)
+    assert len(ground.blobs(made)) == 4  # the sealed version still needs it
+    again = datasets.add_example(ground.tools, "anna", made.id, 2, picture(0))
+    assert (ground.ids(made), ground.ids(made, version=1)) == ([2, 3, 4, again.id], [1, 2, 3, 4])
+    with pytest.raises(errors.Conflict, match=f"example {again.id}, 'plum'"):
+        datasets.add_example(ground.tools, "anna", made.id, 1, picture(0))
+    datasets.remove_example(ground.tools, "anna", made.id, again.id)
+    assert len(ground.blobs(made)) == 4
+
+
+def test_what_no_version_was_trained_on_goes_with_its_blob_when_the_last_in_it_goes(here: Ground) -> None:
+    made = here.dataset({"pear": 2})
+    alone = datasets.add_example(here.tools, "anna", made.id, 1, picture(1))
+    datasets.remove_example(here.tools, "anna", made.id, alone.id)
+    (shared,) = here.blobs(made)
+    datasets.remove_example(here.tools, "anna", made.id, 1)
+    assert here.blobs(made) == [shared]
+    datasets.remove_example(here.tools, "anna", made.id, 2)
+    assert (here.blobs(made), here.ids(made)) == ([], [])
+    assert datasets.add_example(here.tools, "anna", made.id, 1, picture(1)).id == alone.id + 1
+
+
+def test_a_dataset_that_is_trained_on_is_not_deleted_and_afterwards_goes_whole(ground: Ground) -> None:
+    made, other = ground.dataset(), ground.dataset(name="other")
+    training = ground.submit(made)
+    with pytest.raises(errors.Conflict, match=training.id):
+        datasets.delete(ground.tools, "anna", made.id)
+    trainings.cancel(ground.tools, "anna", training.id)
+    assert datasets.delete(ground.tools, "anna", made.id).state is State.DELETING
+    with pytest.raises(errors.Conflict, match="being deleted"):
+        datasets.add_label(ground.tools, "anna", made.id, "fig")
+    with pytest.raises(errors.NotFound):
+        ground.submit(made, patient=True)
+    with pytest.raises(errors.NotFound, match=r"there are: other\.$"):
+        datasets.find(ground.tools, "anna", "fruit")
+    assert len(ground.blobs(made)) == 1
+
+    datasets.drop_deleted(ground.tools)
+    datasets.drop_deleted(ground.tools)
+
+    assert ground.blobs(made) == []
+    with pytest.raises(errors.NotFound):
+        ground.again(made)
+    assert len(ground.ids(other)) == 6
+    assert len(ground.blobs(other)) == 1
+
+
+def test_the_pictures_of_a_deleted_dataset_go_before_its_rows(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = here.dataset()
+    datasets.delete(here.tools, "anna", made.id)
+    with monkeypatch.context() as patched:
+
+        def away(key: str) -> None:
+            raise errors.Unavailable("away")
+
+        patched.setattr(here.tools.storage, "delete", away)
+        with pytest.raises(errors.Unavailable):
+            datasets.drop_deleted(here.tools)
+    assert here.again(made).state is State.DELETING
+    datasets.drop_deleted(here.tools)
+    assert here.blobs(made) == []
+
+
+def test_another_tenant_sees_and_changes_nothing(ground: Ground) -> None:
+    made = ground.dataset()
+    tools = ground.tools
+    for ask in (
+        lambda: datasets.get(tools, "bert", made.id),
+        lambda: datasets.find(tools, "bert", "fruit"),
+        lambda: datasets.find(tools, "bert", str(made.id)),
+        lambda: datasets.labels(tools, "bert", made.id),
+        lambda: datasets.label(tools, "bert", made.id, 1),
+        lambda: datasets.example(tools, "bert", made.id, 1),
+        lambda: datasets.add_label(tools, "bert", made.id, "fig"),
+        lambda: datasets.add_example(tools, "bert", made.id, 1, picture(1)),
+        lambda: datasets.add_archive(tools, "bert", made.id, "uploads/1"),
+        lambda: datasets.remove_example(tools, "bert", made.id, 1),
+        lambda: datasets.delete(tools, "bert", made.id),
+        lambda: ground.submit(replace(made, tenant="bert")),
+    ):
+        with pytest.raises(errors.NotFound, match="no dataset"):
+            ask()
+    assert (ground.again(made), len(ground.ids(made)), len(ground.blobs(made))) == (made, 6, 1)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb", "a\x7f", "\ud800", "x" * 181, "a\u202eb"])
+def test_names_that_cannot_be_shown_are_refused(tools: Tools, name: str) -> None:
+    made = datasets.create(tools, "anna", "fruit")
+    with pytest.raises(errors.BadOption, match="1 to 180 characters"):
+        datasets.create(tools, "anna", name)
+    with pytest.raises(errors.BadOption):
+        datasets.create(tools, "anna", "more", labels=["pear", name])
+    with pytest.raises(errors.BadOption):
+        datasets.add_label(tools, "anna", made.id, name)
+    with tools.records.read() as r:
+        assert [dataset.name for dataset in r.datasets.page("anna")] == ["fruit"]
+
+
+def test_names_are_told_apart_as_people_see_them_and_fit_both_databases(ground: Ground) -> None:
+    composed, decomposed, long = "Äpfel 🍏", unicodedata.normalize("NFD", "Äpfel 🍏"), "长" * 180
+    made = datasets.create(ground.tools, "anna", decomposed, labels=[composed, decomposed, long])
+    assert made.name == composed
+    assert [label.name for label in datasets.labels(ground.tools, "anna", made.id)] == [composed, long]
+    assert datasets.find(ground.tools, "anna", decomposed) == made
+    assert datasets.label_named(ground.tools, "anna", made.id, decomposed).id == 1
+    odd = replace(picture(1), name="\ud800\0" + "x" * 400)
+    assert datasets.add_example(ground.tools, "anna", made.id, 1, odd).name == "x" * 180
+
+
+def test_the_last_of_a_label_is_counted_by_version_source_and_split(ground: Ground) -> None:
+    made = ground.dataset({"pear": 2, "plum": 1})
+    datasets.add_example(ground.tools, "anna", made.id, 2, picture(1), split=Split.TEST)
+    datasets.add_example(ground.tools, "anna", made.id, 2, picture(2), source=Source.FEEDBACK)
+    with ground.tools.records.read() as r:
+        tallies = r.datasets.tallies(ground.again(made))
+    assert sorted(tallies, key=str) == sorted(
+        [
+            Tally("pear", Source.UPLOAD, Split.OPEN, 2),
+            Tally("plum", Source.UPLOAD, Split.OPEN, 1),
+            Tally("plum", Source.UPLOAD, Split.TEST, 1),
+            Tally("plum", Source.FEEDBACK, Split.OPEN, 1),
+        ],
+        key=str,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tallies", "complaint"),
+    [
+        ([], "at least 2 labels"),
+        ([("pear", "upload", "", 9)], "has 1"),
+        ([("pear", "upload", "", 9), ("plum", "upload", "", 1)], "too few of 'plum'"),
+        ([("pear", "upload", "", 9), ("plum", "feedback", "", 9)], ""),
+        ([("pear", "upload", "test", 9), ("plum", "upload", "", 9)], "of 'pear' to learn from"),
+        ([("pear", "feedback", "", 9), ("plum", "feedback", "", 9)], "to test on"),
+        ([("pear", "upload", "", 1), ("pear", "feedback", "", 1), ("plum", "feedback", "", 2)], "to test on"),
+        ([("pear", "upload", "training", 2), ("plum", "upload", "training", 2)], ""),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told_by_counts_as_by_dealing(
+    tools: Tools, tallies: list[tuple[str, str, str, int]], complaint: str
+) -> None:
+    counted = [Tally(label, Source(source), Split(split), count) for label, source, split, count in tallies]
+    numbers = {label: number for number, label in enumerate(sorted({one.label for one in counted}), 1)}
+    examples = [
+        Example(1, 0, numbers[one.label], one.label, "", one.split, one.source, f"{one} {number}", "", 0, 1, 1, 0.0)
+        for one in counted
+        for number in range(one.count)
+    ]
+    if complaint:
+        for ask in (lambda: splits.check(counted), lambda: splits.deal(examples, 0.8, 0)):
+            with pytest.raises(errors.BadDataset, match=complaint):
+                ask()
+        return
+    splits.check(counted)
+    dealt = splits.deal(examples, 0.8, 0)
+    assert dealt.test
+    assert {one.label for one in dealt.training} == set(numbers)
+    assert all(one.source is Source.UPLOAD for one in (*dealt.test, *dealt.validation))
+
+
+def test_corrections_that_are_left_out_do_not_count_as_pictures_of_a_label(here: Ground) -> None:
+    made = here.dataset({"pear": 4, "plum": 0})
+    for number in range(3):
+        datasets.add_example(here.tools, "anna", made.id, 2, picture(number), source=Source.FEEDBACK)
+    with pytest.raises(errors.BadDataset, match="has 1"):
+        here.submit(made, parameters=trainings.Parameters(with_feedback=False))
+    assert here.submit(made).dataset_version == 1
+
+
+def test_one_picture_is_looked_up_by_an_index_and_the_few_that_move_by_another(here: Ground) -> None:
+    made, records = here.dataset(), here.tools.records
+    with records.engine.connect() as connection:
+        for ask, index in (
+            (lambda r: r.datasets.in_state(State.LOADING), "ix_datasets_moving"),
+            (lambda r: r.datasets.by_sha256(made, "0" * 64), "uq_examples_dataset_id_sha256"),
+        ):
+            with records.read() as r:
+                ((statement, parameters),) = here.statements(partial(ask, r))
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            assert index in str(plan)
+
+
+def test_a_dataset_of_many_pictures_is_submitted_without_reading_them(here: Ground) -> None:
+    made = here.dataset()
+    said = " ".join(statement for statement, _ in here.statements(lambda: here.submit(made)))
+    assert "examples.blob" not in said

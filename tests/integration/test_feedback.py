@@ -1,0 +1,112 @@
+"""Feedback: a wrong prediction, corrected, becomes an example that trains and never tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import uuid6
+
+from shared import datasets, errors, feedback, models, trainings
+from shared.datasets import Dataset, Source
+from shared.jobs import Item, Job, Options, Status
+from shared.models import Version
+from shared.records import Records
+from tests import grounds
+from tests.grounds import LIMITS, NOW, Ground, picture
+
+
+@pytest.fixture
+def ground(records: Records, tmp_path: Path) -> Ground:
+    return grounds.on(records, tmp_path)
+
+
+def predicted(ground: Ground, version: Version, tenant: str = "anna") -> Job:
+    """A job with two pictures that the version has looked at; the second one has no name."""
+    first, second = picture(101).data, picture(102).data
+    job = Job(str(uuid6.uuid7()), tenant, "native", Status.QUEUED, version.name, version.version, version.id, Options(),
+              "normal", NOW, 2, blob="jobs/x")  # fmt: skip
+    ground.tools.storage.write(job.blob, first + second)
+    items = [
+        Item(job.id, 0, "101.png", job.blob, 0, len(first)),
+        Item(job.id, 1, "", job.blob, len(first), len(second)),
+    ]
+    with ground.tools.records.write() as r:
+        r.jobs.add(job, items)
+    return job
+
+
+def correct(ground: Ground, job: Job, position: int, label: str, dataset: Dataset | None = None) -> datasets.Example:
+    known = dataset.id if dataset else None
+    return feedback.correct_job(ground.tools, job.tenant, job.id, position, label, known, LIMITS)
+
+
+def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground: Ground) -> None:
+    made = ground.dataset()
+    job = predicted(ground, ground.trained(made))
+    first, second = correct(ground, job, 0, "plum"), correct(ground, job, 1, " pear")
+    assert (first.dataset_id, first.label, first.name, first.source) == (made.id, "plum", "101.png", Source.FEEDBACK)
+    assert (second.name, second.since) == (f"{job.id}-1", 2)
+    assert ground.tools.storage.read(first.blob, first.offset, first.size) == picture(101).data
+    with pytest.raises(errors.Conflict, match="has this picture already"):
+        correct(ground, job, 0, "pear")
+    with ground.tools.records.read() as r:
+        assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
+
+    for seed in range(5):
+        training = trainings.begin(ground.tools, ground.submit(made, parameters=trainings.Parameters(seed=seed)))
+        dealt = trainings.dealt(ground.tools, training)
+        assert {first, second} <= set(dealt.training)
+        assert not {first, second} & {*dealt.validation, *dealt.test}
+        trainings.cancel(ground.tools, "anna", training.id)
+    without = ground.submit(made, parameters=trainings.Parameters(with_feedback=False))
+    dealt = trainings.dealt(ground.tools, without)
+    assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
+
+
+def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground) -> None:
+    made, theirs = ground.dataset(), ground.dataset(tenant="bert")
+    version = ground.trained(made)
+    job, brought = predicted(ground, version), predicted(ground, ground.version("brought"))
+    gone = predicted(ground, replace(version, id="gone"))
+    refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
+        (errors.NotFound, "no picture 2; its 2", lambda: correct(ground, job, 2, "plum")),
+        (errors.NotFound, "no picture -1", lambda: correct(ground, job, -1, "plum")),
+        (errors.BadOption, "has no label 'fig'; it has: pear, plum", lambda: correct(ground, job, 0, "fig")),
+        (errors.NotFound, "no job", lambda: correct(ground, replace(job, tenant="bert"), 0, "plum", theirs)),
+        (errors.NotFound, "no dataset", lambda: correct(ground, job, 0, "plum", theirs)),
+        (errors.Conflict, "was not trained here", lambda: correct(ground, brought, 0, "plum")),
+        (errors.Conflict, "was not trained here", lambda: correct(ground, gone, 0, "plum")),
+        (errors.PictureTooLarge, "pixels", lambda: feedback.correct_job(
+            ground.tools, "anna", job.id, 0, "plum", None, replace(LIMITS, max_pixels=9))),
+    ]  # fmt: skip
+    for error, match, ask in refusals:
+        with pytest.raises(error, match=match):
+            ask()
+    assert correct(ground, brought, 0, "plum", made).dataset_id == made.id
+    ground.tools.storage.delete(job.blob)
+    with pytest.raises(errors.Conflict, match="not kept any more"):
+        correct(ground, job, 1, "plum")
+    assert len(ground.ids(made)) == 7
+
+
+def test_a_picture_that_a_model_got_wrong_can_be_sent_with_its_label(ground: Ground) -> None:
+    made = ground.dataset()
+    ground.trained(made)
+    added = feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(1))
+    assert (added.dataset_id, added.source, added.label) == (made.id, Source.FEEDBACK, "plum")
+    ground.version("brought")
+    for error, name in ((errors.NotFound, "none"), (errors.Conflict, "brought")):
+        with pytest.raises(error):
+            feedback.correct_model(ground.tools, "anna", name, "plum", picture(2))
+    with pytest.raises(errors.NotFound):
+        feedback.correct_model(ground.tools, "bert", "fruits", "plum", picture(2))
+    datasets.delete(ground.tools, "anna", made.id)
+    with pytest.raises(errors.Conflict, match="being deleted"):
+        feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(2))
+    datasets.drop_deleted(ground.tools)
+    with pytest.raises(errors.NotFound, match="no dataset"):
+        feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(2))
+    assert models.find(ground.tools, "anna", "fruits").training_id  # the model and its evidence stay

@@ -1,0 +1,468 @@
+"""A real trainer in this process, with the real `digits` as base: from an archive to a version that serves."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from shared import comparisons, datasets, errors, jobs, loading, models, promotion, trainings
+from shared.datasets import Dataset
+from shared.jobs import Status
+from shared.models import State, Version
+from shared.queue import Queue
+from shared.settings import Settings
+from shared.tools import Tools
+from shared.trainings import Parameters, Request, Training
+from tests import handwriting
+from tests.workers import made_tools
+from worker.trainer import Trainer
+from worker.training import pipeline, stages
+from worker.training.features import features
+from worker.training.work import Work
+
+FEW = {1: 20, 2: 20, 3: 20}
+QUICK = Parameters(epochs=5, fine_tune="never")
+
+
+@pytest.fixture
+def tools(checked: Path, tmp_path: Path) -> Iterator[Tools]:
+    shutil.copytree(checked, tmp_path / "data")
+    queue = Queue(Settings(lease=5.0), fakeredis.FakeRedis(decode_responses=True))
+    made = made_tools(tmp_path / "data", queue, lease=5.0)
+    yield made
+    made.waiters.close()
+    made.records.close()
+
+
+@pytest.fixture(autouse=True)
+def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take a second each time, and one test looks at them."""
+    if "plots" not in request.node.name:
+        monkeypatch.setattr(pipeline.plots, "render", lambda evidence: {"confusion.svg": b"<svg/>"})
+
+
+@pytest.fixture
+def trainer(tools: Tools) -> Trainer:
+    """One whose threads do not run: tests say when it does what."""
+    return Trainer(tools)
+
+
+def dataset(tools: Tools, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
+    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(members)))
+    made = datasets.create(tools, "anna", name, source=key)
+    loading.load(tools, made.id)
+    return datasets.get(tools, "anna", made.id)
+
+
+def submit(tools: Tools, found: Dataset, **about: Any) -> Training:
+    asked = {"name": "mine", "base": "digits", "parameters": QUICK} | about
+    return trainings.submit(tools, "anna", Request(found.id, **asked))
+
+
+def trained(trainer: Trainer, training: Training) -> Training:
+    trainer._train_all()
+    return trainings.get(trainer.tools, "anna", training.id)
+
+
+def version(tools: Tools, training: Training) -> Version:
+    with tools.records.read() as r:
+        found = r.versions.get(training.version_id)
+    assert found is not None
+    return found
+
+
+def blobs(tools: Tools, folder: str) -> list[str]:
+    return tools.storage.list(folder)
+
+
+def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    ended = trained(trainer, submit(tools, numbers))
+
+    assert (ended.status, ended.error, ended.progress) == (Status.DONE, "", 1.0)
+    made = version(tools, ended)
+    assert (made.state, made.version, made.is_default, made.labels) == (State.READY, "1", True, ("one", "two", "three"))
+    assert made.training_id == ended.id
+    assert models.servable(tools, "anna", "mine").id == made.id
+    found = dict(ended.evidence or {})
+    assert found["accuracy"] >= 0.9
+    assert found["examples"] == {"training": 48, "validation": 6, "test": 6}
+    assert sum(map(sum, found["confusion"])) == 6
+    assert [row["label"] for row in found["per_label"]] == ["one", "two", "three"]
+    assert found["labels"] == ["one", "two", "three"]
+    assert found["dataset"] == {"id": numbers.id, "name": "numbers", "version": 1}
+    assert found["base"] == "digits 1"
+    assert found["method"] == "head"
+    assert len(found["tested"]) == 6
+    assert found["curve"] == list(ended.curve)
+    assert {point["stage"] for point in ended.curve} == {"head"}
+    assert found["parameters"]["epochs"] == 5
+    assert set(found) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
+    assert blobs(tools, f"trainings/{ended.id}") == []
+
+
+def test_the_plots_lie_beside_the_evidence(tools: Tools, trainer: Trainer) -> None:
+    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
+    plots = {key.rsplit("/", 1)[1] for key in blobs(tools, f"plots/{ended.id}")}
+    assert plots == {f"{name}.{kind}" for name in ("confusion", "curve", "reliability") for kind in ("svg", "png")}
+
+
+def test_the_evidence_is_that_of_the_network_that_serves(tools: Tools, trainer: Trainer) -> None:
+    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
+    model = trainer.engine.load(version(tools, ended))
+    test = trainings.dealt(tools, ended).test
+
+    inputs = [model.prepare(tools.storage.read(one.blob, one.offset, one.size)) for one in test]
+    answers = model.forward(inputs).argmax(dim=1).tolist()
+
+    right = sum(model.version.labels[answer] == one.label for answer, one in zip(answers, test, strict=True))
+    assert (ended.evidence or {})["accuracy"] == right / len(test)
+    assert (ended.evidence or {})["tested"] == [[one.id, answer] for one, answer in zip(test, answers, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        pytest.param(Parameters(fine_tune="never"), id="native"),
+        pytest.param(Parameters(20, 0.0001, 32, 15, 0.9, fine_tune="never"), id="einstein"),
+        pytest.param(Parameters(150, 0.001, 64, 15, 0.8, fine_tune="never"), id="sap"),
+    ],
+)
+def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
+    tools: Tools, trainer: Trainer, parameters: Parameters
+) -> None:
+    numbers = dataset(tools, handwriting.files({0: 60, 3: 60, 5: 60, 6: 60, 8: 60, 9: 60}))
+    ended = trained(trainer, submit(tools, numbers, parameters=parameters))
+    dealt = trainings.dealt(tools, ended)
+    with tools.records.read() as r:
+        base = r.versions.get(ended.base_id)
+    assert base is not None
+    everything = features(tools.storage, trainer.engine.load(base), (*dealt.training, *dealt.test), lambda done: None)
+    learnt, asked = everything[: len(dealt.training)].numpy(), everything[len(dealt.training) :].numpy()
+
+    probe = LogisticRegression(max_iter=2000).fit(learnt, [one.label for one in dealt.training])
+
+    theirs = float(np.mean(probe.predict(asked) == [one.label for one in dealt.test]))
+    assert (ended.evidence or {})["accuracy"] >= theirs - 0.02
+
+
+def test_the_same_data_and_seed_give_the_same_network(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    first = trained(trainer, submit(tools, numbers))
+    second = trained(trainer, submit(tools, numbers, name="again"))
+
+    assert version(tools, first).checksum == version(tools, second).checksum
+    assert (first.evidence or {})["accuracy"] == (second.evidence or {})["accuracy"]
+
+
+def test_a_small_network_is_trained_where_no_base_is_wanted_and_says_so(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({0: 12, 1: 12}))
+    ended = trained(trainer, submit(tools, numbers, base="scratch", parameters=Parameters(epochs=3)))
+
+    assert ended.status is Status.DONE
+    assert version(tools, ended).architecture == "small"
+    assert (ended.evidence or {})["method"] == "scratch"
+    assert "from nothing" in (ended.evidence or {})["note"]
+    assert {point["stage"] for point in ended.curve} == {"network"}
+
+
+def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({7: 30, 9: 30}))
+    ended = trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=3, fine_tune="always", flip=False)))
+
+    found = dict(ended.evidence or {})
+    assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning"}
+    assert found["method"] in ("head", "fine-tuned")
+    assert ("did not help" in found["note"]) == (found["method"] == "head")
+    assert found["seconds"]["fine_tuning"] > 0
+
+
+def test_features_are_computed_once_for_each_picture(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    trained(trainer, submit(tools, numbers))
+    looked: list[int] = []
+    forward = type(trainer.engine.load(models.find(tools, "anna", "digits"))).forward
+
+    def counted(self: Any, inputs: Any, task: str = "classify") -> torch.Tensor:
+        looked.extend([len(inputs)] if task == "features" else [])
+        return forward(self, inputs, task)
+
+    monkeypatch.setattr("worker.engine.Loaded.forward", counted)
+    more = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files({1: 4, 2: 4}, start=50))))
+    datasets.add_archive(tools, "anna", numbers.id, more)
+    loading.load(tools, numbers.id)
+
+    assert trained(trainer, submit(tools, numbers)).status is Status.DONE
+    assert sum(looked) <= 8 + 6  # the new ones, and what was test before and is not now
+
+
+def test_a_trainer_that_is_told_to_stop_leaves_the_rest_to_another(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    whole = trained(trainer, submit(tools, numbers, name="whole"))
+    training = submit(tools, numbers)
+    _after_epochs(monkeypatch, 2, trainer.stopping.set)
+
+    half = trained(trainer, training)
+    assert (half.status, half.attempts) == (Status.RUNNING, 0)
+    assert [point["epoch"] for point in half.curve] == [1, 2]
+    monkeypatch.undo()
+    ended = trained(Trainer(tools), training)
+
+    assert ended.status is Status.DONE
+    assert ended.curve == whole.curve
+    assert version(tools, ended).checksum == version(tools, whole).checksum
+
+
+@pytest.mark.parametrize("where", ["features", "epoch", "plots"])
+def test_a_trainer_that_dies_anywhere_leaves_nothing_and_another_finishes(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+
+    def die(*_: Any, **__: Any) -> None:
+        raise SystemExit(9)
+
+    if where == "epoch":
+        _after_epochs(monkeypatch, 2, die)
+    else:
+        monkeypatch.setattr(*{"features": (stages, "features"), "plots": (pipeline.plots, "render")}[where], die)
+    with pytest.raises(SystemExit):
+        trainer._train_all()
+    assert trainings.get(tools, "anna", training.id).status is Status.RUNNING
+    with pytest.raises(errors.NotFound):
+        models.find(tools, "anna", "mine")
+    monkeypatch.undo()
+
+    assert trained(Trainer(tools), training).status is Status.DONE
+
+
+def test_what_kills_trainers_again_and_again_fails_with_the_reason(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    monkeypatch.setattr(stages, "features", _raises(SystemExit(9)))
+    for _ in range(tools.settings.max_attempts):
+        with pytest.raises(SystemExit):
+            trainer._train_all()
+
+    ended = trained(trainer, training)
+
+    assert (ended.status, ended.error_code) == (Status.FAILED, "poison")
+    assert "3 trainers died" in ended.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), "out_of_memory", "too little memory"),
+        (torch.OutOfMemoryError("cuda"), "out_of_memory", "too little memory"),
+        (FileNotFoundError("blob"), "gone", "not in the storage"),
+        (errors.BadOption("another base"), "bad_option", "another base"),
+        (ZeroDivisionError(), "training_failed", "ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_ends_the_training_with_words_and_leaves_the_dataset(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
+) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    monkeypatch.setattr(stages, "features", _raises(error))
+
+    ended = trained(trainer, submit(tools, numbers))
+
+    assert (ended.status, ended.error_code) == (Status.FAILED, code)
+    assert words in ended.error
+    assert datasets.get(tools, "anna", numbers.id).state is datasets.State.READY
+    with pytest.raises(errors.NotFound):
+        models.find(tools, "anna", "mine")
+
+
+def test_a_storage_that_is_away_is_tried_again_and_then_told(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    monkeypatch.setattr(stages, "features", _raises(errors.Unavailable("No space left on device.")))
+    for _ in range(tools.settings.max_attempts):
+        assert trained(trainer, training).status is Status.RUNNING
+
+    ended = trained(trainer, training)
+
+    assert ended.status is Status.FAILED
+    assert "No space left on device" in ended.error
+
+
+def test_a_cancelled_training_ends_between_two_epochs_and_leaves_nothing(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    _after_epochs(monkeypatch, 2, lambda: trainings.cancel(tools, "anna", training.id))
+
+    ended = trained(trainer, training)
+
+    assert ended.status is Status.CANCELLED
+    assert blobs(tools, f"trainings/{training.id}") == []
+    with pytest.raises(errors.NotFound):
+        models.find(tools, "anna", "mine")
+
+
+def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    finish = trainings.finish
+
+    def cancelled(*arguments: Any) -> Version:
+        trainings.cancel(tools, "anna", training.id)
+        return finish(*arguments)
+
+    monkeypatch.setattr(trainings, "finish", cancelled)
+
+    assert trained(trainer, training).status is Status.CANCELLED
+    with pytest.raises(errors.NotFound):
+        models.find(tools, "anna", "mine")
+    assert blobs(tools, f"plots/{training.id}") == []
+    assert not [key for key in blobs(tools, "examples") if training.id in key]
+
+
+def test_one_that_is_out_of_time_ends_with_the_best_it_has(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    training = submit(tools, numbers, parameters=Parameters(epochs=1000, max_unimproved_epochs=1000, max_seconds=1))
+    with tools.records.write() as r:
+        r.trainings.start(replace(training, started_at=1.0), 1.0)
+
+    ended = trained(trainer, training)
+
+    assert (ended.status, (ended.evidence or {})["stopped"]) == (Status.DONE, "time")
+
+
+def test_another_version_is_compared_with_the_default_and_waits_for_promotion(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
+    trained(trainer, submit(tools, numbers))
+    second = trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=1, seed=0, fine_tune="never")))
+
+    assert (second.version, version(tools, second).is_default) == ("2", False)
+    with tools.records.read() as r:
+        (report,) = [found.report for found in r.comparisons.of("anna", "mine")]
+    assert report is not None
+    assert (report["candidate"]["version"], report["baseline"]["version"]) == ("2", "1")
+    assert report["pictures"] == 8
+    assert report["left_out"] == 0
+    assert report["candidate"]["accuracy"] == (second.evidence or {})["accuracy"]
+    assert report["baseline"]["milliseconds"] > 0
+    assert promotion.promote(tools, "anna", "mine", "2").is_default
+    assert models.servable(tools, "anna", "mine").version == "2"
+    assert promotion.rollback(tools, "anna", "mine").version == "1"
+
+
+def test_pictures_that_the_default_has_learned_from_are_left_out(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
+    trained(trainer, submit(tools, numbers))
+    trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=1, seed=1, fine_tune="never")))
+
+    with tools.records.read() as r:
+        (found,) = r.comparisons.of("anna", "mine")
+    report = dict(found.report or {})
+    assert report["left_out"] > 0
+    assert report["pictures"] + report["left_out"] == 8
+
+
+def test_two_versions_are_compared_when_somebody_asks(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
+    for _ in range(2):
+        trained(trainer, submit(tools, numbers))
+    other = dataset(tools, handwriting.files({1: 20, 7: 20}, start=100), "fresh")
+
+    asked = comparisons.request(tools, "anna", "mine", "2", "1", dataset_id=other.id)
+    trainer._run_errands()
+
+    ended = comparisons.get(tools, "anna", asked.id)
+    assert (ended.status, ended.error) == (Status.DONE, "")
+    assert ended.report is not None
+    assert ended.report["agreement"] == 1.0  # the same data and seed
+
+
+def test_a_training_waits_for_its_dataset_and_then_begins(tools: Tools, trainer: Trainer) -> None:
+    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files(FEW))))
+    found = datasets.create(tools, "anna", "numbers", source=key)
+    training = submit(tools, found, patient=True)
+    assert trained(trainer, training).status is Status.QUEUED
+
+    trainer._run_errands()
+
+    ended = trained(trainer, training)
+    assert (ended.status, ended.dataset_version) == (Status.DONE, 1)
+
+
+def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(tools: Tools, trainer: Trainer) -> None:
+    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files({1: 5}))))
+    found = datasets.create(tools, "anna", "numbers", source=key)
+    training = submit(tools, found, patient=True)
+
+    trainer._run_errands()
+
+    ended = trained(trainer, training)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "bad_dataset")
+    assert "at least 2 labels" in ended.error
+
+
+def test_imbalance_does_not_make_the_rare_label_disappear(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files({3: 100, 8: 10}))
+    ended = trained(trainer, submit(tools, numbers))
+    recalls = {row["label"]: row["recall"] for row in (ended.evidence or {})["per_label"]}
+    assert recalls["eight"] >= 0.5
+
+
+def test_a_trained_version_answers_jobs_like_any_other(tools: Tools, trainer: Trainer) -> None:
+    from worker.runner import Runner
+
+    trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
+    runner = Runner(tools)
+    data = handwriting.pictures(2)[100]
+    picture = jobs.Submission([_picture(data)], model="mine")
+    job, _ = jobs.submit(tools, "anna", picture)
+
+    runner.drain(job.version_id)
+
+    with tools.records.read() as r:
+        (item,) = r.jobs.items(job.id)
+    assert item.result[0][0] == "two"
+
+
+def _picture(data: bytes) -> Any:
+    from shared import images
+
+    return images.check("held-back.png", data, images.Limits(10**7, 10**8, 100.0, 10, 10**8))
+
+
+def _raises(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def _after_epochs(monkeypatch: pytest.MonkeyPatch, count: int, then: Callable[[], object]) -> None:
+    """Do something once so many epochs have been told."""
+    epoch, told = Work.epoch, []
+    monkeypatch.setattr("worker.training.work.OFTEN", 0.0)
+
+    def counted(self: Work, *arguments: Any) -> None:
+        told.append(1)
+        if len(told) == count:
+            then()
+        epoch(self, *arguments)
+
+    monkeypatch.setattr(Work, "epoch", counted)

@@ -1,0 +1,119 @@
+"""The pages people look at: open to anybody, made of files that are all here, and safe with what strangers wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from api import create_app, web
+from shared.settings import Settings
+from shared.tools import build
+
+PATHS = ("/docs", "/ui/datasets", "/ui/datasets/7", "/ui/trainings", "/ui/trainings/some-id", "/ui/models")
+EACH = pytest.mark.parametrize("path", PATHS)
+STATIC = Path(web.__file__).parent / "static"
+SCRIPTS = sorted(STATIC.glob("*.js"))
+EACH_SCRIPT = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+NAMESPACE = "http://www.w3.org/2000/svg"
+"""Looks like an address, and is a name that nobody asks for."""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The app with tools that are never connected to."""
+    folder: Path = tmp_path_factory.mktemp("pages")
+    tools = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
+    yield create_app(tools)
+    tools.close()
+
+
+def text(app: Flask, path: str) -> str:
+    with app.test_client().get(path) as answer:
+        assert answer.status_code == 200, path
+        return answer.text
+
+
+def scripts_of(page: str) -> set[str]:
+    """Names of the scripts that a page loads, and that those load."""
+    found: set[str] = set()
+    left = re.findall(r'<script [^>]*src="/static/(\w+\.js)"', page)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += re.findall(r'from "\./(\w+\.js)"', (STATIC / name).read_text())
+    return found
+
+
+@cache
+def exports(script: Path) -> set[str]:
+    return set(re.findall(r"^export (?:async )?(?:function\*?|const|class) ([\w$]+)", script.read_text(), re.MULTILINE))
+
+
+@EACH
+def test_a_page_needs_no_key_and_lets_nothing_of_others_run(app: Flask, path: str) -> None:
+    with app.test_client().get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"}) as page:
+        assert page.status_code == 200
+        assert page.mimetype == "text/html"
+        assert page.headers["Content-Security-Policy"] == web.POLICY
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert "unsafe-inline" not in web.POLICY
+
+
+@EACH
+def test_everything_that_a_page_is_made_of_is_served(app: Flask, path: str) -> None:
+    page = text(app, path)
+    parts = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+    assert parts > {"/static/base.css", "/static/favicon.svg"}
+    for part in parts | {f"/static/{name}" for name in scripts_of(page)}:
+        with app.test_client().get(part, environ_base={"REMOTE_ADDR": "203.0.113.9"}) as answer:
+            assert answer.status_code == 200, part
+            assert (answer.mimetype or "").endswith(("css", "javascript", "svg+xml")), part
+
+
+@EACH
+def test_a_page_has_no_script_and_no_style_in_it(app: Flask, path: str) -> None:
+    page = text(app, path)
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
+
+
+@EACH
+def test_a_page_leads_to_the_others_and_says_which_it_is(app: Flask, path: str) -> None:
+    page = text(app, path)
+    leads = re.findall(r'<li><a href="([^"]+)"', page)
+    assert leads == ["/docs", "/ui/datasets", "/ui/trainings", "/ui/models"]
+    (here,) = re.findall(r'<a href="([^"]+)" class="here" aria-current="page"', page)
+    assert path.startswith(here)
+
+
+def test_nothing_comes_from_elsewhere(app: Flask) -> None:
+    for file in (*STATIC.iterdir(), *(Path(web.__file__).parent / "templates").iterdir()):
+        assert not re.search(r"""(https?:|["'(])//""", file.read_text().replace(NAMESPACE, "")), file.name
+
+
+def test_no_script_lies_around_unused(app: Flask) -> None:
+    assert {name for path in PATHS for name in scripts_of(text(app, path))} == {script.name for script in SCRIPTS}
+
+
+@EACH_SCRIPT
+def test_a_script_takes_from_others_what_they_give(script: Path) -> None:
+    for names, other in re.findall(r'^import \{([^}]+)\} from "\./(\w+\.js)"', script.read_text(), re.MULTILINE):
+        assert {name.strip() for name in names.split(",")} <= exports(STATIC / other)
+
+
+@EACH_SCRIPT
+def test_a_script_makes_no_markup_of_texts(script: Path) -> None:
+    markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc"
+    assert not re.search(markup, script.read_text())
+
+
+@EACH_SCRIPT
+def test_only_one_script_knows_where_the_key_is_kept(script: Path) -> None:
+    assert ("sessionStorage" in script.read_text()) == (script.name == "api.js")
+    assert not re.search(r"localStorage|document\.cookie", script.read_text())

@@ -1,0 +1,112 @@
+"""The commands that decide which version answers, and that correct wrong answers; against a small real HTTP server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from inferq import connection
+from inferq.cli import main
+from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+
+REPORT: dict[str, Any] = {
+    "pictures": 95,
+    "left_out": 5,
+    "agreement": 0.915,
+    "candidate": {"version": "2", "accuracy": 0.933, "macro_f1": 0.93, "milliseconds": 12.3,
+                  "per_label": [{"label": "rose", "f1": 0.9}, {"label": "tulip", "f1": 0.8}]},
+    "baseline": {"version": "1", "accuracy": 0.905, "macro_f1": 0.93, "milliseconds": 12.1,
+                 "per_label": [{"label": "rose", "f1": 0.94}]},
+}  # fmt: skip
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyServer]:
+    monkeypatch.setattr(connection, "EVERY", 0.0)
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("INFERQ_URL", server.url)
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
+    result = run("feedback", "j1", "rose", "--position", 2)
+    assert result.stderr == "picture 2 of job j1 is an example of rose now\n"
+    assert json.loads(server.asked[0].body) == {"label": "rose", "position": 2}
+
+
+def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..., Result]) -> None:
+    ended = {"_id": "c1", "status": "DONE", "terminal": True, "report": REPORT}
+    server.on("POST /v1/models/flowers/compare", (202, {}, {"_id": "c1", "status": "QUEUED", "terminal": False}))
+    server.on("GET /v1/comparisons/c1", (200, {}, ended))
+    result = run("models", "compare", "flowers", "2")
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for row in (
+        "flowers on 95 test pictures; the two agree on 91.5 %",
+        "accuracy 93.3 % 90.5 % +2.8 ▲",
+        "macro F1 0.930 0.930 +0.000 =",
+        "ms a picture 12.3 12.1 +0.2 ▼",
+        "F1 of rose 0.900 0.940 -0.040 ▼",
+        "F1 of tulip 0.800 –",
+    ):
+        assert row in rows
+    assert "inferq models promote flowers 2" in result.stderr
+    assert json.loads(run("models", "compare", "flowers", "2", "--with", "1", "--json").stdout) == ended
+
+
+def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, run: Callable[..., Result]) -> None:
+    failed = {"_id": "c1", "status": "FAILED", "terminal": True, "error": "There is no test picture."}
+    server.on("POST /v1/models/flowers/compare", (202, {}, failed))
+    server.on("GET /v1/comparisons/c1", (200, {}, failed))
+    result = run("models", "compare", "flowers", "2", "--dataset", "flowers")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith("flowers 2 cannot be compared: There is no test picture.\n")
+
+
+def test_a_promotion_says_how_to_undo_it(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/models/flowers/promote", (200, {}, {"version": "2"}))
+    server.on("POST /v1/models/flowers/rollback", (200, {}, {"version": "1"}))
+    said = run("models", "promote", "flowers", "2").stderr
+    assert said == "flowers 2 is the default; undo it with: inferq models rollback flowers\n"
+    assert run("models", "rollback", "flowers").stderr == "flowers 1 is the default again\n"
+
+
+def test_a_promotion_without_a_comparison_is_refused_in_the_servers_words(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    refused = (409, {}, {"code": "conflict", "detail": "Version 2 has not been compared."})
+    server.on("POST /v1/models/flowers/promote", refused)
+    result = run("models", "promote", "flowers", "2")
+    assert (result.exit_code, result.stderr) == (1, "inferq: Version 2 has not been compared.\n")
+
+
+def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callable[..., Result]) -> None:
+    def kept(asked: Asked) -> Answer:
+        return 200, {}, json.loads(asked.body) | {"compared": 0, "agreed": 0}
+
+    server.on("PUT /v1/models/flowers/canary", kept)
+    server.on("GET /v1/models/flowers/canary", (200, {}, {"version": "2", "share": 0.1, "compared": 95, "agreed": 88}))
+    server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
+    begun = "flowers 2 answers 10.0 % of the requests that name no version"
+    assert run("models", "canary", "flowers", "2", "0.1").stdout == f"{begun}; nothing compared so far\n"
+    shared = f"{begun}; it agreed with the default on 88 of 95 pictures\n"
+    assert run("models", "canary", "flowers").stdout == shared
+    assert run("models", "canary", "flowers", "--off").stderr == "flowers has no canary any more\n"
+    assert [asked.method for asked in server.asked] == ["PUT", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize("words", ["2", "2 0", "2 1.5", "2 0.5 --off"])
+def test_half_a_canary_is_refused_before_anything_is_sent(
+    server: ToyServer, run: Callable[..., Result], words: str
+) -> None:
+    assert run("models", "canary", "flowers", *words.split()).exit_code == 2
+    assert server.asked == []

@@ -1,0 +1,140 @@
+"""Who trains, who validates, who tests: the same pictures in the same splits, and none of them in two."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+
+import pytest
+
+from shared import errors, splits
+from shared.datasets import Example, Source, Split
+from shared.splits import Splits, Tally
+
+
+def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> list[Example]:
+    """Pictures of one label; the same call gives the same ones, and a larger count those and others."""
+    label_id = sum(label.encode())
+    return [
+        Example(1, 0, label_id, label, f"{n}.png", split, source,
+                hashlib.sha256(f"{label} {split} {source} {n}".encode()).hexdigest(), "blob", 0, 1, 1, 0.0)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def counts(part: tuple[Example, ...]) -> dict[str, int]:
+    return dict(Counter(one.label for one in part))
+
+
+def pictures(part: tuple[Example, ...]) -> set[str]:
+    return {one.sha256 for one in part}
+
+
+def sizes(found: Splits) -> tuple[int, int, int]:
+    return len(found.training), len(found.validation), len(found.test)
+
+
+def test_every_picture_is_in_one_split_and_each_label_in_its_share() -> None:
+    given = some("red", 100) + some("green", 50)
+    found = splits.deal(given, 0.8, 0)
+    assert counts(found.training) == {"red": 80, "green": 40}
+    assert counts(found.validation) == {"red": 10, "green": 5}
+    assert counts(found.test) == {"red": 10, "green": 5}
+    everything = [one.sha256 for part in (found.training, found.validation, found.test) for one in part]
+    assert sorted(everything) == sorted(one.sha256 for one in given)
+
+
+def test_the_order_in_which_pictures_come_does_not_count() -> None:
+    given = some("red", 30) + some("green", 30)
+    mixed = random.Random(1).sample(given, len(given))
+    one, other = splits.deal(given, 0.8, 7), splits.deal(mixed, 0.8, 7)
+    assert (pictures(one.training), pictures(one.test)) == (pictures(other.training), pictures(other.test))
+
+
+def test_another_seed_deals_otherwise() -> None:
+    given = some("red", 50) + some("green", 50)
+    assert pictures(splits.deal(given, 0.8, 0).test) != pictures(splits.deal(given, 0.8, 1).test)
+
+
+def test_what_trained_is_hardly_ever_tested_on_when_pictures_are_added() -> None:
+    before = splits.deal(some("red", 100) + some("green", 100), 0.8, 0)
+    after = splits.deal(some("red", 110) + some("green", 110), 0.8, 0)
+    # Dealt by chance, a tenth of what has trained would test: 16 of 160.
+    assert len(pictures(before.training) & pictures(after.test)) <= 4
+    assert len(pictures(before.test) & pictures(after.test)) >= 15
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(2, (2, 0, 2)), (3, (2, 2, 2)), (4, (4, 2, 2)), (10, (16, 2, 2)), (20, (32, 4, 4))]
+)
+def test_few_pictures_of_two_labels_are_tested_before_they_validate(count: int, expected: tuple[int, ...]) -> None:
+    assert sizes(splits.deal(some("red", count) + some("green", count), 0.8, 0)) == expected
+
+
+def test_one_picture_trains_at_least_however_small_the_share() -> None:
+    found = splits.deal(some("red", 3) + some("green", 3), 0.1, 0)
+    assert counts(found.training) == {"red": 1, "green": 1}
+
+
+def test_declared_splits_are_kept() -> None:
+    parts = {split: some("red", 5, split=split) + some("green", 5, split=split) for split in list(Split)[1:]}
+    found = splits.deal([one for part in parts.values() for one in part], 0.5, 0)
+    assert pictures(found.training) == pictures(tuple(parts[Split.TRAINING]))
+    assert pictures(found.validation) == pictures(tuple(parts[Split.VALIDATION]))
+    assert pictures(found.test) == pictures(tuple(parts[Split.TEST]))
+
+
+@pytest.mark.parametrize(("declared", "expected"), [(Split.TEST, (16, 4, 6)), (Split.VALIDATION, (16, 6, 4))])
+def test_what_is_not_declared_is_cut_from_the_training_pictures(declared: Split, expected: tuple[int, ...]) -> None:
+    training = some("red", 10, split=Split.TRAINING) + some("green", 10, split=Split.TRAINING)
+    held = some("red", 3, split=declared) + some("green", 3, split=declared)
+    found = splits.deal(training + held, 0.8, 0)
+    assert sizes(found) == expected
+
+
+def test_corrections_only_train() -> None:
+    corrected = some("red", 20, source=Source.FEEDBACK)
+    found = splits.deal(some("red", 10) + some("green", 10) + corrected, 0.8, 0)
+    assert pictures(tuple(corrected)) <= pictures(found.training)
+    assert sizes(found) == (36, 2, 2)
+
+
+def test_corrections_are_left_out_where_they_are_not_wanted() -> None:
+    given = some("red", 10) + some("green", 10) + some("red", 20, source=Source.FEEDBACK)
+    assert sizes(splits.deal(given, 0.8, 0, with_feedback=False)) == (16, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "at least 2 labels with pictures; this dataset has 0"),
+        (some("red", 9), "at least 2 labels with pictures; this dataset has 1"),
+        (some("red", 9) + some("green", 1), "too few of 'green'"),
+        (
+            some("red", 9) + some("green", 3, split=Split.TEST),
+            "no picture of 'green' to learn from; add one to `training`",
+        ),
+        (
+            some("red", 2, source=Source.FEEDBACK) + some("green", 2, source=Source.FEEDBACK),
+            "no picture to test on",
+        ),
+    ],
+    ids=["nothing", "one label", "one picture", "nothing to learn from", "corrections only"],
+)
+def test_what_cannot_be_trained_on_is_refused_with_what_to_do(given: list[Example], says: str) -> None:
+    with pytest.raises(errors.BadDataset, match=says):
+        splits.deal(given, 0.8, 0)
+
+
+def test_a_label_that_has_corrections_only_does_not_count_without_them() -> None:
+    given = some("red", 9) + some("green", 9, source=Source.FEEDBACK)
+    assert splits.deal(given, 0.8, 0).test
+    with pytest.raises(errors.BadDataset, match="this dataset has 1"):
+        splits.deal(given, 0.8, 0, with_feedback=False)
+
+
+def test_labels_with_too_few_pictures_are_named_up_to_five() -> None:
+    few = [Tally(f"label {n}", Source.UPLOAD, Split.OPEN, 1) for n in range(7)]
+    with pytest.raises(errors.BadDataset, match=r"'label 4', …\. Add more of them"):
+        splits.check(few)

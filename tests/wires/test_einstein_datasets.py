@@ -1,0 +1,472 @@
+"""Datasets on the Einstein Vision wire: uploads, labels, examples, feedback, and what is refused in which words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api import create_app
+from api.dialects import einstein_vision
+from api.dialects.einstein_vision import datasets as calls
+from shared import datasets, errors, fetch, links, loading, tenants
+from shared.datasets import Dataset
+from shared.settings import Settings
+from shared.tenants import Caller
+from shared.tools import Tools
+from tests.unit.packing import as_tgz, as_zip
+from tests.wires.einstein import TIME, fine, listed, picture, post, refused, send
+
+PREFIXES = ("/v2", "/v1")
+ROOT = "/v2/vision/datasets"
+URL = "https://example.test/sets/mugs.zip"
+NEITHER = "Uploading a dataset requires either the 'data' field or the 'path' field."
+BOTH = "The 'data' parameter cannot be duplicated, nor sent along with the 'path' parameter."
+NAMELESS = "The 'name' parameter is required to create a dataset."
+BUSY = "The dataset is not yet available for update, try again once the dataset is ready."
+UNREACHABLE = "Failed to download the dataset from the public URL."
+
+
+MUGS = as_zip([("Red/1.png", picture(1)), ("Red/2.png", picture(2)), ("Blue/1.png", picture(3)),
+               ("Blue/again.png", picture(3))])  # fmt: skip
+
+
+@pytest.fixture
+def loader(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From now on who waits for a dataset sees it loaded; the ids of those that were."""
+    loaded: list[int] = []
+
+    def until_loaded(tools: Tools, dataset: Dataset, seconds: float) -> Dataset:
+        loading.load(tools, dataset.id)
+        loaded.append(dataset.id)
+        return datasets.get(tools, dataset.tenant, dataset.id)
+
+    monkeypatch.setattr(datasets, "until_loaded", until_loaded)
+    return loaded
+
+
+@pytest.fixture
+def mugs(client: FlaskClient, loader: list[int]) -> dict[str, Any]:
+    """A dataset of three pictures with two labels."""
+    return fine(post(client, f"{ROOT}/upload/sync", data=MUGS), "EinsteinDataset")
+
+
+def served(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[str]:
+    """From now on every URL leads to these bytes; those that were fetched."""
+    fetched: list[str] = []
+
+    def fetch_to(url: str, file: Any, *, max_bytes: int, on_progress: Callable[[int, int], None], **_: Any) -> None:
+        fetched.append(url)
+        if len(data) > max_bytes:
+            raise errors.BadUrl("too large")
+        file.write(data)
+        on_progress(len(data), 0)
+
+    monkeypatch.setattr(fetch, "fetch_to", fetch_to)
+    monkeypatch.setattr(fetch, "check_url", lambda url, **_: None)
+    return fetched
+
+
+def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
+    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+
+
+def uploads(tools: Tools) -> list[str]:
+    return tools.storage.list("uploads")
+
+
+# -- uploading
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_synchronous_upload_is_a_dataset_that_can_be_used(
+    client: FlaskClient, tools: Tools, loader: list[int], prefix: str
+) -> None:
+    body = fine(post(client, f"{prefix}/vision/datasets/upload/sync", data=MUGS, type="image"), "EinsteinDataset")
+    for name in ("createdAt", "updatedAt"):
+        assert re.fullmatch(TIME, body.pop(name))
+    of = body["id"]
+    assert body == {
+        "id": of,
+        "name": "mugs",
+        "labelSummary": {"labels": [{"id": 1, "datasetId": of, "name": "Blue", "numExamples": 1},
+                                    {"id": 2, "datasetId": of, "name": "Red", "numExamples": 2}]},
+        "totalExamples": 3,
+        "totalLabels": 2,
+        "available": True,
+        "statusMsg": "SUCCEEDED",
+        "type": "image",
+        "language": "N/A",
+        "numOfDuplicates": 1,
+        "object": "dataset",
+    }  # fmt: skip
+    assert fine(client.get(f"{prefix}/vision/datasets/{of}"), "EinsteinDataset")["totalExamples"] == 3
+    assert not uploads(tools)
+
+
+def test_tars_are_taken_like_zips(client: FlaskClient, loader: list[int]) -> None:
+    tar = as_tgz([("Red/1.png", picture(1)), ("Blue/1.png", picture(2))])
+    assert fine(post(client, f"{ROOT}/upload/sync", data=tar), "EinsteinDataset")["totalLabels"] == 2
+
+
+def test_a_synchronous_upload_by_url_is_fetched_while_the_caller_waits(
+    client: FlaskClient, loader: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = served(monkeypatch, MUGS)
+    body = fine(post(client, f"{ROOT}/upload/sync", path=f" {URL}?size=8  ", type="image"), "EinsteinDataset")
+    assert (body["name"], body["available"], fetched) == ("mugs", True, [f"{URL}?size=8"])
+
+
+def test_an_archive_that_nothing_can_be_learned_from_is_refused_and_leaves_no_dataset(
+    client: FlaskClient, tools: Tools, loader: list[int]
+) -> None:
+    for bad in (b"no archive", as_zip([("picture.png", picture(1))]), as_zip([("Red/notes.txt", b"text")])):
+        refused(post(client, f"{ROOT}/upload/sync", data=bad))
+    assert len(loader) == 3
+    assert {one["statusMsg"] for one in listed(client.get(ROOT), "EinsteinDataset")} <= {"DELETE_PENDING"}
+    datasets.drop_deleted(tools)
+    assert listed(client.get(ROOT), "EinsteinDataset") == []
+    assert not uploads(tools)
+
+
+def test_a_load_that_outlasts_the_wait_goes_on_and_is_no_error(client: FlaskClient, tools: Tools) -> None:
+    body = fine(post(client, f"{ROOT}/upload/sync", data=MUGS), "EinsteinDataset")
+    assert (body["available"], body["statusMsg"], body["totalExamples"]) == (False, "UPLOADING", 0)
+    loading.load(tools, body["id"])
+    assert fine(client.get(f"{ROOT}/{body['id']}"), "EinsteinDataset")["available"]
+
+
+def test_nobody_waits_where_every_seat_is_taken(client: FlaskClient, tools: Tools) -> None:
+    full = with_settings(tools, api_threads=1)
+    assert full.application.extensions["inferq.seats"].take()
+    answer = post(full, f"{ROOT}/upload/sync", data=MUGS)
+    refused(answer, 503)
+    assert answer.headers["Retry-After"]
+    assert (listed(client.get(ROOT), "EinsteinDataset"), uploads(tools)) == ([], [])
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_an_upload_in_the_background_is_polled(client: FlaskClient, tools: Tools, prefix: str) -> None:
+    body = fine(post(client, f"{prefix}/vision/datasets/upload", data=MUGS, name="cups  "), "EinsteinDataset")
+    assert (body["name"], body["available"], body["statusMsg"]) == ("cups", False, "UPLOADING")
+    assert (body["labelSummary"], body["totalLabels"]) == ({"labels": []}, 0)
+    loading.load(tools, body["id"])
+    polled = fine(client.get(f"{prefix}/vision/datasets/{body['id']}"), "EinsteinDataset")
+    assert (polled["available"], polled["statusMsg"], polled["totalExamples"]) == (True, "SUCCEEDED", 3)
+
+
+def test_a_wrong_layout_in_the_background_is_told_by_the_dataset(client: FlaskClient, tools: Tools) -> None:
+    made = fine(post(client, f"{ROOT}/upload", data=as_zip([("a.png", picture(1))])), "EinsteinDataset")
+    loading.load(tools, made["id"])
+    body = fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")
+    assert not body["available"]
+    assert re.match("FAILED: .*label folder", body["statusMsg"])
+
+
+def test_an_upload_by_url_in_the_background_is_fetched_by_the_loader(
+    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = served(monkeypatch, MUGS)
+    made = fine(post(client, f"{ROOT}/upload", path=URL), "EinsteinDataset")
+    assert fetched == []
+    loading.load(tools, made["id"])
+    assert fetched == [URL]
+    assert fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")["totalExamples"] == 3
+
+
+def test_a_url_that_leads_nowhere_or_inside_is_refused_in_the_documented_words(client: FlaskClient) -> None:
+    for url in ("http://127.0.0.1:9/mugs.zip", "file:///etc/passwd", "nowhere"):
+        for call in ("upload/sync", "upload"):
+            assert refused(post(client, f"{ROOT}/{call}", path=url)) == UNREACHABLE
+    assert listed(client.get(ROOT), "EinsteinDataset") == []
+
+
+def test_exactly_one_archive_must_be_sent(client: FlaskClient, tools: Tools) -> None:
+    for where in (f"{ROOT}/upload/sync", f"{ROOT}/upload"):
+        for sent in ({}, {"path": ""}, {"path": "  "}, {"data": "text, not a file"}):
+            assert refused(post(client, where, **sent)) == NEITHER
+        for sent in ({"data": MUGS, "path": URL}, {"data": [MUGS, MUGS]}):
+            assert refused(post(client, where, **sent)) == BOTH
+        assert "JSON" in refused(client.post(where, json={"path": URL}))
+        assert "empty" in refused(post(client, where, data=b""))
+    assert uploads(tools) == []
+
+
+def test_other_types_are_not_served_and_say_so(client: FlaskClient) -> None:
+    for kind in ("image-multi-label", "image-detection", "text-intent"):
+        for where in (ROOT, f"{ROOT}/upload", f"{ROOT}/upload/sync"):
+            assert kind in refused(post(client, where, type=kind, name="mugs", path=URL))
+
+
+def test_a_dataset_without_a_name_is_called_like_its_archive(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(monkeypatch, MUGS)
+    files = {"mugs.zip": "mugs", "set/mugs.tar": "mugs", f"{'x' * 101}.zip": "dataset", "  ": "dataset"}
+    for file, name in files.items():
+        assert fine(post(client, f"{ROOT}/upload", data=MUGS, file=file), "EinsteinDataset")["name"] == name
+    for url, name in {
+        URL: "mugs",
+        "https://example.test/a%20b.zip?x=1/c.zip": "a b",
+        "https://example.test": "dataset",
+    }.items():
+        assert fine(post(client, f"{ROOT}/upload", path=url), "EinsteinDataset")["name"] == name
+
+
+def test_large_archives_are_refused_however_they_come(
+    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_ARCHIVE", len(MUGS) - 1)
+    for path in ("upload/sync", "upload"):
+        assert str(len(MUGS) - 1) in refused(post(client, f"{ROOT}/{path}", data=MUGS), 413)
+    served(monkeypatch, MUGS)
+    assert refused(post(client, f"{ROOT}/upload/sync", path=URL)) == UNREACHABLE
+    refused(post(client, f"{ROOT}/upload", data=MUGS + bytes(300_000)), 413)  # before it is read
+    assert uploads(tools) == []
+
+
+# -- creating, looking, adding, deleting
+
+
+def test_an_empty_dataset_has_the_labels_that_are_named(client: FlaskClient) -> None:
+    made = fine(post(client, ROOT, name="mugs", labels=" Red,Blue,, Red ,light green"), "EinsteinDataset")
+    assert [label["name"] for label in made["labelSummary"]["labels"]] == ["Red", "Blue", "light green"]
+    assert (made["available"], made["statusMsg"], made["totalExamples"]) == (True, "SUCCEEDED", 0)
+    assert fine(post(client, ROOT, name="none", type="image"), "EinsteinDataset")["totalLabels"] == 0
+
+
+def test_a_dataset_needs_a_name_that_can_be_one(client: FlaskClient) -> None:
+    assert refused(post(client, ROOT, labels="Red,Blue")) == NAMELESS
+    assert refused(post(client, ROOT, name="  ", labels="Red,Blue")) == NAMELESS
+    assert "180" in refused(post(client, ROOT, name="x" * 181))
+    assert "180" in refused(post(client, ROOT, name="mugs", labels="x" * 181))
+    assert "1000" in refused(post(client, ROOT, name="mugs", labels="x," * 501))
+
+
+def test_datasets_are_listed_in_pages_of_25(client: FlaskClient) -> None:
+    made = [fine(post(client, ROOT, name=f"set {number}"), "EinsteinDataset")["id"] for number in range(27)]
+    pages = [listed(client.get(f"{ROOT}?offset={offset}&count=100"), "EinsteinDataset") for offset in (0, 25, 50)]
+    assert [len(page) for page in pages] == [25, 2, 0]
+    assert {one["id"] for page in pages for one in page} == set(made)
+    assert [one["id"] for one in listed(client.get(f"{ROOT}?count=2&offset=1"), "EinsteinDataset")] == [
+        one["id"] for one in pages[0][1:3]
+    ]
+    assert listed(client.get(f"{ROOT}?global=true"), "EinsteinDataset") == []
+    assert len(listed(client.get(f"{ROOT}?type=all"), "EinsteinDataset")) == 25
+    for wrong in ("offset=-1", "count=0", "count=many"):
+        refused(client.get(f"{ROOT}?{wrong}"))
+
+
+def test_what_belongs_to_others_is_not_there(client: FlaskClient, tools: Tools) -> None:
+    owner = Caller("default", tenants.SCOPES)
+    tenants.create(tools, owner)
+    _, mine = tenants.create(tools, owner, tenant="anna")
+    theirs = datasets.create(tools, "ben", "cups", labels=["Red"])
+    headers = {"Authorization": f"Bearer {mine}"}
+    assert listed(client.get(ROOT, headers=headers), "EinsteinDataset") == []
+    for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/labels/1"), ("GET", "/examples"), ("GET", "/models")]:
+        refused(client.open(f"{ROOT}/{theirs.id}{path}", method=method, headers=headers), 404)
+
+
+def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskClient, tools: Tools) -> None:
+    owner = Caller("default", tenants.SCOPES)
+    tenants.create(tools, owner)
+    _, key = tenants.create(tools, owner, scopes=("infer",))
+    made = datasets.create(tools, "default", "mugs", labels=["Red"])
+    headers = {"Authorization": f"Bearer {key}"}
+    one = f"{ROOT}/{made.id}"
+    for method, path in [("POST", ROOT), ("POST", f"{ROOT}/upload"), ("POST", f"{ROOT}/upload/sync"), ("DELETE", one),
+                         ("PUT", f"{one}/upload"), ("POST", f"{one}/labels"), ("POST", f"{one}/examples"),
+                         ("DELETE", f"{one}/examples/1"), ("POST", "/v2/vision/train"), ("POST", "/v2/vision/retrain"),
+                         ("DELETE", "/v2/vision/models/M")]:  # fmt: skip
+        assert "models" in refused(client.open(path, method=method, headers=headers), 403)
+    assert fine(client.get(one, headers=headers), "EinsteinDataset")["id"] == made.id
+    refused(client.post("/v2/vision/feedback", headers=headers), 400)
+
+
+def test_pictures_are_added_in_the_background(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}"
+    more = as_zip([("Green/1.png", picture(9)), ("Red/1.png", picture(1))])
+    body = fine(send(client, "PUT", f"{one}/upload", data=more), "EinsteinDataset")
+    assert (body["available"], body["statusMsg"], body["totalExamples"]) == (False, "UPLOADING", 3)
+    assert refused(send(client, "PUT", f"{one}/upload", data=more)) == BUSY
+    assert "loaded" in refused(post(client, f"{one}/labels", name="Black"))
+    refused(client.delete(one))
+    loading.load(tools, mugs["id"])
+    after = fine(client.get(one), "EinsteinDataset")
+    assert (after["available"], after["totalExamples"], after["totalLabels"], after["numOfDuplicates"]) == (
+        True,
+        4,
+        3,
+        2,
+    )
+
+
+def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
+    client: FlaskClient, tools: Tools, mugs: dict[str, Any]
+) -> None:
+    fine(send(client, "PUT", f"{ROOT}/{mugs['id']}/upload", data=b"no archive"), "EinsteinDataset")
+    loading.load(tools, mugs["id"])
+    after = fine(client.get(f"{ROOT}/{mugs['id']}"), "EinsteinDataset")
+    assert (after["available"], after["totalExamples"]) == (True, 3)
+    assert after["statusMsg"].startswith("FAILED: ")
+
+
+def test_a_deleted_dataset_goes_soon(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}"
+    gone = fine(client.delete(one), "EinsteinDeletion")
+    assert (gone["type"], gone["status"], gone["progress"]) == ("DATASET", "QUEUED", 0)
+    assert (gone["object"], gone["organizationId"], gone["deletedObjectId"]) == ("deletion", "default", str(mugs["id"]))
+    assert fine(client.get(one), "EinsteinDataset")["statusMsg"] == "DELETE_PENDING"
+    assert "deleted" in refused(post(client, f"{one}/labels", name="Black"))
+    datasets.drop_deleted(tools)
+    refused(client.get(one), 404)
+    refused(client.delete(one), 404)
+
+
+def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient) -> None:
+    for path in ("/57", "/57/labels/1", "/57/examples", "/57/examples/1", "/57/models", "/nothing"):
+        refused(client.get(ROOT + path), 404)
+    assert "cannot be stored" in refused(client.get(f"{ROOT}/{10**30}"))
+
+
+# -- labels and examples
+
+
+def test_a_label_is_added_and_found(client: FlaskClient, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}/labels"
+    made = fine(post(client, one, name="Green "), "EinsteinLabel")
+    assert made == {"id": 3, "datasetId": mugs["id"], "name": "Green", "object": "label"}
+    assert fine(client.get(f"{one}/3"), "EinsteinLabel") == made
+    refused(client.get(f"{one}/4"), 404)
+    for name in ("", "x" * 181, "Green"):
+        refused(post(client, one, name=name))
+
+
+def test_an_example_is_added_found_listed_and_deleted(client: FlaskClient, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}/examples"
+    made = fine(post(client, one, name="my mug ", labelId="2 ", data=picture(7, "JPEG")), "EinsteinExample")
+    assert (made["id"], made["name"], made["object"]) == (4, "my mug", "example")
+    assert made["label"] == {"id": 2, "datasetId": mugs["id"], "name": "Red", "numExamples": 3}
+    found = fine(client.get(f"{one}/4"), "EinsteinExample")
+    assert {**found, "location": ""} == {**made, "location": ""}
+    assert [example["id"] for example in listed(client.get(one), "EinsteinExample")] == [1, 2, 3, 4]
+    assert [example["id"] for example in listed(client.get(f"{one}?offset=1&count=2"), "EinsteinExample")] == [2, 3]
+    by_label = listed(client.get(f"{ROOT}/{mugs['id']}/labels/1/examples"), "EinsteinExample")
+    assert [example["label"]["name"] for example in by_label] == ["Blue"]
+    gone = client.delete(f"{one}/4")
+    assert (gone.status_code, gone.data) == (204, b"")
+    refused(client.get(f"{one}/4"), 404)
+    refused(client.delete(f"{one}/4"), 404)
+
+
+def test_an_example_is_a_new_png_or_jpeg_of_a_megabyte_with_a_label(client: FlaskClient, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}/examples"
+    good = {"name": "mug", "labelId": "1", "data": picture(8)}
+    for wrong in ({"data": picture(8, "GIF")}, {"data": b"text"}, {"data": picture(8) + bytes(1 << 20)}, {"data": ""},
+                  {"data": [picture(8), picture(9)]}, {"labelId": ""}, {"labelId": "Red"}, {"name": "x" * 181},
+                  {"data": picture(1)}):  # fmt: skip
+        refused(post(client, one, **good | wrong))
+    refused(post(client, one, **good | {"labelId": "7"}), 404)
+    refused(post(client, one, **good | {"data": picture(8) + bytes(2 << 20)}), 413)
+    del good["name"]
+    assert fine(post(client, one, **good), "EinsteinExample")["name"] == "mugs.zip"  # as its file is called
+
+
+def test_examples_are_told_apart_by_how_they_came(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+    one = f"{ROOT}/{mugs['id']}/examples"
+    for asked, count in [
+        ("source=all", 3),
+        ("source=upload", 3),
+        ("source=feedback", 0),
+        ("type=upload", 3),
+        ("type=", 3),
+    ]:
+        assert len(listed(client.get(f"{one}?{asked}"), "EinsteinExample")) == count
+    assert "feedback" in refused(client.get(f"{one}?source=elsewhere"))
+
+
+# -- where they can be seen
+
+
+def seen(client: FlaskClient, location: str, **how: Any) -> TestResponse:
+    where = urlsplit(location)
+    return client.get(f"{where.path}?{where.query}", **how)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_an_example_can_be_seen_without_a_key(
+    client: FlaskClient, tools: Tools, mugs: dict[str, Any], prefix: str
+) -> None:
+    location = client.get(f"{prefix}/vision/datasets/{mugs['id']}/examples").get_json()["data"][2]["location"]
+    tenants.create(tools, Caller("default", tenants.SCOPES))
+    assert location.startswith(f"http://localhost{prefix}/vision/datasets/{mugs['id']}/examples/3/picture?")
+    answer = seen(client, location, environ_base={"REMOTE_ADDR": "203.0.113.9"})
+    assert (answer.status_code, answer.mimetype) == (200, "image/png")
+    assert answer.data in (picture(1), picture(2), picture(3))
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_links_lead_to_the_public_address(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+    public = with_settings(tools, public_url="https://vision.example.test/")
+    (first, *_) = listed(public.get(f"{ROOT}/{mugs['id']}/examples"), "EinsteinExample")
+    assert first["location"].startswith(f"https://vision.example.test{ROOT}/{mugs['id']}/examples/1/picture?")
+
+
+def test_a_link_shows_one_example_for_half_an_hour(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+    (first, *_) = listed(client.get(f"{ROOT}/{mugs['id']}/examples"), "EinsteinExample")
+    location = first["location"]
+    later = create_app(replace(tools, now=lambda: tools.now() + 29 * 60)).test_client()
+    assert seen(later, location).status_code == 200
+    late = create_app(replace(tools, now=lambda: tools.now() + 31 * 60)).test_client()
+    assert "expired" in refused(seen(late, location), 403)
+    expires = re.search(r"expires=(\d+)", location)
+    assert expires
+    for forged in (location.replace("examples/1/", "examples/2/"), location[:-1] + "x", location.split("&")[0],
+                   location.replace(expires[1], f"{expires[1]}0"), location.replace("/v2/", "/v1/")):  # fmt: skip
+        assert "not made here" in refused(seen(client, forged), 403)
+    assert client.delete(f"{ROOT}/{mugs['id']}/examples/1").status_code == 204
+    refused(seen(client, location), 404)
+
+
+def test_all_processes_sign_with_one_secret(tools: Tools) -> None:
+    made = links.sign(tools, ["/a", "/b"], 10)
+    assert links.sign(tools, ["/a", "/b"], 10) == made
+    assert len({*made, *links.sign(tools, ["/a"], 11)}) == 3
+    with tools.records.write() as r:
+        kept = r.facts.get(links.SECRET)
+        assert r.facts.settle(links.SECRET, "another") == kept
+
+
+# -- bodies as its clients send them
+
+
+def test_padded_values_and_names_are_trimmed(client: FlaskClient, loader: list[int]) -> None:
+    boundary = "0123456789abcdef0123456789abcdef"
+    body = b""
+    for name, value in (("type", b"image  "), ("name", b"cups "), ("data", MUGS)):
+        file = '; filename="mugs.zip"' if name == "data" else ""
+        body += (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}  \r\n\r\n'.encode() + value + b"\r\n"
+        )
+    kind = f'multipart/form-data; charset="UTF-8"; boundary="{boundary}"'
+    answer = client.post(f"{ROOT}/upload/sync", data=body + f"--{boundary}--".encode(), content_type=kind)
+    assert fine(answer, "EinsteinDataset")["name"] == "cups"
+
+
+def test_nothing_that_is_sent_with_a_look_or_a_deletion_disturbs(client: FlaskClient, mugs: dict[str, Any]) -> None:
+    body = {"name": "mugs", "datasetId": str(mugs["id"]), "type": "image"}
+    assert len(listed(client.get(ROOT, data=body, content_type="multipart/form-data"), "EinsteinDataset")) == 1
+    assert client.delete(f"{ROOT}/{mugs['id']}", data=body, content_type="multipart/form-data").status_code == 200
+
+
+def test_only_200_and_204_are_successes() -> None:
+    part = einstein_vision.openapi(Settings())
+    statuses = {status for entry in part["paths"].values() for call in entry.values() for status in call["responses"]}
+    assert statuses == {"200", "204", "default"}

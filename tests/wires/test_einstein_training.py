@@ -1,0 +1,436 @@
+"""Training on the Einstein Vision wire: begun, asked about, done again; models, their metrics, and their end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.dialects import einstein_vision
+from shared import datasets, errors, loading, models, trainings
+from shared.datasets import Dataset
+from shared.images import Picture
+from shared.models import Version
+from shared.tools import Tools
+from shared.trainings import Parameters, Request, Training
+from tests.unit.packing import as_zip
+from tests.wires.einstein import TIME, fine, listed, picture, post, refused
+
+PREFIXES = ("/v2", "/v1")
+SETS, TRAIN, RETRAIN, MODELS, FEEDBACK = (
+    f"/v2/vision/{call}" for call in ("datasets", "train", "retrain", "models", "feedback")
+)
+CURVE = [
+    {"stage": stage, "epoch": epoch, "train_loss": 1.0 / number, "train_accuracy": 0.5 + number / 10,
+     "validation_loss": None, "validation_accuracy": None if stage == "head" else 0.5}
+    for number, (stage, epoch) in enumerate([("head", 1), ("head", 2), ("fine-tuning", 1)], 1)
+]  # fmt: skip
+
+
+def mug(shade: int, name: str = "mug.png") -> Picture:
+    return Picture(name, picture(shade), "PNG", 12, 12)
+
+
+@pytest.fixture
+def mugs(tools: Tools) -> Dataset:
+    """Four red mugs and four blue ones."""
+    made = datasets.create(tools, "default", "mugs", labels=["Red", "Blue"])
+    for number in range(8):
+        datasets.add_example(tools, "default", made.id, 1 + number % 2, mug(number, f"{number}.png"))
+    return datasets.get(tools, "default", made.id)
+
+
+@pytest.fixture
+def model_id(client: FlaskClient, tools: Tools, mugs: Dataset) -> str:
+    """Of a model that was trained on the mugs."""
+    begun = begin(client, mugs)
+    finish(tools, begun["modelId"])
+    return str(begun["modelId"])
+
+
+def begin(client: FlaskClient, dataset: Dataset, **sent: Any) -> dict[str, Any]:
+    return fine(post(client, TRAIN, name="mugs v1", datasetId=str(dataset.id), **sent), "EinsteinTraining")
+
+
+def status(client: FlaskClient, model_id: str) -> dict[str, Any]:
+    return fine(client.get(f"{TRAIN}/{model_id}"), "EinsteinTraining")
+
+
+def last(tools: Tools, model_id: str) -> Training:
+    with tools.records.read() as r:
+        found = r.trainings.last_of("default", model_id)
+    assert found is not None
+    return found
+
+
+def begun(tools: Tools, model_id: str) -> Training:
+    """The last training of a model, as a trainer has begun it."""
+    return trainings.begin(tools, last(tools, model_id))
+
+
+def evidence(tools: Tools, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
+    """What would have been measured, on the pictures that were kept for the test."""
+    test = trainings.dealt(tools, training).test
+    return {
+        "accuracy": accuracy,
+        "labels": ["Red", "Blue"],
+        "per_label": [{"label": "Red", "f1": 0.8}, {"label": "Blue", "f1": 0.7}],
+        "confusion": [[1, 0], [1, 0]],
+        "mistakes": [{"example": one.id, "name": one.name, "expected": one.label, "predicted": "Red", "score": 0.6}
+                     for one in test if one.label == "Blue"],
+        "tested": [[one.id, 0] for one in test],
+        "curve": CURVE,
+        "train_accuracy": 0.9,
+        "train_loss": 0.2,
+        "epochs": 3,
+        "stopped": "early",
+        "examples": {"training": 6, "validation": 0, "test": len(test)},
+        "seconds": {"features": 1.5, "head": 60.25, "fine_tuning": 3540.0, "testing": 0.5, "total": 3605.0},
+    }  # fmt: skip
+
+
+def finish(tools: Tools, model_id: str, accuracy: float = 0.75) -> Version:
+    """Let the last training of a model succeed."""
+    training = begun(tools, model_id)
+    made = Version(training.id, "default", training.name, "", "digits", "digits", models.State.READY, tools.now(),
+                   labels=("Red", "Blue"), training_id=training.id)  # fmt: skip
+    return trainings.finish(tools, training, made, evidence(tools, training, accuracy))
+
+
+# -- beginning
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_training_is_queued_for_a_model_with_a_new_id(
+    client: FlaskClient, tools: Tools, mugs: Dataset, prefix: str
+) -> None:
+    answer = post(client, f"{prefix}/vision/train", name="mugs v1 ", datasetId=f"{mugs.id}")
+    body = fine(answer, "EinsteinTraining")
+    for name in ("createdAt", "updatedAt"):
+        assert re.fullmatch(TIME, body.pop(name))
+    model_id = body["modelId"]
+    assert re.fullmatch(r"[A-Z2-7]{26}", model_id)
+    assert body == {
+        "datasetId": mugs.id, "datasetVersionId": 0, "name": "mugs v1", "status": "QUEUED", "progress": 0,
+        "learningRate": 0.0001, "epochs": 100, "queuePosition": 1, "object": "training", "modelId": model_id,
+        "modelType": "image", "language": "N/A", "trainParams": None, "trainStats": None,
+    }  # fmt: skip
+    stored = last(tools, model_id)
+    assert (stored.wire, stored.parameters.train_split_ratio, stored.parameters.with_feedback) == (
+        "einstein",
+        0.9,
+        False,
+    )
+    assert fine(client.get(f"{prefix}/vision/train/{model_id}"), "EinsteinTraining")["status"] == "QUEUED"
+
+
+def test_how_to_train_is_taken_and_told(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    params = {"trainSplitRatio": 0.7, "withFeedback": True, "somethingNew": [1, 2]}
+    body = begin(client, mugs, epochs="7 ", learningRate=" 0.005", trainParams=json.dumps(params))
+    assert (body["epochs"], body["learningRate"]) == (7, 0.005)
+    assert body["trainParams"] == {"trainSplitRatio": 0.7, "withFeedback": True}
+    wanted = Parameters(epochs=7, learning_rate=0.005, train_split_ratio=0.7, with_feedback=True)
+    assert last(tools, body["modelId"]).parameters == wanted
+    assert status(client, body["modelId"])["trainParams"] == body["trainParams"]
+
+
+WRONG = [
+    ({"name": ""}, "'name' parameter is required"),
+    ({"name": "x" * 181}, "180"),
+    ({"datasetId": ""}, "'datasetId' parameter is required"),
+    ({"datasetId": "mugs"}, "datasetId must be a whole number"),
+    ({"epochs": "0"}, "epochs must be from 1 to 1000"),
+    ({"epochs": "1001"}, "epochs must be from 1 to 1000"),
+    ({"epochs": "many"}, "epochs must be a whole number"),
+    ({"learningRate": "0.00001"}, "learningRate must be from 0.0001 to 0.01"),
+    ({"learningRate": "0.1"}, "learningRate must be from 0.0001 to 0.01"),
+    ({"trainParams": "ratio=0.9"}, "trainParams must be a JSON object"),
+    ({"trainParams": '{"trainSplitRatio": 1}'}, "trainSplitRatio must be from 0.1 to 0.95"),
+    ({"trainParams": '{"trainSplitRatio": "most"}'}, "trainSplitRatio must be a number"),
+    ({"trainParams": '{"withFeedback": "perhaps"}'}, "withFeedback must be true or false"),
+    ({"trainParams": '{"withGlobalDatasetId": 7}'}, "no global datasets"),
+    ({"algorithm": "object-detection"}, "algorithm"),
+]
+
+
+def test_what_cannot_be_meant_is_refused(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    for sent, reason in WRONG:
+        assert reason in refused(post(client, TRAIN, **{"name": "mugs", "datasetId": str(mugs.id)} | sent))
+    with tools.records.read() as r:
+        assert r.trainings.page("default") == []
+
+
+def test_more_pictures_need_fewer_epochs(mugs: Dataset) -> None:
+    from api.dialects.einstein_vision.training import _parameters
+    from api.reading import Fields
+
+    assert [_parameters(Fields({}), Fields({}), examples).epochs for examples in (0, 100, 400, 10**6)] == [
+        100,
+        100,
+        50,
+        20,
+    ]
+
+
+def test_a_dataset_that_is_not_there_cannot_be_trained_on(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    refused(post(client, TRAIN, name="mugs", datasetId="57"), 404)
+    datasets.delete(tools, "default", mugs.id)
+    refused(post(client, TRAIN, name="mugs", datasetId=str(mugs.id)), 404)
+
+
+def test_one_label_is_refused_at_once(client: FlaskClient, tools: Tools) -> None:
+    for labels in ([], ["Red"]):
+        made = datasets.create(tools, "default", "mugs", labels=labels)
+        assert "at least 2 labels" in refused(post(client, TRAIN, name="mugs", datasetId=str(made.id)))
+
+
+def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, tools: Tools) -> None:
+    made = datasets.create(tools, "default", "mugs", labels=["Red", "Blue"])
+    for number, label in enumerate((1, 1, 2)):
+        datasets.add_example(tools, "default", made.id, label, mug(number))
+    body = begin(client, made)
+    assert body["status"] == "FAILED"
+    assert "'Blue'" in body["failureMsg"]
+    assert status(client, body["modelId"])["failureMsg"] == body["failureMsg"]
+    assert "queuePosition" not in body
+
+
+def test_a_dataset_that_is_still_loading_is_waited_for(client: FlaskClient, tools: Tools) -> None:
+    archive = as_zip([(f"{label}/{number}.png", picture(number)) for number, label in enumerate("RRBB")])
+    answer = post(client, f"{SETS}/upload", data=archive)
+    made = datasets.get(tools, "default", answer.get_json()["id"])
+    body = begin(client, made)
+    assert body["status"] == "QUEUED"
+    loading.load(tools, made.id)
+    finish(tools, body["modelId"])
+    assert status(client, body["modelId"])["status"] == "SUCCEEDED"
+
+
+def test_a_dataset_is_trained_on_by_one_training_at_a_time(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    first = begin(client, mugs)["modelId"]
+    for _ in range(2):
+        assert first in refused(post(client, TRAIN, name="again", datasetId=str(mugs.id)))
+        assert first in refused(post(client, RETRAIN, modelId=first))
+        refused(client.delete(f"{SETS}/{mugs.id}"))
+        refused(client.delete(f"{MODELS}/{first}"))
+        if status(client, first)["status"] == "QUEUED":
+            begun(tools, first)
+    trainings.fail(tools, last(tools, first).id, "out_of_memory", "too large")
+    assert begin(client, mugs)["status"] == "QUEUED"
+
+
+# -- asking
+
+
+def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    other = datasets.create(tools, "default", "others", labels=["Red", "Blue"])
+    for number in range(4):
+        datasets.add_example(tools, "default", other.id, 1 + number % 2, mug(number))
+    first, second = begin(client, other), begin(client, mugs)
+    assert [first["queuePosition"], second["queuePosition"]] == [1, 2]
+    begun(tools, first["modelId"])
+    assert status(client, second["modelId"])["queuePosition"] == 1
+
+
+def test_a_training_tells_how_far_it_is(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    model_id = begin(client, mugs)["modelId"]
+    training = begun(tools, model_id)
+    trainings.tell(tools, training.id, 0.4, "epoch 3")
+    body = status(client, model_id)
+    assert (body["status"], body["progress"], body["trainStats"]) == ("RUNNING", 0.4, None)
+    assert not {"queuePosition", "failureMsg", "earlyStopping"} & set(body)
+
+
+def test_a_training_that_is_done_tells_what_came_of_it(client: FlaskClient, model_id: str) -> None:
+    body = status(client, model_id)
+    assert (body["status"], body["progress"], body["earlyStopping"], body["lastEpochDone"]) == ("SUCCEEDED", 1, True, 3)
+    stats = body["trainStats"]
+    assert stats == {
+        "labels": 2, "examples": 8, "totalTime": "01:00:05:000", "transforms": None, "trainingTime": "01:00:00:250",
+        "earlyStopping": True, "lastEpochDone": 3, "modelSaveTime": "00:00:02:750", "testSplitSize": 2,
+        "trainSplitSize": 6, "datasetLoadTime": "00:00:01:500", "preProcessStats": None, "postProcessStats": None,
+    }  # fmt: skip
+
+
+def test_a_training_that_failed_is_answered_with_200_and_the_reason(
+    client: FlaskClient, tools: Tools, mugs: Dataset
+) -> None:
+    model_id = begin(client, mugs)["modelId"]
+    trainings.fail(tools, begun(tools, model_id).id, "out_of_memory", "The pictures are too large.")
+    body = status(client, model_id)
+    assert (body["status"], body["failureMsg"]) == ("FAILED", "The pictures are too large.")
+
+
+def test_a_cancelled_training_has_failed_to_this_wire(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    model_id = begin(client, mugs)["modelId"]
+    trainings.cancel(tools, "default", last(tools, model_id).id)
+    body = status(client, model_id)
+    assert (body["status"], body["failureMsg"]) == ("FAILED", "The training was cancelled.")
+
+
+def test_an_unknown_model_cannot_be_found(client: FlaskClient) -> None:
+    for path in (f"{TRAIN}/NOSUCHMODEL", f"{MODELS}/NOSUCHMODEL", f"{MODELS}/NOSUCHMODEL/lc"):
+        assert "model id 'NOSUCHMODEL' cannot be found" in refused(client.get(path), 404)
+
+
+def test_a_model_that_is_still_trained_predicts_nothing_and_cannot_be_found(
+    client: FlaskClient, tools: Tools, mugs: Dataset
+) -> None:
+    model_id = begin(client, mugs)["modelId"]
+    for _ in range(2):
+        answer = post(client, "/v2/vision/predict", modelId=model_id, sampleContent=picture(1))
+        assert f"model id '{model_id}' cannot be found" in refused(answer, 404)
+        assert "Its training is" in refused(client.get(f"{MODELS}/{model_id}"), 404)
+        if status(client, model_id)["status"] == "QUEUED":
+            begun(tools, model_id)
+
+
+# -- again
+
+
+def test_a_model_keeps_its_id_when_it_is_trained_again(
+    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+) -> None:
+    datasets.add_example(tools, "default", mugs.id, 1, mug(99))
+    body = fine(post(client, RETRAIN, modelId=f" {model_id} ", epochs="5"), "EinsteinTraining")
+    assert (body["modelId"], body["name"], body["datasetId"], body["epochs"]) == (model_id, "mugs v1", mugs.id, 5)
+    assert body["status"] == "QUEUED"
+    assert models.find(tools, "default", model_id).version == "1"
+    finish(tools, model_id, accuracy=0.5)
+    assert models.find(tools, "default", model_id).version == "2"
+    assert fine(client.get(f"{MODELS}/{model_id}"), "EinsteinMetrics")["metricsData"]["testAccuracy"] == 0.5
+    assert [one["modelId"] for one in listed(client.get(f"{SETS}/{mugs.id}/models"), "EinsteinModel")] == [model_id]
+
+
+def test_a_model_id_may_come_url_encoded(client: FlaskClient, model_id: str) -> None:
+    escaped = "".join(f"%{ord(letter):02X}" for letter in model_id)
+    assert fine(post(client, RETRAIN, modelId=escaped), "EinsteinTraining")["modelId"] == model_id
+
+
+def test_only_what_was_trained_here_is_trained_again(client: FlaskClient) -> None:
+    for name, code in (("digits", 404), ("NOSUCHMODEL", 404), ("", 400), ("  ", 400)):
+        assert refused(post(client, RETRAIN, modelId=name), code)
+
+
+# -- models
+
+
+def test_the_models_of_a_dataset_are_listed_newest_first(
+    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+) -> None:
+    failed = begin(client, mugs)["modelId"]
+    trainings.fail(tools, last(tools, failed).id, "out_of_memory", "too large")
+    path = f"{SETS}/{mugs.id}/models"
+    newest, first = listed(client.get(path), "EinsteinModel")
+    assert (newest["modelId"], newest["status"], newest["failureMsg"]) == (failed, "FAILED", "too large")
+    for name in ("createdAt", "updatedAt"):
+        assert re.fullmatch(TIME, first.pop(name))
+    assert first == {
+        "datasetId": mugs.id, "datasetVersionId": 0, "name": "mugs v1", "status": "SUCCEEDED", "progress": 1,
+        "modelId": model_id, "modelType": "image", "language": "N/A", "object": "model",
+    }  # fmt: skip
+    assert [one["modelId"] for one in listed(client.get(f"{path}?offset=1&count=5"), "EinsteinModel")] == [model_id]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_metrics_tell_how_good_a_model_is(client: FlaskClient, model_id: str, prefix: str) -> None:
+    body = fine(client.get(f"{prefix}/vision/models/{model_id}"), "EinsteinMetrics")
+    assert re.fullmatch(TIME, body.pop("createdAt"))
+    assert body == {
+        "id": model_id,
+        "language": "N/A",
+        "object": "metrics",
+        "metricsData": {"f1": [0.8, 0.7], "labels": ["Red", "Blue"], "testAccuracy": 0.75, "trainingLoss": 0.2,
+                        "confusionMatrix": [[1, 0], [1, 0]], "trainingAccuracy": 0.9},
+    }  # fmt: skip
+
+
+def test_metrics_are_those_of_the_version_that_answers(
+    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+) -> None:
+    trainings.submit(tools, "default", Request(mugs.id, model_id))
+    finish(tools, model_id, accuracy=0.25)  # trained natively, and so not promoted
+    assert fine(client.get(f"{MODELS}/{model_id}"), "EinsteinMetrics")["metricsData"]["testAccuracy"] == 0.75
+
+
+def test_a_model_that_was_brought_has_no_metrics(client: FlaskClient) -> None:
+    for path in ("", "/lc"):
+        assert "was not trained here" in refused(client.get(f"{MODELS}/digits{path}"), 404)
+
+
+def test_the_learning_curve_has_every_epoch_and_the_test_pictures_after_the_last(
+    client: FlaskClient, model_id: str
+) -> None:
+    curve = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")
+    assert [(one["epoch"], one["object"]) for one in curve] == [(number, "learningcurve") for number in (1, 2, 3)]
+    assert [one["metricsData"]["trainingLoss"] for one in curve[:2]] == [1.0, 0.5]
+    assert [one["epochResults"] for one in curve[:2]] == [[], []]
+    metrics = client.get(f"{MODELS}/{model_id}").get_json()["metricsData"]
+    assert curve[2]["metricsData"] == metrics
+    results = curve[2]["epochResults"]
+    assert sorted((one["expectedLabel"], one["predictedLabel"]) for one in results) == [("Blue", "Red"), ("Red", "Red")]
+    assert all(re.fullmatch(r"\d\.png", one["exampleName"]) for one in results)
+    pages = [listed(client.get(f"{MODELS}/{model_id}/lc?offset={at}&count=2"), "EinsteinEpoch") for at in (0, 2, 4)]
+    assert [one for page in pages for one in page] == curve
+
+
+def test_of_a_dataset_that_is_gone_the_curve_knows_the_mistakes(
+    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+) -> None:
+    datasets.delete(tools, "default", mugs.id)
+    datasets.drop_deleted(tools)
+    results = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")[2]["epochResults"]
+    assert [(one["expectedLabel"], one["predictedLabel"]) for one in results] == [("Blue", "Red")]
+
+
+def test_a_model_is_deleted_before_its_dataset(client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str) -> None:
+    assert model_id in refused(client.delete(f"{SETS}/{mugs.id}"))
+    gone = fine(client.delete(f"{MODELS}/{model_id}"), "EinsteinDeletion")
+    assert (gone["type"], gone["status"], gone["deletedObjectId"]) == ("MODEL", "SUCCEEDED", model_id)
+    refused(client.get(f"{MODELS}/{model_id}"), 404)
+    refused(client.get(f"{TRAIN}/{model_id}"), 404)
+    refused(client.delete(f"{MODELS}/{model_id}"), 404)
+    assert listed(client.get(f"{SETS}/{mugs.id}/models"), "EinsteinModel") == []
+    assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
+
+
+def test_a_model_that_came_to_nothing_can_be_deleted(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    model_id = begin(client, mugs)["modelId"]
+    trainings.cancel(tools, "default", last(tools, model_id).id)
+    assert fine(client.delete(f"{MODELS}/{model_id}"), "EinsteinDeletion")["deletedObjectId"] == model_id
+    refused(client.get(f"{TRAIN}/{model_id}"), 404)
+    assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
+
+
+def test_the_catalogue_cannot_be_deleted(client: FlaskClient) -> None:
+    assert "catalogue" in refused(client.delete(f"{MODELS}/digits"), 403)
+
+
+# -- feedback
+
+
+def test_a_wrong_prediction_becomes_an_example(client: FlaskClient, mugs: Dataset, model_id: str) -> None:
+    answer = post(client, FEEDBACK, modelId=model_id, expectedLabel="Blue ", data=picture(77), name="wrong.png")
+    body = fine(answer, "EinsteinExample")
+    assert (body["name"], body["label"]["name"], body["label"]["numExamples"]) == ("wrong.png", "Blue", 5)
+    path = f"{SETS}/{mugs.id}/examples"
+    assert [one["id"] for one in listed(client.get(f"{path}?source=feedback"), "EinsteinExample")] == [body["id"]]
+    assert len(listed(client.get(f"{path}?type=all"), "EinsteinExample")) == 9
+
+
+def test_feedback_needs_a_model_that_was_trained_here_a_label_and_a_picture(client: FlaskClient, model_id: str) -> None:
+    good: Mapping[str, Any] = {"modelId": model_id, "expectedLabel": "Red", "data": picture(77), "name": "a.png"}
+    for wrong in ({"modelId": ""}, {"modelId": "digits"}, {"expectedLabel": ""}, {"expectedLabel": "Black"},
+                  {"data": b"text"}, {"data": picture(1)}):  # fmt: skip
+        assert refused(post(client, FEEDBACK, **good | wrong))
+    assert refused(post(client, FEEDBACK, **good | {"modelId": "NOSUCHMODEL"}), 404)
+
+
+def test_what_is_in_no_state_for_it_is_400_as_its_clients_know_no_409(client: FlaskClient) -> None:
+    with client.application.test_request_context("/v2/vision/train"):
+        answer = client.application.make_response(einstein_vision.write_error(errors.Conflict("Not now.")))
+    assert (answer.status_code, answer.get_json()) == (400, {"message": "Not now."})

@@ -1,0 +1,437 @@
+"""Datasets on the native wire: archives, labels, examples and feedback, and how what is no use is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from shared import datasets, errors, loading
+from shared.tools import Tools
+from tests.unit.packing import as_tgz, as_zip
+from tests.wires.described import described_client
+from tests.wires.teaching import archive, complaint, form, keys, made, png
+
+EMPTY_7Z = b"7z\xbc\xaf\x27\x1c" + bytes(26)
+
+
+@pytest.fixture
+def client(tools: Tools) -> FlaskClient:
+    return described_client(tools)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_its_connection(tools: Tools) -> Iterator[None]:
+    yield
+    tools.waiters.close()
+
+
+@pytest.fixture
+def patient(tools: Tools) -> Iterator[FlaskClient]:
+    """A client that may wait, while a loader loads whatever there is as soon as the bell rings."""
+    loaders: list[threading.Thread] = []
+
+    def ring(task: str, *_: str) -> bool:
+        loaders.append(threading.Thread(target=load, args=(tools,)))
+        loaders[-1].start()
+        return True
+
+    tools.queue.call = ring  # type: ignore[method-assign]
+    yield described_client(replace(tools, settings=replace(tools.settings, max_wait=30.0)))
+    for loader in loaders:
+        loader.join()
+
+
+def load(tools: Tools) -> None:
+    """What a loader does when the bell rings."""
+    for waiting in loading.waiting(tools):
+        loading.load(tools, waiting.id)
+
+
+def nothing_is_left(client: FlaskClient, tools: Tools) -> bool:
+    datasets.drop_deleted(tools)
+    return client.get("/v1/datasets").json["datasets"] == [] and tools.storage.list("uploads") == []
+
+
+# creating
+
+
+def test_an_empty_dataset_is_there_at_once_with_its_labels(client: FlaskClient) -> None:
+    answer = client.post("/v1/datasets", json={"name": "birds", "labels": ["teal", "mallard"]})
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == answer.json["links"]["self"] == f"/v1/datasets/{answer.json['id']}"
+    assert (answer.json["state"], answer.json["version"], answer.json["examples"]) == ("READY", 1, 0)
+    assert [(label["id"], label["name"]) for label in answer.json["labels"]] == [(1, "teal"), (2, "mallard")]
+
+
+def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, tools: Tools) -> None:
+    files = [("teal/1.png", png(1)), ("teal/2.png", png(2)), ("mallard/1.png", png(3)), ("mallard/same.png", png(3)),
+             ("mallard/no.png", b"no picture"), ("readme.txt", b"hello")]  # fmt: skip
+    answer = client.post("/v1/datasets", **form("ducks.zip", as_zip(files), name="birds"))
+    assert (answer.status_code, answer.json["state"]) == (202, "LOADING")
+    assert answer.headers["Location"] == f"/v1/datasets/{answer.json['id']}"
+    assert client.get(answer.headers["Location"]).headers["Retry-After"]
+
+    load(tools)
+    found = client.get(answer.headers["Location"])
+    assert "Retry-After" not in found.headers
+    assert (found.json["state"], found.json["progress"], found.json["message"]) == ("READY", 1.0, "")
+    assert (found.json["examples"], found.json["duplicates"], found.json["unreadable"]) == (3, 1, 2)
+    assert {reason["path"] for reason in found.json["reasons"]} == {"mallard/no.png", "readme.txt"}
+    assert {label["name"]: label["examples"] for label in found.json["labels"]} == {"mallard": 1, "teal": 2}
+    assert tools.storage.list("uploads") == []
+
+
+NAMED: list[Any] = [
+    (form("ducks.tar.gz", as_tgz([("a/1.png", png())])), "ducks"),
+    (form("pictures/Wild ducks.ZIP", archive(a=1)), "Wild ducks"),
+    (form("x.zip", archive(a=1), name="geese"), "geese"),
+    ({"data": archive(a=1), "query_string": {"name": "swans"}}, "swans"),
+    ({"data": archive(a=1), "query_string": {"name": "swans"},
+      "content_type": "application/x-www-form-urlencoded"}, "swans"),
+]  # fmt: skip
+
+
+def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient) -> None:
+    for sent, name in NAMED:
+        answer = client.post("/v1/datasets", **sent)
+        assert (answer.status_code, answer.json["name"]) == (202, name)
+
+
+def test_who_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
+    answer = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", archive(teal=2, mallard=1)))
+    assert (answer.status_code, answer.json["state"], answer.json["examples"]) == (201, "READY", 3)
+    assert "Retry-After" not in answer.headers
+
+
+def test_what_cannot_be_loaded_within_the_wait_leaves_nothing_behind(patient: FlaskClient, tools: Tools) -> None:
+    flat = as_zip([("1.png", png())])
+    answer = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", flat))
+    assert "LABEL/picture" in complaint(answer, 400, "bad_dataset")
+    assert nothing_is_left(patient, tools)
+
+
+def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, tools: Tools) -> None:
+    made = client.post("/v1/datasets", **form("x.zip", as_zip([("1.png", png())]))).json
+    load(tools)
+    found = client.get(made["links"]["self"]).json
+    assert found["state"] == "FAILED"
+    assert "LABEL/picture" in found["message"]
+
+
+def test_a_dataset_may_come_from_a_url(tools: Tools) -> None:
+    settings = replace(tools.settings, fetch_private=True)
+    client = described_client(replace(tools, settings=settings))
+    answer = client.post("/v1/datasets", json={"url": "http://127.0.0.1:9/a/wild%20ducks.zip?x=1"})
+    assert (answer.status_code, answer.json["name"]) == (202, "wild ducks")
+
+
+def test_a_wait_that_runs_out_is_202(client: FlaskClient) -> None:
+    answer = client.post("/v1/datasets", headers={"Prefer": "wait=0.1"}, **form("x.zip", archive(a=1)))
+    assert (answer.status_code, answer.json["state"]) == (202, "LOADING")
+
+
+BAD_DATASETS: list[Any] = [
+    ({"data": b""}, "no_input"),
+    ({"data": {"name": "x"}, "content_type": "multipart/form-data"}, "no_input"),
+    (form("x.zip", b""), "no_input"),
+    (form("x.zip", png()), "bad_archive"),
+    (form("x.7z", EMPTY_7Z), "bad_archive"),
+    (form("x.zip", archive(a=1), more="x") | {"headers": {"Prefer": "wait=long"}}, "bad_option"),
+    (form("x" * 200 + ".zip", archive(a=1)), "bad_option"),
+    (form("x.zip", archive(a=1), name="two\nlines"), "bad_option"),
+    ({"data": archive(a=1)}, "bad_option"),
+    ({"json": {}}, "bad_option"),
+    ({"json": {"name": {"a": 1}}}, "bad_option"),
+    ({"json": {"name": "x", "labels": "teal"}}, "bad_option"),
+    ({"json": {"name": "x", "labels": [1]}}, "bad_option"),
+    ({"json": {"name": "x", "labels": [""]}}, "bad_option"),
+    ({"json": {"name": "x", "url": 5}}, "bad_option"),
+    ({"json": {"name": "x", "url": "ftp://example.org/a.zip"}}, "bad_url"),
+    ({"json": {"name": "x", "url": "http://127.0.0.1/a.zip"}}, "bad_url"),
+    ({"json": {"name": "x", "url": "http://169.254.169.254/a.zip"}}, "bad_url"),
+    ({"json": ["x"]}, "bad_json"),
+    ({"data": b"{", "content_type": "application/json"}, "bad_json"),
+]
+
+
+def test_a_bad_dataset_is_refused_and_nothing_is_kept(client: FlaskClient, tools: Tools) -> None:
+    for sent, code in BAD_DATASETS:
+        complaint(client.post("/v1/datasets", **sent), 400, code)
+        assert nothing_is_left(client, tools), sent
+
+
+def test_two_archives_at_once_are_refused(client: FlaskClient, tools: Tools) -> None:
+    first, second = (form(name, archive(a=1))["data"]["file"] for name in ("a.zip", "b.zip"))
+    answer = client.post("/v1/datasets", data={"file": [first, second]}, content_type="multipart/form-data")
+    complaint(answer, 400, "too_many_files")
+    assert nothing_is_left(client, tools)
+
+
+def test_a_body_that_is_too_large_is_413(tools: Tools) -> None:
+    client = described_client(replace(tools, settings=replace(tools.settings, max_body=1000)))
+    complaint(client.post("/v1/datasets", **form("x.zip", bytes(2000))), 413, "too_large")
+    complaint(client.post("/v1/datasets", json={"name": "x" * 300_000}), 413, "too_large")
+    assert nothing_is_left(client, tools)
+
+
+def test_nothing_is_kept_when_the_queue_is_away(
+    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise errors.Unavailable
+
+    monkeypatch.setattr(tools.queue, "ping", away)
+    complaint(client.post("/v1/datasets", **form("x.zip", archive(a=1))), 503, "unavailable")
+    assert nothing_is_left(client, tools)
+
+
+# looking, adding, removing
+
+
+def test_a_dataset_is_found_by_its_id_or_its_name(client: FlaskClient) -> None:
+    older, newer = made(client, "wild birds", teal=1), made(client, "wild birds", mallard=1)
+    assert client.get("/v1/datasets/wild%20birds").json == newer
+    assert client.get(f"/v1/datasets/{older['id']}").json == older
+    for unknown in ("none", "5", "\u00b2", "9" * 40):
+        assert "wild birds" in complaint(client.get(f"/v1/datasets/{unknown}"), 404, "not_found")
+
+
+def test_the_list_is_newest_first_in_pages(client: FlaskClient) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        client.post("/v1/datasets", json={"name": name})
+    first = client.get("/v1/datasets?limit=2").json
+    second = client.get(f"/v1/datasets?limit=2&cursor={first['next']}").json
+    assert [one["name"] for one in first["datasets"] + second["datasets"]] == names[::-1]
+    assert second["next"] is None
+
+
+def test_a_bad_page_is_refused(client: FlaskClient) -> None:
+    path = made(client, teal=1)["links"]["self"]
+    for query in ("limit=0", "limit=501", "limit=x", "cursor=x", "cursor=-1", f"cursor={10**30}"):
+        for listed in ("/v1/datasets", f"{path}/examples"):
+            complaint(client.get(f"{listed}?{query}"), 400, "bad_option")
+
+
+def test_another_archive_adds_to_what_is_there(patient: FlaskClient) -> None:
+    path = made(patient, teal=1)["links"]["self"]
+    answer = patient.post(f"{path}/archive", headers={"Prefer": "wait=30"}, **form("x.zip", archive(teal=2, mallard=1)))
+    assert (answer.status_code, answer.json["duplicates"]) == (200, 1)
+    assert {label["name"]: label["examples"] for label in answer.json["labels"]} == {"teal": 2, "mallard": 1}
+
+
+def test_a_bad_archive_takes_nothing_away(patient: FlaskClient) -> None:
+    path = made(patient, teal=1)["links"]["self"]
+    bad = form("x.zip", as_zip([("1.png", png())]))
+    complaint(patient.post(f"{path}/archive", headers={"Prefer": "wait=30"}, **bad), 400, "bad_dataset")
+    found = patient.get(path).json
+    assert (found["state"], found["examples"]) == ("READY", 1)
+
+
+def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient, tools: Tools) -> None:
+    path = made(client, teal=1)["links"]["self"]
+    answer = client.post(f"{path}/archive", **form("x.zip", archive(teal=2)))
+    assert (answer.status_code, answer.json["state"]) == (202, "LOADING")
+    for changed in (
+        client.post(f"{path}/archive", **form("x.zip", archive(teal=2))),
+        client.post(f"{path}/labels", json={"name": "mallard"}),
+        client.post(f"{path}/examples", **form("1.png", png(9), label="teal")),
+        client.delete(f"{path}/examples/1"),
+        client.delete(path),
+    ):
+        assert "loaded" in complaint(changed, 409, "conflict")
+    assert len(tools.storage.list("uploads")) == 1
+
+
+def test_an_archive_that_is_none_is_refused(client: FlaskClient) -> None:
+    path = client.post("/v1/datasets", json={"name": "birds"}).json["links"]["self"]
+    for sent in ({"json": {}}, {"data": b""}, form("x.zip", b"")):
+        complaint(client.post(f"{path}/archive", **sent), 400, "no_input")
+
+
+def test_a_deleted_dataset_is_soon_gone(client: FlaskClient, tools: Tools) -> None:
+    found = made(client, teal=1)
+    for _ in range(2):
+        answer = client.delete("/v1/datasets/birds" if _ == 0 else found["links"]["self"])
+        assert (answer.status_code, answer.json["state"]) == (202, "DELETING")
+    datasets.drop_deleted(tools)
+    complaint(client.get(found["links"]["self"]), 404, "not_found")
+    assert tools.storage.list(f"datasets/{found['id']}") == []
+
+
+def test_a_label_is_added_once(client: FlaskClient) -> None:
+    path = client.post("/v1/datasets", json={"name": "birds"}).json["links"]["self"]
+    answer = client.post(f"{path}/labels", json={"name": "teal"})
+    assert (answer.status_code, answer.json) == (201, {"id": 1, "name": "teal", "examples": 0})
+    complaint(client.post(f"{path}/labels", json={"name": "teal"}), 409, "conflict")
+    for bad in ("", "two\nlines", "x" * 200, ["teal"], None):
+        complaint(client.post(f"{path}/labels", json={"name": bad}), 400, "bad_option")
+    assert client.get(f"{path}/labels").json == {"labels": [answer.json]}
+
+
+# examples
+
+
+def test_an_example_is_kept_as_it_came(client: FlaskClient) -> None:
+    path = client.post("/v1/datasets", json={"name": "birds", "labels": ["teal"]}).json["links"]["self"]
+    answer = client.post(f"{path}/examples", **form("a.png", png(), label="teal", split="Test"))
+    assert (answer.status_code, answer.headers["Location"]) == (201, f"{path}/examples/1")
+    assert (answer.json["name"], answer.json["split"], answer.json["source"]) == ("a.png", "test", "upload")
+    assert answer.json["label"] == {"id": 1, "name": "teal"}
+    assert client.get(answer.headers["Location"]).json == answer.json
+
+    picture = client.get(answer.json["links"]["picture"])
+    assert (picture.data, picture.mimetype) == (png(), "image/png")
+    assert picture.headers["X-Content-Type-Options"] == "nosniff"
+    assert picture.headers["Cache-Control"].startswith("private")
+    again = client.get(answer.json["links"]["picture"], headers={"If-None-Match": picture.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_an_example_that_is_taken_out_is_gone(client: FlaskClient) -> None:
+    path = made(client, teal=2)["links"]["self"]
+    assert client.delete(f"{path}/examples/1").status_code == 204
+    for answer in (client.get(f"{path}/examples/1"), client.get(f"{path}/examples/1/picture"),
+                   client.delete(f"{path}/examples/1"), client.get(f"{path}/examples/{2**60}"),
+                   client.get(f"{path}/examples/x")):  # fmt: skip
+        complaint(answer, 404, "not_found")
+    assert client.get(path).json["examples"] == 1
+
+
+def test_a_picture_whose_bytes_are_gone_is_404(client: FlaskClient, tools: Tools) -> None:
+    found = made(client, teal=1)
+    for key in tools.storage.list(f"datasets/{found['id']}"):
+        tools.storage.delete(key)
+    complaint(client.get(f"/v1/datasets/{found['id']}/examples/1/picture"), 404, "not_found")
+
+
+def test_the_same_picture_is_an_example_once(client: FlaskClient) -> None:
+    path = made(client, teal=1, mallard=1)["links"]["self"]
+    assert "example 1" in complaint(
+        client.post(f"{path}/examples", **form("other.png", png(0), label="mallard")), 409, "conflict"
+    )
+
+
+def test_no_name_of_a_file_costs_the_picture(client: FlaskClient) -> None:
+    path = client.post("/v1/datasets", json={"name": "birds", "labels": ["teal"]}).json["links"]["self"]
+    answer = client.post(f"{path}/examples", **form("x" * 300 + "\x07.png", png(), label="teal"))
+    assert (answer.status_code, answer.json["name"][-6:], len(answer.json["name"])) == (201, "x\ufffd.png", 180)
+
+
+BAD_EXAMPLES: list[Any] = [
+    (form("a.png", png(9), label="goose"), "bad_option", "teal, mallard"),
+    (form("a.png", png(9)), "bad_option", "label"),
+    (form("a.png", png(9), label="teal", split="exam"), "bad_option", "split"),
+    (form("a.png", b"text", label="teal"), "not_a_picture", "'a.png'"),
+    (form("a.png", b"", label="teal"), "not_a_picture", "empty"),
+    (form("a.zip", archive(a=1), label="teal"), "not_a_picture", "'a.zip'"),
+    ({"data": {"label": "teal"}, "content_type": "multipart/form-data"}, "no_input", "file"),
+    ({"json": {"label": "teal"}}, "no_input", "multipart"),
+]  # fmt: skip
+
+
+def test_a_bad_example_is_refused(client: FlaskClient) -> None:
+    path = made(client, teal=1, mallard=0)["links"]["self"]
+    for sent, code, says in BAD_EXAMPLES:
+        assert says in complaint(client.post(f"{path}/examples", **sent), 400, code)
+    assert client.get(path).json["examples"] == 1
+
+
+def test_examples_are_listed_by_label_and_source_in_pages(client: FlaskClient) -> None:
+    path = made(client, teal=3, mallard=2)["links"]["self"]
+
+    def listed(query: str) -> tuple[list[int], str | None]:
+        page = client.get(f"{path}/examples?{query}").json
+        return [one["id"] for one in page["examples"]], page["next"]
+
+    assert listed("") == ([1, 2, 3, 4, 5], None)
+    assert listed("limit=2") == ([1, 2], "2")
+    assert listed("limit=2&cursor=2") == ([3, 4], "4")
+    assert listed("label=mallard") == ([4, 5], None)
+    assert listed("label=teal&source=UPLOAD&limit=2") == ([1, 2], "2")
+    assert listed("source=feedback") == ([], None)
+    assert "teal, mallard" in complaint(client.get(f"{path}/examples?label=goose"), 400, "bad_option")
+    assert "feedback" in complaint(client.get(f"{path}/examples?source=rumour"), 400, "bad_option")
+
+
+# feedback
+
+
+def job(client: FlaskClient, number: int = 40) -> str:
+    return str(client.post("/v1/jobs?name=odd%0aname.png", data=png(number)).json["_id"])
+
+
+def test_a_corrected_prediction_becomes_an_example(client: FlaskClient) -> None:
+    path = made(client, teal=1)["links"]["self"]
+    asked = {"label": "teal", "dataset": "birds"}
+    answer = client.post(f"/v1/jobs/{job(client)}/feedback", json=asked)
+    assert (answer.status_code, answer.headers["Location"]) == (201, f"{path}/examples/2")
+    assert (answer.json["source"], answer.json["name"]) == ("feedback", "odd\ufffdname.png")
+    assert client.get(answer.json["links"]["picture"]).data == png(40)
+    assert [one["id"] for one in client.get(f"{path}/examples?source=feedback").json["examples"]] == [2]
+
+
+BAD_CORRECTIONS: list[Any] = [
+    ({"dataset": "birds"}, 400, "bad_option"),
+    ({"dataset": "birds", "label": "goose"}, 400, "bad_option"),
+    ({"dataset": "birds", "label": ["teal"]}, 400, "bad_option"),
+    ({"dataset": "birds", "label": "teal", "position": 1.5}, 400, "bad_option"),
+    ({"dataset": "birds", "label": "teal", "position": 1}, 404, "not_found"),
+    ({"dataset": "birds", "label": "teal", "position": -1}, 404, "not_found"),
+    ({"dataset": "birds", "label": "teal", "position": 10**30}, 404, "not_found"),
+    ({"dataset": "none", "label": "teal"}, 404, "not_found"),
+    ({"label": "teal"}, 409, "conflict"),
+]
+
+
+def test_a_bad_correction_is_refused(client: FlaskClient) -> None:
+    path, job_id = made(client, teal=1)["links"]["self"], job(client)
+    for asked, status, code in BAD_CORRECTIONS:
+        complaint(client.post(f"/v1/jobs/{job_id}/feedback", json=asked), status, code)
+    assert client.get(path).json["examples"] == 1
+
+
+def test_a_job_that_is_none_cannot_be_corrected(client: FlaskClient) -> None:
+    complaint(client.post("/v1/jobs/none/feedback", json={"label": "teal"}), 404, "not_found")
+
+
+# who may do what
+
+
+def test_one_tenant_never_sees_anothers_datasets(client: FlaskClient) -> None:
+    both = ["infer", "models"]
+    headers = keys(client, anna=both, bert=both)
+    annas = client.post("/v1/datasets", json={"name": "birds", "labels": ["teal"]}, headers=headers["anna"]).json
+    for method, path in (
+        ("GET", ""), ("DELETE", ""), ("POST", "/archive"), ("GET", "/labels"), ("POST", "/labels"),
+        ("GET", "/examples"), ("POST", "/examples"), ("GET", "/examples/1"), ("DELETE", "/examples/1"),
+        ("GET", "/examples/1/picture"),
+    ):  # fmt: skip
+        asked = [
+            client.open(f"/v1/datasets/{which}{path}", method=method, json={"name": "x"}, headers=headers["bert"])
+            for which in (annas["id"], 5)
+        ]
+        same, none = (complaint(answer, 404, "not_found") for answer in asked)
+        assert same.replace(str(annas["id"]), "5") == none
+    assert client.get("/v1/datasets", headers=headers["bert"]).json["datasets"] == []
+    assert len(client.get("/v1/datasets", headers=headers["anna"]).json["datasets"]) == 1
+
+
+def test_who_may_only_infer_looks_and_corrects_and_changes_nothing(client: FlaskClient) -> None:
+    path = made(client, teal=1)["links"]["self"]
+    headers = keys(client, default=["infer"])["default"]
+    for looked in ("/v1/datasets", path, f"{path}/labels", f"{path}/examples/1", f"{path}/examples/1/picture"):
+        assert client.get(looked, headers=headers).status_code == 200
+    for method, changed in (
+        ("POST", "/v1/datasets"), ("DELETE", path), ("POST", f"{path}/archive"), ("POST", f"{path}/labels"),
+        ("POST", f"{path}/examples"), ("DELETE", f"{path}/examples/1"),
+    ):  # fmt: skip
+        assert "models" in complaint(client.open(changed, method=method, headers=headers), 403, "forbidden")
+    sent = client.post("/v1/jobs", data=png(50), headers=headers).json["_id"]
+    asked = {"label": "teal", "dataset": "birds"}
+    assert client.post(f"/v1/jobs/{sent}/feedback", json=asked, headers=headers).status_code == 201

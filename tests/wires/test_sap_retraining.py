@@ -1,0 +1,514 @@
+"""Retraining on the SAP wire: store, jobs, models, deployments, as their documentation and clients show them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uuid6
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from api import create_app
+from shared import datasets, loading, models, promotion, tenants, trainings
+from shared.datasets import Dataset, Split
+from shared.images import Picture
+from shared.jobs import Status
+from shared.models import State, Version
+from shared.tenants import Caller
+from shared.tools import Tools
+from shared.trainings import Training
+from tests import stacks
+
+BASE = "/api/v2/image/retraining"
+UNSET = "0001-01-01T00:00:00.000Z"
+MUGS = {"dataset": "mugs", "modelName": "cups"}
+THREE = stacks.digits()[3]
+
+
+def picture(shade: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def mugs(tools: Tools) -> Dataset:
+    """A dataset that was made by the native API."""
+    made = datasets.create(tools, "default", "mugs", labels=["blue", "red"])
+    for number in range(6):
+        found = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
+        datasets.add_example(tools, "default", made.id, 1 + number % 2, found)
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """The bucket of a store, with one dataset in it."""
+    bucket = tmp_path / "bucket"
+    shade = 0
+    for split, count in (("training", 3), ("validation", 1), ("test", 1)):
+        for label in ("blue", "red"):
+            folder = bucket / "mugs" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                shade += 1
+                (folder / f"{number}.png").write_bytes(picture(shade))
+    return bucket
+
+
+@pytest.fixture
+def with_store(tools: Tools, store: Path) -> Tools:
+    told = {"sap_store_endpoint": "https://store.example", "sap_store_access_key": "AK", "sap_store_secret_key": "SK"}
+    return replace(tools, settings=replace(tools.settings, sap_store=f"file://{store}", **told))
+
+
+def app(tools: Tools, **changed: Any) -> FlaskClient:
+    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+
+
+def another_tenant(tools: Tools) -> dict[str, str]:
+    """The headers of somebody who is not the tenant `default`; from now on everybody needs a key."""
+    return key(tools, tenant="other", scopes=["infer", "models"])
+
+
+def key(tools: Tools, **terms: Any) -> dict[str, str]:
+    owner = Caller("default", tenants.SCOPES)
+    tenants.create(tools, owner, scopes=tenants.SCOPES)  # the first one must be able to make others
+    _, text = tenants.create(tools, owner, **terms)
+    return {"Authorization": f"Bearer {text}"}
+
+
+def job(client: FlaskClient, **asked: Any) -> dict[str, Any]:
+    answer = client.post(f"{BASE}/jobs", json=MUGS | asked)
+    assert answer.status_code == 202, answer.json
+    return dict(answer.json)
+
+
+def training(tools: Tools, job_id: str) -> Training:
+    with tools.records.read() as r:
+        found = r.trainings.titled("default", "sap", job_id)
+    assert found
+    return found
+
+
+def run(tools: Tools, job_id: str) -> Version:
+    """What a trainer does with a job, but for the work."""
+    found = trainings.begin(tools, training(tools, job_id))
+    with tools.records.read() as r:
+        digits = r.versions.named(models.EVERYBODY, "digits")[0]
+    version = replace(digits, id=str(uuid6.uuid7()), tenant=found.tenant, name=found.name, training_id=found.id,
+                      checksum="ab" * 32, labels=("blue", "red"))  # fmt: skip
+    return trainings.finish(tools, found, version, {"accuracy": 0.875, "method": "head"})
+
+
+@pytest.fixture
+def trained(client: FlaskClient, tools: Tools, mugs: Dataset) -> Version:
+    """The version `1` of `cups`, trained on this wire and not deployed yet."""
+    return run(tools, job(client)["id"])
+
+
+def predict(client: FlaskClient, name: str = "cups", what: str = "classification") -> TestResponse:
+    parts = {"files": [(io.BytesIO(THREE[1]), THREE[0])]}
+    return client.post(f"/api/v2/image/{what}/models/{name}/versions/1", data=parts)
+
+
+def complaint(answer: TestResponse, status: int) -> str:
+    assert answer.status_code == status
+    assert answer.json["error"]["code"] == str(status)
+    return str(answer.json["error"]["message"])
+
+
+# -- the store
+
+
+@pytest.mark.parametrize("ask", [FlaskClient.get, FlaskClient.post])
+def test_the_store_is_told_to_the_tenant_default(with_store: Tools, ask: Callable[..., TestResponse]) -> None:
+    answer = ask(app(with_store), f"{BASE}/storage")
+    assert answer.status_code == 200
+    assert answer.json == {"endpoint": "https://store.example", "accessKey": "AK", "secretKey": "SK"}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_one_key_of_the_store_is_not_handed_to_another_tenant(with_store: Tools) -> None:
+    answer = app(with_store).get(f"{BASE}/storage", headers=another_tenant(with_store))
+    assert "POST /v1/datasets" in complaint(answer, 403)
+
+
+@pytest.mark.parametrize("missing", ["sap_store", "sap_store_endpoint", "sap_store_secret_key"])
+def test_without_a_store_the_native_api_is_named(with_store: Tools, missing: str) -> None:
+    assert "POST /v1/datasets" in complaint(app(with_store, **{missing: ""}).get(f"{BASE}/storage"), 404)
+
+
+def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_store: Tools) -> None:
+    client = app(with_store)
+    made = job(client)
+    (dataset,) = page(with_store)
+    assert (dataset.name, dataset.state, made["status"]) == ("mugs", datasets.State.LOADING, "PENDING")
+    loading.load(with_store, dataset.id)
+    with with_store.records.read() as r:
+        loaded = r.datasets.get("default", dataset.id)
+        assert loaded
+        examples = r.datasets.examples(loaded)
+        labels = [label.name for label in r.datasets.labels(loaded)]
+    assert labels == ["blue", "red"]
+    assert [one.split for one in examples].count(Split.TRAINING) == 6
+    assert {one.split for one in examples} == {Split.TRAINING, Split.VALIDATION, Split.TEST}
+    assert with_store.storage.list("uploads") == []
+    run(with_store, made["id"])
+    assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "SUCCEEDED"
+
+
+def page(tools: Tools) -> list[Dataset]:
+    with tools.records.read() as r:
+        return r.datasets.page("default")
+
+
+def test_a_dataset_that_is_there_is_not_fetched_again(with_store: Tools, mugs: Dataset) -> None:
+    made = job(app(with_store))
+    assert training(with_store, made["id"]).dataset_id == mugs.id
+    assert [dataset.id for dataset in page(with_store)] == [mugs.id]
+
+
+def test_a_folder_that_could_not_be_used_is_read_again(with_store: Tools, store: Path) -> None:
+    client = app(with_store)
+    (store / "lids").mkdir()
+    (store / "lids" / "notes.txt").write_text("no picture")
+    made = job(client, dataset="lids")
+    loading.load(with_store, page(with_store)[0].id)
+    with pytest.raises(trainings.Ended):
+        trainings.begin(with_store, training(with_store, made["id"]))
+    assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "FAILED"
+    for shade, label in enumerate(["blue", "blue", "red", "red"]):
+        (store / "lids" / label).mkdir(exist_ok=True)
+        (store / "lids" / label / f"{shade}.png").write_bytes(picture(shade))
+    made = job(client, dataset="lids")
+    loading.load(with_store, page(with_store)[0].id)
+    assert run(with_store, made["id"]).version == "1"
+
+
+def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(with_store: Tools, store: Path) -> None:
+    tools = replace(with_store, settings=replace(with_store.settings, max_picture=500))
+    (store / "mugs" / "test" / "red" / "huge.png").write_bytes(bytes(5000))
+    job(app(tools))
+    loading.load(tools, page(tools)[0].id)
+    (found,) = page(tools)
+    assert (found.state, found.unreadable) == (datasets.State.READY, 1)
+    assert found.reasons[0][0] == "test/red/huge.png"
+
+
+@pytest.mark.parametrize("bound", [{"max_dataset_files": 9}, {"max_dataset_unpacked": 500}])
+def test_a_folder_of_more_than_may_be_loaded_is_refused_and_leaves_nothing(
+    with_store: Tools, bound: dict[str, int]
+) -> None:
+    answer = app(with_store, **bound).post(f"{BASE}/jobs", json=MUGS)
+    assert complaint(answer, 400).startswith("Invalid request: The folder 'mugs' holds more than the allowed")
+    assert (page(with_store), with_store.storage.list("uploads")) == ([], [])
+
+
+def test_a_dataset_cannot_lead_out_of_the_store(with_store: Tools) -> None:
+    client = app(with_store)
+    for name in ("..", ".", "../bucket/mugs", "mugs/training", "/etc", "..\\mugs"):
+        answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": name})
+        assert "without slashes" in complaint(answer, 400)
+
+
+def test_a_folder_that_is_not_there_says_what_to_do(with_store: Tools) -> None:
+    answer = app(with_store).post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"})
+    said = complaint(answer, 404)
+    assert "plates/" in said
+    assert "POST /v1/datasets" in said
+    assert with_store.storage.list("uploads") == []
+
+
+def test_the_store_serves_the_tenant_default_only(with_store: Tools) -> None:
+    answer = app(with_store).post(f"{BASE}/jobs", json=MUGS, headers=another_tenant(with_store))
+    assert "POST /v1/datasets" in complaint(answer, 404)
+    assert with_store.storage.list("uploads") == []
+
+
+# -- jobs
+
+
+def test_a_job_is_accepted_and_can_be_polled(client: FlaskClient, mugs: Dataset) -> None:
+    answer = client.post(f"{BASE}/jobs", json=MUGS)
+    assert answer.status_code == 202
+    assert re.fullmatch(r"mugs-\d{4}-\d\d-\d\dt\d{4}z\d{6}", answer.json["id"])
+    assert answer.headers["Location"] == f"{BASE}/jobs/{answer.json['id']}"
+    assert (answer.json["status"], answer.json["startTime"], answer.json["finishTime"]) == ("PENDING", UNSET, UNSET)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", answer.json["submissionTime"])
+    assert client.get(answer.headers["Location"]).json == answer.json
+    assert client.get(f"{BASE}/jobs").json == {"jobs": [answer.json]}
+
+
+def test_a_job_runs_and_succeeds(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    made = job(client)["id"]
+    trainings.begin(tools, training(tools, made))
+    running = client.get(f"{BASE}/jobs/{made}").json
+    assert (running["status"], running["finishTime"]) == ("RUNNING", UNSET)
+    assert running["startTime"] > running["submissionTime"]
+    run(tools, made)
+    done = client.get(f"{BASE}/jobs/{made}").json
+    assert (done["status"], done["modelName"], done["modelVersion"]) == ("SUCCEEDED", "cups", "1")
+    assert done["finishTime"] >= done["startTime"]
+
+
+def test_what_is_not_said_has_the_documented_default(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    used = training(tools, job(client)["id"]).parameters
+    assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (150, 15, 64, 0.001)
+    assert used.max_seconds == 24 * 3600
+
+
+ALL = {"batchSize": 8, "learningRate": 0.5, "maxEpochs": 3, "maxUnimprovedEpochs": 2, "completionTime": 1,
+       "memory": 16384, "generateTfSummaries": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body", [MUGS | ALL, {"mode": "image", "options": MUGS | ALL}], ids=["flat", "nested, as an older client sends it"]
+)
+def test_everything_that_may_be_said_is_taken(
+    client: FlaskClient, tools: Tools, mugs: Dataset, body: dict[str, Any]
+) -> None:
+    answer = client.post(f"{BASE}/jobs", json=body)
+    assert answer.status_code == 202
+    made = training(tools, answer.json["id"])
+    used = made.parameters
+    assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (3, 2, 8, 0.5)
+    assert (used.max_seconds, made.name, made.wire, made.withheld) == (3600, "cups", "sap", True)
+
+
+LIMITS = {"batchSize": (1, 1024), "maxEpochs": (1, 10000), "maxUnimprovedEpochs": (1, 10000),
+          "completionTime": (1, 168), "memory": (8192, 32768)}  # fmt: skip
+
+
+def test_each_number_is_taken_within_its_limits_only(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    for field, (low, high) in LIMITS.items():
+        for value in (low, high):
+            trainings.cancel(tools, "default", training(tools, job(client, **{field: value})["id"]).id)
+        for wrong in (low - 1, high + 1):
+            answer = client.post(f"{BASE}/jobs", json=MUGS | {field: wrong})
+            assert complaint(answer, 400) == f"Invalid request: {field} must be from {low} to {high}, not {wrong}"
+        assert field in complaint(client.post(f"{BASE}/jobs", json=MUGS | {field: "many"}), 400)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"learningRate": 0}, "learningRate"),
+    ({"learningRate": 1}, "learningRate"),
+    ({"generateTfSummaries": "perhaps"}, "generateTfSummaries"),
+    ({"dataset": ""}, "dataset is missing"),
+    ({"modelName": None}, "modelName is missing"),
+    ({"modelName": "my cups"}, "modelName"),
+    ({"mode": "text"}, "mode must be image"),
+    ({"options": [1]}, "options"),
+]
+
+
+def test_what_is_wrong_is_named_and_nothing_begins(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    for wrong, says in WRONG:
+        said = complaint(client.post(f"{BASE}/jobs", json=MUGS | wrong), 400)
+        assert said.startswith("Invalid request: ")
+        assert says in said
+    assert client.get(f"{BASE}/jobs").json == {"jobs": []}
+
+
+def test_a_body_that_is_no_json_is_said_to_be_none(client: FlaskClient) -> None:
+    assert "JSON" in complaint(client.post(f"{BASE}/jobs", data=b"dataset=mugs"), 400)
+
+
+def test_an_unknown_dataset_says_which_there_are_and_how_to_make_one(client: FlaskClient, mugs: Dataset) -> None:
+    said = complaint(client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"}), 404)
+    assert "there are: mugs" in said
+    assert "POST /v1/datasets" in said
+
+
+def test_a_model_is_trained_by_one_job_at_a_time(with_store: Tools) -> None:
+    client = app(with_store)
+    job(client)
+    answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "another"})
+    assert "being trained already" in complaint(answer, 409)
+    assert len(with_store.storage.list("uploads")) == 1
+
+
+def test_a_dataset_of_one_label_fails_its_job_with_the_reason(client: FlaskClient, tools: Tools) -> None:
+    datasets.create(tools, "default", "mugs", labels=["blue"])
+    made = job(client)
+    assert (made["status"], made["finishTime"] == UNSET) == ("FAILED", False)
+    assert "at least 2 labels" in made["message"]
+
+
+def test_a_job_that_lives_is_cancelled_and_one_that_came_to_nothing_goes(
+    client: FlaskClient, tools: Tools, mugs: Dataset
+) -> None:
+    path = f"{BASE}/jobs/{job(client)['id']}"
+    first = client.delete(path)
+    assert (first.status_code, first.data) == (204, b"")
+    assert (client.get(path).json["status"], client.get(path).json["message"]) == ("FAILED", "it was cancelled")
+    assert client.delete(path).status_code == 204
+    assert "There is no job" in complaint(client.get(path), 404)
+    assert "There is no job" in complaint(client.delete(path), 404)
+
+
+def test_a_job_that_made_a_version_leaves_the_list_and_its_evidence_stays(
+    client: FlaskClient, tools: Tools, mugs: Dataset
+) -> None:
+    made = job(client)["id"]
+    version = run(tools, made)
+    assert client.delete(f"{BASE}/jobs/{made}").status_code == 204
+    complaint(client.get(f"{BASE}/jobs/{made}"), 404)
+    assert client.get(f"{BASE}/jobs").json == {"jobs": []}
+    complaint(client.get(f"{BASE}/jobs/cups"), 404)
+    assert trainings.get(tools, "default", version.training_id).evidence
+
+
+def test_jobs_of_another_wire_or_tenant_are_not_shown(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    native = trainings.Request(mugs.id, "saucers", title="mugs-2020-01-31t0915z004211")
+    trainings.submit(tools, "default", native)
+    assert client.get(f"{BASE}/jobs").json == {"jobs": []}
+    complaint(client.get(f"{BASE}/jobs/{native.title}"), 404)
+    path = f"{BASE}/jobs/{job(client)['id']}"
+    headers = another_tenant(tools)
+    complaint(client.get(path, headers=headers), 404)
+    complaint(client.delete(path, headers=headers), 404)
+    assert client.get(f"{BASE}/jobs", headers=headers).json == {"jobs": []}
+
+
+def test_the_id_of_a_job_fits_into_a_path_whatever_its_dataset_is_called(client: FlaskClient, tools: Tools) -> None:
+    for name in ("Big Red/Mugs", "größe", "…"):
+        datasets.create(tools, "default", name)
+        made = job(client, dataset=name)["id"]
+        assert re.fullmatch(r"[a-z0-9._-]+-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
+        assert client.get(f"{BASE}/jobs/{made}").json["id"] == made
+
+
+# -- models
+
+
+def test_models_are_told_with_their_versions_and_what_was_measured(
+    client: FlaskClient, tools: Tools, trained: Version
+) -> None:
+    run(tools, job(client)["id"])
+    body = client.get(f"{BASE}/models").json
+    ((one,), (first, second)) = (body["models"], body["models"][0]["versions"])
+    assert (first["modelName"], first["version"], second["version"]) == ("cups", "1", "2")
+    assert (first["accuracy"], first["checksum"], first["deployed"]) == (0.875, "ab" * 32, False)
+    assert first["createdAt"] == first["updatedAt"]
+    assert client.get(f"{BASE}/models/cups/versions").json == {"versions": one["versions"]}
+
+
+def test_only_models_of_ones_own_that_are_ready_are_told(client: FlaskClient, tools: Tools, trained: Version) -> None:
+    models.add(tools, "default", "unchecked", architecture="resnet50")
+    assert [each["versions"][0]["modelName"] for each in client.get(f"{BASE}/models").json["models"]] == ["cups"]
+    assert "digits" in complaint(client.get(f"{BASE}/models/digits/versions"), 404)
+    assert client.get(f"{BASE}/models", headers=another_tenant(tools)).json == {"models": []}
+
+
+# -- deployments
+
+
+def deploy(client: FlaskClient, name: str = "cups", version: str = "1") -> TestResponse:
+    return client.post(f"{BASE}/deployments", json={"modelName": name, "modelVersion": version})
+
+
+@pytest.mark.parametrize("what", ["classification", "feature-extraction"])
+def test_a_trained_version_answers_once_it_is_deployed_and_no_longer_when_it_is_not(
+    client: FlaskClient, trained: Version, what: str
+) -> None:
+    assert f"{BASE}/deployments" in complaint(predict(client, what=what), 404)
+    assert client.get(f"{BASE}/deployments").json == {"deployments": []}
+    answer = deploy(client)
+    assert answer.status_code == 200
+    assert (answer.json["modelName"], answer.json["modelVersion"]) == ("cups", "1")
+    assert answer.json["status"] == {"state": "SUCCEEDED", "description": "ready"}
+    assert client.get(f"{BASE}/deployments").json == {"deployments": [answer.json]}
+    assert predict(client, what=what).status_code == 202
+    gone = client.delete(f"{BASE}/deployments/{answer.json['id']}")
+    assert (gone.status_code, gone.data) == (204, b"")
+    complaint(predict(client, what=what), 404)
+    complaint(client.delete(f"{BASE}/deployments/{answer.json['id']}"), 404)
+
+
+def test_deploying_twice_changes_nothing(client: FlaskClient, trained: Version) -> None:
+    assert deploy(client).json == deploy(client).json
+    assert len(client.get(f"{BASE}/deployments").json["deployments"]) == 1
+
+
+def test_the_native_wire_does_not_ask_for_deployments(client: FlaskClient, trained: Version) -> None:
+    parts = {"files": [(io.BytesIO(THREE[1]), THREE[0])], "model": "cups"}
+    assert client.post("/v1/jobs", data=parts).status_code == 202
+
+
+def test_a_promoted_version_is_deployed(client: FlaskClient, tools: Tools, trained: Version) -> None:
+    made = run(tools, job(client)["id"])
+    with tools.records.write() as r:
+        r.comparisons.add_done(training(tools, trained_title(tools, made)), made, trained, {}, tools.now())
+    promotion.promote(tools, "default", "cups", "2")
+    (deployed,) = client.get(f"{BASE}/deployments").json["deployments"]
+    assert (deployed["modelVersion"], deployed["id"]) == ("2", made.id)
+
+
+def trained_title(tools: Tools, version: Version) -> str:
+    return trainings.get(tools, "default", version.training_id).title
+
+
+def test_a_version_that_was_brought_is_deployed_and_pending_while_it_is_checked(
+    client: FlaskClient, tools: Tools
+) -> None:
+    added = models.add(tools, "default", "brought", architecture="resnet50")
+    (told,) = client.get(f"{BASE}/deployments").json["deployments"]
+    assert (told["id"], told["status"]["state"]) == (added.id, "PENDING")
+    assert deploy(client, "brought").json["status"]["state"] == "PENDING"
+
+
+def test_what_cannot_be_deployed_is_said(client: FlaskClient, tools: Tools, trained: Version) -> None:
+    assert "no version '7'" in complaint(deploy(client, version="7"), 404)
+    assert "nothing" in complaint(deploy(client, "nothing"), 404)
+    assert "catalogue" in complaint(deploy(client, "digits"), 403)
+    assert "modelVersion is missing" in complaint(client.post(f"{BASE}/deployments", json={"modelName": "cups"}), 400)
+    with tools.records.write() as r:
+        r.versions.save(replace(trained, state=State.REFUSED, reason="its weights are damaged"))
+    assert "its weights are damaged" in complaint(deploy(client), 409)
+
+
+def test_another_tenant_cannot_take_a_deployment_back(client: FlaskClient, tools: Tools, trained: Version) -> None:
+    made = deploy(client).json
+    headers = another_tenant(tools)
+    complaint(client.delete(f"{BASE}/deployments/{made['id']}", headers=headers), 404)
+    assert client.get(f"{BASE}/deployments", headers=headers).json == {"deployments": []}
+
+
+# -- keys
+
+
+def test_only_a_key_for_models_may_change_anything_or_see_the_key_of_the_store(with_store: Tools) -> None:
+    client = app(with_store)
+    headers = key(with_store, scopes=["infer"])
+    for method, path in (
+        ("get", "storage"), ("post", "storage"), ("post", "jobs"), ("delete", "jobs/1"),
+        ("post", "deployments"), ("delete", "deployments/1"),
+    ):  # fmt: skip
+        complaint(getattr(client, method)(f"{BASE}/{path}", headers=headers), 403)
+    for path in ("jobs", "models", "deployments"):
+        assert client.get(f"{BASE}/{path}", headers=headers).status_code == 200
+
+
+def test_the_key_of_the_store_is_in_no_log(with_store: Tools, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    app(with_store).get(f"{BASE}/storage")
+    job(app(with_store))
+    assert "SK" not in [word for record in caplog.records for word in record.getMessage().split()]
+
+
+def test_an_unknown_path_has_the_words_of_the_wire(client: FlaskClient) -> None:
+    assert complaint(client.get(f"{BASE}/nothing"), 404).startswith("URL does not exist")
+
+
+def test_a_cancelled_training_has_failed(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    made = job(client)["id"]
+    assert trainings.cancel(tools, "default", training(tools, made).id).status is Status.CANCELLED
+    assert client.get(f"{BASE}/jobs").json["jobs"][0]["status"] == "FAILED"

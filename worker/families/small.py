@@ -1,0 +1,50 @@
+"""A small network for colour pictures that is trained from scratch, where there is nothing pretrained to start from."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from shared.models import Preprocessing
+from worker.families import Pretrained
+
+PREPROCESSING = Preprocessing(resize=64, crop=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+_WIDTHS = (3, 32, 64, 96, 128)
+
+
+def architectures() -> list[str]:
+    """`small`."""
+    return ["small"]
+
+
+def build(architecture: str, classes: int, crop: int) -> nn.Module:
+    """Four convolutions, each halving the side, and an average over space: 190 thousand weights, for any `crop`."""
+    blocks = [layer for pair in pairwise(_WIDTHS) for layer in _block(*pair)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(_WIDTHS[-1], classes))
+
+
+def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+
+
+def preprocessing(architecture: str) -> Preprocessing:
+    """Colour, 64 pixels."""
+    return PREPROCESSING
+
+
+def pretrained(architecture: str) -> Pretrained | None:
+    """None: it is there to be trained."""
+    return None
+
+
+def identify(sha256: str) -> Pretrained | None:
+    """None: no file of it is published."""
+    return None
+
+
+def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As it is: no other names were ever in use."""
+    return state

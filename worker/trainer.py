@@ -1,0 +1,220 @@
+"""One trainer process: a thread that trains, and one for errands: archives to load, versions to compare."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from shared import comparisons, errors, loading, trainings
+from shared.comparisons import Comparison
+from shared.holding import hold
+from shared.jobs import Status
+from shared.tools import Tools
+from shared.trainings import Training
+from worker.engine import Engine
+from worker.training import pipeline
+from worker.training.compare import compare
+from worker.training.work import Stopped, Work
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Two threads that sleep until they are woken; each then does whatever there is to do, and sleeps again.
+
+    Loading and comparing must not wait for hours behind a training, and none of them may keep Celery's own thread from
+    hearing the next bell.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.stopping = threading.Event()
+        self.engine = Engine(tools.settings, tools.storage.read)
+        self._doing = ""
+        self._training = _Thread("training", self._train_all, self.stopping)
+        self._errands = _Thread("errands", self._run_errands, self.stopping)
+        self._since = time.time()
+
+    def join(self) -> None:
+        """Start; the fleet knows of this trainer when this returns."""
+        torch.set_num_threads(self.tools.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
+        self._beat()
+        for target in (self._heart, self._training.run, self._errands.run):
+            threading.Thread(target=target, name=target.__qualname__, daemon=True).start()
+        self.train()
+        self.load()
+
+    def train(self) -> None:
+        """Look for trainings."""
+        self._training.wake()
+
+    def load(self) -> None:
+        """Look for archives to load, and for versions to compare."""
+        self._errands.wake()
+
+    def stop(self, seconds: float = 25.0) -> None:
+        """Put away what is under way, and return when that is done or the time is over."""
+        self.stopping.set()
+        for thread in (self._training, self._errands):
+            thread.wake()
+            thread.ended.wait(seconds)
+
+    # trainings
+
+    def _train_all(self) -> None:
+        while not self.stopping.is_set() and any(self._train(one) for one in self._waiting()):
+            pass  # one was done: what waits now may be others, in another order
+
+    def _waiting(self) -> list[Training]:
+        """First those whose trainer is gone, then those that nobody has begun."""
+        with self.tools.records.read() as r:
+            live = r.trainings.in_status(Status.RUNNING, Status.QUEUED)
+        queued = [one for one in live if one.status is Status.QUEUED]
+        return [one for one in live if one.status is Status.RUNNING] + trainings.in_turn(queued)
+
+    def _train(self, one: Training) -> bool:
+        """Whether this trainer got hold of it, and worked on it."""
+        with hold(self.tools, trainings.lock_name(one.id)) as mine:
+            if not mine:
+                return False
+            try:
+                training = trainings.begin(self.tools, one)
+            except trainings.Ended:
+                return False
+            self._doing = f"training {training.name}"
+            try:
+                return self._worked(training)
+            finally:
+                self._doing = ""
+
+    def _worked(self, training: Training) -> bool:
+        """Train, and end the training in whatever way it ends; False when it is to be tried again, but not at once."""
+        log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
+        try:
+            pipeline.train(Work(self.tools, training, self.stopping), self.engine)
+        except trainings.Ended:
+            log.info("training %s was cancelled", training.id)
+            trainings.forget_checkpoint(self.tools, training.id)
+            trainings.abandon(self.tools, training.id)
+        except Stopped:
+            with self.tools.records.write() as r:
+                r.trainings.put_back(training.id)
+        except errors.Unavailable as error:  # the sweep rings again; `begin` counts how often
+            log.warning("training %s: %s", training.id, error.message)
+            with contextlib.suppress(trainings.Ended):
+                trainings.tell(self.tools, training.id, training.progress, error.message)
+            return False
+        except (MemoryError, torch.OutOfMemoryError):
+            why = "There is too little memory for it; take a smaller batch_size, another base, or a larger machine."
+            trainings.fail(self.tools, training.id, "out_of_memory", why)
+        except FileNotFoundError:
+            why = "A picture of the dataset is not in the storage any more; delete it from the dataset and train again."
+            trainings.fail(self.tools, training.id, "gone", why)
+        except errors.InferqError as error:
+            trainings.fail(self.tools, training.id, error.code, error.message)
+        except Exception as error:
+            log.exception("training %s", training.id)
+            why = f"The training failed by {type(error).__name__}; the log of the trainer says more."
+            trainings.fail(self.tools, training.id, "training_failed", why)
+        return True
+
+    # errands
+
+    def _run_errands(self) -> None:
+        for dataset in loading.waiting(self.tools):
+            with hold(self.tools, loading.lock_name(dataset.id)) as mine:
+                if mine and not self.stopping.is_set():
+                    loading.load(self.tools, dataset.id, self.stopping)
+        self.train()  # one may have waited for its dataset
+        with self.tools.records.read() as r:
+            waiting = r.comparisons.queued()
+        for one in waiting:
+            with hold(self.tools, f"comparison:{one.id}") as mine:
+                if mine and not self.stopping.is_set():
+                    self._compare(one)
+
+    def _compare(self, one: Comparison) -> None:
+        tools = self.tools
+        with tools.records.write() as r:
+            r.comparisons.tried(one.id, one.attempts + 1)
+        report, error = None, ""
+        try:
+            if one.attempts >= tools.settings.max_attempts:
+                raise errors.Conflict(f"{one.attempts} trainers died over it, or gave up.")
+            report = self._report(one)
+        except errors.Unavailable as away:
+            log.warning("comparison %s: %s", one.id, away.message)
+            return
+        except errors.InferqError as refused:
+            error = refused.message
+        except Exception as failed:
+            log.exception("comparison %s", one.id)
+            error = f"The comparison failed by {type(failed).__name__}; the log of the trainer says more."
+        with tools.records.write() as r:
+            r.comparisons.end(one.id, tools.now(), report=report, error=error)
+        tools.queue.announce([one.id])
+
+    def _report(self, one: Comparison) -> dict[str, object]:
+        tools = self.tools
+        with tools.records.read() as r:
+            versions = [r.versions.get(found) for found in (one.candidate_id, one.baseline_id)]
+            candidate, baseline = versions
+            if candidate is None or baseline is None:
+                raise errors.NotFound("One of the versions has been removed.")
+            found = comparisons.pictures(r, candidate, baseline, one.tenant, one.dataset_id, one.dataset_version)
+        models = self.engine.load(candidate), self.engine.load(baseline)
+        return compare(tools.storage, *models, *found, tell=lambda done: None)
+
+    # the fleet
+
+    def _heart(self) -> None:
+        every = self.tools.settings.lease / 4
+        while not self.stopping.wait(every):
+            try:
+                self._beat()
+            except errors.Unavailable as error:
+                log.warning("heartbeat: %s", error.message)
+
+    def _beat(self) -> None:
+        about = {"since": self._since, "device": str(self.engine.device), "doing": self._doing}
+        self.tools.queue.beat(self.id, about, self.tools.settings.lease, role="trainers")
+
+
+class _Thread:
+    """Runs a step whenever it is woken, one at a time; what the step raises ends nothing but that turn."""
+
+    def __init__(self, name: str, step: Callable[[], None], stopping: threading.Event) -> None:
+        self._name = name
+        self._step = step
+        self._stopping = stopping
+        self._woken = threading.Event()
+        self.ended = threading.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def run(self) -> None:
+        for _ in self._turns():
+            try:
+                self._step()
+            except errors.Unavailable as error:
+                log.warning("%s: %s", self._name, error.message)
+            except Exception:  # the next bell, or the sweep, brings the next turn
+                log.exception(self._name)
+        self.ended.set()
+
+    def _turns(self) -> Iterator[None]:
+        while not self._stopping.is_set():
+            self._woken.wait()
+            self._woken.clear()
+            if not self._stopping.is_set():
+                yield

@@ -1,0 +1,84 @@
+"""Two versions side by side on the same test pictures: who is right how often, on what, and how fast."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from shared.datasets import Example
+from shared.storage import Storage
+from worker.engine import Loaded
+
+_TIMED = 20
+"""Pictures that are run one at a time, to learn how long one takes."""
+
+
+def compare(
+    storage: Storage, candidate: Loaded, baseline: Loaded, pictures: Sequence[Example], left_out: int,
+    tell: Callable[[int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """The report of a comparison, as shared/comparisons.py describes it; `tell` gets how many pictures are done.
+
+    Answers count by the words of their labels, so that versions with other labels can be compared as well: one that
+    lacks a label is wrong on all of its pictures.
+    """
+    answers: dict[str, list[str]] = {"candidate": [], "baseline": []}
+    pace: dict[str, list[float]] = {"candidate": [], "baseline": []}
+    size = min(candidate.max_batch, baseline.max_batch)
+    for start in range(0, len(pictures), size):
+        data = [storage.read(one.blob, one.offset, one.size) for one in pictures[start : start + size]]
+        for role, model in (("candidate", candidate), ("baseline", baseline)):
+            inputs = [model.prepare(one) for one in data]
+            timed = inputs[: max(0, _TIMED - len(pace[role]))]
+            pace[role] += [_milliseconds(model, one) for one in timed]
+            answers[role] += best(model, inputs)
+        tell(len(answers["baseline"]))
+    truths = [one.label for one in pictures]
+    same = sum(mine == other for mine, other in zip(answers["candidate"], answers["baseline"], strict=True))
+    return {
+        "pictures": len(pictures),
+        "left_out": left_out,
+        "agreement": same / len(pictures),
+        "candidate": _told(candidate, truths, answers["candidate"], pace["candidate"]),
+        "baseline": _told(baseline, truths, answers["baseline"], pace["baseline"]),
+    }
+
+
+def best(model: Loaded, inputs: Sequence[torch.Tensor]) -> list[str]:
+    """The likeliest label of each prepared picture."""
+    return [model.version.labels[index] for index in model.forward(inputs).argmax(dim=1).tolist()]
+
+
+def _milliseconds(model: Loaded, one: torch.Tensor) -> float:
+    began = time.perf_counter()
+    model.forward([one])
+    return (time.perf_counter() - began) * 1000
+
+
+def _told(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:
+    right = sum(truth == answer for truth, answer in zip(truths, answers, strict=True))
+    rows = [_label(label, truths, answers) for label in sorted(set(truths))]
+    return {
+        "version": model.version.version,
+        "accuracy": right / len(truths),
+        "macro_f1": statistics.fmean(row["f1"] for row in rows),
+        "per_label": rows,
+        "milliseconds": round(statistics.median(pace), 2),
+    }
+
+
+def _label(label: str, truths: list[str], answers: list[str]) -> dict[str, Any]:
+    pairs = list(zip(truths, answers, strict=True))
+    right = sum(truth == answer == label for truth, answer in pairs)
+    support, answered = truths.count(label), answers.count(label)
+    return {
+        "label": label,
+        "precision": right / answered if answered else 0.0,
+        "recall": right / support,
+        "f1": 2 * right / (answered + support),
+        "support": support,
+    }

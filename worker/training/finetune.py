@@ -1,0 +1,211 @@
+"""Trains a network itself, and not only its head: the last stages of a pretrained one, or all of a fresh one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from shared.models import Preprocessing
+from worker import families, preprocess
+from worker.training import augment, epochs
+from worker.training.augment import Pictures
+from worker.training.epochs import Measured, Params, Tensors, Training
+
+_LAST = 0.25
+"""The part of the layers, from the end, that fine-tuning changes."""
+_MOST_WEIGHTS = 25_000_000
+"""Weights that fine-tuning changes at most, but for the head: what is put away after an epoch is four times as much."""
+_PIECES = {"cpu": 8, "cuda": 64}
+"""Pictures that go through the network at once; a batch is put together from such, so that any size fits the memory."""
+_WARM = 0.1
+"""The part of the training over which the learning rate rises, before it falls along half a cosine."""
+_WORTH = 0.01
+"""The part by which fine-tuning must lower the loss to have been worth it."""
+_STEEPEST = 1.0
+"""The length to which gradients are cut."""
+
+
+class NetworkTraining(Training):
+    """Gradient descent on changed pictures, judged on pictures prepared exactly as for serving.
+
+    `last_stages` and `from_scratch` make one. The network is trained where it stands.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        train: Pictures,
+        validation: Pictures,
+        params: Params,
+        *,
+        flip: bool,
+        device: str,
+    ) -> None:
+        """The parameters of `network` that require a gradient are trained; batch norms learn if it is in train mode."""
+        self._device = torch.device(device)
+        self._network = network.to(self._device)
+        self._learning_norms = network.training
+        self._preprocessing = preprocessing
+        self._labels, self._validation_labels = train.labels, validation.labels
+        self._picture = augment.reduced(train, preprocessing)
+        self._served = augment.served(validation, preprocessing)
+        self._change = augment.changes(preprocessing, flip=flip)
+        classes = _outputs(network)
+        self._counting = epochs.balance(train.labels, classes).to(self._device)
+        self._trained = {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
+        norms = dict(network.named_buffers()) if self._learning_norms else {}
+        self._changing: Tensors = {**{name: tensor.detach() for name, tensor in self._trained.items()}, **norms}
+        start = self._validate()
+        super().__init__(params, epochs.optimizer(list(self._trained.values()), params), start)
+        self._keep()
+
+    @property
+    def improved(self) -> bool:
+        """Whether the result beats the start on validation: a clearly lower loss, and not fewer right answers."""
+        return self.start is not None and self._best_loss < (1 - _WORTH) * self.start.loss
+
+    def result(self) -> nn.Module:
+        """The network with the best weights, on the CPU, in eval mode and without gradients."""
+        for name, tensor in self._changing.items():
+            tensor.copy_(self._best[name])
+        return self._network.cpu().eval().requires_grad_(False)
+
+    def _better(self, measured: Measured) -> bool:
+        lost = self.start is not None and not self._learning_norms and measured.accuracy < self.start.accuracy
+        return super()._better(measured) and not lost
+
+    def _train(self) -> Measured:
+        chance = epochs.chance(self.params, self.epoch)
+        self._network.train(self._learning_norms)
+        total, right, done = 0.0, 0, 0
+        # Changes and dropout draw from the global generator; whoever else uses it finds it as it was.
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(chance.initial_seed())
+            for batch in epochs.batches(len(self._labels), self.params, chance):
+                loss, correct = self._learn(batch, done)
+                total, right, done = total + loss, right + correct, done + len(batch)
+        self._network.eval()
+        return Measured(total / done, right / done)
+
+    def _learn(self, batch: torch.Tensor, done: int) -> tuple[float, int]:
+        """One step of the optimizer; the summed loss and the right answers of the batch as they were before."""
+        self.optimizer.zero_grad()
+        total, right = 0.0, 0
+        for piece in batch.split(_PIECES[self._device.type] if not self._learning_norms else 256):
+            pictures = torch.stack([self._change(self._picture(number)) for number in piece.tolist()])
+            labels = self._labels[piece].to(self._device)
+            logits = self._network(self._ready(pictures))
+            loss = epochs.losses(logits, labels, self._counting)
+            (loss / len(batch)).backward()
+            total += loss.item()
+            right += int((logits.detach().argmax(dim=1) == labels).sum())
+        if math.isfinite(total):
+            nn.utils.clip_grad_norm_(self._trained.values(), _STEEPEST)
+            rate = self._rate(done / len(self._labels))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        return total, right
+
+    def _rate(self, within: float) -> float:
+        """The learning rate at a point of the epoch, from 0 to 1."""
+        passed = (self.epoch - 1 + within) / self.params.epochs
+        if passed < _WARM:
+            return self.params.learning_rate * (0.1 + 0.9 * passed / _WARM)
+        return self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * (passed - _WARM) / (1 - _WARM)))
+
+    @torch.no_grad()
+    def _validate(self) -> Measured | None:
+        if not len(self._validation_labels):
+            return None
+        training = self._network.training
+        self._network.eval()
+        total, right = 0.0, 0
+        for piece in torch.arange(len(self._validation_labels)).split(_PIECES[self._device.type]):
+            pictures = preprocess.stack([self._served(number) for number in piece.tolist()])
+            labels = self._validation_labels[piece].to(self._device)
+            logits = self._network(self._ready(pictures))
+            total += epochs.losses(logits, labels, self._counting).item()
+            right += int((logits.argmax(dim=1) == labels).sum())
+        self._network.train(training)
+        return Measured(total / len(self._validation_labels), right / len(self._validation_labels))
+
+    def _ready(self, pictures: torch.Tensor) -> torch.Tensor:
+        ready = preprocess.normalise(pictures.to(self._device), self._preprocessing)
+        return ready.contiguous(memory_format=torch.channels_last)
+
+    def _keep(self) -> None:
+        self._best = {name: tensor.detach().clone() for name, tensor in self._changing.items()}
+
+    def _own(self) -> Tensors:
+        now = {f"now.{name}": tensor for name, tensor in self._changing.items()}
+        return now | {f"best.{name}": tensor for name, tensor in self._best.items()}
+
+    def _restore(self, state: Tensors) -> None:
+        for kind, tensors in (("now", self._changing), ("best", self._best)):
+            for name, tensor in tensors.items():
+                tensor.copy_(state[f"{kind}.{name}"])
+
+
+def last_stages(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    train: Pictures,
+    validation: Pictures,
+    params: Params,
+    *,
+    flip: bool = True,
+    device: str = "cpu",
+) -> NetworkTraining:
+    """Fine-tune the last quarter of the layers of a network whose head is trained already.
+
+    An epoch counts only if it has a lower loss on validation than the network had, and not fewer right answers. The
+    statistics of batch norms stay as they are: a few pictures would spoil them.
+    """
+    network.eval().requires_grad_(False)
+    for module in trainable(network):
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_()
+    network.to(memory_format=torch.channels_last)
+    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device)
+
+
+def from_scratch(
+    architecture: str,
+    classes: int,
+    train: Pictures,
+    validation: Pictures,
+    params: Params,
+    *,
+    flip: bool = True,
+    device: str = "cpu",
+) -> NetworkTraining:
+    """Train all of a fresh network; what it starts from depends on the seed alone."""
+    family = families.find(architecture)
+    preprocessing = family.preprocessing(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(epochs.chance(params, 0).initial_seed())
+        network = family.build(architecture, classes, preprocessing.crop)
+    network.train()
+    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device)
+
+
+def trainable(network: nn.Module) -> list[nn.Module]:
+    """The last quarter of the modules that own weights, as far back as they are not too many; always the head."""
+    owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    head = families.penultimate(network)
+    chosen, weights = [head], 0
+    before = [one for one in reversed(owners) if one is not head]
+    for module in before[: math.ceil(len(owners) * _LAST) - 1]:
+        weights += sum(tensor.numel() for tensor in module.parameters(recurse=False))
+        if weights > _MOST_WEIGHTS:
+            break
+        chosen.append(module)
+    return chosen
+
+
+def _outputs(network: nn.Module) -> int:
+    return len(families.penultimate(network).weight)  # type: ignore[arg-type]

@@ -1,0 +1,181 @@
+"""From a dataset version to a model version: features, head, fine-tuning, calibration, proof, test, and one commit.
+
+    pictures ──> frozen base ──> features, kept ──> linear head ──> fine-tuned, if it helps ──┐
+    pictures ──> a small network, where there is no base ─────────────────────────────────────┴──> temperature
+         ──> weights, proven ──> test pictures ──> evidence, plots, comparison with the default ──> one commit
+
+Each stage can be gone on with by another trainer; what is tested is what will be served, loaded as a worker loads it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared import comparisons, errors, models, trainings
+from shared.datasets import Example
+from shared.models import Version
+from shared.splits import Splits
+from worker import families, optimise, weights
+from worker.checking import prove
+from worker.engine import Engine, Loaded
+from worker.training import calibration, plots
+from worker.training.compare import compare
+from worker.training.evidence import evidence, machine
+from worker.training.stages import Made, batches, from_base, from_scratch, labels_of
+from worker.training.work import Work
+
+
+def train(work: Work, engine: Engine) -> None:
+    """Train, and end the training as DONE with a new version.
+
+    Raises Ended when it was cancelled, Stopped when this trainer must end, FileNotFoundError, kinds of InferqError.
+    """
+    began = time.monotonic()
+    tools, training = work.tools, work.training
+    work.tell(0.0, "reading the dataset")
+    dealt = trainings.dealt(tools, training)
+    labels = {one.label_id: one.label for one in sorted((*dealt.training, *dealt.test), key=lambda one: one.label_id)}
+    numbers = {label_id: number for number, label_id in enumerate(labels)}
+    base = _base(work, engine)
+    made = from_base(work, base, dealt, numbers) if base else from_scratch(work, dealt, numbers, engine.device)
+    temperature = _calibrate(work, made, dealt.validation, numbers)
+    with tempfile.TemporaryDirectory(prefix="inferq-train-") as folder:
+        version = _proven(work, made, tuple(labels.values()), base.version if base else None, Path(folder))
+    try:
+        model = engine.load(version)
+        tested = time.monotonic()
+        logits = _answers(work, model, dealt.test)
+        work.timed("testing", tested)
+        found = evidence(logits * temperature, labels_of(dealt.test, numbers), version.labels, dealt.test, temperature)
+        found |= _facts(work, made, dealt, engine)
+        report = _compared(work, engine, model)
+        found["seconds"] = work.seconds | {"total": round(time.monotonic() - began, 3)}
+        for name, data in plots.render(found).items():
+            tools.storage.write(trainings.plot(training.id, name), data)
+        work.tell(0.99, "registering the version")
+        trainings.finish(tools, training, version, found, report)
+    except BaseException:
+        trainings.abandon(tools, training.id, version)
+        engine.forget(version.id)
+        raise
+
+
+def _base(work: Work, engine: Engine) -> Loaded | None:
+    if not work.training.base_id:
+        return None
+    with work.tools.records.read() as r:
+        base = r.versions.get(work.training.base_id)
+    if base is None:
+        raise errors.NotFound(f"The base {work.training.base} has been removed; choose another one.")
+    return engine.load(base)
+
+
+def _calibrate(work: Work, made: Made, validation: Sequence[Example], numbers: dict[int, int]) -> float:
+    """Find the temperature on the validation pictures, and divide the head by it; what it was."""
+    if not validation:
+        return 1.0
+    rows = []
+    for batch in batches(work.tools.storage, validation, made.preprocessing):
+        with optimise.ALONE, torch.inference_mode():
+            rows.append(made.network(batch))
+        work.tell(0.9, "calibrating")
+    found = calibration.temperature(torch.cat(rows), labels_of(validation, numbers))
+    _cool(made.network, found)
+    return found
+
+
+def _proven(work: Work, made: Made, labels: tuple[str, ...], base: Version | None, folder: Path) -> Version:
+    """The version with its blobs stored, not registered yet. Its id is the training's: made again, it is the same."""
+    training = work.training
+    path = folder / "trained.safetensors"
+    weights.write(made.network.state_dict(), path)
+    version = Version(
+        id=training.id,
+        tenant=training.tenant,
+        name=training.name,
+        version="",
+        family="",
+        architecture=made.architecture,
+        state=models.State.CHECKING,
+        created_at=work.tools.now(),
+        labels=labels,
+        preprocessing=made.preprocessing,
+        source="",
+        max_batch=base.max_batch if base else 0,
+        training_id=training.id,
+    )
+    return prove(work.tools.storage, version, path, folder)
+
+
+def _answers(work: Work, model: Loaded, test: Sequence[Example]) -> torch.Tensor:
+    """(N, C) logits of the test pictures, by the network as it will be served."""
+    rows = []
+    for start in range(0, len(test), model.max_batch):
+        some = test[start : start + model.max_batch]
+        storage = work.tools.storage
+        rows.append(model.forward([model.prepare(storage.read(one.blob, one.offset, one.size)) for one in some]))
+        work.tell(0.92, f"testing: {start + len(some)} of {len(test)} pictures")
+    return torch.cat(rows)
+
+
+def _facts(work: Work, made: Made, dealt: Splits, engine: Engine) -> dict[str, Any]:
+    """What belongs to the evidence beside the test."""
+    training = work.training
+    with work.tools.records.read() as r:
+        dataset = r.datasets.get(training.tenant, training.dataset_id)
+    return {
+        "method": made.method,
+        "note": made.note,
+        "train_accuracy": made.train_accuracy,
+        "train_loss": made.train_loss,
+        "validation_accuracy": made.validation_accuracy,
+        "epochs": len(work.curve),
+        "best_epoch": made.best_epoch,
+        "stopped": made.stopped,
+        "curve": list(work.curve),
+        "examples": {
+            "training": len(dealt.training), "validation": len(dealt.validation), "test": len(dealt.test),
+        },
+        "dataset": {
+            "id": training.dataset_id, "name": dataset.name if dataset else "", "version": training.dataset_version,
+        },
+        "base": training.base,
+        "parameters": vars(training.parameters),
+        "machine": machine(engine.device),
+    }  # fmt: skip
+
+
+def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] | None:
+    """The report beside the model's default version; None where there is none, or no picture that both can be shown."""
+    training, version = work.training, candidate.version
+    with work.tools.records.read() as r:
+        known = r.versions.named(training.tenant, training.name)
+        own = [one for one in known if one.tenant == training.tenant and one.state is models.State.READY]
+        default = next((one for one in own if one.is_default), None)
+        if default is None:
+            return None
+        try:
+            pictures = comparisons.pictures(
+                r, version, default, training.tenant, training.dataset_id, training.dataset_version
+            )
+        except errors.BadDataset:
+            return None
+    baseline = engine.load(default)
+    return compare(
+        work.tools.storage, candidate, baseline, *pictures, lambda done: work.tell(0.96, "comparing with the default")
+    )
+
+
+def _cool(network: nn.Module, temperature: float) -> None:
+    """Divide the logits by the temperature, in the head: every wire then gives scores that can be believed."""
+    head = families.penultimate(network)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.div_(temperature)

@@ -1,0 +1,224 @@
+"""The stages of a training: a head on kept features, the last stages of the base, or a small network from nothing."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from shared import images
+from shared.datasets import Example
+from shared.models import Preprocessing
+from shared.splits import Splits
+from shared.storage import Storage
+from worker import families, optimise, preprocess, weights
+from worker.engine import Loaded
+from worker.training import finetune, heads
+from worker.training.augment import Pictures
+from worker.training.epochs import Params, Training
+from worker.training.features import features
+from worker.training.head import HeadTraining
+from worker.training.work import Work
+
+HEAD, FINE_TUNING, NETWORK = "head", "fine-tuning", "network"
+SMALL = "small"
+"""The architecture that is trained from nothing."""
+_FINE_EPOCHS, _FINE_PATIENCE = 8, 3
+_FINE_RATE = 1e-4
+"""The learning rate of what has learned much already, at most."""
+_AFFORDABLE = 1000
+"""Training pictures up to which a CPU tries fine-tuning unasked: an epoch of more takes minutes."""
+_FEWEST = 8
+"""Validation pictures without which nobody can say whether fine-tuning helps."""
+_PIECE = 8
+"""Pictures that a plain network is shown at once."""
+_SHOWN = 256
+"""Training pictures by which a new head is fitted in and checked."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the stages have made: a plain network in eval mode on the CPU, and how that went."""
+
+    network: nn.Module
+    architecture: str
+    preprocessing: Preprocessing
+    method: str
+    """`head`, `fine-tuned` or `scratch`."""
+    note: str
+    """One sentence for people."""
+    stopped: str
+    """`early`, `epochs` or `time`."""
+    best_epoch: int
+    """Of the stage that made it; 0 is before its first."""
+    train_loss: float | None
+    train_accuracy: float
+    validation_accuracy: float | None
+
+
+def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> Made:
+    """A linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
+    storage, wanted = work.tools.storage, base.preprocessing
+    labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
+    network = _plain(storage, base)
+    learnt, checked = _features(work, base, dealt)
+    began = time.monotonic()
+    head = HeadTraining(
+        (learnt, labels[0]), (checked, labels[1]), len(numbers), _params(work), biased=heads.has_bias(network),
+        device=str(base.device),
+    )  # fmt: skip
+    stopped = _run(work, HEAD, head, (0.5, 0.6))
+    weight, bias = head.result()
+    some = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
+    with optimise.ALONE:
+        heads.replace_head(network, weight, bias, lambda: batches(storage, some, wanted))
+    work.timed(HEAD, began)
+    loss, accuracy = _measured(learnt @ weight.T + bias, labels[0])
+    right = _measured(checked @ weight.T + bias, labels[1])[1] if len(labels[1]) else None
+    note = f"A linear classifier on what {work.training.base} sees; the base itself stayed as it was."
+    architecture, epoch = base.version.architecture, head.best_epoch
+    frozen = Made(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right)
+    return _fine_tuned(work, frozen, dealt, labels, base.device) if _worthwhile(work, frozen, dealt, base) else frozen
+
+
+def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: torch.device) -> Made:
+    """A small network, all of it trained."""
+    wanted = families.find(SMALL).preprocessing(SMALL)
+    labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
+    began = time.monotonic()
+    training = finetune.from_scratch(
+        SMALL, len(numbers), *_pictures(work, dealt, labels, wanted), _params(work),
+        flip=work.training.parameters.flip, device=str(device),
+    )  # fmt: skip
+    stopped = _run(work, NETWORK, training, (0.0, 0.9))
+    work.timed(NETWORK, began)
+    note = (
+        "A small network trained from nothing, because no pretrained base was named or at hand: it will be less often "
+        "right than one that starts from ImageNet's weights."
+    )
+    best = _best(work, NETWORK, training.best_epoch)
+    return Made(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
+
+
+def _worthwhile(work: Work, frozen: Made, dealt: Splits, base: Loaded) -> bool:
+    """Whether fine-tuning is to be tried: asked for, or unasked where it can win something and is no long affair."""
+    wish = work.training.parameters.fine_tune
+    if wish != "auto" or work.out_of_time:
+        return wish == "always" and not work.out_of_time
+    affordable = base.device.type == "cuda" or len(dealt.training) <= _AFFORDABLE
+    return affordable and len(dealt.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
+
+
+def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.Tensor], device: torch.device) -> Made:
+    began = time.monotonic()
+    params = _params(work)
+    params = replace(params, epochs=min(params.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
+                     learning_rate=min(params.learning_rate, _FINE_RATE))  # fmt: skip
+    wanted = frozen.preprocessing
+    training = finetune.last_stages(
+        copy.deepcopy(frozen.network), wanted, *_pictures(work, dealt, labels, wanted), params,
+        flip=work.training.parameters.flip, device=str(device),
+    )  # fmt: skip
+    stopped = _run(work, FINE_TUNING, training, (0.6, 0.9))
+    work.timed("fine_tuning", began)
+    if dealt.validation and not training.improved:
+        return replace(frozen, note=f"{frozen.note} Training its last stages as well was tried, and did not help.")
+    note = f"The last stages of {work.training.base} with a new head, trained on varied pictures."
+    best = _best(work, FINE_TUNING, training.best_epoch)
+    return replace(frozen, network=training.result(), method="fine-tuned", note=note, stopped=stopped,
+                   best_epoch=training.best_epoch, train_loss=best[0], train_accuracy=best[1],
+                   validation_accuracy=best[2])  # fmt: skip
+
+
+def _run(work: Work, stage: str, training: Training, span: tuple[float, float]) -> str:
+    """Epochs until it is enough; why it was. Goes on from the checkpoint where that is of this stage.
+
+    Of a stage that an earlier trainer had left behind, nothing is told again: its epochs are on the curve.
+    """
+    again = work.stage not in ("", stage)
+    if work.stage == stage:
+        training.load(work.tensors)
+    low, high = span
+    while not training.finished:
+        if work.out_of_time and not again:
+            return "time"
+        with optimise.ALONE:  # an errand may load a model meanwhile, and trace it
+            report = training.step()
+        if not again:
+            progress = low + (high - low) * report.epoch / training.params.epochs
+            work.epoch(stage, report, progress, training.state)
+    return "epochs" if training.epoch >= training.params.epochs else "early"
+
+
+def _best(work: Work, stage: str, epoch: int) -> tuple[float | None, float, float | None]:
+    """(train loss, train accuracy, validation accuracy) of one epoch."""
+    for point in work.curve:
+        if (point["stage"], point["epoch"]) == (stage, epoch):
+            return point["train_loss"], point["train_accuracy"], point["validation_accuracy"]
+    return None, 0.0, None
+
+
+def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the training pictures, and of those for validation."""
+    began = time.monotonic()
+    both = (*dealt.training, *dealt.validation)
+
+    def tell(done: int) -> None:
+        work.tell(0.5 * min(1.0, done / len(both)), f"looking at the pictures: {done} of {len(both)}")
+
+    found = features(work.tools.storage, base, both, tell)
+    work.timed("features", began)
+    return found[: len(dealt.training)], found[len(dealt.training) :]
+
+
+def _plain(storage: Storage, base: Loaded) -> nn.Module:
+    """The base's network as it was before it was made fast, which is what can be trained and stored."""
+    state = safetensors.torch.load(storage.read(base.version.weights))
+    family = families.load(base.version.family)
+    return weights.assemble(family, base.version.architecture, base.preprocessing, state)
+
+
+def _params(work: Work) -> Params:
+    asked = work.training.parameters
+    return Params(asked.epochs, asked.learning_rate, asked.batch_size, asked.max_unimproved_epochs, asked.seed)
+
+
+def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """(loss, accuracy), every picture counting the same."""
+    return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def labels_of(examples: Sequence[Example], numbers: Mapping[int, int]) -> torch.Tensor:
+    """(N,) int64, the number of each example's label."""
+    return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
+
+
+def batches(storage: Storage, examples: Sequence[Example], wanted: Preprocessing) -> Iterator[torch.Tensor]:
+    """Normalised batches (N, channels, crop, crop) of some pictures, in their order."""
+    for start in range(0, len(examples), _PIECE):
+        crops = [preprocess.crop(_decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
+        yield preprocess.normalise(preprocess.stack(crops), wanted).contiguous(memory_format=torch.channels_last)
+
+
+def _pictures(
+    work: Work, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
+) -> tuple[Pictures, Pictures]:
+    """Those to train on, and those for validation, decoded when they are looked at."""
+    storage = work.tools.storage
+
+    def of(part: Sequence[Example], its_labels: torch.Tensor) -> Pictures:
+        return Pictures(lambda number: _decoded(storage, part[number], wanted), its_labels)
+
+    return of(dealt.training, labels[0]), of(dealt.validation, labels[1])
+
+
+def _decoded(storage: Storage, example: Example, wanted: Preprocessing) -> Image.Image:
+    data = storage.read(example.blob, example.offset, example.size)
+    return images.decode(data, exif=True, mode=wanted.mode)
