@@ -131,7 +131,7 @@ def on(records: Records, folder: Path) -> Ground:
         sent.append(task)
         return True
 
-    queue.call = call  # type: ignore[method-assign]
+    queue.call = call  # type: ignore[method-assign, assignment]
     ticks = iter(range(10**6))
     made = Tools(
         records=records,

@@ -142,7 +142,8 @@ def _print(found: Dataset, as_json: bool) -> None:
         screen.out.print(Text(found.message, "yellow" if found.state == "LOADING" else "red"), soft_wrap=True)
     most = max((count for _, count in found.labels), default=0) or 1
     rows = ((name, Text(str(count), justify="right"), screen.bar(count / most)) for name, count in found.labels)
-    screen.print_rows(rows, "label", "pictures", "", empty="no labels")
+    if found.labels or found.state == "READY":  # else it is not known yet
+        screen.print_rows(rows, "label", "pictures", "", empty="no labels")
     counted = [("pictures", found.examples), ("duplicates left out", found.duplicates), ("unusable", found.unreadable)]
     screen.out.print(evidence.facts([(word, Text(str(count))) for word, count in counted if count]))
     if found.reasons:

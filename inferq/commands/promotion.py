@@ -33,7 +33,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
     if as_json:
         screen.print_json(found)
     elif found.get("status") == "DONE":
-        _print(name, found["report"])
+        _print(found)
         if not baseline:
             hint = Text.assemble(("next ", "dim"), f"inferq models promote {name} {version}")
             screen.remarks.print(hint, soft_wrap=True)
@@ -98,14 +98,15 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
 COMMANDS = (compare, promote, rollback, canary)
 
 
-def _print(name: str, report: Mapping[str, Any]) -> None:
+def _print(found: Mapping[str, Any]) -> None:
+    report = found["report"]
     candidate, baseline = report["candidate"], report["baseline"]
     pictures = "1 test picture" if report["pictures"] == 1 else f"{report['pictures']} test pictures"
     said = f" on {pictures}; the two agree on {screen.percent(report.get('agreement'))}"
-    screen.out.print(Text.assemble((name, "bold"), said), soft_wrap=True)
+    screen.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
     if left := report.get("left_out"):
         screen.out.print(Text(f"{left} more are left out: one of the two has learned from them", "dim"), soft_wrap=True)
-    versions = [f"version {which['version']}" for which in (candidate, baseline)]
+    versions = [f"version {found[role]}" for role in ("candidate", "baseline")]
     listed = screen.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))

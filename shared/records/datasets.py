@@ -138,6 +138,17 @@ class Datasets:
             query = query.where(examples.c.label_id == label_id)
         return [_example(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
+    def told(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Example id -> (name, label), of whatever version; those that there are."""
+        its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
+        query = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name).join_from(examples, dataset_labels, its)
+        query = query.where(examples.c.dataset_id == dataset_id)
+        return {
+            found: (name, label)
+            for chunk in _chunks(example_ids)
+            for found, name, label in self._connection.execute(query.where(examples.c.id.in_(chunk)))
+        }
+
     def count(self, dataset: Dataset) -> int:
         """Examples of the dataset's version."""
         query = sa.select(sa.func.count()).select_from(examples).where(_in_version(dataset))

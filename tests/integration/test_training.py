@@ -91,15 +91,15 @@ def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(tools: T
 
     assert (ended.status, ended.error, ended.progress) == (Status.DONE, "", 1.0)
     made = version(tools, ended)
-    assert (made.state, made.version, made.is_default, made.labels) == (State.READY, "1", True, ("one", "two", "three"))
+    assert (made.state, made.version, made.is_default, made.labels) == (State.READY, "1", True, ("one", "three", "two"))
     assert made.training_id == ended.id
     assert models.servable(tools, "anna", "mine").id == made.id
     found = dict(ended.evidence or {})
     assert found["accuracy"] >= 0.9
     assert found["examples"] == {"training": 48, "validation": 6, "test": 6}
     assert sum(map(sum, found["confusion"])) == 6
-    assert [row["label"] for row in found["per_label"]] == ["one", "two", "three"]
-    assert found["labels"] == ["one", "two", "three"]
+    assert [row["label"] for row in found["per_label"]] == ["one", "three", "two"]
+    assert found["labels"] == ["one", "three", "two"]
     assert found["dataset"] == {"id": numbers.id, "name": "numbers", "version": 1}
     assert found["base"] == "digits 1"
     assert found["method"] == "head"

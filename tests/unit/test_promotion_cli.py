@@ -45,12 +45,14 @@ def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[
 
 
 def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..., Result]) -> None:
-    ended = {"_id": "c1", "status": "DONE", "terminal": True, "report": REPORT}
+    known = {"_id": "c1", "name": "flowers", "candidate": "2", "baseline": "1"}
+    ended = known | {"status": "DONE", "terminal": True, "report": REPORT}
     server.on("POST /v1/models/flowers/compare", (202, {}, {"_id": "c1", "status": "QUEUED", "terminal": False}))
     server.on("GET /v1/comparisons/c1", (200, {}, ended))
     result = run("models", "compare", "flowers", "2")
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
     for row in (
+        "version 2 version 1 change",
         "flowers on 95 test pictures; the two agree on 91.5 %",
         "accuracy 93.3 % 90.5 % +2.8 ▲",
         "macro F1 0.930 0.930 +0.000 =",

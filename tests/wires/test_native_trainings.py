@@ -24,7 +24,8 @@ from tests.wires.teaching import archive, complaint, form, keys, made, png
 BIRDS = {"teal": 3, "mallard": 3}
 EPOCH = {"stage": "head", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": None,
          "validation_accuracy": None}  # fmt: skip
-EVIDENCE = {"accuracy": 0.75, "method": "head", "confusion": [[1, 0], [1, 2]], "note": "A linear head."}
+EVIDENCE = {"accuracy": 0.75, "method": "head", "confusion": [[1, 0], [1, 2]], "note": "A linear head.",
+            "curve": [EPOCH]}  # fmt: skip
 SIDE = {"version": "1", "accuracy": 0.5, "macro_f1": 0.5, "per_label": [], "milliseconds": 1.0}
 REPORT = {"pictures": 2, "left_out": 1, "agreement": 0.5, "candidate": SIDE, "baseline": SIDE}
 

@@ -63,8 +63,9 @@ def train(work: Work, engine: Engine) -> None:
         trainings.finish(tools, training, version, found, report)
     except BaseException:
         trainings.abandon(tools, training.id, version)
-        engine.forget(version.id)
         raise
+    finally:
+        engine.forget(version.id)  # it was loaded without its number, which only the commit gives it
 
 
 def _base(work: Work, engine: Engine) -> Loaded | None:

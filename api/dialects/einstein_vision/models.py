@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from flask import jsonify
@@ -102,15 +101,12 @@ def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(example, expected, predicted) of each test picture; of a dataset that is gone only the mistakes are known."""
     with tools().records.read() as r:
-        dataset = r.datasets.get(training.tenant, training.dataset_id)
-        version = replace(dataset, version=training.dataset_version) if dataset else None
-        examples = {one.id: one for one in r.datasets.examples(version)} if version else {}
-    if not examples:
+        told = r.datasets.told(training.dataset_id, [example_id for example_id, _ in evidence["tested"]])
+    if not told:
         return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
     labels = evidence["labels"]
     return [
-        (examples[example_id].name, examples[example_id].label, labels[predicted])
-        for example_id, predicted in evidence["tested"]
+        (*told[example_id], labels[predicted]) for example_id, predicted in evidence["tested"] if example_id in told
     ]
 
 
