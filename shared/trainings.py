@@ -44,7 +44,8 @@ class Parameters:
     with_feedback: bool = True
     """Also learn from corrections of wrong predictions."""
     fine_tune: str = "auto"
-    """Of the base's last stages: `auto` keeps it if it helps on the validation pictures, `always`, `never`."""
+    """Of the base's last stages: `never`, `always`, or `auto`, which is where it may win something and does not take
+    long. What it makes is kept only if it is better on the validation pictures."""
     flip: bool = True
     """Mirrored pictures mean the same; no for digits and letters."""
     max_seconds: float = 24 * 3600.0
@@ -405,10 +406,11 @@ def _register(tools: Tools, training: Training, version: Version, evidence: Mapp
         number, first = models.next_version(others), not others
         made = replace(version, version=number, is_default=first, withheld=training.withheld, created_at=now)
         r.versions.add(made)
-        default = next((known for known in others if known.is_default), None)
-        if default and report is not None:
+        if report is not None:  # of what was the default then: another one may have been promoted meanwhile
             report = {**report, "candidate": {**report["candidate"], "version": number}}
-            r.comparisons.add_done(training, made, default, report, now)
+            for baseline in [known for known in others if known.version == report["baseline"]["version"]]:
+                r.comparisons.add_done(training, made, baseline, report, now)
+        default = next((known for known in others if known.is_default), None)
         if default and training.promote:
             r.promotions.promote(made, default, now)
         r.trainings.done(training.id, made, evidence, now)

@@ -31,7 +31,13 @@ from shared.waiting import Waiters
 LIMITS = images.Limits(10**7, 10**8, 100.0, 1000, 10**8)
 NOW = 1_800_000_000.0
 SIDE = {"accuracy": 0.5, "macro_f1": 0.5, "per_label": [], "milliseconds": 1.0}
-REPORT = {"pictures": 2, "left_out": 0, "agreement": 0.5, "candidate": {**SIDE, "version": ""}, "baseline": SIDE}
+REPORT = {
+    "pictures": 2,
+    "left_out": 0,
+    "agreement": 0.5,
+    "candidate": {**SIDE, "version": ""},
+    "baseline": {**SIDE, "version": "1"},
+}
 
 EVIDENCE = {"accuracy": 0.9, "method": "head", "curve": [{"epoch": 1}]}
 

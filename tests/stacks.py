@@ -22,8 +22,10 @@ SAMPLES = Path(__file__).parent.parent / "worker" / "families" / "digits" / "sam
 class Stack:
     """`inferq up` in a folder of its own; the service at `url`."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, *, trainer: bool = False, **settings: str) -> None:
+        """`trainer` starts one as well, which takes a core for some seconds that most tests need not wait for."""
         self.data = data
+        self._trainer = trainer
         # Where there is a network, the default would be resnet50, and its weights fetched.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
         # All tests ask one stack, as one caller, and have more to ask of this wire than its 100 requests a minute.
@@ -34,7 +36,8 @@ class Stack:
     def start(self, *arguments: str) -> None:
         """Start and wait until it is ready."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERQ_")}
-        command = [sys.executable, "-m", "inferq", "up", "--data", str(self.data), "--port", "0", *arguments]
+        without = () if self._trainer else ("--no-trainer",)
+        command = [sys.executable, "-m", "inferq", "up", "--data", str(self.data), "--port", "0", *without, *arguments]
         with open(self.data.parent / "up.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, env=clean | self._settings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -101,9 +104,9 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(data: Path, *arguments: str, **settings: str) -> Iterator[Stack]:
+def running(data: Path, *arguments: str, trainer: bool = False, **settings: str) -> Iterator[Stack]:
     """A stack that is stopped at the end, whatever the test did to it."""
-    stack = Stack(data, **settings)
+    stack = Stack(data, trainer=trainer, **settings)
     stack.start(*arguments)
     try:
         yield stack

@@ -141,8 +141,8 @@ class Datasets:
     def told(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Example id -> (name, label), of whatever version; those that there are."""
         its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
-        query = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name).join_from(examples, dataset_labels, its)
-        query = query.where(examples.c.dataset_id == dataset_id)
+        named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
+        query = named.join_from(examples, dataset_labels, its).where(examples.c.dataset_id == dataset_id)
         return {
             found: (name, label)
             for chunk in _chunks(example_ids)

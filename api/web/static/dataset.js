@@ -1,10 +1,10 @@
 // One dataset: its labels, what could not be used, its pictures, and a form that starts a training.
-import { get } from "./api.js";
+import { get, pause } from "./api.js";
 import { $, ago, bar, el, facts, fill, fold, group, many, progress, state, whenKeyed } from "./page.js";
 import { starting } from "./starting.js";
 import { thumb } from "./thumbs.js";
 
-const WAIT = 2; // seconds that one call may wait for the end of the loading
+const AGAIN = 1000; // milliseconds
 const PAGE = 24;
 const LABELS = 40; // that are shown before they are asked for
 const path = `/v1/datasets/${location.pathname.split("/").pop()}`;
@@ -13,12 +13,13 @@ let round = 0;
 
 async function load() {
   const mine = ++round;
-  for (let wait = 0, live = true; live && mine === round; wait = WAIT) {
+  for (let live = true; live && mine === round;) {
     live = false;
-    await fill(place, () => get(path, { wait }), (dataset) => {
+    await fill(place, () => get(path), (dataset) => {
       live = dataset.state === "LOADING";
       return show(dataset);
-    });
+    }, load);
+    if (live) await pause(AGAIN);
   }
 }
 

@@ -15,7 +15,7 @@ async function load() {
     await fill(list, () => get(`/v1/datasets?limit=${PAGE}&cursor=${cursor}`), (page) => {
       live = page.datasets.some((one) => one.state === "LOADING" || one.state === "DELETING");
       return rows(page);
-    });
+    }, load);
     if (live) await pause(AGAIN);
   }
 }

@@ -1,10 +1,11 @@
 // The models: their versions, which of them answers, and what decides that.
-import { call, get } from "./api.js";
+import { call, get, pause } from "./api.js";
 import { method } from "./evidence.js";
 import { $, ago, button, el, empty, fill, fold, many, percent, state, sure, track, whenKeyed } from "./page.js";
 import { report } from "./report.js";
 
 const WAIT = 20; // seconds that one call may wait for a comparison
+const AGAIN = 1000; // milliseconds between two such calls: the service may have no seat to wait in
 const place = $("content");
 
 function load() {
@@ -89,7 +90,10 @@ async function compare(model, version, says, again = false) {
   let found = again ? null : known;
   says.replaceChildren(el("p", { class: "calm" }, `Version ${version.version} and version ${model.default_version} are shown the same test pictures …`));
   found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
-  while (!found.terminal) found = await get(`/v1/comparisons/${found._id}`, { wait: WAIT });
+  while (!found.terminal) {
+    await pause(AGAIN);
+    found = await get(`/v1/comparisons/${found._id}`, { wait: WAIT });
+  }
   if (found.status !== "DONE") throw new Error(`They cannot be compared: ${found.error || "no reason was given"}`);
   const close = el("button", { class: "quiet", type: "button", onclick: () => says.replaceChildren() }, "Close");
   says.replaceChildren(report(found), el("p", { class: "actions" },

@@ -141,7 +141,7 @@ export async function act(made, says, work) {
   try {
     await work();
   } catch (error) {
-    says.replaceChildren(el("p", { class: "wrong", role: "alert" }, error.message));
+    says.replaceChildren(el("p", { class: "wrong", role: "alert" }, words(error.message)));
   } finally {
     made.disabled = false;
   }
@@ -163,8 +163,8 @@ export function dropping(area, take) {
 
 const turns = new WeakMap();
 
-/** Fill a place with what `write` makes of what `load` gives; waiting and problems have words, too. */
-export async function fill(place, load, write) {
+/** Fill a place with what `write` makes of what `load` gives; waiting has words, too, and so has a problem: `again` tries anew. */
+export async function fill(place, load, write, again = () => fill(place, load, write)) {
   const turn = (turns.get(place) || 0) + 1;
   const latest = () => turns.get(place) === turn;
   turns.set(place, turn);
@@ -173,7 +173,7 @@ export async function fill(place, load, write) {
     const found = await load();
     if (latest()) place.replaceChildren(...[write(found)].flat(2).filter(Boolean));
   } catch (error) {
-    if (error.name !== "AbortError" && latest()) place.replaceChildren(trouble(error, () => fill(place, load, write)));
+    if (error.name !== "AbortError" && latest()) place.replaceChildren(trouble(error, again));
   }
 }
 
@@ -187,7 +187,7 @@ export function trouble(error, again) {
   }
   const title = error.status === 404 ? "There is nothing here" : error.status === 403 ? "This key may not see that" : "This cannot be shown now";
   const retry = el("button", { type: "button", class: "quiet", onclick: again }, "Try again");
-  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", { class: "wrong" }, error.message), retry);
+  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", { class: "wrong" }, words(error.message)), retry);
 }
 
 /** Load now, and again whenever another key is entered. */

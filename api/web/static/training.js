@@ -14,7 +14,7 @@ async function load() {
   watching = new AbortController();
   const { signal } = watching;
   let found;
-  await fill(place, async () => (found = await get(path, { signal })), show);
+  await fill(place, async () => (found = await get(path, { signal })), show, load);
   if (!found || found.terminal) return;
   called = await get(`/v1/datasets/${found.dataset.id}`, { signal }).then((dataset) => dataset.name, () => "");
   const live = el("div");

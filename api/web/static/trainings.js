@@ -15,7 +15,7 @@ async function load() {
     await fill(place, fetched, ([page, names]) => {
       live = page.trainings.some((training) => !training.terminal);
       return list(page, names);
-    });
+    }, load);
     if (live) await sight();
   }
 }

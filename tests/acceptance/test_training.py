@@ -1,0 +1,140 @@
+"""Your own categories, end to end: real processes, real pictures, a trainer killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import handwriting, stacks
+from tests.stacks import Stack
+
+pytestmark = pytest.mark.timeout(240)
+
+LEARNT = {3: 25, 5: 25, 8: 25}
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with a trainer, and a dataset `numbers`; a trainer that is gone is missed soon."""
+    data = tmp_path_factory.mktemp("taught") / "data"
+    with stacks.running(data, "--workers", "1", trainer=True, INFERQ_LEASE="2") as running:
+        found = post(running, "/v1/datasets", files={"file": archive()}, data={"name": "numbers"}, wait=60)
+        assert (found["state"], found["examples"]) == ("READY", 75), found
+        yield running
+
+
+def archive() -> tuple[str, bytes]:
+    return "numbers.tgz", handwriting.archive(handwriting.files(LEARNT))
+
+
+def post(stack: Stack, path: str, wait: float = 0, **body: Any) -> dict[str, Any]:
+    answer = httpx.post(stack.url + path, headers={"Prefer": f"wait={wait:g}"} if wait else {}, timeout=90, **body)
+    assert answer.is_success, answer.text
+    return dict(answer.json())
+
+
+def trained(stack: Stack, training_id: str, seconds: float = 90) -> dict[str, Any]:
+    """The training, when it has ended."""
+    found: dict[str, Any] = {}
+
+    def ended() -> bool:
+        found.update(stack.get(f"/v1/trainings/{training_id}", Prefer="wait=2"))
+        return bool(found["terminal"])
+
+    stacks.until(ended, seconds, lambda: str(found))
+    return found
+
+
+def held_back(digit: int) -> tuple[str, bytes]:
+    return "held-back.png", handwriting.pictures(digit)[150]
+
+
+def classified(stack: Stack, model: str, digit: int) -> str:
+    job = post(stack, "/v1/classify", files={"files": held_back(digit)}, data={"model": model})
+    return str(job["predictions"][0]["results"][0]["label"])
+
+
+def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(taught: Stack) -> None:
+    asked = {"dataset": "numbers", "name": "mine", "base": "digits"}
+    training = post(taught, "/v1/trainings", json=asked)
+    assert training["status"] in ("QUEUED", "RUNNING")
+
+    ended = trained(taught, training["_id"])
+
+    assert (ended["status"], ended["model"]) == ("DONE", {"name": "mine", "version": "1"})
+    assert ended["evidence"]["accuracy"] >= 0.9
+    assert [classified(taught, "mine", digit) for digit in LEARNT] == ["three", "five", "eight"]
+    for kind in ("svg", "png"):
+        assert httpx.get(f"{taught.url}/v1/trainings/{training['_id']}/plots/confusion.{kind}").status_code == 200
+
+
+def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) -> None:
+    for number in ("1", "2"):
+        asked = {"dataset": "numbers", "name": "twice", "base": "digits", "parameters": {"epochs": 3}}
+        assert trained(taught, post(taught, "/v1/trainings", json=asked)["_id"])["model"]["version"] == number
+
+    (report,) = taught.get("/v1/models/twice/comparisons")["comparisons"]
+    assert report["status"] == "DONE"
+    promoted = httpx.post(f"{taught.url}/v1/models/twice/promote", json={"version": "2"}, timeout=30)
+    assert promoted.status_code == 200, promoted.text
+    job = post(taught, "/v1/classify", files={"files": held_back(3)}, data={"model": "twice"})
+    assert job["model"] == {"name": "twice", "version": "2"}
+    assert httpx.post(f"{taught.url}/v1/models/twice/rollback", timeout=30).status_code == 200
+    job = post(taught, "/v1/classify", files={"files": held_back(3)}, data={"model": "twice"})
+    assert job["model"] == {"name": "twice", "version": "1"}
+
+
+def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: Stack) -> None:
+    parameters = {"epochs": 30, "max_unimproved_epochs": 100}
+    asked = {"dataset": "numbers", "name": "survivor", "base": "scratch", "parameters": parameters}
+    training = post(taught, "/v1/trainings", json=asked)
+    path = f"/v1/trainings/{training['_id']}"
+    stacks.until(lambda: len(taught.get(path)["curve"]) >= 3, 60, taught.said)
+
+    os.kill(taught.pids()["trainer"], signal.SIGKILL)
+
+    before = taught.get(path)
+    assert before["status"] == "RUNNING"
+    ended = trained(taught, training["_id"])
+    assert ended["status"] == "DONE", ended
+    assert [point["epoch"] for point in ended["curve"]] == list(range(1, 31))
+    kept = before["curve"]
+    assert ended["curve"][: len(kept)] == kept
+    assert classified(taught, "survivor", 3) in ("three", "five", "eight")
+
+
+def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
+    asked = {"dataset": "numbers", "name": "unwanted", "base": "scratch", "parameters": {"epochs": 5000}}
+    training = post(taught, "/v1/trainings", json=asked)
+    stacks.until(lambda: bool(taught.get(f"/v1/trainings/{training['_id']}")["curve"]), 60, taught.said)
+
+    cancelled = httpx.delete(f"{taught.url}/v1/trainings/{training['_id']}", timeout=30)
+
+    assert cancelled.json()["status"] == "CANCELLED"
+    assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
+    asked = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
+    assert trained(taught, post(taught, "/v1/trainings", json=asked)["_id"])["status"] == "DONE"  # the trainer is free
+
+
+def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:
+    wire = f"{taught.url}/api/v2/image/retraining"
+    asked = {"dataset": "numbers", "modelName": "sapling", "maxEpochs": 5, "batchSize": 64}
+    job = httpx.post(f"{wire}/jobs", json=asked, timeout=30).raise_for_status().json()
+
+    def status() -> str:
+        return str(httpx.get(f"{wire}/jobs/{job['id']}", timeout=30).json()["status"])
+
+    stacks.until(lambda: status() in ("SUCCEEDED", "FAILED"), 90, status)
+    assert status() == "SUCCEEDED"
+    predict = f"{taught.url}/api/v2/image/classification/models/sapling/versions/1"
+    picture = {"files": held_back(5)}
+    assert httpx.post(predict, files=picture, timeout=60).status_code == 404
+    deployed = httpx.post(f"{wire}/deployments", json={"modelName": "sapling", "modelVersion": "1"}, timeout=30)
+    assert deployed.is_success, deployed.text
+    answer = httpx.post(predict, files=picture, timeout=60)
+    assert answer.status_code == 200, answer.text
