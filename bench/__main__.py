@@ -34,14 +34,15 @@ remarks = Console(stderr=True, highlight=False, markup=False)
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its weights, with 1000 "
               "classes (.safetensors); random ones, which cost the same, if not given.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), help="Workers of the stack; as `inferq up` if not given.")
-@click.option("--quick", is_flag=True, help="A look in a minute instead of a measurement in four.")
+@click.option("--quick", is_flag=True, help="A look in two minutes instead of a measurement in six.")
 @click.option("--url", default="", help="Measure a service that runs already, at http://HOST:PORT.")
 @click.option("--key", envvar="INFERQ_KEY", default="", help="Its API key; the model is registered there for a while.")
 @click.option("--save/--no-save", default=None, help="Keep the result in bench/results; a quick one only on request.")
 def main(
     model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool | None
 ) -> None:
-    """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit.
+    """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
+    long a training takes.
 
     It starts a stack of its own in a temporary folder, makes its own pictures and weights, and leaves nothing behind
     but its result.
@@ -87,12 +88,15 @@ class Bench:
         self._folder.mkdir()
         pictures = material.pictures(self._folder)
         material.archive(self._folder / "pictures.tar", pictures, self._effort.archive)
+        material.labelled(self._folder / "labelled.tar")
         material.labels(self._folder / "labels.txt")
         self._sent = {
             "pictures": len(pictures),
             "sizes": ", ".join(f"{width}x{height}" for width, height in material.SIZES),
             "mean_bytes": sum(path.stat().st_size for path in pictures) / len(pictures),
             "archive": self._effort.archive,
+            "taught": material.TAUGHT_LABELS * material.TAUGHT_EACH,
+            "taught_labels": material.TAUGHT_LABELS,
             "seed": material.SEED,
             "weights": "given" if weights else "random",
         }
@@ -106,7 +110,7 @@ class Bench:
     def own_service(self) -> Any:
         """Start a stack, measure it from a thread, stop it."""
         data = self._scratch / "data"
-        wanted = stack.Options(data, port=0, workers=self._workers, trainer=False, default_model="digits")
+        wanted = stack.Options(data, port=0, workers=self._workers, default_model="digits")
         data.mkdir()
         say("starting the service")
         with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):

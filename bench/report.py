@@ -12,9 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bench.result import GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
+from bench.result import FIRST, GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
 
-_PARTS = ("worker", "api", "valkey", "keeper", "client")
+_PARTS = ("worker", "api", "valkey", "keeper", "trainer", "client")
+_STAGES = ("features", "head", "fine_tuning", "testing")
 
 
 def show(result: Result, console: Console) -> None:
@@ -29,6 +30,8 @@ def show(result: Result, console: Console) -> None:
         parts.insert(1, _limit(result.limit))
     console.print(Panel(Group(*parts), title=Text(head), title_align="left", box=box.ROUNDED, padding=(1, 2)))
     console.print(_throughput(result))
+    if result.teaching:
+        console.print(_teaching(result))
     console.print(_goals(result.goals(), noisy=result.noise > NOISE))
     if result.noise > NOISE:
         console.print(
@@ -40,7 +43,7 @@ def show(result: Result, console: Console) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("way", "goal", "") else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("way", "goal", "step", "") else "right", no_wrap=True)
     return table
 
 
@@ -101,6 +104,31 @@ def _throughput(result: Result) -> Table:
     return table
 
 
+def _teaching(result: Result) -> Table:
+    sent = result.material
+    table = _table(
+        f"Taught {sent['taught']} pictures of {sent['taught_labels']} labels; seconds",
+        "step", "from request to end", *(stage.replace("_", "-") for stage in _STAGES), "rest", "trainer's CPU",
+        "way", "accuracy", "others",
+    )  # fmt: skip
+    for step in result.teaching:
+        known = [step.stages.get(stage, 0.0) for stage in _STAGES]
+        table.add_row(
+            step.what,
+            Text(f"{step.seconds:.2f}", style="bold"),
+            *(f"{seconds:.2f}" if step.stages else "" for seconds in known),
+            f"{step.seconds - sum(known):.2f}" if step.stages else "",
+            f"{step.cpu['trainer']:.2f}" if "trainer" in step.cpu else "",
+            step.method,
+            "" if step.accuracy is None else f"{step.accuracy:.2f}",
+            Text(f"{step.others:.2f}", style="yellow" if step.others > NOISE else "dim"),
+        )
+    if result.beside is not None:
+        table.caption = f"Who sends single pictures while a training runs gets {result.beside:.2f} of the rate before."
+        table.caption_justify = "left"
+    return table
+
+
 def _bar(share: float | None, width: int = 12) -> Text:
     if share is None:
         return Text("")
@@ -137,14 +165,15 @@ def write(result: Result, folder: Path) -> list[Path]:
 
 
 def _list(result: Result, readme: Path, name: str) -> None:
-    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | noise |",
-            "|---|---|---|---|---|"]  # fmt: skip
+    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | trained, s | noise |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
     lines = readme.read_text().splitlines() if readme.exists() else head
     best = max((row for row in result.rows if row.way in GOAL_WAYS), key=lambda row: row.rate)
     share, added = result.share(best), result.added("warm")
+    trained = next((f"{step.seconds:.0f}" for step in result.teaching if step.what == FIRST), "")
     line = (
         f"| [{name}]({name}.json) ([plot]({name}.png)) | {best.rate:.0f} ({best.way}) | "
-        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | {result.noise:.1f} |"
+        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | {trained} | {result.noise:.1f} |"
     )
     kept = [known for known in lines if f"[{name}]" not in known]
     readme.write_text("\n".join([*kept, line]) + "\n")

@@ -10,8 +10,11 @@ from typing import Any
 MB = 1_000_000
 NOISE = 0.15
 """Cores in use by others above which a share of the limit says more about them than about us."""
-ADDED_MS, SHARE, API_MB, QUEUE_MB = 10.0, 0.8, 150.0, 150.0
-"""The goals: p50 added on an idle system, share of the in-process limit, API process, 100,000 queued pictures."""
+ADDED_MS, SHARE, API_MB, QUEUE_MB, TRAINED_S = 10.0, 0.8, 150.0, 150.0, 60.0
+"""The goals: p50 added on an idle system, share of the in-process limit, API process, 100,000 queued pictures, a
+training on a hundred."""
+GOAL_BASE = "mobilenet_v2"
+"""The base for which the last one is set; another one may be ten times as large."""
 GOAL_WAYS = ("synchronous", "submit, poll", "one archive")
 """Of which the share is a goal; the other rows show what a wire costs, and one of them does not run the model."""
 
@@ -78,6 +81,29 @@ class Row:
     errors: int = 0
 
 
+ALONE, BESIDE = "no training beside", "training beside"
+"""The ways of two rows: single pictures just before a training, and while it runs."""
+FIRST, AGAIN = "first training", "again, features kept"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the trainer did, from the request until it was ready."""
+
+    what: str
+    seconds: float
+    cpu: dict[str, float]
+    """Seconds of CPU, for each part."""
+    others: float
+    """Cores that other people's processes used meanwhile."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds of each stage of a training, as its evidence has them; `total` is without the wait for the trainer."""
+    method: str = ""
+    """`head` or `fine-tuned`, of a training."""
+    accuracy: float | None = None
+    """On its test pictures, of a training."""
+
+
 @dataclass(frozen=True)
 class Goal:
     """One thing that was to be reached."""
@@ -111,6 +137,8 @@ class Result:
     """Resident bytes of each API process after the load, and whether torch is in it."""
     queued: dict[str, float] = field(default_factory=dict)
     """`pictures`, `bytes` of Redis that they take, `seconds` to push them."""
+    teaching: list[Step] = field(default_factory=list)
+    """An archive of labelled pictures loaded, and trainings on it."""
 
     def added(self, kind: str) -> float | None:
         """p50 of one picture over HTTP, less p50 of the same in process; milliseconds."""
@@ -123,12 +151,20 @@ class Result:
     def cpu_share(self, row: Row) -> float | None:
         """CPU of one picture in process over CPU of one picture here: what the share is on busy cores, whoever else
         runs."""
-        return self.limit.cpu_ms / sum(row.cpu_ms.values()) if self.limit and len(row.cpu_ms) > 1 else None
+        used = sum(spent for part, spent in row.cpu_ms.items() if part != "trainer")  # it works on no picture of these
+        return self.limit.cpu_ms / used if self.limit and len(row.cpu_ms) > 1 else None
+
+    @property
+    def beside(self) -> float | None:
+        """The rate of single pictures while a training runs, as a part of that just before."""
+        rates = {row.way: row.rate for row in self.rows}
+        return rates[BESIDE] / rates[ALONE] if ALONE in rates and BESIDE in rates else None
 
     @property
     def noise(self) -> float:
         """Cores that others used in the most disturbed stretch."""
-        return max([row.others for row in self.rows] + (self.limit.others if self.limit else []), default=0.0)
+        measured = [row.others for row in self.rows] + [step.others for step in self.teaching]
+        return max(measured + (self.limit.others if self.limit else []), default=0.0)
 
     def goals(self) -> list[Goal]:
         """Those that this run can judge."""
@@ -146,6 +182,9 @@ class Result:
             found.append(Goal("API processes with torch", 0, sum(row["torch"] for row in self.api)))
         if self.queued:
             found.append(Goal("Redis, 100,000 queued pictures", QUEUE_MB, self.queued["bytes"] / MB, unit="MB"))
+        if self.model == GOAL_BASE:
+            about = f"{self.material.get('taught')} pictures of {self.material.get('taught_labels')} labels trained"
+            found += [Goal(about, TRAINED_S, step.seconds, unit="s") for step in self.teaching if step.what == FIRST]
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -157,6 +196,7 @@ class Result:
             shown["share_of_limit"] = self.share(row)
             shown["cpu_share_of_limit"] = self.cpu_share(row)
         made["added_p50_ms"] = {kind: self.added(kind) for kind in self.idle}
+        made["rate_beside_training"] = self.beside
         made["noise"] = self.noise
         made["goals"] = [asdict(goal) | {"reached": goal.reached} for goal in self.goals()]
         return made

@@ -1,4 +1,4 @@
-"""The order of one run: limit, idle latency, loads with the limit in between, memory; everything in one go.
+"""The order of one run: limit, idle latency, loads with the limit in between, memory, training; all in one go.
 
 Machines are shared and noisy. A limit from another hour says nothing, so it is measured before, between and after.
 """
@@ -15,7 +15,8 @@ from bench import measure
 from bench.helper import Helper
 from bench.load import wires
 from bench.measure import Pids
-from bench.result import Limit, Percentiles, Result, Row
+from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row
+from bench.teaching import Lessons, NobodyTrains
 from inferq.client import Client
 from shared.queue import Entry, Queue
 from shared.settings import Settings
@@ -24,7 +25,7 @@ from shared.storage import Storage
 BATCHES = (1, 2, 4, 8, 16)
 QUEUED = 100_000
 WIRES_AT = 16
-"""Callers at once on each of the other wires."""
+"""Callers at once on each of the other wires, and beside a training."""
 SPACING = 1.5
 """Seconds between pictures that shall find nobody watching; a worker watches for one."""
 HEARTBEAT = 1.6
@@ -41,9 +42,11 @@ class Effort:
     limit_seconds: float = 2.0
     bells: int = 15
     archive: int = 1000
+    trainings: bool = True
+    """Not only the first one, but also a second, and the loads without and with one beside."""
 
 
-QUICK = Effort(concurrencies=(1, 16), seconds=3.0, warmup=1.0, limit_seconds=1.0, bells=4, archive=200)
+QUICK = Effort(concurrencies=(1, 16), seconds=3.0, warmup=1.0, limit_seconds=1.0, bells=4, archive=200, trainings=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Run:
         self._load = Helper("bench.load", target.url, target.model, str(folder), env={"INFERQ_KEY": target.key})
         self._own = {"client": [self._load.process.pid]}
         self._client = Client(target.url, target.key)
+        self._lessons = Lessons(self._client, target.model, {**target.pids, **self._own}, folder / "labelled.tar")
 
     def close(self) -> None:
         """End every helper, whatever it is doing."""
@@ -97,6 +101,7 @@ class Run:
         if self._target.redis_url:
             self._say(f"{QUEUED:,} pictures on the queue")
             result.queued = queued(self._target.redis_url)
+        self._teach(result)
         return result
 
     # the limit
@@ -160,6 +165,32 @@ class Run:
         row = self._row("one archive", 1, self._effort.archive, found, before)
         self._say(f"one archive of {self._effort.archive}: {row.rate:.0f} pictures/s")
         return row
+
+    # teaching
+
+    def _teach(self, result: Result) -> None:
+        """Last of all, since a trainer that has trained keeps what it has loaded."""
+        with self._lessons as lessons:
+            self._say("teaching the model new labels")
+            try:
+                result.teaching.append(lessons.load())
+            except NobodyTrains as error:
+                self._say(str(error))
+                return
+            for what in (FIRST, AGAIN) if self._effort.trainings else (FIRST,):
+                result.teaching.append(step := lessons.train(what))
+                self._say(f"{what}: {step.seconds:.1f} s")
+            if self._effort.trainings:
+                result.rows += self._beside(lessons)
+
+    def _beside(self, lessons: Lessons) -> list[Row]:
+        alone = self._saturated("synchronous", WIRES_AT)
+        with lessons.training() as running:
+            beside = self._saturated("synchronous", WIRES_AT)
+            if not running():
+                self._say("the training beside it ended too soon; how it slows others is not known")
+                return []
+        return [replace(alone, way=ALONE), replace(beside, way=BESIDE)]
 
     def _row(self, way: str, concurrency: int, done: int, found: dict[str, Any], before: tuple[int, int | None]) -> Row:
         seconds, cpu = found["seconds"], found["cpu"]

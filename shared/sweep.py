@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from shared import datasets, errors, gallery, jobs, loading, models, trainings
+from shared import datasets, errors, gallery, jobs, loading, models, trainers, trainings
 from shared.jobs import Status
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def retrain(tools: Tools) -> None:
     with tools.records.read() as r:
         live = r.trainings.in_status(Status.QUEUED, Status.RUNNING)
         compared = r.comparisons.queued()
-    if any(not tools.queue.locked(trainings.lock_name(one.id)) for one in live):
+    if any(not tools.queue.locked(trainers.lock_name(one.id)) for one in live):
         _call_seldom(tools, "train")
     if compared or loading.waiting(tools):
         _call_seldom(tools, "load")
@@ -151,6 +151,7 @@ def tidy(tools: Tools) -> None:
             tools.storage.delete(key)
     drop_orphans(tools)
     drop_dataset_orphans(tools)
+    drop_training_orphans(tools)
     drop_test_images(tools)
     with tools.records.write() as r:
         r.keys.drop_tokens(now)
@@ -198,6 +199,17 @@ def drop_dataset_orphans(tools: Tools) -> None:
         gone = named - r.datasets.known(named)
     for dataset_id in named & changed | gone:
         _drop_unused(tools, dataset_id)
+
+
+def drop_training_orphans(tools: Tools) -> None:
+    """Delete checkpoints of trainings that have ended, and plots of those that are not known any more."""
+    for folder, drop in (("checkpoints", trainings.forget_checkpoint), ("plots", trainings.drop_plots)):
+        found = {key.rsplit("/", 1)[1] for key in tools.storage.list(folder)}
+        with tools.records.read() as r:
+            needed = r.trainings.live(found) if folder == "checkpoints" else r.trainings.known(found)
+        for training_id in found - needed:
+            if jobs.made_at(training_id) < tools.now() - 3600:
+                drop(tools, training_id)
 
 
 def _drop_unused(tools: Tools, dataset_id: int) -> None:

@@ -16,7 +16,7 @@ import uuid6
 from limits.storage import MemoryStorage
 from PIL import Image
 
-from shared import datasets, images, trainings
+from shared import datasets, images, trainers, trainings
 from shared.datasets import Dataset, Example, Source, Split
 from shared.models import State, Version
 from shared.queue import Queue
@@ -106,11 +106,11 @@ class Ground:
                        training_id=training.id)  # fmt: skip
         self.tools.storage.write(made.weights, b"weights")
         self.tools.storage.write(trainings.plot(training.id, "curve.svg"), b"<svg/>")
-        return trainings.finish(self.tools, training, made, EVIDENCE, report)
+        return trainers.finish(self.tools, training, made, EVIDENCE, report)
 
     def trained(self, dataset: Dataset, name: str = "fruits", **about: Any) -> Version:
         """From the request to the version."""
-        return self.finish(trainings.begin(self.tools, self.submit(dataset, name, **about)))
+        return self.finish(trainers.begin(self.tools, self.submit(dataset, name, **about)))
 
     def statements(self, ask: Callable[[], object]) -> list[tuple[str, Any]]:
         """The SQL that is sent meanwhile, with its parameters."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from shared import comparisons, errors, loading, trainings
+from shared import comparisons, errors, loading, trainers, trainings
 from shared.comparisons import Comparison
 from shared.holding import hold
 from shared.jobs import Status
@@ -83,12 +83,12 @@ class Trainer:
 
     def _train(self, one: Training) -> bool:
         """Whether this trainer got hold of it, and worked on it."""
-        with hold(self.tools, trainings.lock_name(one.id)) as mine:
+        with hold(self.tools, trainers.lock_name(one.id)) as mine:
             if not mine:
                 return False
             try:
-                training = trainings.begin(self.tools, one)
-            except trainings.Ended:
+                training = trainers.begin(self.tools, one)
+            except trainers.Ended:
                 return False
             self._doing = f"training {training.name}"
             try:
@@ -101,30 +101,30 @@ class Trainer:
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
             pipeline.train(Work(self.tools, training, self.stopping), self.engine)
-        except trainings.Ended:
+        except trainers.Ended:
             log.info("training %s was cancelled", training.id)
             trainings.forget_checkpoint(self.tools, training.id)
-            trainings.abandon(self.tools, training.id)
+            trainers.abandon(self.tools, training.id)
         except Stopped:
             with self.tools.records.write() as r:
                 r.trainings.put_back(training.id)
         except errors.Unavailable as error:  # the sweep rings again; `begin` counts how often
             log.warning("training %s: %s", training.id, error.message)
-            with contextlib.suppress(trainings.Ended):
-                trainings.tell(self.tools, training.id, training.progress, error.message)
+            with contextlib.suppress(trainers.Ended):
+                trainers.tell(self.tools, training.id, training.progress, error.message)
             return False
         except (MemoryError, torch.OutOfMemoryError):
             why = "There is too little memory for it; take a smaller batch_size, another base, or a larger machine."
-            trainings.fail(self.tools, training.id, "out_of_memory", why)
+            trainers.fail(self.tools, training.id, "out_of_memory", why)
         except FileNotFoundError:
             why = "A picture of the dataset is not in the storage any more; delete it from the dataset and train again."
-            trainings.fail(self.tools, training.id, "gone", why)
+            trainers.fail(self.tools, training.id, "gone", why)
         except errors.InferqError as error:
-            trainings.fail(self.tools, training.id, error.code, error.message)
+            trainers.fail(self.tools, training.id, error.code, error.message)
         except Exception as error:
             log.exception("training %s", training.id)
             why = f"The training failed by {type(error).__name__}; the log of the trainer says more."
-            trainings.fail(self.tools, training.id, "training_failed", why)
+            trainers.fail(self.tools, training.id, "training_failed", why)
         return True
 
     # errands

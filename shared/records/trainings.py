@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -101,9 +101,13 @@ class Trainings:
         """Those that start from one of these versions and have not ended."""
         return self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.base_id.in_(version_ids)))
 
-    def known(self, training_ids: Sequence[str]) -> set[str]:
+    def known(self, training_ids: Collection[str]) -> set[str]:
         """Those of the ids that there are."""
-        return set(self._connection.execute(sa.select(trainings.c.id).where(_among(training_ids))).scalars())
+        return self._ids(training_ids, sa.true())
+
+    def live(self, training_ids: Collection[str]) -> set[str]:
+        """Those of the ids that have not ended."""
+        return self._ids(training_ids, _LIVE)
 
     def start(self, training: Training, now: float) -> None:
         values = {"status": Status.RUNNING, "attempts": training.attempts, "started_at": training.started_at,
@@ -148,6 +152,13 @@ class Trainings:
         )
         columns = ["job_id", "kind", "attempts", "due_at", "error"]
         self._connection.execute(sa.insert(deliveries).from_select(columns, due))
+
+    def _ids(self, training_ids: Collection[str], where: sa.ColumnElement[bool]) -> set[str]:
+        asked, found = list(training_ids), set[str]()
+        for start in range(0, len(asked), 500):  # databases have a limit on what one statement may name
+            query = sa.select(trainings.c.id).where(_among(asked[start : start + 500]), where)
+            found |= set(self._connection.execute(query).scalars())
+        return found
 
     def _first(self, query: sa.Select[Any]) -> Training | None:
         found = self._connection.execute(query).first()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import datasets, errors, splits, trainings
+from shared import datasets, errors, splits, trainers, trainings
 from shared.datasets import Example, Source, Split, State
 from shared.records import Records
 from shared.splits import Tally
@@ -134,7 +134,7 @@ def test_a_version_that_was_trained_on_keeps_exactly_its_examples(ground: Ground
     assert (now.version, now.sealed, added.since) == (2, False, 2)
     assert ground.ids(made) == [2, 3, 4, 5]
     assert ground.ids(made, version=1) == [1, 2, 3, 4]
-    dealt = trainings.dealt(ground.tools, training)
+    dealt = trainers.dealt(ground.tools, training)
     assert sorted(one.id for part in (dealt.training, dealt.validation, dealt.test) for one in part) == [1, 2, 3, 4]
     with pytest.raises(errors.NotFound, match="no example 1"):
         datasets.remove_example(ground.tools, "anna", made.id, 1)

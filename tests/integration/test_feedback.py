@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uuid6
 
-from shared import datasets, errors, feedback, models, trainings
+from shared import datasets, errors, feedback, models, trainers, trainings
 from shared.datasets import Dataset, Source
 from shared.jobs import Item, Job, Options, Status
 from shared.models import Version
@@ -56,13 +56,13 @@ def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground
         assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
 
     for seed in range(5):
-        training = trainings.begin(ground.tools, ground.submit(made, parameters=trainings.Parameters(seed=seed)))
-        dealt = trainings.dealt(ground.tools, training)
+        training = trainers.begin(ground.tools, ground.submit(made, parameters=trainings.Parameters(seed=seed)))
+        dealt = trainers.dealt(ground.tools, training)
         assert {first, second} <= set(dealt.training)
         assert not {first, second} & {*dealt.validation, *dealt.test}
         trainings.cancel(ground.tools, "anna", training.id)
     without = ground.submit(made, parameters=trainings.Parameters(with_feedback=False))
-    dealt = trainings.dealt(ground.tools, without)
+    dealt = trainers.dealt(ground.tools, without)
     assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
 
 

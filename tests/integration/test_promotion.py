@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared import comparisons, datasets, errors, jobs, models, promotion, trainings
+from shared import comparisons, datasets, errors, jobs, models, promotion, trainers, trainings
 from shared.datasets import Split
 from shared.jobs import Outcome, Status, Submission
 from shared.models import EVERYBODY, State, Version
@@ -291,7 +291,7 @@ def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(
     first = here.trained(made, parameters=Parameters(seed=1, train_split_ratio=0.3))
     child = here.trained(made, base="fruits", parameters=Parameters(seed=2, train_split_ratio=0.3))
     other = here.version("fruits", "3")
-    older, newer = (trainings.dealt(tools, trainings.get(tools, "anna", one.training_id)) for one in (first, child))
+    older, newer = (trainers.dealt(tools, trainings.get(tools, "anna", one.training_id)) for one in (first, child))
     fair = [one for one in newer.test if one in older.test]
     with tools.records.read() as r:
         found, left_out = comparisons.pictures(r, child, other, "anna", made.id, 1)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from shared import comparisons, datasets, errors, jobs, loading, models, promotion, trainings
+from shared import comparisons, datasets, errors, jobs, loading, models, promotion, trainers, trainings
 from shared.datasets import Dataset
 from shared.jobs import Status
 from shared.models import State, Version
@@ -108,7 +108,7 @@ def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(tools: T
     assert {point["stage"] for point in ended.curve} == {"head"}
     assert found["parameters"]["epochs"] == 5
     assert set(found) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
-    assert blobs(tools, f"trainings/{ended.id}") == []
+    assert blobs(tools, "checkpoints") == []
 
 
 def test_the_plots_lie_beside_the_evidence(tools: Tools, trainer: Trainer) -> None:
@@ -120,7 +120,7 @@ def test_the_plots_lie_beside_the_evidence(tools: Tools, trainer: Trainer) -> No
 def test_the_evidence_is_that_of_the_network_that_serves(tools: Tools, trainer: Trainer) -> None:
     ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
     model = trainer.engine.load(version(tools, ended))
-    test = trainings.dealt(tools, ended).test
+    test = trainers.dealt(tools, ended).test
 
     inputs = [model.prepare(tools.storage.read(one.blob, one.offset, one.size)) for one in test]
     answers = model.forward(inputs).argmax(dim=1).tolist()
@@ -143,7 +143,7 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
 ) -> None:
     numbers = dataset(tools, handwriting.files({0: 60, 3: 60, 5: 60, 6: 60, 8: 60, 9: 60}))
     ended = trained(trainer, submit(tools, numbers, parameters=parameters))
-    dealt = trainings.dealt(tools, ended)
+    dealt = trainers.dealt(tools, ended)
     with tools.records.read() as r:
         base = r.versions.get(ended.base_id)
     assert base is not None
@@ -313,7 +313,7 @@ def test_a_cancelled_training_ends_between_two_epochs_and_leaves_nothing(
     ended = trained(trainer, training)
 
     assert ended.status is Status.CANCELLED
-    assert blobs(tools, f"trainings/{training.id}") == []
+    assert blobs(tools, "checkpoints") == []
     with pytest.raises(errors.NotFound):
         models.find(tools, "anna", "mine")
 
@@ -322,13 +322,13 @@ def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
     tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = submit(tools, dataset(tools, handwriting.files(FEW)))
-    finish = trainings.finish
+    finish = trainers.finish
 
     def cancelled(*arguments: Any) -> Version:
         trainings.cancel(tools, "anna", training.id)
         return finish(*arguments)
 
-    monkeypatch.setattr(trainings, "finish", cancelled)
+    monkeypatch.setattr(trainers, "finish", cancelled)
 
     assert trained(trainer, training).status is Status.CANCELLED
     with pytest.raises(errors.NotFound):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 import uuid6
 
-from shared import datasets, errors, fetch, loading, models, promotion, sweep, trainings
+from shared import datasets, errors, fetch, loading, models, promotion, sweep, trainers, trainings
 from shared.datasets import State
 from shared.jobs import Job, Options, Status
 from shared.models import EVERYBODY
 from shared.records import Records
 from shared.tools import Tools
-from shared.trainings import Ended, Parameters, Training
+from shared.trainers import Ended
+from shared.trainings import Parameters, Training
 from tests import grounds
 from tests.grounds import EVIDENCE, NOW, REPORT, Ground, at_once, picture
 from worker import delivery
@@ -44,7 +46,8 @@ def comparisons_of(ground: Ground, name: str = "fruits") -> list[Any]:
 
 def blobs_of(ground: Ground, training: Training) -> list[str]:
     tools = ground.tools
-    return tools.storage.list(f"trainings/{training.id}") + tools.storage.list(f"plots/{training.id}")
+    stored = [key for key in tools.storage.list("checkpoints") if training.id in key]
+    return stored + tools.storage.list(f"plots/{training.id}")
 
 
 # asking for one
@@ -150,14 +153,14 @@ def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> N
     training = ground.submit(made, patient=True)
     assert (training.status, training.dataset_version) == (Status.QUEUED, 0)
     with pytest.raises(Ended):
-        trainings.begin(tools, training)
+        trainers.begin(tools, training)
     assert ground.see(training) == training  # no attempt is counted for waiting
 
     with tools.records.write() as r:
         r.datasets.save(replace(made, state=State.READY))
     for number in range(4):
         datasets.add_example(tools, "anna", made.id, number % 2 + 1, picture(number))
-    begun = trainings.begin(tools, training)
+    begun = trainers.begin(tools, training)
     assert (begun.status, begun.dataset_version, begun.attempts) == (Status.RUNNING, 1, 1)
     assert ground.again(made).sealed
 
@@ -168,7 +171,7 @@ def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_ba
     with here.tools.records.write() as r:
         r.datasets.save(replace(made, state=State.FAILED, message="no picture in it"))
     with pytest.raises(Ended):
-        trainings.begin(here.tools, training)
+        trainers.begin(here.tools, training)
     failed = here.see(training)
     assert (failed.status, failed.error_code) == (Status.FAILED, "conflict")
     assert "no picture in it" in failed.error
@@ -189,7 +192,7 @@ def test_nobody_has_his_second_before_everybody_has_his_first(here: Ground) -> N
     other = here.submit(theirs, "a")
     waiting = [first, other, second, third]
     assert [trainings.position(here.tools, one) for one in waiting] == [1, 2, 3, 4]
-    trainings.begin(here.tools, first)
+    trainers.begin(here.tools, first)
     assert [trainings.position(here.tools, one) for one in waiting] == [0, 2, 1, 3]
 
 
@@ -198,14 +201,14 @@ def test_nobody_has_his_second_before_everybody_has_his_first(here: Ground) -> N
 
 def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Ground) -> None:
     training = ground.submit(ground.dataset())
-    trainings.begin(ground.tools, training)
-    assert trainings.begin(ground.tools, training).attempts == 2
-    trainings.tell(ground.tools, training.id, 0.3, "reading")
+    trainers.begin(ground.tools, training)
+    assert trainers.begin(ground.tools, training).attempts == 2
+    trainers.tell(ground.tools, training.id, 0.3, "reading")
     assert (ground.see(training).attempts, ground.see(training).message) == (2, "reading")
-    trainings.tell(ground.tools, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
+    trainers.tell(ground.tools, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
     told = ground.see(training)
     assert (told.attempts, told.progress, told.curve) == (0, 1.0, ({"epoch": 1, "train_loss": 0.5},))
-    again = trainings.begin(ground.tools, training)
+    again = trainers.begin(ground.tools, training)
     assert (again.attempts, again.curve) == (1, told.curve)
     assert again.started_at == told.started_at
     with ground.tools.records.write() as r:
@@ -217,11 +220,11 @@ def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Gro
 def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> None:
     training = here.submit(here.dataset(), webhook="https://example.org")
     for _ in range(here.tools.settings.max_attempts):
-        trainings.begin(here.tools, training)
+        trainers.begin(here.tools, training)
         here.tools.storage.write(trainings.checkpoint(training.id), b"before the first epoch was told")
     here.sent.clear()
     with pytest.raises(Ended):
-        trainings.begin(here.tools, training)
+        trainers.begin(here.tools, training)
     failed = here.see(training)
     assert (failed.status, failed.error_code) == (Status.FAILED, "poison")
     assert "3 trainers died" in failed.error
@@ -234,33 +237,33 @@ def test_what_is_cancelled_registers_nothing_at_any_moment(ground: Ground) -> No
     before = ground.submit(made)
     assert trainings.cancel(tools, "anna", before.id).status is Status.CANCELLED
     with pytest.raises(Ended):
-        trainings.begin(tools, before)
+        trainers.begin(tools, before)
 
-    between = trainings.begin(tools, ground.submit(made))
+    between = trainers.begin(tools, ground.submit(made))
     tools.storage.write(trainings.checkpoint(between.id), b"an epoch")
     cancelled = trainings.cancel(tools, "anna", between.id)
     assert trainings.cancel(tools, "anna", between.id) == cancelled
     for step in (
-        lambda: trainings.tell(tools, between.id, 0.5, "head", []),
+        lambda: trainers.tell(tools, between.id, 0.5, "head", []),
         lambda: ground.finish(between),
-        lambda: trainings.begin(tools, between),
+        lambda: trainers.begin(tools, between),
     ):
         with pytest.raises(Ended):
             step()
-    trainings.fail(tools, between.id, "late", "too late")
+    trainers.fail(tools, between.id, "late", "too late")
     assert ground.see(between) == cancelled
     assert ground.versions("fruits") == {}
-    assert tools.storage.list(f"trainings/{between.id}") == []
+    assert tools.storage.list("checkpoints") == []
     with pytest.raises(errors.NotFound):
         trainings.cancel(tools, "bert", between.id)
 
 
 def test_a_failure_says_why_and_the_dataset_stays(here: Ground) -> None:
     made = here.dataset()
-    training = trainings.begin(here.tools, here.submit(made))
+    training = trainers.begin(here.tools, here.submit(made))
     here.tools.storage.write(trainings.checkpoint(training.id), b"an epoch")
     here.tools.storage.write(trainings.plot(training.id, "curve.svg"), b"<svg/>")
-    trainings.fail(here.tools, training.id, "out_of_memory", "too little")
+    trainers.fail(here.tools, training.id, "out_of_memory", "too little")
     failed = here.see(training)
     assert (failed.status, failed.error_code, failed.error) == (Status.FAILED, "out_of_memory", "too little")
     assert blobs_of(here, training) == []
@@ -308,7 +311,7 @@ def test_the_catalogue_keeps_its_model_beside_one_of_that_name(here: Ground) -> 
 def test_an_import_that_takes_the_number_meanwhile_costs_no_training(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = trainings.begin(ground.tools, ground.submit(ground.dataset()))
+    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
     numbers = iter(["1", "2"])
     ground.version("fruits")
     monkeypatch.setattr(models, "next_version", lambda _: next(numbers))
@@ -317,19 +320,19 @@ def test_an_import_that_takes_the_number_meanwhile_costs_no_training(
 
 
 def test_of_two_trainers_that_finish_at_once_one_does(ground: Ground) -> None:
-    training = trainings.begin(ground.tools, ground.submit(ground.dataset()))
+    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
     outcomes = at_once(*[lambda: ground.finish(training)] * 2)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Ended", "Version"]
     assert list(ground.versions("fruits")) == ["1"]
-    trainings.fail(ground.tools, training.id, "late", "the other one was first")
-    trainings.abandon(ground.tools, training.id, ground.versions("fruits")["1"])
+    trainers.fail(ground.tools, training.id, "late", "the other one was first")
+    trainers.abandon(ground.tools, training.id, ground.versions("fruits")["1"])
     assert list(ground.versions("fruits")) == ["1"]
     assert ground.see(training).status is Status.DONE
     assert ground.tools.storage.list(f"plots/{training.id}")  # are the evidence of the one that is there
 
 
 def test_a_cancel_and_a_finish_at_once_agree_on_the_end(ground: Ground) -> None:
-    training = trainings.begin(ground.tools, ground.submit(ground.dataset()))
+    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
     cancelled, finished = at_once(
         lambda: trainings.cancel(ground.tools, "anna", training.id), lambda: ground.finish(training)
     )
@@ -406,12 +409,12 @@ def test_the_sweep_rings_only_for_what_nobody_holds(here: Ground) -> None:
     tools = here.tools
     training = here.submit(here.dataset())
     loading_one = datasets.create(tools, "anna", "more", source="uploads/1")
-    tools.queue.lock(trainings.lock_name(training.id), "a trainer", 60)
+    tools.queue.lock(trainers.lock_name(training.id), "a trainer", 60)
     tools.queue.lock(loading.lock_name(loading_one.id), "a trainer", 60)
     here.sent.clear()
     sweep.retrain(tools)
     assert here.sent == []
-    tools.queue.unlock(trainings.lock_name(training.id), "a trainer")
+    tools.queue.unlock(trainers.lock_name(training.id), "a trainer")
     tools.queue.unlock(loading.lock_name(loading_one.id), "a trainer")
     sweep.retrain(tools)
     sweep.retrain(tools)
@@ -431,7 +434,7 @@ def test_a_model_that_a_training_needs_is_not_removed(ground: Ground) -> None:
     with pytest.raises(errors.Conflict, match=again.id):
         models.remove(tools, "anna", "fruits")
     models.remove(tools, "anna", "fruits", "1")  # what it makes will stand alone
-    assert ground.finish(trainings.begin(tools, again)).is_default
+    assert ground.finish(trainers.begin(tools, again)).is_default
 
 
 def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: Ground) -> None:
@@ -472,3 +475,21 @@ def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
             ((statement, parameters),) = here.statements(ask)
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             assert "uq_trainings_tenant_name" in str(plan)
+
+
+def test_what_trainers_left_behind_is_tidied_away_when_nobody_can_need_it(here: Ground) -> None:
+    tools = here.tools
+    live = here.submit(here.dataset(name="one"), name="one")
+    ended = here.submit(here.dataset(name="two"), name="two")
+    trainings.cancel(tools, ended.tenant, ended.id)
+    for training in (live, ended):
+        tools.storage.write(trainings.checkpoint(training.id), b"an epoch")
+    strange = str(uuid6.uuid7())
+    for training_id in (ended.id, strange):
+        tools.storage.write(trainings.plot(training_id, "curve.svg"), b"<svg/>")
+
+    sweep.drop_training_orphans(replace(tools, now=lambda: time.time() + 7200))
+
+    assert tools.storage.list("checkpoints") == [trainings.checkpoint(live.id)]
+    assert tools.storage.list(f"plots/{ended.id}") == [trainings.plot(ended.id, "curve.svg")]
+    assert tools.storage.list(f"plots/{strange}") == []

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.dialects import einstein_vision
-from shared import datasets, errors, loading, models, trainings
+from shared import datasets, errors, loading, models, trainers, trainings
 from shared.datasets import Dataset
 from shared.images import Picture
 from shared.models import Version
@@ -69,12 +69,12 @@ def last(tools: Tools, model_id: str) -> Training:
 
 def begun(tools: Tools, model_id: str) -> Training:
     """The last training of a model, as a trainer has begun it."""
-    return trainings.begin(tools, last(tools, model_id))
+    return trainers.begin(tools, last(tools, model_id))
 
 
 def evidence(tools: Tools, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
     """What would have been measured, on the pictures that were kept for the test."""
-    test = trainings.dealt(tools, training).test
+    test = trainers.dealt(tools, training).test
     return {
         "accuracy": accuracy,
         "labels": ["Red", "Blue"],
@@ -98,7 +98,7 @@ def finish(tools: Tools, model_id: str, accuracy: float = 0.75) -> Version:
     training = begun(tools, model_id)
     made = Version(training.id, "default", training.name, "", "digits", "digits", models.State.READY, tools.now(),
                    labels=("Red", "Blue"), training_id=training.id)  # fmt: skip
-    return trainings.finish(tools, training, made, evidence(tools, training, accuracy))
+    return trainers.finish(tools, training, made, evidence(tools, training, accuracy))
 
 
 # -- beginning
@@ -219,7 +219,7 @@ def test_a_dataset_is_trained_on_by_one_training_at_a_time(client: FlaskClient, 
         refused(client.delete(f"{MODELS}/{first}"))
         if status(client, first)["status"] == "QUEUED":
             begun(tools, first)
-    trainings.fail(tools, last(tools, first).id, "out_of_memory", "too large")
+    trainers.fail(tools, last(tools, first).id, "out_of_memory", "too large")
     assert begin(client, mugs)["status"] == "QUEUED"
 
 
@@ -239,7 +239,7 @@ def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, tools: T
 def test_a_training_tells_how_far_it_is(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
     training = begun(tools, model_id)
-    trainings.tell(tools, training.id, 0.4, "epoch 3")
+    trainers.tell(tools, training.id, 0.4, "epoch 3")
     body = status(client, model_id)
     assert (body["status"], body["progress"], body["trainStats"]) == ("RUNNING", 0.4, None)
     assert not {"queuePosition", "failureMsg", "earlyStopping"} & set(body)
@@ -260,7 +260,7 @@ def test_a_training_that_failed_is_answered_with_200_and_the_reason(
     client: FlaskClient, tools: Tools, mugs: Dataset
 ) -> None:
     model_id = begin(client, mugs)["modelId"]
-    trainings.fail(tools, begun(tools, model_id).id, "out_of_memory", "The pictures are too large.")
+    trainers.fail(tools, begun(tools, model_id).id, "out_of_memory", "The pictures are too large.")
     body = status(client, model_id)
     assert (body["status"], body["failureMsg"]) == ("FAILED", "The pictures are too large.")
 
@@ -323,7 +323,7 @@ def test_the_models_of_a_dataset_are_listed_newest_first(
     client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
 ) -> None:
     failed = begin(client, mugs)["modelId"]
-    trainings.fail(tools, last(tools, failed).id, "out_of_memory", "too large")
+    trainers.fail(tools, last(tools, failed).id, "out_of_memory", "too large")
     path = f"{SETS}/{mugs.id}/models"
     newest, first = listed(client.get(path), "EinsteinModel")
     assert (newest["modelId"], newest["status"], newest["failureMsg"]) == (failed, "FAILED", "too large")

@@ -61,7 +61,7 @@ print(json.dumps(answers))
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A service with a key, which so has no open door, and which may fetch from this machine."""
     data = tmp_path_factory.mktemp("guarded") / "data"
-    with stacks.running(data, "--workers", "1", INFERQ_FETCH_PRIVATE="1") as running:
+    with stacks.running(data, "--workers", "1", trainer=True, INFERQ_FETCH_PRIVATE="1") as running:
         yield running
 
 

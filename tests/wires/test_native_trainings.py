@@ -14,7 +14,7 @@ import uuid6
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from shared import models, trainings
+from shared import models, trainers, trainings
 from shared.models import Version
 from shared.tools import Tools
 from shared.trainings import Parameters
@@ -47,7 +47,7 @@ def submit(client: FlaskClient, **asked: Any) -> TestResponse:
 
 def begin(tools: Tools, answer: TestResponse) -> trainings.Training:
     """What a trainer does first."""
-    return trainings.begin(tools, trainings.get(tools, "default", answer.json["_id"]))
+    return trainers.begin(tools, trainings.get(tools, "default", answer.json["_id"]))
 
 
 def finish(tools: Tools, training: trainings.Training, report: dict[str, Any] | None = None) -> Version:
@@ -55,7 +55,7 @@ def finish(tools: Tools, training: trainings.Training, report: dict[str, Any] | 
     digits = models.find(tools, training.tenant, "digits")
     about = {"id": str(uuid6.uuid7()), "tenant": training.tenant, "name": training.name, "training_id": training.id}
     tools.storage.write(trainings.plot(training.id, "confusion.svg"), b"<svg/>")
-    return trainings.finish(tools, training, replace(digits, **about, labels=("teal", "mallard")), EVIDENCE, report)
+    return trainers.finish(tools, training, replace(digits, **about, labels=("teal", "mallard")), EVIDENCE, report)
 
 
 def trained(client: FlaskClient, tools: Tools, report: dict[str, Any] | None = None) -> Version:
@@ -205,7 +205,7 @@ def test_events_follow_a_training_to_its_end(client: FlaskClient, tools: Tools) 
     begun = begin(tools, training)
     kind, seen = next(told)
     assert (kind, seen["status"]) == ("status", "RUNNING")
-    trainings.tell(tools, begun.id, 0.5, "epoch 1", [EPOCH])
+    trainers.tell(tools, begun.id, 0.5, "epoch 1", [EPOCH])
     kind, seen = next(told)
     assert (kind, seen["progress"], seen["message"], seen["curve"]) == ("progress", 0.5, "epoch 1", [EPOCH])
     finish(tools, begun)
@@ -227,7 +227,7 @@ def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClie
     path = training.headers["Location"]
     mark = {"If-None-Match": client.get(path).headers["ETag"]}
     assert client.get(path, headers=mark).status_code == 304
-    trainings.tell(tools, begin(tools, training).id, 0.1, "features", None)
+    trainers.tell(tools, begin(tools, training).id, 0.1, "features", None)
     assert client.get(path, headers=mark).json["message"] == "features"
 
 
@@ -244,7 +244,7 @@ def test_a_cancelled_training_stays_cancelled_and_an_ended_one_ended(client: Fla
 def test_a_training_that_failed_says_why(client: FlaskClient, tools: Tools) -> None:
     made(client, **BIRDS)
     training = submit(client)
-    trainings.fail(tools, begin(tools, training).id, "out_of_memory", "The batches are too large.")
+    trainers.fail(tools, begin(tools, training).id, "out_of_memory", "The batches are too large.")
     found = client.get(training.headers["Location"]).json
     assert (found["status"], found["error_code"], found["error"]) == (
         "FAILED", "out_of_memory", "The batches are too large."

@@ -16,7 +16,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api import create_app
-from shared import datasets, loading, models, promotion, tenants, trainings
+from shared import datasets, loading, models, promotion, tenants, trainers, trainings
 from shared.datasets import Dataset, Split
 from shared.images import Picture
 from shared.jobs import Status
@@ -100,12 +100,12 @@ def training(tools: Tools, job_id: str) -> Training:
 
 def run(tools: Tools, job_id: str) -> Version:
     """What a trainer does with a job, but for the work."""
-    found = trainings.begin(tools, training(tools, job_id))
+    found = trainers.begin(tools, training(tools, job_id))
     with tools.records.read() as r:
         digits = r.versions.named(models.EVERYBODY, "digits")[0]
     version = replace(digits, id=str(uuid6.uuid7()), tenant=found.tenant, name=found.name, training_id=found.id,
                       checksum="ab" * 32, labels=("blue", "red"))  # fmt: skip
-    return trainings.finish(tools, found, version, {"accuracy": 0.875, "method": "head", "curve": []})
+    return trainers.finish(tools, found, version, {"accuracy": 0.875, "method": "head", "curve": []})
 
 
 @pytest.fixture
@@ -182,8 +182,8 @@ def test_a_folder_that_could_not_be_used_is_read_again(with_store: Tools, store:
     (store / "lids" / "notes.txt").write_text("no picture")
     made = job(client, dataset="lids")
     loading.load(with_store, page(with_store)[0].id)
-    with pytest.raises(trainings.Ended):
-        trainings.begin(with_store, training(with_store, made["id"]))
+    with pytest.raises(trainers.Ended):
+        trainers.begin(with_store, training(with_store, made["id"]))
     assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "FAILED"
     for shade, label in enumerate(["blue", "blue", "red", "red"]):
         (store / "lids" / label).mkdir(exist_ok=True)
@@ -249,7 +249,7 @@ def test_a_job_is_accepted_and_can_be_polled(client: FlaskClient, mugs: Dataset)
 
 def test_a_job_runs_and_succeeds(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
     made = job(client)["id"]
-    trainings.begin(tools, training(tools, made))
+    trainers.begin(tools, training(tools, made))
     running = client.get(f"{BASE}/jobs/{made}").json
     assert (running["status"], running["finishTime"]) == ("RUNNING", UNSET)
     assert running["startTime"] > running["submissionTime"]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared import comparisons, errors, models, trainings
+from shared import comparisons, errors, models, trainers, trainings
 from shared.datasets import Example
 from shared.models import Version
 from shared.splits import Splits
@@ -40,7 +40,7 @@ def train(work: Work, engine: Engine) -> None:
     began = time.monotonic()
     tools, training = work.tools, work.training
     work.tell(0.0, "reading the dataset")
-    dealt = trainings.dealt(tools, training)
+    dealt = trainers.dealt(tools, training)
     labels = {one.label_id: one.label for one in sorted((*dealt.training, *dealt.test), key=lambda one: one.label_id)}
     numbers = {label_id: number for number, label_id in enumerate(labels)}
     base = _base(work, engine)
@@ -60,9 +60,9 @@ def train(work: Work, engine: Engine) -> None:
         for name, data in plots.render(found).items():
             tools.storage.write(trainings.plot(training.id, name), data)
         work.tell(0.99, "registering the version")
-        trainings.finish(tools, training, version, found, report)
+        trainers.finish(tools, training, version, found, report)
     except BaseException:
-        trainings.abandon(tools, training.id, version)
+        trainers.abandon(tools, training.id, version)
         raise
     finally:
         engine.forget(version.id)  # it was loaded without its number, which only the commit gives it

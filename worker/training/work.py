@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from shared import trainings
+from shared import trainers, trainings
 from shared.tools import Tools
 from shared.trainings import Training
 from worker.training.epochs import EpochReport, Tensors
@@ -49,7 +49,7 @@ class Work:
         """Say how far it is, from 0 to 1, unless it was said just now."""
         self._check()
         if time.monotonic() - self._told >= OFTEN:
-            trainings.tell(self.tools, self.training.id, progress, message)
+            trainers.tell(self.tools, self.training.id, progress, message)
             self._told = time.monotonic()
 
     def epoch(self, stage: str, report: EpochReport, progress: float, state: Callable[[], Tensors]) -> None:
@@ -61,7 +61,7 @@ class Work:
         )  # fmt: skip
         if time.monotonic() - self._stored >= OFTEN or self._stopping.is_set():
             self._store(stage, state())
-            trainings.tell(self.tools, self.training.id, progress, _said(stage, report), self.curve)
+            trainers.tell(self.tools, self.training.id, progress, _said(stage, report), self.curve)
             self._stored = self._told = time.monotonic()
         self._check()
 

@@ -19,17 +19,20 @@ export function curves(curve) {
 }
 
 function panel(title, curve, what, written) {
-  const values = LINES.flatMap(([part]) => curve.map((epoch) => epoch[`${part}_${what}`])).filter((value) => value != null);
-  const steps = ticks(what === "loss" ? 0 : Math.min(0.9, ...values), what === "loss" ? Math.max(...values, 0.01) : 1);
+  const values = LINES.flatMap(([part]) => curve.map((epoch) => epoch[`${part}_${what}`]));
+  const known = values.filter((value) => value != null);
+  const steps = what === "loss" ? ticks(0, Math.max(...known, 0.01)) : ticks(Math.min(0.9, ...known), 1);
   const [low, high] = [steps[0], steps.at(-1)];
   const x = (index) => EDGE.left + (index / Math.max(FEWEST - 1, curve.length - 1)) * (WIDTH - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   const parts = [...grid(steps, y, what), ...stages(curve, x)];
   for (const [part] of LINES) parts.push(...line(part, points(curve, `${part}_${what}`, x, y), curve.length));
-  parts.push(draw("text", { class: "tick", x: WIDTH - EDGE.right, y: HEIGHT - 6, "text-anchor": "end" }, `epoch ${curve.length}`));
+  const corner = { class: "tick", x: WIDTH - EDGE.right, y: HEIGHT - 6, "text-anchor": "end" };
+  parts.push(draw("text", corner, `epoch ${curve.length}`));
+  const name = `${title} over ${curve.length} epochs`;
   return el("figure", {},
     el("figcaption", {}, title, el("b", {}, last(curve, what, written))),
-    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over ${curve.length} epochs` }, parts));
+    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name }, parts));
 }
 
 /** Of the last epoch: on validation pictures where there are any. */
@@ -62,10 +65,14 @@ function grid(steps, y, what) {
 function stages(curve, x) {
   const begins = curve.flatMap((epoch, index) => (index && epoch.stage === curve[index - 1].stage ? [] : [index]));
   if (begins.length < 2) return [];
-  return begins.flatMap((index) => [
-    index ? draw("line", { class: "stage", x1: x(index - 0.5), x2: x(index - 0.5), y1: EDGE.top - 12, y2: HEIGHT - EDGE.bottom }) : null,
-    draw("text", { class: "tick", x: index ? x(index - 0.5) + 5 : EDGE.left, y: EDGE.top - 8 }, curve[index].stage),
-  ]);
+  const upright = { class: "stage", y1: EDGE.top - 12, y2: HEIGHT - EDGE.bottom };
+  return begins.flatMap((index) => {
+    const at = index ? x(index - 0.5) : 0;
+    return [
+      index ? draw("line", { ...upright, x1: at, x2: at }) : null,
+      draw("text", { class: "tick", x: index ? at + 5 : EDGE.left, y: EDGE.top - 8 }, curve[index].stage),
+    ];
+  });
 }
 
 /** Round values from at most `low` to at least `high`, evenly spaced. */

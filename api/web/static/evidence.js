@@ -1,6 +1,6 @@
 // What was measured of the version that a training made: nobody has to believe in it.
 import { picture } from "./api.js";
-import { el, facts, fill, group, lasting, many, percent, stat, track } from "./page.js";
+import { bar, el, facts, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
 import { thumb } from "./thumbs.js";
 
 const PLOTS = [
@@ -9,12 +9,16 @@ const PLOTS = [
   ["reliability", "Reliability diagram: whether the scores can be believed"],
 ];
 const ROWS = 20; // labels, and mistakes, that are shown before they are asked for
+const STOPPED = { early: "it no longer improved", epochs: "no more were asked for", time: "its time was over" };
 const METHODS = { head: "new head", "fine-tuned": "fine-tuned", scratch: "from scratch" };
 
 /** The sections of a training that is DONE. */
 export function evidence(training) {
   const found = training.evidence;
-  return [summary(found), labels(found.per_label), plots(training), calibration(found), mistakes(found), making(found, training)];
+  return [
+    summary(found), labels(found.per_label), plots(training.links.plots), calibration(found), mistakes(found),
+    making(found, training),
+  ];
 }
 
 /** How a version was made, in a word or two. */
@@ -37,8 +41,7 @@ function summary(found) {
 function labels(rows) {
   const weakest = [...rows].sort((one, other) => one.f1 - other.f1);
   const body = el("tbody", {}, weakest.slice(0, ROWS).map(label));
-  const table = el("table", { class: "numbers" },
-    el("thead", {}, el("tr", {}, ["label", "precision", "recall", "F1", "pictures"].map((name) => el("th", {}, name)))), body);
+  const table = el("table", { class: "numbers" }, heads("label", "precision", "recall", "F1", "pictures"), body);
   const rest = weakest.slice(ROWS);
   return group("Label by label", "On the test pictures, the weakest first.", el("div", { class: "card" }, table,
     more(rest.length, `Show all ${weakest.length}`, () => body.append(...rest.map(label)))));
@@ -46,11 +49,12 @@ function labels(rows) {
 
 function label(row) {
   const numbers = [row.precision, row.recall, row.f1].map((value) => el("td", {}, value.toFixed(3), track(value)));
-  return el("tr", {}, el("th", { scope: "row", title: row.label }, row.label), numbers, el("td", {}, String(row.support)));
+  const title = el("th", { scope: "row", title: row.label }, row.label);
+  return el("tr", {}, title, numbers, el("td", {}, String(row.support)));
 }
 
-function plots(training) {
-  const shown = PLOTS.filter(([name]) => training.links.plots[name]).map(([name, alt]) => plot(training.links.plots[name], name, alt));
+function plots(links) {
+  const shown = PLOTS.filter(([name]) => links[name]).map(([name, alt]) => plot(links[name], name, alt));
   return group("Plots", "", el("div", { class: "plots" }, shown));
 }
 
@@ -64,27 +68,29 @@ function plot(path, name, alt) {
 
 function calibration(found) {
   const most = Math.max(found.ece_before, found.ece_after, 0.01);
-  const line = (name, error, kind) => el("div", { class: `bar ${kind}` }, el("span", { class: "label" }, name), track(error / most),
-    el("span", { class: "score" }, percent(error)));
+  const before = bar("before", found.ece_before / most, percent(found.ece_before));
+  before.classList.add("before");
   return group("Calibration", "How far scores are from the share of right answers, on average; lower is better.",
-    el("div", { class: "card" }, line("before", found.ece_before, "before"), line("after", found.ece_after, "after"),
-      el("p", { class: "calm" }, `All scores are those after: the logits are divided by a temperature of ${found.temperature.toFixed(2)}, `
-        + "which was found on the validation pictures.")));
+    el("div", { class: "card" }, before, bar("after", found.ece_after / most, percent(found.ece_after)),
+      el("p", { class: "calm" }, "All scores are those after: the logits are divided by a temperature of ",
+        `${found.temperature.toFixed(2)}, which was found on the validation pictures.`)));
 }
 
 function mistakes(found) {
   const all = found.mistakes;
   if (!all.length) return group("Mistakes", "None: every test picture was answered right.");
-  const grid = el("div", { class: "shots" }, all.slice(0, ROWS).map((one) => mistake(one, found.dataset.id)));
+  const shots = (some) => some.map((one) => mistake(one, found.dataset.id));
+  const grid = el("div", { class: "shots" }, shots(all.slice(0, ROWS)));
   const rest = all.slice(ROWS);
   const count = Math.max(all.length, Math.round((1 - found.accuracy) * found.examples.test));
   return group("Mistakes", `${count} of ${many(found.examples.test, "test picture")}, the most confident first.`, grid,
-    more(rest.length, `Show ${rest.length} more`, () => grid.append(...rest.map((one) => mistake(one, found.dataset.id)))));
+    more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
 }
 
 function mistake(one, dataset) {
+  const score = el("i", {}, percent(one.score, 0));
   return thumb(`/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
-    el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted), el("i", {}, percent(one.score, 0))),
+    el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted), score),
     el("span", { title: one.expected }, "is ", one.expected));
 }
 
@@ -98,18 +104,21 @@ function making(found, training) {
   const { examples, dataset, machine, seconds } = found;
   const times = Object.entries(seconds).filter(([name, value]) => name !== "total" && value)
     .map(([name, value]) => `${name.replace("_", " ")} ${lasting(value)}`);
-  const stopped = { early: "no longer improved", epochs: "all that were asked for", time: "its time was over" }[found.stopped];
+  const known = Object.entries(machine).filter(([, value]) => value !== "");
+  const loss = found.train_loss == null ? "" : `, loss ${found.train_loss.toFixed(3)}`;
+  const parameters = Object.entries(found.parameters).map(([name, value]) =>
+    el("span", { class: "parameter" }, el("code", {}, name), ` ${value}`));
   return group("How it was made", "", el("div", { class: "card" }, facts([
     ["dataset", el("a", { href: `/ui/datasets/${dataset.id}` }, `${dataset.name}, version ${dataset.version}`)],
     ["pictures", `${examples.training} to train, ${examples.validation} to validate, ${examples.test} to test`],
     ["base", found.base],
     ["method", method(found.method)],
-    ["epochs", `${found.epochs}, the best was ${found.best_epoch}${stopped ? `; ${stopped}` : ""}`],
-    ["on training pictures", `${percent(found.train_accuracy)} right${found.train_loss == null ? "" : `, loss ${found.train_loss.toFixed(3)}`}`],
-    ["on validation pictures", found.validation_accuracy == null ? null : `${percent(found.validation_accuracy)} right`],
+    ["epochs", `${found.epochs} in all, the best of its stage was ${found.best_epoch}; ${STOPPED[found.stopped]}`],
+    ["training pictures", `${percent(found.train_accuracy)} right${loss}`],
+    ["validation pictures", found.validation_accuracy == null ? "" : `${percent(found.validation_accuracy)} right`],
     ["time", `${lasting(seconds.total)}${times.length ? `: ${times.join(", ")}` : ""}`],
-    ["machine", Object.entries(machine).map(([name, value]) => `${name} ${value}`).join(", ")],
-    ["parameters", Object.entries(found.parameters).map(([name, value]) => el("span", { class: "parameter" }, el("code", {}, name), ` ${value}`))],
+    ["machine", known.map(([name, value]) => `${name} ${value}`).join(", ")],
+    ["parameters", parameters],
     ["training", el("code", {}, training._id)],
   ]), el("pre", {}, `inferq classify --model ${training.name} PICTURE`)));
 }

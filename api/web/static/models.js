@@ -12,7 +12,8 @@ function load() {
   return fill(place, fetched, (models) => {
     const own = models.filter((model) => !model.shared);
     const shared = models.filter((model) => model.shared);
-    const none = empty("No models of your own yet. Training on a dataset makes one:", "inferq train DATASET --base mobilenet_v2 --name NAME");
+    const command = "inferq train DATASET --base mobilenet_v2 --name NAME";
+    const none = empty("No models of your own yet. Training on a dataset makes one:", command);
     return [own.length ? own.map(card) : none, shared.length ? catalogue(shared) : null];
   });
 }
@@ -58,16 +59,20 @@ function row(model, version, says, name = `version ${version.version}`) {
   const isDefault = model.shared ? model.is_default : version.version === model.default_version;
   const meaning = `the default: answers requests that name no ${model.shared ? "model" : "version"}`;
   const title = el("b", {}, name);
-  const made = [method(version.method) || (model.shared ? "published weights" : "brought along"), version.architecture, version.labels && many(version.labels, "label")];
+  const origin = method(version.method) || (model.shared ? "published weights" : "brought along");
+  const made = [origin, version.architecture, version.labels && many(version.labels, "label")];
+  const right = version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)];
+  const open = !isDefault && version.state === "ready" && !model.shared;
+  const titled = version.training ? el("a", { href: `/ui/trainings/${version.training}` }, title) : title;
   return el("li", {},
     el("span", { class: "star", title: isDefault && meaning }, isDefault ? "★" : ""),
-    el("span", { class: "what" }, version.training ? el("a", { href: `/ui/trainings/${version.training}` }, title) : title,
+    el("span", { class: "what" }, titled,
       el("small", {}, made.filter(Boolean).join(" · "), " · ", ago(version.created_at)),
       version.reason ? el("small", { class: "wrong" }, version.reason) : null),
-    el("span", { class: "right" }, version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)]),
+    el("span", { class: "right" }, right),
     el("span", { class: "stands" }, state(version.state), isDefault ? el("em", {}, "default") : null,
       version.canary ? el("em", {}, `canary ${percent(version.canary, 0)}`) : null),
-    el("span", { class: "actions" }, isDefault || version.state !== "ready" || model.shared ? null : choices(model, version, says)));
+    el("span", { class: "actions" }, open ? choices(model, version, says) : null));
 }
 
 /** What can be done with a version that is ready and not the default. */
@@ -88,7 +93,8 @@ async function compare(model, version, says, again = false) {
   const known = model.comparisons.find((one) =>
     one.candidate === version.version && one.baseline === model.default_version && one.status !== "FAILED");
   let found = again ? null : known;
-  says.replaceChildren(el("p", { class: "calm" }, `Version ${version.version} and version ${model.default_version} are shown the same test pictures …`));
+  const both = `Version ${version.version} and version ${model.default_version}`;
+  says.replaceChildren(el("p", { class: "calm" }, `${both} are shown the same test pictures …`));
   found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
   while (!found.terminal) {
     await pause(AGAIN);
@@ -107,7 +113,8 @@ function canaryForm(model, version, says) {
     event.preventDefault();
     start.disabled = true;
     try {
-      await call("PUT", `${address(model)}/canary`, { json: { version: version.version, share: share.valueAsNumber / 100 } });
+      const json = { version: version.version, share: share.valueAsNumber / 100 };
+      await call("PUT", `${address(model)}/canary`, { json });
       await load();
     } catch (error) {
       says.replaceChildren(el("p", { class: "wrong", role: "alert" }, error.message));
@@ -119,9 +126,11 @@ function canaryForm(model, version, says) {
 
 function canaryLine(model, says) {
   const { version, share, compared, agreed, agreement } = model.canary;
-  const so = compared ? `agreed with the default on ${agreed} of ${many(compared, "picture")}, ${percent(agreement)}` : "nothing was compared so far";
+  const counted = `it agreed with the default on ${agreed} of ${many(compared, "picture")}, ${percent(agreement)}`;
+  const so = compared ? counted : "nothing was compared so far";
   return el("div", { class: "canary" },
-    el("p", {}, el("b", {}, `Version ${version}`), ` answers ${percent(share, 0)} of the requests that name no version; ${so}.`),
+    el("p", {}, el("b", {}, `Version ${version}`), ` answers ${percent(share, 0)} of the requests that name no version; `,
+      `${so}.`),
     compared ? track(agreement) : null,
     sure("End the canary", "The default answers everything again?", says, async () => {
       await call("DELETE", `${address(model)}/canary`);
@@ -132,7 +141,8 @@ function canaryLine(model, says) {
 /** What everybody has; each is there in one version. */
 function catalogue(models) {
   const rows = models.flatMap((model) => model.versions.map((version) => row(model, version, null, model.name)));
-  return fold(`From the catalogue (${models.length})`, el("div", { class: "card model" }, el("ul", { class: "versions" }, rows)));
+  const list = el("div", { class: "card model" }, el("ul", { class: "versions" }, rows));
+  return fold(`From the catalogue (${models.length})`, list);
 }
 
 whenKeyed(load);

@@ -3,6 +3,7 @@
 import { Problem, keep, key } from "./api.js";
 
 const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const TITLES = { 403: "This key may not see that", 404: "There is nothing here" };
 const SURE = 4000; // milliseconds in which a second click counts
 
 export const $ = (id) => document.getElementById(id);
@@ -46,14 +47,16 @@ export function ago(iso) {
   if (!iso) return "";
   const seconds = (Date.now() - new Date(iso)) / 1000;
   const [unit, size] = STEPS.find(([, size]) => seconds >= size) || ["second", 1];
-  const said = new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(Math.max(0, seconds) / size), unit);
+  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  const said = words.format(-Math.floor(Math.max(0, seconds) / size), unit);
   return el("time", { datetime: iso, title: new Date(iso).toLocaleString() }, said);
 }
 
 export function lasting(seconds) {
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 // -- parts of pages
@@ -78,6 +81,28 @@ export function progress(share, what) {
   filled(made, { role: "progressbar", "aria-label": what, "aria-valuemin": 0, "aria-valuemax": 100,
     "aria-valuenow": Math.round(share * 100) }, []);
   return made;
+}
+
+/** What is going on, and how far that is; no figure where `share` is null. */
+export function moving(says, share, what) {
+  return [
+    el("p", { class: "headline" }, el("span", {}, says), el("b", {}, share == null ? "" : percent(share, 0))),
+    progress(share || 0, what),
+  ];
+}
+
+/** Buttons that turn pages: `cursors` are those of the pages up to this one, and `turn` gets those up to another. */
+export function pager(cursors, next, turn) {
+  if (cursors.length === 1 && !next) return null;
+  const leaf = (label, to) =>
+    el("button", { class: "quiet", type: "button", disabled: !to, onclick: () => turn(to) }, label);
+  return el("p", { class: "pager" }, leaf("Before", cursors.length > 1 && cursors.slice(0, -1)),
+    el("span", {}, `page ${cursors.length}`), leaf("Next", next && [...cursors, next]));
+}
+
+/** The head of a table. */
+export function heads(...names) {
+  return el("thead", {}, el("tr", {}, names.map((name) => el("th", {}, name))));
 }
 
 /** The state of something, as a word with a dot in the colour of its kind. */
@@ -163,7 +188,10 @@ export function dropping(area, take) {
 
 const turns = new WeakMap();
 
-/** Fill a place with what `write` makes of what `load` gives; waiting has words, too, and so has a problem: `again` tries anew. */
+/**
+ * Fill a place with what `write` makes of what `load` gives. Waiting has words, too; so has a problem, with a button
+ * for `again`.
+ */
 export async function fill(place, load, write, again = () => fill(place, load, write)) {
   const turn = (turns.get(place) || 0) + 1;
   const latest = () => turns.get(place) === turn;
@@ -185,9 +213,10 @@ export function trouble(error, again) {
     const title = key() ? "This key is not valid here" : "An API key is needed";
     return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", {}, error.message), ask);
   }
-  const title = error.status === 404 ? "There is nothing here" : error.status === 403 ? "This key may not see that" : "This cannot be shown now";
+  const title = TITLES[error.status] || "This cannot be shown now";
   const retry = el("button", { type: "button", class: "quiet", onclick: again }, "Try again");
-  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", { class: "wrong" }, words(error.message)), retry);
+  const why = el("p", { class: "wrong" }, words(error.message));
+  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), why, retry);
 }
 
 /** Load now, and again whenever another key is entered. */
@@ -212,8 +241,9 @@ function listen() {
   field.value = key();
   field.addEventListener("input", () => { keep(field.value); document.dispatchEvent(new Event("inferq-key")); });
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") open(false); });
-  document.querySelector(".menu").addEventListener("click", () => open(!document.querySelector(".side").classList.contains("open")));
-  for (const nav of document.querySelectorAll("nav")) nav.addEventListener("click", (event) => { if (event.target.closest("a")) open(false); });
+  const side = document.querySelector(".side");
+  document.querySelector(".menu").addEventListener("click", () => open(!side.classList.contains("open")));
+  side.addEventListener("click", (event) => { if (event.target.closest("nav a")) open(false); });
 }
 
 listen();

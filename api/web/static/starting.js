@@ -11,6 +11,7 @@ const NUMBERS = [ // name, words, what it is if left out, smallest, largest, ste
   ["train_split_ratio", "Share that trains", 0.8, 0.1, 0.95, "any"],
   ["seed", "Seed", 0, 0, 2147483647, 1],
 ];
+const BASES = [["", "the best at hand"], ["scratch", "from scratch"]];
 const FINE_TUNING = [["", "if it helps"], ["always", "always"], ["never", "never"]];
 const SWITCHES = [
   ["flip", "Mirrored pictures mean the same (not so with digits and letters)"],
@@ -19,18 +20,25 @@ const SWITCHES = [
 
 export function starting(dataset) {
   const proposed = dataset.name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 100);
-  const name = el("input", { type: "text", name: "name", required: true, pattern: NAME, value: proposed, autocomplete: "off", spellcheck: "false",
-    title: "letters, figures, dots, dashes and underscores" });
-  const base = el("select", { name: "base" }, el("option", { value: "" }, "the best at hand"), el("option", { value: "scratch" }, "from scratch"));
+  const name = el("input", {
+    type: "text", name: "name", value: proposed, required: true, pattern: NAME, autocomplete: "off",
+    spellcheck: "false", title: "letters, figures, dots, dashes and underscores",
+  });
+  const base = el("select", { name: "base" }, BASES.map(option));
   offer(base);
   const says = el("div", { "aria-live": "polite" });
   const start = el("button", { type: "submit" }, "Start the training");
-  const form = el("form", { onsubmit: (event) => { event.preventDefault(); act(start, says, () => begin(dataset, form)); } },
+  const submit = (event) => { event.preventDefault(); act(start, says, () => begin(dataset, form)); };
+  const form = el("form", { onsubmit: submit },
     el("div", { class: "fields" }, field("Name of the model", name), field("Start from", base),
-      field("Also train the last stages", el("select", { name: "fine_tune" }, FINE_TUNING.map(([value, words]) => el("option", { value }, words))))),
+      field("Also train the last stages", el("select", { name: "fine_tune" }, FINE_TUNING.map(option)))),
     fold("More", el("div", { class: "fields" }, NUMBERS.map(number)), SWITCHES.map(tick)),
     el("p", { class: "actions" }, start), says);
   return group("Train on it", "A name that there is already gets another version.", el("div", { class: "card" }, form));
+}
+
+function option([value, words]) {
+  return el("option", { value }, words);
 }
 
 function field(words, input) {
@@ -58,7 +66,7 @@ async function begin(dataset, form) {
   for (const [name] of NUMBERS) if (given[name].value !== "") parameters[name] = given[name].valueAsNumber;
   for (const [name] of SWITCHES) if (!given[name].checked) parameters[name] = false;
   if (given.fine_tune.value) parameters.fine_tune = given.fine_tune.value;
-  const json = { dataset: String(dataset.id), name: given.name.value, parameters, ...(given.base.value ? { base: given.base.value } : {}) };
+  const json = { dataset: String(dataset.id), name: given.name.value, base: given.base.value, parameters };
   const training = await call("POST", "/v1/trainings", { json });
   location.assign(`/ui/trainings/${training._id}`);
 }

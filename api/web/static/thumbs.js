@@ -1,4 +1,4 @@
-// Pictures of a dataset, each fetched with the key when it comes into sight; a few at a time, so that nothing else waits.
+// Pictures of a dataset, each fetched with the key when it comes into sight; a few at a time, for others wait, too.
 import { Problem, pause, picture } from "./api.js";
 import { el } from "./page.js";
 
@@ -20,7 +20,8 @@ const watch = new IntersectionObserver((seen) => {
 export function thumb(path, name, ...below) {
   const place = el("div", { class: "thumb", "data-path": path });
   watch.observe(place);
-  return el("figure", { class: "shot" }, place, el("figcaption", {}, el("span", { class: "name", title: name }, name), below));
+  const caption = el("figcaption", {}, el("span", { class: "name", title: name }, name), below);
+  return el("figure", { class: "shot" }, place, caption);
 }
 
 async function next() {

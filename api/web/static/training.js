@@ -2,7 +2,7 @@
 import { call, follow, get } from "./api.js";
 import { curves } from "./curve.js";
 import { evidence } from "./evidence.js";
-import { $, ago, el, facts, fill, progress, state, sure, trouble, whenKeyed } from "./page.js";
+import { $, ago, el, facts, fill, moving, state, sure, trouble, whenKeyed } from "./page.js";
 
 const path = `/v1/trainings/${location.pathname.split("/").pop()}`;
 const place = $("content");
@@ -20,8 +20,9 @@ async function load() {
   const live = el("div");
   place.replaceChildren(live);
   const says = el("div", { "aria-live": "polite" });
-  const cancel = sure("Cancel the training", "Really? What it has learned is dropped", says, () => call("DELETE", path));
-  const news = (training) => { head(training); live.replaceChildren(...moving(training)); };
+  const question = "Really? What it has learned is dropped";
+  const cancel = sure("Cancel the training", question, says, () => call("DELETE", path));
+  const news = (training) => { head(training); live.replaceChildren(...underway(training)); };
   news(found);
   place.append(el("p", { class: "actions" }, cancel), says);
   try {
@@ -35,7 +36,7 @@ async function load() {
 function show(training) {
   head(training);
   if (training.status === "DONE") return evidence(training);
-  return training.terminal ? ended(training) : moving(training);
+  return training.terminal ? ended(training) : underway(training);
 }
 
 function head(training) {
@@ -49,13 +50,11 @@ function head(training) {
       dataset.version ? `, version ${dataset.version}` : "", base, ", begun ", ago(training.created_at)));
 }
 
-function moving(training) {
-  const waits = training.status === "QUEUED";
-  const says = waits && training.position ? `Waiting: place ${training.position} in the queue.` : training.message || "Beginning …";
+function underway(training) {
+  const { position } = training; // told while it waits for its turn
+  const says = position ? `Waiting: place ${position} in the queue.` : training.message || "Beginning …";
   return [
-    el("div", { class: "card" },
-      el("p", { class: "headline" }, el("span", {}, says), el("b", {}, waits ? "" : `${Math.round(training.progress * 100)} %`)),
-      progress(training.progress, "How far the training is")),
+    el("div", { class: "card" }, moving(says, position ? null : training.progress, "How far the training is")),
     training.curve.length ? el("div", { class: "card" }, curves(training.curve)) : null,
   ].filter(Boolean);
 }
@@ -67,7 +66,9 @@ function ended(training) {
   return [
     el("div", { class: "card" }, el("h3", {}, cancelled ? "Cancelled" : "It did not come to an end"),
       el("p", { class: cancelled ? "calm" : "wrong" }, why),
-      facts([["began", ago(training.started_at)], ["ended", ago(training.finished_at)], ["code", training.error_code]])),
+      facts([
+        ["began", ago(training.started_at)], ["ended", ago(training.finished_at)], ["code", training.error_code],
+      ])),
     training.curve.length ? el("div", { class: "card" }, curves(training.curve)) : null,
   ];
 }

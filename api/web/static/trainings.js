@@ -1,6 +1,6 @@
 // The trainings, newest first; those that move are asked for again.
 import { get, pause } from "./api.js";
-import { $, ago, el, empty, fill, many, percent, progress, state, whenKeyed } from "./page.js";
+import { $, ago, el, empty, fill, many, pager, percent, progress, state, whenKeyed } from "./page.js";
 
 const AGAIN = 2000; // milliseconds
 const PAGE = 30;
@@ -23,7 +23,9 @@ async function load() {
 /** After a while, and not before somebody looks. */
 async function sight() {
   await pause(AGAIN);
-  while (document.hidden) await new Promise((resolve) => { document.addEventListener("visibilitychange", resolve, { once: true }); });
+  while (document.hidden) {
+    await new Promise((resolve) => { document.addEventListener("visibilitychange", resolve, { once: true }); });
+  }
 }
 
 async function fetched() {
@@ -38,30 +40,31 @@ function list(page, names) {
     return empty("No trainings yet. Start one from the page of a dataset, or on the command line:",
       "inferq train DATASET --base mobilenet_v2 --name NAME");
   }
-  return [el("div", { class: "card rows" }, page.trainings.map((training) => row(training, names))), pager(page)];
+  const turn = (to) => { cursors = to; load(); };
+  const rows = page.trainings.map((training) => row(training, names));
+  return [el("div", { class: "card rows" }, rows), pager(cursors, page.next, turn)];
 }
 
 function row(training, names) {
   const { dataset } = training;
   const title = training.model ? `${training.name} ${training.model.version}` : training.name;
+  const when = training.finished_at || training.created_at;
   const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`,
     training.curve.length && many(training.curve.length, "epoch")].filter(Boolean).join(" · ");
   return el("a", { class: "row", href: `/ui/trainings/${training._id}` },
     el("span", { class: "what" }, el("b", {}, title), el("small", {}, about)),
     el("span", { class: "moves" }, told(training)),
-    el("span", { class: "when" }, state(training.status), el("small", {}, ago(training.finished_at || training.created_at))));
+    el("span", { class: "when" }, state(training.status), el("small", {}, ago(when))));
 }
 
 /** What is most worth knowing of a training at its stage. */
 function told(training) {
-  if (training.status === "RUNNING") return [progress(training.progress, title(training)), el("small", {}, training.message)];
-  if (training.status === "QUEUED") return el("small", {}, training.position ? `place ${training.position} in the queue` : training.message);
+  if (training.status === "RUNNING") {
+    return [progress(training.progress, `Training of ${training.name}`), el("small", {}, training.message)];
+  }
+  if (training.status === "QUEUED") return el("small", {}, `place ${training.position} in the queue`);
   if (training.status === "DONE") return checked(training.curve);
   return el("small", { class: training.status === "FAILED" ? "wrong" : false }, training.error || "");
-}
-
-function title(training) {
-  return `Training of ${training.name}`;
 }
 
 /** The best epoch, on validation pictures where there are any. */
@@ -70,14 +73,6 @@ function checked(curve) {
   const part = curve.some((epoch) => epoch.validation_accuracy != null) ? "validation" : "train";
   const best = Math.max(...curve.map((epoch) => epoch[`${part}_accuracy`] ?? 0));
   return el("small", {}, `up to ${percent(best)} of the ${part === "train" ? "training" : part} pictures right`);
-}
-
-function pager(page) {
-  if (cursors.length === 1 && !page.next) return null;
-  const turn = (to) => { cursors = to; load(); };
-  return el("p", { class: "pager" },
-    el("button", { class: "quiet", type: "button", disabled: cursors.length === 1, onclick: () => turn(cursors.slice(0, -1)) }, "Newer"),
-    el("button", { class: "quiet", type: "button", disabled: !page.next, onclick: () => turn([...cursors, page.next]) }, "Older"));
 }
 
 whenKeyed(() => { cursors = [""]; load(); });
