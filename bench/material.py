@@ -21,8 +21,8 @@ SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
 LABELS = 1000
 TAUGHT_LABELS, TAUGHT_EACH = 5, 20
 """What the model is taught: so many labels, with so many pictures of each."""
-_STRIPES, _WAVE = 9.0, 40.0
-"""How strong a label's own stripes are beside the noise, and how many pixels lie between two of them."""
+_TINT = 12.0
+"""How strong a label's own tint is beside the noise, of 255."""
 
 
 def pictures(folder: Path, count: int = PICTURES) -> list[Path]:
@@ -58,26 +58,24 @@ def archive(path: Path, sources: list[Path], count: int) -> None:
 def labelled(path: Path) -> None:
     """A tar with a folder for each label that the model is taught, of different pictures.
 
-    What tells the labels apart is the direction of faint stripes. It can be learned, but not to the last picture: a
-    base that had everything right at once would not be trained any further, and nobody had seen what that takes.
+    What tells the labels apart is a faint tint. It can be learned, but not to the last picture: a base that has
+    everything right at once is not trained any further, and nobody would see what that takes.
     """
     random = np.random.default_rng(SEED + 1)
     with tarfile.open(path, "w") as tar:
         for number in range(TAUGHT_LABELS * TAUGHT_EACH):
             label = number % TAUGHT_LABELS
-            picture = _striped(random, _picture(random, SIZES[number % len(SIZES)]), label)
+            picture = _tinted(_picture(random, SIZES[number % len(SIZES)]), label)
             with io.BytesIO() as file:
                 picture.save(file, "JPEG", quality=88)
-                _add(tar, f"stripes {label}/{number:03}.jpg", file.getvalue())
+                _add(tar, f"tint {label}/{number:03}.jpg", file.getvalue())
 
 
-def _striped(random: np.random.Generator, picture: Image.Image, label: int) -> Image.Image:
-    pixels = np.asarray(picture, np.float32)
-    angle = np.pi * (label + random.uniform(-0.25, 0.25)) / TAUGHT_LABELS
-    y, x = np.mgrid[: picture.height, : picture.width]
-    phase = 2 * np.pi * (random.uniform() + (x * np.cos(angle) + y * np.sin(angle)) / _WAVE)
-    striped = pixels + _STRIPES * np.sin(phase).astype(np.float32)[..., np.newaxis]
-    return Image.fromarray(np.clip(striped, 0, 255).astype(np.uint8))
+def _tinted(picture: Image.Image, label: int) -> Image.Image:
+    """Of the same brightness, with the label's hue."""
+    turns = label / TAUGHT_LABELS + np.arange(3) / 3
+    pixels = np.asarray(picture, np.float32) + _TINT * np.cos(2 * np.pi * turns).astype(np.float32)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

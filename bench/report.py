@@ -165,15 +165,16 @@ def write(result: Result, folder: Path) -> list[Path]:
 
 
 def _list(result: Result, readme: Path, name: str) -> None:
-    head = ["# Results of `inferq bench`", "", "| run | best pictures/s | of the limit | p50 added, ms | trained, s | noise |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+    columns = "| run | best pictures/s | of the limit | p50 added, ms | trained, s | noise |"
+    head = ["# Results of `inferq bench`", "", columns, "|---|---|---|---|---|---|"]
     lines = readme.read_text().splitlines() if readme.exists() else head
     best = max((row for row in result.rows if row.way in GOAL_WAYS), key=lambda row: row.rate)
     share, added = result.share(best), result.added("warm")
     trained = next((f"{step.seconds:.0f}" for step in result.teaching if step.what == FIRST), "")
     line = (
         f"| [{name}]({name}.json) ([plot]({name}.png)) | {best.rate:.0f} ({best.way}) | "
-        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | {trained} | {result.noise:.1f} |"
+        f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | "
+        f"{trained} | {result.noise:.1f} |"
     )
     kept = [known for known in lines if f"[{name}]" not in known]
     readme.write_text("\n".join([*kept, line]) + "\n")
@@ -209,5 +210,3 @@ def plot(result: Result, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
-
-

@@ -1,4 +1,4 @@
-"""What it takes to teach the model labels of one's own: a dataset loaded, and trainings on it, as a client sees them."""
+"""What it takes to teach a model labels of one's own, as a client sees it: a dataset loaded, trainings on it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Lessons:
         self._dataset = (dataset := self._client.create_dataset(f"{self._base}-lessons", self._archive)).id
         while dataset.state == "LOADING":
             if watch.seconds > _PATIENCE and not dataset.progress:
-                raise NobodyTrains(f"nobody has begun to load the dataset for {_PATIENCE:g} s: training is not measured")
+                raise NobodyTrains(f"nobody loads the dataset for {_PATIENCE:g} s already: training is not measured")
             time.sleep(_LOOK)
             dataset = self._client.dataset(self._dataset)
         _must(dataset.state == "READY", dataset)
@@ -103,7 +103,8 @@ class _Watch:
 
     def __init__(self, pids: Pids) -> None:
         self._pids = pids
-        self._before, self._own, self._machine = measure.cpu_seconds(pids), time.process_time(), measure.machine_seconds()
+        self._before, self._own = measure.cpu_seconds(pids), time.process_time()
+        self._machine = measure.machine_seconds()
         self._began = time.perf_counter()
 
     @property
