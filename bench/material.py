@@ -21,7 +21,7 @@ SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
 LABELS = 1000
 TAUGHT_LABELS, TAUGHT_EACH = 5, 20
 """What the model is taught: so many labels, with so many pictures of each."""
-_TINT = 12.0
+_TINT = 60.0
 """How strong a label's own tint is beside the noise, of 255."""
 
 
@@ -55,15 +55,15 @@ def archive(path: Path, sources: list[Path], count: int) -> None:
             _add(tar, f"{number:05}.jpg", sources[number % len(sources)].read_bytes())
 
 
-def labelled(path: Path) -> None:
-    """A tar with a folder for each label that the model is taught, of different pictures.
+def labelled(path: Path, each: int = TAUGHT_EACH) -> None:
+    """A tar with a folder for each label that the model is taught, with `each` pictures, all different.
 
-    What tells the labels apart is a faint tint. It can be learned, but not to the last picture: a base that has
-    everything right at once is not trained any further, and nobody would see what that takes.
+    What tells the labels apart is their tint. On a base of random weights it can be learned, but not to the last
+    picture: where a head has everything right, no fine-tuning is tried, and nobody would see what that takes.
     """
     random = np.random.default_rng(SEED + 1)
     with tarfile.open(path, "w") as tar:
-        for number in range(TAUGHT_LABELS * TAUGHT_EACH):
+        for number in range(TAUGHT_LABELS * each):
             label = number % TAUGHT_LABELS
             picture = _tinted(_picture(random, SIZES[number % len(SIZES)]), label)
             with io.BytesIO() as file:
@@ -90,15 +90,22 @@ def labels(path: Path) -> None:
 
 
 def weights(path: Path, architecture: str) -> None:
-    """Random weights with believable statistics, so that activations are neither zero nor infinite."""
+    """Random weights with believable statistics: activations are neither zero nor infinite, and differ with the
+    picture, so that a head can be trained on them.
+    """
     import safetensors.torch
     import torch
     import torchvision
 
     torch.manual_seed(SEED)
     network = torchvision.models.get_model(architecture, weights=None, num_classes=LABELS)
+    random = np.random.default_rng(SEED)
+    seen = np.stack([np.asarray(_picture(random, (224, 224)), np.float32) for _ in range(8)])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # else nine tenths are still what it began with, and fade away layer by layer
     with torch.no_grad():
-        network.train()(torch.randn(8, 3, 224, 224))  # batch norms learn what passes through them
+        network.train()(torch.from_numpy(seen / 58 - 2).permute(0, 3, 1, 2))  # batch norms learn what passes them
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     safetensors.torch.save_file(state, path)
 

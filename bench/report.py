@@ -14,8 +14,8 @@ from rich.text import Text
 
 from bench.result import FIRST, GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
 
-_PARTS = ("worker", "api", "valkey", "keeper", "trainer", "client")
-_STAGES = ("features", "head", "fine_tuning", "testing")
+_PARTS = ("worker", "api", "valkey", "keeper", "client")
+_STAGES = ("waiting", "features", "head", "fine_tuning", "testing")
 
 
 def show(result: Result, console: Console) -> None:
@@ -107,17 +107,16 @@ def _throughput(result: Result) -> Table:
 def _teaching(result: Result) -> Table:
     sent = result.material
     table = _table(
-        f"Taught {sent['taught']} pictures of {sent['taught_labels']} labels; seconds",
+        f"Taught by {sent['taught']} pictures of {sent['taught_labels']} labels, seconds",
         "step", "from request to end", *(stage.replace("_", "-") for stage in _STAGES), "rest", "trainer's CPU",
-        "way", "accuracy", "others",
+        "made", "accuracy", "others",
     )  # fmt: skip
     for step in result.teaching:
         known = [step.stages.get(stage, 0.0) for stage in _STAGES]
         table.add_row(
             step.what,
             Text(f"{step.seconds:.2f}", style="bold"),
-            *(f"{seconds:.2f}" if step.stages else "" for seconds in known),
-            f"{step.seconds - sum(known):.2f}" if step.stages else "",
+            *(f"{seconds:.2f}" if step.stages else "" for seconds in (*known, step.seconds - sum(known))),
             f"{step.cpu['trainer']:.2f}" if "trainer" in step.cpu else "",
             step.method,
             "" if step.accuracy is None else f"{step.accuracy:.2f}",
@@ -129,7 +128,7 @@ def _teaching(result: Result) -> Table:
     return table
 
 
-def _bar(share: float | None, width: int = 12) -> Text:
+def _bar(share: float | None, width: int = 6) -> Text:
     if share is None:
         return Text("")
     filled = round(min(1.0, share) * width)

@@ -97,7 +97,7 @@ class Step:
     others: float
     """Cores that other people's processes used meanwhile."""
     stages: dict[str, float] = field(default_factory=dict)
-    """Seconds of each stage of a training, as its evidence has them; `total` is without the wait for the trainer."""
+    """Seconds of each stage of a training, as its evidence has them, and `waiting`, until a trainer had begun."""
     method: str = ""
     """`head` or `fine-tuned`, of a training."""
     accuracy: float | None = None

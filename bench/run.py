@@ -244,5 +244,3 @@ def _entry(number: int) -> Entry:
 
 def _id(number: int) -> str:
     return f"01900000-0000-7000-8000-{number:012x}"
-
-

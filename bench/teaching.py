@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,8 +69,9 @@ class Lessons:
         *_, training = self._client.follow_training(self._begun().id)
         _must(training.status == "DONE", training)
         evidence = training.evidence or {}
-        return watch.step(what, stages=dict(evidence["seconds"]), method=evidence["method"],
-                          accuracy=evidence["accuracy"])  # fmt: skip
+        created, started = (datetime.fromisoformat(training.raw[when]) for when in ("created_at", "started_at"))
+        stages = evidence["seconds"] | {"waiting": (started - created).total_seconds()}
+        return watch.step(what, stages=stages, method=evidence["method"], accuracy=evidence["accuracy"])
 
     @contextmanager
     def training(self) -> Iterator[Callable[[], bool]]:

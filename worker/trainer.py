@@ -39,7 +39,7 @@ class Trainer:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.stopping = threading.Event()
         self.engine = Engine(tools.settings, tools.storage.read)
-        self._doing = ""
+        self._busy = False
         self._training = _Thread("training", self._train_all, self.stopping)
         self._errands = _Thread("errands", self._run_errands, self.stopping)
         self._since = time.time()
@@ -90,11 +90,11 @@ class Trainer:
                 training = trainers.begin(self.tools, one)
             except trainers.Ended:
                 return False
-            self._doing = f"training {training.name}"
+            self._busy = True
             try:
                 return self._worked(training)
             finally:
-                self._doing = ""
+                self._busy = False
 
     def _worked(self, training: Training) -> bool:
         """Train, and end the training in whatever way it ends; False when it is to be tried again, but not at once."""
@@ -185,7 +185,7 @@ class Trainer:
                 log.warning("heartbeat: %s", error.message)
 
     def _beat(self) -> None:
-        about = {"since": self._since, "device": str(self.engine.device), "doing": self._doing}
+        about = {"since": self._since, "device": str(self.engine.device), "busy": self._busy}
         self.tools.queue.beat(self.id, about, self.tools.settings.lease, role="trainers")
 
 

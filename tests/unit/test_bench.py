@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from bench import load, material, report
-from bench.result import Limit, Percentiles, Result, Row
+from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
+from bench.teaching import LOADED, Lessons
+from inferq.answers import Dataset, Training
+from inferq.client import Client
+from inferq.errors import InferqError, InferqHTTPError
 
 
 @pytest.fixture
@@ -28,7 +34,8 @@ def result() -> Result:
         "date": "2026-01-02", "cores": 2, "device": "cpu", "cpu": "a processor", "python": "3.11.7", "torch": "2.15.0",
         "revision": "abc",
     }  # fmt: skip
-    sent = {"pictures": 32, "sizes": "640x480", "mean_bytes": 55_000.0, "archive": 1000}
+    sent = {"pictures": 32, "sizes": "640x480", "mean_bytes": 55_000.0, "archive": 1000, "taught": 100,
+            "taught_labels": 5}  # fmt: skip
     return Result(
         machine, "mobilenet_v2", 2, sent,
         limit=Limit({1: 150.0, 8: 240.0}, 8, [210.0, 190.0], Percentiles(9.0, 10.0, 11.0, 100), 9.0, [0.0, 0.05]),
@@ -77,6 +84,42 @@ def test_what_was_not_measured_is_not_judged(result: Result) -> None:
     assert result.added("warm") is None
 
 
+def taught(result: Result) -> Result:
+    """The same with its trainings."""
+    stages = {"waiting": 0.1, "features": 4.0, "head": 0.5, "fine_tuning": 30.0, "testing": 0.5, "total": 36.0}
+    result.teaching = [
+        Step(LOADED, 1.5, {"trainer": 0.9}, 0.0),
+        Step(FIRST, 37.0, {"trainer": 33.0}, 0.3, stages, "fine-tuned", 0.9),
+        Step(AGAIN, 66.0, {"trainer": 29.0}, 0.0, stages | {"features": 0.0}, "head", 0.9),
+    ]
+    result.rows = [replace(row, cpu_ms={**row.cpu_ms, "trainer": 0.1}) for row in result.rows]
+    alone = replace(result.rows[1], way=ALONE)
+    result.rows += [alone, replace(alone, way=BESIDE, rate=120.0, cpu_ms={**alone.cpu_ms, "trainer": 6.0})]
+    return result
+
+
+def test_the_first_training_is_judged_and_the_second_is_shown(result: Result) -> None:
+    goals = {goal.name: (goal.value, goal.unit, goal.reached) for goal in taught(result).goals()}
+    assert goals["100 pictures of 5 labels trained"] == (37.0, "s", True)
+    console = Console(width=160, record=True, file=io.StringIO())
+    report.show(result, console)
+    shown = console.export_text()
+    assert "again, features kept" in shown
+    assert "gets 0.80 of the rate before" in shown
+
+
+def test_the_goal_for_a_training_is_that_of_one_base(result: Result) -> None:
+    taught(result).model = "vgg16"
+    assert all("trained" not in goal.name for goal in result.goals())
+
+
+def test_a_training_is_no_cpu_of_the_pictures_that_others_send_meanwhile(result: Result) -> None:
+    alone, beside = taught(result).rows[-2:]
+    assert result.cpu_share(alone) == result.cpu_share(beside) == 0.75
+    assert result.beside == 0.8
+    assert result.noise == 0.3
+
+
 def test_a_result_is_written_as_json_and_plot_and_listed_once(result: Result, tmp_path: Path) -> None:
     for _ in range(2):
         data, picture = report.write(result, tmp_path)
@@ -87,6 +130,16 @@ def test_a_result_is_written_as_json_and_plot_and_listed_once(result: Result, tm
     assert [row["share_of_limit"] for row in stored["rows"]] == [0.25, 0.75, 0.85]
     assert stored["rows"][0]["cpu_share_of_limit"] == 0.75
     assert (tmp_path / "README.md").read_text().count(data.name) == 1
+
+
+def test_the_seconds_of_a_training_are_in_the_list_and_in_the_json(result: Result, tmp_path: Path) -> None:
+    data, _ = report.write(taught(result), tmp_path)
+    stored = json.loads(data.read_text())
+    assert [step["seconds"] for step in stored["teaching"]] == [1.5, 37.0, 66.0]
+    assert stored["rate_beside_training"] == 0.8
+    head, line, row = (tmp_path / "README.md").read_text().splitlines()[2:]
+    assert head.count("|") == line.count("|") == row.count("|")
+    assert "| 37 | 0.3 |" in row
 
 
 def test_a_run_beside_busy_neighbours_says_so(result: Result) -> None:
@@ -112,6 +165,86 @@ def test_the_pictures_are_the_same_every_time(tmp_path: Path) -> None:
         made.append([path.read_bytes() for path in material.pictures(tmp_path / name, 3)])
     assert made[0] == made[1]
     assert len(set(made[0])) == 3
+
+
+def test_the_labelled_pictures_all_differ_and_lie_in_a_folder_for_each_label(tmp_path: Path) -> None:
+    material.labelled(tmp_path / "labelled.tar", each=2)
+    with tarfile.open(tmp_path / "labelled.tar") as tar:
+        files = {name: tar.extractfile(name) for name in tar.getnames()}
+        pictures = {name: file.read() for name, file in files.items() if file}
+    assert sorted({name.partition("/")[0] for name in pictures}) == [f"tint {number}" for number in range(5)]
+    assert len(set(pictures.values())) == 10
+    assert all(data.startswith(b"\xff\xd8") for data in pictures.values())
+
+
+class Server(Client):
+    """A server whose trainings end as they are told to, one after another."""
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self._endings = list(endings)
+        self._statuses: dict[str, str] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.removed: list[str] = []
+
+    def create_dataset(self, name: str, *_: object, **__: object) -> Dataset:
+        return Dataset.read({"id": 1, "name": name, "state": "LOADING"})
+
+    def dataset(self, dataset: int | str) -> Dataset:
+        return Dataset.read({"id": dataset, "state": "READY"})
+
+    def train(self, dataset: int | str, name: str, **parameters: Any) -> Training:
+        training_id = f"training {len(self._statuses) + 1}"
+        self._statuses[training_id] = "RUNNING"
+        self.asked.append({"dataset": dataset, "name": name, **parameters})
+        return Training.read({"_id": training_id, "name": name, "status": "RUNNING"})
+
+    def follow_training(self, training_id: str) -> Iterator[Training]:
+        yield self.training(training_id)
+        self._statuses[training_id] = self._endings.pop(0)
+        yield self.training(training_id)
+
+    def training(self, training_id: str) -> Training:
+        evidence = {"seconds": {"head": 0.5}, "method": "head", "accuracy": 0.9}
+        status = self._statuses[training_id]
+        told = {"created_at": "2026-01-02T03:04:05.000Z", "started_at": "2026-01-02T03:04:05.250Z"}
+        return Training.read({"_id": training_id, "status": status, "evidence": evidence, "curve": [{"epoch": 1}],
+                              "error": "no memory", **told})  # fmt: skip
+
+    def cancel_training(self, training_id: str) -> Training:
+        if self._statuses[training_id] != "RUNNING":
+            raise InferqHTTPError(409, "conflict", "It has ended.")
+        self._statuses[training_id] = "CANCELLED"
+        return self.training(training_id)
+
+    def remove_model(self, name: str, version: str = "") -> None:
+        self.removed.append(name)
+
+    def remove_dataset(self, dataset: int | str) -> None:
+        self.removed.append(f"dataset {dataset}")
+
+
+def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_path: Path) -> None:
+    server = Server("DONE", "DONE")
+    with server, Lessons(server, "base", {}, tmp_path) as lessons:
+        assert lessons.load().what == LOADED
+        step = lessons.train(FIRST)
+        assert (step.stages, step.method, step.accuracy) == ({"head": 0.5, "waiting": 0.25}, "head", 0.9)
+        lessons.train(AGAIN)
+        with lessons.training() as running:
+            assert running()
+        assert not running()
+    assert server.removed == ["base-taught-1", "base-taught-2", "dataset 1"]
+    assert all(asked["base"] == "base" and asked["dataset"] == "1" for asked in server.asked)
+
+
+def test_a_training_that_fails_ends_the_benchmark_with_its_reason(tmp_path: Path) -> None:
+    server = Server("FAILED")
+    with server, Lessons(server, "base", {}, tmp_path) as lessons:
+        lessons.load()
+        with pytest.raises(InferqError, match="no memory"):
+            lessons.train(FIRST)
+    assert server.removed == ["dataset 1"]
 
 
 POLLED: list[str] = []

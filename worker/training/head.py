@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from shared.errors import BadDataset
 from worker.training import epochs
 from worker.training.epochs import Measured, Params, Tensors, Training
 from worker.training.start import regression
+
+_WORTH = 1e-3
+"""By how much the loss must fall to count: where all is right already, less is no reason to go on."""
+_SAME = 1e-10
+"""Variance of features, as a part of their mean square, below which they differ by rounding only."""
 
 
 class HeadTraining(Training):
@@ -37,7 +43,7 @@ class HeadTraining(Training):
         """
         features, self._labels = train[0].to(device), train[1].to(device)
         self._middle = features.mean(dim=0) if biased else torch.zeros_like(features[0])
-        self._scale = float((features - self._middle).square().mean().clamp(min=1e-12).rsqrt())
+        self._scale = _scale(features, self._middle)
         self._features = self._standard(features)
         self._validation = (self._standard(validation[0].to(device)), validation[1].to(device))
         self._counting = epochs.balance(train[1], classes).to(device)
@@ -57,6 +63,9 @@ class HeadTraining(Training):
 
     def _standard(self, features: torch.Tensor) -> torch.Tensor:
         return (features - self._middle) * self._scale
+
+    def _better(self, measured: Measured) -> bool:
+        return measured.loss < self._best_loss - _WORTH
 
     def _train(self) -> Measured:
         chance = epochs.chance(self.params, self.epoch)
@@ -91,3 +100,11 @@ class HeadTraining(Training):
         with torch.no_grad():
             for tensor, name in zip([*self._weights, *self._best], self._own(), strict=True):
                 tensor.copy_(state[name])
+
+
+def _scale(features: torch.Tensor, middle: torch.Tensor) -> float:
+    """What makes the variance of centred features 1; raises BadDataset where they are all the same."""
+    variance = float((features - middle).double().square().mean())
+    if not variance > _SAME * float(features.double().square().mean()):
+        raise BadDataset("The base sees no difference between these pictures: take another base, or other pictures.")
+    return variance**-0.5

@@ -206,10 +206,12 @@ def _keys() -> Part:
 
 def _fleet() -> Part:
     queue = thing({"queue": several(ref("Lane")), "waiting": whole(), "running": whole()}, required=("queue",))
-    workers = thing({"workers": several(ref("Worker"))}, required=("workers",))
+    workers = thing(
+        {"workers": several(ref("Worker")), "trainers": several(ref("Trainer"))}, required=("workers", "trainers")
+    )
     return {
         "/v1/queue": {"get": call("Fleet", "getQueue", "What waits", "Per model, version and priority.", [],
                                   {"200": answer("The queue.", queue), "default": PROBLEM})},
-        "/v1/workers": {"get": call("Fleet", "listWorkers", "Who works", "Every worker that is alive.", [],
-                                    {"200": answer("The workers.", workers), "default": PROBLEM})},
+        "/v1/workers": {"get": call("Fleet", "listWorkers", "Who works", "Workers and trainers that are alive.", [],
+                                    {"200": answer("The workers and trainers.", workers), "default": PROBLEM})},
     }  # fmt: skip

@@ -27,7 +27,7 @@ def queue() -> ResponseReturnValue:
 
 @bp.get("/v1/workers")
 def workers() -> ResponseReturnValue:
-    """Every worker that is alive, as it described itself at its last heartbeat."""
+    """Every worker and every trainer that is alive, as it described itself at its last heartbeat."""
     with tools().records.read() as r:
         visible = {f"{version.name}/{version.version}" for version in r.versions.visible(caller().tenant)}
     rows = [
@@ -35,4 +35,5 @@ def workers() -> ResponseReturnValue:
         | {"since": views.iso(row["since"]), "models": [model for model in row["models"] if model in visible]}
         for row in tools().queue.workers()
     ]
-    return jsonify(workers=rows)
+    trainers = [row | {"since": views.iso(row["since"])} for row in tools().queue.workers("trainers")]
+    return jsonify(workers=rows, trainers=trainers)

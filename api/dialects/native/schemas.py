@@ -147,6 +147,10 @@ _LANE = thing(
         "oldest_seconds": number("Age of the oldest unfinished picture."),
     }
 )
+_TRAINER = thing(
+    {"id": text(), "since": moment(), "device": text(), "busy": flag("Whether it trains now.")},
+    required=("id", "since", "device", "busy"),
+)
 _WORKER = thing(
     {
         "id": text(),
@@ -183,5 +187,6 @@ SCHEMAS: dict[str, Schema] = {
     "Key": _KEY,
     "Lane": _LANE,
     "Worker": _WORKER,
+    "Trainer": _TRAINER,
     "Problem": _PROBLEM,
 }

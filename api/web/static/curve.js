@@ -3,7 +3,7 @@ import { draw, el, percent } from "./page.js";
 
 const WIDTH = 420;
 const HEIGHT = 210;
-const EDGE = { left: 44, right: 14, top: 22, bottom: 26 };
+const EDGE = { left: 50, right: 14, top: 22, bottom: 26 };
 const DOTTED = 40; // epochs up to which each has a dot
 const FEWEST = 5; // epochs that the axis is wide at least
 const LINES = [["train", "training pictures"], ["validation", "validation pictures"]];
