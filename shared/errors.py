@@ -20,6 +20,7 @@
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
+        ├── StorageFull       (3) nothing that waiting would mend
         └── StillRunning      (2) a wait ran out, on a wire that knows no polling; carries job_id
 
 A picture that fails in the worker fails alone: its `code` and `message` are stored with the item.
@@ -191,6 +192,10 @@ class Unavailable(InferqError):
 
     status = 503
     retry_after: float | None = 2.0
+
+
+class StorageFull(Unavailable):
+    """The storage is full; somebody has to make room."""
 
 
 class StillRunning(Unavailable):

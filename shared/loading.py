@@ -72,8 +72,8 @@ def waiting(tools: Tools) -> list[Dataset]:
 def load(tools: Tools, dataset_id: int, stopping: threading.Event | None = None) -> None:
     """Load one dataset, whose lock the caller holds; its state and message say how that ended.
 
-    Nothing happens to one that is not LOADING. It stays LOADING when `stopping` is set meanwhile, or when storage or
-    disk fail, up to `max_attempts` times. Raises Unavailable when the database is away.
+    Nothing happens to one that is not LOADING. It stays LOADING when `stopping` is set meanwhile, when the storage is
+    away, or when the loader fails, up to `max_attempts` times. Raises Unavailable when the database is away.
     """
     begun = _begin(tools, dataset_id)
     if begun is None:
@@ -91,8 +91,10 @@ def load(tools: Tools, dataset_id: int, stopping: threading.Event | None = None)
         _put_back(tools, begun)
     except errors.BadRequest as error:
         _give_up(tools, begun, error.message, found)
+    except errors.StorageFull as error:
+        _give_up(tools, begun, error.message, found)
     except errors.Unavailable as error:
-        _pause(tools, begun, error.message, found)
+        _await(tools, begun, error.message, found)
     except OSError as error:
         _pause(tools, begun, f"The disk of the loader fails ({error.strerror or error}).", found)
     except Exception as error:
@@ -373,13 +375,20 @@ def _give_up(tools: Tools, begun: Dataset, reason: str, found: _Found) -> None:
     _ended(tools, begun)
 
 
-def _put_back(tools: Tools, begun: Dataset) -> None:
-    """The loader was told to stop: that is no death."""
+def _put_back(tools: Tools, begun: Dataset, message: str = "waiting for a trainer to read it") -> None:
+    """The loader was told to stop, or the storage is away: that is no death."""
     with tools.records.write() as r:
         if current := _own(r, begun):
-            r.datasets.save(
-                replace(current, attempts=begun.attempts - 1, progress=0.0, message="waiting for a trainer to read it")
-            )
+            r.datasets.save(replace(current, attempts=begun.attempts - 1, progress=0.0, message=message))
+
+
+def _await(tools: Tools, begun: Dataset, why: str, found: _Found) -> None:
+    """Leave it until the storage is back, unless it has been away for as long as a loading may take."""
+    log.warning("dataset %d: %s", begun.id, why)
+    if tools.now() > begun.updated_at + tools.settings.dataset_timeout:
+        _give_up(tools, begun, why, found)
+        return
+    _put_back(tools, begun, f"{why} It is tried again soon.")
 
 
 def _pause(tools: Tools, begun: Dataset, why: str, found: _Found) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import secrets
@@ -150,6 +151,8 @@ def _answering() -> Iterator[None]:
 
 
 def _away(error: OSError) -> errors.Unavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.StorageFull()
     return errors.Unavailable(f"The storage of pictures does not answer ({error.strerror or error}); try again soon.")
 
 

@@ -71,6 +71,16 @@ def tell(tools: Tools, training_id: str, progress: float, message: str,
     tools.queue.announce([], [training_id])
 
 
+def put_back(tools: Tools, training_id: str, message: str) -> None:
+    """Leave it to whoever comes next; that the trainer goes is no death. Raises Ended."""
+    with tools.records.write() as r:
+        r.trainings.put_back(training_id)
+        running = r.trainings.say(training_id, message, tools.now())
+    if not running:
+        raise Ended
+    tools.queue.announce([], [training_id])
+
+
 def fail(tools: Tools, training_id: str, code: str, reason: str) -> None:
     """End a training that cannot be finished; the dataset is as it was, and no version is made.
 

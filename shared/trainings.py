@@ -137,6 +137,10 @@ class Training:
     started_at: float | None = None
     finished_at: float | None = None
 
+    def is_over(self, now: float) -> bool:
+        """Whether it has had the seconds that it was given."""
+        return self.started_at is not None and now > self.started_at + self.parameters.max_seconds
+
 
 def submit(tools: Tools, tenant: str, asked: Request) -> Training:
     """Store a training and ring for a trainer; its dataset version is sealed.

@@ -50,8 +50,11 @@ class Runner:
         self._batches = 0
 
     def join(self) -> None:
-        """Start the heart; the fleet knows of this worker when this returns."""
-        self._beat()
+        """Start the heart; the fleet knows of this worker when this returns, or as soon as the queue answers."""
+        try:
+            self._beat()
+        except errors.Unavailable as error:  # Celery would swallow it, and leave a worker without a heart
+            log.warning("heartbeat: %s", error.message)
         threading.Thread(target=self._heart, name="heart", daemon=True).start()
 
     def stop(self) -> None:

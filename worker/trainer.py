@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -15,7 +16,7 @@ import torch
 
 from shared import comparisons, errors, loading, trainers, trainings
 from shared.comparisons import Comparison
-from shared.holding import hold
+from shared.holding import Held, hold
 from shared.jobs import Status
 from shared.tools import Tools
 from shared.trainings import Training
@@ -45,9 +46,8 @@ class Trainer:
         self._since = time.time()
 
     def join(self) -> None:
-        """Start; the fleet knows of this trainer when this returns."""
+        """Start; nothing is asked of the queue here: Celery would swallow what it raises, and leave an idle trainer."""
         torch.set_num_threads(self.tools.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
-        self._beat()
         for target in (self._heart, self._training.run, self._errands.run):
             threading.Thread(target=target, name=target.__qualname__, daemon=True).start()
         self.train()
@@ -63,10 +63,14 @@ class Trainer:
 
     def stop(self, seconds: float = 25.0) -> None:
         """Put away what is under way, and return when that is done or the time is over."""
+        until = time.monotonic() + seconds
         self.stopping.set()
         for thread in (self._training, self._errands):
             thread.wake()
-            thread.ended.wait(seconds)
+        for thread in (self._training, self._errands):
+            thread.ended.wait(max(0.0, until - time.monotonic()))
+        with contextlib.suppress(errors.Unavailable):
+            self.tools.queue.leave(self.id, "trainers")
 
     # trainings
 
@@ -83,8 +87,8 @@ class Trainer:
 
     def _train(self, one: Training) -> bool:
         """Whether this trainer got hold of it, and worked on it."""
-        with hold(self.tools, trainers.lock_name(one.id)) as mine:
-            if not mine:
+        with hold(self.tools, trainers.lock_name(one.id)) as held:
+            if held is None:
                 return False
             try:
                 training = trainers.begin(self.tools, one)
@@ -92,54 +96,54 @@ class Trainer:
                 return False
             self._busy = True
             try:
-                return self._worked(training)
+                return self._worked(training, held)
             finally:
                 self._busy = False
 
-    def _worked(self, training: Training) -> bool:
+    def _worked(self, training: Training, held: Held) -> bool:
         """Train, and end the training in whatever way it ends; False when it is to be tried again, but not at once."""
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
-            pipeline.train(Work(self.tools, training, self.stopping), self.engine)
+            pipeline.train(Work(self.tools, training, self.stopping, held.lost), self.engine)
         except trainers.Ended:
             log.info("training %s was cancelled", training.id)
             trainings.forget_checkpoint(self.tools, training.id)
             trainers.abandon(self.tools, training.id)
         except Stopped:
-            with self.tools.records.write() as r:
-                r.trainings.put_back(training.id)
-        except errors.Unavailable as error:  # the sweep rings again; `begin` counts how often
+            if not held.lost.is_set():
+                self._put_back(training, "waiting for a trainer")
+        except errors.Unavailable as error:
             log.warning("training %s: %s", training.id, error.message)
-            with contextlib.suppress(trainers.Ended):
-                trainers.tell(self.tools, training.id, training.progress, error.message)
+            if isinstance(error, errors.StorageFull) or training.is_over(self.tools.now()):
+                trainers.fail(self.tools, training.id, error.code, error.message)
+                return True
+            self._put_back(training, f"{error.message} It goes on when that is back.")
             return False
-        except (MemoryError, torch.OutOfMemoryError):
-            why = "There is too little memory for it; take a smaller batch_size, another base, or a larger machine."
-            trainers.fail(self.tools, training.id, "out_of_memory", why)
-        except FileNotFoundError:
-            why = "A picture of the dataset is not in the storage any more; delete it from the dataset and train again."
-            trainers.fail(self.tools, training.id, "gone", why)
-        except errors.InferqError as error:
-            trainers.fail(self.tools, training.id, error.code, error.message)
         except Exception as error:
-            log.exception("training %s", training.id)
-            why = f"The training failed by {type(error).__name__}; the log of the trainer says more."
-            trainers.fail(self.tools, training.id, "training_failed", why)
+            if held.lost.is_set():
+                log.warning("training %s, which another trainer has by now", training.id, exc_info=True)
+            else:
+                trainers.fail(self.tools, training.id, *_explained(error, training.id))
         return True
+
+    def _put_back(self, training: Training, message: str) -> None:
+        """An outage, or the end of this trainer, is no death."""
+        with contextlib.suppress(trainers.Ended):
+            trainers.put_back(self.tools, training.id, message)
 
     # errands
 
     def _run_errands(self) -> None:
         for dataset in loading.waiting(self.tools):
-            with hold(self.tools, loading.lock_name(dataset.id)) as mine:
-                if mine and not self.stopping.is_set():
+            with hold(self.tools, loading.lock_name(dataset.id)) as held:
+                if held and not self.stopping.is_set():
                     loading.load(self.tools, dataset.id, self.stopping)
         self.train()  # one may have waited for its dataset
         with self.tools.records.read() as r:
             waiting = r.comparisons.queued()
         for one in waiting:
-            with hold(self.tools, f"comparison:{one.id}") as mine:
-                if mine and not self.stopping.is_set():
+            with hold(self.tools, f"comparison:{one.id}") as held:
+                if held and not self.stopping.is_set():
                     self._compare(one)
 
     def _compare(self, one: Comparison) -> None:
@@ -151,8 +155,10 @@ class Trainer:
             if one.attempts >= tools.settings.max_attempts:
                 raise errors.Conflict(f"{one.attempts} trainers died over it, or gave up.")
             report = self._report(one)
-        except errors.Unavailable as away:
-            log.warning("comparison %s: %s", one.id, away.message)
+        except (errors.Unavailable, Stopped) as away:
+            log.warning("comparison %s waits: %s", one.id, away)
+            with tools.records.write() as r:
+                r.comparisons.tried(one.id, one.attempts)  # that was no death
             return
         except errors.InferqError as refused:
             error = refused.message
@@ -172,21 +178,41 @@ class Trainer:
                 raise errors.NotFound("One of the versions has been removed.")
             found = comparisons.pictures(r, candidate, baseline, one.tenant, one.dataset_id, one.dataset_version)
         models = self.engine.load(candidate), self.engine.load(baseline)
-        return compare(tools.storage, *models, *found, tell=lambda done: None)
+
+        def tell(done: int) -> None:
+            if self.stopping.is_set():
+                raise Stopped
+
+        return compare(tools.storage, *models, *found, tell)
 
     # the fleet
 
     def _heart(self) -> None:
-        every = self.tools.settings.lease / 4
-        while not self.stopping.wait(every):
+        while True:
             try:
                 self._beat()
             except errors.Unavailable as error:
                 log.warning("heartbeat: %s", error.message)
+            if self.stopping.wait(self.tools.settings.lease / 4):
+                return
 
     def _beat(self) -> None:
         about = {"since": self._since, "device": str(self.engine.device), "busy": self._busy}
         self.tools.queue.beat(self.id, about, self.tools.settings.lease, role="trainers")
+
+
+def _explained(error: Exception, training_id: str) -> tuple[str, str]:
+    """(code, why) of what a training failed by, for its caller, who cannot read our log."""
+    # On the CPU torch runs out of memory by a plain RuntimeError.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        why = "There is too little memory for it; take a smaller batch_size, another base, or a larger machine."
+        return "out_of_memory", why
+    if isinstance(error, errors.InferqError):
+        return error.code, error.message
+    log.error("training %s", training_id, exc_info=error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full", "The disk of the trainer is full; somebody has to make room. Then train again."
+    return "training_failed", f"The training failed by {type(error).__name__}; the log of the trainer says more."
 
 
 class _Thread:

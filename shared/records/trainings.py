@@ -123,6 +123,12 @@ class Trainings:
         where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
         return bool(self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount)
 
+    def say(self, training_id: str, message: str, now: float) -> bool:
+        """Write what it is doing; False when it is no longer RUNNING."""
+        where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
+        query = sa.update(trainings).where(where).values(message=message, updated_at=now)
+        return bool(self._connection.execute(query).rowcount)
+
     def put_back(self, training_id: str) -> None:
         """Its trainer was told to stop: that is no death."""
         where = sa.and_(_among([training_id]), trainings.c.attempts > 0)

@@ -12,6 +12,7 @@ import torch
 from shared.datasets import Example
 from shared.storage import Storage
 from worker.engine import Loaded
+from worker.training import pictures as stored
 
 _TIMED = 20
 """Pictures that are run one at a time, to learn how long one takes."""
@@ -30,7 +31,7 @@ def compare(
     pace: dict[str, list[float]] = {"candidate": [], "baseline": []}
     size = min(candidate.max_batch, baseline.max_batch)
     for start in range(0, len(pictures), size):
-        data = [storage.read(one.blob, one.offset, one.size) for one in pictures[start : start + size]]
+        data = [stored.read(storage, one) for one in pictures[start : start + size]]
         for role, model in (("candidate", candidate), ("baseline", baseline)):
             inputs = [model.prepare(one) for one in data]
             timed = inputs[: max(0, _TIMED - len(pace[role]))]

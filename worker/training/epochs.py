@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,6 +55,9 @@ class Training(ABC):
     What `state()` gives between two steps, put into a fresh training on the same data by `load()`, leads to the same
     bits on the same machine and number of threads: all that is drawn by chance in an epoch depends on seed and epoch.
     """
+
+    check: Callable[[], None] = staticmethod(lambda: None)
+    """Called every now and then within an epoch. What it raises ends the training, with the best epoch before."""
 
     def __init__(self, params: Params, optimizer: torch.optim.Optimizer, start: Measured | None) -> None:
         """`start` is what the untouched network comes to on validation; an epoch has to do better to count."""

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 
 import safetensors.torch
 import torch
+import uuid6
 
 from shared.datasets import Example
 from shared.storage import Storage
 from worker.engine import Loaded
+from worker.training import pictures
 
 _EVERY = 20.0
 """Seconds between two savings: what a death of the trainer may cost."""
@@ -22,36 +24,43 @@ def features(
 ) -> torch.Tensor:
     """(N, D) float32, what enters the model's head for each example of one dataset.
 
-    What an earlier training has computed is taken from its blob, which lies with the pictures and goes with them.
-    `tell` gets how many there are so far. Raises FileNotFoundError, BadPicture kinds.
+    What an earlier training has computed is taken from its blobs, which lie with the pictures and go with them. `tell`
+    gets how many there are so far. Raises NotFound, BadPicture kinds.
     """
-    key = f"datasets/{examples[0].dataset_id}/features-{model.version.checksum[:32]}"
-    kept = _read(storage, key)
+    prefix = f"datasets/{examples[0].dataset_id}/features-{model.version.checksum[:32]}-"
+    kept = _read(storage, prefix)
     wanted = [one for one in {one.sha256: one for one in examples}.values() if one.sha256 not in kept]
+    fresh: dict[str, torch.Tensor] = {}
     saved = time.monotonic()
     for start in range(0, len(wanted), model.max_batch):
         some = wanted[start : start + model.max_batch]
-        inputs = [model.prepare(storage.read(one.blob, one.offset, one.size)) for one in some]
-        kept |= {one.sha256: row for one, row in zip(some, model.forward(inputs, "features"), strict=True)}
+        inputs = [model.prepare(pictures.read(storage, one)) for one in some]
+        rows = model.forward(inputs, "features")
+        fresh |= {one.sha256: row for one, row in zip(some, rows, strict=True)}
         if time.monotonic() - saved > _EVERY:
-            _write(storage, key, kept)
-            saved = time.monotonic()
-        tell(len(kept))
-    if wanted:
-        _write(storage, key, kept)
+            kept |= _saved(storage, prefix, fresh)
+            saved, fresh = time.monotonic(), {}
+        tell(len(kept) + len(fresh))
+    kept |= _saved(storage, prefix, fresh)
     return torch.stack([kept[one.sha256] for one in examples])
 
 
-def _read(storage: Storage, key: str) -> dict[str, torch.Tensor]:
-    """SHA-256 -> features."""
-    with contextlib.suppress(FileNotFoundError, safetensors.SafetensorError):  # none yet, or half written
-        found = safetensors.torch.load(storage.read(key))
-        names = [bytes(row).hex() for row in found["sha256"].numpy()]
-        return dict(zip(names, found["features"], strict=True))
-    return {}
+def _read(storage: Storage, prefix: str) -> dict[str, torch.Tensor]:
+    """SHA-256 -> features, of all parts."""
+    kept: dict[str, torch.Tensor] = {}
+    for key in storage.list(prefix.rpartition("/")[0]):
+        if key.startswith(prefix):
+            with contextlib.suppress(FileNotFoundError, safetensors.SafetensorError):  # removed just now, or damaged
+                found = safetensors.torch.load(storage.read(key))
+                names = [row.tobytes().hex() for row in found["sha256"].numpy()]
+                kept |= dict(zip(names, found["features"], strict=True))
+    return kept
 
 
-def _write(storage: Storage, key: str, kept: dict[str, torch.Tensor]) -> None:
-    names = torch.tensor([list(bytes.fromhex(name)) for name in kept], dtype=torch.uint8)
-    data = {"sha256": names, "features": torch.stack(list(kept.values()))}
-    storage.write(key, safetensors.torch.save(data))
+def _saved(storage: Storage, prefix: str, fresh: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same, when they are stored as one more part."""
+    if fresh:
+        names = torch.frombuffer(bytearray(b"".join(map(bytes.fromhex, fresh))), dtype=torch.uint8).view(-1, 32)
+        data = {"sha256": names, "features": torch.stack(list(fresh.values()))}
+        storage.write(f"{prefix}{uuid6.uuid7()}", safetensors.torch.save(data))
+    return fresh

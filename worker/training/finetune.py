@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from shared.models import Preprocessing
-from worker import families, preprocess
+from worker import families, optimise, preprocess
 from worker.training import augment, epochs
 from worker.training.augment import Pictures
 from worker.training.epochs import Measured, Params, Tensors, Training
@@ -30,7 +31,8 @@ _STEEPEST = 1.0
 class NetworkTraining(Training):
     """Gradient descent on changed pictures, judged on pictures prepared exactly as for serving.
 
-    `last_stages` and `from_scratch` make one. The network is trained where it stands.
+    `last_stages` and `from_scratch` make one. The network is trained where it stands. `check` is called every few
+    pictures, and may raise: what the epoch had learned until then is lost, the result is the best epoch before it.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class NetworkTraining(Training):
         *,
         flip: bool,
         device: str,
+        check: Callable[[], None],
     ) -> None:
         """The parameters of `network` that require a gradient are trained; batch norms learn if it is in train mode."""
+        self.check = check
         self._device = torch.device(device)
         self._network = network.to(self._device)
         self._learning_norms = network.training
@@ -95,9 +99,11 @@ class NetworkTraining(Training):
         self.optimizer.zero_grad()
         total, right = 0.0, 0
         for piece in batch.split(_PIECES[self._device.type] if not self._learning_norms else 256):
-            pictures = torch.stack([self._change(self._picture(number)) for number in piece.tolist()])
+            self.check()
+            with optimise.ALONE:  # an errand may load a model meanwhile, and trace it; transforms are modules, too
+                pictures = torch.stack([self._change(self._picture(number)) for number in piece.tolist()])
+                logits = self._network(self._ready(pictures))
             labels = self._labels[piece].to(self._device)
-            logits = self._network(self._ready(pictures))
             loss = epochs.losses(logits, labels, self._counting)
             (loss / len(batch)).backward()
             total += loss.item()
@@ -125,9 +131,11 @@ class NetworkTraining(Training):
         self._network.eval()
         total, right = 0.0, 0
         for piece in torch.arange(len(self._validation_labels)).split(_PIECES[self._device.type]):
+            self.check()
             pictures = preprocess.stack([self._served(number) for number in piece.tolist()])
             labels = self._validation_labels[piece].to(self._device)
-            logits = self._network(self._ready(pictures))
+            with optimise.ALONE:
+                logits = self._network(self._ready(pictures))
             total += epochs.losses(logits, labels, self._counting).item()
             right += int((logits.argmax(dim=1) == labels).sum())
         self._network.train(training)
@@ -159,6 +167,7 @@ def last_stages(
     *,
     flip: bool = True,
     device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
 ) -> NetworkTraining:
     """Fine-tune the last quarter of the layers of a network whose head is trained already.
 
@@ -170,7 +179,7 @@ def last_stages(
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_()
     network.to(memory_format=torch.channels_last)
-    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device)
+    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device, check=check)
 
 
 def from_scratch(
@@ -182,6 +191,7 @@ def from_scratch(
     *,
     flip: bool = True,
     device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
 ) -> NetworkTraining:
     """Train all of a fresh network; what it starts from depends on the seed alone."""
     family = families.find(architecture)
@@ -190,7 +200,7 @@ def from_scratch(
         torch.manual_seed(epochs.chance(params, 0).initial_seed())
         network = family.build(architecture, classes, preprocessing.crop)
     network.train()
-    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device)
+    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device, check=check)
 
 
 def trainable(network: nn.Module) -> list[nn.Module]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from shared.errors import BadDataset
@@ -36,10 +38,12 @@ class HeadTraining(Training):
         *,
         biased: bool = True,
         device: str = "cpu",
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Features (N, D) float32 and labels (N,) int64, twice; validation may have no rows.
 
-        `biased` is whether the head it is for has a bias (`heads.has_bias`): without, the result's is zero.
+        `biased` is whether the head it is for has a bias (`heads.has_bias`): without, the result's is zero. `check` is
+        called every now and then, and may raise to end it.
         """
         features, self._labels = train[0].to(device), train[1].to(device)
         self._middle = features.mean(dim=0) if biased else torch.zeros_like(features[0])
@@ -47,7 +51,7 @@ class HeadTraining(Training):
         self._features = self._standard(features)
         self._validation = (self._standard(validation[0].to(device)), validation[1].to(device))
         self._counting = epochs.balance(train[1], classes).to(device)
-        first = regression(self._features, self._labels, self._counting, biased)
+        first = regression(self._features, self._labels, self._counting, biased, check)
         self._weights = [tensor.requires_grad_() for tensor in first]
         super().__init__(params, epochs.optimizer(self._weights[: 1 + biased], params), self._validate())
         if self.start is None:

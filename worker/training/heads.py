@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from shared.errors import BadOption
-from worker import families
+from worker import families, optimise
 
 _EXACT = 1e-3
 """How far an answer of the whole may lie off, as a part of the largest."""
@@ -68,7 +68,7 @@ def features(network: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, tor
     found: list[torch.Tensor] = []
     hook = families.penultimate(network).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
     try:
-        with torch.inference_mode():
+        with optimise.ALONE, torch.inference_mode():
             logits = network(batch)
     finally:
         hook.remove()

@@ -9,6 +9,7 @@ Each stage can be gone on with by another trainer; what is tested is what will b
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,16 +29,17 @@ from worker.engine import Engine, Loaded
 from worker.training import calibration, plots
 from worker.training.compare import compare
 from worker.training.evidence import evidence, machine
+from worker.training.pictures import read
 from worker.training.stages import Made, batches, from_base, from_scratch, labels_of
 from worker.training.work import Work
 
+log = logging.getLogger(__name__)
 
 def train(work: Work, engine: Engine) -> None:
     """Train, and end the training as DONE with a new version.
 
     Raises Ended when it was cancelled, Stopped when this trainer must end, FileNotFoundError, kinds of InferqError.
     """
-    began = time.monotonic()
     tools, training = work.tools, work.training
     work.tell(0.0, "reading the dataset")
     dealt = trainers.dealt(tools, training)
@@ -56,7 +58,7 @@ def train(work: Work, engine: Engine) -> None:
         found = evidence(logits * temperature, labels_of(dealt.test, numbers), version.labels, dealt.test, temperature)
         found |= _facts(work, made, dealt, engine)
         report = _compared(work, engine, model)
-        found["seconds"] = work.seconds | {"total": round(time.monotonic() - began, 3)}
+        found["seconds"] = work.seconds | {"total": round(tools.now() - (training.started_at or 0.0), 3)}
         for name, data in plots.render(found).items():
             tools.storage.write(trainings.plot(training.id, name), data)
         work.tell(0.99, "registering the version")
@@ -75,19 +77,25 @@ def _base(work: Work, engine: Engine) -> Loaded | None:
         base = r.versions.get(work.training.base_id)
     if base is None:
         raise errors.NotFound(f"The base {work.training.base} has been removed; choose another one.")
-    return engine.load(base)
+    try:
+        return engine.load(base)
+    except FileNotFoundError:
+        raise errors.NotFound(f"The weights of the base {work.training.base} are gone; choose another one.") from None
 
 
 def _calibrate(work: Work, made: Made, validation: Sequence[Example], numbers: dict[int, int]) -> float:
     """Find the temperature on the validation pictures, and divide the head by it; what it was."""
     if not validation:
         return 1.0
-    rows = []
-    for batch in batches(work.tools.storage, validation, made.preprocessing):
-        with optimise.ALONE, torch.inference_mode():
-            rows.append(made.network(batch))
-        work.tell(0.9, "calibrating")
-    found = calibration.temperature(torch.cat(rows), labels_of(validation, numbers))
+    logits = made.logits
+    if logits is None:
+        rows = []
+        for batch in batches(work, validation, made.preprocessing):
+            with optimise.ALONE, torch.inference_mode():
+                rows.append(made.network(batch))
+            work.tell(0.9, "calibrating")
+        logits = torch.cat(rows)
+    found = calibration.temperature(logits, labels_of(validation, numbers))
     _cool(made.network, found)
     return found
 
@@ -121,7 +129,7 @@ def _answers(work: Work, model: Loaded, test: Sequence[Example]) -> torch.Tensor
     for start in range(0, len(test), model.max_batch):
         some = test[start : start + model.max_batch]
         storage = work.tools.storage
-        rows.append(model.forward([model.prepare(storage.read(one.blob, one.offset, one.size)) for one in some]))
+        rows.append(model.forward([model.prepare(read(storage, one)) for one in some]))
         work.tell(0.92, f"testing: {start + len(some)} of {len(test)} pictures")
     return torch.cat(rows)
 
@@ -168,7 +176,11 @@ def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] |
             )
         except errors.BadDataset:
             return None
-    baseline = engine.load(default)
+    try:
+        baseline = engine.load(default)
+    except (errors.BadRequest, FileNotFoundError) as error:  # to train it anew is how it may be mended
+        log.warning("%s %s, the default, cannot be compared with: %s", default.name, default.version, error)
+        return None
     return compare(
         work.tools.storage, candidate, baseline, *pictures, lambda done: work.tell(0.96, "comparing with the default")
     )

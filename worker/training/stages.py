@@ -9,23 +9,22 @@ from dataclasses import dataclass, replace
 
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from shared import images
 from shared.datasets import Example
 from shared.models import Preprocessing
 from shared.splits import Splits
 from shared.storage import Storage
-from worker import families, optimise, preprocess, weights
+from worker import families, preprocess, weights
 from worker.engine import Loaded
 from worker.training import finetune, heads
 from worker.training.augment import Pictures
 from worker.training.epochs import Params, Training
 from worker.training.features import features
 from worker.training.head import HeadTraining
-from worker.training.work import Work
+from worker.training.pictures import decoded
+from worker.training.work import OutOfTime, Work
 
 HEAD, FINE_TUNING, NETWORK = "head", "fine-tuning", "network"
 SMALL = "small"
@@ -61,6 +60,8 @@ class Made:
     train_loss: float | None
     train_accuracy: float
     validation_accuracy: float | None
+    logits: torch.Tensor | None = None
+    """(N, C) of the validation pictures, where they are known already."""
 
 
 def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> Made:
@@ -72,19 +73,19 @@ def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int
     began = time.monotonic()
     head = HeadTraining(
         (learnt, labels[0]), (checked, labels[1]), len(numbers), _params(work), biased=heads.has_bias(network),
-        device=str(base.device),
+        device=str(base.device), check=work.prepare,
     )  # fmt: skip
     stopped = _run(work, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
     some = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
-    with optimise.ALONE:
-        heads.replace_head(network, weight, bias, lambda: batches(storage, some, wanted))
+    heads.replace_head(network, weight, bias, lambda: batches(work, some, wanted))
     work.timed(HEAD, began)
     loss, accuracy = _measured(learnt @ weight.T + bias, labels[0])
-    right = _measured(checked @ weight.T + bias, labels[1])[1] if len(labels[1]) else None
+    logits = checked @ weight.T + bias
+    right = _measured(logits, labels[1])[1] if len(labels[1]) else None
     note = f"A linear classifier on what {work.training.base} sees; the base itself stayed as it was."
     architecture, epoch = base.version.architecture, head.best_epoch
-    frozen = Made(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right)
+    frozen = Made(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
     return _fine_tuned(work, frozen, dealt, labels, base.device) if _worthwhile(work, frozen, dealt, base) else frozen
 
 
@@ -95,10 +96,12 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
     began = time.monotonic()
     training = finetune.from_scratch(
         SMALL, len(numbers), *_pictures(work, dealt, labels, wanted), _params(work),
-        flip=work.training.parameters.flip, device=str(device),
+        flip=work.training.parameters.flip, device=str(device), check=work.prepare,
     )  # fmt: skip
     stopped = _run(work, NETWORK, training, (0.0, 0.9))
     work.timed(NETWORK, began)
+    if not training.best_epoch:
+        raise OutOfTime
     note = (
         "A small network trained from nothing, because no pretrained base was named or at hand: it will be less often "
         "right than one that starts from ImageNet's weights."
@@ -124,7 +127,7 @@ def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.
     wanted = frozen.preprocessing
     training = finetune.last_stages(
         copy.deepcopy(frozen.network), wanted, *_pictures(work, dealt, labels, wanted), params,
-        flip=work.training.parameters.flip, device=str(device),
+        flip=work.training.parameters.flip, device=str(device), check=work.check,
     )  # fmt: skip
     stopped = _run(work, FINE_TUNING, training, (0.6, 0.9))
     work.timed("fine_tuning", began)
@@ -134,7 +137,7 @@ def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.
     best = _best(work, FINE_TUNING, training.best_epoch)
     return replace(frozen, network=training.result(), method="fine-tuned", note=note, stopped=stopped,
                    best_epoch=training.best_epoch, train_loss=best[0], train_accuracy=best[1],
-                   validation_accuracy=best[2])  # fmt: skip
+                   validation_accuracy=best[2], logits=None)  # fmt: skip
 
 
 def _run(work: Work, stage: str, training: Training, span: tuple[float, float]) -> str:
@@ -145,12 +148,14 @@ def _run(work: Work, stage: str, training: Training, span: tuple[float, float]) 
     again = work.stage not in ("", stage)
     if work.stage == stage:
         training.load(work.tensors)
+    training.check = work.check if again else work.spend
     low, high = span
     while not training.finished:
-        if work.out_of_time and not again:
-            return "time"
-        with optimise.ALONE:  # an errand may load a model meanwhile, and trace it
+        try:
+            training.check()
             report = training.step()
+        except OutOfTime:
+            return "time"
         if not again:
             progress = low + (high - low) * report.epoch / training.params.epochs
             work.epoch(stage, report, progress, training.state)
@@ -171,6 +176,7 @@ def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, to
     both = (*dealt.training, *dealt.validation)
 
     def tell(done: int) -> None:
+        work.prepare()
         work.tell(0.5 * min(1.0, done / len(both)), f"looking at the pictures: {done} of {len(both)}")
 
     found = features(work.tools.storage, base, both, tell)
@@ -200,10 +206,12 @@ def labels_of(examples: Sequence[Example], numbers: Mapping[int, int]) -> torch.
     return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
 
 
-def batches(storage: Storage, examples: Sequence[Example], wanted: Preprocessing) -> Iterator[torch.Tensor]:
+def batches(work: Work, examples: Sequence[Example], wanted: Preprocessing) -> Iterator[torch.Tensor]:
     """Normalised batches (N, channels, crop, crop) of some pictures, in their order."""
+    storage = work.tools.storage
     for start in range(0, len(examples), _PIECE):
-        crops = [preprocess.crop(_decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
+        work.check()
+        crops = [preprocess.crop(decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
         yield preprocess.normalise(preprocess.stack(crops), wanted).contiguous(memory_format=torch.channels_last)
 
 
@@ -214,11 +222,6 @@ def _pictures(
     storage = work.tools.storage
 
     def of(part: Sequence[Example], its_labels: torch.Tensor) -> Pictures:
-        return Pictures(lambda number: _decoded(storage, part[number], wanted), its_labels)
+        return Pictures(lambda number: decoded(storage, part[number], wanted), its_labels)
 
     return of(dealt.training, labels[0]), of(dealt.validation, labels[1])
-
-
-def _decoded(storage: Storage, example: Example, wanted: Preprocessing) -> Image.Image:
-    data = storage.read(example.blob, example.offset, example.size)
-    return images.decode(data, exif=True, mode=wanted.mode)

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from worker.training import epochs
 
-_ROUNDS = 200
+_ROUNDS, _FEWEST_ROUNDS = 200, 20
 """Evaluations of the whole loss at most; a few dozen are usual."""
+_WORK = 5e11
+"""Multiplications after which there are no more rounds but the fewest: a minute or so of one core. The epochs go on."""
 
 
 def regression(
-    features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+    features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
 
     It minimises the summed loss, in which a picture of each label counts as `counting` (C,) says, plus half the squared
     weights: scikit-learn's with C = 1. Where there are fewer pictures than features it works within the span of the
-    pictures, because the rest of the weights would be zero anyway.
+    pictures, because the rest of the weights would be zero anyway. `check` is called in every round, and may raise.
     """
     reduced, back = _span(features) if len(features) < features.shape[1] else (features, None)
     weight = torch.zeros(len(counting), reduced.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(len(counting), device=features.device, requires_grad=biased)
+    rounds = max(_FEWEST_ROUNDS, min(_ROUNDS, int(_WORK / (weight.numel() * len(labels)))))
     solver = torch.optim.LBFGS(
-        [weight, bias] if biased else [weight], max_iter=_ROUNDS, max_eval=_ROUNDS, line_search_fn="strong_wolfe"
+        [weight, bias] if biased else [weight], max_iter=rounds, max_eval=rounds, line_search_fn="strong_wolfe"
     )
 
     def loss() -> torch.Tensor:
+        check()
         solver.zero_grad()
         # Per picture, because the solver's tolerances are absolute.
         wrong = epochs.losses(torch.addmm(bias, reduced, weight.T), labels, counting)

@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from shared import trainers, trainings
+from shared import errors, trainers, trainings
 from shared.tools import Tools
 from shared.trainings import Training
 from worker.training.epochs import EpochReport, Tensors
@@ -21,18 +21,29 @@ OFTEN = 0.5
 _NOTES = "notes"
 
 
+_FORMAT = 1
+"""Of checkpoints; one of another format is not gone on from."""
+
+
 class Stopped(Exception):
-    """This trainer was told to end; another one goes on from the checkpoint."""
+    """This trainer was told to end, or slept for so long that another one has taken over: drop everything."""
+
+
+class OutOfTime(errors.Conflict):
+    """Its max_seconds were over before anything was learned; give it more."""
 
 
 class Work:
     """Stores checkpoints and progress. Each word raises Ended when the training was cancelled, or Stopped."""
 
-    def __init__(self, tools: Tools, training: Training, stopping: threading.Event) -> None:
+    def __init__(self, tools: Tools, training: Training, stopping: threading.Event, lost: threading.Event) -> None:
+        """`stopping` is set when this trainer is to end, `lost` when the training is another one's by now."""
         self.tools = tools
         self.training = training
         self._stopping = stopping
+        self._lost = lost
         self._told = self._stored = 0.0
+        self._progress, self._message = training.progress, training.message
         notes, self.tensors = _read(tools, training.id)
         self.stage: str = notes.get("stage", "")
         """The stage that `tensors` belong to: where to go on. Empty when nothing was put away yet."""
@@ -43,14 +54,32 @@ class Work:
     @property
     def out_of_time(self) -> bool:
         """Whether it has had the seconds that it was given."""
-        return self.tools.now() > (self.training.started_at or 0) + self.training.parameters.max_seconds
+        return self.training.is_over(self.tools.now())
 
     def tell(self, progress: float, message: str) -> None:
-        """Say how far it is, from 0 to 1, unless it was said just now."""
-        self._check()
+        """Say how far it is, from 0 to 1, unless something was said just now."""
+        self._progress, self._message = progress, message
+        self.check()
+
+    def check(self) -> None:
+        """To be called every second or so, so that somebody who cancels or stops need not wait."""
+        if self._stopping.is_set() or self._lost.is_set():
+            raise Stopped
         if time.monotonic() - self._told >= OFTEN:
-            trainers.tell(self.tools, self.training.id, progress, message)
+            trainers.tell(self.tools, self.training.id, self._progress, self._message)
             self._told = time.monotonic()
+
+    def spend(self) -> None:
+        """As `check`, while an epoch goes on; raises OutOfTime as well."""
+        self.check()
+        if self.out_of_time:
+            raise OutOfTime
+
+    def prepare(self) -> None:
+        """As `check`, before the first epoch: a training that comes to none in its time has failed."""
+        self.check()
+        if self.out_of_time and not self.curve:
+            raise OutOfTime
 
     def epoch(self, stage: str, report: EpochReport, progress: float, state: Callable[[], Tensors]) -> None:
         """Keep what an epoch came to, and put its state away, unless that was done just now."""
@@ -59,24 +88,23 @@ class Work:
              "train_accuracy": report.train_accuracy, "validation_loss": report.validation_loss,
              "validation_accuracy": report.validation_accuracy}
         )  # fmt: skip
-        if time.monotonic() - self._stored >= OFTEN or self._stopping.is_set():
+        self._progress, self._message = progress, _said(stage, report)
+        # The longer the curve, the more each storing costs: ten thousand epochs are two megabytes of JSON.
+        pause = max(OFTEN, len(self.curve) / 2000)
+        if time.monotonic() - self._stored >= pause or (self._stopping.is_set() and not self._lost.is_set()):
             self._store(stage, state())
-            trainers.tell(self.tools, self.training.id, progress, _said(stage, report), self.curve)
+            trainers.tell(self.tools, self.training.id, progress, self._message, self.curve)
             self._stored = self._told = time.monotonic()
-        self._check()
+        self.check()
 
     def _store(self, stage: str, state: Tensors) -> None:
-        notes = {"stage": stage, "curve": self.curve, "seconds": self.seconds}
-        data = state | {_NOTES: torch.tensor(list(json.dumps(notes).encode()), dtype=torch.uint8)}
+        notes = {"format": _FORMAT, "stage": stage, "curve": self.curve, "seconds": self.seconds}
+        data = state | {_NOTES: torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)}
         self.tools.storage.write(trainings.checkpoint(self.training.id), safetensors.torch.save(data))
 
     def timed(self, stage: str, began: float) -> None:
         """Count the seconds since `began` (monotonic) to a stage."""
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 3)
-
-    def _check(self) -> None:
-        if self._stopping.is_set():
-            raise Stopped
 
 
 def _read(tools: Tools, training_id: str) -> tuple[dict[str, Any], Tensors]:
@@ -84,7 +112,8 @@ def _read(tools: Tools, training_id: str) -> tuple[dict[str, Any], Tensors]:
         tensors = safetensors.torch.load(tools.storage.read(trainings.checkpoint(training_id)))
     except (FileNotFoundError, safetensors.SafetensorError):  # none yet, or a trainer died while it wrote the first one
         return {}, {}
-    return json.loads(bytes(tensors.pop(_NOTES).tolist())), tensors
+    notes = json.loads(tensors.pop(_NOTES).numpy().tobytes())
+    return (notes, tensors) if notes.get("format") == _FORMAT else ({}, {})
 
 
 def _said(stage: str, report: EpochReport) -> str:

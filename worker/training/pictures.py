@@ -1,0 +1,26 @@
+"""The pictures of examples, as they are stored."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from shared import errors, images
+from shared.datasets import Example
+from shared.models import Preprocessing
+from shared.storage import Storage
+
+
+def read(storage: Storage, example: Example) -> bytes:
+    """Its bytes; raises NotFound naming the example, Unavailable."""
+    try:
+        return storage.read(example.blob, example.offset, example.size)
+    except FileNotFoundError:
+        raise errors.NotFound(
+            f"The picture of example {example.id}, {example.name!r}, is not in the storage any more; take it out of "
+            "the dataset, and train again."
+        ) from None
+
+
+def decoded(storage: Storage, example: Example, wanted: Preprocessing) -> Image.Image:
+    """Upright, in the mode that the network wants; raises as `read` does, and BrokenPicture."""
+    return images.decode(read(storage, example), exif=True, mode=wanted.mode)
