@@ -82,7 +82,9 @@ class Dataset:
     """Of the loading, 0 to 1."""
     version: int
     labels: tuple[tuple[str, int], ...] = ()
-    """Name, and number of pictures."""
+    """Name, and number of pictures; in a list of datasets only of the first."""
+    label_count: int = 0
+    """How many labels there are."""
     examples: int = 0
     """Pictures, of all labels."""
     duplicates: int = 0
@@ -106,6 +108,7 @@ class Dataset:
             progress=float(data.get("progress") or 0.0),
             version=int(data.get("version") or 0),
             labels=tuple((str(one["name"]), int(one.get("examples", 0))) for one in data.get("labels") or ()),
+            label_count=int(data.get("label_count") or 0),
             examples=int(data.get("examples") or 0),
             duplicates=int(data.get("duplicates") or 0),
             unreadable=int(data.get("unreadable") or 0),

@@ -52,7 +52,7 @@ def request(tools: Tools, tenant: str, name: str, candidate: str, baseline: str 
             dataset_id: int | None = None) -> Comparison:  # fmt: skip
     """Have a trainer compare two versions; `baseline` is the default version where none is named.
 
-    Without a dataset it is the one that the candidate was trained on, in that version. Raises NotFound, BadOption,
+    Without a dataset it is the one that the candidate was trained on, as it is now. Raises NotFound, BadOption,
     Conflict (a version that is not READY, a dataset that is not).
     """
     tools.queue.ping()
@@ -77,9 +77,8 @@ def request(tools: Tools, tenant: str, name: str, candidate: str, baseline: str 
             raise errors.NotFound(f"There is no dataset {dataset_id}.")
         if dataset.state is not datasets.State.READY:
             raise errors.Conflict(f"The dataset {dataset.name!r} is {dataset.state.lower()}, not ready.")
-        its_own = trained is not None and trained.dataset_id == dataset_id
-        made = replace(made, dataset_version=trained.dataset_version if trained and its_own else dataset.version)
-        if made.dataset_version == dataset.version and not dataset.sealed:
+        made = replace(made, dataset_version=dataset.version)
+        if not dataset.sealed:
             r.datasets.save(replace(dataset, sealed=True))
         r.comparisons.add(made)
     tools.queue.call("load")
@@ -108,9 +107,10 @@ def wait(tools: Tools, tenant: str, comparison_id: str, seconds: float) -> Compa
 
 def pictures(r: Unit, candidate: Version, baseline: Version, tenant: str, dataset_id: int,
              dataset_version: int) -> tuple[list[Example], int]:  # fmt: skip
-    """(the test pictures that neither has learned from, how many were left out); raises NotFound, BadDataset.
+    """(the test pictures to compare on, how many were left out); raises NotFound, BadDataset.
 
-    The test split is the candidate's own where it was trained on this dataset.
+    Left out is what either of the two has learned from, and what neither has a label for. The test split is the
+    candidate's own where it was trained on this dataset.
     """
     dataset = r.datasets.get(tenant, dataset_id)
     if dataset is None:
@@ -121,11 +121,17 @@ def pictures(r: Unit, candidate: Version, baseline: Version, tenant: str, datase
     found = r.datasets.examples(replace(dataset, version=dataset_version))
     dealt = splits.deal(found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
     learned = set[str]().union(*(_learned(r, training) for training in (*trainings, *_trainings(r, baseline))))
-    left = [one for one in dealt.test if one.sha256 not in learned]
+    new = [one for one in dealt.test if one.sha256 not in learned]
+    if not new:
+        raise errors.BadDataset(
+            "There is no test picture that neither of the two versions has learned from; add new pictures to the "
+            "dataset, in a folder `test`, and compare again, or name another dataset."
+        )
+    left = [one for one in new if one.label in candidate.labels or one.label in baseline.labels]
     if not left:
         raise errors.BadDataset(
-            "There is no test picture that neither of the two versions has learned from; add new pictures, in a folder "
-            "`test`, and compare again."
+            f"Neither of the two versions knows a label of the test pictures, such as {new[0].label!r}; name another "
+            "dataset."
         )
     return left, len(dealt.test) - len(left)
 

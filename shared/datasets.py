@@ -82,7 +82,9 @@ class Dataset:
     reasons: tuple[tuple[str, str], ...] = ()
     """(path, why) of the first REASONS of them."""
     source: str = ""
-    """What is being loaded: the key of an uploaded archive, or a URL."""
+    """What is being loaded: the key of an uploaded archive, a URL, or a folder of a store, see import_store.py."""
+    adding: bool = False
+    """What is being loaded comes on top of what was READY, and takes nothing of that with it when it fails."""
     attempts: int = 0
     """How often a loader has begun with it."""
     last_label: int = 0
@@ -137,7 +139,9 @@ def name_of(text: str, what: str) -> str:
     """A name of a dataset, label or training as it is stored; raises BadOption."""
     name = spelled(text)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise errors.BadOption(f"the name of a {what} has 1 to {LONGEST_NAME} characters, all of them printable")
+        article = "an" if what[0] in "aeiou" else "a"
+        bounds = f"1 to {LONGEST_NAME} characters, all of them printable"
+        raise errors.BadOption(f"the name of {article} {what} has {bounds}")
     return name
 
 
@@ -153,7 +157,7 @@ def file_name(text: str) -> str:
 def create(tools: Tools, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = ()) -> Dataset:
     """A new dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
 
-    `source` is a URL, or the key of an uploaded archive, which then belongs to the dataset.
+    `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
     """
     now = tools.now()
     name = name_of(name, "dataset")
@@ -177,8 +181,8 @@ def add_archive(tools: Tools, tenant: str, dataset_id: int, source: str) -> Data
     with tools.records.write() as r:
         found = _changeable(r, tenant, dataset_id)
         r.datasets.save(
-            replace(found, state=State.LOADING, source=source, attempts=0, progress=0.0, updated_at=tools.now(),
-                    message="waiting for a trainer to read it")
+            replace(found, state=State.LOADING, source=source, adding=True, attempts=0, progress=0.0,
+                    updated_at=tools.now(), message="waiting for a trainer to read it")
         )  # fmt: skip
     tools.queue.call("load")
     return get(tools, tenant, dataset_id)
@@ -192,7 +196,7 @@ def add_label(tools: Tools, tenant: str, dataset_id: int, name: str) -> Label:
         if name in r.datasets.label_names(found.id).values():
             raise errors.Conflict(f"The dataset has a label {name!r} already.")
         made = Label(found.id, found.last_label + 1, name)
-        r.datasets.save(replace(opened(found), last_label=made.id, updated_at=tools.now()))
+        r.datasets.save(replace(_changed(found, tools.now()), last_label=made.id))
         r.datasets.add_labels(found.id, {made.id: name})
     return made
 
@@ -210,11 +214,12 @@ def add_example(tools: Tools, tenant: str, dataset_id: int, label_id: int, pictu
             found = _changeable(r, tenant, dataset_id)
             if there := r.datasets.by_sha256(found, digest):
                 raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
-            now, after = tools.now(), opened(found)
+            now = tools.now()
+            after = _changed(found, now)
             made = Example(found.id, found.last_example + 1, label_id, named, name, split, source, digest, blob, 0,
                            len(picture.data), after.version, now)  # fmt: skip
             r.datasets.add_examples([made])
-            r.datasets.save(replace(after, last_example=made.id, updated_at=now))
+            r.datasets.save(replace(after, last_example=made.id))
     except errors.Unavailable:
         raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
     except BaseException:
@@ -228,8 +233,8 @@ def remove_example(tools: Tools, tenant: str, dataset_id: int, example_id: int) 
     with tools.records.write() as r:
         found = _changeable(r, tenant, dataset_id)
         gone = _example(r, found, example_id)
-        after = opened(found)
-        r.datasets.save(replace(after, updated_at=tools.now()))
+        after = _changed(found, tools.now())
+        r.datasets.save(after)
         if gone.since < after.version:
             r.datasets.end_example(gone, after.version)
             return
@@ -240,7 +245,7 @@ def remove_example(tools: Tools, tenant: str, dataset_id: int, example_id: int) 
 
 
 def delete(tools: Tools, tenant: str, dataset_id: int) -> Dataset:
-    """Mark a dataset for removal; raises NotFound, Conflict while it is loading or being trained on.
+    """Mark a dataset for removal; raises NotFound, Conflict while it is loading, trained on or compared on.
 
     Models that were trained on it stay, with their evidence; they can no longer be compared on its pictures.
     """
@@ -250,6 +255,8 @@ def delete(tools: Tools, tenant: str, dataset_id: int) -> Dataset:
             raise errors.Conflict(f"The dataset {found.name!r} is being loaded; delete it when that has ended.")
         if busy := r.trainings.live_on(dataset_id):
             raise errors.Conflict(f"The training {busy[0].id} uses the dataset; cancel it, or let it finish.")
+        if waiting := r.comparisons.queued_on(dataset_id):
+            raise errors.Conflict(f"The comparison {waiting[0].id} uses the dataset; let it finish.")
         after = replace(found, state=State.DELETING, updated_at=tools.now(), message="its pictures are being removed")
         r.datasets.save(after)
     return after
@@ -339,6 +346,11 @@ def until_loaded(tools: Tools, dataset: Dataset, seconds: float) -> Dataset:
 def opened(dataset: Dataset) -> Dataset:
     """The dataset as it may be changed: a sealed version is left behind, and another one begun."""
     return replace(dataset, version=dataset.version + 1, sealed=False) if dataset.sealed else dataset
+
+
+def _changed(dataset: Dataset, now: float) -> Dataset:
+    """The same: by a change of the caller's own, after which what became of the last archive is no news."""
+    return replace(opened(dataset), message="", updated_at=now)
 
 
 def _locked(r: Unit, tenant: str, dataset_id: int) -> Dataset:

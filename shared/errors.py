@@ -127,11 +127,11 @@ class ArchiveWithFiles(BadPicture):
 
 
 class TooManyFiles(BadPicture):
-    """The request carries more pictures than are allowed in one job."""
+    """There are more files than are allowed at once."""
 
 
 class BadUrl(BadPicture):
-    """The picture cannot be fetched from that URL."""
+    """Nothing that can be used is to be fetched from that URL."""
 
 
 class Unauthorized(InferqError):

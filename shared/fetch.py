@@ -27,6 +27,10 @@ import httpcore
 from .errors import BadUrl
 
 MAX_REDIRECTS = 3
+SLOWEST = 64 * 1024
+"""Bytes per second that the host of an archive must send on average: others wait behind it."""
+STALLED = 30.0
+"""Seconds of waiting for the host over which that is the average, and in which an answer must begin."""
 
 _REFUSED = tuple(
     ipaddress.ip_network(network)
@@ -56,13 +60,20 @@ def fetch_to(
 ) -> None:  # fmt: skip
     """Write the body behind an archive's URL to `file`; `timeout` is seconds in all. Raises BadUrl.
 
-    `on_progress` is told the bytes so far, and how many there will be, 0 where the host does not say; what it raises
-    ends the fetching.
+    A host that sends less than SLOWEST is given up after STALLED seconds. `on_progress` is told the bytes so far, and
+    how many there will be, 0 where the host does not say; what it raises ends the fetching.
     """
-    with _answered(url, "*/*", _deadline(timeout), allow_private) as response:
+    whole, begin = _deadline(timeout), _deadline(min(timeout, STALLED))
+    begun = False
+
+    def left() -> float:
+        return min(whole(), STALLED) if begun else begin()
+
+    with _answered(url, "*/*", left, allow_private) as response:
+        begun = True
         length = _header(response, b"content-length")
         done, total = 0, int(length) if length.isdecimal() else 0
-        for chunk in _body(response, max_bytes, "archive"):
+        for chunk in _steady(_body(response, max_bytes, "archive")):
             file.write(chunk)
             done += len(chunk)
             on_progress(done, total)
@@ -196,6 +207,24 @@ def _body(response: httpcore.Response, max_bytes: int, what: str) -> Iterator[by
         size += len(chunk)
         if size > max_bytes:
             raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller {what}.")
+        yield chunk
+
+
+def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same; raises BadUrl when less than SLOWEST comes. The time that the receiver takes does not count."""
+    waited, size = 0.0, 0
+    while True:
+        since = time.monotonic()
+        chunk = next(chunks, b"")
+        waited += time.monotonic() - since
+        if not chunk:
+            return
+        size += len(chunk)
+        if waited >= STALLED:
+            if size < SLOWEST * waited:
+                slow = f"The host behind the URL sends less than {SLOWEST} bytes a second."
+                raise BadUrl(f"{slow} Send the bytes themselves.")
+            waited, size = 0.0, 0
         yield chunk
 
 

@@ -1,49 +1,81 @@
-"""Brings a folder of a store that callers fill themselves in as a dataset: packed into one upload, loaded as any."""
+"""Brings a folder of a store that callers fill themselves in as a dataset: a loader packs and reads it as any archive."""
 
 from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING
 
-import uuid6
-
-from shared import datasets, errors
-from shared.datasets import Dataset
+from shared import datasets, errors, holding
+from shared.datasets import Dataset, State
 from shared.storage import Storage
 
 if TYPE_CHECKING:
     from shared.tools import Tools
 
+SCHEME = "store:"
+"""Before the name of a folder it makes the source of a dataset."""
+_TRIES, _PAUSE = 100, 0.05
+"""How often, and how many seconds apart, it is looked whether somebody else has made the dataset."""
 
-def bring(tools: Tools, tenant: str, url: str, folder: str) -> Dataset:
-    """A new dataset, called like the folder and LOADING from a copy of what is in it now; `url` is the store's.
 
-    Raises BadOption (a name that is no folder at the top of the store), NotFound (no file in it), BadDataset (more
-    than may be loaded at once), Unavailable.
+def is_folder(source: str) -> bool:
+    """Whether the source of a dataset is a folder of the store."""
+    return source.startswith(SCHEME)
+
+
+def bring(tools: Tools, tenant: str, name: str) -> Dataset:
+    """The tenant's usable dataset of that name, else a new one, LOADING from the folder called so.
+
+    However many ask at once, one dataset is made. Raises BadOption (neither a dataset nor a folder at the top of the
+    store), NotFound (no file in it), Unavailable.
     """
-    name = datasets.name_of(folder, "dataset")
-    if name in (".", "..") or "/" in name or "\\" in name:
-        raise errors.BadOption(f"a dataset in the store is a folder at its top, without slashes, not {name!r}")
-    key = f"uploads/{uuid6.uuid7()}"
-    _pack(tools, Storage(url), name, key)
+    for attempt in range(_TRIES):
+        if found := _usable(tools, tenant, name):
+            return found
+        if not attempt:
+            _check(tools, name := datasets.name_of(name, "dataset"))
+        with holding.hold(tools, f"store:{tenant}:{name}") as held:
+            if held:
+                made = _usable(tools, tenant, name)
+                return made or datasets.create(tools, tenant, name, source=f"{SCHEME}{name}")
+        time.sleep(_PAUSE)
+    raise errors.Unavailable(f"The dataset {name!r} is being made by another request; try again soon.")
+
+
+def _usable(tools: Tools, tenant: str, name: str) -> Dataset | None:
     try:
-        return datasets.create(tools, tenant, name, source=key)
-    except BaseException:
-        tools.storage.delete(key)
-        raise
+        found = datasets.find(tools, tenant, name)
+    except errors.NotFound:
+        return None
+    return found if found.state is not State.FAILED else None
 
 
-def _pack(tools: Tools, store: Storage, folder: str, key: str) -> None:
-    """Write the folder as a tar to the blob `key`, one file in memory at a time; by an error nothing stays."""
-    settings = tools.settings
+def _check(tools: Tools, folder: str) -> None:
+    if folder in (".", "..") or "/" in folder or "\\" in folder:
+        raise errors.BadOption(f"a dataset in the store is a folder at its top, without slashes, not {folder!r}")
+    if next(Storage(tools.settings.sap_store).tree(folder), None) is None:
+        raise errors.NotFound(
+            f"There is no usable dataset {folder!r}, and the store has no file below {folder}/. Put pictures there as "
+            "training/LABEL/picture.jpg, or make the dataset by the native API: POST /v1/datasets."
+        )
+
+
+def pack(tools: Tools, source: str, file: IO[bytes], *, on_progress: Callable[[int, int], None]) -> None:
+    """Write the folder as a tar to `file`, one file in memory at a time; `on_progress` as in fetch.py.
+
+    Raises BadDataset (more than may be loaded at once, or changed meanwhile), Unavailable.
+    """
+    settings, folder = tools.settings, source.removeprefix(SCHEME)
+    if not settings.sap_store:
+        raise errors.BadDataset("This installation has no store for datasets any more.")
+    store = Storage(settings.sap_store)
     count = total = 0
-    with (
-        tools.storage.writing(key) as blob,
-        tarfile.open(fileobj=blob, mode="w|") as archive,  # type: ignore[call-overload]  # all it does is write
-    ):
+    with tarfile.open(fileobj=file, mode="w") as archive:
         for path, stored in store.tree(folder):
-            # One byte more than a picture may have is enough for whoever loads it to say that it is too large.
+            # One byte more than a picture may have is enough for whoever reads it to say that it is too large.
             size = min(stored, settings.max_picture + 1)
             count, total = count + 1, total + size
             if count > settings.max_dataset_files or total > settings.max_dataset_unpacked:
@@ -51,13 +83,18 @@ def _pack(tools: Tools, store: Storage, folder: str, key: str) -> None:
                     f"The folder {folder!r} holds more than the allowed {settings.max_dataset_files} files or "
                     f"{settings.max_dataset_unpacked} bytes. Load it in parts by the native API: POST /v1/datasets."
                 )
-            data = store.read(path, 0, size) if size else b""  # an object store has no part of an empty file
+            data = _read(store, path, size)
             member = tarfile.TarInfo(path.removeprefix(f"{folder}/"))
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
             archive.members.clear()  # tarfile keeps every header it has written
-        if not count:
-            raise errors.NotFound(
-                f"There is no usable dataset {folder!r}, and the store has no file below {folder}/. Put pictures there "
-                "as training/LABEL/picture.jpg, or make the dataset by the native API: POST /v1/datasets."
-            )
+            on_progress(total, 0)
+
+
+def _read(store: Storage, path: str, size: int) -> bytes:
+    if not size:
+        return b""  # an object store has no part of an empty file
+    try:
+        return store.read(path, 0, size)
+    except FileNotFoundError:
+        raise errors.BadDataset(f"{path!r} went from the store while it was read. Leave it alone, and ask again.") from None

@@ -1,7 +1,7 @@
 """A dataset's archive, from uploaded bytes or a URL to examples in one commit (use-cases of whoever loads it).
 
     upload ──> keep_upload ──┐                  ┌──> names ──> layout: what each path means
-    URL ─────────────────────┴──> a local file ─┴──> tree: checked, decoded, hashed ──> one blob ──> one commit
+    URL, folder in a store ──┴──> a local file ─┴──> tree: checked, decoded, hashed ──> one blob ──> one commit
 
 The commit is the only thing that counts. A loader that dies before it leaves a dataset that is LOADING, for another to
 begin anew, and a blob that no example refers to, for `tidy` to remove.
@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 import uuid6
 
-from shared import archives, datasets, errors, fetch, images, layout
+from shared import archives, datasets, errors, fetch, images, import_store, layout, tenants
 from shared.datasets import REASONS, Dataset, Example, Source, State
 from shared.layout import Place
 from shared.storage import Writer
@@ -63,9 +63,9 @@ def lock_name(dataset_id: int) -> str:
 
 
 def waiting(tools: Tools) -> list[Dataset]:
-    """Datasets that are LOADING and that no loader holds, oldest first."""
+    """Datasets that are LOADING and that no loader holds, in the order in which they are to be loaded."""
     with tools.records.read() as r:
-        loading = r.datasets.in_state(State.LOADING)
+        loading = tenants.in_turn(r.datasets.in_state(State.LOADING))
     return [dataset for dataset in loading if not tools.queue.locked(lock_name(dataset.id))]
 
 
@@ -172,21 +172,25 @@ def _archive(tools: Tools, dataset: Dataset, progress: _Progress) -> Iterator[Bi
 
 def _fetch(tools: Tools, source: str, path: str, progress: _Progress) -> None:
     settings = tools.settings
-    if not _is_url(source):
+    if _is_upload(source):
         try:
             tools.storage.fetch_to(source, path)
         except FileNotFoundError:
             raise errors.NoInput("The uploaded archive is not there any more. Send it again.") from None
         return
     with open(path, "wb") as file:
+        if import_store.is_folder(source):
+            import_store.pack(tools, source, file, on_progress=progress.fetching)
+            return
         fetch.fetch_to(
             source, file, max_bytes=settings.max_dataset_archive, timeout=settings.dataset_timeout,
             allow_private=settings.fetch_private, on_progress=progress.fetching,
         )  # fmt: skip
 
 
-def _is_url(source: str) -> bool:
-    return source.lower().startswith(("http://", "https://"))
+def _is_upload(source: str) -> bool:
+    """Whether it is the key of what was kept for this loading only."""
+    return not source.lower().startswith(("http://", "https://")) and not import_store.is_folder(source)
 
 
 # reading it
@@ -355,17 +359,18 @@ def _commit(tools: Tools, begun: Dataset, blob: str, found: _Found) -> bool:
 
 
 def _at_rest(dataset: Dataset, now: float) -> Dataset:
-    return replace(dataset, state=State.READY, message="", progress=1.0, source="", attempts=0, updated_at=now)
+    return replace(dataset, state=State.READY, message="", progress=1.0, source="", adding=False, attempts=0,
+                   updated_at=now)  # fmt: skip
 
 
 def _give_up(tools: Tools, begun: Dataset, reason: str, found: _Found) -> None:
-    """End without the archive: FAILED where it was the first, else READY as it was before."""
+    """End without the archive: READY as it was before where it was to be added to that, else FAILED."""
     with tools.records.write() as r:
         current = _own(r, begun)
         if current is None:
             return
         ended = _at_rest(current, tools.now())
-        if current.last_label:
+        if current.adding:
             ended = replace(ended, message=f"the last archive could not be read: {reason}")
         else:
             ended = replace(ended, state=State.FAILED, message=reason, unreadable=found.unreadable,
@@ -403,7 +408,7 @@ def _pause(tools: Tools, begun: Dataset, why: str, found: _Found) -> None:
 
 
 def _ended(tools: Tools, begun: Dataset) -> None:
-    if not _is_url(begun.source):
+    if _is_upload(begun.source):
         _drop(tools, begun.source)
     tools.queue.announce([str(begun.id)])
 

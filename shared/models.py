@@ -277,7 +277,11 @@ def until_checked(tools: Tools, version: Version, seconds: float) -> Version:
 
 
 def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
-    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while something needs it."""
+    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while something needs it.
+
+    The default is needed as long as it answers and another version could take its place: which one that is to be is
+    for a promotion to say.
+    """
     with tools.records.write() as r:
         versions = r.versions.named(tenant, name)
         chosen = [pick(versions, name, version)] if version else versions
@@ -285,6 +289,8 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
             raise errors.NotFound(f"There is no model {name!r}.")
         if any(found.tenant != tenant for found in chosen):
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
+        if version:
+            _must_not_decide(chosen[0], versions)
         # Deleted first: on PostgreSQL that waits for submissions which hold the version, and bars later ones.
         used = _drop_rows(r, chosen)
         _must_be_idle(r, tenant, name, chosen, whole=not version)
@@ -305,6 +311,23 @@ def forget(tools: Tools, chosen: Sequence[Version]) -> None:
     _drop_blobs(tools, chosen, used)
 
 
+def example_key(version_id: str) -> str:
+    """The blob of the picture that a worker must reproduce the answer to."""
+    return f"examples/{version_id}.png"
+
+
+def trained_weights(training_id: str) -> str:
+    """The blob of the weights that a training makes."""
+    return f"weights/{training_id}.safetensors"
+
+
+def drop_made(tools: Tools, training_id: str) -> None:
+    """Remove what a training has made, and has not been registered; its version would have the training's id."""
+    for blob in (trained_weights(training_id), example_key(training_id)):
+        tools.storage.delete(blob)
+    drop_plots(tools, training_id)
+
+
 def plots(training_id: str) -> str:
     """The folder of the pictures of a training's evidence."""
     return f"plots/{training_id}"
@@ -314,6 +337,16 @@ def drop_plots(tools: Tools, training_id: str) -> None:
     """Remove the pictures of a training's evidence."""
     for key in tools.storage.list(plots(training_id)):
         tools.storage.delete(key)
+
+
+def _must_not_decide(leaving: Version, versions: Sequence[Version]) -> None:
+    """Raise Conflict for a default that answers while another version could: nobody has chosen which one."""
+    ready = [known for known in versions if known.state is State.READY]
+    if leaving.is_default and leaving in ready and len(ready) > 1:
+        raise errors.Conflict(
+            f"Version {leaving.version} is the default of {leaving.name!r}: promote another one first, or remove the "
+            "whole model."
+        )
 
 
 def _must_be_idle(r: Unit, tenant: str, name: str, chosen: Sequence[Version], *, whole: bool) -> None:

@@ -62,7 +62,8 @@ def rollback(tools: Tools, tenant: str, name: str) -> Version:
 def set_canary(tools: Tools, tenant: str, name: str, version: str, share: float) -> Canary:
     """Let a version answer that share of the requests that name no version, from now on.
 
-    It takes the place of another canary of that model, and its counts begin anew. Raises NotFound, BadOption, Conflict.
+    It takes the place of another canary of that model, and its counts begin anew. Raises NotFound, BadOption, Conflict
+    (not READY, withheld, or the default).
     """
     if not 0 < share <= 1:
         raise errors.BadOption(f"share must be above 0 and at most 1, not {share}")
@@ -70,9 +71,12 @@ def set_canary(tools: Tools, tenant: str, name: str, version: str, share: float)
         chosen, default = _both(r, tenant, name, version)
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r}, and answers everything.")
+        if chosen.withheld:
+            raise errors.Conflict(f"Version {chosen.version} of {name!r} is withheld: deploy it, or promote it.")
+        made = Canary(chosen.id, share, 0, 0, tools.now())
         r.promotions.clear_canary(tenant, name)
-        r.promotions.set_canary(chosen, share, tools.now())
-    return canary(tools, tenant, name)
+        r.promotions.set_canary(made)
+    return made
 
 
 def clear_canary(tools: Tools, tenant: str, name: str) -> None:

@@ -113,9 +113,9 @@ class Storage:
     def tree(self, folder: str) -> Iterator[tuple[str, int]]:
         """Key and bytes of all files below a folder, however deep, in order; none when there is no such folder.
 
-        Links of a local folder are passed over: they may lead outside.
+        Local links are passed over, and a folder that is one has no files: they may lead outside.
         """
-        left = [folder]
+        left = [] if self._local and os.path.islink(self._path(folder)) else [folder]
         while left:
             here = left.pop()
             try:

@@ -218,9 +218,11 @@ def _drop_unused(tools: Tools, dataset_id: int) -> None:
         found = r.datasets.by_id(dataset_id)
         if found and found.state is datasets.State.LOADING:
             return  # what is written now may be older than an hour when it is committed
-        unused = set(blobs) - r.datasets.blobs(dataset_id)
-    for key in unused:
-        if jobs.made_at(key.rsplit("/", 1)[1]) < tools.now() - 3600:
+        used = r.datasets.blobs(dataset_id)
+    # No example lies in features, and later trainings need them. They go with the dataset, of which nothing stays.
+    kept = (*used, *(key for key in blobs if found and key.rsplit("/", 1)[1].startswith("features-")))
+    for key in set(blobs).difference(kept):
+        if not found or jobs.made_at(key.rsplit("/", 1)[1]) < tools.now() - 3600:
             log.info("removing %s, in which no example lies", key)
             tools.storage.delete(key)
 

@@ -165,6 +165,7 @@ datasets = Table(
     Column("unreadable", Integer, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("source", Text, nullable=False),
+    Column("adding", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("last_label", Integer, nullable=False),
     Column("last_example", Integer, nullable=False),

@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import uuid6
 
@@ -23,6 +23,28 @@ ACCESS = "access"
 """The kind of token that stands for a key (shared/accounts.py)."""
 SCOPES = ("infer", "models", "keys")
 """`infer`: jobs and images. `models`: bring and remove models. `keys`: make and revoke keys, see the fleet."""
+
+
+class Owned(Protocol):
+    """What a tenant asked for; ids sort by time."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def tenant(self) -> str: ...
+
+
+Waiting = TypeVar("Waiting", bound=Owned)
+
+
+def in_turn(waiting: Sequence[Waiting]) -> list[Waiting]:
+    """The order in which they are served: by time, but nobody's second before everybody's first."""
+    seen: dict[str, int] = {}
+    rank: dict[Any, int] = {}
+    by_time = sorted(waiting, key=lambda one: one.id)
+    for one in by_time:
+        rank[one.id] = seen[one.tenant] = seen.get(one.tenant, 0) + 1
+    return sorted(by_time, key=lambda one: rank[one.id])
 
 
 @dataclass(frozen=True)

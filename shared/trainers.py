@@ -51,7 +51,7 @@ def begin(tools: Tools, training: Training) -> Training:
         raise Ended
     if found.status is Status.FAILED:
         trainings.forget_checkpoint(tools, found.id)
-        trainings.drop_plots(tools, found.id)
+        models.drop_made(tools, found.id)
         _ended(tools, found.id)
         raise Ended
     tools.queue.announce([found.id])
@@ -90,7 +90,7 @@ def fail(tools: Tools, training_id: str, code: str, reason: str) -> None:
         if not r.trainings.end(training_id, Status.FAILED, tools.now(), error_code=code, error=reason):
             return
     trainings.forget_checkpoint(tools, training_id)
-    trainings.drop_plots(tools, training_id)
+    models.drop_made(tools, training_id)
     _ended(tools, training_id)
 
 
@@ -132,18 +132,15 @@ def _register(tools: Tools, training: Training, version: Version, evidence: Mapp
     return made
 
 
-def abandon(tools: Tools, training_id: str, version: Version | None = None) -> None:
-    """Drop what a trainer has made and could not register: plots, and the blobs of the version where there is one.
+def abandon(tools: Tools, training_id: str) -> None:
+    """Drop what a trainer has made and could not register: plots, weights, example. The checkpoint stays.
 
     Nothing of a training that is DONE: after a lost lock another trainer may have registered a version by that very id.
     """
     with tools.records.read() as r:
         found = r.trainings.by_id(training_id)
-    if found and found.status is Status.DONE:
-        return
-    if version:
-        models.forget(tools, [replace(version, training_id="")])
-    trainings.drop_plots(tools, training_id)
+    if not found or found.status is not Status.DONE:
+        models.drop_made(tools, training_id)
 
 
 def _ended(tools: Tools, training_id: str) -> None:

@@ -7,13 +7,13 @@ What it makes is registered in the same commit that ends it: there is never half
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits
+from shared import datasets, errors, models, splits, tenants
 from shared.jobs import Status
 from shared.models import Version
 
@@ -85,6 +85,8 @@ class Request:
     patient: bool = False
     """Accept a dataset that is still loading, or has too few pictures: the training then waits, or fails with the
     reason, instead of the request."""
+    alone: bool = False
+    """Refuse while another training uses the dataset."""
     webhook: str = ""
     webhook_secret: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +122,8 @@ class Training:
     """What it is doing, for people."""
     curve: tuple[Mapping[str, Any], ...] = ()
     """One entry per epoch: `stage` (head, fine-tuning, network), `epoch` (1 is the first of its stage), `train_loss`,
-    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures."""
+    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures.
+    Empty in lists."""
     attempts: int = 0
     """Trainers that have begun with it since its last stored epoch."""
     version_id: str = ""
@@ -145,8 +148,8 @@ class Training:
 def submit(tools: Tools, tenant: str, asked: Request) -> Training:
     """Store a training and ring for a trainer; its dataset version is sealed.
 
-    Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY; name being trained; an alias),
-    ModelNotReady or ModelRefused (base).
+    Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `alone` is
+    asked for; name being trained; an alias), ModelNotReady or ModelRefused (base).
     """
     if not models.NAME_PATTERN.fullmatch(asked.name):
         raise errors.BadOption("the name of a model is made of letters, digits, '.', '_' and '-', 100 at most")
@@ -179,6 +182,8 @@ def submit(tools: Tools, tenant: str, asked: Request) -> Training:
         if base and not r.versions.keep(base.id):
             raise errors.NotFound(f"The base {made.base} has just been removed; choose another one.")
         made = sealed(r, made, patient=asked.patient)
+        if asked.alone and (busy := r.trainings.live_on(asked.dataset_id)):  # its row is locked by now
+            raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
         r.trainings.add(made)
     tools.queue.call("train")
     return made
@@ -271,6 +276,7 @@ def cancel(tools: Tools, tenant: str, training_id: str) -> Training:
             raise errors.Conflict(f"The training {training_id} has ended as {found.status} and cannot be cancelled.")
         r.trainings.end(training_id, Status.CANCELLED, tools.now())
     forget_checkpoint(tools, training_id)
+    models.drop_made(tools, training_id)
     tools.queue.announce([training_id])
     return get(tools, tenant, training_id)
 
@@ -297,18 +303,8 @@ def retitle(tools: Tools, training_id: str, title: str) -> None:
 def position(tools: Tools, training: Training) -> int:
     """How many trainings are served up to and with this one; 1 is the next, 0 is not waiting."""
     with tools.records.read() as r:
-        waiting = in_turn(r.trainings.in_status(Status.QUEUED))
+        waiting = tenants.in_turn(r.trainings.in_status(Status.QUEUED))
     return next((number for number, one in enumerate(waiting, 1) if one.id == training.id), 0)
-
-
-def in_turn(waiting: Sequence[Training]) -> list[Training]:
-    """The order in which they are served: by time, but nobody's second before everybody's first."""
-    seen: dict[str, int] = {}
-    ranked: list[tuple[int, str, Training]] = []
-    for one in sorted(waiting, key=lambda one: one.id):
-        seen[one.tenant] = rank = seen.get(one.tenant, 0) + 1
-        ranked.append((rank, one.id, one))
-    return [one for *_, one in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def checkpoint(training_id: str) -> str:

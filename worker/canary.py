@@ -23,7 +23,7 @@ FRESH = 2.0
 class Watch:
     """Compares the answers of one version with those of its model's default, for as long as it is a canary.
 
-    After the callers have their answers: they never wait for it, and nothing that goes wrong here reaches them.
+    After the callers have their answers, and only while no others wait; nothing that goes wrong here reaches them.
     """
 
     def __init__(self, runner: Runner, version: Version) -> None:
@@ -36,7 +36,7 @@ class Watch:
         """Run the pictures through the default version, and count how often it says the same."""
         try:
             default = self._of() if self._version.tenant != EVERYBODY else None
-            if default:
+            if default and not self._runner.tools.queue.backlog(self._version.id):
                 self._count(default, entries, outcomes)
         except Exception:
             log.exception("comparing %s %s with the default", self._version.name, self._version.version)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from shared import errors
+from shared import errors, models
 from shared.holding import hold
 from shared.models import CHECK_SECONDS, PRETRAINED, Example, State, Version
 from shared.storage import Storage
@@ -85,8 +85,10 @@ def prove(storage: Storage, version: Version, path: Path, folder: Path) -> Versi
     """
     found = weights.examine(version.architecture, path, version.labels or None, version.preprocessing, folder)
     blob = f"weights/{found.checksum}.safetensors"
+    if version.training_id:  # two that come to the same bytes must not be able to remove each other's
+        blob = models.trained_weights(version.training_id)
     storage.put_from(str(found.path), blob)
-    example = f"examples/{version.id}.png"
+    example = models.example_key(version.id)
     storage.write(example, found.example_png)
     return replace(
         version,

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from shared import comparisons, errors, loading, trainers, trainings
+from shared import comparisons, errors, loading, tenants, trainers, trainings
 from shared.comparisons import Comparison
+from shared.datasets import Dataset
 from shared.holding import Held, hold
 from shared.jobs import Status
 from shared.tools import Tools
@@ -83,7 +84,7 @@ class Trainer:
         with self.tools.records.read() as r:
             live = r.trainings.in_status(Status.RUNNING, Status.QUEUED)
         queued = [one for one in live if one.status is Status.QUEUED]
-        return [one for one in live if one.status is Status.RUNNING] + trainings.in_turn(queued)
+        return [one for one in live if one.status is Status.RUNNING] + tenants.in_turn(queued)
 
     def _train(self, one: Training) -> bool:
         """Whether this trainer got hold of it, and worked on it."""
@@ -124,7 +125,7 @@ class Trainer:
                 log.warning("training %s, which another trainer has by now", training.id, exc_info=True)
             else:
                 trainers.fail(self.tools, training.id, *_explained(error, training.id))
-        return True
+        return not held.lost.is_set()
 
     def _put_back(self, training: Training, message: str) -> None:
         """An outage, or the end of this trainer, is no death."""
@@ -134,13 +135,25 @@ class Trainer:
     # errands
 
     def _run_errands(self) -> None:
-        for dataset in loading.waiting(self.tools):
-            with hold(self.tools, loading.lock_name(dataset.id)) as held:
-                if held and not self.stopping.is_set():
-                    loading.load(self.tools, dataset.id, self.stopping)
-        self.train()  # one may have waited for its dataset
+        """Comparisons first, which are short; after each archive what waits may be others', in another order."""
+        tried: set[int] = set()
+        while not self.stopping.is_set():
+            self._compare_all()
+            untried = [one for one in loading.waiting(self.tools) if one.id not in tried]
+            if not untried:
+                return
+            tried.add(untried[0].id)
+            self._load(untried[0])
+
+    def _load(self, dataset: Dataset) -> None:
+        with hold(self.tools, loading.lock_name(dataset.id)) as held:
+            if held and not self.stopping.is_set():
+                loading.load(self.tools, dataset.id, self.stopping)
+        self.train()  # one may have waited for it
+
+    def _compare_all(self) -> None:
         with self.tools.records.read() as r:
-            waiting = r.comparisons.queued()
+            waiting = tenants.in_turn(r.comparisons.queued())
         for one in waiting:
             with hold(self.tools, f"comparison:{one.id}") as held:
                 if held and not self.stopping.is_set():

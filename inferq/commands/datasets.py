@@ -81,7 +81,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
                 one.name,
                 one.id,
                 screen.status(one.state),
-                len(one.labels) or "",
+                one.label_count or "",
                 one.examples,
                 screen.short_time(one.created_at),
             )

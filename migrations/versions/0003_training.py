@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("unreadable", sa.Integer(), nullable=False),
         sa.Column("reasons", sa.JSON(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("adding", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_label", sa.Integer(), nullable=False),
         sa.Column("last_example", sa.Integer(), nullable=False),

@@ -47,6 +47,12 @@ class Comparisons:
         query = sa.select(comparisons).where(comparisons.c.status == Status.QUEUED).order_by(comparisons.c.id)
         return [_comparison(row) for row in self._connection.execute(query)]
 
+    def queued_on(self, dataset_id: int) -> list[Comparison]:
+        """Those that wait for a trainer, oldest first."""
+        query = sa.select(comparisons).where(comparisons.c.dataset_id == dataset_id)
+        query = query.where(comparisons.c.status == Status.QUEUED).order_by(comparisons.c.id)
+        return [_comparison(row) for row in self._connection.execute(query)]
+
     def add(self, comparison: Comparison) -> None:
         self._connection.execute(sa.insert(comparisons), asdict(comparison))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 
 import sqlalchemy as sa
 import uuid6
@@ -40,9 +41,10 @@ class Promotions:
                 return str(row.previous_id)
         return ""
 
-    def set_canary(self, version: Version, share: float, now: float) -> None:
-        self._connection.execute(sa.update(versions).where(versions.c.id == version.id).values(canary=share))
-        row = {"version_id": version.id, "compared": 0, "agreed": 0, "since": now}
+    def set_canary(self, canary: Canary) -> None:
+        chosen = sa.update(versions).where(versions.c.id == canary.version_id)
+        self._connection.execute(chosen.values(canary=canary.share))
+        row = {name: value for name, value in asdict(canary).items() if name != "share"}
         self._connection.execute(sa.insert(canaries), row)
 
     def canary(self, version: Version) -> Canary | None:

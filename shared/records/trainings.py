@@ -30,7 +30,7 @@ class Trainings:
         self, tenant: str, *, status: str = "", name: str = "", dataset_id: int | None = None, wire: str = "",
         before: str = "", offset: int = 0, limit: int = 50,
     ) -> list[Training]:  # fmt: skip
-        """Newest first, without evidence; `before` is the last id of the page before."""
+        """Newest first, without evidence and curve; `before` is the last id of the page before."""
         query = sa.select(*_LISTED).where(trainings.c.tenant == tenant).order_by(trainings.c.id.desc())
         equal = {"status": status, "name": name, "dataset_id": dataset_id, "wire": wire}
         for column, value in equal.items():
@@ -88,7 +88,7 @@ class Trainings:
         return self._first(query.with_for_update() if lock else query)
 
     def in_status(self, *statuses: Status) -> list[Training]:
-        """Every tenant's that have not ended and are in one of these, oldest first, without evidence."""
+        """Every tenant's that have not ended and are in one of these, oldest first, without evidence and curve."""
         found = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
         # Put in order here: SQLite would rather go through all that ever were, in theirs, than sort these few.
         return sorted(found, key=lambda one: one.id)
@@ -174,7 +174,8 @@ class Trainings:
         return [_training(row) for row in self._connection.execute(query)]
 
 
-_LISTED = [column for column in trainings.c if column.name != "evidence"]
+# Lists leave out what may be megabytes each.
+_LISTED = [column for column in trainings.c if column.name not in ("evidence", "curve")]
 # Written out rather than bound, so that the database sees that the partial index applies.
 _LIVE = trainings.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 
@@ -187,5 +188,5 @@ def _training(row: Row[Any]) -> Training:
     values = dict(row._mapping)
     values["status"] = Status(values["status"])
     values["parameters"] = Parameters(**values["parameters"])
-    values["curve"] = tuple(values["curve"])
+    values["curve"] = tuple(values.get("curve", ()))
     return Training(**values)

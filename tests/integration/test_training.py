@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from shared import comparisons, datasets, errors, jobs, loading, models, promotion, trainers, trainings
 from shared.datasets import Dataset
+from shared.holding import Held
 from shared.jobs import Status
 from shared.models import State, Version
 from shared.queue import Queue
@@ -270,7 +272,9 @@ def test_what_kills_trainers_again_and_again_fails_with_the_reason(
     [
         (MemoryError(), "out_of_memory", "too little memory"),
         (torch.OutOfMemoryError("cuda"), "out_of_memory", "too little memory"),
-        (FileNotFoundError("blob"), "gone", "not in the storage"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory", "too little memory"),
+        (errors.StorageFull(), "storage_full", "make room"),
+        (OSError(28, "No space left on device"), "disk_full", "disk of the trainer is full"),
         (errors.BadOption("another base"), "bad_option", "another base"),
         (ZeroDivisionError(), "training_failed", "ZeroDivisionError"),
     ],
@@ -290,18 +294,47 @@ def test_what_goes_wrong_ends_the_training_with_words_and_leaves_the_dataset(
         models.find(tools, "anna", "mine")
 
 
-def test_a_storage_that_is_away_is_tried_again_and_then_told(
+def test_a_storage_that_is_away_for_a_while_costs_nothing_but_time(
     tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = submit(tools, dataset(tools, handwriting.files(FEW)))
-    monkeypatch.setattr(stages, "features", _raises(errors.Unavailable("No space left on device.")))
-    for _ in range(tools.settings.max_attempts):
-        assert trained(trainer, training).status is Status.RUNNING
+    monkeypatch.setattr(stages, "features", _raises(errors.Unavailable("The storage does not answer.")))
+    for _ in range(tools.settings.max_attempts + 2):
+        waiting = trained(trainer, training)
+        assert (waiting.status, waiting.attempts) == (Status.RUNNING, 0)
+    assert waiting.message == "The storage does not answer. It goes on when that is back."
+    monkeypatch.undo()
 
-    ended = trained(trainer, training)
+    assert trained(trainer, training).status is Status.DONE
 
-    assert ended.status is Status.FAILED
-    assert "No space left on device" in ended.error
+
+def test_one_that_another_trainer_has_by_now_is_left_to_it(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    lost = threading.Event()
+    monkeypatch.setattr("worker.trainer.hold", lambda tools, name: contextlib.nullcontext(Held(lost)))
+    _after_epochs(monkeypatch, 2, lost.set)
+
+    left = trained(trainer, training)
+
+    assert (left.status, left.attempts) == (Status.RUNNING, 0)  # the stored epoch has set it back
+    with pytest.raises(errors.NotFound):
+        models.find(tools, "anna", "mine")
+
+
+def test_a_default_that_cannot_be_loaded_does_not_keep_a_new_version_from_being_made(
+    tools: Tools, trainer: Trainer
+) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    broken = version(tools, trained(trainer, submit(tools, numbers)))
+    tools.storage.write(broken.weights, b"damaged")
+
+    second = trained(Trainer(tools), submit(tools, numbers))
+
+    assert (second.status, second.version) == (Status.DONE, "2")
+    with tools.records.read() as r:
+        assert r.comparisons.of("anna", "mine") == []
 
 
 def test_a_cancelled_training_ends_between_two_epochs_and_leaves_nothing(
@@ -334,18 +367,43 @@ def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
     with pytest.raises(errors.NotFound):
         models.find(tools, "anna", "mine")
     assert blobs(tools, f"plots/{training.id}") == []
-    assert not [key for key in blobs(tools, "examples") if training.id in key]
+    for folder in ("examples", "weights", "checkpoints"):
+        assert not [key for key in blobs(tools, folder) if training.id in key]
 
 
-def test_one_that_is_out_of_time_ends_with_the_best_it_has(tools: Tools, trainer: Trainer) -> None:
+def test_one_that_is_out_of_time_ends_with_the_best_it_has(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     numbers = dataset(tools, handwriting.files(FEW))
-    training = submit(tools, numbers, parameters=Parameters(epochs=1000, max_unimproved_epochs=1000, max_seconds=1))
-    with tools.records.write() as r:
-        r.trainings.start(replace(training, started_at=1.0), 1.0)
+    training = submit(tools, numbers, parameters=Parameters(epochs=1000, max_unimproved_epochs=1000))
+    _after_epochs(monkeypatch, 3, lambda: monkeypatch.setattr(Work, "out_of_time", True))
 
     ended = trained(trainer, training)
 
-    assert (ended.status, (ended.evidence or {})["stopped"]) == (Status.DONE, "time")
+    assert (ended.status, (ended.evidence or {})["stopped"], len(ended.curve)) == (Status.DONE, "time", 3)
+
+
+def test_one_whose_time_is_over_before_it_learned_anything_says_so(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Work, "out_of_time", True)
+    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
+    assert (ended.status, ended.error_code) == (Status.FAILED, "out_of_time")
+    assert "give it more" in ended.error
+
+
+def test_a_picture_that_is_gone_is_named(tools: Tools, trainer: Trainer) -> None:
+    numbers = dataset(tools, handwriting.files(FEW))
+    (blob,) = {one.blob for one in trainers.dealt(tools, submit(tools, numbers)).training}
+    tools.storage.delete(blob)
+    with tools.records.read() as r:
+        training = r.trainings.in_status(Status.QUEUED)[0]
+
+    ended = trained(trainer, training)
+
+    assert ended.status is Status.FAILED
+    assert ".png" in ended.error
+    assert "not in the storage" in ended.error
 
 
 def test_another_version_is_compared_with_the_default_and_waits_for_promotion(tools: Tools, trainer: Trainer) -> None:

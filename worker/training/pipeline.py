@@ -64,7 +64,7 @@ def train(work: Work, engine: Engine) -> None:
         work.tell(0.99, "registering the version")
         trainers.finish(tools, training, version, found, report)
     except BaseException:
-        trainers.abandon(tools, training.id, version)
+        trainers.abandon(tools, training.id)
         raise
     finally:
         engine.forget(version.id)  # it was loaded without its number, which only the commit gives it

@@ -58,7 +58,8 @@ class Work:
 
     def tell(self, progress: float, message: str) -> None:
         """Say how far it is, from 0 to 1, unless something was said just now."""
-        self._progress, self._message = progress, message
+        # Who goes on where another one ended looks at some things again, and is no less far for it.
+        self._progress, self._message = max(self._progress, progress), message
         self.check()
 
     def check(self) -> None:
@@ -88,12 +89,12 @@ class Work:
              "train_accuracy": report.train_accuracy, "validation_loss": report.validation_loss,
              "validation_accuracy": report.validation_accuracy}
         )  # fmt: skip
-        self._progress, self._message = progress, _said(stage, report)
+        self._progress, self._message = max(self._progress, progress), _said(stage, report)
         # The longer the curve, the more each storing costs: ten thousand epochs are two megabytes of JSON.
         pause = max(OFTEN, len(self.curve) / 2000)
         if time.monotonic() - self._stored >= pause or (self._stopping.is_set() and not self._lost.is_set()):
             self._store(stage, state())
-            trainers.tell(self.tools, self.training.id, progress, self._message, self.curve)
+            trainers.tell(self.tools, self.training.id, self._progress, self._message, self.curve)
             self._stored = self._told = time.monotonic()
         self.check()
 

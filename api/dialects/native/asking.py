@@ -32,6 +32,12 @@ def preferred_wait(default: float = 0.0) -> float:
         raise errors.BadOption("the wait in Prefer must be a number of seconds") from None
 
 
+def refuse_idempotency_key() -> None:
+    """Raise BadOption for a key that would not be heeded: who sends one relies on it."""
+    if request.headers.get("Idempotency-Key"):
+        raise errors.BadOption("an Idempotency-Key is for jobs only: leave it out, and look before you send this again")
+
+
 def json_fields() -> Fields:
     """The fields of a JSON body that carries no picture, or else of the query."""
     return Fields(reading.json_object(request, reading.SMALL), request.args)

@@ -34,11 +34,15 @@ def create() -> ResponseReturnValue:
     201 once it can be used, 202 as long as it is loading; one that could not be loaded within the wait is a 400 and
     leaves nothing behind.
     """
+    asking.refuse_idempotency_key()
     seconds, tenant = asking.preferred_wait(), caller().tenant
     if reading.is_json(request):
         fields = asking.json_fields()
         url, labels = _url(fields), asking.texts(fields, "labels")
-        made = datasets.create(tools(), tenant, fields.text("name") or _stem(url), source=url, labels=labels)
+        if url and labels:
+            raise errors.BadOption("name either the url of an archive, whose folders are the labels, or labels")
+        name = fields.text("name") or (_stem(url) if url else "")
+        made = datasets.create(tools(), tenant, name, source=url, labels=labels)
     else:
         with _archive() as (name, source):
             made = datasets.create(tools(), tenant, name, source=source)
@@ -57,7 +61,7 @@ def listing() -> ResponseReturnValue:
     with tools().records.read() as r:
         page = r.datasets.page(caller().tenant, before=asking.numbered(fields), limit=limit + 1)
         labels = {known.id: r.datasets.labels(known) for known in page[:limit]}
-    return jsonify(asking.page("datasets", page, limit, lambda one: training_views.dataset(one, labels[one.id])))
+    return jsonify(asking.page("datasets", page, limit, lambda one: training_views.listed(one, labels[one.id])))
 
 
 @bp.get("/v1/datasets/<reference>")
@@ -273,6 +277,10 @@ def _only(what: str) -> Upload:
 
 
 def _stem(path: str) -> str:
-    """The name of a file without folders, extension or query, as a dataset is called where nothing else is said."""
+    """The name of a file without folders, extension or query, as a dataset is called where nothing else is said.
+
+    Whatever the file is called, a dataset can be called that: it is shortened, and `dataset` where nothing is left.
+    """
     file = re.split(r"[/\\]", unquote(urlsplit(path).path) if "://" in path else path)[-1]
-    return _EXTENSION.sub("", file)
+    stem = datasets.spelled(_EXTENSION.sub("", file))
+    return datasets.file_name(stem[: datasets.LONGEST_NAME]).strip() or "dataset"

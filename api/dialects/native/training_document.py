@@ -19,6 +19,7 @@ TAGS = [
 ]
 _LAYOUT = "zip, tar or tar.gz, with pictures as LABEL/picture.jpg, or with training, validation and test around that."
 _NEEDS = "Needs the scope `models`."
+_ONCE = "An `Idempotency-Key` is refused: it is for jobs only."
 _NEWS = {"304": {"description": "Nothing has moved since the `ETag` you have."}}
 _IF_NEW = header("If-None-Match", "The `ETag` of the answer before.")
 
@@ -47,8 +48,9 @@ def _datasets() -> Part:
             "get": call("Datasets", "listDatasets", "List datasets", "Newest first, in pages.", PAGING,
                         {"200": answer("A page.", page("datasets", "Dataset")), "default": PROBLEM}),
             "post": call("Datasets", "createDataset", "Create a dataset",
-                         "From an archive, or empty. Duplicates are left out and counted, unusable files listed with "
-                         f"their reasons. What cannot be used within the wait leaves nothing behind. {_NEEDS}",
+                         "From an archive, or empty, with `labels` or without. Duplicates are left out and counted, "
+                         "unusable files listed with their reasons. What cannot be used within the wait leaves nothing behind. "
+                         f"{_ONCE} {_NEEDS}",
                          [WAIT], {"201": answer("It can be used.", ref("Dataset")), "202": loading,
                                   "default": PROBLEM}, create),
         },
@@ -57,7 +59,7 @@ def _datasets() -> Part:
                         [reference, WAIT], {"200": one, "default": PROBLEM}),
             "delete": call("Datasets", "removeDataset", "Remove a dataset",
                            "With its pictures. Models that were trained on it stay, with their evidence. 409 while it "
-                           f"is loading or being trained on. {_NEEDS}", [reference],
+                           f"is loading, being trained on or compared on. {_NEEDS}", [reference],
                            {"202": answer("It is being removed, and soon gone.", ref("Dataset")), "default": PROBLEM}),
         },
         "/v1/datasets/{reference}/archive": {
@@ -122,7 +124,7 @@ def _trainings() -> Part:
             "dataset": text("Its id or name."),
             "name": text("Of the model; one that there is already gets another version."),
             "base": text(f"The model to start from, or `{SCRATCH}`; the best that is at hand where none is named."),
-            "base_version": text("Its version; the default one where none is named."),
+            "base_version": text("Its version; the default one where none is named. Only with a `base`."),
             "parameters": thing(PARAMETERS, description="How to train.", additionalProperties=False),
             "webhook": OPTIONS["webhook"],
             "webhook_secret": text("Signs the call."),
@@ -141,7 +143,7 @@ def _trainings() -> Part:
                         {"200": answer("A page.", page("trainings", "TrainingSummary")), "default": PROBLEM}),
             "post": call("Trainings", "submitTraining", "Train a model",
                          "The version of the dataset is sealed: what is added later belongs to the next one. The first "
-                         f"version of a model is its default, later ones are promoted. {_NEEDS}", [WAIT],
+                         f"version of a model is its default, later ones are promoted. {_ONCE} {_NEEDS}", [WAIT],
                          {"200": answer("The training, ended within the wait.", ref("Training")),
                           "202": answer("The training, not ended yet. `Location` is where to poll.", ref("Training")),
                           "default": PROBLEM},

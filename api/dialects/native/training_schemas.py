@@ -6,7 +6,7 @@ from typing import Any
 
 from api.describing import Schema, flag, number, ref, several, text, thing, whole
 from api.dialects.native.schemas import METHODS, moment
-from api.dialects.native.training_views import PLOTS
+from api.dialects.native.training_views import LISTED, PLOTS
 from shared.datasets import LONGEST_NAME, REASONS, Source, Split, State
 from shared.jobs import Status
 from shared.trainings import FINE_TUNING, LONGEST, SCRATCH
@@ -40,7 +40,8 @@ _DATASET = thing(
         "progress": _share("Of the loading."),
         "version": whole("What was trained on never changes: the next change opens another version."),
         "examples": whole("How many there are now."),
-        "labels": several(ref("DatasetLabel"), "By their ids."),
+        "labels": several(ref("DatasetLabel"), f"By their ids; in a list of datasets the first {LISTED} of each."),
+        "label_count": whole("How many labels there are."),
         "duplicates": whole("Pictures that were there already and were left out."),
         "unreadable": whole("Files that are no picture that can be used, or lie where no label is."),
         "reasons": several(thing({"path": text(), "why": text()}), f"Of those, for the first {REASONS}."),
@@ -48,7 +49,7 @@ _DATASET = thing(
         "updated_at": moment(),
         "links": thing({"self": text(), "labels": text(), "examples": text()}),
     },
-    required=("id", "name", "state", "message", "progress", "version", "examples", "labels", "links"),
+    required=("id", "name", "state", "message", "progress", "version", "examples", "labels", "label_count", "links"),
 )
 _EXAMPLE = thing(
     {

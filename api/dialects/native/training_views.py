@@ -14,6 +14,8 @@ from shared.promotion import Canary
 from shared.trainings import Parameters, Training
 
 PLOTS = ("confusion", "curve", "reliability")
+LISTED = 100
+"""Labels of each dataset in a list of datasets: one may have thousands, and a page has up to 500 datasets."""
 
 
 def dataset(dataset: Dataset, labels: Sequence[Label]) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def dataset(dataset: Dataset, labels: Sequence[Label]) -> dict[str, Any]:
         "version": dataset.version,
         "examples": sum(label.examples for label in labels),
         "labels": [label(known) for known in labels],
+        "label_count": len(labels),
         "duplicates": dataset.duplicates,
         "unreadable": dataset.unreadable,
         "reasons": [{"path": path, "why": why} for path, why in dataset.reasons],
@@ -35,6 +38,11 @@ def dataset(dataset: Dataset, labels: Sequence[Label]) -> dict[str, Any]:
         "updated_at": iso(dataset.updated_at),
         "links": {"self": path, "labels": f"{path}/labels", "examples": f"{path}/examples"},
     }
+
+
+def listed(one: Dataset, labels: Sequence[Label]) -> dict[str, Any]:
+    """The same for a list of datasets: with the first LISTED of its labels."""
+    return dataset(one, labels) | {"labels": [label(known) for known in labels[:LISTED]]}
 
 
 def label(label: Label) -> dict[str, Any]:

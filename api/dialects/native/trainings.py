@@ -14,10 +14,10 @@ from api.context import caller, scope, tools, waited
 from api.dialects.native import asking, following, submission, training_views
 from api.dialects.native.following import Sight
 from api.reading import Fields
-from shared import errors, trainings
+from shared import errors, tenants, trainings
 from shared.jobs import Status
 from shared.tools import Tools
-from shared.trainings import Parameters, Request, Training
+from shared.trainings import SCRATCH, Parameters, Request, Training
 
 bp = Blueprint("native-trainings", __name__)
 
@@ -32,11 +32,14 @@ _PARAMETERS = {parameter.name: type(parameter.default) for parameter in fields_o
 @scope("models")
 def submit() -> ResponseReturnValue:
     """Store the training; 202, or 200 when it has ended within the wait."""
+    asking.refuse_idempotency_key()
     seconds, fields = asking.preferred_wait(), asking.json_fields()
     name = asking.needed(fields, "name", "the name of the model to be trained")
     dataset = asking.dataset(fields)
     if dataset is None:
         raise errors.BadOption("dataset must be the id or the name of the dataset to learn from")
+    if fields.has("base_version") and fields.text("base") in ("", SCRATCH):
+        raise errors.BadOption("base_version is the version of a model; name that model as base")
     hook, secret = _webhook(fields)
     asked = Request(
         dataset_id=dataset.id,
@@ -70,7 +73,7 @@ def listing() -> ResponseReturnValue:
             limit=limit + 1,
         )
         is_waiting = any(one.status is Status.QUEUED for one in page)
-        waiting = trainings.in_turn(r.trainings.in_status(Status.QUEUED)) if is_waiting else []
+        waiting = tenants.in_turn(r.trainings.in_status(Status.QUEUED)) if is_waiting else []
     places = {one.id: place for place, one in enumerate(waiting, 1)}
     written = asking.page("trainings", page, limit, lambda one: training_views.training(one, places.get(one.id, 0)))
     return jsonify(written)

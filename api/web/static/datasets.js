@@ -30,9 +30,10 @@ function rows(page) {
 }
 
 function row(dataset) {
-  const names = dataset.labels.map((label) => label.name).join(", ");
+  const shown = dataset.labels.map((label) => label.name);
+  const names = [...shown, ...(dataset.label_count > shown.length ? ["…"] : [])].join(", ");
   const loading = dataset.state === "LOADING";
-  const holds = [many(dataset.examples, "picture"), many(dataset.labels.length, "label"), `version ${dataset.version}`];
+  const holds = [many(dataset.examples, "picture"), many(dataset.label_count, "label"), `version ${dataset.version}`];
   return el("a", { class: "row", href: `/ui/datasets/${dataset.id}` },
     el("span", { class: "what" }, el("b", {}, dataset.name), el("small", { title: names }, names || "no labels yet")),
     el("span", { class: "moves" },
