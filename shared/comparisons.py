@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits
+from shared import datasets, errors, models, splits, waiting
 from shared.datasets import Example
 from shared.jobs import Status
 from shared.models import State, Version
@@ -53,11 +53,13 @@ def request(tools: Tools, tenant: str, name: str, candidate: str, baseline: str 
     """Have a trainer compare two versions; `baseline` is the default version where none is named.
 
     Without a dataset it is the one that the candidate was trained on, as it is now. Raises NotFound, BadOption,
-    Conflict (a version that is not READY, a dataset that is not).
+    Forbidden (the catalogue), Conflict (a version that is not READY, a dataset that is not).
     """
     tools.queue.ping()
     with tools.records.read() as r:
-        known = [version for version in r.versions.named(tenant, name) if version.tenant == tenant]
+        known = r.versions.named(tenant, name)
+        if any(version.tenant != tenant for version in known):
+            raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and stays as it is.")
         chosen = models.pick(known, name, candidate)
         other = models.pick(known, name, baseline)
         trained = r.trainings.get(tenant, chosen.training_id) if chosen.training_id else None
@@ -96,13 +98,9 @@ def get(tools: Tools, tenant: str, comparison_id: str) -> Comparison:
 
 def wait(tools: Tools, tenant: str, comparison_id: str, seconds: float) -> Comparison:
     """The comparison when it has ended, or as it is when the time is over."""
-    with tools.waiters.ticket(comparison_id) as ticket:
-        until = tools.now() + seconds
-        while True:
-            found = get(tools, tenant, comparison_id)
-            if found.status.terminal or tools.now() >= until:
-                return found
-            ticket.wait(max(0.0, min(1.0, until - tools.now())))
+    return waiting.until(
+        tools, comparison_id, lambda: get(tools, tenant, comparison_id), lambda found: found.status.terminal, seconds
+    )
 
 
 def pictures(r: Unit, candidate: Version, baseline: Version, tenant: str, dataset_id: int,

@@ -197,6 +197,8 @@ class Unavailable(InferqError):
 class StorageFull(Unavailable):
     """The storage is full; somebody has to make room."""
 
+    retry_after = None  # nothing that waiting would mend
+
 
 class StillRunning(Unavailable):
     """The job is still running; ask for it by its id."""

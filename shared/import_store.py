@@ -1,4 +1,4 @@
-"""Brings a folder of a store that callers fill themselves in as a dataset: a loader packs and reads it as any archive."""
+"""Brings a folder of a store that callers fill themselves in as a dataset: packed by a loader, read as any archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCHEME = "store:"
 """Before the name of a folder it makes the source of a dataset."""
 _TRIES, _PAUSE = 100, 0.05
-"""How often, and how many seconds apart, it is looked whether somebody else has made the dataset."""
+"""How often, and how many seconds apart, the lock is asked for in which others make the dataset."""
 
 
 def is_folder(source: str) -> bool:
@@ -32,14 +32,14 @@ def bring(tools: Tools, tenant: str, name: str) -> Dataset:
     However many ask at once, one dataset is made. Raises BadOption (neither a dataset nor a folder at the top of the
     store), NotFound (no file in it), Unavailable.
     """
-    for attempt in range(_TRIES):
-        if found := _usable(tools, tenant, name):
-            return found
-        if not attempt:
-            _check(tools, name := datasets.name_of(name, "dataset"))
+    if found := _usable(tools, tenant, name):
+        return found
+    name = datasets.name_of(name, "dataset")
+    _check(tools, name)
+    for _ in range(_TRIES):
         with holding.hold(tools, f"store:{tenant}:{name}") as held:
             if held:
-                made = _usable(tools, tenant, name)
+                made = _usable(tools, tenant, name)  # by whoever held it before
                 return made or datasets.create(tools, tenant, name, source=f"{SCHEME}{name}")
         time.sleep(_PAUSE)
     raise errors.Unavailable(f"The dataset {name!r} is being made by another request; try again soon.")
@@ -87,8 +87,10 @@ def pack(tools: Tools, source: str, file: IO[bytes], *, on_progress: Callable[[i
             member = tarfile.TarInfo(path.removeprefix(f"{folder}/"))
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-            archive.members.clear()  # tarfile keeps every header it has written
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header it has written
             on_progress(total, 0)
+    if not count:
+        raise errors.BadDataset(f"There is no file below {folder}/ in the store any more. Put pictures there again.")
 
 
 def _read(store: Storage, path: str, size: int) -> bytes:
@@ -97,4 +99,4 @@ def _read(store: Storage, path: str, size: int) -> bytes:
     try:
         return store.read(path, 0, size)
     except FileNotFoundError:
-        raise errors.BadDataset(f"{path!r} went from the store while it was read. Leave it alone, and ask again.") from None
+        raise errors.BadDataset(f"{path!r} went from the store while it was read; ask again when it rests.") from None

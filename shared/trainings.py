@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits, tenants
+from shared import datasets, errors, models, splits, tenants, waiting
 from shared.jobs import Status
 from shared.models import Version
 
@@ -257,13 +257,9 @@ def get(tools: Tools, tenant: str, training_id: str) -> Training:
 
 def wait(tools: Tools, tenant: str, training_id: str, seconds: float) -> Training:
     """The training when it has ended, or as it is when the time is over."""
-    with tools.waiters.ticket(training_id) as ticket:
-        until = tools.now() + seconds
-        while True:
-            found = get(tools, tenant, training_id)
-            if found.status.terminal or tools.now() >= until:
-                return found
-            ticket.wait(max(0.0, min(1.0, until - tools.now())))
+    return waiting.until(
+        tools, training_id, lambda: get(tools, tenant, training_id), lambda found: found.status.terminal, seconds
+    )
 
 
 def cancel(tools: Tools, tenant: str, training_id: str) -> Training:

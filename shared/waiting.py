@@ -5,15 +5,35 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from shared import errors
 from shared.queue import Queue
 
+if TYPE_CHECKING:
+    from shared.tools import Tools
+
+T = TypeVar("T")
+
 RECENT = 512
 """Announcements kept for those who come just after: a job may be done before its caller begins to wait."""
 log = logging.getLogger(__name__)
+
+
+def until(tools: Tools, what: str, look: Callable[[], T], ended: Callable[[T], bool], seconds: float) -> T:
+    """What `look` gives when it has ended, or when the time is over; `what` is the id under which it is announced.
+
+    The announcement is only a hint: it is looked at every second, in case one was lost.
+    """
+    with tools.waiters.ticket(what) as ticket:
+        until = tools.now() + seconds
+        while True:
+            found = look()
+            if ended(found) or tools.now() >= until:
+                return found
+            ticket.wait(max(0.0, min(1.0, until - tools.now())))
 
 
 class Ticket:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import datasets, errors, splits, trainers, trainings
+from shared import comparisons, datasets, errors, splits, trainers, trainings
 from shared.datasets import Example, Source, Split, State
 from shared.records import Records
 from shared.splits import Tally
@@ -192,6 +192,30 @@ def test_a_dataset_that_is_trained_on_is_not_deleted_and_afterwards_goes_whole(g
         ground.again(made)
     assert len(ground.ids(other)) == 6
     assert len(ground.blobs(other)) == 1
+
+
+def test_a_dataset_that_is_compared_on_is_not_deleted(ground: Ground) -> None:
+    tools, made = ground.tools, ground.dataset()
+    ground.trained(made), ground.trained(made)
+    asked = comparisons.request(tools, "anna", "fruits", "2")
+    with pytest.raises(errors.Conflict, match=f"comparison {asked.id} uses the dataset"):
+        datasets.delete(tools, "anna", made.id)
+    with tools.records.write() as r:
+        r.comparisons.end(asked.id, tools.now(), error="no")
+    assert datasets.delete(tools, "anna", made.id).state is State.DELETING
+
+
+def test_what_became_of_the_last_archive_is_no_news_after_a_change(here: Ground) -> None:
+    made = here.dataset()
+    for change in (
+        lambda: datasets.add_label(here.tools, "anna", made.id, "fig"),
+        lambda: datasets.add_example(here.tools, "anna", made.id, 1, picture(1)),
+        lambda: datasets.remove_example(here.tools, "anna", made.id, 1),
+    ):
+        with here.tools.records.write() as r:
+            r.datasets.save(replace(here.again(made), message="the last archive could not be read"))
+        change()
+        assert here.again(made).message == ""
 
 
 def test_the_pictures_of_a_deleted_dataset_go_before_its_rows(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

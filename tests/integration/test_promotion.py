@@ -110,7 +110,8 @@ def test_two_promotions_at_once_are_one_after_the_other(ground: Ground) -> None:
 
 
 def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground) -> None:
-    first, second, third = three(here, withheld=True)
+    first, second = (here.version("fruits", number, withheld=True) for number in "12")
+    third = here.version("fruits", "3")
     compared(here, second, first)
     promotion.promote(here.tools, "anna", "fruits", "2")
     promotion.set_canary(here.tools, "anna", "fruits", "3", 0.5)
@@ -119,7 +120,7 @@ def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground
             r.versions.save(replace(stale, reason="checked"))
     now = here.versions("fruits")
     assert {number: (known.is_default, known.withheld, known.canary) for number, known in now.items()} == {
-        "1": (False, True, 0.0), "2": (True, False, 0.0), "3": (False, True, 0.5),
+        "1": (False, True, 0.0), "2": (True, False, 0.0), "3": (False, False, 0.5),
     }  # fmt: skip
     assert now["1"].reason == "checked"
 
@@ -183,6 +184,44 @@ def test_there_is_one_canary_and_another_begins_to_count_anew(ground: Ground) ->
     assert promotion.canary(ground.tools, "anna", "fruits").compared == 0
     with ground.tools.records.read() as r:
         assert [r.promotions.is_canary(one.id) for one in (second, third)].count(True) == 1
+
+
+def test_a_canary_is_told_as_it_was_set_whoever_takes_it_away_meanwhile(
+    here: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second, _ = three(here)
+    monkeypatch.setattr(promotion, "canary", None)  # nothing is read again
+    made = promotion.set_canary(here.tools, "anna", "fruits", "2", 0.5)
+    assert (made.version_id, made.share, made.compared, made.agreed) == (second.id, 0.5, 0, 0)
+    with here.tools.records.read() as r:
+        assert r.promotions.canary(here.versions("fruits")["2"]) == made
+
+
+def test_a_version_that_is_withheld_is_no_canary(here: Ground) -> None:
+    here.version("fruits")
+    here.version("fruits", "2", withheld=True)
+    with pytest.raises(errors.Conflict, match="withheld: deploy it, or promote it"):
+        promotion.set_canary(here.tools, "anna", "fruits", "2", 0.5)
+
+
+def test_a_default_is_not_removed_while_another_version_could_take_its_place(ground: Ground) -> None:
+    first, second, _ = three(ground)
+    with pytest.raises(errors.Conflict, match="promote another one first"):
+        models.remove(ground.tools, "anna", "fruits", "1")
+    compared(ground, second, first)
+    promotion.promote(ground.tools, "anna", "fruits", "2")
+    for number in "13":
+        models.remove(ground.tools, "anna", "fruits", number)
+    ground.version("fruits", "4", state=State.REFUSED)
+    models.remove(ground.tools, "anna", "fruits", "2")  # no other one could answer in its place
+    assert defaults(ground) == ["4"]
+
+
+def test_a_refused_default_may_go_and_another_takes_its_place(here: Ground) -> None:
+    here.version("fruits", state=State.REFUSED)
+    here.version("fruits", "2")
+    models.remove(here.tools, "anna", "fruits", "1")
+    assert defaults(here) == ["2"]
 
 
 def test_a_canary_that_is_promoted_or_removed_is_none_any_more(here: Ground) -> None:
@@ -265,7 +304,7 @@ def test_a_comparison_is_asked_for_in_words_that_make_sense(here: Ground) -> Non
     here.version("fruits", "4")
     refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
         (errors.NotFound, "no model", lambda: comparisons.request(tools, "bert", "fruits", "2")),
-        (errors.NotFound, "no model", lambda: comparisons.request(tools, "anna", "digits", "1")),
+        (errors.Forbidden, "catalogue", lambda: comparisons.request(tools, "anna", "digits", "1")),
         (errors.NotFound, "no version '9'", lambda: comparisons.request(tools, "anna", "fruits", "9")),
         (errors.BadOption, "with itself", lambda: comparisons.request(tools, "anna", "fruits", "1")),
         (errors.Conflict, "is checking", lambda: comparisons.request(tools, "anna", "fruits", "3")),
@@ -278,12 +317,11 @@ def test_a_comparison_is_asked_for_in_words_that_make_sense(here: Ground) -> Non
     datasets.remove_example(tools, "anna", made.id, 1)
     here.sent.clear()
     asked = comparisons.request(tools, "anna", "fruits", "2")
-    assert (asked.candidate_id, asked.baseline_id, asked.dataset_version) == (second.id, first.id, 1)
+    assert (asked.candidate_id, asked.baseline_id, asked.dataset_version) == (second.id, first.id, 2)
     assert here.sent == [("load",)]
     assert comparisons.get(tools, "anna", asked.id) == asked
-    assert not here.again(made).sealed  # the version that is asked about is the sealed one before
-    assert comparisons.request(tools, "anna", "fruits", "4", dataset_id=made.id).dataset_version == 2
     assert here.again(made).sealed
+    assert comparisons.request(tools, "anna", "fruits", "4", dataset_id=made.id).dataset_version == 2
 
 
 def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(here: Ground) -> None:

@@ -452,6 +452,28 @@ def test_two_versions_are_compared_when_somebody_asks(tools: Tools, trainer: Tra
     assert ended.report["agreement"] == 1.0  # the same data and seed
 
 
+def test_nobody_waits_behind_all_archives_of_another(
+    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(tenant: str) -> int:
+        return datasets.create(tools, tenant, "numbers", source="uploads/none").id
+
+    first, second = made("anna"), made("anna")
+    done: list[object] = []
+    later: list[int] = []
+
+    def load(tools: Tools, dataset_id: int, stopping: threading.Event) -> None:
+        done.append(dataset_id)
+        if not later:  # while the first is being loaded, somebody else asks
+            later.append(made("bert"))
+
+    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(trainer, "_compare_all", lambda: done.append("compared"))
+    trainer._run_errands()
+    # None of them ends here, so that the order in which they wait stays: each is tried once.
+    assert done == ["compared", first, "compared", *later, "compared", second, "compared"]
+
+
 def test_a_training_waits_for_its_dataset_and_then_begins(tools: Tools, trainer: Trainer) -> None:
     key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files(FEW))))
     found = datasets.create(tools, "anna", "numbers", source=key)

@@ -325,7 +325,7 @@ def test_of_two_trainers_that_finish_at_once_one_does(ground: Ground) -> None:
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Ended", "Version"]
     assert list(ground.versions("fruits")) == ["1"]
     trainers.fail(ground.tools, training.id, "late", "the other one was first")
-    trainers.abandon(ground.tools, training.id, ground.versions("fruits")["1"])
+    trainers.abandon(ground.tools, training.id)
     assert list(ground.versions("fruits")) == ["1"]
     assert ground.see(training).status is Status.DONE
     assert ground.tools.storage.list(f"plots/{training.id}")  # are the evidence of the one that is there
@@ -445,6 +445,8 @@ def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: 
     promotion.set_canary(tools, "anna", "fruits", "3", 0.5)
     with pytest.raises(errors.Conflict, match="evidence of fruits 2"):
         trainings.remove(tools, "anna", second.training_id)
+    with tools.records.write() as r:
+        r.versions.make_default(third)
 
     models.remove(tools, "anna", "fruits", "2")
     with pytest.raises(errors.NotFound):

@@ -38,6 +38,7 @@ STATUSES = {
     "too_large": 413,
     "too_many_requests": 429,
     "unavailable": 503,
+    "storage_full": 503,
     "still_running": 503,
 }
 

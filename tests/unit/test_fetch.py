@@ -67,6 +67,10 @@ class Handler(BaseHTTPRequestHandler):
         while not self.stopped.wait(0.02):
             self.wfile.write(b"x")
 
+    def answer_hush(self, _: str) -> None:
+        self.head(200, {"Content-Length": "1000"})
+        self.stopped.wait()
+
     def answer_nothing(self, _: str) -> None:
         self.close_connection = True
 
@@ -315,6 +319,24 @@ def test_an_archive_is_bounded_and_guarded_like_a_picture(server: Server) -> Non
     ):
         with pytest.raises(BadUrl, match=says):
             get_to(io.BytesIO(), server.url(path), lambda *_: None, **about)
+
+
+@pytest.mark.parametrize(("path", "says"), [("drip", "less than 65536"), ("dripping_head", "in time"), ("hush", "in time")])
+def test_an_archive_that_comes_too_slowly_is_given_up_long_before_its_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch, path: str, says: str
+) -> None:
+    monkeypatch.setattr(fetch, "STALLED", 0.2)
+    with pytest.raises(BadUrl, match=says):
+        get_to(io.BytesIO(), server.url(path), lambda *_: None, timeout=3600.0)
+
+
+def test_a_receiver_that_takes_its_time_is_not_the_hosts_fault(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "STALLED", 0.2)
+    file = io.BytesIO()
+    get_to(file, server.url("bytes/99999"), lambda *_: threading.Event().wait(0.3) and None)
+    assert len(file.getvalue()) == 99_999
 
 
 def test_who_is_told_of_the_progress_can_end_it(server: Server) -> None:

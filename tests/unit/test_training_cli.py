@@ -68,7 +68,7 @@ def dataset(state: str, **more: object) -> dict[str, object]:
 
 def loaded(**more: object) -> dict[str, object]:
     labels = [{"id": 1, "name": "daisy", "examples": 20}, {"id": 2, "name": "rose [sic]", "examples": 40}]
-    return dataset("READY", labels=labels, examples=60, **more)
+    return dataset("READY", labels=labels, label_count=2, examples=60, **more)
 
 
 def training(status: str, **more: object) -> dict[str, object]:

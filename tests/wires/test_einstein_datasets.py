@@ -316,6 +316,18 @@ def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
     after = fine(client.get(f"{ROOT}/{mugs['id']}"), "EinsteinDataset")
     assert (after["available"], after["totalExamples"]) == (True, 3)
     assert after["statusMsg"].startswith("FAILED: ")
+    fine(post(client, f"{ROOT}/{mugs['id']}/labels", name="Green"), "EinsteinLabel")
+    assert fine(client.get(f"{ROOT}/{mugs['id']}"), "EinsteinDataset")["statusMsg"] == "SUCCEEDED"
+
+
+def test_to_a_dataset_that_failed_nothing_is_added(client: FlaskClient, tools: Tools) -> None:
+    made = fine(post(client, f"{ROOT}/upload", data=b"no archive"), "EinsteinDataset")["id"]
+    loading.load(tools, made)
+    assert fine(client.get(f"{ROOT}/{made}"), "EinsteinDataset")["statusMsg"].startswith("FAILED: ")
+    said = refused(send(client, "PUT", f"{ROOT}/{made}/upload", data=MUGS))
+    assert "unusable" in said
+    assert "delete it" in said
+    assert uploads(tools) == []
 
 
 def test_a_deleted_dataset_goes_soon(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
@@ -333,7 +345,17 @@ def test_a_deleted_dataset_goes_soon(client: FlaskClient, tools: Tools, mugs: di
 def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient) -> None:
     for path in ("/57", "/57/labels/1", "/57/examples", "/57/examples/1", "/57/models", "/nothing"):
         refused(client.get(ROOT + path), 404)
-    assert "cannot be stored" in refused(client.get(f"{ROOT}/{10**30}"))
+
+def test_numbers_beyond_all_ids_are_not_found_and_an_offset_behind_all_lists_nothing(
+    client: FlaskClient, mugs: dict[str, Any]
+) -> None:
+    one = f"{ROOT}/{mugs['id']}"
+    for number in (2**53, 2**63, 10**30, "9" * 5000):
+        for path in (f"{ROOT}/{number}", f"{one}/labels/{number}", f"{one}/examples/{number}"):
+            refused(client.get(path), 404)
+    assert listed(client.get(f"{ROOT}?offset={10**30}"), "EinsteinDataset") == []
+    assert listed(client.get(f"{one}/examples?offset={2**64}"), "EinsteinExample") == []
+    assert listed(client.get(f"{one}/models?offset={2**64}"), "EinsteinModel") == []
 
 
 # -- labels and examples

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -223,6 +224,16 @@ def test_a_dataset_is_trained_on_by_one_training_at_a_time(client: FlaskClient, 
     assert begin(client, mugs)["status"] == "QUEUED"
 
 
+def test_of_trainings_begun_at_once_on_a_dataset_one_passes(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    def once(_: int) -> int:
+        return post(client.application.test_client(), TRAIN, name="mugs", datasetId=str(mugs.id)).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(once, range(6))) == [200, 400, 400, 400, 400, 400]
+    with tools.records.read() as r:
+        assert len(r.trainings.live_on(mugs.id)) == 1
+
+
 # -- asking
 
 
@@ -247,13 +258,21 @@ def test_a_training_tells_how_far_it_is(client: FlaskClient, tools: Tools, mugs:
 
 def test_a_training_that_is_done_tells_what_came_of_it(client: FlaskClient, model_id: str) -> None:
     body = status(client, model_id)
-    assert (body["status"], body["progress"], body["earlyStopping"], body["lastEpochDone"]) == ("SUCCEEDED", 1, True, 3)
+    assert (body["status"], body["progress"], body["earlyStopping"], body["lastEpochDone"]) == ("SUCCEEDED", 1, True, 2)
     stats = body["trainStats"]
     assert stats == {
         "labels": 2, "examples": 8, "totalTime": "01:00:05:000", "transforms": None, "trainingTime": "01:00:00:250",
-        "earlyStopping": True, "lastEpochDone": 3, "modelSaveTime": "00:00:02:750", "testSplitSize": 2,
+        "earlyStopping": True, "lastEpochDone": 2, "modelSaveTime": "00:00:02:750", "testSplitSize": 2,
         "trainSplitSize": 6, "datasetLoadTime": "00:00:01:500", "preProcessStats": None, "postProcessStats": None,
     }  # fmt: skip
+
+
+def test_no_more_epochs_are_told_than_were_asked_for(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    model_id = begin(client, mugs, epochs="2")["modelId"]
+    finish(tools, model_id)
+    body = status(client, model_id)
+    assert (body["epochs"], body["lastEpochDone"], body["earlyStopping"]) == (2, 2, False)
+    assert len(listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")) == 2
 
 
 def test_a_training_that_failed_is_answered_with_200_and_the_reason(
@@ -311,6 +330,22 @@ def test_a_model_id_may_come_url_encoded(client: FlaskClient, model_id: str) -> 
     assert fine(post(client, RETRAIN, modelId=escaped), "EinsteinTraining")["modelId"] == model_id
 
 
+def test_a_model_that_others_manage_too_is_not_promoted_by_training_it_again(
+    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+) -> None:
+    trainings.submit(tools, "default", Request(mugs.id, model_id))
+    finish(tools, model_id)  # version 2, which waits for its promotion
+    assert fine(post(client, RETRAIN, modelId=model_id), "EinsteinTraining")["status"] == "QUEUED"
+    assert finish(tools, model_id).version == "3"
+    assert models.find(tools, "default", model_id).version == "1"
+
+
+def test_an_id_in_a_path_is_trimmed(client: FlaskClient, mugs: Dataset, model_id: str) -> None:
+    assert fine(client.get(f"{TRAIN}/{model_id}%20"), "EinsteinTraining")["modelId"] == model_id
+    assert fine(client.get(f"{MODELS}/%20{model_id}"), "EinsteinMetrics")["id"] == model_id
+    assert fine(client.get(f"{SETS}/{mugs.id}%20"), "EinsteinDataset")["id"] == mugs.id
+
+
 def test_only_what_was_trained_here_is_trained_again(client: FlaskClient) -> None:
     for name, code in (("digits", 404), ("NOSUCHMODEL", 404), ("", 400), ("  ", 400)):
         assert refused(post(client, RETRAIN, modelId=name), code)
@@ -362,19 +397,18 @@ def test_a_model_that_was_brought_has_no_metrics(client: FlaskClient) -> None:
         assert "was not trained here" in refused(client.get(f"{MODELS}/digits{path}"), 404)
 
 
-def test_the_learning_curve_has_every_epoch_and_the_test_pictures_after_the_last(
+def test_the_learning_curve_has_the_epochs_asked_for_and_the_test_pictures_after_the_last(
     client: FlaskClient, model_id: str
 ) -> None:
     curve = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")
-    assert [(one["epoch"], one["object"]) for one in curve] == [(number, "learningcurve") for number in (1, 2, 3)]
-    assert [one["metricsData"]["trainingLoss"] for one in curve[:2]] == [1.0, 0.5]
-    assert [one["epochResults"] for one in curve[:2]] == [[], []]
+    assert [(one["epoch"], one["object"]) for one in curve] == [(number, "learningcurve") for number in (1, 2)]
+    assert (curve[0]["metricsData"]["trainingLoss"], curve[0]["epochResults"]) == (1.0, [])
     metrics = client.get(f"{MODELS}/{model_id}").get_json()["metricsData"]
-    assert curve[2]["metricsData"] == metrics
-    results = curve[2]["epochResults"]
+    assert curve[1]["metricsData"] == metrics
+    results = curve[1]["epochResults"]
     assert sorted((one["expectedLabel"], one["predictedLabel"]) for one in results) == [("Blue", "Red"), ("Red", "Red")]
     assert all(re.fullmatch(r"\d\.png", one["exampleName"]) for one in results)
-    pages = [listed(client.get(f"{MODELS}/{model_id}/lc?offset={at}&count=2"), "EinsteinEpoch") for at in (0, 2, 4)]
+    pages = [listed(client.get(f"{MODELS}/{model_id}/lc?offset={at}&count=1"), "EinsteinEpoch") for at in (0, 1, 2)]
     assert [one for page in pages for one in page] == curve
 
 
@@ -383,7 +417,7 @@ def test_of_a_dataset_that_is_gone_the_curve_knows_the_mistakes(
 ) -> None:
     datasets.delete(tools, "default", mugs.id)
     datasets.drop_deleted(tools)
-    results = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")[2]["epochResults"]
+    results = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")[1]["epochResults"]
     assert [(one["expectedLabel"], one["predictedLabel"]) for one in results] == [("Blue", "Red")]
 
 
@@ -403,6 +437,14 @@ def test_a_model_that_came_to_nothing_can_be_deleted(client: FlaskClient, tools:
     trainings.cancel(tools, "default", last(tools, model_id).id)
     assert fine(client.delete(f"{MODELS}/{model_id}"), "EinsteinDeletion")["deletedObjectId"] == model_id
     refused(client.get(f"{TRAIN}/{model_id}"), 404)
+    assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
+
+
+def test_a_training_that_came_to_nothing_keeps_no_dataset_for_a_model_of_its_name(
+    client: FlaskClient, tools: Tools, mugs: Dataset
+) -> None:
+    for name in ("digits", "squeeze"):
+        trainings.cancel(tools, "default", trainings.submit(tools, "default", Request(mugs.id, name)).id)
     assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
 
 

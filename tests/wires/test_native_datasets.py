@@ -90,6 +90,10 @@ NAMED: list[Any] = [
     (form("ducks.tar.gz", as_tgz([("a/1.png", png())])), "ducks"),
     (form("pictures/Wild ducks.ZIP", archive(a=1)), "Wild ducks"),
     (form("x.zip", archive(a=1), name="geese"), "geese"),
+    (form("x" * 200 + ".zip", archive(a=1)), "x" * 180),
+    (form("two\x07 ducks.zip", archive(a=1)), "two\N{REPLACEMENT CHARACTER} ducks"),
+    (form(".zip", archive(a=1)), "dataset"),
+    ({"json": {"url": "https://93.184.216.34/"}}, "dataset"),
     ({"data": archive(a=1), "query_string": {"name": "swans"}}, "swans"),
     ({"data": archive(a=1), "query_string": {"name": "swans"},
       "content_type": "application/x-www-form-urlencoded"}, "swans"),
@@ -142,7 +146,6 @@ BAD_DATASETS: list[Any] = [
     (form("x.zip", png()), "bad_archive"),
     (form("x.7z", EMPTY_7Z), "bad_archive"),
     (form("x.zip", archive(a=1), more="x") | {"headers": {"Prefer": "wait=long"}}, "bad_option"),
-    (form("x" * 200 + ".zip", archive(a=1)), "bad_option"),
     (form("x.zip", archive(a=1), name="two\nlines"), "bad_option"),
     ({"data": archive(a=1)}, "bad_option"),
     ({"json": {}}, "bad_option"),
@@ -151,6 +154,9 @@ BAD_DATASETS: list[Any] = [
     ({"json": {"name": "x", "labels": [1]}}, "bad_option"),
     ({"json": {"name": "x", "labels": [""]}}, "bad_option"),
     ({"json": {"name": "x", "url": 5}}, "bad_option"),
+    ({"json": {"labels": ["teal"]}}, "bad_option"),
+    ({"json": {"name": "x", "url": "https://93.184.216.34/a.zip", "labels": ["teal"]}}, "bad_option"),
+    ({"json": {"name": "x"}, "headers": {"Idempotency-Key": "1"}}, "bad_option"),
     ({"json": {"name": "x", "url": "ftp://example.org/a.zip"}}, "bad_url"),
     ({"json": {"name": "x", "url": "http://127.0.0.1/a.zip"}}, "bad_url"),
     ({"json": {"name": "x", "url": "http://169.254.169.254/a.zip"}}, "bad_url"),
@@ -209,6 +215,14 @@ def test_the_list_is_newest_first_in_pages(client: FlaskClient) -> None:
     second = client.get(f"/v1/datasets?limit=2&cursor={first['next']}").json
     assert [one["name"] for one in first["datasets"] + second["datasets"]] == names[::-1]
     assert second["next"] is None
+
+
+def test_a_list_shows_the_first_labels_of_each_and_counts_them_all(client: FlaskClient) -> None:
+    labels = [f"bird {number}" for number in range(101)]
+    whole = client.post("/v1/datasets", json={"name": "birds", "labels": labels}).json
+    assert (len(whole["labels"]), whole["label_count"]) == (101, 101)
+    (listed,) = client.get("/v1/datasets").json["datasets"]
+    assert ([one["name"] for one in listed["labels"]], listed["label_count"]) == (labels[:100], 101)
 
 
 def test_a_bad_page_is_refused(client: FlaskClient) -> None:

@@ -140,6 +140,8 @@ BAD_REQUESTS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"name": "x" * 101}, 400, "bad_option", "name"),
     ({"base": "vit"}, 404, "not_found", "digits"),
     ({"base": "digits", "base_version": "9"}, 404, "not_found", "9"),
+    ({"base_version": "1"}, 400, "bad_option", "as base"),
+    ({"base": "scratch", "base_version": "1"}, 400, "bad_option", "as base"),
     ({"base": "resnet50"}, 409, "model_not_ready", "resnet50"),
     ({"parameters": [1]}, 400, "bad_option", "parameters"),
     ({"metadata": "mine"}, 400, "bad_option", "metadata"),
@@ -159,6 +161,14 @@ def test_a_training_that_can_come_to_nothing_is_refused(client: FlaskClient) -> 
     client.post("/v1/datasets", **form("x.zip", archive(teal=2, mallard=2)))
     for asked, status, code, says in BAD_REQUESTS:
         assert says in complaint(submit(client, **asked), status, code), asked
+    assert client.get("/v1/trainings").json["trainings"] == []
+
+
+def test_an_idempotency_key_that_would_not_be_heeded_is_refused(client: FlaskClient) -> None:
+    made(client, **BIRDS)
+    asked = {"dataset": "birds", "name": "birds"}
+    answer = client.post("/v1/trainings", json=asked, headers={"Idempotency-Key": "1"})
+    assert "jobs only" in complaint(answer, 400, "bad_option")
     assert client.get("/v1/trainings").json["trainings"] == []
 
 
@@ -391,7 +401,7 @@ BAD_CHOICES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "birds/compare", {"version": "2", "baseline": "9"}, 404, "not_found"),
     ("POST", "birds/compare", {"version": "2", "dataset": "geese"}, 404, "not_found"),
     ("POST", "geese/compare", {"version": "2"}, 404, "not_found"),
-    ("POST", "digits/compare", {"version": "1"}, 404, "not_found"),
+    ("POST", "digits/compare", {"version": "1"}, 403, "forbidden"),
     ("GET", "geese/comparisons", {}, 404, "not_found"),
     ("POST", "birds/promote", {}, 400, "bad_option"),
     ("POST", "birds/promote", {"version": {"a": 1}}, 400, "bad_option"),

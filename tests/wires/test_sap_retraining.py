@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api import create_app
-from shared import datasets, loading, models, promotion, tenants, trainers, trainings
+from shared import datasets, jobs, loading, models, promotion, tenants, trainers, trainings
 from shared.datasets import Dataset, Split
 from shared.images import Picture
 from shared.jobs import Status
@@ -151,6 +153,7 @@ def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_s
     made = job(client)
     (dataset,) = page(with_store)
     assert (dataset.name, dataset.state, made["status"]) == ("mugs", datasets.State.LOADING, "PENDING")
+    assert with_store.storage.list("uploads") == []  # nothing is copied while the caller waits
     loading.load(with_store, dataset.id)
     with with_store.records.read() as r:
         loaded = r.datasets.get("default", dataset.id)
@@ -163,6 +166,14 @@ def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_s
     assert with_store.storage.list("uploads") == []
     run(with_store, made["id"])
     assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "SUCCEEDED"
+
+
+def test_jobs_that_name_a_new_folder_at_once_share_one_dataset(with_store: Tools) -> None:
+    client = app(with_store)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: job(client.application.test_client(), modelName=f"cups{n}"), range(4)))
+    (dataset,) = page(with_store)
+    assert {training(with_store, one["id"]).dataset_id for one in made} == {dataset.id}
 
 
 def page(tools: Tools) -> list[Dataset]:
@@ -204,12 +215,34 @@ def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(wit
 
 
 @pytest.mark.parametrize("bound", [{"max_dataset_files": 9}, {"max_dataset_unpacked": 500}])
-def test_a_folder_of_more_than_may_be_loaded_is_refused_and_leaves_nothing(
-    with_store: Tools, bound: dict[str, int]
-) -> None:
-    answer = app(with_store, **bound).post(f"{BASE}/jobs", json=MUGS)
-    assert complaint(answer, 400).startswith("Invalid request: The folder 'mugs' holds more than the allowed")
-    assert (page(with_store), with_store.storage.list("uploads")) == ([], [])
+def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(with_store: Tools, bound: dict[str, int]) -> None:
+    tools = replace(with_store, settings=replace(with_store.settings, **bound))
+    job(app(tools))
+    assert failed(tools).startswith("The folder 'mugs' holds more than the allowed")
+
+
+def failed(tools: Tools) -> str:
+    """Why the only dataset could not be loaded."""
+    (made,) = page(tools)
+    loading.load(tools, made.id)
+    (found,) = page(tools)
+    assert found.state is datasets.State.FAILED
+    return found.message
+
+
+def test_a_folder_that_went_before_it_was_read_fails_with_the_reason(with_store: Tools, store: Path) -> None:
+    job(app(with_store))
+    shutil.rmtree(store / "mugs")
+    assert "no file below mugs/" in failed(with_store)
+
+
+def test_a_folder_that_is_a_link_is_not_followed(with_store: Tools, store: Path) -> None:
+    (store.parent / "elsewhere").mkdir()
+    (store.parent / "elsewhere" / "secret.png").write_bytes(picture(1))
+    (store / "out").symlink_to(store.parent / "elsewhere")
+    answer = app(with_store).post(f"{BASE}/jobs", json=MUGS | {"dataset": "out"})
+    assert "no file below out/" in complaint(answer, 404)
+    assert page(with_store) == []
 
 
 def test_a_dataset_cannot_lead_out_of_the_store(with_store: Tools) -> None:
@@ -224,13 +257,13 @@ def test_a_folder_that_is_not_there_says_what_to_do(with_store: Tools) -> None:
     said = complaint(answer, 404)
     assert "plates/" in said
     assert "POST /v1/datasets" in said
-    assert with_store.storage.list("uploads") == []
+    assert page(with_store) == []
 
 
 def test_the_store_serves_the_tenant_default_only(with_store: Tools) -> None:
     answer = app(with_store).post(f"{BASE}/jobs", json=MUGS, headers=another_tenant(with_store))
     assert "POST /v1/datasets" in complaint(answer, 404)
-    assert with_store.storage.list("uploads") == []
+    assert page(with_store) == []
 
 
 # -- jobs
@@ -329,10 +362,16 @@ def test_an_unknown_dataset_says_which_there_are_and_how_to_make_one(client: Fla
 
 def test_a_model_is_trained_by_one_job_at_a_time(with_store: Tools) -> None:
     client = app(with_store)
-    job(client)
+    made = job(client)
     answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "another"})
-    assert "being trained already" in complaint(answer, 409)
-    assert len(with_store.storage.list("uploads")) == 1
+    assert f"being trained already, by job {made['id']};" in complaint(answer, 409)
+    assert len(page(with_store)) == 1
+
+
+def test_of_a_training_by_another_wire_no_id_is_told(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+    trainings.submit(tools, "default", trainings.Request(mugs.id, "cups"))
+    said = complaint(client.post(f"{BASE}/jobs", json=MUGS), 409)
+    assert said == "The model 'cups' is being trained already."
 
 
 def test_a_dataset_of_one_label_fails_its_job_with_the_reason(client: FlaskClient, tools: Tools) -> None:
@@ -386,6 +425,13 @@ def test_the_id_of_a_job_fits_into_a_path_whatever_its_dataset_is_called(client:
         assert client.get(f"{BASE}/jobs/{made}").json["id"] == made
 
 
+def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClient, tools: Tools) -> None:
+    for length in (157, 158, 180):
+        datasets.create(tools, "default", "m" * length)
+        made = job(client, dataset="m" * length)["id"]
+        assert re.fullmatch(r"m{157}-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
+
+
 # -- models
 
 
@@ -431,6 +477,34 @@ def test_a_trained_version_answers_once_it_is_deployed_and_no_longer_when_it_is_
     assert (gone.status_code, gone.data) == (204, b"")
     complaint(predict(client, what=what), 404)
     complaint(client.delete(f"{BASE}/deployments/{answer.json['id']}"), 404)
+
+
+def unnamed(client: FlaskClient, path: str = "/api/v2/image/classification") -> TestResponse:
+    return client.post(path, data={"files": [(io.BytesIO(THREE[1]), THREE[0])]})
+
+
+def test_a_version_that_is_not_deployed_does_not_answer_as_a_default_either(tools: Tools, trained: Version) -> None:
+    paths = {"default_model": "/api/v2/image/classification",
+             "sap_product_model": "/ml/prodimgclassifier/inference_sync"}  # fmt: skip
+    for setting, path in paths.items():
+        client = app(tools, **{setting: "cups"})
+        assert "is not deployed" in unnamed(client, path).get_data(as_text=True)
+        deploy(client)
+        assert unnamed(client, path).status_code == 202
+        client.delete(f"{BASE}/deployments/{trained.id}")
+
+
+def test_a_canary_that_is_not_deployed_leaves_this_wire_to_the_default(
+    client: FlaskClient, tools: Tools, trained: Version
+) -> None:
+    deploy(client)
+    second = run(tools, job(client)["id"])
+    deploy(client, version="2")
+    promotion.set_canary(tools, "default", "cups", "2", 1.0)
+    answering = app(tools, default_model="cups")
+    for version in ("2", "1"):
+        assert jobs.get(tools, "default", unnamed(answering).json["id"]).version == version
+        client.delete(f"{BASE}/deployments/{second.id}")
 
 
 def test_deploying_twice_changes_nothing(client: FlaskClient, trained: Version) -> None:

@@ -12,22 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from shared.trainings import Parameters
+
 Tensors = dict[str, torch.Tensor]
 
 _SPREAD = 20.0
 """How many times as much as a picture of the commonest label one of the rarest may count, at most."""
-
-
-@dataclass(frozen=True)
-class Params:
-    """What the caller may choose about a training."""
-
-    epochs: int = 100
-    learning_rate: float = 0.001
-    batch_size: int = 32
-    max_unimproved_epochs: int = 10
-    """Epochs in a row without a lower loss after which it ends; the best one before them is the result."""
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,9 +49,9 @@ class Training(ABC):
     check: Callable[[], None] = staticmethod(lambda: None)
     """Called every now and then within an epoch. What it raises ends the training, with the best epoch before."""
 
-    def __init__(self, params: Params, optimizer: torch.optim.Optimizer, start: Measured | None) -> None:
+    def __init__(self, parameters: Parameters, optimizer: torch.optim.Optimizer, start: Measured | None) -> None:
         """`start` is what the untouched network comes to on validation; an epoch has to do better to count."""
-        self.params = params
+        self.parameters = parameters
         self.optimizer = optimizer
         self.start = start
         self.epoch = 0
@@ -76,10 +66,10 @@ class Training(ABC):
         """Why it is over, in words; empty while it is not."""
         if self._diverged:
             return "the loss became infinite: the learning rate is too large"
-        if self.epoch >= self.params.epochs:
+        if self.epoch >= self.parameters.epochs:
             return "all epochs are done"
-        if self.epoch - self.best_epoch >= self.params.max_unimproved_epochs:
-            return f"no improvement for {self.params.max_unimproved_epochs} epochs"
+        if self.epoch - self.best_epoch >= self.parameters.max_unimproved_epochs:
+            return f"no improvement for {self.parameters.max_unimproved_epochs} epochs"
         return ""
 
     def step(self) -> EpochReport:
@@ -154,14 +144,14 @@ class Training(ABC):
         """Take back what `_own` gave."""
 
 
-def chance(params: Params, epoch: int) -> torch.Generator:
+def chance(parameters: Parameters, epoch: int) -> torch.Generator:
     """The random numbers of one epoch; nothing of an earlier one is needed to have them again."""
-    return torch.Generator().manual_seed(params.seed % 2**40 * 2**20 + epoch)
+    return torch.Generator().manual_seed(parameters.seed % 2**40 * 2**20 + epoch)
 
 
-def batches(count: int, params: Params, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def batches(count: int, parameters: Parameters, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """The numbers 0 to count - 1 in random order, in batches."""
-    return iter(torch.randperm(count, generator=generator).split(params.batch_size))
+    return iter(torch.randperm(count, generator=generator).split(parameters.batch_size))
 
 
 def balance(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -177,9 +167,9 @@ def losses(logits: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor) -
     return functional.cross_entropy(logits, labels, weight=counting, reduction="sum")
 
 
-def optimizer(parameters: list[nn.Parameter] | list[torch.Tensor], params: Params) -> torch.optim.Optimizer:
+def optimizer(weights: list[nn.Parameter] | list[torch.Tensor], parameters: Parameters) -> torch.optim.Optimizer:
     """AdamW with a light decay."""
-    return torch.optim.AdamW(parameters, lr=params.learning_rate, weight_decay=0.01)
+    return torch.optim.AdamW(weights, lr=parameters.learning_rate, weight_decay=0.01)
 
 
 def _finite(loss: float) -> float | None:

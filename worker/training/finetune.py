@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from shared.models import Preprocessing
+from shared.trainings import Parameters
 from worker import families, optimise, preprocess
 from worker.training import augment, epochs
 from worker.training.augment import Pictures
-from worker.training.epochs import Measured, Params, Tensors, Training
+from worker.training.epochs import Measured, Tensors, Training
 
 _LAST = 0.25
 """The part of the layers, from the end, that fine-tuning changes."""
@@ -41,7 +42,7 @@ class NetworkTraining(Training):
         preprocessing: Preprocessing,
         train: Pictures,
         validation: Pictures,
-        params: Params,
+        parameters: Parameters,
         *,
         flip: bool,
         device: str,
@@ -63,7 +64,7 @@ class NetworkTraining(Training):
         norms = dict(network.named_buffers()) if self._learning_norms else {}
         self._changing: Tensors = {**{name: tensor.detach() for name, tensor in self._trained.items()}, **norms}
         start = self._validate()
-        super().__init__(params, epochs.optimizer(list(self._trained.values()), params), start)
+        super().__init__(parameters, epochs.optimizer(list(self._trained.values()), parameters), start)
         self._keep()
 
     @property
@@ -82,13 +83,13 @@ class NetworkTraining(Training):
         return super()._better(measured) and not lost
 
     def _train(self) -> Measured:
-        chance = epochs.chance(self.params, self.epoch)
+        chance = epochs.chance(self.parameters, self.epoch)
         self._network.train(self._learning_norms)
         total, right, done = 0.0, 0, 0
         # Changes and dropout draw from the global generator; whoever else uses it finds it as it was.
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(chance.initial_seed())
-            for batch in epochs.batches(len(self._labels), self.params, chance):
+            for batch in epochs.batches(len(self._labels), self.parameters, chance):
                 loss, correct = self._learn(batch, done)
                 total, right, done = total + loss, right + correct, done + len(batch)
         self._network.eval()
@@ -118,10 +119,10 @@ class NetworkTraining(Training):
 
     def _rate(self, within: float) -> float:
         """The learning rate at a point of the epoch, from 0 to 1."""
-        passed = (self.epoch - 1 + within) / self.params.epochs
+        passed = (self.epoch - 1 + within) / self.parameters.epochs
         if passed < _WARM:
-            return self.params.learning_rate * (0.1 + 0.9 * passed / _WARM)
-        return self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * (passed - _WARM) / (1 - _WARM)))
+            return self.parameters.learning_rate * (0.1 + 0.9 * passed / _WARM)
+        return self.parameters.learning_rate * 0.5 * (1 + math.cos(math.pi * (passed - _WARM) / (1 - _WARM)))
 
     @torch.no_grad()
     def _validate(self) -> Measured | None:
@@ -163,7 +164,7 @@ def last_stages(
     preprocessing: Preprocessing,
     train: Pictures,
     validation: Pictures,
-    params: Params,
+    parameters: Parameters,
     *,
     flip: bool = True,
     device: str = "cpu",
@@ -179,7 +180,8 @@ def last_stages(
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_()
     network.to(memory_format=torch.channels_last)
-    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device, check=check)
+    return NetworkTraining(network, preprocessing, train, validation, parameters, flip=flip, device=device,
+                           check=check)  # fmt: skip
 
 
 def from_scratch(
@@ -187,7 +189,7 @@ def from_scratch(
     classes: int,
     train: Pictures,
     validation: Pictures,
-    params: Params,
+    parameters: Parameters,
     *,
     flip: bool = True,
     device: str = "cpu",
@@ -197,10 +199,11 @@ def from_scratch(
     family = families.find(architecture)
     preprocessing = family.preprocessing(architecture)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(epochs.chance(params, 0).initial_seed())
+        torch.manual_seed(epochs.chance(parameters, 0).initial_seed())
         network = family.build(architecture, classes, preprocessing.crop)
     network.train()
-    return NetworkTraining(network, preprocessing, train, validation, params, flip=flip, device=device, check=check)
+    return NetworkTraining(network, preprocessing, train, validation, parameters, flip=flip, device=device,
+                           check=check)  # fmt: skip
 
 
 def trainable(network: nn.Module) -> list[nn.Module]:

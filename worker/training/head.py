@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 
 from shared.errors import BadDataset
+from shared.trainings import Parameters
 from worker.training import epochs
-from worker.training.epochs import Measured, Params, Tensors, Training
+from worker.training.epochs import Measured, Tensors, Training
 from worker.training.start import regression
 
 _WORTH = 1e-3
@@ -34,7 +35,7 @@ class HeadTraining(Training):
         train: tuple[torch.Tensor, torch.Tensor],
         validation: tuple[torch.Tensor, torch.Tensor],
         classes: int,
-        params: Params,
+        parameters: Parameters,
         *,
         biased: bool = True,
         device: str = "cpu",
@@ -53,7 +54,7 @@ class HeadTraining(Training):
         self._counting = epochs.balance(train[1], classes).to(device)
         first = regression(self._features, self._labels, self._counting, biased, check)
         self._weights = [tensor.requires_grad_() for tensor in first]
-        super().__init__(params, epochs.optimizer(self._weights[: 1 + biased], params), self._validate())
+        super().__init__(parameters, epochs.optimizer(self._weights[: 1 + biased], parameters), self._validate())
         if self.start is None:
             self._best_loss = self._measure(self._features, self._labels).loss
         self._best = [tensor.detach().clone() for tensor in self._weights]
@@ -72,9 +73,9 @@ class HeadTraining(Training):
         return measured.loss < self._best_loss - _WORTH
 
     def _train(self) -> Measured:
-        chance = epochs.chance(self.params, self.epoch)
+        chance = epochs.chance(self.parameters, self.epoch)
         weight, bias = self._weights
-        for batch in epochs.batches(len(self._labels), self.params, chance):
+        for batch in epochs.batches(len(self._labels), self.parameters, chance):
             chosen = batch.to(self._labels.device)
             logits = torch.addmm(bias, self._features[chosen], weight.T)
             loss = epochs.losses(logits, self._labels[chosen], self._counting) / len(chosen)

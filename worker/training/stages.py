@@ -20,7 +20,7 @@ from worker import families, preprocess, weights
 from worker.engine import Loaded
 from worker.training import finetune, heads
 from worker.training.augment import Pictures
-from worker.training.epochs import Params, Training
+from worker.training.epochs import Training
 from worker.training.features import features
 from worker.training.head import HeadTraining
 from worker.training.pictures import decoded
@@ -72,8 +72,8 @@ def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int
     learnt, checked = _features(work, base, dealt)
     began = time.monotonic()
     head = HeadTraining(
-        (learnt, labels[0]), (checked, labels[1]), len(numbers), _params(work), biased=heads.has_bias(network),
-        device=str(base.device), check=work.prepare,
+        (learnt, labels[0]), (checked, labels[1]), len(numbers), work.training.parameters,
+        biased=heads.has_bias(network), device=str(base.device), check=work.prepare,
     )  # fmt: skip
     stopped = _run(work, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
@@ -95,7 +95,7 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     began = time.monotonic()
     training = finetune.from_scratch(
-        SMALL, len(numbers), *_pictures(work, dealt, labels, wanted), _params(work),
+        SMALL, len(numbers), *_pictures(work, dealt, labels, wanted), work.training.parameters,
         flip=work.training.parameters.flip, device=str(device), check=work.prepare,
     )  # fmt: skip
     stopped = _run(work, NETWORK, training, (0.0, 0.9))
@@ -121,13 +121,13 @@ def _worthwhile(work: Work, frozen: Made, dealt: Splits, base: Loaded) -> bool:
 
 def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.Tensor], device: torch.device) -> Made:
     began = time.monotonic()
-    params = _params(work)
-    params = replace(params, epochs=min(params.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
-                     learning_rate=min(params.learning_rate, _FINE_RATE))  # fmt: skip
+    asked = work.training.parameters
+    gently = replace(asked, epochs=min(asked.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
+                     learning_rate=min(asked.learning_rate, _FINE_RATE))  # fmt: skip
     wanted = frozen.preprocessing
     training = finetune.last_stages(
-        copy.deepcopy(frozen.network), wanted, *_pictures(work, dealt, labels, wanted), params,
-        flip=work.training.parameters.flip, device=str(device), check=work.check,
+        copy.deepcopy(frozen.network), wanted, *_pictures(work, dealt, labels, wanted), gently,
+        flip=asked.flip, device=str(device), check=work.check,
     )  # fmt: skip
     stopped = _run(work, FINE_TUNING, training, (0.6, 0.9))
     work.timed("fine_tuning", began)
@@ -157,9 +157,9 @@ def _run(work: Work, stage: str, training: Training, span: tuple[float, float]) 
         except OutOfTime:
             return "time"
         if not again:
-            progress = low + (high - low) * report.epoch / training.params.epochs
+            progress = low + (high - low) * report.epoch / training.parameters.epochs
             work.epoch(stage, report, progress, training.state)
-    return "epochs" if training.epoch >= training.params.epochs else "early"
+    return "epochs" if training.epoch >= training.parameters.epochs else "early"
 
 
 def _best(work: Work, stage: str, epoch: int) -> tuple[float | None, float, float | None]:
@@ -189,11 +189,6 @@ def _plain(storage: Storage, base: Loaded) -> nn.Module:
     state = safetensors.torch.load(storage.read(base.version.weights))
     family = families.load(base.version.family)
     return weights.assemble(family, base.version.architecture, base.preprocessing, state)
-
-
-def _params(work: Work) -> Params:
-    asked = work.training.parameters
-    return Params(asked.epochs, asked.learning_rate, asked.batch_size, asked.max_unimproved_epochs, asked.seed)
 
 
 def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from flask.typing import ResponseReturnValue
 
 from api import auth
 from api.dialects.einstein_vision import accounts, datasets, examples, models, prediction, training
-from api.dialects.einstein_vision.basics import GENERATIONS
+from api.dialects.einstein_vision.basics import CONVERTERS, GENERATIONS
 from api.dialects.einstein_vision.document import openapi
 from shared import errors
 from shared.errors import InferqError
@@ -34,6 +34,7 @@ PREFIXES = ("/v2", "/v1/vision", "/v1/oauth2", "/v1/apiusage")
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """All calls, below both generations' prefixes."""
     bp = Blueprint("einstein-vision", __name__)
+    bp.record_once(lambda state: state.app.url_map.converters.update(CONVERTERS))
     for part in (accounts, prediction, datasets, examples, training, models):
         for path, method, view in part.CALLS:
             for prefix in GENERATIONS:

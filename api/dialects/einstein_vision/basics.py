@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import uuid6
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.routing import BaseConverter, UnicodeConverter, ValidationError
 
 from api import reading
 from api.context import caller, tools
@@ -28,6 +29,31 @@ METER = "einstein"
 FORMATS = frozenset({"JPEG", "PNG"})
 LANGUAGE, KIND = "N/A", "image"
 """Said of every dataset and model: no text is learned from here, and pictures have one label each."""
+LARGEST = 2**53 - 1
+"""Of ids and offsets: what every client and every database can count to."""
+
+
+class Number(BaseConverter):
+    """An id in a path, trimmed like one in a form; what is larger than any id is not found."""
+
+    regex = r"\s*[0-9]{1,16}\s*"
+
+    def to_python(self, value: str) -> int:
+        number = int(value)
+        if number > LARGEST:
+            raise ValidationError
+        return number
+
+
+class Name(UnicodeConverter):
+    """The name of a model in a path, trimmed like one in a form."""
+
+    def to_python(self, value: str) -> str:
+        return value.strip()
+
+
+CONVERTERS = {"einstein_number": Number, "einstein_name": Name}
+"""By the names that they have in the rules of paths, which all wires share."""
 
 
 def time(when: float) -> str:
@@ -84,13 +110,13 @@ def within(name: str, value: float, low: float, high: float) -> None:
 def window(most: int) -> tuple[int, int]:
     """(offset, count) of a list, `most` unless less is asked for; raises BadOption.
 
-    Who asks for more than `most` gets `most`, as the vendor documents it.
+    Who asks for more than `most` gets `most`, as the vendor documents it; behind LARGEST there is nothing.
     """
     fields = Fields(request.args)
     offset, count = fields.whole("offset", 0), fields.whole("count", most)
     if offset < 0 or count < 1:
         raise errors.BadOption(f"offset must be 0 or more and count 1 or more, not {offset} and {count}")
-    return offset, min(count, most)
+    return min(offset, LARGEST), min(count, most)
 
 
 def listed(data: Sequence[Any]) -> Response:

@@ -23,7 +23,7 @@ from shared.datasets import Dataset, State
 from shared.trainings import Training
 
 DATASETS_PATH = "/vision/datasets"
-ONE_DATASET = f"{DATASETS_PATH}/<int:dataset_id>"
+ONE_DATASET = f"{DATASETS_PATH}/<einstein_number:dataset_id>"
 MAX_ARCHIVE = 50 * 1024 * 1024
 """Bytes of an archive that is sent, or that is fetched while the caller waits. One that is fetched in the background
 may have as many as the service takes."""
@@ -74,7 +74,7 @@ def upload() -> ResponseReturnValue:
 def add_archive(dataset_id: int) -> ResponseReturnValue:
     """More pictures for a dataset, read in the background."""
     fields = _archive_fields()
-    if datasets.get(tools(), caller().tenant, dataset_id).state is not State.READY:
+    if datasets.get(tools(), caller().tenant, dataset_id).state is State.LOADING:
         raise errors.BadOption(BUSY)
     with _kept_or_named(fields) as source:
         after = datasets.add_archive(tools(), caller().tenant, dataset_id, source)
@@ -114,9 +114,9 @@ def list_datasets() -> ResponseReturnValue:
 def delete_dataset(dataset_id: int) -> ResponseReturnValue:
     """Have a dataset removed; its models go first."""
     tenant = caller().tenant
-    named = {training.name for training in trained_on(dataset_id)}
+    made = {training.version_id: training.name for training in trained_on(dataset_id) if training.version_id}
     with tools().records.read() as r:
-        models = sorted(name for name in named if r.versions.named(tenant, name))
+        models = sorted({name for version_id, name in made.items() if r.versions.get(version_id)})
     if models:
         raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(models[:5])}.")
     gone = datasets.delete(tools(), tenant, dataset_id)

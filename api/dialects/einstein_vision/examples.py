@@ -19,7 +19,7 @@ from shared.images import Picture
 
 FEEDBACK_PATH = "/vision/feedback"
 LABELS_PATH, EXAMPLES_PATH = f"{ONE_DATASET}/labels", f"{ONE_DATASET}/examples"
-ONE_LABEL, ONE_EXAMPLE = f"{LABELS_PATH}/<int:label_id>", f"{EXAMPLES_PATH}/<int:example_id>"
+ONE_LABEL, ONE_EXAMPLE = f"{LABELS_PATH}/<einstein_number:label_id>", f"{EXAMPLES_PATH}/<einstein_number:example_id>"
 MAX_EXAMPLE = 1024 * 1024
 """Bytes."""
 MOST = 100

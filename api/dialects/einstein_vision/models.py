@@ -16,7 +16,7 @@ from api.dialects.einstein_vision.training import of_model
 from shared import datasets, errors, models, trainings
 from shared.trainings import Training
 
-ONE_MODEL = "/vision/models/<model_id>"
+ONE_MODEL = "/vision/models/<einstein_name:model_id>"
 MOST = 100
 """Models, or epochs, in one list."""
 
@@ -47,7 +47,7 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
     """How a model became so good: one entry for each epoch, the first one first."""
     offset, count = window(MOST)
     training, evidence = _measured(model_id)
-    curve = evidence["curve"]
+    curve = views.counted_epochs(evidence)
     found = [
         views.epoch(number, measured, evidence["labels"])
         for number, measured in enumerate(curve[offset : offset + count], offset + 1)

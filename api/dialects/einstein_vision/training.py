@@ -60,11 +60,7 @@ def of_model(model_id: str) -> Training:
 
 def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
     dataset = datasets.get(tools(), caller().tenant, dataset_id)
-    with tools().records.read() as r:
-        busy = r.trainings.live_on(dataset_id)
-        labels = r.datasets.labels(dataset)
-    if busy:
-        raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
+    labels = datasets.labels(tools(), caller().tenant, dataset_id)
     if dataset.state is State.READY and len(labels) < FEWEST_LABELS:
         raise errors.BadDataset(f"Training needs at least {FEWEST_LABELS} labels; the dataset has {len(labels)}.")
     params = _train_params(fields)
@@ -73,12 +69,21 @@ def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
         name,
         parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
         title=title,
-        promote=True,
+        promote=_is_ours(name),
         patient=True,
+        alone=True,
         metadata={"trainParams": params} if params is not None else {},
         wire=METER,
     )
     return _told(trainings.submit(tools(), caller().tenant, asked))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a model is managed by this wire alone; of others a new version is compared and promoted natively."""
+    with tools().records.read() as r:
+        made_by = [version.training_id for version in r.versions.named(caller().tenant, name)]
+        trained = [r.trainings.get(caller().tenant, training_id) for training_id in made_by]
+    return all(training is not None and training.wire == METER for training in trained)
 
 
 def _told(found: Training) -> ResponseReturnValue:
@@ -113,5 +118,5 @@ def _parameters(fields: Fields, params: Fields, examples: int) -> Parameters:
 CALLS: Calls = (
     (TRAIN_PATH, "POST", train),
     (RETRAIN_PATH, "POST", retrain),
-    (f"{TRAIN_PATH}/<model_id>", "GET", show_training),
+    (f"{TRAIN_PATH}/<einstein_name:model_id>", "GET", show_training),
 )

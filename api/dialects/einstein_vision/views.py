@@ -21,6 +21,8 @@ STATUS = {
 }
 _LOADING, _LEARNING = ("features",), ("head", "fine_tuning", "network")
 """Stages of a training whose seconds are told in one number."""
+_COUNTED = ("head", "network")
+"""Stages whose epochs are those that a caller asks for."""
 
 
 # datasets
@@ -51,7 +53,7 @@ def _condition(found: Dataset) -> str:
         return "UPLOADING"
     if found.state is State.DELETING:
         return "DELETE_PENDING"
-    return f"FAILED: {found.message}" if found.message else "SUCCEEDED"
+    return f"FAILED: {found.message}" if found.message or found.state is State.FAILED else "SUCCEEDED"
 
 
 def label(found: Label) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def training(found: Training, position: int) -> dict[str, Any]:
         "learningRate": found.parameters.learning_rate,
         "epochs": found.parameters.epochs,
         **({"queuePosition": position} if found.status is Status.QUEUED else {}),
-        **(_ending(done) if done else {}),
+        **(_ending(found, done) if done else {}),
         "object": "training",
         **_tail(found),
         "trainParams": found.metadata.get("trainParams"),
@@ -121,8 +123,10 @@ def _tail(found: Training) -> dict[str, Any]:
     }
 
 
-def _ending(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    return {"earlyStopping": evidence["stopped"] == "early", "lastEpochDone": evidence["epochs"]}
+def _ending(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    last = len(counted_epochs(evidence))
+    early = last < found.parameters.epochs and evidence["stopped"] != "time"
+    return {"earlyStopping": early, "lastEpochDone": last}
 
 
 def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
         "totalTime": _clock(seconds["total"]),
         "transforms": None,
         "trainingTime": _clock(trained),
-        **_ending(evidence),
+        **_ending(found, evidence),
         "modelSaveTime": _clock(max(0.0, saving)),
         "testSplitSize": counts["test"],
         "trainSplitSize": counts["training"],
@@ -154,6 +158,11 @@ def _clock(seconds: float) -> str:
 
 
 # what was measured
+
+
+def counted_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of the stage that was asked to have so many at most: fine-tuning, which may follow, has its own."""
+    return [epoch for epoch in evidence["curve"] if epoch["stage"] in _COUNTED]
 
 
 def metrics(evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def _datasets() -> Part:
                         {"200": answer("A page.", page("datasets", "Dataset")), "default": PROBLEM}),
             "post": call("Datasets", "createDataset", "Create a dataset",
                          "From an archive, or empty, with `labels` or without. Duplicates are left out and counted, "
-                         "unusable files listed with their reasons. What cannot be used within the wait leaves nothing behind. "
-                         f"{_ONCE} {_NEEDS}",
+                         "unusable files listed with their reasons. What cannot be used within the wait leaves nothing "
+                         f"behind. {_ONCE} {_NEEDS}",
                          [WAIT], {"201": answer("It can be used.", ref("Dataset")), "202": loading,
                                   "default": PROBLEM}, create),
         },

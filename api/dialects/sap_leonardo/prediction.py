@@ -33,6 +33,7 @@ from api.dialects.sap_leonardo.services import (
 from shared import errors, images, jobs, models
 from shared.errors import InferqError
 from shared.jobs import Item, Job, Options, Status, Submission
+from shared.models import Version
 
 TOKEN_SECONDS = 43199
 """As documented. Our tokens are keys and live longer; a client that comes for a new one is given it again."""
@@ -106,28 +107,34 @@ def read(service: Service, model: str, version: str) -> Submission:
     settings = tools().settings
     if not request.files:
         raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
-    if version:
-        _must_be_deployed(model, version)
+    product = settings.sap_product_model if service.product else ""
+    chosen = _deployed(model or product, version)
     side = settings.sap_max_side if is_v1() else 0
     limits = replace(reading.limits(settings), formats=FORMATS, max_side=side)
     return Submission(
         pictures=images.pictures(reading.files(request), limits),
-        model=model or (settings.sap_product_model if service.product else ""),
-        version=version,
+        model=chosen.name,
+        version=chosen.version,
         options=Options(task=service.task, top_k=5),
         metadata=reading.Fields(request.form).mapping("options"),
         wire=WIRE,
     )
 
 
-def _must_be_deployed(model: str, version: str) -> None:
-    """Raise NotFound for a version that was trained on this wire and is not deployed yet, or no longer."""
-    found = models.find(tools(), caller().tenant, model, version)
+def _deployed(model: str, version: str) -> Version:
+    """The version that is to answer; NotFound for one trained on this wire and not deployed yet, or no longer.
+
+    A canary that is not deployed leaves this wire to the default.
+    """
+    found = models.servable(tools(), caller().tenant, model, version)
+    if found.withheld and not version:
+        found = models.find(tools(), caller().tenant, model)
     if found.withheld:
         raise errors.NotFound(
             f"Version {found.version} of model {found.name!r} is not deployed. Deploy it first: POST modelName and "
             f"modelVersion to {RETRAINING}/deployments."
         )
+    return found
 
 
 # writing

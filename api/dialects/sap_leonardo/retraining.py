@@ -72,7 +72,18 @@ def storage() -> ResponseReturnValue:
 def submit() -> ResponseReturnValue:
     """Begin a training: 202 with the job, which is PENDING until its dataset is loaded and a trainer is free."""
     asked = read(reading.json_object(request, reading.SMALL))
-    with tools().records.read() as r:  # before a folder of the store is copied in vain
+    try:
+        made = _submitted(asked)
+    except errors.Conflict:
+        _complain_if_busy(asked.model)
+        raise
+    response = jsonify(job(made))
+    response.headers["Location"] = f"{RETRAINING}/jobs/{made.title}"
+    return response, 202
+
+
+def _submitted(asked: Asked) -> Training:
+    with tools().records.read() as r:  # before a folder of the store becomes a dataset in vain
         trainings.must_be_free(r, caller().tenant, asked.model)
     wanted = trainings.Request(
         _dataset(asked.dataset).id,
@@ -83,9 +94,16 @@ def submit() -> ResponseReturnValue:
         patient=True,
         wire=WIRE,
     )
-    response = jsonify(job(made := trainings.submit(tools(), caller().tenant, wanted)))
-    response.headers["Location"] = f"{RETRAINING}/jobs/{made.title}"
-    return response, 202
+    return trainings.submit(tools(), caller().tenant, wanted)
+
+
+def _complain_if_busy(model: str) -> None:
+    """Raise Conflict for a model that is being trained, naming the job if it is one: no training is known here."""
+    with tools().records.read() as r:
+        busy = r.trainings.live_of(caller().tenant, model)
+    if busy:
+        which = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
+        raise errors.Conflict(f"The model {model!r} is being trained already{which}.") from None
 
 
 @bp.get("/jobs")
@@ -155,7 +173,8 @@ def read(body: dict[str, Any]) -> Asked:
 def job_id(dataset: str, now: float) -> str:
     """The dataset and the time, as `mugs-2020-01-31t0915z004211`: fit for a path; the last digits are chance."""
     name = re.sub(r"[^a-z0-9._-]+", "-", dataset.lower()).strip("-") or "dataset"
-    return f"{name}-{datetime.fromtimestamp(now, UTC):%Y-%m-%dt%H%Mz}{secrets.randbelow(10**6):06}"
+    ending = f"-{datetime.fromtimestamp(now, UTC):%Y-%m-%dt%H%Mz}{secrets.randbelow(10**6):06}"
+    return name[: datasets.LONGEST_NAME - len(ending)] + ending
 
 
 def job(training: Training) -> dict[str, Any]:
@@ -175,15 +194,13 @@ def job(training: Training) -> dict[str, Any]:
 
 def _dataset(name: str) -> Dataset:
     """The newest dataset of that name; one that is not there, or is unusable, is looked for in the tenant's store."""
-    store = tools().settings.sap_store if caller().tenant == DEFAULT else ""
+    tenant = caller().tenant
+    if tools().settings.sap_store and tenant == DEFAULT:
+        return import_store.bring(tools(), tenant, name)
     try:
-        found = datasets.find(tools(), caller().tenant, name)
-        if found.state is not datasets.State.FAILED or not store:
-            return found
+        return datasets.find(tools(), tenant, name)
     except errors.NotFound as error:
-        if not store:
-            raise errors.NotFound(f"{error.message} {BY_OURSELVES}") from None
-    return import_store.bring(tools(), caller().tenant, store, name)
+        raise errors.NotFound(f"{error.message} {BY_OURSELVES}") from None
 
 
 def _found(name: str) -> Training:
