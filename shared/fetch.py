@@ -131,12 +131,12 @@ def _parse(url: str) -> httpcore.URL:
         # The host as DNS wants it; the path as HTTP wants it, what is escaped already left alone.
         host = (parts.hostname or "").encode("idna").decode()
     except ValueError:
-        raise BadUrl("The URL cannot be read. Give one like https://example.com/picture.jpg.") from None
+        raise BadUrl("The URL cannot be read. Give one like https://example.com/path/file.") from None
     if parts.scheme not in ("http", "https"):
         raise BadUrl("Only http and https URLs are fetched.")
     if not host or not port or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
         raise BadUrl(
-            "The URL needs a host, and must not contain spaces. Give one like https://example.com/picture.jpg."
+            "The URL needs a host, and must not contain spaces. Give one like https://example.com/path/file."
         )
     if "@" in parts.netloc:
         raise BadUrl("The URL must not carry a user name or password.")

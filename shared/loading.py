@@ -15,7 +15,7 @@ import logging
 import math
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, BinaryIO
@@ -62,11 +62,14 @@ def lock_name(dataset_id: int) -> str:
     return f"dataset:{dataset_id}"
 
 
-def waiting(tools: Tools) -> list[Dataset]:
-    """Datasets that are LOADING and that no loader holds, in the order in which they are to be loaded."""
+def waiting(tools: Tools, served: Mapping[str, float]) -> list[Dataset]:
+    """Datasets that are LOADING and that no loader holds, in the order in which they are to be loaded.
+
+    `served` as in `tenants.in_turn`.
+    """
     with tools.records.read() as r:
-        loading = tenants.in_turn(r.datasets.in_state(State.LOADING))
-    return [dataset for dataset in loading if not tools.queue.locked(lock_name(dataset.id))]
+        loading = r.datasets.in_state(State.LOADING)
+    return [dataset for dataset in tenants.in_turn(loading, served) if not tools.queue.locked(lock_name(dataset.id))]
 
 
 def load(tools: Tools, dataset_id: int, stopping: threading.Event | None = None) -> None:

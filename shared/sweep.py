@@ -105,7 +105,7 @@ def retrain(tools: Tools) -> None:
         compared = r.comparisons.queued()
     if any(not tools.queue.locked(trainers.lock_name(one.id)) for one in live):
         _call_seldom(tools, "train")
-    if compared or loading.waiting(tools):
+    if compared or loading.waiting(tools, {}):
         _call_seldom(tools, "load")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -37,14 +37,17 @@ class Owned(Protocol):
 Waiting = TypeVar("Waiting", bound=Owned)
 
 
-def in_turn(waiting: Sequence[Waiting]) -> list[Waiting]:
-    """The order in which they are served: by time, but nobody's second before everybody's first."""
+def in_turn(waiting: Sequence[Waiting], served: Mapping[str, float]) -> list[Waiting]:
+    """The order in which they are served: by time, but nobody's second before everybody's first.
+
+    `served` tells when something of a tenant was served last: who was served just now has had his first.
+    """
     seen: dict[str, int] = {}
     rank: dict[Any, int] = {}
     by_time = sorted(waiting, key=lambda one: one.id)
     for one in by_time:
         rank[one.id] = seen[one.tenant] = seen.get(one.tenant, 0) + 1
-    return sorted(by_time, key=lambda one: rank[one.id])
+    return sorted(by_time, key=lambda one: (rank[one.id], served.get(one.tenant, 0.0)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits, tenants, waiting
+from shared import datasets, errors, models, splits, waiting
 from shared.jobs import Status
 from shared.models import Version
 
@@ -299,7 +299,7 @@ def retitle(tools: Tools, training_id: str, title: str) -> None:
 def position(tools: Tools, training: Training) -> int:
     """How many trainings are served up to and with this one; 1 is the next, 0 is not waiting."""
     with tools.records.read() as r:
-        waiting = tenants.in_turn(r.trainings.in_status(Status.QUEUED))
+        waiting = r.trainings.in_turn()
     return next((number for number, one in enumerate(waiting, 1) if one.id == training.id), 0)
 
 

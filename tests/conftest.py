@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from limits.storage import MemoryStorage
 
-from api import create_app
 from migrations.__main__ import upgrade
 from shared import models
 from shared.queue import Queue
@@ -26,7 +25,7 @@ from shared.settings import Settings
 from shared.storage import Storage
 from shared.tools import Tools
 from shared.waiting import Waiters
-from tests import stacks
+from tests import apps, stacks
 
 CI = bool(os.environ.get("CI"))
 POSTGRES = os.environ.get("INFERQ_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
@@ -165,7 +164,7 @@ def tools(tmp_path: Path, empty_file: Path) -> Iterator[Tools]:
 @pytest.fixture
 def client(tools: Tools) -> FlaskClient:
     """Requests to the app without a socket, from loopback."""
-    return create_app(tools).test_client()
+    return apps.over(tools).test_client()
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ class Trainer:
         self.stopping = threading.Event()
         self.engine = Engine(tools.settings, tools.storage.read)
         self._busy = False
+        self._served: dict[str, float] = {}  # tenant -> when an archive of theirs was begun with last
         self._training = _Thread("training", self._train_all, self.stopping)
         self._errands = _Thread("errands", self._run_errands, self.stopping)
         self._since = time.time()
@@ -82,9 +83,7 @@ class Trainer:
     def _waiting(self) -> list[Training]:
         """First those whose trainer is gone, then those that nobody has begun."""
         with self.tools.records.read() as r:
-            live = r.trainings.in_status(Status.RUNNING, Status.QUEUED)
-        queued = [one for one in live if one.status is Status.QUEUED]
-        return [one for one in live if one.status is Status.RUNNING] + tenants.in_turn(queued)
+            return r.trainings.in_status(Status.RUNNING) + r.trainings.in_turn()
 
     def _train(self, one: Training) -> bool:
         """Whether this trainer got hold of it, and worked on it."""
@@ -139,13 +138,14 @@ class Trainer:
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
-            untried = [one for one in loading.waiting(self.tools) if one.id not in tried]
+            untried = [one for one in loading.waiting(self.tools, self._served) if one.id not in tried]
             if not untried:
                 return
             tried.add(untried[0].id)
             self._load(untried[0])
 
     def _load(self, dataset: Dataset) -> None:
+        self._served[dataset.tenant] = self.tools.now()
         with hold(self.tools, loading.lock_name(dataset.id)) as held:
             if held and not self.stopping.is_set():
                 loading.load(self.tools, dataset.id, self.stopping)
@@ -153,7 +153,7 @@ class Trainer:
 
     def _compare_all(self) -> None:
         with self.tools.records.read() as r:
-            waiting = tenants.in_turn(r.comparisons.queued())
+            waiting = tenants.in_turn(r.comparisons.queued(), {})
         for one in waiting:
             with hold(self.tools, f"comparison:{one.id}") as held:
                 if held and not self.stopping.is_set():

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from shared import tenants
 from shared.jobs import LIVE, Status, sources
 from shared.models import Version
 from shared.tables import deliveries, trainings
@@ -92,6 +93,14 @@ class Trainings:
         found = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
         # Put in order here: SQLite would rather go through all that ever were, in theirs, than sort these few.
         return sorted(found, key=lambda one: one.id)
+
+    def in_turn(self) -> list[Training]:
+        """Those that wait, in the order in which they are to be served."""
+        waiting = self.in_status(Status.QUEUED)
+        theirs = sa.and_(trainings.c.tenant.in_({one.tenant for one in waiting}), trainings.c.started_at.is_not(None))
+        last = sa.select(trainings.c.tenant, sa.func.max(trainings.c.started_at)).where(theirs)
+        served = self._connection.execute(last.group_by(trainings.c.tenant))
+        return tenants.in_turn(waiting, {row[0]: row[1] for row in served})
 
     def live_on(self, dataset_id: int) -> list[Training]:
         """Those that use a dataset and have not ended."""

@@ -285,8 +285,12 @@ def test_an_empty_dataset_survives_a_bad_archive(each: Shelf, labels: list[str])
 
 
 def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -> None:
-    made = [datasets.create(each.tools, tenant, "fruit", source="uploads/1") for tenant in ("anna", "anna", "bert")]
-    assert [one.id for one in loading.waiting(each.tools)] == [made[0].id, made[2].id, made[1].id]
+    made = [
+        datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
+        for seconds, tenant in enumerate(("anna", "anna", "bert"))
+    ]
+    assert [one.id for one in loading.waiting(each.tools, {})] == [made[0].id, made[2].id, made[1].id]
+    assert [one.id for one in loading.waiting(each.tools, {"anna": 1.0})] == [made[2].id, made[0].id, made[1].id]
 
 
 def test_an_archive_of_too_many_files_or_bytes_is_refused(shelf: Shelf) -> None:
@@ -392,7 +396,7 @@ def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pyt
         each.load(dataset)
     assert (each.again(dataset).state, each.again(dataset).attempts) == (State.LOADING, 1)
     assert each.examples(dataset) == []
-    assert [one.id for one in loading.waiting(each.tools)] == [dataset.id]
+    assert [one.id for one in loading.waiting(each.tools, {})] == [dataset.id]
 
     made = each.load(dataset)
 

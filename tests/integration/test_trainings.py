@@ -186,14 +186,14 @@ def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_ba
 # whose turn it is
 
 
-def test_nobody_has_his_second_before_everybody_has_his_first(here: Ground) -> None:
-    mine, theirs = here.dataset(), here.dataset(tenant="bert")
-    first, second, third = (here.submit(mine, name) for name in ("a", "b", "c"))
-    other = here.submit(theirs, "a")
+def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) -> None:
+    mine, theirs = ground.dataset(), ground.dataset(tenant="bert")
+    first, second, third = (ground.submit(mine, name) for name in ("a", "b", "c"))
+    other = ground.submit(theirs, "a")
     waiting = [first, other, second, third]
-    assert [trainings.position(here.tools, one) for one in waiting] == [1, 2, 3, 4]
-    trainers.begin(here.tools, first)
-    assert [trainings.position(here.tools, one) for one in waiting] == [0, 2, 1, 3]
+    assert [trainings.position(ground.tools, one) for one in waiting] == [1, 2, 3, 4]
+    trainers.begin(ground.tools, first)
+    assert [trainings.position(ground.tools, one) for one in waiting] == [0, 1, 2, 3]
 
 
 # a trainer's side

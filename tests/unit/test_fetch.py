@@ -321,7 +321,10 @@ def test_an_archive_is_bounded_and_guarded_like_a_picture(server: Server) -> Non
             get_to(io.BytesIO(), server.url(path), lambda *_: None, **about)
 
 
-@pytest.mark.parametrize(("path", "says"), [("drip", "less than 65536"), ("dripping_head", "in time"), ("hush", "in time")])
+SLOW = [("drip", "less than 65536"), ("dripping_head", "in time"), ("hush", "in time")]
+
+
+@pytest.mark.parametrize(("path", "says"), SLOW)
 def test_an_archive_that_comes_too_slowly_is_given_up_long_before_its_time(
     server: Server, monkeypatch: pytest.MonkeyPatch, path: str, says: str
 ) -> None:
@@ -330,9 +333,7 @@ def test_an_archive_that_comes_too_slowly_is_given_up_long_before_its_time(
         get_to(io.BytesIO(), server.url(path), lambda *_: None, timeout=3600.0)
 
 
-def test_a_receiver_that_takes_its_time_is_not_the_hosts_fault(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_receiver_that_takes_its_time_is_not_the_hosts_fault(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "STALLED", 0.2)
     file = io.BytesIO()
     get_to(file, server.url("bytes/99999"), lambda *_: threading.Event().wait(0.3) and None)

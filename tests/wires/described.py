@@ -11,10 +11,10 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from api import create_app
 from api.web.openapi import describe, openapi_path
 from shared.settings import Settings
 from shared.tools import Tools
+from tests import apps
 
 
 class DescribedClient(FlaskClient):
@@ -30,9 +30,8 @@ class DescribedClient(FlaskClient):
 
 def described_client(tools: Tools) -> FlaskClient:
     """Such a client of the app over these tools."""
-    app = create_app(tools)
-    app.test_client_class = DescribedClient
-    return app.test_client()
+    app = apps.over(tools)
+    return DescribedClient(app, app.response_class)
 
 
 @cache

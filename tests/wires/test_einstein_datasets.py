@@ -20,6 +20,7 @@ from shared.datasets import Dataset
 from shared.settings import Settings
 from shared.tenants import Caller
 from shared.tools import Tools
+from tests import apps
 from tests.unit.packing import as_tgz, as_zip
 from tests.wires.einstein import TIME, fine, listed, picture, post, refused, send
 
@@ -74,7 +75,7 @@ def served(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[str]:
 
 
 def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
 
 
 def uploads(tools: Tools) -> list[str]:
@@ -345,6 +346,7 @@ def test_a_deleted_dataset_goes_soon(client: FlaskClient, tools: Tools, mugs: di
 def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient) -> None:
     for path in ("/57", "/57/labels/1", "/57/examples", "/57/examples/1", "/57/models", "/nothing"):
         refused(client.get(ROOT + path), 404)
+
 
 def test_numbers_beyond_all_ids_are_not_found_and_an_offset_behind_all_lists_nothing(
     client: FlaskClient, mugs: dict[str, Any]

@@ -32,7 +32,7 @@ from shared.jobs import Job, Outcome
 from shared.settings import Settings
 from shared.tenants import Caller
 from shared.tools import Tools
-from tests import stacks
+from tests import apps, stacks
 from tests.stacks import Stack
 
 OWNER = Caller("default", tenants.SCOPES)
@@ -85,7 +85,7 @@ def predict(client: FlaskClient, path: str = PREDICT, **sent: Any) -> TestRespon
 
 
 def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
 
 
 def close_the_door(tools: Tools, **about: Any) -> str:

@@ -26,7 +26,7 @@ from shared.jobs import Job, Outcome
 from shared.models import State, Version
 from shared.tenants import Caller
 from shared.tools import Tools
-from tests import stacks
+from tests import apps, stacks
 from tests.stacks import Stack
 
 PATHS = ("/models/digits", "/hf-inference/models/digits")
@@ -51,7 +51,7 @@ def send(stack: Stack, body: bytes, **headers: str) -> httpx.Response:
 
 
 def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
 
 
 def close_the_door(tools: Tools) -> dict[str, str]:

@@ -25,14 +25,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api import create_app
 from api.dialects import img_processing
 from shared import errors, gallery, jobs, models, tenants, usage
 from shared.jobs import Outcome
 from shared.records import Records
 from shared.tenants import Caller
 from shared.tools import Tools
-from tests import stacks
+from tests import apps, stacks
 from tests.stacks import Stack
 
 DIGITS = stacks.digits()
@@ -94,7 +93,7 @@ class Wire:
 
     @cached_property
     def client(self) -> FlaskClient:
-        return create_app(self.tools).test_client()
+        return apps.over(self.tools).test_client()
 
     def __call__(self, method: str, path: str, **sent: Any) -> TestResponse:
         headers = ({"x-api-key": self.key} if self.key else {}) | sent.pop("headers", {})

@@ -178,8 +178,9 @@ def test_versions_are_numbered_chosen_and_removed(stack: Stack, state: Weights) 
     assert {LABELS[4 - LABELS.index(label)]: score for label, score in second.items()} == pytest.approx(first, abs=1e-5)
     assert scores(stack, "several", PHOTOS["jpeg"]) == pytest.approx(first, abs=1e-5)
 
-    assert httpx.delete(f"{stack.url}/v1/models/several/versions/1").status_code == 204
-    assert stack.get("/v1/models/several")["default_version"] in ("2", "2026-rc.1")
+    refused(httpx.delete(f"{stack.url}/v1/models/several/versions/1"), 409, "conflict")
+    assert httpx.delete(f"{stack.url}/v1/models/several/versions/2").status_code == 204
+    assert stack.get("/v1/models/several")["default_version"] == "1"
     assert httpx.delete(f"{stack.url}/v1/models/several").status_code == 204
     refused(httpx.get(f"{stack.url}/v1/models/several"), 404, "not_found")
     refused(httpx.delete(f"{stack.url}/v1/models/several"), 404, "not_found")

@@ -36,6 +36,7 @@ from shared.queue import Queue
 from shared.records import Records
 from shared.settings import Settings
 from shared.tools import Tools
+from tests import apps
 from tests.stacks import Stack, digits
 
 
@@ -143,7 +144,7 @@ def on_each_database(tools: Tools, records: Records) -> Tools:
 
 
 def app_with(tools: Tools, **settings: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **settings))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **settings))).test_client()
 
 
 def nothing_was_stored(client: FlaskClient, tools: Tools) -> bool:

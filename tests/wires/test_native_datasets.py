@@ -48,7 +48,7 @@ def patient(tools: Tools) -> Iterator[FlaskClient]:
 
 def load(tools: Tools) -> None:
     """What a loader does when the bell rings."""
-    for waiting in loading.waiting(tools):
+    for waiting in loading.waiting(tools, {}):
         loading.load(tools, waiting.id)
 
 

@@ -17,12 +17,11 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api import create_app
 from shared import jobs, tenants
 from shared.jobs import Outcome, Status
 from shared.tenants import Caller
 from shared.tools import Tools
-from tests import stacks
+from tests import apps, stacks
 from tests.stacks import Stack
 
 V1 = (
@@ -94,7 +93,7 @@ def tarred(members: Sequence[File], mode: str) -> bytes:
 
 
 def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
 
 
 def close_the_door(tools: Tools) -> str:

@@ -17,7 +17,6 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api import create_app
 from shared import datasets, jobs, loading, models, promotion, tenants, trainers, trainings
 from shared.datasets import Dataset, Split
 from shared.images import Picture
@@ -26,7 +25,7 @@ from shared.models import State, Version
 from shared.tenants import Caller
 from shared.tools import Tools
 from shared.trainings import Training
-from tests import stacks
+from tests import apps, stacks
 
 BASE = "/api/v2/image/retraining"
 UNSET = "0001-01-01T00:00:00.000Z"
@@ -72,7 +71,7 @@ def with_store(tools: Tools, store: Path) -> Tools:
 
 
 def app(tools: Tools, **changed: Any) -> FlaskClient:
-    return create_app(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
 
 
 def another_tenant(tools: Tools) -> dict[str, str]:

@@ -229,7 +229,8 @@ def _of_training() -> Part:
         f"POST {training.RETRAIN_PATH}": _call(
             "Retrain",
             "Train a model anew",
-            "It keeps its id, and answers as before until the training is done.",
+            "It keeps its id, and answers as before until the training is done; one with a version that did not come "
+            "by this wire, until the new version is promoted natively.",
             status,
             body=_form({"modelId": text()} | how, "modelId"),
         ),
@@ -260,7 +261,8 @@ def _of_models() -> Part:
         f"GET {_ONE_MODEL}/lc": _call(
             "LearningCurve",
             "Ask how a model became so good",
-            "One entry for each epoch. Before the last one `testAccuracy` is that of the validation pictures.",
+            "One entry for each epoch but those of fine-tuning. Before the last one `testAccuracy` is that of the "
+            "validation pictures.",
             _list_of("EinsteinEpoch", "Epochs."),
             _MODEL,
             *window,

@@ -38,7 +38,7 @@ def train() -> ResponseReturnValue:
 
 @scope("models")
 def retrain() -> ResponseReturnValue:
-    """Train a model anew, on what its dataset has become; when that is done, it answers in place of the old one."""
+    """Train a model anew, on what its dataset has become; its id stays."""
     fields = sent()
     last = of_model(model_id(fields))
     return _begun(fields, last.dataset_id, last.name, last.title)

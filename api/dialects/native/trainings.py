@@ -14,7 +14,7 @@ from api.context import caller, scope, tools, waited
 from api.dialects.native import asking, following, submission, training_views
 from api.dialects.native.following import Sight
 from api.reading import Fields
-from shared import errors, tenants, trainings
+from shared import errors, trainings
 from shared.jobs import Status
 from shared.tools import Tools
 from shared.trainings import SCRATCH, Parameters, Request, Training
@@ -73,7 +73,7 @@ def listing() -> ResponseReturnValue:
             limit=limit + 1,
         )
         is_waiting = any(one.status is Status.QUEUED for one in page)
-        waiting = tenants.in_turn(r.trainings.in_status(Status.QUEUED)) if is_waiting else []
+        waiting = r.trainings.in_turn() if is_waiting else []
     places = {one.id: place for place, one in enumerate(waiting, 1)}
     written = asking.page("trainings", page, limit, lambda one: training_views.training(one, places.get(one.id, 0)))
     return jsonify(written)

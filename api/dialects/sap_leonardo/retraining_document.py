@@ -30,10 +30,10 @@ def _store() -> Part:
 def _jobs() -> Part:
     submitted = (
         "Trains a version of `modelName` on a dataset: the newest of that name made by the native API, else, for the "
-        "tenant `default`, the folder of that name in the store. The folder is copied as it is now, and the copy is a "
-        "dataset from then on: delete that, `DELETE /v1/datasets/{name}`, to have a changed folder read again. The "
-        'version is served here once it is deployed. An older form, `{"mode": "image", "options": {…}}` with the '
-        "same values inside, is taken too."
+        "tenant `default`, the folder of that name in the store. A trainer copies the folder while the job is "
+        "PENDING, and the copy is a dataset from then on: delete that, `DELETE /v1/datasets/{name}`, to have a changed "
+        "folder read again. The version is served here once it is deployed. An older form, "
+        '`{"mode": "image", "options": {…}}` with the same values inside, is taken too.'
     )
     removed = (
         "Cancels a job that has not ended, and takes one that has off the list. A training that has made a version is "
