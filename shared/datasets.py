@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import uuid6
 
-from shared import errors
+from shared import errors, waiting
 from shared.images import Picture
 
 if TYPE_CHECKING:
@@ -332,12 +332,10 @@ def example(tools: Tools, tenant: str, dataset_id: int, example_id: int) -> Exam
 
 def until_loaded(tools: Tools, dataset: Dataset, seconds: float) -> Dataset:
     """The dataset when its loading has ended, however it did, or as it is when the time is over."""
-    until = tools.now() + seconds
-    with tools.waiters.ticket(str(dataset.id)) as ticket:
-        while (left := until - tools.now()) > 0 and dataset.state is State.LOADING:
-            ticket.wait(min(1.0, left))
-            dataset = get(tools, dataset.tenant, dataset.id)
-    return dataset
+    return waiting.until(
+        tools, str(dataset.id), lambda: get(tools, dataset.tenant, dataset.id),
+        lambda found: found.state is not State.LOADING, seconds,
+    )  # fmt: skip
 
 
 # inside the domain

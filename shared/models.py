@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uuid6
 
-from shared import errors
+from shared import errors, waiting
 from shared.tenants import DEFAULT
 
 if TYPE_CHECKING:
@@ -265,15 +265,12 @@ def wait(tools: Tools, version: Version, seconds: float) -> Version:
 
 def until_checked(tools: Tools, version: Version, seconds: float) -> Version:
     """The version when its check has ended, however it did, or as it is when the time is over."""
-    until = tools.now() + seconds
-    with tools.waiters.ticket(version.id) as ticket:
-        while (left := until - tools.now()) > 0:
-            with tools.records.read() as r:
-                version = r.versions.get(version.id) or version
-            if version.state is not State.CHECKING:
-                break
-            ticket.wait(min(1.0, left))
-    return version
+
+    def look() -> Version:
+        with tools.records.read() as r:
+            return r.versions.get(version.id) or version
+
+    return waiting.until(tools, version.id, look, lambda found: found.state is not State.CHECKING, seconds)
 
 
 def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:

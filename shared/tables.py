@@ -255,6 +255,8 @@ trainings = Table(
     Column("started_at", TIME),
     Column("finished_at", TIME),
     Index("ix_trainings_tenant_id", "tenant", "id"),
+    # Whose turn it is, without going past all evidence.
+    Index("ix_trainings_tenant_started_at", "tenant", "started_at"),
     Index("ix_trainings_dataset_id", "dataset_id"),
     # A name is trained by one training at a time.
     Index(

@@ -118,6 +118,7 @@ def upgrade() -> None:
     with op.batch_alter_table("trainings", schema=None) as batch_op:
         batch_op.create_index("ix_trainings_dataset_id", ["dataset_id"], unique=False)
         batch_op.create_index("ix_trainings_tenant_id", ["tenant", "id"], unique=False)
+        batch_op.create_index("ix_trainings_tenant_started_at", ["tenant", "started_at"], unique=False)
         batch_op.create_index(
             "uq_trainings_tenant_name",
             ["tenant", "name"],
@@ -204,6 +205,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("status IN ('QUEUED', 'RUNNING')"),
             postgresql_where=sa.text("status IN ('QUEUED', 'RUNNING')"),
         )
+        batch_op.drop_index("ix_trainings_tenant_started_at")
         batch_op.drop_index("ix_trainings_tenant_id")
         batch_op.drop_index("ix_trainings_dataset_id")
 

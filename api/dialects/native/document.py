@@ -167,8 +167,9 @@ def _models() -> Part:
             "get": call("Models", "getVersion", "Look at a version", "With its labels and its evidence.",
                        [name, version],
                         {"200": answer("The version.", ref("WholeVersion")), "default": PROBLEM}),
-            "delete": call("Models", "removeVersion", "Remove a version", "Needs the scope `models`.",
-                           [name, version], GONE),
+            "delete": call("Models", "removeVersion", "Remove a version",
+                           "409 for the default while another could answer in its place: promote that one first. Needs "
+                           "the scope `models`.", [name, version], GONE),
         },
     }  # fmt: skip
 
