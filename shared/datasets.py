@@ -126,8 +126,8 @@ class Example:
 
 
 def new_id(now: float) -> int:
-    """53 bits: hundredths of a second, then chance; sorts by time until 2057, and tells nobody how many there are."""
-    return int(now * 100) << 15 | secrets.randbelow(1 << 15)
+    """53 bits until 2039: milliseconds, then chance; sorts by time, and tells nobody how many there are."""
+    return int(now * 1000) << 12 | secrets.randbelow(1 << 12)
 
 
 def spelled(text: str) -> str:
