@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits, waiting
+from shared import datasets, errors, models, splits
 from shared.datasets import Example
 from shared.jobs import Status
 from shared.models import State, Version
@@ -43,8 +43,9 @@ class Comparison:
     error: str = ""
     attempts: int = 0
     report: Mapping[str, Any] | None = None
-    """`pictures`, `left_out`, `agreement`, and for `candidate` and `baseline` each: `version`, `accuracy`, `macro_f1`,
-    `per_label` ({label, precision, recall, f1, support}) and `milliseconds` per picture, one at a time."""
+    """`pictures`, `left_out`, `agreement`, `labels` (how many each knows, and both), and for `candidate` and `baseline`
+    each: `version`, `accuracy`, `macro_f1`, `per_label` ({label, precision, recall, f1, support}) and `milliseconds`
+    per picture, one at a time."""
     finished_at: float | None = None
 
 
@@ -98,8 +99,8 @@ def get(tools: Tools, tenant: str, comparison_id: str) -> Comparison:
 
 def wait(tools: Tools, tenant: str, comparison_id: str, seconds: float) -> Comparison:
     """The comparison when it has ended, or as it is when the time is over."""
-    return waiting.until(
-        tools, comparison_id, lambda: get(tools, tenant, comparison_id), lambda found: found.status.terminal, seconds
+    return tools.waiters.until(
+        comparison_id, lambda: get(tools, tenant, comparison_id), lambda found: found.status.terminal, seconds
     )
 
 

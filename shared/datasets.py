@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import uuid6
 
-from shared import errors, waiting
+from shared import errors
 from shared.images import Picture
 
 if TYPE_CHECKING:
@@ -154,9 +154,11 @@ def file_name(text: str) -> str:
 # creating and filling
 
 
-def create(tools: Tools, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = ()) -> Dataset:
+def create(tools: Tools, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = (),
+           unique: bool = False) -> Dataset:  # fmt: skip
     """A new dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
 
+    With `unique`, Conflict where there is one by that name: wires whose callers go by names rather than ids want that.
     `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
     """
     now = tools.now()
@@ -168,6 +170,9 @@ def create(tools: Tools, tenant: str, name: str, *, source: str = "", labels: Se
         made = replace(made, progress=0.0, message="waiting for a trainer to read it")
     named = list(dict.fromkeys(name_of(label, "label") for label in labels))
     with tools.records.write() as r:
+        there = r.datasets.named(tenant, name)
+        if unique and there and there.state is not State.FAILED:
+            raise errors.Conflict(f"There is a dataset {name!r} already, {there.id}: add to it, or take another name.")
         r.datasets.add(replace(made, last_label=len(named)))
         r.datasets.add_labels(made.id, dict(enumerate(named, 1)))
     if source:
@@ -332,8 +337,8 @@ def example(tools: Tools, tenant: str, dataset_id: int, example_id: int) -> Exam
 
 def until_loaded(tools: Tools, dataset: Dataset, seconds: float) -> Dataset:
     """The dataset when its loading has ended, however it did, or as it is when the time is over."""
-    return waiting.until(
-        tools, str(dataset.id), lambda: get(tools, dataset.tenant, dataset.id),
+    return tools.waiters.until(
+        str(dataset.id), lambda: get(tools, dataset.tenant, dataset.id),
         lambda found: found.state is not State.LOADING, seconds,
     )  # fmt: skip
 

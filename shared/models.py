@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uuid6
 
-from shared import errors, waiting
+from shared import errors
 from shared.tenants import DEFAULT
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def until_checked(tools: Tools, version: Version, seconds: float) -> Version:
         with tools.records.read() as r:
             return r.versions.get(version.id) or version
 
-    return waiting.until(tools, version.id, look, lambda found: found.state is not State.CHECKING, seconds)
+    return tools.waiters.until(version.id, look, lambda found: found.state is not State.CHECKING, seconds)
 
 
 def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid6
 
-from shared import datasets, errors, models, splits, waiting
+from shared import datasets, errors, models, splits
 from shared.jobs import Status
 from shared.models import Version
 
@@ -190,7 +190,12 @@ def submit(tools: Tools, tenant: str, asked: Request) -> Training:
 
 
 def must_be_free(r: Unit, tenant: str, name: str) -> None:
-    """Raise Conflict for the name of a model that is an alias, or is being trained."""
+    """Raise Conflict for the name of a model that is an alias, is of the catalogue, or is being trained.
+
+    One of the catalogue's names would from then on mean the new model, also to those who name none.
+    """
+    if any(known.tenant != tenant for known in r.versions.named(tenant, name)):
+        raise errors.Conflict(f"{name!r} is a model of the catalogue; take another name for one of your own.")
     if r.aliases.get(tenant, name):
         raise errors.Conflict(f"{name!r} is an alias; take another name, or remove the alias first.")
     if busy := r.trainings.live_of(tenant, name):
@@ -257,8 +262,8 @@ def get(tools: Tools, tenant: str, training_id: str) -> Training:
 
 def wait(tools: Tools, tenant: str, training_id: str, seconds: float) -> Training:
     """The training when it has ended, or as it is when the time is over."""
-    return waiting.until(
-        tools, training_id, lambda: get(tools, tenant, training_id), lambda found: found.status.terminal, seconds
+    return tools.waiters.until(
+        training_id, lambda: get(tools, tenant, training_id), lambda found: found.status.terminal, seconds
     )
 
 

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from shared import errors
 from shared.queue import Queue
-
-if TYPE_CHECKING:
-    from shared.tools import Tools
 
 T = TypeVar("T")
 
 RECENT = 512
 """Announcements kept for those who come just after: a job may be done before its caller begins to wait."""
 log = logging.getLogger(__name__)
-
-
-def until(tools: Tools, what: str, look: Callable[[], T], ended: Callable[[T], bool], seconds: float) -> T:
-    """What `look` gives when it has ended, or when the time is over; `what` is the id under which it is announced.
-
-    The announcement is only a hint: it is looked at every second, in case one was lost.
-    """
-    with tools.waiters.ticket(what) as ticket:
-        until = tools.now() + seconds
-        while True:
-            found = look()
-            if ended(found) or tools.now() >= until:
-                return found
-            ticket.wait(max(0.0, min(1.0, until - tools.now())))
 
 
 class Ticket:
@@ -82,6 +66,20 @@ class Waiters:
                 self._tickets[job_id].remove(ticket)
                 if not self._tickets[job_id]:
                     del self._tickets[job_id]
+
+    def until(self, what: str, look: Callable[[], T], ended: Callable[[T], bool], seconds: float) -> T:
+        """What `look` gives when it has ended, or when the time is over; `what` is the id that is announced.
+
+        The announcement is only a hint: it is looked at every second, in case one was lost.
+        """
+        with self.ticket(what) as ticket:
+            until = time.monotonic() + seconds
+            while True:
+                found = look()
+                left = until - time.monotonic()
+                if ended(found) or left <= 0:
+                    return found
+                ticket.wait(min(1.0, left))
 
     def listen(self) -> None:
         """Start to hear announcements, unless that has been done. A server does so before its first request."""

@@ -54,4 +54,6 @@ def archive(members: Mapping[str, bytes]) -> bytes:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m tests.handwriting FILE.tgz")
     Path(sys.argv[1]).write_bytes(archive(files({3: 40, 5: 40, 8: 40})))

@@ -31,6 +31,13 @@ def docs() -> ResponseReturnValue:
     return _page("docs", "Calls", "The calls")
 
 
+@bp.get("/ui")
+@public
+def start() -> ResponseReturnValue:
+    """The first of the pages below."""
+    return redirect("/ui/datasets")
+
+
 @bp.get("/ui/datasets")
 @public
 def datasets() -> ResponseReturnValue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ from inferq.teaching import is_url
 NAME = click.argument("name")
 _REASONS = 10
 """Unusable files shown one by one; `--json` has all that the server tells."""
+_NEEDED = 2
+"""Labels that a training needs, and pictures of each."""
 
 
 @click.group()
@@ -151,9 +154,14 @@ def _print(found: Dataset, as_json: bool) -> None:
         screen.print_notes((f" {path}:", why) for path, why in found.reasons[:_REASONS])
     if found.unreadable > _REASONS:
         screen.out.print(Text(f" and {found.unreadable - _REASONS} more", "dim"))
-    if found.state == "READY" and found.examples:
-        _next(found.name)
+    if found.state == "READY":
+        _next(found)
 
 
-def _next(name: str) -> None:
-    screen.remarks.print(Text.assemble(("\nnext ", "dim"), f"inferq train {name} --name MODEL"), soft_wrap=True)
+def _next(found: Dataset) -> None:
+    """A training, or what is missing for one."""
+    name, used = shlex.quote(found.name), [count for _, count in found.labels if count]
+    line = f"inferq train {name} --name MODEL"
+    if len(used) < _NEEDED or min(used) < _NEEDED:
+        line = f"inferq datasets add {name} FOLDER    training needs two labels, with two pictures each"
+    screen.remarks.print(Text.assemble(("\nnext ", "dim"), line), soft_wrap=True)

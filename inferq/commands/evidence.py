@@ -22,6 +22,8 @@ _HEAD = 12
 _STAGES = {"head": "head", "fine-tuned": "fine-tuning", "scratch": "network"}
 """Method of a version -> the stage of training that made it."""
 _LABELS = 24
+_FEW = 30
+"""Test pictures below which a single one moves the accuracy by points."""
 _MISTAKES = 10
 """Shown one by one; `--json` has all that are known."""
 
@@ -60,12 +62,21 @@ def _facts(known: Mapping[str, Any]) -> list[tuple[str, Text]]:
     )
     return [
         ("accuracy", right),
+        ("", few((known.get("examples") or {}).get("test", 0))),
         ("calibration", _calibration(known)),
         ("loss", losses(_own(known))),
         ("how", Text(str(known.get("note", "")))),
         ("pictures", Text(_pictures(known))),
         ("time", Text(_time(known.get("seconds") or {}))),
     ]
+
+
+def few(tested: int) -> Text:
+    """What to make of figures that come from so few test pictures; empty where there are enough, or none."""
+    if not 0 < tested < _FEW:
+        return Text("")
+    pictures = "1 picture: it" if tested == 1 else f"{tested} pictures: each of them"
+    return Text(f"tested on {pictures} is worth {100 / tested:.1f} points", "yellow")
 
 
 def _calibration(known: Mapping[str, Any]) -> Text:

@@ -12,14 +12,15 @@ from inferq.commands import options, screen
 @click.argument("job_id", metavar="JOB")
 @click.argument("label")
 @click.option("--position", default=0, show_default=True, type=click.IntRange(min=0), help="Which picture of the job.")
+@click.option("--dataset", help="The dataset that learns from it; has to be named for a model not trained here.")
 @options.JSON
 @options.server
-def feedback(client: Client, job_id: str, label: str, position: int, as_json: bool) -> None:
+def feedback(client: Client, job_id: str, label: str, position: int, dataset: str | None, as_json: bool) -> None:
     """Correct a wrong prediction; the next training learns from it.
 
-    The picture becomes an example of the dataset that the job's model was trained on.
+    The picture becomes an example of the dataset that the job's model was trained on, or of another one by --dataset.
     """
-    made = client.feedback(job_id, label, position)
+    made = client.feedback(job_id, label, position, dataset=dataset)
     if as_json:
         screen.print_json(made)
         return

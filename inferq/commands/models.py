@@ -155,9 +155,10 @@ def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...
     chosen = str(version["version"]) == str(model.get("default_version"))
     star = " *" if model.get("is_default") and chosen else ""
     default = " default" if chosen and len(model["versions"]) > 1 else ""
+    canary = f" canary {screen.percent(version['canary'])}" if version.get("canary") else ""
     return (
         f"{model['name']}{star}",
-        Text.assemble(str(version["version"]), (default, "dim")),
+        Text.assemble(str(version["version"]), (default, "dim"), (canary, "yellow")),
         screen.status(version["state"]),
         version.get("architecture", ""),
         _count(version.get("labels")),

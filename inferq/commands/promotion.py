@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.commands import evidence, options, screen
 from inferq.errors import InferqError
 
 NAME = click.argument("name")
@@ -34,8 +35,8 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
         screen.print_json(found)
     elif found.get("status") == "DONE":
         _print(found)
-        if not baseline:
-            hint = Text.assemble(("next ", "dim"), f"inferq models promote {name} {version}")
+        if not baseline and not _worse(found["report"]):
+            hint = Text.assemble(("next ", "dim"), shlex.join(("inferq", "models", "promote", name, version)))
             screen.remarks.print(hint, soft_wrap=True)
     if found.get("status") != "DONE":
         raise InferqError(f"{name} {version} cannot be compared: {found.get('error') or 'no reason was given'}")
@@ -48,7 +49,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 def promote(client: Client, name: str, version: str) -> None:
     """Make a version the default, once it has been compared."""
     client.promote(name, version)
-    undo = f"undo it with: inferq models rollback {name}"
+    undo = f"undo it with: inferq models rollback {shlex.quote(name)}"
     screen.remarks.print(f"{name} {version} is the default; {undo}", soft_wrap=True)
 
 
@@ -61,10 +62,17 @@ def rollback(client: Client, name: str) -> None:
     screen.remarks.print(f"{name} {found['version']} is the default again", soft_wrap=True)
 
 
+def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is no share; 0 is what somebody types who wants the canary to end."""
+    if value is not None and not 0 < value <= 1:
+        raise click.BadParameter(f"{value:g} is not above 0 and at most 1; to end a canary: --off")
+    return value
+
+
 @click.command()
 @NAME
 @click.argument("version", required=False)
-@click.argument("share", required=False, type=click.FloatRange(0, 1, min_open=True))
+@click.argument("share", required=False, type=float, callback=_share)
 @click.option("--off", is_flag=True, help="Let the default answer everything again.")
 @options.JSON
 @options.server
@@ -106,11 +114,14 @@ def _print(found: Mapping[str, Any]) -> None:
     screen.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
     if left := report.get("left_out"):
         screen.out.print(Text(f"{left} more are left out: one of the two has learned from them", "dim"), soft_wrap=True)
+    for remark in (evidence.few(report["pictures"]), _labels(report.get("labels"))):
+        if remark:
+            screen.out.print(remark, soft_wrap=True)
     versions = [f"version {found[role]}" for role in ("candidate", "baseline")]
     listed = screen.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
-    listed.add_row("ms a picture", *_compared(candidate["milliseconds"], baseline["milliseconds"], 1, "{:.1f}", -1))
+    listed.add_row("ms a picture", *_compared(candidate["milliseconds"], baseline["milliseconds"], 1, "{:.1f}", judged=False))
     listed.add_section()
     others = {row["label"]: row["f1"] for row in baseline["per_label"]}
     for row in candidate["per_label"]:
@@ -118,13 +129,25 @@ def _print(found: Mapping[str, Any]) -> None:
     screen.out.print(listed)
 
 
-def _compared(new: float, old: float | None, scale: float, shown: str, better: int = 1) -> list[Text]:
-    """Both values and what changed, in green for the better and in red for the worse."""
+def _worse(report: Mapping[str, Any]) -> bool:
+    return bool(report["candidate"]["accuracy"] < report["baseline"]["accuracy"])
+
+
+def _labels(counted: Mapping[str, int] | None) -> Text:
+    """That the versions know different labels; empty where they know the same, or where an old report does not say."""
+    if counted is None or counted["candidate"] == counted["baseline"] == counted["common"]:
+        return Text("")
+    said = f"{counted['candidate']} and {counted['baseline']}, {counted['common']} in common"
+    return Text(f"the versions know different labels: {said}", "yellow")
+
+
+def _compared(new: float, old: float | None, scale: float, shown: str, *, judged: bool = True) -> list[Text]:
+    """Both values and what changed, in green for the better and in red for the worse; not `judged`, as it is."""
     if old is None:  # a label that the other version does not know
         return [Text(shown.format(new * scale)), Text("–"), Text(""), Text("")]
     change = (new - old) * scale
     text = shown.replace(":", ":+").format(change).removesuffix(" %")  # points, not a share of the old value
     same = not any(figure in text for figure in "123456789")
-    style, sign = ("dim", "=") if same else ("green", "▲") if change * better > 0 else ("red", "▼")
+    style, sign = ("dim", "=") if same else ("green", "▲") if change > 0 else ("red", "▼")
     values = [Text(shown.format(new * scale), "bold"), Text(shown.format(old * scale))]
-    return [*values, Text(text, style), Text(sign, style)]
+    return [*values, Text(text, style), Text(sign, style)] if judged else [*values, Text(text, "dim"), Text("")]

@@ -116,7 +116,7 @@ def print_job(job: Job) -> None:
     if job.done < job.total:  # also true of a job that was cancelled or has expired
         head.append(f"  {job.done} of {job.total}")
     out.print(head, soft_wrap=True)
-    if job.error:
+    if job.error and job.error not in (prediction.error for prediction in job.predictions):  # those say it below
         out.print(Text(job.error, style="red"), soft_wrap=True)
     if job.predictions:
         print_rows(

@@ -21,9 +21,11 @@ from inferq.commands.trainings import end
 @click.option("--patience", "max_unimproved_epochs", type=click.IntRange(min=1),
               help="Epochs without improvement after which it is enough; 10 if not given.")  # fmt: skip
 @click.option("--split", "train_split_ratio", type=float, help="Share of each label that trains; 0.8 if not given.")
-@click.option("--seed", type=int, help="The same data and seed give the same model; 0 if not given.")
+@click.option("--seed", type=int, help="The same data and seed give the same model; another seed also splits the pictures "
+                                       "differently. 0 if not given.")  # fmt: skip
 @click.option("--fine-tune", type=click.Choice(["auto", "always", "never"]),
-              help="Train the base's last stages too; auto, where it helps, if not given.")  # fmt: skip
+              help="Train the base's last stages too. always: tried always, kept only if it is better; "
+                   "auto: tried where it may help. auto if not given.")  # fmt: skip
 @click.option("--no-flip", is_flag=True, help="Mirrored pictures mean something else, as digits and letters do.")
 @click.option("--no-feedback", is_flag=True, help="Leave out corrections of wrong predictions.")
 @click.option("--detach", is_flag=True, help="Print the training's id and do not wait.")

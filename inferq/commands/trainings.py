@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,14 @@ def _default(client: Client, found: Training) -> str:
 
 def _next(name: str, version: str, default: str) -> None:
     """Commands that make sense now, as they can be typed."""
+    called, one = shlex.quote(name), shlex.join((name, version))
     if version == default:
-        lines = [f"inferq classify --model {name} PICTURE"]
+        lines = [f"inferq classify --model {called} PICTURE"]
     else:
         lines = [
-            f"inferq classify --model {name} --version {version} PICTURE",
-            f"inferq models compare {name} {version}    side by side with {default}, the default",
-            f"inferq models promote {name} {version}    make it the default",
+            f"inferq classify --model {called} --version {shlex.quote(version)} PICTURE",
+            f"inferq models compare {one}    side by side with {default}, the default",
+            f"inferq models promote {one}    make it the default",
         ]
     screen.remarks.print()
     for number, line in enumerate(lines):

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from inferq import __version__, folder, samples, stack
 from inferq.commands import options, screen
+from inferq.connection import DEFAULT_URL
 from inferq.logs import Follower
 from inferq.supervisor import Supervisor
 
@@ -96,6 +97,7 @@ def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds:
     _say("ready", f"after {seconds:.1f} s", "bold green")
     lines = {
         "try it": _try_it(url, decision.model),
+        **_elsewhere(url),
         "docs": f"{url}/docs",
         "health": f"{url}/readyz   {url}/metrics",
     }
@@ -111,6 +113,11 @@ def _try_it(url: str, model: str) -> str:
     picture = _relative(shipped[-1]) if shipped else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
     return f"curl {key}-F files=@{picture} {url}/v1/classify"
+
+
+def _elsewhere(url: str) -> dict[str, str]:
+    """How the other commands get to know where the service is; nothing where they look there anyway."""
+    return {} if url == DEFAULT_URL else {"commands": f"export INFERQ_URL={url}"}
 
 
 def _relative(path: Path) -> Path:

@@ -51,7 +51,7 @@ def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground
     assert (second.name, second.since) == (f"{job.id}-1", 2)
     assert ground.tools.storage.read(first.blob, first.offset, first.size) == picture(101).data
     with pytest.raises(errors.Conflict, match="has this picture already"):
-        correct(ground, job, 0, "pear")
+        correct(ground, job, 0, "plum")
     with ground.tools.records.read() as r:
         assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
 
@@ -64,6 +64,18 @@ def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground
     without = ground.submit(made, parameters=trainings.Parameters(with_feedback=False))
     dealt = trainers.dealt(ground.tools, without)
     assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
+
+
+def test_a_correction_can_be_corrected(ground: Ground) -> None:
+    made = ground.dataset()
+    job = predicted(ground, ground.trained(made))
+    correct(ground, job, 0, "plum")
+
+    second = correct(ground, job, 0, "pear")
+
+    with ground.tools.records.read() as r:
+        assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [second]
+    assert second.label == "pear"
 
 
 def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground) -> None:

@@ -301,11 +301,11 @@ def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground
     assert promotion.rollback(here.tools, "anna", "fruits").version == "1"
 
 
-def test_the_catalogue_keeps_its_model_beside_one_of_that_name(here: Ground) -> None:
-    mine = here.trained(here.dataset(), "digits")
-    assert (mine.version, mine.is_default) == ("1", True)
-    assert models.find(here.tools, "anna", "digits") == mine
-    assert models.find(here.tools, "bert", "digits").tenant == EVERYBODY
+def test_no_model_of_ones_own_takes_a_name_of_the_catalogue(here: Ground) -> None:
+    made = here.dataset()
+    with pytest.raises(errors.Conflict, match="of the catalogue; take another name"):
+        here.submit(made, name="digits")
+    assert models.find(here.tools, "anna", "digits").tenant == EVERYBODY
 
 
 def test_an_import_that_takes_the_number_meanwhile_costs_no_training(

@@ -51,7 +51,7 @@ KINDS = (
 """Without Unavailable, at which one wire holds the caller for a moment."""
 OPEN = {
     "/", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
-    "/ui/datasets", "/ui/datasets/{reference}", "/ui/trainings", "/ui/trainings/{training_id}", "/ui/models",
+    "/ui", "/ui/datasets", "/ui/datasets/{reference}", "/ui/trainings", "/ui/trainings/{training_id}", "/ui/models",
     "/healthz", "/readyz", "/metrics",
     "/oauth/token", "/v1/oauth2/token", "/v2/oauth2/token",
     "/v1/vision/datasets/{dataset_id}/examples/{example_id}/picture",

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from shared import datasets, errors, loading
+from shared.datasets import State
 from shared.tools import Tools
 from tests.unit.packing import as_tgz, as_zip
 from tests.wires.described import described_client
@@ -100,10 +101,27 @@ NAMED: list[Any] = [
 ]  # fmt: skip
 
 
-def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient) -> None:
+def _forget(tools: Tools, dataset_id: int) -> None:
+    with tools.records.write() as r:
+        r.datasets.delete(dataset_id)
+
+
+def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: FlaskClient, tools: Tools) -> None:
+    first = made(client, "wild birds", teal=1)
+    answer = client.post("/v1/datasets", json={"name": "wild birds"})
+    assert str(first["id"]) in complaint(answer, 409, "conflict")
+    with tools.records.write() as r:
+        found = r.datasets.get("default", first["id"])
+        assert found is not None
+        r.datasets.save(replace(found, state=State.FAILED))
+    assert client.post("/v1/datasets", json={"name": "wild birds"}).status_code == 201
+
+
+def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient, tools: Tools) -> None:
     for sent, name in NAMED:
         answer = client.post("/v1/datasets", **sent)
         assert (answer.status_code, answer.json["name"]) == (202, name)
+        _forget(tools, answer.json["id"])
 
 
 def test_who_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
@@ -200,9 +218,9 @@ def test_nothing_is_kept_when_the_queue_is_away(
 
 
 def test_a_dataset_is_found_by_its_id_or_its_name(client: FlaskClient) -> None:
-    older, newer = made(client, "wild birds", teal=1), made(client, "wild birds", mallard=1)
-    assert client.get("/v1/datasets/wild%20birds").json == newer
-    assert client.get(f"/v1/datasets/{older['id']}").json == older
+    birds = made(client, "wild birds", teal=1)
+    assert client.get("/v1/datasets/wild%20birds").json == birds
+    assert client.get(f"/v1/datasets/{birds['id']}").json == birds
     for unknown in ("none", "5", "\u00b2", "9" * 40):
         assert "wild birds" in complaint(client.get(f"/v1/datasets/{unknown}"), 404, "not_found")
 

@@ -44,6 +44,7 @@ def compare(
         "pictures": len(pictures),
         "left_out": left_out,
         "agreement": same / len(pictures),
+        "labels": _labels(candidate, baseline),
         "candidate": _told(candidate, truths, answers["candidate"], pace["candidate"]),
         "baseline": _told(baseline, truths, answers["baseline"], pace["baseline"]),
     }
@@ -58,6 +59,12 @@ def _milliseconds(model: Loaded, one: torch.Tensor) -> float:
     began = time.perf_counter()
     model.forward([one])
     return (time.perf_counter() - began) * 1000
+
+
+def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
+    """How many each knows, and how many both: versions of one name may know different things."""
+    mine, other = set(candidate.version.labels), set(baseline.version.labels)
+    return {"candidate": len(mine), "baseline": len(other), "common": len(mine & other)}
 
 
 def _told(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:

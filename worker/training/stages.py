@@ -102,10 +102,7 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
     work.timed(NETWORK, began)
     if not training.best_epoch:
         raise OutOfTime
-    note = (
-        "A small network trained from nothing, because no pretrained base was named or at hand: it will be less often "
-        "right than one that starts from ImageNet's weights."
-    )
+    note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
     best = _best(work, NETWORK, training.best_epoch)
     return Made(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
 

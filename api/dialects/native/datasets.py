@@ -42,10 +42,10 @@ def create() -> ResponseReturnValue:
         if url and labels:
             raise errors.BadOption("name either the url of an archive, whose folders are the labels, or labels")
         name = fields.text("name") or (_stem(url) if url else "")
-        made = datasets.create(tools(), tenant, name, source=url, labels=labels)
+        made = datasets.create(tools(), tenant, name, source=url, labels=labels, unique=True)
     else:
         with _archive() as (name, source):
-            made = datasets.create(tools(), tenant, name, source=source)
+            made = datasets.create(tools(), tenant, name, source=source, unique=True)
     loaded = _loaded(made, seconds)
     if reason := _complaint(loaded):
         datasets.delete(tools(), tenant, loaded.id)

@@ -1,5 +1,6 @@
 // One dataset: its labels, what could not be used, its pictures, and a form that starts a training.
 import { get, pause } from "./api.js";
+import { archive } from "./archive.js";
 import {
   $, ago, bar, el, empty, facts, fill, fold, group, many, moving, pager, state, whenKeyed, words,
 } from "./page.js";
@@ -30,9 +31,10 @@ function show(dataset) {
   $("hero").replaceChildren(el("h1", {}, dataset.name, " ", state(dataset.state)),
     el("p", {}, `${many(dataset.examples, "picture")} of ${many(dataset.labels.length, "label")}, `,
       `version ${dataset.version}, created `, ago(dataset.created_at)));
-  const usable = dataset.state === "READY" && dataset.examples;
+  const ready = dataset.state === "READY";
   return [standing(dataset), dataset.labels.length ? labels(dataset) : null, unreadable(dataset),
-    usable ? starting(dataset) : null, dataset.examples ? pictures(dataset) : null];
+    ready && dataset.examples ? starting(dataset) : null, ready ? adding() : null,
+    dataset.examples ? pictures(dataset) : null];
 }
 
 function standing(dataset) {
@@ -66,6 +68,11 @@ function unreadable(dataset) {
   return group("Left out", "", el("div", { class: "card" },
     facts([["duplicates", duplicates ? twice : ""], ["unusable", count ? many(count, "file") : ""]]),
     lines.length ? fold("Which, and why", el("ul", { class: "reasons" }, lines), rest) : null));
+}
+
+function adding() {
+  const place = el("div", { class: "card create" }, archive(`${path}/archive`, () => new FormData(), load));
+  return group("Add pictures", "What it was trained on stays as it was: this makes its next version.", place);
 }
 
 /** The pictures in pages, of one label where one is chosen. */

@@ -1,6 +1,7 @@
 // The datasets, newest first, and a place to drop an archive that becomes one.
-import { get, pause, upload } from "./api.js";
-import { $, act, ago, dropping, el, empty, fill, many, moving, pager, progress, state, whenKeyed } from "./page.js";
+import { get, pause } from "./api.js";
+import { archive } from "./archive.js";
+import { $, ago, el, empty, fill, many, pager, progress, state, whenKeyed } from "./page.js";
 
 const AGAIN = 1500; // milliseconds
 const PAGE = 50;
@@ -45,25 +46,13 @@ function row(dataset) {
 /** The form above the list. */
 function creation() {
   const name = el("input", { type: "text", placeholder: "as the archive is called", autocomplete: "off" });
-  const file = el("input", { type: "file", accept: ".zip,.tar,.tgz,.gz" });
-  const says = el("div", { class: "sends", "aria-live": "polite" });
-  const area = el("label", { class: "drop" }, file, el("strong", {}, "Drop an archive here"),
-    el("span", {}, "or choose one: a zip, tar or tar.gz with a folder of pictures for each label"));
-  dropping(area, ([archive]) => act(file, says, () => send(archive, name.value.trim(), says)));
-  return el("div", { class: "card create" }, area, el("label", { class: "name-it" }, "Name", name), says);
-}
-
-async function send(archive, name, says) {
-  const form = new FormData();
-  if (name) form.append("name", name);
-  form.append("file", archive);
-  const tell = (share) => {
-    const now = share < 1 ? `Sending ${archive.name}` : "All is sent; the service looks at it …";
-    says.replaceChildren(...moving(now, share, "How much is sent"));
+  const form = () => {
+    const said = new FormData();
+    if (name.value.trim()) said.append("name", name.value.trim());
+    return said;
   };
-  tell(0);
-  const made = await upload("/v1/datasets", form, tell);
-  location.assign(`/ui/datasets/${made.id}`);
+  const [area, says] = archive("/v1/datasets", form, (made) => location.assign(`/ui/datasets/${made.id}`));
+  return el("div", { class: "card create" }, area, el("label", { class: "name-it" }, "Name", name), says);
 }
 
 $("content").append(creation(), list);

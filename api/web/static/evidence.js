@@ -1,6 +1,6 @@
 // What was measured of the version that a training made: nobody has to believe in it.
 import { picture } from "./api.js";
-import { bar, el, facts, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
+import { bar, el, facts, few, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
 import { thumb } from "./thumbs.js";
 
 const PLOTS = [
@@ -35,7 +35,7 @@ function summary(found) {
       stat(found.macro_f1.toFixed(3), "macro F1", "all labels count alike"),
       stat(percent(found.ece_after), "calibration error", `${percent(found.ece_before)} before`),
       stat(lasting(found.seconds.total), "to train", method(found.method))),
-    el("p", {}, found.note));
+    few(test), el("p", {}, found.note));
 }
 
 function labels(rows) {

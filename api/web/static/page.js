@@ -4,6 +4,7 @@ import { Problem, keep, key } from "./api.js";
 
 const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 const TITLES = { 403: "This key may not see that", 404: "There is nothing here" };
+const FEW = 30; // test pictures below which a single one moves the accuracy by points
 const SURE = 4000; // milliseconds in which a second click counts
 
 export const $ = (id) => document.getElementById(id);
@@ -40,6 +41,13 @@ export function percent(share, digits = 1) {
 
 export function many(count, one, several = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
+}
+
+/** What to make of figures that come from so few test pictures; null where there are enough of them. */
+export function few(tested) {
+  if (tested < 1 || tested >= FEW) return null;
+  const pictures = tested === 1 ? "1 picture: it" : `${tested} pictures: each of them`;
+  return el("p", { class: "calm" }, `Tested on ${pictures} is worth ${(100 / tested).toFixed(1)} points.`);
 }
 
 /** How long ago, with the exact time behind it. */

@@ -1,21 +1,29 @@
 // Two versions side by side on the same test pictures.
-import { ago, el, heads, many, percent, track } from "./page.js";
+import { ago, el, few, heads, many, percent, track } from "./page.js";
 
 /** The report of a comparison that is DONE. */
 export function report(comparison) {
-  const { candidate, baseline, pictures, left_out: left, agreement } = comparison.report;
+  const { candidate, baseline, pictures, left_out: left, agreement, labels } = comparison.report;
   const others = new Map(baseline.per_label.map((row) => [row.label, row.f1]));
   return el("div", { class: "report" },
     el("p", {}, `On ${many(pictures, "test picture")} they agree in ${percent(agreement)}. `,
       left ? `${many(left, "picture was", "pictures were")} left out: one of the two has learned from them. ` : "",
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
+    few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },
       heads("", named(comparison.candidate), named(comparison.baseline), "change"),
       el("tbody", {},
         line("accuracy", candidate.accuracy, baseline.accuracy, { written: percent, scale: 100, digits: 1 }),
         line("macro F1", candidate.macro_f1, baseline.macro_f1),
-        line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1, less: true }),
+        line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1, judged: false }),
         candidate.per_label.map((row) => line(`F1 of ${row.label}`, row.f1, others.get(row.label))))));
+}
+
+/** That the versions know different labels; reports of before this was counted do not say. */
+function differing({ candidate, baseline, common }) {
+  if (candidate === baseline && candidate === common) return null;
+  const said = `${candidate} and ${baseline}, ${common} in common`;
+  return el("p", { class: "calm" }, `The versions know different labels: ${said}.`);
 }
 
 function tenths(value) {
@@ -26,16 +34,17 @@ function named(version) {
   return version ? `version ${version}` : "one that is gone";
 }
 
-/** A row: both values, each with a bar unless less is better, and what changed in `digits` decimals of `scale`. */
-function line(name, mine, other, { written = (value) => value.toFixed(3), scale = 1, digits = 3, less = false } = {}) {
-  const known = (value) => el("td", {}, written(value), less ? null : track(value));
+/** A row: both values and what changed in `digits` decimals of `scale`; with bars and colours where it is `judged`. */
+function line(name, mine, other, { written = (value) => value.toFixed(3), scale = 1, digits = 3, judged = true } = {}) {
+  const known = (value) => el("td", {}, written(value), judged ? track(value) : null);
   const cell = (value) => (value == null ? el("td", {}, "–") : known(value));
   return el("tr", {}, el("th", { scope: "row", title: name }, name), cell(mine), cell(other),
-    other == null ? el("td") : change((mine - other) * scale, digits, less));
+    other == null ? el("td") : change((mine - other) * scale, digits, judged));
 }
 
-function change(by, digits, less) {
+function change(by, digits, judged) {
   const said = Math.abs(by).toFixed(digits);
   if (!Number(said)) return el("td", { class: "calm" }, "=");
-  return el("td", { class: by > 0 === less ? "wrong" : "good" }, `${by > 0 ? "+" : "−"}${said}`);
+  const kind = judged && (by > 0 ? "good" : "wrong");
+  return el("td", { class: kind || "calm" }, `${by > 0 ? "+" : "−"}${said}`);
 }

@@ -14,9 +14,12 @@ async function load() {
   watching = new AbortController();
   const { signal } = watching;
   let found;
-  await fill(place, async () => (found = await get(path, { signal })), show, load);
+  await fill(place, async () => {
+    found = await get(path, { signal });
+    called = await get(`/v1/datasets/${found.dataset.id}`, { signal }).then((dataset) => dataset.name, () => "");
+    return found;
+  }, show, load);
   if (!found || found.terminal) return;
-  called = await get(`/v1/datasets/${found.dataset.id}`, { signal }).then((dataset) => dataset.name, () => "");
   const live = el("div");
   place.replaceChildren(live);
   const says = el("div", { "aria-live": "polite" });
