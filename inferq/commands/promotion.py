@@ -121,7 +121,8 @@ def _print(found: Mapping[str, Any]) -> None:
     listed = screen.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
-    listed.add_row("ms a picture", *_compared(candidate["milliseconds"], baseline["milliseconds"], 1, "{:.1f}", judged=False))
+    pace = (candidate["milliseconds"], baseline["milliseconds"])
+    listed.add_row("ms a picture", *_compared(*pace, 1, "{:.1f}", judged=False))
     listed.add_section()
     others = {row["label"]: row["f1"] for row in baseline["per_label"]}
     for row in candidate["per_label"]:

@@ -21,8 +21,9 @@ from inferq.commands.trainings import end
 @click.option("--patience", "max_unimproved_epochs", type=click.IntRange(min=1),
               help="Epochs without improvement after which it is enough; 10 if not given.")  # fmt: skip
 @click.option("--split", "train_split_ratio", type=float, help="Share of each label that trains; 0.8 if not given.")
-@click.option("--seed", type=int, help="The same data and seed give the same model; another seed also splits the pictures "
-                                       "differently. 0 if not given.")  # fmt: skip
+@click.option("--seed", type=int,
+              help="The same data and seed give the same model; another seed also splits the pictures differently. "
+                   "0 if not given.")  # fmt: skip
 @click.option("--fine-tune", type=click.Choice(["auto", "always", "never"]),
               help="Train the base's last stages too. always: tried always, kept only if it is better; "
                    "auto: tried where it may help. auto if not given.")  # fmt: skip

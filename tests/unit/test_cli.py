@@ -149,6 +149,14 @@ def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable
     assert "Nothing to see." in result.stdout
 
 
+def test_a_reason_that_stands_beside_its_picture_is_said_once(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    damaged = {"name": "duck.png", "error": {"code": "broken", "message": "It is damaged."}}
+    answers(server, job("FAILED", error="broken", error_description="It is damaged.", predictions=[damaged]))
+    assert run("classify", duck).stdout.count("It is damaged.") == 1
+
+
 def test_a_server_that_cannot_be_reached_is_one_clear_line(duck: Path) -> None:
     result = CliRunner().invoke(main, ["classify", str(duck), "--url", "http://127.0.0.1:1"])
     assert result.exit_code == 1
@@ -209,6 +217,13 @@ def test_of_several_versions_the_default_one_is_marked(server: ToyServer, run: C
     several = model(version("ready"), version("ready", version="2"), default_version="2")
     server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain")]}))
     assert [line.split()[0] for line in run("models", "list").stdout.splitlines() if "2 default" in line] == ["birds"]
+
+
+def test_a_canary_is_listed_with_its_share(server: ToyServer, run: Callable[..., Result]) -> None:
+    several = model(version("ready", canary=None), version("ready", version="2", canary=0.1))
+    server.on("GET /v1/models", (200, {}, {"models": [several]}))
+    assert run("models", "list").stdout.count("canary") == 1
+    assert "2 canary 10.0 %" in run("models", "list").stdout
 
 
 @pytest.mark.parametrize("columns", [60, 200])
@@ -453,6 +468,11 @@ def test_what_up_says_to_try_has_a_key_where_one_is_needed(server: ToyServer, st
 def test_what_up_says_to_try_suits_the_model(server: ToyServer) -> None:
     assert "digit_9.png" in up._try_it(server.url, "digits")
     assert "photo.jpg" in up._try_it(server.url, "resnet50")
+
+
+def test_up_on_another_port_says_how_the_other_commands_reach_it() -> None:
+    assert up._elsewhere("http://127.0.0.1:8260") == {"commands": "export INFERQ_URL=http://127.0.0.1:8260"}
+    assert up._elsewhere("http://127.0.0.1:8000") == {}
 
 
 def test_up_refuses_a_platform_without_the_wheel(

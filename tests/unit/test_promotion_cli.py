@@ -44,6 +44,12 @@ def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[
     assert json.loads(server.asked[0].body) == {"label": "rose", "position": 2}
 
 
+def test_feedback_goes_to_the_dataset_that_is_named(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
+    assert run("feedback", "j1", "rose", "--dataset", "flowers").exit_code == 0
+    assert json.loads(server.asked[0].body) == {"label": "rose", "position": 0, "dataset": "flowers"}
+
+
 def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..., Result]) -> None:
     known = {"_id": "c1", "name": "flowers", "candidate": "2", "baseline": "1"}
     ended = known | {"status": "DONE", "terminal": True, "report": REPORT}
@@ -56,13 +62,45 @@ def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..
         "flowers on 95 test pictures; the two agree on 91.5 %",
         "accuracy 93.3 % 90.5 % +2.8 ▲",
         "macro F1 0.930 0.930 +0.000 =",
-        "ms a picture 12.3 12.1 +0.2 ▼",
+        "ms a picture 12.3 12.1 +0.2",
         "F1 of rose 0.900 0.940 -0.040 ▼",
         "F1 of tulip 0.800 –",
     ):
         assert row in rows
     assert "inferq models promote flowers 2" in result.stderr
     assert json.loads(run("models", "compare", "flowers", "2", "--with", "1", "--json").stdout) == ended
+
+
+def compared(server: ToyServer, report: dict[str, Any]) -> None:
+    """The comparison of a model with a name to be quoted, with this report."""
+    ended = {"_id": "c1", "name": "my flowers", "candidate": "2", "baseline": "1", "status": "DONE", "terminal": True}
+    server.on("POST /v1/models/my%20flowers/compare", (202, {}, ended))
+    server.on("GET /v1/comparisons/c1", (200, {}, ended | {"report": report}))
+
+
+@pytest.mark.parametrize(("accuracy", "hinted"), [(0.8, False), (0.905, True)])
+def test_only_a_version_that_is_not_worse_is_proposed_for_promotion(
+    server: ToyServer, run: Callable[..., Result], accuracy: float, hinted: bool
+) -> None:
+    compared(server, REPORT | {"candidate": REPORT["candidate"] | {"accuracy": accuracy}})
+    said = run("models", "compare", "my flowers", "2").stderr
+    assert ("inferq models promote 'my flowers' 2" in said) == hinted
+
+
+def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[..., Result]) -> None:
+    compared(server, REPORT | {"pictures": 12, "labels": {"candidate": 5, "baseline": 1000, "common": 3}})
+    lines = run("models", "compare", "my flowers", "2").stdout.splitlines()
+    assert "tested on 12 pictures: each of them is worth 8.3 points" in lines
+    assert "the versions know different labels: 5 and 1000, 3 in common" in lines
+
+
+def test_a_comparison_on_many_pictures_and_equal_labels_says_nothing_of_them(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    compared(server, REPORT | {"labels": {"candidate": 5, "baseline": 5, "common": 5}})
+    said = run("models", "compare", "my flowers", "2").stdout
+    assert "tested on" not in said
+    assert "different labels" not in said
 
 
 def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -112,3 +150,7 @@ def test_half_a_canary_is_refused_before_anything_is_sent(
 ) -> None:
     assert run("models", "canary", "flowers", *words.split()).exit_code == 2
     assert server.asked == []
+
+
+def test_a_canary_of_nothing_is_told_how_to_end_it(run: Callable[..., Result]) -> None:
+    assert "to end a canary: --off" in run("models", "canary", "flowers", "2", "0").stderr

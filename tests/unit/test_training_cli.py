@@ -136,6 +136,18 @@ def test_an_empty_dataset_has_the_labels_that_were_named(server: ToyServer, run:
     assert result.exit_code == 0
     assert json.loads(server.asked[0].body)["labels"] == ["rose", "daisy"]
     assert "inferq train" not in result.stderr
+    assert "training needs two labels, with two pictures each" in result.stderr
+
+
+@pytest.mark.parametrize(("counts", "enough"), [((9,), False), ((9, 1), False), ((9, 0), False), ((9, 2, 0), True)])
+def test_a_dataset_that_cannot_be_trained_on_says_what_it_needs(
+    server: ToyServer, run: Callable[..., Result], counts: tuple[int, ...], enough: bool
+) -> None:
+    labels = [{"id": number, "name": str(number), "examples": count} for number, count in enumerate(counts, 1)]
+    server.on("GET /v1/datasets/7", (200, {}, dataset("READY", labels=labels) | {"name": "my flowers"}))
+    said = run("datasets", "show", "7").stderr
+    assert ("inferq train 'my flowers' --name MODEL" in said) == enough
+    assert ("inferq datasets add 'my flowers' FOLDER    training needs two labels" in said) != enough
 
 
 @pytest.mark.parametrize("words", ["flowers", "flowers https://example.org/a.zip --label rose", "flowers nowhere.zip"])
@@ -192,6 +204,7 @@ def test_a_training_is_followed_in_lines_and_ends_with_what_was_made(
     for words in (
         "training t1  DONE  flowers 2, the default",
         "90.0 %",
+        "tested on 10 pictures: each of them is worth 10.0 points",
         "8.1 % → 2.3 %",
         "A linear head on the features of mobilenet_v2 1.",
         "80 training, 10 validation, 10 test; flowers version 2",

@@ -2,7 +2,7 @@
 import { upload } from "./api.js";
 import { act, dropping, el, moving } from "./page.js";
 
-/** The place, and one for what there is to say: an archive goes to `path` with what is in `form`, then `done` is called. */
+/** The place, and one for what there is to say; an archive goes to `path` in a form, and `done` gets the answer. */
 export function archive(path, form, done) {
   const file = el("input", { type: "file", accept: ".zip,.tar,.tgz,.gz" });
   const says = el("div", { class: "sends", "aria-live": "polite" });

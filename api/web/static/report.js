@@ -15,7 +15,8 @@ export function report(comparison) {
       el("tbody", {},
         line("accuracy", candidate.accuracy, baseline.accuracy, { written: percent, scale: 100, digits: 1 }),
         line("macro F1", candidate.macro_f1, baseline.macro_f1),
-        line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1, judged: false }),
+        line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1,
+          judged: false }),
         candidate.per_label.map((row) => line(`F1 of ${row.label}`, row.f1, others.get(row.label))))));
 }
 

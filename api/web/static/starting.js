@@ -12,7 +12,7 @@ const NUMBERS = [ // name, words, what it is if left out, smallest, largest, ste
   ["seed", "Seed", 0, 0, 2147483647, 1],
 ];
 const BASES = [["", "the best at hand"], ["scratch", "from scratch"]];
-const FINE_TUNING = [["", "if it helps"], ["always", "always"], ["never", "never"]];
+const FINE_TUNING = [["", "tried where it may help"], ["always", "always tried, kept if better"], ["never", "never"]];
 const SWITCHES = [
   ["flip", "Mirrored pictures mean the same (not so with digits and letters)"],
   ["with_feedback", "Learn from corrections of wrong predictions, too"],

@@ -16,10 +16,10 @@ async function load() {
   let found;
   await fill(place, async () => {
     found = await get(path, { signal });
-    called = await get(`/v1/datasets/${found.dataset.id}`, { signal }).then((dataset) => dataset.name, () => "");
+    if (!found.evidence) called = await named(found.dataset.id, signal);
     return found;
   }, show, load);
-  if (!found || found.terminal) return;
+  if (!found || found.terminal || signal.aborted) return;
   const live = el("div");
   place.replaceChildren(live);
   const says = el("div", { "aria-live": "polite" });
@@ -34,6 +34,10 @@ async function load() {
   } catch (error) {
     place.replaceChildren(trouble(error, load));
   }
+}
+
+function named(dataset, signal) {
+  return get(`/v1/datasets/${dataset}`, { signal }).then((found) => found.name, () => "");
 }
 
 function show(training) {
