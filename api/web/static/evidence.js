@@ -120,5 +120,5 @@ function making(found, training) {
     ["machine", known.map(([name, value]) => `${name} ${value}`).join(", ")],
     ["parameters", parameters],
     ["training", el("code", {}, training._id)],
-  ]), el("pre", {}, `inferq classify --model ${training.name} PICTURE`)));
+  ]), el("pre", {}, `inferq classify --model ${training.name} --version ${training.model.version} PICTURE`)));
 }
