@@ -217,10 +217,12 @@ def add_example(tools: Tools, tenant: str, dataset_id: int, label_id: int, pictu
     try:
         with tools.records.write() as r:
             found = _changeable(r, tenant, dataset_id)
-            if there := r.datasets.by_sha256(found, digest):
-                raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
             now = tools.now()
             after = _changed(found, now)
+            if there := r.datasets.by_sha256(found, digest):
+                if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
+                    raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
+                _take_out(r, there, after)  # the correction is corrected; `tidy` removes its bytes
             made = Example(found.id, found.last_example + 1, label_id, named, name, split, source, digest, blob, 0,
                            len(picture.data), after.version, now)  # fmt: skip
             r.datasets.add_examples([made])
@@ -240,13 +242,18 @@ def remove_example(tools: Tools, tenant: str, dataset_id: int, example_id: int) 
         gone = _example(r, found, example_id)
         after = _changed(found, tools.now())
         r.datasets.save(after)
-        if gone.since < after.version:
-            r.datasets.end_example(gone, after.version)
-            return
-        r.datasets.delete_example(gone)
+        _take_out(r, gone, after)
         is_last = not r.datasets.uses(gone.dataset_id, gone.blob)
     if is_last:
         tools.storage.delete(gone.blob)
+
+
+def _take_out(r: Unit, gone: Example, after: Dataset) -> None:
+    """Of this version, which versions before it may share."""
+    if gone.since < after.version:
+        r.datasets.end_example(gone, after.version)
+    else:
+        r.datasets.delete_example(gone)
 
 
 def delete(tools: Tools, tenant: str, dataset_id: int) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from shared import datasets, errors, images, jobs, models
@@ -51,9 +50,4 @@ def _dataset_of(tools: Tools, tenant: str, version: Version | None, name: str) -
 
 def _add(tools: Tools, tenant: str, dataset_id: int, label: str, picture: Picture) -> Example:
     wanted = datasets.label_named(tools, tenant, dataset_id, label)
-    found = datasets.get(tools, tenant, dataset_id)
-    with tools.records.read() as r:
-        there = r.datasets.by_sha256(found, hashlib.sha256(picture.data).hexdigest())
-    if there and there.source is Source.FEEDBACK and there.label_id != wanted.id:
-        datasets.remove_example(tools, tenant, dataset_id, there.id)  # the correction is corrected
     return datasets.add_example(tools, tenant, dataset_id, wanted.id, picture, source=Source.FEEDBACK)

@@ -313,14 +313,15 @@ def example_key(version_id: str) -> str:
     return f"examples/{version_id}.png"
 
 
-def trained_weights(training_id: str) -> str:
-    """The blob of the weights that a training makes."""
-    return f"weights/{training_id}.safetensors"
+def trained_weights(training_id: str, checksum: str = "") -> str:
+    """The blob of the weights that a training makes, or the folder of all that its trainers have made."""
+    # With the checksum, so that a trainer which lost its lock cannot overwrite what another one has registered.
+    return f"weights/{training_id}/{checksum}.safetensors" if checksum else f"weights/{training_id}"
 
 
 def drop_made(tools: Tools, training_id: str) -> None:
     """Remove what a training has made, and has not been registered; its version would have the training's id."""
-    for blob in (trained_weights(training_id), example_key(training_id)):
+    for blob in (*tools.storage.list(trained_weights(training_id)), example_key(training_id)):
         tools.storage.delete(blob)
     drop_plots(tools, training_id)
 

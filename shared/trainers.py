@@ -135,11 +135,12 @@ def _register(tools: Tools, training: Training, version: Version, evidence: Mapp
 def abandon(tools: Tools, training_id: str) -> None:
     """Drop what a trainer has made and could not register: plots, weights, example. The checkpoint stays.
 
-    Nothing of a training that is DONE: after a lost lock another trainer may have registered a version by that very id.
+    Nothing of a training that is DONE, or goes on: after a lost lock another trainer may have registered a version by
+    that very id, or be about to. Who fails or cancels it later drops the rest.
     """
     with tools.records.read() as r:
         found = r.trainings.by_id(training_id)
-    if not found or found.status is not Status.DONE:
+    if not found or (found.status.terminal and found.status is not Status.DONE):
         models.drop_made(tools, training_id)
 
 

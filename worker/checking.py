@@ -86,7 +86,7 @@ def prove(storage: Storage, version: Version, path: Path, folder: Path) -> Versi
     found = weights.examine(version.architecture, path, version.labels or None, version.preprocessing, folder)
     blob = f"weights/{found.checksum}.safetensors"
     if version.training_id:  # two that come to the same bytes must not be able to remove each other's
-        blob = models.trained_weights(version.training_id)
+        blob = models.trained_weights(version.training_id, found.checksum)
     storage.put_from(str(found.path), blob)
     example = models.example_key(version.id)
     storage.write(example, found.example_png)

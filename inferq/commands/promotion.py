@@ -113,7 +113,8 @@ def _print(found: Mapping[str, Any]) -> None:
     said = f" on {pictures}; the two agree on {screen.percent(report.get('agreement'))}"
     screen.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
     if left := report.get("left_out"):
-        screen.out.print(Text(f"{left} more are left out: one of the two has learned from them", "dim"), soft_wrap=True)
+        why = "learned from by one of the two, or known to neither"
+        screen.out.print(Text(f"{left} more are left out: {why}", "dim"), soft_wrap=True)
     for remark in (evidence.few(report["pictures"]), _labels(report.get("labels"))):
         if remark:
             screen.out.print(remark, soft_wrap=True)

@@ -368,7 +368,8 @@ def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
     with pytest.raises(errors.NotFound):
         models.find(tools, "anna", "mine")
     assert blobs(tools, f"plots/{training.id}") == []
-    for folder in ("examples", "weights", "checkpoints"):
+    assert blobs(tools, f"weights/{training.id}") == []
+    for folder in ("examples", "checkpoints"):
         assert not [key for key in blobs(tools, folder) if training.id in key]
 
 

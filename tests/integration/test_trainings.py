@@ -455,7 +455,9 @@ def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: 
     assert [number for number, known in ground.versions("fruits").items() if known.is_default] == ["3"]
     with pytest.raises(errors.Conflict, match="No promotion"):
         promotion.rollback(tools, "anna", "fruits")
-    assert sorted(tools.storage.list("weights")) == sorted([first.weights, third.weights])
+    assert [tools.storage.list(f"weights/{one.id}") for one in (first, second, third)] == [
+        [first.weights], [], [third.weights],
+    ]  # fmt: skip
     assert tools.storage.list(f"plots/{second.id}") == []
 
     models.remove(tools, "anna", "fruits")
@@ -463,8 +465,8 @@ def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: 
     with tools.records.read() as r:
         assert r.trainings.page("anna") == []
         assert not r.promotions.is_canary(third.id)
-    assert tools.storage.list("weights") == []
-    assert [tools.storage.list(f"plots/{version.id}") for version in (first, third)] == [[], []]
+    for folder in ("weights", "plots"):
+        assert [tools.storage.list(f"{folder}/{version.id}") for version in (first, third)] == [[], []]
 
 
 def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
@@ -495,3 +497,15 @@ def test_what_trainers_left_behind_is_tidied_away_when_nobody_can_need_it(here: 
     assert tools.storage.list("checkpoints") == [trainings.checkpoint(live.id)]
     assert tools.storage.list(f"plots/{ended.id}") == [trainings.plot(ended.id, "curve.svg")]
     assert tools.storage.list(f"plots/{strange}") == []
+
+
+def test_who_lost_a_training_removes_nothing_of_who_has_it_now(here: Ground) -> None:
+    training = trainers.begin(here.tools, here.submit(here.dataset()))
+    weights = models.trained_weights(training.id, "0123")
+    here.tools.storage.write(weights, b"proven by another trainer")
+
+    trainers.abandon(here.tools, training.id)
+    assert here.tools.storage.list(f"weights/{training.id}") == [weights]
+
+    trainings.cancel(here.tools, training.tenant, training.id)
+    assert here.tools.storage.list(f"weights/{training.id}") == []

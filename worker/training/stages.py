@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from shared import errors
 from shared.datasets import Example
 from shared.models import Preprocessing
 from shared.splits import Splits
@@ -101,7 +102,11 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
     stopped = _run(work, NETWORK, training, (0.0, 0.9))
     work.timed(NETWORK, began)
     if not training.best_epoch:
-        raise OutOfTime
+        if stopped == "time":
+            raise OutOfTime
+        raise errors.Conflict(
+            "No epoch was better than guessing on the validation pictures; allow more epochs, or another learning_rate."
+        )
     note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
     best = _best(work, NETWORK, training.best_epoch)
     return Made(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)

@@ -140,7 +140,7 @@ def _trainings() -> Part:
             "get": call("Trainings", "listTrainings", "List trainings", "Newest first, without evidence, in pages.",
                         [query("status", text(enum=list(Status))), query("name", text("Of the model.")),
                          query("dataset", text("Its id or name.")), *PAGING],
-                        {"200": answer("A page.", page("trainings", "TrainingSummary")), "default": PROBLEM}),
+                        {"200": answer("A page.", page("trainings", "ListedTraining")), "default": PROBLEM}),
             "post": call("Trainings", "submitTraining", "Train a model",
                          "The version of the dataset is sealed: what is added later belongs to the next one. The first "
                          f"version of a model is its default, later ones are promoted. {_ONCE} {_NEEDS}", [WAIT],

@@ -208,6 +208,11 @@ TRAINING_SCHEMAS: dict[str, Schema] = {
     "Example": _EXAMPLE,
     "Training": thing(_TRAINING | {"evidence": _maybe(ref("Evidence"))}, required=[*_ALWAYS, "evidence"]),
     "TrainingSummary": thing(_TRAINING, required=_ALWAYS, description="A training without its evidence."),
+    "ListedTraining": thing(
+        _TRAINING | {"accuracy": number("When DONE, on its test pictures."), "method": text("As in evidence.")},
+        required=_ALWAYS,
+        description="A training without its evidence and curve.",
+    ),
     "Epoch": _EPOCH,
     "Evidence": thing(_EVIDENCE, required=("accuracy", "method"), description="What was measured."),
     "WholeVersion": {"allOf": [ref("Version"), _VERSION], "description": "A version with its evidence."},

@@ -74,9 +74,13 @@ def listing() -> ResponseReturnValue:
         )
         is_waiting = any(one.status is Status.QUEUED for one in page)
         waiting = r.trainings.in_turn() if is_waiting else []
+        told = r.trainings.summaries([one.id for one in page])
     places = {one.id: place for place, one in enumerate(waiting, 1)}
-    written = asking.page("trainings", page, limit, lambda one: training_views.training(one, places.get(one.id, 0)))
-    return jsonify(written)
+
+    def view(one: Training) -> dict[str, Any]:
+        return training_views.training(one, places.get(one.id, 0)) | told.get(one.id, {})
+
+    return jsonify(asking.page("trainings", page, limit, view))
 
 
 @bp.get("/v1/trainings/<training_id>")

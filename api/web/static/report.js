@@ -7,7 +7,7 @@ export function report(comparison) {
   const others = new Map(baseline.per_label.map((row) => [row.label, row.f1]));
   return el("div", { class: "report" },
     el("p", {}, `On ${many(pictures, "test picture")} they agree in ${percent(agreement)}. `,
-      left ? `${many(left, "picture was", "pictures were")} left out: one of the two has learned from them. ` : "",
+      left ? `${many(left, "picture was", "pictures were")} left out: learned from by one of the two, or known to neither. ` : "",
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
     few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },

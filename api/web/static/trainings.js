@@ -1,6 +1,6 @@
 // The trainings, newest first; those that move are asked for again.
 import { get, pause } from "./api.js";
-import { $, ago, el, empty, fill, many, pager, percent, progress, state, whenKeyed } from "./page.js";
+import { $, ago, el, empty, fill, pager, percent, progress, state, whenKeyed } from "./page.js";
 
 const AGAIN = 2000; // milliseconds
 const PAGE = 30;
@@ -49,8 +49,8 @@ function row(training, names) {
   const { dataset } = training;
   const title = training.model ? `${training.name} ${training.model.version}` : training.name;
   const when = training.finished_at || training.created_at;
-  const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`,
-    training.curve.length && many(training.curve.length, "epoch")].filter(Boolean).join(" · ");
+  const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`]
+    .filter(Boolean).join(" · ");
   return el("a", { class: "row", href: `/ui/trainings/${training._id}` },
     el("span", { class: "what" }, el("b", {}, title), el("small", {}, about)),
     el("span", { class: "moves" }, told(training)),
@@ -63,16 +63,8 @@ function told(training) {
     return [progress(training.progress, `Training of ${training.name}`), el("small", {}, training.message)];
   }
   if (training.status === "QUEUED") return el("small", {}, `place ${training.position} in the queue`);
-  if (training.status === "DONE") return checked(training.curve);
+  if (training.status === "DONE") return el("small", {}, `${percent(training.accuracy)} of the test pictures right`);
   return el("small", { class: training.status === "FAILED" ? "wrong" : false }, training.error || "");
-}
-
-/** The best epoch, on validation pictures where there are any. */
-function checked(curve) {
-  if (!curve.length) return null;
-  const part = curve.some((epoch) => epoch.validation_accuracy != null) ? "validation" : "train";
-  const best = Math.max(...curve.map((epoch) => epoch[`${part}_accuracy`] ?? 0));
-  return el("small", {}, `up to ${percent(best)} of the ${part === "train" ? "training" : part} pictures right`);
 }
 
 whenKeyed(() => { cursors = [""]; load(); });
