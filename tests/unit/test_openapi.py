@@ -198,7 +198,7 @@ def test_what_training_is_about_is_written_with_the_fields_that_are_described(do
         "Example": training_views.example(
             Example(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
         ),
-        "TrainingSummary": training_views.training(training, 1),
+        "ListedTraining": training_views.training(training, 1) | {"accuracy": 0.5, "method": "head"},
         "Comparison": training_views.comparison(
             Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0), {}
         ),

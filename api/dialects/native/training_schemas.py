@@ -207,7 +207,6 @@ TRAINING_SCHEMAS: dict[str, Schema] = {
     "DatasetLabel": _LABEL,
     "Example": _EXAMPLE,
     "Training": thing(_TRAINING | {"evidence": _maybe(ref("Evidence"))}, required=[*_ALWAYS, "evidence"]),
-    "TrainingSummary": thing(_TRAINING, required=_ALWAYS, description="A training without its evidence."),
     "ListedTraining": thing(
         _TRAINING | {"accuracy": number("When DONE, on its test pictures."), "method": text("As in evidence.")},
         required=_ALWAYS,
