@@ -6,24 +6,11 @@ Prints one line of JSON with the default model and why; exits with 2 and one lin
 from __future__ import annotations
 
 import json
-import socket
 import sys
-from urllib.parse import urlsplit
 
 from shared import errors, models, tenants
-from shared.settings import Settings, from_environment
+from shared.settings import from_environment
 from shared.tools import build
-
-
-def answers(settings: Settings) -> bool:
-    """Whether the server of the pretrained weights takes a connection within the time that it is given."""
-    parts = urlsplit(settings.weights_url or models.WEIGHTS_SERVER)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), timeout=settings.weights_timeout):
-            return True
-    except OSError:
-        return False
 
 
 def main() -> int:
@@ -44,7 +31,7 @@ def main() -> int:
             )
             return 2
         models.fill_catalogue(tools)
-        name, why = models.decide_default(tools, lambda: answers(settings))
+        name, why = models.decide_default(tools)
     except errors.InferqError as error:
         print(f"inferq: {error.message}", file=sys.stderr)
         return 2

@@ -11,14 +11,15 @@ from inferq.errors import InferqError, InferqHTTPError
 
 COMMANDS = {
     "up": "Start the whole service on this machine; Ctrl-C drains and stops it.",
-    "demo": "Start the service for a moment, send it sample pictures, show what comes back.",
+    "demo": "Start the service for a moment, send it photographs, show what comes back.",
+    "samples": "Copy some photographs into FOLDER, to try things with.",
     "classify": "Classify pictures.",
     "jobs": "List, show, wait for and cancel jobs; fetch their results.",
     "datasets": "Create, add to, list, show and delete datasets to train on.",
     "train": "Train a model on a dataset, and follow it to the end.",
     "trainings": "List, show, wait for and cancel trainings; save their evidence.",
     "feedback": "Correct a wrong prediction; the next training learns from it.",
-    "models": "List, add, import, remove, compare and promote models.",
+    "models": "List, show, add, import, remove, compare and promote models; choose the default.",
     "keys": "Create, list and revoke API keys.",
     "bench": "Measure throughput and latency of the real HTTP path.",
     "doctor": "Check that this machine has all that inferq needs.",

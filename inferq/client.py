@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,18 +106,27 @@ class Client(Teaching):
         return dict(self._get(f"/v1/models/{http.word(name)}").json())
 
     def add_model(self, name: str, *, architecture: str = "") -> dict[str, Any]:
-        """Add a torchvision architecture with its published weights, which a worker fetches; poll `model(name)`."""
+        """Add an architecture with its published weights, which a worker fetches; poll `model(name)`."""
         fields = {"name": name, "architecture": architecture}
         return self._form("/v1/models", [(key, (None, value)) for key, value in fields.items() if value])
 
     def import_model(
-        self, name: str, *, architecture: str, weights: Path, labels: str | Path, version: str = ""
+        self,
+        name: str,
+        *,
+        architecture: str,
+        weights: Path,
+        labels: str | Path,
+        version: str = "",
+        preprocessing: str | Mapping[str, Any] = "",
     ) -> dict[str, Any]:
         """Upload weights of one's own (.safetensors or .pth); `labels` is `imagenet` or a file with one per line.
 
+        `preprocessing` is the name of a preset, or values: preset, resize and crop (pixels), mean, std, interpolation.
         A worker checks them: poll `model(name)`. Raises OSError when a file cannot be read.
         """
-        fields = {"name": name, "architecture": architecture, "version": version}
+        whole = preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing))
+        fields = {"name": name, "architecture": architecture, "version": version, "preprocessing": whole}
         parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
         named = isinstance(labels, str)
         parts.append(("labels", (None, labels) if named else (Path(labels).name, Path(labels).read_bytes())))
@@ -127,6 +137,18 @@ class Client(Teaching):
         """Remove one version of a model, or all of it."""
         only = f"/versions/{http.word(version)}" if version else ""
         self._request("DELETE", f"/v1/models/{http.word(name)}{only}")
+
+    def default_model(self) -> dict[str, Any]:
+        """The model that answers requests that name none, and whether it was chosen."""
+        return dict(self._get("/v1/default-model").json())
+
+    def choose_default_model(self, name: str) -> dict[str, Any]:
+        """From now on the model answers requests of the key's tenant that name none."""
+        return dict(self._request("PUT", "/v1/default-model", json={"model": name}).json())
+
+    def reset_default_model(self) -> dict[str, Any]:
+        """Take the tenant's choice back; the default that is left."""
+        return dict(self._request("DELETE", "/v1/default-model").json())
 
     def aliases(self) -> list[dict[str, Any]]:
         """The other names that models are known by, and which model each stands for."""

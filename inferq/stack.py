@@ -153,6 +153,9 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     `progress` gets a name and a few words for each step that is done. Raises StartFailed, CannotStart when the
     stack refuses to listen, and KeyboardInterrupt when a stop is asked for meanwhile.
     """
+    # Each worker and trainer takes seconds of a core to import torch. Side by side they would delay each other; one
+    # alone is ready sooner, and the service is ready with it.
+    first, rest = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
     supervisor.start(plan.valkey)
     _wait(supervisor, lambda: valkey.answers(plan.redis_url), plan.valkey, "does not answer")
     progress("valkey", plan.redis_url.rpartition("@")[2].removesuffix("/0"))
@@ -160,12 +163,13 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
         _finish(supervisor, plan.migrations, process)
     progress("database", str(plan.data / "inferq.db"))
     with _running(plan.setup) as process:
-        supervisor.start(*plan.workers)
+        supervisor.start(*first)
         decision = _decision(plan, _finish(supervisor, plan.setup, process))
     supervisor.start(plan.api)
     _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
     progress("api", plan.url)
     _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
+    supervisor.start(*rest)
     progress("workers", ", ".join(part.name for part in plan.workers))
     return decision
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import uuid6
 
 from shared import errors
+from shared.preprocessing import Preprocessing, PreprocessingRequest, Preset
 from shared.tenants import DEFAULT
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ EVERYBODY = "*"
 """The tenant of the catalogue."""
 PRETRAINED = "pretrained"
 """The source of weights that the family itself knows where to get."""
-WEIGHTS_SERVER = "https://download.pytorch.org"
-"""Where torchvision's pretrained weights are; only asked whether it answers, the addresses are torchvision's own."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ALIAS_PATTERN = re.compile(rf"(?:{NAME_PATTERN.pattern}/)?{NAME_PATTERN.pattern}")
 CHECK_SECONDS = "check_seconds"
@@ -44,26 +43,26 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-CATALOGUE = {"resnet50": State.ABSENT, "digits": State.CHECKING}
-"""What there is from the start. The first is the default where its weights can be had; digits ships with the code."""
-FALLBACK = "digits"
-
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """What a picture must look like before it enters; equal to torchvision's `ImageClassification` preset."""
+class CatalogueModel:
+    """A model that every installation has from the start, for all tenants."""
 
-    resize: int
-    """Pixels of the shorter side after resizing."""
-    crop: int
-    """Pixels of the side of the central square that is kept."""
-    mean: tuple[float, ...]
-    """Per channel, of values scaled to 0..1."""
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
-    """`nearest`, `bilinear` or `bicubic`."""
-    mode: str = "RGB"
-    """Pillow's mode that the picture is converted to: `RGB` or `L`."""
+    name: str
+    architecture: str
+    bundled: bool
+    """True if the weights are installed with inferq; else they are fetched when the model is first used or added."""
+
+
+CATALOGUE = (
+    CatalogueModel("efficientnet_lite0", "tf_efficientnet_lite0", bundled=True),
+    CatalogueModel("digits", "digits", bundled=True),
+    CatalogueModel("resnet50", "resnet50", bundled=False),
+)
+STANDARD = CATALOGUE[0].name
+"""Answers requests that name no model where neither the tenant nor the setting has chosen one."""
+_DEFAULT = "default_model"
+"""The fact that names the default of all tenants; with a colon and the tenant, the one that the tenant has chosen."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,10 @@ class Version:
     """Trained for a wire on which it does not answer before it is deployed there; the others do not ask."""
     canary: float = 0.0
     """Share of the requests naming no version that it answers, though it is not the default; 0 to 1."""
+    preset: Preset | None = None
+    """Where `preprocessing` is known from; None until a worker has checked an import."""
+    wanted_preprocessing: PreprocessingRequest | None = None
+    """What the import asked for; None where it said nothing."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +172,61 @@ def find(tools: Tools, tenant: str, name: str = "", version: str = "", chance: f
     Where no version is named, a canary takes the default's place if `chance`, from 0 to 1, is below its share.
     """
     with tools.records.read() as r:
-        name = name or tools.settings.default_model or r.facts.get("default_model")
-        versions = r.versions.named(tenant, name)
-        if not versions and (alias := r.aliases.get(tenant, name)):
-            versions = r.versions.named(tenant, alias.name)
+        name = name or default_name(tools, r, tenant)
+        versions = _behind(r, tenant, name)
         known = [] if versions else sorted({seen.name for seen in r.versions.visible(tenant)})
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
     canary = next((known for known in versions if chance < known.canary and known.state is State.READY), None)
     return canary if canary and not version else pick(versions, name, version)
+
+
+def _behind(r: Unit, tenant: str, name: str) -> list[Version]:
+    """The versions behind a name or alias, oldest first; none where there is no such model."""
+    versions = r.versions.named(tenant, name)
+    if not versions and (alias := r.aliases.get(tenant, name)):
+        versions = r.versions.named(tenant, alias.name)
+    return versions
+
+
+def default_name(tools: Tools, r: Unit, tenant: str) -> str:
+    """The model that answers a tenant's requests that name none.
+
+    It is the one that the tenant has chosen; else that of the setting, if the tenant may use it; else the service's.
+    A setting that names one tenant's model must not make the others' requests fail.
+    """
+    chosen = r.facts.get_all([_own(tenant), _DEFAULT])
+    if own := chosen.get(_own(tenant)):
+        return own
+    setting = tools.settings.default_model
+    return setting if setting and _behind(r, tenant, setting) else chosen.get(_DEFAULT, STANDARD)
+
+
+def chosen_default(tools: Tools, tenant: str) -> str:
+    """The model that the tenant, or else the setting, has chosen to be the tenant's default; empty for neither."""
+    with tools.records.read() as r:
+        if own := r.facts.get(_own(tenant)):
+            return own
+        setting = tools.settings.default_model
+        return setting if setting and _behind(r, tenant, setting) else ""
+
+
+def choose_default(tools: Tools, tenant: str, name: str) -> str:
+    """Let a model answer the tenant's requests that name none; its name. Raises NotFound."""
+    name = find(tools, tenant, name).name
+    with tools.records.write() as r:
+        r.facts.set(_own(tenant), name)
+    return name
+
+
+def reset_default(tools: Tools, tenant: str) -> None:
+    """Take back the tenant's choice of a default, if there is one; the service's default answers again."""
+    with tools.records.write() as r:
+        r.facts.delete(_own(tenant))
+
+
+def _own(tenant: str) -> str:
+    return f"{_DEFAULT}:{tenant}"
 
 
 def alias(tools: Tools, tenant: str, alias: str, name: str) -> Alias:
@@ -215,13 +264,17 @@ def pick(versions: Sequence[Version], name: str, version: str = "") -> Version:
 
 
 def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version: str = "", source: str = PRETRAINED,
-        labels: Sequence[str] = ()) -> Version:  # fmt: skip
+        labels: Sequence[str] = (), preprocessing: PreprocessingRequest | None = None) -> Version:  # fmt: skip
     """Register a version and have a worker check it; raises BadOption, Conflict.
 
     `source` is PRETRAINED or the key of an uploaded weights file. Empty labels are those of the pretrained weights.
+    A model of the catalogue by its own name is fetched for all tenants, not registered a second time.
     """
     if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
         raise errors.BadOption("names and versions are made of letters, digits, '.', '_' and '-', 100 at most")
+    plain = source == PRETRAINED and not (version or labels or preprocessing)
+    if plain and (listed := _in_catalogue(tools, tenant, name, architecture)):
+        return _fetch(tools, listed)
     with tools.records.read() as r:
         known_before = r.versions.named(tenant, name)
     forget(tools, [known for known in known_before if known.tenant == tenant and known.state is State.REFUSED])
@@ -245,10 +298,19 @@ def add(tools: Tools, tenant: str, name: str, *, architecture: str = "", version
             labels=tuple(labels),
             source=source,
             reason="waiting for a worker",
+            wanted_preprocessing=preprocessing,
         )
         r.versions.add(added)
     tools.queue.call("check", added.id)
     return added
+
+
+def _in_catalogue(tools: Tools, tenant: str, name: str, architecture: str) -> Version | None:
+    """The catalogue's version of that name and architecture, unless the tenant has a model of its own by that name."""
+    if not any(name == known.name and architecture in ("", known.architecture) for known in CATALOGUE):
+        return None
+    with tools.records.read() as r:
+        return next((known for known in r.versions.named(tenant, name) if known.tenant == EVERYBODY), None)
 
 
 def wait(tools: Tools, version: Version, seconds: float) -> Version:
@@ -292,6 +354,8 @@ def remove(tools: Tools, tenant: str, name: str, version: str = "") -> None:
         used = _drop_rows(r, chosen)
         _must_be_idle(r, tenant, name, chosen, whole=not version)
         left = [known for known in r.versions.named(tenant, name) if known.tenant == tenant]
+        if not left and r.facts.get(_own(tenant)) == name:
+            raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
         if not version:  # with the model goes what is known of trainings that came to nothing
             r.trainings.delete_of(tenant, name)
         if not left:
@@ -377,36 +441,44 @@ def _drop_blobs(tools: Tools, chosen: Sequence[Version], used: set[str]) -> None
 
 
 def fill_catalogue(tools: Tools) -> None:
-    """Everybody's models, made once; their weights come later."""
+    """Register the catalogue's models that are not there yet; their weights come when they are first used."""
     with tools.records.write() as r:
-        for name, state in CATALOGUE.items():
-            if not [known for known in r.versions.named(EVERYBODY, name) if known.tenant == EVERYBODY]:
-                version_id = str(uuid6.uuid7())
+        for listed in CATALOGUE:
+            if not [known for known in r.versions.named(EVERYBODY, listed.name) if known.tenant == EVERYBODY]:
+                state = State.CHECKING if listed.name == "digits" else State.ABSENT
                 r.versions.add(
-                    Version(version_id, EVERYBODY, name, "1", "", name, state, tools.now(), is_default=True)
+                    Version(
+                        id=str(uuid6.uuid7()),
+                        tenant=EVERYBODY,
+                        name=listed.name,
+                        version="1",
+                        family="",
+                        architecture=listed.architecture,
+                        state=state,
+                        created_at=tools.now(),
+                        is_default=True,
+                    )
                 )
 
 
-def decide_default(tools: Tools, reachable: Callable[[], bool]) -> tuple[str, str]:
-    """(the default model, why): decided when it is needed, once per start, and said aloud.
+def decide_default(tools: Tools) -> tuple[str, str]:
+    """(the default model, why): decided once per start, and said aloud. Raises NotFound for a setting without a model.
 
-    `reachable` tells whether the server of the pretrained weights answers; it is asked only when it matters.
-    Raises NotFound when the setting names a model that does not exist.
+    The default of the service is one that all tenants may use; its weights are checked now where they are at hand.
     """
-    preferred = next(iter(CATALOGUE))
-    with tools.records.read() as r:
-        at_hand = any(known.state is State.READY for known in r.versions.named(EVERYBODY, preferred))
-    if chosen := tools.settings.default_model:
-        name, why = find(tools, DEFAULT, chosen).name, "chosen by the setting"
-    elif at_hand:
-        name, why = preferred, "its weights are on disk"
-    elif reachable():
-        name, why = preferred, "its weights can be fetched"
-    else:
-        name, why = FALLBACK, f"the weights of {preferred} are not on disk and their server does not answer"
+    setting = tools.settings.default_model
+    chosen = find(tools, DEFAULT, setting) if setting else None
     with tools.records.write() as r:
-        r.facts.set("default_model", name)
-    return name, why
+        everybodys = chosen.name if chosen and chosen.tenant == EVERYBODY else STANDARD
+        r.facts.set(_DEFAULT, everybodys)
+        (standard, *_) = r.versions.named(EVERYBODY, everybodys)
+    if standard.state is State.ABSENT and any(known.name == everybodys and known.bundled for known in CATALOGUE):
+        _fetch(tools, standard)
+    if chosen is None:
+        return STANDARD, "its weights come with inferq"
+    if chosen.tenant == EVERYBODY:
+        return chosen.name, "chosen by the setting"
+    return chosen.name, f"chosen by the setting; other tenants, who cannot use it, get {STANDARD}"
 
 
 def _fetch(tools: Tools, version: Version) -> Version:

@@ -110,7 +110,8 @@ class Settings:
 
     # models and workers
     default_model: str = ""
-    """The model for requests that name none; empty is what was decided at start."""
+    """The model for requests that name none, of tenants that have chosen none themselves; empty is
+    `efficientnet_lite0`. A tenant's own model is the default of that tenant only."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     precision: str = "float32"

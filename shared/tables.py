@@ -147,6 +147,8 @@ versions = Table(
     Column("training_id", ID, nullable=False, server_default=text("''")),
     Column("withheld", Boolean, nullable=False, server_default=false()),
     Column("canary", Double, nullable=False, server_default=text("0")),
+    Column("preset", JSON(none_as_null=True)),
+    Column("wanted_preprocessing", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "name", "version"),
 )
 

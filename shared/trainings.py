@@ -232,8 +232,8 @@ def sealed(r: Unit, training: Training, *, patient: bool) -> Training:
 def choose_base(tools: Tools, tenant: str, name: str, version: str = "") -> Version | None:
     """The READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
 
-    Unnamed, it is the default model if that is torchvision's, else the newest of torchvision's that is at hand, else
-    none: what `digits` has learned helps with nothing but digits.
+    Unnamed, it is the default model if that has learned from photographs of all kinds; else STANDARD, else the newest
+    such model that is at hand, else none: what `digits` or a trained model has learned helps with little else.
     """
     if name == SCRATCH:
         return None
@@ -241,14 +241,16 @@ def choose_base(tools: Tools, tenant: str, name: str, version: str = "") -> Vers
         found = models.find(tools, tenant, name, version)  # the default itself: a canary may answer, not be built on
         return models.servable(tools, tenant, found.name, found.version)
     with tools.records.read() as r:
-        default = tools.settings.default_model or r.facts.get("default_model")
-        ready = [
-            known
-            for known in r.versions.visible(tenant)
-            if known.state is models.State.READY and known.family == "torchvision" and not known.training_id
-        ]
-    ready.sort(key=lambda known: (known.name == default and known.is_default, known.created_at))
+        default = models.default_name(tools, r, tenant)
+        ready = [known for known in r.versions.visible(tenant) if known.state is models.State.READY and _general(known)]
+    rank = {models.STANDARD: 1, default: 2}
+    ready.sort(key=lambda known: (known.is_default * rank.get(known.name, 0), known.created_at))
     return ready[-1] if ready else None
+
+
+def _general(version: Version) -> bool:
+    """Whether it was brought as an ImageNet architecture, not trained here for some labels."""
+    return version.family in ("torchvision", "timm") and not version.training_id
 
 
 def get(tools: Tools, tenant: str, training_id: str) -> Training:

@@ -140,7 +140,8 @@ def tools(tmp_path: Path, empty_file: Path) -> Iterator[Tools]:
     """Tools on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
     url = f"sqlite:///{tmp_path}/inferq.db"
     shutil.copy(empty_file, tmp_path / "inferq.db")
-    settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000)
+    settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000,
+                        default_model="digits")  # fmt: skip
     made = Tools(
         records=Records(url),
         queue=(made_queue := Queue(settings, fakeredis.FakeRedis(decode_responses=True))),
@@ -152,7 +153,7 @@ def tools(tmp_path: Path, empty_file: Path) -> Iterator[Tools]:
     )
     made_queue.call = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
     models.fill_catalogue(made)
-    models.decide_default(made, lambda: False)
+    models.decide_default(made)
     with made.records.write() as r:
         for version in r.versions.named(models.EVERYBODY, "digits"):
             ready = {"state": models.State.READY, "labels": tuple("0123456789"), "family": "digits"}

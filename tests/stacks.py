@@ -26,7 +26,7 @@ class Stack:
         """`trainer` starts one as well, which takes a core for some seconds that most tests need not wait for."""
         self.data = data
         self._trainer = trainer
-        # Where there is a network, the default would be resnet50, and its weights fetched.
+        # What is asked of most stacks are digits, and their model is loaded in no time.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
         # All tests ask one stack, as one caller, and have more to ask of this wire than its 100 requests a minute.
         self._settings = unreachable | {"INFERQ_IMG_LIVE_RATE": "off"} | settings

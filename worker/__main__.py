@@ -73,6 +73,7 @@ def serve(settings: Settings) -> int:
         runner = app.process.runner
     except _CANNOT as error:
         return _refused(error)
+    runner.preload()
 
     @worker_ready.connect(weak=False)
     def _join(sender: Any, **_: object) -> None:

@@ -83,7 +83,15 @@ def prove(storage: Storage, version: Version, path: Path, folder: Path) -> Versi
 
     Its blobs are stored, its row is not. The engine, which loads it next, says whether they are reproduced.
     """
-    found = weights.examine(version.architecture, path, version.labels or None, version.preprocessing, folder)
+    found = weights.examine(
+        version.architecture,
+        path,
+        version.labels or None,
+        # What an earlier check found out is asked for anew: the request, or none, decides.
+        version.preprocessing if version.training_id else version.wanted_preprocessing,
+        folder,
+        published=version.source == PRETRAINED,
+    )
     blob = f"weights/{found.checksum}.safetensors"
     if version.training_id:  # two that come to the same bytes must not be able to remove each other's
         blob = models.trained_weights(version.training_id, found.checksum)
@@ -97,6 +105,7 @@ def prove(storage: Storage, version: Version, path: Path, folder: Path) -> Versi
         reason="",
         labels=found.labels,
         preprocessing=found.preprocessing,
+        preset=found.preset,
         weights=blob,
         checksum=found.checksum,
         example=Example(example, found.example_logits),
@@ -113,7 +122,12 @@ def _weights_file(runner: Runner, version: Version, folder: Path) -> Path:
     if pretrained is None:
         raise errors.BadOption(f"There are no pretrained weights for {version.architecture!r}; import a weights file.")
     if pretrained.path is not None:
-        return pretrained.path
+        return _installed(pretrained.path, pretrained.sha256_prefix, version.architecture)
+    if not pretrained.url:
+        raise errors.BadOption(
+            f"The weights of {version.architecture!r} lie on a model hub, from which nothing is fetched here. Download "
+            f"them yourself, then: inferq models import {version.name} --arch {version.architecture} --weights FILE"
+        )
     url = pretrained.url
     if tools.settings.weights_url:
         url = f"{tools.settings.weights_url.rstrip('/')}/{os.path.basename(httpx.URL(url).path)}"
@@ -129,6 +143,16 @@ def _weights_file(runner: Runner, version: Version, folder: Path) -> Path:
 
     weights.fetch(url, pretrained.sha256_prefix, target, tools.settings.weights_timeout, tell)
     return target
+
+
+def _installed(path: Path, sha256: str, architecture: str) -> Path:
+    """The file that an installed package brings; raises BadWeights unless it is the published one, byte for byte."""
+    if not path.is_file():
+        raise errors.BadWeights(f"The weights of {architecture!r} are missing: install inferq again.")
+    if sha256 and weights.checksum(path) != sha256:
+        raise errors.BadWeights(f"The weights of {architecture!r} are damaged (their SHA-256 differs): install inferq "
+                                "again.")  # fmt: skip
+    return path
 
 
 def _save(tools: Tools, version: Version) -> None:

@@ -24,7 +24,8 @@ from torch import nn
 
 from shared import images
 from shared.errors import BadOption, BadWeights, InferqError
-from shared.models import Preprocessing, Version
+from shared.models import Version
+from shared.preprocessing import Preprocessing
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 
@@ -140,6 +141,12 @@ class Engine:
         with contextlib.suppress(RuntimeError):  # can be set once per process, and tests make several engines
             torch.set_num_interop_threads(1)
         torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits; scores would differ in the third digit
+
+    @property
+    def description(self) -> str:
+        """What runs the models, for people: `torch float32 on cpu`."""
+        kind = str(choose_type(self._settings.precision, self.device)).removeprefix("torch.")
+        return f"torch {kind} on {self.device}"
 
     def load(self, version: Version) -> Loaded:
         """The version, ready to run; raises BadWeights where it cannot be served. A kept one costs nothing."""

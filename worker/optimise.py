@@ -68,7 +68,8 @@ def pack(network: nn.Module, batch: torch.Tensor) -> None:
     def note(name: str) -> Any:
         return lambda module, inputs: shapes.setdefault(name, inputs[0].shape) and None
 
-    plain = {name: m for name, m in network.named_modules() if isinstance(m, nn.Conv2d) and _packable(m)}
+    # Not of a kind derived from it: timm's Conv2dSame, for one, pads in a way of its own before it convolves.
+    plain = {name: m for name, m in network.named_modules() if type(m) is nn.Conv2d and _packable(m)}
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in plain.items()]
     network(batch)
     for hook in hooks:

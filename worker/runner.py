@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from shared import errors
+from shared import errors, models
 from shared.models import State, Version
 from shared.queue import Entry
+from shared.tenants import DEFAULT
 from shared.tools import Tools
 from worker import batches, checking
 from worker.engine import Engine
@@ -56,6 +57,15 @@ class Runner:
         except errors.Unavailable as error:  # Celery would swallow it, and leave a worker without a heart
             log.warning("heartbeat: %s", error.message)
         threading.Thread(target=self._heart, name="heart", daemon=True).start()
+
+    def preload(self) -> None:
+        """Load the default model, so that the first request does not wait for it; what goes wrong then says why."""
+        try:
+            version = models.find(self.tools, DEFAULT)
+            if version.state is State.READY:
+                self.engine.load(version)
+        except errors.InferqError as error:
+            log.warning("the default model is not loaded yet: %s", error.message)
 
     def stop(self) -> None:
         """Finish what is claimed, claim no more."""
@@ -141,6 +151,7 @@ class Runner:
         about = {
             "since": self._since,
             "device": str(self.engine.device),
+            "engine": self.engine.description,
             "models": self.engine.loaded(),
             "pictures": self._done,
             "batches": self._batches,

@@ -9,7 +9,7 @@ import pickle
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from shared.errors import BadWeights, Unavailable
-from shared.models import Preprocessing
+from shared.errors import BadOption, BadWeights, Unavailable
+from shared.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
 from worker import families, preprocess
 from worker.families import Family, Pretrained, Weights
 
@@ -46,6 +46,8 @@ class Examined:
     """Its SHA-256, hex."""
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+    preset: Preset | None
+    """Where the preprocessing is known from; None where the caller gave it."""
     example_png: bytes
     example_logits: tuple[float, ...]
     """The first ten logits of the plain float32 network for that picture."""
@@ -55,32 +57,74 @@ def examine(
     architecture: str,
     path: Path,
     labels: Sequence[str] | str | None,
-    preprocessing: Preprocessing | None,
+    preprocessing: Preprocessing | PreprocessingRequest | None,
     folder: Path,
+    *,
+    published: bool = False,
 ) -> Examined:
-    """Turn a weights file into all that a version needs; raises BadOption (architecture) or BadWeights.
+    """Turn a weights file into all that a version needs; raises BadOption (architecture, preset) or BadWeights.
 
-    No labels, or `imagenet`, means those that belong to the published weights of the architecture. Without
-    `preprocessing` the file is recognised by its checksum, and else taken for the architecture's default weights.
-    The safetensors file is written into `folder`.
+    No labels, or `imagenet`, means those that belong to the published weights of the architecture. `preprocessing` is
+    the one to use, or what an import asked for, see `choose_preprocessing`. `published` weights came from their
+    publisher just now. The safetensors file is written into `folder`.
     """
     family = families.find(architecture)
-    known = family.identify(checksum(path)) or family.pretrained(architecture)
-    preprocessing = preprocessing or (known.preprocessing if known else family.preprocessing(architecture))
+    recognised = family.identify(checksum(path))
+    known = recognised or family.pretrained(architecture)
+    preset = None
+    if not isinstance(preprocessing, Preprocessing):
+        preprocessing, preset = choose_preprocessing(family, architecture, preprocessing, recognised)
+        if published and preset.origin is not Origin.REQUESTED:
+            preset = replace(preset, origin=Origin.PUBLISHED)
     state = family.adapt(architecture, read(path))
     network = assemble(family, architecture, preprocessing, state)
     chosen = _labels(labels, known, outputs(network))
     check_labels(outputs(network), chosen)
     png = example()
     logits = plain_logits(network, preprocessing, png)
-    target = folder / f"{architecture}.safetensors"
+    target = folder / "checked.safetensors"
     written = write(network.state_dict(), target)
-    return Examined(families.name_of(family), target, written, chosen, preprocessing, png, logits)
+    return Examined(families.name_of(family), target, written, chosen, preprocessing, preset, png, logits)
+
+
+def choose_preprocessing(
+    family: Family, architecture: str, asked: PreprocessingRequest | None, recognised: Pretrained | None
+) -> tuple[Preprocessing, Preset]:
+    """The preprocessing for imported weights, and where it is known from; raises BadOption for an unknown preset.
+
+    It is what the import asked for; else that of the published file with the same checksum; else, as the last resort
+    that the import is told of, that of the architecture's default weights.
+    """
+    asked = asked or PreprocessingRequest()
+    presets = family.presets(architecture)
+    if asked.preset:
+        base, name, origin = _find_preset(presets, asked.preset, architecture), asked.preset, Origin.REQUESTED
+    elif asked.complete:
+        base, name, origin = None, "", Origin.REQUESTED
+    elif recognised:
+        base, name, origin = recognised.preprocessing, recognised.weights_name, Origin.RECOGNISED
+    else:
+        default = family.pretrained(architecture)
+        base, name = family.preprocessing(architecture), default.weights_name if default else ""
+        origin = Origin.ASSUMED
+    return asked.apply(base), Preset(name, origin, tuple(presets))
+
+
+def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: str) -> Preprocessing:
+    """The architecture's own preset, or that of any of torchvision's weights by its full name."""
+    found = presets.get(name) or families.torchvision_preset(name)
+    if found is None:
+        own = f"{architecture} has {', '.join(presets)}" if presets else f"{architecture} has none"
+        raise BadOption(
+            f"There is no preset {name!r}: {own}; those of other architectures have names such as "
+            "ResNet50_Weights.IMAGENET1K_V1. Without a preset, give resize, crop, mean and std."
+        )
+    return found
 
 
 def assemble(family: Family, architecture: str, preprocessing: Preprocessing, state: Weights) -> nn.Module:
     """The network with these weights, in eval mode, on the CPU; as many outputs as the weights have."""
-    with families.hollow():
+    with families.hollow(family):
         network = family.build(architecture, 1000, preprocessing.crop)
         weight = state.get(f"{families.head(network)[0]}.weight")
         if weight is not None and weight.ndim > 0:

@@ -29,11 +29,12 @@ from flask.typing import ResponseReturnValue
 from api import auth, describing, reading
 from api.context import answer, caller, scope, tools
 from api.describing import Part, Schema, number, ref, several, text, thing, whole
-from shared import errors, fetch, gallery, images, usage
+from shared import errors, fetch, gallery, images, models, usage
 from shared.errors import InferqError
 from shared.gallery import Image
 from shared.images import Limits, Picture
 from shared.jobs import Options, StoredImage, Submission
+from shared.models import State
 from shared.settings import Settings
 from shared.tenants import Caller
 from shared.tools import Tools
@@ -45,6 +46,8 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_NAME = 30
 MAX_TAKE = 100
 METER = "img"
+PROMISED = "resnet50"
+"""The model that the vendor documents; its weights are there once `inferq models add resnet50` has fetched them."""
 LONGEST = 50.0
 """Seconds that a classification waits: after 60 its client gives up, unseen, and sends it again."""
 FAULT = "Something unexpected happened on our side. Try again, and contact support if it happens again."
@@ -166,18 +169,23 @@ def delete(image_id: str) -> ResponseReturnValue:
 
 @scope("infer")
 def classify(image_id: str) -> ResponseReturnValue:
-    """The five likeliest labels by the default model; 201. There is nothing to choose, so the body is not read."""
+    """The five likeliest labels; 201. There is nothing to choose, so the body is not read.
+
+    `X-Inferq-Model` names the model that answered and its version, since it may not be the one that the wire promises.
+    """
     image = _own(image_id, gallery.get)
     stored = StoredImage(image.id, image.name, image.blob, image.size)
-    asked = Submission([stored], options=Options(top_k=5), wire=METER)
+    asked = Submission([stored], model=_model(), options=Options(top_k=5), wire=METER)
     try:
-        _, item = _of("image", lambda: answer(asked, LONGEST))
+        job, item = _of("image", lambda: answer(asked, LONGEST))
     except errors.Conflict:
         _own(image_id, gallery.get)  # deleted before it ran?
         raise
     main, *others = [(string.capwords(label), score) for label, score in item.result]
     secondary = [{"label": label, "score": score} for label, score in others]
-    return jsonify(main_label=main[0], main_score=main[1], secondary_labels=secondary), 201
+    response = jsonify(main_label=main[0], main_score=main[1], secondary_labels=secondary)
+    response.headers["X-Inferq-Model"] = f"{job.model}/{job.version}"
+    return response, 201
 
 
 def bill(response: Response) -> Response:
@@ -191,6 +199,17 @@ def bill(response: Response) -> Response:
 
 
 # reading
+
+
+def _model() -> str:
+    """The vendor's model where it is ready and nobody has chosen another default; empty is the default model."""
+    if models.chosen_default(tools(), caller().tenant):
+        return ""
+    try:
+        found = models.find(tools(), caller().tenant, PROMISED)
+    except errors.NotFound:
+        return ""
+    return PROMISED if found.state is State.READY else ""
 
 
 def _limits(settings: Settings) -> Limits:
@@ -347,7 +366,8 @@ def openapi(settings: Settings) -> dict[str, Any]:
                         body=describing.body(form=_UPLOAD)),
         "download": _call("downloadImage", "Download an image", "The bytes as they were uploaded.", "200",
                           parameters=_ID),
-        "classify": _call("classifyImage", "Classify an image", "The five likeliest labels, by the default model.",
+        "classify": _call("classifyImage", "Classify an image", "The five likeliest labels, by `resnet50` "
+                          "where its weights are at hand, else by the default model; `X-Inferq-Model` says which.",
                           "201", "Classification", _ID),
     }  # fmt: skip
     calls["download"]["responses"]["200"]["content"] = {"image/*": {}}

@@ -1,11 +1,11 @@
-"""`inferq demo`: the service for a moment, with sample pictures sent both ways."""
+"""`inferq demo`: the service for a moment, with photographs sent both ways."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,20 +25,21 @@ _PATIENCE = 60.0
 _NEXT = """\
 stopped. To keep it running:    inferq up        (or: make serve)
 then, from another terminal:
-    curl -F files=@worker/families/digits/samples/digit_7.png http://127.0.0.1:8000/v1/classify"""
+    inferq samples photos
+    curl -F files=@photos/coffee.png http://127.0.0.1:8000/v1/classify"""
 
 
 @click.command()
-@click.option("--photo", "photos", multiple=True, type=options.FILE, help="Also classify this, by the default model.")
+@click.option("--photo", "photos", multiple=True, type=options.FILE, help="Classify this, too.")
 def demo(photos: tuple[Path, ...]) -> None:
-    """Start the service for a moment, send it sample pictures, show what comes back.
+    """Start the service for a moment, send it photographs, show what comes back.
 
     It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent both ways:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
-    pictures = samples.pictures()
+    pictures = {**samples.installed(), **{photo.name: photo for photo in photos}}
     if not pictures:
-        raise StartFailed("the sample pictures are missing: worker/families/digits/samples/*.png")
+        raise StartFailed(f"there are no photographs here; install some with {samples.INSTALL}, or name one: --photo")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
         wanted = stack.Options(Path(scratch), port=0, workers=few_workers(), trainer=False)
         screen.remarks.print("starting the service in a temporary folder ...", style="dim")
@@ -48,47 +49,45 @@ def demo(photos: tuple[Path, ...]) -> None:
             ready = f"ready after {time.monotonic() - began:.1f} s at {plan.url}; default model {decision.model}"
             screen.out.print(f"{ready}: {decision.why}\n", soft_wrap=True)
             # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
-            shown = beside.submit(_show, plan.url, pictures, photos)
+            shown = beside.submit(_show, plan.url, pictures)
             if not supervisor.watch(shown.done):
                 raise KeyboardInterrupt
             shown.result()
     screen.out.print(_NEXT, soft_wrap=True)
 
 
-def _show(url: str, pictures: list[Path], photos: tuple[Path, ...]) -> None:
+def _show(url: str, pictures: Mapping[str, Path]) -> None:
+    """Send each picture, by the name that it is shown by, and print what comes back."""
     filled = screen.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
-    half = max(1, len(pictures) // 2)
+    names = list(pictures)
+    half = max(1, len(names) // 2)
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
 
         def submit_then_poll(picture: Path) -> Job:
-            return client.wait(client.submit(picture, model=samples.MODEL), timeout=_PATIENCE)
+            return client.wait(client.submit(picture), timeout=_PATIENCE)
 
         def synchronous(picture: Path) -> Job:
-            return client.classify(picture, model=samples.MODEL, timeout=_PATIENCE)
-
-        def with_default(picture: Path) -> Job:
             return client.classify(picture, timeout=_PATIENCE)
 
-        client.classify(pictures[0], model=samples.MODEL, timeout=_PATIENCE)  # the first one loads the model
-        ways: list[tuple[str, Callable[[Path], Job], list[Path]]] = [
-            ("submit, then poll", submit_then_poll, pictures[:half]),
-            ("synchronous", synchronous, pictures[half:]),
-            ("synchronous", with_default, list(photos)),
+        client.classify(pictures[names[0]], timeout=_PATIENCE)  # the first one waits for the model to be loaded
+        ways: list[tuple[str, Callable[[Path], Job], list[str]]] = [
+            ("submit, then poll", submit_then_poll, names[:half]),
+            ("synchronous", synchronous, names[half:]),
         ]
         for way, send, chosen in ways:
-            for picture in chosen:
+            for name in chosen:
                 began = time.monotonic()
-                job = send(picture)
-                filled.add_row(*_row(picture, job), Text(way), screen.status(job.status), _milliseconds(began))
+                job = send(pictures[name])
+                filled.add_row(*_row(name, job), Text(way), screen.status(job.status), _milliseconds(began))
     screen.out.print(filled)
 
 
-def _row(picture: Path, job: Job) -> tuple[Text, Text, Text, Text]:
+def _row(name: str, job: Job) -> tuple[Text, Text, Text, Text]:
     best = job.predictions[0].results[0] if job.predictions and job.predictions[0].results else None
     if best is None:
         complaint = job.error or (job.predictions[0].error if job.predictions else "")
-        return Text(picture.name), Text(complaint, style="red"), Text(""), Text("")
-    return Text(picture.name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), screen.bar(best.score)
+        return Text(name), Text(complaint, style="red"), Text(""), Text("")
+    return Text(name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), screen.bar(best.score)
 
 
 def _milliseconds(began: float) -> Text:

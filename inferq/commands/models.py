@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import options, promotion, screen
+from inferq.commands import model_show, options, promotion, screen
 from inferq.errors import InferqError
 
 _EVERY = 0.5
@@ -20,10 +21,10 @@ _EVERY = 0.5
 
 @click.group()
 def models() -> None:
-    """List, add, import, remove, compare and promote models."""
+    """List, show, add, import, remove, compare and promote models; choose the default."""
 
 
-for command in promotion.COMMANDS:
+for command in (model_show.show, *promotion.COMMANDS):
     models.add_command(command)
 
 
@@ -54,12 +55,13 @@ def list_(client: Client, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--arch", default="", help="The torchvision architecture, where the name is not one.")
+@click.option("--arch", default="", help="The architecture, where the name is not one.")
 @options.server
 def add(client: Client, name: str, arch: str) -> None:
-    """Add a torchvision architecture with its published weights.
+    """Add an architecture with its published weights.
 
     \b
+      inferq models add resnet50
       inferq models add mobilenet_v2
       inferq models add fast --arch mobilenet_v3_small
     """
@@ -68,23 +70,39 @@ def add(client: Client, name: str, arch: str) -> None:
 
 @models.command("import")
 @click.argument("name")
-@click.option("--arch", required=True, help="The torchvision architecture that the weights are for.")
+@click.option("--arch", required=True, help="The architecture of the weights, as torchvision or timm calls it.")
 @click.option("--weights", required=True, type=options.FILE, help="A .safetensors file, or .pth with tensors only.")
 @click.option("--labels", required=True, metavar="FILE|imagenet", help="A file, one label per line, in logit order.")
 @click.option("--version", default="", help="The name of the version; the next number where none is given.")
+@click.option(
+    "--preprocessing", default="", metavar="PRESET|FILE",
+    help="How the pictures were prepared that the weights learned from: a published preset, or a JSON file.",
+)  # fmt: skip
+@click.option("--resize", type=int, help="Pixels of the shorter side, in place of the preset's.")
+@click.option("--crop", type=int, help="Pixels of the central square, in place of the preset's.")
+@click.option("--mean", metavar="R,G,B", help="Mean per channel (0 to 1), or one for all, in place of the preset's.")
+@click.option("--std", metavar="R,G,B", help="Standard deviation per channel, in place of the preset's.")
+@click.option("--interpolation", help="nearest, bilinear or bicubic, in place of the preset's.")
 @options.server
-def import_(client: Client, name: str, arch: str, weights: Path, labels: str, version: str) -> None:
+def import_(
+    client: Client, name: str, arch: str, weights: Path, labels: str, version: str, preprocessing: str, **values: Any
+) -> None:
     """Import weights of your own.
 
     \b
       inferq models import birds --arch resnet50 --weights birds.safetensors --labels birds.txt
+      inferq models import photos --arch resnet50 --weights resnet50.pth --labels imagenet \\
+        --preprocessing IMAGENET1K_V1
     """
     wanted = labels if labels == "imagenet" else Path(labels)
     if isinstance(wanted, Path) and not wanted.is_file():
         raise click.BadParameter(f"{labels} is neither `imagenet` nor a file", param_hint="--labels")
     with screen.remarks.status(f"sending {weights.name}"):
-        answer = client.import_model(name, architecture=arch, weights=weights, labels=wanted, version=version)
-    _follow(client, name, _version(answer))
+        answer = client.import_model(
+            name, architecture=arch, weights=weights, labels=wanted, version=version,
+            preprocessing=_preprocessing(preprocessing, values),
+        )  # fmt: skip
+    model_show.warn_if_assumed(_follow(client, name, _version(answer)), arch)
 
 
 @models.command()
@@ -95,6 +113,29 @@ def remove(client: Client, name: str, version: str) -> None:
     """Remove a model, or one version of it."""
     client.remove_model(name, version)
     screen.remarks.print(f"removed {name} {version}".rstrip())
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.option("--reset", is_flag=True, help="Take your choice back.")
+@options.server
+def default(client: Client, name: str | None, reset: bool) -> None:
+    """Choose your default model, or show it.
+
+    It answers the requests of your key's tenant that name no model, on every wire.
+
+    \b
+      inferq models default photos
+    """
+    if name and reset:
+        raise click.UsageError("--reset takes no name")
+    if reset:
+        client.reset_default_model()
+    elif name:
+        client.choose_default_model(name)
+    found = client.default_model()
+    how = "" if found["chosen"] else ", the service's default"
+    screen.out.print(f"{found['model']}{how}", soft_wrap=True)
 
 
 @models.command()
@@ -124,31 +165,41 @@ def settle(client: Client, name: str, version: str) -> Mapping[str, Any]:
     """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
     began = time.monotonic()
     with screen.remarks.status(f"{name} {version}") as line:
-        while (found := _find(client.model(name), version))["state"] not in ("ready", "refused"):
+        while (found := model_show.check_version(client.model(name), version))["state"] not in ("ready", "refused"):
             if found["state"] == "absent" and found.get("reason"):
                 break
-            line.update(f"{name} {version}: {found['state']} ({time.monotonic() - began:.0f} s)")
+            progress = found.get("reason") or found["state"]
+            line.update(f"{name} {version}: {progress} ({time.monotonic() - began:.0f} s)")
             time.sleep(_EVERY)
     if found["state"] != "ready":
         raise InferqError(f"{name} {version} is {found['state']}: {found.get('reason') or 'no reason was given'}")
     return found
 
 
-def _follow(client: Client, name: str, version: str) -> None:
+def _follow(client: Client, name: str, version: str) -> Mapping[str, Any]:
     found = settle(client, name, version)
     screen.out.print(f"{name} {version} is ready: {_count(found.get('labels'))} labels", soft_wrap=True)
+    return found
+
+
+def _preprocessing(given: str, values: Mapping[str, Any]) -> str | dict[str, Any]:
+    """The name of a preset, or an object with the values of the file, and in their place the single ones."""
+    single = {name: value for name, value in values.items() if value is not None}
+    path = Path(given)
+    if not given or not path.is_file():
+        return {"preset": given, **single} if single else given
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except ValueError as error:
+        raise click.BadParameter(f"{given} is no JSON file: {error}", param_hint="--preprocessing") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{given} must hold a JSON object", param_hint="--preprocessing")
+    return found | single
 
 
 def _version(answer: Mapping[str, Any]) -> str:
     """Which version an answer to POST is about: it is that version, or the model that has it as its last one."""
     return str(answer["version"] if "version" in answer else answer["versions"][-1]["version"])
-
-
-def _find(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
-    for found in model["versions"]:
-        if str(found["version"]) == version:
-            return dict(found)
-    raise InferqError(f"version {version} of {model['name']} was removed meanwhile")
 
 
 def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -20,11 +20,6 @@ from inferq.supervisor import Supervisor
 FEW = 2
 """Workers when the number is left to us. Each holds torch, some 400 MB; on more cores each uses more threads."""
 
-_PHOTOS = (
-    "photos need an ImageNet model: inferq models import NAME --arch resnet50 --weights FILE --labels imagenet, "
-    "then --model NAME, or start with --default-model NAME"
-)
-
 
 @click.command()
 @click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", show_default=True, help="Where to listen.")
@@ -35,7 +30,7 @@ _PHOTOS = (
 @options.DATA
 @click.option("--workers", type=click.IntRange(1, 256), help=f"One per core, at most {FEW}, if not given.")
 @click.option("--no-trainer", is_flag=True, help="Do not train here: datasets and trainings then wait.")
-@click.option("--default-model", default="", help="For requests that name none; decided at start if not given.")
+@click.option("--default-model", default="", help="For requests that name none; efficientnet_lite0 if not given.")
 @click.option("--verbose", is_flag=True, help="Show what the parts log.")
 def up(
     host: str, port: int, data: Path, workers: int | None, no_trainer: bool, default_model: str, verbose: bool
@@ -91,12 +86,10 @@ def few_workers() -> int:
 
 def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds: float) -> None:
     _say("default", f"{decision.model}: {decision.why}")
-    if decision.model == samples.MODEL != wanted.default_model:
-        _say("", _PHOTOS, "dim")
     _say("logs", str(wanted.data / "logs"))
     _say("ready", f"after {seconds:.1f} s", "bold green")
     lines = {
-        "try it": _try_it(url, decision.model),
+        "try it": _try_it(url),
         **_elsewhere(url),
         "docs": f"{url}/docs",
         "health": f"{url}/readyz   {url}/metrics",
@@ -107,10 +100,10 @@ def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds:
     screen.out.print(Text("\n  Ctrl-C drains and stops.", style="dim"))
 
 
-def _try_it(url: str, model: str) -> str:
-    """A curl command that works as it stands, with a picture that suits the model."""
-    shipped = samples.pictures() if model == samples.MODEL else []
-    picture = _relative(shipped[-1]) if shipped else "photo.jpg"
+def _try_it(url: str) -> str:
+    """A curl command that works as it stands where a photograph is installed."""
+    photo = samples.installed().get("coffee.png")
+    picture = _relative(photo) if photo else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
     return f"curl {key}-F files=@{picture} {url}/v1/classify"
 

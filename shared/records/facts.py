@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -16,6 +18,14 @@ class Facts:
     def get(self, name: str) -> str:
         """The value, or an empty text."""
         return self._connection.execute(sa.select(facts.c.value).where(facts.c.name == name)).scalar() or ""
+
+    def get_all(self, names: Sequence[str]) -> dict[str, str]:
+        """The values of those that are set."""
+        found = self._connection.execute(sa.select(facts).where(facts.c.name.in_(names)))
+        return {row.name: row.value for row in found}
+
+    def delete(self, name: str) -> None:
+        self._connection.execute(sa.delete(facts).where(facts.c.name == name))
 
     def set(self, name: str, value: str) -> None:
         self._connection.execute(upsert(self._connection, facts, {"name": name, "value": value}, {"value": value}))

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from shared.models import EVERYBODY, Example, Preprocessing, State, Version
+from shared.models import EVERYBODY, Example, State, Version
+from shared.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
 from shared.tables import versions
 
 
@@ -90,6 +91,8 @@ _KEEP = sa.select(versions.c.id).where(versions.c.id == sa.bindparam("id")).with
 
 def _values(version: Version) -> dict[str, Any]:
     values = asdict(version)
+    if values["preprocessing"] and values["preprocessing"]["crop_mode"] == "center":
+        del values["preprocessing"]["crop_mode"]  # what ran before there were crop modes can read the row, too
     return values | {"labels": list(version.labels)}
 
 
@@ -107,6 +110,10 @@ def _version(row: Row[Any]) -> Version:
         values["preprocessing"] = Preprocessing(
             **prepared | {"mean": tuple(prepared["mean"]), "std": tuple(prepared["std"])}
         )
+    if preset := values["preset"]:
+        values["preset"] = Preset(preset["name"], Origin(preset["origin"]), tuple(preset["available"]))
+    if wanted := values["wanted_preprocessing"]:
+        values["wanted_preprocessing"] = PreprocessingRequest(**wanted)
     if values["example"]:
         values["example"] = Example(values["example"]["blob"], tuple(values["example"]["logits"]))
     return Version(**values)

@@ -1,4 +1,4 @@
-"""Which version a name stands for: aliases, and patience with a model that is loading."""
+"""Which version a name stands for: aliases, defaults, and patience with a model that is loading."""
 
 from __future__ import annotations
 
@@ -106,8 +106,80 @@ def test_a_model_that_would_hide_an_alias_is_refused(tools: Tools) -> None:
 def test_the_default_model_may_be_named_by_an_alias(tools: Tools) -> None:
     models.alias(tools, DEFAULT, VIT, "digits")
     chosen = replace(tools, settings=replace(tools.settings, default_model=VIT))
-    assert models.decide_default(chosen, lambda: False)[0] == "digits"
+    assert models.decide_default(chosen)[0] == "digits"
     assert models.servable(chosen, DEFAULT).name == "digits"
+
+
+def set_to(tools: Tools, default_model: str) -> Tools:
+    return replace(tools, settings=replace(tools.settings, default_model=default_model))
+
+
+def test_where_nothing_is_chosen_the_standard_model_answers_everybody(tools: Tools) -> None:
+    plain = set_to(tools, "")
+    assert models.decide_default(plain) == (models.STANDARD, "its weights come with inferq")
+    assert models.find(plain, "anna").name == models.find(plain, DEFAULT).name == models.STANDARD
+    assert models.chosen_default(plain, "anna") == ""
+
+
+def test_the_standard_models_weights_are_checked_as_soon_as_it_is_the_default(tools: Tools) -> None:
+    assert models.find(tools, "anna", models.STANDARD).state is State.ABSENT
+    models.decide_default(set_to(tools, ""))
+    assert models.find(tools, "anna", models.STANDARD).state is State.CHECKING
+    assert models.find(tools, "anna", "resnet50").state is State.ABSENT
+
+
+def test_a_setting_without_a_model_is_refused(tools: Tools) -> None:
+    with pytest.raises(errors.NotFound, match="no model 'nowhere'"):
+        models.decide_default(set_to(tools, "nowhere"))
+
+
+def test_a_setting_that_names_one_tenants_model_leaves_the_others_the_standard_one(tools: Tools) -> None:
+    added(tools, DEFAULT, "birds")
+    chosen = set_to(tools, "birds")
+    name, why = models.decide_default(chosen)
+    assert (name, models.STANDARD in why) == ("birds", True)
+    assert models.find(chosen, DEFAULT).name == "birds"
+    assert models.find(chosen, "anna").name == models.STANDARD
+
+
+def test_a_tenants_own_choice_comes_before_the_setting(tools: Tools) -> None:
+    added(tools, "anna", "birds")
+    models.alias(tools, "anna", VIT, "birds")
+    assert models.choose_default(tools, "anna", VIT) == "birds"
+    assert models.find(tools, "anna").name == models.chosen_default(tools, "anna") == "birds"
+    assert models.find(tools, "bert").name == "digits"
+
+    models.reset_default(tools, "anna")
+    models.reset_default(tools, "anna")
+    assert models.find(tools, "anna").name == "digits"
+
+
+def test_a_model_of_another_tenant_cannot_be_chosen(tools: Tools) -> None:
+    added(tools, "bert", "birds")
+    with pytest.raises(errors.NotFound):
+        models.choose_default(tools, "anna", "birds")
+
+
+def test_a_chosen_default_is_not_removed_under_the_requests_that_rely_on_it(tools: Tools) -> None:
+    added(tools, "anna", "birds")
+    models.choose_default(tools, "anna", "birds")
+    with pytest.raises(errors.Conflict, match="your default"):
+        models.remove(tools, "anna", "birds")
+    models.reset_default(tools, "anna")
+    models.remove(tools, "anna", "birds")
+
+
+def test_a_model_of_the_catalogue_is_fetched_for_all_and_not_added_twice(tools: Tools) -> None:
+    found = models.add(tools, "anna", "resnet50")
+    assert (found.tenant, found.state) == (EVERYBODY, State.CHECKING)
+    assert models.add(tools, "bert", "resnet50", architecture="resnet50").id == found.id
+    with tools.records.read() as r:
+        assert len(r.versions.visible("anna")) == len(models.CATALOGUE)
+
+
+def test_weights_of_ones_own_under_a_name_of_the_catalogue_are_ones_own(tools: Tools) -> None:
+    assert models.add(tools, "anna", "resnet50", source="uploads/1").tenant == "anna"
+    assert models.add(tools, "bert", "resnet50", architecture="resnet18").tenant == "bert"
 
 
 @pytest.mark.parametrize("alias", ["", "/x", "x/", "a/b/c", "a b", "a" * 201])

@@ -14,7 +14,8 @@ import uuid6
 from shared.errors import BadRequest, Conflict, Unavailable
 from shared.gallery import Image
 from shared.jobs import Item, Job, Options, Outcome, Status
-from shared.models import EVERYBODY, Example, Preprocessing, State, Version
+from shared.models import EVERYBODY, Example, State, Version
+from shared.preprocessing import Preprocessing
 from shared.records import Records
 from shared.tenants import Key
 

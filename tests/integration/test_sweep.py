@@ -18,7 +18,7 @@ import pytest
 import uuid6
 from PIL import Image
 
-from shared import errors, gallery, images, jobs, models, sweep
+from shared import errors, gallery, images, jobs, sweep
 from shared.jobs import Job, Outcome, Status, Submission
 from shared.models import State, Version
 from shared.queue import Entry
@@ -457,13 +457,3 @@ def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(house: House) -
     jobs.submit(small, "bert", Submission([a_picture(n) for n in range(3)]))
     house.run(first, 9)
     jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
-
-
-def test_the_default_model_is_decided_once_and_said(house: House) -> None:
-    settings = house.tools.settings
-    assert models.decide_default(house.tools, lambda: False)[0] == "digits"
-    assert models.decide_default(house.tools, lambda: True)[0] == "resnet50"
-    chosen = replace(house.tools, settings=replace(settings, default_model="digits"))
-    assert models.decide_default(chosen, lambda: True) == ("digits", "chosen by the setting")
-    with pytest.raises(errors.NotFound):
-        models.decide_default(replace(chosen, settings=replace(settings, default_model="mine")), lambda: True)

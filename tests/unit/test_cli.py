@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from inferq import stack
+from inferq import samples, stack
 from inferq.cli import COMMANDS, main
 from inferq.commands import demo, doctor, screen, up
 from inferq.errors import CannotStart, InferqError
@@ -265,6 +265,90 @@ def test_import_follows_the_check_until_the_model_is_ready(
     assert (result.exit_code, result.stdout) == (0, "birds 1 is ready: 1000 labels\n")
 
 
+PREPROCESSING = {
+    "resize": 232, "crop": 224, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear",
+    "mode": "RGB", "crop_mode": "center",
+}  # fmt: skip
+ASSUMED = {"name": "IMAGENET1K_V2", "origin": "assumed", "available": ["IMAGENET1K_V1", "IMAGENET1K_V2"]}
+
+
+def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED)
+    server.on("POST /v1/models", (202, {}, {"name": "birds", **found}))
+    server.on("GET /v1/models/birds", (200, {}, model(found)))
+    result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
+    assert "preprocessing IMAGENET1K_V2 was assumed: resize 232, crop 224" in result.stderr
+    assert "--preprocessing NAME; resnet50 also has IMAGENET1K_V1" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("origin", ["requested", "recognised", "published"])
+def test_an_import_whose_preset_is_known_is_told_nothing(
+    server: ToyServer, run: Callable[..., Result], duck: Path, origin: str
+) -> None:
+    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED | {"origin": origin})
+    server.on("POST /v1/models", (202, {}, {"name": "birds", **found}))
+    server.on("GET /v1/models/birds", (200, {}, model(found)))
+    result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
+    assert (result.exit_code, "assumed" in result.stderr) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (["--preprocessing", "IMAGENET1K_V1"], "IMAGENET1K_V1"),
+        (["--preprocessing", "IMAGENET1K_V1", "--resize", 240], '{"preset": "IMAGENET1K_V1", "resize": 240}'),
+        (["--preprocessing", "FILE", "--mean", "0.5,0.4,0.3"], '{"crop": 99, "mean": "0.5,0.4,0.3"}'),
+        (["--std", "0.5", "--interpolation", "bicubic"], '{"preset": "", "std": "0.5", "interpolation": "bicubic"}'),
+    ],
+)
+def test_preprocessing_is_sent_as_a_name_or_as_values(
+    server: ToyServer, run: Callable[..., Result], duck: Path, tmp_path: Path, options: list[object], sent: str
+) -> None:
+    (tmp_path / "p.json").write_text('{"crop": 99}')
+    given = [tmp_path / "p.json" if option == "FILE" else option for option in options]
+    server.on("POST /v1/models", (202, {}, {"name": "birds", **version("ready")}))
+    server.on("GET /v1/models/birds", (200, {}, model(version("ready"))))
+    run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet", *given)
+    assert f'name="preprocessing"\r\n\r\n{sent}\r\n'.encode() in server.asked[0].body
+
+
+def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
+    server: ToyServer, run: Callable[..., Result], duck: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.json").write_text("{")
+    result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet",
+                 "--preprocessing", tmp_path / "p.json")  # fmt: skip
+    assert (result.exit_code, "is no JSON file" in result.stderr) == (2, True)
+    assert server.asked == []
+
+
+def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, run: Callable[..., Result]) -> None:
+    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED, family="torchvision", checksum="abc")
+    server.on("GET /v1/models/birds", (200, {}, model(found, version("ready", version="2"), aliases=["a/b"])))
+    whole = found | {"label_names": [f"bird {n}" for n in range(9)], "engine": "torch float32 on cpu"}
+    server.on("GET /v1/models/birds/versions/1", (200, {}, whole))
+    shown = " ".join(run("models", "show", "birds").stdout.split())
+    for part in (
+        "model birds = a/b (the default)", "version 1; others: 2", "state ready", "resnet18 of torchvision",
+        "resize 232, crop 224 (center), bilinear, RGB, mean 0.5, std 0.2, 0.3, 0.4", "IMAGENET1K_V2 assumed",
+        "9: bird 0, bird 1", "checksum abc", "torch float32 on cpu",
+    ):  # fmt: skip
+        assert part in shown
+
+
+def test_the_default_model_is_shown_chosen_and_taken_back(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on("GET /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "chosen": False}))
+    server.on("PUT /v1/default-model", (200, {}, {"model": "birds", "chosen": True}))
+    server.on("DELETE /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "chosen": False}))
+    assert run("models", "default").stdout == "efficientnet_lite0, the service's default\n"
+    run("models", "default", "birds")
+    assert json.loads(server.asked[1].body) == {"model": "birds"}
+    assert run("models", "default", "--reset").exit_code == 0
+    assert run("models", "default", "birds", "--reset").exit_code == 2
+
+
 def test_import_of_a_model_that_is_refused_is_exit_1_with_the_reason(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
@@ -462,12 +546,15 @@ def test_up_trains_unless_it_is_told_not_to(
 @pytest.mark.parametrize(("status", "header"), [(200, False), (401, True)])
 def test_what_up_says_to_try_has_a_key_where_one_is_needed(server: ToyServer, status: int, header: bool) -> None:
     server.on("GET /v1/models", (status, {}, {}))
-    assert ('-H "Authorization: Bearer $INFERQ_KEY"' in up._try_it(server.url, "resnet50")) == header
+    assert ('-H "Authorization: Bearer $INFERQ_KEY"' in up._try_it(server.url)) == header
 
 
-def test_what_up_says_to_try_suits_the_model(server: ToyServer) -> None:
-    assert "digit_9.png" in up._try_it(server.url, "digits")
-    assert "photo.jpg" in up._try_it(server.url, "resnet50")
+def test_what_up_says_to_try_names_a_photograph_that_is_there(
+    server: ToyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(up._relative(samples.installed()["coffee.png"])) in up._try_it(server.url)
+    monkeypatch.setattr(samples, "PHOTOS", ())
+    assert "files=@photo.jpg" in up._try_it(server.url)
 
 
 def test_up_on_another_port_says_how_the_other_commands_reach_it() -> None:
@@ -496,17 +583,39 @@ def test_a_part_that_never_comes_up_is_named_with_its_log(tmp_path: Path, monkey
         boss.drain()
 
 
-def test_the_demo_finds_its_samples_without_loading_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = tmp_path / "worker" / "families" / "digits" / "samples"
-    samples.mkdir(parents=True)
-    (tmp_path / "worker" / "__init__.py").write_text("raise AssertionError('the worker was imported')")
-    (samples / "7.png").touch()
-    code = "import inferq.commands.demo as demo; print(demo.samples.pictures()[0].name)"
+def test_the_demo_finds_its_photographs_without_loading_what_brings_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "skimage" / "data").mkdir(parents=True)
+    (tmp_path / "skimage" / "__init__.py").write_text("raise AssertionError('it was imported')")
+    (tmp_path / "skimage" / "data" / "coffee.png").touch()
+    code = "import inferq.commands.demo as demo; print(demo.samples.installed()['coffee.png'])"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert ran.stdout == "7.png\n"
+    assert Path(ran.stdout.strip()) == tmp_path / "skimage" / "data" / "coffee.png"
+
+
+def test_all_photographs_are_where_the_packages_have_them() -> None:
+    assert list(samples.installed()) == [photo.name for photo in samples.PHOTOS]
+
+
+def test_photographs_are_copied_with_their_terms(run: Callable[..., Result], tmp_path: Path) -> None:
+    result = run("samples", tmp_path / "photos")
+    assert result.exit_code == 0
+    assert f"{tmp_path / 'photos' / 'coffee.png'}  Rachel Michetti, CC0" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == sorted(samples.installed())
+
+
+def test_without_the_packages_both_commands_say_how_to_get_photographs(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "PHOTOS", ())
+    for command in (("samples", tmp_path / "photos"), ("demo",)):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert samples.INSTALL in result.stderr
 
 
 def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixture[str], duck: Path) -> None:
@@ -514,9 +623,10 @@ def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixtu
     server.on("POST /v1/classify", (200, {}, done))
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
     server.on("GET /v1/jobs/j1", (200, {}, done))
-    demo._show(server.url, [duck, duck], (duck,))
+    demo._show(server.url, {"one.png": duck, "two.png": duck, "three.png": duck})
     shown = capsys.readouterr().out
     assert shown.count("seven") == 3
     assert shown.count("submit, then poll") == 1
     assert shown.count("synchronous") == 2
+    assert "three.png" in shown
     assert b'name="model"' not in server.asked[-1].body

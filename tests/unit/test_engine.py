@@ -20,7 +20,8 @@ from torchvision.transforms import functional as reference
 from torchvision.transforms._presets import ImageClassification
 
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
-from shared.models import Example, Preprocessing, State, Version
+from shared.models import Example, State, Version
+from shared.preprocessing import Preprocessing
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 from worker.engine import Engine, Loaded, choose_device, choose_type, top_k

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.errors import BadOption, BadWeights, Unavailable
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from worker import families, weights
 from worker.families import digits, torchvision
 

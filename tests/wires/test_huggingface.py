@@ -621,7 +621,7 @@ def test_one_tenant_is_not_told_what_another_has_seen(client: FlaskClient, tools
 def test_another_model_by_the_same_name_does_not_remember(client: FlaskClient, tools: Tools, worker: Worker) -> None:
     worker(result=[["3", 1.0]])
     remember(tools)
-    own = models.add(tools, "default", "digits")
+    own = models.add(tools, "default", "digits", source="uploads/1")
     with tools.records.write() as r:
         r.versions.save(replace(own, state=State.READY, labels=tuple("0123456789")))
     assert post(client).headers["x-compute-type"] == "cpu"

@@ -480,6 +480,39 @@ def test_a_classification_has_one_main_and_four_other_labels_in_title_case(
     }
 
 
+def test_the_model_that_answered_is_named(wire: Wire, says: Callable[..., None]) -> None:
+    says(FIVE)
+    answer = wire("POST", f"/v1/images/{wire.kept()}/classify")
+    assert answer.headers["X-Inferq-Model"] == "digits/1"
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "ready", "answers"),
+    [
+        ("", "", False, models.STANDARD),
+        ("", "", True, "resnet50"),
+        ("digits", "", True, "digits"),
+        ("", "digits", True, "digits"),
+    ],
+    ids=["not at hand", "at hand", "another is set", "another is chosen"],
+)
+def test_resnet50_answers_where_it_is_ready_and_no_other_was_chosen(
+    wire: Wire, says: Callable[..., None], setting: str, own: str, ready: bool, answers: str
+) -> None:
+    wire.tools = replace(wire.tools, settings=replace(wire.tools.settings, default_model=setting))
+    models.decide_default(wire.tools)
+    with wire.tools.records.write() as r:
+        for name in ("resnet50", models.STANDARD):
+            (known,) = r.versions.named(models.EVERYBODY, name)
+            state = models.State.ABSENT if name == "resnet50" and not ready else models.State.READY
+            r.versions.save(replace(known, state=state))
+    if own:
+        models.choose_default(wire.tools, "default", own)
+    says(FIVE)
+    answer = wire("POST", f"/v1/images/{wire.kept()}/classify")
+    assert answer.headers["X-Inferq-Model"] == f"{answers}/1"
+
+
 def test_a_model_of_two_classes_gives_fewer_labels(wire: Wire, says: Callable[..., None]) -> None:
     says([["cat", 0.9], ["dog", 0.1]])
     answer = wire("POST", f"/v1/images/{wire.kept()}/classify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
@@ -278,6 +279,96 @@ def test_the_default_model_that_is_not_at_hand_says_how_to_import_it(stack: Stac
     stacks.until(lambda: "inferq models import" in detail(), 20)
 
 
+# preprocessing
+
+
+def older(network: torch.nn.Module, data: bytes) -> dict[str, float]:
+    """What torchvision says with the preprocessing of its first ResNet weights; the newest has another one."""
+    transforms = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    with torch.no_grad():
+        scores = network(transforms(picture)[None])[0].softmax(0)
+    return dict(zip(LABELS, scores.tolist(), strict=True))
+
+
+def test_first_generation_weights_with_their_preset_score_as_torchvision_scores_them(stack: Stack) -> None:
+    torch.manual_seed(1)
+    network = torchvision.models.resnet50(weights=None, num_classes=len(LABELS)).eval()
+    with torch.no_grad():
+        network.fc.weight *= 2 / network(torch.randn(1, 3, 224, 224)).std()
+    weights = save({name: tensor.clone() for name, tensor in network.state_dict().items()})
+    for name, fields in {"v1": {"preprocessing": "IMAGENET1K_V1"}, "silent": {}}.items():
+        answer = bring(stack, f"resnet-{name}", weights, architecture="resnet50", **fields)
+        assert answer.status_code == 201, answer.text
+    v1, silent = (stack.get(f"/v1/models/resnet-{name}")["versions"][0] for name in ("v1", "silent"))
+    assert v1["preset"] == {"name": "IMAGENET1K_V1", "origin": "requested", "available": silent["preset"]["available"]}
+    assert (silent["preset"]["name"], silent["preset"]["origin"]) == ("IMAGENET1K_V2", "assumed")
+    assert (v1["preprocessing"]["resize"], silent["preprocessing"]["resize"]) == (256, 232)
+
+    expected = older(network, PHOTOS["landscape"])
+    assert scores(stack, "resnet-v1", PHOTOS["landscape"]) == pytest.approx(expected, abs=1e-4)
+    assert scores(stack, "resnet-silent", PHOTOS["landscape"]) != pytest.approx(expected, abs=1e-4)
+
+
+def test_preprocessing_can_be_given_as_a_file_with_single_values_on_top(stack: Stack, state: Weights) -> None:
+    given = {"resize": 120, "crop": 100, "mean": [0.5], "std": [0.25], "interpolation": "nearest"}
+    fields = {"name": "by-file", "architecture": "squeezenet1_1", "labels": "\n".join(LABELS), "crop": "96"}
+    files = {"weights": ("w", save(state)), "preprocessing": ("p.json", json.dumps(given).encode())}
+    answer = httpx.post(f"{stack.url}/v1/models", data=fields, files=files, timeout=90)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["preprocessing"] == given | {
+        "crop": 96, "mean": [0.5] * 3, "std": [0.25] * 3, "mode": "RGB", "crop_mode": "center",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"preprocessing": "IMAGENET1K_V9"}, "squeezenet1_1 has IMAGENET1K_V1"),
+        ({"preprocessing": "{"}, "not valid JSON"),
+        ({"crop": "0"}, "crop must be a whole number of pixels"),
+        ({"mean": "0.1,0.2"}, "mean must be one number, or three"),
+        ({"preprocessing": '{"crop_pct": 0.9}'}, "no value 'crop_pct'"),
+    ],
+)
+def test_preprocessing_that_cannot_be_meant_leaves_nothing_behind(
+    stack: Stack, state: Weights, fields: dict[str, str], complaint: str
+) -> None:
+    before = uploads(stack)
+    answer = bring(stack, "unprepared", save(state), **fields)
+    assert (answer.status_code, complaint in answer.json()["detail"]) == (400, True), answer.text
+    assert "unprepared" not in names(stack)
+    assert uploads(stack) == before
+
+
+def test_a_model_is_shown_with_preprocessing_labels_checksum_state_and_engine(stack: Stack) -> None:
+    shown = stack.get("/v1/models/digits")
+    (version,) = shown["versions"]
+    assert shown["label_names"] == list("0123456789")
+    assert shown["engine"] == "torch float32 on cpu"
+    assert (version["state"], version["family"], len(version["checksum"])) == ("ready", "digits", 64)
+    assert version["preprocessing"]["mode"] == "L"
+
+
+# the default
+
+
+def test_the_default_model_is_chosen_and_taken_back(client: FlaskClient, tools: Tools) -> None:
+    bring_along(tools, "vit")
+    assert client.get("/v1/default-model").json == {"model": "digits", "chosen": True}
+    chosen = client.put("/v1/default-model", json={"model": "vit"})
+    assert (chosen.status_code, chosen.json) == (200, {"model": "vit", "chosen": True})
+    assert client.post("/v1/jobs", data=PHOTOS["tiny"]).json["model"]["name"] == "vit"
+    assert client.delete("/v1/models/vit").json["code"] == "conflict"
+    assert client.delete("/v1/default-model").json["model"] == "digits"
+    assert client.post("/v1/jobs", data=PHOTOS["tiny"]).json["model"]["name"] == "digits"
+
+
+@pytest.mark.parametrize(("body", "status"), [({"model": "nowhere"}, 404), ({}, 400), ({"model": ["digits"]}, 400)])
+def test_a_default_that_could_not_answer_is_refused(client: FlaskClient, body: dict[str, Any], status: int) -> None:
+    assert client.put("/v1/default-model", json=body).status_code == status
+
+
 # other names
 
 
@@ -293,7 +384,8 @@ def bring_along(tools: Tools, name: str, tenant: str = "default") -> None:
 
 def shown(client: FlaskClient, name: str) -> list[str]:
     (model,) = [found for found in client.get("/v1/models").json["models"] if found["name"] == name]
-    assert client.get(f"/v1/models/{name}").json == model
+    whole = client.get(f"/v1/models/{name}").json
+    assert {field: whole[field] for field in model} == model
     return list(model["aliases"])
 
 

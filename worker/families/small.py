@@ -7,9 +7,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from worker.families import Pretrained
 
+HOLLOW = True
 PREPROCESSING = Preprocessing(resize=64, crop=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _WIDTHS = (3, 32, 64, 96, 128)
 
@@ -33,6 +34,11 @@ def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 def preprocessing(architecture: str) -> Preprocessing:
     """Colour, 64 pixels."""
     return PREPROCESSING
+
+
+def presets(architecture: str) -> dict[str, Preprocessing]:
+    """None: the network is trained here only."""
+    return {}
 
 
 def pretrained(architecture: str) -> Pretrained | None:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from worker.families import Pretrained
 
+HOLLOW = True
 _TRAINING_ONLY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Extra classifiers that help training; inference never runs them, and published files carry them."""
 
@@ -45,6 +46,18 @@ def build(architecture: str, classes: int, crop: int) -> nn.Module:
 def preprocessing(architecture: str) -> Preprocessing:
     """That of torchvision's default weights for the architecture."""
     return _preprocessing(models.get_model_weights(architecture).DEFAULT)
+
+
+def presets(architecture: str) -> dict[str, Preprocessing]:
+    """One for each release of the architecture's weights: `IMAGENET1K_V1` and so on, the default one last."""
+    releases = models.get_model_weights(architecture)
+    ordered = sorted(releases, key=lambda weights: weights is releases.DEFAULT)
+    return {weights.name: _preprocessing(weights) for weights in ordered}
+
+
+def find_preset(name: str) -> Preprocessing | None:
+    """That of any architecture's weights by torchvision's full name, `ResNet50_Weights.IMAGENET1K_V1`."""
+    return next((_preprocessing(weights) for _, weights in _published() if str(weights) == name), None)
 
 
 def pretrained(architecture: str) -> Pretrained | None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from worker import preprocess
 
 _ROOM = 1.25

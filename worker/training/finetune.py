@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from shared.trainings import Parameters
 from worker import families, optimise, preprocess
 from worker.training import augment, epochs

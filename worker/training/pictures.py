@@ -6,7 +6,7 @@ from PIL import Image
 
 from shared import errors, images
 from shared.datasets import Example
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from shared.storage import Storage
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from shared import errors
 from shared.datasets import Example
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from shared.splits import Splits
 from shared.storage import Storage
 from worker import families, preprocess, weights

@@ -9,6 +9,7 @@ from api.dialects.native.parts import GONE, PAGING, PROBLEM, WAIT, call, page
 from api.dialects.native.schemas import INPUT, OPTIONS, SCHEMAS
 from api.dialects.native.training_schemas import TRAINING_SCHEMAS
 from shared.jobs import Status
+from shared.preprocessing import INTERPOLATIONS, MAX_SIDE
 from shared.settings import Settings
 from shared.tenants import SCOPES, STAGES
 
@@ -112,10 +113,19 @@ def _models() -> Part:
     versions = thing({"versions": several(ref("Version"), "Oldest first.")}, required=("versions",))
     known = {
         "name": text("What to call it.", examples=["mobilenet_v2"]),
-        "architecture": text("A torchvision architecture; the name where none is given."),
+        "architecture": text("Of torchvision or timm (`timm/NAME` where both have it); the name where none is given."),
         "version": text("The next number where none is given."),
         "labels": text("One per line, in the order of the logits; `imagenet`, or nothing, for the published ones."),
+        "preprocessing": text("A preset (`IMAGENET1K_V1`, or another architecture's `ResNet18_Weights.IMAGENET1K_V1`), "
+                              "or an object of values as JSON. Left out, the file is recognised by its checksum, or "
+                              "the architecture's newest preset is assumed, which the answer says."),
+        "resize": whole("Pixels of the shorter side, in place of the preset's.", minimum=1, maximum=MAX_SIDE),
+        "crop": whole("Pixels of the central square, in place of the preset's.", minimum=1, maximum=MAX_SIDE),
+        "mean": text("One number, or three separated by commas, in place of the preset's.", examples=["0.5,0.5,0.5"]),
+        "std": text("One number, or three separated by commas, in place of the preset's."),
+        "interpolation": text("In place of the preset's.", enum=list(INTERPOLATIONS)),
     }
+    default = {"200": answer("The default model.", ref("DefaultModel")), "default": PROBLEM}
     form = thing(known | {"weights": {**binary(), "description": "`.safetensors`, or `.pth` with tensors only."}},
                  required=("name",))  # fmt: skip
     body = {
@@ -144,6 +154,15 @@ def _models() -> Part:
                         {"200": answer("The model.", ref("Model")), "default": PROBLEM}),
             "delete": call("Models", "removeModel", "Remove a model", "With all versions. Needs the scope `models`.",
                            [name], GONE),
+        },
+        "/v1/default-model": {
+            "get": call("Models", "getDefaultModel", "Look at the default model", "It answers requests that name none.",
+                        [], default),
+            "put": call("Models", "chooseDefaultModel", "Choose the default model",
+                        "For your tenant's requests that name none, on every wire. Needs the scope `models`.", [],
+                        default, describing.body(json=stands, example=vit)),
+            "delete": call("Models", "resetDefaultModel", "Take the choice back",
+                           "The service's default answers again. Needs the scope `models`.", [], default),
         },
         "/v1/aliases": {
             "get": call("Models", "listAliases", "List aliases", "Other names for models, which every wire knows.", [],

@@ -1,8 +1,9 @@
-"""`/v1/models` and `/v1/aliases`: what there is, bring weights, fetch published ones, remove, and give other names."""
+"""`/v1/models`, `/v1/aliases`, `/v1/default-model`: list, import, fetch, remove and rename models, choose a default."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, jsonify, request
@@ -14,29 +15,33 @@ from api.dialects.native import asking, training_views, views
 from api.reading import Fields
 from shared import errors, loading, models
 from shared.models import State, Version
+from shared.preprocessing import PreprocessingRequest, parse_request
 
 bp = Blueprint("native-models", __name__)
+_SINGLE_VALUES = ("resize", "crop", "mean", "std", "interpolation")
+"""Values of the preprocessing that an import may give one by one."""
+_LARGEST_JSON = 64 * 1024
+"""Bytes of a JSON file of preprocessing."""
 
 
 @bp.get("/v1/models")
 def listing() -> ResponseReturnValue:
     """Every model the caller may use, its own and the catalogue's."""
     with tools().records.read() as r:
-        versions, default = r.versions.visible(caller().tenant), r.facts.get("default_model")
+        versions, default = r.versions.visible(caller().tenant), models.default_name(tools(), r, caller().tenant)
         known = r.aliases.all(caller().tenant)
-    default = tools().settings.default_model or default
     return jsonify(models=views.models(versions, default, known, summaries(versions)))
 
 
 @bp.get("/v1/models/<name>")
 def show(name: str) -> ResponseReturnValue:
-    """One model with its versions."""
+    """One model with its versions, the labels of its default version, and the engine that runs it."""
     with tools().records.read() as r:
-        versions, default = r.versions.named(caller().tenant, name), r.facts.get("default_model")
+        versions, default = r.versions.named(caller().tenant, name), models.default_name(tools(), r, caller().tenant)
         known = r.aliases.all(caller().tenant)
-    models.pick(versions, name)
-    default = tools().settings.default_model or default
-    return jsonify(views.model(versions, default, known, summaries(versions)))
+    answering = models.pick(versions, name)
+    body = views.model(versions, default, known, summaries(versions))
+    return jsonify(body | {"label_names": list(answering.labels), "engine": _engine()})
 
 
 @bp.get("/v1/models/<name>/versions")
@@ -58,7 +63,8 @@ def show_version(name: str, version: str) -> ResponseReturnValue:
     links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
     if training is not None:
         links |= {"training": f"/v1/trainings/{training.id}", "plots": training_views.plots(training)}
-    more = {"label_names": list(found.labels), "evidence": training.evidence if training else None, "links": links}
+    evidence = training.evidence if training else None
+    more = {"label_names": list(found.labels), "engine": _engine(), "evidence": evidence, "links": links}
     return jsonify(views.version(found, summaries([found])) | more)
 
 
@@ -71,6 +77,7 @@ def add() -> ResponseReturnValue:
     says why, and leaves nothing behind.
     """
     fields = Fields(request.form, request.args) if reading.is_multipart(request) else asking.json_fields()
+    wanted = _preprocessing(fields)
     source = _keep_weights()
     try:
         added = models.add(
@@ -81,6 +88,7 @@ def add() -> ResponseReturnValue:
             version=fields.text("version"),
             source=source,
             labels=_labels(fields),
+            preprocessing=wanted,
         )
     except BaseException:
         if source != models.PRETRAINED:
@@ -88,12 +96,35 @@ def add() -> ResponseReturnValue:
         raise
     seconds = 2.0 if added.source == models.PRETRAINED else tools().settings.max_wait
     version = models.wait(tools(), added, seconds)
-    if version.state is State.ABSENT:
+    if version.state is State.ABSENT and version.tenant == caller().tenant:
         models.forget(tools(), [version])
         raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
     response = jsonify(views.version(version, {}))
     response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
     return response, 201 if version.state is State.READY else 202
+
+
+@bp.get("/v1/default-model")
+def default_model() -> ResponseReturnValue:
+    """The model that answers the caller's requests that name none."""
+    return _default()
+
+
+@bp.put("/v1/default-model")
+@scope("models")
+def choose_default_model() -> ResponseReturnValue:
+    """Let a model answer all requests of the caller's tenant that name none; 200."""
+    name = asking.needed(asking.json_fields(), "model", "the model that is to answer requests that name none")
+    models.choose_default(tools(), caller().tenant, name)
+    return _default()
+
+
+@bp.delete("/v1/default-model")
+@scope("models")
+def reset_default_model() -> ResponseReturnValue:
+    """Take the tenant's choice back: the service's default answers again; 200."""
+    models.reset_default(tools(), caller().tenant)
+    return _default()
 
 
 @bp.delete("/v1/models/<name>")
@@ -147,6 +178,30 @@ def summaries(versions: Sequence[Version]) -> dict[str, dict[str, Any]]:
         return {}
     with tools().records.read() as r:
         return r.trainings.summaries(trained)
+
+
+def _default() -> ResponseReturnValue:
+    chosen = models.chosen_default(tools(), caller().tenant)
+    with tools().records.read() as r:
+        return jsonify(model=models.default_name(tools(), r, caller().tenant), chosen=bool(chosen))
+
+
+def _engine() -> str | None:
+    """What the living workers run models with; None where none is alive, or Redis is away."""
+    with suppress(errors.Unavailable):
+        engines = {worker["engine"] for worker in tools().queue.workers() if worker.get("engine")}
+        return ", ".join(sorted(engines)) or None
+    return None
+
+
+def _preprocessing(fields: Fields) -> PreprocessingRequest | None:
+    """What a request says of preprocessing: a preset's name or JSON, as a field or a file, and single values."""
+    part = request.files.get("preprocessing")
+    try:
+        whole = part.stream.read(_LARGEST_JSON).decode("utf-8-sig") if part else fields.raw("preprocessing")
+    except UnicodeDecodeError:
+        raise errors.BadOption("preprocessing must be a JSON file in UTF-8") from None
+    return parse_request(whole, {name: fields.raw(name) for name in _SINGLE_VALUES})
 
 
 def _keep_weights() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.describing import Schema, flag, number, ref, several, text, thing, whole
 from shared.jobs import FUNCTIONS, TASKS, Status
 from shared.models import State
+from shared.preprocessing import CROP_MODES, INTERPOLATIONS, MODES, Origin
 from shared.queue import PRIORITIES
 from shared.tenants import SCOPES, STAGES
 
@@ -84,15 +85,19 @@ _JOB = thing(
     },
     required=(*_ALWAYS, "predictions"),
 )  # fmt: skip
+ENGINE: Schema = {"type": ["string", "null"], "description": "What the living workers run it with; null without them."}
 _VERSION = thing(
     {
         "name": text("The model that it is a version of."),
         "version": text(),
         "state": text("Only `ready` serves.", enum=list(State)),
         "reason": text("Why it is not ready, or how far it is."),
+        "family": text("The library that the architecture is of; empty until a worker has looked."),
         "architecture": text(),
         "labels": whole("How many."),
         "checksum": text("SHA-256 of the weights, hex."),
+        "preprocessing": {**ref("Preprocessing"), "description": "How pictures are prepared; null until it is known."},
+        "preset": {**ref("Preset"), "description": "Where that is known from; null if it was trained here."},
         "created_at": moment(),
         "metrics": thing({}),
         "training": {"type": ["string", "null"], "description": "The training that made it; null for one brought."},
@@ -110,9 +115,40 @@ _MODEL = thing(
         "is_default": flag("Answers requests that name no model."),
         "shared": flag("Everybody's, from the catalogue."),
         "aliases": several(text(), "Other names that it answers to, on every wire."),
+        "label_names": several(text(), "Of the default version, in the order of the logits; for one model only."),
+        "engine": ENGINE,
         "versions": several(ref("Version"), "Oldest first."),
     },
     required=("name", "versions"),
+)
+_NUMBERS = several(number(), "One per channel, of values scaled to 0..1.")
+_PREPROCESSING: Schema = thing(
+    {
+        "resize": whole("Pixels of the shorter side after resizing."),
+        "crop": whole("Pixels of the side of the central square that is kept."),
+        "mean": _NUMBERS,
+        "std": _NUMBERS,
+        "interpolation": text(enum=list(INTERPOLATIONS)),
+        "mode": text(enum=list(MODES)),
+        "crop_mode": text("`squash` resizes both sides, `border` the longer one.", enum=list(CROP_MODES)),
+    },
+    required=("resize", "crop", "mean", "std"),
+) | {"type": ["object", "null"]}
+_PRESET: Schema = thing(
+    {
+        "name": text("Empty where all values were given.", examples=["IMAGENET1K_V1"]),
+        "origin": text("`assumed`: the import named none. `recognised`: by the checksum of the file.",
+                       enum=list(Origin)),
+        "available": several(text(), "The presets of the architecture."),
+    },
+    required=("name", "origin", "available"),
+) | {"type": ["object", "null"]}  # fmt: skip
+_DEFAULT_MODEL = thing(
+    {
+        "model": text("Answers requests that name no model."),
+        "chosen": flag("True if the tenant, or the setting, has chosen it."),
+    },
+    required=("model", "chosen"),
 )
 _ALIAS = thing(
     {
@@ -183,6 +219,9 @@ SCHEMAS: dict[str, Schema] = {
     "Progress": _PROGRESS,
     "Model": _MODEL,
     "Version": _VERSION,
+    "Preprocessing": _PREPROCESSING,
+    "Preset": _PRESET,
+    "DefaultModel": _DEFAULT_MODEL,
     "Alias": _ALIAS,
     "Key": _KEY,
     "Lane": _LANE,

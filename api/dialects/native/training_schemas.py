@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.describing import Schema, flag, number, ref, several, text, thing, whole
-from api.dialects.native.schemas import METHODS, moment
+from api.dialects.native.schemas import ENGINE, METHODS, moment
 from api.dialects.native.training_views import LISTED, PLOTS
 from shared.datasets import LONGEST_NAME, REASONS, Source, Split, State
 from shared.jobs import Status
@@ -196,6 +196,7 @@ _CANARY = thing(
 _VERSION = thing(
     {
         "label_names": several(text(), "In the order of the logits."),
+        "engine": ENGINE,
         "evidence": _maybe(ref("Evidence")),
         "links": thing({"self": text(), "training": text(), "plots": thing({name: text() for name in PLOTS})}),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import groupby
@@ -107,9 +108,12 @@ def version(version: Version, summaries: Summaries) -> dict[str, Any]:
         "version": version.version,
         "state": version.state,
         "reason": version.reason,
+        "family": version.family,
         "architecture": version.architecture,
         "labels": len(version.labels),
         "checksum": version.checksum,
+        "preprocessing": asdict(version.preprocessing) if version.preprocessing else None,
+        "preset": asdict(version.preset) if version.preset else None,
         "created_at": iso(version.created_at),
         "metrics": version.metrics,
         "training": version.training_id or None,

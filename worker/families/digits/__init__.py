@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.models import Preprocessing
+from shared.preprocessing import Preprocessing
 from worker.families import Pretrained
 
 FOLDER = Path(__file__).parent
@@ -19,6 +19,7 @@ CARD = FOLDER / "digits.json"
 SAMPLES = FOLDER / "samples"
 """Ten pictures from the held-out part, `digit_0.png` to `digit_9.png`."""
 
+HOLLOW = True
 PREPROCESSING = Preprocessing(resize=32, crop=32, mean=(0.5,), std=(0.5,), mode="L")
 
 
@@ -49,6 +50,11 @@ def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 def preprocessing(architecture: str) -> Preprocessing:
     """Grey, 32 pixels."""
     return PREPROCESSING
+
+
+def presets(architecture: str) -> dict[str, Preprocessing]:
+    """None: there is one way to prepare a picture for this network."""
+    return {}
 
 
 def pretrained(architecture: str) -> Pretrained | None:

@@ -1,0 +1,104 @@
+"""`inferq models show`: one version of a model, with all that decides its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from inferq.client import Client
+from inferq.commands import options, screen
+from inferq.errors import InferqError
+
+_FIRST_LABELS = 6
+_ORIGINS = {
+    "published": "as published with the weights",
+    "recognised": "recognised by the checksum of the file",
+    "requested": "as the import asked",
+    "assumed": "assumed, since the import named none",
+}
+
+
+@click.command()
+@click.argument("name")
+@click.option("--version", default="", help="The default version if not given.")
+@options.JSON
+@options.server
+def show(client: Client, name: str, version: str, as_json: bool) -> None:
+    """Show a model with all that decides its answers."""
+    model = client.model(name)
+    found = client.version(name, version or str(model["default_version"]))
+    if as_json:
+        screen.print_json(found)
+        return
+    listed = Table.grid(padding=(0, 2))
+    for word, value in _rows(model, found):
+        listed.add_row(Text(word, style="dim"), value if isinstance(value, Text) else Text(str(value)))
+    screen.out.print(listed)
+
+
+def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, object]]:
+    others = [str(known["version"]) for known in model["versions"] if known["version"] != found["version"]]
+    names = [model["name"], *model.get("aliases", [])]
+    rows: list[tuple[str, object]] = [
+        ("model", Text(" = ".join(names), style="bold") + (" (the default)" if model["is_default"] else "")),
+        ("version", f"{found['version']}" + (f"; others: {', '.join(others)}" if others else "")),
+        ("state", screen.status(found["state"])),
+        ("reason", found.get("reason")),
+        ("architecture", " of ".join(word for word in (found["architecture"], found.get("family")) if word)),
+        ("preprocessing", describe(found)),
+        ("labels", _labels(found.get("label_names", []))),
+        ("checksum", found.get("checksum")),
+        ("engine", found.get("engine")),
+        ("training", found.get("training")),
+    ]
+    return [(word, value) for word, value in rows if value]
+
+
+def describe(version: Mapping[str, Any]) -> str:
+    """The preprocessing in two lines: the values, and where they are known from; empty while nothing is known."""
+    values = version.get("preprocessing")
+    if not values:
+        return ""
+    sizes = f"resize {values['resize']}, crop {values['crop']} ({values['crop_mode']}), {values['interpolation']}"
+    text = f"{sizes}, {values['mode']}, mean {_numbers(values['mean'])}, std {_numbers(values['std'])}"
+    if preset := version.get("preset"):
+        text += f"\n{' '.join(word for word in (preset['name'], _ORIGINS.get(preset['origin'], '')) if word)}"
+    return text
+
+
+def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
+    """Say on stderr which preset was assumed, and how to name another one."""
+    preset = version.get("preset") or {}
+    if preset.get("origin") != "assumed":
+        return
+    others = [name for name in preset["available"] if name != preset["name"]]
+    known = f"{architecture} also has {', '.join(others)}" if others else "a JSON file or single values do as well"
+    name = preset["name"] or "the architecture's own"
+    screen.remarks.print(
+        f"preprocessing {name} was assumed: {describe(version).splitlines()[0]}.\nIf these weights were trained with "
+        f"another one, their scores are wrong: import them again with --preprocessing NAME; {known}.",
+        style="yellow", soft_wrap=True,
+    )  # fmt: skip
+
+
+def check_version(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+    """That version of the model; raises InferqError where it was removed meanwhile."""
+    for found in model["versions"]:
+        if str(found["version"]) == version:
+            return dict(found)
+    raise InferqError(f"version {version} of {model['name']} was removed meanwhile")
+
+
+def _labels(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = ", …" if len(names) > _FIRST_LABELS else ""
+    return f"{len(names)}: {', '.join(names[:_FIRST_LABELS])}{more}"
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))

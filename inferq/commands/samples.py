@@ -1,0 +1,30 @@
+"""`inferq samples`: photographs to try things with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from inferq import samples as photographs
+from inferq.commands import screen
+from inferq.errors import InferqError
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def samples(folder: Path) -> None:
+    """Copy some photographs into FOLDER, to try things with.
+
+    They come from scikit-image and scikit-learn, which the extra `demo` installs.
+    """
+    found = photographs.installed()
+    if not found:
+        raise InferqError(f"there are no photographs here; install them with: {photographs.INSTALL}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for photo in photographs.PHOTOS:
+        if path := found.get(photo.name):
+            shutil.copyfile(path, folder / photo.name)
+            screen.out.print(Text.assemble(str(folder / photo.name), (f"  {photo.terms}", "dim")), soft_wrap=True)

