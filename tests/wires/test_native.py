@@ -951,7 +951,8 @@ def test_tenants_do_not_share_idempotency_keys(client: FlaskClient, tenant: Call
 
 
 def test_the_catalogue_is_everybodys_to_use_and_nobodys_to_remove(client: FlaskClient) -> None:
-    assert {model["name"] for model in client.get("/v1/models").json["models"]} == {"digits", "efficientnet_lite0", "resnet50"}
+    names = {model["name"] for model in client.get("/v1/models").json["models"]}
+    assert names == {"digits", "efficientnet_lite0", "resnet50"}
     complaint(client.delete("/v1/models/digits"), 403, "forbidden")
     assert client.get("/v1/models/digits/versions/1").json["label_names"] == list("0123456789")
     complaint(client.get("/v1/models/nonsense"), 404, "not_found")
