@@ -2,30 +2,33 @@
 #
 #   make setup PIP_ARGS="..."     hands arguments to pip, for example where PyTorch's CPU build is to be taken from
 #   make setup PYTHON=python3.13  uses that Python
+#   make setup CONSTRAINTS=constraints.txt   installs the versions that are listed there, not the newest ones
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 PYTHON ?= python3
 PIP_ARGS ?=
+CONSTRAINTS ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench doctor clean
+.PHONY: help setup demo serve test lint bench doctor constraints clean
 
 help:  ## Say what there is.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Install everything into .venv; costs nothing the second time.
 
-# The stamp is older than pyproject.toml only when the dependencies may have changed.
-$(STAMP): pyproject.toml
+# The stamp is older than these files only when the dependencies may have changed.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "inferq needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "'$(PYTHON) -m venv' does not work; on Debian and Ubuntu it needs the package python3-venv"; exit 2; }
 	@echo "installing into $(VENV); the first time this takes a minute or more"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
 demo: setup  ## Start the service for a moment, send it sample pictures, show what comes back.
@@ -46,6 +49,13 @@ bench: setup  ## Measure throughput and latency of the real HTTP path.
 
 doctor: setup  ## Check that this machine has all that is needed.
 	@$(BIN)/inferq doctor $(ARGS)
+
+# From a fresh .venv: `make clean`, then `make constraints`. Builds such as +cpu are left out, and so is what follows
+# from the build of torch, so that the list does for every card.
+constraints: setup  ## Write the versions that are installed into constraints.txt.
+	@{ sed '/^#/!d' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | \
+	  sed -nE '/^(nvidia|cuda|triton)/d; s/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p'; } > constraints.new
+	@mv constraints.new constraints.txt
 
 clean:  ## Remove what was installed and built; the data folder stays.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import importlib.util
+from typing import NoReturn
 
 import click
 
 from inferq import __version__
-from inferq.errors import InferqError, InferqHTTPError
+from inferq.errors import CannotStart, InferqError, InferqHTTPError
 
 COMMANDS = {
     "up": "Start the whole service on this machine; Ctrl-C drains and stops it.",
@@ -26,6 +29,10 @@ COMMANDS = {
 }
 """Each is `inferq/commands/NAME.py`, and in it the click command NAME. The line is here as well as in the file so that
 `inferq --help` need not load httpx, rich and all the rest."""
+SERVER = ("up", "demo", "bench", "doctor")
+"""Commands that run the service on this machine; the others need the client only."""
+BROUGHT = ("flask", "celery", "sqlalchemy", "torch")
+"""Some of what the extra `server` installs; it is looked for, not imported."""
 
 
 class Commands(click.Group):
@@ -40,6 +47,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(f"inferq.commands.{cmd_name}"), cmd_name)
+        if cmd_name in SERVER and not all(map(importlib.util.find_spec, BROUGHT)):
+            command = copy.copy(command)  # its --help works all the same
+            command.callback = _refuse
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,6 +66,11 @@ class Commands(click.Group):
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def _refuse(**_: object) -> NoReturn:
+    """Stands for a command that needs more than the client, where no more is installed."""
+    raise CannotStart("this command needs the server: pip install 'inferq[server]'")
 
 
 def _remedy(error: InferqError) -> str:

@@ -72,8 +72,11 @@ def _python() -> str:
 def _packages() -> str:
     if _installed("inferq") is None:
         raise Missing("inferq itself is not installed, it only lies here; run `make setup`")
-    # Without the extras, and without what is for some platforms only.
-    needed = [line for line in importlib.metadata.requires("inferq") or () if ";" not in line]
+    # Those of the client and of the server, without what is for some platforms only.
+    markers = ("", 'extra == "server"')
+    needed = [
+        line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers
+    ]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
     absent = [name for name in names if _installed(name) is None]
     if absent:
