@@ -11,20 +11,20 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from api import auth, dialects, health, reading, throttle, web
-from api.context import Seats
+from api.context import WaitLimiter
 from shared import errors
+from shared.container import Container
 from shared.settings import Settings
-from shared.tools import Tools
 
 log = logging.getLogger(__name__)
 
 
-def create_app(tools: Tools) -> Flask:
-    """The WSGI application over the given tools."""
-    settings = tools.settings
+def create_app(container: Container) -> Flask:
+    """The WSGI application over the given container."""
+    settings = container.settings
     app = Flask(__name__, static_folder=None)
-    app.extensions["inferq"] = tools
-    app.extensions["inferq.seats"] = Seats(settings.api_threads)
+    app.extensions["inferq"] = container
+    app.extensions["inferq.wait_limiter"] = WaitLimiter(settings.api_threads)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body,
         # Base64 pictures come in form fields, and a job of many files has as many parts.

@@ -14,9 +14,9 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from api import create_app
-from shared import tenants
+from shared.container import build
+from shared.services import keys
 from shared.settings import Settings, from_environment
-from shared.tools import build
 
 SILENCE = 15
 """Seconds."""
@@ -50,9 +50,9 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         """In the worker process, so that no connection is shared across the fork."""
-        tools = build(self._settings)
-        tools.waiters.listen()
-        return create_app(tools)
+        container = build(self._settings)
+        container.waiters.listen()
+        return create_app(container)
 
 
 def _hang_up_on_silence(_server: Any, worker: Any) -> None:
@@ -69,13 +69,13 @@ def main() -> int:
     """Serve until SIGTERM; exit status 2 with one line when a setting, or the open door, forbids it."""
     try:
         settings = from_environment()
-        tools = build(settings)
+        container = build(settings)
     except ValueError as error:  # a setting that cannot be read
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    allowed = tenants.may_listen(tools, settings.host)
-    tools.close()
+    allowed = keys.may_listen(container, settings.host)
+    container.close()
     if not allowed:
         print(f"inferq: refusing to listen on {settings.host} without a key; see python -m api.setup", file=sys.stderr)
         return 2

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from flask import Request, current_app, g, request
 
-from api.context import tools
-from shared import errors, tenants
-from shared.tenants import Caller
+from api.context import container
+from shared import errors
+from shared.domain.keys import Caller, is_loopback
+from shared.services import keys
 
 PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
 """What proxies add: a caller behind one is not on this machine, however local the connection looks."""
@@ -41,7 +42,7 @@ def admit(secrets: Iterable[str]) -> Caller:
     refused = None
     for secret in list(secrets) or [""]:
         try:
-            return tenants.identify(tools(), secret, from_loopback=from_loopback(request))
+            return keys.identify(container(), secret, from_loopback=from_loopback(request))
         except errors.Unauthorized as error:
             refused = error
     raise refused or errors.Unauthorized()
@@ -62,14 +63,14 @@ def credentials(request: Request) -> Iterator[str]:
 
 def from_loopback(request: Request) -> bool:
     """Whether a program on this machine asks, and not a proxy or a web page that happens to run on it."""
-    settings = tools().settings
-    if not tenants.is_loopback(settings.host) or not tenants.is_loopback(request.remote_addr or ""):
+    settings = container().settings
+    if not is_loopback(settings.host) or not is_loopback(request.remote_addr or ""):
         return False
     if any(header in request.headers for header in PROXIED):
         return False
     # A page elsewhere can make a browser here send requests, and with a name that it resolves to 127.0.0.1 even read
     # the answers. The Host then is that name; the Origin, where a browser sends one, is not ours.
-    if not tenants.is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+    if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
         return False
     origin = request.headers.get("Origin")
     same = origin is None or origin == f"{request.scheme}://{request.host}"

@@ -13,9 +13,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from api.auth import public
-from api.context import tools
-from shared import errors, models, tenants
-from shared.tools import Tools
+from api.context import container
+from shared import errors
+from shared.container import Container
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.models import ALL_TENANTS, ModelState
+from shared.services import models
 
 bp = Blueprint("health", __name__)
 PRIVATE = "(private)"
@@ -32,7 +35,7 @@ def alive() -> ResponseReturnValue:
 @public
 def ready() -> ResponseReturnValue:
     """Database, Redis, at least one worker, and a default model that is not still being checked."""
-    state = readiness(tools())
+    state = readiness(container())
     good = all(text == "ok" for text in state.values())
     response = jsonify(status="ready" if good else "not ready", **state)
     response.status_code = 200 if good else 503
@@ -41,13 +44,13 @@ def ready() -> ResponseReturnValue:
     return response
 
 
-def readiness(tools: Tools) -> dict[str, str]:
+def readiness(container: Container) -> dict[str, str]:
     """`ok`, or what is wrong, for each part."""
     return {
-        "database": _say(tools.records.ping),
-        "queue": _say(tools.queue.ping),
-        "workers": _say(lambda: _a_worker(tools)),
-        "model": _say(lambda: _default_model(tools)),
+        "database": _say(container.database.ping),
+        "queue": _say(container.queue.ping),
+        "workers": _say(lambda: _a_worker(container)),
+        "model": _say(lambda: _default_model(container)),
     }
 
 
@@ -59,15 +62,15 @@ def _say(check: object) -> str:
     return "ok"
 
 
-def _a_worker(tools: Tools) -> None:
-    if not tools.queue.workers():
+def _a_worker(container: Container) -> None:
+    if not container.queue.workers.list():
         raise errors.Unavailable("No worker is alive.")
 
 
-def _default_model(tools: Tools) -> None:
+def _default_model(container: Container) -> None:
     # One that could not be fetched does not make the service unready: others may be asked for, or imported.
-    found = models.find(tools, tenants.DEFAULT)
-    if found.state is models.State.CHECKING:
+    found = models.get_version(container, DEFAULT_TENANT)
+    if found.state is ModelState.CHECKING:
         raise errors.Unavailable(f"The default model {found.name} is being checked: {found.reason}.")
 
 
@@ -76,26 +79,26 @@ def _default_model(tools: Tools) -> None:
 def metrics() -> ResponseReturnValue:
     """Prometheus text."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fleet(tools()))
+    registry.register(_Fleet(container()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Fleet(Collector):
     """Numbers read at the moment of asking, so that no process has to count for another."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, container: Container) -> None:
+        self._container = container
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         labels = ["model", "version", "priority"]
         waiting = GaugeMetricFamily("inferq_queue_waiting", "Pictures that no worker has claimed.", labels=labels)
         running = GaugeMetricFamily("inferq_queue_running", "Pictures that a worker holds.", labels=labels)
         oldest = GaugeMetricFamily("inferq_queue_oldest_seconds", "Age of the oldest unfinished.", labels=labels)
-        for where, depth in queue_by_model(self._tools).items():
+        for where, depth in queue_by_model(self._container).items():
             waiting.add_metric(where, depth["waiting"])
             running.add_metric(where, depth["running"])
             oldest.add_metric(where, depth["oldest_seconds"])
-        workers = self._tools.queue.workers()
+        workers = self._container.queue.workers.list()
         alive = GaugeMetricFamily("inferq_workers", "Workers that are alive.", value=len(workers))
         done = CounterMetricFamily("inferq_pictures", "Pictures run by living workers.", labels=["worker"])
         for worker in workers:
@@ -103,20 +106,22 @@ class _Fleet(Collector):
         yield from (waiting, running, oldest, alive, done)
 
 
-def queue_by_model(tools: Tools, tenant: str = models.EVERYBODY) -> dict[tuple[str, str, str], dict[str, float]]:
+def queue_by_model(container: Container, tenant: str = ALL_TENANTS) -> dict[tuple[str, str, str], dict[str, float]]:
     """(model, version, priority) -> waiting, running, oldest_seconds, all tenants together.
 
     Models that the tenant may not see are added up under PRIVATE: not even their names are anybody else's business.
     """
-    depths = tools.queue.depths()
-    with tools.records.read() as r:
-        found = {version_id: r.versions.get(version_id) for version_id in {depth.version_id for depth in depths}}
+    depths = container.queue.streams.depths()
+    with container.database.read() as uow:
+        found = {
+            version_id: uow.model_versions.get(version_id) for version_id in {depth.version_id for depth in depths}
+        }
     now, rows = time.time(), dict[tuple[str, str, str], dict[str, float]]()
     for depth in depths:
         version = found[depth.version_id]
         if version is None:
             continue
-        visible = version.tenant in (tenant, models.EVERYBODY)
+        visible = version.tenant in (tenant, ALL_TENANTS)
         where = (version.name, version.version) if visible else (PRIVATE, "")
         row = rows.setdefault((*where, depth.priority), {"waiting": 0, "running": 0, "oldest_seconds": 0.0})
         row["waiting"] += depth.waiting

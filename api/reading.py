@@ -15,7 +15,7 @@ from flask import Request, Response, after_this_request, request
 from werkzeug.datastructures import FileStorage
 
 from shared import errors
-from shared.images import Limits, Upload
+from shared.domain.pictures import Limits, Upload
 from shared.settings import Settings
 
 SPOOL = 1024 * 1024

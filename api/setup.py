@@ -8,21 +8,22 @@ from __future__ import annotations
 import json
 import sys
 
-from shared import errors, models, tenants
+from shared import errors
+from shared.container import build
+from shared.services import keys, models
 from shared.settings import from_environment
-from shared.tools import build
 
 
 def main() -> int:
     """Exit status: 0, or 2 with one line on stderr."""
     try:
         settings = from_environment()
-        tools = build(settings)
+        container = build(settings)
     except ValueError as error:  # a setting that cannot be read
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     try:
-        if not tenants.may_listen(tools, settings.host):
+        if not keys.may_listen(container, settings.host):
             print(
                 f"inferq: refusing to listen on {settings.host} without a key: anybody could use the service. "
                 "Create one first on loopback (`inferq keys create --name NAME --scope keys --scope infer --scope "
@@ -30,13 +31,13 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 2
-        models.fill_catalogue(tools)
-        name, why = models.decide_default(tools)
+        models.fill_catalogue(container)
+        name, why = models.decide_default(container)
     except errors.InferqError as error:
         print(f"inferq: {error.message}", file=sys.stderr)
         return 2
     finally:
-        tools.close()
+        container.close()
     print(json.dumps({"default_model": name, "why": why}))
     return 0
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from flask import Response, g, request
 
-from api.context import caller, tools
+from api.context import caller, container
 from api.dialects import Dialect, speaking
 from shared import errors
-from shared.rates import Window
+from shared.adapters.rate_limits import RateWindow
 
 
 def count(found: Sequence[Dialect]) -> None:
@@ -21,9 +21,9 @@ def count(found: Sequence[Dialect]) -> None:
         return
     dialect = speaking(found, request.path)
     allowance = getattr(dialect, "allowance", None)
-    rule = allowance(tools().settings, caller()) if allowance else ""
+    rule = allowance(container().settings, caller()) if allowance else ""
     name = dialect.__name__.rpartition(".")[2]
-    window = g.window = tools().rates.hit(rule, name, caller().tenant, caller().stage)
+    window = g.window = container().rate_limits.hit(rule, name, caller().tenant, caller().stage)
     if window is not None and not window.allowed:
         raise errors.TooManyRequests(
             f"More than {window.limit} requests in {window.seconds} s; try again in {window.reset_in} s.",
@@ -33,7 +33,7 @@ def count(found: Sequence[Dialect]) -> None:
 
 def tell(response: Response) -> Response:
     """After every request: put on the reply of a limited wire what is left, as clients of such headers read it."""
-    window: Window | None = g.get("window")
+    window: RateWindow | None = g.get("window")
     if window is not None:
         response.headers["RateLimit"] = f'"api";r={window.remaining};t={window.reset_in}'
         response.headers["RateLimit-Policy"] = f'"fixed window";"api";q={window.limit};w={window.seconds}'

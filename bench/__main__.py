@@ -19,10 +19,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from inferq import stack
-from inferq.client import Client
+from inferq.client.jobs_and_models import Client
 from inferq.commands.up import few_workers, running
 from inferq.errors import InferqError
+from inferq.stack import stack
 
 RESULTS = Path(__file__).parent / "results"
 NEEDED = ("psutil", "matplotlib", "numpy")
@@ -110,7 +110,7 @@ class Bench:
     def own_service(self) -> Any:
         """Start a stack, measure it from a thread, stop it."""
         data = self._scratch / "data"
-        wanted = stack.Options(data, port=0, workers=self._workers, default_model="digits")
+        wanted = stack.StackOptions(data, port=0, workers=self._workers, default_model="digits")
         data.mkdir()
         say("starting the service")
         with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):
@@ -130,9 +130,9 @@ class Bench:
             return self._measure(url, key, {}, "", helpers)
 
     def _measure(self, url: str, key: str, pids: dict[str, list[int]], redis_url: str, helpers: ExitStack) -> Any:
-        from bench.helper import Helper
         from bench.result import Result
         from bench.run import Run, Target
+        from bench.subprocess_rpc import Helper
 
         with Client(url, key, timeout=120.0) as client:
             say(f"registering {self._model}")

@@ -1,7 +1,7 @@
 """The in-process limit: the same engine without queue and HTTP, as a helper process (`python -m bench.limit`).
 
 It imports worker.engine, which only the benchmark may: what is compared with must be the very same code. Pictures are
-decoded one batch ahead in a thread, as in worker/batches.py.
+decoded one batch ahead in a thread, as in worker/consumer.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from bench import helper, material
-from shared.models import State, Version
+from bench import material, subprocess_rpc
+from shared.domain.models import ModelState, ModelVersion
 from shared.settings import from_environment
 from worker import families
 from worker.engine import Engine, Loaded, top_k
@@ -30,9 +30,9 @@ def load(architecture: str, weights: Path) -> Loaded:
     """The model as a worker loads it, with the settings of the environment."""
     preprocessing = families.find(architecture).preprocessing(architecture)
     data = weights.read_bytes()
-    version = Version(
+    version = ModelVersion(
         id="bench", tenant="bench", name="bench", version="1", family="", architecture=architecture,
-        state=State.READY, created_at=0.0, labels=tuple(f"class {number}" for number in range(material.LABELS)),
+        state=ModelState.READY, created_at=0.0, labels=tuple(f"class {number}" for number in range(material.LABELS)),
         preprocessing=preprocessing, weights="weights", checksum=hashlib.sha256(data).hexdigest(), max_batch=64,
     )  # fmt: skip
     return Engine(from_environment(), lambda _: data).load(version)
@@ -86,7 +86,7 @@ def main(architecture: str, weights: Path, folder: Path) -> None:
                 return list(latencies(model, pictures, question["seconds"]))
         return {"torch": torch.__version__, "torch_threads": torch.get_num_threads(), "device": str(model.device)}
 
-    helper.serve(answer)
+    subprocess_rpc.serve(answer)
 
 
 if __name__ == "__main__":

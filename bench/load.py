@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from bench import helper, measure
+from bench import measure, subprocess_rpc
 
 POLL = "Prefer: wait=20\r\n"
 JPEG = "Content-Type: image/jpeg\r\n"
@@ -210,7 +210,7 @@ def main(url: str, model: str, folder: Path) -> None:
         archive = (folder / "pictures.tar").read_bytes()
         return asyncio.run(one_job(url, key, submit_then_poll(model, ""), archive, question))
 
-    helper.serve(answer)
+    subprocess_rpc.serve(answer)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def redis_memory(url: str) -> int:
 def redis(url: str, command: str) -> str:
     """All that Redis says to one inline command on the database of the URL.
 
-    Its own few lines, because only shared/queue/ may know the redis package.
+    Its own few lines, because only shared/adapters/queue/ may know the redis package.
     """
     parts = urlsplit(url)
     lines = [f"AUTH {unquote(parts.password)}"] if parts.password else []

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import measure
-from bench.helper import Helper
 from bench.load import wires
 from bench.measure import Pids
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row
-from bench.teaching import Lessons, NobodyTrains
-from inferq.client import Client
-from shared.queue import Entry, Queue
+from bench.subprocess_rpc import Helper
+from bench.training_load import Lessons, NobodyTrains
+from inferq.client.jobs_and_models import Client
+from shared.adapters.queue.queue import Queue
+from shared.adapters.storage import Storage
+from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings
-from shared.storage import Storage
 
 BATCHES = (1, 2, 4, 8, 16)
 QUEUED = 100_000
@@ -227,7 +228,7 @@ def queued(redis_url: str) -> dict[str, float]:
     entries = [_entry(number) for number in range(QUEUED)]
     before, began = measure.redis_memory(scratch), time.perf_counter()
     try:
-        queue.push(_id(0), "normal", "default", entries)
+        queue.streams.push(_id(0), "normal", "default", entries)
         seconds = time.perf_counter() - began
         used = measure.redis_memory(scratch) - before
     finally:
@@ -236,10 +237,10 @@ def queued(redis_url: str) -> dict[str, float]:
     return {"pictures": QUEUED, "bytes": used, "seconds": seconds}
 
 
-def _entry(number: int) -> Entry:
+def _entry(number: int) -> StreamEntry:
     """As long as a real one, all from different jobs."""
     key = Storage.dated("jobs", _id(number), time.time())
-    return Entry(_id(number), 0, key, 0, 65_000, "classify", 5, "softmax", True)
+    return StreamEntry(_id(number), 0, key, 0, 65_000, "classify", 5, "softmax", True)
 
 
 def _id(number: int) -> str:

@@ -1,11 +1,11 @@
 """What can go wrong on the user's side, as one small tree; each kind knows the exit code of the command.
 
-    InferqError            1
-    ├── InferqHTTPError    1  the server answered with an error
-    ├── Unreachable        1  there is no server at that URL, or it went away
-    ├── StillRunning       1  the job did not end within the time given; it goes on
-    ├── StartFailed        1  a part of the embedded stack does not come up
-    └── CannotStart        2  the embedded stack was not started: something must be put right first
+InferqError            1
+├── InferqHTTPError    1  the server answered with an error
+├── Unreachable        1  there is no server at that URL, or it went away
+├── StillRunning       1  the job did not end within the time given; it goes on
+├── StartFailed        1  a part of the embedded stack does not come up
+└── CannotStart        2  the embedded stack was not started: something must be put right first
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from shared.records import Records
-from shared.tables import metadata
+from shared.adapters.database.tables import metadata
+from shared.adapters.database.unit_of_work import Database
 
-records = Records(context.config.attributes["url"])
-with records.engine.connect() as connection:
+database = Database(context.config.attributes["url"])
+with database.engine.connect() as connection:
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -22,4 +22,4 @@ with records.engine.connect() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)" if is_server else "BEGIN IMMEDIATE")
         context.run_migrations()
     connection.commit()
-records.close()
+database.close()

@@ -1,6 +1,6 @@
 """Everything that can go wrong, as one small tree; each kind knows its HTTP status, no kind knows a wire.
 
-    caller ──> dialect ──> use-case ──> records / queue / storage ──> worker
+    caller ──> dialect ──> use-case ──> database / queue / storage ──> worker
           (1)         (2)          (3)                          (2)
 
     InferqError

@@ -1,4 +1,4 @@
-"""Fixtures: tools on real small things, the app over them, and a whole stack for those who need predictions."""
+"""Fixtures: container on real small things, the app over them, and a whole stack for those who need predictions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from flask.testing import FlaskClient
 from limits.storage import MemoryStorage
 
 from migrations.__main__ import upgrade
-from shared import models
-from shared.queue import Queue
-from shared.rates import Rates
-from shared.records import Records
+from shared.adapters.database.unit_of_work import Database
+from shared.adapters.queue.queue import Queue
+from shared.adapters.queue.waiters import Waiters
+from shared.adapters.rate_limits import RateLimits
+from shared.adapters.storage import Storage
+from shared.container import Container
+from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
+from shared.services import models
 from shared.settings import Settings
-from shared.storage import Storage
-from shared.tools import Tools
-from shared.waiting import Waiters
 from tests import apps, stacks
 
 CI = bool(os.environ.get("CI"))
@@ -85,18 +86,18 @@ def _postgres_url(database: str) -> str:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database with the schema of the migrations, on each kind of server."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "inferq.db")
-        found = Records(f"sqlite:///{tmp_path}/inferq.db")
+        found = Database(f"sqlite:///{tmp_path}/inferq.db")
         yield found
         found.close()
         return
     say, template = request.getfixturevalue("postgres"), request.getfixturevalue("empty_database")
     name = f"inferq_test_{uuid.uuid4().hex[:12]}"
     say(f"CREATE DATABASE {name} TEMPLATE {template}")
-    found = Records(_postgres_url(name))
+    found = Database(_postgres_url(name))
     yield found
     found.close()
     say(f"DROP DATABASE {name} WITH (FORCE)")
@@ -136,36 +137,36 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def tools(tmp_path: Path, empty_file: Path) -> Iterator[Tools]:
-    """Tools on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
+def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
+    """Container on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
     url = f"sqlite:///{tmp_path}/inferq.db"
     shutil.copy(empty_file, tmp_path / "inferq.db")
     settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000,
                         default_model="digits")  # fmt: skip
-    made = Tools(
-        records=Records(url),
+    made = Container(
+        database=Database(url),
         queue=(made_queue := Queue(settings, fakeredis.FakeRedis(decode_responses=True))),
         storage=Storage(settings.storage_url),
         now=time.time,
         settings=settings,
         waiters=Waiters(made_queue),
-        rates=Rates(settings, MemoryStorage()),
+        rate_limits=RateLimits(settings, MemoryStorage()),
     )
-    made_queue.call = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
+    made_queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
     models.fill_catalogue(made)
     models.decide_default(made)
-    with made.records.write() as r:
-        for version in r.versions.named(models.EVERYBODY, "digits"):
-            ready = {"state": models.State.READY, "labels": tuple("0123456789"), "family": "digits"}
-            r.versions.save(models.Version(**version.__dict__ | ready))
+    with made.database.write() as uow:
+        for version in uow.model_versions.named(ALL_TENANTS, "digits"):
+            ready = {"state": ModelState.READY, "labels": tuple("0123456789"), "family": "digits"}
+            uow.model_versions.save(ModelVersion(**version.__dict__ | ready))
     yield made
     made.close()
 
 
 @pytest.fixture
-def client(tools: Tools) -> FlaskClient:
+def client(container: Container) -> FlaskClient:
     """Requests to the app without a socket, from loopback."""
-    return apps.over(tools).test_client()
+    return apps.over(container).test_client()
 
 
 @pytest.fixture(scope="session")
@@ -173,3 +174,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
     """One whole stack for all tests that only ask it things; those that hurt one start their own."""
     with stacks.running(tmp_path_factory.mktemp("stack") / "data", "--workers", "1") as running:
         yield running
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes are named by their parameter: archives hold the time, and xdist wants the same ids in all processes."""
+    return argname if isinstance(val, bytes) else None

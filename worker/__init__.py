@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from shared.queue import HOUSE, celery_app, training_app
+from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, celery_app, training_app
 from shared.settings import Settings, from_environment
 
 
@@ -17,8 +17,8 @@ def create_app(settings: Settings) -> Celery:
     every = settings.sweep_every
     # A sweep that could not run in time is worthless: the next one does the same.
     app.conf.beat_schedule = {
-        "sweep": {"task": "sweep", "schedule": every, "options": {"queue": HOUSE, "expires": every}},
-        "tidy": {"task": "tidy", "schedule": 300.0, "options": {"queue": HOUSE, "expires": 300.0}},
+        "sweep": {"task": "sweep", "schedule": every, "options": {"queue": MAINTENANCE_QUEUE, "expires": every}},
+        "tidy": {"task": "tidy", "schedule": 300.0, "options": {"queue": MAINTENANCE_QUEUE, "expires": 300.0}},
     }
     return app
 

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
 from shared import errors
-from shared.queue import BELLS, HOUSE, TRAININGS
+from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE
 from shared.settings import Settings
 from worker import create_app, create_trainer, from_environment
 
@@ -43,7 +43,7 @@ def keep(settings: Settings) -> int:
     """The housekeeper."""
     # The plain scheduler keeps its times in memory: there is no schedule worth a file.
     schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
-    return _run(create_app(settings), settings, HOUSE, 2, *schedule)
+    return _run(create_app(settings), settings, MAINTENANCE_QUEUE, 2, *schedule)
 
 
 def train(settings: Settings) -> int:
@@ -57,38 +57,38 @@ def train(settings: Settings) -> int:
 
     @worker_ready.connect(weak=False)
     def _join(**_: object) -> None:
-        trainer.join()
+        trainer.register()
 
     @worker_shutting_down.connect(weak=False)
     def _stop(**_: object) -> None:
         trainer.stop()
 
-    return _run(app, settings, TRAININGS, 1)
+    return _run(app, settings, TRAINING_QUEUE, 1)
 
 
 def serve(settings: Settings) -> int:
     """A worker that runs models."""
     app = create_app(settings)
     try:
-        runner = app.process.runner
+        worker = app.process.worker
     except _CANNOT as error:
         return _refused(error)
-    runner.preload()
+    worker.preload()
 
     @worker_ready.connect(weak=False)
     def _join(sender: Any, **_: object) -> None:
-        runner.join()
+        worker.register()
         # Celery asks for the next bell when its loop turns, and the end of a drain in a thread does not turn it: the
         # bell would be heard up to a second late. An idle turn every 20 ms costs about 1 % of a core.
         sender.hub.call_repeatedly(0.02, int)
 
     @worker_shutting_down.connect(weak=False)
     def _stop(**_: object) -> None:
-        runner.stop()
+        worker.stop()
 
     # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
     # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.
-    return _run(app, settings, BELLS, 1)
+    return _run(app, settings, MODEL_QUEUE, 1)
 
 
 def _refused(error: Exception) -> int:

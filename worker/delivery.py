@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from shared import errors, fetch, jobs, trainings, webhooks
-from shared.tools import Tools
-from shared.webhooks import Delivery
+from shared import errors
+from shared.adapters import http_fetch
+from shared.container import Container
+from shared.domain import lock_names, webhooks
+from shared.domain.webhooks import Delivery
+from shared.services import jobs, trainings
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +26,38 @@ TAKEN = 60.0
 """Seconds that a delivery belongs to the deliverer that took it; if that one dies, it is due again after them."""
 
 
-def deliver(tools: Tools) -> None:
+def deliver(container: Container) -> None:
     """Send every callback that is due; two deliverers at once send each one once."""
     # One at a time, and not for long: receivers that do not answer must never take all the housekeeper's threads.
-    me = secrets.token_hex(8)
-    if not tools.queue.lock("deliver", me, TAKEN):
+    lock = container.queue.locks.acquire(lock_names.DELIVERY, TAKEN)
+    if lock is None:
         return
     try:
-        _deliver(tools, until=time.monotonic() + BUDGET)
+        _deliver(container, until=time.monotonic() + BUDGET)
     finally:
-        tools.queue.unlock("deliver", me)
+        lock.release()
 
 
-def _deliver(tools: Tools, until: float) -> None:
-    with tools.records.read() as r:
-        due = r.deliveries.due(tools.now())
+def _deliver(container: Container, until: float) -> None:
+    with container.database.read() as uow:
+        due = uow.webhook_deliveries.due(container.now())
     for delivery in due:
         if time.monotonic() > until:
             return  # the sweep sends another deliverer
-        with tools.records.write() as r:
-            taken = r.deliveries.take(delivery, tools.now() + TAKEN)
+        with container.database.write() as uow:
+            taken = uow.webhook_deliveries.take(delivery, container.now() + TAKEN)
         if taken:
-            _send(tools, delivery)
+            _send(container, delivery)
 
 
-def _send(tools: Tools, delivery: Delivery) -> None:
+def _send(container: Container, delivery: Delivery) -> None:
     attempts = delivery.attempts + 1
     try:
-        status = fetch.post(
-            delivery.url, *_message(tools, delivery), timeout=TIMEOUT, allow_private=tools.settings.webhook_private
+        status = http_fetch.post(
+            delivery.url,
+            *_message(container, delivery),
+            timeout=TIMEOUT,
+            allow_private=container.settings.webhook_private,
         )
         problem = "" if 200 <= status < 300 else f"answered {status}"
     except errors.BadUrl as error:
@@ -60,19 +65,19 @@ def _send(tools: Tools, delivery: Delivery) -> None:
     except Exception as error:
         log.exception("callback of job %s", delivery.job_id)
         problem = f"failed by {type(error).__name__}"
-    with tools.records.write() as r:
+    with container.database.write() as uow:
         if not problem:
-            r.deliveries.succeeded(delivery.job_id, tools.now())
+            uow.webhook_deliveries.succeeded(delivery.job_id, container.now())
             return
         wait = webhooks.delay(attempts)
-        r.deliveries.failed(delivery.job_id, problem, due_at=None if wait is None else tools.now() + wait)
+        uow.webhook_deliveries.failed(delivery.job_id, problem, due_at=None if wait is None else container.now() + wait)
     log.warning("callback of job %s, try %d: %s", delivery.job_id, attempts, problem)
 
 
-def _message(tools: Tools, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
+def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
     """Body and headers. The answer itself is fetched with the job's id: a body stays small and leaks nothing."""
-    now = int(tools.now())
-    told = _training(tools, delivery) if delivery.kind == "training" else _job(tools, delivery)
+    now = int(container.now())
+    told = _training(container, delivery) if delivery.kind == "training" else _job(container, delivery)
     body = json.dumps(
         {
             "type": f"{delivery.kind}.{told['status'].lower()}",
@@ -87,18 +92,18 @@ def _message(tools: Tools, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
         "webhook-id": delivery.job_id,
         "webhook-timestamp": str(now),
     }
-    if secret := delivery.secret or tools.settings.webhook_secret:
+    if secret := delivery.secret or container.settings.webhook_secret:
         headers["webhook-signature"] = webhooks.signature(secret, delivery.job_id, now, body)
     return body, headers
 
 
-def _job(tools: Tools, delivery: Delivery) -> dict[str, Any]:
-    job = jobs.get(tools, delivery.tenant, delivery.job_id)
+def _job(container: Container, delivery: Delivery) -> dict[str, Any]:
+    job = jobs.get(container, delivery.tenant, delivery.job_id)
     progress = {"total": job.total, "done": job.done, "failed": job.failed}
     return {"status": job.status, "progress": progress, "metadata": dict(job.metadata)}
 
 
-def _training(tools: Tools, delivery: Delivery) -> dict[str, Any]:
-    training = trainings.get(tools, delivery.tenant, delivery.job_id)
+def _training(container: Container, delivery: Delivery) -> dict[str, Any]:
+    training = trainings.get(container, delivery.tenant, delivery.job_id)
     model = {"name": training.name, "version": training.version} if training.version else None
     return {"status": training.status, "model": model, "error": training.error, "metadata": dict(training.metadata)}

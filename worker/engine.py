@@ -22,10 +22,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from shared import images
+from shared.domain.models import ModelVersion
+from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, InferqError
-from shared.models import Version
-from shared.preprocessing import Preprocessing
+from shared.imaging import images
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 
@@ -41,7 +41,7 @@ library takes them from the system anew each time: mobilenet_v2 falls from 223 p
 class Loaded:
     """One version, ready to run. `prepare` may be called from many threads, `forward` from one at a time."""
 
-    def __init__(self, version: Version, network: nn.Module, device: torch.device, settings: Settings) -> None:
+    def __init__(self, version: ModelVersion, network: nn.Module, device: torch.device, settings: Settings) -> None:
         """Take the plain float32 network in eval mode to the device and make it fast there."""
         self.version = version
         self.preprocessing = _preprocessing(version)
@@ -148,7 +148,7 @@ class Engine:
         kind = str(choose_type(self._settings.precision, self.device)).removeprefix("torch.")
         return f"torch {kind} on {self.device}"
 
-    def load(self, version: Version) -> Loaded:
+    def load(self, version: ModelVersion) -> Loaded:
         """The version, ready to run; raises BadWeights where it cannot be served. A kept one costs nothing."""
         if found := self._found(version):
             return found
@@ -159,7 +159,7 @@ class Engine:
                     self._kept[version.id] = found
             return found
 
-    def _found(self, version: Version) -> Loaded | None:
+    def _found(self, version: ModelVersion) -> Loaded | None:
         with self._lock:
             found = self._kept.get(version.id)
             if found is None or found.version.checksum != version.checksum:
@@ -178,7 +178,7 @@ class Engine:
         with self._lock:
             return [f"{kept.version.name}/{kept.version.version}" for kept in self._kept.values()]
 
-    def _read(self, version: Version) -> Loaded:
+    def _read(self, version: ModelVersion) -> Loaded:
         started = time.monotonic()
         data = self._read_blob(version.weights)
         if hashlib.sha256(data).hexdigest() != version.checksum:
@@ -250,7 +250,7 @@ def choose_type(precision: str, device: torch.device) -> torch.dtype:
     return types[precision] if device.type == "cuda" else torch.float32
 
 
-def _preprocessing(version: Version) -> Preprocessing:
+def _preprocessing(version: ModelVersion) -> Preprocessing:
     if version.preprocessing is None:
         raise BadWeights(f"Model {version.name} version {version.version} does not say how to prepare a picture.")
     return version.preprocessing

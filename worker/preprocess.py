@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shared.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,

@@ -1,58 +1,67 @@
-"""The doors of the workers, a few lines each: drain and check for those with models, train and load for the trainers,
-the rest for the housekeeper."""
+"""The Celery tasks, a few lines each: workers consume and check, trainers train and load, maintenance does the rest.
+
+torch is imported inside the tasks that need it, so that the maintenance process never loads it.
+"""
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from shared import sweep
+from shared.adapters.queue.notifications import CONSUME
+from shared.container import Container, build
+from shared.services import maintenance
 from shared.settings import Settings
-from shared.tools import Tools, build
 
 if TYPE_CHECKING:
-    from worker.runner import Runner
+    from worker.process import WorkerProcess
     from worker.trainer import Trainer
 
 
-class Process:
-    """What one worker process has, made when it is first needed: the housekeeper never loads torch."""
+class ProcessResources:
+    """The container, and the worker or trainer, of one process; each is built when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.missing: frozenset[str] = frozenset()
 
     @cached_property
-    def tools(self) -> Tools:
+    def container(self) -> Container:
         return build(self.settings)
 
     @cached_property
-    def runner(self) -> Runner:
-        from worker.runner import Runner
+    def worker(self) -> WorkerProcess:
+        from worker.process import WorkerProcess
 
-        return Runner(self.tools)
+        return WorkerProcess(self.container)
 
     @cached_property
     def trainer(self) -> Trainer:
         from worker.trainer import Trainer
 
-        return Trainer(self.tools)
+        return Trainer(self.container)
 
 
-def register(app: Celery, settings: Settings) -> Process:
-    """Define the tasks on the app; the process object they share."""
-    process = Process(settings)
+def register(app: Celery, settings: Settings) -> ProcessResources:
+    """Define the tasks on the app; returns the resources that they share."""
+    process = ProcessResources(settings)
     app.process = process
 
-    @app.task(name="drain")
-    def drain(version_id: str) -> None:
-        process.runner.drain(version_id)
+    @app.task(name=CONSUME)
+    def consume(version_id: str) -> None:
+        from worker import consumer
+
+        consumer.consume(process.worker, version_id)
 
     @app.task(name="check")
     def check(version_id: str) -> None:
-        process.runner.check(version_id)
+        from worker import model_check
+
+        # In a thread of its own: a check may download for minutes, and pictures are run meanwhile.
+        threading.Thread(target=model_check.check, args=(process.worker, version_id), name="check", daemon=True).start()
 
     @app.task(name="train")
     def train() -> None:
@@ -64,16 +73,16 @@ def register(app: Celery, settings: Settings) -> Process:
 
     @app.task(name="sweep")
     def run_sweep() -> None:
-        process.missing = sweep.sweep(process.tools, process.missing)
+        process.missing = maintenance.reconcile(process.container, process.missing)
 
     @app.task(name="tidy")
     def tidy() -> None:
-        sweep.tidy(process.tools)
+        maintenance.collect_garbage(process.container)
 
     @app.task(name="deliver")
     def deliver() -> None:
         from worker import delivery
 
-        delivery.deliver(process.tools)
+        delivery.deliver(process.container)
 
     return process

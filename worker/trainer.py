@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from shared import comparisons, errors, loading, tenants, trainers, trainings
-from shared.comparisons import Comparison
-from shared.datasets import Dataset
-from shared.holding import Held, hold
-from shared.jobs import Status
-from shared.tools import Tools
-from shared.trainings import Training
+from shared import errors
+from shared.adapters.queue.locks import RenewedLock
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.comparisons import Comparison
+from shared.domain.datasets import Dataset
+from shared.domain.fair_order import fair_order
+from shared.domain.jobs import Status
+from shared.domain.trainings import Training
+from shared.services import comparisons, dataset_import, training_runs, trainings
 from worker.engine import Engine
 from worker.training import pipeline
 from worker.training.compare import compare
@@ -36,21 +39,21 @@ class Trainer:
     hearing the next bell.
     """
 
-    def __init__(self, tools: Tools) -> None:
-        self.tools = tools
+    def __init__(self, container: Container) -> None:
+        self.container = container
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.stopping = threading.Event()
-        self.engine = Engine(tools.settings, tools.storage.read)
+        self.engine = Engine(container.settings, container.storage.read)
         self._busy = False
         self._served: dict[str, float] = {}  # tenant -> when an archive of theirs was begun with last
         self._training = _Thread("training", self._train_all, self.stopping)
         self._errands = _Thread("errands", self._run_errands, self.stopping)
         self._since = time.time()
 
-    def join(self) -> None:
+    def register(self) -> None:
         """Start; nothing is asked of the queue here: Celery would swallow what it raises, and leave an idle trainer."""
-        torch.set_num_threads(self.tools.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
-        for target in (self._heart, self._training.run, self._errands.run):
+        torch.set_num_threads(self.container.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
+        for target in (self._run_heartbeat, self._training.run, self._errands.run):
             threading.Thread(target=target, name=target.__qualname__, daemon=True).start()
         self.train()
         self.load()
@@ -72,7 +75,7 @@ class Trainer:
         for thread in (self._training, self._errands):
             thread.ended.wait(max(0.0, until - time.monotonic()))
         with contextlib.suppress(errors.Unavailable):
-            self.tools.queue.leave(self.id, "trainers")
+            self.container.queue.workers.deregister(self.id, "trainers")
 
     # trainings
 
@@ -82,17 +85,17 @@ class Trainer:
 
     def _waiting(self) -> list[Training]:
         """First those whose trainer is gone, then those that nobody has begun."""
-        with self.tools.records.read() as r:
-            return r.trainings.in_status(Status.RUNNING) + r.trainings.in_turn()
+        with self.container.database.read() as uow:
+            return uow.trainings.in_status(Status.RUNNING) + uow.trainings.in_turn()
 
     def _train(self, one: Training) -> bool:
         """Whether this trainer got hold of it, and worked on it."""
-        with hold(self.tools, trainers.lock_name(one.id)) as held:
+        with self.container.queue.locks.renewed(lock_names.training(one.id)) as held:
             if held is None:
                 return False
             try:
-                training = trainers.begin(self.tools, one)
-            except trainers.Ended:
+                training = training_runs.begin(self.container, one)
+            except training_runs.TrainingEnded:
                 return False
             self._busy = True
             try:
@@ -100,22 +103,22 @@ class Trainer:
             finally:
                 self._busy = False
 
-    def _worked(self, training: Training, held: Held) -> bool:
+    def _worked(self, training: Training, held: RenewedLock) -> bool:
         """Train, and end the training in whatever way it ends; False when it is to be tried again, but not at once."""
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
-            pipeline.train(Work(self.tools, training, self.stopping, held.lost), self.engine)
-        except trainers.Ended:
+            pipeline.train(Work(self.container, training, self.stopping, held.lost), self.engine)
+        except training_runs.TrainingEnded:
             log.info("training %s was cancelled", training.id)
-            trainings.forget_checkpoint(self.tools, training.id)
-            trainers.abandon(self.tools, training.id)
+            trainings.forget_checkpoint(self.container, training.id)
+            training_runs.abandon(self.container, training.id)
         except Stopped:
             if not held.lost.is_set():
                 self._put_back(training, "waiting for a trainer")
         except errors.Unavailable as error:
             log.warning("training %s: %s", training.id, error.message)
-            if isinstance(error, errors.StorageFull) or training.is_over(self.tools.now()):
-                trainers.fail(self.tools, training.id, error.code, error.message)
+            if isinstance(error, errors.StorageFull) or training.is_over(self.container.now()):
+                training_runs.fail(self.container, training.id, error.code, error.message)
                 return True
             self._put_back(training, f"{error.message} It goes on when that is back.")
             return False
@@ -123,13 +126,13 @@ class Trainer:
             if held.lost.is_set():
                 log.warning("training %s, which another trainer has by now", training.id, exc_info=True)
             else:
-                trainers.fail(self.tools, training.id, *_explained(error, training.id))
+                training_runs.fail(self.container, training.id, *_explained(error, training.id))
         return not held.lost.is_set()
 
     def _put_back(self, training: Training, message: str) -> None:
         """An outage, or the end of this trainer, is no death."""
-        with contextlib.suppress(trainers.Ended):
-            trainers.put_back(self.tools, training.id, message)
+        with contextlib.suppress(training_runs.TrainingEnded):
+            training_runs.put_back(self.container, training.id, message)
 
     # errands
 
@@ -138,80 +141,80 @@ class Trainer:
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
-            untried = [one for one in loading.waiting(self.tools, self._served) if one.id not in tried]
+            untried = [one for one in dataset_import.waiting(self.container, self._served) if one.id not in tried]
             if not untried:
                 return
             tried.add(untried[0].id)
             self._load(untried[0])
 
     def _load(self, dataset: Dataset) -> None:
-        self._served[dataset.tenant] = self.tools.now()
-        with hold(self.tools, loading.lock_name(dataset.id)) as held:
+        self._served[dataset.tenant] = self.container.now()
+        with self.container.queue.locks.renewed(lock_names.dataset_import(dataset.id)) as held:
             if held and not self.stopping.is_set():
-                loading.load(self.tools, dataset.id, self.stopping)
+                dataset_import.load(self.container, dataset.id, self.stopping)
         self.train()  # one may have waited for it
 
     def _compare_all(self) -> None:
-        with self.tools.records.read() as r:
-            waiting = tenants.in_turn(r.comparisons.queued(), {})
+        with self.container.database.read() as uow:
+            waiting = fair_order(uow.comparisons.queued(), {})
         for one in waiting:
-            with hold(self.tools, f"comparison:{one.id}") as held:
+            with self.container.queue.locks.renewed(lock_names.comparison(one.id)) as held:
                 if held and not self.stopping.is_set():
                     self._compare(one)
 
     def _compare(self, one: Comparison) -> None:
-        tools = self.tools
-        with tools.records.write() as r:
-            r.comparisons.tried(one.id, one.attempts + 1)
+        container = self.container
+        with container.database.write() as uow:
+            uow.comparisons.tried(one.id, one.attempts + 1)
         report, error = None, ""
         try:
-            if one.attempts >= tools.settings.max_attempts:
+            if one.attempts >= container.settings.max_attempts:
                 raise errors.Conflict(f"{one.attempts} trainers died over it, or gave up.")
             report = self._report(one)
         except (errors.Unavailable, Stopped) as away:
             log.warning("comparison %s waits: %s", one.id, away)
-            with tools.records.write() as r:
-                r.comparisons.tried(one.id, one.attempts)  # that was no death
+            with container.database.write() as uow:
+                uow.comparisons.tried(one.id, one.attempts)  # that was no death
             return
         except errors.InferqError as refused:
             error = refused.message
         except Exception as failed:
             log.exception("comparison %s", one.id)
             error = f"The comparison failed by {type(failed).__name__}; the log of the trainer says more."
-        with tools.records.write() as r:
-            r.comparisons.end(one.id, tools.now(), report=report, error=error)
-        tools.queue.announce([one.id])
+        with container.database.write() as uow:
+            uow.comparisons.end(one.id, container.now(), report=report, error=error)
+        container.queue.events.publish([one.id])
 
     def _report(self, one: Comparison) -> dict[str, object]:
-        tools = self.tools
-        with tools.records.read() as r:
-            versions = [r.versions.get(found) for found in (one.candidate_id, one.baseline_id)]
+        container = self.container
+        with container.database.read() as uow:
+            versions = [uow.model_versions.get(found) for found in (one.candidate_id, one.baseline_id)]
             candidate, baseline = versions
             if candidate is None or baseline is None:
                 raise errors.NotFound("One of the versions has been removed.")
-            found = comparisons.pictures(r, candidate, baseline, one.tenant, one.dataset_id, one.dataset_version)
+            found = comparisons.pictures(uow, candidate, baseline, one.tenant, one.dataset_id, one.dataset_version)
         models = self.engine.load(candidate), self.engine.load(baseline)
 
         def tell(done: int) -> None:
             if self.stopping.is_set():
                 raise Stopped
 
-        return compare(tools.storage, *models, *found, tell)
+        return compare(container.storage, *models, *found, tell)
 
     # the fleet
 
-    def _heart(self) -> None:
+    def _run_heartbeat(self) -> None:
         while True:
             try:
-                self._beat()
+                self._heartbeat()
             except errors.Unavailable as error:
                 log.warning("heartbeat: %s", error.message)
-            if self.stopping.wait(self.tools.settings.lease / 4):
+            if self.stopping.wait(self.container.settings.lease / 4):
                 return
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         about = {"since": self._since, "device": str(self.engine.device), "busy": self._busy}
-        self.tools.queue.beat(self.id, about, self.tools.settings.lease, role="trainers")
+        self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease, role="trainers")
 
 
 def _explained(error: Exception, training_id: str) -> tuple[str, str]:

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
 from shared.errors import BadOption, BadWeights, Unavailable
-from shared.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
 from worker import families, preprocess
 from worker.families import Family, Pretrained, Weights
 

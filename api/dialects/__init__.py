@@ -8,7 +8,7 @@ A dialect module has:
     openapi(settings)   if it has more to say about its calls than their docstrings: tags, paths, components
     allowance(settings, caller)  if it limits how often one tenant may ask: the rule for the caller, such as 100/minute
 
-Views get their tools and their caller from `api.context`. Unknown paths, wrong methods and bugs end up in the
+Views get their container and their caller from `api.context`. Unknown paths, wrong methods and bugs end up in the
 factory's one handler, which finds the dialect by the path and lets it speak.
 """
 

@@ -25,17 +25,20 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from api import auth, describing, reading
-from api.context import answer, caller, scope, seats, tools
-from api.describing import flag, number, several, text, thing, whole
+from api import auth, openapi_builder, reading
+from api.context import caller, container, scope, submit_and_wait, wait_limiter
+from api.openapi_builder import flag, number, several, text, thing, whole
 from api.reading import Fields
-from shared import cache, errors, images, models
+from shared import errors
+from shared.container import Container
+from shared.domain.jobs import FUNCTIONS, AnswerOptions, Submission
+from shared.domain.keys import Caller
+from shared.domain.models import ALL_TENANTS, ModelVersion
+from shared.domain.pictures import ALL_FORMATS
 from shared.errors import InferqError
-from shared.jobs import FUNCTIONS, Options, Submission
-from shared.models import Version
+from shared.imaging import images
+from shared.services import models, result_cache
 from shared.settings import Settings
-from shared.tenants import Caller
-from shared.tools import Tools
 
 PREFIXES = ("/models", "/hf-inference", "/api/models")
 MODELS = ("/models", "/hf-inference/models")
@@ -46,7 +49,7 @@ PROVIDER = "hf-inference"
 PATIENCE = 1.0
 """Seconds that a request is kept before it gets a 503: one of the clients asks again at once, and without end."""
 BODY = (
-    f"the body must be a picture ({', '.join(sorted(images.ALL_FORMATS))}), or JSON that holds one in base64 as "
+    f"the body must be a picture ({', '.join(sorted(ALL_FORMATS))}), or JSON that holds one in base64 as "
     "`inputs`; it is read neither as multipart nor as a URL"
 )
 WORTH_PACKING = 1000
@@ -78,21 +81,24 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
     g.began = time.perf_counter()
     asked = read()
     version = _servable(_id(name, owner), asked.flag("wait_for_model", False))
-    picture = images.check("image", asked.picture, reading.limits(tools().settings))
+    picture = images.check("image", asked.picture, reading.limits(container().settings))
     g.computing = True  # from here on also a complaint says how long it took
     use_cache = asked.flag("use_cache", True)
     options = _options(asked.parameters, version)
-    if use_cache and (known := cache.recall(tools(), caller().tenant, version, options, picture.data)) is not None:
+    if (
+        use_cache
+        and (known := result_cache.recall(container(), caller().tenant, version, options, picture.data)) is not None
+    ):
         return _write_labels(known, "cache")
     asked_for = Submission([picture], version.name, version.version, options, wire="huggingface", remember=use_cache)
-    _, item = answer(asked_for)
+    _, item = submit_and_wait(asked_for)
     return _write_labels(item.result, _device())
 
 
 @scope("infer")
 def alive(name: str, owner: str = "") -> ResponseReturnValue:
     """Whether there is such a model; it need not be ready."""
-    models.find(tools(), caller().tenant, _id(name, owner))
+    models.get_version(container(), caller().tenant, _id(name, owner))
     return _write({"ok": "ok"})
 
 
@@ -100,7 +106,7 @@ def alive(name: str, owner: str = "") -> ResponseReturnValue:
 def about(name: str, owner: str = "") -> ResponseReturnValue:
     """What a client that has only an id wants to know: that it is an image classifier, and where it answers."""
     model_id = _id(name, owner)
-    version = models.find(tools(), caller().tenant, model_id)
+    version = models.get_version(container(), caller().tenant, model_id)
     served = {"status": "live", "providerId": model_id, "task": TASK}
     return _write(
         {
@@ -108,7 +114,7 @@ def about(name: str, owner: str = "") -> ResponseReturnValue:
             "modelId": model_id,
             "pipeline_tag": TASK,
             "tags": [TASK],
-            "private": version.tenant != models.EVERYBODY,
+            "private": version.tenant != ALL_TENANTS,
             "inferenceProviderMapping": {PROVIDER: served},
         }
     )
@@ -118,34 +124,34 @@ def _id(name: str, owner: str = "") -> str:
     return f"{owner}/{name}" if owner else name
 
 
-def _servable(model_id: str, wait: bool) -> Version:
+def _servable(model_id: str, wait: bool) -> ModelVersion:
     """The model, for which a request is kept a moment, or for as long as it may wait if it asks for that."""
     try:
-        return models.servable(tools(), caller().tenant, model_id)
+        return models.get_ready_version(container(), caller().tenant, model_id)
     except errors.ModelNotReady:
         with _seat() as taken:
             if not taken:
                 raise
-            patience = tools().settings.max_wait if wait else PATIENCE
-            return models.servable(tools(), caller().tenant, model_id, patience=patience)
+            patience = container().settings.max_wait if wait else PATIENCE
+            return models.get_ready_version(container(), caller().tenant, model_id, patience=patience)
 
 
 @contextmanager
 def _seat() -> Iterator[bool]:
     """Whether this request may be kept waiting meanwhile."""
-    taken = seats().take()
+    taken = wait_limiter().acquire()
     try:
         yield taken
     finally:
         if taken:
-            seats().leave()
+            wait_limiter().release()
 
 
 # reading
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """What the body brought."""
 
     picture: bytes
@@ -159,25 +165,25 @@ class Asked:
         return Fields(header, _object("options", self.options)).flag(name, default)
 
 
-def read() -> Asked:
+def read() -> ParsedRequest:
     """The body, whatever its Content-Type says: JSON that brings a picture, else the picture itself.
 
     Raises TooLarge. Whether it is a picture at all is not known yet.
     """
-    settings = tools().settings
+    settings = container().settings
     limit = reading.with_pictures(settings)
     upload = reading.body(request)
     body = upload.stream.read(limit + 1) if upload else b""
     try:
-        asked = _from_json(body) if len(body) <= limit else Asked(body)
+        asked = _from_json(body) if len(body) <= limit else ParsedRequest(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        asked = Asked(body)
+        asked = ParsedRequest(body)
     if len(asked.picture) > settings.max_picture:
         raise errors.TooLarge(f"The picture has more than the allowed {settings.max_picture} bytes. Make it smaller.")
     return asked
 
 
-def _from_json(body: bytes) -> Asked:
+def _from_json(body: bytes) -> ParsedRequest:
     """Raises nearly everything where the body is not JSON that brings a picture."""
     if not body[:100].lstrip().startswith(b"{") or sum(map(body.count, (b",", b"[", b"{"))) > reading.MAX_VALUES:
         raise ValueError
@@ -187,7 +193,7 @@ def _from_json(body: bytes) -> Asked:
         picture = images.from_base64(coded)
     except errors.BadBase64:
         picture = base64.b64decode(coded.encode())  # as the wire does it: what is foreign to base64 is skipped
-    return Asked(picture, found.get("parameters"), found.get("options"))
+    return ParsedRequest(picture, found.get("parameters"), found.get("options"))
 
 
 def _object(name: str, value: Any) -> Mapping[str, Any]:
@@ -198,7 +204,7 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _options(parameters: Any, version: Version) -> Options:
+def _options(parameters: Any, version: ModelVersion) -> AnswerOptions:
     """Raises BadOption for a parameter that this task does not have, and for a value that is none."""
     given = _object("parameters", parameters)
     if unknown := set(given) - {"top_k", "function_to_apply"}:
@@ -209,7 +215,7 @@ def _options(parameters: Any, version: Version) -> Options:
     if function not in FUNCTIONS:
         raise errors.BadOption(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {function!r}")
     top_k = min(fields.whole("top_k", 5), max(1, len(version.labels)))
-    return Options(top_k=top_k, function_to_apply=function)
+    return AnswerOptions(top_k=top_k, function_to_apply=function)
 
 
 # writing
@@ -244,13 +250,13 @@ def _computed(response: Response, by: str) -> Response:
 
 def _device() -> str:
     """What this fleet computes with; which of its workers it was is not known. Asked of Redis every ten seconds."""
-    return _looked_up(tools(), int(time.monotonic() / 10))
+    return _looked_up(container(), int(time.monotonic() / 10))
 
 
 @lru_cache(maxsize=4)
-def _looked_up(tools: Tools, ten_seconds: int) -> str:
+def _looked_up(container: Container, ten_seconds: int) -> str:
     with contextlib.suppress(errors.Unavailable):
-        if any(not worker["device"].startswith("cpu") for worker in tools.queue.workers()):
+        if any(not worker["device"].startswith("cpu") for worker in container.queue.workers.list()):
             return "gpu"
     return "cpu"
 
@@ -312,12 +318,12 @@ def _hold() -> None:
 # describing
 
 
-def openapi(settings: Settings) -> describing.Part:
+def openapi(settings: Settings) -> openapi_builder.Part:
     """Tags, paths and components of this wire."""
     about = "The Hugging Face Inference API for image classification. An id is the name of a model, or an alias."
     paths: dict[str, Any] = {}
     for model_id in IDS:
-        parts = [describing.path(part.strip("<>"), "Of the model.") for part in model_id.split("/")]
+        parts = [openapi_builder.path(part.strip("<>"), "Of the model.") for part in model_id.split("/")]
         braced = model_id.replace("<", "{").replace(">", "}")
         kind = "Alias" if len(parts) > 1 else "Model"
         for host, models_path in zip(("", "New"), MODELS, strict=True):
@@ -331,26 +337,33 @@ def openapi(settings: Settings) -> describing.Part:
     }
 
 
-def _model_calls(which: str, parts: list[describing.Part]) -> describing.Part:
+def _model_calls(which: str, parts: list[openapi_builder.Part]) -> openapi_builder.Part:
     switches = [
-        describing.header("x-use-cache", "`false`: run the model, even if the answer is known."),
-        describing.header("x-wait-for-model", "`true`: wait for a model that is loading."),
+        openapi_builder.header("x-use-cache", "`false`: run the model, even if the answer is known."),
+        openapi_builder.header("x-wait-for-model", "`true`: wait for a model that is loading."),
     ]
     classify = _call(
         f"Classify{which}", "Classify a picture", "The Content-Type is not looked at.", [*parts, *switches],
-        schema=describing.ref("HuggingFaceLabels"),
-        body=describing.body(raw=describing.binary(), json=describing.ref("HuggingFaceInputs")),
+        schema=openapi_builder.ref("HuggingFaceLabels"),
+        body=openapi_builder.body(raw=openapi_builder.binary(), json=openapi_builder.ref("HuggingFaceInputs")),
     )  # fmt: skip
     return {"post": classify, "get": _call(f"Alive{which}", "Is there such a model?", "It need not be ready.", parts)}
 
 
-def _call(name: str, summary: str, description: str, parameters: list[describing.Part], *,
-          schema: describing.Schema | None = None, body: describing.Part | None = None) -> describing.Part:  # fmt: skip
+def _call(
+    name: str,
+    summary: str,
+    description: str,
+    parameters: list[openapi_builder.Part],
+    *,
+    schema: openapi_builder.Schema | None = None,
+    body: openapi_builder.Part | None = None,
+) -> openapi_builder.Part:
     responses = {
-        "200": describing.answer("The answer.", schema or thing({})),
-        "default": describing.answer("What is wrong.", describing.ref("HuggingFaceError")),
+        "200": openapi_builder.response("The answer.", schema or thing({})),
+        "default": openapi_builder.response("What is wrong.", openapi_builder.ref("HuggingFaceError")),
     }
-    return describing.call(f"huggingFace{name}", summary, description, responses, parameters=parameters, body=body)
+    return openapi_builder.call(f"huggingFace{name}", summary, description, responses, parameters=parameters, body=body)
 
 
 _PARAMETERS = thing(

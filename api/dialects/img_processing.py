@@ -26,18 +26,21 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from api import auth, describing, reading
-from api.context import answer, caller, scope, tools
-from api.describing import Part, Schema, number, ref, several, text, thing, whole
-from shared import errors, fetch, gallery, images, models, usage
+from api import auth, openapi_builder, reading
+from api.context import caller, container, scope, submit_and_wait
+from api.openapi_builder import Part, Schema, number, ref, several, text, thing, whole
+from shared import errors
+from shared.adapters import http_fetch
+from shared.container import Container
+from shared.domain.jobs import AnswerOptions, ImageReference, Submission
+from shared.domain.keys import Caller
+from shared.domain.models import ModelState
+from shared.domain.pictures import Limits, Picture
+from shared.domain.stored_images import StoredImage
 from shared.errors import InferqError
-from shared.gallery import Image
-from shared.images import Limits, Picture
-from shared.jobs import Options, StoredImage, Submission
-from shared.models import State
+from shared.imaging import images
+from shared.services import models, stored_images, usage
 from shared.settings import Settings
-from shared.tenants import Caller
-from shared.tools import Tools
 
 PREFIXES = ("/v1/images",)
 FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
@@ -98,7 +101,7 @@ def upload() -> ResponseReturnValue:
         complaints.append("image must be a single file" if parts else "image is required")
     if complaints:
         raise Invalid(*complaints)
-    limits = _limits(tools().settings)
+    limits = _limits(container().settings)
     data = parts[0].stream.read(limits.max_bytes + 1)
     return _keep(_of("image", lambda: images.check(request.form["name"], data, limits)))
 
@@ -106,7 +109,7 @@ def upload() -> ResponseReturnValue:
 @scope("infer")
 def create() -> ResponseReturnValue:
     """Keep the picture behind a URL, or one in base64; 201."""
-    given = _of("body", lambda: reading.json_object(request, reading.with_pictures(tools().settings)))
+    given = _of("body", lambda: reading.json_object(request, reading.with_pictures(container().settings)))
     complaints = _name_complaints(given.get("name"))
     kinds = [kind for kind in ("url", "base64") if given.get(kind)]
     if len(kinds) != 1:
@@ -116,7 +119,7 @@ def create() -> ResponseReturnValue:
     if complaints:
         raise Invalid(*complaints)
     read = _fetched if kinds == ["url"] else _decoded
-    return _keep(_of(kinds[0], lambda: read(given["name"], given[kinds[0]], tools().settings)))
+    return _keep(_of(kinds[0], lambda: read(given["name"], given[kinds[0]], container().settings)))
 
 
 @scope("infer")
@@ -128,11 +131,11 @@ def listing() -> ResponseReturnValue:
     if not 1 <= take <= MAX_TAKE:
         raise Invalid(f"take must be 1 to {MAX_TAKE}")
     who = caller()
-    with tools().records.read() as r:
-        page = r.images.page(who.tenant, who.stage, first=first, limit=take + 1)
+    with container().database.read() as uow:
+        page = uow.stored_images.page(who.tenant, who.stage, first=first, limit=take + 1)
         if first and (not page or page[0].id != first):
             raise Invalid("from must be the id of an image in the list")
-        newer = r.images.newer(who.tenant, who.stage, than=page[0].id, limit=take) if page else []
+        newer = uow.stored_images.newer(who.tenant, who.stage, than=page[0].id, limit=take) if page else []
     links = {
         "previous": _link(take, newer[-1]) if newer else None,
         "next": _link(take, page[take]) if len(page) > take else None,
@@ -143,15 +146,15 @@ def listing() -> ResponseReturnValue:
 @scope("infer")
 def show(image_id: str) -> ResponseReturnValue:
     """What is known of an image."""
-    return jsonify(_image(_own(image_id, gallery.get)))
+    return jsonify(_image(_own(image_id, stored_images.get)))
 
 
 @scope("infer")
 def download(image_id: str) -> ResponseReturnValue:
     """The bytes as they were uploaded."""
-    image = _own(image_id, gallery.get)
+    image = _own(image_id, stored_images.get)
     try:
-        data = tools().storage.read(image.blob)
+        data = container().storage.read(image.blob)
     except FileNotFoundError:  # deleted a moment ago
         raise _unknown(image_id) from None
     response = Response(data, mimetype=f"image/{image.format.lower()}")
@@ -163,7 +166,7 @@ def download(image_id: str) -> ResponseReturnValue:
 @scope("infer")
 def delete(image_id: str) -> ResponseReturnValue:
     """Forget an image and its bytes; 204."""
-    _own(image_id, gallery.delete)
+    _own(image_id, stored_images.delete)
     return "", 204
 
 
@@ -173,13 +176,13 @@ def classify(image_id: str) -> ResponseReturnValue:
 
     `X-Inferq-Model` names the model that answered and its version, since it may not be the one that the wire promises.
     """
-    image = _own(image_id, gallery.get)
-    stored = StoredImage(image.id, image.name, image.blob, image.size)
-    asked = Submission([stored], model=_model(), options=Options(top_k=5), wire=METER)
+    image = _own(image_id, stored_images.get)
+    stored = ImageReference(image.id, image.name, image.blob, image.size)
+    asked = Submission([stored], model=_model(), options=AnswerOptions(top_k=5), wire=METER)
     try:
-        job, item = _of("image", lambda: answer(asked, LONGEST))
+        job, item = _of("image", lambda: submit_and_wait(asked, LONGEST))
     except errors.Conflict:
-        _own(image_id, gallery.get)  # deleted before it ran?
+        _own(image_id, stored_images.get)  # deleted before it ran?
         raise
     main, *others = [(string.capwords(label), score) for label, score in item.result]
     secondary = [{"label": label, "score": score} for label, score in others]
@@ -194,7 +197,7 @@ def bill(response: Response) -> Response:
         count = usage.add if response.status_code == 201 else usage.used
         # What was done is done: a counter that is away must not make it look as if it were not.
         with contextlib.suppress(errors.Unavailable):
-            response.headers["X-Image-Processing-Usage"] = str(count(tools(), caller().tenant, METER))
+            response.headers["X-Image-Processing-Usage"] = str(count(container(), caller().tenant, METER))
     return response
 
 
@@ -203,13 +206,13 @@ def bill(response: Response) -> Response:
 
 def _model() -> str:
     """The vendor's model where it is ready and nobody has chosen another default; empty is the default model."""
-    if models.chosen_default(tools(), caller().tenant):
+    if models.chosen_default(container(), caller().tenant):
         return ""
     try:
-        found = models.find(tools(), caller().tenant, PROMISED)
+        found = models.get_version(container(), caller().tenant, PROMISED)
     except errors.NotFound:
         return ""
-    return PROMISED if found.state is State.READY else ""
+    return PROMISED if found.state is ModelState.READY else ""
 
 
 def _limits(settings: Settings) -> Limits:
@@ -234,7 +237,7 @@ def _decoded(name: str, text: str, settings: Settings) -> Picture:
 def _fetched(name: str, url: str, settings: Settings) -> Picture:
     limits = _limits(settings)
     hosts = settings.img_hosts.replace(",", " ").split()
-    data = fetch.fetch(
+    data = http_fetch.fetch(
         url,
         max_bytes=limits.max_bytes,
         timeout=settings.fetch_timeout,
@@ -254,10 +257,10 @@ def _of(field: str, read: Callable[[], T]) -> T:
         raise Invalid(f"{field} cannot be used: {error.message}") from error
 
 
-def _own(image_id: str, do: Callable[[Tools, str, str, str], T]) -> T:
+def _own(image_id: str, do: Callable[[Container, str, str, str], T]) -> T:
     """Do it with an image of the caller's; that it is none is said in the words of the wire."""
     try:
-        return do(tools(), caller().tenant, caller().stage, image_id)
+        return do(container(), caller().tenant, caller().stage, image_id)
     except errors.NotFound:
         raise _unknown(image_id) from None
     except errors.Forbidden:
@@ -272,10 +275,10 @@ def _unknown(image_id: str) -> InferqError:
 
 
 def _keep(picture: Picture) -> ResponseReturnValue:
-    return jsonify(_image(gallery.store(tools(), caller().tenant, caller().stage, picture))), 201
+    return jsonify(_image(stored_images.store(container(), caller().tenant, caller().stage, picture))), 201
 
 
-def _image(image: Image) -> dict[str, Any]:
+def _image(image: StoredImage) -> dict[str, Any]:
     """Sizes in pixels and bytes. No image has a URL, as none is published."""
     created = datetime.fromtimestamp(image.created_at, UTC).isoformat(timespec="milliseconds")
     return {
@@ -290,8 +293,8 @@ def _image(image: Image) -> dict[str, Any]:
     }
 
 
-def _link(take: int, first: Image) -> str:
-    base = tools().settings.public_url or request.root_url
+def _link(take: int, first: StoredImage) -> str:
+    base = container().settings.public_url or request.root_url
     return f"{base.rstrip('/')}/v1/images?{urlencode({'take': take, 'from': first.id})}"
 
 
@@ -351,10 +354,10 @@ def openapi(settings: Settings) -> dict[str, Any]:
     """The vendor's document, as far as it is served."""
     images_path: dict[str, Any] = {
         "get": _call("listImages", "List images", "Newest first, in pages.", "200", "ImageList",
-                     [describing.query("take", whole("How many.", minimum=1, maximum=MAX_TAKE, default=10)),
-                      describing.query("from", text("The id of the first image of the page."))]),
+                     [openapi_builder.query("take", whole("How many.", minimum=1, maximum=MAX_TAKE, default=10)),
+                      openapi_builder.query("from", text("The id of the first image of the page."))]),
         "post": _call("createImage", "Keep a picture from elsewhere", "From a URL, or in base64.", "201", "Image",
-                      body=describing.body(json=_CREATE)),
+                      body=openapi_builder.body(json=_CREATE)),
     }  # fmt: skip
     one = {
         "get": _call("getImage", "Look at an image", "What is known about it.", "200", "Image", _ID),
@@ -363,7 +366,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
     calls = {
         "upload": _call("uploadImage", "Keep a picture", "JPEG, PNG or WebP, 20 MB at most.", "201", "Image",
-                        body=describing.body(form=_UPLOAD)),
+                        body=openapi_builder.body(form=_UPLOAD)),
         "download": _call("downloadImage", "Download an image", "The bytes as they were uploaded.", "200",
                           parameters=_ID),
         "classify": _call("classifyImage", "Classify an image", "The five likeliest labels, by `resnet50` "
@@ -388,13 +391,13 @@ def openapi(settings: Settings) -> dict[str, Any]:
 def _call(name: str, summary: str, about: str, status: str, schema: str = "",
           parameters: Sequence[Part] = (), body: Part | None = None) -> Part:  # fmt: skip
     """One call: 422 is the only complaint with a shape of its own."""
-    good = describing.answer(f"The {schema}.", ref(schema)) if schema else describing.empty(summary)
+    good = openapi_builder.response(f"The {schema}.", ref(schema)) if schema else openapi_builder.empty(summary)
     responses = {
         status: good,
-        "422": describing.answer("What is wrong with which field.", ref("ValidationError")),
-        "default": describing.answer("What is wrong.", ref("Error")),
+        "422": openapi_builder.response("What is wrong with which field.", ref("ValidationError")),
+        "default": openapi_builder.response("What is wrong.", ref("Error")),
     }
-    return describing.call(name, summary, about, responses, parameters=parameters, body=body)
+    return openapi_builder.call(name, summary, about, responses, parameters=parameters, body=body)
 
 
 def _object(properties: dict[str, Schema], optional: Sequence[str] = ()) -> Schema:
@@ -402,9 +405,9 @@ def _object(properties: dict[str, Schema], optional: Sequence[str] = ()) -> Sche
     return thing(properties, required=[name for name in properties if name not in optional])
 
 
-_ID = [describing.path("image_id", "The image.")]
+_ID = [openapi_builder.path("image_id", "The image.")]
 _NAME = text(minLength=1, maxLength=MAX_NAME)
-_UPLOAD = _object({"name": _NAME, "image": describing.binary()})
+_UPLOAD = _object({"name": _NAME, "image": openapi_builder.binary()})
 _CREATE = _object(
     {
         "name": _NAME,

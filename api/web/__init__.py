@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, redirect, render_te
 from flask.typing import ResponseReturnValue
 
 from api.auth import public
-from api.context import tools
+from api.context import container
 from api.web import openapi
 
 bp = Blueprint("web", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
@@ -77,7 +77,7 @@ def models() -> ResponseReturnValue:
 @public
 def document() -> ResponseReturnValue:
     """This document (OpenAPI 3.1)."""
-    return jsonify(openapi.describe(current_app, tools().settings, _version()))
+    return jsonify(openapi.describe(current_app, container().settings, _version()))
 
 
 @bp.get("/favicon.ico")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, options
 from inferq.commands.jobs import follow
 
 
@@ -44,10 +44,10 @@ def classify(
     if not asynchronous:
         job = follow(client, job.id, timeout)
     if as_json:
-        screen.print_json(job.raw)
+        console.print_json(job.raw)
     elif asynchronous:
         click.echo(job.id)
     else:
-        screen.print_job(job)
+        console.print_job(job)
     if job.terminal and job.status != "DONE":
         raise SystemExit(1)

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq.answers import Dataset
-from inferq.client import Client
-from inferq.commands import evidence, live, options, screen
-from inferq.teaching import is_url
+from inferq.client.datasets_and_trainings import is_url
+from inferq.client.jobs_and_models import Client
+from inferq.client.responses import Dataset
+from inferq.commands import console, evidence, options, progress_view
 
 NAME = click.argument("name")
 _REASONS = 10
@@ -47,7 +47,7 @@ def create(client: Client, name: str, source: str | None, labels: tuple[str, ...
         _print(client.create_dataset(name, labels=labels), as_json)
         return
     path = _source(source)
-    with screen.remarks.status(f"sending {source}"):
+    with console.remarks.status(f"sending {source}"):
         made = client.create_dataset(name, path)
     _settle(client, made, as_json)
 
@@ -63,7 +63,7 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
     A dataset that was trained on stays as it was for that training: this makes its next version.
     """
     path = _source(source)
-    with screen.remarks.status(f"sending {source}"):
+    with console.remarks.status(f"sending {source}"):
         made = client.add_to_dataset(name, path)
     _settle(client, made, as_json)
 
@@ -76,17 +76,17 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
     """The newest datasets."""
     found = client.datasets(limit=limit)
     if as_json:
-        screen.print_json([one.raw for one in found])
+        console.print_json([one.raw for one in found])
         return
-    screen.print_rows(
+    console.print_rows(
         (
             (
                 one.name,
                 one.id,
-                screen.status(one.state),
+                console.status(one.state),
                 one.label_count or "",
                 one.examples,
-                screen.short_time(one.created_at),
+                console.short_time(one.created_at),
             )
             for one in found
         ),
@@ -110,7 +110,7 @@ def show(client: Client, name: str, as_json: bool) -> None:
 def delete(client: Client, name: str) -> None:
     """Delete a dataset with its pictures. Models that were trained on it stay."""
     client.remove_dataset(name)
-    screen.remarks.print(f"deleted {name}", soft_wrap=True)
+    console.remarks.print(f"deleted {name}", soft_wrap=True)
 
 
 def _source(source: str) -> str | Path:
@@ -125,10 +125,10 @@ def _source(source: str) -> str | Path:
 def _settle(client: Client, made: Dataset, as_json: bool) -> None:
     """Show the loading until it has ended; exits with 1 when nothing came of it: a message then says why."""
     try:
-        found = live.follow(client.follow_dataset(made.id), live.dataset, live.dataset_line)
+        found = progress_view.follow(client.follow_dataset(made.id), progress_view.dataset, progress_view.dataset_line)
     except KeyboardInterrupt:
         said = f"dataset {made.id} goes on loading; look at it with: inferq datasets show {made.id}"
-        screen.remarks.print(said, soft_wrap=True)
+        console.remarks.print(said, soft_wrap=True)
         raise
     _print(found, as_json)
     if found.state != "READY" or found.message:
@@ -137,23 +137,23 @@ def _settle(client: Client, made: Dataset, as_json: bool) -> None:
 
 def _print(found: Dataset, as_json: bool) -> None:
     if as_json:
-        screen.print_json(found.raw)
+        console.print_json(found.raw)
         return
-    head = Text.assemble(("dataset ", "dim"), (found.name, "bold"), "  ", screen.status(found.state))
-    screen.out.print(head.append(f"  version {found.version}  id {found.id}", "dim"), soft_wrap=True)
+    head = Text.assemble(("dataset ", "dim"), (found.name, "bold"), "  ", console.status(found.state))
+    console.out.print(head.append(f"  version {found.version}  id {found.id}", "dim"), soft_wrap=True)
     if found.message:  # why the last archive was not read; or how far this one is
-        screen.out.print(Text(found.message, "yellow" if found.state == "LOADING" else "red"), soft_wrap=True)
+        console.out.print(Text(found.message, "yellow" if found.state == "LOADING" else "red"), soft_wrap=True)
     most = max((count for _, count in found.labels), default=0) or 1
-    rows = ((name, Text(str(count), justify="right"), screen.bar(count / most)) for name, count in found.labels)
+    rows = ((name, Text(str(count), justify="right"), console.bar(count / most)) for name, count in found.labels)
     if found.labels or found.state == "READY":  # else it is not known yet
-        screen.print_rows(rows, "label", "pictures", "", empty="no labels")
+        console.print_rows(rows, "label", "pictures", "", empty="no labels")
     counted = [("pictures", found.examples), ("duplicates left out", found.duplicates), ("unusable", found.unreadable)]
-    screen.out.print(evidence.facts([(word, Text(str(count))) for word, count in counted if count]))
+    console.out.print(evidence.facts([(word, Text(str(count))) for word, count in counted if count]))
     if found.reasons:
-        screen.out.print()
-        screen.print_notes((f" {path}:", why) for path, why in found.reasons[:_REASONS])
+        console.out.print()
+        console.print_notes((f" {path}:", why) for path, why in found.reasons[:_REASONS])
     if found.unreadable > _REASONS:
-        screen.out.print(Text(f" and {found.unreadable - _REASONS} more", "dim"))
+        console.out.print(Text(f" and {found.unreadable - _REASONS} more", "dim"))
     if found.state == "READY":
         _next(found)
 
@@ -164,4 +164,4 @@ def _next(found: Dataset) -> None:
     line = f"inferq train {name} --name MODEL"
     if len(used) < _NEEDED or min(used) < _NEEDED:
         line = f"inferq datasets add {name} FOLDER    training needs two labels, with two pictures each"
-    screen.remarks.print(Text.assemble(("\nnext ", "dim"), line), soft_wrap=True)
+    console.remarks.print(Text.assemble(("\nnext ", "dim"), line), soft_wrap=True)

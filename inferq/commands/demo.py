@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import samples, stack
-from inferq.answers import Job
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq import samples
+from inferq.client.jobs_and_models import Client
+from inferq.client.responses import Job
+from inferq.commands import console, options
 from inferq.commands.up import few_workers, running
 from inferq.errors import StartFailed
+from inferq.stack import stack
 
 _PATIENCE = 60.0
 """Seconds for one answer; the first one on a cold machine loads the model."""
@@ -41,24 +42,24 @@ def demo(photos: tuple[Path, ...]) -> None:
     if not pictures:
         raise StartFailed(f"there are no photographs here; install some with {samples.INSTALL}, or name one: --photo")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
-        wanted = stack.Options(Path(scratch), port=0, workers=few_workers(), trainer=False)
-        screen.remarks.print("starting the service in a temporary folder ...", style="dim")
+        wanted = stack.StackOptions(Path(scratch), port=0, workers=few_workers(), trainer=False)
+        console.remarks.print("starting the service in a temporary folder ...", style="dim")
         with ThreadPoolExecutor(1) as beside, running(wanted, _quiet) as (plan, supervisor):
             began = time.monotonic()
             decision = stack.start(plan, supervisor, _quiet)
             ready = f"ready after {time.monotonic() - began:.1f} s at {plan.url}; default model {decision.model}"
-            screen.out.print(f"{ready}: {decision.why}\n", soft_wrap=True)
+            console.out.print(f"{ready}: {decision.why}\n", soft_wrap=True)
             # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
             shown = beside.submit(_show, plan.url, pictures)
             if not supervisor.watch(shown.done):
                 raise KeyboardInterrupt
             shown.result()
-    screen.out.print(_NEXT, soft_wrap=True)
+    console.out.print(_NEXT, soft_wrap=True)
 
 
 def _show(url: str, pictures: Mapping[str, Path]) -> None:
     """Send each picture, by the name that it is shown by, and print what comes back."""
-    filled = screen.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
+    filled = console.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
     names = list(pictures)
     half = max(1, len(names) // 2)
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
@@ -78,8 +79,8 @@ def _show(url: str, pictures: Mapping[str, Path]) -> None:
             for name in chosen:
                 began = time.monotonic()
                 job = send(pictures[name])
-                filled.add_row(*_row(name, job), Text(way), screen.status(job.status), _milliseconds(began))
-    screen.out.print(filled)
+                filled.add_row(*_row(name, job), Text(way), console.status(job.status), _milliseconds(began))
+    console.out.print(filled)
 
 
 def _row(name: str, job: Job) -> tuple[Text, Text, Text, Text]:
@@ -87,7 +88,7 @@ def _row(name: str, job: Job) -> tuple[Text, Text, Text, Text]:
     if best is None:
         complaint = job.error or (job.predictions[0].error if job.predictions else "")
         return Text(name), Text(complaint, style="red"), Text(""), Text("")
-    return Text(name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), screen.bar(best.score)
+    return Text(name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), console.bar(best.score)
 
 
 def _milliseconds(began: float) -> Text:

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import stack, valkey
-from inferq.commands import options, screen
+from inferq.commands import console, options
 from inferq.errors import InferqError
+from inferq.stack import stack, valkey
 
 ROOM = 2 * 1024**3
 """Bytes of free disk: weights of a few models, and a day of pictures."""
@@ -61,7 +61,7 @@ def _report(name: str, check: Callable[[], str]) -> bool:
         sign, text = ("✓", "green"), check()
     except (Missing, InferqError) as found:
         sign, text = ("✗", "red"), str(found)
-    screen.out.print(Text.assemble(sign, f" {name:<15} {text}"), soft_wrap=True)
+    console.out.print(Text.assemble(sign, f" {name:<15} {text}"), soft_wrap=True)
     return sign[0] == "✓"
 
 

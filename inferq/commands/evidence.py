@@ -11,8 +11,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from inferq.answers import Training
-from inferq.commands import screen
+from inferq.client.responses import Training
+from inferq.commands import console
 
 _RIGHT = ((24, 72, 44), (38, 150, 78))
 _WRONG = ((92, 44, 40), (214, 62, 52))
@@ -58,7 +58,7 @@ def facts(rows: Sequence[tuple[str, Text]]) -> Table:
 def _facts(known: Mapping[str, Any]) -> list[tuple[str, Text]]:
     accuracy, macro = known.get("accuracy", 0.0), known.get("macro_f1", 0.0)
     right = Text.assemble(
-        (f"{screen.percent(accuracy)}  ", "bold"), screen.bar(accuracy), ("  macro F1 ", "dim"), f"{macro:.3f}"
+        (f"{console.percent(accuracy)}  ", "bold"), console.bar(accuracy), ("  macro F1 ", "dim"), f"{macro:.3f}"
     )
     return [
         ("accuracy", right),
@@ -83,8 +83,8 @@ def _calibration(known: Mapping[str, Any]) -> Text:
     if known.get("ece_after") is None:
         return Text("")
     return Text.assemble(
-        f"{screen.percent(known.get('ece_before'))} → ",
-        (screen.percent(known["ece_after"]), "bold"),
+        f"{console.percent(known.get('ece_before'))} → ",
+        (console.percent(known["ece_after"]), "bold"),
         (f"  expected error of a score, temperature {known.get('temperature', 1.0):.2f}", "dim"),
     )
 
@@ -103,7 +103,7 @@ def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
         values = [one[f"{name}_loss"] for one in curve if one["stage"] == stage and one.get(f"{name}_loss") is not None]
         if values:
             line.append(f"{'  ' if line else ''}{name} ", "dim")
-            line.append(screen.spark(values, width), "cyan")
+            line.append(console.spark(values, width), "cyan")
             line.append(f" {values[-1]:.3f}")
     return line
 
@@ -128,14 +128,14 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """All labels in their order; of many the worst."""
     chosen = rows if len(rows) <= _LABELS else sorted(rows, key=lambda row: float(row["f1"]))[:_LABELS]
     numbers = ("precision", "recall", "F1", "tested")
-    listed = screen.table("label", "precision", "recall", "F1", "", "tested", numbers=numbers)
+    listed = console.table("label", "precision", "recall", "F1", "", "tested", numbers=numbers)
     for row in chosen:
         listed.add_row(
             Text(row["label"]),
             f"{row['precision']:.3f}",
             f"{row['recall']:.3f}",
             Text(f"{row['f1']:.3f}", "bold"),
-            screen.bar(row["f1"]),
+            console.bar(row["f1"]),
             str(row["support"]),
         )
     more = len(rows) - len(chosen)
@@ -188,7 +188,7 @@ def _commonest(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
         for column, count in enumerate(line)
         if count and row != column
     ]
-    listed = screen.table("most often mistaken", "taken for", "times", numbers=("times",))
+    listed = console.table("most often mistaken", "taken for", "times", numbers=("times",))
     for count, shown, taken in sorted(pairs, key=lambda pair: -pair[0])[:_MISTAKES]:
         listed.add_row(Text(shown), Text(taken), str(count))
     return listed
@@ -197,7 +197,7 @@ def _commonest(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
 def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     if not mistakes:
         return [Text("\n No test picture was mistaken.", "dim")]
-    listed = screen.table("mistaken picture", "shows", "taken for", "score", numbers=("score",))
+    listed = console.table("mistaken picture", "shows", "taken for", "score", numbers=("score",))
     for one in mistakes[:_MISTAKES]:
         listed.add_row(
             Text(one["name"]), Text(one["expected"]), Text(one["predicted"], "red"), f"{one.get('score', 0.0):.3f}"

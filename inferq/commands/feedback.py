@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, options
 
 
 @click.command()
@@ -22,6 +22,6 @@ def feedback(client: Client, job_id: str, label: str, position: int, dataset: st
     """
     made = client.feedback(job_id, label, position, dataset=dataset)
     if as_json:
-        screen.print_json(made)
+        console.print_json(made)
         return
-    screen.remarks.print(f"picture {position} of job {job_id} is an example of {label} now", soft_wrap=True)
+    console.remarks.print(f"picture {position} of job {job_id} is an example of {label} now", soft_wrap=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from inferq.answers import Job
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.client.responses import Job
+from inferq.commands import console, options
 
 JOB = click.argument("job_id", metavar="ID")
 
@@ -26,16 +26,16 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
     """The newest jobs."""
     found = client.jobs(status=status.upper(), model=model, limit=limit)
     if as_json:
-        screen.print_json([job.raw for job in found])
+        console.print_json([job.raw for job in found])
         return
-    screen.print_rows(
+    console.print_rows(
         (
             (
                 job.id,
-                screen.status(job.status),
+                console.status(job.status),
                 f"{job.model} {job.version}",
                 f"{job.done}/{job.total}",
-                screen.local_time(job.created_at),
+                console.local_time(job.created_at),
             )
             for job in found
         ),
@@ -72,7 +72,7 @@ def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
 def cancel(client: Client, job_id: str) -> None:
     """Cancel a job. What runs at this moment is finished, the rest is not begun."""
     job = client.cancel(job_id)
-    screen.remarks.print(f"{job_id} is {job.status if job else 'cancelled'}")
+    console.remarks.print(f"{job_id} is {job.status if job else 'cancelled'}")
 
 
 @jobs.command()
@@ -88,15 +88,15 @@ def results(client: Client, job_id: str, format: str) -> None:
 def follow(client: Client, job_id: str, timeout: float) -> Job:
     """Wait until a job has ended; Ctrl-C says that it goes on, and how to wait for it again."""
     try:
-        with screen.remarks.status(f"waiting for {job_id}"):
+        with console.remarks.status(f"waiting for {job_id}"):
             return client.wait(job_id, timeout=timeout)
     except KeyboardInterrupt:
-        screen.remarks.print(f"job {job_id} goes on; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
+        console.remarks.print(f"job {job_id} goes on; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
         raise
 
 
 def _print(job: Job, as_json: bool) -> None:
     if as_json:
-        screen.print_json(job.raw)
+        console.print_json(job.raw)
     else:
-        screen.print_job(job)
+        console.print_job(job)

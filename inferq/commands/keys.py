@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, options
 
 EXCHANGE = "/v2/oauth2/token"
 """Where a signed assertion becomes a token."""
@@ -80,9 +80,9 @@ def list_(client: Client, as_json: bool) -> None:
     """
     found = client.keys()
     if as_json:
-        screen.print_json(found)
+        console.print_json(found)
         return
-    screen.print_rows(
+    console.print_rows(
         (
             (
                 key["id"],
@@ -91,7 +91,7 @@ def list_(client: Client, as_json: bool) -> None:
                 key.get("name", ""),
                 " ".join(key.get("scopes") or ()),
                 key.get("stage", ""),
-                screen.local_time(key.get("created_at", "")),
+                console.local_time(key.get("created_at", "")),
                 "revoked" if key.get("revoked_at") else "valid",
             )
             for key in found
@@ -107,8 +107,8 @@ def list_(client: Client, as_json: bool) -> None:
 def revoke(client: Client, key_id: str) -> None:
     """Make a key worthless, at once."""
     client.revoke_key(key_id)
-    screen.remarks.print(f"revoked {key_id}")
+    console.remarks.print(f"revoked {key_id}")
 
 
 def _remark(text: str) -> None:
-    screen.remarks.print(text, style="dim", soft_wrap=True)
+    console.remarks.print(text, style="dim", soft_wrap=True)

@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, options
 from inferq.errors import InferqError
 
 _FIRST_LABELS = 6
@@ -32,12 +32,12 @@ def show(client: Client, name: str, version: str, as_json: bool) -> None:
     model = client.model(name)
     found = client.version(name, version or str(model["default_version"]))
     if as_json:
-        screen.print_json(found)
+        console.print_json(found)
         return
     listed = Table.grid(padding=(0, 2))
     for word, value in _rows(model, found):
         listed.add_row(Text(word, style="dim"), value if isinstance(value, Text) else Text(str(value)))
-    screen.out.print(listed)
+    console.out.print(listed)
 
 
 def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -46,7 +46,7 @@ def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
     rows: list[tuple[str, object]] = [
         ("model", Text(" = ".join(names), style="bold") + (" (the default)" if model["is_default"] else "")),
         ("version", f"{found['version']}" + (f"; others: {', '.join(others)}" if others else "")),
-        ("state", screen.status(found["state"])),
+        ("state", console.status(found["state"])),
         ("reason", found.get("reason")),
         ("architecture", " of ".join(word for word in (found["architecture"], found.get("family")) if word)),
         ("preprocessing", describe(found)),
@@ -78,7 +78,7 @@ def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
     others = [name for name in preset["available"] if name != preset["name"]]
     known = f"{architecture} also has {', '.join(others)}" if others else "a JSON file or single values do as well"
     name = preset["name"] or "the architecture's own"
-    screen.remarks.print(
+    console.remarks.print(
         f"preprocessing {name} was assumed: {describe(version).splitlines()[0]}.\nIf these weights were trained with "
         f"another one, their scores are wrong: import them again with --preprocessing NAME; {known}.",
         style="yellow", soft_wrap=True,

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from rich.text import Text
 
-from inferq.client import Client
-from inferq.commands import model_show, options, promotion, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, model_show, options, promotion
 from inferq.errors import InferqError
 
 _EVERY = 0.5
@@ -35,20 +35,20 @@ def list_(client: Client, as_json: bool) -> None:
     """All models and their versions. The default model has a star."""
     found = client.models()
     if as_json:
-        screen.print_json(found)
+        console.print_json(found)
         return
-    screen.print_rows(
+    console.print_rows(
         (_row(model, version) for model in found for version in model["versions"]),
         "model", "version", "state", "architecture", "labels",
         empty="no models",
     )  # fmt: skip
-    screen.print_notes(
+    console.print_notes(
         (f"{model['name']} {version['version']}:", version["reason"])
         for model in found
         for version in model["versions"]
         if version.get("reason")
     )
-    screen.print_notes(
+    console.print_notes(
         (f"{model['name']}:", "also called " + ", ".join(model["aliases"])) for model in found if model.get("aliases")
     )
 
@@ -97,7 +97,7 @@ def import_(
     wanted = labels if labels == "imagenet" else Path(labels)
     if isinstance(wanted, Path) and not wanted.is_file():
         raise click.BadParameter(f"{labels} is neither `imagenet` nor a file", param_hint="--labels")
-    with screen.remarks.status(f"sending {weights.name}"):
+    with console.remarks.status(f"sending {weights.name}"):
         answer = client.import_model(
             name, architecture=arch, weights=weights, labels=wanted, version=version,
             preprocessing=_preprocessing(preprocessing, values),
@@ -112,7 +112,7 @@ def import_(
 def remove(client: Client, name: str, version: str) -> None:
     """Remove a model, or one version of it."""
     client.remove_model(name, version)
-    screen.remarks.print(f"removed {name} {version}".rstrip())
+    console.remarks.print(f"removed {name} {version}".rstrip())
 
 
 @models.command()
@@ -135,7 +135,7 @@ def default(client: Client, name: str | None, reset: bool) -> None:
         client.choose_default_model(name)
     found = client.default_model()
     how = "" if found["chosen"] else ", the service's default"
-    screen.out.print(f"{found['model']}{how}", soft_wrap=True)
+    console.out.print(f"{found['model']}{how}", soft_wrap=True)
 
 
 @models.command()
@@ -149,7 +149,7 @@ def alias(client: Client, alias: str, model: str) -> None:
       inferq models alias google/vit-base-patch16-224 vit
     """
     made = client.alias(alias, model)
-    screen.remarks.print(f"{alias} stands for {made['model']}", soft_wrap=True)
+    console.remarks.print(f"{alias} stands for {made['model']}", soft_wrap=True)
 
 
 @models.command()
@@ -158,13 +158,13 @@ def alias(client: Client, alias: str, model: str) -> None:
 def unalias(client: Client, alias: str) -> None:
     """Take an alias away; the model stays."""
     client.unalias(alias)
-    screen.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
+    console.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
 
 
 def settle(client: Client, name: str, version: str) -> Mapping[str, Any]:
     """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
     began = time.monotonic()
-    with screen.remarks.status(f"{name} {version}") as line:
+    with console.remarks.status(f"{name} {version}") as line:
         while (found := model_show.check_version(client.model(name), version))["state"] not in ("ready", "refused"):
             if found["state"] == "absent" and found.get("reason"):
                 break
@@ -178,7 +178,7 @@ def settle(client: Client, name: str, version: str) -> Mapping[str, Any]:
 
 def _follow(client: Client, name: str, version: str) -> Mapping[str, Any]:
     found = settle(client, name, version)
-    screen.out.print(f"{name} {version} is ready: {_count(found.get('labels'))} labels", soft_wrap=True)
+    console.out.print(f"{name} {version} is ready: {_count(found.get('labels'))} labels", soft_wrap=True)
     return found
 
 
@@ -206,11 +206,11 @@ def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...
     chosen = str(version["version"]) == str(model.get("default_version"))
     star = " *" if model.get("is_default") and chosen else ""
     default = " default" if chosen and len(model["versions"]) > 1 else ""
-    canary = f" canary {screen.percent(version['canary'])}" if version.get("canary") else ""
+    canary = f" canary {console.percent(version['canary'])}" if version.get("canary") else ""
     return (
         f"{model['name']}{star}",
         Text.assemble(str(version["version"]), (default, "dim"), (canary, "yellow")),
-        screen.status(version["state"]),
+        console.status(version["state"]),
         version.get("architecture", ""),
         _count(version.get("labels")),
     )

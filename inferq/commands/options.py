@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from inferq import folder
-from inferq.client import DEFAULT_URL, Client
+from inferq.client.connection import DEFAULT_URL
+from inferq.client.jobs_and_models import Client
+from inferq.stack import data_dir
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PICTURES = click.argument("pictures", metavar="FILES...", nargs=-1, required=True, type=FILE)
 DATA = click.option(
-    "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=folder.default,
+    "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=data_dir.default,
     help="The folder that keeps everything; ~/.local/share/inferq if not given.",
 )  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON instead of a table.")

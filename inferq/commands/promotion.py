@@ -9,8 +9,8 @@ from typing import Any
 import click
 from rich.text import Text
 
-from inferq.client import Client
-from inferq.commands import evidence, options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, evidence, options
 from inferq.errors import InferqError
 
 NAME = click.argument("name")
@@ -29,15 +29,15 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 
     Pictures that either of the two has learned from are left out.
     """
-    with screen.remarks.status(f"comparing {name} {version} with {baseline or 'the default'}"):
+    with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default'}"):
         found = client.compare(name, version, baseline=baseline, dataset=dataset)
     if as_json:
-        screen.print_json(found)
+        console.print_json(found)
     elif found.get("status") == "DONE":
         _print(found)
         if not baseline and not _worse(found["report"]):
             hint = Text.assemble(("next ", "dim"), shlex.join(("inferq", "models", "promote", name, version)))
-            screen.remarks.print(hint, soft_wrap=True)
+            console.remarks.print(hint, soft_wrap=True)
     if found.get("status") != "DONE":
         raise InferqError(f"{name} {version} cannot be compared: {found.get('error') or 'no reason was given'}")
 
@@ -50,7 +50,7 @@ def promote(client: Client, name: str, version: str) -> None:
     """Make a version the default, once it has been compared."""
     client.promote(name, version)
     undo = f"undo it with: inferq models rollback {shlex.quote(name)}"
-    screen.remarks.print(f"{name} {version} is the default; {undo}", soft_wrap=True)
+    console.remarks.print(f"{name} {version} is the default; {undo}", soft_wrap=True)
 
 
 @click.command()
@@ -59,7 +59,7 @@ def promote(client: Client, name: str, version: str) -> None:
 def rollback(client: Client, name: str) -> None:
     """Undo the last promotion of a model."""
     found = client.rollback(name)
-    screen.remarks.print(f"{name} {found['version']} is the default again", soft_wrap=True)
+    console.remarks.print(f"{name} {found['version']} is the default again", soft_wrap=True)
 
 
 def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -91,16 +91,16 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
         raise click.UsageError("name a version and its share, or --off, or nothing to see how the canary does")
     if off:
         client.clear_canary(name)
-        screen.remarks.print(f"{name} has no canary any more", soft_wrap=True)
+        console.remarks.print(f"{name} has no canary any more", soft_wrap=True)
         return
     known = client.canary(name) if version is None or share is None else client.set_canary(name, version, share)
     if as_json:
-        screen.print_json(known)
+        console.print_json(known)
         return
     agreed, compared = known.get("agreed", 0), known.get("compared", 0)
     said = f"it agreed with the default on {agreed} of {compared} pictures" if compared else "nothing compared so far"
-    share_of = f"answers {screen.percent(known['share'])} of the requests that name no version"
-    screen.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
+    share_of = f"answers {console.percent(known['share'])} of the requests that name no version"
+    console.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
 
 
 COMMANDS = (compare, promote, rollback, canary)
@@ -110,16 +110,16 @@ def _print(found: Mapping[str, Any]) -> None:
     report = found["report"]
     candidate, baseline = report["candidate"], report["baseline"]
     pictures = "1 test picture" if report["pictures"] == 1 else f"{report['pictures']} test pictures"
-    said = f" on {pictures}; the two agree on {screen.percent(report.get('agreement'))}"
-    screen.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
+    said = f" on {pictures}; the two agree on {console.percent(report.get('agreement'))}"
+    console.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
     if left := report.get("left_out"):
         why = "learned from by one of the two, or known to neither"
-        screen.out.print(Text(f"{left} more are left out: {why}", "dim"), soft_wrap=True)
+        console.out.print(Text(f"{left} more are left out: {why}", "dim"), soft_wrap=True)
     for remark in (evidence.few(report["pictures"]), _labels(report.get("labels"))):
         if remark:
-            screen.out.print(remark, soft_wrap=True)
+            console.out.print(remark, soft_wrap=True)
     versions = [f"version {found[role]}" for role in ("candidate", "baseline")]
-    listed = screen.table("", *versions, "change", "", numbers=(*versions, "change"))
+    listed = console.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
     pace = (candidate["milliseconds"], baseline["milliseconds"])
@@ -128,7 +128,7 @@ def _print(found: Mapping[str, Any]) -> None:
     others = {row["label"]: row["f1"] for row in baseline["per_label"]}
     for row in candidate["per_label"]:
         listed.add_row(Text(f"F1 of {row['label']}"), *_compared(row["f1"], others.get(row["label"]), 1, "{:.3f}"))
-    screen.out.print(listed)
+    console.out.print(listed)
 
 
 def _worse(report: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from inferq import samples as photographs
-from inferq.commands import screen
+from inferq.commands import console
 from inferq.errors import InferqError
 
 
@@ -27,4 +27,4 @@ def samples(folder: Path) -> None:
     for photo in photographs.PHOTOS:
         if path := found.get(photo.name):
             shutil.copyfile(path, folder / photo.name)
-            screen.out.print(Text.assemble(str(folder / photo.name), (f"  {photo.terms}", "dim")), soft_wrap=True)
+            console.out.print(Text.assemble(str(folder / photo.name), (f"  {photo.terms}", "dim")), soft_wrap=True)

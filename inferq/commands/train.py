@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from inferq.client import Client
-from inferq.commands import options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.commands import console, options
 from inferq.commands.trainings import end
 
 
@@ -51,6 +51,6 @@ def train(
     if not detach:
         end(client, made.id, as_json)
     elif as_json:
-        screen.print_json(made.raw)
+        console.print_json(made.raw)
     else:
         click.echo(made.id)

@@ -10,9 +10,9 @@ from typing import Any
 import click
 from rich.text import Text
 
-from inferq.answers import Training
-from inferq.client import Client
-from inferq.commands import evidence, live, models, options, screen
+from inferq.client.jobs_and_models import Client
+from inferq.client.responses import Training
+from inferq.commands import console, evidence, models, options, progress_view
 from inferq.errors import InferqError, InferqHTTPError
 
 PLOTS = tuple(f"{plot}.{kind}" for plot in ("confusion", "curve", "reliability") for kind in ("svg", "png"))
@@ -33,16 +33,16 @@ def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
     """The newest trainings."""
     found = client.trainings(status=status.upper(), limit=limit)
     if as_json:
-        screen.print_json([one.raw for one in found])
+        console.print_json([one.raw for one in found])
         return
-    screen.print_rows(
+    console.print_rows(
         (
             (
                 one.id,
-                screen.status(one.status),
+                console.status(one.status),
                 f"{one.name} {one.version}".rstrip(),
                 f"{one.progress:.0%}",
-                screen.short_time(one.created_at),
+                console.short_time(one.created_at),
             )
             for one in found
         ),
@@ -80,7 +80,7 @@ def wait(client: Client, training_id: str, as_json: bool) -> None:
 def cancel(client: Client, training_id: str) -> None:
     """Cancel a training. The dataset and the model's other versions stay as they are."""
     found = client.cancel_training(training_id)
-    screen.remarks.print(f"{training_id} is {found.status}")
+    console.remarks.print(f"{training_id} is {found.status}")
 
 
 def end(client: Client, training_id: str, as_json: bool) -> None:
@@ -89,12 +89,14 @@ def end(client: Client, training_id: str, as_json: bool) -> None:
     Ctrl-C leaves it running, and says so.
     """
     try:
-        found = live.follow(client.follow_training(training_id), live.training, live.training_line)
+        found = progress_view.follow(
+            client.follow_training(training_id), progress_view.training, progress_view.training_line
+        )
         if found.status == "DONE":
             models.settle(client, found.name, found.version)
     except KeyboardInterrupt:
         said = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
-        screen.remarks.print(f"{said}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
+        console.remarks.print(f"{said}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
         raise
     print_training(client, found, as_json=as_json)
     if found.status != "DONE":
@@ -104,24 +106,24 @@ def end(client: Client, training_id: str, as_json: bool) -> None:
 def print_training(client: Client, found: Training, *, as_json: bool, everything: bool = False) -> None:
     """A training as people or programs read it; `everything` adds the confusion matrix and the mistakes."""
     if as_json:
-        screen.print_json(found.raw)
+        console.print_json(found.raw)
         return
     model = f"  {found.name} {found.version}".rstrip()
-    head = Text.assemble(("training ", "dim"), found.id, "  ", screen.status(found.status), (model, "bold"))
+    head = Text.assemble(("training ", "dim"), found.id, "  ", console.status(found.status), (model, "bold"))
     default = _default(client, found)
     if default == found.version != "":
         head.append(", the default", "dim")
-    screen.out.print(head, soft_wrap=True)
+    console.out.print(head, soft_wrap=True)
     if found.status == "DONE":
-        screen.out.print("", evidence.summary(found), sep="\n")
+        console.out.print("", evidence.summary(found), sep="\n")
         if everything:
-            screen.out.print(evidence.details(found, screen.out.width))
+            console.out.print(evidence.details(found, console.out.width))
         if default:
             _next(found.name, found.version, default)
     elif found.error:
-        screen.out.print(Text(found.error, style="red"), soft_wrap=True)
+        console.out.print(Text(found.error, style="red"), soft_wrap=True)
     elif not found.terminal:
-        screen.out.print("", live.meter(found), live.training(found), sep="\n")
+        console.out.print("", progress_view.meter(found), progress_view.training(found), sep="\n")
 
 
 def _default(client: Client, found: Training) -> str:
@@ -145,9 +147,9 @@ def _next(name: str, version: str, default: str) -> None:
             f"inferq models compare {one}    side by side with {default}, the default",
             f"inferq models promote {one}    make it the default",
         ]
-    screen.remarks.print()
+    console.remarks.print()
     for number, line in enumerate(lines):
-        screen.remarks.print(Text.assemble(("     " if number else "next ", "dim"), line), soft_wrap=True)
+        console.remarks.print(Text.assemble(("     " if number else "next ", "dim"), line), soft_wrap=True)
 
 
 def _save(client: Client, found: Training, folder: Path) -> None:
@@ -161,4 +163,4 @@ def _save(client: Client, found: Training, folder: Path) -> None:
             (folder / name).write_bytes(data)
     except OSError as error:
         raise InferqError(f"cannot write {error.filename or folder}: {error.strerror}") from error
-    screen.remarks.print(f"wrote evidence.json, {', '.join(PLOTS)} to {folder}", soft_wrap=True)
+    console.remarks.print(f"wrote evidence.json, {', '.join(PLOTS)} to {folder}", soft_wrap=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import __version__, folder, samples, stack
-from inferq.commands import options, screen
-from inferq.connection import DEFAULT_URL
-from inferq.logs import Follower
-from inferq.supervisor import Supervisor
+from inferq import __version__, samples
+from inferq.client.connection import DEFAULT_URL
+from inferq.commands import console, options
+from inferq.stack import data_dir, stack
+from inferq.stack.logs import Follower
+from inferq.stack.supervisor import Supervisor
 
 FEW = 2
 """Workers when the number is left to us. Each holds torch, some 400 MB; on more cores each uses more threads."""
@@ -41,7 +42,7 @@ def up(
     DATABASE_URL, REDIS_URL and STORAGE_URL are not looked at. To run it on yours, see docker-compose.yml.
     Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
     """
-    wanted = stack.Options(
+    wanted = stack.StackOptions(
         data.expanduser().absolute(), host, port, workers or few_workers(), not no_trainer, default_model
     )
     began = time.monotonic()
@@ -56,7 +57,7 @@ def up(
 
 @contextlib.contextmanager
 def running(
-    wanted: stack.Options, progress: Callable[[str, str], None], *, verbose: bool = False
+    wanted: stack.StackOptions, progress: Callable[[str, str], None], *, verbose: bool = False
 ) -> Iterator[tuple[stack.Plan, Supervisor]]:
     """Claim the folder, lay out the stack, and hand it over with its supervisor; drains at the end, whatever happens.
 
@@ -64,8 +65,8 @@ def running(
     """
     if not wanted.data.exists():  # a start that is refused leaves no folder behind
         stack.check_port(wanted.host, wanted.port)
-    with folder.claim(wanted.data):
-        left = folder.clean(wanted.data)
+    with data_dir.claim(wanted.data):
+        left = data_dir.clean(wanted.data)
         if left:
             progress("leftovers", f"stopped {len(left)} processes of an earlier run")
         plan = stack.plan(wanted)
@@ -84,7 +85,7 @@ def few_workers() -> int:
     return min(stack.cores(), FEW)
 
 
-def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds: float) -> None:
+def _welcome(wanted: stack.StackOptions, url: str, decision: stack.Decision, seconds: float) -> None:
     _say("default", f"{decision.model}: {decision.why}")
     _say("logs", str(wanted.data / "logs"))
     _say("ready", f"after {seconds:.1f} s", "bold green")
@@ -94,10 +95,10 @@ def _welcome(wanted: stack.Options, url: str, decision: stack.Decision, seconds:
         "docs": f"{url}/docs",
         "health": f"{url}/readyz   {url}/metrics",
     }
-    screen.out.print()
+    console.out.print()
     for name, text in lines.items():
         _say(name, text)
-    screen.out.print(Text("\n  Ctrl-C drains and stops.", style="dim"))
+    console.out.print(Text("\n  Ctrl-C drains and stops.", style="dim"))
 
 
 def _try_it(url: str) -> str:
@@ -131,4 +132,4 @@ def _log_line(name: str, line: str) -> None:
 
 
 def _say(name: str, text: str, style: str = "cyan") -> None:
-    screen.out.print(Text.assemble((f"  {name:<11}", style), text), soft_wrap=True)
+    console.out.print(Text.assemble((f"  {name:<11}", style), text), soft_wrap=True)

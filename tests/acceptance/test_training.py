@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import handwriting, stacks
+from tests import digit_images, stacks
 from tests.stacks import Stack
 
 pytestmark = pytest.mark.timeout(240)
@@ -29,7 +29,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def archive() -> tuple[str, bytes]:
-    return "numbers.tgz", handwriting.archive(handwriting.files(LEARNT))
+    return "numbers.tgz", digit_images.archive(digit_images.files(LEARNT))
 
 
 def post(stack: Stack, path: str, wait: float = 0, **body: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def trained(stack: Stack, training_id: str, seconds: float = 90) -> dict[str, An
 
 
 def held_back(digit: int) -> tuple[str, bytes]:
-    return "held-back.png", handwriting.pictures(digit)[150]
+    return "held-back.png", digit_images.pictures(digit)[150]
 
 
 def classified(stack: Stack, model: str, digit: int) -> str:

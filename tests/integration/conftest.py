@@ -8,25 +8,25 @@ import fakeredis
 import pytest
 
 from migrations.__main__ import upgrade
-from shared import models
-from shared.models import EVERYBODY
-from shared.queue import Queue
+from shared.adapters.queue.queue import Queue
+from shared.domain.models import ALL_TENANTS, pick
+from shared.services import models
 from shared.settings import Settings
-from tests.workers import made_tools
+from tests.workers import make_container
 
 
 @pytest.fixture(scope="session")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which a worker has checked the catalogue's digits; copied for each test."""
-    from worker import checking
-    from worker.runner import Runner
+    from worker import model_check
+    from worker.process import WorkerProcess
 
     folder = tmp_path_factory.mktemp("checked")
     upgrade(f"sqlite:///{folder}/inferq.db")
-    tools = made_tools(folder, Queue(Settings(), fakeredis.FakeRedis(decode_responses=True)))
-    models.fill_catalogue(tools)
-    with tools.records.read() as r:
-        version = models.pick(r.versions.named(EVERYBODY, "digits"), "digits")
-    checking.check(Runner(tools), version.id)
-    tools.close()
+    container = make_container(folder, Queue(Settings(), fakeredis.FakeRedis(decode_responses=True)))
+    models.fill_catalogue(container)
+    with container.database.read() as uow:
+        version = pick(uow.model_versions.named(ALL_TENANTS, "digits"), "digits")
+    model_check.check(WorkerProcess(container), version.id)
+    container.close()
     return folder

@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from shared import accounts, errors, sweep, tenants
-from shared.records import Records
-from shared.tenants import Caller, Key
-from shared.tools import Tools
+from shared import errors
+from shared.adapters.database.unit_of_work import Database
+from shared.container import Container
+from shared.domain.keys import SCOPES, ApiKey, Caller, hash_secret
+from shared.services import accounts, keys, maintenance
 
 HERE = "https://vision.example.test/v2/oauth2/token"
-OWNER = Caller("default", tenants.SCOPES)
+OWNER = Caller("default", SCOPES)
 ANNA, PRIVATE, OTHER = "anna@example.test", rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)
 
 
@@ -54,21 +55,21 @@ def signed(key: Any = PRIVATE, algorithm: str = "RS256", **claims: Any) -> str:
     return jwt.encode({name: value for name, value in payload.items() if value is not None}, key, algorithm)
 
 
-def register(tools: Tools, key: RSAPrivateKey = PRIVATE, account: str = ANNA, **about: Any) -> Key:
+def register(container: Container, key: RSAPrivateKey = PRIVATE, account: str = ANNA, **about: Any) -> ApiKey:
     """A key of an account; the owner's own key is there already, as it must be."""
-    with tools.records.read() as r:
-        first = not r.keys.any()
+    with container.database.read() as uow:
+        first = not uow.keys.any()
     if first:
-        tenants.create(tools, OWNER)
-    return accounts.register(tools, OWNER, account=account, public_key=public(key), **about)
+        keys.create(container, OWNER)
+    return accounts.register(container, OWNER, account=account, public_key=public(key), **about)
 
 
-def exchange(tools: Tools, assertion: str, **about: Any) -> accounts.Token:
-    return accounts.exchange(tools, assertion, [HERE], **about)
+def exchange(container: Container, assertion: str, **about: Any) -> accounts.Token:
+    return accounts.exchange(container, assertion, [HERE], **about)
 
 
-def identify(tools: Tools, secret: str) -> Caller:
-    return tenants.identify(tools, secret, from_loopback=False)
+def identify(container: Container, secret: str) -> Caller:
+    return keys.identify(container, secret, from_loopback=False)
 
 
 # registering
@@ -77,11 +78,11 @@ def identify(tools: Tools, secret: str) -> Caller:
 @pytest.mark.parametrize(
     "sent", [public(PRIVATE), public(PRIVATE, PublicFormat.PKCS1), certificate(PRIVATE), f"\n  {public(PRIVATE)}\n"]
 )
-def test_a_public_key_is_taken_in_every_form_of_pem_and_kept_in_one(tools: Tools, sent: str) -> None:
-    tenants.create(tools, OWNER)
-    key = accounts.register(tools, OWNER, account=f" {ANNA} ", public_key=sent)
+def test_a_public_key_is_taken_in_every_form_of_pem_and_kept_in_one(container: Container, sent: str) -> None:
+    keys.create(container, OWNER)
+    key = accounts.register(container, OWNER, account=f" {ANNA} ", public_key=sent)
     assert (key.account, key.public_key) == (ANNA, public(PRIVATE))
-    assert exchange(tools, signed()).access
+    assert exchange(container, signed()).access
 
 
 @pytest.mark.parametrize(
@@ -97,52 +98,54 @@ def test_a_public_key_is_taken_in_every_form_of_pem_and_kept_in_one(tools: Tools
     ],
     ids=["private", "elliptic", "short", "ssh", "cut off", "cut off certificate", "empty"],
 )
-def test_what_is_no_usable_public_key_is_refused_with_what_to_send(tools: Tools, sent: str, reason: str) -> None:
+def test_what_is_no_usable_public_key_is_refused_with_what_to_send(
+    container: Container, sent: str, reason: str
+) -> None:
     with pytest.raises(errors.BadOption, match=reason):
-        accounts.register(tools, OWNER, account=ANNA, public_key=sent)
-    with tools.records.read() as r:
-        assert not r.keys.any()
+        accounts.register(container, OWNER, account=ANNA, public_key=sent)
+    with container.database.read() as uow:
+        assert not uow.keys.any()
 
 
 @pytest.mark.parametrize("account", ["", "  ", "a" * 256])
-def test_an_account_has_a_name_that_fits(tools: Tools, account: str) -> None:
+def test_an_account_has_a_name_that_fits(container: Container, account: str) -> None:
     with pytest.raises(errors.BadOption, match="account"):
-        accounts.register(tools, OWNER, account=account, public_key=public(PRIVATE))
+        accounts.register(container, OWNER, account=account, public_key=public(PRIVATE))
 
 
-def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(tools: Tools) -> None:
-    key = register(tools, tenant="anna")
+def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(container: Container) -> None:
+    key = register(container, tenant="anna")
     assert (key.tenant, key.scopes) == ("anna", ("infer", "models"))
     with pytest.raises(errors.Forbidden):
-        accounts.register(tools, Caller("ben", ("keys",)), account="b", public_key=public(OTHER), tenant="anna")
+        accounts.register(container, Caller("ben", ("keys",)), account="b", public_key=public(OTHER), tenant="anna")
     with pytest.raises(errors.BadOption, match="unknown scope 'all'"):
-        register(tools, OTHER, scopes=("all",))
+        register(container, OTHER, scopes=("all",))
 
 
-def test_a_public_key_is_not_the_first_key(tools: Tools) -> None:
+def test_a_public_key_is_not_the_first_key(container: Container) -> None:
     """It would close the open door in front of the one who registers it."""
     with pytest.raises(errors.BadOption, match="inferq keys create --name owner"):
-        accounts.register(tools, OWNER, account=ANNA, public_key=public(PRIVATE))
-    guarded = replace(tools, settings=replace(tools.settings, admin_key="admin"))
+        accounts.register(container, OWNER, account=ANNA, public_key=public(PRIVATE))
+    guarded = replace(container, settings=replace(container.settings, admin_key="admin"))
     assert accounts.register(guarded, OWNER, account=ANNA, public_key=public(PRIVATE), scopes=("infer", "keys"))
-    assert register(tools, OTHER).scopes == ("infer", "models")
+    assert register(container, OTHER).scopes == ("infer", "models")
 
 
-def test_the_same_key_is_registered_once_for_an_account_of_whatever_tenant(tools: Tools) -> None:
-    key = register(tools)
+def test_the_same_key_is_registered_once_for_an_account_of_whatever_tenant(container: Container) -> None:
+    key = register(container)
     with pytest.raises(errors.Conflict, match="already"):
-        accounts.register(tools, OWNER, account=ANNA, public_key=certificate(PRIVATE), tenant="ben")
-    tenants.revoke(tools, "default", key.id)
-    assert register(tools).id != key.id
+        accounts.register(container, OWNER, account=ANNA, public_key=certificate(PRIVATE), tenant="ben")
+    keys.revoke(container, "default", key.id)
+    assert register(container).id != key.id
 
 
-def test_of_many_who_register_the_same_key_at_once_one_succeeds(records: Records, tools: Tools) -> None:
-    tools = replace(tools, records=records)
-    register(tools, OTHER, "first")
+def test_of_many_who_register_the_same_key_at_once_one_succeeds(database: Database, container: Container) -> None:
+    container = replace(container, database=database)
+    register(container, OTHER, "first")
 
     def registered(number: int) -> bool:
         try:
-            return bool(register(tools, tenant=f"tenant-{number}"))
+            return bool(register(container, tenant=f"tenant-{number}"))
         except errors.Conflict:
             return False
 
@@ -150,34 +153,34 @@ def test_of_many_who_register_the_same_key_at_once_one_succeeds(records: Records
         assert sum(pool.map(registered, range(8))) == 1
 
 
-def test_nobody_but_the_operators_tenant_can_claim_an_account(tools: Tools) -> None:
+def test_nobody_but_the_operators_tenant_can_claim_an_account(container: Container) -> None:
     """Else ben could register anna's public key, and her assertions would open his tenant for her pictures."""
     with pytest.raises(errors.Forbidden, match="default"):
-        accounts.register(tools, Caller("ben", tenants.SCOPES), account=ANNA, public_key=public(PRIVATE))
+        accounts.register(container, Caller("ben", SCOPES), account=ANNA, public_key=public(PRIVATE))
 
 
-def test_nothing_that_is_sent_as_a_secret_can_be_a_registered_key(tools: Tools) -> None:
-    key = register(tools)
+def test_nothing_that_is_sent_as_a_secret_can_be_a_registered_key(container: Container) -> None:
+    key = register(container)
     for secret in ("", key.hash, key.public_key, key.id, key.account):
         with pytest.raises(errors.Unauthorized):
-            identify(tools, secret)
+            identify(container, secret)
 
 
 # exchanging
 
 
-def test_a_token_is_as_good_as_a_key_of_the_account(tools: Tools) -> None:
-    register(tools, tenant="anna", scopes=("infer",))
-    token = exchange(tools, signed())
+def test_a_token_is_as_good_as_a_key_of_the_account(container: Container) -> None:
+    register(container, tenant="anna", scopes=("infer",))
+    token = exchange(container, signed())
     assert re.fullmatch("[A-Z2-7]{32,}", token.access)
-    assert identify(tools, token.access) == Caller("anna", ("infer",), "live")
+    assert identify(container, token.access) == Caller("anna", ("infer",), "live")
     assert not token.refresh
 
 
-def test_tokens_are_kept_as_hashes_only(tools: Tools) -> None:
-    register(tools)
-    token = exchange(tools, signed(), offline=True)
-    with tools.records.engine.connect() as connection:
+def test_tokens_are_kept_as_hashes_only(container: Container) -> None:
+    register(container)
+    token = exchange(container, signed(), offline=True)
+    with container.database.engine.connect() as connection:
         kept = str(connection.exec_driver_sql("SELECT * FROM tokens").all())
     assert hashlib.sha256(token.access.encode()).hexdigest() in kept
     assert token.access not in kept
@@ -187,28 +190,28 @@ def test_tokens_are_kept_as_hashes_only(tools: Tools) -> None:
 @pytest.mark.parametrize(
     ("ahead", "lives"), [(600.5, 600), (10 * 24 * 3600, 24 * 3600), (5, 60), (-30, 60), (1e300, 24 * 3600)]
 )
-def test_a_token_lives_as_long_as_the_assertion_within_reason(tools: Tools, ahead: float, lives: int) -> None:
-    register(tools)
-    token = exchange(tools, signed(exp=time.time() + ahead))
+def test_a_token_lives_as_long_as_the_assertion_within_reason(container: Container, ahead: float, lives: int) -> None:
+    register(container)
+    token = exchange(container, signed(exp=time.time() + ahead))
     assert lives - 60 <= token.seconds <= lives + 1
     assert token.seconds >= 60
-    assert identify(tools, token.access)
-    later = replace(tools, now=lambda: time.time() + token.seconds + 1)
+    assert identify(container, token.access)
+    later = replace(container, now=lambda: time.time() + token.seconds + 1)
     with pytest.raises(errors.Unauthorized):
         identify(later, token.access)
 
 
-def test_the_end_of_an_assertion_may_be_any_number(tools: Tools) -> None:
-    register(tools)
+def test_the_end_of_an_assertion_may_be_any_number(container: Container) -> None:
+    register(container)
     for exp in (int(time.time()) + 600, time.time() + 600.7, 10**400):
-        assert exchange(tools, signed(exp=exp)).seconds > 60
+        assert exchange(container, signed(exp=exp)).seconds > 60
 
 
-def test_of_several_keys_of_an_account_the_signature_says_which(tools: Tools) -> None:
-    register(tools, PRIVATE, tenant="anna")
-    register(tools, OTHER, tenant="ben")
-    assert identify(tools, exchange(tools, signed(PRIVATE)).access).tenant == "anna"
-    assert identify(tools, exchange(tools, signed(OTHER)).access).tenant == "ben"
+def test_of_several_keys_of_an_account_the_signature_says_which(container: Container) -> None:
+    register(container, PRIVATE, tenant="anna")
+    register(container, OTHER, tenant="ben")
+    assert identify(container, exchange(container, signed(PRIVATE)).access).tenant == "anna"
+    assert identify(container, exchange(container, signed(OTHER)).access).tenant == "ben"
 
 
 UNKNOWN = "not signed by a key that is registered for the account"
@@ -232,107 +235,109 @@ UNKNOWN = "not signed by a key that is registered for the account"
     ],
     ids=["key", "account", "no account", "expired", "early", "aud", "no aud", "no exp", "inf", "exp", "alg", "none"],
 )
-def test_an_assertion_that_proves_nothing_is_refused(tools: Tools, assertion: Callable[[], str], reason: str) -> None:
-    register(tools)
+def test_an_assertion_that_proves_nothing_is_refused(
+    container: Container, assertion: Callable[[], str], reason: str
+) -> None:
+    register(container)
     with pytest.raises(errors.Unauthorized, match=reason):
-        exchange(tools, assertion())
+        exchange(container, assertion())
 
 
-def test_the_public_key_is_no_secret_to_sign_with(tools: Tools) -> None:
+def test_the_public_key_is_no_secret_to_sign_with(container: Container) -> None:
     """The old trick: HS256, with the public key, which anybody may have, as the secret."""
-    pem = register(tools).public_key.encode()
+    pem = register(container).public_key.encode()
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (
         {"alg": "HS256", "typ": "JWT"}, {"sub": ANNA, "aud": HERE, "exp": int(time.time()) + 600})]  # fmt: skip
     body = b".".join(encoded)
     forged = body + b"." + base64.urlsafe_b64encode(hmac.digest(pem, body, "sha256")).rstrip(b"=")
     with pytest.raises(errors.Unauthorized, match="RS256"):
-        exchange(tools, forged.decode())
+        exchange(container, forged.decode())
     renamed = body.replace(encoded[0], base64.urlsafe_b64encode(b'{"alg":"RS256"}').rstrip(b"="))
     with pytest.raises(errors.Unauthorized, match=UNKNOWN):
-        exchange(tools, (renamed + b"." + forged.rpartition(b".")[2]).decode())
+        exchange(container, (renamed + b"." + forged.rpartition(b".")[2]).decode())
 
 
-def test_a_claim_that_was_changed_after_signing_is_noticed(tools: Tools) -> None:
-    register(tools)
+def test_a_claim_that_was_changed_after_signing_is_noticed(container: Container) -> None:
+    register(container)
     head, _, signature = signed().split(".")
     claims = json.dumps({"sub": ANNA, "aud": HERE, "exp": time.time() + 10**6}).encode()
     with pytest.raises(errors.Unauthorized, match=UNKNOWN):
-        exchange(tools, f"{head}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}")
+        exchange(container, f"{head}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}")
 
 
 @pytest.mark.parametrize("assertion", ["", "abc", "a.b.c", "....", "äöü", "eyJhbGciOiJSUzI1NiJ9.W10.", "A" * 10_000])
-def test_what_is_no_jwt_is_called_so(tools: Tools, assertion: str) -> None:
-    register(tools)
+def test_what_is_no_jwt_is_called_so(container: Container, assertion: str) -> None:
+    register(container)
     with pytest.raises(errors.BadRequest, match="not a JWT"):
-        exchange(tools, assertion)
+        exchange(container, assertion)
 
 
 # staying
 
 
-def test_a_refresh_token_gives_access_for_as_long_as_is_asked(tools: Tools) -> None:
-    register(tools, tenant="anna")
-    token = exchange(tools, signed(), offline=True)
-    again = accounts.refresh(tools, token.refresh, 3600)
+def test_a_refresh_token_gives_access_for_as_long_as_is_asked(container: Container) -> None:
+    register(container, tenant="anna")
+    token = exchange(container, signed(), offline=True)
+    again = accounts.refresh(container, token.refresh, 3600)
     assert (again.seconds, again.refresh) == (3600, "")
     assert again.access != token.access
-    assert identify(tools, again.access).tenant == "anna"
-    assert accounts.refresh(tools, token.refresh, 10**9).seconds == 24 * 3600
-    assert accounts.refresh(tools, token.refresh, -5).seconds == 60
+    assert identify(container, again.access).tenant == "anna"
+    assert accounts.refresh(container, token.refresh, 10**9).seconds == 24 * 3600
+    assert accounts.refresh(container, token.refresh, -5).seconds == 60
 
 
-def test_a_refresh_token_outlives_access_tokens_but_is_none(tools: Tools) -> None:
-    register(tools)
-    token = exchange(tools, signed(), offline=True)
+def test_a_refresh_token_outlives_access_tokens_but_is_none(container: Container) -> None:
+    register(container)
+    token = exchange(container, signed(), offline=True)
     for days in (80, 160, 240):  # each use keeps it
-        later = replace(tools, now=lambda days=days: time.time() + days * 24 * 3600)
+        later = replace(container, now=lambda days=days: time.time() + days * 24 * 3600)
         assert identify(later, accounts.refresh(later, token.refresh).access)
     with pytest.raises(errors.Unauthorized):
-        identify(tools, token.refresh)
+        identify(container, token.refresh)
     for other in (token.access, "NOSUCHTOKEN", ""):
         with pytest.raises(errors.Unauthorized, match="refresh token"):
-            accounts.refresh(tools, other)
+            accounts.refresh(container, other)
 
 
-def test_a_refresh_token_that_nobody_uses_ends(tools: Tools) -> None:
-    register(tools)
-    token = exchange(tools, signed(), offline=True)
-    later = replace(tools, now=lambda: time.time() + accounts.REFRESH_SECONDS + 1)
+def test_a_refresh_token_that_nobody_uses_ends(container: Container) -> None:
+    register(container)
+    token = exchange(container, signed(), offline=True)
+    later = replace(container, now=lambda: time.time() + accounts.REFRESH_SECONDS + 1)
     with pytest.raises(errors.Unauthorized, match="refresh token"):
         accounts.refresh(later, token.refresh)
 
 
-def test_revoking_the_key_makes_all_its_tokens_worthless_at_once(tools: Tools) -> None:
-    key = register(tools)
-    token = exchange(tools, signed(), offline=True)
-    tenants.revoke(tools, "default", key.id)
+def test_revoking_the_key_makes_all_its_tokens_worthless_at_once(container: Container) -> None:
+    key = register(container)
+    token = exchange(container, signed(), offline=True)
+    keys.revoke(container, "default", key.id)
     with pytest.raises(errors.Unauthorized):
-        identify(tools, token.access)
+        identify(container, token.access)
     with pytest.raises(errors.Unauthorized):
-        accounts.refresh(tools, token.refresh)
+        accounts.refresh(container, token.refresh)
     with pytest.raises(errors.Unauthorized, match=UNKNOWN):
-        exchange(tools, signed())
+        exchange(container, signed())
 
 
 # the open door
 
 
-def test_on_the_open_door_an_assertion_is_not_checked_as_nothing_is(tools: Tools) -> None:
-    token = exchange(tools, "whatever", offline=True, from_loopback=True)
+def test_on_the_open_door_an_assertion_is_not_checked_as_nothing_is(container: Container) -> None:
+    token = exchange(container, "whatever", offline=True, from_loopback=True)
     assert token.access != token.refresh != ""
-    assert tenants.identify(tools, token.access, from_loopback=True).scopes == tenants.SCOPES
-    assert accounts.refresh(tools, token.refresh, 300, from_loopback=True).seconds == 300
+    assert keys.identify(container, token.access, from_loopback=True).scopes == SCOPES
+    assert accounts.refresh(container, token.refresh, 300, from_loopback=True).seconds == 300
     with pytest.raises(errors.BadRequest):
-        exchange(tools, "whatever", from_loopback=False)
-    register(tools)
+        exchange(container, "whatever", from_loopback=False)
+    register(container)
     with pytest.raises(errors.BadRequest):
-        exchange(tools, "whatever", from_loopback=True)
+        exchange(container, "whatever", from_loopback=True)
     with pytest.raises(errors.Unauthorized):
-        tenants.identify(tools, token.access, from_loopback=True)
+        keys.identify(container, token.access, from_loopback=True)
 
 
-def test_with_an_admin_key_the_door_is_not_open(tools: Tools) -> None:
-    guarded = replace(tools, settings=replace(tools.settings, admin_key="admin"))
+def test_with_an_admin_key_the_door_is_not_open(container: Container) -> None:
+    guarded = replace(container, settings=replace(container.settings, admin_key="admin"))
     with pytest.raises(errors.Unauthorized):
         accounts.refresh(guarded, "whatever", from_loopback=True)
 
@@ -340,18 +345,18 @@ def test_with_an_admin_key_the_door_is_not_open(tools: Tools) -> None:
 # keeping
 
 
-def test_tidying_drops_the_tokens_that_open_nothing_and_no_others(records: Records, tools: Tools) -> None:
-    tools = replace(tools, records=records)
-    revoked, key = register(tools, OTHER, "ben@example.test"), register(tools)
-    exchange(tools, signed(OTHER, sub="ben@example.test"), offline=True)
-    kept = exchange(tools, signed(exp=time.time() + 3600), offline=True)
-    short = exchange(tools, signed(exp=time.time() + 300))
-    tenants.revoke(tools, "default", revoked.id)
-    later = replace(tools, now=lambda: time.time() + 1000)
-    sweep.tidy(later)
-    with records.engine.connect() as connection:
+def test_tidying_drops_the_tokens_that_open_nothing_and_no_others(database: Database, container: Container) -> None:
+    container = replace(container, database=database)
+    revoked, key = register(container, OTHER, "ben@example.test"), register(container)
+    exchange(container, signed(OTHER, sub="ben@example.test"), offline=True)
+    kept = exchange(container, signed(exp=time.time() + 3600), offline=True)
+    short = exchange(container, signed(exp=time.time() + 300))
+    keys.revoke(container, "default", revoked.id)
+    later = replace(container, now=lambda: time.time() + 1000)
+    maintenance.collect_garbage(later)
+    with database.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT hash, key_id FROM tokens").all()
-    assert {row[0] for row in rows} == {tenants.digest(kept.access), tenants.digest(kept.refresh)}
+    assert {row[0] for row in rows} == {hash_secret(kept.access), hash_secret(kept.refresh)}
     assert {row[1] for row in rows} == {key.id}
     assert identify(later, kept.access)
     with pytest.raises(errors.Unauthorized):

@@ -9,47 +9,50 @@ from pathlib import Path
 
 import pytest
 
-from shared import comparisons, datasets, errors, splits, trainers, trainings
-from shared.datasets import Example, Source, Split, State
-from shared.records import Records
-from shared.splits import Tally
-from shared.tools import Tools
-from tests import grounds
-from tests.grounds import Ground, at_once, picture
+from shared import errors
+from shared.adapters.database.unit_of_work import Database
+from shared.container import Container
+from shared.domain import splits
+from shared.domain.datasets import DatasetExample, DatasetState, Source, Split
+from shared.domain.splits import Tally
+from shared.domain.trainings import TrainingParameters
+from shared.services import comparisons, datasets, training_runs, trainings
+from tests import dataset_fixtures
+from tests.dataset_fixtures import Ground, at_once, picture
 
 
 @pytest.fixture
-def ground(records: Records, tmp_path: Path) -> Ground:
-    return grounds.on(records, tmp_path)
+def ground(database: Database, tmp_path: Path) -> Ground:
+    return dataset_fixtures.on(database, tmp_path)
 
 
 @pytest.fixture
-def here(tools: Tools, tmp_path: Path) -> Ground:
+def here(container: Container, tmp_path: Path) -> Ground:
     """On SQLite only, for what is no matter of the database."""
-    return grounds.on(tools.records, tmp_path)
+    return dataset_fixtures.on(container.database, tmp_path)
 
 
 def test_a_dataset_comes_back_with_its_labels_and_an_id_that_javascript_reads(ground: Ground) -> None:
-    made = datasets.create(ground.tools, "anna", " fruit ", labels=["pear", "plum", "pear"])
-    assert (made.name, made.state, made.version, made.sealed) == ("fruit", State.READY, 1, False)
+    made = datasets.create(ground.container, "anna", " fruit ", labels=["pear", "plum", "pear"])
+    assert (made.name, made.state, made.version, made.sealed) == ("fruit", DatasetState.READY, 1, False)
     assert 0 < made.id < 2**53
-    later = datasets.create(ground.tools, "anna", "fruit")
+    later = datasets.create(ground.container, "anna", "fruit")
     assert later.id > made.id
-    found = datasets.labels(ground.tools, "anna", made.id)
+    found = datasets.labels(ground.container, "anna", made.id)
     assert [(label.id, label.name, label.examples) for label in found] == [(1, "pear", 0), (2, "plum", 0)]
-    assert datasets.find(ground.tools, "anna", str(made.id)) == made
-    assert datasets.find(ground.tools, "anna", "fruit") == later
+    assert datasets.get_by_reference(ground.container, "anna", str(made.id)) == made
+    assert datasets.get_by_reference(ground.container, "anna", "fruit") == later
 
 
 def test_one_with_an_archive_waits_for_a_trainer_and_refuses_everything_meanwhile(here: Ground) -> None:
-    made = datasets.create(here.tools, "anna", "fruit", source="uploads/1", labels=["pear"])
-    assert made.state is State.LOADING
+    made = datasets.create(here.container, "anna", "fruit", source="uploads/1", labels=["pear"])
+    assert made.state is DatasetState.LOADING
     assert here.sent == [("load",)]
     for change in (
-        lambda: datasets.add_label(here.tools, "anna", made.id, "fig"),
-        lambda: datasets.add_example(here.tools, "anna", made.id, 1, picture(1)),
-        lambda: datasets.add_archive(here.tools, "anna", made.id, "uploads/2"),
-        lambda: datasets.delete(here.tools, "anna", made.id),
+        lambda: datasets.add_label(here.container, "anna", made.id, "fig"),
+        lambda: datasets.add_example(here.container, "anna", made.id, 1, picture(1)),
+        lambda: datasets.add_archive(here.container, "anna", made.id, "uploads/2"),
+        lambda: datasets.delete(here.container, "anna", made.id),
     ):
         with pytest.raises(errors.Conflict, match="being loaded"):
             change()
@@ -58,36 +61,36 @@ def test_one_with_an_archive_waits_for_a_trainer_and_refuses_everything_meanwhil
 
 
 def test_labels_count_on_and_are_there_once(ground: Ground) -> None:
-    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear"])
-    assert datasets.add_label(ground.tools, "anna", made.id, "plum").id == 2
+    made = datasets.create(ground.container, "anna", "fruit", labels=["pear"])
+    assert datasets.add_label(ground.container, "anna", made.id, "plum").id == 2
     with pytest.raises(errors.Conflict, match="'plum' already"):
-        datasets.add_label(ground.tools, "anna", made.id, unicodedata.normalize("NFD", " plum "))
-    outcomes = at_once(*[lambda: datasets.add_label(ground.tools, "anna", made.id, "fig")] * 2)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "Label"]
-    assert [label.id for label in datasets.labels(ground.tools, "anna", made.id)] == [1, 2, 3]
+        datasets.add_label(ground.container, "anna", made.id, unicodedata.normalize("NFD", " plum "))
+    outcomes = at_once(*[lambda: datasets.add_label(ground.container, "anna", made.id, "fig")] * 2)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "DatasetLabel"]
+    assert [label.id for label in datasets.labels(ground.container, "anna", made.id)] == [1, 2, 3]
     assert ground.again(made).last_label == 3
 
 
 def test_a_picture_is_there_once_by_its_bytes_whatever_its_name_and_label(here: Ground) -> None:
-    made = datasets.create(here.tools, "anna", "fruit", labels=["pear", "plum"])
-    first = datasets.add_example(here.tools, "anna", made.id, 1, picture(1))
-    assert here.tools.storage.read(first.blob, first.offset, first.size) == picture(1).data
-    assert datasets.example(here.tools, "anna", made.id, first.id) == first
+    made = datasets.create(here.container, "anna", "fruit", labels=["pear", "plum"])
+    first = datasets.add_example(here.container, "anna", made.id, 1, picture(1))
+    assert here.container.storage.read(first.blob, first.offset, first.size) == picture(1).data
+    assert datasets.example(here.container, "anna", made.id, first.id) == first
     with pytest.raises(errors.Conflict, match="example 1, 'pear'"):
-        datasets.add_example(here.tools, "anna", made.id, 2, replace(picture(1), name="other.png"))
+        datasets.add_example(here.container, "anna", made.id, 2, replace(picture(1), name="other.png"))
     with pytest.raises(errors.NotFound, match="no label 3"):
-        datasets.add_example(here.tools, "anna", made.id, 3, picture(2))
+        datasets.add_example(here.container, "anna", made.id, 3, picture(2))
     assert here.blobs(made) == [first.blob]
 
 
 def test_of_two_who_add_one_picture_at_once_one_wins_and_no_blob_is_left(ground: Ground) -> None:
-    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear", "plum"])
+    made = datasets.create(ground.container, "anna", "fruit", labels=["pear", "plum"])
 
-    def add(label: int) -> Example:
-        return datasets.add_example(ground.tools, "anna", made.id, label, picture(1))
+    def add(label: int) -> DatasetExample:
+        return datasets.add_example(ground.container, "anna", made.id, label, picture(1))
 
     outcomes = at_once(partial(add, 1), partial(add, 2), partial(add, 1))
-    (won,) = [outcome for outcome in outcomes if isinstance(outcome, Example)]
+    (won,) = [outcome for outcome in outcomes if isinstance(outcome, DatasetExample)]
     for lost in outcomes:
         if lost is not won:
             assert isinstance(lost, errors.Conflict)
@@ -97,29 +100,29 @@ def test_of_two_who_add_one_picture_at_once_one_wins_and_no_blob_is_left(ground:
 
 
 def test_what_others_add_at_once_is_all_there(ground: Ground) -> None:
-    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear"])
+    made = datasets.create(ground.container, "anna", "fruit", labels=["pear"])
 
-    def add(number: int) -> Example:
-        return datasets.add_example(ground.tools, "anna", made.id, 1, picture(number))
+    def add(number: int) -> DatasetExample:
+        return datasets.add_example(ground.container, "anna", made.id, 1, picture(number))
 
-    fig = partial(datasets.add_label, ground.tools, "anna", made.id, "fig")
+    fig = partial(datasets.add_label, ground.container, "anna", made.id, "fig")
     at_once(*[partial(add, number) for number in range(4)], fig)
     assert ground.ids(made) == [1, 2, 3, 4]
     assert (ground.again(made).last_example, ground.again(made).last_label) == (4, 2)
 
 
 def test_a_blob_stays_when_nobody_knows_whether_its_example_was_stored(
-    tools: Tools, monkeypatch: pytest.MonkeyPatch
+    container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = datasets.create(tools, "anna", "fruit", labels=["pear"])
+    made = datasets.create(container, "anna", "fruit", labels=["pear"])
 
     def lost(*_: object) -> None:
         raise errors.Unavailable("gone")
 
-    monkeypatch.setattr("shared.records.datasets.Datasets.add_examples", lost)
+    monkeypatch.setattr("shared.adapters.database.datasets.Datasets.add_examples", lost)
     with pytest.raises(errors.Unavailable):
-        datasets.add_example(tools, "anna", made.id, 1, picture(1))
-    assert len(tools.storage.list(f"datasets/{made.id}")) == 1
+        datasets.add_example(container, "anna", made.id, 1, picture(1))
+    assert len(container.storage.list(f"datasets/{made.id}")) == 1
 
 
 def test_a_version_that_was_trained_on_keeps_exactly_its_examples(ground: Ground) -> None:
@@ -127,65 +130,65 @@ def test_a_version_that_was_trained_on_keeps_exactly_its_examples(ground: Ground
     training = ground.submit(made)
     sealed = ground.again(made)
     assert (training.dataset_version, sealed.version, sealed.sealed) == (1, 1, True)
-    added = datasets.add_example(ground.tools, "anna", made.id, 1, picture(1))
-    datasets.remove_example(ground.tools, "anna", made.id, 1)
-    datasets.add_label(ground.tools, "anna", made.id, "fig")
+    added = datasets.add_example(ground.container, "anna", made.id, 1, picture(1))
+    datasets.remove_example(ground.container, "anna", made.id, 1)
+    datasets.add_label(ground.container, "anna", made.id, "fig")
     now = ground.again(made)
     assert (now.version, now.sealed, added.since) == (2, False, 2)
     assert ground.ids(made) == [2, 3, 4, 5]
     assert ground.ids(made, version=1) == [1, 2, 3, 4]
-    dealt = trainers.dealt(ground.tools, training)
+    dealt = training_runs.dealt(ground.container, training)
     assert sorted(one.id for part in (dealt.training, dealt.validation, dealt.test) for one in part) == [1, 2, 3, 4]
     with pytest.raises(errors.NotFound, match="no example 1"):
-        datasets.remove_example(ground.tools, "anna", made.id, 1)
-    counted = [(label.name, label.examples) for label in datasets.labels(ground.tools, "anna", made.id)]
+        datasets.remove_example(ground.container, "anna", made.id, 1)
+    counted = [(label.name, label.examples) for label in datasets.labels(ground.container, "anna", made.id)]
     assert counted == [("pear", 2), ("plum", 2), ("fig", 0)]
 
 
 def test_what_was_removed_from_a_sealed_version_may_come_again(ground: Ground) -> None:
-    made = datasets.create(ground.tools, "anna", "fruit", labels=["pear", "plum"])
+    made = datasets.create(ground.container, "anna", "fruit", labels=["pear", "plum"])
     for number in range(4):
-        datasets.add_example(ground.tools, "anna", made.id, number // 2 + 1, picture(number))
+        datasets.add_example(ground.container, "anna", made.id, number // 2 + 1, picture(number))
     ground.submit(made)
-    datasets.remove_example(ground.tools, "anna", made.id, 1)
+    datasets.remove_example(ground.container, "anna", made.id, 1)
     assert len(ground.blobs(made)) == 4  # the sealed version still needs it
-    again = datasets.add_example(ground.tools, "anna", made.id, 2, picture(0))
+    again = datasets.add_example(ground.container, "anna", made.id, 2, picture(0))
     assert (ground.ids(made), ground.ids(made, version=1)) == ([2, 3, 4, again.id], [1, 2, 3, 4])
     with pytest.raises(errors.Conflict, match=f"example {again.id}, 'plum'"):
-        datasets.add_example(ground.tools, "anna", made.id, 1, picture(0))
-    datasets.remove_example(ground.tools, "anna", made.id, again.id)
+        datasets.add_example(ground.container, "anna", made.id, 1, picture(0))
+    datasets.remove_example(ground.container, "anna", made.id, again.id)
     assert len(ground.blobs(made)) == 4
 
 
 def test_what_no_version_was_trained_on_goes_with_its_blob_when_the_last_in_it_goes(here: Ground) -> None:
     made = here.dataset({"pear": 2})
-    alone = datasets.add_example(here.tools, "anna", made.id, 1, picture(1))
-    datasets.remove_example(here.tools, "anna", made.id, alone.id)
+    alone = datasets.add_example(here.container, "anna", made.id, 1, picture(1))
+    datasets.remove_example(here.container, "anna", made.id, alone.id)
     (shared,) = here.blobs(made)
-    datasets.remove_example(here.tools, "anna", made.id, 1)
+    datasets.remove_example(here.container, "anna", made.id, 1)
     assert here.blobs(made) == [shared]
-    datasets.remove_example(here.tools, "anna", made.id, 2)
+    datasets.remove_example(here.container, "anna", made.id, 2)
     assert (here.blobs(made), here.ids(made)) == ([], [])
-    assert datasets.add_example(here.tools, "anna", made.id, 1, picture(1)).id == alone.id + 1
+    assert datasets.add_example(here.container, "anna", made.id, 1, picture(1)).id == alone.id + 1
 
 
 def test_a_dataset_that_is_trained_on_is_not_deleted_and_afterwards_goes_whole(ground: Ground) -> None:
     made, other = ground.dataset(), ground.dataset(name="other")
     training = ground.submit(made)
     with pytest.raises(errors.Conflict, match=training.id):
-        datasets.delete(ground.tools, "anna", made.id)
-    trainings.cancel(ground.tools, "anna", training.id)
-    assert datasets.delete(ground.tools, "anna", made.id).state is State.DELETING
+        datasets.delete(ground.container, "anna", made.id)
+    trainings.cancel(ground.container, "anna", training.id)
+    assert datasets.delete(ground.container, "anna", made.id).state is DatasetState.DELETING
     with pytest.raises(errors.Conflict, match="being deleted"):
-        datasets.add_label(ground.tools, "anna", made.id, "fig")
+        datasets.add_label(ground.container, "anna", made.id, "fig")
     with pytest.raises(errors.NotFound):
         ground.submit(made, patient=True)
     with pytest.raises(errors.NotFound, match=r"there are: other\.$"):
-        datasets.find(ground.tools, "anna", "fruit")
+        datasets.get_by_reference(ground.container, "anna", "fruit")
     assert len(ground.blobs(made)) == 1
 
-    datasets.drop_deleted(ground.tools)
-    datasets.drop_deleted(ground.tools)
+    datasets.drop_deleted(ground.container)
+    datasets.drop_deleted(ground.container)
 
     assert ground.blobs(made) == []
     with pytest.raises(errors.NotFound):
@@ -195,60 +198,60 @@ def test_a_dataset_that_is_trained_on_is_not_deleted_and_afterwards_goes_whole(g
 
 
 def test_a_dataset_that_is_compared_on_is_not_deleted(ground: Ground) -> None:
-    tools, made = ground.tools, ground.dataset()
+    container, made = ground.container, ground.dataset()
     ground.trained(made), ground.trained(made)
-    asked = comparisons.request(tools, "anna", "fruits", "2")
+    asked = comparisons.request(container, "anna", "fruits", "2")
     with pytest.raises(errors.Conflict, match=f"comparison {asked.id} uses the dataset"):
-        datasets.delete(tools, "anna", made.id)
-    with tools.records.write() as r:
-        r.comparisons.end(asked.id, tools.now(), error="no")
-    assert datasets.delete(tools, "anna", made.id).state is State.DELETING
+        datasets.delete(container, "anna", made.id)
+    with container.database.write() as uow:
+        uow.comparisons.end(asked.id, container.now(), error="no")
+    assert datasets.delete(container, "anna", made.id).state is DatasetState.DELETING
 
 
 def test_what_became_of_the_last_archive_is_no_news_after_a_change(here: Ground) -> None:
     made = here.dataset()
     for change in (
-        lambda: datasets.add_label(here.tools, "anna", made.id, "fig"),
-        lambda: datasets.add_example(here.tools, "anna", made.id, 1, picture(1)),
-        lambda: datasets.remove_example(here.tools, "anna", made.id, 1),
+        lambda: datasets.add_label(here.container, "anna", made.id, "fig"),
+        lambda: datasets.add_example(here.container, "anna", made.id, 1, picture(1)),
+        lambda: datasets.remove_example(here.container, "anna", made.id, 1),
     ):
-        with here.tools.records.write() as r:
-            r.datasets.save(replace(here.again(made), message="the last archive could not be read"))
+        with here.container.database.write() as uow:
+            uow.datasets.save(replace(here.again(made), message="the last archive could not be read"))
         change()
         assert here.again(made).message == ""
 
 
 def test_the_pictures_of_a_deleted_dataset_go_before_its_rows(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     made = here.dataset()
-    datasets.delete(here.tools, "anna", made.id)
+    datasets.delete(here.container, "anna", made.id)
     with monkeypatch.context() as patched:
 
         def away(key: str) -> None:
             raise errors.Unavailable("away")
 
-        patched.setattr(here.tools.storage, "delete", away)
+        patched.setattr(here.container.storage, "delete", away)
         with pytest.raises(errors.Unavailable):
-            datasets.drop_deleted(here.tools)
-    assert here.again(made).state is State.DELETING
-    datasets.drop_deleted(here.tools)
+            datasets.drop_deleted(here.container)
+    assert here.again(made).state is DatasetState.DELETING
+    datasets.drop_deleted(here.container)
     assert here.blobs(made) == []
 
 
 def test_another_tenant_sees_and_changes_nothing(ground: Ground) -> None:
     made = ground.dataset()
-    tools = ground.tools
+    container = ground.container
     for ask in (
-        lambda: datasets.get(tools, "bert", made.id),
-        lambda: datasets.find(tools, "bert", "fruit"),
-        lambda: datasets.find(tools, "bert", str(made.id)),
-        lambda: datasets.labels(tools, "bert", made.id),
-        lambda: datasets.label(tools, "bert", made.id, 1),
-        lambda: datasets.example(tools, "bert", made.id, 1),
-        lambda: datasets.add_label(tools, "bert", made.id, "fig"),
-        lambda: datasets.add_example(tools, "bert", made.id, 1, picture(1)),
-        lambda: datasets.add_archive(tools, "bert", made.id, "uploads/1"),
-        lambda: datasets.remove_example(tools, "bert", made.id, 1),
-        lambda: datasets.delete(tools, "bert", made.id),
+        lambda: datasets.get(container, "bert", made.id),
+        lambda: datasets.get_by_reference(container, "bert", "fruit"),
+        lambda: datasets.get_by_reference(container, "bert", str(made.id)),
+        lambda: datasets.labels(container, "bert", made.id),
+        lambda: datasets.label(container, "bert", made.id, 1),
+        lambda: datasets.example(container, "bert", made.id, 1),
+        lambda: datasets.add_label(container, "bert", made.id, "fig"),
+        lambda: datasets.add_example(container, "bert", made.id, 1, picture(1)),
+        lambda: datasets.add_archive(container, "bert", made.id, "uploads/1"),
+        lambda: datasets.remove_example(container, "bert", made.id, 1),
+        lambda: datasets.delete(container, "bert", made.id),
         lambda: ground.submit(replace(made, tenant="bert")),
     ):
         with pytest.raises(errors.NotFound, match="no dataset"):
@@ -257,35 +260,35 @@ def test_another_tenant_sees_and_changes_nothing(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb", "a\x7f", "\ud800", "x" * 181, "a\u202eb"])
-def test_names_that_cannot_be_shown_are_refused(tools: Tools, name: str) -> None:
-    made = datasets.create(tools, "anna", "fruit")
+def test_names_that_cannot_be_shown_are_refused(container: Container, name: str) -> None:
+    made = datasets.create(container, "anna", "fruit")
     with pytest.raises(errors.BadOption, match="1 to 180 characters"):
-        datasets.create(tools, "anna", name)
+        datasets.create(container, "anna", name)
     with pytest.raises(errors.BadOption):
-        datasets.create(tools, "anna", "more", labels=["pear", name])
+        datasets.create(container, "anna", "more", labels=["pear", name])
     with pytest.raises(errors.BadOption):
-        datasets.add_label(tools, "anna", made.id, name)
-    with tools.records.read() as r:
-        assert [dataset.name for dataset in r.datasets.page("anna")] == ["fruit"]
+        datasets.add_label(container, "anna", made.id, name)
+    with container.database.read() as uow:
+        assert [dataset.name for dataset in uow.datasets.page("anna")] == ["fruit"]
 
 
 def test_names_are_told_apart_as_people_see_them_and_fit_both_databases(ground: Ground) -> None:
     composed, decomposed, long = "Äpfel 🍏", unicodedata.normalize("NFD", "Äpfel 🍏"), "长" * 180
-    made = datasets.create(ground.tools, "anna", decomposed, labels=[composed, decomposed, long])
+    made = datasets.create(ground.container, "anna", decomposed, labels=[composed, decomposed, long])
     assert made.name == composed
-    assert [label.name for label in datasets.labels(ground.tools, "anna", made.id)] == [composed, long]
-    assert datasets.find(ground.tools, "anna", decomposed) == made
-    assert datasets.label_named(ground.tools, "anna", made.id, decomposed).id == 1
+    assert [label.name for label in datasets.labels(ground.container, "anna", made.id)] == [composed, long]
+    assert datasets.get_by_reference(ground.container, "anna", decomposed) == made
+    assert datasets.label_named(ground.container, "anna", made.id, decomposed).id == 1
     odd = replace(picture(1), name="\ud800\0" + "x" * 400)
-    assert datasets.add_example(ground.tools, "anna", made.id, 1, odd).name == "x" * 180
+    assert datasets.add_example(ground.container, "anna", made.id, 1, odd).name == "x" * 180
 
 
 def test_the_last_of_a_label_is_counted_by_version_source_and_split(ground: Ground) -> None:
     made = ground.dataset({"pear": 2, "plum": 1})
-    datasets.add_example(ground.tools, "anna", made.id, 2, picture(1), split=Split.TEST)
-    datasets.add_example(ground.tools, "anna", made.id, 2, picture(2), source=Source.FEEDBACK)
-    with ground.tools.records.read() as r:
-        tallies = r.datasets.tallies(ground.again(made))
+    datasets.add_example(ground.container, "anna", made.id, 2, picture(1), split=Split.TEST)
+    datasets.add_example(ground.container, "anna", made.id, 2, picture(2), source=Source.FEEDBACK)
+    with ground.container.database.read() as uow:
+        tallies = uow.datasets.tallies(ground.again(made))
     assert sorted(tallies, key=str) == sorted(
         [
             Tally("pear", Source.UPLOAD, Split.OPEN, 2),
@@ -311,12 +314,14 @@ def test_the_last_of_a_label_is_counted_by_version_source_and_split(ground: Grou
     ],
 )
 def test_what_cannot_be_trained_on_is_told_by_counts_as_by_dealing(
-    tools: Tools, tallies: list[tuple[str, str, str, int]], complaint: str
+    container: Container, tallies: list[tuple[str, str, str, int]], complaint: str
 ) -> None:
     counted = [Tally(label, Source(source), Split(split), count) for label, source, split, count in tallies]
     numbers = {label: number for number, label in enumerate(sorted({one.label for one in counted}), 1)}
     examples = [
-        Example(1, 0, numbers[one.label], one.label, "", one.split, one.source, f"{one} {number}", "", 0, 1, 1, 0.0)
+        DatasetExample(
+            1, 0, numbers[one.label], one.label, "", one.split, one.source, f"{one} {number}", "", 0, 1, 1, 0.0
+        )
         for one in counted
         for number in range(one.count)
     ]
@@ -335,21 +340,21 @@ def test_what_cannot_be_trained_on_is_told_by_counts_as_by_dealing(
 def test_corrections_that_are_left_out_do_not_count_as_pictures_of_a_label(here: Ground) -> None:
     made = here.dataset({"pear": 4, "plum": 0})
     for number in range(3):
-        datasets.add_example(here.tools, "anna", made.id, 2, picture(number), source=Source.FEEDBACK)
+        datasets.add_example(here.container, "anna", made.id, 2, picture(number), source=Source.FEEDBACK)
     with pytest.raises(errors.BadDataset, match="has 1"):
-        here.submit(made, parameters=trainings.Parameters(with_feedback=False))
+        here.submit(made, parameters=TrainingParameters(with_feedback=False))
     assert here.submit(made).dataset_version == 1
 
 
 def test_one_picture_is_looked_up_by_an_index_and_the_few_that_move_by_another(here: Ground) -> None:
-    made, records = here.dataset(), here.tools.records
-    with records.engine.connect() as connection:
+    made, database = here.dataset(), here.container.database
+    with database.engine.connect() as connection:
         for ask, index in (
-            (lambda r: r.datasets.in_state(State.LOADING), "ix_datasets_moving"),
-            (lambda r: r.datasets.by_sha256(made, "0" * 64), "uq_examples_dataset_id_sha256"),
+            (lambda r: uow.datasets.in_state(DatasetState.LOADING), "ix_datasets_moving"),
+            (lambda r: uow.datasets.by_sha256(made, "0" * 64), "uq_examples_dataset_id_sha256"),
         ):
-            with records.read() as r:
-                ((statement, parameters),) = here.statements(partial(ask, r))
+            with database.read() as uow:
+                ((statement, parameters),) = here.statements(partial(ask, uow))
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             assert index in str(plan)
 

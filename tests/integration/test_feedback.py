@@ -9,38 +9,52 @@ from pathlib import Path
 import pytest
 import uuid6
 
-from shared import datasets, errors, feedback, models, trainers, trainings
-from shared.datasets import Dataset, Source
-from shared.jobs import Item, Job, Options, Status
-from shared.models import Version
-from shared.records import Records
-from tests import grounds
-from tests.grounds import LIMITS, NOW, Ground, picture
+from shared import errors
+from shared.adapters.database.unit_of_work import Database
+from shared.domain.datasets import Dataset, DatasetExample, Source
+from shared.domain.jobs import AnswerOptions, Item, Job, Status
+from shared.domain.models import ModelVersion
+from shared.domain.trainings import TrainingParameters
+from shared.services import datasets, feedback, models, training_runs, trainings
+from tests import dataset_fixtures
+from tests.dataset_fixtures import LIMITS, NOW, Ground, picture
 
 
 @pytest.fixture
-def ground(records: Records, tmp_path: Path) -> Ground:
-    return grounds.on(records, tmp_path)
+def ground(database: Database, tmp_path: Path) -> Ground:
+    return dataset_fixtures.on(database, tmp_path)
 
 
-def predicted(ground: Ground, version: Version, tenant: str = "anna") -> Job:
+def predicted(ground: Ground, version: ModelVersion, tenant: str = "anna") -> Job:
     """A job with two pictures that the version has looked at; the second one has no name."""
     first, second = picture(101).data, picture(102).data
-    job = Job(str(uuid6.uuid7()), tenant, "native", Status.QUEUED, version.name, version.version, version.id, Options(),
-              "normal", NOW, 2, blob="jobs/x")  # fmt: skip
-    ground.tools.storage.write(job.blob, first + second)
+    job = Job(
+        str(uuid6.uuid7()),
+        tenant,
+        "native",
+        Status.QUEUED,
+        version.name,
+        version.version,
+        version.id,
+        AnswerOptions(),
+        "normal",
+        NOW,
+        2,
+        blob="jobs/x",
+    )
+    ground.container.storage.write(job.blob, first + second)
     items = [
         Item(job.id, 0, "101.png", job.blob, 0, len(first)),
         Item(job.id, 1, "", job.blob, len(first), len(second)),
     ]
-    with ground.tools.records.write() as r:
-        r.jobs.add(job, items)
+    with ground.container.database.write() as uow:
+        uow.jobs.add(job, items)
     return job
 
 
-def correct(ground: Ground, job: Job, position: int, label: str, dataset: Dataset | None = None) -> datasets.Example:
+def correct(ground: Ground, job: Job, position: int, label: str, dataset: Dataset | None = None) -> DatasetExample:
     known = dataset.id if dataset else None
-    return feedback.correct_job(ground.tools, job.tenant, job.id, position, label, known, LIMITS)
+    return feedback.correct_job(ground.container, job.tenant, job.id, position, label, known, LIMITS)
 
 
 def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground: Ground) -> None:
@@ -49,20 +63,20 @@ def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground
     first, second = correct(ground, job, 0, "plum"), correct(ground, job, 1, " pear")
     assert (first.dataset_id, first.label, first.name, first.source) == (made.id, "plum", "101.png", Source.FEEDBACK)
     assert (second.name, second.since) == (f"{job.id}-1", 2)
-    assert ground.tools.storage.read(first.blob, first.offset, first.size) == picture(101).data
+    assert ground.container.storage.read(first.blob, first.offset, first.size) == picture(101).data
     with pytest.raises(errors.Conflict, match="has this picture already"):
         correct(ground, job, 0, "plum")
-    with ground.tools.records.read() as r:
-        assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
+    with ground.container.database.read() as uow:
+        assert uow.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
 
     for seed in range(5):
-        training = trainers.begin(ground.tools, ground.submit(made, parameters=trainings.Parameters(seed=seed)))
-        dealt = trainers.dealt(ground.tools, training)
+        training = training_runs.begin(ground.container, ground.submit(made, parameters=TrainingParameters(seed=seed)))
+        dealt = training_runs.dealt(ground.container, training)
         assert {first, second} <= set(dealt.training)
         assert not {first, second} & {*dealt.validation, *dealt.test}
-        trainings.cancel(ground.tools, "anna", training.id)
-    without = ground.submit(made, parameters=trainings.Parameters(with_feedback=False))
-    dealt = trainers.dealt(ground.tools, without)
+        trainings.cancel(ground.container, "anna", training.id)
+    without = ground.submit(made, parameters=TrainingParameters(with_feedback=False))
+    dealt = training_runs.dealt(ground.container, without)
     assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
 
 
@@ -73,8 +87,8 @@ def test_a_correction_can_be_corrected(ground: Ground) -> None:
 
     second = correct(ground, job, 0, "pear")
 
-    with ground.tools.records.read() as r:
-        assert r.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [second]
+    with ground.container.database.read() as uow:
+        assert uow.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [second]
     assert second.label == "pear"
 
 
@@ -92,13 +106,13 @@ def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground
         (errors.Conflict, "was not trained here", lambda: correct(ground, brought, 0, "plum")),
         (errors.Conflict, "was not trained here", lambda: correct(ground, gone, 0, "plum")),
         (errors.PictureTooLarge, "pixels", lambda: feedback.correct_job(
-            ground.tools, "anna", job.id, 0, "plum", None, replace(LIMITS, max_pixels=9))),
+            ground.container, "anna", job.id, 0, "plum", None, replace(LIMITS, max_pixels=9))),
     ]  # fmt: skip
     for error, match, ask in refusals:
         with pytest.raises(error, match=match):
             ask()
     assert correct(ground, brought, 0, "plum", made).dataset_id == made.id
-    ground.tools.storage.delete(job.blob)
+    ground.container.storage.delete(job.blob)
     with pytest.raises(errors.Conflict, match="not kept any more"):
         correct(ground, job, 1, "plum")
     assert len(ground.ids(made)) == 7
@@ -107,18 +121,18 @@ def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground
 def test_a_picture_that_a_model_got_wrong_can_be_sent_with_its_label(ground: Ground) -> None:
     made = ground.dataset()
     ground.trained(made)
-    added = feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(1))
+    added = feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(1))
     assert (added.dataset_id, added.source, added.label) == (made.id, Source.FEEDBACK, "plum")
     ground.version("brought")
     for error, name in ((errors.NotFound, "none"), (errors.Conflict, "brought")):
         with pytest.raises(error):
-            feedback.correct_model(ground.tools, "anna", name, "plum", picture(2))
+            feedback.correct_model(ground.container, "anna", name, "plum", picture(2))
     with pytest.raises(errors.NotFound):
-        feedback.correct_model(ground.tools, "bert", "fruits", "plum", picture(2))
-    datasets.delete(ground.tools, "anna", made.id)
+        feedback.correct_model(ground.container, "bert", "fruits", "plum", picture(2))
+    datasets.delete(ground.container, "anna", made.id)
     with pytest.raises(errors.Conflict, match="being deleted"):
-        feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(2))
-    datasets.drop_deleted(ground.tools)
+        feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(2))
+    datasets.drop_deleted(ground.container)
     with pytest.raises(errors.NotFound, match="no dataset"):
-        feedback.correct_model(ground.tools, "anna", "fruits", "plum", picture(2))
-    assert models.find(ground.tools, "anna", "fruits").training_id  # the model and its evidence stay
+        feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(2))
+    assert models.get_version(ground.container, "anna", "fruits").training_id  # the model and its evidence stay

@@ -11,55 +11,55 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from migrations.__main__ import configuration, upgrade
-from shared.jobs import Job, Options, Status
-from shared.records import Records
-from shared.tables import metadata
-from tests import grounds
+from shared.adapters.database.tables import metadata
+from shared.adapters.database.unit_of_work import Database
+from shared.domain.jobs import AnswerOptions, Job, Status
+from tests import dataset_fixtures
 
 
-def tables(records: Records) -> set[str]:
-    return set(sa.inspect(records.engine).get_table_names()) - {"alembic_version"}
+def tables(database: Database) -> set[str]:
+    return set(sa.inspect(database.engine).get_table_names()) - {"alembic_version"}
 
 
-def test_the_migrations_lead_to_exactly_the_tables(records: Records) -> None:
-    with records.engine.connect() as connection:
+def test_the_migrations_lead_to_exactly_the_tables(database: Database) -> None:
+    with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
-    assert tables(records) == set(metadata.tables)
+    assert tables(database) == set(metadata.tables)
 
 
-def test_a_table_that_the_migrations_forgot_would_be_noticed(records: Records) -> None:
+def test_a_table_that_the_migrations_forgot_would_be_noticed(database: Database) -> None:
     wider = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
         table.to_metadata(wider)
     wider.tables["jobs"].append_column(sa.Column("forgotten", sa.Text))
-    with records.engine.connect() as connection:
+    with database.engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), wider)
     assert [(step[0], step[3].name) for step in found] == [("add_column", "forgotten")]
 
 
-def test_the_indexes_on_live_jobs_are_partial_on_both_servers(records: Records) -> None:
-    (index,) = [found for found in sa.inspect(records.engine).get_indexes("jobs") if found["name"] == "ix_jobs_live"]
-    condition = str(index["dialect_options"][f"{records.engine.dialect.name}_where"])
+def test_the_indexes_on_live_jobs_are_partial_on_both_servers(database: Database) -> None:
+    (index,) = [found for found in sa.inspect(database.engine).get_indexes("jobs") if found["name"] == "ix_jobs_live"]
+    condition = str(index["dialect_options"][f"{database.engine.dialect.name}_where"])
     assert "QUEUED" in condition
     assert "RUNNING" in condition
     assert "DONE" not in condition
 
 
-def test_every_step_can_be_taken_back_and_taken_again(records: Records) -> None:
-    command.downgrade(configuration(records.url), "base")
-    assert tables(records) == set()
+def test_every_step_can_be_taken_back_and_taken_again(database: Database) -> None:
+    command.downgrade(configuration(database.url), "base")
+    assert tables(database) == set()
 
-    upgrade(records.url)
+    upgrade(database.url)
 
-    assert tables(records) == set(metadata.tables)
-    with records.engine.connect() as connection:
+    assert tables(database) == set(metadata.tables)
+    with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 
 
-def test_what_was_stored_before_the_wires_came_is_live_and_stays(records: Records) -> None:
-    command.downgrade(configuration(records.url), "0001")
-    with records.engine.begin() as connection:
+def test_what_was_stored_before_the_wires_came_is_live_and_stays(database: Database) -> None:
+    command.downgrade(configuration(database.url), "0001")
+    with database.engine.begin() as connection:
         connection.execute(
             sa.text(
                 "INSERT INTO images (id, tenant, name, blob, format, width, height, size, created_at) "
@@ -72,49 +72,49 @@ def test_what_was_stored_before_the_wires_came_is_live_and_stays(records: Record
                 "VALUES ('1', 'anna', 'app', 'iq_', 'h', '[]', 0)"
             )
         )
-    upgrade(records.url)
-    with records.engine.connect() as connection:
+    upgrade(database.url)
+    with database.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT stage FROM images")).scalar_one() == "live"
         key = connection.execute(sa.text("SELECT stage, account, public_key FROM keys")).one()
     assert tuple(key) == ("live", "", "")
 
 
 def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
-    records: Records, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
-    ground = grounds.on(records, tmp_path)
+    ground = dataset_fixtures.on(database, tmp_path)
     version = ground.trained(ground.dataset(), webhook="https://example.org", withheld=True)
-    job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, Options(), "normal", 0.0, 0,
+    job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, AnswerOptions(), "normal", 0.0, 0,
               webhook="https://example.org")  # fmt: skip
-    with records.write() as r:
-        r.jobs.add(job, [])
-        r.jobs.end(["job"], Status.CANCELLED, 1.0)
+    with database.write() as uow:
+        uow.jobs.add(job, [])
+        uow.jobs.end(["job"], Status.CANCELLED, 1.0)
     ask = "SELECT job_id FROM deliveries ORDER BY job_id"
     orphan = "INSERT INTO deliveries (job_id, kind, attempts, due_at, error) VALUES ('gone', 'job', 0, 1, '')"
-    with records.engine.begin() as connection:
+    with database.engine.begin() as connection:
         connection.execute(sa.text(orphan))
         assert len(connection.execute(sa.text(ask)).all()) == 3
 
-    command.downgrade(configuration(records.url), "0002")
+    command.downgrade(configuration(database.url), "0002")
 
-    with records.engine.begin() as connection:
+    with database.engine.begin() as connection:
         assert connection.execute(sa.text(ask)).scalars().all() == ["job"]
         assert connection.execute(sa.text("SELECT id FROM versions")).scalars().all() == [version.id]
-    (key,) = sa.inspect(records.engine).get_foreign_keys("deliveries")
+    (key,) = sa.inspect(database.engine).get_foreign_keys("deliveries")
     assert (key["referred_table"], key["options"]["ondelete"]) == ("jobs", "CASCADE")
 
-    upgrade(records.url)
+    upgrade(database.url)
 
-    with records.read() as r:
-        assert [(due.job_id, due.kind) for due in r.deliveries.due(2.0)] == [("job", "job")]
-        assert r.versions.get(version.id) == replace(version, training_id="", withheld=False, canary=0.0)
-        assert r.jobs.get("anna", "job") is not None
-    assert sa.inspect(records.engine).get_foreign_keys("deliveries") == []
+    with database.read() as uow:
+        assert [(due.job_id, due.kind) for due in uow.webhook_deliveries.due(2.0)] == [("job", "job")]
+        assert uow.model_versions.get(version.id) == replace(version, training_id="", withheld=False, canary=0.0)
+        assert uow.jobs.get("anna", "job") is not None
+    assert sa.inspect(database.engine).get_foreign_keys("deliveries") == []
 
 
-def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(records: Records) -> None:
-    with records.write() as r:
-        r.facts.set("default_model", "digits")
-    upgrade(records.url)
-    with records.read() as r:
-        assert r.facts.get("default_model") == "digits"
+def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(database: Database) -> None:
+    with database.write() as uow:
+        uow.key_values.set("default_model", "digits")
+    upgrade(database.url)
+    with database.read() as uow:
+        assert uow.key_values.get("default_model") == "digits"

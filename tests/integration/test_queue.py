@@ -15,25 +15,31 @@ from typing import Any
 import pytest
 import redis
 
+from shared import errors
+from shared.adapters.queue import locks
+from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE, celery_app, training_app
+from shared.adapters.queue.queue import Queue
+from shared.adapters.queue.waiters import Waiters
+from shared.domain.stream_entry import StreamEntry
 from shared.errors import Unavailable
-from shared.queue import BELLS, HOUSE, TRAININGS, Entry, Queue, celery_app, training_app
 from shared.settings import Settings
-from shared.waiting import Waiters
 from tests.stacks import until
 
 V = "version-1"
 
 
-def entries(count: int, job: str = "job") -> list[Entry]:
-    return [Entry(job, number, "blob", 10 * number, 10, "classify", 5, "softmax", True) for number in range(count)]
+def entries(count: int, job: str = "job") -> list[StreamEntry]:
+    return [
+        StreamEntry(job, number, "blob", 10 * number, 10, "classify", 5, "softmax", True) for number in range(count)
+    ]
 
 
-def keys(found: list[Entry]) -> list[tuple[str, int]]:
+def keys(found: list[StreamEntry]) -> list[tuple[str, int]]:
     return [(entry.job_id, entry.position) for entry in found]
 
 
 def push(queue: Queue, count: int, job: str = "job", priority: str = "normal", tenant: str = "anna") -> None:
-    queue.push(V, priority, tenant, entries(count, job))
+    queue.streams.push(V, priority, tenant, entries(count, job))
 
 
 @pytest.fixture(autouse=True)
@@ -45,25 +51,25 @@ def bells(queue: Queue) -> list[tuple[str, ...]]:
         sent.append((task, *arguments))
         return True
 
-    queue.call = call  # type: ignore[method-assign]
+    queue.notifications.send_task = call  # type: ignore[method-assign]
     return sent
 
 
 @pytest.fixture
 def other(queue: Queue, request: pytest.FixtureRequest) -> Iterator[Queue]:
     """The same queue as another process sees it: it remembers nothing of what the first has made."""
-    settings: Settings = queue._settings
-    second = Queue(settings, queue._redis if settings.redis_url == Settings().redis_url else None)
-    second.call = queue.call  # type: ignore[method-assign]
+    settings: Settings = queue.connection.settings
+    second = Queue(settings, queue.connection.redis if settings.redis_url == Settings().redis_url else None)
+    second.notifications.send_task = queue.notifications.send_task  # type: ignore[method-assign]
     yield second
-    if second._redis is not queue._redis:
+    if second.connection.redis is not queue.connection.redis:
         second.close()
 
 
-def lapsed(queue: Queue) -> Entry:
+def lapsed(queue: Queue) -> StreamEntry:
     """The next lapsed entry, waiting until there is one."""
     end = time.monotonic() + 10
-    while (entry := queue.claim_lapsed(V, "second")) is None:
+    while (entry := queue.streams.claim_expired(V, "second")) is None:
         assert time.monotonic() < end
         time.sleep(0.02)
     return entry
@@ -73,64 +79,64 @@ def lapsed(queue: Queue) -> Entry:
 
 
 def test_an_entry_survives_being_packed() -> None:
-    entry = Entry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
-    again = Entry.unpack(entry.pack(), "1-0", "lane", attempts=2)
-    assert again == replace(entry, id="1-0", lane="lane", attempts=2)
+    entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
+    again = StreamEntry.unpack(entry.pack(), "1-0", "lane", attempts=2)
+    assert again == replace(entry, id="1-0", stream="lane", attempts=2)
 
 
 def test_an_entry_that_waited_through_an_upgrade_is_understood() -> None:
     packed = '["job",3,"jobs/2023/x",10,20,"features",7,"none",0]'
-    assert Entry.unpack({"e": packed}, "1-0", "lane") == Entry(
-        "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", lane="lane"
+    assert StreamEntry.unpack({"e": packed}, "1-0", "lane") == StreamEntry(
+        "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", stream="lane"
     )
 
 
 def test_a_worker_of_the_version_before_can_read_every_entry() -> None:
     """It reads nine values from one field, and would count an entry that it cannot read as a death."""
-    entry = Entry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
+    entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
     assert len(json.loads(entry.pack()["e"])) == 9
 
 
 def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queue: Queue) -> None:
     push(queue, 5)
 
-    first, second = queue.claim(V, "first", 3), queue.claim(V, "second", 3)
+    first, second = queue.streams.claim(V, "first", 3), queue.streams.claim(V, "second", 3)
 
     assert keys(first) == [("job", 0), ("job", 1), ("job", 2)]
     assert keys(second) == [("job", 3), ("job", 4)]
     assert {entry.attempts for entry in first + second} == {1}
-    assert queue.claim(V, "third", 3) == []
-    queue.acknowledge(first + second)
-    assert queue.present(V) == set()
+    assert queue.streams.claim(V, "third", 3) == []
+    queue.streams.acknowledge(first + second)
+    assert queue.streams.present(V) == set()
 
 
 def test_the_claimed_entry_is_the_pushed_one(queue: Queue) -> None:
-    pushed = Entry("job", 0, "jobs/2023/x", 10, 20, "features", 7, "none", False)
-    queue.push(V, "normal", "anna", [pushed])
-    (claimed,) = queue.claim(V, "worker", 1)
-    assert replace(claimed, id="", lane="") == pushed
+    pushed = StreamEntry("job", 0, "jobs/2023/x", 10, 20, "features", 7, "none", False)
+    queue.streams.push(V, "normal", "anna", [pushed])
+    (claimed,) = queue.streams.claim(V, "worker", 1)
+    assert replace(claimed, id="", stream="") == pushed
 
 
 def test_thousands_are_pushed_in_one_call(queue: Queue) -> None:
     push(queue, 4500)
-    assert len(queue.claim(V, "worker", 10_000)) == 4500
+    assert len(queue.streams.claim(V, "worker", 10_000)) == 4500
 
 
 def test_versions_do_not_get_each_others_work(queue: Queue) -> None:
     push(queue, 1)
-    queue.push("version-2", "normal", "anna", entries(2))
-    assert queue.version_ids() == ["version-1", "version-2"]
-    assert len(queue.claim("version-2", "worker", 9)) == 2
-    assert len(queue.claim(V, "worker", 9)) == 1
-    assert queue.claim("unknown", "worker", 9) == []
+    queue.streams.push("version-2", "normal", "anna", entries(2))
+    assert queue.streams.version_ids() == ["version-1", "version-2"]
+    assert len(queue.streams.claim("version-2", "worker", 9)) == 2
+    assert len(queue.streams.claim(V, "worker", 9)) == 1
+    assert queue.streams.claim("unknown", "worker", 9) == []
 
 
 def test_acknowledging_nothing_or_twice_is_no_error(queue: Queue) -> None:
     push(queue, 1)
-    claimed = queue.claim(V, "worker", 1)
+    claimed = queue.streams.claim(V, "worker", 1)
     for done in (claimed, claimed, []):
-        queue.acknowledge(done)
-    assert queue.present(V) == set()
+        queue.streams.acknowledge(done)
+    assert queue.streams.present(V) == set()
 
 
 # who comes first
@@ -139,20 +145,26 @@ def test_acknowledging_nothing_or_twice_is_no_error(queue: Queue) -> None:
 def test_the_urgent_come_first(queue: Queue) -> None:
     for priority in ("low", "normal", "high"):
         push(queue, 2, job=priority, priority=priority)
-    assert [entry.job_id for entry in queue.claim(V, "worker", 5)] == ["high", "high", "normal", "normal", "low"]
+    assert [entry.job_id for entry in queue.streams.claim(V, "worker", 5)] == [
+        "high",
+        "high",
+        "normal",
+        "normal",
+        "low",
+    ]
 
 
 def test_tenants_get_the_same_share_of_a_batch(queue: Queue) -> None:
     push(queue, 1000, job="big", tenant="anna")
     push(queue, 50, job="small", tenant="bert")
-    assert Counter(entry.job_id for entry in queue.claim(V, "worker", 20)) == {"big": 10, "small": 10}
+    assert Counter(entry.job_id for entry in queue.streams.claim(V, "worker", 20)) == {"big": 10, "small": 10}
 
 
 def test_what_one_tenant_does_not_use_others_get(queue: Queue) -> None:
     push(queue, 1000, job="big", tenant="anna")
     push(queue, 3, job="small", tenant="bert")
     push(queue, 500, job="middle", tenant="carl")
-    claimed = Counter(entry.job_id for entry in queue.claim(V, "worker", 30))
+    claimed = Counter(entry.job_id for entry in queue.streams.claim(V, "worker", 30))
     assert claimed["small"] == 3
     assert sum(claimed.values()) == 30
     assert abs(claimed["big"] - claimed["middle"]) <= 1
@@ -164,7 +176,7 @@ def test_with_more_tenants_than_places_nobody_waits_forever(queue: Queue) -> Non
         push(queue, 100, job=tenant, tenant=tenant)
     served: set[str] = set()
     for _ in range(90):
-        claimed = queue.claim(V, "worker", 2)
+        claimed = queue.streams.claim(V, "worker", 2)
         assert len(claimed) == 2
         served |= {entry.job_id for entry in claimed}
     assert served == set(tenants)
@@ -173,7 +185,7 @@ def test_with_more_tenants_than_places_nobody_waits_forever(queue: Queue) -> Non
 def test_odd_tenant_names_keep_their_lanes_apart(queue: Queue) -> None:
     for tenant in ("a:b", "a", "ü", "high:x"):
         push(queue, 1, job=tenant, tenant=tenant)
-    assert {entry.job_id for entry in queue.claim(V, "worker", 9)} == {"a:b", "a", "ü", "high:x"}
+    assert {entry.job_id for entry in queue.streams.claim(V, "worker", 9)} == {"a:b", "a", "ü", "high:x"}
 
 
 # leases
@@ -181,8 +193,8 @@ def test_odd_tenant_names_keep_their_lanes_apart(queue: Queue) -> None:
 
 def test_a_lapsed_entry_is_claimed_alone_and_says_that_it_was_delivered_before(queue: Queue) -> None:
     push(queue, 3)
-    queue.claim(V, "first", 3)
-    assert queue.claim_lapsed(V, "second") is None
+    queue.streams.claim(V, "first", 3)
+    assert queue.streams.claim_expired(V, "second") is None
 
     again = lapsed(queue)
 
@@ -192,87 +204,87 @@ def test_a_lapsed_entry_is_claimed_alone_and_says_that_it_was_delivered_before(q
 
 def test_every_death_counts(queue: Queue) -> None:
     push(queue, 1)
-    queue.claim(V, "first", 1)
+    queue.streams.claim(V, "first", 1)
     assert [lapsed(queue).attempts for _ in range(3)] == [2, 3, 4]
 
 
 def test_what_is_not_claimed_cannot_lapse(queue: Queue) -> None:
     push(queue, 2)
-    (claimed,) = queue.claim(V, "first", 1)
+    (claimed,) = queue.streams.claim(V, "first", 1)
     assert lapsed(queue).id == claimed.id
-    assert queue.claim_lapsed(V, "third") is None
-    assert keys(queue.claim(V, "third", 9)) == [("job", 1)]
+    assert queue.streams.claim_expired(V, "third") is None
+    assert keys(queue.streams.claim(V, "third", 9)) == [("job", 1)]
 
 
 def test_an_acknowledged_entry_does_not_lapse(queue: Queue) -> None:
     push(queue, 2)
-    done, held = queue.claim(V, "first", 2)
-    queue.acknowledge([done])
+    done, held = queue.streams.claim(V, "first", 2)
+    queue.streams.acknowledge([done])
     assert lapsed(queue).id == held.id
-    assert queue.claim_lapsed(V, "third") is None
+    assert queue.streams.claim_expired(V, "third") is None
 
 
 def test_a_renewed_lease_keeps_and_does_not_count(queue: Queue) -> None:
     push(queue, 2)
-    kept, left = queue.claim(V, "first", 2)
+    kept, left = queue.streams.claim(V, "first", 2)
     until_lapsed = time.monotonic() + 10
 
-    while (found := queue.claim_lapsed(V, "second")) is None:  # renewed more often than the lease is long
+    while (found := queue.streams.claim_expired(V, "second")) is None:  # renewed more often than the lease is long
         assert time.monotonic() < until_lapsed
-        queue.renew("first", [kept])
+        queue.streams.renew("first", [kept])
         time.sleep(0.02)
 
     assert found.id == left.id  # the time has passed for the one that was not renewed
     for _ in range(5):
-        queue.renew("first", [kept])
+        queue.streams.renew("first", [kept])
     again = lapsed(queue)
     assert (again.id, again.attempts) == (kept.id, 2)
 
 
 def test_has_lapsed_tells_of_silent_workers(queue: Queue) -> None:
     push(queue, 1)
-    assert not queue.has_lapsed(V)
-    claimed = queue.claim(V, "first", 1)
-    until(lambda: queue.has_lapsed(V), 10)
-    queue.acknowledge(claimed)
-    assert not queue.has_lapsed(V)
+    assert not queue.streams.has_expired(V)
+    claimed = queue.streams.claim(V, "first", 1)
+    until(lambda: queue.streams.has_expired(V), 10)
+    queue.streams.acknowledge(claimed)
+    assert not queue.streams.has_expired(V)
 
 
 # a server that forgets
 
 
 def flush(queue: Queue) -> None:
-    queue._redis.flushall()
+    queue.connection.redis.flushall()
 
 
 def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
     push(queue, 2)
-    queue.claim(V, "worker", 1)
+    queue.streams.claim(V, "worker", 1)
     flush(queue)
-    assert queue.claim(V, "worker", 9) == []
-    assert queue.present(V) == set()
+    assert queue.streams.claim(V, "worker", 9) == []
+    assert queue.streams.present(V) == set()
 
     push(queue, 2, job="new")
 
-    claimed: list[Entry] = []
-    until(lambda: bool(claimed.extend(queue.claim(V, "worker", 9)) or claimed), 5)
+    claimed: list[StreamEntry] = []
+    until(lambda: bool(claimed.extend(queue.streams.claim(V, "worker", 9)) or claimed), 5)
     assert keys(claimed) == [("new", 0), ("new", 1)]
-    queue.acknowledge(claimed)
+    queue.streams.acknowledge(claimed)
 
 
 @pytest.mark.parametrize(
     "step",
     [
-        lambda queue: queue.claim(V, "worker", 9),
-        lambda queue: queue.claim_lapsed(V, "worker"),
-        lambda queue: queue.has_lapsed(V),
-        lambda queue: queue.depths(),
-        lambda queue: queue.backlog(V),
-        lambda queue: queue.present(V),
-        lambda queue: queue.renew("worker", []),
-        lambda queue: queue.acknowledge([]),
-        lambda queue: queue.watch(V, "worker", 9, 0.1),
-        lambda queue: queue.drop_empty_lanes(V),
+        lambda queue: queue.streams.claim(V, "worker", 9),
+        lambda queue: queue.streams.claim_expired(V, "worker"),
+        lambda queue: queue.streams.has_expired(V),
+        lambda queue: queue.streams.depths(),
+        lambda queue: queue.streams.backlog(V),
+        lambda queue: queue.streams.present(V),
+        lambda queue: queue.streams.renew("worker", []),
+        lambda queue: queue.streams.acknowledge([]),
+        lambda queue: queue.streams.wait_for_entries(V, "worker", 9, 0.1),
+        lambda queue: queue.streams.drop_empty_streams(V),
     ],
     ids=["claim", "claim_lapsed", "has_lapsed", "depths", "backlog", "present", "renew", "ack", "watch", "drop"],
 )
@@ -280,25 +292,25 @@ def test_what_another_process_pushed_after_a_flush_is_no_error_to_a_worker_from_
     queue: Queue, other: Queue, step: Callable[[Queue], Any]
 ) -> None:
     push(queue, 1)
-    queue.claim(V, "worker", 1)
+    queue.streams.claim(V, "worker", 1)
     flush(queue)
     push(other, 2, job="new")
 
     step(queue)
 
-    queue.claim(V, "worker", 1)
-    assert queue.present(V) == {("new", 0), ("new", 1)}
+    queue.streams.claim(V, "worker", 1)
+    assert queue.streams.present(V) == {("new", 0), ("new", 1)}
 
 
 def test_entries_held_across_a_flush_can_be_renewed_and_acknowledged(queue: Queue, other: Queue) -> None:
     push(queue, 1)
-    held = queue.claim(V, "worker", 1)
+    held = queue.streams.claim(V, "worker", 1)
     flush(queue)
     until(lambda: time.time() * 1000 > int(held[0].id.split("-")[0]) + 2, 5)  # ids are milliseconds
     push(other, 1, job="new")
-    queue.renew("worker", held)
-    queue.acknowledge(held)
-    assert queue.present(V) == {("new", 0)}
+    queue.streams.renew("worker", held)
+    queue.streams.acknowledge(held)
+    assert queue.streams.present(V) == {("new", 0)}
 
 
 # looking at it
@@ -308,9 +320,9 @@ def test_depths_tell_what_waits_what_runs_and_since_when(queue: Queue) -> None:
     before = time.time()
     push(queue, 5)
     push(queue, 2, priority="high", tenant="bert")
-    queue.claim(V, "worker", 3)
+    queue.streams.claim(V, "worker", 3)
 
-    found = {(depth.priority, depth.tenant): depth for depth in queue.depths()}
+    found = {(depth.priority, depth.tenant): depth for depth in queue.streams.depths()}
 
     high, normal = found["high", "bert"], found["normal", "anna"]
     assert (high.version_id, high.waiting, high.running) == (V, 0, 2)
@@ -322,56 +334,59 @@ def test_what_a_tenant_has_waiting_for_a_version_is_counted_until_it_is_done_wit
     push(queue, 5)
     push(queue, 2, priority="high")
     push(queue, 9, tenant="bert")
-    queue.push("version-2", "normal", "anna", entries(7))
-    claimed = [entry for entry in queue.claim(V, "worker", 4) if ":anna" in entry.lane]
-    assert queue.held(V, "anna") == 7
-    queue.acknowledge(claimed)
-    assert queue.held(V, "anna") == 7 - len(claimed)
-    assert queue.held(V, "nobody") == 0
+    queue.streams.push("version-2", "normal", "anna", entries(7))
+    claimed = [entry for entry in queue.streams.claim(V, "worker", 4) if ":anna" in entry.stream]
+    assert queue.streams.count_unfinished(V, "anna") == 7
+    queue.streams.acknowledge(claimed)
+    assert queue.streams.count_unfinished(V, "anna") == 7 - len(claimed)
+    assert queue.streams.count_unfinished(V, "nobody") == 0
 
 
 def test_names_of_workers_that_are_gone_are_forgotten_unless_they_hold_something(queue: Queue) -> None:
     push(queue, 2)
-    queue.claim(V, "holding", 1)
-    queue.acknowledge(queue.claim(V, "done", 1))
-    (lane,) = queue._all_lanes(V)
+    queue.streams.claim(V, "holding", 1)
+    queue.streams.acknowledge(queue.streams.claim(V, "done", 1))
+    (lane,) = queue.streams._all_streams(V)
 
-    queue.drop_gone_consumers(V, idle=60)
-    assert {consumer["name"] for consumer in queue._redis.xinfo_consumers(lane, "workers")} == {"holding", "done"}
-    queue.drop_gone_consumers(V, idle=-60)
-    assert {consumer["name"] for consumer in queue._redis.xinfo_consumers(lane, "workers")} == {"holding"}
+    queue.streams.drop_gone_consumers(V, idle=60)
+    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(lane, "workers")} == {
+        "holding",
+        "done",
+    }
+    queue.streams.drop_gone_consumers(V, idle=-60)
+    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(lane, "workers")} == {"holding"}
 
 
 def test_a_backlog_is_what_nobody_has_claimed(queue: Queue) -> None:
-    assert not queue.backlog(V)
+    assert not queue.streams.backlog(V)
     push(queue, 2)
-    assert queue.backlog(V)
-    queue.claim(V, "worker", 2)
-    assert not queue.backlog(V)
+    assert queue.streams.backlog(V)
+    queue.streams.claim(V, "worker", 2)
+    assert not queue.streams.backlog(V)
 
 
 def test_present_is_everything_claimed_or_not(queue: Queue) -> None:
     push(queue, 6000)
     push(queue, 1, job="low", priority="low", tenant="bert")
-    claimed = queue.claim(V, "worker", 2)
-    queue.acknowledge(claimed[:1])
-    assert queue.present(V) == {("job", number) for number in range(1, 6000)} | {("low", 0)}
+    claimed = queue.streams.claim(V, "worker", 2)
+    queue.streams.acknowledge(claimed[:1])
+    assert queue.streams.present(V) == {("job", number) for number in range(1, 6000)} | {("low", 0)}
 
 
 def test_empty_lanes_are_dropped_and_others_stay(queue: Queue) -> None:
     push(queue, 1, tenant="done")
     push(queue, 1, tenant="held")
-    for entry in queue.claim(V, "worker", 2):
-        if entry.lane.endswith("done"):
-            queue.acknowledge([entry])
+    for entry in queue.streams.claim(V, "worker", 2):
+        if entry.stream.endswith("done"):
+            queue.streams.acknowledge([entry])
 
-    queue.drop_empty_lanes(V, idle=600)
-    assert {depth.tenant for depth in queue.depths()} == {"done", "held"}
-    queue.drop_empty_lanes(V, idle=-60)
-    assert {depth.tenant for depth in queue.depths()} == {"held"}
+    queue.streams.drop_empty_streams(V, idle=600)
+    assert {depth.tenant for depth in queue.streams.depths()} == {"done", "held"}
+    queue.streams.drop_empty_streams(V, idle=-60)
+    assert {depth.tenant for depth in queue.streams.depths()} == {"held"}
 
     push(queue, 1, job="again", tenant="done")
-    assert keys(queue.claim(V, "worker", 9)) == [("again", 0)]
+    assert keys(queue.streams.claim(V, "worker", 9)) == [("again", 0)]
 
 
 # the bell
@@ -381,24 +396,24 @@ def test_the_bell_is_rung_once_until_it_is_answered(queue: Queue, bells: list[tu
     for number in range(5):
         push(queue, 1, job=f"job-{number}")
     assert bells == [("drain", V)]
-    assert queue.has_bell(V)
+    assert queue.notifications.is_pending(V)
 
-    queue.answer(V)
-    assert not queue.has_bell(V)
+    queue.notifications.clear(V)
+    assert not queue.notifications.is_pending(V)
     push(queue, 1)
     assert bells == [("drain", V)] * 2
 
 
 def test_every_version_has_a_bell_of_its_own(queue: Queue, bells: list[tuple[str, ...]]) -> None:
     push(queue, 1)
-    queue.push("version-2", "normal", "anna", entries(1))
+    queue.streams.push("version-2", "normal", "anna", entries(1))
     assert bells == [("drain", V), ("drain", "version-2")]
 
 
 def test_a_bell_that_could_not_be_sent_is_not_taken_for_rung(queue: Queue) -> None:
-    queue.call = lambda task, *arguments: False  # type: ignore[method-assign]
+    queue.notifications.send_task = lambda task, *arguments: False  # type: ignore[method-assign]
     push(queue, 1)
-    assert not queue.has_bell(V)
+    assert not queue.notifications.is_pending(V)
 
 
 @pytest.fixture
@@ -423,26 +438,29 @@ def sent(settings: Settings, url: str) -> dict[str, list[Any]]:
 @pytest.mark.redis
 @pytest.mark.parametrize("task", ["train", "load"])
 def test_a_trainer_is_called_in_the_database_for_trainings_and_nowhere_else(ringing: Queue, task: str) -> None:
-    settings = ringing._settings
-    assert ringing.call(task, "training-1")
-    assert sent(settings, settings.training_broker_url) == {TRAININGS: ["training-1"]}
+    settings = ringing.connection.settings
+    assert ringing.notifications.send_task(task, "training-1")
+    assert sent(settings, settings.training_broker_url) == {TRAINING_QUEUE: ["training-1"]}
     assert sent(settings, settings.redis_url) == {}
 
 
 @pytest.mark.redis
 def test_workers_and_the_housekeeper_are_called_in_the_main_database_and_nowhere_else(ringing: Queue) -> None:
-    settings = ringing._settings
-    assert ringing.call("drain", V)
-    assert ringing.call("deliver", "job-1")
-    assert sent(settings, settings.redis_url) == {BELLS: [V], HOUSE: ["job-1"]}
+    settings = ringing.connection.settings
+    assert ringing.notifications.send_task("drain", V)
+    assert ringing.notifications.send_task("deliver", "job-1")
+    assert sent(settings, settings.redis_url) == {MODEL_QUEUE: [V], MAINTENANCE_QUEUE: ["job-1"]}
     assert sent(settings, settings.training_broker_url) == {}
 
 
 def test_each_broker_has_its_own_queues_and_no_others() -> None:
     workers, trainers = celery_app(Settings()), training_app(Settings())
-    assert {queue.name for queue in workers.conf.task_queues} == {BELLS, HOUSE}
-    assert [queue.name for queue in trainers.conf.task_queues] == [TRAININGS]
-    assert (workers.conf.broker_url, trainers.conf.broker_url) == ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/1")
+    assert {queue.name for queue in workers.conf.task_queues} == {MODEL_QUEUE, MAINTENANCE_QUEUE}
+    assert [queue.name for queue in trainers.conf.task_queues] == [TRAINING_QUEUE]
+    assert (workers.conf.broker_url, trainers.conf.broker_url) == (
+        "redis://127.0.0.1:6379/0",
+        "redis://127.0.0.1:6379/1",
+    )
 
 
 class Watcher(threading.Thread):
@@ -450,16 +468,16 @@ class Watcher(threading.Thread):
 
     def __init__(self, queue: Queue, other: Queue) -> None:
         super().__init__()
-        self.found: list[Entry] = []
+        self.found: list[StreamEntry] = []
         self._queue = queue
         push(queue, 1)
-        queue.acknowledge(queue.claim(V, "worker", 1))
-        queue.answer(V)
+        queue.streams.acknowledge(queue.streams.claim(V, "worker", 1))
+        queue.notifications.clear(V)
         self.start()
-        until(lambda: other.has_bell(V), 10)
+        until(lambda: other.notifications.is_pending(V), 10)
 
     def run(self) -> None:
-        self.found = self._queue.watch(V, "worker", 9, 20)
+        self.found = self._queue.streams.wait_for_entries(V, "worker", 9, 20)
 
 
 def test_watching_returns_what_arrives(queue: Queue, other: Queue) -> None:
@@ -478,7 +496,7 @@ def test_what_a_watcher_takes_needs_no_bell(queue: Queue, other: Queue, bells: l
         watcher.join(10)  # as it nearly always happens between processes: the watcher is faster than a round trip
         ring(version_id)
 
-    other.ring = slow_ring  # type: ignore[method-assign]
+    other.notifications.notify = slow_ring  # type: ignore[method-assign]
     push(other, 1, job="new")
 
     watcher.join(10)
@@ -495,17 +513,21 @@ def test_watching_hears_of_a_tenant_that_was_never_there_before(queue: Queue, ot
 
 def test_watching_ends_with_nothing_when_nothing_comes(queue: Queue) -> None:
     push(queue, 1)
-    queue.claim(V, "worker", 1)
-    assert queue.watch(V, "worker", 9, 0.1) == []
-    assert not queue.has_bell(V)
+    queue.streams.claim(V, "worker", 1)
+    assert queue.streams.wait_for_entries(V, "worker", 9, 0.1) == []
+    assert not queue.notifications.is_pending(V)
 
 
 def test_watching_is_given_up_when_another_bell_waits(queue: Queue) -> None:
     push(queue, 1)
-    queue.claim(V, "worker", 1)
-    queue._redis.rpush(f"{queue._settings.broker_prefix}{BELLS}", "a task for another version")
+    queue.streams.claim(V, "worker", 1)
+    queue.connection.redis.rpush(
+        f"{queue.connection.settings.broker_prefix}{MODEL_QUEUE}", "a task for another version"
+    )
     over = threading.Event()
-    threading.Thread(target=lambda: (queue.watch(V, "worker", 9, 60), over.set()), daemon=True).start()
+    threading.Thread(
+        target=lambda: (queue.streams.wait_for_entries(V, "worker", 9, 60), over.set()), daemon=True
+    ).start()
     assert over.wait(20)
 
 
@@ -522,10 +544,14 @@ def waiters(queue: Queue) -> Iterator[Waiters]:
 
 
 def test_an_announcement_wakes_those_who_wait_for_that_job(waiters: Waiters, other: Queue) -> None:
-    with waiters.ticket("mine") as mine, waiters.ticket("mine") as also_mine, waiters.ticket("another") as another:
+    with (
+        waiters.subscribe("mine") as mine,
+        waiters.subscribe("mine") as also_mine,
+        waiters.subscribe("another") as another,
+    ):
 
         def woken() -> bool:
-            other.announce(["mine"], ["moved"])  # again and again: the subscriber may not be there yet
+            other.events.publish(["mine"], ["moved"])  # again and again: the subscriber may not be there yet
             return mine.wait(0.05)
 
         until(woken, 10)
@@ -534,17 +560,17 @@ def test_an_announcement_wakes_those_who_wait_for_that_job(waiters: Waiters, oth
 
 
 def test_progress_wakes_too(waiters: Waiters, other: Queue) -> None:
-    with waiters.ticket("mine") as mine:
+    with waiters.subscribe("mine") as mine:
 
         def woken() -> bool:
-            other.announce([], ["mine"])
+            other.events.publish([], ["mine"])
             return mine.wait(0.05)
 
         until(woken, 10)
 
 
 def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
-    with waiters.ticket("mine") as mine:
+    with waiters.subscribe("mine") as mine:
         assert not mine.wait(0.01)
         mine.wake()
         assert mine.wait(0)
@@ -552,7 +578,7 @@ def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
 
 
 def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
-    with waiters.ticket("mine"):
+    with waiters.subscribe("mine"):
         pass
     waiters.close()
     assert waiters._thread is None or not waiters._thread.is_alive()
@@ -562,46 +588,108 @@ def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
 
 
 def test_workers_are_known_until_they_leave_or_fall_silent(queue: Queue) -> None:
-    queue.beat("silent", {"device": "cpu"}, 0.2)
-    queue.beat("alive", {"device": "cpu", "models": []}, 60)
-    queue.beat("leaving", {}, 60)
-    assert {worker["id"] for worker in queue.workers()} >= {"alive", "leaving"}
+    queue.workers.heartbeat("silent", {"device": "cpu"}, 0.2)
+    queue.workers.heartbeat("alive", {"device": "cpu", "models": []}, 60)
+    queue.workers.heartbeat("leaving", {}, 60)
+    assert {worker["id"] for worker in queue.workers.list()} >= {"alive", "leaving"}
 
-    queue.leave("leaving")
+    queue.workers.deregister("leaving")
 
-    until(lambda: [worker["id"] for worker in queue.workers()] == ["alive"], 10)
-    assert queue.workers() == [{"id": "alive", "device": "cpu", "models": []}]
-    assert queue._redis.hkeys(queue._key("workers", "about")) == ["alive"]
+    until(lambda: [worker["id"] for worker in queue.workers.list()] == ["alive"], 10)
+    assert queue.workers.list() == [{"id": "alive", "device": "cpu", "models": []}]
+    assert queue.connection.redis.hkeys(queue.connection.key("workers", "about")) == ["alive"]
 
 
 def test_the_last_word_of_a_worker_counts(queue: Queue) -> None:
-    queue.beat("worker", {"pictures": 1}, 60)
-    queue.beat("worker", {"pictures": 2}, 60)
-    assert queue.workers() == [{"id": "worker", "pictures": 2}]
+    queue.workers.heartbeat("worker", {"pictures": 1}, 60)
+    queue.workers.heartbeat("worker", {"pictures": 2}, 60)
+    assert queue.workers.list() == [{"id": "worker", "pictures": 2}]
 
 
-def test_a_lock_has_one_owner_who_may_renew_it(queue: Queue) -> None:
-    assert not queue.locked("check:1")
-    assert queue.lock("check:1", "first", 60)
-    assert queue.locked("check:1")
-    assert not queue.lock("check:1", "second", 60)
-    assert queue.lock("check:1", "first", 60)
-    assert queue.lock("check:2", "second", 60)
-    queue.unlock("check:1", "second")
-    assert queue.locked("check:1")
-    queue.unlock("check:1", "first")
-    assert queue.lock("check:1", "second", 60)
+def test_a_lock_has_one_holder_who_may_renew_it(queue: Queue) -> None:
+    assert not queue.locks.is_held("check:1")
+    first = queue.locks.acquire("check:1", 60)
+    assert first
+    assert queue.locks.is_held("check:1")
+    assert queue.locks.acquire("check:1", 60) is None
+    assert first.renew()
+    assert queue.locks.acquire("check:2", 60)
+    first.release()
+    assert queue.locks.acquire("check:1", 60)
 
 
-def test_a_lock_whose_owner_is_silent_lapses(queue: Queue) -> None:
-    assert queue.lock("check:1", "first", 0.1)
-    until(lambda: queue.lock("check:1", "second", 60), 10)
+def test_a_lock_whose_holder_is_silent_expires_and_is_not_taken_back(queue: Queue) -> None:
+    first = queue.locks.acquire("check:1", 0.1)
+    assert first
+    until(lambda: queue.locks.acquire("check:1", 60) is not None, 10)
+    assert not first.renew()
+    first.release()
+    assert queue.locks.is_held("check:1"), "the second holder's lock was released by the first"
+
+
+def test_a_lock_that_a_flush_forgot_is_taken_again_by_its_holder(queue: Queue) -> None:
+    first = queue.locks.acquire("check:1", 60)
+    assert first
+    queue.connection.redis.delete(queue.connection.key("lock", "check:1"))
+    assert first.renew()
+    assert queue.locks.acquire("check:1", 60) is None
+
+
+def test_a_lock_is_renewed_while_the_block_lasts_and_free_afterwards(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed, real, times = threading.Event(), locks.Lock.renew, []
+
+    def renew(lock: locks.Lock) -> bool:
+        times.append(lock)
+        if len(times) > 2:
+            renewed.set()
+        return real(lock)
+
+    monkeypatch.setattr(locks.Lock, "renew", renew)
+    with queue.locks.renewed("one") as held:
+        assert held
+        assert renewed.wait(10)
+        assert queue.locks.is_held("one")
+        assert not held.lost.is_set()
+    assert not queue.locks.is_held("one")
+
+
+def test_a_lost_lock_is_said_to_be_lost(queue: Queue) -> None:
+    with queue.locks.renewed("one") as held:
+        assert held
+        queue.connection.redis.set(queue.connection.key("lock", "one"), "another holder")
+        assert held.lost.wait(10)
+    assert queue.locks.is_held("one")
+
+
+def test_a_renewed_lock_is_held_once(queue: Queue) -> None:
+    with queue.locks.renewed("one") as held:
+        with queue.locks.renewed("one") as another:
+            assert held
+            assert another is None
+        assert queue.locks.is_held("one")
+
+
+def test_a_queue_that_goes_away_costs_no_work(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise errors.Unavailable("The queue does not answer.")
+
+    with queue.locks.renewed("one") as held:
+        monkeypatch.setattr(locks.Lock, "release", away)
+        assert held
 
 
 def test_a_redis_that_is_away_is_said_to_be() -> None:
     queue = Queue(Settings(redis_url="redis://127.0.0.1:9/0"))
-    for step in (queue.ping, queue.version_ids, queue.workers, lambda: queue.claim(V, "w", 1), lambda: push(queue, 1)):
+    for step in (
+        queue.ping,
+        queue.streams.version_ids,
+        queue.workers.list,
+        lambda: queue.streams.claim(V, "w", 1),
+        lambda: push(queue, 1),
+    ):
         with pytest.raises(Unavailable):
             step()
-    queue.announce(["job"])  # only a hint
+    queue.events.publish(["job"])  # only a hint
     queue.close()

@@ -17,34 +17,35 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from shared import comparisons, datasets, errors, jobs, loading, models, promotion, trainers, trainings
-from shared.datasets import Dataset
-from shared.holding import Held
-from shared.jobs import Status
-from shared.models import State, Version
-from shared.queue import Queue
+from shared import errors
+from shared.adapters.queue.locks import Locks, RenewedLock
+from shared.adapters.queue.queue import Queue
+from shared.container import Container
+from shared.domain.datasets import Dataset, DatasetState
+from shared.domain.jobs import Status, Submission
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
+from shared.services import comparisons, dataset_import, datasets, jobs, models, promotions, training_runs, trainings
 from shared.settings import Settings
-from shared.tools import Tools
-from shared.trainings import Parameters, Request, Training
-from tests import handwriting
-from tests.workers import made_tools
+from tests import digit_images
+from tests.workers import make_container
 from worker.trainer import Trainer
 from worker.training import pipeline, stages
 from worker.training.features import features
 from worker.training.work import Work
 
 FEW = {1: 20, 2: 20, 3: 20}
-QUICK = Parameters(epochs=5, fine_tune="never")
+QUICK = TrainingParameters(epochs=5, fine_tune="never")
 
 
 @pytest.fixture
-def tools(checked: Path, tmp_path: Path) -> Iterator[Tools]:
+def container(checked: Path, tmp_path: Path) -> Iterator[Container]:
     shutil.copytree(checked, tmp_path / "data")
     queue = Queue(Settings(lease=5.0), fakeredis.FakeRedis(decode_responses=True))
-    made = made_tools(tmp_path / "data", queue, lease=5.0)
+    made = make_container(tmp_path / "data", queue, lease=5.0)
     yield made
     made.waiters.close()
-    made.records.close()
+    made.database.close()
 
 
 @pytest.fixture(autouse=True)
@@ -55,48 +56,53 @@ def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def trainer(tools: Tools) -> Trainer:
+def trainer(container: Container) -> Trainer:
     """One whose threads do not run: tests say when it does what."""
-    return Trainer(tools)
+    return Trainer(container)
 
 
-def dataset(tools: Tools, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
-    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(members)))
-    made = datasets.create(tools, "anna", name, source=key)
-    loading.load(tools, made.id)
-    return datasets.get(tools, "anna", made.id)
+def dataset(container: Container, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
+    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(members)))
+    made = datasets.create(container, "anna", name, source=key)
+    dataset_import.load(container, made.id)
+    return datasets.get(container, "anna", made.id)
 
 
-def submit(tools: Tools, found: Dataset, **about: Any) -> Training:
+def submit(container: Container, found: Dataset, **about: Any) -> Training:
     asked = {"name": "mine", "base": "digits", "parameters": QUICK} | about
-    return trainings.submit(tools, "anna", Request(found.id, **asked))
+    return trainings.submit(container, "anna", TrainingRequest(found.id, **asked))
 
 
 def trained(trainer: Trainer, training: Training) -> Training:
     trainer._train_all()
-    return trainings.get(trainer.tools, "anna", training.id)
+    return trainings.get(trainer.container, "anna", training.id)
 
 
-def version(tools: Tools, training: Training) -> Version:
-    with tools.records.read() as r:
-        found = r.versions.get(training.version_id)
+def version(container: Container, training: Training) -> ModelVersion:
+    with container.database.read() as uow:
+        found = uow.model_versions.get(training.version_id)
     assert found is not None
     return found
 
 
-def blobs(tools: Tools, folder: str) -> list[str]:
-    return tools.storage.list(folder)
+def blobs(container: Container, folder: str) -> list[str]:
+    return container.storage.list(folder)
 
 
-def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    ended = trained(trainer, submit(tools, numbers))
+def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files(FEW))
+    ended = trained(trainer, submit(container, numbers))
 
     assert (ended.status, ended.error, ended.progress) == (Status.DONE, "", 1.0)
-    made = version(tools, ended)
-    assert (made.state, made.version, made.is_default, made.labels) == (State.READY, "1", True, ("one", "three", "two"))
+    made = version(container, ended)
+    assert (made.state, made.version, made.is_default, made.labels) == (
+        ModelState.READY,
+        "1",
+        True,
+        ("one", "three", "two"),
+    )
     assert made.training_id == ended.id
-    assert models.servable(tools, "anna", "mine").id == made.id
+    assert models.get_ready_version(container, "anna", "mine").id == made.id
     found = dict(ended.evidence or {})
     assert found["accuracy"] >= 0.9
     assert found["examples"] == {"training": 48, "validation": 6, "test": 6}
@@ -111,21 +117,21 @@ def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(tools: T
     assert {point["stage"] for point in ended.curve} == {"head"}
     assert found["parameters"]["epochs"] == 5
     assert set(found) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
-    assert blobs(tools, "checkpoints") == []
+    assert blobs(container, "checkpoints") == []
 
 
-def test_the_plots_lie_beside_the_evidence(tools: Tools, trainer: Trainer) -> None:
-    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
-    plots = {key.rsplit("/", 1)[1] for key in blobs(tools, f"plots/{ended.id}")}
+def test_the_plots_lie_beside_the_evidence(container: Container, trainer: Trainer) -> None:
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
+    plots = {key.rsplit("/", 1)[1] for key in blobs(container, f"plots/{ended.id}")}
     assert plots == {f"{name}.{kind}" for name in ("confusion", "curve", "reliability") for kind in ("svg", "png")}
 
 
-def test_the_evidence_is_that_of_the_network_that_serves(tools: Tools, trainer: Trainer) -> None:
-    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
-    model = trainer.engine.load(version(tools, ended))
-    test = trainers.dealt(tools, ended).test
+def test_the_evidence_is_that_of_the_network_that_serves(container: Container, trainer: Trainer) -> None:
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
+    model = trainer.engine.load(version(container, ended))
+    test = training_runs.dealt(container, ended).test
 
-    inputs = [model.prepare(tools.storage.read(one.blob, one.offset, one.size)) for one in test]
+    inputs = [model.prepare(container.storage.read(one.blob, one.offset, one.size)) for one in test]
     answers = model.forward(inputs).argmax(dim=1).tolist()
 
     right = sum(model.version.labels[answer] == one.label for answer, one in zip(answers, test, strict=True))
@@ -136,21 +142,23 @@ def test_the_evidence_is_that_of_the_network_that_serves(tools: Tools, trainer: 
 @pytest.mark.parametrize(
     "parameters",
     [
-        pytest.param(Parameters(fine_tune="never"), id="native"),
-        pytest.param(Parameters(20, 0.0001, 32, 15, 0.9, fine_tune="never"), id="einstein"),
-        pytest.param(Parameters(150, 0.001, 64, 15, 0.8, fine_tune="never"), id="sap"),
+        pytest.param(TrainingParameters(fine_tune="never"), id="native"),
+        pytest.param(TrainingParameters(20, 0.0001, 32, 15, 0.9, fine_tune="never"), id="einstein"),
+        pytest.param(TrainingParameters(150, 0.001, 64, 15, 0.8, fine_tune="never"), id="sap"),
     ],
 )
 def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
-    tools: Tools, trainer: Trainer, parameters: Parameters
+    container: Container, trainer: Trainer, parameters: TrainingParameters
 ) -> None:
-    numbers = dataset(tools, handwriting.files({0: 60, 3: 60, 5: 60, 6: 60, 8: 60, 9: 60}))
-    ended = trained(trainer, submit(tools, numbers, parameters=parameters))
-    dealt = trainers.dealt(tools, ended)
-    with tools.records.read() as r:
-        base = r.versions.get(ended.base_id)
+    numbers = dataset(container, digit_images.files({0: 60, 3: 60, 5: 60, 6: 60, 8: 60, 9: 60}))
+    ended = trained(trainer, submit(container, numbers, parameters=parameters))
+    dealt = training_runs.dealt(container, ended)
+    with container.database.read() as uow:
+        base = uow.model_versions.get(ended.base_id)
     assert base is not None
-    everything = features(tools.storage, trainer.engine.load(base), (*dealt.training, *dealt.test), lambda done: None)
+    everything = features(
+        container.storage, trainer.engine.load(base), (*dealt.training, *dealt.test), lambda done: None
+    )
     learnt, asked = everything[: len(dealt.training)].numpy(), everything[len(dealt.training) :].numpy()
 
     probe = LogisticRegression(max_iter=2000).fit(learnt, [one.label for one in dealt.training])
@@ -159,29 +167,31 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
     assert (ended.evidence or {})["accuracy"] >= theirs - 0.02
 
 
-def test_the_same_data_and_seed_give_the_same_network(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    first = trained(trainer, submit(tools, numbers))
-    second = trained(trainer, submit(tools, numbers, name="again"))
+def test_the_same_data_and_seed_give_the_same_network(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files(FEW))
+    first = trained(trainer, submit(container, numbers))
+    second = trained(trainer, submit(container, numbers, name="again"))
 
-    assert version(tools, first).checksum == version(tools, second).checksum
+    assert version(container, first).checksum == version(container, second).checksum
     assert (first.evidence or {})["accuracy"] == (second.evidence or {})["accuracy"]
 
 
-def test_a_small_network_is_trained_where_no_base_is_wanted_and_says_so(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({0: 12, 1: 12}))
-    ended = trained(trainer, submit(tools, numbers, base="scratch", parameters=Parameters(epochs=3)))
+def test_a_small_network_is_trained_where_no_base_is_wanted_and_says_so(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files({0: 12, 1: 12}))
+    ended = trained(trainer, submit(container, numbers, base="scratch", parameters=TrainingParameters(epochs=3)))
 
     assert ended.status is Status.DONE
-    assert version(tools, ended).architecture == "small"
+    assert version(container, ended).architecture == "small"
     assert (ended.evidence or {})["method"] == "scratch"
     assert "from nothing" in (ended.evidence or {})["note"]
     assert {point["stage"] for point in ended.curve} == {"network"}
 
 
-def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({7: 30, 9: 30}))
-    ended = trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=3, fine_tune="always", flip=False)))
+def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files({7: 30, 9: 30}))
+    ended = trained(
+        trainer, submit(container, numbers, parameters=TrainingParameters(epochs=3, fine_tune="always", flip=False))
+    )
 
     found = dict(ended.evidence or {})
     assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning"}
@@ -191,50 +201,52 @@ def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(tools: Tools, t
 
 
 def test_features_are_computed_once_for_each_picture(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    trained(trainer, submit(tools, numbers))
+    numbers = dataset(container, digit_images.files(FEW))
+    trained(trainer, submit(container, numbers))
     looked: list[int] = []
-    forward = type(trainer.engine.load(models.find(tools, "anna", "digits"))).forward
+    forward = type(trainer.engine.load(models.get_version(container, "anna", "digits"))).forward
 
     def counted(self: Any, inputs: Any, task: str = "classify") -> torch.Tensor:
         looked.extend([len(inputs)] if task == "features" else [])
         return forward(self, inputs, task)
 
     monkeypatch.setattr("worker.engine.Loaded.forward", counted)
-    more = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files({1: 4, 2: 4}, start=50))))
-    datasets.add_archive(tools, "anna", numbers.id, more)
-    loading.load(tools, numbers.id)
+    more = dataset_import.keep_upload(
+        container, io.BytesIO(digit_images.archive(digit_images.files({1: 4, 2: 4}, start=50)))
+    )
+    datasets.add_archive(container, "anna", numbers.id, more)
+    dataset_import.load(container, numbers.id)
 
-    assert trained(trainer, submit(tools, numbers)).status is Status.DONE
+    assert trained(trainer, submit(container, numbers)).status is Status.DONE
     assert sum(looked) <= 8 + 6  # the new ones, and what was test before and is not now
 
 
 def test_a_trainer_that_is_told_to_stop_leaves_the_rest_to_another(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    whole = trained(trainer, submit(tools, numbers, name="whole"))
-    training = submit(tools, numbers)
+    numbers = dataset(container, digit_images.files(FEW))
+    whole = trained(trainer, submit(container, numbers, name="whole"))
+    training = submit(container, numbers)
     _after_epochs(monkeypatch, 2, trainer.stopping.set)
 
     half = trained(trainer, training)
     assert (half.status, half.attempts) == (Status.RUNNING, 0)
     assert [point["epoch"] for point in half.curve] == [1, 2]
     monkeypatch.undo()
-    ended = trained(Trainer(tools), training)
+    ended = trained(Trainer(container), training)
 
     assert ended.status is Status.DONE
     assert ended.curve == whole.curve
-    assert version(tools, ended).checksum == version(tools, whole).checksum
+    assert version(container, ended).checksum == version(container, whole).checksum
 
 
 @pytest.mark.parametrize("where", ["features", "epoch", "plots"])
 def test_a_trainer_that_dies_anywhere_leaves_nothing_and_another_finishes(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, where: str
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    training = submit(container, dataset(container, digit_images.files(FEW)))
 
     def die(*_: Any, **__: Any) -> None:
         raise SystemExit(9)
@@ -245,20 +257,20 @@ def test_a_trainer_that_dies_anywhere_leaves_nothing_and_another_finishes(
         monkeypatch.setattr(*{"features": (stages, "features"), "plots": (pipeline.plots, "render")}[where], die)
     with pytest.raises(SystemExit):
         trainer._train_all()
-    assert trainings.get(tools, "anna", training.id).status is Status.RUNNING
+    assert trainings.get(container, "anna", training.id).status is Status.RUNNING
     with pytest.raises(errors.NotFound):
-        models.find(tools, "anna", "mine")
+        models.get_version(container, "anna", "mine")
     monkeypatch.undo()
 
-    assert trained(Trainer(tools), training).status is Status.DONE
+    assert trained(Trainer(container), training).status is Status.DONE
 
 
 def test_what_kills_trainers_again_and_again_fails_with_the_reason(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    training = submit(container, dataset(container, digit_images.files(FEW)))
     monkeypatch.setattr(stages, "features", _raises(SystemExit(9)))
-    for _ in range(tools.settings.max_attempts):
+    for _ in range(container.settings.max_attempts):
         with pytest.raises(SystemExit):
             trainer._train_all()
 
@@ -281,26 +293,26 @@ def test_what_kills_trainers_again_and_again_fails_with_the_reason(
     ],
 )
 def test_what_goes_wrong_ends_the_training_with_words_and_leaves_the_dataset(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
 ) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
+    numbers = dataset(container, digit_images.files(FEW))
     monkeypatch.setattr(stages, "features", _raises(error))
 
-    ended = trained(trainer, submit(tools, numbers))
+    ended = trained(trainer, submit(container, numbers))
 
     assert (ended.status, ended.error_code) == (Status.FAILED, code)
     assert words in ended.error
-    assert datasets.get(tools, "anna", numbers.id).state is datasets.State.READY
+    assert datasets.get(container, "anna", numbers.id).state is DatasetState.READY
     with pytest.raises(errors.NotFound):
-        models.find(tools, "anna", "mine")
+        models.get_version(container, "anna", "mine")
 
 
 def test_a_storage_that_is_away_for_a_while_costs_nothing_but_time(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    training = submit(container, dataset(container, digit_images.files(FEW)))
     monkeypatch.setattr(stages, "features", _raises(errors.Unavailable("The storage does not answer.")))
-    for _ in range(tools.settings.max_attempts + 2):
+    for _ in range(container.settings.max_attempts + 2):
         waiting = trained(trainer, training)
         assert (waiting.status, waiting.attempts) == (Status.RUNNING, 0)
     assert waiting.message == "The storage does not answer. It goes on when that is back."
@@ -310,74 +322,74 @@ def test_a_storage_that_is_away_for_a_while_costs_nothing_but_time(
 
 
 def test_one_that_another_trainer_has_by_now_is_left_to_it(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
+    training = submit(container, dataset(container, digit_images.files(FEW)))
     lost = threading.Event()
-    monkeypatch.setattr("worker.trainer.hold", lambda tools, name: contextlib.nullcontext(Held(lost)))
+    monkeypatch.setattr(Locks, "renewed", lambda self, name: contextlib.nullcontext(RenewedLock(lost)))
     _after_epochs(monkeypatch, 2, lost.set)
 
     left = trained(trainer, training)
 
     assert (left.status, left.attempts) == (Status.RUNNING, 0)  # the stored epoch has set it back
     with pytest.raises(errors.NotFound):
-        models.find(tools, "anna", "mine")
+        models.get_version(container, "anna", "mine")
 
 
 def test_a_default_that_cannot_be_loaded_does_not_keep_a_new_version_from_being_made(
-    tools: Tools, trainer: Trainer
+    container: Container, trainer: Trainer
 ) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    broken = version(tools, trained(trainer, submit(tools, numbers)))
-    tools.storage.write(broken.weights, b"damaged")
+    numbers = dataset(container, digit_images.files(FEW))
+    broken = version(container, trained(trainer, submit(container, numbers)))
+    container.storage.write(broken.weights, b"damaged")
 
-    second = trained(Trainer(tools), submit(tools, numbers))
+    second = trained(Trainer(container), submit(container, numbers))
 
     assert (second.status, second.version) == (Status.DONE, "2")
-    with tools.records.read() as r:
-        assert r.comparisons.of("anna", "mine") == []
+    with container.database.read() as uow:
+        assert uow.comparisons.of("anna", "mine") == []
 
 
 def test_a_cancelled_training_ends_between_two_epochs_and_leaves_nothing(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
-    _after_epochs(monkeypatch, 2, lambda: trainings.cancel(tools, "anna", training.id))
+    training = submit(container, dataset(container, digit_images.files(FEW)))
+    _after_epochs(monkeypatch, 2, lambda: trainings.cancel(container, "anna", training.id))
 
     ended = trained(trainer, training)
 
     assert ended.status is Status.CANCELLED
-    assert blobs(tools, "checkpoints") == []
+    assert blobs(container, "checkpoints") == []
     with pytest.raises(errors.NotFound):
-        models.find(tools, "anna", "mine")
+        models.get_version(container, "anna", "mine")
 
 
 def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = submit(tools, dataset(tools, handwriting.files(FEW)))
-    finish = trainers.finish
+    training = submit(container, dataset(container, digit_images.files(FEW)))
+    finish = training_runs.finish
 
-    def cancelled(*arguments: Any) -> Version:
-        trainings.cancel(tools, "anna", training.id)
+    def cancelled(*arguments: Any) -> ModelVersion:
+        trainings.cancel(container, "anna", training.id)
         return finish(*arguments)
 
-    monkeypatch.setattr(trainers, "finish", cancelled)
+    monkeypatch.setattr(training_runs, "finish", cancelled)
 
     assert trained(trainer, training).status is Status.CANCELLED
     with pytest.raises(errors.NotFound):
-        models.find(tools, "anna", "mine")
-    assert blobs(tools, f"plots/{training.id}") == []
-    assert blobs(tools, f"weights/{training.id}") == []
+        models.get_version(container, "anna", "mine")
+    assert blobs(container, f"plots/{training.id}") == []
+    assert blobs(container, f"weights/{training.id}") == []
     for folder in ("examples", "checkpoints"):
-        assert not [key for key in blobs(tools, folder) if training.id in key]
+        assert not [key for key in blobs(container, folder) if training.id in key]
 
 
 def test_one_that_is_out_of_time_ends_with_the_best_it_has(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    training = submit(tools, numbers, parameters=Parameters(epochs=1000, max_unimproved_epochs=1000))
+    numbers = dataset(container, digit_images.files(FEW))
+    training = submit(container, numbers, parameters=TrainingParameters(epochs=1000, max_unimproved_epochs=1000))
     _after_epochs(monkeypatch, 3, lambda: monkeypatch.setattr(Work, "out_of_time", True))
 
     ended = trained(trainer, training)
@@ -386,20 +398,20 @@ def test_one_that_is_out_of_time_ends_with_the_best_it_has(
 
 
 def test_one_whose_time_is_over_before_it_learned_anything_says_so(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Work, "out_of_time", True)
-    ended = trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
     assert (ended.status, ended.error_code) == (Status.FAILED, "out_of_time")
     assert "give it more" in ended.error
 
 
-def test_a_picture_that_is_gone_is_named(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files(FEW))
-    (blob,) = {one.blob for one in trainers.dealt(tools, submit(tools, numbers)).training}
-    tools.storage.delete(blob)
-    with tools.records.read() as r:
-        training = r.trainings.in_status(Status.QUEUED)[0]
+def test_a_picture_that_is_gone_is_named(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files(FEW))
+    (blob,) = {one.blob for one in training_runs.dealt(container, submit(container, numbers)).training}
+    container.storage.delete(blob)
+    with container.database.read() as uow:
+        training = uow.trainings.in_status(Status.QUEUED)[0]
 
     ended = trained(trainer, training)
 
@@ -408,83 +420,87 @@ def test_a_picture_that_is_gone_is_named(tools: Tools, trainer: Trainer) -> None
     assert "not in the storage" in ended.error
 
 
-def test_another_version_is_compared_with_the_default_and_waits_for_promotion(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
-    trained(trainer, submit(tools, numbers))
-    second = trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=1, seed=0, fine_tune="never")))
+def test_another_version_is_compared_with_the_default_and_waits_for_promotion(
+    container: Container, trainer: Trainer
+) -> None:
+    numbers = dataset(container, digit_images.files({1: 40, 7: 40}))
+    trained(trainer, submit(container, numbers))
+    second = trained(
+        trainer, submit(container, numbers, parameters=TrainingParameters(epochs=1, seed=0, fine_tune="never"))
+    )
 
-    assert (second.version, version(tools, second).is_default) == ("2", False)
-    with tools.records.read() as r:
-        (report,) = [found.report for found in r.comparisons.of("anna", "mine")]
+    assert (second.version, version(container, second).is_default) == ("2", False)
+    with container.database.read() as uow:
+        (report,) = [found.report for found in uow.comparisons.of("anna", "mine")]
     assert report is not None
     assert (report["candidate"]["version"], report["baseline"]["version"]) == ("2", "1")
     assert report["pictures"] == 8
     assert report["left_out"] == 0
     assert report["candidate"]["accuracy"] == (second.evidence or {})["accuracy"]
     assert report["baseline"]["milliseconds"] > 0
-    assert promotion.promote(tools, "anna", "mine", "2").is_default
-    assert models.servable(tools, "anna", "mine").version == "2"
-    assert promotion.rollback(tools, "anna", "mine").version == "1"
+    assert promotions.promote(container, "anna", "mine", "2").is_default
+    assert models.get_ready_version(container, "anna", "mine").version == "2"
+    assert promotions.rollback(container, "anna", "mine").version == "1"
 
 
-def test_pictures_that_the_default_has_learned_from_are_left_out(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
-    trained(trainer, submit(tools, numbers))
-    trained(trainer, submit(tools, numbers, parameters=Parameters(epochs=1, seed=1, fine_tune="never")))
+def test_pictures_that_the_default_has_learned_from_are_left_out(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files({1: 40, 7: 40}))
+    trained(trainer, submit(container, numbers))
+    trained(trainer, submit(container, numbers, parameters=TrainingParameters(epochs=1, seed=1, fine_tune="never")))
 
-    with tools.records.read() as r:
-        (found,) = r.comparisons.of("anna", "mine")
+    with container.database.read() as uow:
+        (found,) = uow.comparisons.of("anna", "mine")
     report = dict(found.report or {})
     assert report["left_out"] > 0
     assert report["pictures"] + report["left_out"] == 8
 
 
-def test_two_versions_are_compared_when_somebody_asks(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({1: 40, 7: 40}))
+def test_two_versions_are_compared_when_somebody_asks(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files({1: 40, 7: 40}))
     for _ in range(2):
-        trained(trainer, submit(tools, numbers))
-    other = dataset(tools, handwriting.files({1: 20, 7: 20}, start=100), "fresh")
+        trained(trainer, submit(container, numbers))
+    other = dataset(container, digit_images.files({1: 20, 7: 20}, start=100), "fresh")
 
-    asked = comparisons.request(tools, "anna", "mine", "2", "1", dataset_id=other.id)
+    asked = comparisons.request(container, "anna", "mine", "2", "1", dataset_id=other.id)
     trainer._run_errands()
 
-    ended = comparisons.get(tools, "anna", asked.id)
+    ended = comparisons.get(container, "anna", asked.id)
     assert (ended.status, ended.error) == (Status.DONE, "")
     assert ended.report is not None
     assert ended.report["agreement"] == 1.0  # the same data and seed
 
 
 def test_nobody_waits_behind_all_archives_of_another(
-    tools: Tools, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def made(tenant: str) -> int:
-        return datasets.create(tools, tenant, "numbers", source="uploads/none").id
+        return datasets.create(container, tenant, "numbers", source="uploads/none").id
 
     first, second = sorted([made("anna"), made("anna")])  # ids within a hundredth of a second are chance
     done: list[object] = []
     later: list[int] = []
 
-    def load(tools: Tools, dataset_id: int, stopping: threading.Event) -> None:
+    def load(container: Container, dataset_id: int, stopping: threading.Event) -> None:
         done.append(dataset_id)
         if not later:  # while the first is being loaded, somebody else asks
             later.append(made("bert"))
-        with tools.records.write() as r:
-            found = r.datasets.by_id(dataset_id)
+        with container.database.write() as uow:
+            found = uow.datasets.by_id(dataset_id)
             assert found
             if dataset_id != second:
-                r.datasets.save(replace(found, state=datasets.State.READY))
+                uow.datasets.save(replace(found, state=DatasetState.READY))
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(dataset_import, "load", load)
     monkeypatch.setattr(trainer, "_compare_all", lambda: done.append("compared"))
     trainer._run_errands()
     # The last one stays as it is, as one whose storage is away does, and is tried once.
     assert done == ["compared", first, "compared", *later, "compared", second, "compared"]
 
 
-def test_a_training_waits_for_its_dataset_and_then_begins(tools: Tools, trainer: Trainer) -> None:
-    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files(FEW))))
-    found = datasets.create(tools, "anna", "numbers", source=key)
-    training = submit(tools, found, patient=True)
+def test_a_training_waits_for_its_dataset_and_then_begins(container: Container, trainer: Trainer) -> None:
+    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files(FEW))))
+    found = datasets.create(container, "anna", "numbers", source=key)
+    training = submit(container, found, patient=True)
     assert trained(trainer, training).status is Status.QUEUED
 
     trainer._run_errands()
@@ -493,10 +509,12 @@ def test_a_training_waits_for_its_dataset_and_then_begins(tools: Tools, trainer:
     assert (ended.status, ended.dataset_version) == (Status.DONE, 1)
 
 
-def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(tools: Tools, trainer: Trainer) -> None:
-    key = loading.keep_upload(tools, io.BytesIO(handwriting.archive(handwriting.files({1: 5}))))
-    found = datasets.create(tools, "anna", "numbers", source=key)
-    training = submit(tools, found, patient=True)
+def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(
+    container: Container, trainer: Trainer
+) -> None:
+    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files({1: 5}))))
+    found = datasets.create(container, "anna", "numbers", source=key)
+    training = submit(container, found, patient=True)
 
     trainer._run_errands()
 
@@ -505,33 +523,35 @@ def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(to
     assert "at least 2 labels" in ended.error
 
 
-def test_imbalance_does_not_make_the_rare_label_disappear(tools: Tools, trainer: Trainer) -> None:
-    numbers = dataset(tools, handwriting.files({3: 100, 8: 10}))
-    ended = trained(trainer, submit(tools, numbers))
+def test_imbalance_does_not_make_the_rare_label_disappear(container: Container, trainer: Trainer) -> None:
+    numbers = dataset(container, digit_images.files({3: 100, 8: 10}))
+    ended = trained(trainer, submit(container, numbers))
     recalls = {row["label"]: row["recall"] for row in (ended.evidence or {})["per_label"]}
     assert recalls["eight"] >= 0.5
 
 
-def test_a_trained_version_answers_jobs_like_any_other(tools: Tools, trainer: Trainer) -> None:
-    from worker.runner import Runner
+def test_a_trained_version_answers_jobs_like_any_other(container: Container, trainer: Trainer) -> None:
+    from worker import consumer
+    from worker.process import WorkerProcess
 
-    trained(trainer, submit(tools, dataset(tools, handwriting.files(FEW))))
-    runner = Runner(tools)
-    data = handwriting.pictures(2)[100]
-    picture = jobs.Submission([_picture(data)], model="mine")
-    job, _ = jobs.submit(tools, "anna", picture)
+    trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
+    worker = WorkerProcess(container)
+    data = digit_images.pictures(2)[100]
+    picture = Submission([_picture(data)], model="mine")
+    job, _ = jobs.submit(container, "anna", picture)
 
-    runner.drain(job.version_id)
+    consumer.consume(worker, job.version_id)
 
-    with tools.records.read() as r:
-        (item,) = r.jobs.items(job.id)
+    with container.database.read() as uow:
+        (item,) = uow.jobs.items(job.id)
     assert item.result[0][0] == "two"
 
 
 def _picture(data: bytes) -> Any:
-    from shared import images
+    from shared.domain.pictures import Limits
+    from shared.imaging import images
 
-    return images.check("held-back.png", data, images.Limits(10**7, 10**8, 100.0, 10, 10**8))
+    return images.check("held-back.png", data, Limits(10**7, 10**8, 100.0, 10, 10**8))
 
 
 def _raises(error: BaseException) -> Callable[..., Any]:

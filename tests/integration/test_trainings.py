@@ -15,39 +15,42 @@ from typing import Any
 import pytest
 import uuid6
 
-from shared import datasets, errors, fetch, loading, models, promotion, sweep, trainers, trainings
-from shared.datasets import State
-from shared.jobs import Job, Options, Status
-from shared.models import EVERYBODY
-from shared.records import Records
-from shared.tools import Tools
-from shared.trainers import Ended
-from shared.trainings import Parameters, Training
-from tests import grounds
-from tests.grounds import EVIDENCE, NOW, REPORT, Ground, at_once, picture
+from shared import errors
+from shared.adapters import http_fetch
+from shared.adapters.database.unit_of_work import Database
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.datasets import DatasetState
+from shared.domain.jobs import AnswerOptions, Job, Status
+from shared.domain.models import ALL_TENANTS, trained_weights_key
+from shared.domain.trainings import Training, TrainingParameters, checkpoint_key, plot_key
+from shared.services import datasets, maintenance, models, promotions, training_runs, trainings
+from shared.services.training_runs import TrainingEnded
+from tests import dataset_fixtures
+from tests.dataset_fixtures import EVIDENCE, NOW, REPORT, Ground, at_once, picture
 from worker import delivery
 
 
 @pytest.fixture
-def ground(records: Records, tmp_path: Path) -> Ground:
-    return grounds.on(records, tmp_path)
+def ground(database: Database, tmp_path: Path) -> Ground:
+    return dataset_fixtures.on(database, tmp_path)
 
 
 @pytest.fixture
-def here(tools: Tools, tmp_path: Path) -> Ground:
+def here(container: Container, tmp_path: Path) -> Ground:
     """On SQLite only, for what is no matter of the database."""
-    return grounds.on(tools.records, tmp_path)
+    return dataset_fixtures.on(container.database, tmp_path)
 
 
 def comparisons_of(ground: Ground, name: str = "fruits") -> list[Any]:
-    with ground.tools.records.read() as r:
-        return r.comparisons.of("anna", name)
+    with ground.container.database.read() as uow:
+        return uow.comparisons.of("anna", name)
 
 
 def blobs_of(ground: Ground, training: Training) -> list[str]:
-    tools = ground.tools
-    stored = [key for key in tools.storage.list("checkpoints") if training.id in key]
-    return stored + tools.storage.list(f"plots/{training.id}")
+    container = ground.container
+    stored = [key for key in container.storage.list("checkpoints") if training.id in key]
+    return stored + container.storage.list(f"plots/{training.id}")
 
 
 # asking for one
@@ -57,18 +60,18 @@ def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(groun
     base = ground.version("base")
     made = ground.dataset()
     about: dict[str, Any] = {"title": "my own", "metadata": {"order": [7]}, "webhook": "https://example.org"}
-    parameters = Parameters(epochs=7, learning_rate=0.5, with_feedback=False, fine_tune="never", max_seconds=60)
+    parameters = TrainingParameters(epochs=7, learning_rate=0.5, with_feedback=False, fine_tune="never", max_seconds=60)
     ground.sent.clear()
     training = ground.submit(made, base="base", parameters=parameters, promote=True, withheld=True, **about)
     assert ground.see(training) == training
     assert (training.status, training.base, training.base_id) == (Status.QUEUED, "base 1", base.id)
     assert (training.title, training.dataset_version, training.parameters) == ("my own", 1, parameters)
     assert ground.sent == [("train",)]
-    with ground.tools.records.read() as r:
-        assert r.trainings.page("anna") == [training]
-        assert r.trainings.page("bert") == []
-        assert r.trainings.titled("anna", "native", "my own") == training
-        assert r.trainings.live_from([base.id]) == [training]
+    with ground.container.database.read() as uow:
+        assert uow.trainings.page("anna") == [training]
+        assert uow.trainings.page("bert") == []
+        assert uow.trainings.titled("anna", "native", "my own") == training
+        assert uow.trainings.live_from([base.id]) == [training]
 
 
 @pytest.mark.parametrize(
@@ -82,12 +85,12 @@ def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(groun
 )  # fmt: skip
 def test_parameters_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(errors.BadOption, match=next(iter(wrong))):
-        Parameters(**wrong)
+        TrainingParameters(**wrong)
 
 
 def test_what_cannot_be_trained_is_refused_and_leaves_nothing(here: Ground) -> None:
-    made, tools = here.dataset(), here.tools
-    models.alias(tools, "anna", "taken", "digits")
+    made, container = here.dataset(), here.container
+    models.alias(container, "anna", "taken", "digits")
     refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
         (errors.BadOption, "name of a model", lambda: here.submit(made, "no/name")),
         (errors.BadOption, "name of a training", lambda: here.submit(made, title="a\0b")),
@@ -102,8 +105,8 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(here: Ground) -> N
     for error, match, ask in refusals:
         with pytest.raises(error, match=match):
             ask()
-    with tools.records.read() as r:
-        assert r.trainings.page("anna") == []
+    with container.database.read() as uow:
+        assert uow.trainings.page("anna") == []
     assert not here.again(made).sealed
 
 
@@ -118,9 +121,9 @@ def test_a_name_is_trained_by_one_training_at_a_time(ground: Ground) -> None:
     with pytest.raises(errors.Conflict, match=won.id):
         ground.submit(made)
     with pytest.raises(errors.Conflict, match=won.id):
-        models.alias(ground.tools, "anna", "fruits", ground.version("other").name)
+        models.alias(ground.container, "anna", "fruits", ground.version("other").name)
     ground.submit(ground.dataset(tenant="bert"))  # another one's model of that name
-    trainings.cancel(ground.tools, "anna", won.id)
+    trainings.cancel(ground.container, "anna", won.id)
     assert ground.submit(made).id > won.id
 
 
@@ -130,7 +133,7 @@ def test_a_base_that_is_removed_meanwhile_is_told_at_once(here: Ground, monkeypa
 
     def removed_at_once(*asked: Any) -> Any:
         chosen = choose(*asked)
-        models.remove(here.tools, "anna", base.name)
+        models.remove(here.container, "anna", base.name)
         return chosen
 
     monkeypatch.setattr(trainings, "choose_base", removed_at_once)
@@ -140,38 +143,38 @@ def test_a_base_that_is_removed_meanwhile_is_told_at_once(here: Ground, monkeypa
 
 def test_a_canary_answers_but_is_not_built_on(here: Ground) -> None:
     default, canary, made = here.version("base"), here.version("base", "2"), here.dataset()
-    promotion.set_canary(here.tools, "anna", "base", "2", 1.0)
-    assert models.servable(here.tools, "anna", "base").id == canary.id
+    promotions.set_canary(here.container, "anna", "base", "2", 1.0)
+    assert models.get_ready_version(here.container, "anna", "base").id == canary.id
     assert here.submit(made, base="base").base_id == default.id
 
 
 def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> None:
-    tools = ground.tools
-    made = datasets.create(tools, "anna", "fruit", source="uploads/1", labels=["pear", "plum"])
+    container = ground.container
+    made = datasets.create(container, "anna", "fruit", source="uploads/1", labels=["pear", "plum"])
     with pytest.raises(errors.Conflict, match="still being loaded"):
         ground.submit(made)
     training = ground.submit(made, patient=True)
     assert (training.status, training.dataset_version) == (Status.QUEUED, 0)
-    with pytest.raises(Ended):
-        trainers.begin(tools, training)
+    with pytest.raises(TrainingEnded):
+        training_runs.begin(container, training)
     assert ground.see(training) == training  # no attempt is counted for waiting
 
-    with tools.records.write() as r:
-        r.datasets.save(replace(made, state=State.READY))
+    with container.database.write() as uow:
+        uow.datasets.save(replace(made, state=DatasetState.READY))
     for number in range(4):
-        datasets.add_example(tools, "anna", made.id, number % 2 + 1, picture(number))
-    begun = trainers.begin(tools, training)
+        datasets.add_example(container, "anna", made.id, number % 2 + 1, picture(number))
+    begun = training_runs.begin(container, training)
     assert (begun.status, begun.dataset_version, begun.attempts) == (Status.RUNNING, 1, 1)
     assert ground.again(made).sealed
 
 
 def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_back(here: Ground) -> None:
-    made = datasets.create(here.tools, "anna", "fruit", source="uploads/1")
+    made = datasets.create(here.container, "anna", "fruit", source="uploads/1")
     training = here.submit(made, patient=True, webhook="https://example.org")
-    with here.tools.records.write() as r:
-        r.datasets.save(replace(made, state=State.FAILED, message="no picture in it"))
-    with pytest.raises(Ended):
-        trainers.begin(here.tools, training)
+    with here.container.database.write() as uow:
+        uow.datasets.save(replace(made, state=DatasetState.FAILED, message="no picture in it"))
+    with pytest.raises(TrainingEnded):
+        training_runs.begin(here.container, training)
     failed = here.see(training)
     assert (failed.status, failed.error_code) == (Status.FAILED, "conflict")
     assert "no picture in it" in failed.error
@@ -179,8 +182,8 @@ def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_ba
     few = here.submit(here.dataset({"pear": 9}), patient=True, webhook="https://example.org")
     assert (few.status, few.error_code) == (Status.FAILED, "bad_dataset")
     assert here.see(few) == few
-    with here.tools.records.read() as r:
-        assert {due.job_id for due in r.deliveries.due(here.tools.now())} == {training.id, few.id}
+    with here.container.database.read() as uow:
+        assert {due.job_id for due in uow.webhook_deliveries.due(here.container.now())} == {training.id, few.id}
 
 
 # whose turn it is
@@ -191,9 +194,9 @@ def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) ->
     first, second, third = (ground.submit(mine, name) for name in ("a", "b", "c"))
     other = ground.submit(theirs, "a")
     waiting = [first, other, second, third]
-    assert [trainings.position(ground.tools, one) for one in waiting] == [1, 2, 3, 4]
-    trainers.begin(ground.tools, first)
-    assert [trainings.position(ground.tools, one) for one in waiting] == [0, 1, 2, 3]
+    assert [trainings.position(ground.container, one) for one in waiting] == [1, 2, 3, 4]
+    training_runs.begin(ground.container, first)
+    assert [trainings.position(ground.container, one) for one in waiting] == [0, 1, 2, 3]
 
 
 # a trainer's side
@@ -201,30 +204,30 @@ def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) ->
 
 def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Ground) -> None:
     training = ground.submit(ground.dataset())
-    trainers.begin(ground.tools, training)
-    assert trainers.begin(ground.tools, training).attempts == 2
-    trainers.tell(ground.tools, training.id, 0.3, "reading")
+    training_runs.begin(ground.container, training)
+    assert training_runs.begin(ground.container, training).attempts == 2
+    training_runs.tell(ground.container, training.id, 0.3, "reading")
     assert (ground.see(training).attempts, ground.see(training).message) == (2, "reading")
-    trainers.tell(ground.tools, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
+    training_runs.tell(ground.container, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
     told = ground.see(training)
     assert (told.attempts, told.progress, told.curve) == (0, 1.0, ({"epoch": 1, "train_loss": 0.5},))
-    again = trainers.begin(ground.tools, training)
+    again = training_runs.begin(ground.container, training)
     assert (again.attempts, again.curve) == (1, told.curve)
     assert again.started_at == told.started_at
-    with ground.tools.records.write() as r:
-        r.trainings.put_back(training.id)
-        r.trainings.put_back(training.id)
+    with ground.container.database.write() as uow:
+        uow.trainings.put_back(training.id)
+        uow.trainings.put_back(training.id)
     assert ground.see(training).attempts == 0
 
 
 def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> None:
     training = here.submit(here.dataset(), webhook="https://example.org")
-    for _ in range(here.tools.settings.max_attempts):
-        trainers.begin(here.tools, training)
-        here.tools.storage.write(trainings.checkpoint(training.id), b"before the first epoch was told")
+    for _ in range(here.container.settings.max_attempts):
+        training_runs.begin(here.container, training)
+        here.container.storage.write(checkpoint_key(training.id), b"before the first epoch was told")
     here.sent.clear()
-    with pytest.raises(Ended):
-        trainers.begin(here.tools, training)
+    with pytest.raises(TrainingEnded):
+        training_runs.begin(here.container, training)
     failed = here.see(training)
     assert (failed.status, failed.error_code) == (Status.FAILED, "poison")
     assert "3 trainers died" in failed.error
@@ -233,43 +236,43 @@ def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> N
 
 
 def test_what_is_cancelled_registers_nothing_at_any_moment(ground: Ground) -> None:
-    tools, made = ground.tools, ground.dataset()
+    container, made = ground.container, ground.dataset()
     before = ground.submit(made)
-    assert trainings.cancel(tools, "anna", before.id).status is Status.CANCELLED
-    with pytest.raises(Ended):
-        trainers.begin(tools, before)
+    assert trainings.cancel(container, "anna", before.id).status is Status.CANCELLED
+    with pytest.raises(TrainingEnded):
+        training_runs.begin(container, before)
 
-    between = trainers.begin(tools, ground.submit(made))
-    tools.storage.write(trainings.checkpoint(between.id), b"an epoch")
-    cancelled = trainings.cancel(tools, "anna", between.id)
-    assert trainings.cancel(tools, "anna", between.id) == cancelled
+    between = training_runs.begin(container, ground.submit(made))
+    container.storage.write(checkpoint_key(between.id), b"an epoch")
+    cancelled = trainings.cancel(container, "anna", between.id)
+    assert trainings.cancel(container, "anna", between.id) == cancelled
     for step in (
-        lambda: trainers.tell(tools, between.id, 0.5, "head", []),
+        lambda: training_runs.tell(container, between.id, 0.5, "head", []),
         lambda: ground.finish(between),
-        lambda: trainers.begin(tools, between),
+        lambda: training_runs.begin(container, between),
     ):
-        with pytest.raises(Ended):
+        with pytest.raises(TrainingEnded):
             step()
-    trainers.fail(tools, between.id, "late", "too late")
+    training_runs.fail(container, between.id, "late", "too late")
     assert ground.see(between) == cancelled
     assert ground.versions("fruits") == {}
-    assert tools.storage.list("checkpoints") == []
+    assert container.storage.list("checkpoints") == []
     with pytest.raises(errors.NotFound):
-        trainings.cancel(tools, "bert", between.id)
+        trainings.cancel(container, "bert", between.id)
 
 
 def test_a_failure_says_why_and_the_dataset_stays(here: Ground) -> None:
     made = here.dataset()
-    training = trainers.begin(here.tools, here.submit(made))
-    here.tools.storage.write(trainings.checkpoint(training.id), b"an epoch")
-    here.tools.storage.write(trainings.plot(training.id, "curve.svg"), b"<svg/>")
-    trainers.fail(here.tools, training.id, "out_of_memory", "too little")
+    training = training_runs.begin(here.container, here.submit(made))
+    here.container.storage.write(checkpoint_key(training.id), b"an epoch")
+    here.container.storage.write(plot_key(training.id, "curve.svg"), b"<svg/>")
+    training_runs.fail(here.container, training.id, "out_of_memory", "too little")
     failed = here.see(training)
     assert (failed.status, failed.error_code, failed.error) == (Status.FAILED, "out_of_memory", "too little")
     assert blobs_of(here, training) == []
     assert len(here.ids(made)) == 6
     with pytest.raises(errors.Conflict, match="has ended as FAILED"):
-        trainings.cancel(here.tools, "anna", training.id)
+        trainings.cancel(here.container, "anna", training.id)
 
 
 def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(ground: Ground) -> None:
@@ -277,16 +280,16 @@ def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(gr
     first, second = ground.trained(made), ground.trained(made)
     assert (first.version, first.is_default, second.version, second.is_default) == ("1", True, "2", False)
     assert ground.versions("fruits") == {"1": first, "2": second}
-    done = trainings.get(ground.tools, "anna", second.training_id)
+    done = trainings.get(ground.container, "anna", second.training_id)
     assert (done.status, done.version, done.version_id, done.progress) == (Status.DONE, "2", second.id, 1.0)
     assert (done.evidence, done.curve) == (EVIDENCE, ({"epoch": 1},))
     (compared,) = comparisons_of(ground)
     assert (compared.candidate_id, compared.baseline_id, compared.status) == (second.id, first.id, Status.DONE)
     assert compared.report == {**REPORT, "candidate": {**REPORT["candidate"], "version": "2"}}  # type: ignore[dict-item]
-    with ground.tools.records.read() as r:
-        assert r.trainings.summaries([first.id, second.id, "x"])[second.id] == {"accuracy": 0.9, "method": "head"}
-        assert r.trainings.page("anna")[0].evidence is None
-    assert promotion.promote(ground.tools, "anna", "fruits", "2").is_default
+    with ground.container.database.read() as uow:
+        assert uow.trainings.summaries([first.id, second.id, "x"])[second.id] == {"accuracy": 0.9, "method": "head"}
+        assert uow.trainings.page("anna")[0].evidence is None
+    assert promotions.promote(ground.container, "anna", "fruits", "2").is_default
 
 
 def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground) -> None:
@@ -298,20 +301,20 @@ def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground
     here.trained(made, promote=True, withheld=True)
     defaults = {number: (known.is_default, known.withheld) for number, known in here.versions("fruits").items()}
     assert defaults == {"1": (False, True), "2": (False, True), "3": (True, False)}
-    assert promotion.rollback(here.tools, "anna", "fruits").version == "1"
+    assert promotions.rollback(here.container, "anna", "fruits").version == "1"
 
 
 def test_no_model_of_ones_own_takes_a_name_of_the_catalogue(here: Ground) -> None:
     made = here.dataset()
     with pytest.raises(errors.Conflict, match="of the catalogue; take another name"):
         here.submit(made, name="digits")
-    assert models.find(here.tools, "anna", "digits").tenant == EVERYBODY
+    assert models.get_version(here.container, "anna", "digits").tenant == ALL_TENANTS
 
 
 def test_an_import_that_takes_the_number_meanwhile_costs_no_training(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
+    training = training_runs.begin(ground.container, ground.submit(ground.dataset()))
     numbers = iter(["1", "2"])
     ground.version("fruits")
     monkeypatch.setattr(models, "next_version", lambda _: next(numbers))
@@ -320,27 +323,27 @@ def test_an_import_that_takes_the_number_meanwhile_costs_no_training(
 
 
 def test_of_two_trainers_that_finish_at_once_one_does(ground: Ground) -> None:
-    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
+    training = training_runs.begin(ground.container, ground.submit(ground.dataset()))
     outcomes = at_once(*[lambda: ground.finish(training)] * 2)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Ended", "Version"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ModelVersion", "TrainingEnded"]
     assert list(ground.versions("fruits")) == ["1"]
-    trainers.fail(ground.tools, training.id, "late", "the other one was first")
-    trainers.abandon(ground.tools, training.id)
+    training_runs.fail(ground.container, training.id, "late", "the other one was first")
+    training_runs.abandon(ground.container, training.id)
     assert list(ground.versions("fruits")) == ["1"]
     assert ground.see(training).status is Status.DONE
-    assert ground.tools.storage.list(f"plots/{training.id}")  # are the evidence of the one that is there
+    assert ground.container.storage.list(f"plots/{training.id}")  # are the evidence of the one that is there
 
 
 def test_a_cancel_and_a_finish_at_once_agree_on_the_end(ground: Ground) -> None:
-    training = trainers.begin(ground.tools, ground.submit(ground.dataset()))
+    training = training_runs.begin(ground.container, ground.submit(ground.dataset()))
     cancelled, finished = at_once(
-        lambda: trainings.cancel(ground.tools, "anna", training.id), lambda: ground.finish(training)
+        lambda: trainings.cancel(ground.container, "anna", training.id), lambda: ground.finish(training)
     )
     if ground.see(training).status is Status.DONE:
         assert isinstance(cancelled, errors.Conflict)
         assert list(ground.versions("fruits")) == ["1"]
     else:
-        assert isinstance(finished, Ended)
+        assert isinstance(finished, TrainingEnded)
         assert ground.versions("fruits") == {}
 
 
@@ -356,22 +359,36 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
         calls.append((body, headers))
         return 200
 
-    monkeypatch.setattr(fetch, "post", post)
+    monkeypatch.setattr(http_fetch, "post", post)
     about: dict[str, Any] = {"webhook": "https://example.org", "webhook_secret": "s3cret", "metadata": {"order": 7}}
     made = ground.trained(ground.dataset(), **about)
-    job = Job(str(uuid6.uuid7()), "anna", "native", Status.QUEUED, "fruits", "1", made.id, Options(), "normal", NOW, 0,
-              webhook="https://example.org/job")  # fmt: skip
-    with ground.tools.records.write() as r:
-        r.jobs.add(job, [])
-        r.jobs.end([job.id], Status.CANCELLED, NOW)
-        due = {one.job_id: (one.kind, one.tenant, one.url) for one in r.deliveries.due(ground.tools.now())}
+    job = Job(
+        str(uuid6.uuid7()),
+        "anna",
+        "native",
+        Status.QUEUED,
+        "fruits",
+        "1",
+        made.id,
+        AnswerOptions(),
+        "normal",
+        NOW,
+        0,
+        webhook="https://example.org/job",
+    )
+    with ground.container.database.write() as uow:
+        uow.jobs.add(job, [])
+        uow.jobs.end([job.id], Status.CANCELLED, NOW)
+        due = {
+            one.job_id: (one.kind, one.tenant, one.url) for one in uow.webhook_deliveries.due(ground.container.now())
+        }
     assert due == {
         made.training_id: ("training", "anna", "https://example.org"),
         job.id: ("job", "anna", "https://example.org/job"),
     }
 
-    delivery.deliver(ground.tools)
-    delivery.deliver(replace(ground.tools, now=lambda: NOW + 10**6))
+    delivery.deliver(ground.container)
+    delivery.deliver(replace(ground.container, now=lambda: NOW + 10**6))
 
     told = {json.loads(body)["data"].pop("_id"): (body, headers) for body, headers in calls}
     assert len(calls) == len(told) == 2
@@ -393,88 +410,89 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
 
 def test_a_training_that_is_cancelled_twice_calls_back_once(here: Ground) -> None:
     training = here.submit(here.dataset(), webhook="https://example.org")
-    trainings.cancel(here.tools, "anna", training.id)
-    trainings.cancel(here.tools, "anna", training.id)
-    with here.tools.records.read() as r:
-        assert [due.job_id for due in r.deliveries.due(here.tools.now())] == [training.id]
-    trainings.remove(here.tools, "anna", training.id)
-    with here.tools.records.read() as r:
-        assert r.deliveries.due(here.tools.now()) == []
+    trainings.cancel(here.container, "anna", training.id)
+    trainings.cancel(here.container, "anna", training.id)
+    with here.container.database.read() as uow:
+        assert [due.job_id for due in uow.webhook_deliveries.due(here.container.now())] == [training.id]
+    trainings.remove(here.container, "anna", training.id)
+    with here.container.database.read() as uow:
+        assert uow.webhook_deliveries.due(here.container.now()) == []
 
 
 # the housekeeper, and taking things away
 
 
 def test_the_sweep_rings_only_for_what_nobody_holds(here: Ground) -> None:
-    tools = here.tools
+    container = here.container
     training = here.submit(here.dataset())
-    loading_one = datasets.create(tools, "anna", "more", source="uploads/1")
-    tools.queue.lock(trainers.lock_name(training.id), "a trainer", 60)
-    tools.queue.lock(loading.lock_name(loading_one.id), "a trainer", 60)
+    loading_one = datasets.create(container, "anna", "more", source="uploads/1")
+    names = (lock_names.training(training.id), lock_names.dataset_import(loading_one.id))
+    held = [container.queue.locks.acquire(name, 60) for name in names]
     here.sent.clear()
-    sweep.retrain(tools)
+    maintenance.retrain(container)
     assert here.sent == []
-    tools.queue.unlock(trainers.lock_name(training.id), "a trainer")
-    tools.queue.unlock(loading.lock_name(loading_one.id), "a trainer")
-    sweep.retrain(tools)
-    sweep.retrain(tools)
+    for lock in held:
+        assert lock
+        lock.release()
+    maintenance.retrain(container)
+    maintenance.retrain(container)
     assert sorted(here.sent) == [("load",), ("train",)]
 
 
 def test_a_model_that_a_training_needs_is_not_removed(ground: Ground) -> None:
-    tools, made = ground.tools, ground.dataset()
+    container, made = ground.container, ground.dataset()
     first = ground.trained(made)
     child = ground.submit(made, "children", base="fruits")
     for name, version in (("fruits", ""), ("fruits", "1")):
         with pytest.raises(errors.Conflict, match=child.id):
-            models.remove(tools, "anna", name, version)
+            models.remove(container, "anna", name, version)
     assert ground.versions("fruits") == {"1": first}
-    trainings.cancel(tools, "anna", child.id)
+    trainings.cancel(container, "anna", child.id)
     again = ground.submit(made)
     with pytest.raises(errors.Conflict, match=again.id):
-        models.remove(tools, "anna", "fruits")
-    models.remove(tools, "anna", "fruits", "1")  # what it makes will stand alone
-    assert ground.finish(trainers.begin(tools, again)).is_default
+        models.remove(container, "anna", "fruits")
+    models.remove(container, "anna", "fruits", "1")  # what it makes will stand alone
+    assert ground.finish(training_runs.begin(container, again)).is_default
 
 
 def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: Ground) -> None:
-    tools, made = ground.tools, ground.dataset()
+    container, made = ground.container, ground.dataset()
     first, second, third = (ground.trained(made) for _ in range(3))
-    trainings.cancel(tools, "anna", ground.submit(made).id)
-    promotion.promote(tools, "anna", "fruits", "2")
-    promotion.set_canary(tools, "anna", "fruits", "3", 0.5)
+    trainings.cancel(container, "anna", ground.submit(made).id)
+    promotions.promote(container, "anna", "fruits", "2")
+    promotions.set_canary(container, "anna", "fruits", "3", 0.5)
     with pytest.raises(errors.Conflict, match="evidence of fruits 2"):
-        trainings.remove(tools, "anna", second.training_id)
-    with tools.records.write() as r:
-        r.versions.make_default(third)
+        trainings.remove(container, "anna", second.training_id)
+    with container.database.write() as uow:
+        uow.model_versions.make_default(third)
 
-    models.remove(tools, "anna", "fruits", "2")
+    models.remove(container, "anna", "fruits", "2")
     with pytest.raises(errors.NotFound):
-        trainings.get(tools, "anna", second.training_id)
+        trainings.get(container, "anna", second.training_id)
     assert [one.candidate_id for one in comparisons_of(ground)] == [third.id]
     assert [number for number, known in ground.versions("fruits").items() if known.is_default] == ["3"]
     with pytest.raises(errors.Conflict, match="No promotion"):
-        promotion.rollback(tools, "anna", "fruits")
-    assert [tools.storage.list(f"weights/{one.id}") for one in (first, second, third)] == [
+        promotions.rollback(container, "anna", "fruits")
+    assert [container.storage.list(f"weights/{one.id}") for one in (first, second, third)] == [
         [first.weights], [], [third.weights],
     ]  # fmt: skip
-    assert tools.storage.list(f"plots/{second.id}") == []
+    assert container.storage.list(f"plots/{second.id}") == []
 
-    models.remove(tools, "anna", "fruits")
+    models.remove(container, "anna", "fruits")
     assert comparisons_of(ground) == []
-    with tools.records.read() as r:
-        assert r.trainings.page("anna") == []
-        assert not r.promotions.is_canary(third.id)
+    with container.database.read() as uow:
+        assert uow.trainings.page("anna") == []
+        assert not uow.promotions.is_canary(third.id)
     for folder in ("weights", "plots"):
-        assert [tools.storage.list(f"{folder}/{version.id}") for version in (first, third)] == [[], []]
+        assert [container.storage.list(f"{folder}/{version.id}") for version in (first, third)] == [[], []]
 
 
 def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
-    with here.tools.records.engine.connect() as connection, here.tools.records.read() as r:
+    with here.container.database.engine.connect() as connection, here.container.database.read() as uow:
         for ask in (
-            lambda: r.trainings.in_status(Status.QUEUED),
-            lambda: r.trainings.live_of("anna", "fruits"),
-            lambda: r.trainings.live_from(["x"]),
+            lambda: uow.trainings.in_status(Status.QUEUED),
+            lambda: uow.trainings.live_of("anna", "fruits"),
+            lambda: uow.trainings.live_from(["x"]),
         ):
             ((statement, parameters),) = here.statements(ask)
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
@@ -482,30 +500,30 @@ def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
 
 
 def test_what_trainers_left_behind_is_tidied_away_when_nobody_can_need_it(here: Ground) -> None:
-    tools = here.tools
+    container = here.container
     live = here.submit(here.dataset(name="one"), name="one")
     ended = here.submit(here.dataset(name="two"), name="two")
-    trainings.cancel(tools, ended.tenant, ended.id)
+    trainings.cancel(container, ended.tenant, ended.id)
     for training in (live, ended):
-        tools.storage.write(trainings.checkpoint(training.id), b"an epoch")
+        container.storage.write(checkpoint_key(training.id), b"an epoch")
     strange = str(uuid6.uuid7())
     for training_id in (ended.id, strange):
-        tools.storage.write(trainings.plot(training_id, "curve.svg"), b"<svg/>")
+        container.storage.write(plot_key(training_id, "curve.svg"), b"<svg/>")
 
-    sweep.drop_training_orphans(replace(tools, now=lambda: time.time() + 7200))
+    maintenance.drop_training_orphans(replace(container, now=lambda: time.time() + 7200))
 
-    assert tools.storage.list("checkpoints") == [trainings.checkpoint(live.id)]
-    assert tools.storage.list(f"plots/{ended.id}") == [trainings.plot(ended.id, "curve.svg")]
-    assert tools.storage.list(f"plots/{strange}") == []
+    assert container.storage.list("checkpoints") == [checkpoint_key(live.id)]
+    assert container.storage.list(f"plots/{ended.id}") == [plot_key(ended.id, "curve.svg")]
+    assert container.storage.list(f"plots/{strange}") == []
 
 
 def test_who_lost_a_training_removes_nothing_of_who_has_it_now(here: Ground) -> None:
-    training = trainers.begin(here.tools, here.submit(here.dataset()))
-    weights = models.trained_weights(training.id, "0123")
-    here.tools.storage.write(weights, b"proven by another trainer")
+    training = training_runs.begin(here.container, here.submit(here.dataset()))
+    weights = trained_weights_key(training.id, "0123")
+    here.container.storage.write(weights, b"proven by another trainer")
 
-    trainers.abandon(here.tools, training.id)
-    assert here.tools.storage.list(f"weights/{training.id}") == [weights]
+    training_runs.abandon(here.container, training.id)
+    assert here.container.storage.list(f"weights/{training.id}") == [weights]
 
-    trainings.cancel(here.tools, training.tenant, training.id)
-    assert here.tools.storage.list(f"weights/{training.id}") == []
+    trainings.cancel(here.container, training.tenant, training.id)
+    assert here.container.storage.list(f"weights/{training.id}") == []

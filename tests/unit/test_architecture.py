@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -31,15 +32,17 @@ ONLY_IN = {
     "torch": ("worker/", "bench/"),
     "torchvision": ("worker/", "bench/"),
     "safetensors": ("worker/", "bench/"),
-    "celery": ("worker/", "shared/queue/"),
-    "kombu": ("worker/", "shared/queue/"),
-    "redis": ("shared/queue/",),
-    "limits": ("shared/rates.py",),
-    "sqlalchemy": ("shared/tables.py", "shared/records/", "migrations/"),
+    "timm": ("worker/families/timm.py",),
+    "celery": ("worker/", "shared/adapters/queue/"),
+    "kombu": ("worker/", "shared/adapters/queue/"),
+    "redis": ("shared/adapters/queue/",),
+    "limits": ("shared/adapters/rate_limits.py",),
+    "sqlalchemy": ("shared/adapters/database/", "migrations/"),
     "alembic": ("migrations/",),
-    "fsspec": ("shared/storage.py",),
-    "jwt": ("shared/accounts.py",),
-    "cryptography": ("shared/accounts.py",),
+    "fsspec": ("shared/adapters/storage.py",),
+    "PIL": ("shared/imaging/", "worker/", "bench/"),
+    "jwt": ("shared/services/accounts.py",),
+    "cryptography": ("shared/services/accounts.py",),
 }
 """Library -> the only places that may import it."""
 
@@ -89,17 +92,6 @@ def imports(path: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
-def is_type_checking_only(path: str, line: int) -> bool:
-    """Whether the line stands below `if TYPE_CHECKING:`, which is never run."""
-    return any(
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == "TYPE_CHECKING"
-        and node.lineno <= line <= (node.end_lineno or 0)
-        for node in ast.walk(files()[path])
-    )
-
-
 def within(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or (place.endswith("/") and path.startswith(place)) for place in places)
 
@@ -108,9 +100,9 @@ def test_there_is_something_to_look_at() -> None:
     for package in PACKAGES:
         assert any(path.startswith(f"{package}/") for path in files()), package
     assert (
-        next(name for _, name in imports("shared/tools.py") if name == "shared.records"),
-        next(name for _, name in imports("shared/queue/base.py") if name == "redis"),
-    ) == ("shared.records", "redis")
+        next(name for _, name in imports("shared/container.py") if name == "shared.adapters.storage"),
+        next(name for _, name in imports("shared/adapters/queue/connection.py") if name == "redis"),
+    ) == ("shared.adapters.storage", "redis")
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
@@ -132,20 +124,67 @@ def test_a_library_stays_where_it_belongs(library: str) -> None:
     assert [f"{path}:{line}" for path, line in found if not within(path, ONLY_IN[library])] == []
 
 
-def test_pure_rules_open_no_doors() -> None:
-    """What jobs, models and the like are is said without naming how it is kept; their use-cases get tools handed."""
-    doors = {"shared.records", "shared.storage", "shared.tables", "shared.tools", "shared.waiting"}
-    pure = [
-        "jobs", "models", "tenants", "images", "archives", "webhooks", "errors", "gallery", "sweep", "datasets",
-        "layout", "unpacking", "splits", "trainings", "trainers", "comparisons", "promotion", "feedback", "holding",
-    ]  # fmt: skip
+LAYERS = {
+    "shared/domain/": ("shared.errors", "shared.domain"),
+    "shared/imaging/": ("shared.errors", "shared.domain", "shared.imaging"),
+    "shared/adapters/": ("shared.errors", "shared.settings", "shared.domain", "shared.adapters"),
+    "shared/container.py": ("shared.settings", "shared.adapters"),
+    "shared/services/": (
+        "shared.errors", "shared.settings", "shared.container", "shared.domain", "shared.imaging", "shared.services",
+    ),
+}  # fmt: skip
+"""Layer of shared/ -> what of shared/ its files may import. Services get their adapters handed in the container."""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
     wrong = [
         f"{path}:{line} imports {name}"
-        for path in (f"shared/{name}.py" for name in pure)
+        for path in files()
+        if path.startswith(layer)
         for line, name in imports(path)
-        if name in doors and not is_type_checking_only(path, line)
+        if name.startswith("shared.") and not f"{name}.".startswith(tuple(f"{allowed}." for allowed in LAYERS[layer]))
     ]
     assert wrong == []
+
+
+def test_the_domain_needs_nothing_but_the_standard_library() -> None:
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path in files()
+        if path.startswith("shared/domain/")
+        for line, name in imports(path)
+        if name.split(".")[0] not in (*sys.stdlib_module_names, "shared")
+    ]
+    assert wrong == []
+
+
+def module_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imported_modules() -> dict[str, set[str]]:
+    """Module -> modules of the project that it imports, at run time or for the type checker only."""
+    known = {module_of(path) for path in files()}
+    return {
+        (module := module_of(path)): {
+            # `from worker import engine` names the package too, which is loaded before any of its modules anyway.
+            name
+            for _, name in imports(path)
+            if name in known and not f"{module}.".startswith(f"{name}.")
+        }
+        for path in files()
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    graph = {module: found for module, found in imported_modules().items() if module.split(".")[0] == package}
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+    assert set(graph) <= set(order)
 
 
 def test_only_the_settings_read_the_environment() -> None:
@@ -171,7 +210,7 @@ def sources() -> dict[str, str]:
     ("dialect", "word"), [(dialect, word) for dialect, words in FOREIGN_WORDS.items() for word in words]
 )
 def test_foreign_words_stay_at_their_door(dialect: str, word: str) -> None:
-    pattern = re.compile(rf"\b{re.escape(word)}\b", re.IGNORECASE)
+    pattern = re.compile(rf"\b{re.escape(word)}\b")
     found = [path for path, text in sources().items() if pattern.search(text)]
     assert found, f"nobody says {word!r}: the rule is out of date"
     door = (f"api/dialects/{dialect}.py", f"api/dialects/{dialect}/")
@@ -216,7 +255,7 @@ def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -
     code = (
         "from api import create_app\n"
         "from shared.settings import Settings\n"
-        "from shared.tools import build\n"
+        "from shared.container import build\n"
         f"create_app(build(Settings(database_url='sqlite:///{tmp_path}/x.db', storage_url='file://{tmp_path}')))"
     )
     loaded = loaded_after(code)
@@ -224,7 +263,7 @@ def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -
     assert loaded & {"torch", "torchvision", "numpy", "worker", "safetensors", "matplotlib"} == set()
 
 
-def test_the_housekeeper_has_not_loaded_torch_before_it_is_needed() -> None:
+def test_maintenance_has_not_loaded_torch_before_it_is_needed() -> None:
     loaded = loaded_after("from worker import create_app\nfrom shared.settings import Settings\ncreate_app(Settings())")
     assert {"worker", "celery"} <= loaded
     assert loaded & {"torch", "torchvision", "flask", "api"} == set()

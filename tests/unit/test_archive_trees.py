@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared import archives
 from shared.errors import BadArchive, BadPicture, InferqError, NoInput, PictureTooLarge, TooManyFiles
-from tests.unit.packing import Pack, as_tar, as_tgz, as_zip
+from shared.imaging import archives
+from tests.unit.archive_files import Pack, as_tar, as_tgz, as_zip
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 pack_each_way = pytest.mark.parametrize("pack", [as_zip, as_tar, as_tgz])

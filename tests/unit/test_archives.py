@@ -12,9 +12,9 @@ import zipfile
 
 import pytest
 
-from shared import archives
 from shared.errors import ArchiveNotFlat, BadArchive, InferqError, NoInput, PictureTooLarge, TooManyFiles
-from tests.unit.packing import Files, Pack, as_tar, as_tgz, as_zip
+from shared.imaging import archives
+from tests.unit.archive_files import Files, Pack, as_tar, as_tgz, as_zip
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 pack_each_way = pytest.mark.parametrize("pack", [as_zip, as_tar, as_tgz])

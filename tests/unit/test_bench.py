@@ -18,9 +18,9 @@ from rich.console import Console
 
 from bench import load, material, report
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
-from bench.teaching import LOADED, Lessons
-from inferq.answers import Dataset, Training
-from inferq.client import Client
+from bench.training_load import LOADED, Lessons
+from inferq.client.jobs_and_models import Client
+from inferq.client.responses import Dataset, Training
 from inferq.errors import InferqError, InferqHTTPError
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from inferq import samples, stack
+from inferq import samples
 from inferq.cli import COMMANDS, main
-from inferq.commands import demo, doctor, screen, up
+from inferq.commands import console, demo, doctor, up
 from inferq.errors import CannotStart, InferqError
+from inferq.stack import stack
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -138,8 +139,8 @@ def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
 
 
 def test_a_score_bar_can_be_read_without_colour() -> None:
-    assert screen.bar(0.75).plain == "━" * 15 + "·" * 5
-    assert screen.bar(17.0).plain == ""
+    assert console.bar(0.75).plain == "━" * 15 + "·" * 5
+    assert console.bar(17.0).plain == ""
 
 
 def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
@@ -536,7 +537,7 @@ def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: 
 def test_up_trains_unless_it_is_told_not_to(
     tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, words: list[str], trainer: bool
 ) -> None:
-    def refuse(wanted: stack.Options, *_: object, **__: object) -> None:
+    def refuse(wanted: stack.StackOptions, *_: object, **__: object) -> None:
         raise CannotStart(f"trainer: {wanted.trainer}")
 
     monkeypatch.setattr(up, "running", refuse)
@@ -574,7 +575,7 @@ def test_up_refuses_a_platform_without_the_wheel(
 
 def test_a_part_that_never_comes_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "START_LIMIT", 0.0)
-    planned = stack.plan(stack.Options(tmp_path, port=0))
+    planned = stack.plan(stack.StackOptions(tmp_path, port=0))
     boss = stack.Supervisor(lambda _: None)
     try:
         with pytest.raises(InferqError, match=r"valkey does not answer.*valkey\.log"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inferq.client import Client
+from inferq.client.jobs_and_models import Client
 from inferq.errors import InferqError, InferqHTTPError, StillRunning, Unreachable
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 

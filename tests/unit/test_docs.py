@@ -14,7 +14,7 @@ import click
 import pytest
 
 from inferq.cli import COMMANDS, main
-from shared import webhooks
+from shared.domain import webhooks
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

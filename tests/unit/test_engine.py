@@ -19,9 +19,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 from torchvision.transforms._presets import ImageClassification
 
+from shared.domain.models import ModelExample, ModelState, ModelVersion
+from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
-from shared.models import Example, State, Version
-from shared.preprocessing import Preprocessing
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 from worker.engine import Engine, Loaded, choose_device, choose_type, top_k
@@ -78,22 +78,22 @@ def network(architecture: str) -> nn.Module:
 
 
 class Shelf:
-    """Blobs and versions, as storage and records would hold them."""
+    """Blobs and versions, as storage and database would hold them."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
 
-    def version(self, architecture: str, key: str = "", **changes: object) -> Version:
+    def version(self, architecture: str, key: str = "", **changes: object) -> ModelVersion:
         key = key or architecture
         self.blobs[key] = data = save({n: t.contiguous() for n, t in network(architecture).state_dict().items()})
-        made = Version(
+        made = ModelVersion(
             id=key,
             tenant="*",
             name=key,
             version="1",
             family="torchvision",
             architecture=architecture,
-            state=State.READY,
+            state=ModelState.READY,
             created_at=0.0,
             labels=tuple(f"label {n}" for n in range(20)),
             preprocessing=torchvision.preprocessing(architecture),
@@ -298,11 +298,11 @@ def test_only_a_version_that_reproduces_its_example_is_served(tmp_path: Path, sh
     (tmp_path / "w").write_bytes(shelf.blobs[version.weights])
     found = weights.examine("squeezenet1_1", tmp_path / "w", version.labels, None, tmp_path)
     shelf.blobs["example"] = found.example_png
-    right = replace(version, example=Example("example", found.example_logits))
+    right = replace(version, example=ModelExample("example", found.example_logits))
     assert engine.load(right).version == right
     moved = tuple(value + 0.01 * max(map(abs, found.example_logits)) for value in found.example_logits)
     with pytest.raises(BadWeights, match="does not reproduce its example"):
-        engine.load(replace(right, id="other", example=Example("example", moved)))
+        engine.load(replace(right, id="other", example=ModelExample("example", moved)))
 
 
 # devices

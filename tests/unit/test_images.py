@@ -12,7 +12,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from shared import images
+from shared.domain.pictures import ALL_FORMATS, Limits, Picture, Upload
 from shared.errors import (
     ArchiveWithFiles,
     BadArchive,
@@ -25,7 +25,7 @@ from shared.errors import (
     TooManyFiles,
     WrongFormat,
 )
-from shared.images import Limits, Picture, Upload
+from shared.imaging import images
 
 # As images.py itself does where pytest does not set the filters anew for each test.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -72,7 +72,7 @@ def pictures(*uploads: Upload, limits: Limits = LIMITS) -> list[Picture]:
     return list(images.pictures(uploads, limits))
 
 
-@pytest.mark.parametrize("format", sorted(images.ALL_FORMATS))
+@pytest.mark.parametrize("format", sorted(ALL_FORMATS))
 def test_every_accepted_format_is_told_by_its_bytes_and_measured(format: str) -> None:
     data = encoded(format, (80, 60))
     assert images.check("no-extension", data, LIMITS) == Picture("no-extension", data, format, 80, 60)
@@ -114,7 +114,7 @@ def test_a_format_that_nobody_takes_is_named_without_being_opened(head: bytes, n
         images.check("a", head + bytes(100), LIMITS)
 
 
-@pytest.mark.parametrize("format", sorted(images.ALL_FORMATS))
+@pytest.mark.parametrize("format", sorted(ALL_FORMATS))
 def test_cut_anywhere_a_picture_is_refused_or_decodes(format: str) -> None:
     data = encoded(format, (80, 60))
     for end in range(1, len(data), max(1, len(data) // 60)):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from shared.domain.jobs import LIVE, MOVES, AnswerOptions, Job, Status, Submission, sources
 from shared.errors import BadOption
-from shared.jobs import LIVE, MOVES, Job, Options, Status, Submission, sources
 
 
 def test_the_statuses_are_the_documented_ones() -> None:
@@ -52,20 +52,20 @@ def test_sources_are_the_statuses_that_lead_there(target: Status, expected: tupl
 
 
 def test_what_is_left_is_what_has_no_outcome() -> None:
-    job = Job("id", "t", "native", Status.RUNNING, "m", "1", "v", Options(), "normal", 0.0, total=10)
+    job = Job("id", "t", "native", Status.RUNNING, "m", "1", "v", AnswerOptions(), "normal", 0.0, total=10)
     assert job.left == 10
     assert replace(job, done=3, failed=2).left == 5
 
 
 def test_options_default_to_five_labels_by_softmax_with_the_picture_turned_upright() -> None:
-    assert Options() == Options(task="classify", top_k=5, function_to_apply="softmax", exif=True)
+    assert AnswerOptions() == AnswerOptions(task="classify", top_k=5, function_to_apply="softmax", exif=True)
 
 
 @pytest.mark.parametrize("task", ["classify", "features"])
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
 @pytest.mark.parametrize("top_k", [1, 100_000])
 def test_allowed_options_are_taken(task: str, function: str, top_k: int) -> None:
-    asked = Options(task=task, function_to_apply=function, top_k=top_k)
+    asked = AnswerOptions(task=task, function_to_apply=function, top_k=top_k)
     assert (asked.task, asked.function_to_apply, asked.top_k) == (task, function, top_k)
 
 
@@ -81,7 +81,7 @@ def test_allowed_options_are_taken(task: str, function: str, top_k: int) -> None
 )
 def test_other_options_are_refused_with_what_is_allowed(asked: dict[str, object], says: str) -> None:
     with pytest.raises(BadOption, match=says):
-        Options(**asked)  # type: ignore[arg-type]
+        AnswerOptions(**asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])

@@ -13,26 +13,26 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api import create_app, dialects
-from api.dialects.native import training_views, views
+from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
 from api.web.openapi import openapi_path
-from shared import datasets, errors
-from shared.comparisons import Comparison
-from shared.datasets import Dataset, Example, Label, Source, Split
-from shared.jobs import Item, Job, Options, Status
-from shared.models import State, Version
-from shared.promotion import Canary
+from shared import errors
+from shared.container import build
+from shared.domain.comparisons import Comparison
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
+from shared.domain.jobs import AnswerOptions, Item, Job, Status
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.promotions import Canary
+from shared.domain.trainings import Training, TrainingParameters
 from shared.settings import Settings
-from shared.tools import build
-from shared.trainings import Parameters, Training
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The app with tools that are never connected to."""
+    """The app with container that are never connected to."""
     folder: Path = tmp_path_factory.mktemp("openapi")
-    tools = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
-    yield create_app(tools)
-    tools.close()
+    container = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
+    yield create_app(container)
+    container.close()
 
 
 @pytest.fixture(scope="module")
@@ -178,35 +178,36 @@ def test_the_page_loads_nothing_from_elsewhere(app: Flask) -> None:
 
 
 def test_a_job_as_it_is_written_has_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    job = Job("1", "default", "native", Status.EXPIRED, "digits", "1", "2", Options(), "normal", 0.0, 1)
-    written = views.job(job, [Item("1", 0, "duck.jpg", "blob", 0, 1)])
+    job = Job("1", "default", "native", Status.EXPIRED, "digits", "1", "2", AnswerOptions(), "normal", 0.0, 1)
+    written = jobs_and_models.job(job, [Item("1", 0, "duck.jpg", "blob", 0, 1)])
     assert set(written) == set(document["components"]["schemas"]["Job"]["properties"])
 
 
 def test_a_version_as_it_is_written_has_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    version = Version("1", "default", "birds", "1", "", "resnet50", State.READY, 0.0)
-    assert set(views.version(version, {})) == set(document["components"]["schemas"]["Version"]["properties"])
+    version = ModelVersion("1", "default", "birds", "1", "", "resnet50", ModelState.READY, 0.0)
+    assert set(jobs_and_models.version(version, {})) == set(document["components"]["schemas"]["Version"]["properties"])
 
 
 def test_what_training_is_about_is_written_with_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    version = Version("1", "default", "birds", "1", "", "resnet50", State.READY, 0.0)
-    training = Training("1", "default", "native", "birds", "birds", Status.QUEUED, 1, 1, "scratch", "", Parameters(),
-                        0.0, 0.0)  # fmt: skip
+    version = ModelVersion("1", "default", "birds", "1", "", "resnet50", ModelState.READY, 0.0)
+    training = Training(
+        "1", "default", "native", "birds", "birds", Status.QUEUED, 1, 1, "scratch", "", TrainingParameters(), 0.0, 0.0
+    )
     written = {
-        "Dataset": training_views.dataset(Dataset(1, "default", "birds", datasets.State.READY, 0.0, 0.0), []),
-        "DatasetLabel": training_views.label(Label(1, 1, "duck")),
-        "Example": training_views.example(
-            Example(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
+        "Dataset": datasets_and_trainings.dataset(Dataset(1, "default", "birds", DatasetState.READY, 0.0, 0.0), []),
+        "DatasetLabel": datasets_and_trainings.label(DatasetLabel(1, 1, "duck")),
+        "Example": datasets_and_trainings.example(
+            DatasetExample(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
         ),
-        "ListedTraining": training_views.training(training, 1) | {"accuracy": 0.5, "method": "head"},
-        "Comparison": training_views.comparison(
+        "ListedTraining": datasets_and_trainings.training(training, 1) | {"accuracy": 0.5, "method": "head"},
+        "Comparison": datasets_and_trainings.comparison(
             Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0), {}
         ),
-        "Canary": training_views.canary(Canary("1", 0.5, 0, 0, 0.0), version),
+        "Canary": datasets_and_trainings.canary(Canary("1", 0.5, 0, 0, 0.0), version),
     }
     for name, body in written.items():
         schema = document["components"]["schemas"][name]
         assert set(body) == set(schema["properties"]), name
         fits(document, schema, body)
     parameters = document["components"]["schemas"]["Training"]["properties"]["parameters"]["properties"]
-    assert {name: schema["default"] for name, schema in parameters.items()} == vars(Parameters())
+    assert {name: schema["default"] for name, schema in parameters.items()} == vars(TrainingParameters())

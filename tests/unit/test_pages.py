@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 
 from api import create_app, web
+from shared.container import build
 from shared.settings import Settings
-from shared.tools import build
 
 PATHS = ("/docs", "/ui/datasets", "/ui/datasets/7", "/ui/trainings", "/ui/trainings/some-id", "/ui/models")
 EACH = pytest.mark.parametrize("path", PATHS)
@@ -25,11 +25,11 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The app with tools that are never connected to."""
+    """The app with container that are never connected to."""
     folder: Path = tmp_path_factory.mktemp("pages")
-    tools = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
-    yield create_app(tools)
-    tools.close()
+    container = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
+    yield create_app(container)
+    container.close()
 
 
 def text(app: Flask, path: str) -> str:

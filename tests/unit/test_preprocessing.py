@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, parse_request
 from shared.errors import BadOption
-from shared.preprocessing import Origin, Preprocessing, PreprocessingRequest, parse_request
 from worker import families, weights
 
 V1 = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from inferq import connection
 from inferq.cli import main
+from inferq.client import connection
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPORT: dict[str, Any] = {

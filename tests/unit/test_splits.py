@@ -8,26 +8,27 @@ from collections import Counter
 
 import pytest
 
-from shared import errors, splits
-from shared.datasets import Example, Source, Split
-from shared.splits import Splits, Tally
+from shared import errors
+from shared.domain import splits
+from shared.domain.datasets import DatasetExample, Source, Split
+from shared.domain.splits import Splits, Tally
 
 
-def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> list[Example]:
+def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> list[DatasetExample]:
     """Pictures of one label; the same call gives the same ones, and a larger count those and others."""
     label_id = sum(label.encode())
     return [
-        Example(1, 0, label_id, label, f"{n}.png", split, source,
+        DatasetExample(1, 0, label_id, label, f"{n}.png", split, source,
                 hashlib.sha256(f"{label} {split} {source} {n}".encode()).hexdigest(), "blob", 0, 1, 1, 0.0)
         for n in range(count)
     ]  # fmt: skip
 
 
-def counts(part: tuple[Example, ...]) -> dict[str, int]:
+def counts(part: tuple[DatasetExample, ...]) -> dict[str, int]:
     return dict(Counter(one.label for one in part))
 
 
-def pictures(part: tuple[Example, ...]) -> set[str]:
+def pictures(part: tuple[DatasetExample, ...]) -> set[str]:
     return {one.sha256 for one in part}
 
 
@@ -122,7 +123,7 @@ def test_corrections_are_left_out_where_they_are_not_wanted() -> None:
     ],
     ids=["nothing", "one label", "one picture", "nothing to learn from", "corrections only"],
 )
-def test_what_cannot_be_trained_on_is_refused_with_what_to_do(given: list[Example], says: str) -> None:
+def test_what_cannot_be_trained_on_is_refused_with_what_to_do(given: list[DatasetExample], says: str) -> None:
     with pytest.raises(errors.BadDataset, match=says):
         splits.deal(given, 0.8, 0)
 

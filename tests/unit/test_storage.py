@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shared.storage import Storage
+from shared.adapters.storage import Storage
 
 
 @pytest.fixture(params=["file", "memory"])

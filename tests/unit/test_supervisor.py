@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import redis
 
-from inferq import folder, stack, supervisor, valkey
 from inferq.errors import CannotStart
-from inferq.logs import KEEP, Follower, last_line, rotate
-from inferq.supervisor import Part, Supervisor
+from inferq.stack import data_dir, stack, supervisor, valkey
+from inferq.stack.logs import KEEP, Follower, last_line, rotate
+from inferq.stack.supervisor import Part, Supervisor
 
 GENEROUS = 30.0
 REPOSITORY = Path(__file__).parents[2]
@@ -219,15 +219,15 @@ def test_followed_logs_show_whole_new_lines_under_their_name(tmp_path: Path) -> 
 
 
 def test_a_folder_serves_one_stack_at_a_time(tmp_path: Path) -> None:
-    with folder.claim(tmp_path), pytest.raises(CannotStart, match="--data"):
-        folder.claim(tmp_path)
-    folder.claim(tmp_path).close()
+    with data_dir.claim(tmp_path), pytest.raises(CannotStart, match="--data"):
+        data_dir.claim(tmp_path)
+    data_dir.claim(tmp_path).close()
 
 
 def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"file/data.*--data"):
-        folder.claim(tmp_path / "file" / "data")
+        data_dir.claim(tmp_path / "file" / "data")
 
 
 @pytest.mark.parametrize("find", ["processes", "_from_ps"])
@@ -237,17 +237,17 @@ def test_leftovers_are_known_by_their_folder_and_strangers_are_spared(
     if find == "_from_ps":
         if subprocess.run(["which", "ps"], capture_output=True, check=False).returncode:
             pytest.skip("no ps on this machine")
-        monkeypatch.setattr(folder, "_from_proc", folder._from_ps)
+        monkeypatch.setattr(data_dir, "_from_proc", data_dir._from_ps)
     ours, theirs = tmp_path / "a", tmp_path / "ab"
     argv = [sys.executable, "-c", FOREVER]
     with (
-        subprocess.Popen(argv, env={folder.MARK: str(ours)}) as left,
-        subprocess.Popen(argv, env={folder.MARK: str(theirs)}) as stranger,
+        subprocess.Popen(argv, env={data_dir.MARK: str(ours)}) as left,
+        subprocess.Popen(argv, env={data_dir.MARK: str(theirs)}) as stranger,
     ):
         try:
             reaper = threading.Thread(target=left.wait)  # as init does with real orphans
             reaper.start()
-            assert folder.clean(ours) == [left.pid]
+            assert data_dir.clean(ours) == [left.pid]
             assert not gone(stranger.pid)
             reaper.join()
             assert left.returncode == -signal.SIGKILL
@@ -273,7 +273,7 @@ def test_the_embedded_stack_keeps_off_databases_of_the_environment(
 ) -> None:
     for name in ("DATABASE_URL", "INFERQ_DATABASE_URL", "REDIS_URL", "INFERQ_TRAINING_REDIS_URL", "STORAGE_URL"):
         monkeypatch.setenv(name, "production")
-    planned = stack.plan(stack.Options(tmp_path, port=0, workers=2, default_model="digits"))
+    planned = stack.plan(stack.StackOptions(tmp_path, port=0, workers=2, default_model="digits"))
     for each in (planned.migrations, planned.api, *planned.workers):
         assert "production" not in each.env.values()
         assert each.env["DATABASE_URL"] == f"sqlite:///{tmp_path}/inferq.db"
@@ -282,17 +282,17 @@ def test_the_embedded_stack_keeps_off_databases_of_the_environment(
 
 
 def test_a_stack_has_one_trainer_unless_it_is_left_out(tmp_path: Path) -> None:
-    trainer = next(each for each in stack.plan(stack.Options(tmp_path, port=0)).workers if each.name == "trainer")
+    trainer = next(each for each in stack.plan(stack.StackOptions(tmp_path, port=0)).workers if each.name == "trainer")
     assert trainer.argv[-2:] == ("worker", "--trainer")
     assert int(trainer.env["OMP_NUM_THREADS"]) >= 1
-    without = stack.plan(stack.Options(tmp_path, port=0, trainer=False))
+    without = stack.plan(stack.StackOptions(tmp_path, port=0, trainer=False))
     assert [each.name for each in without.workers] == ["worker-1", "keeper"]
 
 
 def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
     boss: Supervisor, said: list[str], tmp_path: Path
 ) -> None:
-    planned = stack.plan(stack.Options(tmp_path, port=0))
+    planned = stack.plan(stack.StackOptions(tmp_path, port=0))
     boss.start(planned.valkey)
     assert boss.watch(lambda: valkey.answers(planned.redis_url), GENEROUS)
     assert not valkey.answers(f"redis://{planned.redis_url.rpartition('@')[2]}"), "it must ask for the password"
@@ -383,7 +383,7 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for each in started:
         each.process.kill()
         each.process.communicate()
-    folder.clean(tmp_path / "data")
+    data_dir.clean(tmp_path / "data")
 
 
 def test_up_says_what_it_decided_and_drains_on_sigterm(up: Callable[..., Up]) -> None:
@@ -433,7 +433,7 @@ def test_the_reason_not_to_listen_is_shown_as_it_is(up: Callable[..., Up], tmp_p
     setup.write_text("import sys; print('inferq needs a key to listen there', file=sys.stderr); sys.exit(2)")
     running = up()
     assert running.ended() == (2, "inferq: inferq needs a key to listen there\n")
-    assert folder.processes(running.data) == []
+    assert data_dir.processes(running.data) == []
 
 
 def test_a_schema_that_cannot_be_made_ends_the_start_with_its_reason(up: Callable[..., Up], tmp_path: Path) -> None:
@@ -449,4 +449,4 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(up: Callable[..., Up], tm
     running.until("valkey")
     running.process.send_signal(signal.SIGINT)
     assert running.ended()[0] == 130
-    assert folder.processes(running.data) == []
+    assert data_dir.processes(running.data) == []

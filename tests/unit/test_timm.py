@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from shared.domain.models import ModelExample, ModelState, ModelVersion
+from shared.domain.preprocessing import Origin, Preprocessing
 from shared.errors import BadOption, BadWeights
-from shared.models import Example, State, Version
-from shared.preprocessing import Origin, Preprocessing
 from shared.settings import Settings
-from worker import checking, families, preprocess, weights
+from worker import families, model_check, preprocess, weights
 from worker.engine import Engine, Loaded
 from worker.families import timm
 
@@ -63,11 +63,21 @@ def transform(architecture: str, **changes: Any) -> Any:
 def served(found: weights.Examined, architecture: str) -> Loaded:
     """The import as a worker's engine runs it, made fast."""
     blobs = {"w": found.path.read_bytes(), "e": found.example_png}
-    version = Version(
-        id="v", tenant="*", name="v", version="1", family=found.family, architecture=architecture, state=State.READY,
-        created_at=0.0, labels=found.labels, preprocessing=found.preprocessing, weights="w", checksum=found.checksum,
-        example=Example("e", found.example_logits),
-    )  # fmt: skip
+    version = ModelVersion(
+        id="v",
+        tenant="*",
+        name="v",
+        version="1",
+        family=found.family,
+        architecture=architecture,
+        state=ModelState.READY,
+        created_at=0.0,
+        labels=found.labels,
+        preprocessing=found.preprocessing,
+        weights="w",
+        checksum=found.checksum,
+        example=ModelExample("e", found.example_logits),
+    )
     return Engine(Settings(device="cpu"), blobs.__getitem__).load(version)
 
 
@@ -207,8 +217,8 @@ def test_a_file_in_the_naming_of_another_port_is_renamed_and_a_foreign_one_left_
 def test_a_damaged_or_missing_file_of_a_package_is_not_used(tmp_path: Path) -> None:
     good = b"weights"
     (tmp_path / "w").write_bytes(good)
-    assert checking._installed(tmp_path / "w", hashlib.sha256(good).hexdigest(), "a") == tmp_path / "w"
+    assert model_check._installed(tmp_path / "w", hashlib.sha256(good).hexdigest(), "a") == tmp_path / "w"
     with pytest.raises(BadWeights, match="damaged"):
-        checking._installed(tmp_path / "w", "0" * 64, "a")
+        model_check._installed(tmp_path / "w", "0" * 64, "a")
     with pytest.raises(BadWeights, match="missing"):
-        checking._installed(tmp_path / "nowhere", "0" * 64, "a")
+        model_check._installed(tmp_path / "nowhere", "0" * 64, "a")

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from inferq import connection
-from inferq.answers import Training
 from inferq.cli import main
-from inferq.commands import evidence, live, screen
+from inferq.client import connection
+from inferq.client.responses import Training
+from inferq.commands import console, evidence, progress_view
 from tests.unit.toy_server import ToyServer, serving
 
 EPOCH = {"stage": "head", "train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6, "validation_accuracy": 0.75}
@@ -259,11 +259,11 @@ def test_programs_get_the_servers_json_of_the_end(server: ToyServer, run: Callab
 
 
 def test_on_a_terminal_the_progress_is_drawn_in_place_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(width=80, force_terminal=True, color_system=None)
-    monkeypatch.setattr(screen, "remarks", console)
+    terminal = Console(width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(console, "remarks", terminal)
     steps = [Training.read(training("RUNNING", message="training", progress=0.5, curve=CURVE)), Training.read(done())]
-    with console.capture() as capture:
-        assert live.follow(steps, live.training, live.training_line) is steps[1]
+    with terminal.capture() as capture:
+        assert progress_view.follow(steps, progress_view.training, progress_view.training_line) is steps[1]
     drawn = capture.get()
     assert "━━━━━" in drawn
     assert drawn.endswith("\x1b[2K")  # the last line is wiped out
@@ -272,7 +272,7 @@ def test_on_a_terminal_the_progress_is_drawn_in_place_and_nothing_of_it_stays(mo
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_newest_epochs_fit_the_terminal_and_a_star_is_the_best(width: int) -> None:
     curve = [EPOCH | {"epoch": epoch, "validation_loss": abs(epoch - 9) / 10} for epoch in range(1, 12)]
-    drawn = shown(live.training(Training.read(training("RUNNING", curve=curve))), width)
+    drawn = shown(progress_view.training(Training.read(training("RUNNING", curve=curve))), width)
     assert max(map(len, drawn.splitlines())) <= width
     rows = [line.split() for line in drawn.splitlines() if " head " in line]
     assert [row[1] for row in rows] == ["6", "7", "8", "9", "10", "11"]
@@ -376,10 +376,10 @@ def test_the_losses_are_those_of_the_stage_that_made_the_version() -> None:
 
 
 def test_a_sparkline_goes_from_the_highest_to_the_lowest() -> None:
-    assert screen.spark([3, 2, 1]) == "█▅▁"
-    assert screen.spark([5, 5]) == "▁▁"
-    assert screen.spark([]) == ""
-    assert screen.spark(range(101, 0, -1), 3) == "█▅▁"
+    assert console.spark([3, 2, 1]) == "█▅▁"
+    assert console.spark([5, 5]) == "▁▁"
+    assert console.spark([]) == ""
+    assert console.spark(range(101, 0, -1), 3) == "█▅▁"
 
 
 def _interrupted(*_: object, **__: object) -> Iterator[object]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from inferq import connection
-from inferq.client import Client
+from inferq.client import connection
+from inferq.client.folder_archive import packed
+from inferq.client.jobs_and_models import Client
 from inferq.errors import InferqError, InferqHTTPError, Unreachable
-from inferq.packing import packed
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from sklearn import metrics
 
-from shared.datasets import Example, Source, Split
+from shared.domain.datasets import DatasetExample, Source, Split
 from worker.training import calibration, plots
 from worker.training.evidence import MOST_MISTAKES, evidence
 
@@ -40,8 +40,8 @@ def made(count: int = 300, classes: int = 5, labels: list[str] | None = None) ->
     return evidence(logits, truths, names, examples, calibration.temperature(logits, truths)) | {"curve": CURVE}
 
 
-def example(number: int) -> Example:
-    return Example(1, number, 1, "", f"{number}.jpg", Split.TEST, Source.UPLOAD, "", "", 0, 0, 1, 0.0)
+def example(number: int) -> DatasetExample:
+    return DatasetExample(1, number, 1, "", f"{number}.jpg", Split.TEST, Source.UPLOAD, "", "", 0, 0, 1, 0.0)
 
 
 def test_a_temperature_mends_scores_that_are_too_sure() -> None:

@@ -9,17 +9,17 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from shared.trainings import Parameters
+from shared.domain.trainings import TrainingParameters
 from worker.training import epochs
 from worker.training.head import HeadTraining
-from worker.training.start import regression
+from worker.training.logistic_regression import regression
 
 Rows = tuple[torch.Tensor, torch.Tensor]
 
 WIRES = {
-    "native": Parameters(epochs=100, learning_rate=0.001, batch_size=32, max_unimproved_epochs=10),
-    "slow": Parameters(epochs=20, learning_rate=0.0001, batch_size=32, max_unimproved_epochs=20),
-    "long": Parameters(epochs=150, learning_rate=0.001, batch_size=64, max_unimproved_epochs=15),
+    "native": TrainingParameters(epochs=100, learning_rate=0.001, batch_size=32, max_unimproved_epochs=10),
+    "slow": TrainingParameters(epochs=20, learning_rate=0.0001, batch_size=32, max_unimproved_epochs=20),
+    "long": TrainingParameters(epochs=150, learning_rate=0.001, batch_size=64, max_unimproved_epochs=15),
 }
 """The defaults of the three wires that train."""
 
@@ -73,7 +73,7 @@ def test_it_is_at_most_two_points_below_logistic_regression(
 
 def test_it_needs_no_validation_pictures() -> None:
     train, validation, test = digits(20, 5)
-    training = HeadTraining(train, (validation[0][:0], validation[1][:0]), 5, Parameters(epochs=5))
+    training = HeadTraining(train, (validation[0][:0], validation[1][:0]), 5, TrainingParameters(epochs=5))
     report = training.step()
     assert (report.validation_loss, report.validation_accuracy) == (None, None)
     assert accuracy(ended(training), test) > 0.85
@@ -81,14 +81,14 @@ def test_it_needs_no_validation_pictures() -> None:
 
 def test_a_head_without_a_bias_gets_none() -> None:
     train, validation, test = digits(20, 5)
-    training = ended(HeadTraining(train, validation, 5, Parameters(epochs=5), biased=False))
+    training = ended(HeadTraining(train, validation, 5, TrainingParameters(epochs=5), biased=False))
     assert not training.result()[1].any()
     assert accuracy(training, test) > 0.85
 
 
 def test_a_resumed_training_ends_with_the_same_bits() -> None:
     train, validation, _ = digits(20, 5)
-    whole = HeadTraining(train, validation, 5, Parameters(epochs=8, seed=3))
+    whole = HeadTraining(train, validation, 5, TrainingParameters(epochs=8, seed=3))
     reports = [whole.step() for _ in range(8)]
     first = HeadTraining(train, validation, 5, whole.parameters)
     for _ in range(3):
@@ -103,7 +103,8 @@ def test_a_resumed_training_ends_with_the_same_bits() -> None:
 def test_the_same_seed_gives_the_same_and_another_another() -> None:
     train, validation, _ = digits(20, 5)
     first, second, other = (
-        ended(HeadTraining(train, validation, 5, Parameters(epochs=4, seed=seed))).result()[0] for seed in (1, 1, 2)
+        ended(HeadTraining(train, validation, 5, TrainingParameters(epochs=4, seed=seed))).result()[0]
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -112,7 +113,7 @@ def test_the_same_seed_gives_the_same_and_another_another() -> None:
 def test_it_ends_early_when_nothing_improves_and_keeps_the_best() -> None:
     train, validation, test = digits(20, 5)
     training = ended(
-        HeadTraining(train, validation, 5, Parameters(learning_rate=0.9, epochs=50, max_unimproved_epochs=4))
+        HeadTraining(train, validation, 5, TrainingParameters(learning_rate=0.9, epochs=50, max_unimproved_epochs=4))
     )
     assert training.finished == "no improvement for 4 epochs"
     assert training.best_epoch == training.epoch - 4

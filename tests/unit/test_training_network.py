@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from shared.domain.trainings import TrainingParameters
 from shared.errors import BadOption
-from shared.trainings import Parameters
 from worker import families, preprocess, weights
 from worker.families import small
 from worker.training import finetune, heads
-from worker.training.augment import Pictures
+from worker.training.augment import LabelledPictures
 from worker.training.finetune import NetworkTraining
 
 CLASSES = 3
@@ -73,20 +73,20 @@ def drawn(number: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def pictures(count: int, first: int = 0) -> Pictures:
+def pictures(count: int, first: int = 0) -> LabelledPictures:
     assert first % CLASSES == 0
-    return Pictures(lambda number: drawn(first + number), torch.arange(count) % CLASSES)
+    return LabelledPictures(lambda number: drawn(first + number), torch.arange(count) % CLASSES)
 
 
 def fresh(epochs: int = 4, count: int = 24) -> NetworkTraining:
-    params = Parameters(epochs=epochs, learning_rate=0.003, batch_size=8, seed=5)
+    params = TrainingParameters(epochs=epochs, learning_rate=0.003, batch_size=8, seed=5)
     return finetune.from_scratch("small", CLASSES, pictures(count), pictures(9, first=900), params)
 
 
 def tuning(epochs: int = 3, rate: float = 0.001) -> NetworkTraining:
     torch.manual_seed(1)
     network = small.build("small", CLASSES, 64)
-    params = Parameters(epochs=epochs, learning_rate=rate, batch_size=8, seed=5)
+    params = TrainingParameters(epochs=epochs, learning_rate=rate, batch_size=8, seed=5)
     return finetune.last_stages(network, small.PREPROCESSING, pictures(12), pictures(6, first=900), params)
 
 

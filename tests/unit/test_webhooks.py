@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from shared import webhooks
+from shared.domain import webhooks
 
 BODY = b'{"type": "job.done", "data": {"_id": "0190"}}'
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, Unavailable
-from shared.preprocessing import Preprocessing
 from worker import families, weights
 from worker.families import digits, torchvision
 

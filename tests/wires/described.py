@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from api.web.openapi import describe, openapi_path
+from shared.container import Container
 from shared.settings import Settings
-from shared.tools import Tools
 from tests import apps
 
 
@@ -28,9 +28,9 @@ class DescribedClient(FlaskClient):
         return answer
 
 
-def described_client(tools: Tools) -> FlaskClient:
-    """Such a client of the app over these tools."""
-    app = apps.over(tools)
+def described_client(container: Container) -> FlaskClient:
+    """Such a client of the app over these container."""
+    app = apps.over(container)
     return DescribedClient(app, app.response_class)
 
 

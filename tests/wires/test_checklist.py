@@ -18,9 +18,11 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.dialects import huggingface
-from shared import errors, models, tenants
-from shared.tenants import Caller
-from shared.tools import Tools
+from shared import errors
+from shared.container import Container
+from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import ModelVersion
+from shared.services import keys, models
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -91,13 +93,13 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
-def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def with_settings(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def close_the_door(tools: Tools) -> str:
+def close_the_door(container: Container) -> str:
     """From now on a key is needed; the text of one."""
-    return tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)[1]
+    return keys.create(container, Caller("default", SCOPES), scopes=SCOPES)[1]
 
 
 def assert_complaint(wire: Wire, answer: TestResponse, status: int) -> None:
@@ -116,16 +118,16 @@ def test_a_picture_that_is_none_is_refused_in_json(client: FlaskClient, wire: Wi
 
 
 @EVERY_WIRE
-def test_a_request_without_a_key_is_refused_in_json(client: FlaskClient, tools: Tools, wire: Wire) -> None:
-    close_the_door(tools)
+def test_a_request_without_a_key_is_refused_in_json(client: FlaskClient, container: Container, wire: Wire) -> None:
+    close_the_door(container)
     assert_complaint(wire, wire.post(client), 401)
     assert_complaint(wire, wire.post(client, Authorization="Bearer wrong"), 401)
 
 
 @EVERY_WIRE
-def test_a_key_that_may_not_infer_is_refused_in_json(client: FlaskClient, tools: Tools, wire: Wire) -> None:
-    close_the_door(tools)
-    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=("models",))
+def test_a_key_that_may_not_infer_is_refused_in_json(client: FlaskClient, container: Container, wire: Wire) -> None:
+    close_the_door(container)
+    _, key = keys.create(container, Caller("default", SCOPES), scopes=("models",))
     assert_complaint(wire, wire.post(client, Authorization=f"Bearer {key}"), 403)
 
 
@@ -143,13 +145,13 @@ def test_a_wrong_method_is_answered_in_json(client: FlaskClient, wire: Wire) -> 
 
 
 @EVERY_WIRE
-def test_a_body_that_is_too_large_is_answered_in_json(tools: Tools, wire: Wire) -> None:
-    assert_complaint(wire, wire.post(with_settings(tools, max_body=500), bytes(1000)), 413)
+def test_a_body_that_is_too_large_is_answered_in_json(container: Container, wire: Wire) -> None:
+    assert_complaint(wire, wire.post(with_settings(container, max_body=500), bytes(1000)), 413)
 
 
 @EVERY_WIRE
-def test_too_many_requests_are_answered_in_json(tools: Tools, wire: Wire) -> None:
-    client = with_settings(tools, **{wire.rate: "1/hour"})
+def test_too_many_requests_are_answered_in_json(container: Container, wire: Wire) -> None:
+    client = with_settings(container, **{wire.rate: "1/hour"})
     assert wire.post(client, TEXT).status_code == wire.refused
     answer = wire.post(client, TEXT)
     assert_complaint(wire, answer, 429)
@@ -157,8 +159,8 @@ def test_too_many_requests_are_answered_in_json(tools: Tools, wire: Wire) -> Non
 
 
 @EVERY_WIRE
-def test_a_bug_of_ours_is_answered_in_json_and_tells_nothing_of_itself(tools: Tools, wire: Wire) -> None:
-    app = create_app(tools)
+def test_a_bug_of_ours_is_answered_in_json_and_tells_nothing_of_itself(container: Container, wire: Wire) -> None:
+    app = create_app(container)
 
     def broken(**_: Any) -> None:
         raise RuntimeError("secret words of a bug")
@@ -171,12 +173,12 @@ def test_a_bug_of_ours_is_answered_in_json_and_tells_nothing_of_itself(tools: To
 
 @EVERY_WIRE
 def test_a_database_that_is_away_is_answered_in_json(
-    client: FlaskClient, tools: Tools, wire: Wire, naps: list[float], monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, wire: Wire, naps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> None:
         raise errors.Unavailable("The database does not answer.")
 
-    monkeypatch.setattr(tools.records, "read", away)
+    monkeypatch.setattr(container.database, "read", away)
     answer = wire.post(client)
     assert_complaint(wire, answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
@@ -305,9 +307,9 @@ def test_json_in_chunks_is_read_whole(stack: Stack) -> None:
 
 @EVERY_WIRE
 @pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")  # Werkzeug's
-def test_a_body_in_chunks_is_not_without_limits(tools: Tools, wire: Wire) -> None:
+def test_a_body_in_chunks_is_not_without_limits(container: Container, wire: Wire) -> None:
     headers, body = wire.body(bytes(100_000))
-    client = with_settings(tools, max_body=5000, max_picture=4000)
+    client = with_settings(container, max_body=5000, max_picture=4000)
     environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}  # as the server hands it over
     answer = client.post(wire.path, input_stream=io.BytesIO(body), headers=headers, environ_overrides=environ)
     assert_complaint(wire, answer, 413)
@@ -334,8 +336,10 @@ def test_making_is_201_on_the_img_wire_and_looking_is_200(stack: Stack) -> None:
 
 @EVERY_WIRE
 @pytest.mark.parametrize("word", ["null", "undefined", "Bearer null", "Bearer undefined"])
-def test_a_key_that_is_the_word_for_none_is_none(client: FlaskClient, tools: Tools, wire: Wire, word: str) -> None:
-    key = close_the_door(tools)
+def test_a_key_that_is_the_word_for_none_is_none(
+    client: FlaskClient, container: Container, wire: Wire, word: str
+) -> None:
+    key = close_the_door(container)
     nothing = dict.fromkeys(("Authorization", "x-api-key", "APIKey"), word)
     without, with_the_word = wire.post(client, TEXT), wire.post(client, TEXT, **nothing)
     assert with_the_word.status_code == 401
@@ -366,11 +370,11 @@ def test_doubled_slashes_count_as_one(stack: Stack, wire: Wire, double: Any) -> 
 
 
 def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
-    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
 
-    def until_checked(_: Tools, version: models.Version, seconds: float) -> models.Version:
+    def until_checked(_: Container, version: ModelVersion, seconds: float) -> ModelVersion:
         held.append(seconds)
         return version
 
@@ -379,17 +383,17 @@ def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
     assert (answer.status_code, set(answer.json)) == (503, {"error", "estimated_time"})
     assert held == [huggingface.PATIENCE]
     client.post("/models/resnet50", data=PICTURE, headers={"x-wait-for-model": "true"})
-    assert held[1] == tools.settings.max_wait
+    assert held[1] == container.settings.max_wait
 
 
 def test_who_meets_a_503_is_held_before_it(
-    client: FlaskClient, tools: Tools, naps: list[float], monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, naps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:
         raise errors.Unavailable("Redis does not answer.")
 
-    monkeypatch.setattr(tools.queue, "push", away)
-    monkeypatch.setattr(tools.records, "write", away)
+    monkeypatch.setattr(container.queue.streams, "push", away)
+    monkeypatch.setattr(container.database, "write", away)
     assert client.post("/models/digits", data=PICTURE).status_code == 503
     assert naps == [huggingface.PATIENCE]
 

@@ -14,14 +14,16 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.dialects import einstein_vision
-from api.dialects.einstein_vision import datasets as calls
-from shared import datasets, errors, fetch, links, loading, tenants
-from shared.datasets import Dataset
+from api.dialects.einstein_vision import datasets as einstein_datasets
+from shared import errors
+from shared.adapters import http_fetch
+from shared.container import Container
+from shared.domain.datasets import Dataset
+from shared.domain.keys import SCOPES, Caller
+from shared.services import dataset_import, datasets, keys, signed_urls
 from shared.settings import Settings
-from shared.tenants import Caller
-from shared.tools import Tools
 from tests import apps
-from tests.unit.packing import as_tgz, as_zip
+from tests.unit.archive_files import as_tgz, as_zip
 from tests.wires.einstein import TIME, fine, listed, picture, post, refused, send
 
 PREFIXES = ("/v2", "/v1")
@@ -39,14 +41,14 @@ MUGS = as_zip([("Red/1.png", picture(1)), ("Red/2.png", picture(2)), ("Blue/1.pn
 
 
 @pytest.fixture
-def loader(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def loader(container: Container, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From now on who waits for a dataset sees it loaded; the ids of those that were."""
     loaded: list[int] = []
 
-    def until_loaded(tools: Tools, dataset: Dataset, seconds: float) -> Dataset:
-        loading.load(tools, dataset.id)
+    def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
+        dataset_import.load(container, dataset.id)
         loaded.append(dataset.id)
-        return datasets.get(tools, dataset.tenant, dataset.id)
+        return datasets.get(container, dataset.tenant, dataset.id)
 
     monkeypatch.setattr(datasets, "until_loaded", until_loaded)
     return loaded
@@ -69,17 +71,17 @@ def served(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[str]:
         file.write(data)
         on_progress(len(data), 0)
 
-    monkeypatch.setattr(fetch, "fetch_to", fetch_to)
-    monkeypatch.setattr(fetch, "check_url", lambda url, **_: None)
+    monkeypatch.setattr(http_fetch, "fetch_to", fetch_to)
+    monkeypatch.setattr(http_fetch, "check_url", lambda url, **_: None)
     return fetched
 
 
-def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def with_settings(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def uploads(tools: Tools) -> list[str]:
-    return tools.storage.list("uploads")
+def uploads(container: Container) -> list[str]:
+    return container.storage.list("uploads")
 
 
 # -- uploading
@@ -87,7 +89,7 @@ def uploads(tools: Tools) -> list[str]:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_synchronous_upload_is_a_dataset_that_can_be_used(
-    client: FlaskClient, tools: Tools, loader: list[int], prefix: str
+    client: FlaskClient, container: Container, loader: list[int], prefix: str
 ) -> None:
     body = fine(post(client, f"{prefix}/vision/datasets/upload/sync", data=MUGS, type="image"), "EinsteinDataset")
     for name in ("createdAt", "updatedAt"):
@@ -108,7 +110,7 @@ def test_a_synchronous_upload_is_a_dataset_that_can_be_used(
         "object": "dataset",
     }  # fmt: skip
     assert fine(client.get(f"{prefix}/vision/datasets/{of}"), "EinsteinDataset")["totalExamples"] == 3
-    assert not uploads(tools)
+    assert not uploads(container)
 
 
 def test_tars_are_taken_like_zips(client: FlaskClient, loader: list[int]) -> None:
@@ -125,58 +127,58 @@ def test_a_synchronous_upload_by_url_is_fetched_while_the_caller_waits(
 
 
 def test_an_archive_that_nothing_can_be_learned_from_is_refused_and_leaves_no_dataset(
-    client: FlaskClient, tools: Tools, loader: list[int]
+    client: FlaskClient, container: Container, loader: list[int]
 ) -> None:
     for bad in (b"no archive", as_zip([("picture.png", picture(1))]), as_zip([("Red/notes.txt", b"text")])):
         refused(post(client, f"{ROOT}/upload/sync", data=bad))
     assert len(loader) == 3
     assert {one["statusMsg"] for one in listed(client.get(ROOT), "EinsteinDataset")} <= {"DELETE_PENDING"}
-    datasets.drop_deleted(tools)
+    datasets.drop_deleted(container)
     assert listed(client.get(ROOT), "EinsteinDataset") == []
-    assert not uploads(tools)
+    assert not uploads(container)
 
 
-def test_a_load_that_outlasts_the_wait_goes_on_and_is_no_error(client: FlaskClient, tools: Tools) -> None:
+def test_a_load_that_outlasts_the_wait_goes_on_and_is_no_error(client: FlaskClient, container: Container) -> None:
     body = fine(post(client, f"{ROOT}/upload/sync", data=MUGS), "EinsteinDataset")
     assert (body["available"], body["statusMsg"], body["totalExamples"]) == (False, "UPLOADING", 0)
-    loading.load(tools, body["id"])
+    dataset_import.load(container, body["id"])
     assert fine(client.get(f"{ROOT}/{body['id']}"), "EinsteinDataset")["available"]
 
 
-def test_nobody_waits_where_every_seat_is_taken(client: FlaskClient, tools: Tools) -> None:
-    full = with_settings(tools, api_threads=1)
-    assert full.application.extensions["inferq.seats"].take()
+def test_nobody_waits_where_every_seat_is_taken(client: FlaskClient, container: Container) -> None:
+    full = with_settings(container, api_threads=1)
+    assert full.application.extensions["inferq.wait_limiter"].acquire()
     answer = post(full, f"{ROOT}/upload/sync", data=MUGS)
     refused(answer, 503)
     assert answer.headers["Retry-After"]
-    assert (listed(client.get(ROOT), "EinsteinDataset"), uploads(tools)) == ([], [])
+    assert (listed(client.get(ROOT), "EinsteinDataset"), uploads(container)) == ([], [])
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_an_upload_in_the_background_is_polled(client: FlaskClient, tools: Tools, prefix: str) -> None:
+def test_an_upload_in_the_background_is_polled(client: FlaskClient, container: Container, prefix: str) -> None:
     body = fine(post(client, f"{prefix}/vision/datasets/upload", data=MUGS, name="cups  "), "EinsteinDataset")
     assert (body["name"], body["available"], body["statusMsg"]) == ("cups", False, "UPLOADING")
     assert (body["labelSummary"], body["totalLabels"]) == ({"labels": []}, 0)
-    loading.load(tools, body["id"])
+    dataset_import.load(container, body["id"])
     polled = fine(client.get(f"{prefix}/vision/datasets/{body['id']}"), "EinsteinDataset")
     assert (polled["available"], polled["statusMsg"], polled["totalExamples"]) == (True, "SUCCEEDED", 3)
 
 
-def test_a_wrong_layout_in_the_background_is_told_by_the_dataset(client: FlaskClient, tools: Tools) -> None:
+def test_a_wrong_layout_in_the_background_is_told_by_the_dataset(client: FlaskClient, container: Container) -> None:
     made = fine(post(client, f"{ROOT}/upload", data=as_zip([("a.png", picture(1))])), "EinsteinDataset")
-    loading.load(tools, made["id"])
+    dataset_import.load(container, made["id"])
     body = fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")
     assert not body["available"]
     assert re.match("FAILED: .*label folder", body["statusMsg"])
 
 
 def test_an_upload_by_url_in_the_background_is_fetched_by_the_loader(
-    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = served(monkeypatch, MUGS)
     made = fine(post(client, f"{ROOT}/upload", path=URL), "EinsteinDataset")
     assert fetched == []
-    loading.load(tools, made["id"])
+    dataset_import.load(container, made["id"])
     assert fetched == [URL]
     assert fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")["totalExamples"] == 3
 
@@ -188,7 +190,7 @@ def test_a_url_that_leads_nowhere_or_inside_is_refused_in_the_documented_words(c
     assert listed(client.get(ROOT), "EinsteinDataset") == []
 
 
-def test_exactly_one_archive_must_be_sent(client: FlaskClient, tools: Tools) -> None:
+def test_exactly_one_archive_must_be_sent(client: FlaskClient, container: Container) -> None:
     for where in (f"{ROOT}/upload/sync", f"{ROOT}/upload"):
         for sent in ({}, {"path": ""}, {"path": "  "}, {"data": "text, not a file"}):
             assert refused(post(client, where, **sent)) == NEITHER
@@ -196,7 +198,7 @@ def test_exactly_one_archive_must_be_sent(client: FlaskClient, tools: Tools) -> 
             assert refused(post(client, where, **sent)) == BOTH
         assert "JSON" in refused(client.post(where, json={"path": URL}))
         assert "empty" in refused(post(client, where, data=b""))
-    assert uploads(tools) == []
+    assert uploads(container) == []
 
 
 def test_other_types_are_not_served_and_say_so(client: FlaskClient) -> None:
@@ -221,15 +223,15 @@ def test_a_dataset_without_a_name_is_called_like_its_archive(
 
 
 def test_large_archives_are_refused_however_they_come(
-    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "MAX_ARCHIVE", len(MUGS) - 1)
+    monkeypatch.setattr(einstein_datasets, "MAX_ARCHIVE", len(MUGS) - 1)
     for path in ("upload/sync", "upload"):
         assert str(len(MUGS) - 1) in refused(post(client, f"{ROOT}/{path}", data=MUGS), 413)
     served(monkeypatch, MUGS)
     assert refused(post(client, f"{ROOT}/upload/sync", path=URL)) == UNREACHABLE
     refused(post(client, f"{ROOT}/upload", data=MUGS + bytes(300_000)), 413)  # before it is read
-    assert uploads(tools) == []
+    assert uploads(container) == []
 
 
 # -- creating, looking, adding, deleting
@@ -264,22 +266,22 @@ def test_datasets_are_listed_in_pages_of_25(client: FlaskClient) -> None:
         refused(client.get(f"{ROOT}?{wrong}"))
 
 
-def test_what_belongs_to_others_is_not_there(client: FlaskClient, tools: Tools) -> None:
-    owner = Caller("default", tenants.SCOPES)
-    tenants.create(tools, owner)
-    _, mine = tenants.create(tools, owner, tenant="anna")
-    theirs = datasets.create(tools, "ben", "cups", labels=["Red"])
+def test_what_belongs_to_others_is_not_there(client: FlaskClient, container: Container) -> None:
+    owner = Caller("default", SCOPES)
+    keys.create(container, owner)
+    _, mine = keys.create(container, owner, tenant="anna")
+    theirs = datasets.create(container, "ben", "cups", labels=["Red"])
     headers = {"Authorization": f"Bearer {mine}"}
     assert listed(client.get(ROOT, headers=headers), "EinsteinDataset") == []
     for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/labels/1"), ("GET", "/examples"), ("GET", "/models")]:
         refused(client.open(f"{ROOT}/{theirs.id}{path}", method=method, headers=headers), 404)
 
 
-def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskClient, tools: Tools) -> None:
-    owner = Caller("default", tenants.SCOPES)
-    tenants.create(tools, owner)
-    _, key = tenants.create(tools, owner, scopes=("infer",))
-    made = datasets.create(tools, "default", "mugs", labels=["Red"])
+def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskClient, container: Container) -> None:
+    owner = Caller("default", SCOPES)
+    keys.create(container, owner)
+    _, key = keys.create(container, owner, scopes=("infer",))
+    made = datasets.create(container, "default", "mugs", labels=["Red"])
     headers = {"Authorization": f"Bearer {key}"}
     one = f"{ROOT}/{made.id}"
     for method, path in [("POST", ROOT), ("POST", f"{ROOT}/upload"), ("POST", f"{ROOT}/upload/sync"), ("DELETE", one),
@@ -291,7 +293,7 @@ def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskCli
     refused(client.post("/v2/vision/feedback", headers=headers), 400)
 
 
-def test_pictures_are_added_in_the_background(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+def test_pictures_are_added_in_the_background(client: FlaskClient, container: Container, mugs: dict[str, Any]) -> None:
     one = f"{ROOT}/{mugs['id']}"
     more = as_zip([("Green/1.png", picture(9)), ("Red/1.png", picture(1))])
     body = fine(send(client, "PUT", f"{one}/upload", data=more), "EinsteinDataset")
@@ -299,7 +301,7 @@ def test_pictures_are_added_in_the_background(client: FlaskClient, tools: Tools,
     assert refused(send(client, "PUT", f"{one}/upload", data=more)) == BUSY
     assert "loaded" in refused(post(client, f"{one}/labels", name="Black"))
     refused(client.delete(one))
-    loading.load(tools, mugs["id"])
+    dataset_import.load(container, mugs["id"])
     after = fine(client.get(one), "EinsteinDataset")
     assert (after["available"], after["totalExamples"], after["totalLabels"], after["numOfDuplicates"]) == (
         True,
@@ -310,10 +312,10 @@ def test_pictures_are_added_in_the_background(client: FlaskClient, tools: Tools,
 
 
 def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
-    client: FlaskClient, tools: Tools, mugs: dict[str, Any]
+    client: FlaskClient, container: Container, mugs: dict[str, Any]
 ) -> None:
     fine(send(client, "PUT", f"{ROOT}/{mugs['id']}/upload", data=b"no archive"), "EinsteinDataset")
-    loading.load(tools, mugs["id"])
+    dataset_import.load(container, mugs["id"])
     after = fine(client.get(f"{ROOT}/{mugs['id']}"), "EinsteinDataset")
     assert (after["available"], after["totalExamples"]) == (True, 3)
     assert after["statusMsg"].startswith("FAILED: ")
@@ -321,24 +323,24 @@ def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
     assert fine(client.get(f"{ROOT}/{mugs['id']}"), "EinsteinDataset")["statusMsg"] == "SUCCEEDED"
 
 
-def test_to_a_dataset_that_failed_nothing_is_added(client: FlaskClient, tools: Tools) -> None:
+def test_to_a_dataset_that_failed_nothing_is_added(client: FlaskClient, container: Container) -> None:
     made = fine(post(client, f"{ROOT}/upload", data=b"no archive"), "EinsteinDataset")["id"]
-    loading.load(tools, made)
+    dataset_import.load(container, made)
     assert fine(client.get(f"{ROOT}/{made}"), "EinsteinDataset")["statusMsg"].startswith("FAILED: ")
     said = refused(send(client, "PUT", f"{ROOT}/{made}/upload", data=MUGS))
     assert "unusable" in said
     assert "delete it" in said
-    assert uploads(tools) == []
+    assert uploads(container) == []
 
 
-def test_a_deleted_dataset_goes_soon(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+def test_a_deleted_dataset_goes_soon(client: FlaskClient, container: Container, mugs: dict[str, Any]) -> None:
     one = f"{ROOT}/{mugs['id']}"
     gone = fine(client.delete(one), "EinsteinDeletion")
     assert (gone["type"], gone["status"], gone["progress"]) == ("DATASET", "QUEUED", 0)
     assert (gone["object"], gone["organizationId"], gone["deletedObjectId"]) == ("deletion", "default", str(mugs["id"]))
     assert fine(client.get(one), "EinsteinDataset")["statusMsg"] == "DELETE_PENDING"
     assert "deleted" in refused(post(client, f"{one}/labels", name="Black"))
-    datasets.drop_deleted(tools)
+    datasets.drop_deleted(container)
     refused(client.get(one), 404)
     refused(client.delete(one), 404)
 
@@ -403,7 +405,9 @@ def test_an_example_is_a_new_png_or_jpeg_of_a_megabyte_with_a_label(client: Flas
     assert fine(post(client, one, **good), "EinsteinExample")["name"] == "mugs.zip"  # as its file is called
 
 
-def test_examples_are_told_apart_by_how_they_came(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+def test_examples_are_told_apart_by_how_they_came(
+    client: FlaskClient, container: Container, mugs: dict[str, Any]
+) -> None:
     one = f"{ROOT}/{mugs['id']}/examples"
     for asked, count in [
         ("source=all", 3),
@@ -426,10 +430,10 @@ def seen(client: FlaskClient, location: str, **how: Any) -> TestResponse:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_an_example_can_be_seen_without_a_key(
-    client: FlaskClient, tools: Tools, mugs: dict[str, Any], prefix: str
+    client: FlaskClient, container: Container, mugs: dict[str, Any], prefix: str
 ) -> None:
     location = client.get(f"{prefix}/vision/datasets/{mugs['id']}/examples").get_json()["data"][2]["location"]
-    tenants.create(tools, Caller("default", tenants.SCOPES))
+    keys.create(container, Caller("default", SCOPES))
     assert location.startswith(f"http://localhost{prefix}/vision/datasets/{mugs['id']}/examples/3/picture?")
     answer = seen(client, location, environ_base={"REMOTE_ADDR": "203.0.113.9"})
     assert (answer.status_code, answer.mimetype) == (200, "image/png")
@@ -437,18 +441,20 @@ def test_an_example_can_be_seen_without_a_key(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_links_lead_to_the_public_address(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
-    public = with_settings(tools, public_url="https://vision.example.test/")
+def test_links_lead_to_the_public_address(client: FlaskClient, container: Container, mugs: dict[str, Any]) -> None:
+    public = with_settings(container, public_url="https://vision.example.test/")
     (first, *_) = listed(public.get(f"{ROOT}/{mugs['id']}/examples"), "EinsteinExample")
     assert first["location"].startswith(f"https://vision.example.test{ROOT}/{mugs['id']}/examples/1/picture?")
 
 
-def test_a_link_shows_one_example_for_half_an_hour(client: FlaskClient, tools: Tools, mugs: dict[str, Any]) -> None:
+def test_a_link_shows_one_example_for_half_an_hour(
+    client: FlaskClient, container: Container, mugs: dict[str, Any]
+) -> None:
     (first, *_) = listed(client.get(f"{ROOT}/{mugs['id']}/examples"), "EinsteinExample")
     location = first["location"]
-    later = create_app(replace(tools, now=lambda: tools.now() + 29 * 60)).test_client()
+    later = create_app(replace(container, now=lambda: container.now() + 29 * 60)).test_client()
     assert seen(later, location).status_code == 200
-    late = create_app(replace(tools, now=lambda: tools.now() + 31 * 60)).test_client()
+    late = create_app(replace(container, now=lambda: container.now() + 31 * 60)).test_client()
     assert "expired" in refused(seen(late, location), 403)
     expires = re.search(r"expires=(\d+)", location)
     assert expires
@@ -459,13 +465,13 @@ def test_a_link_shows_one_example_for_half_an_hour(client: FlaskClient, tools: T
     refused(seen(client, location), 404)
 
 
-def test_all_processes_sign_with_one_secret(tools: Tools) -> None:
-    made = links.sign(tools, ["/a", "/b"], 10)
-    assert links.sign(tools, ["/a", "/b"], 10) == made
-    assert len({*made, *links.sign(tools, ["/a"], 11)}) == 3
-    with tools.records.write() as r:
-        kept = r.facts.get(links.SECRET)
-        assert r.facts.settle(links.SECRET, "another") == kept
+def test_all_processes_sign_with_one_secret(container: Container) -> None:
+    made = signed_urls.sign(container, ["/a", "/b"], 10)
+    assert signed_urls.sign(container, ["/a", "/b"], 10) == made
+    assert len({*made, *signed_urls.sign(container, ["/a"], 11)}) == 3
+    with container.database.write() as uow:
+        kept = uow.key_values.get(signed_urls.SECRET)
+        assert uow.key_values.settle(signed_urls.SECRET, "another") == kept
 
 
 # -- bodies as its clients send them

@@ -13,13 +13,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.dialects import einstein_vision
-from shared import datasets, errors, loading, models, trainers, trainings
-from shared.datasets import Dataset
-from shared.images import Picture
-from shared.models import Version
-from shared.tools import Tools
-from shared.trainings import Parameters, Request, Training
-from tests.unit.packing import as_zip
+from shared import errors
+from shared.container import Container
+from shared.domain.datasets import Dataset
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.pictures import Picture
+from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
+from shared.services import dataset_import, datasets, models, training_runs, trainings
+from tests.unit.archive_files import as_zip
 from tests.wires.einstein import TIME, fine, listed, picture, post, refused
 
 PREFIXES = ("/v2", "/v1")
@@ -38,19 +39,19 @@ def mug(shade: int, name: str = "mug.png") -> Picture:
 
 
 @pytest.fixture
-def mugs(tools: Tools) -> Dataset:
+def mugs(container: Container) -> Dataset:
     """Four red mugs and four blue ones."""
-    made = datasets.create(tools, "default", "mugs", labels=["Red", "Blue"])
+    made = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number in range(8):
-        datasets.add_example(tools, "default", made.id, 1 + number % 2, mug(number, f"{number}.png"))
-    return datasets.get(tools, "default", made.id)
+        datasets.add_example(container, "default", made.id, 1 + number % 2, mug(number, f"{number}.png"))
+    return datasets.get(container, "default", made.id)
 
 
 @pytest.fixture
-def model_id(client: FlaskClient, tools: Tools, mugs: Dataset) -> str:
+def model_id(client: FlaskClient, container: Container, mugs: Dataset) -> str:
     """Of a model that was trained on the mugs."""
     begun = begin(client, mugs)
-    finish(tools, begun["modelId"])
+    finish(container, begun["modelId"])
     return str(begun["modelId"])
 
 
@@ -62,21 +63,21 @@ def status(client: FlaskClient, model_id: str) -> dict[str, Any]:
     return fine(client.get(f"{TRAIN}/{model_id}"), "EinsteinTraining")
 
 
-def last(tools: Tools, model_id: str) -> Training:
-    with tools.records.read() as r:
-        found = r.trainings.last_of("default", model_id)
+def last(container: Container, model_id: str) -> Training:
+    with container.database.read() as uow:
+        found = uow.trainings.last_of("default", model_id)
     assert found is not None
     return found
 
 
-def begun(tools: Tools, model_id: str) -> Training:
+def begun(container: Container, model_id: str) -> Training:
     """The last training of a model, as a trainer has begun it."""
-    return trainers.begin(tools, last(tools, model_id))
+    return training_runs.begin(container, last(container, model_id))
 
 
-def evidence(tools: Tools, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
+def evidence(container: Container, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
     """What would have been measured, on the pictures that were kept for the test."""
-    test = trainers.dealt(tools, training).test
+    test = training_runs.dealt(container, training).test
     return {
         "accuracy": accuracy,
         "labels": ["Red", "Blue"],
@@ -95,12 +96,22 @@ def evidence(tools: Tools, training: Training, accuracy: float = 0.75) -> dict[s
     }  # fmt: skip
 
 
-def finish(tools: Tools, model_id: str, accuracy: float = 0.75) -> Version:
+def finish(container: Container, model_id: str, accuracy: float = 0.75) -> ModelVersion:
     """Let the last training of a model succeed."""
-    training = begun(tools, model_id)
-    made = Version(training.id, "default", training.name, "", "digits", "digits", models.State.READY, tools.now(),
-                   labels=("Red", "Blue"), training_id=training.id)  # fmt: skip
-    return trainers.finish(tools, training, made, evidence(tools, training, accuracy))
+    training = begun(container, model_id)
+    made = ModelVersion(
+        training.id,
+        "default",
+        training.name,
+        "",
+        "digits",
+        "digits",
+        ModelState.READY,
+        container.now(),
+        labels=("Red", "Blue"),
+        training_id=training.id,
+    )
+    return training_runs.finish(container, training, made, evidence(container, training, accuracy))
 
 
 # -- beginning
@@ -108,7 +119,7 @@ def finish(tools: Tools, model_id: str, accuracy: float = 0.75) -> Version:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_training_is_queued_for_a_model_with_a_new_id(
-    client: FlaskClient, tools: Tools, mugs: Dataset, prefix: str
+    client: FlaskClient, container: Container, mugs: Dataset, prefix: str
 ) -> None:
     answer = post(client, f"{prefix}/vision/train", name="mugs v1 ", datasetId=f"{mugs.id}")
     body = fine(answer, "EinsteinTraining")
@@ -121,7 +132,7 @@ def test_a_training_is_queued_for_a_model_with_a_new_id(
         "learningRate": 0.0001, "epochs": 100, "queuePosition": 1, "object": "training", "modelId": model_id,
         "modelType": "image", "language": "N/A", "trainParams": None, "trainStats": None,
     }  # fmt: skip
-    stored = last(tools, model_id)
+    stored = last(container, model_id)
     assert (stored.wire, stored.parameters.train_split_ratio, stored.parameters.with_feedback) == (
         "einstein",
         0.9,
@@ -130,13 +141,13 @@ def test_a_training_is_queued_for_a_model_with_a_new_id(
     assert fine(client.get(f"{prefix}/vision/train/{model_id}"), "EinsteinTraining")["status"] == "QUEUED"
 
 
-def test_how_to_train_is_taken_and_told(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_how_to_train_is_taken_and_told(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     params = {"trainSplitRatio": 0.7, "withFeedback": True, "somethingNew": [1, 2]}
     body = begin(client, mugs, epochs="7 ", learningRate=" 0.005", trainParams=json.dumps(params))
     assert (body["epochs"], body["learningRate"]) == (7, 0.005)
     assert body["trainParams"] == {"trainSplitRatio": 0.7, "withFeedback": True}
-    wanted = Parameters(epochs=7, learning_rate=0.005, train_split_ratio=0.7, with_feedback=True)
-    assert last(tools, body["modelId"]).parameters == wanted
+    wanted = TrainingParameters(epochs=7, learning_rate=0.005, train_split_ratio=0.7, with_feedback=True)
+    assert last(container, body["modelId"]).parameters == wanted
     assert status(client, body["modelId"])["trainParams"] == body["trainParams"]
 
 
@@ -159,11 +170,11 @@ WRONG = [
 ]
 
 
-def test_what_cannot_be_meant_is_refused(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_what_cannot_be_meant_is_refused(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     for sent, reason in WRONG:
         assert reason in refused(post(client, TRAIN, **{"name": "mugs", "datasetId": str(mugs.id)} | sent))
-    with tools.records.read() as r:
-        assert r.trainings.page("default") == []
+    with container.database.read() as uow:
+        assert uow.trainings.page("default") == []
 
 
 def test_more_pictures_need_fewer_epochs(mugs: Dataset) -> None:
@@ -178,22 +189,24 @@ def test_more_pictures_need_fewer_epochs(mugs: Dataset) -> None:
     ]
 
 
-def test_a_dataset_that_is_not_there_cannot_be_trained_on(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_dataset_that_is_not_there_cannot_be_trained_on(
+    client: FlaskClient, container: Container, mugs: Dataset
+) -> None:
     refused(post(client, TRAIN, name="mugs", datasetId="57"), 404)
-    datasets.delete(tools, "default", mugs.id)
+    datasets.delete(container, "default", mugs.id)
     refused(post(client, TRAIN, name="mugs", datasetId=str(mugs.id)), 404)
 
 
-def test_one_label_is_refused_at_once(client: FlaskClient, tools: Tools) -> None:
+def test_one_label_is_refused_at_once(client: FlaskClient, container: Container) -> None:
     for labels in ([], ["Red"]):
-        made = datasets.create(tools, "default", "mugs", labels=labels)
+        made = datasets.create(container, "default", "mugs", labels=labels)
         assert "at least 2 labels" in refused(post(client, TRAIN, name="mugs", datasetId=str(made.id)))
 
 
-def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, tools: Tools) -> None:
-    made = datasets.create(tools, "default", "mugs", labels=["Red", "Blue"])
+def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, container: Container) -> None:
+    made = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number, label in enumerate((1, 1, 2)):
-        datasets.add_example(tools, "default", made.id, label, mug(number))
+        datasets.add_example(container, "default", made.id, label, mug(number))
     body = begin(client, made)
     assert body["status"] == "FAILED"
     assert "'Blue'" in body["failureMsg"]
@@ -201,18 +214,20 @@ def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, to
     assert "queuePosition" not in body
 
 
-def test_a_dataset_that_is_still_loading_is_waited_for(client: FlaskClient, tools: Tools) -> None:
+def test_a_dataset_that_is_still_loading_is_waited_for(client: FlaskClient, container: Container) -> None:
     archive = as_zip([(f"{label}/{number}.png", picture(number)) for number, label in enumerate("RRBB")])
     answer = post(client, f"{SETS}/upload", data=archive)
-    made = datasets.get(tools, "default", answer.get_json()["id"])
+    made = datasets.get(container, "default", answer.get_json()["id"])
     body = begin(client, made)
     assert body["status"] == "QUEUED"
-    loading.load(tools, made.id)
-    finish(tools, body["modelId"])
+    dataset_import.load(container, made.id)
+    finish(container, body["modelId"])
     assert status(client, body["modelId"])["status"] == "SUCCEEDED"
 
 
-def test_a_dataset_is_trained_on_by_one_training_at_a_time(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_dataset_is_trained_on_by_one_training_at_a_time(
+    client: FlaskClient, container: Container, mugs: Dataset
+) -> None:
     first = begin(client, mugs)["modelId"]
     for _ in range(2):
         assert first in refused(post(client, TRAIN, name="again", datasetId=str(mugs.id)))
@@ -220,38 +235,40 @@ def test_a_dataset_is_trained_on_by_one_training_at_a_time(client: FlaskClient, 
         refused(client.delete(f"{SETS}/{mugs.id}"))
         refused(client.delete(f"{MODELS}/{first}"))
         if status(client, first)["status"] == "QUEUED":
-            begun(tools, first)
-    trainers.fail(tools, last(tools, first).id, "out_of_memory", "too large")
+            begun(container, first)
+    training_runs.fail(container, last(container, first).id, "out_of_memory", "too large")
     assert begin(client, mugs)["status"] == "QUEUED"
 
 
-def test_of_trainings_begun_at_once_on_a_dataset_one_passes(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_of_trainings_begun_at_once_on_a_dataset_one_passes(
+    client: FlaskClient, container: Container, mugs: Dataset
+) -> None:
     def once(_: int) -> int:
         return post(client.application.test_client(), TRAIN, name="mugs", datasetId=str(mugs.id)).status_code
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(once, range(6))) == [200, 400, 400, 400, 400, 400]
-    with tools.records.read() as r:
-        assert len(r.trainings.live_on(mugs.id)) == 1
+    with container.database.read() as uow:
+        assert len(uow.trainings.live_on(mugs.id)) == 1
 
 
 # -- asking
 
 
-def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
-    other = datasets.create(tools, "default", "others", labels=["Red", "Blue"])
+def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+    other = datasets.create(container, "default", "others", labels=["Red", "Blue"])
     for number in range(4):
-        datasets.add_example(tools, "default", other.id, 1 + number % 2, mug(number))
+        datasets.add_example(container, "default", other.id, 1 + number % 2, mug(number))
     first, second = begin(client, other), begin(client, mugs)
     assert [first["queuePosition"], second["queuePosition"]] == [1, 2]
-    begun(tools, first["modelId"])
+    begun(container, first["modelId"])
     assert status(client, second["modelId"])["queuePosition"] == 1
 
 
-def test_a_training_tells_how_far_it_is(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_training_tells_how_far_it_is(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
-    training = begun(tools, model_id)
-    trainers.tell(tools, training.id, 0.4, "epoch 3")
+    training = begun(container, model_id)
+    training_runs.tell(container, training.id, 0.4, "epoch 3")
     body = status(client, model_id)
     assert (body["status"], body["progress"], body["trainStats"]) == ("RUNNING", 0.4, None)
     assert not {"queuePosition", "failureMsg", "earlyStopping"} & set(body)
@@ -268,26 +285,26 @@ def test_a_training_that_is_done_tells_what_came_of_it(client: FlaskClient, mode
     }  # fmt: skip
 
 
-def test_no_more_epochs_are_told_than_were_asked_for(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_no_more_epochs_are_told_than_were_asked_for(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs, epochs="2")["modelId"]
-    finish(tools, model_id)
+    finish(container, model_id)
     body = status(client, model_id)
     assert (body["epochs"], body["lastEpochDone"], body["earlyStopping"]) == (2, 2, False)
     assert len(listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")) == 2
 
 
 def test_a_training_that_failed_is_answered_with_200_and_the_reason(
-    client: FlaskClient, tools: Tools, mugs: Dataset
+    client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
     model_id = begin(client, mugs)["modelId"]
-    trainers.fail(tools, begun(tools, model_id).id, "out_of_memory", "The pictures are too large.")
+    training_runs.fail(container, begun(container, model_id).id, "out_of_memory", "The pictures are too large.")
     body = status(client, model_id)
     assert (body["status"], body["failureMsg"]) == ("FAILED", "The pictures are too large.")
 
 
-def test_a_cancelled_training_has_failed_to_this_wire(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_cancelled_training_has_failed_to_this_wire(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
-    trainings.cancel(tools, "default", last(tools, model_id).id)
+    trainings.cancel(container, "default", last(container, model_id).id)
     body = status(client, model_id)
     assert (body["status"], body["failureMsg"]) == ("FAILED", "The training was cancelled.")
 
@@ -298,7 +315,7 @@ def test_an_unknown_model_cannot_be_found(client: FlaskClient) -> None:
 
 
 def test_a_model_that_is_still_trained_predicts_nothing_and_cannot_be_found(
-    client: FlaskClient, tools: Tools, mugs: Dataset
+    client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
     model_id = begin(client, mugs)["modelId"]
     for _ in range(2):
@@ -306,22 +323,22 @@ def test_a_model_that_is_still_trained_predicts_nothing_and_cannot_be_found(
         assert f"model id '{model_id}' cannot be found" in refused(answer, 404)
         assert "Its training is" in refused(client.get(f"{MODELS}/{model_id}"), 404)
         if status(client, model_id)["status"] == "QUEUED":
-            begun(tools, model_id)
+            begun(container, model_id)
 
 
 # -- again
 
 
 def test_a_model_keeps_its_id_when_it_is_trained_again(
-    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
-    datasets.add_example(tools, "default", mugs.id, 1, mug(99))
+    datasets.add_example(container, "default", mugs.id, 1, mug(99))
     body = fine(post(client, RETRAIN, modelId=f" {model_id} ", epochs="5"), "EinsteinTraining")
     assert (body["modelId"], body["name"], body["datasetId"], body["epochs"]) == (model_id, "mugs v1", mugs.id, 5)
     assert body["status"] == "QUEUED"
-    assert models.find(tools, "default", model_id).version == "1"
-    finish(tools, model_id, accuracy=0.5)
-    assert models.find(tools, "default", model_id).version == "2"
+    assert models.get_version(container, "default", model_id).version == "1"
+    finish(container, model_id, accuracy=0.5)
+    assert models.get_version(container, "default", model_id).version == "2"
     assert fine(client.get(f"{MODELS}/{model_id}"), "EinsteinMetrics")["metricsData"]["testAccuracy"] == 0.5
     assert [one["modelId"] for one in listed(client.get(f"{SETS}/{mugs.id}/models"), "EinsteinModel")] == [model_id]
 
@@ -332,13 +349,13 @@ def test_a_model_id_may_come_url_encoded(client: FlaskClient, model_id: str) -> 
 
 
 def test_a_model_that_others_manage_too_is_not_promoted_by_training_it_again(
-    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
-    trainings.submit(tools, "default", Request(mugs.id, model_id))
-    finish(tools, model_id)  # version 2, which waits for its promotion
+    trainings.submit(container, "default", TrainingRequest(mugs.id, model_id))
+    finish(container, model_id)  # version 2, which waits for its promotion
     assert fine(post(client, RETRAIN, modelId=model_id), "EinsteinTraining")["status"] == "QUEUED"
-    assert finish(tools, model_id).version == "3"
-    assert models.find(tools, "default", model_id).version == "1"
+    assert finish(container, model_id).version == "3"
+    assert models.get_version(container, "default", model_id).version == "1"
 
 
 def test_an_id_in_a_path_is_trimmed(client: FlaskClient, mugs: Dataset, model_id: str) -> None:
@@ -356,10 +373,10 @@ def test_only_what_was_trained_here_is_trained_again(client: FlaskClient) -> Non
 
 
 def test_the_models_of_a_dataset_are_listed_newest_first(
-    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
     failed = begin(client, mugs)["modelId"]
-    trainers.fail(tools, last(tools, failed).id, "out_of_memory", "too large")
+    training_runs.fail(container, last(container, failed).id, "out_of_memory", "too large")
     path = f"{SETS}/{mugs.id}/models"
     newest, first = listed(client.get(path), "EinsteinModel")
     assert (newest["modelId"], newest["status"], newest["failureMsg"]) == (failed, "FAILED", "too large")
@@ -386,10 +403,10 @@ def test_metrics_tell_how_good_a_model_is(client: FlaskClient, model_id: str, pr
 
 
 def test_metrics_are_those_of_the_version_that_answers(
-    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
-    trainings.submit(tools, "default", Request(mugs.id, model_id))
-    finish(tools, model_id, accuracy=0.25)  # trained natively, and so not promoted
+    trainings.submit(container, "default", TrainingRequest(mugs.id, model_id))
+    finish(container, model_id, accuracy=0.25)  # trained natively, and so not promoted
     assert fine(client.get(f"{MODELS}/{model_id}"), "EinsteinMetrics")["metricsData"]["testAccuracy"] == 0.75
 
 
@@ -414,15 +431,17 @@ def test_the_learning_curve_has_the_epochs_asked_for_and_the_test_pictures_after
 
 
 def test_of_a_dataset_that_is_gone_the_curve_knows_the_mistakes(
-    client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
-    datasets.delete(tools, "default", mugs.id)
-    datasets.drop_deleted(tools)
+    datasets.delete(container, "default", mugs.id)
+    datasets.drop_deleted(container)
     results = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")[1]["epochResults"]
     assert [(one["expectedLabel"], one["predictedLabel"]) for one in results] == [("Blue", "Red")]
 
 
-def test_a_model_is_deleted_before_its_dataset(client: FlaskClient, tools: Tools, mugs: Dataset, model_id: str) -> None:
+def test_a_model_is_deleted_before_its_dataset(
+    client: FlaskClient, container: Container, mugs: Dataset, model_id: str
+) -> None:
     assert model_id in refused(client.delete(f"{SETS}/{mugs.id}"))
     gone = fine(client.delete(f"{MODELS}/{model_id}"), "EinsteinDeletion")
     assert (gone["type"], gone["status"], gone["deletedObjectId"]) == ("MODEL", "SUCCEEDED", model_id)
@@ -433,21 +452,25 @@ def test_a_model_is_deleted_before_its_dataset(client: FlaskClient, tools: Tools
     assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
 
 
-def test_a_model_that_came_to_nothing_can_be_deleted(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_model_that_came_to_nothing_can_be_deleted(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
-    trainings.cancel(tools, "default", last(tools, model_id).id)
+    trainings.cancel(container, "default", last(container, model_id).id)
     assert fine(client.delete(f"{MODELS}/{model_id}"), "EinsteinDeletion")["deletedObjectId"] == model_id
     refused(client.get(f"{TRAIN}/{model_id}"), 404)
     assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
 
 
 def test_a_training_that_came_to_nothing_keeps_no_dataset_for_a_model_of_its_name(
-    client: FlaskClient, tools: Tools, mugs: Dataset
+    client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
-    brought = replace(models.find(tools, "default", "digits"), id="brought", tenant="default", name="squeeze")
-    with tools.records.write() as r:
-        r.versions.add(brought)
-    trainings.cancel(tools, "default", trainings.submit(tools, "default", Request(mugs.id, "squeeze")).id)
+    brought = replace(
+        models.get_version(container, "default", "digits"), id="brought", tenant="default", name="squeeze"
+    )
+    with container.database.write() as uow:
+        uow.model_versions.add(brought)
+    trainings.cancel(
+        container, "default", trainings.submit(container, "default", TrainingRequest(mugs.id, "squeeze")).id
+    )
     assert fine(client.delete(f"{SETS}/{mugs.id}"), "EinsteinDeletion")["type"] == "DATASET"
 
 

@@ -27,15 +27,17 @@ from werkzeug.test import TestResponse
 from api import create_app
 from api.dialects import einstein_vision
 from api.web.openapi import openapi_path
-from shared import accounts, errors, fetch, jobs, models, tenants, usage
-from shared.jobs import Job, Outcome
+from shared import errors
+from shared.adapters import http_fetch
+from shared.container import Container
+from shared.domain.jobs import Job, Outcome
+from shared.domain.keys import SCOPES, Caller
+from shared.services import accounts, jobs, keys, models, usage
 from shared.settings import Settings
-from shared.tenants import Caller
-from shared.tools import Tools
 from tests import apps, stacks
 from tests.stacks import Stack
 
-OWNER = Caller("default", tenants.SCOPES)
+OWNER = Caller("default", SCOPES)
 PREFIXES = ("/v2", "/v1")
 TOKEN, PREDICT, USAGE = "/v2/oauth2/token", "/v2/vision/predict", "/v2/apiusage"
 THREE = stacks.digits()[3][1]
@@ -52,13 +54,13 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """From now on a wait ends with SCORES, as many as were asked for; the jobs that were waited for."""
     waited: list[Job] = []
 
-    def wait(tools: Tools, tenant: str, job_id: str, seconds: float) -> Job:
-        job = jobs.get(tools, tenant, job_id)
+    def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
+        job = jobs.get(container, tenant, job_id)
         waited.append(job)
-        with tools.records.write() as r:
-            r.jobs.start({job_id}, tools.now())
-        jobs.finish(tools, [Outcome(job_id, 0, SCORES[: job.options.top_k])])
-        return jobs.get(tools, tenant, job_id)
+        with container.database.write() as uow:
+            uow.jobs.start({job_id}, container.now())
+        jobs.finish(container, [Outcome(job_id, 0, SCORES[: job.options.top_k])])
+        return jobs.get(container, tenant, job_id)
 
     monkeypatch.setattr(jobs, "wait", wait)
     return waited
@@ -84,13 +86,13 @@ def predict(client: FlaskClient, path: str = PREDICT, **sent: Any) -> TestRespon
     return client.post(path, data=parts, headers=headers, content_type="multipart/form-data")
 
 
-def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def with_settings(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def close_the_door(tools: Tools, **about: Any) -> str:
+def close_the_door(container: Container, **about: Any) -> str:
     """From now on a key is needed; the text of one."""
-    _, text = tenants.create(tools, OWNER, **about)
+    _, text = keys.create(container, OWNER, **about)
     return text
 
 
@@ -136,16 +138,16 @@ def test_the_three_ways_to_send_a_picture_send_the_same_one(
     client: FlaskClient, answered: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(fetch, "fetch", lambda url, **how: fetched.append((url, how)) or THREE)
+    monkeypatch.setattr(http_fetch, "fetch", lambda url, **how: fetched.append((url, how)) or THREE)
     url = "https://example.test/pictures/three.png?size=8"
     for sent in ({}, {"sampleContent": None, "sampleBase64Content": encoded()},
                  {"sampleContent": None, "sampleLocation": url}):  # fmt: skip
         assert predict(client, **sent).status_code == 200
     assert [(where, how["max_bytes"], how["allow_private"]) for where, how in fetched] == [(url, 5 << 20, False)]
-    tools = client.application.extensions["inferq"]
-    with tools.records.read() as r:
-        stored = [r.jobs.items(job.id)[0] for job in answered]
-    assert {tools.storage.read(item.blob) for item in stored} == {THREE}
+    container = client.application.extensions["inferq"]
+    with container.database.read() as uow:
+        stored = [uow.jobs.items(job.id)[0] for job in answered]
+    assert {container.storage.read(item.blob) for item in stored} == {THREE}
 
 
 def test_base64_may_also_come_urlencoded(client: FlaskClient, answered: list[Job]) -> None:
@@ -173,19 +175,21 @@ def test_a_sample_without_a_name_is_given_none(client: FlaskClient, answered: li
 
 
 def test_a_model_is_found_by_its_name_its_alias_or_as_the_general_one(
-    client: FlaskClient, tools: Tools, answered: list[Job]
+    client: FlaskClient, container: Container, answered: list[Job]
 ) -> None:
-    models.alias(tools, "default", "owner/numerals", "digits")
-    models.alias(tools, "default", "ABCDEFGHIJKLMNOPQRSTUVWX22", "digits")
+    models.alias(container, "default", "owner/numerals", "digits")
+    models.alias(container, "default", "ABCDEFGHIJKLMNOPQRSTUVWX22", "digits")
     for name in ("digits", "owner/numerals", "ABCDEFGHIJKLMNOPQRSTUVWX22", GENERAL):
         for sent in (name, f"{name}  ", f" {name}", name.replace("/", "%2F"), name.replace("i", "%69")):
             assert predict(client, modelId=sent).status_code == 200, sent
     assert {job.model for job in answered} == {"digits"}
 
 
-def test_a_model_that_is_called_like_the_general_one_is_meant_by_its_name(client: FlaskClient, tools: Tools) -> None:
+def test_a_model_that_is_called_like_the_general_one_is_meant_by_its_name(
+    client: FlaskClient, container: Container
+) -> None:
     """No request that names a model is answered by another."""
-    models.alias(tools, "default", GENERAL, "resnet50")
+    models.alias(container, "default", GENERAL, "resnet50")
     assert predict(client).status_code == 404
 
 
@@ -228,15 +232,15 @@ def test_an_unknown_model_and_one_that_is_not_ready_cannot_be_found(client: Flas
     assert f"model id '{name}' cannot be found" in complaint(answer)
 
 
-def test_a_model_whose_check_has_not_ended_cannot_be_found_either(client: FlaskClient, tools: Tools) -> None:
-    models.add(tools, "default", "birds", architecture="resnet18")
+def test_a_model_whose_check_has_not_ended_cannot_be_found_either(client: FlaskClient, container: Container) -> None:
+    models.add(container, "default", "birds", architecture="resnet18")
     answer = predict(client, modelId="birds")
     assert 400 <= answer.status_code < 500
     assert "model id 'birds' cannot be found. The model birds version 1 is being checked" in complaint(answer)
 
 
-def test_without_a_default_model_the_service_is_not_ready_and_says_when(tools: Tools) -> None:
-    answer = predict(with_settings(tools, default_model="resnet50"))
+def test_without_a_default_model_the_service_is_not_ready_and_says_when(container: Container) -> None:
+    answer = predict(with_settings(container, default_model="resnet50"))
     assert answer.status_code == 503
     assert "resnet50" in complaint(answer)
     assert int(answer.headers["Retry-After"]) > 0
@@ -245,7 +249,7 @@ def test_without_a_default_model_the_service_is_not_ready_and_says_when(tools: T
 def test_an_unknown_model_is_told_before_a_picture_is_fetched(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(fetch, "fetch")
+    monkeypatch.delattr(http_fetch, "fetch")
     answer = predict(client, modelId="NOSUCHMODEL", sampleContent=None, sampleLocation="https://example.test/a.png")
     assert answer.status_code == 404
 
@@ -305,8 +309,8 @@ def test_a_picture_of_more_than_5_megabytes_is_refused(client: FlaskClient, answ
     assert client.post(PREDICT, data=body, content_type=kind).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_in_the_same_form(tools: Tools) -> None:
-    answer = predict(with_settings(tools, max_body=100))
+def test_a_body_that_is_too_large_is_refused_in_the_same_form(container: Container) -> None:
+    answer = predict(with_settings(container, max_body=100))
     assert answer.status_code == 413
     complaint(answer)
 
@@ -322,14 +326,14 @@ def test_a_picture_that_turns_out_to_be_damaged_is_refused_with_the_reason(
 # -- what else can go wrong
 
 
-def test_a_wait_that_runs_out_is_no_success_and_names_the_job(client: FlaskClient, tools: Tools) -> None:
+def test_a_wait_that_runs_out_is_no_success_and_names_the_job(client: FlaskClient, container: Container) -> None:
     answer = predict(client)
     assert answer.status_code == 503
     found = re.search(r"/v1/jobs/([0-9a-f-]{36})", complaint(answer))
     assert found
     assert client.get(found[0]).json["status"] == "QUEUED"
     assert "Retry-After" not in answer.headers  # sent again, it would be another job
-    assert usage.used(tools, "default", "einstein") == 1
+    assert usage.used(container, "default", "einstein") == 1
 
 
 def test_a_fault_of_ours_is_told_in_the_same_form(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,8 +363,8 @@ def test_an_unknown_path_is_answered_in_the_same_form(client: FlaskClient, path:
     assert path in complaint(answer)
 
 
-def test_requests_are_limited_where_the_setting_says_so(tools: Tools, answered: list[Job]) -> None:
-    client = with_settings(tools, einstein_rate="2/minute")
+def test_requests_are_limited_where_the_setting_says_so(container: Container, answered: list[Job]) -> None:
+    client = with_settings(container, einstein_rate="2/minute")
     assert [predict(client).status_code for _ in range(2)] == [200, 200]
     answer = predict(client)
     assert answer.status_code == 429
@@ -373,9 +377,9 @@ def test_requests_are_limited_where_the_setting_says_so(tools: Tools, answered: 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", PREDICT), ("GET", USAGE), ("POST", "/v1/vision/predict")])
 def test_the_two_ways_to_be_nobody_are_told_in_the_documented_words(
-    client: FlaskClient, tools: Tools, method: str, path: str
+    client: FlaskClient, container: Container, method: str, path: str
 ) -> None:
-    close_the_door(tools)
+    close_the_door(container)
     for header in ("Basic YTpi", "nonsense", "Bearer", "Token abc"):
         answer = client.open(path, method=method, headers={"Authorization": header})
         assert (answer.status_code, answer.json) == (401, {"message": "Invalid authentication scheme"}), header
@@ -388,19 +392,21 @@ def test_the_two_ways_to_be_nobody_are_told_in_the_documented_words(
         complaint(answer)
 
 
-def test_an_expired_token_is_told_in_the_documented_words(tools: Tools, answered: list[Job]) -> None:
-    register(tools)
-    client = create_app(tools).test_client()
+def test_an_expired_token_is_told_in_the_documented_words(container: Container, answered: list[Job]) -> None:
+    register(container)
+    client = create_app(container).test_client()
     token = exchange(client).json["access_token"]
     assert predict(client, headers=bearer(token)).status_code == 200
-    later = create_app(replace(tools, now=lambda: time.time() + 601)).test_client()
+    later = create_app(replace(container, now=lambda: time.time() + 601)).test_client()
     answer = predict(later, headers=bearer(token))
     assert (answer.status_code, answer.json) == (401, {"message": "Invalid access token"})
 
 
-def test_a_key_is_as_good_as_a_token_if_it_may_infer(client: FlaskClient, tools: Tools, answered: list[Job]) -> None:
-    close_the_door(tools)
-    good, poor = close_the_door(tools, scopes=("infer",)), close_the_door(tools, scopes=("models",))
+def test_a_key_is_as_good_as_a_token_if_it_may_infer(
+    client: FlaskClient, container: Container, answered: list[Job]
+) -> None:
+    close_the_door(container)
+    good, poor = close_the_door(container, scopes=("infer",)), close_the_door(container, scopes=("models",))
     assert predict(client, headers=bearer(good)).status_code == 200
     for answer in (predict(client, headers=bearer(poor)), client.get(USAGE, headers=bearer(poor))):
         assert answer.status_code == 403
@@ -410,9 +416,9 @@ def test_a_key_is_as_good_as_a_token_if_it_may_infer(client: FlaskClient, tools:
 # -- accounts
 
 
-def register(tools: Tools, tenant: str = "anna") -> None:
-    close_the_door(tools)
-    accounts.register(tools, OWNER, account=ANNA, public_key=PUBLIC, tenant=tenant)
+def register(container: Container, tenant: str = "anna") -> None:
+    close_the_door(container)
+    accounts.register(container, OWNER, account=ANNA, public_key=PUBLIC, tenant=tenant)
 
 
 def signed(aud: str = "https://api.einstein.ai/v2/oauth2/token", **claims: Any) -> str:
@@ -425,9 +431,9 @@ def exchange(client: FlaskClient, path: str = TOKEN, **fields: Any) -> TestRespo
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_an_assertion_is_exchanged_for_a_token_that_predicts(
-    client: FlaskClient, tools: Tools, answered: list[Job], prefix: str
+    client: FlaskClient, container: Container, answered: list[Job], prefix: str
 ) -> None:
-    register(tools)
+    register(container)
     answer = exchange(client, f"{prefix}/oauth2/token")
     body = answer.json
     assert answer.status_code == 200
@@ -440,8 +446,8 @@ def test_an_assertion_is_exchanged_for_a_token_that_predicts(
     assert [job.tenant for job in answered] == ["anna"]
 
 
-def test_colons_in_the_grant_may_come_raw_or_escaped(client: FlaskClient, tools: Tools) -> None:
-    register(tools)
+def test_colons_in_the_grant_may_come_raw_or_escaped(client: FlaskClient, container: Container) -> None:
+    register(container)
     for grant in (GRANT, GRANT.replace(":", "%3A")):
         for name in ("Content-Type", "Content-type"):
             body = f"grant_type={grant}&assertion={signed()}"
@@ -450,9 +456,9 @@ def test_colons_in_the_grant_may_come_raw_or_escaped(client: FlaskClient, tools:
 
 
 def test_whoever_stays_offline_gets_a_refresh_token_and_lives_on_it(
-    client: FlaskClient, tools: Tools, answered: list[Job]
+    client: FlaskClient, container: Container, answered: list[Job]
 ) -> None:
-    register(tools)
+    register(container)
     body = exchange(client, scope="offline").json
     again = client.post(TOKEN, data={"grant_type": "refresh_token", "refresh_token": body["refresh_token"],
                                      "valid_for": "120"})  # fmt: skip
@@ -464,12 +470,12 @@ def test_whoever_stays_offline_gets_a_refresh_token_and_lives_on_it(
     assert (refused.status_code, refused.json) == (401, {"message": "Invalid access token"})
 
 
-def test_assertions_are_meant_for_the_hosted_service_or_for_this_one(client: FlaskClient, tools: Tools) -> None:
-    register(tools)
+def test_assertions_are_meant_for_the_hosted_service_or_for_this_one(client: FlaskClient, container: Container) -> None:
+    register(container)
     hosted = ("https://api.einstein.ai/v2/oauth2/token", "https://api.metamind.io/v1/oauth2/token")
     for aud in (*hosted, f"http://localhost{TOKEN}"):
         assert exchange(client, assertion=signed(aud)).status_code == 200, aud
-    public = with_settings(tools, public_url="https://vision.example.test/")
+    public = with_settings(container, public_url="https://vision.example.test/")
     assert exchange(public, assertion=signed(f"https://vision.example.test{TOKEN}")).status_code == 200
     for aud in (f"http://localhost{TOKEN}", "https://elsewhere.example.test/v2/oauth2/token"):
         answer = exchange(public, assertion=signed(aud))
@@ -477,8 +483,8 @@ def test_assertions_are_meant_for_the_hosted_service_or_for_this_one(client: Fla
         assert f"https://vision.example.test{TOKEN}" in complaint(answer)
 
 
-def test_an_assertion_that_proves_nothing_is_refused_with_the_reason(client: FlaskClient, tools: Tools) -> None:
-    register(tools)
+def test_an_assertion_that_proves_nothing_is_refused_with_the_reason(client: FlaskClient, container: Container) -> None:
+    register(container)
     stranger = jwt.encode({"sub": ANNA, "aud": "x", "exp": 2**31}, rsa.generate_private_key(65537, 2048), "RS256")
     for assertion, reason in ((stranger, "not signed by a key"), (signed(exp=time.time() - 100), "expired")):
         answer = exchange(client, assertion=assertion)
@@ -498,16 +504,16 @@ def test_an_assertion_that_proves_nothing_is_refused_with_the_reason(client: Fla
     ],
 )
 def test_a_token_call_that_cannot_be_understood_says_why(
-    client: FlaskClient, tools: Tools, fields: dict[str, str], reason: str
+    client: FlaskClient, container: Container, fields: dict[str, str], reason: str
 ) -> None:
-    register(tools)
+    register(container)
     answer = exchange(client, **fields)
     assert answer.status_code == 400
     assert reason in complaint(answer)
 
 
-def test_nobody_may_make_the_token_call_read_megabytes(client: FlaskClient, tools: Tools) -> None:
-    register(tools)
+def test_nobody_may_make_the_token_call_read_megabytes(client: FlaskClient, container: Container) -> None:
+    register(container)
     answer = exchange(client, assertion="A" * 300_000)
     assert answer.status_code == 413
     complaint(answer)
@@ -533,9 +539,9 @@ def left(answer: TestResponse) -> tuple[str, str]:
     return answer.headers["X-RateLimit-Limit"], answer.headers["X-RateLimit-Remaining"]
 
 
-def test_what_succeeds_is_counted_until_the_month_is_used_up(tools: Tools, answered: list[Job]) -> None:
+def test_what_succeeds_is_counted_until_the_month_is_used_up(container: Container, answered: list[Job]) -> None:
     noon = 1_575_115_200.0  # 30 November 2019
-    clocked = replace(tools, now=lambda: noon)
+    clocked = replace(container, now=lambda: noon)
     client = with_settings(clocked, einstein_quota=2)
     assert left(predict(client)) == ("2", "1")
     assert left(predict(client, sampleContent=b"no picture")) == ("2", "1")
@@ -548,12 +554,12 @@ def test_what_succeeds_is_counted_until_the_month_is_used_up(tools: Tools, answe
     assert int(refused.headers["Retry-After"]) == 12 * 3600
     assert "month" in complaint(refused)
     assert len(answered) == 2
-    december = with_settings(replace(tools, now=lambda: noon + 13 * 3600), einstein_quota=2)
+    december = with_settings(replace(container, now=lambda: noon + 13 * 3600), einstein_quota=2)
     assert left(predict(december)) == ("2", "1")
 
 
-def test_many_at_once_cannot_pass_the_quota(tools: Tools, answered: list[Job]) -> None:
-    client = with_settings(tools, einstein_quota=3)
+def test_many_at_once_cannot_pass_the_quota(container: Container, answered: list[Job]) -> None:
+    client = with_settings(container, einstein_quota=3)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.application.test_client().post(
             PREDICT, data={"modelId": GENERAL, "sampleBase64Content": encoded()}), range(12)))  # fmt: skip
@@ -561,18 +567,18 @@ def test_many_at_once_cannot_pass_the_quota(tools: Tools, answered: list[Job]) -
     assert len(answered) == 3
 
 
-def test_tenants_use_up_their_own_month_only(tools: Tools, answered: list[Job]) -> None:
-    close_the_door(tools)
-    client = with_settings(tools, einstein_quota=1)
-    anna, ben = (close_the_door(tools, tenant=name) for name in ("anna", "ben"))
+def test_tenants_use_up_their_own_month_only(container: Container, answered: list[Job]) -> None:
+    close_the_door(container)
+    client = with_settings(container, einstein_quota=1)
+    anna, ben = (close_the_door(container, tenant=name) for name in ("anna", "ben"))
     assert predict(client, headers=bearer(anna)).status_code == 200
     assert predict(client, headers=bearer(anna)).status_code != 200
     assert predict(client, headers=bearer(ben)).status_code == 200
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_usage_is_a_list_of_one_plan(tools: Tools, answered: list[Job], prefix: str) -> None:
-    client = with_settings(replace(tools, now=lambda: 1_575_115_200.0), einstein_quota=2000)
+def test_usage_is_a_list_of_one_plan(container: Container, answered: list[Job], prefix: str) -> None:
+    client = with_settings(replace(container, now=lambda: 1_575_115_200.0), einstein_quota=2000)
     for _ in range(3):
         predict(client)
     answer = client.get(f"{prefix}/apiusage")

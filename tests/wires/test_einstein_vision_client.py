@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from tests import handwriting, stacks
+from tests import digit_images, stacks
 from tests.stacks import SAMPLES, Stack
 
 EMAIL = "anna@example.test"
@@ -198,9 +198,9 @@ def until_trained(stack: Stack, service: dict[str, str], model_id: str, seconds:
 
 
 def test_a_dataset_is_made_trained_on_and_predicted_with(guarded: Stack, pem: str, tmp_path: Path) -> None:
-    (tmp_path / "digits.tgz").write_bytes(handwriting.archive(handwriting.files({0: 12, 1: 12})))
+    (tmp_path / "digits.tgz").write_bytes(digit_images.archive(digit_images.files({0: 12, 1: 12})))
     for digit in (0, 1):
-        (tmp_path / f"{digit}.png").write_bytes(handwriting.pictures(digit)[20])
+        (tmp_path / f"{digit}.png").write_bytes(digit_images.pictures(digit)[20])
     (token,) = ask(guarded, {"email": EMAIL, "rsa_cert": pem}, ("get_token", []))
     service = {"token": token["token"]}
     with serving(tmp_path) as root:

@@ -14,10 +14,12 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from api import create_app
-from shared import errors, jobs, models, sweep
-from shared.images import Picture
-from shared.jobs import Submission
-from shared.tools import Tools
+from shared import errors
+from shared.container import Container
+from shared.domain.jobs import Submission
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.pictures import Picture
+from shared.services import jobs, maintenance, models
 from tests.stacks import Stack, digits
 
 
@@ -79,8 +81,8 @@ def test_json_of_endless_small_values_is_refused_before_it_is_read(client: Flask
 
 
 @pytest.mark.parametrize("secret", ["whsec_a", "whsec_\u00e9"])
-def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, tools: Tools, secret: str) -> None:
-    open_to_private = replace(tools, settings=replace(tools.settings, webhook_private=True))
+def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, container: Container, secret: str) -> None:
+    open_to_private = replace(container, settings=replace(container.settings, webhook_private=True))
     hook = {"url": "http://127.0.0.1:9/", "secret": secret}
     answer = create_app(open_to_private).test_client().post("/v1/jobs", json={"inputs": ["aGVsbG8="], "webhook": hook})
     assert (answer.status_code, answer.json["code"]) == (400, "bad_option")
@@ -90,39 +92,41 @@ def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, tools
 def test_a_path_cannot_forge_a_line_of_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="api"):
         client.get("/x%0a2026-11-21 CRITICAL forged")
-    assert all("\n" not in record.getMessage() for record in caplog.records if record.name == "api")
-    assert any("forged" in record.getMessage() for record in caplog.records)
+    assert all("\n" not in record.getMessage() for record in caplog.database if record.name == "api")
+    assert any("forged" in record.getMessage() for record in caplog.database)
 
 
-def own_model(tools: Tools) -> models.Version:
+def own_model(container: Container) -> ModelVersion:
     """A READY model of the tenant `default`."""
-    added = models.add(tools, "default", "mine", architecture="digits")
-    with tools.records.write() as r:
-        r.versions.save(replace(added, state=models.State.READY))
+    added = models.add(container, "default", "mine", architecture="digits")
+    with container.database.write() as uow:
+        uow.model_versions.save(replace(added, state=ModelState.READY))
     return added
 
 
-def test_a_model_removed_while_pictures_are_read_takes_no_job_with_it(tools: Tools) -> None:
-    own_model(tools)
+def test_a_model_removed_while_pictures_are_read_takes_no_job_with_it(container: Container) -> None:
+    own_model(container)
 
     def slowly() -> object:
-        models.remove(tools, "default", "mine")
+        models.remove(container, "default", "mine")
         yield picture()
 
     with pytest.raises(errors.NotFound):
-        jobs.submit(tools, "default", Submission(slowly(), model="mine"))  # type: ignore[arg-type]
+        jobs.submit(container, "default", Submission(slowly(), model="mine"))  # type: ignore[arg-type]
 
 
-def test_a_model_that_pictures_wait_for_is_not_removed(tools: Tools) -> None:
-    version = own_model(tools)
-    jobs.submit(tools, "default", Submission([picture()], model="mine"))
+def test_a_model_that_pictures_wait_for_is_not_removed(container: Container) -> None:
+    version = own_model(container)
+    jobs.submit(container, "default", Submission([picture()], model="mine"))
     with pytest.raises(errors.Conflict):
-        models.remove(tools, "default", "mine")
-    with tools.records.read() as r:
-        assert r.versions.get(version.id) is not None
+        models.remove(container, "default", "mine")
+    with container.database.read() as uow:
+        assert uow.model_versions.get(version.id) is not None
 
 
-def test_a_commit_whose_answer_is_lost_keeps_its_pictures(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = jobs._store
 
     def lost(*arguments: object) -> object:
@@ -131,20 +135,20 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(tools: Tools, monkeypa
 
     monkeypatch.setattr(jobs, "_store", lost)
     with pytest.raises(errors.Unavailable):
-        jobs.submit(tools, "default", Submission([picture()], idempotency_key="again"))
+        jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
     monkeypatch.undo()
 
-    job, new = jobs.submit(tools, "default", Submission([picture()], idempotency_key="again"))
+    job, new = jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
     assert not new
-    assert tools.storage.read(job.blob) == picture().data
+    assert container.storage.read(job.blob) == picture().data
 
 
-def test_an_upload_that_nobody_came_back_for_is_removed_after_a_day(tools: Tools) -> None:
+def test_an_upload_that_nobody_came_back_for_is_removed_after_a_day(container: Container) -> None:
     old, fresh = "uploads/01900000-0000-7000-8000-000000000000", f"uploads/{jobs.uuid6.uuid7()}"
     for key in (old, fresh):
-        tools.storage.write(key, b"weights")
-    sweep.tidy(tools)
-    assert tools.storage.list("uploads") == [fresh]
+        container.storage.write(key, b"weights")
+    maintenance.collect_garbage(container)
+    assert container.storage.list("uploads") == [fresh]
 
 
 def test_silent_connections_do_not_stop_the_service(stack: Stack) -> None:

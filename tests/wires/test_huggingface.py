@@ -21,11 +21,12 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.dialects import huggingface
-from shared import cache, errors, jobs, models, tenants
-from shared.jobs import Job, Outcome
-from shared.models import State, Version
-from shared.tenants import Caller
-from shared.tools import Tools
+from shared import errors
+from shared.container import Container
+from shared.domain.jobs import Job, Outcome
+from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import CHECK_SECONDS, ModelState, ModelVersion
+from shared.services import jobs, keys, models, result_cache
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -50,28 +51,28 @@ def send(stack: Stack, body: bytes, **headers: str) -> httpx.Response:
     return httpx.post(stack.url + MODEL, content=body, headers=named, timeout=90)
 
 
-def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def with_settings(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def close_the_door(tools: Tools) -> dict[str, str]:
+def close_the_door(container: Container) -> dict[str, str]:
     """From now on a key is needed; the header that brings one."""
-    _, text = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
+    _, text = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     return {"Authorization": f"Bearer {text}"}
 
 
-def another_tenant(tools: Tools) -> dict[str, str]:
-    _, text = tenants.create(tools, Caller("default", tenants.SCOPES), tenant="other")
+def another_tenant(container: Container) -> dict[str, str]:
+    _, text = keys.create(container, Caller("default", SCOPES), tenant="other")
     return {"Authorization": f"Bearer {text}"}
 
 
-def digits(tools: Tools) -> Version:
-    return models.find(tools, "default", "digits")
+def digits(container: Container) -> ModelVersion:
+    return models.get_version(container, "default", "digits")
 
 
-def change_digits(tools: Tools, **changed: Any) -> None:
-    with tools.records.write() as r:
-        r.versions.save(replace(digits(tools), **changed))
+def change_digits(container: Container, **changed: Any) -> None:
+    with container.database.write() as uow:
+        uow.model_versions.save(replace(digits(container), **changed))
 
 
 def a_picture_never_seen() -> bytes:
@@ -92,11 +93,11 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     def answers(**outcome: Any) -> list[Job]:
         seen: list[Job] = []
 
-        def wait(tools: Tools, tenant: str, job_id: str, seconds: float) -> Job:
-            with tools.records.write() as r:
-                r.jobs.start({job_id}, tools.now())
-            jobs.finish(tools, [Outcome(job_id, 0, **outcome)])
-            seen.append(jobs.get(tools, tenant, job_id))
+        def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
+            with container.database.write() as uow:
+                uow.jobs.start({job_id}, container.now())
+            jobs.finish(container, [Outcome(job_id, 0, **outcome)])
+            seen.append(jobs.get(container, tenant, job_id))
             return seen[-1]
 
         monkeypatch.setattr(jobs, "wait", wait)
@@ -109,9 +110,9 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 def patience(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """For how many seconds each request would wait for its model, after it was found not to be ready; none does."""
     seen: list[float] = []
-    servable = models.servable
+    servable = models.get_ready_version
 
-    def impatient(*args: Any, patience: float = 0.0) -> Version:
+    def impatient(*args: Any, patience: float = 0.0) -> ModelVersion:
         if patience:
             seen.append(patience)
         return servable(*args)
@@ -147,10 +148,10 @@ def test_the_headers_say_what_was_computed_and_how_long_it_took(stack: Stack) ->
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda", "gpu"), ("cuda:1", "gpu")])
 def test_the_headers_say_what_the_workers_compute_with(
-    client: FlaskClient, tools: Tools, worker: Worker, device: str, kind: str
+    client: FlaskClient, container: Container, worker: Worker, device: str, kind: str
 ) -> None:
     worker(result=[["3", 1.0]])
-    tools.queue.beat("one", {"device": device}, 60)
+    container.queue.workers.heartbeat("one", {"device": device}, 60)
     assert post(client).headers["x-compute-type"] == kind
 
 
@@ -198,18 +199,18 @@ def test_the_function_and_the_number_of_labels_can_be_chosen(stack: Stack) -> No
 
 @pytest.mark.parametrize(("labels", "function"), [(("cat", "dog"), "softmax"), (("cat",), "sigmoid")])
 def test_a_model_of_a_single_label_is_not_answered_with_softmax(
-    client: FlaskClient, tools: Tools, worker: Worker, labels: tuple[str, ...], function: str
+    client: FlaskClient, container: Container, worker: Worker, labels: tuple[str, ...], function: str
 ) -> None:
     seen = worker(result=[["cat", 0.5]])
-    change_digits(tools, labels=labels)
+    change_digits(container, labels=labels)
     assert post(client).status_code == 200
     assert (seen[0].options.function_to_apply, seen[0].options.top_k) == (function, len(labels))
 
 
 @pytest.mark.parametrize("path", [f"/models/{ALIAS}", f"/hf-inference/models/{ALIAS}"])
-def test_an_id_with_an_owner_is_an_alias(client: FlaskClient, tools: Tools, worker: Worker, path: str) -> None:
+def test_an_id_with_an_owner_is_an_alias(client: FlaskClient, container: Container, worker: Worker, path: str) -> None:
     seen = worker(result=[["3", 1.0]])
-    models.alias(tools, "default", ALIAS, "digits")
+    models.alias(container, "default", ALIAS, "digits")
     assert post(client, path).status_code == 200
     assert (seen[0].model, seen[0].wire) == ("digits", "huggingface")
 
@@ -250,9 +251,9 @@ def test_a_model_that_is_there_says_so(client: FlaskClient, path: str) -> None:
 @pytest.mark.parametrize("model_id", ["digits", ALIAS])
 @pytest.mark.parametrize("query", ["", "?expand=inferenceProviderMapping", "?expand[]=inferenceProviderMapping"])
 def test_the_hub_knows_what_kind_of_model_it_is_and_where(
-    client: FlaskClient, tools: Tools, model_id: str, query: str
+    client: FlaskClient, container: Container, model_id: str, query: str
 ) -> None:
-    models.alias(tools, "default", ALIAS, "digits")
+    models.alias(container, "default", ALIAS, "digits")
     answer = client.get(f"/api/models/{model_id}{query}")
     assert answer.status_code == 200
     assert answer.json["id"] == answer.json["modelId"] == model_id
@@ -263,16 +264,16 @@ def test_the_hub_knows_what_kind_of_model_it_is_and_where(
     assert answer.json["inferenceProviderMapping"] == {"hf-inference": mapping}
 
 
-def test_the_model_of_a_tenant_is_private(client: FlaskClient, tools: Tools) -> None:
-    models.add(tools, "default", "mine", architecture="resnet18")
+def test_the_model_of_a_tenant_is_private(client: FlaskClient, container: Container) -> None:
+    models.add(container, "default", "mine", architecture="resnet18")
     assert client.get("/api/models/mine").json["private"] is True
 
 
-def test_what_another_tenant_has_is_not_there(client: FlaskClient, tools: Tools) -> None:
-    models.alias(tools, "default", ALIAS, "digits")
-    models.add(tools, "default", "mine", architecture="resnet18")
-    own = close_the_door(tools)
-    other = another_tenant(tools)
+def test_what_another_tenant_has_is_not_there(client: FlaskClient, container: Container) -> None:
+    models.alias(container, "default", ALIAS, "digits")
+    models.add(container, "default", "mine", architecture="resnet18")
+    own = close_the_door(container)
+    other = another_tenant(container)
     for model_id in (ALIAS, "mine"):
         for path in (f"/api/models/{model_id}", f"/models/{model_id}"):
             assert client.get(path, headers=own).status_code == 200
@@ -379,9 +380,9 @@ def test_another_method_is_405_in_json(client: FlaskClient, path: str) -> None:
     assert "GET" in answer.headers["Allow"]
 
 
-def test_a_bad_token_and_none_are_told_apart(client: FlaskClient, tools: Tools, worker: Worker) -> None:
+def test_a_bad_token_and_none_are_told_apart(client: FlaskClient, container: Container, worker: Worker) -> None:
     worker(result=[["3", 1.0]])
-    own = close_the_door(tools)
+    own = close_the_door(container)
     bad = post(client, Authorization="Bearer hf_wrong")
     assert_complaint(bad, 401, "Invalid credentials in Authorization header")
     none = post(client)
@@ -393,27 +394,27 @@ def test_a_bad_token_and_none_are_told_apart(client: FlaskClient, tools: Tools, 
     assert post(client, **own).status_code == 200
 
 
-def test_a_key_without_the_scope_is_403(client: FlaskClient, tools: Tools) -> None:
-    close_the_door(tools)
-    _, text = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=("models",))
+def test_a_key_without_the_scope_is_403(client: FlaskClient, container: Container) -> None:
+    close_the_door(container)
+    _, text = keys.create(container, Caller("default", SCOPES), scopes=("models",))
     assert_complaint(post(client, Authorization=f"Bearer {text}"), 403, "infer")
 
 
-def test_too_much_is_413(tools: Tools) -> None:
-    client = with_settings(tools, max_picture=len(THREE) - 1)
+def test_too_much_is_413(container: Container) -> None:
+    client = with_settings(container, max_picture=len(THREE) - 1)
     assert_complaint(post(client), 413)
     assert_complaint(post(client, body=in_json()), 413)
     assert_complaint(post(client, body=b"{" + bytes(300_000)), 413)
-    assert_complaint(post(with_settings(tools, max_body=500), body=bytes(1000)), 413)
+    assert_complaint(post(with_settings(container, max_body=500), body=bytes(1000)), 413)
 
 
-def test_a_picture_of_too_many_pixels_is_refused(tools: Tools) -> None:
-    assert_complaint(post(with_settings(tools, max_pixels=10)), 400, "10")
+def test_a_picture_of_too_many_pixels_is_refused(container: Container) -> None:
+    assert_complaint(post(with_settings(container, max_pixels=10)), 400, "10")
 
 
-def test_too_many_requests_are_told_in_the_words_of_the_wire(tools: Tools, worker: Worker) -> None:
+def test_too_many_requests_are_told_in_the_words_of_the_wire(container: Container, worker: Worker) -> None:
     worker(result=[["3", 1.0]])
-    client = with_settings(tools, huggingface_rate="1/minute")
+    client = with_settings(container, huggingface_rate="1/minute")
     assert post(client).status_code == 200
     refused = post(client)
     assert_complaint(refused, 429)
@@ -423,8 +424,8 @@ def test_too_many_requests_are_told_in_the_words_of_the_wire(tools: Tools, worke
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_a_queue_that_is_full_is_told_so_too(tools: Tools) -> None:
-    answer = post(with_settings(tools, max_queued=0))
+def test_a_queue_that_is_full_is_told_so_too(container: Container) -> None:
+    answer = post(with_settings(container, max_queued=0))
     assert_complaint(answer, 429)
     assert answer.json["error"].startswith("Rate limit reached. ")
 
@@ -455,12 +456,12 @@ def test_a_picture_that_turns_out_broken_is_not(client: FlaskClient, worker: Wor
 
 
 def test_a_model_that_is_loading_says_how_long_it_takes(
-    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
-    change_digits(tools, state=State.CHECKING)
-    with tools.records.write() as r:
-        r.facts.set(models.CHECK_SECONDS, "12.5")
+    change_digits(container, state=ModelState.CHECKING)
+    with container.database.write() as uow:
+        uow.key_values.set(CHECK_SECONDS, "12.5")
     answer = post(client)
     assert answer.status_code == 503
     assert answer.json == {"error": "Model digits is currently loading", "estimated_time": 12.5}
@@ -470,15 +471,15 @@ def test_a_model_that_is_loading_says_how_long_it_takes(
 
 
 def test_a_model_that_becomes_ready_meanwhile_answers(
-    client: FlaskClient, tools: Tools, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker(result=[["3", 1.0]])
-    change_digits(tools, state=State.CHECKING)
+    change_digits(container, state=ModelState.CHECKING)
 
-    def checked(tools: Tools, version: Version, seconds: float) -> Version:
+    def checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
         assert seconds == huggingface.PATIENCE
-        change_digits(tools, state=State.READY)
-        return digits(tools)
+        change_digits(container, state=ModelState.READY)
+        return digits(container)
 
     monkeypatch.setattr(models, "until_checked", checked)
     assert post(client).status_code == 200
@@ -498,29 +499,31 @@ def test_a_model_that_becomes_ready_meanwhile_answers(
     ],
 )
 def test_a_request_waits_for_its_model_if_it_asks_for_that(
-    tools: Tools, patience: list[float], headers: dict[str, str], options: dict[str, Any], waits: bool
+    container: Container, patience: list[float], headers: dict[str, str], options: dict[str, Any], waits: bool
 ) -> None:
-    change_digits(tools, state=State.CHECKING)
-    client = with_settings(tools, max_wait=33.0)
+    change_digits(container, state=ModelState.CHECKING)
+    client = with_settings(container, max_wait=33.0)
     assert post(client, body=in_json(options=options), **headers).status_code == 503
     assert patience == [33.0 if waits else huggingface.PATIENCE]
 
 
-def test_nobody_waits_when_all_seats_are_taken(client: FlaskClient, tools: Tools, patience: list[float]) -> None:
-    change_digits(tools, state=State.CHECKING)
-    seats = client.application.extensions["inferq.seats"]
-    while seats.take():
+def test_nobody_waits_when_all_seats_are_taken(
+    client: FlaskClient, container: Container, patience: list[float]
+) -> None:
+    change_digits(container, state=ModelState.CHECKING)
+    limiter = client.application.extensions["inferq.wait_limiter"]
+    while limiter.acquire():
         pass
     assert post(client, x_wait_for_model="true").status_code == 503
     assert patience == []
-    seats.leave()
+    limiter.release()
     assert post(client, x_wait_for_model="true").status_code == 503
-    assert patience == [tools.settings.max_wait]
-    assert seats.take(), "the seat was not given back"
+    assert patience == [container.settings.max_wait]
+    assert limiter.acquire(), "the seat was not given back"
 
 
-def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClient, tools: Tools) -> None:
-    change_digits(tools, state=State.REFUSED, reason="The weights are of another network.")
+def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClient, container: Container) -> None:
+    change_digits(container, state=ModelState.REFUSED, reason="The weights are of another network.")
     assert_complaint(post(client), 500, "The weights are of another network.")
 
 
@@ -535,8 +538,8 @@ def test_who_would_come_again_at_once_is_held_while_something_is_away(
     monkeypatch.setattr(huggingface.time, "sleep", held.append)
     assert_complaint(post(client), 503, "Redis is away.")
     assert held == [huggingface.PATIENCE]
-    seats = client.application.extensions["inferq.seats"]
-    while seats.take():
+    limiter = client.application.extensions["inferq.wait_limiter"]
+    while limiter.acquire():
         pass
     assert_complaint(post(client), 503)
     assert len(held) == 1
@@ -550,15 +553,17 @@ def test_a_picture_that_still_waits_is_not_sent_again(client: FlaskClient) -> No
 # -- the cache
 
 
-def remember(tools: Tools, tenant: str = "default", picture: bytes = THREE) -> None:
+def remember(container: Container, tenant: str = "default", picture: bytes = THREE) -> None:
     """As a worker does after a job that asked for it."""
-    key = cache.key(tenant, digits(tools).id, "classify", True, picture)
-    cache.keep(tools, {key: LOGITS})
+    key = result_cache.key(tenant, digits(container).id, "classify", True, picture)
+    result_cache.keep(container, {key: LOGITS})
 
 
-def test_a_picture_that_was_seen_is_answered_without_a_job(client: FlaskClient, tools: Tools, worker: Worker) -> None:
+def test_a_picture_that_was_seen_is_answered_without_a_job(
+    client: FlaskClient, container: Container, worker: Worker
+) -> None:
     seen = worker(result=[["3", 1.0]])
-    remember(tools)
+    remember(container)
     answer = post(client)
     assert (answer.status_code, answer.json[0]["label"], len(answer.json)) == (200, "3", 5)
     assert answer.headers["x-compute-type"] == "cache"
@@ -597,58 +602,69 @@ def test_what_is_remembered_serves_every_function_and_number(stack: Stack, funct
     ],
 )
 def test_the_cache_is_used_unless_it_is_declined(
-    client: FlaskClient, tools: Tools, worker: Worker, headers: dict[str, str], options: dict[str, Any], uses: bool
+    client: FlaskClient,
+    container: Container,
+    worker: Worker,
+    headers: dict[str, str],
+    options: dict[str, Any],
+    uses: bool,
 ) -> None:
     seen = worker(result=[["3", 1.0]])
     first = post(client, body=in_json(options=options), **headers)
     assert first.headers["x-compute-type"] == "cpu"
-    (entry,) = tools.queue.claim(seen[0].version_id, "a worker", 1)
+    (entry,) = container.queue.streams.claim(seen[0].version_id, "a worker", 1)
     assert entry.remember is uses
-    remember(tools)
+    remember(container)
     assert post(client, body=in_json(options=options), **headers).status_code == 200
     assert len(seen) == (1 if uses else 2)
 
 
-def test_one_tenant_is_not_told_what_another_has_seen(client: FlaskClient, tools: Tools, worker: Worker) -> None:
+def test_one_tenant_is_not_told_what_another_has_seen(
+    client: FlaskClient, container: Container, worker: Worker
+) -> None:
     worker(result=[["3", 1.0]])
-    own = close_the_door(tools)
-    other = another_tenant(tools)
-    remember(tools)
+    own = close_the_door(container)
+    other = another_tenant(container)
+    remember(container)
     assert post(client, **own).headers["x-compute-type"] == "cache"
     assert post(client, **other).headers["x-compute-type"] == "cpu"
 
 
-def test_another_model_by_the_same_name_does_not_remember(client: FlaskClient, tools: Tools, worker: Worker) -> None:
+def test_another_model_by_the_same_name_does_not_remember(
+    client: FlaskClient, container: Container, worker: Worker
+) -> None:
     worker(result=[["3", 1.0]])
-    remember(tools)
-    own = models.add(tools, "default", "digits", source="uploads/1")
-    with tools.records.write() as r:
-        r.versions.save(replace(own, state=State.READY, labels=tuple("0123456789")))
+    remember(container)
+    own = models.add(container, "default", "digits", source="uploads/1")
+    with container.database.write() as uow:
+        uow.model_versions.save(replace(own, state=ModelState.READY, labels=tuple("0123456789")))
     assert post(client).headers["x-compute-type"] == "cpu"
 
 
-def test_a_model_that_is_no_longer_served_is_not_answered_from_memory(client: FlaskClient, tools: Tools) -> None:
-    remember(tools)
-    change_digits(tools, state=State.REFUSED, reason="It was found out.")
+def test_a_model_that_is_no_longer_served_is_not_answered_from_memory(
+    client: FlaskClient, container: Container
+) -> None:
+    remember(container)
+    change_digits(container, state=ModelState.REFUSED, reason="It was found out.")
     assert_complaint(post(client), 500, "It was found out.")
 
 
-def test_parameters_are_checked_even_if_the_answer_is_known(client: FlaskClient, tools: Tools) -> None:
-    remember(tools)
+def test_parameters_are_checked_even_if_the_answer_is_known(client: FlaskClient, container: Container) -> None:
+    remember(container)
     assert_complaint(post(client, body=in_json(parameters={"temperature": 1})), 400, "temperature")
     answer = post(client, body=in_json(parameters={"top_k": 2, "function_to_apply": "none"}))
     assert answer.json == [{"label": "3", "score": 9.5}, {"label": "5", "score": 4.75}]
 
 
-def test_a_cache_that_is_off_costs_nothing_but_time(tools: Tools, worker: Worker) -> None:
+def test_a_cache_that_is_off_costs_nothing_but_time(container: Container, worker: Worker) -> None:
     seen = worker(result=[["3", 1.0]])
-    remember(tools)
-    assert post(with_settings(tools, cache_entries=0)).headers["x-compute-type"] == "cpu"
+    remember(container)
+    assert post(with_settings(container, cache_entries=0)).headers["x-compute-type"] == "cpu"
     assert len(seen) == 1
 
 
 def test_where_the_cache_is_away_the_queue_is_too_and_nothing_is_submitted(
-    tools: Tools, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    container: Container, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = worker(result=[["3", 1.0]])
     monkeypatch.setattr(huggingface, "PATIENCE", 0.0)
@@ -656,6 +672,6 @@ def test_where_the_cache_is_away_the_queue_is_too_and_nothing_is_submitted(
     def away(slot: str) -> None:
         raise errors.Unavailable("Redis is away.")
 
-    tools.queue.look_up = away  # type: ignore[method-assign, assignment]
-    assert post(create_app(tools).test_client()).status_code == 503
+    container.queue.result_slots.get = away  # type: ignore[method-assign, assignment]
+    assert post(create_app(container).test_client()).status_code == 503
     assert not seen

@@ -19,10 +19,10 @@ from werkzeug.serving import make_server
 
 from api import create_app
 from api.dialects import huggingface
-from shared import cache, models, tenants
-from shared.models import State, Version
-from shared.tenants import Caller
-from shared.tools import Tools
+from shared.container import Container
+from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import ModelState, ModelVersion
+from shared.services import keys, models, result_cache
 from tests.stacks import SAMPLES, Stack
 
 ALIAS = "clients-of/huggingface"
@@ -77,9 +77,9 @@ def node(url: str, npm: Path, *names: str, key: str = "any-key") -> Answers:
 
 
 @contextmanager
-def serving(tools: Tools) -> Iterator[str]:
+def serving(container: Container) -> Iterator[str]:
     """The app on a port of its own, for what no shared stack can show; no worker is there."""
-    server = make_server("127.0.0.1", 0, create_app(tools), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(container), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -99,18 +99,18 @@ def url(stack: Stack) -> Iterator[str]:
     httpx.delete(path, timeout=30).raise_for_status()
 
 
-def set_state(tools: Tools, state: State) -> Version:
-    found = models.find(tools, "default", "digits")
-    with tools.records.write() as r:
-        r.versions.save(replace(found, state=state))
+def set_state(container: Container, state: ModelState) -> ModelVersion:
+    found = models.get_version(container, "default", "digits")
+    with container.database.write() as uow:
+        uow.model_versions.save(replace(found, state=state))
     return found
 
 
-def remember_the_three(tools: Tools) -> None:
+def remember_the_three(container: Container) -> None:
     """What a worker would have kept of it, so that it is answered without one."""
-    version = models.find(tools, "default", "digits")
-    key = cache.key("default", version.id, "classify", True, THREE.read_bytes())
-    cache.keep(tools, {key: LOGITS})
+    version = models.get_version(container, "default", "digits")
+    key = result_cache.key("default", version.id, "classify", True, THREE.read_bytes())
+    result_cache.keep(container, {key: LOGITS})
 
 
 # -- huggingface_hub
@@ -166,18 +166,18 @@ def test_the_python_client_is_told_what_is_wrong(python: Answers, call: str, kin
 
 
 def test_the_python_client_is_told_that_a_model_is_loading(
-    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
-    set_state(tools, State.CHECKING)
-    with serving(tools) as url:
+    set_state(container, ModelState.CHECKING)
+    with serving(container) as url:
         told = hub(url, tmp_path, {"call": {"model": f"{url}/models/digits"}})["call"]
     assert (told["status"], "currently loading" in told["text"]) == (503, True)
 
 
-def test_the_python_client_is_told_when_it_may_ask_again(tools: Tools, tmp_path: Path) -> None:
-    remember_the_three(tools)
-    limited = replace(tools, settings=replace(tools.settings, huggingface_rate="1/minute"))
+def test_the_python_client_is_told_when_it_may_ask_again(container: Container, tmp_path: Path) -> None:
+    remember_the_three(container)
+    limited = replace(container, settings=replace(container.settings, huggingface_rate="1/minute"))
     with serving(limited) as url:
         call = {"model": f"{url}/models/digits"}
         answers = hub(url, tmp_path, {"first": call, "second": call})
@@ -186,10 +186,10 @@ def test_the_python_client_is_told_when_it_may_ask_again(tools: Tools, tmp_path:
     assert "(0/1 requests remaining in current 60s window)" in answers["second"]["text"]
 
 
-def test_the_python_client_needs_the_right_token(tools: Tools, tmp_path: Path) -> None:
-    remember_the_three(tools)
-    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
-    with serving(tools) as url:
+def test_the_python_client_needs_the_right_token(container: Container, tmp_path: Path) -> None:
+    remember_the_three(container)
+    _, key = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
+    with serving(container) as url:
         calls = {"by url": {"model": f"{url}/models/digits"}, "by id": {"model": "digits", "provider": "hf-inference"}}
         right, wrong, none = [hub(url, tmp_path, calls, key=sent) for sent in (key, "hf_wrong", "")]
     assert [answer[0][0] for answer in right.values()] == ["3", "3"]
@@ -238,32 +238,34 @@ def test_the_npm_client_is_told_what_is_wrong(
 
 @pytest.mark.node
 def test_the_npm_client_comes_again_until_the_model_is_loaded(
-    tools: Tools, npm: Path, monkeypatch: pytest.MonkeyPatch
+    container: Container, npm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
-    remember_the_three(tools)
-    set_state(tools, State.CHECKING)
+    remember_the_three(container)
+    set_state(container, ModelState.CHECKING)
     asked: list[str] = []
-    servable = models.servable
+    servable = models.get_ready_version
 
-    def loaded_at_the_third_time(*args: Any, **more: Any) -> Version:
+    def loaded_at_the_third_time(*args: Any, **more: Any) -> ModelVersion:
         asked.append("")
         if len(asked) == 3:
-            set_state(tools, State.READY)
+            set_state(container, ModelState.READY)
         return servable(*args, **more)
 
     monkeypatch.setattr(models, "servable", loaded_at_the_third_time)
-    with serving(tools) as url:
+    with serving(container) as url:
         answers = node(url, npm, "patient")
     assert answers["patient"][0]["label"] == "3"
     assert len(asked) == 3
 
 
 @pytest.mark.node
-def test_the_npm_client_can_decline_to_come_again(tools: Tools, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_npm_client_can_decline_to_come_again(
+    container: Container, npm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
-    set_state(tools, State.CHECKING)
-    with serving(tools) as url:
+    set_state(container, ModelState.CHECKING)
+    with serving(container) as url:
         told = node(url, npm, "typed")["typed"]
     assert told["status"] == 503
     assert set(told["body"]) == {"error", "estimated_time"}
@@ -271,19 +273,19 @@ def test_the_npm_client_can_decline_to_come_again(tools: Tools, npm: Path, monke
 
 
 @pytest.mark.node
-def test_the_npm_client_does_not_send_a_picture_again_that_still_waits(tools: Tools, npm: Path) -> None:
-    with serving(tools) as url:
+def test_the_npm_client_does_not_send_a_picture_again_that_still_waits(container: Container, npm: Path) -> None:
+    with serving(container) as url:
         told = node(url, npm, "patient")["patient"]
-    with tools.records.read() as r:
-        assert len(r.jobs.page("default", limit=10)) == 1
+    with container.database.read() as uow:
+        assert len(uow.jobs.page("default", limit=10)) == 1
     assert "/v1/jobs/" in told["text"]
 
 
 @pytest.mark.node
-def test_the_npm_client_needs_the_right_token(tools: Tools, npm: Path) -> None:
-    remember_the_three(tools)
-    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
-    with serving(tools) as url:
+def test_the_npm_client_needs_the_right_token(container: Container, npm: Path) -> None:
+    remember_the_three(container)
+    _, key = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
+    with serving(container) as url:
         assert node(url, npm, "typed", key=key)["typed"][0]["label"] == "3"
         told = node(url, npm, "typed", key="hf_wrong")["typed"]
     assert (told["kind"], told["status"]) == ("ProviderApiError", 401)

@@ -26,11 +26,14 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api.dialects import img_processing
-from shared import errors, gallery, jobs, models, tenants, usage
-from shared.jobs import Outcome
-from shared.records import Records
-from shared.tenants import Caller
-from shared.tools import Tools
+from shared import errors
+from shared.adapters.database.unit_of_work import Database
+from shared.container import Container
+from shared.domain.jobs import Job, Outcome
+from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import ALL_TENANTS, STANDARD, ModelState
+from shared.domain.stored_images import StoredImage, new_id
+from shared.services import jobs, keys, models, stored_images, usage
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -55,9 +58,9 @@ def encoded(data: bytes) -> str:
 # what every answer is held against
 
 
-def fits(tools: Tools, method: str, path: str, status: int, headers: Mapping[str, str], text: str) -> None:
+def fits(container: Container, method: str, path: str, status: int, headers: Mapping[str, str], text: str) -> None:
     """The answer has the shape that the document gives for this call and status."""
-    document = img_processing.openapi(tools.settings)
+    document = img_processing.openapi(container.settings)
     described = next((calls for shape, calls in document["paths"].items() if _is(path, shape)), {})
     responses = described.get(method.lower(), {}).get("responses", {})
     found = responses.get(str(status)) or responses.get("default") or {"content": _problem()}
@@ -88,18 +91,18 @@ def _problem() -> dict[str, Any]:
 class Wire:
     """Requests with one key."""
 
-    tools: Tools
+    container: Container
     key: str = ""
 
     @cached_property
     def client(self) -> FlaskClient:
-        return apps.over(self.tools).test_client()
+        return apps.over(self.container).test_client()
 
     def __call__(self, method: str, path: str, **sent: Any) -> TestResponse:
         headers = ({"x-api-key": self.key} if self.key else {}) | sent.pop("headers", {})
         answer = self.client.open(path, method=method, headers=headers, **sent)
         text = answer.text if answer.is_json or not answer.data else ""
-        fits(self.tools, method, path, answer.status_code, answer.headers, text)
+        fits(self.container, method, path, answer.status_code, answer.headers, text)
         return answer
 
     def upload(self, data: bytes = SEVEN, name: str | None = "seven", part: str = "image") -> TestResponse:
@@ -113,24 +116,24 @@ class Wire:
         return str(answer.json["id"])
 
     def with_settings(self, **changed: Any) -> Wire:
-        return Wire(replace(self.tools, settings=replace(self.tools.settings, **changed)), self.key)
+        return Wire(replace(self.container, settings=replace(self.container.settings, **changed)), self.key)
 
 
 @pytest.fixture
-def wire(tools: Tools) -> Wire:
+def wire(container: Container) -> Wire:
     """On the open door, of the stage `live`."""
-    return Wire(tools).with_settings(img_live_rate="", img_test_rate="")
+    return Wire(container).with_settings(img_live_rate="", img_test_rate="")
 
 
 @pytest.fixture
-def keys(wire: Wire) -> Callable[..., Wire]:
+def key_maker(wire: Wire) -> Callable[..., Wire]:
     """A wire with a new key."""
-    owner = Caller("default", tenants.SCOPES)
-    tenants.create(wire.tools, owner, scopes=tenants.SCOPES)
+    owner = Caller("default", SCOPES)
+    keys.create(wire.container, owner, scopes=SCOPES)
 
     def make(tenant: str = "anna", stage: str = "live", *scopes: str) -> Wire:
-        _, text = tenants.create(wire.tools, owner, tenant=tenant, stage=stage, scopes=scopes or ("infer",))
-        return Wire(wire.tools, text)
+        _, text = keys.create(wire.container, owner, tenant=tenant, stage=stage, scopes=scopes or ("infer",))
+        return Wire(wire.container, text)
 
     return make
 
@@ -140,11 +143,11 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """What a worker would say of the next picture, without one."""
 
     def say(result: Any = None, **failed: str) -> None:
-        def wait(tools: Tools, tenant: str, job_id: str, seconds: float) -> jobs.Job:
-            with tools.records.write() as r:
-                r.jobs.start({job_id}, tools.now())
-            jobs.finish(tools, [Outcome(job_id, 0, result, **failed)])
-            return jobs.get(tools, tenant, job_id)
+        def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
+            with container.database.write() as uow:
+                uow.jobs.start({job_id}, container.now())
+            jobs.finish(container, [Outcome(job_id, 0, result, **failed)])
+            return jobs.get(container, tenant, job_id)
 
         monkeypatch.setattr(jobs, "wait", wait)
 
@@ -173,7 +176,7 @@ def test_an_upload_is_answered_with_the_image(wire: Wire, format: str) -> None:
     image = answer.json
     assert re.fullmatch(r"image_[a-z0-9]{24}", image.pop("id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", image["created_at"])
-    assert abs(datetime.fromisoformat(image.pop("created_at")).timestamp() - wire.tools.now()) < 60
+    assert abs(datetime.fromisoformat(image.pop("created_at")).timestamp() - wire.container.now()) < 60
     assert image == {
         "name": "mug",
         "url": None,
@@ -199,16 +202,16 @@ def test_an_image_is_shown_downloaded_and_deleted(wire: Wire) -> None:
     message = f"Image with id {image['id']} not found."
     for gone in (wire("GET", path), wire("DELETE", path), wire("GET", f"{path}/download")):
         refused(gone, 404, "Not Found", message)
-    (day,) = wire.tools.storage.list("images")
-    assert wire.tools.storage.list(day) == []
+    (day,) = wire.container.storage.list("images")
+    assert wire.container.storage.list(day) == []
 
 
 def test_an_image_whose_bytes_are_gone_already_is_not_found(wire: Wire) -> None:
     image_id = wire.kept()
-    with wire.tools.records.read() as r:
-        image = r.images.get(image_id)
+    with wire.container.database.read() as uow:
+        image = uow.stored_images.get(image_id)
     assert image
-    wire.tools.storage.delete(image.blob)
+    wire.container.storage.delete(image.blob)
     answer = wire("GET", f"/v1/images/{image_id}/download")
     refused(answer, 404, "Not Found", f"Image with id {image_id} not found.")
     assert wire("DELETE", f"/v1/images/{image_id}").status_code == 204
@@ -310,7 +313,7 @@ def ids(answer: TestResponse) -> list[str]:
 def seven_images(wire: Wire) -> list[str]:
     """Their ids, newest first."""
     clock = iter(range(100))
-    slow = Wire(replace(wire.tools, now=lambda: 1_700_000_000.0 + next(clock)), wire.key)
+    slow = Wire(replace(wire.container, now=lambda: 1_700_000_000.0 + next(clock)), wire.key)
     return [slow.kept(name=f"{number}") for number in range(7)][::-1]
 
 
@@ -390,17 +393,17 @@ def test_a_page_of_another_size_is_refused(wire: Wire) -> None:
         assert complaint.startswith("take must be ")
 
 
-def test_a_page_that_begins_with_no_image_of_the_list_is_refused(keys: Callable[..., Wire], wire: Wire) -> None:
-    anna = keys()
+def test_a_page_that_begins_with_no_image_of_the_list_is_refused(key_maker: Callable[..., Wire], wire: Wire) -> None:
+    anna = key_maker()
     anna.kept()
-    for unknown in (NOBODYS, "image_zzz", "%00", keys("bert").kept(), keys("anna", "test").kept()):
+    for unknown in (NOBODYS, "image_zzz", "%00", key_maker("bert").kept(), key_maker("anna", "test").kept()):
         invalid(anna("GET", f"/v1/images?from={unknown}"), "from must be the id of an image in the list")
 
 
-def test_pages_are_the_same_on_each_database(wire: Wire, records: Records) -> None:
-    there = Wire(replace(wire.tools, records=records))
-    made = [gallery.Image(gallery.new_id(n), "default", "live", str(n), "b", "PNG", 1, 1, 1, n) for n in range(5)][::-1]
-    with records.write() as w:
+def test_pages_are_the_same_on_each_database(wire: Wire, database: Database) -> None:
+    there = Wire(replace(wire.container, database=database))
+    made = [StoredImage(new_id(n), "default", "live", str(n), "b", "PNG", 1, 1, 1, n) for n in range(5)][::-1]
+    with database.write() as w:
         for image in made:
             w.images.add(image)
     page = there("GET", f"/v1/images?take=2&from={made[2].id}")
@@ -423,19 +426,19 @@ def test_pages_are_the_same_on_each_database(wire: Wire, records: Records) -> No
     ],
 )
 def test_an_image_of_another_owner_or_stage_is_forbidden_and_not_listed(
-    keys: Callable[..., Wire], owner: tuple[str, str], other: tuple[str, str]
+    key_maker: Callable[..., Wire], owner: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    ours, theirs = keys(*owner), keys(*other)
+    ours, theirs = key_maker(*owner), key_maker(*other)
     path = f"/v1/images/{ours.kept()}"
     calls = [("GET", path), ("DELETE", path), ("GET", f"{path}/download"), ("POST", f"{path}/classify")]
     for method, called in calls:
         refused(theirs(method, called), 403, "Forbidden", "You are not allowed to access this image.")
     assert ids(theirs("GET", "/v1/images")) == []
-    assert ids(keys(*owner)("GET", "/v1/images")) == [path.rpartition("/")[2]]
+    assert ids(key_maker(*owner)("GET", "/v1/images")) == [path.rpartition("/")[2]]
 
 
-def test_a_job_takes_an_image_by_its_id_but_only_one_that_its_key_can_see(keys: Callable[..., Wire]) -> None:
-    anna = keys()
+def test_a_job_takes_an_image_by_its_id_but_only_one_that_its_key_can_see(key_maker: Callable[..., Wire]) -> None:
+    anna = key_maker()
     body = {"inputs": [{"image_id": anna.kept(name="mug")}]}
 
     def submit(wire: Wire) -> TestResponse:
@@ -443,14 +446,14 @@ def test_a_job_takes_an_image_by_its_id_but_only_one_that_its_key_can_see(keys: 
 
     accepted = submit(anna)
     assert (accepted.status_code, accepted.json["request"]["files"]) == (202, ["mug"])
-    for other in (keys("bert"), keys("anna", "test")):
+    for other in (key_maker("bert"), key_maker("anna", "test")):
         answer = submit(other)
         assert (answer.status_code, answer.json["code"]) == (404, "not_found")
         assert "There is no image" in answer.json["detail"]
 
 
 def test_on_the_open_door_the_word_before_the_key_tells_the_stage(wire: Wire) -> None:
-    test, live = Wire(wire.tools, "test_local"), Wire(wire.tools, "live_local")
+    test, live = Wire(wire.container, "test_local"), Wire(wire.container, "live_local")
     image_id = test.kept()
     assert ids(test("GET", "/v1/images")) == [image_id]
     assert ids(live("GET", "/v1/images")) == []
@@ -489,7 +492,7 @@ def test_the_model_that_answered_is_named(wire: Wire, says: Callable[..., None])
 @pytest.mark.parametrize(
     ("setting", "own", "ready", "answers"),
     [
-        ("", "", False, models.STANDARD),
+        ("", "", False, STANDARD),
         ("", "", True, "resnet50"),
         ("digits", "", True, "digits"),
         ("", "digits", True, "digits"),
@@ -499,15 +502,15 @@ def test_the_model_that_answered_is_named(wire: Wire, says: Callable[..., None])
 def test_resnet50_answers_where_it_is_ready_and_no_other_was_chosen(
     wire: Wire, says: Callable[..., None], setting: str, own: str, ready: bool, answers: str
 ) -> None:
-    wire.tools = replace(wire.tools, settings=replace(wire.tools.settings, default_model=setting))
-    models.decide_default(wire.tools)
-    with wire.tools.records.write() as r:
-        for name in ("resnet50", models.STANDARD):
-            (known,) = r.versions.named(models.EVERYBODY, name)
-            state = models.State.ABSENT if name == "resnet50" and not ready else models.State.READY
-            r.versions.save(replace(known, state=state))
+    wire.container = replace(wire.container, settings=replace(wire.container.settings, default_model=setting))
+    models.decide_default(wire.container)
+    with wire.container.database.write() as uow:
+        for name in ("resnet50", STANDARD):
+            (known,) = uow.model_versions.named(ALL_TENANTS, name)
+            state = ModelState.ABSENT if name == "resnet50" and not ready else ModelState.READY
+            uow.model_versions.save(replace(known, state=state))
     if own:
-        models.choose_default(wire.tools, "default", own)
+        models.choose_default(wire.container, "default", own)
     says(FIVE)
     answer = wire("POST", f"/v1/images/{wire.kept()}/classify")
     assert answer.headers["X-Inferq-Model"] == f"{answers}/1"
@@ -546,12 +549,12 @@ def test_a_damaged_picture_is_refused_when_it_is_looked_at(wire: Wire, says: Cal
 def test_an_image_that_is_deleted_before_it_ran_is_not_found(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     image_id = wire.kept()
 
-    def wait(tools: Tools, tenant: str, job_id: str, seconds: float) -> jobs.Job:
-        gallery.delete(tools, tenant, "live", image_id)
-        with tools.records.write() as r:
-            r.jobs.start({job_id}, tools.now())
-        jobs.finish(tools, [Outcome(job_id, 0, error_code="gone", error="The picture was removed before it ran.")])
-        return jobs.get(tools, tenant, job_id)
+    def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
+        stored_images.delete(container, tenant, "live", image_id)
+        with container.database.write() as uow:
+            uow.jobs.start({job_id}, container.now())
+        jobs.finish(container, [Outcome(job_id, 0, error_code="gone", error="The picture was removed before it ran.")])
+        return jobs.get(container, tenant, job_id)
 
     monkeypatch.setattr(jobs, "wait", wait)
     answer = wire("POST", f"/v1/images/{image_id}/classify")
@@ -570,8 +573,8 @@ def test_a_wait_that_runs_out_names_the_job_and_where_it_is(wire: Wire) -> None:
     assert (answer.status_code, answer.json["error"]) == (503, "Internal Error")
     assert "Retry-After" not in answer.headers  # each try of a client would be another job
     assert answer.headers["x-should-retry"] == "false"
-    with wire.tools.records.read() as r:
-        (job,) = r.jobs.page("default")
+    with wire.container.database.read() as uow:
+        (job,) = uow.jobs.page("default")
     assert f"/v1/jobs/{job.id}" in answer.json["message"]
     assert (job.wire, job.options.top_k) == ("img", 5)
 
@@ -579,19 +582,21 @@ def test_a_wait_that_runs_out_names_the_job_and_where_it_is(wire: Wire) -> None:
 # complaints: the table of the documentation
 
 
-def test_no_key(keys: Callable[..., Wire]) -> None:
-    keys()
+def test_no_key(key_maker: Callable[..., Wire]) -> None:
+    key_maker()
     for headers in ({}, {"x-api-key": "null"}):
-        answer = Wire(keys().tools)("GET", "/v1/images", headers=headers)
+        answer = Wire(key_maker().container)("GET", "/v1/images", headers=headers)
         refused(answer, 401, "Unauthorized", "API key is required.")
 
 
-def test_a_bad_key(keys: Callable[..., Wire]) -> None:
-    refused(Wire(keys().tools, "live_wrong")("GET", "/v1/images"), 401, "Unauthorized", "API key is not valid.")
+def test_a_bad_key(key_maker: Callable[..., Wire]) -> None:
+    refused(
+        Wire(key_maker().container, "live_wrong")("GET", "/v1/images"), 401, "Unauthorized", "API key is not valid."
+    )
 
 
-def test_a_key_that_may_not_use_images(keys: Callable[..., Wire]) -> None:
-    answer = keys("anna", "live", "models")("GET", "/v1/images")
+def test_a_key_that_may_not_use_images(key_maker: Callable[..., Wire]) -> None:
+    answer = key_maker("anna", "live", "models")("GET", "/v1/images")
     assert (answer.status_code, answer.json["error"]) == (403, "Forbidden")
     assert "'infer'" in answer.json["message"]
 
@@ -668,7 +673,7 @@ def test_what_is_no_picture_of_the_three_formats(wire: Wire, data: bytes, compla
     assert answer.status_code == 422
     (said,) = answer.json["errors"]
     assert said.startswith(complaint)
-    assert wire.tools.storage.list("images") == []
+    assert wire.container.storage.list("images") == []
 
 
 def test_every_field_that_is_missing_is_named(wire: Wire) -> None:
@@ -711,8 +716,10 @@ def test_a_json_body_that_cannot_be_used(wire: Wire, body: bytes, complaint: str
     assert said.startswith(complaint)
 
 
-def test_too_many_requests(keys: Callable[..., Wire], tools: Tools) -> None:
-    test, live = (Wire(tools, keys("anna", stage).key) for stage in ("test", "live"))  # with the documented limits
+def test_too_many_requests(key_maker: Callable[..., Wire], container: Container) -> None:
+    test, live = (
+        Wire(container, key_maker("anna", stage).key) for stage in ("test", "live")
+    )  # with the documented limits
     for _ in range(10):
         assert test("GET", "/v1/images").status_code == 200
 
@@ -723,9 +730,9 @@ def test_too_many_requests(keys: Callable[..., Wire], tools: Tools) -> None:
     assert live("GET", "/v1/images").status_code == 200
 
 
-def test_the_documented_limits_hold_for_each_stage(tools: Tools) -> None:
+def test_the_documented_limits_hold_for_each_stage(container: Container) -> None:
     for stage, rule in (("test", "10/minute"), ("live", "100/minute")):
-        assert img_processing.allowance(tools.settings, Caller("anna", ("infer",), stage)) == rule
+        assert img_processing.allowance(container.settings, Caller("anna", ("infer",), stage)) == rule
 
 
 def test_too_many_pictures_that_wait(wire: Wire) -> None:
@@ -739,7 +746,7 @@ def test_a_fault_of_ours(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(gallery, "store", broken)
+    monkeypatch.setattr(stored_images, "store", broken)
     refused(wire.upload(), 500, "Internal Error", FAULT)
 
 
@@ -752,17 +759,17 @@ def test_a_part_of_the_service_that_is_away(wire: Wire, monkeypatch: pytest.Monk
     def away(*_: object) -> None:
         raise errors.Unavailable("The storage of pictures does not answer.")
 
-    monkeypatch.setattr(gallery, "store", away)
+    monkeypatch.setattr(stored_images, "store", away)
     answer = wire.upload()
     refused(answer, 503, "Internal Error", f"The storage of pictures does not answer. {FAULT}")
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-@pytest.mark.parametrize("state", [models.State.CHECKING, models.State.REFUSED])
-def test_a_default_model_that_cannot_serve(wire: Wire, state: models.State) -> None:
+@pytest.mark.parametrize("state", [ModelState.CHECKING, ModelState.REFUSED])
+def test_a_default_model_that_cannot_serve(wire: Wire, state: ModelState) -> None:
     image_id = wire.kept()
-    with wire.tools.records.write() as w:
-        for version in w.versions.named(models.EVERYBODY, "digits"):
+    with wire.container.database.write() as w:
+        for version in w.versions.named(ALL_TENANTS, "digits"):
             w.versions.save(replace(version, state=state, reason="Its weights are odd."))
     answer = wire("POST", f"/v1/images/{image_id}/classify")
     assert (answer.status_code, answer.json["error"]) == (503, "Internal Error")
@@ -773,10 +780,10 @@ def test_a_default_model_that_cannot_serve(wire: Wire, state: models.State) -> N
 
 
 def test_a_live_key_is_told_what_it_has_used_and_only_201_counts(
-    keys: Callable[..., Wire], says: Callable[..., None]
+    key_maker: Callable[..., Wire], says: Callable[..., None]
 ) -> None:
     says(FIVE)
-    anna = keys()
+    anna = key_maker()
 
     def told(answer: TestResponse) -> tuple[int, str]:
         return answer.status_code, answer.headers[USAGE]
@@ -792,26 +799,26 @@ def test_a_live_key_is_told_what_it_has_used_and_only_201_counts(
     assert told(anna.upload(b"no picture")) == (422, "3")
     assert told(anna("GET", f"/v1/images/{NOBODYS}")) == (404, "3")
     assert told(anna("DELETE", path)) == (204, "3")
-    assert told(keys("bert")("GET", "/v1/images")) == (200, "0")
+    assert told(key_maker("bert")("GET", "/v1/images")) == (200, "0")
 
 
-def test_a_month_begins_with_nothing_used(keys: Callable[..., Wire]) -> None:
-    anna = keys()
+def test_a_month_begins_with_nothing_used(key_maker: Callable[..., Wire]) -> None:
+    anna = key_maker()
     anna.upload()
-    _, end = usage.month(anna.tools.now())
-    later = Wire(replace(anna.tools, now=lambda: end), anna.key)
+    _, end = usage.month(anna.container.now())
+    later = Wire(replace(anna.container, now=lambda: end), anna.key)
     assert later("GET", "/v1/images").headers[USAGE] == "0"
 
 
-def test_a_test_key_is_not_billed(keys: Callable[..., Wire]) -> None:
-    test = keys("anna", "test")
+def test_a_test_key_is_not_billed(key_maker: Callable[..., Wire]) -> None:
+    test = key_maker("anna", "test")
     for answer in (test.upload(), test("GET", "/v1/images")):
         assert USAGE not in answer.headers
-    assert usage.used(test.tools, "anna", "img") == 0
+    assert usage.used(test.container, "anna", "img") == 0
 
 
-def test_who_is_not_known_is_told_nothing(keys: Callable[..., Wire]) -> None:
-    assert USAGE not in Wire(keys().tools)("GET", "/v1/images").headers
+def test_who_is_not_known_is_told_nothing(key_maker: Callable[..., Wire]) -> None:
+    assert USAGE not in Wire(key_maker().container)("GET", "/v1/images").headers
 
 
 def test_a_counter_that_is_away_does_not_undo_what_was_done(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -872,36 +879,36 @@ def in_pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
         yield data[start : start + size]
 
 
-def held(tools: Tools, answer: httpx.Response) -> httpx.Response:
-    fits(tools, answer.request.method, answer.request.url.path, answer.status_code, answer.headers, answer.text)
+def held(container: Container, answer: httpx.Response) -> httpx.Response:
+    fits(container, answer.request.method, answer.request.url.path, answer.status_code, answer.headers, answer.text)
     return answer
 
 
-def test_the_sdk_with_a_wrapped_fetch_uploads_and_classifies_in_chunks(stack: Stack, tools: Tools) -> None:
+def test_the_sdk_with_a_wrapped_fetch_uploads_and_classifies_in_chunks(stack: Stack, container: Container) -> None:
     with httpx.Client(base_url=stack.url, headers={"x-api-key": "test_local"}, timeout=90) as sdk:
         # A generator has no length, so these travel with `Transfer-Encoding: chunked`.
         sent = in_pieces(as_the_sdk_sends(SEVEN, name="chunked"))
-        uploaded = held(tools, sdk.post("/v1/images/upload", content=sent, headers=FORM))
+        uploaded = held(container, sdk.post("/v1/images/upload", content=sent, headers=FORM))
         assert uploaded.request.headers["Transfer-Encoding"] == "chunked"
         assert (uploaded.status_code, uploaded.json()["size"]) == (201, len(SEVEN))
         path = f"/v1/images/{uploaded.json()['id']}"
         called = {"content-type": "application/json"}
-        found = held(tools, sdk.post(f"{path}/classify", content=in_pieces(b"{}", 1), headers=called))
+        found = held(container, sdk.post(f"{path}/classify", content=in_pieces(b"{}", 1), headers=called))
         assert found.status_code == 201, found.text
         assert found.json()["main_label"] == "7"
         assert USAGE not in found.headers
         download = sdk.get(f"{path}/download", headers={"Accept": "image/*"})
         assert (download.content, download.headers["content-type"]) == (SEVEN, "image/png")
-        assert held(tools, sdk.delete(path)).status_code == 204
+        assert held(container, sdk.delete(path)).status_code == 204
 
 
-def test_every_digit_is_recognised_with_and_without_a_body(stack: Stack, tools: Tools) -> None:
+def test_every_digit_is_recognised_with_and_without_a_body(stack: Stack, container: Container) -> None:
     with httpx.Client(base_url=stack.url, headers={"x-api-key": "live_local"}, timeout=90) as sdk:
         for number, (name, data) in enumerate(DIGITS):
             parts = {"name": (None, name), "image": ("blob", data, "image/png")}
-            image = held(tools, sdk.post("/v1/images/upload", files=parts)).json()
+            image = held(container, sdk.post("/v1/images/upload", files=parts)).json()
             body = {} if number % 2 else {"json": {}}
-            answer = held(tools, sdk.post(f"/v1/images/{image['id']}/classify", **body))
+            answer = held(container, sdk.post(f"/v1/images/{image['id']}/classify", **body))
             assert answer.status_code == 201, answer.text
             found = answer.json()
             assert found["main_label"] == str(number)
@@ -945,11 +952,11 @@ def test_chunks_of_odd_sizes_on_a_connection_that_is_kept(stack: Stack) -> None:
         reader.close()
 
 
-def test_damaged_pixels_are_found_by_the_worker(stack: Stack, tools: Tools) -> None:
+def test_damaged_pixels_are_found_by_the_worker(stack: Stack, container: Container) -> None:
     with httpx.Client(base_url=stack.url, headers={"x-api-key": "live_local"}, timeout=90) as sdk:
         parts = {"name": (None, "half"), "image": ("blob", SEVEN[: len(SEVEN) // 2], "image/png")}
-        image = held(tools, sdk.post("/v1/images/upload", files=parts)).json()
-        answer = held(tools, sdk.post(f"/v1/images/{image['id']}/classify"))
+        image = held(container, sdk.post("/v1/images/upload", files=parts)).json()
+        answer = held(container, sdk.post(f"/v1/images/{image['id']}/classify"))
         assert answer.status_code == 422
         assert "damaged" in answer.json()["errors"][0]
 

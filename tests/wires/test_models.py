@@ -19,8 +19,8 @@ from flask.testing import FlaskClient
 from PIL import Image, ImageOps
 from safetensors.torch import save
 
-from shared.models import State, Version
-from shared.tools import Tools
+from shared.container import Container
+from shared.domain.models import ModelState, ModelVersion
 from tests import stacks
 from tests.stacks import Stack
 
@@ -353,8 +353,8 @@ def test_a_model_is_shown_with_preprocessing_labels_checksum_state_and_engine(st
 # the default
 
 
-def test_the_default_model_is_chosen_and_taken_back(client: FlaskClient, tools: Tools) -> None:
-    bring_along(tools, "vit")
+def test_the_default_model_is_chosen_and_taken_back(client: FlaskClient, container: Container) -> None:
+    bring_along(container, "vit")
     assert client.get("/v1/default-model").json == {"model": "digits", "chosen": True}
     chosen = client.put("/v1/default-model", json={"model": "vit"})
     assert (chosen.status_code, chosen.json) == (200, {"model": "vit", "chosen": True})
@@ -375,11 +375,11 @@ def test_a_default_that_could_not_answer_is_refused(client: FlaskClient, body: d
 VIT = "google/vit-base-patch16-224"
 
 
-def bring_along(tools: Tools, name: str, tenant: str = "default") -> None:
+def bring_along(container: Container, name: str, tenant: str = "default") -> None:
     """A model that is ready, as far as the database knows."""
-    made = Version(f"{tenant}-{name}", tenant, name, "1", "digits", "digits", State.READY, 1.0, labels=("a",))
-    with tools.records.write() as r:
-        r.versions.add(replace(made, is_default=True))
+    made = ModelVersion(f"{tenant}-{name}", tenant, name, "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",))
+    with container.database.write() as uow:
+        uow.model_versions.add(replace(made, is_default=True))
 
 
 def shown(client: FlaskClient, name: str) -> list[str]:
@@ -389,8 +389,8 @@ def shown(client: FlaskClient, name: str) -> list[str]:
     return list(model["aliases"])
 
 
-def test_an_alias_is_made_shown_moved_and_removed(client: FlaskClient, tools: Tools) -> None:
-    bring_along(tools, "vit")
+def test_an_alias_is_made_shown_moved_and_removed(client: FlaskClient, container: Container) -> None:
+    bring_along(container, "vit")
     first = client.put(f"/v1/aliases/{VIT}", json={"model": "digits"})
     assert (first.status_code, first.json) == (201, {"alias": VIT, "model": "digits"})
     assert client.put("/v1/aliases/a-short.one", json={"model": VIT}).json["model"] == "digits"
@@ -426,15 +426,15 @@ def test_an_alias_that_could_not_be_used_is_refused(
     assert client.get("/v1/aliases").json == {"aliases": []}
 
 
-def test_a_job_for_an_alias_bears_the_models_own_name(client: FlaskClient, tools: Tools) -> None:
-    bring_along(tools, "vit")
+def test_a_job_for_an_alias_bears_the_models_own_name(client: FlaskClient, container: Container) -> None:
+    bring_along(container, "vit")
     client.put(f"/v1/aliases/{VIT}", json={"model": "vit"})
     job = client.post("/v1/jobs", data=PHOTOS["tiny"], query_string={"model": VIT})
     assert (job.status_code, job.json["model"]) == (202, {"name": "vit", "version": "1"})
 
 
-def test_the_aliases_of_a_model_go_with_it(client: FlaskClient, tools: Tools) -> None:
-    bring_along(tools, "vit")
+def test_the_aliases_of_a_model_go_with_it(client: FlaskClient, container: Container) -> None:
+    bring_along(container, "vit")
     client.put(f"/v1/aliases/{VIT}", json={"model": "vit"})
     assert client.delete("/v1/models/vit").status_code == 204
     assert client.get("/v1/aliases").json == {"aliases": []}
@@ -447,10 +447,12 @@ def test_an_alias_answers_on_a_real_stack_with_the_scores_of_its_model(stack: St
     assert scores(stack, VIT, PHOTOS["grey"]) == scores(stack, "digits", PHOTOS["grey"])
 
 
-def test_a_model_is_not_removed_under_the_jobs_that_wait_for_it(client: FlaskClient, tools: Tools) -> None:
-    mine = Version("v", "default", "mine", "1", "digits", "digits", State.READY, 1.0, labels=("a",), is_default=True)
-    with tools.records.write() as r:
-        r.versions.add(mine)
+def test_a_model_is_not_removed_under_the_jobs_that_wait_for_it(client: FlaskClient, container: Container) -> None:
+    mine = ModelVersion(
+        "v", "default", "mine", "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",), is_default=True
+    )
+    with container.database.write() as uow:
+        uow.model_versions.add(mine)
     files = {"files": (io.BytesIO(PHOTOS["tiny"]), "p.png"), "model": "mine"}
     job = client.post("/v1/jobs", data=files, content_type="multipart/form-data").json
     answer = client.delete("/v1/models/mine")

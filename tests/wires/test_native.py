@@ -28,14 +28,14 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api import create_app
-from shared import gallery, jobs
-from shared.images import Picture
-from shared.jobs import Outcome
-from shared.models import State, Version
-from shared.queue import Queue
-from shared.records import Records
+from shared.adapters.database.unit_of_work import Database
+from shared.adapters.queue.queue import Queue
+from shared.container import Container
+from shared.domain.jobs import Outcome
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.pictures import Picture
+from shared.services import jobs, stored_images
 from shared.settings import Settings
-from shared.tools import Tools
 from tests import apps
 from tests.stacks import Stack, digits
 
@@ -110,46 +110,46 @@ def complaint(answer: TestResponse, status: int, code: str) -> str:
     return str(answer.json["detail"])
 
 
-def work(tools: Tools, count: int, wrong: bool = False) -> None:
+def work(container: Container, count: int, wrong: bool = False) -> None:
     """What a worker does with the next pictures, without running a model."""
-    for version_id in tools.queue.version_ids():
-        entries = tools.queue.claim(version_id, "worker", count)
-        keep, _ = jobs.begin(tools, entries)
+    for version_id in container.queue.streams.version_ids():
+        entries = container.queue.streams.claim(version_id, "worker", count)
+        keep, _ = jobs.begin(container, entries)
         good = [Outcome(e.job_id, e.position, [["seven", 0.75], ["one, or so", 0.25]]) for e in keep]
         bad = [Outcome(e.job_id, e.position, error_code="broken_picture", error="It is damaged.") for e in keep]
-        jobs.finish(tools, bad if wrong else good)
-        tools.queue.acknowledge(entries)
+        jobs.finish(container, bad if wrong else good)
+        container.queue.streams.acknowledge(entries)
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_outlives_its_connection(tools: Tools) -> Iterator[None]:
+def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
     yield
-    tools.waiters.close()
-    if tools.waiters._thread:
-        tools.waiters._thread.join(10)
+    container.waiters.close()
+    if container.waiters._thread:
+        container.waiters._thread.join(10)
 
 
 @pytest.fixture
-def on_each_database(tools: Tools, records: Records) -> Tools:
-    """The tools over SQLite, and over PostgreSQL, with the same models."""
-    with tools.records.read() as r:
-        versions = r.versions.visible("default")
-    with records.write() as w:
+def on_each_database(container: Container, database: Database) -> Container:
+    """The container over SQLite, and over PostgreSQL, with the same models."""
+    with container.database.read() as uow:
+        versions = uow.model_versions.visible("default")
+    with database.write() as w:
         known = {version.id for version in w.versions.visible("default")}
         for version in versions:
             if version.id not in known:
                 w.versions.add(version)
         w.facts.set("default_model", "digits")
-    return replace(tools, records=records)
+    return replace(container, database=database)
 
 
-def app_with(tools: Tools, **settings: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **settings))).test_client()
+def app_with(container: Container, **settings: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **settings))).test_client()
 
 
-def nothing_was_stored(client: FlaskClient, tools: Tools) -> bool:
-    folder = tools.storage.dated("jobs", "", time.time()).rstrip("/")
-    return client.get("/v1/jobs").json == {"jobs": [], "next": None} and tools.storage.list(folder) == []
+def nothing_was_stored(client: FlaskClient, container: Container) -> bool:
+    folder = container.storage.dated("jobs", "", time.time()).rstrip("/")
+    return client.get("/v1/jobs").json == {"jobs": [], "next": None} and container.storage.list(folder) == []
 
 
 # bad pictures
@@ -184,11 +184,11 @@ BAD_PICTURES: dict[str, tuple[list[tuple[str, bytes]], str]] = {
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
 @pytest.mark.parametrize("case", BAD_PICTURES)
 def test_a_bad_upload_is_refused_with_its_reason_and_nothing_is_stored(
-    client: FlaskClient, tools: Tools, case: str, path: str
+    client: FlaskClient, container: Container, case: str, path: str
 ) -> None:
     files, code = BAD_PICTURES[case]
     complaint(send(client, *files, to=path), 400, code)
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
 def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
@@ -202,8 +202,8 @@ def test_a_request_without_a_picture_is_told_to_send_one(client: FlaskClient, pa
         complaint(client.post(path, **body), 400, "no_input")
 
 
-def test_too_many_files_are_refused_loose_or_in_an_archive(client: FlaskClient, tools: Tools) -> None:
-    small = app_with(tools, max_files=3)
+def test_too_many_files_are_refused_loose_or_in_an_archive(client: FlaskClient, container: Container) -> None:
+    small = app_with(container, max_files=3)
     four = [(f"{number}.png", png()) for number in range(4)]
     complaint(send(small, *four), 400, "too_many_files")
     complaint(send(small, ("a.zip", zipped(*four))), 400, "too_many_files")
@@ -212,8 +212,8 @@ def test_too_many_files_are_refused_loose_or_in_an_archive(client: FlaskClient, 
     assert send(small, *four[:3]).status_code == 202
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tools: Tools) -> None:
-    small = app_with(tools, max_unpacked=1_000_000)
+def test_an_archive_that_unpacks_to_too_much_is_refused(container: Container) -> None:
+    small = app_with(container, max_unpacked=1_000_000)
     bomb = zipped(*[(f"{number}.bmp", b"BM" + bytes(300_000)) for number in range(5)])
     assert len(bomb) < 10_000
     answer = send(small, ("bomb.zip", bomb))
@@ -231,12 +231,12 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tools: Tools) -> None:
     ],
     ids=["multipart", "json", "raw", "raw without a type"],
 )
-def test_too_large_a_body_is_413_whatever_its_kind(tools: Tools, body: dict[str, Any]) -> None:
-    complaint(app_with(tools, max_body=5000).post("/v1/jobs", **body), 413, "too_large")
+def test_too_large_a_body_is_413_whatever_its_kind(container: Container, body: dict[str, Any]) -> None:
+    complaint(app_with(container, max_body=5000).post("/v1/jobs", **body), 413, "too_large")
 
 
-def test_a_picture_of_too_many_bytes_is_refused(tools: Tools) -> None:
-    small = app_with(tools, max_picture=2000)
+def test_a_picture_of_too_many_bytes_is_refused(container: Container) -> None:
+    small = app_with(container, max_picture=2000)
     complaint(send(small, ("a.png", png() + bytes(3000))), 400, "picture_too_large")
 
 
@@ -268,14 +268,14 @@ def test_a_picture_of_too_many_bytes_is_refused(tools: Tools) -> None:
         (b'{"inputs": [{"url": "nonsense"}]}', "bad_url"),
     ],
 )
-def test_a_bad_json_body_is_refused(client: FlaskClient, tools: Tools, body: bytes, code: str) -> None:
+def test_a_bad_json_body_is_refused(client: FlaskClient, container: Container, body: bytes, code: str) -> None:
     complaint(client.post("/v1/jobs", data=body, content_type="application/json"), 400, code)
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
-def test_an_unknown_image_id_is_404(client: FlaskClient, tools: Tools) -> None:
+def test_an_unknown_image_id_is_404(client: FlaskClient, container: Container) -> None:
     complaint(client.post("/v1/jobs", json={"inputs": [{"image_id": "image_none"}]}), 404, "not_found")
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
 @pytest.mark.parametrize(
@@ -298,10 +298,12 @@ def test_an_unknown_image_id_is_404(client: FlaskClient, tools: Tools) -> None:
         ("webhook", '{"secret": "s"}', "bad_option"),
     ],
 )
-def test_a_bad_option_is_refused_by_name(client: FlaskClient, tools: Tools, field: str, value: str, code: str) -> None:
+def test_a_bad_option_is_refused_by_name(
+    client: FlaskClient, container: Container, field: str, value: str, code: str
+) -> None:
     detail = complaint(send(client, ("a.png", png()), **{field: value}), 400, code)
     assert field in detail
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +323,7 @@ def test_a_bad_option_is_refused_by_name(client: FlaskClient, tools: Tools, fiel
     ],
     ids=lambda extra: f"{next(iter(extra))}-{str(extra)[-40:]}",
 )
-def test_odd_values_are_no_fault_of_ours(on_each_database: Tools, extra: dict[str, Any]) -> None:
+def test_odd_values_are_no_fault_of_ours(on_each_database: Container, extra: dict[str, Any]) -> None:
     client = create_app(on_each_database).test_client()
     body = json.dumps({"inputs": [base64.b64encode(png()).decode()]} | extra)
 
@@ -334,10 +336,10 @@ def test_odd_values_are_no_fault_of_ours(on_each_database: Tools, extra: dict[st
         json.loads(shown.text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_unknown_models_and_versions_are_404_and_say_what_there_is(client: FlaskClient, tools: Tools) -> None:
+def test_unknown_models_and_versions_are_404_and_say_what_there_is(client: FlaskClient, container: Container) -> None:
     assert "'nonsense'" in complaint(send(client, ("a.png", png()), model="nonsense"), 404, "not_found")
     assert "it has: 1" in complaint(send(client, ("a.png", png()), model="digits", version="7"), 404, "not_found")
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
 def test_a_model_that_is_not_ready_is_409_with_a_time_to_come_again(client: FlaskClient) -> None:
@@ -442,12 +444,12 @@ BODIES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_pictures_come_in_many_ways(client: FlaskClient, tools: Tools, kind: str) -> None:
+def test_pictures_come_in_many_ways(client: FlaskClient, container: Container, kind: str) -> None:
     answer = client.post("/v1/jobs", **BODIES[kind]())
     assert answer.status_code == 202, answer.text
-    with tools.records.read() as r:
-        (item,) = r.jobs.items(answer.json["_id"])
-    assert tools.storage.read(item.blob, item.offset, item.size) == png()
+    with container.database.read() as uow:
+        (item,) = uow.jobs.items(answer.json["_id"])
+    assert container.storage.read(item.blob, item.offset, item.size) == png()
 
 
 def test_a_raw_body_leaves_no_temporary_file_open(client: FlaskClient) -> None:
@@ -474,22 +476,22 @@ def test_options_may_come_in_the_query_the_form_or_the_json(client: FlaskClient)
     assert [answer.json["request"]["options"] for answer in answers] == [chosen] * 5
 
 
-def test_metadata_priority_and_deadline_are_kept_with_the_job(client: FlaskClient, tools: Tools) -> None:
+def test_metadata_priority_and_deadline_are_kept_with_the_job(client: FlaskClient, container: Container) -> None:
     job_id = submitted(client, metadata='{"order": 7}', priority="high", deadline="2099-01-01T00:00:00Z")
     job = client.get(f"/v1/jobs/{job_id}").json
     assert (job["metadata"], job["deadline"]) == ({"order": 7}, "2099-01-01T00:00:00.000Z")
-    assert [depth.priority for depth in tools.queue.depths() if depth.waiting] == ["high"]
+    assert [depth.priority for depth in container.queue.streams.depths() if depth.waiting] == ["high"]
 
 
-def test_a_deadline_in_seconds_is_counted_from_now(client: FlaskClient, tools: Tools) -> None:
+def test_a_deadline_in_seconds_is_counted_from_now(client: FlaskClient, container: Container) -> None:
     job_id = submitted(client, deadline="3600")
-    deadline = jobs.get(tools, "default", job_id).deadline
+    deadline = jobs.get(container, "default", job_id).deadline
     assert deadline == pytest.approx(time.time() + 3600, abs=60)
 
 
-def test_a_job_whose_deadline_passed_expires_and_says_so(client: FlaskClient, tools: Tools) -> None:
+def test_a_job_whose_deadline_passed_expires_and_says_so(client: FlaskClient, container: Container) -> None:
     job_id = submitted(client, deadline="2001-01-01")
-    work(tools, 9)
+    work(container, 9)
     job = client.get(f"/v1/jobs/{job_id}").json
     assert (job["status"], job["terminal"], job["error"]) == ("EXPIRED", True, "expired")
     assert "deadline" in job["error_description"]
@@ -522,7 +524,7 @@ def test_another_request_under_the_same_key_is_409(client: FlaskClient) -> None:
     assert len(client.get("/v1/jobs").json["jobs"]) == 1
 
 
-def test_the_same_request_twice_at_the_same_moment_is_one_job(on_each_database: Tools) -> None:
+def test_the_same_request_twice_at_the_same_moment_is_one_job(on_each_database: Container) -> None:
     app = create_app(on_each_database)
     gate = threading.Barrier(6)
 
@@ -552,7 +554,9 @@ def test_a_wait_that_runs_out_is_202_with_the_job(client: FlaskClient) -> None:
         assert client.get(answer.headers["Location"], headers={"Prefer": "wait=0.1"}).json["status"] == "QUEUED"
 
 
-def test_respond_async_does_not_wait(client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_respond_async_does_not_wait(
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jobs, "wait", lambda *_: pytest.fail("it waited"))
     answer = client.post("/v1/classify", data=png(), headers={"Prefer": "respond-async"})
     assert (answer.status_code, answer.json["status"]) == (202, "QUEUED")
@@ -567,22 +571,22 @@ def test_a_wait_that_is_no_number_is_refused(client: FlaskClient, value: str) ->
 # polling, listing, cancelling
 
 
-def test_an_unchanged_job_is_304_and_a_changed_one_is_not(client: FlaskClient, tools: Tools) -> None:
+def test_an_unchanged_job_is_304_and_a_changed_one_is_not(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
     mark = client.get(path).headers["ETag"]
     for _ in range(2):
         same = client.get(path, headers={"If-None-Match": mark})
         assert (same.status_code, same.data) == (304, b"")
-    work(tools, 1)
+    work(container, 1)
     moved = client.get(path, headers={"If-None-Match": mark})
     assert (moved.status_code, moved.json["progress"]["done"]) == (200, 1)
     assert moved.headers["ETag"] != mark
 
 
-def test_an_ended_job_has_its_answers_and_no_retry_after(client: FlaskClient, tools: Tools) -> None:
+def test_an_ended_job_has_its_answers_and_no_retry_after(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
     assert "Retry-After" in client.get(path).headers
-    work(tools, 9)
+    work(container, 9)
     answer = client.get(path)
     assert "Retry-After" not in answer.headers
     job = answer.json
@@ -597,9 +601,9 @@ def test_an_ended_job_has_its_answers_and_no_retry_after(client: FlaskClient, to
     assert job["processed_time"].endswith("GMT")
 
 
-def test_a_job_in_which_nothing_succeeded_has_failed_with_a_reason(client: FlaskClient, tools: Tools) -> None:
+def test_a_job_in_which_nothing_succeeded_has_failed_with_a_reason(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
-    work(tools, 9, wrong=True)
+    work(container, 9, wrong=True)
     job = client.get(path).json
     assert (job["status"], job["error"]) == ("FAILED", "no_picture_succeeded")
     assert job["error_description"] == "It is damaged."
@@ -609,10 +613,10 @@ def test_a_job_in_which_nothing_succeeded_has_failed_with_a_reason(client: Flask
     }
 
 
-def test_partial_success_is_done_with_errors_per_picture(client: FlaskClient, tools: Tools) -> None:
+def test_partial_success_is_done_with_errors_per_picture(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
-    work(tools, 1)
-    work(tools, 1, wrong=True)
+    work(container, 1)
+    work(container, 1, wrong=True)
     job = client.get(path).json
     assert (job["status"], job["progress"]) == ("DONE", {"total": 2, "done": 1, "failed": 1})
     assert [sorted(prediction) for prediction in job["predictions"]] == [["name", "results"], ["error", "name"]]
@@ -629,9 +633,9 @@ def test_the_list_has_all_jobs_newest_first_in_pages(client: FlaskClient) -> Non
     assert seen == made[::-1]
 
 
-def test_the_list_can_be_narrowed(client: FlaskClient, tools: Tools) -> None:
+def test_the_list_can_be_narrowed(client: FlaskClient, container: Container) -> None:
     done = submitted(client, 1)
-    work(tools, 1)
+    work(container, 1)
     submitted(client, 1)
 
     def listed(query: str) -> list[str]:
@@ -649,26 +653,26 @@ def test_a_bad_list_is_refused(client: FlaskClient, query: str) -> None:
     complaint(client.get(f"/v1/jobs?{query}"), 400, "bad_option")
 
 
-def test_a_cancelled_job_stays_cancelled(client: FlaskClient, tools: Tools) -> None:
+def test_a_cancelled_job_stays_cancelled(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
     for _ in range(2):
         answer = client.delete(path)
         assert (answer.status_code, answer.json["status"]) == (200, "CANCELLED")
-    work(tools, 9)
+    work(container, 9)
     job = client.get(path).json
     assert (job["status"], job["terminal"], job["progress"]["done"]) == ("CANCELLED", True, 0)
 
 
-def test_an_ended_job_cannot_be_cancelled(client: FlaskClient, tools: Tools) -> None:
+def test_an_ended_job_cannot_be_cancelled(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
-    work(tools, 9)
+    work(container, 9)
     assert "DONE" in complaint(client.delete(path), 409, "conflict")
 
 
-def test_results_are_one_line_per_picture(tools: Tools) -> None:
-    client = app_with(tools, max_queued=5000)
+def test_results_are_one_line_per_picture(container: Container) -> None:
+    client = app_with(container, max_queued=5000)
     path = f"/v1/jobs/{submitted(client, 1500)}/results"
-    work(tools, 1200)
+    work(container, 1200)
     answer = client.get(path)
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert answer.mimetype == "application/x-ndjson"
@@ -677,10 +681,10 @@ def test_results_are_one_line_per_picture(tools: Tools) -> None:
     assert lines[1499] == {"position": 1499, "name": "1499.png", "status": "QUEUED"}
 
 
-def test_results_as_csv_have_a_row_per_label(client: FlaskClient, tools: Tools) -> None:
+def test_results_as_csv_have_a_row_per_label(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client, 3)}/results"
-    work(tools, 1)
-    work(tools, 1, wrong=True)
+    work(container, 1)
+    work(container, 1, wrong=True)
     expected = [
         ["position", "name", "status", "rank", "label", "score", "error"],
         ["0", "0.png", "DONE", "1", "seven", "0.75", ""],
@@ -708,19 +712,19 @@ def events(answer: TestResponse | httpx.Response, chunks: Iterator[str]) -> Iter
                 yield kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def test_events_follow_a_job_to_its_end(client: FlaskClient, tools: Tools) -> None:
+def test_events_follow_a_job_to_its_end(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client, 3)}/events"
     answer = client.get(path, buffered=False)
     told = events(answer, (chunk.decode() for chunk in answer.iter_encoded()))
 
     assert next(told)[1]["status"] == "QUEUED"
-    work(tools, 1)
+    work(container, 1)
     kind, job = next(told)
     assert (kind, job["status"], job["progress"]["done"]) == ("status", "RUNNING", 1)
-    work(tools, 1)
+    work(container, 1)
     kind, job = next(told)
     assert (kind, job["progress"]["done"]) == ("progress", 2)
-    work(tools, 1)
+    work(container, 1)
     assert [(kind, job["status"]) for kind, job in told] == [("status", "DONE"), ("done", "DONE")]
     answer.close()
 
@@ -728,8 +732,8 @@ def test_events_follow_a_job_to_its_end(client: FlaskClient, tools: Tools) -> No
 # images
 
 
-def test_a_kept_image_can_be_classified_by_its_id(client: FlaskClient, tools: Tools) -> None:
-    image = gallery.store(tools, "default", "live", Picture("duck", png(), "PNG", 8, 8))
+def test_a_kept_image_can_be_classified_by_its_id(client: FlaskClient, container: Container) -> None:
+    image = stored_images.store(container, "default", "live", Picture("duck", png(), "PNG", 8, 8))
     answer = client.post("/v1/jobs", json={"inputs": [{"image_id": image.id}]})
     assert answer.status_code == 202
     assert answer.json["request"]["files"] == ["duck"]
@@ -737,13 +741,13 @@ def test_a_kept_image_can_be_classified_by_its_id(client: FlaskClient, tools: To
 
 @pytest.mark.parametrize(("tenant", "stage"), [("bert", "live"), ("default", "test")])
 def test_an_image_of_another_tenant_or_stage_is_as_unknown_as_none(
-    client: FlaskClient, tools: Tools, tenant: str, stage: str
+    client: FlaskClient, container: Container, tenant: str, stage: str
 ) -> None:
-    image = gallery.store(tools, tenant, stage, Picture("duck", png(), "PNG", 8, 8))
+    image = stored_images.store(container, tenant, stage, Picture("duck", png(), "PNG", 8, 8))
     theirs = client.post("/v1/jobs", json={"inputs": [{"image_id": image.id}]})
     none = client.post("/v1/jobs", json={"inputs": [{"image_id": "image_none"}]})
     assert complaint(theirs, 404, "not_found").replace(image.id, "image_none") == complaint(none, 404, "not_found")
-    assert nothing_was_stored(client, tools)
+    assert nothing_was_stored(client, container)
 
 
 # keys and tenants
@@ -902,12 +906,14 @@ def test_one_tenant_never_sees_anothers_jobs(client: FlaskClient, tenant: Callab
 
 
 def test_one_tenant_never_sees_anothers_models(
-    client: FlaskClient, tools: Tools, tenant: Callable[..., dict[str, str]]
+    client: FlaskClient, container: Container, tenant: Callable[..., dict[str, str]]
 ) -> None:
     anna, bert = tenant("anna"), tenant("bert")
-    mine = Version(str(uuid6.uuid7()), "anna", "mine", "1", "digits", "digits", State.READY, 1.0, labels=("a",) * 10)
-    with tools.records.write() as r:
-        r.versions.add(mine)
+    mine = ModelVersion(
+        str(uuid6.uuid7()), "anna", "mine", "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",) * 10
+    )
+    with container.database.write() as uow:
+        uow.model_versions.add(mine)
     assert submitted(client, headers=anna, model="mine")
     for answer in (
         client.get("/v1/models/mine", headers=bert),
@@ -959,28 +965,30 @@ def test_the_catalogue_is_everybodys_to_use_and_nobodys_to_remove(client: FlaskC
 
 
 @pytest.mark.parametrize("name", ["", "two words", "../up", "x" * 101])
-def test_weights_under_a_bad_name_are_refused_and_not_kept(client: FlaskClient, tools: Tools, name: str) -> None:
+def test_weights_under_a_bad_name_are_refused_and_not_kept(
+    client: FlaskClient, container: Container, name: str
+) -> None:
     body = {"name": name, "architecture": "digits", "weights": (io.BytesIO(b"weights"), "w.pth")}
     complaint(client.post("/v1/models", data=body, content_type="multipart/form-data"), 400, "bad_option")
-    assert tools.storage.list("uploads") == []
+    assert container.storage.list("uploads") == []
 
 
 # health, numbers, and odd addresses
 
 
-def test_alive_ready_and_why_not(client: FlaskClient, tools: Tools) -> None:
+def test_alive_ready_and_why_not(client: FlaskClient, container: Container) -> None:
     assert client.get("/healthz").json == {"status": "ok"}
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["workers"]) == (503, "No worker is alive.")
     assert (answer.json["database"], answer.json["queue"], answer.json["model"]) == ("ok", "ok", "ok")
     assert answer.headers["Retry-After"]
-    tools.queue.beat("worker", {"pictures": 0}, 60)
+    container.queue.workers.heartbeat("worker", {"pictures": 0}, 60)
     assert client.get("/readyz").status_code == 200
 
 
-def test_the_numbers_are_in_the_metrics(client: FlaskClient, tools: Tools) -> None:
+def test_the_numbers_are_in_the_metrics(client: FlaskClient, container: Container) -> None:
     submitted(client, 3)
-    tools.queue.beat("worker-1", {"pictures": 42}, 60)
+    container.queue.workers.heartbeat("worker-1", {"pictures": 42}, 60)
     answer = client.get("/metrics")
     assert answer.mimetype == "text/plain"
     lines = answer.text.splitlines()
@@ -989,10 +997,10 @@ def test_the_numbers_are_in_the_metrics(client: FlaskClient, tools: Tools) -> No
     assert "inferq_workers 1.0" in lines
 
 
-def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, tools: Tools) -> None:
+def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, container: Container) -> None:
     submitted(client, 3)
     about = {"since": 0.0, "pictures": 1, "models": ["digits/1"], "rates": {}, "device": "cpu", "holds": 0}
-    tools.queue.beat("worker-1", about, 60)
+    container.queue.workers.heartbeat("worker-1", about, 60)
     queue = client.get("/v1/queue").json
     assert (queue["waiting"], queue["running"]) == (3, 0)
     (lane,) = queue["queue"]
@@ -1008,8 +1016,8 @@ def test_doubled_and_trailing_slashes_do_not_matter(client: FlaskClient, path: s
     assert client.post("/", data=png(), environ_overrides={"PATH_INFO": path}).status_code == 202
 
 
-def test_a_database_that_is_away_is_503_with_a_time_to_come_again(tools: Tools) -> None:
-    away = create_app(replace(tools, records=Records("postgresql://nobody@127.0.0.1:9/none"))).test_client()
+def test_a_database_that_is_away_is_503_with_a_time_to_come_again(container: Container) -> None:
+    away = create_app(replace(container, database=Database("postgresql://nobody@127.0.0.1:9/none"))).test_client()
     for answer in (away.get("/v1/jobs"), away.post("/v1/jobs", data=png()), away.get("/v1/models")):
         complaint(answer, 503, "unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
@@ -1017,10 +1025,12 @@ def test_a_database_that_is_away_is_503_with_a_time_to_come_again(tools: Tools) 
     assert away.get("/readyz").json["database"] != "ok"
 
 
-def test_a_redis_that_is_away_refuses_new_jobs_and_still_shows_old_ones(client: FlaskClient, tools: Tools) -> None:
+def test_a_redis_that_is_away_refuses_new_jobs_and_still_shows_old_ones(
+    client: FlaskClient, container: Container
+) -> None:
     job_id = submitted(client)
     queue = Queue(Settings(redis_url="redis://127.0.0.1:9/0"))
-    away = create_app(replace(tools, queue=queue)).test_client()
+    away = create_app(replace(container, queue=queue)).test_client()
     answer = away.post("/v1/jobs", data=png())
     complaint(answer, 503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1

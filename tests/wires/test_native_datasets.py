@@ -10,52 +10,53 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared import datasets, errors, loading
-from shared.datasets import State
-from shared.tools import Tools
-from tests.unit.packing import as_tgz, as_zip
+from shared import errors
+from shared.container import Container
+from shared.domain.datasets import DatasetState
+from shared.services import dataset_import, datasets
+from tests.unit.archive_files import as_tgz, as_zip
 from tests.wires.described import described_client
-from tests.wires.teaching import archive, complaint, form, keys, made, png
+from tests.wires.training_requests import archive, complaint, form, keys, made, png
 
 EMPTY_7Z = b"7z\xbc\xaf\x27\x1c" + bytes(26)
 
 
 @pytest.fixture
-def client(tools: Tools) -> FlaskClient:
-    return described_client(tools)
+def client(container: Container) -> FlaskClient:
+    return described_client(container)
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_outlives_its_connection(tools: Tools) -> Iterator[None]:
+def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
     yield
-    tools.waiters.close()
+    container.waiters.close()
 
 
 @pytest.fixture
-def patient(tools: Tools) -> Iterator[FlaskClient]:
+def patient(container: Container) -> Iterator[FlaskClient]:
     """A client that may wait, while a loader loads whatever there is as soon as the bell rings."""
     loaders: list[threading.Thread] = []
 
     def ring(task: str, *_: str) -> bool:
-        loaders.append(threading.Thread(target=load, args=(tools,)))
+        loaders.append(threading.Thread(target=load, args=(container,)))
         loaders[-1].start()
         return True
 
-    tools.queue.call = ring  # type: ignore[method-assign]
-    yield described_client(replace(tools, settings=replace(tools.settings, max_wait=30.0)))
+    container.queue.notifications.send_task = ring  # type: ignore[method-assign]
+    yield described_client(replace(container, settings=replace(container.settings, max_wait=30.0)))
     for loader in loaders:
         loader.join()
 
 
-def load(tools: Tools) -> None:
+def load(container: Container) -> None:
     """What a loader does when the bell rings."""
-    for waiting in loading.waiting(tools, {}):
-        loading.load(tools, waiting.id)
+    for waiting in dataset_import.waiting(container, {}):
+        dataset_import.load(container, waiting.id)
 
 
-def nothing_is_left(client: FlaskClient, tools: Tools) -> bool:
-    datasets.drop_deleted(tools)
-    return client.get("/v1/datasets").json["datasets"] == [] and tools.storage.list("uploads") == []
+def nothing_is_left(client: FlaskClient, container: Container) -> bool:
+    datasets.drop_deleted(container)
+    return client.get("/v1/datasets").json["datasets"] == [] and container.storage.list("uploads") == []
 
 
 # creating
@@ -69,7 +70,7 @@ def test_an_empty_dataset_is_there_at_once_with_its_labels(client: FlaskClient) 
     assert [(label["id"], label["name"]) for label in answer.json["labels"]] == [(1, "teal"), (2, "mallard")]
 
 
-def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, tools: Tools) -> None:
+def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, container: Container) -> None:
     files = [("teal/1.png", png(1)), ("teal/2.png", png(2)), ("mallard/1.png", png(3)), ("mallard/same.png", png(3)),
              ("mallard/no.png", b"no picture"), ("readme.txt", b"hello")]  # fmt: skip
     answer = client.post("/v1/datasets", **form("ducks.zip", as_zip(files), name="birds"))
@@ -77,14 +78,14 @@ def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, t
     assert answer.headers["Location"] == f"/v1/datasets/{answer.json['id']}"
     assert client.get(answer.headers["Location"]).headers["Retry-After"]
 
-    load(tools)
+    load(container)
     found = client.get(answer.headers["Location"])
     assert "Retry-After" not in found.headers
     assert (found.json["state"], found.json["progress"], found.json["message"]) == ("READY", 1.0, "")
     assert (found.json["examples"], found.json["duplicates"], found.json["unreadable"]) == (3, 1, 2)
     assert {reason["path"] for reason in found.json["reasons"]} == {"mallard/no.png", "readme.txt"}
     assert {label["name"]: label["examples"] for label in found.json["labels"]} == {"mallard": 1, "teal": 2}
-    assert tools.storage.list("uploads") == []
+    assert container.storage.list("uploads") == []
 
 
 NAMED: list[Any] = [
@@ -101,27 +102,27 @@ NAMED: list[Any] = [
 ]  # fmt: skip
 
 
-def _forget(tools: Tools, dataset_id: int) -> None:
-    with tools.records.write() as r:
-        r.datasets.delete(dataset_id)
+def _forget(container: Container, dataset_id: int) -> None:
+    with container.database.write() as uow:
+        uow.datasets.delete(dataset_id)
 
 
-def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: FlaskClient, tools: Tools) -> None:
+def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: FlaskClient, container: Container) -> None:
     first = made(client, "wild birds", teal=1)
     answer = client.post("/v1/datasets", json={"name": "wild birds"})
     assert str(first["id"]) in complaint(answer, 409, "conflict")
-    with tools.records.write() as r:
-        found = r.datasets.get("default", first["id"])
+    with container.database.write() as uow:
+        found = uow.datasets.get("default", first["id"])
         assert found is not None
-        r.datasets.save(replace(found, state=State.FAILED))
+        uow.datasets.save(replace(found, state=DatasetState.FAILED))
     assert client.post("/v1/datasets", json={"name": "wild birds"}).status_code == 201
 
 
-def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient, tools: Tools) -> None:
+def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient, container: Container) -> None:
     for sent, name in NAMED:
         answer = client.post("/v1/datasets", **sent)
         assert (answer.status_code, answer.json["name"]) == (202, name)
-        _forget(tools, answer.json["id"])
+        _forget(container, answer.json["id"])
 
 
 def test_who_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
@@ -130,24 +131,26 @@ def test_who_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
     assert "Retry-After" not in answer.headers
 
 
-def test_what_cannot_be_loaded_within_the_wait_leaves_nothing_behind(patient: FlaskClient, tools: Tools) -> None:
+def test_what_cannot_be_loaded_within_the_wait_leaves_nothing_behind(
+    patient: FlaskClient, container: Container
+) -> None:
     flat = as_zip([("1.png", png())])
     answer = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", flat))
     assert "LABEL/picture" in complaint(answer, 400, "bad_dataset")
-    assert nothing_is_left(patient, tools)
+    assert nothing_is_left(patient, container)
 
 
-def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, tools: Tools) -> None:
+def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, container: Container) -> None:
     made = client.post("/v1/datasets", **form("x.zip", as_zip([("1.png", png())]))).json
-    load(tools)
+    load(container)
     found = client.get(made["links"]["self"]).json
     assert found["state"] == "FAILED"
     assert "LABEL/picture" in found["message"]
 
 
-def test_a_dataset_may_come_from_a_url(tools: Tools) -> None:
-    settings = replace(tools.settings, fetch_private=True)
-    client = described_client(replace(tools, settings=settings))
+def test_a_dataset_may_come_from_a_url(container: Container) -> None:
+    settings = replace(container.settings, fetch_private=True)
+    client = described_client(replace(container, settings=settings))
     answer = client.post("/v1/datasets", json={"url": "http://127.0.0.1:9/a/wild%20ducks.zip?x=1"})
     assert (answer.status_code, answer.json["name"]) == (202, "wild ducks")
 
@@ -183,35 +186,35 @@ BAD_DATASETS: list[Any] = [
 ]
 
 
-def test_a_bad_dataset_is_refused_and_nothing_is_kept(client: FlaskClient, tools: Tools) -> None:
+def test_a_bad_dataset_is_refused_and_nothing_is_kept(client: FlaskClient, container: Container) -> None:
     for sent, code in BAD_DATASETS:
         complaint(client.post("/v1/datasets", **sent), 400, code)
-        assert nothing_is_left(client, tools), sent
+        assert nothing_is_left(client, container), sent
 
 
-def test_two_archives_at_once_are_refused(client: FlaskClient, tools: Tools) -> None:
+def test_two_archives_at_once_are_refused(client: FlaskClient, container: Container) -> None:
     first, second = (form(name, archive(a=1))["data"]["file"] for name in ("a.zip", "b.zip"))
     answer = client.post("/v1/datasets", data={"file": [first, second]}, content_type="multipart/form-data")
     complaint(answer, 400, "too_many_files")
-    assert nothing_is_left(client, tools)
+    assert nothing_is_left(client, container)
 
 
-def test_a_body_that_is_too_large_is_413(tools: Tools) -> None:
-    client = described_client(replace(tools, settings=replace(tools.settings, max_body=1000)))
+def test_a_body_that_is_too_large_is_413(container: Container) -> None:
+    client = described_client(replace(container, settings=replace(container.settings, max_body=1000)))
     complaint(client.post("/v1/datasets", **form("x.zip", bytes(2000))), 413, "too_large")
     complaint(client.post("/v1/datasets", json={"name": "x" * 300_000}), 413, "too_large")
-    assert nothing_is_left(client, tools)
+    assert nothing_is_left(client, container)
 
 
 def test_nothing_is_kept_when_the_queue_is_away(
-    client: FlaskClient, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> None:
         raise errors.Unavailable
 
-    monkeypatch.setattr(tools.queue, "ping", away)
+    monkeypatch.setattr(container.queue, "ping", away)
     complaint(client.post("/v1/datasets", **form("x.zip", archive(a=1))), 503, "unavailable")
-    assert nothing_is_left(client, tools)
+    assert nothing_is_left(client, container)
 
 
 # looking, adding, removing
@@ -265,7 +268,7 @@ def test_a_bad_archive_takes_nothing_away(patient: FlaskClient) -> None:
     assert (found["state"], found["examples"]) == ("READY", 1)
 
 
-def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient, tools: Tools) -> None:
+def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient, container: Container) -> None:
     path = made(client, teal=1)["links"]["self"]
     answer = client.post(f"{path}/archive", **form("x.zip", archive(teal=2)))
     assert (answer.status_code, answer.json["state"]) == (202, "LOADING")
@@ -277,7 +280,7 @@ def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient
         client.delete(path),
     ):
         assert "loaded" in complaint(changed, 409, "conflict")
-    assert len(tools.storage.list("uploads")) == 1
+    assert len(container.storage.list("uploads")) == 1
 
 
 def test_an_archive_that_is_none_is_refused(client: FlaskClient) -> None:
@@ -286,14 +289,14 @@ def test_an_archive_that_is_none_is_refused(client: FlaskClient) -> None:
         complaint(client.post(f"{path}/archive", **sent), 400, "no_input")
 
 
-def test_a_deleted_dataset_is_soon_gone(client: FlaskClient, tools: Tools) -> None:
+def test_a_deleted_dataset_is_soon_gone(client: FlaskClient, container: Container) -> None:
     found = made(client, teal=1)
     for _ in range(2):
         answer = client.delete("/v1/datasets/birds" if _ == 0 else found["links"]["self"])
         assert (answer.status_code, answer.json["state"]) == (202, "DELETING")
-    datasets.drop_deleted(tools)
+    datasets.drop_deleted(container)
     complaint(client.get(found["links"]["self"]), 404, "not_found")
-    assert tools.storage.list(f"datasets/{found['id']}") == []
+    assert container.storage.list(f"datasets/{found['id']}") == []
 
 
 def test_a_label_is_added_once(client: FlaskClient) -> None:
@@ -335,10 +338,10 @@ def test_an_example_that_is_taken_out_is_gone(client: FlaskClient) -> None:
     assert client.get(path).json["examples"] == 1
 
 
-def test_a_picture_whose_bytes_are_gone_is_404(client: FlaskClient, tools: Tools) -> None:
+def test_a_picture_whose_bytes_are_gone_is_404(client: FlaskClient, container: Container) -> None:
     found = made(client, teal=1)
-    for key in tools.storage.list(f"datasets/{found['id']}"):
-        tools.storage.delete(key)
+    for key in container.storage.list(f"datasets/{found['id']}"):
+        container.storage.delete(key)
     complaint(client.get(f"/v1/datasets/{found['id']}/examples/1/picture"), 404, "not_found")
 
 

@@ -14,12 +14,12 @@ import uuid6
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from shared import models, trainers, trainings
-from shared.models import Version
-from shared.tools import Tools
-from shared.trainings import Parameters
+from shared.container import Container
+from shared.domain.models import ModelVersion
+from shared.domain.trainings import Training, TrainingParameters, plot_key
+from shared.services import models, training_runs, trainings
 from tests.wires.described import described_client
-from tests.wires.teaching import archive, complaint, form, keys, made, png
+from tests.wires.training_requests import archive, complaint, form, keys, made, png
 
 BIRDS = {"teal": 3, "mallard": 3}
 EPOCH = {"stage": "head", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": None,
@@ -31,42 +31,44 @@ REPORT = {"pictures": 2, "left_out": 1, "agreement": 0.5, "candidate": SIDE, "ba
 
 
 @pytest.fixture
-def client(tools: Tools) -> FlaskClient:
-    return described_client(tools)
+def client(container: Container) -> FlaskClient:
+    return described_client(container)
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_outlives_its_connection(tools: Tools) -> Iterator[None]:
+def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
     yield
-    tools.waiters.close()
+    container.waiters.close()
 
 
 def submit(client: FlaskClient, **asked: Any) -> TestResponse:
     return client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"} | asked)
 
 
-def begin(tools: Tools, answer: TestResponse) -> trainings.Training:
+def begin(container: Container, answer: TestResponse) -> Training:
     """What a trainer does first."""
-    return trainers.begin(tools, trainings.get(tools, "default", answer.json["_id"]))
+    return training_runs.begin(container, trainings.get(container, "default", answer.json["_id"]))
 
 
-def finish(tools: Tools, training: trainings.Training, report: dict[str, Any] | None = None) -> Version:
+def finish(container: Container, training: Training, report: dict[str, Any] | None = None) -> ModelVersion:
     """What a trainer does last: a version like `digits` comes out."""
-    digits = models.find(tools, training.tenant, "digits")
+    digits = models.get_version(container, training.tenant, "digits")
     about = {"id": str(uuid6.uuid7()), "tenant": training.tenant, "name": training.name, "training_id": training.id}
-    tools.storage.write(trainings.plot(training.id, "confusion.svg"), b"<svg/>")
-    return trainers.finish(tools, training, replace(digits, **about, labels=("teal", "mallard")), EVIDENCE, report)
+    container.storage.write(plot_key(training.id, "confusion.svg"), b"<svg/>")
+    return training_runs.finish(
+        container, training, replace(digits, **about, labels=("teal", "mallard")), EVIDENCE, report
+    )
 
 
-def trained(client: FlaskClient, tools: Tools, report: dict[str, Any] | None = None) -> Version:
+def trained(client: FlaskClient, container: Container, report: dict[str, Any] | None = None) -> ModelVersion:
     """One more version of `birds`."""
-    return finish(tools, begin(tools, submit(client)), report)
+    return finish(container, begin(container, submit(client)), report)
 
 
 # asking for one
 
 
-def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, tools: Tools) -> None:
+def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, container: Container) -> None:
     dataset = made(client, **BIRDS)
     answer = submit(client)
     assert answer.status_code == 202
@@ -75,7 +77,7 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, tools:
     found = answer.json
     assert (found["status"], found["terminal"], found["position"], found["progress"]) == ("QUEUED", False, 1, 0.0)
     assert (found["name"], found["base"], found["dataset"]) == ("birds", "scratch", {"id": dataset["id"], "version": 1})
-    assert found["parameters"] == vars(Parameters())
+    assert found["parameters"] == vars(TrainingParameters())
     assert (found["model"], found["evidence"], found["error"], found["links"]["plots"]) == (None, None, None, {})
 
     assert submit(client, name="fowl", dataset=dataset["id"]).json["position"] == 2
@@ -85,16 +87,16 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, tools:
     ]  # fmt: skip
 
 
-def test_what_is_asked_for_is_told_back_but_for_the_secret(tools: Tools) -> None:
-    client = described_client(replace(tools, settings=replace(tools.settings, webhook_private=True)))
+def test_what_is_asked_for_is_told_back_but_for_the_secret(container: Container) -> None:
+    client = described_client(replace(container, settings=replace(container.settings, webhook_private=True)))
     made(client, **BIRDS)
     parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60}
     answer = submit(client, base="digits", base_version="1", parameters=parameters | {"seed": None},
                     webhook="http://127.0.0.1:9/", webhook_secret="hush", metadata={"of": "mine"})  # fmt: skip
     assert (answer.status_code, answer.json["base"], answer.json["metadata"]) == (202, "digits 1", {"of": "mine"})
-    assert answer.json["parameters"] == vars(Parameters()) | parameters
+    assert answer.json["parameters"] == vars(TrainingParameters()) | parameters
     assert "hush" not in answer.text
-    kept = trainings.get(tools, "default", answer.json["_id"])
+    kept = trainings.get(container, "default", answer.json["_id"])
     assert (kept.webhook, kept.webhook_secret) == ("http://127.0.0.1:9/", "hush")
 
 
@@ -190,12 +192,12 @@ def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -
 # following it
 
 
-def test_who_waits_is_told_of_the_end(client: FlaskClient, tools: Tools) -> None:
-    patient = described_client(replace(tools, settings=replace(tools.settings, max_wait=30.0)))
+def test_who_waits_is_told_of_the_end(client: FlaskClient, container: Container) -> None:
+    patient = described_client(replace(container, settings=replace(container.settings, max_wait=30.0)))
     made(client, **BIRDS)
     answer = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers={"Prefer": "wait=0.1"})
     assert (answer.status_code, answer.json["status"]) == (202, "QUEUED")
-    ending = threading.Timer(0.1, lambda: finish(tools, begin(tools, answer)))
+    ending = threading.Timer(0.1, lambda: finish(container, begin(container, answer)))
     ending.start()
     found = patient.get(answer.headers["Location"], headers={"Prefer": "wait=30"})
     ending.join()
@@ -203,7 +205,7 @@ def test_who_waits_is_told_of_the_end(client: FlaskClient, tools: Tools) -> None
     assert "Retry-After" not in found.headers
 
 
-def test_events_follow_a_training_to_its_end(client: FlaskClient, tools: Tools) -> None:
+def test_events_follow_a_training_to_its_end(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     training = submit(client)
     answer = client.get(training.json["links"]["events"], buffered=False)
@@ -212,13 +214,13 @@ def test_events_follow_a_training_to_its_end(client: FlaskClient, tools: Tools) 
 
     kind, seen = next(told)
     assert (kind, seen["status"], seen["position"]) == ("status", "QUEUED", 1)
-    begun = begin(tools, training)
+    begun = begin(container, training)
     kind, seen = next(told)
     assert (kind, seen["status"]) == ("status", "RUNNING")
-    trainers.tell(tools, begun.id, 0.5, "epoch 1", [EPOCH])
+    training_runs.tell(container, begun.id, 0.5, "epoch 1", [EPOCH])
     kind, seen = next(told)
     assert (kind, seen["progress"], seen["message"], seen["curve"]) == ("progress", 0.5, "epoch 1", [EPOCH])
-    finish(tools, begun)
+    finish(container, begun)
     assert [(kind, seen["status"]) for kind, seen in told] == [("status", "DONE"), ("done", "DONE")]
     answer.close()
 
@@ -231,30 +233,30 @@ def _events(chunks: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClient, tools: Tools) -> None:
+def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     training = submit(client)
     path = training.headers["Location"]
     mark = {"If-None-Match": client.get(path).headers["ETag"]}
     assert client.get(path, headers=mark).status_code == 304
-    trainers.tell(tools, begin(tools, training).id, 0.1, "features", None)
+    training_runs.tell(container, begin(container, training).id, 0.1, "features", None)
     assert client.get(path, headers=mark).json["message"] == "features"
 
 
-def test_a_cancelled_training_stays_cancelled_and_an_ended_one_ended(client: FlaskClient, tools: Tools) -> None:
+def test_a_cancelled_training_stays_cancelled_and_an_ended_one_ended(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     path = submit(client).headers["Location"]
     for _ in range(2):
         answer = client.delete(path)
         assert (answer.status_code, answer.json["status"], answer.json["terminal"]) == (200, "CANCELLED", True)
-    done = trained(client, tools).training_id
+    done = trained(client, container).training_id
     assert "DONE" in complaint(client.delete(f"/v1/trainings/{done}"), 409, "conflict")
 
 
-def test_a_training_that_failed_says_why(client: FlaskClient, tools: Tools) -> None:
+def test_a_training_that_failed_says_why(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     training = submit(client)
-    trainers.fail(tools, begin(tools, training).id, "out_of_memory", "The batches are too large.")
+    training_runs.fail(container, begin(container, training).id, "out_of_memory", "The batches are too large.")
     found = client.get(training.headers["Location"]).json
     assert (found["status"], found["error_code"], found["error"]) == (
         "FAILED", "out_of_memory", "The batches are too large."
@@ -262,7 +264,7 @@ def test_a_training_that_failed_says_why(client: FlaskClient, tools: Tools) -> N
     assert (found["model"], found["evidence"]) == (None, None)
 
 
-def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, tools: Tools) -> None:
+def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     for name in ("a", "b", "c"):
         submit(client, name=name)
@@ -285,9 +287,9 @@ def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, tools:
 # what comes of it
 
 
-def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, tools: Tools) -> None:
+def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    version = trained(client, tools)
+    version = trained(client, container)
     found = client.get(f"/v1/trainings/{version.training_id}").json
     assert (found["status"], found["progress"], found["model"]) == ("DONE", 1.0, {"name": "birds", "version": "1"})
     assert found["evidence"] == EVIDENCE
@@ -317,7 +319,7 @@ def test_a_version_that_was_brought_has_no_evidence(client: FlaskClient) -> None
     complaint(client.get("/v1/models/none/versions"), 404, "not_found")
 
 
-def test_a_plot_that_is_none_is_404(client: FlaskClient, tools: Tools) -> None:
+def test_a_plot_that_is_none_is_404(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     path = submit(client).headers["Location"]
     for plot, says in (("confusion.svg", "QUEUED"), ("roc.svg", "reliability"), ("curve.gif", "png"),
@@ -325,9 +327,9 @@ def test_a_plot_that_is_none_is_404(client: FlaskClient, tools: Tools) -> None:
         assert says in complaint(client.get(f"{path}/plots/{plot}"), 404, "not_found")
 
 
-def test_a_correction_goes_where_the_model_was_trained(client: FlaskClient, tools: Tools) -> None:
+def test_a_correction_goes_where_the_model_was_trained(client: FlaskClient, container: Container) -> None:
     path = made(client, **BIRDS)["links"]["self"]
-    trained(client, tools)
+    trained(client, container)
     picture = {"files": (io.BytesIO(png(70)), "a.png"), "model": "birds"}
     job = client.post("/v1/jobs", data=picture, content_type="multipart/form-data").json["_id"]
     answer = client.post(f"/v1/jobs/{job}/feedback", json={"label": "teal"})
@@ -339,37 +341,37 @@ def test_a_correction_goes_where_the_model_was_trained(client: FlaskClient, tool
 # which version answers
 
 
-def test_two_versions_are_compared_and_the_report_is_kept(client: FlaskClient, tools: Tools) -> None:
+def test_two_versions_are_compared_and_the_report_is_kept(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools), trained(client, tools)
+    trained(client, container), trained(client, container)
     answer = client.post("/v1/models/birds/compare", json={"version": "2"}, headers={"Prefer": "wait=0.1"})
     assert (answer.status_code, answer.json["status"], answer.json["report"]) == (202, "QUEUED", None)
     assert (answer.json["candidate"], answer.json["baseline"]) == ("2", "1")
-    with tools.records.write() as r:
-        r.comparisons.end(answer.json["_id"], tools.now(), report=REPORT)
+    with container.database.write() as uow:
+        uow.comparisons.end(answer.json["_id"], container.now(), report=REPORT)
     found = client.get(answer.headers["Location"], headers={"Prefer": "wait=30"}).json
     assert (found["status"], found["terminal"], found["report"]) == ("DONE", True, REPORT)
     assert client.get("/v1/models/birds/comparisons").json == {"comparisons": [found]}
 
 
-def test_a_comparison_that_failed_says_why(client: FlaskClient, tools: Tools) -> None:
+def test_a_comparison_that_failed_says_why(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools), trained(client, tools)
+    trained(client, container), trained(client, container)
     answer = client.post("/v1/models/birds/compare", json={"version": 2, "baseline": "1", "dataset": "birds"})
-    with tools.records.write() as r:
-        r.comparisons.end(answer.json["_id"], tools.now(), error="There is no test picture.")
+    with container.database.write() as uow:
+        uow.comparisons.end(answer.json["_id"], container.now(), error="There is no test picture.")
     found = client.get(answer.headers["Location"]).json
     assert (found["status"], found["error"], found["report"]) == ("FAILED", "There is no test picture.", None)
 
 
-def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: FlaskClient, tools: Tools) -> None:
+def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools), trained(client, tools)
+    trained(client, container), trained(client, container)
     refused = client.post("/v1/models/birds/promote", json={"version": "2"})
     assert "compare" in complaint(refused, 409, "conflict")
     complaint(client.post("/v1/models/birds/rollback"), 409, "conflict")
 
-    trained(client, tools, REPORT)
+    trained(client, container, REPORT)
     answer = client.post("/v1/models/birds/promote", json={"version": "3"})
     assert (answer.status_code, answer.json["version"], answer.json["accuracy"]) == (200, "3", 0.75)
     assert client.get("/v1/models/birds").json["default_version"] == "3"
@@ -378,16 +380,16 @@ def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: Flas
     complaint(client.post("/v1/models/birds/rollback"), 409, "conflict")
 
 
-def test_a_canary_gets_its_share_and_gives_it_back(client: FlaskClient, tools: Tools) -> None:
+def test_a_canary_gets_its_share_and_gives_it_back(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools)
-    canary = trained(client, tools)
+    trained(client, container)
+    canary = trained(client, container)
     complaint(client.get("/v1/models/birds/canary"), 404, "not_found")
     answer = client.put("/v1/models/birds/canary", json={"version": "2", "share": 0.25})
     assert (answer.json["version"], answer.json["share"], answer.json["agreement"]) == ("2", 0.25, None)
     assert client.get("/v1/models/birds/versions/2").json["canary"] == 0.25
-    with tools.records.write() as r:
-        r.promotions.count(canary.id, 4, 3)
+    with container.database.write() as uow:
+        uow.promotions.count(canary.id, 4, 3)
     found = client.get("/v1/models/birds/canary").json
     assert (found["compared"], found["agreed"], found["agreement"]) == (4, 3, 0.75)
     assert client.delete("/v1/models/birds/canary").status_code == 204
@@ -423,9 +425,9 @@ BAD_CHOICES: list[tuple[str, str, dict[str, Any], int, str]] = [
 ]
 
 
-def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, tools: Tools) -> None:
+def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools), trained(client, tools)
+    trained(client, container), trained(client, container)
     for method, path, asked, status, code in BAD_CHOICES:
         answer = client.open(f"/v1/models/{path}", method=method, json=asked)
         complaint(answer, status, code)
@@ -436,9 +438,9 @@ def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, tools: Too
 # who may do what
 
 
-def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, tools: Tools) -> None:
+def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    trained(client, tools), trained(client, tools)
+    trained(client, container), trained(client, container)
     training = submit(client).json["_id"]
     comparison = client.post("/v1/models/birds/compare", json={"version": "2"}).json["_id"]
     anna = keys(client, anna=["infer", "models"])["anna"]
@@ -463,9 +465,9 @@ def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, tools: To
     complaint(taken, 404, "not_found")
 
 
-def test_who_may_only_infer_looks_and_changes_nothing(client: FlaskClient, tools: Tools) -> None:
+def test_who_may_only_infer_looks_and_changes_nothing(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
-    done = trained(client, tools).training_id
+    done = trained(client, container).training_id
     headers = keys(client, default=["infer"])["default"]
     for path in ("/v1/trainings", f"/v1/trainings/{done}", "/v1/models/birds/versions", "/v1/models/birds/comparisons"):
         assert client.get(path, headers=headers).status_code == 200

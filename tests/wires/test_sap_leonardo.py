@@ -17,10 +17,10 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared import jobs, tenants
-from shared.jobs import Outcome, Status
-from shared.tenants import Caller
-from shared.tools import Tools
+from shared.container import Container
+from shared.domain.jobs import Outcome, Status
+from shared.domain.keys import SCOPES, Caller
+from shared.services import jobs, keys
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -92,13 +92,13 @@ def tarred(members: Sequence[File], mode: str) -> bytes:
     return out.getvalue()
 
 
-def with_settings(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def with_settings(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def close_the_door(tools: Tools) -> str:
+def close_the_door(container: Container) -> str:
     """From now on a key is needed; the text of one."""
-    _, text = tenants.create(tools, Caller("default", tenants.SCOPES), scopes=tenants.SCOPES)
+    _, text = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     return text
 
 
@@ -262,19 +262,21 @@ def test_a_wait_that_runs_out_is_answered_with_the_job(client: FlaskClient) -> N
     assert second.headers["Retry-After"]
 
 
-def test_a_job_that_runs_says_so_in_both_styles(client: FlaskClient, tools: Tools) -> None:
+def test_a_job_that_runs_says_so_in_both_styles(client: FlaskClient, container: Container) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
-    with tools.records.write() as r:
-        r.jobs.start({job_id}, tools.now())
+    with container.database.write() as uow:
+        uow.jobs.start({job_id}, container.now())
     assert client.get(f"/jobs/{job_id}").json["status"] == "RUNNING"
     assert client.get(f"{CLASSIFY_V2}/jobs/{job_id}").json["status"] == "RUNNING"
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED])
-def test_a_job_that_was_ended_has_failed_with_the_reason(client: FlaskClient, tools: Tools, status: Status) -> None:
+def test_a_job_that_was_ended_has_failed_with_the_reason(
+    client: FlaskClient, container: Container, status: Status
+) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
-    with tools.records.write() as r:
-        r.jobs.end([job_id], status, tools.now())
+    with container.database.write() as uow:
+        uow.jobs.end([job_id], status, container.now())
     first, second = client.get(f"/jobs/{job_id}"), client.get(f"{CLASSIFY_V2}/jobs/{job_id}")
     assert first.status_code == second.status_code == 200
     assert first.json["status"] == second.json["status"] == "FAILED"
@@ -285,11 +287,11 @@ def test_a_job_that_was_ended_has_failed_with_the_reason(client: FlaskClient, to
     ]
 
 
-def test_a_fault_of_ours_is_told_as_such_in_the_job(client: FlaskClient, tools: Tools) -> None:
+def test_a_fault_of_ours_is_told_as_such_in_the_job(client: FlaskClient, container: Container) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
-    with tools.records.write() as r:
-        r.jobs.start({job_id}, tools.now())
-    jobs.finish(tools, [Outcome(job_id, 0, error_code="poison", error="It killed three workers.")])
+    with container.database.write() as uow:
+        uow.jobs.start({job_id}, container.now())
+    jobs.finish(container, [Outcome(job_id, 0, error_code="poison", error="It killed three workers.")])
     body = client.get(f"{CLASSIFY_V2}/jobs/{job_id}").json
     assert body["error"] == {"code": "500", "message": "It killed three workers."}
 
@@ -355,9 +357,11 @@ def test_a_side_of_1024_pixels_is_refused_by_the_paths_of_2017_only(client: Flas
     assert post(client, CLASSIFY_V2, ("big.png", picture(*size))).status_code == 202
 
 
-def test_a_side_of_1023_pixels_is_taken_and_the_limit_can_be_switched_off(client: FlaskClient, tools: Tools) -> None:
+def test_a_side_of_1023_pixels_is_taken_and_the_limit_can_be_switched_off(
+    client: FlaskClient, container: Container
+) -> None:
     assert post(client, CLASSIFY_V1, ("fits.png", picture(1023, 20))).status_code == 202
-    unlimited = with_settings(tools, sap_max_side=0)
+    unlimited = with_settings(container, sap_max_side=0)
     assert post(unlimited, CLASSIFY_V1, ("big.png", picture(1024, 20))).status_code == 202
 
 
@@ -409,22 +413,22 @@ def test_a_model_that_is_not_deployed_yet_says_when_to_come_again(client: FlaskC
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_products_are_classified_by_the_model_of_the_setting(tools: Tools) -> None:
-    client = with_settings(tools, sap_product_model="shop")
+def test_products_are_classified_by_the_model_of_the_setting(container: Container) -> None:
+    client = with_settings(container, sap_product_model="shop")
     answer = post(client, "/ml/prodimgclassifier/inference_sync", THREE)
     assert answer.status_code == 404
     assert answer.json["error_description"].startswith("There is no model 'shop'; there are: digits")
     assert post(client, CLASSIFY_V1, THREE).status_code == 202
 
 
-def test_a_body_that_is_too_large_is_413(tools: Tools) -> None:
-    client = with_settings(tools, max_body=500)
+def test_a_body_that_is_too_large_is_413(container: Container) -> None:
+    client = with_settings(container, max_body=500)
     assert post(client, CLASSIFY_V2, ("a.png", bytes(1000))).json["error"]["code"] == "413"
     assert post(client, CLASSIFY_V1, ("a.png", bytes(1000))).json["status_code"] == 413
 
 
-def test_too_many_requests_are_refused_by_the_gateway(tools: Tools) -> None:
-    answer = post(with_settings(tools, max_queued=1), CLASSIFY_V1, *DIGITS[:2])
+def test_too_many_requests_are_refused_by_the_gateway(container: Container) -> None:
+    answer = post(with_settings(container, max_queued=1), CLASSIFY_V1, *DIGITS[:2])
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert set(answer.json["fault"]) == {"faultstring", "detail"}
@@ -434,8 +438,10 @@ def test_too_many_requests_are_refused_by_the_gateway(tools: Tools) -> None:
 
 
 @pytest.mark.parametrize("path", ["/inference_sync", "/jobs", CLASSIFY_V1, V2[0], V2[1]])
-def test_a_wrong_key_is_refused_by_the_gateway_of_the_sandbox(client: FlaskClient, tools: Tools, path: str) -> None:
-    close_the_door(tools)
+def test_a_wrong_key_is_refused_by_the_gateway_of_the_sandbox(
+    client: FlaskClient, container: Container, path: str
+) -> None:
+    close_the_door(container)
     answer = post(client, path, THREE, headers={"APIKey": "wrong"})
     assert answer.status_code == 401
     assert answer.json == {
@@ -445,8 +451,8 @@ def test_a_wrong_key_is_refused_by_the_gateway_of_the_sandbox(client: FlaskClien
     assert (missing.status_code, set(missing.json)) == (401, {"fault"})
 
 
-def test_a_wrong_token_is_refused_by_the_tenant_host(client: FlaskClient, tools: Tools) -> None:
-    close_the_door(tools)
+def test_a_wrong_token_is_refused_by_the_tenant_host(client: FlaskClient, container: Container) -> None:
+    close_the_door(container)
     answer = post(client, CLASSIFY_V2, THREE, headers={"Authorization": "Bearer wrong"})
     assert (answer.status_code, answer.json["error"]["code"]) == (401, "401")
 
@@ -463,8 +469,10 @@ def test_a_wrong_token_is_refused_by_the_tenant_host(client: FlaskClient, tools:
         {"APIKey": "wrong", "Authorization": "Bearer {}"},
     ],
 )
-def test_a_key_is_found_wherever_clients_put_it(client: FlaskClient, tools: Tools, headers: dict[str, str]) -> None:
-    key = close_the_door(tools)
+def test_a_key_is_found_wherever_clients_put_it(
+    client: FlaskClient, container: Container, headers: dict[str, str]
+) -> None:
+    key = close_the_door(container)
     sent = {name: value.format(key) for name, value in headers.items()}
     assert post(client, CLASSIFY_V1, THREE, headers=sent).status_code == 202
 
@@ -473,8 +481,8 @@ def basic(secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"client:{secret}".encode()).decode()}
 
 
-def test_a_key_as_client_secret_is_exchanged_for_a_token_that_works(client: FlaskClient, tools: Tools) -> None:
-    key = close_the_door(tools)
+def test_a_key_as_client_secret_is_exchanged_for_a_token_that_works(client: FlaskClient, container: Container) -> None:
+    key = close_the_door(container)
     form = {"grant_type": "client_credentials", "client_id": "client", "client_secret": key}
     by_get = client.get("/oauth/token?grant_type=client_credentials", headers=basic(key))
     for answer in (by_get, client.post("/oauth/token", data=form)):
@@ -485,8 +493,8 @@ def test_a_key_as_client_secret_is_exchanged_for_a_token_that_works(client: Flas
         assert post(client, CLASSIFY_V2, THREE, headers={"Authorization": token}).status_code == 202
 
 
-def test_a_wrong_client_secret_gets_no_token(client: FlaskClient, tools: Tools) -> None:
-    close_the_door(tools)
+def test_a_wrong_client_secret_gets_no_token(client: FlaskClient, container: Container) -> None:
+    close_the_door(container)
     refused = {"error": "unauthorized", "error_description": "Bad credentials"}
     form = {"grant_type": "client_credentials", "client_id": "client", "client_secret": "wrong"}
     for answer in (
@@ -507,8 +515,8 @@ def test_a_token_of_the_open_door_is_taken_back(client: FlaskClient) -> None:
     assert post(client, CLASSIFY_V2, THREE, headers={"Authorization": f"Bearer {token}"}).status_code == 202
 
 
-def test_one_tenant_does_not_see_the_job_of_another(client: FlaskClient, tools: Tools) -> None:
+def test_one_tenant_does_not_see_the_job_of_another(client: FlaskClient, container: Container) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
-    close_the_door(tools)
-    _, key = tenants.create(tools, Caller("default", tenants.SCOPES), tenant="other")
+    close_the_door(container)
+    _, key = keys.create(container, Caller("default", SCOPES), tenant="other")
     assert client.get(f"/jobs/{job_id}", headers={"APIKey": key}).status_code == 404

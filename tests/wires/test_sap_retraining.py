@@ -17,14 +17,14 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from shared import datasets, jobs, loading, models, promotion, tenants, trainers, trainings
-from shared.datasets import Dataset, Split
-from shared.images import Picture
-from shared.jobs import Status
-from shared.models import State, Version
-from shared.tenants import Caller
-from shared.tools import Tools
-from shared.trainings import Training
+from shared.container import Container
+from shared.domain.datasets import Dataset, DatasetState, Split
+from shared.domain.jobs import Status
+from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
+from shared.domain.pictures import Picture
+from shared.domain.trainings import Training, TrainingRequest
+from shared.services import dataset_import, datasets, jobs, keys, models, promotions, training_runs, trainings
 from tests import apps, stacks
 
 BASE = "/api/v2/image/retraining"
@@ -40,12 +40,12 @@ def picture(shade: int) -> bytes:
 
 
 @pytest.fixture
-def mugs(tools: Tools) -> Dataset:
+def mugs(container: Container) -> Dataset:
     """A dataset that was made by the native API."""
-    made = datasets.create(tools, "default", "mugs", labels=["blue", "red"])
+    made = datasets.create(container, "default", "mugs", labels=["blue", "red"])
     for number in range(6):
         found = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
-        datasets.add_example(tools, "default", made.id, 1 + number % 2, found)
+        datasets.add_example(container, "default", made.id, 1 + number % 2, found)
     return made
 
 
@@ -65,24 +65,24 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def with_store(tools: Tools, store: Path) -> Tools:
+def with_store(container: Container, store: Path) -> Container:
     told = {"sap_store_endpoint": "https://store.example", "sap_store_access_key": "AK", "sap_store_secret_key": "SK"}
-    return replace(tools, settings=replace(tools.settings, sap_store=f"file://{store}", **told))
+    return replace(container, settings=replace(container.settings, sap_store=f"file://{store}", **told))
 
 
-def app(tools: Tools, **changed: Any) -> FlaskClient:
-    return apps.over(replace(tools, settings=replace(tools.settings, **changed))).test_client()
+def app(container: Container, **changed: Any) -> FlaskClient:
+    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
 
 
-def another_tenant(tools: Tools) -> dict[str, str]:
+def another_tenant(container: Container) -> dict[str, str]:
     """The headers of somebody who is not the tenant `default`; from now on everybody needs a key."""
-    return key(tools, tenant="other", scopes=["infer", "models"])
+    return key(container, tenant="other", scopes=["infer", "models"])
 
 
-def key(tools: Tools, **terms: Any) -> dict[str, str]:
-    owner = Caller("default", tenants.SCOPES)
-    tenants.create(tools, owner, scopes=tenants.SCOPES)  # the first one must be able to make others
-    _, text = tenants.create(tools, owner, **terms)
+def key(container: Container, **terms: Any) -> dict[str, str]:
+    owner = Caller("default", SCOPES)
+    keys.create(container, owner, scopes=SCOPES)  # the first one must be able to make others
+    _, text = keys.create(container, owner, **terms)
     return {"Authorization": f"Bearer {text}"}
 
 
@@ -92,27 +92,27 @@ def job(client: FlaskClient, **asked: Any) -> dict[str, Any]:
     return dict(answer.json)
 
 
-def training(tools: Tools, job_id: str) -> Training:
-    with tools.records.read() as r:
-        found = r.trainings.titled("default", "sap", job_id)
+def training(container: Container, job_id: str) -> Training:
+    with container.database.read() as uow:
+        found = uow.trainings.titled("default", "sap", job_id)
     assert found
     return found
 
 
-def run(tools: Tools, job_id: str) -> Version:
+def run(container: Container, job_id: str) -> ModelVersion:
     """What a trainer does with a job, but for the work."""
-    found = trainers.begin(tools, training(tools, job_id))
-    with tools.records.read() as r:
-        digits = r.versions.named(models.EVERYBODY, "digits")[0]
+    found = training_runs.begin(container, training(container, job_id))
+    with container.database.read() as uow:
+        digits = uow.model_versions.named(ALL_TENANTS, "digits")[0]
     version = replace(digits, id=str(uuid6.uuid7()), tenant=found.tenant, name=found.name, training_id=found.id,
                       checksum="ab" * 32, labels=("blue", "red"))  # fmt: skip
-    return trainers.finish(tools, found, version, {"accuracy": 0.875, "method": "head", "curve": []})
+    return training_runs.finish(container, found, version, {"accuracy": 0.875, "method": "head", "curve": []})
 
 
 @pytest.fixture
-def trained(client: FlaskClient, tools: Tools, mugs: Dataset) -> Version:
+def trained(client: FlaskClient, container: Container, mugs: Dataset) -> ModelVersion:
     """The version `1` of `cups`, trained on this wire and not deployed yet."""
-    return run(tools, job(client)["id"])
+    return run(container, job(client)["id"])
 
 
 def predict(client: FlaskClient, name: str = "cups", what: str = "classification") -> TestResponse:
@@ -130,35 +130,35 @@ def complaint(answer: TestResponse, status: int) -> str:
 
 
 @pytest.mark.parametrize("ask", [FlaskClient.get, FlaskClient.post])
-def test_the_store_is_told_to_the_tenant_default(with_store: Tools, ask: Callable[..., TestResponse]) -> None:
+def test_the_store_is_told_to_the_tenant_default(with_store: Container, ask: Callable[..., TestResponse]) -> None:
     answer = ask(app(with_store), f"{BASE}/storage")
     assert answer.status_code == 200
     assert answer.json == {"endpoint": "https://store.example", "accessKey": "AK", "secretKey": "SK"}
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_the_one_key_of_the_store_is_not_handed_to_another_tenant(with_store: Tools) -> None:
+def test_the_one_key_of_the_store_is_not_handed_to_another_tenant(with_store: Container) -> None:
     answer = app(with_store).get(f"{BASE}/storage", headers=another_tenant(with_store))
     assert "POST /v1/datasets" in complaint(answer, 403)
 
 
 @pytest.mark.parametrize("missing", ["sap_store", "sap_store_endpoint", "sap_store_secret_key"])
-def test_without_a_store_the_native_api_is_named(with_store: Tools, missing: str) -> None:
+def test_without_a_store_the_native_api_is_named(with_store: Container, missing: str) -> None:
     assert "POST /v1/datasets" in complaint(app(with_store, **{missing: ""}).get(f"{BASE}/storage"), 404)
 
 
-def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_store: Tools) -> None:
+def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_store: Container) -> None:
     client = app(with_store)
     made = job(client)
     (dataset,) = page(with_store)
-    assert (dataset.name, dataset.state, made["status"]) == ("mugs", datasets.State.LOADING, "PENDING")
+    assert (dataset.name, dataset.state, made["status"]) == ("mugs", DatasetState.LOADING, "PENDING")
     assert with_store.storage.list("uploads") == []  # nothing is copied while the caller waits
-    loading.load(with_store, dataset.id)
-    with with_store.records.read() as r:
-        loaded = r.datasets.get("default", dataset.id)
+    dataset_import.load(with_store, dataset.id)
+    with with_store.database.read() as uow:
+        loaded = uow.datasets.get("default", dataset.id)
         assert loaded
-        examples = r.datasets.examples(loaded)
-        labels = [label.name for label in r.datasets.labels(loaded)]
+        examples = uow.datasets.examples(loaded)
+        labels = [label.name for label in uow.datasets.labels(loaded)]
     assert labels == ["blue", "red"]
     assert [one.split for one in examples].count(Split.TRAINING) == 6
     assert {one.split for one in examples} == {Split.TRAINING, Split.VALIDATION, Split.TEST}
@@ -167,7 +167,7 @@ def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_s
     assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "SUCCEEDED"
 
 
-def test_jobs_that_name_a_new_folder_at_once_share_one_dataset(with_store: Tools) -> None:
+def test_jobs_that_name_a_new_folder_at_once_share_one_dataset(with_store: Container) -> None:
     client = app(with_store)
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda n: job(client.application.test_client(), modelName=f"cups{n}"), range(4)))
@@ -175,67 +175,71 @@ def test_jobs_that_name_a_new_folder_at_once_share_one_dataset(with_store: Tools
     assert {training(with_store, one["id"]).dataset_id for one in made} == {dataset.id}
 
 
-def page(tools: Tools) -> list[Dataset]:
-    with tools.records.read() as r:
-        return r.datasets.page("default")
+def page(container: Container) -> list[Dataset]:
+    with container.database.read() as uow:
+        return uow.datasets.page("default")
 
 
-def test_a_dataset_that_is_there_is_not_fetched_again(with_store: Tools, mugs: Dataset) -> None:
+def test_a_dataset_that_is_there_is_not_fetched_again(with_store: Container, mugs: Dataset) -> None:
     made = job(app(with_store))
     assert training(with_store, made["id"]).dataset_id == mugs.id
     assert [dataset.id for dataset in page(with_store)] == [mugs.id]
 
 
-def test_a_folder_that_could_not_be_used_is_read_again(with_store: Tools, store: Path) -> None:
+def test_a_folder_that_could_not_be_used_is_read_again(with_store: Container, store: Path) -> None:
     client = app(with_store)
     (store / "lids").mkdir()
     (store / "lids" / "notes.txt").write_text("no picture")
     made = job(client, dataset="lids")
-    loading.load(with_store, page(with_store)[0].id)
-    with pytest.raises(trainers.Ended):
-        trainers.begin(with_store, training(with_store, made["id"]))
+    dataset_import.load(with_store, page(with_store)[0].id)
+    with pytest.raises(training_runs.TrainingEnded):
+        training_runs.begin(with_store, training(with_store, made["id"]))
     assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "FAILED"
     for shade, label in enumerate(["blue", "blue", "red", "red"]):
         (store / "lids" / label).mkdir(exist_ok=True)
         (store / "lids" / label / f"{shade}.png").write_bytes(picture(shade))
     made = job(client, dataset="lids")
-    loading.load(with_store, page(with_store)[0].id)
+    dataset_import.load(with_store, page(with_store)[0].id)
     assert run(with_store, made["id"]).version == "1"
 
 
-def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(with_store: Tools, store: Path) -> None:
-    tools = replace(with_store, settings=replace(with_store.settings, max_picture=500))
+def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(
+    with_store: Container, store: Path
+) -> None:
+    container = replace(with_store, settings=replace(with_store.settings, max_picture=500))
     (store / "mugs" / "test" / "red" / "huge.png").write_bytes(bytes(5000))
-    job(app(tools))
-    loading.load(tools, page(tools)[0].id)
-    (found,) = page(tools)
-    assert (found.state, found.unreadable) == (datasets.State.READY, 1)
+    job(app(container))
+    dataset_import.load(container, page(container)[0].id)
+    (found,) = page(container)
+    assert (found.state, found.unreadable) == (DatasetState.READY, 1)
     assert found.reasons[0][0] == "test/red/huge.png"
 
 
 @pytest.mark.parametrize("bound", [{"max_dataset_files": 9}, {"max_dataset_unpacked": 500}])
-def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(with_store: Tools, bound: dict[str, int]) -> None:
-    tools = replace(with_store, settings=replace(with_store.settings, **bound))
-    job(app(tools))
-    assert failed(tools).startswith("The folder 'mugs' holds more than the allowed")
+def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(
+    with_store: Container, bound: dict[str, int]
+) -> None:
+    container = replace(with_store, settings=replace(with_store.settings, **bound))
+    job(app(container))
+    assert failed(container).startswith("The folder 'mugs' holds more than the allowed")
 
 
-def failed(tools: Tools) -> str:
+def failed(container: Container) -> str:
     """Why the only dataset could not be loaded."""
-    (made,) = page(tools)
-    loading.load(tools, made.id)
-    (found,) = page(tools)
-    assert found.state is datasets.State.FAILED
+    (made,) = page(container)
+    dataset_import.load(container, made.id)
+    (found,) = page(container)
+    assert found.state is DatasetState.FAILED
     return found.message
 
 
-def test_a_folder_that_went_before_it_was_read_fails_with_the_reason(with_store: Tools, store: Path) -> None:
+def test_a_folder_that_went_before_it_was_read_fails_with_the_reason(with_store: Container, store: Path) -> None:
     job(app(with_store))
     shutil.rmtree(store / "mugs")
     assert "no file below mugs/" in failed(with_store)
 
 
-def test_a_folder_that_is_a_link_is_not_followed(with_store: Tools, store: Path) -> None:
+def test_a_folder_that_is_a_link_is_not_followed(with_store: Container, store: Path) -> None:
     (store.parent / "elsewhere").mkdir()
     (store.parent / "elsewhere" / "secret.png").write_bytes(picture(1))
     (store / "out").symlink_to(store.parent / "elsewhere")
@@ -244,14 +248,14 @@ def test_a_folder_that_is_a_link_is_not_followed(with_store: Tools, store: Path)
     assert page(with_store) == []
 
 
-def test_a_dataset_cannot_lead_out_of_the_store(with_store: Tools) -> None:
+def test_a_dataset_cannot_lead_out_of_the_store(with_store: Container) -> None:
     client = app(with_store)
     for name in ("..", ".", "../bucket/mugs", "mugs/training", "/etc", "..\\mugs"):
         answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": name})
         assert "without slashes" in complaint(answer, 400)
 
 
-def test_a_folder_that_is_not_there_says_what_to_do(with_store: Tools) -> None:
+def test_a_folder_that_is_not_there_says_what_to_do(with_store: Container) -> None:
     answer = app(with_store).post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"})
     said = complaint(answer, 404)
     assert "plates/" in said
@@ -259,7 +263,7 @@ def test_a_folder_that_is_not_there_says_what_to_do(with_store: Tools) -> None:
     assert page(with_store) == []
 
 
-def test_the_store_serves_the_tenant_default_only(with_store: Tools) -> None:
+def test_the_store_serves_the_tenant_default_only(with_store: Container) -> None:
     answer = app(with_store).post(f"{BASE}/jobs", json=MUGS, headers=another_tenant(with_store))
     assert "POST /v1/datasets" in complaint(answer, 404)
     assert page(with_store) == []
@@ -279,20 +283,20 @@ def test_a_job_is_accepted_and_can_be_polled(client: FlaskClient, mugs: Dataset)
     assert client.get(f"{BASE}/jobs").json == {"jobs": [answer.json]}
 
 
-def test_a_job_runs_and_succeeds(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_job_runs_and_succeeds(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     made = job(client)["id"]
-    trainers.begin(tools, training(tools, made))
+    training_runs.begin(container, training(container, made))
     running = client.get(f"{BASE}/jobs/{made}").json
     assert (running["status"], running["finishTime"]) == ("RUNNING", UNSET)
     assert running["startTime"] > running["submissionTime"]
-    run(tools, made)
+    run(container, made)
     done = client.get(f"{BASE}/jobs/{made}").json
     assert (done["status"], done["modelName"], done["modelVersion"]) == ("SUCCEEDED", "cups", "1")
     assert done["finishTime"] >= done["startTime"]
 
 
-def test_what_is_not_said_has_the_documented_default(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
-    used = training(tools, job(client)["id"]).parameters
+def test_what_is_not_said_has_the_documented_default(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+    used = training(container, job(client)["id"]).parameters
     assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (150, 15, 64, 0.001)
     assert used.max_seconds == 24 * 3600
 
@@ -305,11 +309,11 @@ ALL = {"batchSize": 8, "learningRate": 0.5, "maxEpochs": 3, "maxUnimprovedEpochs
     "body", [MUGS | ALL, {"mode": "image", "options": MUGS | ALL}], ids=["flat", "nested, as an older client sends it"]
 )
 def test_everything_that_may_be_said_is_taken(
-    client: FlaskClient, tools: Tools, mugs: Dataset, body: dict[str, Any]
+    client: FlaskClient, container: Container, mugs: Dataset, body: dict[str, Any]
 ) -> None:
     answer = client.post(f"{BASE}/jobs", json=body)
     assert answer.status_code == 202
-    made = training(tools, answer.json["id"])
+    made = training(container, answer.json["id"])
     used = made.parameters
     assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (3, 2, 8, 0.5)
     assert (used.max_seconds, made.name, made.wire, made.withheld) == (3600, "cups", "sap", True)
@@ -319,10 +323,10 @@ LIMITS = {"batchSize": (1, 1024), "maxEpochs": (1, 10000), "maxUnimprovedEpochs"
           "completionTime": (1, 168), "memory": (8192, 32768)}  # fmt: skip
 
 
-def test_each_number_is_taken_within_its_limits_only(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_each_number_is_taken_within_its_limits_only(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     for field, (low, high) in LIMITS.items():
         for value in (low, high):
-            trainings.cancel(tools, "default", training(tools, job(client, **{field: value})["id"]).id)
+            trainings.cancel(container, "default", training(container, job(client, **{field: value})["id"]).id)
         for wrong in (low - 1, high + 1):
             answer = client.post(f"{BASE}/jobs", json=MUGS | {field: wrong})
             assert complaint(answer, 400) == f"Invalid request: {field} must be from {low} to {high}, not {wrong}"
@@ -341,7 +345,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_is_wrong_is_named_and_nothing_begins(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_what_is_wrong_is_named_and_nothing_begins(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     for wrong, says in WRONG:
         said = complaint(client.post(f"{BASE}/jobs", json=MUGS | wrong), 400)
         assert said.startswith("Invalid request: ")
@@ -359,7 +363,7 @@ def test_an_unknown_dataset_says_which_there_are_and_how_to_make_one(client: Fla
     assert "POST /v1/datasets" in said
 
 
-def test_a_model_is_trained_by_one_job_at_a_time(with_store: Tools) -> None:
+def test_a_model_is_trained_by_one_job_at_a_time(with_store: Container) -> None:
     client = app(with_store)
     made = job(client)
     answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "another"})
@@ -367,21 +371,21 @@ def test_a_model_is_trained_by_one_job_at_a_time(with_store: Tools) -> None:
     assert len(page(with_store)) == 1
 
 
-def test_of_a_training_by_another_wire_no_id_is_told(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
-    trainings.submit(tools, "default", trainings.Request(mugs.id, "cups"))
+def test_of_a_training_by_another_wire_no_id_is_told(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+    trainings.submit(container, "default", TrainingRequest(mugs.id, "cups"))
     said = complaint(client.post(f"{BASE}/jobs", json=MUGS), 409)
     assert said == "The model 'cups' is being trained already."
 
 
-def test_a_dataset_of_one_label_fails_its_job_with_the_reason(client: FlaskClient, tools: Tools) -> None:
-    datasets.create(tools, "default", "mugs", labels=["blue"])
+def test_a_dataset_of_one_label_fails_its_job_with_the_reason(client: FlaskClient, container: Container) -> None:
+    datasets.create(container, "default", "mugs", labels=["blue"])
     made = job(client)
     assert (made["status"], made["finishTime"] == UNSET) == ("FAILED", False)
     assert "at least 2 labels" in made["message"]
 
 
 def test_a_job_that_lives_is_cancelled_and_one_that_came_to_nothing_goes(
-    client: FlaskClient, tools: Tools, mugs: Dataset
+    client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
     path = f"{BASE}/jobs/{job(client)['id']}"
     first = client.delete(path)
@@ -393,40 +397,42 @@ def test_a_job_that_lives_is_cancelled_and_one_that_came_to_nothing_goes(
 
 
 def test_a_job_that_made_a_version_leaves_the_list_and_its_evidence_stays(
-    client: FlaskClient, tools: Tools, mugs: Dataset
+    client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
     made = job(client)["id"]
-    version = run(tools, made)
+    version = run(container, made)
     assert client.delete(f"{BASE}/jobs/{made}").status_code == 204
     complaint(client.get(f"{BASE}/jobs/{made}"), 404)
     assert client.get(f"{BASE}/jobs").json == {"jobs": []}
     complaint(client.get(f"{BASE}/jobs/cups"), 404)
-    assert trainings.get(tools, "default", version.training_id).evidence
+    assert trainings.get(container, "default", version.training_id).evidence
 
 
-def test_jobs_of_another_wire_or_tenant_are_not_shown(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
-    native = trainings.Request(mugs.id, "saucers", title="mugs-2020-01-31t0915z004211")
-    trainings.submit(tools, "default", native)
+def test_jobs_of_another_wire_or_tenant_are_not_shown(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+    native = TrainingRequest(mugs.id, "saucers", title="mugs-2020-01-31t0915z004211")
+    trainings.submit(container, "default", native)
     assert client.get(f"{BASE}/jobs").json == {"jobs": []}
     complaint(client.get(f"{BASE}/jobs/{native.title}"), 404)
     path = f"{BASE}/jobs/{job(client)['id']}"
-    headers = another_tenant(tools)
+    headers = another_tenant(container)
     complaint(client.get(path, headers=headers), 404)
     complaint(client.delete(path, headers=headers), 404)
     assert client.get(f"{BASE}/jobs", headers=headers).json == {"jobs": []}
 
 
-def test_the_id_of_a_job_fits_into_a_path_whatever_its_dataset_is_called(client: FlaskClient, tools: Tools) -> None:
+def test_the_id_of_a_job_fits_into_a_path_whatever_its_dataset_is_called(
+    client: FlaskClient, container: Container
+) -> None:
     for name in ("Big Red/Mugs", "größe", "…"):
-        datasets.create(tools, "default", name)
+        datasets.create(container, "default", name)
         made = job(client, dataset=name)["id"]
         assert re.fullmatch(r"[a-z0-9._-]+-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
         assert client.get(f"{BASE}/jobs/{made}").json["id"] == made
 
 
-def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClient, tools: Tools) -> None:
+def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClient, container: Container) -> None:
     for length in (157, 158, 180):
-        datasets.create(tools, "default", "m" * length)
+        datasets.create(container, "default", "m" * length)
         made = job(client, dataset="m" * length)["id"]
         assert re.fullmatch(r"m{157}-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
 
@@ -435,9 +441,9 @@ def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClien
 
 
 def test_models_are_told_with_their_versions_and_what_was_measured(
-    client: FlaskClient, tools: Tools, trained: Version
+    client: FlaskClient, container: Container, trained: ModelVersion
 ) -> None:
-    run(tools, job(client)["id"])
+    run(container, job(client)["id"])
     body = client.get(f"{BASE}/models").json
     ((one,), (first, second)) = (body["models"], body["models"][0]["versions"])
     assert (first["modelName"], first["version"], second["version"]) == ("cups", "1", "2")
@@ -446,11 +452,13 @@ def test_models_are_told_with_their_versions_and_what_was_measured(
     assert client.get(f"{BASE}/models/cups/versions").json == {"versions": one["versions"]}
 
 
-def test_only_models_of_ones_own_that_are_ready_are_told(client: FlaskClient, tools: Tools, trained: Version) -> None:
-    models.add(tools, "default", "unchecked", architecture="resnet50")
+def test_only_models_of_ones_own_that_are_ready_are_told(
+    client: FlaskClient, container: Container, trained: ModelVersion
+) -> None:
+    models.add(container, "default", "unchecked", architecture="resnet50")
     assert [each["versions"][0]["modelName"] for each in client.get(f"{BASE}/models").json["models"]] == ["cups"]
     assert "digits" in complaint(client.get(f"{BASE}/models/digits/versions"), 404)
-    assert client.get(f"{BASE}/models", headers=another_tenant(tools)).json == {"models": []}
+    assert client.get(f"{BASE}/models", headers=another_tenant(container)).json == {"models": []}
 
 
 # -- deployments
@@ -462,7 +470,7 @@ def deploy(client: FlaskClient, name: str = "cups", version: str = "1") -> TestR
 
 @pytest.mark.parametrize("what", ["classification", "feature-extraction"])
 def test_a_trained_version_answers_once_it_is_deployed_and_no_longer_when_it_is_not(
-    client: FlaskClient, trained: Version, what: str
+    client: FlaskClient, trained: ModelVersion, what: str
 ) -> None:
     assert f"{BASE}/deployments" in complaint(predict(client, what=what), 404)
     assert client.get(f"{BASE}/deployments").json == {"deployments": []}
@@ -482,11 +490,13 @@ def unnamed(client: FlaskClient, path: str = "/api/v2/image/classification") -> 
     return client.post(path, data={"files": [(io.BytesIO(THREE[1]), THREE[0])]})
 
 
-def test_a_version_that_is_not_deployed_does_not_answer_as_a_default_either(tools: Tools, trained: Version) -> None:
+def test_a_version_that_is_not_deployed_does_not_answer_as_a_default_either(
+    container: Container, trained: ModelVersion
+) -> None:
     paths = {"default_model": "/api/v2/image/classification",
              "sap_product_model": "/ml/prodimgclassifier/inference_sync"}  # fmt: skip
     for setting, path in paths.items():
-        client = app(tools, **{setting: "cups"})
+        client = app(container, **{setting: "cups"})
         assert "is not deployed" in unnamed(client, path).get_data(as_text=True)
         deploy(client)
         assert unnamed(client, path).status_code == 202
@@ -494,63 +504,67 @@ def test_a_version_that_is_not_deployed_does_not_answer_as_a_default_either(tool
 
 
 def test_a_canary_that_is_not_deployed_leaves_this_wire_to_the_default(
-    client: FlaskClient, tools: Tools, trained: Version
+    client: FlaskClient, container: Container, trained: ModelVersion
 ) -> None:
     deploy(client)
-    second = run(tools, job(client)["id"])
+    second = run(container, job(client)["id"])
     deploy(client, version="2")
-    promotion.set_canary(tools, "default", "cups", "2", 1.0)
-    answering = app(tools, default_model="cups")
+    promotions.set_canary(container, "default", "cups", "2", 1.0)
+    answering = app(container, default_model="cups")
     for version in ("2", "1"):
-        assert jobs.get(tools, "default", unnamed(answering).json["id"]).version == version
+        assert jobs.get(container, "default", unnamed(answering).json["id"]).version == version
         client.delete(f"{BASE}/deployments/{second.id}")
 
 
-def test_deploying_twice_changes_nothing(client: FlaskClient, trained: Version) -> None:
+def test_deploying_twice_changes_nothing(client: FlaskClient, trained: ModelVersion) -> None:
     assert deploy(client).json == deploy(client).json
     assert len(client.get(f"{BASE}/deployments").json["deployments"]) == 1
 
 
-def test_the_native_wire_does_not_ask_for_deployments(client: FlaskClient, trained: Version) -> None:
+def test_the_native_wire_does_not_ask_for_deployments(client: FlaskClient, trained: ModelVersion) -> None:
     parts = {"files": [(io.BytesIO(THREE[1]), THREE[0])], "model": "cups"}
     assert client.post("/v1/jobs", data=parts).status_code == 202
 
 
-def test_a_promoted_version_is_deployed(client: FlaskClient, tools: Tools, trained: Version) -> None:
-    made = run(tools, job(client)["id"])
-    with tools.records.write() as r:
-        r.comparisons.add_done(training(tools, trained_title(tools, made)), made, trained, {}, tools.now())
-    promotion.promote(tools, "default", "cups", "2")
+def test_a_promoted_version_is_deployed(client: FlaskClient, container: Container, trained: ModelVersion) -> None:
+    made = run(container, job(client)["id"])
+    with container.database.write() as uow:
+        uow.comparisons.add_done(
+            training(container, trained_title(container, made)), made, trained, {}, container.now()
+        )
+    promotions.promote(container, "default", "cups", "2")
     (deployed,) = client.get(f"{BASE}/deployments").json["deployments"]
     assert (deployed["modelVersion"], deployed["id"]) == ("2", made.id)
 
 
-def trained_title(tools: Tools, version: Version) -> str:
-    return trainings.get(tools, "default", version.training_id).title
+def trained_title(container: Container, version: ModelVersion) -> str:
+    return trainings.get(container, "default", version.training_id).title
 
 
 def test_a_version_that_was_brought_is_deployed_and_pending_while_it_is_checked(
-    client: FlaskClient, tools: Tools
+    client: FlaskClient, container: Container
 ) -> None:
-    added = models.add(tools, "default", "brought", architecture="resnet50")
+    added = models.add(container, "default", "brought", architecture="resnet50")
     (told,) = client.get(f"{BASE}/deployments").json["deployments"]
     assert (told["id"], told["status"]["state"]) == (added.id, "PENDING")
     assert deploy(client, "brought").json["status"]["state"] == "PENDING"
 
 
-def test_what_cannot_be_deployed_is_said(client: FlaskClient, tools: Tools, trained: Version) -> None:
+def test_what_cannot_be_deployed_is_said(client: FlaskClient, container: Container, trained: ModelVersion) -> None:
     assert "no version '7'" in complaint(deploy(client, version="7"), 404)
     assert "nothing" in complaint(deploy(client, "nothing"), 404)
     assert "catalogue" in complaint(deploy(client, "digits"), 403)
     assert "modelVersion is missing" in complaint(client.post(f"{BASE}/deployments", json={"modelName": "cups"}), 400)
-    with tools.records.write() as r:
-        r.versions.save(replace(trained, state=State.REFUSED, reason="its weights are damaged"))
+    with container.database.write() as uow:
+        uow.model_versions.save(replace(trained, state=ModelState.REFUSED, reason="its weights are damaged"))
     assert "its weights are damaged" in complaint(deploy(client), 409)
 
 
-def test_another_tenant_cannot_take_a_deployment_back(client: FlaskClient, tools: Tools, trained: Version) -> None:
+def test_another_tenant_cannot_take_a_deployment_back(
+    client: FlaskClient, container: Container, trained: ModelVersion
+) -> None:
     made = deploy(client).json
-    headers = another_tenant(tools)
+    headers = another_tenant(container)
     complaint(client.delete(f"{BASE}/deployments/{made['id']}", headers=headers), 404)
     assert client.get(f"{BASE}/deployments", headers=headers).json == {"deployments": []}
 
@@ -558,7 +572,7 @@ def test_another_tenant_cannot_take_a_deployment_back(client: FlaskClient, tools
 # -- keys
 
 
-def test_only_a_key_for_models_may_change_anything_or_see_the_key_of_the_store(with_store: Tools) -> None:
+def test_only_a_key_for_models_may_change_anything_or_see_the_key_of_the_store(with_store: Container) -> None:
     client = app(with_store)
     headers = key(with_store, scopes=["infer"])
     for method, path in (
@@ -570,18 +584,18 @@ def test_only_a_key_for_models_may_change_anything_or_see_the_key_of_the_store(w
         assert client.get(f"{BASE}/{path}", headers=headers).status_code == 200
 
 
-def test_the_key_of_the_store_is_in_no_log(with_store: Tools, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_of_the_store_is_in_no_log(with_store: Container, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     app(with_store).get(f"{BASE}/storage")
     job(app(with_store))
-    assert "SK" not in [word for record in caplog.records for word in record.getMessage().split()]
+    assert "SK" not in [word for record in caplog.database for word in record.getMessage().split()]
 
 
 def test_an_unknown_path_has_the_words_of_the_wire(client: FlaskClient) -> None:
     assert complaint(client.get(f"{BASE}/nothing"), 404).startswith("URL does not exist")
 
 
-def test_a_cancelled_training_has_failed(client: FlaskClient, tools: Tools, mugs: Dataset) -> None:
+def test_a_cancelled_training_has_failed(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     made = job(client)["id"]
-    assert trainings.cancel(tools, "default", training(tools, made).id).status is Status.CANCELLED
+    assert trainings.cancel(container, "default", training(container, made).id).status is Status.CANCELLED
     assert client.get(f"{BASE}/jobs").json["jobs"][0]["status"] == "FAILED"

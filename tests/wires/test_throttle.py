@@ -12,26 +12,25 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import __main__ as serve
-from api import create_app, setup
+from api import __main__, create_app, setup
 from api.dialects import native
-from shared import tenants
-from shared.rates import Rates
-from shared.tenants import DEFAULT, SCOPES, Caller
-from shared.tools import Tools
+from shared.adapters.rate_limits import RateLimits
+from shared.container import Container
+from shared.domain.keys import DEFAULT_TENANT, SCOPES, Caller
+from shared.services import keys
 
 NATIVE = "/v1/models"
 SAP_V1, SAP_V2 = "/jobs/unknown", "/api/v2/image/classification/jobs/unknown"
 
 
-def limited(tools: Tools, **rates: str) -> FlaskClient:
+def limited(container: Container, **rates: str) -> FlaskClient:
     """The app with these rules, such as `native_rate="3/minute"`."""
-    return create_app(replace(tools, settings=replace(tools.settings, **rates))).test_client()  # type: ignore[arg-type]
+    return create_app(replace(container, settings=replace(container.settings, **rates))).test_client()  # type: ignore[arg-type]
 
 
-def key_of(tools: Tools, tenant: str = DEFAULT, stage: str = "live") -> dict[str, str]:
+def key_of(container: Container, tenant: str = DEFAULT_TENANT, stage: str = "live") -> dict[str, str]:
     """The header of a new key."""
-    _, text = tenants.create(tools, Caller(DEFAULT, SCOPES), tenant=tenant, scopes=SCOPES, stage=stage)
+    _, text = keys.create(container, Caller(DEFAULT_TENANT, SCOPES), tenant=tenant, scopes=SCOPES, stage=stage)
     return {"Authorization": f"Bearer {text}"}
 
 
@@ -42,8 +41,8 @@ def last_of(client: FlaskClient, path: str, count: int) -> TestResponse:
     return answer
 
 
-def test_every_answer_of_a_limited_wire_says_what_is_left(tools: Tools) -> None:
-    client = limited(tools, native_rate="3/minute")
+def test_every_answer_of_a_limited_wire_says_what_is_left(container: Container) -> None:
+    client = limited(container, native_rate="3/minute")
     for left in (2, 1, 0):
         answer = client.get(NATIVE)
         assert answer.status_code == 200
@@ -52,15 +51,15 @@ def test_every_answer_of_a_limited_wire_says_what_is_left(tools: Tools) -> None:
         assert answer.headers["RateLimit-Policy"] == '"fixed window";"api";q=3;w=60'
 
 
-def test_a_request_that_fails_counts_and_is_told_what_is_left_too(tools: Tools) -> None:
-    answer = limited(tools, native_rate="3/minute").get("/v1/jobs/unknown")
+def test_a_request_that_fails_counts_and_is_told_what_is_left_too(container: Container) -> None:
+    answer = limited(container, native_rate="3/minute").get("/v1/jobs/unknown")
     assert answer.status_code == 404
     assert answer.headers["RateLimit"].startswith('"api";r=2;')
 
 
 @pytest.mark.parametrize("path", [NATIVE, SAP_V1, SAP_V2])
-def test_one_request_too_many_is_refused_with_a_time_to_come_back(path: str, tools: Tools) -> None:
-    answer = last_of(limited(tools, native_rate="2/minute", sap_rate="2/minute"), path, 3)
+def test_one_request_too_many_is_refused_with_a_time_to_come_back(path: str, container: Container) -> None:
+    answer = last_of(limited(container, native_rate="2/minute", sap_rate="2/minute"), path, 3)
     assert answer.status_code == 429
     left, seconds = answer.headers["RateLimit"].removeprefix('"api";').split(";")
     assert left == "r=0"
@@ -68,8 +67,8 @@ def test_one_request_too_many_is_refused_with_a_time_to_come_back(path: str, too
     assert answer.headers["RateLimit-Policy"] == '"fixed window";"api";q=2;w=60'
 
 
-def test_the_native_wire_refuses_with_a_problem_document(tools: Tools) -> None:
-    answer = last_of(limited(tools, native_rate="1/minute"), NATIVE, 2)
+def test_the_native_wire_refuses_with_a_problem_document(container: Container) -> None:
+    answer = last_of(limited(container, native_rate="1/minute"), NATIVE, 2)
     assert answer.mimetype == "application/problem+json"
     assert answer.json is not None
     assert (answer.json["status"], answer.json["code"]) == (429, "too_many_requests")
@@ -77,54 +76,56 @@ def test_the_native_wire_refuses_with_a_problem_document(tools: Tools) -> None:
 
 
 @pytest.mark.parametrize("path", [SAP_V1, SAP_V2])
-def test_the_sap_wire_refuses_as_its_gateway_does(path: str, tools: Tools) -> None:
-    answer = last_of(limited(tools, sap_rate="1/minute"), path, 2)
+def test_the_sap_wire_refuses_as_its_gateway_does(path: str, container: Container) -> None:
+    answer = last_of(limited(container, sap_rate="1/minute"), path, 2)
     assert answer.json is not None
     assert set(answer.json) == {"fault"}
     assert answer.headers["Retry-After"] in answer.json["fault"]["faultstring"]
 
 
-def test_two_tenants_do_not_share_a_window(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute")
-    anna, bert = key_of(tools), key_of(tools, "bert")
+def test_two_tenants_do_not_share_a_window(container: Container) -> None:
+    client = limited(container, native_rate="1/minute")
+    anna, bert = key_of(container), key_of(container, "bert")
     assert [client.get(NATIVE, headers=key).status_code for key in (anna, anna, bert)] == [200, 429, 200]
 
 
-def test_two_keys_of_one_tenant_share_a_window(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute")
-    one, other = key_of(tools), key_of(tools)
+def test_two_keys_of_one_tenant_share_a_window(container: Container) -> None:
+    client = limited(container, native_rate="1/minute")
+    one, other = key_of(container), key_of(container)
     assert [client.get(NATIVE, headers=key).status_code for key in (one, other)] == [200, 429]
 
 
-def test_two_wires_do_not_share_a_window(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute", sap_rate="1/minute")
+def test_two_wires_do_not_share_a_window(container: Container) -> None:
+    client = limited(container, native_rate="1/minute", sap_rate="1/minute")
     assert [client.get(path).status_code for path in (NATIVE, NATIVE, SAP_V1, SAP_V2)] == [200, 429, 404, 429]
 
 
-def test_the_stages_test_and_live_do_not_share_a_window(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute")
-    live, test = key_of(tools, stage="live"), key_of(tools, stage="test")
+def test_the_stages_test_and_live_do_not_share_a_window(container: Container) -> None:
+    client = limited(container, native_rate="1/minute")
+    live, test = key_of(container, stage="live"), key_of(container, stage="test")
     assert [client.get(NATIVE, headers=key).status_code for key in (live, live, test)] == [200, 429, 200]
 
 
-def test_a_wire_without_a_rule_has_neither_limit_nor_headers(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = limited(tools, native_rate="1/minute", sap_rate="")
+def test_a_wire_without_a_rule_has_neither_limit_nor_headers(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = limited(container, native_rate="1/minute", sap_rate="")
     assert not _headers(last_of(client, SAP_V1, 3))
     monkeypatch.delattr(native, "allowance")
     assert not _headers(last_of(client, NATIVE, 3))
 
 
-def test_what_anybody_may_see_is_not_counted(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute")
+def test_what_anybody_may_see_is_not_counted(container: Container) -> None:
+    client = limited(container, native_rate="1/minute")
     answer = last_of(client, "/healthz", 3)
     assert answer.status_code == 200
     assert not _headers(answer)
     assert client.get(NATIVE).status_code == 200
 
 
-def test_a_stranger_uses_up_nobodys_requests(tools: Tools) -> None:
-    client = limited(tools, native_rate="1/minute")
-    key = key_of(tools)
+def test_a_stranger_uses_up_nobodys_requests(container: Container) -> None:
+    client = limited(container, native_rate="1/minute")
+    key = key_of(container)
     refused = client.get(NATIVE, headers={"Authorization": "Bearer wrong"})
     assert refused.status_code == 401
     assert not _headers(refused)
@@ -132,23 +133,28 @@ def test_a_stranger_uses_up_nobodys_requests(tools: Tools) -> None:
 
 
 @pytest.mark.redis
-def test_two_api_processes_share_one_window(tools: Tools, valkey: str) -> None:
-    settings = replace(tools.settings, redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:", native_rate="2/minute")
-    one, other = (create_app(replace(tools, settings=settings, rates=Rates(settings))).test_client() for _ in range(2))
+def test_two_api_processes_share_one_window(container: Container, valkey: str) -> None:
+    settings = replace(
+        container.settings, redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:", native_rate="2/minute"
+    )
+    one, other = (
+        create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
+        for _ in range(2)
+    )
     assert [client.get(NATIVE).status_code for client in (one, other, one, other)] == [200, 200, 429, 429]
 
 
-def test_without_redis_requests_go_through(tools: Tools) -> None:
+def test_without_redis_requests_go_through(container: Container) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"redis://127.0.0.1:{free.getsockname()[1]}/0"
-    settings = replace(tools.settings, redis_url=nobody, native_rate="1/minute")
-    client = create_app(replace(tools, settings=settings, rates=Rates(settings))).test_client()
+    settings = replace(container.settings, redis_url=nobody, native_rate="1/minute")
+    client = create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
     answer = last_of(client, NATIVE, 3)
     assert answer.status_code == 200
     assert not _headers(answer)
 
 
-@pytest.mark.parametrize("start", [setup.main, serve.main])
+@pytest.mark.parametrize("start", [setup.main, __main__.main])
 def test_a_rule_that_is_none_stops_the_start_with_one_line(
     start: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

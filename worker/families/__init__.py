@@ -28,8 +28,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption
-from shared.preprocessing import Preprocessing
 
 Weights = dict[str, torch.Tensor]
 """Parameter name -> tensor; torch calls it a state dict."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from shared.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing
 from worker.families import Pretrained
 
 HOLLOW = True

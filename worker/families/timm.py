@@ -21,8 +21,8 @@ from timm.models import PretrainedCfg
 from torch import nn
 from torchvision.models import ResNet50_Weights
 
+from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing
 from shared.errors import BadOption
-from shared.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing
 from worker.families import Pretrained
 
 HOLLOW = False

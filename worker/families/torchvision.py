@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing
 from worker.families import Pretrained
 
 HOLLOW = True

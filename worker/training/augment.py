@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from shared.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing
 from worker import preprocess
 
 _ROOM = 1.25
@@ -20,7 +20,7 @@ _SHELF = 400_000_000
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledPictures:
     """Labelled pictures that are decoded when they are needed."""
 
     picture: Callable[[int], Image.Image]
@@ -32,7 +32,7 @@ class Pictures:
         return len(self.labels)
 
 
-class Shelf:
+class TensorCache:
     """Keeps what was made for a number, until it is full."""
 
     def __init__(self, make: Callable[[int], torch.Tensor], room: int = _SHELF) -> None:
@@ -50,12 +50,12 @@ class Shelf:
         return made
 
 
-def served(pictures: Pictures, wanted: Preprocessing) -> Shelf:
+def served(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
     """Number to uint8 (channels, crop, crop), exactly as a worker prepares it."""
-    return Shelf(lambda number: preprocess.crop(pictures.picture(number), wanted))
+    return TensorCache(lambda number: preprocess.crop(pictures.picture(number), wanted))
 
 
-def reduced(pictures: Pictures, wanted: Preprocessing) -> Shelf:
+def reduced(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
     """Number to uint8 (channels, height, width), not much larger than needed."""
 
     def make(number: int) -> torch.Tensor:
@@ -67,7 +67,7 @@ def reduced(pictures: Pictures, wanted: Preprocessing) -> Shelf:
         pixels = np.array(picture)
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
 
-    return Shelf(make)
+    return TensorCache(make)
 
 
 def changes(wanted: Preprocessing, *, flip: bool, colour: float = 0.2) -> v2.Transform:

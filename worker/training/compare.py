@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from shared.datasets import Example
-from shared.storage import Storage
+from shared.adapters.storage import Storage
+from shared.domain.datasets import DatasetExample
 from worker.engine import Loaded
 from worker.training import pictures as stored
 
@@ -19,10 +19,10 @@ _TIMED = 20
 
 
 def compare(
-    storage: Storage, candidate: Loaded, baseline: Loaded, pictures: Sequence[Example], left_out: int,
+    storage: Storage, candidate: Loaded, baseline: Loaded, pictures: Sequence[DatasetExample], left_out: int,
     tell: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """The report of a comparison, as shared/comparisons.py describes it; `tell` gets how many pictures are done.
+    """The report of a comparison, as `Comparison` describes it; `tell` gets the number of pictures that are done.
 
     Answers count by the words of their labels, so that versions with other labels can be compared as well: one that
     lacks a label is wrong on all of its pictures.

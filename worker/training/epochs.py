@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from shared.trainings import Parameters
+from shared.domain.trainings import TrainingParameters
 
 Tensors = dict[str, torch.Tensor]
 
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
     accuracy: float
 
 
-class Training(ABC):
+class EpochTraining(ABC):
     """A training that goes on by `step()` until `finished` says why it is over.
 
     What `state()` gives between two steps, put into a fresh training on the same data by `load()`, leads to the same
@@ -49,7 +49,9 @@ class Training(ABC):
     check: Callable[[], None] = staticmethod(lambda: None)
     """Called every now and then within an epoch. What it raises ends the training, with the best epoch before."""
 
-    def __init__(self, parameters: Parameters, optimizer: torch.optim.Optimizer, start: Measured | None) -> None:
+    def __init__(
+        self, parameters: TrainingParameters, optimizer: torch.optim.Optimizer, start: Measured | None
+    ) -> None:
         """`start` is what the untouched network comes to on validation; an epoch has to do better to count."""
         self.parameters = parameters
         self.optimizer = optimizer
@@ -144,12 +146,12 @@ class Training(ABC):
         """Take back what `_own` gave."""
 
 
-def chance(parameters: Parameters, epoch: int) -> torch.Generator:
+def chance(parameters: TrainingParameters, epoch: int) -> torch.Generator:
     """The random numbers of one epoch; nothing of an earlier one is needed to have them again."""
     return torch.Generator().manual_seed(parameters.seed % 2**40 * 2**20 + epoch)
 
 
-def batches(count: int, parameters: Parameters, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def batches(count: int, parameters: TrainingParameters, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """The numbers 0 to count - 1 in random order, in batches."""
     return iter(torch.randperm(count, generator=generator).split(parameters.batch_size))
 
@@ -167,7 +169,9 @@ def losses(logits: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor) -
     return functional.cross_entropy(logits, labels, weight=counting, reduction="sum")
 
 
-def optimizer(weights: list[nn.Parameter] | list[torch.Tensor], parameters: Parameters) -> torch.optim.Optimizer:
+def optimizer(
+    weights: list[nn.Parameter] | list[torch.Tensor], parameters: TrainingParameters
+) -> torch.optim.Optimizer:
     """AdamW with a light decay."""
     return torch.optim.AdamW(weights, lr=parameters.learning_rate, weight_decay=0.01)
 

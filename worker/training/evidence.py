@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from shared.datasets import Example
+from shared.domain.datasets import DatasetExample
 from worker.training import calibration
 
 MOST_MISTAKES = 200
@@ -20,7 +20,11 @@ MOST_TESTED = 5000
 
 
 def evidence(
-    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[Example], temperature: float
+    logits: torch.Tensor,
+    truths: torch.Tensor,
+    labels: Sequence[str],
+    examples: Sequence[DatasetExample],
+    temperature: float,
 ) -> dict[str, Any]:
     """From N test examples: their logits (N, C) as before the temperature, the numbers (N,) of their labels; C labels.
 
@@ -87,7 +91,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _mistakes(
-    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[Example]
+    logits: torch.Tensor, truths: torch.Tensor, labels: Sequence[str], examples: Sequence[DatasetExample]
 ) -> list[dict[str, Any]]:
     scores, answers = logits.double().softmax(dim=1).max(dim=1)
     wrong = (answers != truths).nonzero()[:, 0]

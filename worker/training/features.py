@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 import uuid6
 
-from shared.datasets import Example
-from shared.storage import Storage
+from shared.adapters.storage import Storage
+from shared.domain.datasets import DatasetExample
 from worker.engine import Loaded
 from worker.training import pictures
 
@@ -20,7 +20,7 @@ _EVERY = 20.0
 
 
 def features(
-    storage: Storage, model: Loaded, examples: Sequence[Example], tell: Callable[[int], None]
+    storage: Storage, model: Loaded, examples: Sequence[DatasetExample], tell: Callable[[int], None]
 ) -> torch.Tensor:
     """(N, D) float32, what enters the model's head for each example of one dataset.
 

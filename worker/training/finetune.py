@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from shared.preprocessing import Preprocessing
-from shared.trainings import Parameters
+from shared.domain.preprocessing import Preprocessing
+from shared.domain.trainings import TrainingParameters
 from worker import families, optimise, preprocess
 from worker.training import augment, epochs
-from worker.training.augment import Pictures
-from worker.training.epochs import Measured, Tensors, Training
+from worker.training.augment import LabelledPictures
+from worker.training.epochs import EpochTraining, Measured, Tensors
 
 _LAST = 0.25
 """The part of the layers, from the end, that fine-tuning changes."""
@@ -29,7 +29,7 @@ _STEEPEST = 1.0
 """The length to which gradients are cut."""
 
 
-class NetworkTraining(Training):
+class NetworkTraining(EpochTraining):
     """Gradient descent on changed pictures, judged on pictures prepared exactly as for serving.
 
     `last_stages` and `from_scratch` make one. The network is trained where it stands. `check` is called every few
@@ -40,9 +40,9 @@ class NetworkTraining(Training):
         self,
         network: nn.Module,
         preprocessing: Preprocessing,
-        train: Pictures,
-        validation: Pictures,
-        parameters: Parameters,
+        train: LabelledPictures,
+        validation: LabelledPictures,
+        parameters: TrainingParameters,
         *,
         flip: bool,
         device: str,
@@ -162,9 +162,9 @@ class NetworkTraining(Training):
 def last_stages(
     network: nn.Module,
     preprocessing: Preprocessing,
-    train: Pictures,
-    validation: Pictures,
-    parameters: Parameters,
+    train: LabelledPictures,
+    validation: LabelledPictures,
+    parameters: TrainingParameters,
     *,
     flip: bool = True,
     device: str = "cpu",
@@ -187,9 +187,9 @@ def last_stages(
 def from_scratch(
     architecture: str,
     classes: int,
-    train: Pictures,
-    validation: Pictures,
-    parameters: Parameters,
+    train: LabelledPictures,
+    validation: LabelledPictures,
+    parameters: TrainingParameters,
     *,
     flip: bool = True,
     device: str = "cpu",

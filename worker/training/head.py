@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from shared.domain.trainings import TrainingParameters
 from shared.errors import BadDataset
-from shared.trainings import Parameters
 from worker.training import epochs
-from worker.training.epochs import Measured, Tensors, Training
-from worker.training.start import regression
+from worker.training.epochs import EpochTraining, Measured, Tensors
+from worker.training.logistic_regression import regression
 
 _WORTH = 1e-3
 """By how much the loss must fall to count: where all is right already, less is no reason to go on."""
@@ -18,7 +18,7 @@ _SAME = 1e-10
 """Variance of features, as a part of their mean square, below which they differ by rounding only."""
 
 
-class HeadTraining(Training):
+class HeadTraining(EpochTraining):
     """Softmax regression by AdamW, balanced over the labels, stopped early.
 
     It does not start from zero, from where the slowest allowed learning rates and numbers of epochs would not arrive
@@ -35,7 +35,7 @@ class HeadTraining(Training):
         train: tuple[torch.Tensor, torch.Tensor],
         validation: tuple[torch.Tensor, torch.Tensor],
         classes: int,
-        parameters: Parameters,
+        parameters: TrainingParameters,
         *,
         biased: bool = True,
         device: str = "cpu",

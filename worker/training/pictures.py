@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from PIL import Image
 
-from shared import errors, images
-from shared.datasets import Example
-from shared.preprocessing import Preprocessing
-from shared.storage import Storage
+from shared import errors
+from shared.adapters.storage import Storage
+from shared.domain.datasets import DatasetExample
+from shared.domain.preprocessing import Preprocessing
+from shared.imaging import images
 
 
-def read(storage: Storage, example: Example) -> bytes:
+def read(storage: Storage, example: DatasetExample) -> bytes:
     """Its bytes; raises NotFound naming the example, Unavailable."""
     try:
         return storage.read(example.blob, example.offset, example.size)
@@ -21,6 +22,6 @@ def read(storage: Storage, example: Example) -> bytes:
         ) from None
 
 
-def decoded(storage: Storage, example: Example, wanted: Preprocessing) -> Image.Image:
+def decoded(storage: Storage, example: DatasetExample, wanted: Preprocessing) -> Image.Image:
     """Upright, in the mode that the network wants; raises as `read` does, and BrokenPicture."""
     return images.decode(read(storage, example), exif=True, mode=wanted.mode)

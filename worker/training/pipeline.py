@@ -19,30 +19,33 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared import comparisons, errors, models, trainers, trainings
-from shared.datasets import Example
-from shared.models import Version
-from shared.splits import Splits
+from shared import errors
+from shared.domain.datasets import DatasetExample
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.splits import Splits
+from shared.domain.trainings import plot_key
+from shared.services import comparisons, training_runs
 from worker import families, optimise, weights
-from worker.checking import prove
 from worker.engine import Engine, Loaded
+from worker.model_check import prove
 from worker.training import calibration, plots
 from worker.training.compare import compare
 from worker.training.evidence import evidence, machine
 from worker.training.pictures import read
-from worker.training.stages import Made, batches, from_base, from_scratch, labels_of
+from worker.training.stages import TrainedNetwork, batches, from_base, from_scratch, labels_of
 from worker.training.work import Work
 
 log = logging.getLogger(__name__)
+
 
 def train(work: Work, engine: Engine) -> None:
     """Train, and end the training as DONE with a new version.
 
     Raises Ended when it was cancelled, Stopped when this trainer must end, FileNotFoundError, kinds of InferqError.
     """
-    tools, training = work.tools, work.training
+    container, training = work.container, work.training
     work.tell(0.0, "reading the dataset")
-    dealt = trainers.dealt(tools, training)
+    dealt = training_runs.dealt(container, training)
     labels = {one.label_id: one.label for one in sorted((*dealt.training, *dealt.test), key=lambda one: one.label_id)}
     numbers = {label_id: number for number, label_id in enumerate(labels)}
     base = _base(work, engine)
@@ -58,13 +61,13 @@ def train(work: Work, engine: Engine) -> None:
         found = evidence(logits * temperature, labels_of(dealt.test, numbers), version.labels, dealt.test, temperature)
         found |= _facts(work, made, dealt, engine)
         report = _compared(work, engine, model)
-        found["seconds"] = work.seconds | {"total": round(tools.now() - (training.started_at or 0.0), 3)}
+        found["seconds"] = work.seconds | {"total": round(container.now() - (training.started_at or 0.0), 3)}
         for name, data in plots.render(found).items():
-            tools.storage.write(trainings.plot(training.id, name), data)
+            container.storage.write(plot_key(training.id, name), data)
         work.tell(0.99, "registering the version")
-        trainers.finish(tools, training, version, found, report)
+        training_runs.finish(container, training, version, found, report)
     except BaseException:
-        trainers.abandon(tools, training.id)
+        training_runs.abandon(container, training.id)
         raise
     finally:
         engine.forget(version.id)  # it was loaded without its number, which only the commit gives it
@@ -73,8 +76,8 @@ def train(work: Work, engine: Engine) -> None:
 def _base(work: Work, engine: Engine) -> Loaded | None:
     if not work.training.base_id:
         return None
-    with work.tools.records.read() as r:
-        base = r.versions.get(work.training.base_id)
+    with work.container.database.read() as uow:
+        base = uow.model_versions.get(work.training.base_id)
     if base is None:
         raise errors.NotFound(f"The base {work.training.base} has been removed; choose another one.")
     try:
@@ -83,7 +86,9 @@ def _base(work: Work, engine: Engine) -> Loaded | None:
         raise errors.NotFound(f"The weights of the base {work.training.base} are gone; choose another one.") from None
 
 
-def _calibrate(work: Work, made: Made, validation: Sequence[Example], numbers: dict[int, int]) -> float:
+def _calibrate(
+    work: Work, made: TrainedNetwork, validation: Sequence[DatasetExample], numbers: dict[int, int]
+) -> float:
     """Find the temperature on the validation pictures, and divide the head by it; what it was."""
     if not validation:
         return 1.0
@@ -100,45 +105,47 @@ def _calibrate(work: Work, made: Made, validation: Sequence[Example], numbers: d
     return found
 
 
-def _proven(work: Work, made: Made, labels: tuple[str, ...], base: Version | None, folder: Path) -> Version:
+def _proven(
+    work: Work, made: TrainedNetwork, labels: tuple[str, ...], base: ModelVersion | None, folder: Path
+) -> ModelVersion:
     """The version with its blobs stored, not registered yet. Its id is the training's: made again, it is the same."""
     training = work.training
     path = folder / "trained.safetensors"
     weights.write(made.network.state_dict(), path)
-    version = Version(
+    version = ModelVersion(
         id=training.id,
         tenant=training.tenant,
         name=training.name,
         version="",
         family="",
         architecture=made.architecture,
-        state=models.State.CHECKING,
-        created_at=work.tools.now(),
+        state=ModelState.CHECKING,
+        created_at=work.container.now(),
         labels=labels,
         preprocessing=made.preprocessing,
         source="",
         max_batch=base.max_batch if base else 0,
         training_id=training.id,
     )
-    return prove(work.tools.storage, version, path, folder)
+    return prove(work.container.storage, version, path, folder)
 
 
-def _answers(work: Work, model: Loaded, test: Sequence[Example]) -> torch.Tensor:
+def _answers(work: Work, model: Loaded, test: Sequence[DatasetExample]) -> torch.Tensor:
     """(N, C) logits of the test pictures, by the network as it will be served."""
     rows = []
     for start in range(0, len(test), model.max_batch):
         some = test[start : start + model.max_batch]
-        storage = work.tools.storage
+        storage = work.container.storage
         rows.append(model.forward([model.prepare(read(storage, one)) for one in some]))
         work.tell(0.92, f"testing: {start + len(some)} of {len(test)} pictures")
     return torch.cat(rows)
 
 
-def _facts(work: Work, made: Made, dealt: Splits, engine: Engine) -> dict[str, Any]:
+def _facts(work: Work, made: TrainedNetwork, dealt: Splits, engine: Engine) -> dict[str, Any]:
     """What belongs to the evidence beside the test."""
     training = work.training
-    with work.tools.records.read() as r:
-        dataset = r.datasets.get(training.tenant, training.dataset_id)
+    with work.container.database.read() as uow:
+        dataset = uow.datasets.get(training.tenant, training.dataset_id)
     return {
         "method": made.method,
         "note": made.note,
@@ -164,15 +171,15 @@ def _facts(work: Work, made: Made, dealt: Splits, engine: Engine) -> dict[str, A
 def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] | None:
     """The report beside the model's default version; None where there is none, or no picture that both can be shown."""
     training, version = work.training, candidate.version
-    with work.tools.records.read() as r:
-        known = r.versions.named(training.tenant, training.name)
-        own = [one for one in known if one.tenant == training.tenant and one.state is models.State.READY]
+    with work.container.database.read() as uow:
+        known = uow.model_versions.named(training.tenant, training.name)
+        own = [one for one in known if one.tenant == training.tenant and one.state is ModelState.READY]
         default = next((one for one in own if one.is_default), None)
         if default is None:
             return None
         try:
             pictures = comparisons.pictures(
-                r, version, default, training.tenant, training.dataset_id, training.dataset_version
+                uow, version, default, training.tenant, training.dataset_id, training.dataset_version
             )
         except errors.BadDataset:
             return None
@@ -182,7 +189,11 @@ def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] |
         log.warning("%s %s, the default, cannot be compared with: %s", default.name, default.version, error)
         return None
     return compare(
-        work.tools.storage, candidate, baseline, *pictures, lambda done: work.tell(0.96, "comparing with the default")
+        work.container.storage,
+        candidate,
+        baseline,
+        *pictures,
+        lambda done: work.tell(0.96, "comparing with the default"),
     )
 
 

@@ -13,15 +13,15 @@ from torch import nn
 from torch.nn import functional
 
 from shared import errors
-from shared.datasets import Example
-from shared.preprocessing import Preprocessing
-from shared.splits import Splits
-from shared.storage import Storage
+from shared.adapters.storage import Storage
+from shared.domain.datasets import DatasetExample
+from shared.domain.preprocessing import Preprocessing
+from shared.domain.splits import Splits
 from worker import families, preprocess, weights
 from worker.engine import Loaded
 from worker.training import finetune, heads
-from worker.training.augment import Pictures
-from worker.training.epochs import Training
+from worker.training.augment import LabelledPictures
+from worker.training.epochs import EpochTraining
 from worker.training.features import features
 from worker.training.head import HeadTraining
 from worker.training.pictures import decoded
@@ -44,7 +44,7 @@ _SHOWN = 256
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainedNetwork:
     """What the stages have made: a plain network in eval mode on the CPU, and how that went."""
 
     network: nn.Module
@@ -65,9 +65,9 @@ class Made:
     """(N, C) of the validation pictures, where they are known already."""
 
 
-def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> Made:
+def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> TrainedNetwork:
     """A linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
-    storage, wanted = work.tools.storage, base.preprocessing
+    storage, wanted = work.container.storage, base.preprocessing
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     network = _plain(storage, base)
     learnt, checked = _features(work, base, dealt)
@@ -86,11 +86,11 @@ def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int
     right = _measured(logits, labels[1])[1] if len(labels[1]) else None
     note = f"A linear classifier on what {work.training.base} sees; the base itself stayed as it was."
     architecture, epoch = base.version.architecture, head.best_epoch
-    frozen = Made(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
+    frozen = TrainedNetwork(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
     return _fine_tuned(work, frozen, dealt, labels, base.device) if _worthwhile(work, frozen, dealt, base) else frozen
 
 
-def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: torch.device) -> Made:
+def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: torch.device) -> TrainedNetwork:
     """A small network, all of it trained."""
     wanted = families.find(SMALL).preprocessing(SMALL)
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
@@ -109,10 +109,10 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
         )
     note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
     best = _best(work, NETWORK, training.best_epoch)
-    return Made(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
+    return TrainedNetwork(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
 
 
-def _worthwhile(work: Work, frozen: Made, dealt: Splits, base: Loaded) -> bool:
+def _worthwhile(work: Work, frozen: TrainedNetwork, dealt: Splits, base: Loaded) -> bool:
     """Whether fine-tuning is to be tried: asked for, or unasked where it can win something and is no long affair."""
     wish = work.training.parameters.fine_tune
     if wish != "auto" or work.out_of_time:
@@ -121,7 +121,9 @@ def _worthwhile(work: Work, frozen: Made, dealt: Splits, base: Loaded) -> bool:
     return affordable and len(dealt.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
 
 
-def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.Tensor], device: torch.device) -> Made:
+def _fine_tuned(
+    work: Work, frozen: TrainedNetwork, dealt: Splits, labels: Sequence[torch.Tensor], device: torch.device
+) -> TrainedNetwork:
     began = time.monotonic()
     asked = work.training.parameters
     gently = replace(asked, epochs=min(asked.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
@@ -142,7 +144,7 @@ def _fine_tuned(work: Work, frozen: Made, dealt: Splits, labels: Sequence[torch.
                    validation_accuracy=best[2], logits=None)  # fmt: skip
 
 
-def _run(work: Work, stage: str, training: Training, span: tuple[float, float]) -> str:
+def _run(work: Work, stage: str, training: EpochTraining, span: tuple[float, float]) -> str:
     """Epochs until it is enough; why it was. Goes on from the checkpoint where that is of this stage.
 
     Of a stage that an earlier trainer had left behind, nothing is told again: its epochs are on the curve.
@@ -181,7 +183,7 @@ def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, to
         work.prepare()
         work.tell(0.5 * min(1.0, done / len(both)), f"looking at the pictures: {done} of {len(both)}")
 
-    found = features(work.tools.storage, base, both, tell)
+    found = features(work.container.storage, base, both, tell)
     work.timed("features", began)
     return found[: len(dealt.training)], found[len(dealt.training) :]
 
@@ -198,14 +200,14 @@ def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]
     return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-def labels_of(examples: Sequence[Example], numbers: Mapping[int, int]) -> torch.Tensor:
+def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
     """(N,) int64, the number of each example's label."""
     return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
 
 
-def batches(work: Work, examples: Sequence[Example], wanted: Preprocessing) -> Iterator[torch.Tensor]:
+def batches(work: Work, examples: Sequence[DatasetExample], wanted: Preprocessing) -> Iterator[torch.Tensor]:
     """Normalised batches (N, channels, crop, crop) of some pictures, in their order."""
-    storage = work.tools.storage
+    storage = work.container.storage
     for start in range(0, len(examples), _PIECE):
         work.check()
         crops = [preprocess.crop(decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
@@ -214,11 +216,11 @@ def batches(work: Work, examples: Sequence[Example], wanted: Preprocessing) -> I
 
 def _pictures(
     work: Work, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
-) -> tuple[Pictures, Pictures]:
+) -> tuple[LabelledPictures, LabelledPictures]:
     """Those to train on, and those for validation, decoded when they are looked at."""
-    storage = work.tools.storage
+    storage = work.container.storage
 
-    def of(part: Sequence[Example], its_labels: torch.Tensor) -> Pictures:
-        return Pictures(lambda number: decoded(storage, part[number], wanted), its_labels)
+    def of(part: Sequence[DatasetExample], its_labels: torch.Tensor) -> LabelledPictures:
+        return LabelledPictures(lambda number: decoded(storage, part[number], wanted), its_labels)
 
     return of(dealt.training, labels[0]), of(dealt.validation, labels[1])

@@ -11,9 +11,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from shared import errors, trainers, trainings
-from shared.tools import Tools
-from shared.trainings import Training
+from shared import errors
+from shared.container import Container
+from shared.domain.trainings import Training, checkpoint_key
+from shared.services import training_runs
 from worker.training.epochs import EpochReport, Tensors
 
 OFTEN = 0.5
@@ -36,15 +37,17 @@ class OutOfTime(errors.Conflict):
 class Work:
     """Stores checkpoints and progress. Each word raises Ended when the training was cancelled, or Stopped."""
 
-    def __init__(self, tools: Tools, training: Training, stopping: threading.Event, lost: threading.Event) -> None:
+    def __init__(
+        self, container: Container, training: Training, stopping: threading.Event, lost: threading.Event
+    ) -> None:
         """`stopping` is set when this trainer is to end, `lost` when the training is another one's by now."""
-        self.tools = tools
+        self.container = container
         self.training = training
         self._stopping = stopping
         self._lost = lost
         self._told = self._stored = 0.0
         self._progress, self._message = training.progress, training.message
-        notes, self.tensors = _read(tools, training.id)
+        notes, self.tensors = _read(container, training.id)
         self.stage: str = notes.get("stage", "")
         """The stage that `tensors` belong to: where to go on. Empty when nothing was put away yet."""
         self.curve: list[Mapping[str, Any]] = notes.get("curve", [])
@@ -54,7 +57,7 @@ class Work:
     @property
     def out_of_time(self) -> bool:
         """Whether it has had the seconds that it was given."""
-        return self.training.is_over(self.tools.now())
+        return self.training.is_over(self.container.now())
 
     def tell(self, progress: float, message: str) -> None:
         """Say how far it is, from 0 to 1, unless something was said just now."""
@@ -67,7 +70,7 @@ class Work:
         if self._stopping.is_set() or self._lost.is_set():
             raise Stopped
         if time.monotonic() - self._told >= OFTEN:
-            trainers.tell(self.tools, self.training.id, self._progress, self._message)
+            training_runs.tell(self.container, self.training.id, self._progress, self._message)
             self._told = time.monotonic()
 
     def spend(self) -> None:
@@ -94,23 +97,23 @@ class Work:
         pause = max(OFTEN, len(self.curve) / 2000)
         if time.monotonic() - self._stored >= pause or (self._stopping.is_set() and not self._lost.is_set()):
             self._store(stage, state())
-            trainers.tell(self.tools, self.training.id, self._progress, self._message, self.curve)
+            training_runs.tell(self.container, self.training.id, self._progress, self._message, self.curve)
             self._stored = self._told = time.monotonic()
         self.check()
 
     def _store(self, stage: str, state: Tensors) -> None:
         notes = {"format": _FORMAT, "stage": stage, "curve": self.curve, "seconds": self.seconds}
         data = state | {_NOTES: torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)}
-        self.tools.storage.write(trainings.checkpoint(self.training.id), safetensors.torch.save(data))
+        self.container.storage.write(checkpoint_key(self.training.id), safetensors.torch.save(data))
 
     def timed(self, stage: str, began: float) -> None:
         """Count the seconds since `began` (monotonic) to a stage."""
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 3)
 
 
-def _read(tools: Tools, training_id: str) -> tuple[dict[str, Any], Tensors]:
+def _read(container: Container, training_id: str) -> tuple[dict[str, Any], Tensors]:
     try:
-        tensors = safetensors.torch.load(tools.storage.read(trainings.checkpoint(training_id)))
+        tensors = safetensors.torch.load(container.storage.read(checkpoint_key(training_id)))
     except (FileNotFoundError, safetensors.SafetensorError):  # none yet, or a trainer died while it wrote the first one
         return {}, {}
     notes = json.loads(tensors.pop(_NOTES).numpy().tobytes())

@@ -21,12 +21,12 @@ from flask.typing import ResponseReturnValue
 
 from api import auth
 from api.dialects.einstein_vision import accounts, datasets, examples, models, prediction, training
-from api.dialects.einstein_vision.basics import CONVERTERS, GENERATIONS
-from api.dialects.einstein_vision.document import openapi
+from api.dialects.einstein_vision.common import CONVERTERS, GENERATIONS
+from api.dialects.einstein_vision.openapi_document import openapi
 from shared import errors
+from shared.domain.keys import Caller
 from shared.errors import InferqError
 from shared.settings import Settings
-from shared.tenants import Caller
 
 PREFIXES = ("/v2", "/v1/vision", "/v1/oauth2", "/v1/apiusage")
 

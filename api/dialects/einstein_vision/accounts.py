@@ -8,10 +8,11 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import auth, reading
-from api.context import caller, scope, tools
-from api.dialects.einstein_vision.basics import METER, Calls, listed, needed, time
+from api.context import caller, container, scope
+from api.dialects.einstein_vision.common import METER, Calls, listed, needed, time
 from api.reading import Fields
-from shared import accounts, errors, usage
+from shared import errors
+from shared.services import accounts, usage
 
 TOKEN_PATH, USAGE_PATH = "/oauth2/token", "/apiusage"
 HOSTED = ("https://api.einstein.ai/v2/oauth2/token", "https://api.metamind.io/v1/oauth2/token")
@@ -31,11 +32,11 @@ def token() -> ResponseReturnValue:
     if grant == BY_ASSERTION:
         offline = "offline" in fields.text("scope").split()
         given = accounts.exchange(
-            tools(), needed(fields, "assertion"), _audiences(), offline=offline, from_loopback=local
+            container(), needed(fields, "assertion"), _audiences(), offline=offline, from_loopback=local
         )
     elif grant == BY_REFRESH:
         seconds = fields.whole("valid_for", accounts.LONGEST)
-        given = accounts.refresh(tools(), needed(fields, "refresh_token"), seconds, from_loopback=local)
+        given = accounts.refresh(container(), needed(fields, "refresh_token"), seconds, from_loopback=local)
     else:
         raise errors.BadOption(f"grant_type must be {BY_ASSERTION} or {BY_REFRESH}, not {grant!r}")
     body = {"access_token": given.access, "token_type": "Bearer", "expires_in": given.seconds}
@@ -50,17 +51,17 @@ def _audiences() -> list[str]:
     Where nobody has set ours, it is what the request says. That lets whoever holds an assertion meant for another
     service pass it off as meant for us; a service that strangers reach has `public_url` set.
     """
-    public_url = tools().settings.public_url.rstrip("/")
+    public_url = container().settings.public_url.rstrip("/")
     return [*HOSTED, f"{public_url}{request.path}" if public_url else request.base_url]
 
 
 @scope("infer")
 def used_up() -> ResponseReturnValue:
     """What the tenant has used of the current month, as a list of one plan."""
-    limit = tools().settings.einstein_quota or NO_QUOTA
+    limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
-    used = usage.used(tools(), tenant, METER)
-    start, end = usage.month(tools().now())
+    used = usage.used(container(), tenant, METER)
+    start, end = usage.month(container().now())
     plan = {
         "id": f"{datetime.fromtimestamp(start, UTC):%Y-%m}",
         "organizationId": tenant,

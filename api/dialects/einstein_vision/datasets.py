@@ -14,13 +14,15 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, scope, seats, tools
-from api.dialects.einstein_vision import views
-from api.dialects.einstein_vision.basics import KIND, Calls, deletion, listed, sent, window
+from api.context import caller, container, scope, wait_limiter
+from api.dialects.einstein_vision import serializers
+from api.dialects.einstein_vision.common import KIND, Calls, deletion, listed, sent, window
 from api.reading import Fields
-from shared import datasets, errors, fetch, loading
-from shared.datasets import Dataset, State
-from shared.trainings import Training
+from shared import errors
+from shared.adapters import http_fetch
+from shared.domain.datasets import Dataset, DatasetState
+from shared.domain.trainings import Training
+from shared.services import dataset_import, datasets
 
 DATASETS_PATH = "/vision/datasets"
 ONE_DATASET = f"{DATASETS_PATH}/<einstein_number:dataset_id>"
@@ -46,17 +48,17 @@ def upload_sync() -> ResponseReturnValue:
 
     One that takes longer than a request may wait is answered as it is then, and goes on loading.
     """
-    fields, until = _archive_fields(), tools().now() + tools().settings.max_wait
-    if not seats().take():
+    fields, until = _archive_fields(), container().now() + container().settings.max_wait
+    if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
         with _kept(fields) as source:
-            made = datasets.create(tools(), caller().tenant, _name(fields), source=source)
-        made = datasets.until_loaded(tools(), made, until - tools().now())
+            made = datasets.create(container(), caller().tenant, _name(fields), source=source)
+        made = datasets.until_loaded(container(), made, until - container().now())
     finally:
-        seats().leave()
-    if made.state is State.FAILED:
-        datasets.delete(tools(), made.tenant, made.id)
+        wait_limiter().release()
+    if made.state is DatasetState.FAILED:
+        datasets.delete(container(), made.tenant, made.id)
         raise errors.BadDataset(made.message)
     return _told(made)
 
@@ -66,7 +68,7 @@ def upload() -> ResponseReturnValue:
     """A dataset from an archive that is read in the background."""
     fields = _archive_fields()
     with _kept_or_named(fields) as source:
-        made = datasets.create(tools(), caller().tenant, _name(fields), source=source)
+        made = datasets.create(container(), caller().tenant, _name(fields), source=source)
     return _told(made)
 
 
@@ -74,10 +76,10 @@ def upload() -> ResponseReturnValue:
 def add_archive(dataset_id: int) -> ResponseReturnValue:
     """More pictures for a dataset, read in the background."""
     fields = _archive_fields()
-    if datasets.get(tools(), caller().tenant, dataset_id).state is State.LOADING:
+    if datasets.get(container(), caller().tenant, dataset_id).state is DatasetState.LOADING:
         raise errors.BadOption(BUSY)
     with _kept_or_named(fields) as source:
-        after = datasets.add_archive(tools(), caller().tenant, dataset_id, source)
+        after = datasets.add_archive(container(), caller().tenant, dataset_id, source)
     return _told(after)
 
 
@@ -92,12 +94,12 @@ def create() -> ResponseReturnValue:
     if len(labels) > LONGEST_LABELS:
         raise errors.BadOption(f"labels may have {LONGEST_LABELS} characters in all; add the others one by one")
     names = [name.strip() for name in labels.split(",") if name.strip()]
-    return _told(datasets.create(tools(), caller().tenant, fields.text("name"), labels=names))
+    return _told(datasets.create(container(), caller().tenant, fields.text("name"), labels=names))
 
 
 def show_dataset(dataset_id: int) -> ResponseReturnValue:
     """One dataset."""
-    return _told(datasets.get(tools(), caller().tenant, dataset_id))
+    return _told(datasets.get(container(), caller().tenant, dataset_id))
 
 
 def list_datasets() -> ResponseReturnValue:
@@ -105,9 +107,9 @@ def list_datasets() -> ResponseReturnValue:
     offset, count = window(MOST)
     if Fields(request.args).flag("global", False):
         return listed([])
-    with tools().records.read() as r:
-        found = r.datasets.page(caller().tenant, offset=offset, limit=count)
-        return listed([views.dataset(one, r.datasets.labels(one)) for one in found])
+    with container().database.read() as uow:
+        found = uow.datasets.page(caller().tenant, offset=offset, limit=count)
+        return listed([serializers.dataset(one, uow.datasets.labels(one)) for one in found])
 
 
 @scope("models")
@@ -115,11 +117,11 @@ def delete_dataset(dataset_id: int) -> ResponseReturnValue:
     """Have a dataset removed; its models go first."""
     tenant = caller().tenant
     made = {training.version_id: training.name for training in trained_on(dataset_id) if training.version_id}
-    with tools().records.read() as r:
-        models = sorted({name for version_id, name in made.items() if r.versions.get(version_id)})
+    with container().database.read() as uow:
+        models = sorted({name for version_id, name in made.items() if uow.model_versions.get(version_id)})
     if models:
         raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(models[:5])}.")
-    gone = datasets.delete(tools(), tenant, dataset_id)
+    gone = datasets.delete(container(), tenant, dataset_id)
     return deletion("DATASET", str(gone.id), done=False, message=gone.message)
 
 
@@ -127,8 +129,8 @@ def trained_on(dataset_id: int) -> Iterator[Training]:
     """Every training that was done, or is to be done, on a dataset of the caller's, newest first."""
     before = ""
     while True:
-        with tools().records.read() as r:
-            page = r.trainings.page(caller().tenant, dataset_id=dataset_id, before=before)
+        with container().database.read() as uow:
+            page = uow.trainings.page(caller().tenant, dataset_id=dataset_id, before=before)
         if not page:
             return
         yield from page
@@ -136,7 +138,7 @@ def trained_on(dataset_id: int) -> Iterator[Training]:
 
 
 def _told(found: Dataset) -> ResponseReturnValue:
-    return jsonify(views.dataset(found, datasets.labels(tools(), found.tenant, found.id)))
+    return jsonify(serializers.dataset(found, datasets.labels(container(), found.tenant, found.id)))
 
 
 # what is sent
@@ -144,7 +146,7 @@ def _told(found: Dataset) -> ResponseReturnValue:
 
 def _archive_fields() -> Fields:
     """The form of an upload, with exactly one archive in it; raises BadOption in the vendor's words."""
-    request.max_content_length = min(tools().settings.max_body, MAX_ARCHIVE + reading.SMALL)
+    request.max_content_length = min(container().settings.max_body, MAX_ARCHIVE + reading.SMALL)
     fields = sent()
     _check_kind(fields)
     archives = len(request.files.getlist("data")) + bool(fields.text("path"))
@@ -178,7 +180,7 @@ def _kept_or_named(fields: Fields) -> Iterator[str]:
             yield key
         return
     try:
-        fetch.check_url(url, allow_private=tools().settings.fetch_private)
+        http_fetch.check_url(url, allow_private=container().settings.fetch_private)
     except errors.BadUrl as error:
         raise errors.BadDataset(UNREACHABLE) from error
     yield url
@@ -193,20 +195,20 @@ def _kept(fields: Fields) -> Iterator[str]:
         if size > MAX_ARCHIVE:
             raise errors.TooLarge(f"An archive may have {MAX_ARCHIVE} bytes, not {size}; send it in parts.")
         file.seek(0)
-        key = loading.keep_upload(tools(), file)
+        key = dataset_import.keep_upload(container(), file)
     try:
         yield key
     except BaseException:
-        tools().storage.delete(key)
+        container().storage.delete(key)
         raise
 
 
 @contextmanager
 def _fetched(url: str) -> Iterator[IO[bytes]]:
-    settings = tools().settings
+    settings = container().settings
     with tempfile.TemporaryFile() as file:
         try:
-            fetch.fetch_to(
+            http_fetch.fetch_to(
                 url, file, max_bytes=MAX_ARCHIVE, timeout=settings.max_wait, allow_private=settings.fetch_private,
                 on_progress=lambda done, total: None,
             )  # fmt: skip

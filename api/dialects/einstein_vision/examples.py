@@ -8,14 +8,16 @@ from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import auth, reading
-from api.context import caller, scope, tools
-from api.dialects.einstein_vision import views
-from api.dialects.einstein_vision.basics import Calls, generation, listed, model_id, needed, png_or_jpeg, sent, window
+from api.context import caller, container, scope
+from api.dialects.einstein_vision import serializers
+from api.dialects.einstein_vision.common import Calls, generation, listed, model_id, needed, png_or_jpeg, sent, window
 from api.dialects.einstein_vision.datasets import ONE_DATASET
 from api.reading import Fields
-from shared import datasets, errors, feedback, images, links
-from shared.datasets import Example, Source
-from shared.images import Picture
+from shared import errors
+from shared.domain.datasets import DatasetExample, Source, check_name
+from shared.domain.pictures import Picture
+from shared.imaging import images
+from shared.services import datasets, feedback, signed_urls
 
 FEEDBACK_PATH = "/vision/feedback"
 LABELS_PATH, EXAMPLES_PATH = f"{ONE_DATASET}/labels", f"{ONE_DATASET}/examples"
@@ -35,12 +37,14 @@ SOURCES = {"all": "", **{str(source): str(source) for source in Source}}
 @scope("models")
 def add_label(dataset_id: int) -> ResponseReturnValue:
     """A label without examples."""
-    return jsonify(views.label(datasets.add_label(tools(), caller().tenant, dataset_id, needed(sent(), "name"))))
+    return jsonify(
+        serializers.label(datasets.add_label(container(), caller().tenant, dataset_id, needed(sent(), "name")))
+    )
 
 
 def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
     """One label."""
-    return jsonify(views.label(datasets.label(tools(), caller().tenant, dataset_id, label_id)))
+    return jsonify(serializers.label(datasets.label(container(), caller().tenant, dataset_id, label_id)))
 
 
 # examples
@@ -51,7 +55,7 @@ def add_example(dataset_id: int) -> ResponseReturnValue:
     """One more labelled picture."""
     fields = _fields()
     label_id = fields.whole("labelId", 0) if needed(fields, "labelId") else 0
-    return _told(datasets.add_example(tools(), caller().tenant, dataset_id, label_id, _picture(fields)))
+    return _told(datasets.add_example(container(), caller().tenant, dataset_id, label_id, _picture(fields)))
 
 
 @scope("infer")
@@ -59,7 +63,7 @@ def correct() -> ResponseReturnValue:
     """A picture that a model got wrong, as an example of what it shows, in the dataset that the model learned from."""
     fields = _fields()
     name, label = model_id(fields), needed(fields, "expectedLabel")
-    return _told(feedback.correct_model(tools(), caller().tenant, name, label, _picture(fields)))
+    return _told(feedback.correct_model(container(), caller().tenant, name, label, _picture(fields)))
 
 
 def list_examples(dataset_id: int) -> ResponseReturnValue:
@@ -69,19 +73,19 @@ def list_examples(dataset_id: int) -> ResponseReturnValue:
 
 def list_of_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
     """The examples of one label."""
-    datasets.label(tools(), caller().tenant, dataset_id, label_id)
+    datasets.label(container(), caller().tenant, dataset_id, label_id)
     return _listed(dataset_id, label_id)
 
 
 def show_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """One example."""
-    return _told(datasets.example(tools(), caller().tenant, dataset_id, example_id))
+    return _told(datasets.example(container(), caller().tenant, dataset_id, example_id))
 
 
 @scope("models")
 def delete_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """Take an example out of its dataset; 204."""
-    datasets.remove_example(tools(), caller().tenant, dataset_id, example_id)
+    datasets.remove_example(container(), caller().tenant, dataset_id, example_id)
     return "", 204
 
 
@@ -91,22 +95,22 @@ def _listed(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue
     source = (fields.text("source") or fields.text("type", "all")).lower()
     if source not in SOURCES:
         raise errors.BadOption(f"source must be one of {', '.join(SOURCES)}, not {source!r}")
-    of = datasets.get(tools(), caller().tenant, dataset_id)
-    with tools().records.read() as r:
-        found = r.datasets.examples(of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count)
-        labels = {label.id: label for label in r.datasets.labels(of)}
+    of = datasets.get(container(), caller().tenant, dataset_id)
+    with container().database.read() as uow:
+        found = uow.datasets.examples(of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count)
+        labels = {label.id: label for label in uow.datasets.labels(of)}
     told = zip(found, _locations(found), strict=True)
-    return listed([views.example(one, labels[one.label_id], location) for one, location in told])
+    return listed([serializers.example(one, labels[one.label_id], location) for one, location in told])
 
 
-def _told(found: Example) -> ResponseReturnValue:
-    label = datasets.label(tools(), caller().tenant, found.dataset_id, found.label_id)
-    return jsonify(views.example(found, label, *_locations([found])))
+def _told(found: DatasetExample) -> ResponseReturnValue:
+    label = datasets.label(container(), caller().tenant, found.dataset_id, found.label_id)
+    return jsonify(serializers.example(found, label, *_locations([found])))
 
 
 def _fields() -> Fields:
     """The form of a call that brings one picture."""
-    request.max_content_length = min(tools().settings.max_body, MAX_EXAMPLE + reading.SMALL)
+    request.max_content_length = min(container().settings.max_body, MAX_EXAMPLE + reading.SMALL)
     return sent()
 
 
@@ -116,7 +120,7 @@ def _picture(fields: Fields) -> Picture:
     if len(parts) != 1:
         raise errors.NoInput("Send exactly one picture as the file part `data` in multipart/form-data.")
     name = fields.text("name")
-    name = datasets.name_of(name, "example") if name else reading.file_name(parts[0])
+    name = check_name(name, "example") if name else reading.file_name(parts[0])
     limits = png_or_jpeg(MAX_EXAMPLE)
     return images.check(name, parts[0].stream.read(limits.max_bytes + 1), limits)
 
@@ -128,14 +132,14 @@ def _picture(fields: Fields) -> Picture:
 def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """The bytes of an example, for whoever has its link, as long as that is good."""
     fields = Fields(request.args)
-    links.check(tools(), request.path, fields.whole("expires", 0), fields.text("signature"))
-    with tools().records.read() as r:
-        of = r.datasets.by_id(dataset_id)
-        found = r.datasets.example(of, example_id) if of else None
+    signed_urls.check(container(), request.path, fields.whole("expires", 0), fields.text("signature"))
+    with container().database.read() as uow:
+        of = uow.datasets.by_id(dataset_id)
+        found = uow.datasets.example(of, example_id) if of else None
     if found is None:
         raise errors.NotFound("The example is not there any more.")
     try:
-        data = tools().storage.read(found.blob, found.offset, found.size)
+        data = container().storage.read(found.blob, found.offset, found.size)
     except FileNotFoundError:  # deleted a moment ago
         raise errors.NotFound("The example is not there any more.") from None
     response = Response(data, mimetype=images.media_type(data))
@@ -145,12 +149,12 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     return response
 
 
-def _locations(found: Sequence[Example]) -> list[str]:
+def _locations(found: Sequence[DatasetExample]) -> list[str]:
     """For each example the URL by which anybody sees it for LINK_SECONDS."""
-    base = (tools().settings.public_url or request.root_url).rstrip("/")
-    expires = int(tools().now()) + LINK_SECONDS
+    base = (container().settings.public_url or request.root_url).rstrip("/")
+    expires = int(container().now()) + LINK_SECONDS
     paths = [f"{generation()}/vision/datasets/{one.dataset_id}/examples/{one.id}/picture" for one in found]
-    signed = zip(paths, links.sign(tools(), paths, expires), strict=True)
+    signed = zip(paths, signed_urls.sign(container(), paths, expires), strict=True)
     return [f"{base}{path}?expires={expires}&signature={signature}" for path, signature in signed]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from api.context import caller, scope, tools
-from api.dialects.einstein_vision import views
-from api.dialects.einstein_vision.basics import LANGUAGE, Calls, deletion, listed, time, window
+from api.context import caller, container, scope
+from api.dialects.einstein_vision import serializers
+from api.dialects.einstein_vision.common import LANGUAGE, Calls, deletion, listed, time, window
 from api.dialects.einstein_vision.datasets import ONE_DATASET, trained_on
 from api.dialects.einstein_vision.training import of_model
-from shared import datasets, errors, models, trainings
-from shared.trainings import Training
+from shared import errors
+from shared.domain.trainings import Training
+from shared.services import datasets, models, trainings
 
 ONE_MODEL = "/vision/models/<einstein_name:model_id>"
 MOST = 100
@@ -24,11 +25,11 @@ MOST = 100
 def list_models(dataset_id: int) -> ResponseReturnValue:
     """The models that were trained on a dataset, newest first, each as its last training there left it."""
     offset, count = window(MOST)
-    datasets.get(tools(), caller().tenant, dataset_id)
+    datasets.get(container(), caller().tenant, dataset_id)
     last: dict[str, Training] = {}
     for training in trained_on(dataset_id):
         last.setdefault(training.name, training)
-    return listed([views.model(training) for training in [*last.values()][offset : offset + count]])
+    return listed([serializers.model(training) for training in [*last.values()][offset : offset + count]])
 
 
 def show_metrics(model_id: str) -> ResponseReturnValue:
@@ -39,7 +40,7 @@ def show_metrics(model_id: str) -> ResponseReturnValue:
         createdAt=time(training.finished_at or training.updated_at),
         language=LANGUAGE,
         object="metrics",
-        metricsData=views.metrics(evidence),
+        metricsData=serializers.metrics(evidence),
     )
 
 
@@ -47,13 +48,13 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
     """How a model became so good: one entry for each epoch, the first one first."""
     offset, count = window(MOST)
     training, evidence = _measured(model_id)
-    curve = views.counted_epochs(evidence)
+    curve = serializers.counted_epochs(evidence)
     found = [
-        views.epoch(number, measured, evidence["labels"])
+        serializers.epoch(number, measured, evidence["labels"])
         for number, measured in enumerate(curve[offset : offset + count], offset + 1)
     ]
     if found and found[-1]["epoch"] == len(curve):
-        found[-1] = views.last_epoch(len(curve), evidence, _tested(training, evidence))
+        found[-1] = serializers.last_epoch(len(curve), evidence, _tested(training, evidence))
     return listed(found)
 
 
@@ -61,10 +62,10 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
 def delete_model(model_id: str) -> ResponseReturnValue:
     """Remove a model with all that is known of its trainings."""
     tenant = caller().tenant
-    with tools().records.read() as r:
-        known = r.versions.named(tenant, model_id)
+    with container().database.read() as uow:
+        known = uow.model_versions.named(tenant, model_id)
     if known:
-        models.remove(tools(), tenant, model_id)
+        models.remove(container(), tenant, model_id)
     else:
         _forget_trainings(model_id)
     return deletion("MODEL", model_id, done=True, message="the model is gone")
@@ -74,34 +75,34 @@ def _forget_trainings(model_id: str) -> None:
     """Those of a model that never came to be; raises NotFound, Conflict while one lives."""
     of_model(model_id)
     while True:
-        with tools().records.read() as r:
-            page = r.trainings.page(caller().tenant, name=model_id)
+        with container().database.read() as uow:
+            page = uow.trainings.page(caller().tenant, name=model_id)
         if not page:
             return
         for training in page:
-            trainings.remove(tools(), caller().tenant, training.id)
+            trainings.remove(container(), caller().tenant, training.id)
 
 
 def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
     """(training, evidence) of a model's default version, else of the newest that has some; raises NotFound."""
     tenant = caller().tenant
-    with tools().records.read() as r:
-        versions = r.versions.named(tenant, model_id)
+    with container().database.read() as uow:
+        versions = uow.model_versions.named(tenant, model_id)
         for version in sorted(versions, key=lambda one: (one.is_default, one.created_at), reverse=True):
-            training = r.trainings.get(tenant, version.training_id) if version.training_id else None
+            training = uow.trainings.get(tenant, version.training_id) if version.training_id else None
             if training and training.evidence:
                 return training, training.evidence
-        last = r.trainings.last_of(tenant, model_id)
+        last = uow.trainings.last_of(tenant, model_id)
     if versions:
         raise errors.NotFound(f"The model {model_id!r} was not trained here: nothing is known of how good it is.")
-    ended = f" Its training is {views.STATUS[last.status]}." if last else ""
+    ended = f" Its training is {serializers.STATUS[last.status]}." if last else ""
     raise errors.NotFound(f"The model id {model_id!r} cannot be found.{ended}")
 
 
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(example, expected, predicted) of each test picture; of a dataset that is gone only the mistakes are known."""
-    with tools().records.read() as r:
-        told = r.datasets.told(training.dataset_id, [example_id for example_id, _ in evidence["tested"]])
+    with container().database.read() as uow:
+        told = uow.datasets.told(training.dataset_id, [example_id for example_id, _ in evidence["tested"]])
     if not told:
         return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
     labels = evidence["labels"]

@@ -10,13 +10,16 @@ from flask import Response, after_this_request, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import answer, caller, scope, tools
+from api.context import caller, container, scope, submit_and_wait
 from api.dialects.einstein_vision.accounts import NO_QUOTA
-from api.dialects.einstein_vision.basics import METER, Calls, model_id, png_or_jpeg, sent
+from api.dialects.einstein_vision.common import METER, Calls, model_id, png_or_jpeg, sent
 from api.reading import Fields
-from shared import errors, fetch, images, models, usage
-from shared.images import Limits, Picture
-from shared.jobs import Options, Submission
+from shared import errors
+from shared.adapters import http_fetch
+from shared.domain.jobs import AnswerOptions, Submission
+from shared.domain.pictures import Limits, Picture
+from shared.imaging import images
+from shared.services import models, usage
 
 PREDICT_PATH = "/vision/predict"
 GENERAL = "GeneralImageClassifier"
@@ -49,15 +52,15 @@ def _one_of_quota() -> Iterator[None]:
 
     One that is still running when its caller leaves is used: its answer can be fetched.
     """
-    limit = tools().settings.einstein_quota or NO_QUOTA
+    limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
-    used = usage.take(tools(), tenant, METER, limit)
+    used = usage.take(container(), tenant, METER, limit)
     _tell(limit, limit if used is None else used)
     if used is None:
-        _, end = usage.month(tools().now())
+        _, end = usage.month(container().now())
         raise errors.TooManyRequests(
             f"All {limit} predictions of this month are used; there are new ones from {_clock(end)} UTC.",
-            retry_after=end - tools().now(),
+            retry_after=end - container().now(),
         )
     try:
         yield
@@ -65,7 +68,7 @@ def _one_of_quota() -> Iterator[None]:
         raise
     except BaseException:
         with suppress(errors.Unavailable):  # what went wrong is what the caller is to hear
-            usage.give_back(tools(), tenant, METER)
+            usage.give_back(container(), tenant, METER)
         _tell(limit, used - 1)
         raise
 
@@ -77,7 +80,7 @@ def _tell(limit: int, used: int) -> None:
     def _headers(response: Response) -> Response:
         response.headers["X-RateLimit-Limit"] = str(limit)
         response.headers["X-RateLimit-Remaining"] = str(max(0, limit - used))
-        response.headers["X-RateLimit-Reset"] = f"{_clock(usage.month(tools().now())[1])}.0"
+        response.headers["X-RateLimit-Reset"] = f"{_clock(usage.month(container().now())[1])}.0"
         return response
 
 
@@ -102,7 +105,7 @@ def _read(fields: Fields) -> Submission:
     return Submission(
         pictures=_from_file(limits) if files else _from_text(*texts[0], limits),
         model="" if model == GENERAL and not _is_known(GENERAL) else model,
-        options=Options(top_k=min(results, MAX_RESULTS)),
+        options=AnswerOptions(top_k=min(results, MAX_RESULTS)),
         wire=METER,
     )
 
@@ -110,7 +113,7 @@ def _read(fields: Fields) -> Submission:
 def _is_known(model: str) -> bool:
     """Whether somebody has called a model so, by name or alias; that one is then meant, and no other."""
     with suppress(errors.NotFound):
-        models.find(tools(), caller().tenant, model)
+        models.get_version(container(), caller().tenant, model)
         return True
     return False
 
@@ -126,8 +129,8 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     if field == "sampleBase64Content":
         yield images.check(field, images.from_base64(value), limits)
         return
-    settings = tools().settings
-    data = fetch.fetch(
+    settings = container().settings
+    data = http_fetch.fetch(
         value, max_bytes=limits.max_bytes, timeout=settings.fetch_timeout, allow_private=settings.fetch_private
     )
     yield images.check(value.rpartition("/")[2] or field, data, limits)
@@ -136,7 +139,7 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
 def _answer(asked: Submission) -> list[tuple[str, float]]:
     """(label, score), best first. A model that cannot be used yet is, to this wire, one that is not there."""
     try:
-        _, item = answer(asked)
+        _, item = submit_and_wait(asked)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:
         if not asked.model:  # nobody named it: the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.describing import Schema, flag, number, several, text, thing, whole
+from api.openapi_builder import Schema, flag, number, several, text, thing, whole
 
 _SUMMARY = thing({"id": whole(), "datasetId": whole(), "name": text(), "numExamples": whole()})
 _TIME = "As `2017-02-17T00:22:10.000+0000`."

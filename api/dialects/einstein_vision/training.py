@@ -7,15 +7,16 @@ from typing import Any
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from api.context import caller, scope, tools
-from api.dialects.einstein_vision import views
-from api.dialects.einstein_vision.basics import METER, Calls, model_id, needed, new_id, sent, within
+from api.context import caller, container, scope
+from api.dialects.einstein_vision import serializers
+from api.dialects.einstein_vision.common import METER, Calls, model_id, needed, new_id, sent, within
 from api.reading import Fields
-from shared import datasets, errors, trainings
-from shared.datasets import State
-from shared.jobs import Status
-from shared.splits import FEWEST_LABELS
-from shared.trainings import Parameters, Training
+from shared import errors
+from shared.domain.datasets import DatasetState, check_name
+from shared.domain.jobs import Status
+from shared.domain.splits import FEWEST_LABELS
+from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
+from shared.services import datasets, trainings
 
 TRAIN_PATH, RETRAIN_PATH = "/vision/train", "/vision/retrain"
 MOST_EPOCHS, FEWEST_EPOCHS, ENOUGH_EPOCHS = 1000, 20, 100
@@ -31,7 +32,7 @@ RATIOS = (0.1, 0.95)
 def train() -> ResponseReturnValue:
     """Begin a training, for a model with a new id."""
     fields = sent()
-    title = datasets.name_of(needed(fields, "name"), "model")
+    title = check_name(needed(fields, "name"), "model")
     dataset_id = fields.whole("datasetId", 0) if needed(fields, "datasetId") else 0
     return _begun(fields, dataset_id, new_id(), title)
 
@@ -51,20 +52,20 @@ def show_training(model_id: str) -> ResponseReturnValue:
 
 def of_model(model_id: str) -> Training:
     """The last training of a model, with its evidence if it is done; raises NotFound."""
-    with tools().records.read() as r:
-        found = r.trainings.last_of(caller().tenant, model_id)
+    with container().database.read() as uow:
+        found = uow.trainings.last_of(caller().tenant, model_id)
     if found is None:
         raise errors.NotFound(f"The model id {model_id!r} cannot be found among those that were trained here.")
     return found
 
 
 def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
-    dataset = datasets.get(tools(), caller().tenant, dataset_id)
-    labels = datasets.labels(tools(), caller().tenant, dataset_id)
-    if dataset.state is State.READY and len(labels) < FEWEST_LABELS:
+    dataset = datasets.get(container(), caller().tenant, dataset_id)
+    labels = datasets.labels(container(), caller().tenant, dataset_id)
+    if dataset.state is DatasetState.READY and len(labels) < FEWEST_LABELS:
         raise errors.BadDataset(f"Training needs at least {FEWEST_LABELS} labels; the dataset has {len(labels)}.")
     params = _train_params(fields)
-    asked = trainings.Request(
+    asked = TrainingRequest(
         dataset_id,
         name,
         parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
@@ -75,20 +76,20 @@ def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
         metadata={"trainParams": params} if params is not None else {},
         wire=METER,
     )
-    return _told(trainings.submit(tools(), caller().tenant, asked))
+    return _told(trainings.submit(container(), caller().tenant, asked))
 
 
 def _is_ours(name: str) -> bool:
     """Whether a model is managed by this wire alone; of others a new version is compared and promoted natively."""
-    with tools().records.read() as r:
-        made_by = [version.training_id for version in r.versions.named(caller().tenant, name)]
-        trained = [r.trainings.get(caller().tenant, training_id) for training_id in made_by]
+    with container().database.read() as uow:
+        made_by = [version.training_id for version in uow.model_versions.named(caller().tenant, name)]
+        trained = [uow.trainings.get(caller().tenant, training_id) for training_id in made_by]
     return all(training is not None and training.wire == METER for training in trained)
 
 
 def _told(found: Training) -> ResponseReturnValue:
-    position = trainings.position(tools(), found) if found.status is Status.QUEUED else 0
-    return jsonify(views.training(found, position))
+    position = trainings.position(container(), found) if found.status is Status.QUEUED else 0
+    return jsonify(serializers.training(found, position))
 
 
 def _train_params(fields: Fields) -> dict[str, Any] | None:
@@ -103,7 +104,7 @@ def _train_params(fields: Fields) -> dict[str, Any] | None:
     return {name: params[name] for name in ("trainSplitRatio", "withFeedback") if name in params}
 
 
-def _parameters(fields: Fields, params: Fields, examples: int) -> Parameters:
+def _parameters(fields: Fields, params: Fields, examples: int) -> TrainingParameters:
     """How to train; raises BadOption in the words of this wire."""
     epochs = fields.whole("epochs", max(FEWEST_EPOCHS, min(ENOUGH_EPOCHS, SHOWN // max(1, examples))))
     rate = fields.number("learningRate", RATES[0])
@@ -112,7 +113,7 @@ def _parameters(fields: Fields, params: Fields, examples: int) -> Parameters:
     within("learningRate", rate, *RATES)
     within("trainSplitRatio", ratio, *RATIOS)
     feedback = params.flag("withFeedback", False)
-    return Parameters(epochs=epochs, learning_rate=rate, train_split_ratio=ratio, with_feedback=feedback)
+    return TrainingParameters(epochs=epochs, learning_rate=rate, train_split_ratio=ratio, with_feedback=feedback)
 
 
 CALLS: Calls = (

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from api.dialects.native import datasets, fleet, jobs, keys, models, promotion, trainings
-from api.dialects.native.document import openapi
+from api.dialects.native.openapi.jobs_and_models import openapi
+from api.dialects.native.routes import datasets, jobs, keys, models, promotions, trainings, workers
+from shared.domain.keys import Caller
 from shared.errors import InferqError
 from shared.settings import Settings
-from shared.tenants import Caller
 
 PREFIXES = ("/",)
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """One blueprint per resource."""
-    return [part.bp for part in (jobs, datasets, trainings, models, promotion, keys, fleet)]
+    return [part.bp for part in (jobs, datasets, trainings, models, promotions, keys, workers)]
 
 
 def allowance(settings: Settings, _caller: Caller) -> str:

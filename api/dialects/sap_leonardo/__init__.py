@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from flask import Blueprint
 
 from api.dialects.sap_leonardo import prediction, retraining
-from api.dialects.sap_leonardo.complaints import write_error
-from api.dialects.sap_leonardo.document import openapi
+from api.dialects.sap_leonardo.errors import write_error
+from api.dialects.sap_leonardo.openapi_document import openapi
+from shared.domain.keys import Caller
 from shared.settings import Settings
-from shared.tenants import Caller
 
 PREFIXES = ("/inference_sync", "/jobs", "/ml", "/mlfs", "/api/v2", "/oauth")
 

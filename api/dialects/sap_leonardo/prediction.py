@@ -18,8 +18,8 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import auth, reading
-from api.context import caller, scope, tools, wait_for
-from api.dialects.sap_leonardo.complaints import complaint, words
+from api.context import caller, container, scope, wait_for
+from api.dialects.sap_leonardo.errors import complaint, words
 from api.dialects.sap_leonardo.services import (
     FORMATS,
     RETRAINING,
@@ -30,10 +30,12 @@ from api.dialects.sap_leonardo.services import (
     addresses,
     is_v1,
 )
-from shared import errors, images, jobs, models
+from shared import errors
+from shared.domain.jobs import AnswerOptions, Item, Job, Status, Submission
+from shared.domain.models import ModelVersion
 from shared.errors import InferqError
-from shared.jobs import Item, Job, Options, Status, Submission
-from shared.models import Version
+from shared.imaging import images
+from shared.services import jobs, models
 
 TOKEN_SECONDS = 43199
 """As documented. Our tokens are keys and live longer; a client that comes for a new one is given it again."""
@@ -65,23 +67,23 @@ def _add(bp: Blueprint, service: Service, path: str) -> None:
 @scope("infer")
 def infer(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
     """Classify, or extract features, and wait: 200 with the answer; 202 with the job when the wait runs out."""
-    job, _ = jobs.submit(tools(), caller().tenant, read(service, model, version))
-    job = wait_for(job, tools().settings.max_wait)
-    jobs.blame(tools(), job)
+    job, _ = jobs.submit(container(), caller().tenant, read(service, model, version))
+    job = wait_for(job, container().settings.max_wait)
+    jobs.raise_failure(container(), job)
     return write(job, f"{request.path.rstrip('/')}/jobs/{job.id}")
 
 
 @scope("infer")
 def submit(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
     """The same without waiting: 202 with the job."""
-    job, _ = jobs.submit(tools(), caller().tenant, read(service, model, version))
+    job, _ = jobs.submit(container(), caller().tenant, read(service, model, version))
     return write(job, f"{request.path.rstrip('/')}/{job.id}")
 
 
 @scope("infer")
 def poll(job_id: str, model: str = "", version: str = "") -> ResponseReturnValue:
     """The job as it is: always 200, as its clients look at `status` only."""
-    return write(jobs.get(tools(), caller().tenant, job_id))
+    return write(jobs.get(container(), caller().tenant, job_id))
 
 
 @auth.public
@@ -104,7 +106,7 @@ def token() -> ResponseReturnValue:
 
 def read(service: Service, model: str, version: str) -> Submission:
     """The multipart body as a submission; pictures are looked at while the job stores them."""
-    settings = tools().settings
+    settings = container().settings
     if not request.files:
         raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
     product = settings.sap_product_model if service.product else ""
@@ -115,20 +117,20 @@ def read(service: Service, model: str, version: str) -> Submission:
         pictures=images.pictures(reading.files(request), limits),
         model=chosen.name,
         version=chosen.version,
-        options=Options(task=service.task, top_k=5),
+        options=AnswerOptions(task=service.task, top_k=5),
         metadata=reading.Fields(request.form).mapping("options"),
         wire=WIRE,
     )
 
 
-def _deployed(model: str, version: str) -> Version:
+def _deployed(model: str, version: str) -> ModelVersion:
     """The version that is to answer; NotFound for one trained on this wire and not deployed yet, or no longer.
 
     A canary that is not deployed leaves this wire to the default.
     """
-    found = models.servable(tools(), caller().tenant, model, version)
+    found = models.get_ready_version(container(), caller().tenant, model, version)
     if found.withheld and not version:
-        found = models.find(tools(), caller().tenant, model)
+        found = models.get_version(container(), caller().tenant, model)
     if found.withheld:
         raise errors.NotFound(
             f"Version {found.version} of model {found.name!r} is not deployed. Deploy it first: POST modelName and "
@@ -142,8 +144,8 @@ def _deployed(model: str, version: str) -> Version:
 
 def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
     """The job in the style of the path that was called; a 202 with where to poll, if given, until it has ended."""
-    with tools().records.read() as r:
-        items = r.jobs.items(job.id)
+    with container().database.read() as uow:
+        items = uow.jobs.items(job.id)
     response = jsonify(_body(job, items) if is_v1() else _renamed(_body(job, items)))
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"

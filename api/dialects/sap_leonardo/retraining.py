@@ -20,15 +20,16 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, scope, tools
+from api.context import caller, container, scope
 from api.dialects.sap_leonardo.services import RETRAINING, WIRE
 from api.reading import Fields
-from shared import datasets, errors, import_store, promotion, trainings
-from shared.datasets import Dataset
-from shared.jobs import Status
-from shared.models import NAME_PATTERN, State, Version
-from shared.tenants import DEFAULT
-from shared.trainings import Parameters, Training
+from shared import errors
+from shared.domain.datasets import LONGEST_NAME, Dataset
+from shared.domain.jobs import Status
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.models import NAME_PATTERN, ModelState, ModelVersion
+from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
+from shared.services import bucket_import, datasets, promotions, trainings
 
 bp = Blueprint("sap-retraining", __name__, url_prefix=RETRAINING)
 
@@ -37,7 +38,7 @@ LISTED = 500
 UNSET = "0001-01-01T00:00:00.000Z"
 STATES = {Status.QUEUED: "PENDING", Status.RUNNING: "RUNNING", Status.DONE: "SUCCEEDED"}
 """Of jobs; what is missing here has FAILED."""
-DEPLOYMENTS = {State.READY: ("SUCCEEDED", "ready"), State.CHECKING: ("PENDING", "being loaded and checked")}
+DEPLOYMENTS = {ModelState.READY: ("SUCCEEDED", "ready"), ModelState.CHECKING: ("PENDING", "being loaded and checked")}
 """State and description of deployments; a version in another state is none."""
 BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets with its name and an archive."
 
@@ -49,7 +50,7 @@ BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets wi
 @scope("models")
 def storage() -> ResponseReturnValue:
     """Where and with which key datasets can be put: one store with one key, so for one tenant only."""
-    settings = tools().settings
+    settings = container().settings
     told = {
         "endpoint": settings.sap_store_endpoint,
         "accessKey": settings.sap_store_access_key,
@@ -57,7 +58,7 @@ def storage() -> ResponseReturnValue:
     }
     if not settings.sap_store or not all(told.values()):
         raise errors.NotFound(f"This installation has no store for datasets. {BY_OURSELVES}")
-    if caller().tenant != DEFAULT:
+    if caller().tenant != DEFAULT_TENANT:
         raise errors.Forbidden(f"The store has one key, which would open it for everybody's datasets. {BY_OURSELVES}")
     response = jsonify(told)
     response.headers["Cache-Control"] = "no-store"
@@ -82,25 +83,25 @@ def submit() -> ResponseReturnValue:
     return response, 202
 
 
-def _submitted(asked: Asked) -> Training:
-    with tools().records.read() as r:  # before a folder of the store becomes a dataset in vain
-        trainings.must_be_free(r, caller().tenant, asked.model)
-    wanted = trainings.Request(
+def _submitted(asked: ParsedRequest) -> Training:
+    with container().database.read() as uow:  # before a folder of the store becomes a dataset in vain
+        trainings.must_be_free(uow, caller().tenant, asked.model)
+    wanted = TrainingRequest(
         _dataset(asked.dataset).id,
         asked.model,
         parameters=asked.parameters,
-        title=job_id(asked.dataset, tools().now()),
+        title=job_id(asked.dataset, container().now()),
         withheld=True,
         patient=True,
         wire=WIRE,
     )
-    return trainings.submit(tools(), caller().tenant, wanted)
+    return trainings.submit(container(), caller().tenant, wanted)
 
 
 def _complain_if_busy(model: str) -> None:
     """Raise Conflict for a model that is being trained, naming the job if it is one: no training is known here."""
-    with tools().records.read() as r:
-        busy = r.trainings.live_of(caller().tenant, model)
+    with container().database.read() as uow:
+        busy = uow.trainings.live_of(caller().tenant, model)
     if busy:
         which = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
         raise errors.Conflict(f"The model {model!r} is being trained already{which}.") from None
@@ -109,8 +110,8 @@ def _complain_if_busy(model: str) -> None:
 @bp.get("/jobs")
 def listing() -> ResponseReturnValue:
     """The newest jobs."""
-    with tools().records.read() as r:
-        found = r.trainings.page(caller().tenant, wire=WIRE, limit=LISTED)
+    with container().database.read() as uow:
+        found = uow.trainings.page(caller().tenant, wire=WIRE, limit=LISTED)
     return jsonify(jobs=[job(training) for training in found if _is_job(training)])
 
 
@@ -129,24 +130,24 @@ def remove(name: str) -> ResponseReturnValue:
     """
     found = _found(name)
     if not found.status.terminal:
-        trainings.cancel(tools(), caller().tenant, found.id)
+        trainings.cancel(container(), caller().tenant, found.id)
     elif found.version_id:
-        trainings.retitle(tools(), found.id, found.name)
+        trainings.retitle(container(), found.id, found.name)
     else:
-        trainings.remove(tools(), caller().tenant, found.id)
+        trainings.remove(container(), caller().tenant, found.id)
     return "", 204
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """What a job is to be made of."""
 
     dataset: str
     model: str
-    parameters: Parameters
+    parameters: TrainingParameters
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> ParsedRequest:
     """The body, flat, or with the same values in `options` as an older command line sends it; raises BadOption."""
     outer = Fields(body)
     if outer.text("mode", "image") != "image":
@@ -160,21 +161,21 @@ def read(body: dict[str, Any]) -> Asked:
         raise errors.BadOption(f"learningRate must be greater than 0 and less than 1, not {rate}")
     _whole(fields, "memory", 8192, 8192, 32768)  # a trainer has what its machine has
     fields.flag("generateTfSummaries", False)  # there is no TensorFlow here that could summarise
-    parameters = Parameters(
+    parameters = TrainingParameters(
         epochs=_whole(fields, "maxEpochs", 150, 1, 10_000),
         learning_rate=rate,
         batch_size=_whole(fields, "batchSize", 64, 1, 1024),
         max_unimproved_epochs=_whole(fields, "maxUnimprovedEpochs", 15, 1, 10_000),
         max_seconds=_whole(fields, "completionTime", 24, 1, 168) * 3600.0,
     )
-    return Asked(dataset, model, parameters)
+    return ParsedRequest(dataset, model, parameters)
 
 
 def job_id(dataset: str, now: float) -> str:
     """The dataset and the time, as `mugs-2020-01-31t0915z004211`: fit for a path; the last digits are chance."""
     name = re.sub(r"[^a-z0-9._-]+", "-", dataset.lower()).strip("-") or "dataset"
     ending = f"-{datetime.fromtimestamp(now, UTC):%Y-%m-%dt%H%Mz}{secrets.randbelow(10**6):06}"
-    return name[: datasets.LONGEST_NAME - len(ending)] + ending
+    return name[: LONGEST_NAME - len(ending)] + ending
 
 
 def job(training: Training) -> dict[str, Any]:
@@ -195,17 +196,17 @@ def job(training: Training) -> dict[str, Any]:
 def _dataset(name: str) -> Dataset:
     """The newest dataset of that name; one that is not there, or is unusable, is looked for in the tenant's store."""
     tenant = caller().tenant
-    if tools().settings.sap_store and tenant == DEFAULT:
-        return import_store.bring(tools(), tenant, name)
+    if container().settings.sap_store and tenant == DEFAULT_TENANT:
+        return bucket_import.bring(container(), tenant, name)
     try:
-        return datasets.find(tools(), tenant, name)
+        return datasets.get_by_reference(container(), tenant, name)
     except errors.NotFound as error:
         raise errors.NotFound(f"{error.message} {BY_OURSELVES}") from None
 
 
 def _found(name: str) -> Training:
-    with tools().records.read() as r:
-        found = r.trainings.titled(caller().tenant, WIRE, name)
+    with container().database.read() as uow:
+        found = uow.trainings.titled(caller().tenant, WIRE, name)
     if found is None or not _is_job(found):
         raise errors.NotFound(f"There is no job {name!r}. What older ones have made is below {RETRAINING}/models.")
     return found
@@ -254,21 +255,21 @@ def versions(name: str) -> ResponseReturnValue:
     return jsonify(versions=_versions(own))
 
 
-def _own() -> list[Version]:
+def _own() -> list[ModelVersion]:
     """By name, oldest first; without the catalogue."""
-    with tools().records.read() as r:
-        return [version for version in r.versions.visible(caller().tenant) if version.tenant == caller().tenant]
+    with container().database.read() as uow:
+        return [version for version in uow.model_versions.visible(caller().tenant) if version.tenant == caller().tenant]
 
 
-def _versions(own: Sequence[Version]) -> list[dict[str, Any]]:
+def _versions(own: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     """Those that are ready, with what was measured when they were trained, where they were."""
-    ready = [version for version in own if version.state is State.READY]
-    with tools().records.read() as r:
-        measured = r.trainings.summaries([version.training_id for version in ready if version.training_id])
+    ready = [version for version in own if version.state is ModelState.READY]
+    with container().database.read() as uow:
+        measured = uow.trainings.summaries([version.training_id for version in ready if version.training_id])
     return [_version(version, measured.get(version.training_id)) for version in ready]
 
 
-def _version(version: Version, measured: Mapping[str, Any] | None) -> dict[str, Any]:
+def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[str, Any]:
     made = _time(version.created_at)
     body = {
         "modelName": version.name,
@@ -298,18 +299,18 @@ def deploy() -> ResponseReturnValue:
     """Let a version answer on this wire; one that does already is told as it is."""
     fields = Fields(reading.json_object(request, reading.SMALL))
     name, version = (_required(fields, field) for field in ("modelName", "modelVersion"))
-    return jsonify(_deployment(promotion.deploy(tools(), caller().tenant, name, version)))
+    return jsonify(_deployment(promotions.deploy(container(), caller().tenant, name, version)))
 
 
 @bp.delete("/deployments/<version_id>")
 @scope("models")
 def undeploy(version_id: str) -> ResponseReturnValue:
     """The version no longer answers on this wire; 204. On the others it is as before."""
-    promotion.undeploy(tools(), caller().tenant, version_id)
+    promotions.undeploy(container(), caller().tenant, version_id)
     return "", 204
 
 
-def _deployment(version: Version) -> dict[str, Any]:
+def _deployment(version: ModelVersion) -> dict[str, Any]:
     state, description = DEPLOYMENTS[version.state]
     return {
         "id": version.id,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing
 from worker.families import Pretrained
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""The native wire as an OpenAPI document."""

@@ -1,0 +1,1 @@
+"""How the native wire reads requests."""

@@ -1,0 +1,1 @@
+"""The native wire's routes, one file per resource."""

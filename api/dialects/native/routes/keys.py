@@ -1,0 +1,51 @@
+"""`/v1/keys`: make, list and revoke API keys, whose text is shown once, and register public keys of accounts."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, container, scope
+from api.dialects.native.requests import common
+from api.dialects.native.serializers import jobs_and_models
+from api.reading import Fields
+from shared import errors
+from shared.services import accounts, keys
+
+bp = Blueprint("native-keys", __name__)
+
+
+@bp.post("/v1/keys")
+@scope("keys")
+def create() -> ResponseReturnValue:
+    """201 with the key's text in `key`, which cannot be shown again; a public key that is registered has none."""
+    fields = Fields(reading.json_object(request, reading.SMALL))
+    scopes = common.texts(fields, "scopes")
+    tenant, name, stage = (fields.text(field) for field in ("tenant", "name", "stage"))
+    if not (fields.has("public_key") or fields.has("account")):
+        key, text = keys.create(container(), caller(), tenant=tenant, name=name, scopes=scopes, stage=stage)
+        return jsonify(jobs_and_models.key(key) | {"key": text}), 201
+    if stage:
+        raise errors.BadOption("stage is for keys that have a text, not for public keys")
+    account, public_key = fields.text("account"), fields.text("public_key")
+    key = accounts.register(
+        container(), caller(), account=account, public_key=public_key, tenant=tenant, name=name, scopes=scopes
+    )
+    return jsonify(jobs_and_models.key(key)), 201
+
+
+@bp.get("/v1/keys")
+@scope("keys")
+def listing() -> ResponseReturnValue:
+    """The keys the tenant manages, revoked ones too, by their first characters; `default` manages everybody's."""
+    with container().database.read() as uow:
+        return jsonify(keys=[jobs_and_models.key(key) for key in uow.keys.all(caller().tenant)])
+
+
+@bp.delete("/v1/keys/<key_id>")
+@scope("keys")
+def revoke(key_id: str) -> ResponseReturnValue:
+    """From now on the key opens nothing; 204."""
+    keys.revoke(container(), caller().tenant, key_id)
+    return "", 204

@@ -1,0 +1,236 @@
+"""`/v1/models`, `/v1/aliases`, `/v1/default-model`: list, import, fetch, remove and rename models, choose a default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, container, scope
+from api.dialects.native.requests import common
+from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
+from api.reading import Fields
+from shared import errors
+from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
+from shared.domain.preprocessing import PreprocessingRequest, parse_request
+from shared.services import dataset_import, models
+
+bp = Blueprint("native-models", __name__)
+_SINGLE_VALUES = ("resize", "crop", "mean", "std", "interpolation")
+"""Values of the preprocessing that an import may give one by one."""
+_LARGEST_JSON = 64 * 1024
+"""Bytes of a JSON file of preprocessing."""
+
+
+@bp.get("/v1/models")
+def listing() -> ResponseReturnValue:
+    """Every model the caller may use, its own and the catalogue's."""
+    with container().database.read() as uow:
+        versions, default = (
+            uow.model_versions.visible(caller().tenant),
+            models.default_name(container(), uow, caller().tenant),
+        )
+        known = uow.model_aliases.all(caller().tenant)
+    return jsonify(models=jobs_and_models.models(versions, default, known, summaries(versions)))
+
+
+@bp.get("/v1/models/<name>")
+def show(name: str) -> ResponseReturnValue:
+    """One model with its versions, the labels of its default version, and the engine that runs it."""
+    with container().database.read() as uow:
+        versions, default = (
+            uow.model_versions.named(caller().tenant, name),
+            models.default_name(container(), uow, caller().tenant),
+        )
+        known = uow.model_aliases.all(caller().tenant)
+    answering = pick(versions, name)
+    body = jobs_and_models.model(versions, default, known, summaries(versions))
+    return jsonify(body | {"label_names": list(answering.labels), "engine": _engine()})
+
+
+@bp.get("/v1/models/<name>/versions")
+def versions(name: str) -> ResponseReturnValue:
+    """The versions of one model, oldest first, with what is most worth knowing of their evidence."""
+    with container().database.read() as uow:
+        found = uow.model_versions.named(caller().tenant, name)
+    pick(found, name)
+    known = summaries(found)
+    return jsonify(versions=[jobs_and_models.version(version, known) for version in found])
+
+
+@bp.get("/v1/models/<name>/versions/<version>")
+def show_version(name: str, version: str) -> ResponseReturnValue:
+    """One version, with its labels in the order of the logits, and with its evidence if it was trained here."""
+    with container().database.read() as uow:
+        found = pick(uow.model_versions.named(caller().tenant, name), name, version)
+        training = uow.trainings.get(caller().tenant, found.training_id) if found.training_id else None
+    links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
+    if training is not None:
+        links |= {"training": f"/v1/trainings/{training.id}", "plots": datasets_and_trainings.plots(training)}
+    evidence = training.evidence if training else None
+    more = {"label_names": list(found.labels), "engine": _engine(), "evidence": evidence, "links": links}
+    return jsonify(jobs_and_models.version(found, summaries([found])) | more)
+
+
+@bp.post("/v1/models")
+@scope("models")
+def add() -> ResponseReturnValue:
+    """Register a version, from an uploaded weights file or from the published weights of an architecture.
+
+    201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; a refusal
+    says why, and leaves nothing behind.
+    """
+    fields = Fields(request.form, request.args) if reading.is_multipart(request) else common.json_fields()
+    wanted = _preprocessing(fields)
+    source = _keep_weights()
+    try:
+        added = models.add(
+            container(),
+            caller().tenant,
+            fields.text("name"),
+            architecture=fields.text("architecture"),
+            version=fields.text("version"),
+            source=source,
+            labels=_labels(fields),
+            preprocessing=wanted,
+        )
+    except BaseException:
+        if source != PRETRAINED:
+            container().storage.delete(source)
+        raise
+    seconds = 2.0 if added.source == PRETRAINED else container().settings.max_wait
+    version = models.wait(container(), added, seconds)
+    if version.state is ModelState.ABSENT and version.tenant == caller().tenant:
+        models.forget(container(), [version])
+        raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
+    response = jsonify(jobs_and_models.version(version, {}))
+    response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
+    return response, 201 if version.state is ModelState.READY else 202
+
+
+@bp.get("/v1/default-model")
+def default_model() -> ResponseReturnValue:
+    """The model that answers the caller's requests that name none."""
+    return _default()
+
+
+@bp.put("/v1/default-model")
+@scope("models")
+def choose_default_model() -> ResponseReturnValue:
+    """Let a model answer all requests of the caller's tenant that name none; 200."""
+    name = common.needed(common.json_fields(), "model", "the model that is to answer requests that name none")
+    models.choose_default(container(), caller().tenant, name)
+    return _default()
+
+
+@bp.delete("/v1/default-model")
+@scope("models")
+def reset_default_model() -> ResponseReturnValue:
+    """Take the tenant's choice back: the service's default answers again; 200."""
+    models.reset_default(container(), caller().tenant)
+    return _default()
+
+
+@bp.delete("/v1/models/<name>")
+@scope("models")
+def remove(name: str) -> ResponseReturnValue:
+    """Remove a model with all its versions; 204."""
+    models.remove(container(), caller().tenant, name)
+    return "", 204
+
+
+@bp.delete("/v1/models/<name>/versions/<version>")
+@scope("models")
+def remove_version(name: str, version: str) -> ResponseReturnValue:
+    """Remove one version; 204."""
+    models.remove(container(), caller().tenant, name, version)
+    return "", 204
+
+
+@bp.get("/v1/aliases")
+def aliases() -> ResponseReturnValue:
+    """The caller's aliases, by name."""
+    with container().database.read() as uow:
+        return jsonify(aliases=[jobs_and_models.alias(known) for known in uow.model_aliases.all(caller().tenant)])
+
+
+@bp.put("/v1/aliases/<path:alias>")
+@scope("models")
+def set_alias(alias: str) -> ResponseReturnValue:
+    """Let the alias stand for a model; 201, or 200 when it has stood for one before."""
+    model = common.json_fields().text("model")
+    if not model:
+        raise errors.BadOption("model must name the model that the alias is to stand for")
+    with container().database.read() as uow:
+        before = uow.model_aliases.get(caller().tenant, alias)
+    made = models.alias(container(), caller().tenant, alias, model)
+    return jsonify(jobs_and_models.alias(made)), 200 if before else 201
+
+
+@bp.delete("/v1/aliases/<path:alias>")
+@scope("models")
+def remove_alias(alias: str) -> ResponseReturnValue:
+    """The alias stands for nothing any more; 204."""
+    models.unalias(container(), caller().tenant, alias)
+    return "", 204
+
+
+def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
+    """Training id -> `accuracy` and `method` of the versions that were trained here."""
+    trained = [version.training_id for version in versions if version.training_id]
+    if not trained:
+        return {}
+    with container().database.read() as uow:
+        return uow.trainings.summaries(trained)
+
+
+def _default() -> ResponseReturnValue:
+    chosen = models.chosen_default(container(), caller().tenant)
+    with container().database.read() as uow:
+        return jsonify(model=models.default_name(container(), uow, caller().tenant), chosen=bool(chosen))
+
+
+def _engine() -> str | None:
+    """What the living workers run models with; None where none is alive, or Redis is away."""
+    with suppress(errors.Unavailable):
+        engines = {worker["engine"] for worker in container().queue.workers.list() if worker.get("engine")}
+        return ", ".join(sorted(engines)) or None
+    return None
+
+
+def _preprocessing(fields: Fields) -> PreprocessingRequest | None:
+    """What a request says of preprocessing: a preset's name or JSON, as a field or a file, and single values."""
+    part = request.files.get("preprocessing")
+    try:
+        whole = part.stream.read(_LARGEST_JSON).decode("utf-8-sig") if part else fields.raw("preprocessing")
+    except UnicodeDecodeError:
+        raise errors.BadOption("preprocessing must be a JSON file in UTF-8") from None
+    return parse_request(whole, {name: fields.raw(name) for name in _SINGLE_VALUES})
+
+
+def _keep_weights() -> str:
+    """The key of the uploaded weights, stored as they came for a worker to look at; PRETRAINED when there are none."""
+    part = request.files.get("weights")
+    if part is None:
+        return PRETRAINED
+    try:
+        return dataset_import.keep_upload(container(), part.stream)
+    except errors.NoInput:
+        raise errors.BadWeights("The weights file is empty.") from None
+
+
+def _labels(fields: Fields) -> Sequence[str]:
+    """One label per line, as a text or a file part; `imagenet`, or nothing, is the names of the published weights."""
+    part = request.files.get("labels")
+    try:
+        text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else fields.text("labels")
+    except UnicodeDecodeError:
+        raise errors.BadOption("the labels must be a text file in UTF-8, one label per line") from None
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return () if lines in ([], ["imagenet"]) else lines

@@ -1,0 +1,41 @@
+"""`/v1/queue` and `/v1/workers`: what waits, how long it will take, and who works."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from api.context import caller, container
+from api.dialects.native.serializers import jobs_and_models
+from api.health import queue_by_model
+
+bp = Blueprint("native-fleet", __name__)
+
+
+@bp.get("/v1/queue")
+def queue() -> ResponseReturnValue:
+    """Per model, version and priority, with other tenants' models added up as one."""
+    names = ("model", "version", "priority")
+    depths = queue_by_model(container(), caller().tenant).items()
+    rows = [dict(zip(names, where, strict=True)) | depth for where, depth in depths]
+    return jsonify(
+        queue=rows,
+        waiting=sum(int(row["waiting"]) for row in rows),
+        running=sum(int(row["running"]) for row in rows),
+    )
+
+
+@bp.get("/v1/workers")
+def workers() -> ResponseReturnValue:
+    """Every worker and every trainer that is alive, as it described itself at its last heartbeat."""
+    with container().database.read() as uow:
+        visible = {f"{version.name}/{version.version}" for version in uow.model_versions.visible(caller().tenant)}
+    rows = [
+        {name: value for name, value in row.items() if name != "rates"}
+        | {"since": jobs_and_models.iso(row["since"]), "models": [model for model in row["models"] if model in visible]}
+        for row in container().queue.workers.list()
+    ]
+    trainers = [
+        row | {"since": jobs_and_models.iso(row["since"])} for row in container().queue.workers.list("trainers")
+    ]
+    return jsonify(workers=rows, trainers=trainers)

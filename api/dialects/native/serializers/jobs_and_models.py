@@ -1,0 +1,163 @@
+"""How the native wire writes a job, a model: one function each, nothing read from anywhere but arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from itertools import groupby
+from typing import Any
+
+from shared.domain.jobs import Item, Job, Status
+from shared.domain.keys import ApiKey
+from shared.domain.models import ModelAlias, ModelVersion
+
+INLINE = 1000
+"""Predictions written into a job; a larger job has them under `links.results`, streamed."""
+
+
+def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
+    """A job as design.md section 3 draws it; `items` are its first INLINE ones."""
+    body: dict[str, Any] = {
+        "_id": job.id,
+        "status": job.status,
+        "terminal": job.status.terminal,
+        "tenantName": job.tenant,
+        "request": {
+            "files": [item.name for item in items],
+            "options": options(job),
+            "texts": [],
+            "tenantName": job.tenant,
+        },
+        "wire": job.wire,
+        "model": {"name": job.model, "version": job.version},
+        "predictions": [prediction(job, item) for item in items] if job.status.terminal else [],
+        "priority": job.priority,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+        "processed_time": rfc1123(job.finished_at),
+        "deadline": iso(job.deadline),
+        "metadata": dict(job.metadata),
+        "progress": {"total": job.total, "done": job.done, "failed": job.failed},
+        "links": {
+            "self": f"/v1/jobs/{job.id}",
+            "results": f"/v1/jobs/{job.id}/results",
+            "events": f"/v1/jobs/{job.id}/events",
+        },
+    }
+    if job.status in (Status.FAILED, Status.EXPIRED):
+        first = next((item for item in items if item.error_code), None)
+        body["error"] = job.error_code or (first.error_code if first else job.status.lower())
+        body["error_description"] = (first.error if first else "") or job.error or "The deadline passed before it ran."
+    return body
+
+
+def options(job: Job) -> dict[str, Any]:
+    """What was asked about the answer."""
+    asked = job.options
+    chosen = {"task": asked.task, "exif": asked.exif}
+    ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
+    return chosen | (ranked if asked.task == "classify" else {})
+
+
+def prediction(job: Job, item: Item) -> dict[str, Any]:
+    """One picture's answer, or why it has none."""
+    body: dict[str, Any] = {"name": item.name}
+    if item.status == Status.FAILED:
+        body["error"] = {"code": item.error_code, "message": item.error}
+    elif item.result is None:
+        body["status"] = item.status
+    elif job.options.task == "features":
+        body["featureVectors"] = item.result
+    else:
+        body["results"] = [{"label": label, "score": score} for label, score in item.result]
+    return body
+
+
+Summaries = Mapping[str, Mapping[str, Any]]
+"""Training id -> `accuracy` and `method` of what it has made."""
+
+
+def models(versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias],
+           summaries: Summaries) -> list[dict[str, Any]]:  # fmt: skip
+    """Versions, which come sorted by name, as models."""
+    grouped = [(name, list(group)) for name, group in groupby(versions, key=lambda version: version.name)]
+    return [model(_nearest(group), default, aliases, summaries) for _, group in grouped]
+
+
+def model(
+    versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias], summaries: Summaries
+) -> dict[str, Any]:
+    """One model with its versions, oldest first; `aliases` are all that the tenant has."""
+    chosen = next((known for known in versions if known.is_default), versions[-1])
+    return {
+        "name": chosen.name,
+        "default_version": chosen.version,
+        "is_default": chosen.name == default,
+        "shared": chosen.tenant == "*",
+        "aliases": [known.alias for known in aliases if known.name == chosen.name],
+        "versions": [version(known, summaries) for known in versions],
+    }
+
+
+def version(version: ModelVersion, summaries: Summaries) -> dict[str, Any]:
+    """One version of a model, without its labels' names and the whole of its evidence."""
+    measured = summaries.get(version.training_id, {})
+    return {
+        "name": version.name,
+        "version": version.version,
+        "state": version.state,
+        "reason": version.reason,
+        "family": version.family,
+        "architecture": version.architecture,
+        "labels": len(version.labels),
+        "checksum": version.checksum,
+        "preprocessing": asdict(version.preprocessing) if version.preprocessing else None,
+        "preset": asdict(version.preset) if version.preset else None,
+        "created_at": iso(version.created_at),
+        "metrics": version.metrics,
+        "training": version.training_id or None,
+        "accuracy": measured.get("accuracy"),
+        "method": measured.get("method"),
+        "withheld": version.withheld,
+        "canary": version.canary,
+    }
+
+
+def alias(alias: ModelAlias) -> dict[str, Any]:
+    """An alias and the model that it stands for."""
+    return {"alias": alias.alias, "model": alias.name}
+
+
+def key(key: ApiKey) -> dict[str, Any]:
+    """A key as it is shown after it was made: never its text."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant": key.tenant,
+        "prefix": key.prefix,
+        "scopes": list(key.scopes),
+        "stage": key.stage,
+        "account": key.account,
+        "created_at": iso(key.created_at),
+        "revoked_at": iso(key.revoked_at),
+    }
+
+
+def iso(when: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    if when is None:
+        return None
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc1123(when: float | None) -> str | None:
+    """The date of HTTP headers, as `processed_time` has it."""
+    return format_datetime(datetime.fromtimestamp(when, UTC), usegmt=True) if when is not None else None
+
+
+def _nearest(versions: Sequence[ModelVersion]) -> Sequence[ModelVersion]:
+    """The tenant's own versions where it has any: they hide everybody's model of the same name."""
+    return [known for known in versions if known.tenant != "*"] or versions

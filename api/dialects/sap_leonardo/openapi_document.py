@@ -1,0 +1,162 @@
+"""This wire's part of the OpenAPI document: the tag, what predicts, the tokens; retraining has a file of its own."""
+
+from __future__ import annotations
+
+import re
+
+from api import openapi_builder
+from api.dialects.sap_leonardo import openapi_retraining
+from api.dialects.sap_leonardo.services import FORMATS, SERVICES, TOKEN_PATH, Service, addresses, is_v1
+from api.openapi_builder import Part, Schema, number, ref, response, several, text, thing, whole
+from shared.settings import Settings
+
+
+def openapi(settings: Settings) -> Part:
+    """Tag, paths and components of this wire; those of prediction are built from SERVICES."""
+    about = (
+        "SAP Leonardo's image services at the paths of all generations. `/inference_sync` and `/jobs` answer in the "
+        "style of 2017, all others in that of v2. The key goes into the header `APIKey`, or is a bearer token."
+    )
+    paths: Part = {TOKEN_PATH: _token_calls()}
+    for service in SERVICES:
+        for address in addresses(service):
+            path = address.replace("<", "{").replace(">", "}")
+            paths |= _inference(service, path, settings) | _job_calls(service, f"{path}/jobs", settings)
+    paths |= _job_calls(SERVICES[0], "/jobs", settings)
+    return {
+        "tags": [{"name": "SAP Leonardo", "description": about}],
+        "paths": paths | openapi_retraining.paths(),
+        "components": {"schemas": _SCHEMAS | openapi_retraining.SCHEMAS},
+    }
+
+
+def _inference(service: Service, path: str, settings: Settings) -> Part:
+    told = "The job, when the wait ran out; `Location` is where to poll."
+    answers = {
+        "200": response("The answer, one prediction per picture in the order of upload.", _answer_of(path)),
+        "202": response(told, _answer_of(path)),
+    }
+    return {path: {"post": _call(service, path, "infer", "Waits for the answer.", answers, settings)}}
+
+
+def _job_calls(service: Service, path: str, settings: Settings) -> Part:
+    accepted = {"202": response("The job; `Location` is where to poll.", _answer_of(path))}
+    polled = {"200": response("The job as it is; look at `status`.", _answer_of(path))}
+    each = f"{path}/{{job_id}}"
+    return {
+        path: {"post": _call(service, path, "submit", "Does not wait.", accepted, settings)},
+        each: {"get": _call(service, each, "poll", "A job of this wire; the path decides the style.", polled)},
+    }
+
+
+def _call(service: Service, path: str, verb: str, how: str, answers: Part, settings: Settings | None = None) -> Part:
+    """One call; with the settings, one that takes pictures."""
+    what = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
+    style = ("2017" if is_v1(path) else "v2") + (", chosen model" if "{model}" in path else "")
+    parameters = [openapi_builder.path(name, _PATH_WORDS[name]) for name in re.findall(r"{(\w+)}", path)]
+    complaint: Schema = {"oneOf": [ref("SapErrorV1" if is_v1(path) else "SapErrorV2"), ref("SapFault")]}
+    return openapi_builder.call(
+        re.sub(r"\W+", "_", f"sap {verb} {path}").strip("_"),
+        f"{_DEEDS[verb][service.task]} ({style})",
+        f"{what} {how}",
+        answers | {"default": response("What is wrong; `fault` where the gateway says it.", complaint)},
+        parameters=parameters,
+        body=openapi_builder.body(form=_form(path, settings)) if settings else None,
+    )
+
+
+_DEEDS = {
+    "infer": {"classify": "Classify and wait", "features": "Extract features and wait"},
+    "submit": {"classify": "Submit for classification", "features": "Submit for features"},
+    "poll": {"classify": "Poll a classification", "features": "Poll an extraction"},
+}
+_PATH_WORDS = {"model": "The model.", "version": "Its version.", "job_id": "The id of the job."}
+
+
+def _form(path: str, settings: Settings) -> Schema:
+    files = f"One picture, several, or one flat archive, as {', '.join(sorted(FORMATS))}."
+    if is_v1(path) and settings.sap_max_side:
+        files += f" Each side must stay under {settings.sap_max_side} pixels."
+    options = text("A JSON object, given back with the job; it has no effect.")
+    return thing({"files": several(openapi_builder.binary(), files), "options": options}, required=["files"])
+
+
+def _answer_of(path: str) -> Schema:
+    return ref("SapJobV1" if is_v1(path) else "SapJobV2")
+
+
+def _token_calls() -> Part:
+    grant = text(enum=["client_credentials"], default="client_credentials")
+    words = "The key, sent as the client's secret, in exchange for itself: by Basic authentication or in the form."
+    answers = {
+        "200": response("The token.", ref("SapToken")),
+        "default": response("Why there is none.", ref("SapOAuthError")),
+    }
+    form = thing({"grant_type": grant, "client_id": text("Anything."), "client_secret": text("The key.")})
+    asked = openapi_builder.query("grant_type", grant)
+    return {
+        "get": openapi_builder.call("sap_get_token", "Fetch a token", words, answers, parameters=[asked]),
+        "post": openapi_builder.call("sap_post_token", "Fetch a token", words, answers,
+                                body=openapi_builder.body(required=False, urlencoded=form)),
+    }  # fmt: skip
+
+
+_PREDICTION = thing(
+    {
+        "name": text("The file, or the archive's member."),
+        "results": several(thing({"label": text(), "score": number()}, required=["label", "score"]), "Best first."),
+        "featureVectors": several(number(), "Flat; for feature extraction, in place of `results`."),
+        "error": text("Why this picture has no answer, where others have one."),
+    },
+    required=["name"],
+)
+_REQUEST = thing(
+    {"files": several(text()), "options": thing({}), "tenantName": text(), "texts": several(text())},
+    description="What was asked.",
+)
+_TIME = "When it ended, in the format of HTTP dates."
+_V1_ERROR = {"error": text(), "error_description": text(), "status_code": whole()}
+_V2_ERROR = thing({"code": text("The status."), "message": text()}, required=["code", "message"])
+_SCHEMAS = {
+    "SapPrediction": _PREDICTION,
+    "SapJobV1": thing(
+        {
+            "_id": text(),
+            "predictions": several(ref("SapPrediction")),
+            "processed_time": text(_TIME),
+            "request": _REQUEST,
+            "status": text(enum=["QUEUED", "RUNNING", "DONE", "FAILED"]),
+            "tenantName": text(),
+            **_V1_ERROR,
+        },
+        required=["_id", "request", "status", "tenantName"],
+    ),
+    "SapJobV2": thing(
+        {
+            "id": text(),
+            "predictions": several(ref("SapPrediction")),
+            "processedTime": text(_TIME),
+            "request": _REQUEST,
+            "status": text(enum=["PENDING", "RUNNING", "DONE", "FAILED"]),
+            "tenantName": text(),
+            "error": _V2_ERROR,
+        },
+        required=["id", "request", "status", "tenantName"],
+    ),
+    "SapErrorV1": thing(_V1_ERROR | {"_id": text("The job that failed by it.")}, required=list(_V1_ERROR)),
+    "SapErrorV2": thing({"error": _V2_ERROR, "id": text("The job that failed by it.")}, required=["error"]),
+    "SapFault": thing(
+        {"fault": thing({"faultstring": text(), "detail": thing({"errorcode": text()})})}, required=["fault"]
+    ),
+    "SapToken": thing(
+        {
+            "access_token": text(),
+            "token_type": text(enum=["bearer"]),
+            "expires_in": whole("Seconds."),
+            "scope": text(),
+            "jti": text(),
+        },
+        required=["access_token", "token_type", "expires_in", "scope", "jti"],
+    ),
+    "SapOAuthError": thing({"error": text(), "error_description": text()}, required=["error", "error_description"]),
+}

@@ -1,0 +1,65 @@
+"""Server-sent events of what moves: a job, a training; `status` and `progress`, `done` at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response
+
+from api.context import container, wait_limiter
+from shared import errors
+from shared.adapters.queue.waiters import Waiters
+from shared.domain.jobs import Status
+
+LONGEST = 600.0
+"""Seconds; a client that is still there connects again, as EventSource does by itself."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one look at it shows."""
+
+    status: Status
+    mark: object
+    """Differs when it has moved on within its status."""
+    body: Mapping[str, Any]
+    """As it is told."""
+
+
+def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
+    """Tell what `look` shows whenever it has moved, until it has ended or is gone; raises Unavailable."""
+    if not wait_limiter().acquire():
+        raise errors.Unavailable("Too many callers are waiting already; poll instead.")
+    response = Response(_follow(container().waiters, moving_id, look), mimetype="text/event-stream")
+    response.call_on_close(wait_limiter().release)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _follow(waiters: Waiters, moving_id: str, look: Callable[[], Snapshot]) -> Iterator[str]:
+    said: tuple[Status, object] | None = None
+    until = time.monotonic() + LONGEST
+    with waiters.subscribe(moving_id) as ticket:
+        while time.monotonic() < until:
+            try:
+                seen = look()
+            except errors.NotFound:  # removed meanwhile
+                return
+            if (now := (seen.status, seen.mark)) != said:
+                kind = "status" if said is None or said[0] != seen.status else "progress"
+                said = now
+                yield _event(kind, seen)
+            if seen.status.terminal:
+                yield _event("done", seen)
+                return
+            if not ticket.wait(1.0):
+                yield ": waiting\n\n"
+
+
+def _event(kind: str, seen: Snapshot) -> str:
+    return f"event: {kind}\ndata: {json.dumps(seen.body)}\n\n"

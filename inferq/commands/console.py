@@ -1,0 +1,134 @@
+"""How things look in the terminal: tables, bars, sparklines, one console for answers and one for remarks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from inferq.client.responses import Job, Prediction
+
+_PIPED = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
+"""The width of a pipe, which has none; None lets rich ask the terminal or COLUMNS."""
+out = Console(highlight=False, markup=False, width=_PIPED)
+"""Answers: what a pipe should get. No markup: file names and labels may hold brackets."""
+remarks = Console(stderr=True, highlight=False, markup=False)
+"""Everything that is not the answer."""
+
+_BAR = 20
+_IDS = ("id", "job", "training")
+"""Columns of what is copied from here into the next command; others make room for them."""
+_SPARKS = "▁▂▃▄▅▆▇█"
+STATUS_STYLE = {
+    "DONE": "green", "READY": "green", "ready": "green",
+    "FAILED": "red", "refused": "red",
+    "RUNNING": "yellow", "LOADING": "yellow", "checking": "yellow",
+}  # fmt: skip
+
+
+def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Table:
+    """An empty table in the style of all tables here; the columns `numbers` are aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        made.add_column(column, overflow="fold", justify=justify, no_wrap=column in _IDS)
+    return made
+
+
+def status(word: str) -> Text:
+    """A status or state in its colour."""
+    return Text(word, style=STATUS_STYLE.get(word, ""))
+
+
+def bar(score: float, width: int = _BAR) -> Text:
+    """A score between 0 and 1 as a bar; values outside, from `function_to_apply=none`, have none."""
+    if not 0 <= score <= 1:
+        return Text("")
+    filled = round(score * width)
+    # Two characters, not two colours of one: a pipe and NO_COLOR show it as well.
+    return Text("━" * filled, style="green") + Text("·" * (width - filled), style="bright_black")
+
+
+def percent(share: float | None) -> str:
+    """`93.3 %`; what is not known is a dash."""
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def spark(values: Sequence[float], width: int = _BAR) -> str:
+    """Numbers as a line of small columns, from the lowest to the highest of them; evenly chosen where they are many."""
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    scale = (len(_SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_SPARKS[round((value - low) * scale)] for value in values)
+
+
+def local_time(text: str) -> str:
+    """A time of the server's, ISO 8601, as the clock here shows it; what cannot be read stays as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
+
+
+def short_time(text: str) -> str:
+    """The same in a narrow column: the time of what is of today, else the day."""
+    day, _, clock = local_time(text).partition(" ")
+    return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day
+
+
+def print_json(data: object) -> None:
+    """JSON for programs: plain in a pipe, and never wrapped."""
+    out.print(json.dumps(data, indent=2, ensure_ascii=False), soft_wrap=True)
+
+
+def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None:
+    """A table, or one remark where there is nothing."""
+    filled = table(*columns)
+    for row in rows:
+        filled.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    if filled.row_count:
+        out.print(filled)
+    else:
+        remarks.print(empty)
+
+
+def print_notes(notes: Iterable[tuple[str, str]]) -> None:
+    """What is too long for a table: one line each, and where it must be wrapped, under itself."""
+    listed = Table.grid(padding=(0, 1))
+    for about, text in notes:
+        listed.add_row(Text(about, style="dim", no_wrap=True), Text(text))
+    if listed.row_count:
+        out.print(listed)
+
+
+def print_job(job: Job) -> None:
+    """A job and its labels."""
+    head = Text.assemble(("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model} {job.version}".rstrip())
+    if job.done < job.total:  # also true of a job that was cancelled or has expired
+        head.append(f"  {job.done} of {job.total}")
+    out.print(head, soft_wrap=True)
+    if job.error and job.error not in (prediction.error for prediction in job.predictions):  # those say it below
+        out.print(Text(job.error, style="red"), soft_wrap=True)
+    if job.predictions:
+        print_rows(
+            (row for prediction in job.predictions for row in _rows(prediction)), "file", "label", "score", "", empty=""
+        )
+
+
+def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
+    if prediction.error:
+        return [(prediction.name, Text(prediction.error, style="red"), "", "")]
+    names = [prediction.name, *[""] * len(prediction.results)]
+    return [
+        (name, found.label, f"{found.score:.4f}", bar(found.score))
+        for name, found in zip(names, prediction.results, strict=False)
+    ]

@@ -1,0 +1,263 @@
+"""The embedded stack: which processes it is made of, in which order they start, and when it is ready.
+
+plan       port, Valkey's binary, what to run        CannotStart: nothing was started
+valkey     on loopback, append-only file in the data folder
+migrations one-shot: the schema is current
+api.setup  one-shot: the catalogue is filled, the default model decided; may refuse to listen
+workers, trainer, keeper (beat and housekeeping)     started beside api.setup: importing torch takes longest
+api        and then /readyz: database, Redis and a worker are there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inferq.errors import CannotStart, StartFailed
+from inferq.stack import data_dir, valkey
+from inferq.stack.logs import last_line
+from inferq.stack.supervisor import Part, Supervisor, spawn
+
+START_LIMIT = 120.0
+"""Seconds after which a stack that is not ready is given up. It takes a few; a cold disk may need more for torch."""
+OWN = ("DATABASE_URL", "REDIS_URL", "TRAINING_REDIS_URL", "STORAGE_URL")
+"""The embedded stack always brings its own, so that a variable left over from elsewhere cannot point it at
+production."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What `inferq up` was asked for."""
+
+    data: Path
+    """Absolute."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 picks a free one."""
+    workers: int = 1
+    trainer: bool = True
+    """Whether to train here as well; without it trainings and datasets wait."""
+    default_model: str = ""
+    """Empty lets api.setup decide."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The processes of one stack, and where they will be found."""
+
+    data: Path
+    url: str
+    redis_url: str
+    """With its password."""
+    valkey: Part
+    migrations: Part
+    setup: Part
+    workers: tuple[Part, ...]
+    """Then the trainer, if there is one; the keeper is the last. Only workers are waited for."""
+    api: Part
+
+    def describe(self, pids: Mapping[str, int]) -> None:
+        """Keep DATA/stack.json current, for scripts that want to know what runs here, and where."""
+        fresh = self.data / "stack.json.new"
+        fresh.touch(mode=0o600)  # it holds the password
+        fresh.write_text(json.dumps({"url": self.url, "redis_url": self.redis_url, "pids": dict(pids)}, indent=1))
+        fresh.replace(self.data / "stack.json")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The model for requests that name none, and why it is that one."""
+
+    model: str
+    why: str
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def plan(options: StackOptions) -> Plan:
+    """Check what can be checked, write Valkey's configuration, and lay out the processes; raises CannotStart."""
+    port = options.port or free_port()
+    check_port(options.host, port)
+    binary = valkey.binary()
+    valkey.version(binary)
+    valkey_port, password = free_port(), secrets.token_urlsafe(24)
+    configuration = valkey.configure(options.data / "redis", valkey_port, password)
+    redis_url = f"redis://:{password}@127.0.0.1:{valkey_port}/0"
+    env = _environment(options, port, redis_url)
+    # One torch operation per worker and core: more threads than cores make all of them slow.
+    threads = str(max(1, cores() // options.workers))
+    worker_env = {"INFERQ_TORCH_THREADS": threads, "OMP_NUM_THREADS": threads, **env}
+    names = [f"worker-{number}" for number in range(1, options.workers + 1)]
+    # As many as its setting has; and it goes behind the workers by its priority, not by having fewer.
+    trainer_env = {"OMP_NUM_THREADS": str(max(1, cores() - 1)), **env}
+
+    def part(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
+        return Part(name, argv, env, options.data / "logs" / f"{name}.log", drain)
+
+    def module(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
+        # -P: what stands in the folder that somebody starts this in is not ours, whatever it is called.
+        return part(name, sys.executable, "-P", "-m", *argv, env=env, drain=drain)
+
+    return Plan(
+        data=options.data,
+        url=f"http://{_reachable(options.host)}:{port}",
+        redis_url=redis_url,
+        valkey=part("valkey", binary, str(configuration), drain=10.0),
+        migrations=module("migrations", "migrations"),
+        setup=module("setup", "api.setup"),
+        workers=(
+            *(module(name, "worker", env=worker_env) for name in names),
+            *([module("trainer", "worker", "--trainer", env=trainer_env)] if options.trainer else []),
+            module("keeper", "worker", "--keeper", env={"OMP_NUM_THREADS": "1", **env}),
+        ),
+        # glibc gives each of the API's many threads an arena of its own, which is memory that never comes back.
+        api=module("api", "api", env={"MALLOC_ARENA_MAX": "2", **env}, drain=15.0),
+    )
+
+
+def _environment(options: StackOptions, port: int, redis_url: str) -> dict[str, str]:
+    foreign = {*OWN, *(f"INFERQ_{name}" for name in OWN)}
+    env = {name: value for name, value in os.environ.items() if name not in foreign}
+    env |= {
+        data_dir.MARK: str(options.data),
+        "INFERQ_DATA": str(options.data),
+        "INFERQ_HOST": options.host,
+        "INFERQ_PORT": str(port),
+        "DATABASE_URL": f"sqlite:///{options.data}/inferq.db",
+        "REDIS_URL": redis_url,
+        "STORAGE_URL": f"file://{options.data}/blobs",
+        "PYTHONUNBUFFERED": "1",  # a log that is empty until the part has died helps nobody
+    }
+    if options.default_model:
+        env["INFERQ_DEFAULT_MODEL"] = options.default_model
+    return env
+
+
+def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], None]) -> Decision:
+    """Start everything, wait until it is ready, and return the default model.
+
+    `progress` gets a name and a few words for each step that is done. Raises StartFailed, CannotStart when the
+    stack refuses to listen, and KeyboardInterrupt when a stop is asked for meanwhile.
+    """
+    # Each worker and trainer takes seconds of a core to import torch. Side by side they would delay each other; one
+    # alone is ready sooner, and the service is ready with it.
+    first, rest = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
+    supervisor.start(plan.valkey)
+    _wait(supervisor, lambda: valkey.answers(plan.redis_url), plan.valkey, "does not answer")
+    progress("valkey", plan.redis_url.rpartition("@")[2].removesuffix("/0"))
+    with _running(plan.migrations) as process:
+        _finish(supervisor, plan.migrations, process)
+    progress("database", str(plan.data / "inferq.db"))
+    with _running(plan.setup) as process:
+        supervisor.start(*first)
+        decision = _decision(plan, _finish(supervisor, plan.setup, process))
+    supervisor.start(plan.api)
+    _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
+    progress("api", plan.url)
+    _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
+    supervisor.start(*rest)
+    progress("workers", ", ".join(part.name for part in plan.workers))
+    return decision
+
+
+def _wait(supervisor: Supervisor, until: Callable[[], bool], part: Part, complaint: str) -> None:
+    if supervisor.watch(until, START_LIMIT):
+        return
+    if supervisor.stopping:
+        raise KeyboardInterrupt
+    raise StartFailed(f"{part.name} {complaint} after {START_LIMIT:g} s: {last_line(part.log)} (log: {part.log})")
+
+
+@contextlib.contextmanager
+def _running(part: Part) -> Iterator[subprocess.Popen[bytes]]:
+    """A one-shot: its stderr goes to its log, its stdout is for us; it never outlives the block."""
+    process = spawn(part, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        with process:  # closes the pipe, and waits
+            pass
+
+
+def _finish(supervisor: Supervisor, part: Part, process: subprocess.Popen[bytes]) -> str:
+    """Wait for a one-shot and return what it printed, with the one-line reason of exit 2 handed on as it is."""
+    _wait(supervisor, lambda: process.poll() is not None, part, "is not done")
+    printed = process.stdout.read().decode(errors="replace") if process.stdout else ""
+    if process.returncode == 2:
+        raise CannotStart(last_line(part.log, limit=1000).removeprefix("inferq: "))
+    if process.returncode != 0:
+        raise StartFailed(f"{part.name} failed: {last_line(part.log)} (log: {part.log})")
+    return printed
+
+
+def _decision(plan: Plan, printed: str) -> Decision:
+    try:
+        found = json.loads(printed.strip().splitlines()[-1])
+        return Decision(found["default_model"], found["why"])
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise StartFailed(f"setup does not say which model is the default (log: {plan.setup.log})") from error
+
+
+def _status(url: str) -> int:
+    """The HTTP status of a GET, 0 when nobody answers. urllib, because httpx would double the start of `up`."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to ourselves
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, ValueError):
+        return 0
+
+
+def locked(url: str) -> bool:
+    """Whether the API at this URL wants a key of callers on this machine."""
+    return _status(f"{url}/v1/models") == 401
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise CannotStart when this address cannot be listened on, saying why."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As gunicorn will: connections of an earlier server that are still closing do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise CannotStart(_why_not(host, port, error)) from error
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken; stop what uses it, or choose another one with --port"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than you have; choose one above 1023 with --port"
+    return f"cannot listen on {host}: {error.strerror}; choose an address of this machine with --host"
+
+
+def _reachable(host: str) -> str:
+    """The host as this machine can call it; a server on every address is called on loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not listened on
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,233 @@
+"""Queries on datasets, their labels and their examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from shared.adapters.database.tables import dataset_labels, datasets, examples
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
+from shared.domain.splits import Tally
+
+CHUNK = 500
+"""Bound parameters per statement; SQLite takes 32766, PostgreSQL 65535."""
+
+
+class Datasets:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # -- datasets
+
+    def get(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset | None:
+        """With `lock` it is nobody else's to change until the transaction ends."""
+        query = sa.select(datasets).where(datasets.c.id == dataset_id, datasets.c.tenant == tenant)
+        found = self._connection.execute(query.with_for_update() if lock else query).first()
+        return _dataset(found) if found else None
+
+    def named(self, tenant: str, name: str) -> Dataset | None:
+        """The newest of that name that is not being deleted."""
+        query = sa.select(datasets).where(datasets.c.tenant == tenant, datasets.c.name == name)
+        query = query.where(datasets.c.state != DatasetState.DELETING).order_by(datasets.c.id.desc()).limit(1)
+        found = self._connection.execute(query).first()
+        return _dataset(found) if found else None
+
+    def page(self, tenant: str, *, before: int | None = None, offset: int = 0, limit: int = 50) -> list[Dataset]:
+        """Newest first; `before` is the last id of the page before."""
+        query = sa.select(datasets).where(datasets.c.tenant == tenant).order_by(datasets.c.id.desc())
+        if before is not None:
+            query = query.where(datasets.c.id < before)
+        return [_dataset(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
+
+    def by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
+        """For loaders, which know no tenant; `lock` as in `get`."""
+        query = sa.select(datasets).where(datasets.c.id == dataset_id)
+        found = self._connection.execute(query.with_for_update() if lock else query).first()
+        return _dataset(found) if found else None
+
+    def in_state(self, state: DatasetState) -> list[Dataset]:
+        """Every tenant's, oldest first."""
+        query = sa.select(datasets).where(datasets.c.state == state).order_by(datasets.c.id)
+        if state in _MOVING:
+            query = query.where(_IS_MOVING)
+        return [_dataset(row) for row in self._connection.execute(query)]
+
+    def changed_since(self, time: float) -> list[Dataset]:
+        """Every tenant's, in any state."""
+        query = sa.select(datasets).where(datasets.c.updated_at > time)
+        return [_dataset(row) for row in self._connection.execute(query)]
+
+    def add(self, dataset: Dataset) -> None:
+        self._connection.execute(sa.insert(datasets), _values(dataset))
+
+    def save(self, dataset: Dataset) -> None:
+        self._connection.execute(sa.update(datasets).where(datasets.c.id == dataset.id).values(_values(dataset)))
+
+    def set_progress(self, dataset_id: int, progress: float, message: str) -> None:
+        """How far the loading is; nothing when it has ended."""
+        where = sa.and_(datasets.c.id == dataset_id, datasets.c.state == DatasetState.LOADING)
+        self._connection.execute(sa.update(datasets).where(where).values(progress=progress, message=message))
+
+    def delete(self, dataset_id: int) -> None:
+        for table in (examples, dataset_labels):
+            self._connection.execute(sa.delete(table).where(table.c.dataset_id == dataset_id))
+        self._connection.execute(sa.delete(datasets).where(datasets.c.id == dataset_id))
+
+    def known(self, dataset_ids: Collection[int]) -> set[int]:
+        """Those of the ids that there are."""
+        return {
+            found
+            for chunk in _chunks(list(dataset_ids))
+            for found in self._connection.execute(sa.select(datasets.c.id).where(datasets.c.id.in_(chunk))).scalars()
+        }
+
+    # -- labels
+
+    def labels(self, dataset: Dataset) -> list[DatasetLabel]:
+        """In the order of their ids, with how many examples each has in the dataset's version."""
+        counts = sa.select(examples.c.label_id, sa.func.count().label("count")).where(_in_version(dataset))
+        counted = counts.group_by(examples.c.label_id).subquery()
+        query = (
+            sa.select(dataset_labels, sa.func.coalesce(counted.c.count, 0))
+            .join_from(dataset_labels, counted, counted.c.label_id == dataset_labels.c.id, isouter=True)
+            .where(dataset_labels.c.dataset_id == dataset.id)
+            .order_by(dataset_labels.c.id)
+        )
+        return [DatasetLabel(*row) for row in self._connection.execute(query)]
+
+    def label_names(self, dataset_id: int) -> dict[int, str]:
+        """Label id -> name, in the order of their ids; nothing is counted."""
+        query = sa.select(dataset_labels.c.id, dataset_labels.c.name).where(dataset_labels.c.dataset_id == dataset_id)
+        return {row[0]: row[1] for row in self._connection.execute(query.order_by(dataset_labels.c.id))}
+
+    def tallies(self, dataset: Dataset) -> list[Tally]:
+        """What splits are cut from, counted: enough to tell whether the dataset can be trained on."""
+        kind = (dataset_labels.c.name, examples.c.source, examples.c.split)
+        query = _of_version(sa.select(*kind, sa.func.count()), dataset).group_by(dataset_labels.c.id, *kind)
+        rows = self._connection.execute(query.order_by(dataset_labels.c.id))
+        return [Tally(label, Source(source), Split(split), count) for label, source, split, count in rows]
+
+    def add_labels(self, dataset_id: int, names: Mapping[int, str]) -> None:
+        """Label id -> name."""
+        if names:
+            rows = [{"dataset_id": dataset_id, "id": label_id, "name": name} for label_id, name in names.items()]
+            self._connection.execute(sa.insert(dataset_labels), rows)
+
+    # -- examples
+
+    def example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
+        found = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
+        return _example(found) if found else None
+
+    def examples(
+        self, dataset: Dataset, *, source: str = "", label_id: int | None = None, after: int = 0, offset: int = 0,
+        limit: int | None = None,
+    ) -> list[DatasetExample]:  # fmt: skip
+        """Those of the dataset's version, in the order of their ids; `after` is the last id of the page before.
+
+        For an older version ask with `replace(dataset, version=...)`.
+        """
+        query = _examples(dataset).where(examples.c.id > after).order_by(examples.c.id)
+        if source:
+            query = query.where(examples.c.source == source)
+        if label_id is not None:
+            query = query.where(examples.c.label_id == label_id)
+        return [_example(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
+
+    def told(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Example id -> (name, label), of whatever version; those that there are."""
+        its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
+        named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
+        query = named.join_from(examples, dataset_labels, its).where(examples.c.dataset_id == dataset_id)
+        return {
+            found: (name, label)
+            for chunk in _chunks(example_ids)
+            for found, name, label in self._connection.execute(query.where(examples.c.id.in_(chunk)))
+        }
+
+    def count(self, dataset: Dataset) -> int:
+        """Examples of the dataset's version."""
+        query = sa.select(sa.func.count()).select_from(examples).where(_in_version(dataset))
+        return int(self._connection.execute(query).scalar_one())
+
+    def by_sha256(self, dataset: Dataset, sha256: str) -> DatasetExample | None:
+        """Of the current version."""
+        # Said in the words of the partial index, which holds what is there now.
+        now = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))
+        found = self._connection.execute(_examples(dataset).where(now)).first()
+        return _example(found) if found else None
+
+    def digests(self, dataset: Dataset) -> set[str]:
+        """SHA-256 of every picture of the dataset's version."""
+        return set(self._connection.execute(sa.select(examples.c.sha256).where(_in_version(dataset))).scalars())
+
+    def add_examples(self, some: Sequence[DatasetExample]) -> None:
+        for chunk in _chunks(some, 5000):
+            # `vars`, as `asdict` copies each value: of 100,000 that takes seconds, in which nobody else can write.
+            rows = [{name: value for name, value in vars(one).items() if name != "label"} for one in chunk]
+            self._connection.execute(sa.insert(examples), rows)
+
+    def end_example(self, example: DatasetExample, version: int) -> None:
+        """It is there until that version, which no longer has it."""
+        self._connection.execute(sa.update(examples).where(_is(example)).values(until=version))
+
+    def delete_example(self, example: DatasetExample) -> None:
+        self._connection.execute(sa.delete(examples).where(_is(example)))
+
+    def uses(self, dataset_id: int, blob: str) -> bool:
+        """Whether any example, of whatever version, lies in that blob."""
+        query = sa.select(examples.c.id).where(examples.c.dataset_id == dataset_id, examples.c.blob == blob).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def blobs(self, dataset_id: int) -> set[str]:
+        """Every blob that any example, of whatever version, lies in."""
+        query = sa.select(examples.c.blob).where(examples.c.dataset_id == dataset_id).distinct()
+        return set(self._connection.execute(query).scalars())
+
+
+_MOVING = (DatasetState.LOADING, DatasetState.DELETING)
+# In the very words of the partial index, so that the database sees that it applies.
+_IS_MOVING = datasets.c.state.in_([sa.literal_column(f"'{state}'") for state in _MOVING])
+
+
+def _in_version(dataset: Dataset) -> sa.ColumnElement[bool]:
+    until = sa.or_(examples.c.until.is_(None), examples.c.until > dataset.version)
+    return sa.and_(examples.c.dataset_id == dataset.id, examples.c.since <= dataset.version, until)
+
+
+def _examples(dataset: Dataset) -> sa.Select[Any]:
+    return _of_version(sa.select(examples, dataset_labels.c.name.label("label")), dataset)
+
+
+def _of_version(query: sa.Select[Any], dataset: Dataset) -> sa.Select[Any]:
+    its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
+    return query.join_from(examples, dataset_labels, its).where(_in_version(dataset))
+
+
+def _is(example: DatasetExample) -> sa.ColumnElement[bool]:
+    return sa.and_(examples.c.dataset_id == example.dataset_id, examples.c.id == example.id)
+
+
+def _values(dataset: Dataset) -> dict[str, Any]:
+    return asdict(dataset) | {"reasons": [list(reason) for reason in dataset.reasons]}
+
+
+def _dataset(row: Row[Any]) -> Dataset:
+    values = dict(row._mapping)
+    values["state"] = DatasetState(values["state"])
+    values["reasons"] = tuple((path, why) for path, why in values["reasons"])
+    return Dataset(**values)
+
+
+def _example(row: Row[Any]) -> DatasetExample:
+    values = dict(row._mapping)
+    return DatasetExample(**values | {"split": Split(values["split"]), "source": Source(values["source"])})
+
+
+def _chunks(values: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

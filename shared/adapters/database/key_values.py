@@ -1,0 +1,37 @@
+"""Queries on what was decided once for the whole installation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from shared.adapters.database.tables import key_values
+from shared.adapters.database.upsert import upsert
+
+
+class KeyValues:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> str:
+        """The value, or an empty text."""
+        return self._connection.execute(sa.select(key_values.c.value).where(key_values.c.name == name)).scalar() or ""
+
+    def get_all(self, names: Sequence[str]) -> dict[str, str]:
+        """The values of those that are set."""
+        found = self._connection.execute(sa.select(key_values).where(key_values.c.name.in_(names)))
+        return {row.name: row.value for row in found}
+
+    def delete(self, name: str) -> None:
+        self._connection.execute(sa.delete(key_values).where(key_values.c.name == name))
+
+    def set(self, name: str, value: str) -> None:
+        self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, {"value": value}))
+
+    def get_or_set(self, name: str, value: str) -> str:
+        """The value that is there, or this one from now on; whoever settles it at the same time gets the same."""
+        kept = {"value": key_values.c.value}
+        self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, kept))
+        return self.get(name)

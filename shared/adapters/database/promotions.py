@@ -1,0 +1,80 @@
+"""Queries on promotions, and on versions that get a share of the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+import uuid6
+from sqlalchemy.engine import Connection
+
+from shared.adapters.database.model_versions import ModelVersions
+from shared.adapters.database.tables import canaries, model_versions, promotions
+from shared.domain.models import ModelVersion
+from shared.domain.promotions import Canary
+
+
+class Promotions:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def promote(self, version: ModelVersion, previous: ModelVersion, now: float) -> None:
+        """Make a version the default in place of the previous one; it is no canary and not withheld any more."""
+        ModelVersions(self._connection).make_default(version)
+        self.clear_canary(version.tenant, version.name)
+        shown = sa.update(model_versions).where(model_versions.c.id == version.id).values(withheld=False)
+        self._connection.execute(shown)
+        row = {"id": str(uuid6.uuid7()), "tenant": version.tenant, "name": version.name, "version_id": version.id,
+               "previous_id": previous.id, "created_at": now}  # fmt: skip
+        self._connection.execute(sa.insert(promotions), row)
+
+    def take_back(self, tenant: str, name: str, known: Collection[str]) -> str:
+        """Forget the last promotion; the id of the version that was the default before, empty when there is none.
+
+        Promotions of, or from, versions that are gone are passed over.
+        """
+        query = sa.select(promotions).where(promotions.c.tenant == tenant, promotions.c.name == name)
+        for row in self._connection.execute(query.order_by(promotions.c.id.desc())).all():
+            self._connection.execute(sa.delete(promotions).where(promotions.c.id == row.id))
+            if row.version_id in known and row.previous_id in known:
+                return str(row.previous_id)
+        return ""
+
+    def set_canary(self, canary: Canary) -> None:
+        chosen = sa.update(model_versions).where(model_versions.c.id == canary.version_id)
+        self._connection.execute(chosen.values(canary=canary.share))
+        row = {name: value for name, value in asdict(canary).items() if name != "share"}
+        self._connection.execute(sa.insert(canaries), row)
+
+    def canary(self, version: ModelVersion) -> Canary | None:
+        found = self._connection.execute(sa.select(canaries).where(canaries.c.version_id == version.id)).first()
+        return Canary(found.version_id, version.canary, found.compared, found.agreed, found.since) if found else None
+
+    def is_canary(self, version_id: str) -> bool:
+        query = sa.select(canaries.c.version_id).where(canaries.c.version_id == version_id)
+        return self._connection.execute(query).first() is not None
+
+    def count(self, version_id: str, compared: int, agreed: int) -> None:
+        """So many more pictures were shown to both, and so many of them were called the same."""
+        more = {"compared": canaries.c.compared + compared, "agreed": canaries.c.agreed + agreed}
+        self._connection.execute(sa.update(canaries).where(canaries.c.version_id == version_id).values(more))
+
+    def clear_canary(self, tenant: str, name: str) -> None:
+        of_model = sa.select(model_versions.c.id).where(
+            model_versions.c.tenant == tenant, model_versions.c.name == name
+        )
+        self._connection.execute(sa.delete(canaries).where(canaries.c.version_id.in_(of_model)))
+        back = (
+            sa.update(model_versions)
+            .where(model_versions.c.tenant == tenant, model_versions.c.name == name)
+            .values(canary=0.0)
+        )
+        self._connection.execute(back)
+
+    def delete_of(self, version_ids: Sequence[str]) -> None:
+        """What is kept of versions that are gone."""
+        ids = list(version_ids)
+        self._connection.execute(sa.delete(canaries).where(canaries.c.version_id.in_(ids)))
+        gone = sa.or_(promotions.c.version_id.in_(ids), promotions.c.previous_id.in_(ids))
+        self._connection.execute(sa.delete(promotions).where(gone))

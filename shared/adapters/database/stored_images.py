@@ -1,0 +1,59 @@
+"""Queries on stored images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from shared.adapters.database.tables import stored_images
+from shared.domain.stored_images import StoredImage
+
+
+class StoredImages:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, image: StoredImage) -> None:
+        self._connection.execute(sa.insert(stored_images), asdict(image))
+
+    def get(self, image_id: str) -> StoredImage | None:
+        """Anybody's: who may see it is for the gallery to say."""
+        found = self._connection.execute(sa.select(stored_images).where(stored_images.c.id == image_id)).first()
+        return StoredImage(**found._mapping) if found else None
+
+    def page(self, tenant: str, stage: str, *, first: str = "", limit: int = 50) -> list[StoredImage]:
+        """Newest first, from the id `first` on, or from the newest."""
+        query = self._of(tenant, stage).order_by(stored_images.c.id.desc()).limit(limit)
+        return self._all(query.where(stored_images.c.id <= first) if first else query)
+
+    def newer(self, tenant: str, stage: str, *, than: str, limit: int) -> list[StoredImage]:
+        """Those right before the id `than` in the list, nearest first."""
+        return self._all(
+            self._of(tenant, stage).where(stored_images.c.id > than).order_by(stored_images.c.id).limit(limit)
+        )
+
+    def made_before(self, stage: str, when: float, limit: int) -> list[StoredImage]:
+        """Every tenant's, oldest first; `when` in Unix seconds."""
+        query = sa.select(stored_images).where(stored_images.c.stage == stage, stored_images.c.created_at < when)
+        return self._all(query.order_by(stored_images.c.created_at).limit(limit))
+
+    def known(self, image_ids: Collection[str]) -> set[str]:
+        """Those of the ids that there are."""
+        asked, found = list(image_ids), set[str]()
+        for start in range(0, len(asked), 500):  # databases have a limit on what one statement may name
+            query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(asked[start : start + 500]))
+            found |= set(self._connection.execute(query).scalars())
+        return found
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        self._connection.execute(sa.delete(stored_images).where(stored_images.c.id.in_(image_ids)))
+
+    def _of(self, tenant: str, stage: str) -> sa.Select[Any]:
+        return sa.select(stored_images).where(stored_images.c.tenant == tenant, stored_images.c.stage == stage)
+
+    def _all(self, query: sa.Select[Any]) -> list[StoredImage]:
+        return [StoredImage(**row._mapping) for row in self._connection.execute(query)]

@@ -1,0 +1,380 @@
+"""The tables, as SQLAlchemy sees them; Alembic's migrations lead to exactly these (a test compares them)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+ID = String(40)
+NAME = String(255)
+TIME = Double
+"""Unix seconds. One number in every database, without time zones to get wrong."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("wire", String(40), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("priority", String(8), nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("deadline", TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("started_at", TIME),
+    Column("finished_at", TIME),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("idempotency_key", NAME),
+    Column("fingerprint", String(64), nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("webhook_secret", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    UniqueConstraint("tenant", "idempotency_key"),
+    Index("ix_jobs_tenant_id", "tenant", "id"),
+    # Finished jobs are the many, live ones the few that the sweep, the quota and /v1/queue ask about.
+    Index(
+        "ix_jobs_live",
+        "version_id",
+        "tenant",
+        sqlite_where=text("status IN ('QUEUED', 'RUNNING')"),
+        postgresql_where=text("status IN ('QUEUED', 'RUNNING')"),
+    ),
+    Index("ix_jobs_finished_at", "finished_at"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("job_id", ID, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("offset", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    PrimaryKeyConstraint("job_id", "position"),
+    ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+
+webhook_deliveries = Table(
+    "deliveries",
+    metadata,
+    # Of a job or of a training: no foreign key can say that.
+    Column("job_id", ID, primary_key=True),
+    Column("kind", String(8), nullable=False, server_default="job"),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", TIME),
+    Column("delivered_at", TIME),
+    Column("error", Text, nullable=False),
+    Index("ix_deliveries_due_at", "due_at"),
+)
+
+stored_images = Table(
+    "images",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("stage", String(8), nullable=False, server_default="live"),
+    Column("name", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("format", String(8), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Index("ix_images_tenant_stage_id", "tenant", "stage", "id"),
+)
+
+model_versions = Table(
+    "versions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("family", NAME, nullable=False),
+    Column("architecture", NAME, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("preprocessing", JSON(none_as_null=True)),
+    Column("source", Text, nullable=False),
+    Column("weights", Text, nullable=False),
+    Column("checksum", String(64), nullable=False),
+    Column("example", JSON(none_as_null=True)),
+    Column("max_batch", Integer, nullable=False),
+    Column("max_delay_ms", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("training_id", ID, nullable=False, server_default=text("''")),
+    Column("withheld", Boolean, nullable=False, server_default=false()),
+    Column("canary", Double, nullable=False, server_default=text("0")),
+    Column("preset", JSON(none_as_null=True)),
+    Column("wanted_preprocessing", JSON(none_as_null=True)),
+    UniqueConstraint("tenant", "name", "version"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sealed", Boolean, nullable=False),
+    Column("duplicates", Integer, nullable=False),
+    Column("unreadable", Integer, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("adding", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_label", Integer, nullable=False),
+    Column("last_example", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Index("ix_datasets_tenant_id", "tenant", "id"),
+    # What waits for the loader, or for the sweep to remove it, are few.
+    Index(
+        "ix_datasets_moving",
+        "state",
+        sqlite_where=text("state IN ('LOADING', 'DELETING')"),
+        postgresql_where=text("state IN ('LOADING', 'DELETING')"),
+    ),
+)
+
+dataset_labels = Table(
+    "dataset_labels",
+    metadata,
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("id", Integer, nullable=False),
+    Column("name", NAME, nullable=False),
+    PrimaryKeyConstraint("dataset_id", "id"),
+    UniqueConstraint("dataset_id", "name"),
+    ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
+)
+
+examples = Table(
+    "examples",
+    metadata,
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("id", Integer, nullable=False),
+    Column("label_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("split", String(12), nullable=False),
+    Column("source", String(8), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("until", Integer),
+    Column("created_at", TIME, nullable=False),
+    PrimaryKeyConstraint("dataset_id", "id"),
+    ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
+    Index("ix_examples_dataset_id_label_id", "dataset_id", "label_id"),
+    # A dataset has a picture once; one that was removed may come again.
+    Index(
+        "uq_examples_dataset_id_sha256",
+        "dataset_id",
+        "sha256",
+        unique=True,
+        sqlite_where=text("until IS NULL"),
+        postgresql_where=text("until IS NULL"),
+    ),
+)
+
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("wire", String(40), nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("title", NAME, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("base", NAME, nullable=False),
+    Column("base_id", ID, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("promote", Boolean, nullable=False),
+    Column("withheld", Boolean, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("curve", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("error_code", String(80), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("evidence", JSON(none_as_null=True)),
+    Column("webhook", Text, nullable=False),
+    Column("webhook_secret", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Column("started_at", TIME),
+    Column("finished_at", TIME),
+    Index("ix_trainings_tenant_id", "tenant", "id"),
+    # Whose turn it is, without going past all evidence.
+    Index("ix_trainings_tenant_started_at", "tenant", "started_at"),
+    Index("ix_trainings_dataset_id", "dataset_id"),
+    # A name is trained by one training at a time.
+    Index(
+        "uq_trainings_tenant_name",
+        "tenant",
+        "name",
+        unique=True,
+        sqlite_where=text("status IN ('QUEUED', 'RUNNING')"),
+        postgresql_where=text("status IN ('QUEUED', 'RUNNING')"),
+    ),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("candidate_id", ID, nullable=False),
+    Column("baseline_id", ID, nullable=False),
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("created_at", TIME, nullable=False),
+    Column("finished_at", TIME),
+    Index("ix_comparisons_tenant_name", "tenant", "name"),
+    Index("ix_comparisons_status", "status"),
+)
+"""Two versions of a model, side by side on the same test pictures."""
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("previous_id", ID, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Index("ix_promotions_tenant_name", "tenant", "name"),
+)
+"""Which version became the default in place of which: what a rollback goes back along."""
+
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("version_id", ID, primary_key=True),
+    Column("compared", BigInteger, nullable=False),
+    Column("agreed", BigInteger, nullable=False),
+    Column("since", TIME, nullable=False),
+)
+"""How often a version that gets a share of the traffic said the same as the default."""
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("stage", String(8), nullable=False, server_default="live"),
+    Column("account", NAME, nullable=False, server_default=text("''")),
+    Column("public_key", Text, nullable=False, server_default=text("''")),
+    Column("created_at", TIME, nullable=False),
+    Column("revoked_at", TIME),
+    # One account has a public key once, of whatever tenant; a revoked one may be registered anew.
+    Index(
+        "uq_keys_account_public_key",
+        "account",
+        "public_key",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL AND account <> ''"),
+        postgresql_where=text("revoked_at IS NULL AND account <> ''"),
+    ),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("key_id", ID, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("expires_at", TIME, nullable=False),
+    ForeignKeyConstraint(["key_id"], ["keys.id"], ondelete="CASCADE"),
+    Index("ix_tokens_expires_at", "expires_at"),
+)
+
+model_aliases = Table(
+    "aliases",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("alias", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    PrimaryKeyConstraint("tenant", "alias"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("meter", String(40), nullable=False),
+    Column("month", String(7), nullable=False),
+    Column("used", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "meter", "month"),
+)
+"""What was counted in each calendar month (UTC, `2026-11`)."""
+
+key_values = Table(
+    "facts",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What was decided once for the whole installation, such as the default model."""

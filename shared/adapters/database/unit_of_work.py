@@ -1,0 +1,140 @@
+"""The unit of work: one transaction, with the queries of each noun; the only place where SQL is sent.
+
+    with container.database.write() as uow:      one commit at the end of the block; leaving by an error rolls back
+        uow.jobs.add(job, items)
+    with container.database.read() as uow:       changes nothing
+        job = uow.jobs.get(tenant, job_id)
+
+Every query takes the tenant first, except those of the workers, which come with ids from the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Connection, Engine
+
+from shared import errors
+from shared.adapters.database.comparisons import Comparisons
+from shared.adapters.database.datasets import Datasets
+from shared.adapters.database.jobs import Jobs
+from shared.adapters.database.key_values import KeyValues
+from shared.adapters.database.keys import Keys
+from shared.adapters.database.model_aliases import ModelAliases
+from shared.adapters.database.model_versions import ModelVersions
+from shared.adapters.database.promotions import Promotions
+from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
+from shared.adapters.database.stored_images import StoredImages
+from shared.adapters.database.trainings import Trainings
+from shared.adapters.database.usage import Usage
+from shared.adapters.database.webhook_deliveries import WebhookDeliveries
+
+
+class UnitOfWork:
+    """All nouns on one connection, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.jobs = Jobs(connection)
+        self.webhook_deliveries = WebhookDeliveries(connection)
+        self.stored_images = StoredImages(connection)
+        self.model_versions = ModelVersions(connection)
+        self.model_aliases = ModelAliases(connection)
+        self.promotions = Promotions(connection)
+        self.datasets = Datasets(connection)
+        self.trainings = Trainings(connection)
+        self.comparisons = Comparisons(connection)
+        self.keys = Keys(connection)
+        self.usage = Usage(connection)
+        self.key_values = KeyValues(connection)
+
+
+class Database:
+    """The database behind a SQLAlchemy URL: SQLite (WAL) or PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._is_file = url.startswith("sqlite")
+        self.engine = _sqlite(url) if self._is_file else _server(url)
+        self._write_lock = SqliteWriteLock(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
+
+    @contextmanager
+    def write(self) -> Iterator[UnitOfWork]:
+        """One transaction, committed at the end; raises Unavailable when the database is away."""
+        with _reachable(), self._write_lock, self.engine.begin() as connection:
+            if self._is_file:
+                # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once
+                # with "database is locked" when another one wrote in between; this waits for its turn instead.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield UnitOfWork(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        """For looking only, each query at what is there by then; raises Unavailable when the database is away."""
+        with _reachable(), self.engine.connect() as connection:
+            yield UnitOfWork(connection)
+
+    def checkpoint(self) -> None:
+        """Move what was written from SQLite's log into its file, while others go on; nothing on a server."""
+        if self._is_file:
+            with _reachable(), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        with _reachable(), self.engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        raise errors.Unavailable("The database does not answer; try again soon.") from error
+    except exc.IntegrityError as error:
+        raise errors.Conflict("Somebody else has just done the same; look at what there is now.") from error
+    except (exc.DataError, OverflowError, UnicodeEncodeError) as error:
+        # NUL in PostgreSQL, half a surrogate or a number of more than 64 bits in SQLite.
+        raise errors.BadRequest("A value holds characters or a number that cannot be stored.") from error
+
+
+def _server(url: str) -> Engine:
+    url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
+    return sa.create_engine(
+        url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args={"connect_timeout": 3}
+    )
+
+
+def _sqlite(url: str) -> Engine:
+    # One connection per thread in use, kept open: opening one and setting its pragmas costs more than a small query.
+    engine = sa.create_engine(
+        url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10,
+        connect_args={"timeout": 15, "check_same_thread": False},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # Nothing begins by itself: a query needs no transaction, and `write` begins its own. Not by a listener for
+        # SQLAlchemy's `begin`: an engine that has one goes a slower way with every statement.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            # NORMAL survives the death of any process; only a power cut can cost the last commits, never integrity.
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            "busy_timeout=15000",
+            "cache_size=-8000",
+            # The sweep copies the log into the file. A writer does so only when the sweep has not come for long: it
+            # would wait for the disk twice while everybody else waits for it.
+            "wal_autocheckpoint=20000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

@@ -1,0 +1,62 @@
+"""The connection to Redis that all parts of the queue share, the names of their keys, and what failing means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared import errors
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """One connection pool and the prefix of every key; connects when it is first used."""
+
+    def __init__(self, settings: Settings, client: Any = None) -> None:
+        """`client` is given by tests; a stack builds its own from the settings."""
+        self.settings = settings
+        # Any, because redis-py types every answer as a union of all that any protocol version may return.
+        # Protocol 2, because 3 nests the answer of XREADGROUP differently for no gain.
+        self.redis: Any = client or redis.Redis.from_url(
+            settings.redis_url,
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            # One more try at once, for a connection that the server has closed meanwhile. Redis-py's own three tries
+            # with growing pauses would keep a caller waiting for seconds who can be told 503 now.
+            retry=Retry(NoBackoff(), 1),
+        )
+
+    def key(self, *parts: str) -> str:
+        """The name of a Redis key: the prefix, then the parts joined by colons."""
+        return self.settings.prefix + ":".join(parts)
+
+    def ping(self) -> None:
+        """Raise Unavailable unless Redis answers."""
+        with translated_errors():
+            self.redis.ping()
+
+    def close(self) -> None:
+        """Close the pool; a later call would open it again."""
+        self.redis.close()
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise Unavailable in place of any error of Redis inside the block."""
+    try:
+        yield
+    except redis.RedisError as error:
+        # Not only a connection that is gone: out of memory, a replica after a failover, a disk that is full.
+        if isinstance(error, redis.ResponseError):
+            log.warning("Redis refuses: %s", error)
+        raise errors.Unavailable("The queue does not answer; try again soon.") from error

@@ -1,0 +1,171 @@
+"""Notifications: Celery tasks that say there is work for a version, and carry nothing else.
+
+A notification names a model version. A Redis key marks it as pending: it is set by the sender, removed by the consumer
+that receives the task, and held by a consumer that polls an empty stream. So an idle system sends one task per request
+and a busy one hardly any, and a key that outlives its owner expires by itself.
+
+Trainings have a broker of their own, a Redis database to which only trainers listen. The task decides which broker is
+used; callers name the task only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.entity import Exchange
+from kombu.entity import Queue as CeleryQueue
+from kombu.exceptions import OperationalError
+
+from shared.adapters.queue.connection import Connection, translated_errors
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NOTIFICATION_SECONDS = 5.0
+"""How long a notification counts as pending; a lost one is sent again after that."""
+MESSAGE_SECONDS = 60.0
+"""A Celery message that no worker received for so long is dropped: maintenance has sent others. Clocks may differ by
+less."""
+CONSUME = "drain"
+"""The name of the task that consumes a version's streams. It is older than its function: the processes of a fleet that
+is being upgraded know it by this name, as they know the queues `bells` and `house`."""
+MODEL_QUEUE = "bells"
+"""The Celery queue of the workers."""
+MAINTENANCE_QUEUE = "house"
+"""The Celery queue of maintenance."""
+TRAINING_QUEUE = "trainings"
+"""The Celery queue of the trainers, on a broker of its own."""
+_ROUTES = {
+    CONSUME: MODEL_QUEUE,
+    "check": MODEL_QUEUE,
+    "sweep": MAINTENANCE_QUEUE,
+    "deliver": MAINTENANCE_QUEUE,
+    "train": TRAINING_QUEUE,
+    "load": TRAINING_QUEUE,
+}
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery app of workers and maintenance."""
+    return _celery(settings, settings.redis_url, (MAINTENANCE_QUEUE, MODEL_QUEUE))
+
+
+def training_app(settings: Settings) -> Celery:
+    """The Celery app of trainers, on the broker of the trainings."""
+    # Seconds after which a message that was taken and never acknowledged is delivered again. They matter little: a
+    # message is acknowledged before the training begins, so only a trainer that is killed in that moment leaves one,
+    # which has expired by then. A training may take longer; maintenance finds what a killed trainer held, not this.
+    return _celery(settings, settings.training_broker_url, (TRAINING_QUEUE,), visibility_timeout=3600)
+
+
+def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: float) -> Celery:
+    """Celery for notifications: no results, no retries, early acknowledgement, since SQL and maintenance make it safe.
+
+    The first of the queues is for tasks that name none.
+    """
+    app = Celery("inferq", broker=url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options={
+            "global_keyprefix": settings.broker_prefix,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "retry_on_timeout": True,
+            **transport,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # The nameless exchange routes by queue name alone. A named one keeps its bindings in Redis, and after a
+        # FLUSHALL every notification would be dropped silently until all workers were restarted.
+        task_queues=[CeleryQueue(name, Exchange(""), routing_key=name) for name in queues],  # type: ignore[no-untyped-call]
+        task_default_queue=queues[0],
+        task_default_exchange="",
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        # A notification that is taken early waits behind a running batch, and no idle worker receives it.
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+class Notifications:
+    """Sends Celery tasks, and remembers which versions have a notification pending."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
+        self._apps: dict[Callable[[Settings], Celery], Celery] = {}
+        self._apps_lock = threading.Lock()
+
+    def send_task(self, task: str, *arguments: str) -> bool:
+        """Send a Celery task to the broker of its queue.
+
+        Returns False when it could not be sent; the next run of maintenance then sends it.
+        """
+        queue = _ROUTES[task]
+        try:
+            self._app(queue).send_task(task, arguments, queue=queue, retry=False, expires=MESSAGE_SECONDS)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            log.warning("could not send %s%s: %s", task, arguments, error)
+            return False
+        return True
+
+    def notify(self, version_id: str) -> None:
+        """Notify one worker that pictures wait for the version, unless a notification is pending."""
+        with translated_errors():
+            first = self.mark_pending(self._redis, version_id)
+        self.send_if_first(version_id, bool(first))
+
+    def clear(self, version_id: str) -> None:
+        """A worker has received the notification: the next picture sends another one."""
+        with translated_errors():
+            self._redis.delete(self._key("bell", version_id))
+
+    def is_pending(self, version_id: str) -> bool:
+        """True while a notification is on its way, or a consumer polls the version's streams anyway."""
+        with translated_errors():
+            return bool(self._redis.exists(self._key("bell", version_id)))
+
+    def suppress(self, version_id: str, consumer: str, seconds: float) -> None:
+        """Have no notification sent for `seconds`, because this consumer polls the version's streams."""
+        with translated_errors():
+            self._redis.set(self._key("bell", version_id), consumer, px=int(seconds * 1000))
+
+    def others_wait(self) -> bool:
+        """True if a notification waits in the broker for a worker."""
+        with translated_errors():
+            return bool(self._redis.llen(f"{self._settings.broker_prefix}{MODEL_QUEUE}"))
+
+    def mark_pending(self, client: Any, version_id: str) -> Any:
+        """The command, on this client or pipeline, that marks a notification as pending; true if none was."""
+        return client.set(self._key("bell", version_id), "rung", nx=True, px=int(NOTIFICATION_SECONDS * 1000))
+
+    def send_if_first(self, version_id: str, first: bool) -> None:
+        """Send the notification that was marked as pending if none was before; undo the mark where it fails."""
+        if first and not self.send_task(CONSUME, version_id):
+            self.clear(version_id)
+
+    def close(self) -> None:
+        """Close the connections to the brokers."""
+        for app in self._apps.values():
+            app.close()
+
+    def _app(self, queue: str) -> Celery:
+        """Celery on the broker that has this queue, made when it is first needed."""
+        make = training_app if queue == TRAINING_QUEUE else celery_app
+        with self._apps_lock:
+            if make not in self._apps:
+                self._apps[make] = make(self._settings)
+            return self._apps[make]

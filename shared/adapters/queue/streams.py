@@ -1,0 +1,283 @@
+"""The batch queue: one Redis stream per model version, priority and tenant; a picture stays on it until it is done.
+
+An entry with an expired lease is found with XPENDING IDLE and claimed with XCLAIM, one at a time. XAUTOCLAIM does both
+in one call, but it looks at only ten pending entries for each one asked for and does not return the delivery count; and
+claiming many at once would raise the attempt count of pictures that had no part in the crash.
+
+In the names of keys a stream is a `lane` and a notification a `bell`: running stacks have them so.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import redis
+
+from shared.adapters.queue.connection import Connection, translated_errors
+from shared.adapters.queue.notifications import Notifications
+from shared.domain.jobs import PRIORITIES
+from shared.domain.stream_entry import StreamEntry
+
+GROUP = "workers"
+
+
+@dataclass(frozen=True)
+class StreamDepth:
+    """How much of one version waits in one priority."""
+
+    version_id: str
+    priority: str
+    tenant: str
+    waiting: int
+    running: int
+    oldest: float | None
+    """Unix seconds at which the oldest entry was pushed."""
+
+
+class Streams:
+    """The streams. A push notifies a worker by itself, in the same transaction."""
+
+    def __init__(self, connection: Connection, notifications: Notifications) -> None:
+        self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
+        self._notifications = notifications
+        self._groups: set[str] = set()
+        """Streams that have their consumer group."""
+
+    # -- the way in
+
+    def count_unfinished(self, version_id: str, tenant: str) -> int:
+        """Pictures of the tenant, for that version, that wait or run."""
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for priority in PRIORITIES:
+                pipe.xlen(self._stream(version_id, priority, tenant))
+            return sum(pipe.execute())
+
+    def push(self, version_id: str, priority: str, tenant: str, entries: Sequence[StreamEntry]) -> None:
+        """Append to the stream, and notify a worker unless a notification is pending."""
+        stream = self._stream(version_id, priority, tenant)
+        for start in range(0, len(entries), 2000):
+            # One transaction with the notification's key as its last command. A consumer that polls an empty stream
+            # wakes on the entries and removes the key; between the two it would be notified of what it holds already.
+            with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+                pipe.sadd(self._key("versions"), version_id)
+                pipe.sadd(self._key("lanes", version_id), f"{priority}:{tenant}")
+                for entry in entries[start : start + 2000]:
+                    pipe.xadd(stream, entry.pack())
+                self._notifications.mark_pending(pipe, version_id)
+                first = pipe.execute()[-1]
+            self._notifications.send_if_first(version_id, bool(first))
+
+    # -- the worker's side
+
+    def claim(self, version_id: str, consumer: str, count: int) -> list[StreamEntry]:
+        """Up to `count` entries: by priority, and within one priority the same share for every tenant."""
+        tenants = self._tenants(version_id)
+        entries: list[StreamEntry] = []
+        for priority in PRIORITIES:
+            open_streams = [self._stream(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
+            random.shuffle(open_streams)  # decides who is served when there are more tenants than places
+            while open_streams and (room := count - len(entries)) > 0:
+                asked, later = open_streams[:room], open_streams[room:]
+                share = room // len(asked)
+                found = self._read(asked, consumer, share)
+                entries += found
+                full = {stream for stream in asked if sum(entry.stream == stream for entry in found) == share}
+                open_streams = [stream for stream in asked if stream in full] + later
+        return entries
+
+    def wait_for_entries(self, version_id: str, consumer: str, count: int, seconds: float) -> list[StreamEntry]:
+        """Claim up to `count` entries as they arrive within `seconds`; none needs a notification meanwhile.
+
+        Returns early, with nothing, when another version's notification waits for a worker; looks every 50 ms.
+        """
+        until = time.monotonic() + seconds
+        self._notifications.suppress(version_id, consumer, seconds + 0.5)
+        try:
+            while (left := until - time.monotonic()) > 0:
+                streams = self._all_streams(version_id)
+                if not streams:
+                    return []
+                if found := self._read(streams, consumer, count, block=max(1, min(50, int(left * 1000)))):
+                    return found
+                if self._notifications.others_wait():
+                    return []
+            return []
+        finally:
+            self._notifications.clear(version_id)
+
+    def claim_expired(self, version_id: str, consumer: str) -> StreamEntry | None:
+        """Claim one entry whose worker has not renewed its lease; None where there is none."""
+        lease = int(self._settings.lease * 1000)
+        for stream in self._all_streams(version_id):
+            with self._grouped([stream]):
+                for pending in self._redis.xpending_range(stream, GROUP, min="-", max="+", count=1, idle=lease):
+                    for found_id, fields in self._redis.xclaim(stream, GROUP, consumer, lease, [pending["message_id"]]):
+                        return StreamEntry.unpack(fields, found_id, stream, attempts=pending["times_delivered"] + 1)
+        return None
+
+    def renew(self, consumer: str, entries: Iterable[StreamEntry]) -> None:
+        """Renew the lease of claimed entries; JUSTID leaves their delivery count alone."""
+        for stream, ids in _by_stream(entries).items():
+            with self._grouped([stream]):
+                self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
+
+    def acknowledge(self, entries: Iterable[StreamEntry]) -> None:
+        """Remove finished entries, so that a stream holds unfinished ones only.
+
+        Acknowledged and deleted in one transaction: an entry that is acknowledged but not deleted would be counted as
+        waiting for ever, and never be delivered.
+        """
+        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+            for stream, ids in _by_stream(entries).items():
+                pipe.xack(stream, GROUP, *ids)
+                pipe.xdel(stream, *ids)
+            pipe.execute()
+
+    def backlog(self, version_id: str) -> bool:
+        """True if entries wait that no worker has claimed."""
+        return any(depth.waiting > 0 for depth in self.depths([version_id]))
+
+    # -- for maintenance and for people
+
+    def version_ids(self) -> list[str]:
+        """The versions that have ever had a stream."""
+        with translated_errors():
+            return sorted(self._redis.smembers(self._key("versions")))
+
+    def depths(self, version_ids: Collection[str] | None = None) -> list[StreamDepth]:
+        """The numbers of waiting and running entries, per stream."""
+        return [
+            self._depth(version_id, priority, tenant)
+            for version_id in (self.version_ids() if version_ids is None else version_ids)
+            for priority, tenants in self._tenants(version_id).items()
+            for tenant in tenants
+        ]
+
+    def has_expired(self, version_id: str) -> bool:
+        """True if an entry's lease has expired."""
+        lease = int(self._settings.lease * 1000)
+        for stream in self._all_streams(version_id):
+            with self._grouped([stream]):
+                if self._redis.xpending_range(stream, GROUP, min="-", max="+", count=1, idle=lease):
+                    return True
+        return False
+
+    def present(self, version_id: str) -> set[tuple[str, int]]:
+        """(job id, position) of everything on the version's streams; slow, for the second check of maintenance only."""
+        found: set[tuple[str, int]] = set()
+        for stream in self._all_streams(version_id):
+            start = "-"
+            while True:
+                with translated_errors():
+                    page = self._redis.xrange(stream, min=start, max="+", count=5000)
+                if not page:
+                    break
+                for _, fields in page:
+                    job_id, position, *_rest = json.loads(fields["e"])
+                    found.add((job_id, position))
+                start = f"({page[-1][0]}"
+        return found
+
+    def drop_empty_streams(self, version_id: str, idle: float = 600.0) -> None:
+        """Remove streams in which nothing has moved for `idle` seconds."""
+        for priority, tenants in self._tenants(version_id).items():
+            for tenant in tenants:
+                stream = self._stream(version_id, priority, tenant)
+                with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+                    pipe.watch(stream)
+                    if pipe.exists(stream):
+                        about = pipe.xinfo_stream(stream)
+                        last = int(about["last-generated-id"].split("-")[0]) / 1000
+                        if about["length"] or last > time.time() - idle:
+                            continue
+                    pipe.multi()
+                    pipe.delete(stream)
+                    pipe.srem(self._key("lanes", version_id), f"{priority}:{tenant}")
+                    try:
+                        pipe.execute()
+                    except redis.WatchError:
+                        continue  # an entry was pushed meanwhile: the stream is in use
+                    self._groups.discard(stream)
+
+    def drop_gone_consumers(self, version_id: str, idle: float = 3600.0) -> None:
+        """Remove consumers that hold nothing and have not asked for `idle` seconds: every restart leaves a name."""
+        for stream in self._all_streams(version_id):
+            with self._grouped([stream]):
+                for consumer in self._redis.xinfo_consumers(stream, GROUP):
+                    if not consumer["pending"] and consumer["idle"] > idle * 1000:
+                        self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
+
+    # -- inside
+
+    def _stream(self, version_id: str, priority: str, tenant: str) -> str:
+        return self._key("lane", version_id, priority, tenant)
+
+    def _tenants(self, version_id: str) -> dict[str, list[str]]:
+        """Tenants by priority, the most urgent first."""
+        with translated_errors():
+            members = self._redis.smembers(self._key("lanes", version_id))
+        tenants: dict[str, list[str]] = {priority: [] for priority in PRIORITIES}
+        for member in members:
+            priority, _, tenant = member.partition(":")
+            tenants[priority].append(tenant)
+        return tenants
+
+    def _all_streams(self, version_id: str) -> list[str]:
+        by_priority = self._tenants(version_id).items()
+        return [self._stream(version_id, priority, tenant) for priority, tenants in by_priority for tenant in tenants]
+
+    def _read(self, streams: Sequence[str], consumer: str, count: int, block: int | None = None) -> list[StreamEntry]:
+        entries: list[StreamEntry] = []
+        with self._grouped(streams):
+            found = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
+            entries = [
+                StreamEntry.unpack(fields, entry_id, stream) for stream, page in found for entry_id, fields in page
+            ]
+        return entries  # noqa: RET504 - when the group was gone, the block above was left early and these are none
+
+    @contextmanager
+    def _grouped(self, streams: Sequence[str]) -> Iterator[None]:
+        """Create the consumer groups that are missing; after a flush of Redis they are created before the next call."""
+        with translated_errors():
+            for stream in streams:
+                if stream not in self._groups:
+                    self._make_group(stream)
+            try:
+                yield
+            except redis.ResponseError as error:
+                if not any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no longer exists")):
+                    raise
+                self._groups.difference_update(streams)
+
+    def _make_group(self, stream: str) -> None:
+        try:
+            self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        self._groups.add(stream)
+
+    def _depth(self, version_id: str, priority: str, tenant: str) -> StreamDepth:
+        stream = self._stream(version_id, priority, tenant)
+        length, running, oldest = 0, 0, None
+        with self._grouped([stream]):
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xlen(stream)
+                pipe.xpending(stream, GROUP)
+                pipe.xrange(stream, count=1)
+                length, pending, first = pipe.execute()
+            running = pending["pending"]
+            oldest = int(first[0][0].split("-")[0]) / 1000 if first else None
+        return StreamDepth(version_id, priority, tenant, max(0, length - running), running, oldest)
+
+
+def _by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:
+    streams: dict[str, list[str]] = {}
+    for entry in entries:
+        streams.setdefault(entry.stream, []).append(entry.id)
+    return streams

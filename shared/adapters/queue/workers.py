@@ -1,0 +1,42 @@
+"""The registry of living workers and trainers: each is listed until its last heartbeat is too old."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from shared.adapters.queue.connection import Connection, translated_errors
+
+
+class Workers:
+    """Heartbeats by worker id, one sorted set per role (`workers`, `trainers`)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._redis, self._key = connection.redis, connection.key
+
+    def heartbeat(self, worker_id: str, about: Mapping[str, Any], seconds: float, role: str = "workers") -> None:
+        """Register a worker, or keep it registered, for `seconds`; `about` is what it says of itself, as JSON."""
+        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._key(role), {worker_id: time.time() + seconds})
+            pipe.hset(self._key(role, "about"), worker_id, json.dumps(about))
+            pipe.execute()
+
+    def deregister(self, worker_id: str, role: str = "workers") -> None:
+        """Remove a worker that stops in good order."""
+        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(self._key(role), worker_id)
+            pipe.hdel(self._key(role, "about"), worker_id)
+            pipe.execute()
+
+    def list(self, role: str = "workers") -> list[dict[str, Any]]:
+        """What every living worker said at its last heartbeat, with its `id`, sorted by id."""
+        with translated_errors():
+            living = set(self._redis.zrangebyscore(self._key(role), time.time(), "+inf"))
+            about: dict[str, str] = self._redis.hgetall(self._key(role, "about"))
+            gone = [name for name in about if name not in living]
+            if gone:
+                self._redis.hdel(self._key(role, "about"), *gone)
+                self._redis.zremrangebyscore(self._key(role), "-inf", time.time() - 3600)
+        return [{"id": name, **json.loads(text)} for name, text in sorted(about.items()) if name in living]

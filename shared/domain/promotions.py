@@ -1,0 +1,20 @@
+"""Canaries: versions that answer a share of the requests without being the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A version that answers a share of the requests that name no version."""
+
+    version_id: str
+    share: float
+    """0 to 1."""
+    compared: int
+    """Pictures of that version that the default was shown as well."""
+    agreed: int
+    """Of those: the same best label."""
+    since: float
+    """Unix seconds."""

@@ -1,0 +1,133 @@
+"""Who trains, who validates, who tests: the stratified, seeded split of a dataset (rules only).
+
+A split that the dataset declares (folders `training`, `validation`, `test`) is kept as it is. What it does not declare
+is cut, label by label, from its training pictures. The cut goes by a hash of the seed and the picture, not by position:
+the same picture lands in the same split when others are added, so that a later training is tested on what an earlier
+one was tested on, and not on what that one has learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared import errors
+from shared.domain.datasets import DatasetExample, Source, Split
+
+FEWEST_LABELS = 2
+FEWEST_EXAMPLES = 2
+"""Of each label: one to learn from, and one to be tested on."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Every example of a dataset version, each in one of the three."""
+
+    training: tuple[DatasetExample, ...]
+    validation: tuple[DatasetExample, ...]
+    """May be empty, where every label has two pictures only."""
+    test: tuple[DatasetExample, ...]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many examples of one label came in one way, and are declared for one split."""
+
+    label: str
+    source: Source
+    split: Split
+    count: int
+
+
+def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
+    """Raise BadDataset unless examples so counted can be dealt, and trained and tested on."""
+    chosen = [one for one in tallies if with_feedback or one.source is not Source.FEEDBACK]
+    used: Counter[str] = Counter()
+    for one in chosen:
+        used[one.label] += one.count
+    _check_labels(used)
+    learned = {one.label for one in chosen if one.split not in (Split.VALIDATION, Split.TEST)}
+    if missing := [label for label in used if label not in learned]:
+        raise errors.BadDataset(f"There is no picture of {missing[0]!r} to learn from; add one to `training`.")
+    if Split.TEST in {one.split for one in chosen}:
+        return
+    cut: Counter[str] = Counter()
+    for one in chosen:
+        if one.split is not Split.VALIDATION and one.source is not Source.FEEDBACK:
+            cut[one.label] += one.count
+    if max(cut.values(), default=0) < FEWEST_EXAMPLES:
+        raise errors.BadDataset("There is no picture to test on; add some to `test`, or do not name the splits.")
+
+
+def _check_labels(used: Counter[str]) -> None:
+    if len(used) < FEWEST_LABELS:
+        raise errors.BadDataset(
+            f"Training needs at least {FEWEST_LABELS} labels with pictures; this dataset has {len(used)}. Add pictures "
+            "of something else."
+        )
+    few = [label for label, count in used.items() if count < FEWEST_EXAMPLES]
+    if few:
+        told = ", ".join(repr(label) for label in few[:5]) + (", …" if len(few) > 5 else "")
+        raise errors.BadDataset(
+            f"Training needs at least {FEWEST_EXAMPLES} pictures of each label, one to learn from and one to be tested "
+            f"on; there are too few of {told}. Add more of them, or take them out."
+        )
+
+
+def deal(
+    examples: Sequence[DatasetExample],
+    train_ratio: float,
+    seed: int,
+    *,
+    with_feedback: bool = True,
+    checked: bool = True,
+) -> Splits:
+    """Split the examples of one dataset version; the same for the same arguments, in whatever order they come.
+
+    `train_ratio` is the share of each label that trains; of the rest the larger half tests, and the other validates.
+    Corrections of wrong predictions only ever train: they were chosen for being difficult, and would make any model
+    look worse than it is. Raises BadDataset as `check` does, unless it is only to be tested on, not `checked`.
+    """
+    if checked:
+        check(_tallies(examples), with_feedback=with_feedback)
+    chosen = [one for one in examples if with_feedback or one.source is not Source.FEEDBACK]
+    declared = {one.split for one in chosen}
+    parts: dict[Split, list[DatasetExample]] = {Split.TRAINING: [], Split.VALIDATION: [], Split.TEST: []}
+    by_label: dict[int, list[DatasetExample]] = {}
+    for one in sorted(chosen, key=lambda one: _rank(one, seed)):
+        if one.split in (Split.VALIDATION, Split.TEST):
+            parts[one.split].append(one)
+        elif one.source is Source.FEEDBACK:
+            parts[Split.TRAINING].append(one)
+        else:
+            by_label.setdefault(one.label_id, []).append(one)
+    for own in by_label.values():
+        test, validation = _sizes(len(own), train_ratio, declared)
+        parts[Split.TEST] += own[:test]
+        parts[Split.VALIDATION] += own[test : test + validation]
+        parts[Split.TRAINING] += own[test + validation :]
+    return Splits(*(tuple(parts[split]) for split in (Split.TRAINING, Split.VALIDATION, Split.TEST)))
+
+
+def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, int]:
+    """(test, validation) pictures to be cut from `count`, none for a split that is declared; one at least trains."""
+    if {Split.TEST, Split.VALIDATION} <= declared:
+        return 0, 0
+    held = min(count - 1, max(1, round(count * (1 - train_ratio)))) if count > 1 else 0
+    if Split.TEST in declared:
+        return 0, held
+    if Split.VALIDATION in declared:
+        return held, 0
+    held = max(held, 2) if count > 2 else held
+    return held - held // 2, held // 2
+
+
+def _tallies(examples: Sequence[DatasetExample]) -> list[Tally]:
+    counted = Counter((one.label, one.source, one.split) for one in examples)
+    return [Tally(*kind, count) for kind, count in counted.items()]
+
+
+def _rank(example: DatasetExample, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{example.sha256}".encode()).hexdigest()

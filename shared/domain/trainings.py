@@ -1,0 +1,152 @@
+"""Trainings: what makes a model version out of a dataset version, with its parameters and its state.
+
+A training moves as a job does: QUEUED ──> RUNNING ──> DONE, FAILED or CANCELLED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import errors
+from shared.domain.jobs import Status
+from shared.domain.models import plots_folder
+
+SCRATCH = "scratch"
+"""Named as a base: train a small network from nothing."""
+FINE_TUNING = ("auto", "always", "never")
+LONGEST = 7 * 24 * 3600.0
+"""Seconds that one training may ask for."""
+
+
+@dataclass(frozen=True)
+class TrainingParameters:
+    """How to train; raises BadOption for what is out of range."""
+
+    epochs: int = 100
+    """At most; of the linear head, and of a network trained from scratch."""
+    learning_rate: float = 0.001
+    batch_size: int = 32
+    max_unimproved_epochs: int = 10
+    """Epochs without a lower validation loss after which it is enough."""
+    train_split_ratio: float = 0.8
+    """Share of each label that trains, where the dataset does not say; the rest validates and tests."""
+    seed: int = 0
+    with_feedback: bool = True
+    """Also learn from corrections of wrong predictions."""
+    fine_tune: str = "auto"
+    """Of the base's last stages: `never`, `always`, or `auto`, which is where it may win something and does not take
+    long. What it makes is kept only if it is better on the validation pictures."""
+    flip: bool = True
+    """Mirrored pictures mean the same; no for digits and letters."""
+    max_seconds: float = 24 * 3600.0
+    """After which it stops with the best it has."""
+
+    def __post_init__(self) -> None:
+        _within("epochs", self.epochs, 1, 10_000)
+        _within("batch_size", self.batch_size, 1, 1024)
+        _within("max_unimproved_epochs", self.max_unimproved_epochs, 1, 10_000)
+        _within("train_split_ratio", self.train_split_ratio, 0.1, 0.95)
+        _within("seed", self.seed, 0, 2**31 - 1)
+        _within("max_seconds", self.max_seconds, 1, LONGEST)
+        if not 0 < self.learning_rate < 1:
+            raise errors.BadOption(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
+        if self.fine_tune not in FINE_TUNING:
+            raise errors.BadOption(f"fine_tune must be one of {', '.join(FINE_TUNING)}, not {self.fine_tune!r}")
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a caller asks for, in the domain's words; every wire reads its requests into this."""
+
+    dataset_id: int
+    name: str
+    """Of the model; one that there is already gets another version."""
+    base: str = ""
+    """A model, or SCRATCH; empty is the best that is at hand."""
+    base_version: str = ""
+    """Empty is the base's default version."""
+    parameters: TrainingParameters = field(default_factory=TrainingParameters)
+    title: str = ""
+    """The caller's own name for the training; empty is the model's name."""
+    promote: bool = False
+    """Make the new version the model's default when it is done, whatever the comparison says."""
+    withheld: bool = False
+    """Do not answer on the wire it was trained through before it is deployed."""
+    patient: bool = False
+    """Accept a dataset that is still loading, or has too few pictures: the training then waits, or fails with the
+    reason, instead of the request."""
+    alone: bool = False
+    """Refuse while another training uses the dataset."""
+    webhook: str = ""
+    webhook_secret: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    wire: str = "native"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stored training; times are Unix seconds."""
+
+    id: str
+    """UUIDv7, so that ids sort by time."""
+    tenant: str
+    wire: str
+    name: str
+    title: str
+    status: Status
+    dataset_id: int
+    dataset_version: int
+    """0 while the dataset is still loading."""
+    base: str
+    """`NAME VERSION` of the base, or SCRATCH."""
+    base_id: str
+    """The version id of the base; empty for SCRATCH."""
+    parameters: TrainingParameters
+    created_at: float
+    updated_at: float
+    promote: bool = False
+    withheld: bool = False
+    progress: float = 0.0
+    """0 to 1."""
+    message: str = ""
+    """What it is doing, for people."""
+    curve: tuple[Mapping[str, Any], ...] = ()
+    """One entry per epoch: `stage` (head, fine-tuning, network), `epoch` (1 is the first of its stage), `train_loss`,
+    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures.
+    Empty in lists."""
+    attempts: int = 0
+    """Trainers that have begun with it since its last stored epoch."""
+    version_id: str = ""
+    """Of the version it has made."""
+    version: str = ""
+    """The name of that version, `1` is a model's first."""
+    error_code: str = ""
+    error: str = ""
+    evidence: Mapping[str, Any] | None = None
+    """What was measured, see worker/training; None until it is DONE, and in lists."""
+    webhook: str = ""
+    webhook_secret: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has had the seconds that it was given."""
+        return self.started_at is not None and now > self.started_at + self.parameters.max_seconds
+
+
+def checkpoint_key(training_id: str) -> str:
+    """Key of the blob that holds the last stored epoch."""
+    return f"checkpoints/{training_id}"
+
+
+def plot_key(training_id: str, name: str) -> str:
+    """Key of the blob of a plot, such as `confusion.svg`."""
+    return f"{plots_folder(training_id)}/{name}"
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN is not, either
+        raise errors.BadOption(f"{name} must be from {low:g} to {high:g}, not {value}")

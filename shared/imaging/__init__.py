@@ -1,0 +1,1 @@
+"""Imaging: from untrusted bytes to checked pictures, and archives of them."""

@@ -1,0 +1,224 @@
+"""Opens zip and tar archives as entries, one at a time, so that a hostile one ends in an answer before it costs much.
+
+    zip: central directory, of bounded size ──┐
+    tar: a stream on rations ─────────────────┴──> entries ──> archives.py: which are taken, and by what name
+
+Declared sizes are never believed, and nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+from shared.errors import BadArchive, TooManyFiles
+
+_DIRECTORY_BYTES = 512
+"""Bytes of a zip's central directory per allowed file; a usual entry has 80 to 150."""
+
+_UNIX = 3
+"""A zip's word for the system that packed a member, whose attributes then begin with the kind of file."""
+
+_HEADROOM = 64 * 1024
+"""Bytes of tar headers between two members, read ahead included."""
+
+_LONG_TYPES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_LONG_BYTES = 8 * 1024
+"""Of one header that holds a long name or attributes. tarfile reads it whole, and before Python 3.11.10 searches it in
+quadratic time: 50 KB of digits take two seconds."""
+
+
+@dataclass(frozen=True)
+class ArchiveEntry:
+    """One member of an archive: a file or a folder."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
+    """A link or a device, as only a zip may say: in a tar such a member ends the archive at once."""
+    passed: int
+    """Bytes that are unpacked on the way to the next entry, read or not: all of a tar's, none of a zip's."""
+    read: Callable[[int], bytes]
+    """At most that many bytes of the content, unpacked."""
+
+
+def too_many(max_files: int) -> TooManyFiles:
+    """The complaint about an archive of more than `max_files` pictures."""
+    return TooManyFiles(f"The archive contains more than the allowed {max_files} pictures. Split it into several.")
+
+
+def no_file(name: str) -> BadArchive:
+    """The complaint about a member that is a link or a device."""
+    return BadArchive(f"{name!r} in the archive is a link or a device. Put the picture itself into it.")
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """What the readers raise on damaged archives, as BadArchive; found by feeding them damaged ones."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        IndexError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise BadArchive(f"The archive is damaged or not of a usual kind ({error}). Pack it again.") from error
+
+
+# zip
+
+
+class _Guarded(io.RawIOBase):
+    """Stands between zipfile and the upload: the central directory is read at once, in a size that the upload says."""
+
+    def __init__(self, stream: BinaryIO, max_files: int) -> None:
+        self._stream = stream
+        self._max_files = max_files
+        self.opened = False
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset < 0 and whence == io.SEEK_SET:
+            # As memory says it. A file on disk would raise OSError, as if the disk had failed.
+            raise ValueError("a member begins before the archive")
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if not self.opened and size > 1024 * 1024 + self._max_files * _DIRECTORY_BYTES:
+            raise too_many(self._max_files)
+        return self._stream.read(size)
+
+
+def zip_entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files: int) -> Iterator[ArchiveEntry]:
+    """Yield the entries of a zip, of which at most `max_files` may have a name by `name_of`.
+
+    Raises TooManyFiles, BadArchive, what `name_of` raises, and what `damage` is for.
+    """
+    guarded = _Guarded(stream, max_files)
+    with zipfile.ZipFile(guarded) as archive:
+        guarded.opened = True
+        infos = archive.infolist()
+        entries = [_zip_entry(archive, info) for info in infos]
+        # All names first: a zip has them at hand, so that nothing is unpacked in vain.
+        if sum(bool(name_of(entry)) for entry in entries) > max_files:
+            raise too_many(max_files)
+        _check_overlap(infos)
+        yield from entries
+
+
+def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
+    if info.flag_bits & 0x41:
+        raise BadArchive(f"{info.filename!r} in the archive is encrypted. Pack it again without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks bzip2 and LZMA without a bound: 64 KiB become a gigabyte in memory.
+        raise BadArchive(f"{info.filename!r} in the archive is packed by an unusual method. Use deflate or none.")
+
+    def read(size: int) -> bytes:
+        with archive.open(info) as member:
+            return member.read(size)
+
+    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
+    is_link = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+    return ArchiveEntry(info.filename, info.is_dir(), is_link, 0, read)
+
+
+def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
+    """One piece of data behind many names is a bomb; Python refuses it only since 3.11.8."""
+    spans = sorted((info.header_offset, info.compress_size) for info in infos)
+    for (start, size), (following, _) in itertools.pairwise(spans):
+        if start + size >= following:
+            raise BadArchive("Members of the archive overlap, as in a zip bomb. Pack it again.")
+
+
+# tar
+
+
+class _Rations:
+    """A stream that refuses to give more than has been granted; it counts skipped members too."""
+
+    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
+        self._stream = stream
+        self.left = _HEADROOM
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise _long_headers()
+        return data
+
+
+def _long_headers() -> BadArchive:
+    return BadArchive("The headers in the archive are unreasonably long. Pack it again.")
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is damaged or missing is an error, where tarfile would silently call it the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+            return super().frombuf(buf, encoding, errors)  # raises what tarfile takes for the end
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            raise BadArchive(f"The archive is no whole tar ({error}). Pack it again as zip, tar or tar.gz.") from error
+        if info.type in _LONG_TYPES and info.size > _LONG_BYTES:
+            raise _long_headers()
+        return info
+
+
+def tar_entries(stream: BinaryIO | gzip.GzipFile) -> Iterator[ArchiveEntry]:
+    """Yield the entries of a tar; the caller bounds what they pass. Raises BadArchive, and what `damage` is for."""
+    rations = _Rations(stream)
+    # `r|` never seeks, so that even a skipped member passes through the rations.
+    with tarfile.open(fileobj=rations, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
+        while info := archive.next():
+            if not (info.isreg() or info.isdir()) or info.issparse():
+                raise no_file(info.name)
+            if info.size < 0:
+                raise BadArchive(f"{info.name!r} in the archive has a size below zero. Pack it again.")
+            entry = _tar_entry(archive, info)
+            rations.left = _HEADROOM + entry.passed
+            yield entry
+            archive.members.clear()  # tarfile keeps every header it has seen
+    rations.left = 1024 * 1024
+    while rations.read(_HEADROOM):
+        pass  # the padding; gzip checks its sum only when it has been read
+
+
+def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:
+    def read(size: int) -> bytes:
+        member = archive.extractfile(info)
+        return member.read(size) if member else b""
+
+    return ArchiveEntry(info.name, info.isdir(), False, info.size if info.isreg() else 0, read)

@@ -1,0 +1,203 @@
+"""Reads zip, tar and tar.gz archives of pictures one member at a time, within bounds that the archive cannot move.
+
+    first bytes ──> unpacking.py: entries ──┬──> members: flat? one level? small enough? ──> (name, bytes)
+                                            └──> names, tree: folders of labels ──> (path, bytes, or what is wrong)
+
+What counts is what was unpacked. Nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from shared.errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, PictureTooLarge
+from shared.imaging.archive_readers import ArchiveEntry, damage, no_file, tar_entries, too_many, zip_entries
+
+HEAD = 512
+"""Bytes that `kind` wants to see: one tar header."""
+
+TAKEN = ("zip", "tar", "gzip")
+
+_SIGNS = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"PK\x07\x08", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
+
+_JUNK = ("thumbs.db", "desktop.ini")
+
+_TWINS = "__MACOSX"
+"""The folder in which macOS packs a twin of each file, for attributes."""
+
+_PATH_CHARS = 1024
+"""Of a path in a tree, as all paths are held in memory at once."""
+
+
+def kind(head: bytes) -> str:
+    """The sort of archive that begins with these bytes (`zip`, `tar`, `gzip`, `7z`, ...), or an empty string."""
+    for sign, name in _SIGNS:
+        if head.startswith(sign):
+            return name
+    try:
+        # By the checksum of the header, as `ustar` at 257 is missing from old tars.
+        tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return ""
+    return "tar"
+
+
+def members(stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: int) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of each member of a flat archive, in the archive's order; one is in memory at a time.
+
+    `stream` must be seekable. `max_unpacked` and `max_member` are bytes. Hidden files and what Windows leaves
+    behind (`.DS_Store`, `Thumbs.db`) are skipped. Raises BadArchive (damaged, encrypted, nested, unpacks to too
+    much), ArchiveNotFlat, TooManyFiles, PictureTooLarge, or NoInput when there is nothing in it.
+    """
+
+    def name_of(entry: ArchiveEntry) -> str:
+        if entry.passed > max_member:  # skipped or not: a tar has to be unpacked past it
+            raise _too_large(entry.name, max_member)
+        return _flat_name(entry)
+
+    for name, data in _read(stream, name_of, max_member + 1, max_files, max_unpacked):
+        if wrong := _wrong(name, data, max_member):
+            raise wrong
+        yield name, data
+
+
+def tree(
+    stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: int
+) -> Iterator[tuple[str, bytes | BadPicture]]:
+    """Yield path and bytes of each file of an archive with folders, in the archive's order; one is in memory at a time.
+
+    Paths have forward slashes and no `./`; what is no Unicode in them has become U+FFFD. Folders, hidden files,
+    hidden folders and what systems leave behind (`Thumbs.db`, `__MACOSX`) are skipped at every level.
+    A file of more than `max_member` bytes, or one that is itself an archive, comes with PictureTooLarge or
+    BadArchive instead of its bytes, and does not end the others. What concerns the whole does: raises BadArchive
+    (damaged, encrypted, links, paths that lead outside, unpacks to more than `max_unpacked` bytes, where what
+    is skipped counts), TooManyFiles or NoInput; files may have been yielded before.
+    """
+    for path, data in _read(stream, _tree_path, max_member + 1, max_files, max_unpacked):
+        yield path, _wrong(path, data, max_member) or data
+
+
+def names(stream: BinaryIO, *, max_files: int, max_unpacked: int) -> list[str]:
+    """The paths that `tree` yields from the same archive, in the same order; raises what `tree` raises.
+
+    A tar has to be unpacked for that, and `max_unpacked` bounds it. Of a zip the directory is enough, so that damage
+    in its contents, or that they unpack to too much, shows in `tree` alone.
+    """
+    return [path for path, _ in _read(stream, _tree_path, 0, max_files, max_unpacked)]
+
+
+def _read(
+    stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], most: int, max_files: int, max_unpacked: int
+) -> Iterator[tuple[str, bytes]]:
+    """Name and first `most` bytes of each entry that has a name by `name_of`, within bounds for all of them."""
+    count = 0
+    budget = _Budget(max_unpacked)
+    with damage():
+        for seen, entry in enumerate(_entries(stream, name_of, max_files)):
+            name = name_of(entry)
+            count += bool(name)
+            # What is skipped is bounded too: a small tar.gz holds hidden files by the million. Each picture may
+            # have a twin from macOS, and bring a folder.
+            if count > max_files or seen > 4 * max_files + 16:
+                raise too_many(max_files)
+            data = entry.read(most)
+            budget.spend(len(data))
+            if name:
+                yield name, data
+            budget.spend(max(0, entry.passed - len(data)))
+    if not count:
+        raise NoInput("The archive is empty. Put at least one picture into it.")
+
+
+class _Budget:
+    """How much may still be unpacked."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise BadArchive(f"The archive unpacks to more than {self._most} bytes. Split it into several.")
+
+
+def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files: int) -> Iterator[ArchiveEntry]:
+    stream.seek(0)
+    sort = kind(stream.read(HEAD))
+    stream.seek(0)
+    if sort == "zip":
+        return zip_entries(stream, name_of, max_files)
+    if sort == "tar":
+        return tar_entries(stream)
+    if sort == "gzip":
+        return tar_entries(gzip.GzipFile(fileobj=stream))
+    found = f"A {sort} archive" if sort else "A file of this kind"
+    raise BadArchive(f"{found} is not taken as an archive. Send zip, tar or tar.gz.")
+
+
+def _flat_name(entry: ArchiveEntry) -> str:
+    """The name without `./`; empty for what is to be skipped. Raises ArchiveNotFlat."""
+    name = entry.name.removeprefix("./")
+    if name in ("", "."):
+        return ""  # `tar -C folder .` writes the folder itself as `./`, which is no level of its own
+    if entry.is_folder or "/" in name or "\\" in name:
+        folder = name.rstrip("/\\") if entry.is_folder else name.replace("\\", "/").rpartition("/")[0] or "/"
+        raise ArchiveNotFlat(
+            f"The archive contains the folder {folder!r}; only flat archives are taken. "
+            "Put the pictures at the top of the archive."
+        )
+    return "" if _is_junk(name) else name
+
+
+def _tree_path(entry: ArchiveEntry) -> str:
+    """The path with forward slashes and nothing superfluous; empty for what is to be skipped. Raises BadArchive."""
+    name = _spelled(entry.name).replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or re.match(r"/|[A-Za-z]:/", name):
+        raise BadArchive(f"The path {entry.name!r} leads outside of the archive. Pack it again with relative paths.")
+    if len(name) > _PATH_CHARS:
+        raise BadArchive(f"The path {name[:80]!r}… in the archive has more than {_PATH_CHARS} characters. Shorten it.")
+    if entry.is_link:
+        raise no_file(entry.name)
+    if entry.is_folder or name.endswith("/") or any(_is_junk(part) or part == _TWINS for part in parts):
+        return ""
+    return "/".join(parts)
+
+
+def _spelled(name: str) -> str:
+    """The name as it was meant: macOS packs UTF-8 into a zip without saying so, which is then read as cp437."""
+    with suppress(UnicodeError):
+        name = name.encode("cp437").decode()
+    # No database takes NUL, nor the halves of surrogates that stand for bytes that are not UTF-8.
+    return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
+
+
+def _is_junk(part: str) -> bool:
+    return part.startswith(".") or part.lower() in _JUNK
+
+
+def _wrong(name: str, data: bytes, max_member: int) -> BadPicture | None:
+    if len(data) > max_member:
+        return _too_large(name, max_member)
+    if nested := kind(data[:HEAD]):
+        return BadArchive(f"{name!r} in the archive is itself a {nested} archive. Unpack it first; one level is taken.")
+    return None
+
+
+def _too_large(name: str, max_member: int) -> PictureTooLarge:
+    return PictureTooLarge(f"{name!r} in the archive has more than the allowed {max_member} bytes. Make it smaller.")

@@ -1,0 +1,253 @@
+"""What an uploaded picture is: told by its bytes, checked by its header, never by its name (rules only).
+
+uploads ──> pictures ──> archive? its members ──┐
+                    └──> picture ───────────────┴──> check: header only ──> Picture ──> blob ──> worker: decode
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from PIL import Image, ImageFile
+
+from shared.domain.pictures import ALL_FORMATS, Limits, Picture, Upload
+
+# Only what is accepted is ever loaded: other plugins cost memory, and some do heavy work when a file is opened.
+from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
+
+from shared.errors import (
+    ArchiveWithFiles,
+    BadArchive,
+    BadBase64,
+    BrokenPicture,
+    NoInput,
+    NotAPicture,
+    PictureTooLarge,
+    TooManyFiles,
+    WrongFormat,
+)
+from shared.imaging import archives
+
+# Strangers' metadata must not fill our log, nor the registry of warnings, which keeps every new text for ever.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_SIGNS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+    *((b"P" + letter, "PPM") for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"f", b"F")),
+    # Known, so that the answer can name them; never opened.
+    (b"8BPS", "PSD"),
+    (b"%!PS", "EPS"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\0\0\0\x0cjP  ", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"<svg", "SVG"),
+    (b"qoif", "QOI"),
+    (b"DDS ", "DDS"),
+    (b"\xd7\xcd\xc6\x9a", "WMF"),
+)
+
+_SLOW_CODECS = ("ppm", "ppm_plain", "bmp_rle")
+"""Decoders that Pillow has in Python only: 3 million pixels a second, or less."""
+_SLOW_PIXELS = 1_000_000
+_SLOW_BYTES = 4_000_000
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
+
+
+def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
+    """Yield the checked pictures of one request in upload order, or those of its one archive; one in memory at a time.
+
+    Raises NoInput, TooManyFiles, ArchiveWithFiles, or what `check` and `archives.members` raise. As it is lazy,
+    pictures may have been yielded before a later one is refused.
+    """
+    uploads = iter(uploads)
+    count = 0
+    for upload in uploads:
+        count += 1
+        head = upload.stream.read(archives.HEAD)
+        upload.stream.seek(0)
+        if not head:
+            raise NoInput(f"The part {upload.name!r} is empty. Send the bytes of a picture in it.")
+        if not _format(head) and (sort := archives.kind(head)):
+            if count > 1 or next(uploads, None):
+                raise ArchiveWithFiles(f"The archive {upload.name!r} must be the only file. Send it by itself.")
+            yield from _unpacked(upload, sort, limits)
+            return
+        if count > limits.max_files:
+            raise TooManyFiles(f"At most {limits.max_files} pictures are taken in one job. Send the others in another.")
+        yield check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
+    if not count:
+        raise NoInput
+
+
+def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
+    if sort not in archives.TAKEN:
+        raise BadArchive(f"{upload.name!r} is a {sort} archive. Send zip, tar or tar.gz.")
+    for name, data in archives.members(
+        upload.stream,
+        max_files=limits.max_files,
+        max_unpacked=limits.max_unpacked,
+        max_member=limits.max_bytes,
+    ):
+        yield check(name, data, limits)
+
+
+def check(name: str, data: bytes, limits: Limits) -> Picture:
+    """The picture that these bytes are, by their header; its pixels are not decoded.
+
+    Raises NotAPicture, WrongFormat, BrokenPicture (header cannot be read) or PictureTooLarge.
+    """
+    if not data:
+        raise NotAPicture(f"{name!r} is empty. Send the bytes of a picture.")
+    if len(data) > limits.max_bytes:
+        raise PictureTooLarge(f"{name!r} has more than the allowed {limits.max_bytes} bytes. Make it smaller.")
+    accepted = ", ".join(sorted(limits.formats))
+    kind = _format(data)
+    if not kind:
+        raise NotAPicture(f"{name!r} is not a picture in a known format. Send one of {accepted}.")
+    if kind not in limits.formats:
+        raise WrongFormat(f"{name!r} is a {kind} picture. Send one of {accepted}.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=(kind,))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = next(iter(re.findall(r"\d+", str(error))), "too many")
+        raise PictureTooLarge(_pixels(f"{name!r} has {pixels} pixels", limits)) from error
+    except Exception as error:  # Pillow raises nearly everything on hostile headers
+        raise BrokenPicture(f"{name!r} begins like {kind}, but its header cannot be read{_reason(error)}.") from error
+    _check_size(name, image, len(data), limits)
+    if kind == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
+        raise PictureTooLarge(f"{name!r} is a JPEG of more than {_MAX_SCANS} scans. Save it anew.")
+    return Picture(name, data, kind, image.width, image.height)
+
+
+def _format(head: bytes) -> str:
+    """The name of the format that begins with these bytes, accepted or not; empty where none is known."""
+    if head[4:8] == b"ftyp":
+        brands = head[8:64]
+        return "AVIF" if b"avi" in brands else "HEIC" if b"hei" in brands or b"hev" in brands else ""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for sign, name in _SIGNS if head.startswith(sign)), "")
+
+
+def media_type(head: bytes) -> str:
+    """The Content-Type of a picture that begins with these bytes."""
+    kind = _format(head)
+    return _MEDIA_TYPES.get(kind, f"image/{kind.lower()}") if kind in ALL_FORMATS else "application/octet-stream"
+
+
+_MEDIA_TYPES = {"PPM": "image/x-portable-anymap"}
+"""Of the formats whose media type is not named like them."""
+
+_SCAN = b"\xff\xda"
+_MAX_SCANS = 100
+"""A progressive JPEG has some ten. Each costs a pass over all pixels, and 92 bytes are enough for one: a picture of
+0.3 MB could keep a worker busy for minutes."""
+
+
+def _check_size(name: str, image: ImageFile.ImageFile, size: int, limits: Limits) -> None:
+    width, height = image.size
+    shape = f"{name!r} is {width} x {height} pixels"
+    if width * height > limits.max_pixels:
+        raise PictureTooLarge(_pixels(f"{shape}, {width * height} in all", limits))
+    if limits.max_side and max(width, height) >= limits.max_side:
+        raise PictureTooLarge(f"{shape}; both sides must stay under {limits.max_side}. Shrink it.")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise PictureTooLarge(f"{shape}; one side may be at most {limits.max_aspect:g} times the other. Crop it.")
+    slow = image.tile and image.tile[0].codec_name in _SLOW_CODECS
+    if slow and (width * height > _SLOW_PIXELS or size > _SLOW_BYTES):
+        raise PictureTooLarge(f"{shape}, in a variant of its format that is slow to decode. Save it as PNG.")
+
+
+def _pixels(found: str, limits: Limits) -> str:
+    return f"{found}; at most {limits.max_pixels} are allowed. Shrink it."
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's reason as a part of a sentence; empty where it has none or names its own objects."""
+    text = str(error).rstrip(".")
+    return f" ({text})" if text and "0x" not in text and not isinstance(error, KeyError) else ""
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes behind standard or URL-safe base64, with or without a `data:` prefix and whitespace.
+
+    Raises BadBase64 on any other character, missing padding, or nothing at all.
+    """
+    if text[:5].lower() == "data:":
+        prefix, _, text = text.partition(",")
+        if not prefix.lower().endswith(";base64"):
+            raise BadBase64("The data URI is not in base64. Give one like `data:image/png;base64,...`.")
+    try:
+        # Not altchars of b64decode: with it, the standard alphabet is silently dropped.
+        data = base64.b64decode("".join(text.split()).replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadBase64(f"The text is not valid base64 ({error}). Encode the bytes of the picture again.") from None
+    if not data:
+        raise BadBase64("The base64 text is empty. Give the bytes of a picture.")
+    return data
+
+
+def decode(data: bytes, *, exif: bool, mode: str) -> Image.Image:
+    """The pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; of an animation its first frame.
+
+    The one place where pixels are decoded and where the EXIF orientation is applied (TIFF's own orientation is part
+    of the format: Pillow always applies it). Equal to Pillow's `convert`, as in torchvision's reference, except for
+    pixels of more than 8 bits, which `convert` would clip to white. Raises BrokenPicture.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=(_format(data),))
+        image.load()
+        method = _UPRIGHT.get(_orientation(image)) if exif else None
+        pixels = _eight_bit(image).convert(mode)
+        return pixels.transpose(method) if method is not None else pixels
+    except Exception as error:  # Pillow raises nearly everything on hostile files
+        raise BrokenPicture(f"The picture is damaged and cannot be decoded{_reason(error)}. Save it anew.") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001  # metadata that cannot be read turns nothing, and spoils no good pixels
+        return 1
+
+
+def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
+    """Grey of 16 or 32 bits or floats, scaled by the smallest usual white (1, 255, 65535) that is not exceeded."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
+        white = 65535.0
+    else:
+        high = cast(float, image.getextrema()[1])
+        whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        white = next((white for white in whites if high <= white), high)
+    # By way of `I`, as Pillow cannot compute in big-endian `I;16B`.
+    wide = image if image.mode == "F" else image.convert("I")
+    return wide.point(lambda value: value * (255.0 / white)).convert("L")

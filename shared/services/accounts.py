@@ -1,0 +1,212 @@
+"""Accounts: callers who prove themselves by what they sign instead of by a secret, and the tokens given for it.
+
+    register   account, public key ──> Key      without a text: no secret that is sent can be its
+    exchange   signed assertion ─────> Token    access; and a refresh token for those who want to stay
+    refresh    refresh token ────────> Token    access
+
+`tenants.identify` takes access tokens like keys, until they expire or the key is revoked.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import jwt
+import uuid6
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from shared import errors
+from shared.container import Container
+from shared.domain.keys import ACCESS, DEFAULT_TENANT, ApiKey, Caller, hash_secret
+from shared.services import keys
+
+ALGORITHM = "RS256"
+"""The only one. Were others taken, a public key could be passed off as the secret of HS256."""
+CLAIMS = ("sub", "aud", "exp")
+MIN_BITS, MAX_BITS = 2048, 8192
+LEEWAY = 60
+"""Seconds by which the caller's clock may be wrong."""
+SHORTEST = 60
+"""Seconds that an access token lives at least: what is given must be of use."""
+LONGEST = 24 * 3600
+"""Seconds that an access token lives at most, whatever the assertion says."""
+REFRESH_SECONDS = 90 * 24 * 3600
+"""Seconds that a refresh token lives after its last use."""
+REFRESH = "refresh"
+"""The kind of token that is only good for getting another; what opens doors is tenants.ACCESS."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What an assertion, or a refresh token, was exchanged for."""
+
+    access: str
+    seconds: int
+    """For how long `access` is valid."""
+    refresh: str = ""
+    """Valid until it is not used for REFRESH_SECONDS, or the key is revoked; empty where none was asked for."""
+
+
+def register(
+    container: Container,
+    caller: Caller,
+    *,
+    account: str,
+    public_key: str,
+    tenant: str = "",
+    name: str = "",
+    scopes: Sequence[str] = (),
+) -> ApiKey:
+    """A new key for whoever signs as `account`; `public_key` is PEM, RSA, also as a certificate.
+
+    Only for callers of the tenant `default`: accounts are one list for all tenants, and whoever registered somebody
+    else's public key would be sent that somebody's pictures. Else the rules of `tenants.create` hold. Raises as it
+    does, BadOption for a key that cannot be used, and Conflict when the account has this very key: of two tenants,
+    the signature could not tell which one is meant.
+    """
+    if caller.tenant != DEFAULT_TENANT:
+        raise errors.Forbidden("Only a key of the tenant 'default' can register accounts, its own and other tenants'.")
+    account = account.strip()
+    if not 0 < len(account) <= 255:
+        raise errors.BadOption("account must be the e-mail address that assertions will carry as `sub`")
+    pem = read_public_key(public_key)
+    with container.database.read() as uow:
+        if not container.settings.admin_key and not uow.keys.any():
+            raise errors.BadOption(
+                "The first key closes the open door, and a public key lets nobody in by itself. Make one for yourself "
+                "first: inferq keys create --name owner --scope infer --scope models --scope keys"
+            )
+    tenant, scopes = keys.terms(container, caller, tenant, scopes or ("infer", "models"))
+    # A hash of nothing: random bytes that no secret is known for.
+    unmatched = secrets.token_hex(32)
+    key = ApiKey(
+        str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, container.now(), account=account, public_key=pem
+    )
+    try:
+        with container.database.write() as uow:
+            uow.keys.add(key)
+    except errors.Conflict:
+        raise errors.Conflict(f"This public key is registered for {account} already.") from None
+    return key
+
+
+def read_public_key(text: str) -> str:
+    """The RSA key in a public key or certificate (PEM), as PEM; raises BadOption saying what to send instead."""
+    if "PRIVATE KEY-" in text:
+        raise errors.BadOption(
+            "This is a private key. Never send it to anybody; send the public one, which "
+            "`openssl pkey -in private.pem -pubout` prints."
+        )
+    try:
+        data = text.strip().encode()
+        is_certificate = b"BEGIN CERTIFICATE" in data
+        loaded = x509.load_pem_x509_certificate(data).public_key() if is_certificate else load_pem_public_key(data)
+    except Exception as error:  # cryptography has many ways to say that it cannot read something
+        raise errors.BadOption("public_key must be an RSA public key, or a certificate, in PEM") from error
+    if not isinstance(loaded, RSAPublicKey):
+        raise errors.BadOption("public_key is not an RSA key; assertions are signed with RS256, which needs one")
+    if not MIN_BITS <= loaded.key_size <= MAX_BITS:
+        raise errors.BadOption(f"public_key has {loaded.key_size} bits; make a key of {MIN_BITS} to {MAX_BITS}")
+    return loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def exchange(
+    container: Container,
+    assertion: str,
+    audiences: Collection[str],
+    *,
+    offline: bool = False,
+    from_loopback: bool = False,
+) -> Token:
+    """A token for an assertion: a JWT (RS256) whose `sub` is the account and whose `aud` is one of `audiences`.
+
+    The access token lives as long as the assertion, but SHORTEST at least and LONGEST at most; `offline` asks for a
+    refresh token as well. An assertion is taken for LEEWAY after it has expired. On the open door nothing is checked.
+    Raises BadRequest for what is no JWT, Unauthorized for one that proves nothing.
+    """
+    if keys.is_open(container, from_loopback=from_loopback):
+        return Token(_text(), LONGEST, _text() if offline else "")
+    key, expires_at = _prove(container, assertion, audiences)
+    return _give(container, key, expires_at - int(container.now()), offline=offline)
+
+
+def refresh(container: Container, secret: str, seconds: int = LONGEST, *, from_loopback: bool = False) -> Token:
+    """A new access token for a refresh token, for so many seconds, a day at most; raises Unauthorized."""
+    if keys.is_open(container, from_loopback=from_loopback):
+        return Token(_text(), _within(seconds))
+    hashed = hash_secret(secret)
+    with container.database.write() as uow:
+        key = uow.keys.by_token(hashed, REFRESH, container.now())
+        if key is not None:
+            uow.keys.keep_token(hashed, container.now() + REFRESH_SECONDS)
+    if key is None:
+        raise errors.Unauthorized("The refresh token is not valid, or its key was revoked. Sign an assertion anew.")
+    return _give(container, key, seconds)
+
+
+def _give(container: Container, key: ApiKey, seconds: int, *, offline: bool = False) -> Token:
+    token = Token(_text(), _within(seconds), _text() if offline else "")
+    with container.database.write() as uow:
+        uow.keys.add_token(hash_secret(token.access), key.id, ACCESS, container.now() + token.seconds)
+        if token.refresh:
+            uow.keys.add_token(hash_secret(token.refresh), key.id, REFRESH, container.now() + REFRESH_SECONDS)
+    return token
+
+
+def _text() -> str:
+    """280 random bits in capitals and digits."""
+    return base64.b32encode(secrets.token_bytes(35)).decode()
+
+
+def _within(seconds: int) -> int:
+    return max(SHORTEST, min(seconds, LONGEST))
+
+
+def _prove(container: Container, assertion: str, audiences: Collection[str]) -> tuple[ApiKey, int]:
+    """(the key that signed, when the assertion expires in Unix seconds)."""
+    account = _account(assertion)
+    with container.database.read() as uow:
+        candidates = uow.keys.by_account(account) if account else []
+    for key in candidates:
+        try:
+            claims = jwt.decode(
+                assertion, key.public_key, [ALGORITHM], audience=audiences, leeway=LEEWAY,
+                options={"require": list(CLAIMS)},
+            )  # fmt: skip
+            return key, int(claims["exp"])  # some sign a fraction of a second
+        except jwt.InvalidSignatureError:
+            continue  # the account has several keys
+        except (jwt.PyJWTError, OverflowError) as error:
+            raise errors.Unauthorized(_reason(error, audiences)) from error
+    # In the same words for an account that there is not.
+    raise errors.Unauthorized("The assertion is not signed by a key that is registered for the account in its `sub`.")
+
+
+def _account(assertion: str) -> str:
+    """Whom the assertion claims to be from, not proved yet."""
+    try:
+        claimed = jwt.decode_complete(assertion, options={"verify_signature": False})
+    except jwt.PyJWTError as error:
+        raise errors.BadRequest("The assertion is not a JWT: three parts in base64url with dots between.") from error
+    if claimed["header"].get("alg") != ALGORITHM:
+        raise errors.Unauthorized(f"The assertion must be signed with {ALGORITHM}.")
+    account = claimed["payload"].get("sub")
+    return account if isinstance(account, str) else ""
+
+
+def _reason(error: Exception, audiences: Collection[str]) -> str:
+    """Told only to those whose signature was right."""
+    if isinstance(error, jwt.ExpiredSignatureError):
+        return "The assertion has expired: sign another, whose `exp` lies ahead."
+    if isinstance(error, jwt.ImmatureSignatureError):
+        return "The assertion is not valid yet: is the clock right where it was signed?"
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"The assertion needs the claims {', '.join(CLAIMS)}."
+    if isinstance(error, jwt.InvalidAudienceError):
+        return f"The assertion is for somebody else: its `aud` must be one of {', '.join(sorted(audiences))}."
+    return "The assertion has a claim that cannot be read; `exp` is Unix seconds, `sub` and `aud` are texts."

@@ -1,0 +1,283 @@
+"""Datasets: labelled pictures to train on, in versions that never change once trained on (rules and use-cases).
+
+    LOADING ──> READY <──> LOADING        an archive is being read; what it adds comes in one commit
+       └──────> FAILED                    the first archive gave nothing to train on; the reason is told
+    any ──────> DELETING ──> gone         asked for by the caller; the sweep removes pictures, then rows
+
+Every change belongs to a version. A version that a training has used is sealed: the next change opens a new one, and
+an example says from which version on it is there, and from which on it is not. So an old training can always be
+told apart, repeated and compared, while pictures come and go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import uuid6
+
+from shared import errors
+from shared.container import Container, UnitOfWork
+from shared.domain.datasets import (
+    Dataset,
+    DatasetExample,
+    DatasetLabel,
+    DatasetState,
+    Source,
+    Split,
+    changed,
+    check_name,
+    describe_state,
+    file_name,
+    new_id,
+    normalize_name,
+)
+from shared.domain.pictures import Picture
+
+# creating and filling
+
+
+def create(container: Container, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = (),
+           unique: bool = False) -> Dataset:  # fmt: skip
+    """A new dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
+
+    With `unique`, Conflict where there is one by that name: wires whose callers go by names rather than ids want that.
+    `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
+    """
+    now = container.now()
+    name = check_name(name, "dataset")
+    if source:
+        container.queue.ping()  # a queue that is away is said now, not when the bell cannot be rung
+    made = Dataset(
+        new_id(now), tenant, name, DatasetState.LOADING if source else DatasetState.READY, now, now, source=source
+    )
+    if source:
+        made = replace(made, progress=0.0, message="waiting for a trainer to read it")
+    named = list(dict.fromkeys(check_name(label, "label") for label in labels))
+    with container.database.write() as uow:
+        there = uow.datasets.named(tenant, name)
+        if unique and there and there.state is not DatasetState.FAILED:
+            raise errors.Conflict(f"There is a dataset {name!r} already, {there.id}: add to it, or take another name.")
+        uow.datasets.add(replace(made, last_label=len(named)))
+        uow.datasets.add_labels(made.id, dict(enumerate(named, 1)))
+    if source:
+        container.queue.notifications.send_task("load")
+    return get(container, tenant, made.id)
+
+
+def add_archive(container: Container, tenant: str, dataset_id: int, source: str) -> Dataset:
+    """Load more pictures from `source`, as `create` does; raises NotFound, Conflict unless the dataset is READY."""
+    container.queue.ping()
+    with container.database.write() as uow:
+        found = _changeable(uow, tenant, dataset_id)
+        uow.datasets.save(
+            replace(found, state=DatasetState.LOADING, source=source, adding=True, attempts=0, progress=0.0,
+                    updated_at=container.now(), message="waiting for a trainer to read it")
+        )  # fmt: skip
+    container.queue.notifications.send_task("load")
+    return get(container, tenant, dataset_id)
+
+
+def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
+    """A label, still without examples; raises NotFound, BadOption, Conflict where there is one by that name."""
+    name = check_name(name, "label")
+    with container.database.write() as uow:
+        found = _changeable(uow, tenant, dataset_id)
+        if name in uow.datasets.label_names(found.id).values():
+            raise errors.Conflict(f"The dataset has a label {name!r} already.")
+        made = DatasetLabel(found.id, found.last_label + 1, name)
+        uow.datasets.save(replace(changed(found, container.now()), last_label=made.id))
+        uow.datasets.add_labels(found.id, {made.id: name})
+    return made
+
+
+def add_example(container: Container, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
+                split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> DatasetExample:  # fmt: skip
+    """One more labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture is there)."""
+    name = file_name(picture.name)
+    digest = hashlib.sha256(picture.data).hexdigest()
+    named = _label_name(container, tenant, dataset_id, label_id)  # before any bytes are kept
+    blob = f"datasets/{dataset_id}/{uuid6.uuid7()}"
+    container.storage.write(blob, picture.data)
+    try:
+        with container.database.write() as uow:
+            found = _changeable(uow, tenant, dataset_id)
+            now = container.now()
+            after = changed(found, now)
+            if there := uow.datasets.by_sha256(found, digest):
+                if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
+                    raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
+                _take_out(uow, there, after)  # the correction is corrected; `tidy` removes its bytes
+            made = DatasetExample(
+                found.id,
+                found.last_example + 1,
+                label_id,
+                named,
+                name,
+                split,
+                source,
+                digest,
+                blob,
+                0,
+                len(picture.data),
+                after.version,
+                now,
+            )
+            uow.datasets.add_examples([made])
+            uow.datasets.save(replace(after, last_example=made.id))
+    except errors.Unavailable:
+        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
+    except BaseException:
+        container.storage.delete(blob)
+        raise
+    return made
+
+
+def remove_example(container: Container, tenant: str, dataset_id: int, example_id: int) -> None:
+    """Take a picture out of the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
+    with container.database.write() as uow:
+        found = _changeable(uow, tenant, dataset_id)
+        gone = _example(uow, found, example_id)
+        after = changed(found, container.now())
+        uow.datasets.save(after)
+        _take_out(uow, gone, after)
+        is_last = not uow.datasets.uses(gone.dataset_id, gone.blob)
+    if is_last:
+        container.storage.delete(gone.blob)
+
+
+def _take_out(uow: UnitOfWork, gone: DatasetExample, after: Dataset) -> None:
+    """Of this version, which versions before it may share."""
+    if gone.since < after.version:
+        uow.datasets.end_example(gone, after.version)
+    else:
+        uow.datasets.delete_example(gone)
+
+
+def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:
+    """Mark a dataset for removal; raises NotFound, Conflict while it is loading, trained on or compared on.
+
+    Models that were trained on it stay, with their evidence; they can no longer be compared on its pictures.
+    """
+    with container.database.write() as uow:
+        found = _locked(uow, tenant, dataset_id)
+        if found.state is DatasetState.LOADING:
+            raise errors.Conflict(f"The dataset {found.name!r} is being loaded; delete it when that has ended.")
+        if busy := uow.trainings.live_on(dataset_id):
+            raise errors.Conflict(f"The training {busy[0].id} uses the dataset; cancel it, or let it finish.")
+        if waiting := uow.comparisons.queued_on(dataset_id):
+            raise errors.Conflict(f"The comparison {waiting[0].id} uses the dataset; let it finish.")
+        after = replace(
+            found, state=DatasetState.DELETING, updated_at=container.now(), message="its pictures are being removed"
+        )
+        uow.datasets.save(after)
+    return after
+
+
+def drop_deleted(container: Container) -> None:
+    """Remove the pictures, then the rows, of datasets marked for it; the sweep calls this, any number of times."""
+    with container.database.read() as uow:
+        marked = uow.datasets.in_state(DatasetState.DELETING)
+    for dataset in marked:
+        for key in container.storage.list(f"datasets/{dataset.id}"):
+            container.storage.delete(key)
+        with container.database.write() as uow:
+            uow.datasets.delete(dataset.id)
+
+
+# looking
+
+
+def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
+    """The tenant's dataset; raises NotFound for anybody else's, in the same words as for none."""
+    with container.database.read() as uow:
+        found = uow.datasets.get(tenant, dataset_id)
+    if found is None:
+        raise errors.NotFound(f"There is no dataset {dataset_id}.")
+    return found
+
+
+def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
+    """The dataset with that id, else the newest with that name; raises NotFound naming what there is."""
+    with container.database.read() as uow:
+        if reference.isdecimal() and len(reference) < 17 and (found := uow.datasets.get(tenant, int(reference))):
+            return found
+        if named := uow.datasets.named(tenant, normalize_name(reference)):
+            return named
+        newest = uow.datasets.page(tenant, limit=20)
+    known = sorted({dataset.name for dataset in newest if dataset.state is not DatasetState.DELETING})
+    there = f"there are: {', '.join(known)}" if known else "there are none"
+    raise errors.NotFound(f"There is no dataset {reference!r}; {there}.")
+
+
+def labels(container: Container, tenant: str, dataset_id: int) -> list[DatasetLabel]:
+    """In the order of their ids, with how many examples each has now; raises NotFound."""
+    found = get(container, tenant, dataset_id)
+    with container.database.read() as uow:
+        return uow.datasets.labels(found)
+
+
+def label(container: Container, tenant: str, dataset_id: int, label_id: int) -> DatasetLabel:
+    """Raises NotFound."""
+    for known in labels(container, tenant, dataset_id):
+        if known.id == label_id:
+            return known
+    raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
+
+
+def label_named(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
+    """Raises NotFound (dataset), BadOption naming the labels that there are."""
+    known = labels(container, tenant, dataset_id)
+    for one in known:
+        if one.name == normalize_name(name):
+            return one
+    there = f"it has: {', '.join(one.name for one in known[:20])}" if known else "it has none yet"
+    raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {there}")
+
+
+def example(container: Container, tenant: str, dataset_id: int, example_id: int) -> DatasetExample:
+    """One of the current version; raises NotFound."""
+    found = get(container, tenant, dataset_id)
+    with container.database.read() as uow:
+        return _example(uow, found, example_id)
+
+
+def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
+    """The dataset when its loading has ended, however it did, or as it is when the time is over."""
+    return container.waiters.until(
+        str(dataset.id), lambda: get(container, dataset.tenant, dataset.id),
+        lambda found: found.state is not DatasetState.LOADING, seconds,
+    )  # fmt: skip
+
+
+def _locked(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
+    found = uow.datasets.get(tenant, dataset_id, lock=True)
+    if found is None:
+        raise errors.NotFound(f"There is no dataset {dataset_id}.")
+    return found
+
+
+def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
+    """The dataset, nobody else's to change until the transaction ends; raises NotFound, Conflict unless READY."""
+    found = _locked(uow, tenant, dataset_id)
+    if found.state is not DatasetState.READY:
+        raise errors.Conflict(f"The dataset {found.name!r} is {describe_state(found)}.")
+    return found
+
+
+def _label_name(container: Container, tenant: str, dataset_id: int, label_id: int) -> str:
+    """Raises NotFound (dataset, label)."""
+    found = get(container, tenant, dataset_id)
+    with container.database.read() as uow:
+        names = uow.datasets.label_names(found.id)
+    if label_id not in names:
+        raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
+    return names[label_id]
+
+
+def _example(uow: UnitOfWork, dataset: Dataset, example_id: int) -> DatasetExample:
+    found = uow.datasets.example(dataset, example_id)
+    if found is None:
+        raise errors.NotFound(f"The dataset {dataset.id} has no example {example_id}.")
+    return found

@@ -1,0 +1,51 @@
+"""Feedback: a wrong prediction, corrected, becomes an example of the dataset it was trained on (use-cases)."""
+
+from __future__ import annotations
+
+from shared import errors
+from shared.container import Container
+from shared.domain.datasets import DatasetExample, Source
+from shared.domain.models import ModelVersion
+from shared.domain.pictures import Limits, Picture
+from shared.imaging import images
+from shared.services import datasets, jobs, models
+
+
+def correct_job(container: Container, tenant: str, job_id: str, position: int, label: str, dataset_id: int | None,
+                limits: Limits) -> DatasetExample:  # fmt: skip
+    """What picture `position` of a job (0 is the first) really shows; raises NotFound, Conflict, BadOption, BadPicture.
+
+    Without a dataset it is the one that the job's model was trained on.
+    """
+    job = jobs.get(container, tenant, job_id)
+    with container.database.read() as uow:
+        found = uow.jobs.items(job_id, start=position, limit=1) if 0 <= position < job.total else []
+        version = uow.model_versions.get(job.version_id)
+    if not found:
+        raise errors.NotFound(f"The job {job_id} has no picture {position}; its {job.total} are counted from 0.")
+    dataset_id = dataset_id if dataset_id is not None else _dataset_of(container, tenant, version, job.model)
+    item = found[0]
+    try:
+        data = container.storage.read(item.blob, item.offset, item.size)
+    except FileNotFoundError:
+        raise errors.Conflict(f"The picture of job {job_id} is not kept any more; send it as an example.") from None
+    return _add(container, tenant, dataset_id, label, images.check(item.name or f"{job_id}-{position}", data, limits))
+
+
+def correct_model(container: Container, tenant: str, name: str, label: str, picture: Picture) -> DatasetExample:
+    """What a picture, that a model got wrong, really shows; raises NotFound, Conflict, BadOption."""
+    version = models.get_version(container, tenant, name)
+    return _add(container, tenant, _dataset_of(container, tenant, version, name), label, picture)
+
+
+def _dataset_of(container: Container, tenant: str, version: ModelVersion | None, name: str) -> int:
+    with container.database.read() as uow:
+        training = uow.trainings.get(tenant, version.training_id) if version and version.training_id else None
+    if training is None:
+        raise errors.Conflict(f"The model {name!r} was not trained here: name the dataset that the picture is for.")
+    return training.dataset_id
+
+
+def _add(container: Container, tenant: str, dataset_id: int, label: str, picture: Picture) -> DatasetExample:
+    wanted = datasets.label_named(container, tenant, dataset_id, label)
+    return datasets.add_example(container, tenant, dataset_id, wanted.id, picture, source=Source.FEEDBACK)

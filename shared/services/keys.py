@@ -1,0 +1,102 @@
+"""Who is asking: keys, the tenants they belong to, and what they may do (rules and use-cases)."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+
+import uuid6
+
+from shared import errors
+from shared.container import Container
+from shared.domain.keys import ACCESS, DEFAULT_TENANT, SCOPES, STAGES, ApiKey, Caller, hash_secret, is_loopback
+
+
+def identify(container: Container, secret: str, *, from_loopback: bool) -> Caller:
+    """The caller behind a credential; raises Unauthorized.
+
+    On loopback the door is open until the first key exists: any credential, or none, is the tenant `default`.
+    """
+    admin = container.settings.admin_key
+    if admin and secret and hmac.compare_digest(secret.encode(), admin.encode()):
+        return Caller(DEFAULT_TENANT, SCOPES)
+    with container.database.read() as uow:
+        hashed = hash_secret(secret)
+        key = (uow.keys.by_hash(hashed) or uow.keys.by_token(hashed, ACCESS, container.now())) if secret else None
+    if key is not None:
+        return Caller(key.tenant, key.scopes, key.stage)
+    if is_open(container, from_loopback=from_loopback):
+        return Caller(DEFAULT_TENANT, SCOPES, "test" if secret.startswith("test_") else "live")
+    if not secret:
+        raise errors.Unauthorized("An API key is required; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
+    raise errors.Unauthorized("The API key is not valid.")
+
+
+def is_open(container: Container, *, from_loopback: bool) -> bool:
+    """Whether nobody is asked who he is."""
+    if not from_loopback or container.settings.admin_key:
+        return False
+    with container.database.read() as uow:
+        return not uow.keys.any()
+
+
+def create(
+    container: Container,
+    caller: Caller,
+    *,
+    tenant: str = "",
+    name: str = "",
+    scopes: Sequence[str] = (),
+    stage: str = "",
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which cannot be shown again. With a stage the text begins with its name.
+
+    Without scopes the first key gets all, and later ones `infer` and `models`. A key for another tenant may be made
+    by the tenant `default`, that is with the admin key or on the open door; raises Forbidden for others, BadOption
+    for an unknown scope.
+    """
+    tenant, scopes = terms(container, caller, tenant, scopes)
+    if stage not in ("", *STAGES):
+        raise errors.BadOption(f"stage must be one of {', '.join(STAGES)}, not {stage!r}")
+    text = f"{stage or 'iq'}_{secrets.token_urlsafe(32)}"
+    key_id, shown = str(uuid6.uuid7()), text[: text.index("_") + 6]
+    key = ApiKey(key_id, tenant, name, shown, hash_secret(text), scopes, container.now(), stage=stage or "live")
+    with container.database.write() as uow:
+        uow.keys.add(key)
+    return key, text
+
+
+def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """(tenant, scopes) of a key that the caller wants made; raises as `create` does."""
+    tenant = tenant or caller.tenant
+    with container.database.read() as uow:
+        first = not uow.keys.any()
+    scopes = tuple(scopes) or (SCOPES if first else ("infer", "models"))
+    if unknown := set(scopes) - set(SCOPES):
+        raise errors.BadOption(f"unknown scope {min(unknown)!r}; the scopes are {', '.join(SCOPES)}")
+    if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
+        raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
+    if caller.tenant not in (tenant, DEFAULT_TENANT):
+        raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
+    if first and not container.settings.admin_key and ("keys" not in scopes or tenant != DEFAULT_TENANT):
+        raise errors.BadOption(
+            "The first key closes the open door, so it must be able to make others: for the tenant 'default', with "
+            "the scope 'keys'."
+        )
+    return tenant, scopes
+
+
+def revoke(container: Container, tenant: str, key_id: str) -> None:
+    """Raises NotFound when the tenant has no such valid key."""
+    with container.database.write() as uow:
+        if not uow.keys.revoke(tenant, key_id, container.now()):
+            raise errors.NotFound(f"There is no valid key {key_id}.")
+
+
+def may_listen(container: Container, host: str) -> bool:
+    """Whether the service may be reached from elsewhere: only with a key, never with the door open."""
+    if is_loopback(host) or container.settings.admin_key:
+        return True
+    with container.database.read() as uow:
+        return uow.keys.any()

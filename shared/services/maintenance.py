@@ -1,0 +1,248 @@
+"""The one housekeeper: every few seconds it puts right whatever failed halfway, so that everything else may.
+
+Each step is a function of the container that can be run at any time, by anybody, any number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from shared import errors
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.datasets import DatasetState
+from shared.domain.jobs import Status, job_created_at
+from shared.domain.models import ModelState
+from shared.domain.stored_images import image_created_at
+from shared.services import dataset_import, datasets, jobs, models, stored_images, trainings
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SETTLED = 3.0
+"""Seconds after which a job should have reached the stream; a younger one may still be on its way."""
+
+
+def reconcile(container: Container, missing_before: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Run every step; one that fails is logged and does not keep the others from running.
+
+    `missing_before` are the versions of which SQL had more waiting than Redis at the last sweep, and what is
+    returned is meant for the next: only a difference that stays is worth the slow comparison.
+    """
+    missing = _step(container, count_missing) or frozenset()
+    for version_id in missing & missing_before:
+        _step(container, partial(push_again, version_id=version_id))
+    _step(container, lambda container: container.database.checkpoint())
+    for step in (
+        notify_waiting,
+        expire_late,
+        recheck_models,
+        retrain,
+        notify_webhooks,
+        drop_old_jobs,
+        datasets.drop_deleted,
+    ):
+        _step(container, step)
+    return missing
+
+
+def count_missing(container: Container) -> frozenset[str]:
+    """Versions of which SQL knows more unfinished pictures than Redis holds."""
+    with container.database.read() as uow:
+        left = uow.jobs.left_by_version()
+    held: dict[str, int] = {}
+    for depth in container.queue.streams.depths(left):
+        held[depth.version_id] = held.get(depth.version_id, 0) + depth.waiting + depth.running
+    return frozenset(version_id for version_id, count in left.items() if count > held.get(version_id, 0))
+
+
+def push_again(container: Container, version_id: str) -> int:
+    """Put what SQL has queued and Redis has lost back on the stream; how many pictures that were.
+
+    A picture that is pushed twice, because it was on its way after all, is recorded once.
+    """
+    present = container.queue.streams.present(version_id)
+    count = 0
+    with container.database.read() as uow:
+        lost = [
+            (job, [item for item in uow.jobs.unfinished_items(job.id) if (job.id, item.position) not in present])
+            for job in list(uow.jobs.live(version_id, created_before=container.now() - SETTLED))
+        ]
+    for job, items in lost:
+        if items:
+            jobs.push(container, job, items)
+            count += len(items)
+    if count:
+        log.warning("%d pictures of version %s were lost by the queue and are queued again", count, version_id)
+    return count
+
+
+def notify_waiting(container: Container) -> None:
+    """Ring for streams that hold work and have no bell: new entries, or entries whose worker is silent."""
+    for version_id in container.queue.streams.version_ids():
+        if container.queue.notifications.is_pending(version_id):
+            continue
+        if container.queue.streams.backlog(version_id) or container.queue.streams.has_expired(version_id):
+            container.queue.notifications.notify(version_id)
+
+
+def expire_late(container: Container) -> None:
+    """End the jobs whose deadline passed before a worker came to them."""
+    now = container.now()
+    with container.database.write() as uow:
+        late = uow.jobs.past_deadline(now)
+        uow.jobs.end(late, Status.EXPIRED, now)
+    if late:
+        container.queue.events.publish(late)
+
+
+def recheck_models(container: Container) -> None:
+    """Send versions that are being checked, and that no worker holds, to a worker again."""
+    with container.database.read() as uow:
+        checking = uow.model_versions.in_state(ModelState.CHECKING)
+    for version in checking:
+        if not container.queue.locks.is_held(lock_names.model_check(version.id)):
+            container.queue.notifications.send_task("check", version.id)
+
+
+def retrain(container: Container) -> None:
+    """Ring for trainings, archives of datasets and comparisons that no trainer holds."""
+    with container.database.read() as uow:
+        live = uow.trainings.in_status(Status.QUEUED, Status.RUNNING)
+        compared = uow.comparisons.queued()
+    if any(not container.queue.locks.is_held(lock_names.training(one.id)) for one in live):
+        _call_seldom(container, "train")
+    if compared or dataset_import.waiting(container, {}):
+        _call_seldom(container, "load")
+
+
+def _call_seldom(container: Container, task: str) -> None:
+    """Not at every sweep: what waits behind a training of hours would fill the broker with bells."""
+    if container.queue.locks.acquire(lock_names.notified(task), 10):
+        container.queue.notifications.send_task(task)
+
+
+def notify_webhooks(container: Container) -> None:
+    """Send the housekeeper's deliverer to work when callbacks are due."""
+    with container.database.read() as uow:
+        due = uow.webhook_deliveries.due(container.now(), limit=1)
+    if due:
+        container.queue.notifications.send_task("deliver")
+
+
+def drop_old_jobs(container: Container) -> None:
+    """Delete jobs past their keeping time, with their pictures."""
+    with container.database.read() as uow:
+        old = uow.jobs.finished_before(container.now() - container.settings.keep_jobs)
+    for _, blob in old:  # the blobs first: a crash in between leaves rows that the next sweep finds again
+        container.storage.delete(blob)
+    if old:
+        with container.database.write() as uow:
+            uow.jobs.delete([job_id for job_id, _ in old])
+
+
+def collect_garbage(container: Container) -> None:
+    """What needs doing every few minutes only: blobs, streams, models, images and tokens that nobody needs any more."""
+    for version_id in container.queue.streams.version_ids():
+        container.queue.streams.drop_empty_streams(version_id)
+        container.queue.streams.drop_gone_consumers(version_id)
+    now = container.now()
+    with container.database.read() as uow:
+        refused = [
+            known for known in uow.model_versions.in_state(ModelState.REFUSED) if known.created_at < now - 86_400
+        ]
+        used = {known.source for known in uow.model_versions.in_state(ModelState.CHECKING)}
+        used |= {known.source for known in uow.datasets.in_state(DatasetState.LOADING)}
+    models.forget(container, refused)
+    for key in container.storage.list("uploads"):
+        if key not in used and job_created_at(key.rsplit("/", 1)[1]) < now - 86_400:
+            container.storage.delete(key)
+    drop_orphans(container)
+    drop_dataset_orphans(container)
+    drop_training_orphans(container)
+    drop_test_images(container)
+    with container.database.write() as uow:
+        uow.keys.drop_tokens(now)
+
+
+def drop_test_images(container: Container) -> None:
+    """Delete images of the stage `test` past their keeping time."""
+    before = container.now() - container.settings.keep_test_images
+    while True:
+        with container.database.read() as uow:
+            old = uow.stored_images.made_before("test", before, limit=500)
+        if not old:
+            return
+        stored_images.remove(container, old)
+
+
+def drop_orphans(container: Container) -> None:
+    """Delete the pictures of jobs and images that were never stored: somebody died between the blob and the commit.
+
+    A blob that is younger than an hour may belong to one that is about to be stored.
+    """
+    now = container.now()
+    for kind in ("jobs", "images"):
+        for day in (now, now - 86_400):
+            folder = container.storage.dated(kind, "", day).rstrip("/")
+            blobs = {key.rsplit("/", 1)[1]: key for key in container.storage.list(folder)}
+            with container.database.read() as uow:
+                known = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
+            for name in blobs.keys() - known:
+                made = job_created_at(name) if kind == "jobs" else image_created_at(name)
+                if made < now - 3600:
+                    log.info("removing the pictures of %s, which was never stored", name)
+                    container.storage.delete(blobs[name])
+
+
+def drop_dataset_orphans(container: Container) -> None:
+    """Delete blobs of datasets that no example lies in: who wrote them died before the commit, or could not know of it.
+
+    Only datasets that changed lately are looked at, and those that are gone: each is a question to the store. What one
+    who died left in another is found when that changes, or goes with it.
+    """
+    named = {int(name) for key in container.storage.list("datasets") if (name := key.rsplit("/", 1)[1]).isdecimal()}
+    with container.database.read() as uow:
+        changed = {dataset.id for dataset in uow.datasets.changed_since(container.now() - 2 * 86_400)}
+        gone = named - uow.datasets.known(named)
+    for dataset_id in named & changed | gone:
+        _drop_unused(container, dataset_id)
+
+
+def drop_training_orphans(container: Container) -> None:
+    """Delete checkpoints of trainings that have ended, and plots of those that are not known any more."""
+    for folder, drop in (("checkpoints", trainings.forget_checkpoint), ("plots", trainings.drop_plots)):
+        found = {key.rsplit("/", 1)[1] for key in container.storage.list(folder)}
+        with container.database.read() as uow:
+            needed = uow.trainings.live(found) if folder == "checkpoints" else uow.trainings.known(found)
+        for training_id in found - needed:
+            if job_created_at(training_id) < container.now() - 3600:
+                drop(container, training_id)
+
+
+def _drop_unused(container: Container, dataset_id: int) -> None:
+    blobs = container.storage.list(f"datasets/{dataset_id}")
+    with container.database.read() as uow:
+        found = uow.datasets.by_id(dataset_id)
+        if found and found.state is DatasetState.LOADING:
+            return  # what is written now may be older than an hour when it is committed
+        used = uow.datasets.blobs(dataset_id)
+    # No example lies in features, and later trainings need them. They go with the dataset, of which nothing stays.
+    kept = (*used, *(key for key in blobs if found and key.rsplit("/", 1)[1].startswith("features-")))
+    for key in set(blobs).difference(kept):
+        if not found or job_created_at(key.rsplit("/", 1)[1]) < container.now() - 3600:
+            log.info("removing %s, in which no example lies", key)
+            container.storage.delete(key)
+
+
+def _step(container: Container, step: Callable[[Container], T]) -> T | None:
+    try:
+        return step(container)
+    except errors.Unavailable as error:
+        log.warning("sweep: %s", error.message)
+    except Exception:
+        log.exception("sweep: a step failed")
+    return None

@@ -1,0 +1,381 @@
+"""Use-cases of models: find the version that answers, add, check, alias, remove; the catalogue and the defaults."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import uuid6
+
+from shared import errors
+from shared.container import Container, UnitOfWork
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.models import (
+    ALIAS_PATTERN,
+    ALL_TENANTS,
+    CATALOGUE,
+    CHECK_SECONDS,
+    NAME_PATTERN,
+    PRETRAINED,
+    STANDARD,
+    ModelAlias,
+    ModelState,
+    ModelVersion,
+    example_key,
+    next_version,
+    pick,
+    plots_folder,
+    trained_weights_key,
+)
+from shared.domain.preprocessing import PreprocessingRequest
+
+_DEFAULT = "default_model"
+"""The fact that names the default of all tenants; with a colon and the tenant, the one that the tenant has chosen."""
+
+
+def get_ready_version(
+    container: Container, tenant: str, name: str = "", version: str = "", patience: float = 0.0
+) -> ModelVersion:
+    """The READY version behind a name or alias; raises NotFound, ModelRefused, or ModelNotReady with what to do.
+
+    The first use of a model of the catalogue fetches its weights. The request that causes it is refused with a time
+    after which to come again, rather than kept: whether the weights can be had at all is not known yet. A caller with
+    `patience` is kept for up to so many seconds, until that is known.
+    """
+    found = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - decides who answers, no secret
+    state, said = found.state, found.reason
+    if state is ModelState.ABSENT:
+        found = _fetch(container, found)
+    if patience and found.state is ModelState.CHECKING:
+        found = until_checked(container, found, patience)
+        state, said = found.state, found.reason
+    if found.state is ModelState.READY:
+        return found
+    where = f"model {found.name} version {found.version}"
+    if found.state is ModelState.REFUSED:
+        raise errors.ModelRefused(f"The {where} was refused: {said}")
+    if found.state is ModelState.ABSENT:
+        raise errors.ModelRefused(f"The {where} is not at hand: {said}")
+    with container.database.read() as uow:
+        expected = float(uow.key_values.get(CHECK_SECONDS) or 0) or None
+    if state is ModelState.CHECKING:
+        text = f"The {where} is being checked: {said or 'a worker is loading it'}."
+    elif said:
+        text = f"The {where} is not at hand; the last try said: {said}"
+    else:
+        text = f"The {where} is not at hand yet: its weights are being fetched now. Come again."
+    raise errors.ModelNotReady(text, retry_after=expected)
+
+
+def get_version(
+    container: Container, tenant: str, name: str = "", version: str = "", chance: float = 1.0
+) -> ModelVersion:
+    """The version behind a name or alias in whatever state; no name is the default model. Raises NotFound.
+
+    Where no version is named, a canary takes the default's place if `chance`, from 0 to 1, is below its share.
+    """
+    with container.database.read() as uow:
+        name = name or default_name(container, uow, tenant)
+        versions = _behind(uow, tenant, name)
+        known = [] if versions else sorted({seen.name for seen in uow.model_versions.visible(tenant)})
+    if not versions:
+        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
+    canary = next((known for known in versions if chance < known.canary and known.state is ModelState.READY), None)
+    return canary if canary and not version else pick(versions, name, version)
+
+
+def _behind(uow: UnitOfWork, tenant: str, name: str) -> list[ModelVersion]:
+    """The versions behind a name or alias, oldest first; none where there is no such model."""
+    versions = uow.model_versions.named(tenant, name)
+    if not versions and (alias := uow.model_aliases.get(tenant, name)):
+        versions = uow.model_versions.named(tenant, alias.name)
+    return versions
+
+
+def default_name(container: Container, uow: UnitOfWork, tenant: str) -> str:
+    """The model that answers a tenant's requests that name none.
+
+    It is the one that the tenant has chosen; else that of the setting, if the tenant may use it; else the service's.
+    A setting that names one tenant's model must not make the others' requests fail.
+    """
+    chosen = uow.key_values.get_all([_own(tenant), _DEFAULT])
+    if own := chosen.get(_own(tenant)):
+        return own
+    setting = container.settings.default_model
+    return setting if setting and _behind(uow, tenant, setting) else chosen.get(_DEFAULT, STANDARD)
+
+
+def chosen_default(container: Container, tenant: str) -> str:
+    """The model that the tenant, or else the setting, has chosen to be the tenant's default; empty for neither."""
+    with container.database.read() as uow:
+        if own := uow.key_values.get(_own(tenant)):
+            return own
+        setting = container.settings.default_model
+        return setting if setting and _behind(uow, tenant, setting) else ""
+
+
+def choose_default(container: Container, tenant: str, name: str) -> str:
+    """Let a model answer the tenant's requests that name none; its name. Raises NotFound."""
+    name = get_version(container, tenant, name).name
+    with container.database.write() as uow:
+        uow.key_values.set(_own(tenant), name)
+    return name
+
+
+def reset_default(container: Container, tenant: str) -> None:
+    """Take back the tenant's choice of a default, if there is one; the service's default answers again."""
+    with container.database.write() as uow:
+        uow.key_values.delete(_own(tenant))
+
+
+def _own(tenant: str) -> str:
+    return f"{_DEFAULT}:{tenant}"
+
+
+def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlias:
+    """Let `alias` stand for a model from now on, on every wire; raises NotFound, BadOption, Conflict."""
+    if not ALIAS_PATTERN.fullmatch(alias):
+        raise errors.BadOption("an alias is a name or OWNER/NAME of letters, digits, '.', '_' and '-', 100 each")
+    made = ModelAlias(tenant, alias, get_version(container, tenant, name).name)
+    with container.database.write() as uow:
+        if uow.model_versions.named(tenant, alias):
+            raise errors.Conflict(f"There is a model {alias!r}; an alias would never be looked at.")
+        if busy := uow.trainings.live_of(tenant, alias):
+            raise errors.Conflict(f"The training {busy.id} makes a model {alias!r}; an alias would never be looked at.")
+        uow.model_aliases.set(made)
+    return made
+
+
+def unalias(container: Container, tenant: str, alias: str) -> None:
+    """Raises NotFound when there is no such alias."""
+    with container.database.write() as uow:
+        if not uow.model_aliases.delete(tenant, alias):
+            raise errors.NotFound(f"There is no alias {alias!r}.")
+
+
+def add(
+    container: Container,
+    tenant: str,
+    name: str,
+    *,
+    architecture: str = "",
+    version: str = "",
+    source: str = PRETRAINED,
+    labels: Sequence[str] = (),
+    preprocessing: PreprocessingRequest | None = None,
+) -> ModelVersion:
+    """Register a version and have a worker check it; raises BadOption, Conflict.
+
+    `source` is PRETRAINED or the key of an uploaded weights file. Empty labels are those of the pretrained weights.
+    A model of the catalogue by its own name is fetched for all tenants, not registered a second time.
+    """
+    if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
+        raise errors.BadOption("names and versions are made of letters, digits, '.', '_' and '-', 100 at most")
+    plain = source == PRETRAINED and not (version or labels or preprocessing)
+    if plain and (listed := _in_catalogue(container, tenant, name, architecture)):
+        return _fetch(container, listed)
+    with container.database.read() as uow:
+        known_before = uow.model_versions.named(tenant, name)
+    forget(container, [known for known in known_before if known.tenant == tenant and known.state is ModelState.REFUSED])
+    with container.database.write() as uow:
+        if uow.model_aliases.get(tenant, name):
+            raise errors.Conflict(f"{name!r} is an alias, and would no longer be looked at; remove that first.")
+        versions = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
+        version = version or next_version(versions)
+        if any(known.version == version for known in versions):
+            raise errors.Conflict(f"Model {name!r} has a version {version!r} already; take another or remove it first.")
+        added = ModelVersion(
+            id=str(uuid6.uuid7()),
+            tenant=tenant,
+            name=name,
+            version=version,
+            family="",
+            architecture=architecture or name,
+            state=ModelState.CHECKING,
+            created_at=container.now(),
+            is_default=not versions,
+            labels=tuple(labels),
+            source=source,
+            reason="waiting for a worker",
+            wanted_preprocessing=preprocessing,
+        )
+        uow.model_versions.add(added)
+    container.queue.notifications.send_task("check", added.id)
+    return added
+
+
+def _in_catalogue(container: Container, tenant: str, name: str, architecture: str) -> ModelVersion | None:
+    """The catalogue's version of that name and architecture, unless the tenant has a model of its own by that name."""
+    if not any(name == known.name and architecture in ("", known.architecture) for known in CATALOGUE):
+        return None
+    with container.database.read() as uow:
+        return next((known for known in uow.model_versions.named(tenant, name) if known.tenant == ALL_TENANTS), None)
+
+
+def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+    """The version when its check has ended, or as it is when the time is over; raises BadWeights when refused.
+
+    A version whose refusal is told here is forgotten: nothing stays half-registered.
+    """
+    version = until_checked(container, version, seconds)
+    if version.state is ModelState.REFUSED:
+        forget(container, [version])
+        raise errors.BadWeights(version.reason)
+    return version
+
+
+def until_checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+    """The version when its check has ended, however it did, or as it is when the time is over."""
+
+    def look() -> ModelVersion:
+        with container.database.read() as uow:
+            return uow.model_versions.get(version.id) or version
+
+    return container.waiters.until(version.id, look, lambda found: found.state is not ModelState.CHECKING, seconds)
+
+
+def remove(container: Container, tenant: str, name: str, version: str = "") -> None:
+    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while something needs it.
+
+    The default is needed as long as it answers and another version could take its place: which one that is to be is
+    for a promotion to say.
+    """
+    with container.database.write() as uow:
+        versions = uow.model_versions.named(tenant, name)
+        chosen = [pick(versions, name, version)] if version else versions
+        if not chosen:
+            raise errors.NotFound(f"There is no model {name!r}.")
+        if any(found.tenant != tenant for found in chosen):
+            raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
+        if version:
+            _must_not_decide(chosen[0], versions)
+        # Deleted first: on PostgreSQL that waits for submissions which hold the version, and bars later ones.
+        used = _drop_rows(uow, chosen)
+        _must_be_idle(uow, tenant, name, chosen, whole=not version)
+        left = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
+        if not left and uow.key_values.get(_own(tenant)) == name:
+            raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
+        if not version:  # with the model goes what is known of trainings that came to nothing
+            uow.trainings.delete_of(tenant, name)
+        if not left:
+            uow.model_aliases.delete_of(tenant, name)  # else they would stand for one of everybody's by the same name
+        elif not any(known.is_default for known in left):
+            uow.model_versions.make_default(
+                [known for known in left if known.state is ModelState.READY or known is left[0]][-1]
+            )
+    _drop_blobs(container, chosen, used)
+
+
+def forget(container: Container, chosen: Sequence[ModelVersion]) -> None:
+    """Delete rows with all that is told of them, and the blobs that no other version refers to."""
+    with container.database.write() as uow:
+        used = _drop_rows(uow, chosen)
+    _drop_blobs(container, chosen, used)
+
+
+def drop_made(container: Container, training_id: str) -> None:
+    """Remove what a training has made, and has not been registered; its version would have the training's id."""
+    for blob in (*container.storage.list(trained_weights_key(training_id)), example_key(training_id)):
+        container.storage.delete(blob)
+    drop_plots(container, training_id)
+
+
+def drop_plots(container: Container, training_id: str) -> None:
+    """Remove the pictures of a training's evidence."""
+    for key in container.storage.list(plots_folder(training_id)):
+        container.storage.delete(key)
+
+
+def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) -> None:
+    """Raise Conflict for a default that answers while another version could: nobody has chosen which one."""
+    ready = [known for known in versions if known.state is ModelState.READY]
+    if leaving.is_default and leaving in ready and len(ready) > 1:
+        raise errors.Conflict(
+            f"Version {leaving.version} is the default of {leaving.name!r}: promote another one first, or remove the "
+            "whole model."
+        )
+
+
+def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[ModelVersion], *, whole: bool) -> None:
+    """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another one."""
+    busy = uow.jobs.left_by_version()
+    if waiting := sum(busy.get(found.id, 0) for found in chosen):
+        raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
+    training = uow.trainings.live_of(tenant, name) if whole else None
+    if using := [*([training] if training else []), *uow.trainings.live_from([found.id for found in chosen])]:
+        raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
+
+
+def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
+    """Delete versions with all that is told of them; the keys of their weights that other versions refer to."""
+    ids = [version.id for version in chosen]
+    uow.model_versions.delete(ids)
+    uow.comparisons.delete_of(ids)
+    uow.promotions.delete_of(ids)
+    uow.trainings.delete([version.training_id for version in chosen if version.training_id])
+    return uow.model_versions.known_weights([version.weights for version in chosen if version.weights])
+
+
+def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[str]) -> None:
+    for version in chosen:
+        blobs = {version.weights, version.source, version.example.blob if version.example else ""}
+        for blob in blobs - used - {"", PRETRAINED}:
+            container.storage.delete(blob)
+        if version.training_id:
+            drop_plots(container, version.training_id)
+
+
+def fill_catalogue(container: Container) -> None:
+    """Register the catalogue's models that are not there yet; their weights come when they are first used."""
+    with container.database.write() as uow:
+        for listed in CATALOGUE:
+            if not [
+                known for known in uow.model_versions.named(ALL_TENANTS, listed.name) if known.tenant == ALL_TENANTS
+            ]:
+                state = ModelState.CHECKING if listed.name == "digits" else ModelState.ABSENT
+                uow.model_versions.add(
+                    ModelVersion(
+                        id=str(uuid6.uuid7()),
+                        tenant=ALL_TENANTS,
+                        name=listed.name,
+                        version="1",
+                        family="",
+                        architecture=listed.architecture,
+                        state=state,
+                        created_at=container.now(),
+                        is_default=True,
+                    )
+                )
+
+
+def decide_default(container: Container) -> tuple[str, str]:
+    """(the default model, why): decided once per start, and said aloud. Raises NotFound for a setting without a model.
+
+    The default of the service is one that all tenants may use; its weights are checked now where they are at hand.
+    """
+    setting = container.settings.default_model
+    chosen = get_version(container, DEFAULT_TENANT, setting) if setting else None
+    with container.database.write() as uow:
+        everybodys = chosen.name if chosen and chosen.tenant == ALL_TENANTS else STANDARD
+        uow.key_values.set(_DEFAULT, everybodys)
+        (standard, *_) = uow.model_versions.named(ALL_TENANTS, everybodys)
+    if standard.state is ModelState.ABSENT and any(known.name == everybodys and known.bundled for known in CATALOGUE):
+        _fetch(container, standard)
+    if chosen is None:
+        return STANDARD, "its weights come with inferq"
+    if chosen.tenant == ALL_TENANTS:
+        return chosen.name, "chosen by the setting"
+    return chosen.name, f"chosen by the setting; other tenants, who cannot use it, get {STANDARD}"
+
+
+def _fetch(container: Container, version: ModelVersion) -> ModelVersion:
+    """Have a worker fetch and check a version whose weights are not at hand; the version as it is then."""
+    with container.database.write() as uow:
+        now = uow.model_versions.get(version.id) or version
+        if now.state is not ModelState.ABSENT:
+            return now  # another request was first
+        now = replace(now, state=ModelState.CHECKING, attempts=0, reason="its weights are being fetched")
+        uow.model_versions.save(now)
+    container.queue.notifications.send_task("check", version.id)
+    return now

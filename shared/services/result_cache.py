@@ -1,0 +1,78 @@
+"""The result cache: what a model said of a picture, so that the same picture need not run again.
+
+    picture bytes, tenant, version, task, EXIF ──SHA-256──> slot ──> digest and logits, in Redis, for a while
+
+Logits are kept, not answers, so that any `top_k` and function is served from them. There is a fixed number of slots,
+and a new answer takes the place of the one in its slot: the memory has a limit without any bookkeeping, at the price
+that two popular pictures may share a slot and take turns. The tenant is part of the key, because a hit would tell one
+tenant what another has sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import math
+import struct
+from collections.abc import Mapping, Sequence
+
+from shared import errors
+from shared.container import Container
+from shared.domain.jobs import AnswerOptions
+from shared.domain.models import ModelVersion
+
+
+def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
+    """SHA-256, hex, of everything that the model's answer depends on."""
+    made = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
+    made.update(picture)
+    return made.hexdigest()
+
+
+def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
+    """Keep the model's float32 outputs by their keys; a cache that is away is not an error."""
+    if not container.settings.cache_entries:
+        return
+    slots = {
+        _slot(container, of): of + base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+        for of, values in answers.items()
+    }
+    with contextlib.suppress(errors.Unavailable):
+        container.queue.result_slots.put(slots, container.settings.cache_seconds)
+
+
+def recall(
+    container: Container, tenant: str, version: ModelVersion, options: AnswerOptions, picture: bytes
+) -> list[list[object]] | None:
+    """The answer to a `classify`, as an item's result has it: `[[label, score], …]`; None when it must run.
+
+    Raises Unavailable: where the cache is away, the queue is as well, and running the picture would end there too.
+    """
+    if not container.settings.cache_entries:
+        return None
+    wanted = key(tenant, version.id, options.task, options.exif, picture)
+    found = container.queue.result_slots.get(_slot(container, wanted))
+    if not found or not found.startswith(wanted):
+        return None
+    data = base64.b64decode(found[len(wanted) :])
+    logits = struct.unpack(f"<{len(data) // 4}f", data)
+    return ranked(logits, version.labels, options.top_k, options.function_to_apply)
+
+
+def ranked(logits: Sequence[float], labels: Sequence[str], k: int, function_to_apply: str) -> list[list[object]]:
+    """The `k` likeliest labels with their scores, highest first, ties in label order; as the worker ranks a batch."""
+    order = sorted(range(len(logits)), key=lambda index: -logits[index])[:k]
+    if function_to_apply == "softmax":
+        top = max(logits)
+        total = math.fsum(math.exp(value - top) for value in logits)
+        scores = [math.exp(logits[index] - top) / total for index in order]
+    elif function_to_apply == "sigmoid":
+        scores = [1 / (1 + math.exp(-logits[index])) if logits[index] > -700 else 0.0 for index in order]
+    else:
+        scores = [logits[index] for index in order]
+    return [[labels[index], score] for index, score in zip(order, scores, strict=True)]
+
+
+def _slot(container: Container, of: str) -> str:
+    return str(int(of[:15], 16) % container.settings.cache_entries)

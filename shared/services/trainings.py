@@ -1,0 +1,205 @@
+"""Trainings: jobs of another kind, that make a model version out of a dataset version (rules and use-cases).
+
+A training moves as a job does: QUEUED ──> RUNNING ──> DONE, FAILED or CANCELLED. A trainer holds it by a lock that
+lapses with the trainer; another one then takes it up where its last stored epoch ended, while it keeps saying RUNNING.
+What it makes is registered in the same commit that ends it: there is never half a version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import uuid6
+
+from shared import errors
+from shared.container import Container, UnitOfWork
+from shared.domain import splits
+from shared.domain.datasets import DatasetState, check_name
+from shared.domain.jobs import Status
+from shared.domain.models import NAME_PATTERN, STANDARD, ModelState, ModelVersion
+from shared.domain.trainings import (
+    SCRATCH,
+    Training,
+    TrainingRequest,
+    checkpoint_key,
+)
+from shared.services import models
+
+
+def submit(container: Container, tenant: str, asked: TrainingRequest) -> Training:
+    """Store a training and ring for a trainer; its dataset version is sealed.
+
+    Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `alone` is
+    asked for; name being trained; an alias), ModelNotReady or ModelRefused (base).
+    """
+    if not NAME_PATTERN.fullmatch(asked.name):
+        raise errors.BadOption("the name of a model is made of letters, digits, '.', '_' and '-', 100 at most")
+    container.queue.ping()  # a queue that is away is said now, not when the bell cannot be rung
+    base = choose_base(container, tenant, asked.base, asked.base_version)
+    now = container.now()
+    made = Training(
+        id=str(uuid6.uuid7()),
+        tenant=tenant,
+        wire=asked.wire,
+        name=asked.name,
+        title=check_name(asked.title or asked.name, "training"),
+        status=Status.QUEUED,
+        dataset_id=asked.dataset_id,
+        dataset_version=0,
+        base=f"{base.name} {base.version}" if base else SCRATCH,
+        base_id=base.id if base else "",
+        parameters=asked.parameters,
+        created_at=now,
+        updated_at=now,
+        promote=asked.promote,
+        withheld=asked.withheld,
+        message="waiting for a trainer",
+        webhook=asked.webhook,
+        webhook_secret=asked.webhook_secret,
+        metadata=asked.metadata,
+    )
+    with container.database.write() as uow:
+        must_be_free(uow, tenant, asked.name)
+        if base and not uow.model_versions.keep(base.id):
+            raise errors.NotFound(f"The base {made.base} has just been removed; choose another one.")
+        made = sealed(uow, made, patient=asked.patient)
+        if asked.alone and (busy := uow.trainings.live_on(asked.dataset_id)):  # its row is locked by now
+            raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
+        uow.trainings.add(made)
+    container.queue.notifications.send_task("train")
+    return made
+
+
+def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
+    """Raise Conflict for the name of a model that is an alias, is of the catalogue, or is being trained.
+
+    One of the catalogue's names would from then on mean the new model, also to those who name none.
+    """
+    if any(known.tenant != tenant for known in uow.model_versions.named(tenant, name)):
+        raise errors.Conflict(f"{name!r} is a model of the catalogue; take another name for one of your own.")
+    if uow.model_aliases.get(tenant, name):
+        raise errors.Conflict(f"{name!r} is an alias; take another name, or remove the alias first.")
+    if busy := uow.trainings.live_of(tenant, name):
+        raise errors.Conflict(f"The model {name!r} is being trained already, by training {busy.id}.")
+
+
+def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
+    """The training with the dataset version it will use, which nothing changes from now on.
+
+    With `patient`: one whose dataset is still loading stays without, and one whose dataset cannot be trained on has
+    failed. Raises NotFound, Conflict, BadDataset.
+    """
+    found = uow.datasets.get(training.tenant, training.dataset_id, lock=True)
+    if found is None or found.state is DatasetState.DELETING:
+        raise errors.NotFound(f"There is no dataset {training.dataset_id}.")
+    if found.state is DatasetState.LOADING and patient:
+        return training
+    try:
+        if found.state is not DatasetState.READY:
+            why = "is still being loaded" if found.state is DatasetState.LOADING else f"is unusable: {found.message}"
+            raise errors.Conflict(f"The dataset {found.name!r} {why}.")
+        # By counts: to read a hundred thousand examples takes a second, in which nobody else could write.
+        splits.check(uow.datasets.tallies(found), with_feedback=training.parameters.with_feedback)
+    except (errors.BadDataset, errors.Conflict) as error:
+        if not patient:
+            raise
+        return replace(training, status=Status.FAILED, error_code=error.code, error=error.message, message="",
+                       started_at=training.updated_at, finished_at=training.updated_at)  # fmt: skip
+    if not found.sealed:
+        uow.datasets.save(replace(found, sealed=True))
+    return replace(training, dataset_version=found.version)
+
+
+def choose_base(container: Container, tenant: str, name: str, version: str = "") -> ModelVersion | None:
+    """The READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
+
+    Unnamed, it is the default model if that has learned from photographs of all kinds; else STANDARD, else the newest
+    such model that is at hand, else none: what `digits` or a trained model has learned helps with little else.
+    """
+    if name == SCRATCH:
+        return None
+    if name:
+        found = models.get_version(
+            container, tenant, name, version
+        )  # the default itself: a canary may answer, not be built on
+        return models.get_ready_version(container, tenant, found.name, found.version)
+    with container.database.read() as uow:
+        default = models.default_name(container, uow, tenant)
+        ready = [
+            known for known in uow.model_versions.visible(tenant) if known.state is ModelState.READY and _general(known)
+        ]
+    rank = {STANDARD: 1, default: 2}
+    ready.sort(key=lambda known: (known.is_default * rank.get(known.name, 0), known.created_at))
+    return ready[-1] if ready else None
+
+
+def _general(version: ModelVersion) -> bool:
+    """Whether it was brought as an ImageNet architecture, not trained here for some labels."""
+    return version.family in ("torchvision", "timm") and not version.training_id
+
+
+def get(container: Container, tenant: str, training_id: str) -> Training:
+    """The tenant's training with its evidence; raises NotFound for anybody else's, in the same words as for none."""
+    with container.database.read() as uow:
+        found = uow.trainings.get(tenant, training_id)
+    if found is None:
+        raise errors.NotFound(f"There is no training {training_id}.")
+    return found
+
+
+def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:
+    """The training when it has ended, or as it is when the time is over."""
+    return container.waiters.until(
+        training_id, lambda: get(container, tenant, training_id), lambda found: found.status.terminal, seconds
+    )
+
+
+def cancel(container: Container, tenant: str, training_id: str) -> Training:
+    """Cancel a training; honoured between two epochs or batches of pictures. Raises NotFound, Conflict when ended."""
+    with container.database.write() as uow:
+        found = uow.trainings.get(tenant, training_id, lock=True)
+        if found is None:
+            raise errors.NotFound(f"There is no training {training_id}.")
+        if found.status.terminal and found.status is not Status.CANCELLED:
+            raise errors.Conflict(f"The training {training_id} has ended as {found.status} and cannot be cancelled.")
+        uow.trainings.end(training_id, Status.CANCELLED, container.now())
+    forget_checkpoint(container, training_id)
+    models.drop_made(container, training_id)
+    container.queue.events.publish([training_id])
+    return get(container, tenant, training_id)
+
+
+def remove(container: Container, tenant: str, training_id: str) -> None:
+    """Delete what is known of an ended training; raises NotFound, Conflict while it lives or its version is there."""
+    found = get(container, tenant, training_id)
+    if not found.status.terminal:
+        raise errors.Conflict(f"The training {training_id} is {found.status}; cancel it first.")
+    with container.database.write() as uow:
+        if found.version_id and uow.model_versions.get(found.version_id):
+            raise errors.Conflict(f"The training {training_id} is the evidence of {found.name} {found.version}.")
+        uow.trainings.delete([training_id])
+    drop_plots(container, training_id)
+
+
+def retitle(container: Container, training_id: str, title: str) -> None:
+    """Give a training another name of the caller's own; what it is and has made stays."""
+    title = check_name(title, "training")
+    with container.database.write() as uow:
+        uow.trainings.retitle(training_id, title)
+
+
+def position(container: Container, training: Training) -> int:
+    """How many trainings are served up to and with this one; 1 is the next, 0 is not waiting."""
+    with container.database.read() as uow:
+        waiting = uow.trainings.in_turn()
+    return next((number for number, one in enumerate(waiting, 1) if one.id == training.id), 0)
+
+
+def forget_checkpoint(container: Container, training_id: str) -> None:
+    """Nothing more will be made of it."""
+    container.storage.delete(checkpoint_key(training_id))
+
+
+def drop_plots(container: Container, training_id: str) -> None:
+    """Remove the pictures of its evidence."""
+    models.drop_plots(container, training_id)

@@ -1,0 +1,696 @@
+"""The queries, on SQLite and PostgreSQL alike: nothing is seen by another tenant, nothing is recorded twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uuid6
+
+from shared.adapters.database.unit_of_work import Database
+from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
+from shared.domain.keys import ApiKey
+from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVersion
+from shared.domain.preprocessing import Preprocessing
+from shared.domain.stored_images import StoredImage
+from shared.errors import BadRequest, Conflict, Unavailable
+
+NOW = 1_700_000_000.0
+
+
+def a_job(tenant: str = "anna", total: int = 2, **about: Any) -> Job:
+    known: dict[str, Any] = {"wire": "native", "model": "m", "version": "1", "version_id": "v1", "priority": "normal"}
+    known |= {"id": str(uuid6.uuid7()), "status": Status.QUEUED, "options": AnswerOptions(), "created_at": NOW}
+    return Job(tenant=tenant, total=total, **known | about)
+
+
+def its_items(job: Job) -> list[Item]:
+    return [Item(job.id, number, f"{number}.png", "blob", 10 * number, 10) for number in range(job.total)]
+
+
+def stored(database: Database, *jobs: Job) -> Job:
+    """Add jobs with their items; the first of them."""
+    with database.write() as uow:
+        for job in jobs:
+            uow.jobs.add(job, its_items(job))
+    return jobs[0]
+
+
+def found(database: Database, job: Job) -> Job:
+    with database.read() as uow:
+        again = uow.jobs.get(job.tenant, job.id)
+    assert again is not None
+    return again
+
+
+def running(database: Database, *jobs: Job) -> Job:
+    """Add jobs that a worker has begun."""
+    stored(database, *jobs)
+    with database.write() as uow:
+        uow.jobs.start({job.id for job in jobs}, NOW)
+    return jobs[0]
+
+
+def good(job: Job, position: int, label: str = "cat") -> Outcome:
+    return Outcome(job.id, position, [[label, 0.9]])
+
+
+def bad(job: Job, position: int) -> Outcome:
+    return Outcome(job.id, position, error_code="broken_picture", error="It is damaged.")
+
+
+def record(database: Database, *outcomes: Outcome, now: float = NOW + 5) -> list[Job]:
+    with database.write() as uow:
+        return uow.jobs.record(outcomes, now)
+
+
+def items(database: Database, job: Job) -> list[Item]:
+    with database.read() as uow:
+        return uow.jobs.items(job.id)
+
+
+def together(*steps: Callable[[], None]) -> None:
+    """Run the steps at the same time; the first error of any is raised."""
+    wrong: list[BaseException] = []
+    gate = threading.Barrier(len(steps))
+
+    def run(step: Callable[[], None]) -> None:
+        try:
+            gate.wait(10)
+            step()
+        except BaseException as error:  # noqa: BLE001
+            wrong.append(error)
+
+    threads = [threading.Thread(target=run, args=(step,)) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    if wrong:
+        raise wrong[0]
+
+
+# jobs
+
+
+def test_a_job_comes_back_as_it_was_stored(database: Database) -> None:
+    job = a_job(
+        options=AnswerOptions(task="features", top_k=3, function_to_apply="none", exif=False),
+        deadline=NOW + 60,
+        metadata={"their": ["own", {"words": "ü"}]},
+        idempotency_key="once",
+        fingerprint="f" * 64,
+        webhook="https://example.org/hook",
+        webhook_secret="s",
+        blob="jobs/2023-11-14/x",
+        priority="high",
+        wire="sap",
+    )
+    stored(database, job)
+    assert found(database, job) == job
+
+
+def test_items_come_back_in_upload_order_and_in_pages(database: Database) -> None:
+    job = a_job(total=12_000)
+    with database.write() as uow:
+        uow.jobs.add(job, list(reversed(its_items(job))))
+    with database.read() as uow:
+        assert uow.jobs.items(job.id) == its_items(job)
+        assert [item.position for item in uow.jobs.items(job.id, start=11_998)] == [11_998, 11_999]
+        assert [item.position for item in uow.jobs.items(job.id, start=5, limit=3)] == [5, 6, 7]
+
+
+def test_a_job_is_nobody_elses(database: Database) -> None:
+    job = stored(database, a_job("anna"))
+    with database.read() as uow:
+        assert uow.jobs.get("anna", job.id) is not None
+        assert uow.jobs.get("bert", job.id) is None
+        assert uow.jobs.page("bert") == []
+
+
+def test_pages_are_newest_first_and_leave_none_out(database: Database) -> None:
+    jobs = [a_job() for _ in range(7)]
+    stored(database, *jobs, a_job("bert"))
+    seen: list[str] = []
+    with database.read() as uow:
+        while page := uow.jobs.page("anna", before=seen[-1] if seen else "", limit=3):
+            assert len(page) <= 3
+            seen += [job.id for job in page]
+    assert seen == [job.id for job in reversed(jobs)]
+
+
+def test_pages_can_be_narrowed_by_status_model_and_time(database: Database) -> None:
+    old, other, ended = a_job(created_at=NOW - 100), a_job(model="other"), a_job(status=Status.DONE)
+    stored(database, old, other, ended)
+    with database.read() as uow:
+        assert [job.id for job in uow.jobs.page("anna", status="DONE")] == [ended.id]
+        assert [job.id for job in uow.jobs.page("anna", model="other")] == [other.id]
+        assert [job.id for job in uow.jobs.page("anna", until=NOW)] == [old.id]
+        assert [job.id for job in uow.jobs.page("anna", since=NOW)] == [ended.id, other.id]
+
+
+def test_an_error_in_the_block_takes_everything_back(database: Database) -> None:
+    job = a_job()
+    with pytest.raises(AssertionError), database.write() as uow:  # noqa: PT012
+        uow.jobs.add(job, its_items(job))
+        raise AssertionError
+    with database.read() as uow:
+        assert uow.jobs.get("anna", job.id) is None
+        assert uow.jobs.items(job.id) == []
+
+
+def test_an_idempotency_key_is_found_by_its_tenant_only(database: Database) -> None:
+    job = stored(database, a_job("anna", idempotency_key="once"), a_job("anna"), a_job("anna"))
+    with database.read() as uow:
+        assert uow.jobs.by_idempotency_key("anna", "once") == job
+        assert uow.jobs.by_idempotency_key("bert", "once") is None
+        assert uow.jobs.by_idempotency_key("anna", "twice") is None
+
+
+def test_two_tenants_may_use_the_same_idempotency_key_but_one_tenant_not_twice(database: Database) -> None:
+    stored(database, a_job("anna", idempotency_key="once"), a_job("bert", idempotency_key="once"))
+    with pytest.raises(Conflict):
+        stored(database, a_job("anna", idempotency_key="once"))
+    with database.read() as uow:
+        assert len(uow.jobs.page("anna")) == 1
+
+
+# start
+
+
+def test_starting_moves_queued_jobs_to_running_once(database: Database) -> None:
+    job = stored(database, a_job())
+    for now in (NOW + 1, NOW + 2):
+        with database.write() as uow:
+            assert uow.jobs.start({job.id}, now) == ({job.id}, set(), [])
+    again = found(database, job)
+    assert (again.status, again.started_at) == (Status.RUNNING, NOW + 1)
+
+
+def test_a_job_whose_deadline_passed_before_it_ran_expires(database: Database) -> None:
+    job = stored(database, a_job(deadline=NOW - 1))
+    with database.write() as uow:
+        assert uow.jobs.start({job.id}, NOW) == (set(), set(), [job.id])
+    again = found(database, job)
+    assert (again.status, again.finished_at) == (Status.EXPIRED, NOW)
+
+
+def test_a_running_job_whose_deadline_passes_is_late_and_goes_on(database: Database) -> None:
+    job = running(database, a_job(deadline=NOW + 1))
+    with database.write() as uow:
+        assert uow.jobs.start({job.id}, NOW + 2) == (set(), {job.id}, [])
+    assert found(database, job).status is Status.RUNNING
+
+
+def test_ended_and_unknown_jobs_are_not_started(database: Database) -> None:
+    ended = [a_job(status=status) for status in Status if status.terminal]
+    stored(database, *ended)
+    with database.write() as uow:
+        assert uow.jobs.start({job.id for job in ended} | {"unknown"}, NOW) == (set(), set(), [])
+    assert [found(database, job).status for job in ended] == [job.status for job in ended]
+
+
+def test_a_thousand_jobs_are_started_in_one_call(database: Database) -> None:
+    jobs = [a_job(total=1) for _ in range(1200)]
+    stored(database, *jobs)
+    with database.write() as uow:
+        begun, _, _ = uow.jobs.start({job.id for job in jobs}, NOW)
+    assert begun == {job.id for job in jobs}
+
+
+# record
+
+
+def test_outcomes_are_stored_with_their_items(database: Database) -> None:
+    job = running(database, a_job(total=3))
+
+    ended = record(database, good(job, 2, "dog"), bad(job, 0))
+
+    assert ended == []
+    first, second, third = items(database, job)
+    assert (first.status, first.result) == ("FAILED", None)
+    assert (first.error_code, first.error) == ("broken_picture", "It is damaged.")
+    assert (second.status, second.result) == ("QUEUED", None)
+    assert (third.status, third.result, third.error_code) == ("DONE", [["dog", 0.9]], "")
+    again = found(database, job)
+    assert (again.status, again.done, again.failed, again.left) == (Status.RUNNING, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "code"),
+    [
+        ([good, good], Status.DONE, ""),
+        ([good, bad], Status.DONE, ""),
+        ([bad, bad], Status.FAILED, "no_picture_succeeded"),
+    ],
+)
+def test_the_last_outcome_ends_the_job(
+    database: Database, outcomes: list[Callable[[Job, int], Outcome]], status: Status, code: str
+) -> None:
+    job = running(database, a_job(total=2))
+    assert record(database, outcomes[0](job, 0)) == []
+
+    ended = record(database, outcomes[1](job, 1))
+
+    assert [again.id for again in ended] == [job.id]
+    again = found(database, job)
+    assert ended[0].status == status
+    assert (again.status, again.error_code, again.finished_at, again.left) == (status, code, NOW + 5, 0)
+
+
+def test_what_is_delivered_twice_is_recorded_once(database: Database) -> None:
+    job = running(database, a_job(total=3))
+    record(database, good(job, 0, "first"), good(job, 1))
+
+    record(database, good(job, 0, "second"), bad(job, 1))
+
+    assert items(database, job)[0].result == [["first", 0.9]]
+    assert items(database, job)[1].status == "DONE"
+    assert (found(database, job).done, found(database, job).failed) == (2, 0)
+
+
+def test_twice_in_the_same_batch_is_recorded_once_too(database: Database) -> None:
+    job = running(database, a_job(total=2))
+    record(database, good(job, 0, "first"), good(job, 0, "second"), bad(job, 0))
+    assert items(database, job)[0].result == [["first", 0.9]]
+    assert (found(database, job).done, found(database, job).failed) == (1, 0)
+
+
+def test_one_batch_may_end_many_jobs(database: Database) -> None:
+    jobs = [a_job(total=1) for _ in range(700)]
+    running(database, *jobs)
+    ended = record(database, *[good(job, 0) for job in jobs])
+    assert {job.id for job in ended} == {job.id for job in jobs}
+    assert {job.status for job in ended} == {Status.DONE}
+
+
+def test_cancelled_while_running_nothing_more_is_written(database: Database) -> None:
+    job = running(database, a_job(total=2))
+    record(database, good(job, 0))
+    with database.write() as uow:
+        uow.jobs.end([job.id], Status.CANCELLED, NOW + 1)
+
+    assert record(database, good(job, 1)) == []
+
+    again = found(database, job)
+    assert (again.status, again.done, again.finished_at) == (Status.CANCELLED, 1, NOW + 1)
+    assert items(database, job)[1].status == "QUEUED"
+
+
+def test_an_outcome_of_a_deleted_job_is_dropped(database: Database) -> None:
+    job = running(database, a_job())
+    with database.write() as uow:
+        uow.jobs.delete([job.id])
+    assert record(database, good(job, 0)) == []
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
+def test_no_move_leads_away_from_an_ended_job(database: Database, status: Status) -> None:
+    job = stored(database, a_job(status=status, finished_at=NOW))
+    with database.write() as uow:
+        for target in Status:
+            uow.jobs.end([job.id], target, NOW + 9)
+    again = found(database, job)
+    assert (again.status, again.finished_at) == (status, NOW)
+
+
+def test_two_workers_that_record_the_same_pictures_at_once_count_them_once(database: Database) -> None:
+    jobs = [a_job(total=20) for _ in range(10)]
+    running(database, *jobs)
+    outcomes = [good(job, number) for job in jobs for number in range(20)]
+    ended: list[str] = []
+
+    def work(mine: list[Outcome]) -> None:
+        for start in range(0, len(mine), 25):
+            ended.extend(job.id for job in record(database, *mine[start : start + 25]))
+
+    together(lambda: work(outcomes), lambda: work(outcomes[::-1]), lambda: work(outcomes))
+
+    assert [(found(database, job).done, found(database, job).status) for job in jobs] == [(20, Status.DONE)] * 10
+    assert sorted(ended) == sorted(job.id for job in jobs)
+
+
+def test_a_cancel_in_the_middle_of_recording_leaves_counters_and_items_in_step(database: Database) -> None:
+    job = running(database, a_job(total=200))
+
+    def work() -> None:
+        for number in range(0, 200, 10):
+            record(database, *[good(job, n) for n in range(number, number + 10)])
+
+    def cancel() -> None:
+        with database.write() as uow:
+            uow.jobs.end([job.id], Status.CANCELLED, NOW + 1)
+
+    together(work, cancel)
+
+    assert found(database, job).done == sum(item.status == "DONE" for item in items(database, job))
+
+
+# the sweep's questions
+
+
+def test_left_by_version_adds_up_live_jobs(database: Database) -> None:
+    job = running(database, a_job(total=5, version_id="v1"))
+    stored(database, a_job("bert", total=2, version_id="v1"), a_job(total=4, version_id="v2"))
+    stored(database, a_job(total=9, version_id="v3", status=Status.CANCELLED))
+    record(database, good(job, 0), bad(job, 1))
+    with database.read() as uow:
+        assert uow.jobs.left_by_version() == {"v1": 5, "v2": 4}
+
+
+def test_live_and_unfinished_are_what_a_lost_stream_is_filled_from(database: Database) -> None:
+    old, young, other = a_job(created_at=NOW - 10, total=3), a_job(created_at=NOW), a_job(version_id="v2")
+    running(database, old, young, other)
+    stored(database, a_job(created_at=NOW - 10, status=Status.DONE))
+    record(database, good(old, 1))
+    with database.read() as uow:
+        assert [job.id for job in uow.jobs.live("v1", created_before=NOW - 1)] == [old.id]
+        assert [item.position for item in uow.jobs.unfinished_items(old.id)] == [0, 2]
+
+
+def test_finished_items_are_told_from_the_others(database: Database) -> None:
+    job = running(database, a_job(total=600))
+    record(database, *[good(job, number) for number in range(0, 600, 2)])
+    with database.read() as uow:
+        answered = uow.jobs.finished_items([(job.id, number) for number in range(600)] + [("unknown", 0)])
+    assert answered == {(job.id, number) for number in range(0, 600, 2)}
+
+
+def test_only_queued_jobs_are_past_their_deadline(database: Database) -> None:
+    late = stored(database, a_job(deadline=NOW - 1), a_job(deadline=NOW + 1), a_job())
+    running(database, a_job(deadline=NOW + 1))
+    stored(database, a_job(deadline=NOW - 1, status=Status.CANCELLED))
+    with database.read() as uow:
+        assert uow.jobs.past_deadline(NOW) == [late.id]
+
+
+def test_old_jobs_are_found_and_deleted_with_their_items_and_callbacks(database: Database) -> None:
+    old = a_job(status=Status.DONE, finished_at=NOW - 100, blob="b1", webhook="https://example.org")
+    young = a_job(status=Status.DONE, finished_at=NOW, blob="b2")
+    stored(database, old, young, a_job())
+    with database.write() as uow:
+        uow.jobs.end([old.id], Status.DONE, NOW)
+
+    with database.write() as uow:
+        assert uow.jobs.finished_before(NOW - 50) == [(old.id, "b1")]
+        uow.jobs.delete([old.id])
+
+    with database.read() as uow:
+        assert uow.jobs.known([old.id, young.id]) == {young.id}
+        assert uow.jobs.items(old.id) == []
+        assert len(uow.jobs.items(young.id)) == 2
+
+
+# callbacks
+
+
+def ended_with_a_callback(database: Database, now: float = NOW) -> Job:
+    job = running(database, a_job(total=1, webhook="https://example.org/hook", webhook_secret="s"))
+    record(database, good(job, 0), now=now)
+    return job
+
+
+def test_a_callback_becomes_due_in_the_commit_that_ends_the_job(database: Database) -> None:
+    job = running(database, a_job(total=2, webhook="https://example.org/hook", webhook_secret="s"), a_job(total=1))
+    record(database, good(job, 0))
+    with database.read() as uow:
+        assert uow.webhook_deliveries.due(NOW + 9) == []
+
+    record(database, good(job, 1), now=NOW + 5)
+
+    with database.read() as uow:
+        assert uow.webhook_deliveries.due(NOW + 4) == []
+        (due,) = uow.webhook_deliveries.due(NOW + 5)
+    assert (due.job_id, due.tenant, due.url, due.secret, due.attempts) == (
+        job.id, "anna", "https://example.org/hook", "s", 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.EXPIRED, Status.FAILED])
+def test_every_end_calls_back_and_only_once(database: Database, status: Status) -> None:
+    job = stored(database, a_job(webhook="https://example.org/hook"))
+    with database.write() as uow:
+        uow.jobs.end([job.id], status, NOW)
+        uow.jobs.end([job.id], status, NOW)
+    with database.read() as uow:
+        assert [due.job_id for due in uow.webhook_deliveries.due(NOW)] == [job.id]
+
+
+def test_two_deliverers_never_take_the_same_callback(database: Database) -> None:
+    ended_with_a_callback(database)
+    with database.read() as uow:
+        (due,) = uow.webhook_deliveries.due(NOW)
+    taken: list[bool] = []
+
+    def take() -> None:
+        with database.write() as uow:
+            taken.append(uow.webhook_deliveries.take(due, NOW + 60))
+
+    together(take, take, take)
+
+    assert sorted(taken) == [False, False, True]
+    with database.read() as uow:
+        assert uow.webhook_deliveries.due(NOW + 59) == []
+        assert [again.attempts for again in uow.webhook_deliveries.due(NOW + 60)] == [1]
+
+
+def test_a_failed_callback_is_due_again_and_a_good_or_given_up_one_never(database: Database) -> None:
+    again, never, good_one = (ended_with_a_callback(database) for _ in range(3))
+    with database.write() as uow:
+        uow.webhook_deliveries.failed(again.id, "answered 500", due_at=NOW + 30)
+        uow.webhook_deliveries.failed(never.id, "answered 500", due_at=None)
+        uow.webhook_deliveries.succeeded(good_one.id, NOW)
+    with database.read() as uow:
+        assert uow.webhook_deliveries.due(NOW + 29) == []
+        assert [due.job_id for due in uow.webhook_deliveries.due(NOW + 1e9)] == [again.id]
+
+
+def test_the_longest_due_callbacks_come_first(database: Database) -> None:
+    late, early = ended_with_a_callback(database, NOW + 2), ended_with_a_callback(database, NOW + 1)
+    with database.read() as uow:
+        assert [due.job_id for due in uow.webhook_deliveries.due(NOW + 9)] == [early.id, late.id]
+        assert [due.job_id for due in uow.webhook_deliveries.due(NOW + 9, limit=1)] == [early.id]
+
+
+# models
+
+
+def a_version(tenant: str = "anna", name: str = "m", version: str = "1", **about: Any) -> ModelVersion:
+    known = {
+        "family": "digits",
+        "architecture": "digits",
+        "state": ModelState.READY,
+        "created_at": NOW + float(version),
+    }
+    return ModelVersion(str(uuid6.uuid7()), tenant, name, version, **known | about)  # type: ignore[arg-type]
+
+
+def added(database: Database, *versions: ModelVersion) -> ModelVersion:
+    with database.write() as uow:
+        for version in versions:
+            uow.model_versions.add(version)
+    return versions[0]
+
+
+def test_a_version_comes_back_as_it_was_stored(database: Database) -> None:
+    version = added(
+        database,
+        a_version(
+            labels=("a", "b"),
+            preprocessing=Preprocessing(256, 224, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "bicubic", "RGB"),
+            example=ModelExample("examples/x", (1.5, -2.25)),
+            metrics={"accuracy": 0.99},
+            weights="weights/w",
+            checksum="c",
+            is_default=True,
+        ),
+    )
+    bare = added(database, a_version(name="bare"))
+    with database.read() as uow:
+        assert uow.model_versions.get(version.id) == version
+        assert uow.model_versions.get(bare.id) == bare
+        assert uow.model_versions.get("unknown") is None
+
+
+def test_everybodys_models_are_seen_by_all_and_a_tenants_by_that_tenant(database: Database) -> None:
+    shared, own = added(database, a_version(ALL_TENANTS, "shared")), added(database, a_version("anna", "own"))
+    with database.read() as uow:
+        assert {version.id for version in uow.model_versions.visible("anna")} == {shared.id, own.id}
+        assert {version.id for version in uow.model_versions.visible("bert")} == {shared.id}
+        assert uow.model_versions.named("bert", "own") == []
+        assert uow.model_versions.named("bert", "shared") == [shared]
+
+
+def test_a_tenants_own_model_hides_everybodys_of_the_same_name(database: Database) -> None:
+    shared = added(database, a_version(ALL_TENANTS, "resnet50"))
+    own = added(database, a_version("anna", "resnet50", "2"))
+    with database.read() as uow:
+        assert uow.model_versions.named("anna", "resnet50") == [own]
+        assert uow.model_versions.named("bert", "resnet50") == [shared]
+
+
+def test_versions_are_listed_oldest_first(database: Database) -> None:
+    second, first = added(database, a_version(version="2")), added(database, a_version(version="1"))
+    with database.read() as uow:
+        assert uow.model_versions.named("anna", "m") == [first, second]
+
+
+def test_a_name_and_version_exist_once_per_tenant(database: Database) -> None:
+    added(database, a_version("anna"), a_version("bert"), a_version("anna", version="2"))
+    with pytest.raises(Conflict):
+        added(database, a_version("anna"))
+
+
+def test_one_version_of_a_model_is_the_default(database: Database) -> None:
+    first = added(database, a_version(is_default=True))
+    second = added(database, a_version(version="2"))
+    others = a_version("bert", is_default=True), a_version(name="other", is_default=True)
+    added(database, *others)
+    with database.write() as uow:
+        uow.model_versions.make_default(second)
+    with database.read() as uow:
+        assert [version.is_default for version in uow.model_versions.named("anna", "m")] == [False, True]
+        assert [uow.model_versions.get(version.id) for version in others] == list(others)
+    assert first.is_default
+
+
+def test_states_reasons_and_blobs_are_kept(database: Database) -> None:
+    version = added(database, a_version(state=ModelState.CHECKING, weights="w1"), a_version(version="2", weights="w2"))
+    with database.write() as uow:
+        uow.model_versions.set_reason(version.id, "half way")
+    with database.read() as uow:
+        assert [known.reason for known in uow.model_versions.in_state(ModelState.CHECKING)] == ["half way"]
+        assert uow.model_versions.known_weights(["w1", "w3"]) == {"w1"}
+    with database.write() as uow:
+        uow.model_versions.save(replace(version, state=ModelState.READY))
+        assert uow.model_versions.in_state(ModelState.CHECKING) == []
+        uow.model_versions.delete([version.id])
+    with database.read() as uow:
+        assert uow.model_versions.get(version.id) is None
+
+
+# images, keys, facts
+
+
+def an_image(number: int, tenant: str = "anna", stage: str = "live") -> StoredImage:
+    name = f"{tenant}_{stage}_{number}"
+    return StoredImage(f"image_{name}", tenant, stage, name, f"images/{name}", "PNG", 8, 9, 100, NOW + number)
+
+
+def test_images_are_listed_per_tenant_and_stage_from_any_of_them_on(database: Database) -> None:
+    images = [an_image(number) for number in range(4)]
+    others = [an_image(1, stage="test"), an_image(1, tenant="bert")]
+    with database.write() as uow:
+        for image in images + others:
+            uow.stored_images.add(image)
+    with database.read() as uow:
+        assert uow.stored_images.page("anna", "live", limit=2) == [images[3], images[2]]
+        assert uow.stored_images.page("anna", "live", first=images[2].id) == [images[2], images[1], images[0]]
+        assert uow.stored_images.newer("anna", "live", than=images[0].id, limit=2) == [images[1], images[2]]
+        assert uow.stored_images.newer("anna", "live", than=images[3].id, limit=2) == []
+        assert uow.stored_images.page("anna", "test") == [others[0]]
+        assert uow.stored_images.page("bert", "live") == [others[1]]
+        assert uow.stored_images.page("bert", "test") == []
+
+
+def test_images_are_found_by_id_or_age_and_deleted(database: Database) -> None:
+    images = [an_image(number, stage="test") for number in range(4)]
+    with database.write() as uow:
+        for image in [*images, an_image(0)]:
+            uow.stored_images.add(image)
+    with database.write() as uow:
+        assert uow.stored_images.get(images[1].id) == images[1]
+        assert uow.stored_images.get("image_none") is None
+        assert uow.stored_images.made_before("test", NOW + 2, limit=99) == images[:2]
+        assert uow.stored_images.made_before("test", NOW + 3, limit=2) == images[:2]
+        uow.stored_images.delete([images[0].id, images[2].id])
+    with database.read() as uow:
+        assert uow.stored_images.page("anna", "test") == [images[3], images[1]]
+        assert uow.stored_images.page("anna", "live") == [an_image(0)]
+
+
+def a_key(tenant: str, text: str) -> ApiKey:
+    return ApiKey(str(uuid6.uuid7()), tenant, text, text[:8], text, ("infer", "keys"), NOW)
+
+
+def test_a_key_is_valid_until_its_own_tenant_revokes_it(database: Database) -> None:
+    key = a_key("anna", "hash-1")
+    with database.write() as uow:
+        uow.keys.add(key)
+    with database.write() as uow:
+        assert uow.keys.by_hash("hash-1") == key
+        assert uow.keys.by_hash("hash-2") is None
+        assert not uow.keys.revoke("bert", key.id, NOW)
+        assert uow.keys.by_hash("hash-1") == key
+        assert uow.keys.revoke("anna", key.id, NOW)
+        assert not uow.keys.revoke("anna", key.id, NOW + 1)
+        assert uow.keys.by_hash("hash-1") is None
+    with database.read() as uow:
+        assert [known.revoked_at for known in uow.keys.all("anna")] == [NOW]
+        assert uow.keys.all("bert") == []
+
+
+def test_a_revoked_key_still_counts_as_a_key_that_was_made(database: Database) -> None:
+    with database.write() as uow:
+        assert not uow.keys.any()
+        uow.keys.add(key := a_key("anna", "hash-1"))
+        uow.keys.revoke("anna", key.id, NOW)
+        assert uow.keys.any()
+
+
+def test_a_fact_can_be_set_by_many_at_once(database: Database) -> None:
+    def say(number: int) -> None:
+        with database.write() as uow:
+            uow.key_values.set("check_seconds", str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(say, range(40)))
+    with database.read() as uow:
+        assert uow.key_values.get("check_seconds").isdigit()
+
+
+def test_a_fact_is_remembered_until_it_is_set_anew(database: Database) -> None:
+    with database.write() as uow:
+        assert uow.key_values.get("default_model") == ""
+        uow.key_values.set("default_model", "digits")
+        uow.key_values.set("default_model", "resnet50")
+    with database.read() as uow:
+        assert uow.key_values.get("default_model") == "resnet50"
+
+
+# the database itself
+
+
+def test_a_database_that_is_away_is_said_to_be(tmp_path: Any) -> None:
+    for url in (f"sqlite:///{tmp_path}/no/such/folder/inferq.db", "postgresql://nobody@127.0.0.1:9/none"):
+        database = Database(url)
+        with pytest.raises(Unavailable):
+            database.ping()
+        with pytest.raises(Unavailable), database.read() as uow:
+            uow.key_values.get("x")
+        database.close()
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    job = stored(database, a_job())
+    with database.write() as writing:
+        writing.jobs.end([job.id], Status.CANCELLED, NOW)
+        assert found(database, job).status is Status.QUEUED
+    assert found(database, job).status is Status.CANCELLED
+
+
+def test_text_that_no_database_can_hold_is_refused(database: Database) -> None:
+    for odd in ("nul \0 in it", "half a \ud800 surrogate"):
+        if database.engine.dialect.name == "sqlite" and "\0" in odd:
+            continue  # SQLite takes it
+        with pytest.raises(BadRequest), database.read() as uow:
+            uow.jobs.get("anna", odd)
+
+
+def test_a_number_that_no_database_can_hold_is_refused(database: Database) -> None:
+    with pytest.raises(BadRequest):
+        stored(database, a_job(total=1, done=10**30))

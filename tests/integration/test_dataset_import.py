@@ -1,0 +1,533 @@
+"""Archives of datasets: all of an archive in one commit, or nothing of it, whatever happens in between."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from PIL import Image
+
+from shared import errors
+from shared.adapters.database.unit_of_work import Database
+from shared.adapters.storage import Writer
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Split
+from shared.domain.jobs import job_created_at
+from shared.services import dataset_import, datasets, maintenance
+from tests.unit.archive_files import Files, as_tgz, as_zip
+from tests.unit.toy_server import serving
+
+
+@dataclass
+class Shelf:
+    """The container, and what a caller and a trainer do with them."""
+
+    container: Container
+    called: list[tuple[str, ...]]
+
+    def create(self, archive: bytes) -> Dataset:
+        return datasets.create(self.container, "anna", "fruit", source=self.upload(archive))
+
+    def add(self, dataset: Dataset, archive: bytes) -> Dataset:
+        return datasets.add_archive(self.container, "anna", dataset.id, self.upload(archive))
+
+    def upload(self, archive: bytes) -> str:
+        return dataset_import.keep_upload(self.container, io.BytesIO(archive))
+
+    def load(self, dataset: Dataset, stopping: threading.Event | None = None) -> Dataset:
+        dataset_import.load(self.container, dataset.id, stopping)
+        return self.again(dataset)
+
+    def loaded(self, files: Files) -> Dataset:
+        return self.load(self.create(as_zip(files)))
+
+    def again(self, dataset: Dataset) -> Dataset:
+        return datasets.get(self.container, "anna", dataset.id)
+
+    def examples(self, dataset: Dataset) -> list[DatasetExample]:
+        with self.container.database.read() as uow:
+            return uow.datasets.examples(dataset)
+
+    def labels(self, dataset: Dataset) -> dict[str, int]:
+        return {label.name: label.examples for label in datasets.labels(self.container, "anna", dataset.id)}
+
+    def seal(self, dataset: Dataset) -> Dataset:
+        """As a training does."""
+        with self.container.database.write() as uow:
+            uow.datasets.save(replace(dataset, sealed=True))
+        return self.again(dataset)
+
+    def blobs(self, dataset: Dataset) -> list[str]:
+        return self.container.storage.list(f"datasets/{dataset.id}")
+
+    def uploads(self) -> list[str]:
+        return self.container.storage.list("uploads")
+
+    def among(self, **settings: object) -> Shelf:
+        return replace(self, container=replace(self.container, settings=replace(self.container.settings, **settings)))  # type: ignore[arg-type]
+
+    def later(self, seconds: float) -> Container:
+        return replace(self.container, now=lambda: time.time() + seconds)
+
+
+@pytest.fixture
+def shelf(container: Container, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr(container.queue.notifications, "send_task", lambda *task: bool(called.append(task)) or True)
+    return Shelf(replace(container, settings=replace(container.settings, fetch_private=True)), called)
+
+
+@pytest.fixture
+def each(shelf: Shelf, database: Database) -> Shelf:
+    """The same on each kind of database."""
+    return replace(shelf, container=replace(shelf.container, database=database))
+
+
+def png(color: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (color % 256, color // 256, 7)).save(file, "PNG")
+    return file.getvalue()
+
+
+def huge_png() -> bytes:
+    """A header that promises 100,000 x 100,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT"
+
+
+def cut_jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    return file.getvalue()[:-400]
+
+
+def misplaced_zip() -> bytes:
+    """One that says its members begin ten bytes before it."""
+    good = as_zip(FRUIT)
+    (start,) = struct.unpack("<I", good[-6:-2])
+    return good[:-6] + struct.pack("<I", start + 10) + good[-2:]
+
+
+FRUIT: Files = [("red/1.png", png(1)), ("green/2.png", png(2)), ("red/3.png", png(3)), ("green/4.png", png(4))]
+
+
+# what comes of a good archive
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tgz])
+def test_an_archive_of_label_folders_becomes_examples(each: Shelf, pack: Callable[[Files], bytes]) -> None:
+    before = each.create(pack(FRUIT))
+    assert before.state is DatasetState.LOADING
+    assert ("load",) in each.called
+
+    made = each.load(before)
+
+    assert (made.state, made.message, made.progress, made.source) == (DatasetState.READY, "", 1.0, "")
+    assert (made.version, made.duplicates, made.unreadable, made.attempts) == (1, 0, 0, 0)
+    assert each.labels(made) == {"green": 2, "red": 2}
+    found = each.examples(made)
+    assert [(one.id, one.label, one.name, one.split) for one in found] == [
+        (1, "red", "1.png", Split.OPEN),
+        (2, "green", "2.png", Split.OPEN),
+        (3, "red", "3.png", Split.OPEN),
+        (4, "green", "4.png", Split.OPEN),
+    ]
+    assert [each.container.storage.read(one.blob, one.offset, one.size) for one in found] == [
+        png(n) for n in (1, 2, 3, 4)
+    ]
+    assert len(each.blobs(made)) == 1
+    assert each.uploads() == []
+
+
+def test_declared_splits_are_kept(shelf: Shelf) -> None:
+    made = shelf.loaded([(f"{split}/red/{n}.png", png(n)) for n, split in enumerate(("train", "val", "test"))])
+    assert [one.split for one in shelf.examples(made)] == [Split.TRAINING, Split.VALIDATION, Split.TEST]
+
+
+def test_an_archive_comes_by_url(shelf: Shelf) -> None:
+    with serving() as toy:
+        toy.on("GET /moved", (302, {"Location": f"{toy.url}/fruit.zip"}, b""))
+        toy.on("GET /fruit.zip", (200, {}, as_zip(FRUIT)))
+        made = shelf.load(datasets.create(shelf.container, "anna", "fruit", source=f"{toy.url}/moved"))
+    assert made.state is DatasetState.READY
+    assert len(shelf.examples(made)) == 4
+
+
+def test_who_waits_is_told_how_far_it_is(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, str]] = []
+    dataset = shelf.create(as_zip(FRUIT))
+    clock = iter(range(1_000_000, 2_000_000))
+    container = replace(shelf.container, now=lambda: float(next(clock)))
+
+    def announce(ended: list[str], moved: list[str] = []) -> None:  # noqa: B006
+        now = shelf.again(dataset)
+        told.append((now.progress, now.message))
+        assert [*ended, *moved] == [str(dataset.id)]
+
+    monkeypatch.setattr(container.queue.events, "publish", announce)
+    dataset_import.load(container, dataset.id)
+    pictures = [(n / 4, f"read {n} of 4 pictures") for n in range(4)]
+    assert told == [(0.0, "looking into the archive"), *pictures, (1.0, "")]
+
+
+def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
+    with pytest.raises(errors.NoInput, match="empty"):
+        dataset_import.keep_upload(container, io.BytesIO(b""))
+    assert container.storage.list("uploads") == []
+
+
+# what is left out
+
+
+def test_pictures_that_are_there_already_are_left_out_and_counted(each: Shelf) -> None:
+    made = each.loaded([*FRUIT, ("green/again.png", png(1))])
+    assert (made.duplicates, len(each.examples(made))) == (1, 4)
+
+    more = each.load(each.add(made, as_zip([*FRUIT, ("blue/5.png", png(5)), ("blue/6.png", png(5))])))
+
+    assert (more.state, more.duplicates, more.last_example) == (DatasetState.READY, 6, 5)
+    assert each.labels(more) == {"green": 2, "red": 2, "blue": 1}
+
+
+def test_an_archive_of_nothing_new_changes_nothing(each: Shelf) -> None:
+    made = each.seal(each.loaded(FRUIT))
+    again = each.load(each.add(made, as_zip(FRUIT)))
+    assert (again.state, again.version, again.sealed, again.duplicates) == (DatasetState.READY, 1, True, 4)
+    assert len(each.blobs(made)) == 1
+
+
+def test_files_that_are_no_use_are_listed_with_the_reason(each: Shelf) -> None:
+    bad: Files = [
+        ("red/notes.txt", b"not a picture"),
+        ("red/cut.jpg", cut_jpeg()),
+        ("red/huge.png", huge_png()),
+        ("red/large.png", png(9) + b"\0" * 2000),
+        ("red/nested.zip", as_zip(FRUIT)),
+        ("red/empty.png", b""),
+        ("red/deep/1.png", png(11)),
+        ("top.png", png(12)),
+        ("only text/a.txt", b"text"),
+    ]
+    each = each.among(max_picture=2000)
+    made = each.loaded([*FRUIT, *bad])
+
+    assert made.state is DatasetState.READY
+    assert each.labels(made) == {"green": 2, "red": 2}
+    assert made.unreadable == len(made.reasons) == len(bad)
+    why = dict(made.reasons)
+    assert why.keys() == {path for path, _ in bad}
+    assert "is not a picture in a known format" in why["red/notes.txt"]
+    assert "is damaged and cannot be decoded" in why["red/cut.jpg"]
+    assert "10000000000 pixels" in why["red/huge.png"]
+    assert "more than the allowed 2000 bytes" in why["red/large.png"]
+    assert "is itself a zip archive" in why["red/nested.zip"]
+    assert why["red/empty.png"].startswith("is empty")
+    assert "lies deeper" in why["red/deep/1.png"]
+    assert "lies beside" in why["top.png"]
+
+
+def test_of_very_many_bad_files_the_first_are_listed_and_all_are_counted(shelf: Shelf) -> None:
+    made = shelf.loaded([*FRUIT, *((f"red/{n}.txt", b"%d" % n) for n in range(REASONS + 20))])
+    assert made.unreadable == REASONS + 20
+    assert [path for path, _ in made.reasons] == [f"red/{n}.txt" for n in range(REASONS)]
+
+
+# what comes of a bad one
+
+
+@pytest.mark.parametrize(
+    ("archive", "says"),
+    [
+        (as_zip([("1.png", png(1)), ("2.png", png(2))]), "LABEL/picture.jpg"),
+        (as_zip([("red/1.txt", b"one"), ("red/2.txt", b"two")]), "'red/1.txt' is not a picture in a known format"),
+        (as_zip(FRUIT)[:-30], "damaged"),
+        (misplaced_zip(), "damaged"),
+        (b"no archive at all", "Send zip, tar or tar.gz"),
+        (as_zip([]), "empty"),
+    ],
+    ids=["flat", "no pictures", "cut off", "misplaced", "no archive", "nothing in it"],
+)
+def test_a_first_archive_that_gives_nothing_fails_with_what_to_do(shelf: Shelf, archive: bytes, says: str) -> None:
+    made = shelf.load(shelf.create(archive))
+    assert made.state is DatasetState.FAILED
+    assert says in made.message
+    assert shelf.labels(made) == {}
+    assert shelf.blobs(made) == shelf.uploads() == []
+
+
+def test_an_add_that_fails_leaves_the_dataset_as_it_was(each: Shelf) -> None:
+    made = each.seal(each.loaded(FRUIT))
+    broken = as_tgz([("blue/5.png", png(5)), ("blue/6.png", png(6))])[:-12]  # good pictures, then the end is missing
+
+    after = each.load(each.add(made, broken))
+
+    assert after.message.startswith("the last archive could not be read: The archive is damaged")
+    assert replace(after, message="", updated_at=0) == replace(made, updated_at=0)
+    assert len(each.examples(after)) == 4
+    assert len(each.blobs(made)) == 1
+    assert each.uploads() == []
+    assert each.load(each.add(made, as_zip([("blue/5.png", png(5))]))).message == ""
+
+
+@pytest.mark.parametrize("labels", [[], ["red"]])
+def test_an_empty_dataset_survives_a_bad_archive(each: Shelf, labels: list[str]) -> None:
+    made = datasets.create(each.container, "anna", "fruit", labels=labels)
+    after = each.load(each.add(made, b"no archive"))
+    assert (after.state, after.adding) == (DatasetState.READY, False)
+    assert after.message.startswith("the last archive could not be read: ")
+    assert each.load(each.add(made, as_zip(FRUIT))).state is DatasetState.READY
+
+
+def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -> None:
+    made = [
+        datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
+        for seconds, tenant in enumerate(("anna", "anna", "bert"))
+    ]
+    assert [one.id for one in dataset_import.waiting(each.container, {})] == [made[0].id, made[2].id, made[1].id]
+    assert [one.id for one in dataset_import.waiting(each.container, {"anna": 1.0})] == [
+        made[2].id,
+        made[0].id,
+        made[1].id,
+    ]
+
+
+def test_an_archive_of_too_many_files_or_bytes_is_refused(shelf: Shelf) -> None:
+    assert "more than the allowed 3" in shelf.among(max_dataset_files=3).loaded(FRUIT).message
+    assert "unpacks to more than 100 bytes" in shelf.among(max_dataset_unpacked=100).loaded(FRUIT).message
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("/gone.zip", "status 404 instead of the archive"), ("/large.zip", "Give a smaller archive")]
+)
+def test_a_url_that_gives_no_archive_fails_with_the_reason(shelf: Shelf, path: str, says: str) -> None:
+    with serving() as toy:
+        toy.on("GET /large.zip", (200, {}, b"x" * 2000))
+        source = toy.url + path
+        small = shelf.among(max_dataset_archive=1000)
+        made = small.load(datasets.create(small.container, "anna", "fruit", source=source))
+    assert made.state is DatasetState.FAILED
+    assert says in made.message
+
+
+def test_a_url_of_this_network_is_not_asked(shelf: Shelf) -> None:
+    strict = shelf.among(fetch_private=False)
+    with serving() as toy:
+        made = strict.load(datasets.create(strict.container, "anna", "fruit", source=f"{toy.url}/fruit.zip"))
+        assert toy.asked == []
+    assert "not on the public internet" in made.message
+
+
+def test_an_upload_that_is_gone_is_asked_for_again(shelf: Shelf) -> None:
+    dataset = shelf.create(as_zip(FRUIT))
+    shelf.container.storage.delete(dataset.source)
+    assert "Send it again" in shelf.load(dataset).message
+
+
+# versions
+
+
+def test_an_add_after_a_training_opens_a_version_and_leaves_the_old_one(each: Shelf) -> None:
+    first = each.seal(each.loaded(FRUIT))
+    old = each.examples(first)
+
+    second = each.load(each.add(first, as_zip([("blue/5.png", png(5)), ("red/6.png", png(6))])))
+
+    assert (second.version, second.sealed) == (2, False)
+    assert each.labels(second) == {"green": 2, "red": 3, "blue": 1}
+    assert each.examples(replace(second, version=1)) == old
+    assert [(one.id, one.since) for one in each.examples(second)] == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2)]
+
+
+def test_a_picture_that_was_taken_out_may_come_again(each: Shelf) -> None:
+    first = each.seal(each.loaded(FRUIT))
+    datasets.remove_example(each.container, "anna", first.id, 1)
+    again = each.load(each.add(each.again(first), as_zip([("red/1.png", png(1))])))
+    assert (again.duplicates, [one.id for one in each.examples(again)]) == (0, [2, 3, 4, 5])
+
+
+# interruptions
+
+
+@contextmanager
+def upon_writing(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], after: int = 2) -> Iterator[None]:
+    """Do something when that many pictures have been written."""
+    written = []
+    real = Writer.write
+
+    def write(self: Writer, data: bytes) -> int:
+        written.append(data)
+        if len(written) == after:
+            do()
+        return real(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "write", write)
+        yield
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def do() -> None:
+        raise error
+
+    return do
+
+
+def test_a_stop_in_the_middle_leaves_nothing_and_is_no_death(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, stopping = each.create(as_zip(FRUIT)), threading.Event()
+    with upon_writing(monkeypatch, stopping.set):
+        stopped = each.load(dataset, stopping)
+    assert (stopped.state, stopped.attempts, stopped.progress) == (DatasetState.LOADING, 0, 0.0)
+    assert stopped.message.startswith("waiting")
+    assert each.blobs(dataset) == []
+    assert each.load(dataset).state is DatasetState.READY
+
+
+def test_a_stop_ends_even_the_first_look_into_the_archive(shelf: Shelf) -> None:
+    dataset, stopping = shelf.create(as_tgz(FRUIT)), threading.Event()
+    stopping.set()
+    assert shelf.load(dataset, stopping).state is DatasetState.LOADING
+
+
+def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = each.create(as_zip(FRUIT))
+    with upon_writing(monkeypatch, raising(KeyboardInterrupt())), pytest.raises(KeyboardInterrupt):
+        each.load(dataset)
+    assert (each.again(dataset).state, each.again(dataset).attempts) == (DatasetState.LOADING, 1)
+    assert each.examples(dataset) == []
+    assert [one.id for one in dataset_import.waiting(each.container, {})] == [dataset.id]
+
+    made = each.load(dataset)
+
+    assert made.state is DatasetState.READY
+    assert [one.id for one in each.examples(made)] == [1, 2, 3, 4]
+    assert len(each.blobs(made)) == 1
+
+
+def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = shelf.create(as_zip(FRUIT))
+    for _ in range(shelf.container.settings.max_attempts):
+        with upon_writing(monkeypatch, raising(KeyboardInterrupt())), pytest.raises(KeyboardInterrupt):
+            shelf.load(dataset)
+    given_up = shelf.load(dataset)
+    assert given_up.state is DatasetState.FAILED
+    assert given_up.message.startswith("3 loaders died over the archive")
+    assert shelf.uploads() == []
+
+
+def test_a_full_storage_is_told_at_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = shelf.loaded(FRUIT)
+    shelf.add(made, as_zip([("blue/5.png", png(5))]))
+    with upon_writing(monkeypatch, raising(OSError(28, "No space left on device")), after=1):
+        after = shelf.load(made)
+    assert after.state is DatasetState.READY
+    assert "The storage is full" in after.message
+    assert len(shelf.examples(made)) == 4
+    assert len(shelf.blobs(made)) == 1
+
+
+def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shelf.loaded(FRUIT)
+    shelf.add(made, as_zip([("blue/5.png", png(5))]))
+    fail = raising(OSError(28, "No space left on device"))
+    monkeypatch.setattr(shelf.container.storage, "fetch_to", lambda *_: fail())
+    seen = [shelf.load(made) for _ in range(shelf.container.settings.max_attempts)]
+    assert [one.state for one in seen] == [DatasetState.LOADING, DatasetState.LOADING, DatasetState.READY]
+    assert "No space left on device" in seen[0].message
+    assert seen[0].message.endswith("tried again soon.")
+    assert "No space left on device" in seen[2].message
+    assert len(shelf.examples(made)) == 4
+    assert len(shelf.blobs(made)) == 1
+
+
+def test_a_loader_that_lost_its_lock_stores_nothing(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = each.create(as_zip(FRUIT))
+
+    def overtake() -> None:
+        monkeypatch.undo()
+        each.load(dataset)
+
+    with upon_writing(monkeypatch, overtake):
+        made = each.load(dataset)
+
+    assert made.state is DatasetState.READY
+    assert len(each.examples(made)) == 4
+    assert len(each.blobs(made)) == 1
+
+
+def test_a_dataset_that_is_gone_keeps_nothing_of_its_archive(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = each.create(as_zip(FRUIT))
+
+    def remove() -> None:
+        with each.container.database.write() as uow:
+            uow.datasets.delete(dataset.id)
+
+    with upon_writing(monkeypatch, remove):
+        dataset_import.load(each.container, dataset.id)
+    assert each.blobs(dataset) == []
+
+
+def test_one_that_is_not_loading_is_left_alone(each: Shelf) -> None:
+    made = each.loaded(FRUIT)
+    assert each.load(made) == made
+    dataset_import.load(each.container, 7)
+
+
+# the housekeeper
+
+
+def test_archives_that_nobody_loads_are_rung_for_now_and_then(shelf: Shelf) -> None:
+    dataset = shelf.create(as_zip(FRUIT))
+    shelf.called.clear()
+    with shelf.container.queue.locks.renewed(lock_names.dataset_import(dataset.id)):
+        maintenance.retrain(shelf.container)
+    assert shelf.called == []
+    maintenance.retrain(shelf.container)
+    maintenance.retrain(shelf.container)
+    assert shelf.called == [("load",)]
+
+
+def test_a_sweep_removes_deleted_datasets_with_their_pictures(each: Shelf) -> None:
+    made, kept = each.loaded(FRUIT), each.loaded(FRUIT)
+    datasets.delete(each.container, "anna", made.id)
+    maintenance.reconcile(each.container)
+    with pytest.raises(errors.NotFound):
+        each.again(made)
+    assert each.blobs(made) == []
+    assert len(each.blobs(kept)) == 1
+
+
+def test_the_upload_of_a_dataset_that_waits_is_kept_however_old_it_is(each: Shelf) -> None:
+    dataset, forgotten = each.create(as_zip(FRUIT)), each.upload(b"somebody died before the dataset was made")
+    maintenance.collect_garbage(each.later(3600))
+    assert set(each.uploads()) == {dataset.source, forgotten}
+    maintenance.collect_garbage(each.later(200_000))
+    assert each.uploads() == [dataset.source]
+
+
+def test_blobs_in_which_no_example_lies_are_removed_after_an_hour(each: Shelf) -> None:
+    made, being_read = each.loaded(FRUIT), each.create(as_zip(FRUIT))
+    (used,) = each.blobs(made)
+    orphans = {name: f"datasets/{name}/{used.rsplit('/', 1)[1][:-1]}x" for name in (made.id, being_read.id, 77)}
+    kept, gone = (f"datasets/{name}/features-{'a' * 32}-{used.rsplit('/', 1)[1]}" for name in (made.id, 77))
+    for key in (*orphans.values(), kept, gone):
+        each.container.storage.write(key, b"orphan")
+    assert job_created_at(used.rsplit("/", 1)[1]) > time.time() - 60
+
+    maintenance.collect_garbage(each.later(1800))
+    assert set(each.blobs(made)) == {used, kept, orphans[made.id]}
+    assert each.container.storage.list("datasets/77") == []  # nothing more will come of it
+    maintenance.collect_garbage(each.later(7200))
+
+    assert set(each.blobs(made)) == {used, kept}
+    assert each.blobs(being_read) == [orphans[being_read.id]]

@@ -1,0 +1,59 @@
+"""What the tests of datasets and trainings over HTTP need: pictures, archives, keys, and complaints read whole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from tests.unit.archive_files import as_zip
+
+
+def png(number: int = 0) -> bytes:
+    """A picture like no other number's."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (number, 255 - number, 7)).save(file, "PNG")
+    return file.getvalue()
+
+
+def archive(**counts: int) -> bytes:
+    """A zip with so many pictures of each label."""
+    names = [f"{label}/{number}.png" for label, count in counts.items() for number in range(count)]
+    return as_zip([(name, png(number)) for number, name in enumerate(names)])
+
+
+def form(file: str, data: bytes, /, **fields: str) -> dict[str, Any]:
+    """A multipart body with one file, for one request."""
+    return {"data": {"file": (io.BytesIO(data), file), **fields}, "content_type": "multipart/form-data"}
+
+
+def complaint(answer: TestResponse, status: int, code: str) -> str:
+    """The detail of a problem document (RFC 9457)."""
+    assert (answer.status_code, (answer.json or {}).get("code")) == (status, code), answer.text
+    assert answer.mimetype == "application/problem+json"
+    return str(answer.json["detail"])
+
+
+def made(client: FlaskClient, name: str = "birds", **counts: int) -> dict[str, Any]:
+    """A dataset with so many pictures of each label, added one by one."""
+    answer = client.post("/v1/datasets", json={"name": name, "labels": list(counts)})
+    assert answer.status_code == 201, answer.text
+    path = answer.json["links"]["self"]
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    for number, label in enumerate(labels):
+        added = client.post(f"{path}/examples", **form(f"{number}.png", png(number), label=label))
+        assert added.status_code == 201, added.text
+    return dict(client.get(path).json)
+
+
+def keys(client: FlaskClient, **scopes: list[str]) -> dict[str, dict[str, str]]:
+    """Tenant -> headers with a key of it that has these scopes."""
+    owner = client.post("/v1/keys", json={"scopes": ["infer", "models", "keys"]}).json["key"]
+    headers: Mapping[str, str] = {"Authorization": f"Bearer {owner}"}
+    asked = [{"tenant": tenant, "scopes": given} for tenant, given in scopes.items()]
+    texts = [client.post("/v1/keys", json=one, headers=headers).json["key"] for one in asked]
+    return {tenant: {"Authorization": f"Bearer {text}"} for tenant, text in zip(scopes, texts, strict=True)}

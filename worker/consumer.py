@@ -1,0 +1,282 @@
+"""A batch from the stream to SQL: claim, decode, forward, hand back outcomes; one bad picture fails alone.
+
+    claim ─> begin ─> fetch, decode ─┐                 (one thread, ahead of the other)
+                                     └─> forward ─> finish ─> acknowledge
+
+While the model works on one batch the next is fetched and decoded. What has come in meanwhile is added before it
+runs, so that a batch is whatever waits, and an idle system waits for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from shared import errors
+from shared.domain.jobs import Outcome
+from shared.domain.stream_entry import StreamEntry
+from shared.services import jobs, result_cache
+from worker.canary import Watch
+from worker.engine import Loaded, top_k
+from worker.process import WorkerProcess
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Input(NamedTuple):
+    """One picture, ready to run."""
+
+    entry: StreamEntry
+    tensor: Tensor
+    key: str
+    """Under which what the model says is kept in the result cache; empty when it is not."""
+
+
+@dataclass
+class Batch:
+    """Entries that were claimed together, with what has become of them so far."""
+
+    inputs: list[Input] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[StreamEntry] = field(default_factory=list)
+    """All that were claimed, to be acknowledged when the outcomes are stored."""
+    alone: bool = False
+    """One picture that was delivered before."""
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+
+class BatchConsumer:
+    """One answer to one bell: batches of one version until its streams are empty or the time slice is over."""
+
+    def __init__(self, worker: WorkerProcess, model: Loaded, decoders: ThreadPoolExecutor) -> None:
+        self._worker = worker
+        self._container = worker.container
+        self._model = model
+        self._version_id = model.version.id
+        self._decoders = decoders
+        self._canary = Watch(worker, model.version)
+
+    def run(self) -> None:
+        settings = self._container.settings
+        until = time.monotonic() + settings.time_slice
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+            batch = self._next(settings.linger)
+            while batch:
+                self._delay(batch)
+                more = not self._worker.stopping.is_set() and time.monotonic() < until
+                coming: Future[Batch] | None = None
+                if more and not batch.alone and not self._lapsed_due():
+                    coming = ahead.submit(self._fresh, 0.0)
+                self._run(batch)
+                if not more:
+                    return
+                batch = coming.result() if coming else self._next(0.0)
+                self._top_up(batch)
+                batch = batch or self._next(settings.linger)
+
+    def _next(self, watch: float) -> Batch:
+        """One picture of a silent worker, or else what waits; never called while anything else is claimed.
+
+        What killed one worker must take nobody along: it runs alone, with nothing decoded ahead beside it, so that
+        the pictures that died with it the first time are never counted a second death.
+        """
+        if self._lapsed_due():
+            lapsed = self._container.queue.streams.claim_expired(self._version_id, self._worker.id)
+            if lapsed is not None:
+                batch = Batch(alone=True)
+                self._worker.hold([lapsed])
+                self._add(batch, [lapsed])
+                return batch
+            self._worker.expired_checked_at[self._version_id] = time.monotonic()
+        return self._fresh(watch)
+
+    def _lapsed_due(self) -> bool:
+        last = self._worker.expired_checked_at.get(self._version_id, 0.0)
+        return time.monotonic() >= last + self._container.settings.lease / 6
+
+    def _fresh(self, watch: float) -> Batch:
+        """Claim what waits, and decode it; an empty batch when nothing came within `watch` seconds."""
+        batch = Batch()
+        entries = self._claim(self._model.max_batch)
+        if len(entries) == self._model.max_batch and self._container.queue.streams.backlog(self._version_id):
+            self._container.queue.notifications.notify(
+                self._version_id
+            )  # more than this worker can take at once: another may join
+        if not entries and watch and not self._worker.stopping.is_set():
+            entries = self._container.queue.streams.wait_for_entries(
+                self._version_id, self._worker.id, self._model.max_batch, watch
+            )
+            self._worker.hold(entries)
+        self._add(batch, entries)
+        return batch
+
+    def _top_up(self, batch: Batch) -> None:
+        room = self._model.max_batch - len(batch.entries)
+        if batch and room > 0 and not batch.alone:
+            self._add(batch, self._claim(room))
+
+    def _delay(self, batch: Batch) -> None:
+        """Wait for a fuller batch, where the version asks for it."""
+        if delay := self._model.version.max_delay_ms:
+            time.sleep(delay / 1000)
+            self._top_up(batch)
+
+    def _claim(self, count: int) -> list[StreamEntry]:
+        entries = self._container.queue.streams.claim(self._version_id, self._worker.id, count)
+        self._worker.hold(entries)
+        return entries
+
+    def _add(self, batch: Batch, entries: Sequence[StreamEntry]) -> None:
+        if not entries:
+            return
+        batch.entries += entries
+        limit = self._container.settings.max_attempts
+        alive = [entry for entry in entries if entry.attempts <= limit]
+        # Decoding begins at once and SQL is asked meanwhile: that costs the few that nobody waits for any more, and
+        # saves all others a millisecond.
+        decoding = self._decoders.map(self._decode, alive)
+        wanted, _ = self._patiently(lambda: jobs.begin(self._container, entries))
+        decoded = dict(zip(map(id, alive), decoding, strict=True))
+        for entry in wanted:
+            made = decoded.get(id(entry))
+            if made is None:
+                made = _failed(entry, "poison", f"{limit} workers died over this picture.")
+            if isinstance(made, Outcome):
+                batch.outcomes.append(made)
+            else:
+                batch.inputs.append(made)
+
+    def _decode(self, entry: StreamEntry) -> Input | Outcome:
+        try:
+            data = self._patiently(lambda: self._container.storage.read(entry.blob, entry.offset, entry.size))
+            with self._worker.timed():
+                tensor = self._model.prepare(data, exif=entry.exif)
+            key = ""
+            if entry.remember:
+                key = result_cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)
+            return Input(entry, tensor, key)
+        except FileNotFoundError:
+            return _failed(entry, "gone", "The picture was removed before it ran.")
+        except errors.BadRequest as error:
+            return _failed(entry, error.code, error.message)
+
+    def _run(self, batch: Batch) -> None:
+        with self._worker.batch(self._version_id, len(batch.inputs)):
+            for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
+                batch.outcomes += self._forward(task, list(group))
+        self._patiently(lambda: jobs.finish(self._container, batch.outcomes))
+        self._patiently(lambda: self._container.queue.streams.acknowledge(batch.entries))
+        self._worker.release(batch.entries)
+        self._canary.compare([one.entry for one in batch.inputs], batch.outcomes)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Try again while the database, Redis or the storage is away, and keep the lease meanwhile.
+
+        Giving up would let the lease lapse, and an outage would count as a death against innocent pictures.
+        """
+        while True:
+            try:
+                return step()
+            except errors.Unavailable as error:
+                log.warning("%s", error.message)
+                if self._worker.stopping.wait(0.5):
+                    raise
+
+    def _forward(self, task: str, inputs: list[Input]) -> list[Outcome]:
+        """Outcomes of pictures of one task. A batch that fails is halved until the picture at fault is alone."""
+        entries = [one.entry for one in inputs]
+        try:
+            made = self._model.forward([one.tensor for one in inputs], task)
+            outcomes = self._answers(task, entries, made)
+            if kept := {one.key: row.tolist() for one, row in zip(inputs, made, strict=True) if one.key}:
+                result_cache.keep(self._container, kept)
+            return outcomes
+        except Exception as error:
+            if len(inputs) > 1:
+                middle = len(inputs) // 2
+                return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
+            log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
+            self._must_still_work()
+            return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
+
+    def _must_still_work(self) -> None:
+        """Run the version's example; a device that fails on that as well is at fault, and not the picture.
+
+        The process then ends without recording anything: a worker whose card is lost would fail the whole queue.
+        """
+        example = self._model.version.example
+        if example is None:
+            return
+        data = self._patiently(lambda: self._container.storage.read(example.blob))
+        try:
+            self._model.forward([self._model.prepare(data)], "classify")
+        except Exception:
+            log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
+            os._exit(71)
+
+    def _answers(self, task: str, entries: list[StreamEntry], made: Tensor) -> list[Outcome]:
+        if len(made) != len(entries):
+            raise RuntimeError(f"the model gave {len(made)} answers for {len(entries)} pictures")
+        if task == "features":
+            return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, made.tolist(), strict=True)]
+        outcomes: list[Outcome] = []
+        start = 0
+        for (k, function), run in groupby(entries, key=lambda entry: (entry.top_k, entry.function_to_apply)):
+            same = list(run)
+            ranked = top_k(made[start : start + len(same)], self._model.version.labels, k, function)
+            outcomes += [Outcome(e.job_id, e.position, result) for e, result in zip(same, ranked, strict=True)]
+            start += len(same)
+        return outcomes
+
+
+def consume(worker: WorkerProcess, version_id: str) -> None:
+    """Answer a bell; what waits for a version that is gone, or cannot be loaded, is told so."""
+    container = worker.container
+    container.queue.notifications.clear(version_id)
+    version = worker.ready(version_id)
+    if version is None:
+        if worker.is_gone(version_id):
+            _refuse(worker, version_id, "The model was removed before the picture ran.")
+        return
+    try:
+        model = worker.engine.load(version)
+    except errors.Unavailable:
+        raise  # the storage is away: the sweep rings again, and nothing was claimed
+    except Exception as error:
+        log.exception("model %s version %s cannot be loaded", version.name, version.version)
+        _refuse(worker, version_id, f"The model cannot be loaded: {error}")
+        return
+    try:
+        with ThreadPoolExecutor(container.settings.decode_threads, thread_name_prefix="decode") as decoders:
+            BatchConsumer(worker, model, decoders).run()
+    finally:
+        worker.release_all()  # after an error nobody works on them any more: their lease must lapse
+    if container.queue.streams.backlog(version_id):
+        container.queue.notifications.notify(version_id)  # the time slice is over, the work is not
+
+
+def _refuse(worker: WorkerProcess, version_id: str, reason: str) -> None:
+    """Say so to everybody who waits, rather than leave them waiting."""
+    while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
+        wanted, _ = jobs.begin(worker.container, entries)
+        jobs.finish(worker.container, [_failed(entry, "model_unavailable", reason) for entry in wanted])
+        worker.container.queue.streams.acknowledge(entries)
+
+
+def _failed(entry: StreamEntry, code: str, message: str) -> Outcome:
+    return Outcome(entry.job_id, entry.position, error_code=code, error=message)
+
+
+def _task(one: Input) -> str:
+    return one.entry.task

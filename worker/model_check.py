@@ -1,0 +1,169 @@
+"""From `checking` to `ready`: get the weights, prove that they fit, and that this worker reproduces the example."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from shared import errors
+from shared.adapters.storage import Storage
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.models import (
+    CHECK_SECONDS,
+    PRETRAINED,
+    ModelExample,
+    ModelState,
+    ModelVersion,
+    example_key,
+    trained_weights_key,
+)
+from worker import families, weights
+from worker.process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+
+def check(worker: WorkerProcess, version_id: str) -> None:
+    """Check one version, unless another check does, here or elsewhere; its state says how that ended."""
+    container = worker.container
+    with container.queue.locks.renewed(lock_names.model_check(version_id)) as mine:
+        if not mine:
+            return
+        with container.database.read() as uow:
+            version = uow.model_versions.get(version_id)
+        if version is None or version.state is not ModelState.CHECKING:
+            return
+        began = time.monotonic()
+        after = _checked(worker, version)
+        _save(container, after)
+        if after.state is ModelState.READY:
+            with container.database.write() as uow:
+                uow.key_values.set(CHECK_SECONDS, f"{time.monotonic() - began:.1f}")
+        if after.state is ModelState.READY and version.source != PRETRAINED:
+            container.storage.delete(version.source)  # only now: a worker that dies before must find it again
+
+
+def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
+    """The version as it is after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
+    container = worker.container
+    if version.attempts >= container.settings.max_attempts:
+        return _failed(version, f"{version.attempts} workers died while checking it")
+    version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
+    _save(container, version)
+    try:
+        with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
+            ready = _examine(worker, version, Path(folder))
+        worker.engine.load(ready)
+    except errors.BadRequest as error:
+        return replace(version, state=ModelState.REFUSED, reason=error.message)
+    except (errors.Unavailable, FileNotFoundError) as error:
+        return _failed(version, str(error))
+    except Exception as error:
+        log.exception("checking %s version %s", version.name, version.version)
+        return replace(version, state=ModelState.REFUSED, reason=f"it cannot be loaded: {type(error).__name__}")
+    log.info("model %s version %s is ready", ready.name, ready.version)
+    return ready
+
+
+def _failed(version: ModelVersion, reason: str) -> ModelVersion:
+    """Published weights can be fetched another time; an upload is refused."""
+    return replace(
+        version, state=ModelState.ABSENT if version.source == PRETRAINED else ModelState.REFUSED, reason=reason
+    )
+
+
+def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:
+    """Weights to a checked safetensors blob, with labels, preprocessing and an example; raises BadRequest kinds."""
+    proven = prove(worker.container.storage, version, _weights_file(worker, version, folder), folder)
+    return replace(proven, source=PRETRAINED if version.source == PRETRAINED else "")
+
+
+def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> ModelVersion:
+    """The version with the weights in `path`, READY as far as they alone can tell; raises BadRequest kinds.
+
+    Its blobs are stored, its row is not. The engine, which loads it next, says whether they are reproduced.
+    """
+    found = weights.examine(
+        version.architecture,
+        path,
+        version.labels or None,
+        # What an earlier check found out is asked for anew: the request, or none, decides.
+        version.preprocessing if version.training_id else version.wanted_preprocessing,
+        folder,
+        published=version.source == PRETRAINED,
+    )
+    blob = f"weights/{found.checksum}.safetensors"
+    if version.training_id:  # two that come to the same bytes must not be able to remove each other's
+        blob = trained_weights_key(version.training_id, found.checksum)
+    storage.put_from(str(found.path), blob)
+    example = example_key(version.id)
+    storage.write(example, found.example_png)
+    return replace(
+        version,
+        family=found.family,
+        state=ModelState.READY,
+        reason="",
+        labels=found.labels,
+        preprocessing=found.preprocessing,
+        preset=found.preset,
+        weights=blob,
+        checksum=found.checksum,
+        example=ModelExample(example, found.example_logits),
+    )
+
+
+def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) -> Path:
+    container = worker.container
+    target = folder / "weights"
+    if version.source != PRETRAINED:
+        container.storage.fetch_to(version.source, str(target))
+        return target
+    pretrained = families.pretrained(version.architecture)
+    if pretrained is None:
+        raise errors.BadOption(f"There are no pretrained weights for {version.architecture!r}; import a weights file.")
+    if pretrained.path is not None:
+        return _installed(pretrained.path, pretrained.sha256_prefix, version.architecture)
+    if not pretrained.url:
+        raise errors.BadOption(
+            f"The weights of {version.architecture!r} lie on a model hub, from which nothing is fetched here. Download "
+            f"them yourself, then: inferq models import {version.name} --arch {version.architecture} --weights FILE"
+        )
+    url = pretrained.url
+    if container.settings.weights_url:
+        url = f"{container.settings.weights_url.rstrip('/')}/{os.path.basename(httpx.URL(url).path)}"
+    told = -1
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        percent = 100 * done // total if total else 0
+        if percent // 5 != told // 5:
+            told = percent
+            with container.database.write() as uow:
+                uow.model_versions.set_reason(version.id, f"its weights are being fetched, {percent} % so far")
+
+    weights.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, tell)
+    return target
+
+
+def _installed(path: Path, sha256: str, architecture: str) -> Path:
+    """The file that an installed package brings; raises BadWeights unless it is the published one, byte for byte."""
+    if not path.is_file():
+        raise errors.BadWeights(f"The weights of {architecture!r} are missing: install inferq again.")
+    if sha256 and weights.checksum(path) != sha256:
+        raise errors.BadWeights(f"The weights of {architecture!r} are damaged (their SHA-256 differs): install inferq "
+                                "again.")  # fmt: skip
+    return path
+
+
+def _save(container: Container, version: ModelVersion) -> None:
+    with container.database.write() as uow:
+        if uow.model_versions.get(version.id) is not None:  # it may have been removed meanwhile
+            uow.model_versions.save(version)
+    container.queue.events.publish([version.id])

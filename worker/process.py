@@ -1,0 +1,162 @@
+"""One worker process: its name, its engine, what it holds, and the heart that tells the fleet it lives."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from shared import errors
+from shared.container import Container
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.models import ModelState, ModelVersion
+from shared.domain.stream_entry import StreamEntry
+from shared.services import models
+from worker.engine import Engine
+
+log = logging.getLogger(__name__)
+
+HANGING_SECONDS = 60.0
+"""Seconds that one picture may take in decoding or, times the batch, in the model; more is taken to hang, and the
+process ends itself. Generous, because a large vision transformer on one core takes some twenty."""
+
+
+class WorkerProcess:
+    """Everything of a worker that is not torch and not Celery.
+
+    The id is random per process: a restarted container with the same host name must not pass for its dead
+    predecessor, whose pictures would then never lapse.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.engine = Engine(container.settings, container.storage.read)
+        self.stopping = threading.Event()
+        self.rates: dict[str, float] = {}
+        self.expired_checked_at: dict[str, float] = {}
+        """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
+        self._ready: dict[str, ModelVersion] = {}
+        self._held: dict[str, StreamEntry] = {}
+        self._lock = threading.Lock()
+        self._busy: dict[int, float] = {}
+        """Thread -> when it must be done with what it has in hand (monotonic seconds)."""
+        self._since = time.time()
+        self._done = 0
+        self._batches = 0
+
+    def register(self) -> None:
+        """Start the heart; the fleet knows of this worker when this returns, or as soon as the queue answers."""
+        try:
+            self._heartbeat()
+        except errors.Unavailable as error:  # Celery would swallow it, and leave a worker without a heart
+            log.warning("heartbeat: %s", error.message)
+        threading.Thread(target=self._run_heartbeat, name="heartbeat", daemon=True).start()
+
+    def preload(self) -> None:
+        """Load the default model, so that the first request does not wait for it; what goes wrong then says why."""
+        try:
+            version = models.get_version(self.container, DEFAULT_TENANT)
+            if version.state is ModelState.READY:
+                self.engine.load(version)
+        except errors.InferqError as error:
+            log.warning("the default model is not loaded yet: %s", error.message)
+
+    def stop(self) -> None:
+        """Finish what is claimed, claim no more."""
+        self.stopping.set()
+
+    def ready(self, version_id: str) -> ModelVersion | None:
+        """The version if it is READY. It is asked of SQL once: a READY version never changes, it is only removed."""
+        if version_id not in self._ready:
+            with self.container.database.read() as uow:
+                version = uow.model_versions.get(version_id)
+            if version is None or version.state is not ModelState.READY:
+                return None
+            self._ready[version_id] = version
+        return self._ready[version_id]
+
+    def is_gone(self, version_id: str) -> bool:
+        """Whether the version was removed."""
+        with self.container.database.read() as uow:
+            return uow.model_versions.get(version_id) is None
+
+    def hold(self, entries: Sequence[StreamEntry]) -> None:
+        with self._lock:
+            self._held.update({entry.id + entry.stream: entry for entry in entries})
+
+    def release(self, entries: Sequence[StreamEntry]) -> None:
+        """Their outcome is stored."""
+        with self._lock:
+            for entry in entries:
+                self._held.pop(entry.id + entry.stream, None)
+
+    def release_all(self) -> None:
+        with self._lock:
+            self._held.clear()
+
+    @contextmanager
+    def timed(self, pictures: int = 1) -> Iterator[None]:
+        """Around what must end: the heart ends a process that hangs in it, and the pictures count a death."""
+        me = threading.get_ident()
+        self._busy[me] = time.monotonic() + HANGING_SECONDS * max(1, pictures)
+        try:
+            yield
+        finally:
+            del self._busy[me]
+
+    @contextmanager
+    def batch(self, version_id: str, size: int) -> Iterator[None]:
+        """Around the forward pass, to learn the rate from it."""
+        started = time.monotonic()
+        with self.timed(size):
+            yield
+        rate = size / max(1e-6, time.monotonic() - started)
+        self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
+        self._done += size
+        self._batches += 1
+
+    def _run_heartbeat(self) -> None:
+        every = self.container.settings.lease / 4
+        while not self.stopping.wait(every) or self._held:
+            try:
+                self._heartbeat()
+                with self._lock:
+                    held = list(self._held.values())
+                self.container.queue.streams.renew(self.id, held)
+            except errors.Unavailable as error:
+                log.warning("heartbeat: %s", error.message)
+            except Exception:  # a heart that stops would give away what this worker is working on
+                log.exception("heartbeat")
+            if any(time.monotonic() > limit for limit in list(self._busy.values())):
+                log.critical(
+                    "pictures have been worked on for more than %.0f s each; this worker ends itself", HANGING_SECONDS
+                )
+                os._exit(70)
+            if self.stopping.is_set():
+                time.sleep(every)  # stopping no longer paces the loop, and held pictures still need their lease
+        self._deregister()
+
+    def _heartbeat(self) -> None:
+        about = {
+            "since": self._since,
+            "device": str(self.engine.device),
+            "engine": self.engine.description,
+            "models": self.engine.loaded(),
+            "pictures": self._done,
+            "batches": self._batches,
+            "rates": self.rates,
+            "holds": len(self._held),
+        }
+        self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)
+
+    def _deregister(self) -> None:
+        try:
+            self.container.queue.workers.deregister(self.id)
+        except errors.Unavailable:
+            log.debug("could not say goodbye; the fleet forgets this worker by itself")
