@@ -10,7 +10,7 @@ import sys
 
 from shared import errors
 from shared.container import build
-from shared.services import keys, models
+from shared.services import catalogue, keys
 from shared.settings import from_environment
 
 
@@ -31,8 +31,8 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 2
-        models.fill_catalogue(container)
-        name, why = models.decide_default(container)
+        catalogue.fill(container)
+        name, why = catalogue.decide_default(container)
     except errors.InferqError as error:
         print(f"inferq: {error.message}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from shared.adapters import http_fetch
 from shared.adapters.database.unit_of_work import Database, UnitOfWork
@@ -18,6 +19,10 @@ from shared.adapters.storage import Storage, Writer
 from shared.settings import Settings
 
 __all__ = ["Container", "Storage", "UnitOfWork", "Writer", "build"]
+
+
+def _download(*about: Any, **bounds: Any) -> None:
+    http_fetch.fetch_to(*about, **bounds)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Container:
     rate_limits: RateLimits
     open_storage: Callable[[str], Storage] = Storage
     """Another store than `storage`, by its fsspec URL."""
-    download: Callable[..., None] = http_fetch.fetch_to
+    download: Callable[..., None] = _download
     """Fetches a public URL into a file; see shared/adapters/http_fetch.py."""
 
     def close(self) -> None:

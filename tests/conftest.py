@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fakeredis
@@ -23,8 +24,8 @@ from shared.adapters.queue.waiters import Waiters
 from shared.adapters.rate_limits import RateLimits
 from shared.adapters.storage import Storage
 from shared.container import Container
-from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
-from shared.services import models
+from shared.domain.models import ALL_TENANTS, STANDARD, ModelState, ModelVersion
+from shared.services import catalogue
 from shared.settings import Settings
 from tests import apps, stacks
 
@@ -153,12 +154,14 @@ def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
         rate_limits=RateLimits(settings, MemoryStorage()),
     )
     made_queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
-    models.fill_catalogue(made)
-    models.decide_default(made)
+    catalogue.fill(made)
+    catalogue.decide_default(made)
     with made.database.write() as uow:
         for version in uow.model_versions.named(ALL_TENANTS, "digits"):
             ready = {"state": ModelState.READY, "labels": tuple("0123456789"), "family": "digits"}
             uow.model_versions.save(ModelVersion(**version.__dict__ | ready))
+        for version in uow.model_versions.named(ALL_TENANTS, STANDARD):  # no worker is there to check it
+            uow.model_versions.save(replace(version, state=ModelState.ABSENT))
     yield made
     made.close()
 

@@ -133,7 +133,8 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
     if not pretrained.url:
         raise errors.BadOption(
             f"The weights of {version.architecture!r} lie on a model hub, from which nothing is fetched here. Download "
-            f"them yourself, then: inferq models import {version.name} --arch {version.architecture} --weights FILE"
+            f"them yourself, then: inferq models import {version.name} --arch {version.architecture} --weights FILE "
+            "--labels FILE"
         )
     url = pretrained.url
     if container.settings.weights_url:

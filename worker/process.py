@@ -64,8 +64,10 @@ class WorkerProcess:
             version = models.get_version(self.container, DEFAULT_TENANT)
             if version.state is ModelState.READY:
                 self.engine.load(version)
-        except errors.InferqError as error:
-            log.warning("the default model is not loaded yet: %s", error.message)
+        except errors.NotFound:
+            log.debug("the catalogue is not filled yet")  # as at the very first start
+        except Exception:  # whatever is wrong with this model, the worker runs the others
+            log.exception("the default model cannot be loaded")
 
     def stop(self) -> None:
         """Finish what is claimed, claim no more."""

@@ -74,7 +74,7 @@ def examine(
     preset = None
     if not isinstance(preprocessing, Preprocessing):
         preprocessing, preset = choose_preprocessing(family, architecture, preprocessing, recognised)
-        if published and preset.origin is not Origin.REQUESTED:
+        if published and preset.origin is not Origin.REQUESTED and not preset.changed:
             preset = replace(preset, origin=Origin.PUBLISHED)
     state = family.adapt(architecture, read(path))
     network = assemble(family, architecture, preprocessing, state)
@@ -106,8 +106,9 @@ def choose_preprocessing(
     else:
         default = family.pretrained(architecture)
         base, name = family.preprocessing(architecture), default.weights_name if default else ""
-        origin = Origin.ASSUMED
-    return asked.apply(base), Preset(name, origin, tuple(presets))
+        # Only timm's names have a dot: a tag, which names the weights, and with them their preprocessing.
+        origin = Origin.REQUESTED if "." in architecture else Origin.ASSUMED
+    return asked.apply(base), Preset(name, origin, tuple(presets), tuple(asked.values) if base else ())
 
 
 def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: str) -> Preprocessing:
@@ -117,7 +118,8 @@ def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: 
         own = f"{architecture} has {', '.join(presets)}" if presets else f"{architecture} has none"
         raise BadOption(
             f"There is no preset {name!r}: {own}; those of other architectures have names such as "
-            "ResNet50_Weights.IMAGENET1K_V1. Without a preset, give resize, crop, mean and std."
+            "ResNet50_Weights.IMAGENET1K_V1, and timm's tags belong to timm's architectures (timm/resnet50). Without a "
+            "preset, give resize, crop, mean and std."
         )
     return found
 
@@ -276,11 +278,20 @@ def example() -> bytes:
 
 
 def plain_logits(network: nn.Module, preprocessing: Preprocessing, png: bytes) -> tuple[float, ...]:
-    """The first ten logits of the unoptimised float32 network; raises BadWeights where they are no numbers."""
+    """The first ten logits of the unoptimised float32 network.
+
+    Raises BadWeights where they are no numbers, or the network cannot take a picture that is prepared so.
+    """
     picture = Image.open(io.BytesIO(png)).convert(preprocessing.mode)
     batch = preprocess.normalise(preprocess.stack([preprocess.crop(picture, preprocessing)]), preprocessing)
-    with torch.inference_mode():
-        logits = network(batch.contiguous())[0]
+    try:
+        with torch.inference_mode():
+            logits = network(batch.contiguous())[0]
+    except RuntimeError as error:
+        raise BadWeights(
+            f"The network cannot take pictures of {preprocessing.crop} x {preprocessing.crop} pixels in mode "
+            f"{preprocessing.mode}: {str(error).splitlines()[0]}"
+        ) from error
     if not torch.isfinite(logits).all():
         raise BadWeights("With these weights the network answers a test picture with NaN or infinite numbers.")
     return tuple(logits[:10].tolist())

@@ -39,7 +39,8 @@ from shared.domain.pictures import Limits, Picture
 from shared.domain.stored_images import StoredImage
 from shared.errors import InferqError
 from shared.imaging import images
-from shared.services import models, stored_images, usage
+from shared.services import default_models, models, stored_images, usage
+from shared.services.default_models import Origin
 from shared.settings import Settings
 
 PREFIXES = ("/v1/images",)
@@ -205,8 +206,8 @@ def bill(response: Response) -> Response:
 
 
 def _model() -> str:
-    """The vendor's model where it is ready and nobody has chosen another default; empty is the default model."""
-    if models.chosen_default(container(), caller().tenant):
+    """The vendor's model where it is ready and no other default was chosen; empty is the default model."""
+    if default_models.get(container(), caller().tenant).origin is not Origin.SERVICE:
         return ""
     try:
         found = models.get_version(container(), caller().tenant, PROMISED)

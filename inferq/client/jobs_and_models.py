@@ -139,7 +139,7 @@ class Client(DatasetsAndTrainings):
         self._request("DELETE", f"/v1/models/{http.word(name)}{only}")
 
     def default_model(self) -> dict[str, Any]:
-        """The model that answers requests that name none, and whether it was chosen."""
+        """The model that answers requests that name none, and who has chosen it: `origin`."""
         return dict(self._get("/v1/default-model").json())
 
     def choose_default_model(self, name: str) -> dict[str, Any]:

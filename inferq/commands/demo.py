@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def demo(photos: tuple[Path, ...]) -> None:
     It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent both ways:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
-    pictures = {**samples.installed(), **{photo.name: photo for photo in photos}}
+    pictures = [*samples.installed().items(), *((photo.name, photo) for photo in photos)]
     if not pictures:
         raise StartFailed(f"there are no photographs here; install some with {samples.INSTALL}, or name one: --photo")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
@@ -57,11 +57,10 @@ def demo(photos: tuple[Path, ...]) -> None:
     console.out.print(_NEXT, soft_wrap=True)
 
 
-def _show(url: str, pictures: Mapping[str, Path]) -> None:
+def _show(url: str, pictures: Sequence[tuple[str, Path]]) -> None:
     """Send each picture, by the name that it is shown by, and print what comes back."""
     filled = console.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
-    names = list(pictures)
-    half = max(1, len(names) // 2)
+    half = max(1, len(pictures) // 2)
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
 
         def submit_then_poll(picture: Path) -> Job:
@@ -70,15 +69,15 @@ def _show(url: str, pictures: Mapping[str, Path]) -> None:
         def synchronous(picture: Path) -> Job:
             return client.classify(picture, timeout=_PATIENCE)
 
-        client.classify(pictures[names[0]], timeout=_PATIENCE)  # the first one waits for the model to be loaded
-        ways: list[tuple[str, Callable[[Path], Job], list[str]]] = [
-            ("submit, then poll", submit_then_poll, names[:half]),
-            ("synchronous", synchronous, names[half:]),
+        client.classify(pictures[0][1], timeout=_PATIENCE)  # the first one waits for the model to be loaded
+        ways: list[tuple[str, Callable[[Path], Job], Sequence[tuple[str, Path]]]] = [
+            ("submit, then poll", submit_then_poll, pictures[:half]),
+            ("synchronous", synchronous, pictures[half:]),
         ]
         for way, send, chosen in ways:
-            for name in chosen:
+            for name, picture in chosen:
                 began = time.monotonic()
-                job = send(pictures[name])
+                job = send(picture)
                 filled.add_row(*_row(name, job), Text(way), console.status(job.status), _milliseconds(began))
     console.out.print(filled)
 

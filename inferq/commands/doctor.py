@@ -74,9 +74,7 @@ def _packages() -> str:
         raise Missing("inferq itself is not installed, it only lies here; run `make setup`")
     # Those of the client and of the server, without what is for some platforms only.
     markers = ("", 'extra == "server"')
-    needed = [
-        line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers
-    ]
+    needed = [line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers]
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
     absent = [name for name in names if _installed(name) is None]
     if absent:

@@ -48,7 +48,7 @@ def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
         ("version", f"{found['version']}" + (f"; others: {', '.join(others)}" if others else "")),
         ("state", console.status(found["state"])),
         ("reason", found.get("reason")),
-        ("architecture", " of ".join(word for word in (found["architecture"], found.get("family")) if word)),
+        ("architecture", _architecture(found)),
         ("preprocessing", describe(found)),
         ("labels", _labels(found.get("label_names", []))),
         ("checksum", found.get("checksum")),
@@ -67,6 +67,8 @@ def describe(version: Mapping[str, Any]) -> str:
     text = f"{sizes}, {values['mode']}, mean {_numbers(values['mean'])}, std {_numbers(values['std'])}"
     if preset := version.get("preset"):
         text += f"\n{' '.join(word for word in (preset['name'], _ORIGINS.get(preset['origin'], '')) if word)}"
+        if changed := preset.get("changed"):
+            text += f"; as the import gave them: {', '.join(changed)}"
     return text
 
 
@@ -78,9 +80,10 @@ def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
     others = [name for name in preset["available"] if name != preset["name"]]
     known = f"{architecture} also has {', '.join(others)}" if others else "a JSON file or single values do as well"
     name = preset["name"] or "the architecture's own"
+    rest = " for what was not given" if preset.get("changed") else ""
     console.remarks.print(
-        f"preprocessing {name} was assumed: {describe(version).splitlines()[0]}.\nIf these weights were trained with "
-        f"another one, their scores are wrong: import them again with --preprocessing NAME; {known}.",
+        f"preprocessing {name} was assumed{rest}: {describe(version).splitlines()[0]}.\nIf these weights were trained "
+        f"with another one, their scores are wrong: import them again with --preprocessing NAME; {known}.",
         style="yellow", soft_wrap=True,
     )  # fmt: skip
 
@@ -91,6 +94,11 @@ def check_version(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
         if str(found["version"]) == version:
             return dict(found)
     raise InferqError(f"version {version} of {model['name']} was removed meanwhile")
+
+
+def _architecture(found: Mapping[str, Any]) -> str:
+    architecture, family = str(found["architecture"]), found.get("family")
+    return f"{architecture} of {family}" if family and family != architecture else architecture
 
 
 def _labels(names: list[str]) -> str:

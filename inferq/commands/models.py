@@ -15,6 +15,11 @@ from inferq.client.jobs_and_models import Client
 from inferq.commands import console, model_show, options, promotion
 from inferq.errors import InferqError
 
+_DEFAULT_ORIGINS = {
+    "tenant": "your choice; take it back with: inferq models default --reset",
+    "setting": "named when the service was started",
+    "service": "the service's default",
+}
 _EVERY = 0.5
 """Seconds between two looks at a version that is being checked."""
 
@@ -82,7 +87,9 @@ def add(client: Client, name: str, arch: str) -> None:
 @click.option("--crop", type=int, help="Pixels of the central square, in place of the preset's.")
 @click.option("--mean", metavar="R,G,B", help="Mean per channel (0 to 1), or one for all, in place of the preset's.")
 @click.option("--std", metavar="R,G,B", help="Standard deviation per channel, in place of the preset's.")
-@click.option("--interpolation", help="nearest, bilinear or bicubic, in place of the preset's.")
+@click.option(
+    "--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="In place of the preset's."
+)
 @options.server
 def import_(
     client: Client, name: str, arch: str, weights: Path, labels: str, version: str, preprocessing: str, **values: Any
@@ -134,8 +141,7 @@ def default(client: Client, name: str | None, reset: bool) -> None:
     elif name:
         client.choose_default_model(name)
     found = client.default_model()
-    how = "" if found["chosen"] else ", the service's default"
-    console.out.print(f"{found['model']}{how}", soft_wrap=True)
+    console.out.print(f"{found['model']}, {_DEFAULT_ORIGINS.get(found['origin'], found['origin'])}", soft_wrap=True)
 
 
 @models.command()
@@ -186,6 +192,8 @@ def _preprocessing(given: str, values: Mapping[str, Any]) -> str | dict[str, Any
     """The name of a preset, or an object with the values of the file, and in their place the single ones."""
     single = {name: value for name, value in values.items() if value is not None}
     path = Path(given)
+    if path.suffix == ".json" and not path.is_file():
+        raise click.BadParameter(f"there is no file {given}", param_hint="--preprocessing")
     if not given or not path.is_file():
         return {"preset": given, **single} if single else given
     try:

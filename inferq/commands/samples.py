@@ -26,5 +26,8 @@ def samples(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for photo in photographs.PHOTOS:
         if path := found.get(photo.name):
+            if (folder / photo.name).exists():
+                console.remarks.print(f"{folder / photo.name} is there already and stays as it is", soft_wrap=True)
+                continue
             shutil.copyfile(path, folder / photo.name)
             console.out.print(Text.assemble(str(folder / photo.name), (f"  {photo.terms}", "dim")), soft_wrap=True)

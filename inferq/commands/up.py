@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def _welcome(wanted: stack.StackOptions, url: str, decision: stack.Decision, sec
 def _try_it(url: str) -> str:
     """A curl command that works as it stands where a photograph is installed."""
     photo = samples.installed().get("coffee.png")
-    picture = _relative(photo) if photo else "photo.jpg"
+    picture = shlex.quote(str(_relative(photo))) if photo else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
     return f"curl {key}-F files=@{picture} {url}/v1/classify"
 

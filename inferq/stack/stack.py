@@ -169,8 +169,11 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
     progress("api", plan.url)
     _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
-    supervisor.start(*rest)
-    progress("workers", ", ".join(part.name for part in plan.workers))
+    supervisor.start(*rest, beside=first[0])  # drained with the first one, after the API
+    progress(
+        "workers",
+        f"{first[0].name}, {first[1].name}" + (f"; starting {', '.join(part.name for part in rest)}" if rest else ""),
+    )
     return decision
 
 

@@ -170,10 +170,14 @@ class Supervisor:
         """Ask for the drain; asked again, kill at once. Only counts, so that it is safe as a signal handler."""
         self._stops += 1
 
-    def start(self, *parts: Part) -> None:
-        """Start the parts of one stage together; raises OSError when one cannot be started."""
-        stage: list[_Child] = []
-        self._stages.append(stage)
+    def start(self, *parts: Part, beside: Part | None = None) -> None:
+        """Start parts together; raises OSError when one cannot be started.
+
+        They are a stage of their own, drained before all earlier ones, or belong to the stage of the part `beside`.
+        """
+        stage = next((known for known in self._stages if beside in [child.part for child in known]), None)
+        if stage is None:
+            self._stages.append(stage := [])
         stage.extend(_Child(part) for part in parts)  # what has started before an error is in the stage already
         self._changed(self.pids())
 

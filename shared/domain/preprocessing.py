@@ -15,8 +15,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 CROP_MODES = ("center", "squash", "border")
 MODES = {"RGB": 3, "L": 1}
 """Pillow's mode -> channels."""
-MAX_SIDE = 4096
-"""Pixels of the longest side that a network may ask for."""
+MAX_SIDE = 1024
+"""Pixels of the largest input: beyond it one batch of a ResNet-50 takes gigabytes, and the kernel kills the worker."""
 _REQUIRED = ("resize", "crop", "mean", "std")
 
 
@@ -44,7 +44,7 @@ class Origin(StrEnum):
     """Where the preprocessing of a version is known from."""
 
     PUBLISHED = "published"
-    """The weights were fetched with it."""
+    """It was published with the weights that were fetched or installed."""
     RECOGNISED = "recognised"
     """The checksum of the imported file is that of published weights."""
     REQUESTED = "requested"
@@ -62,6 +62,8 @@ class Preset:
     origin: Origin
     available: tuple[str, ...] = ()
     """The names of the architecture's presets."""
+    changed: tuple[str, ...] = ()
+    """The fields of Preprocessing whose values the import gave in place of the preset's."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, UnitOfWork
-from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import (
     ALIAS_PATTERN,
     ALL_TENANTS,
@@ -18,7 +17,6 @@ from shared.domain.models import (
     CHECK_SECONDS,
     NAME_PATTERN,
     PRETRAINED,
-    STANDARD,
     ModelAlias,
     ModelState,
     ModelVersion,
@@ -29,9 +27,7 @@ from shared.domain.models import (
     trained_weights_key,
 )
 from shared.domain.preprocessing import PreprocessingRequest
-
-_DEFAULT = "default_model"
-"""The fact that names the default of all tenants; with a colon and the tenant, the one that the tenant has chosen."""
+from shared.services import default_models
 
 
 def get_ready_version(
@@ -46,7 +42,7 @@ def get_ready_version(
     found = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - decides who answers, no secret
     state, said = found.state, found.reason
     if state is ModelState.ABSENT:
-        found = _fetch(container, found)
+        found = fetch(container, found)
     if patience and found.state is ModelState.CHECKING:
         found = until_checked(container, found, patience)
         state, said = found.state, found.reason
@@ -76,61 +72,13 @@ def get_version(
     Where no version is named, a canary takes the default's place if `chance`, from 0 to 1, is below its share.
     """
     with container.database.read() as uow:
-        name = name or default_name(container, uow, tenant)
-        versions = _behind(uow, tenant, name)
+        name = name or default_models.resolve(container, uow, tenant).name
+        versions = default_models.versions_behind(uow, tenant, name)
         known = [] if versions else sorted({seen.name for seen in uow.model_versions.visible(tenant)})
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
     canary = next((known for known in versions if chance < known.canary and known.state is ModelState.READY), None)
     return canary if canary and not version else pick(versions, name, version)
-
-
-def _behind(uow: UnitOfWork, tenant: str, name: str) -> list[ModelVersion]:
-    """The versions behind a name or alias, oldest first; none where there is no such model."""
-    versions = uow.model_versions.named(tenant, name)
-    if not versions and (alias := uow.model_aliases.get(tenant, name)):
-        versions = uow.model_versions.named(tenant, alias.name)
-    return versions
-
-
-def default_name(container: Container, uow: UnitOfWork, tenant: str) -> str:
-    """The model that answers a tenant's requests that name none.
-
-    It is the one that the tenant has chosen; else that of the setting, if the tenant may use it; else the service's.
-    A setting that names one tenant's model must not make the others' requests fail.
-    """
-    chosen = uow.key_values.get_all([_own(tenant), _DEFAULT])
-    if own := chosen.get(_own(tenant)):
-        return own
-    setting = container.settings.default_model
-    return setting if setting and _behind(uow, tenant, setting) else chosen.get(_DEFAULT, STANDARD)
-
-
-def chosen_default(container: Container, tenant: str) -> str:
-    """The model that the tenant, or else the setting, has chosen to be the tenant's default; empty for neither."""
-    with container.database.read() as uow:
-        if own := uow.key_values.get(_own(tenant)):
-            return own
-        setting = container.settings.default_model
-        return setting if setting and _behind(uow, tenant, setting) else ""
-
-
-def choose_default(container: Container, tenant: str, name: str) -> str:
-    """Let a model answer the tenant's requests that name none; its name. Raises NotFound."""
-    name = get_version(container, tenant, name).name
-    with container.database.write() as uow:
-        uow.key_values.set(_own(tenant), name)
-    return name
-
-
-def reset_default(container: Container, tenant: str) -> None:
-    """Take back the tenant's choice of a default, if there is one; the service's default answers again."""
-    with container.database.write() as uow:
-        uow.key_values.delete(_own(tenant))
-
-
-def _own(tenant: str) -> str:
-    return f"{_DEFAULT}:{tenant}"
 
 
 def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlias:
@@ -171,10 +119,13 @@ def add(
     A model of the catalogue by its own name is fetched for all tenants, not registered a second time.
     """
     if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
-        raise errors.BadOption("names and versions are made of letters, digits, '.', '_' and '-', 100 at most")
+        raise errors.BadOption(
+            "names and versions are made of letters, digits, '.', '_' and '-', 100 at most; an architecture with a "
+            "slash in its name is given apart from the name of the model"
+        )
     plain = source == PRETRAINED and not (version or labels or preprocessing)
     if plain and (listed := _in_catalogue(container, tenant, name, architecture)):
-        return _fetch(container, listed)
+        return fetch(container, listed)
     with container.database.read() as uow:
         known_before = uow.model_versions.named(tenant, name)
     forget(container, [known for known in known_before if known.tenant == tenant and known.state is ModelState.REFUSED])
@@ -216,11 +167,12 @@ def _in_catalogue(container: Container, tenant: str, name: str, architecture: st
 def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
     """The version when its check has ended, or as it is when the time is over; raises BadWeights when refused.
 
-    A version whose refusal is told here is forgotten: nothing stays half-registered.
+    A refused version is deleted, so that nothing stays half-registered; one of the catalogue stays.
     """
     version = until_checked(container, version, seconds)
     if version.state is ModelState.REFUSED:
-        forget(container, [version])
+        if version.tenant != ALL_TENANTS:
+            forget(container, [version])
         raise errors.BadWeights(version.reason)
     return version
 
@@ -254,7 +206,7 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
         used = _drop_rows(uow, chosen)
         _must_be_idle(uow, tenant, name, chosen, whole=not version)
         left = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
-        if not left and uow.key_values.get(_own(tenant)) == name:
+        if not uow.model_versions.named(tenant, name) and default_models.is_chosen(uow, tenant, name):
             raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
         if not version:  # with the model goes what is known of trainings that came to nothing
             uow.trainings.delete_of(tenant, name)
@@ -326,56 +278,17 @@ def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[
             drop_plots(container, version.training_id)
 
 
-def fill_catalogue(container: Container) -> None:
-    """Register the catalogue's models that are not there yet; their weights come when they are first used."""
-    with container.database.write() as uow:
-        for listed in CATALOGUE:
-            if not [
-                known for known in uow.model_versions.named(ALL_TENANTS, listed.name) if known.tenant == ALL_TENANTS
-            ]:
-                state = ModelState.CHECKING if listed.name == "digits" else ModelState.ABSENT
-                uow.model_versions.add(
-                    ModelVersion(
-                        id=str(uuid6.uuid7()),
-                        tenant=ALL_TENANTS,
-                        name=listed.name,
-                        version="1",
-                        family="",
-                        architecture=listed.architecture,
-                        state=state,
-                        created_at=container.now(),
-                        is_default=True,
-                    )
-                )
+def fetch(container: Container, version: ModelVersion) -> ModelVersion:
+    """Have a worker get and check the weights of a version that is ABSENT; returns it as it is then.
 
-
-def decide_default(container: Container) -> tuple[str, str]:
-    """(the default model, why): decided once per start, and said aloud. Raises NotFound for a setting without a model.
-
-    The default of the service is one that all tenants may use; its weights are checked now where they are at hand.
+    A refused version of the catalogue is checked again, since it cannot be removed and added anew.
     """
-    setting = container.settings.default_model
-    chosen = get_version(container, DEFAULT_TENANT, setting) if setting else None
-    with container.database.write() as uow:
-        everybodys = chosen.name if chosen and chosen.tenant == ALL_TENANTS else STANDARD
-        uow.key_values.set(_DEFAULT, everybodys)
-        (standard, *_) = uow.model_versions.named(ALL_TENANTS, everybodys)
-    if standard.state is ModelState.ABSENT and any(known.name == everybodys and known.bundled for known in CATALOGUE):
-        _fetch(container, standard)
-    if chosen is None:
-        return STANDARD, "its weights come with inferq"
-    if chosen.tenant == ALL_TENANTS:
-        return chosen.name, "chosen by the setting"
-    return chosen.name, f"chosen by the setting; other tenants, who cannot use it, get {STANDARD}"
-
-
-def _fetch(container: Container, version: ModelVersion) -> ModelVersion:
-    """Have a worker fetch and check a version whose weights are not at hand; the version as it is then."""
     with container.database.write() as uow:
         now = uow.model_versions.get(version.id) or version
-        if now.state is not ModelState.ABSENT:
-            return now  # another request was first
-        now = replace(now, state=ModelState.CHECKING, attempts=0, reason="its weights are being fetched")
+        again = now.state is ModelState.REFUSED and now.tenant == ALL_TENANTS
+        if now.state is not ModelState.ABSENT and not again:
+            return now  # it is being checked, or ready
+        now = replace(now, state=ModelState.CHECKING, attempts=0, reason="a worker is getting its weights")
         uow.model_versions.save(now)
     container.queue.notifications.send_task("check", version.id)
     return now

@@ -23,7 +23,7 @@ from shared.domain.trainings import (
     TrainingRequest,
     checkpoint_key,
 )
-from shared.services import models
+from shared.services import default_models, models
 
 
 def submit(container: Container, tenant: str, asked: TrainingRequest) -> Training:
@@ -113,29 +113,33 @@ def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
 def choose_base(container: Container, tenant: str, name: str, version: str = "") -> ModelVersion | None:
     """The READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
 
-    Unnamed, it is the default model if that has learned from photographs of all kinds; else STANDARD, else the newest
-    such model that is at hand, else none: what `digits` or a trained model has learned helps with little else.
+    Unnamed, it is the first that there is of: the tenant's default model, if it is a general one; STANDARD; the newest
+    general model. What `digits` or a model of few labels has learned helps with little else, so the last resort is
+    None. While STANDARD is being checked, just after the first start, the training is refused rather than begun
+    without a base.
     """
     if name == SCRATCH:
         return None
     if name:
-        found = models.get_version(
-            container, tenant, name, version
-        )  # the default itself: a canary may answer, not be built on
+        # The default version itself: a canary may answer requests, but is not built on.
+        found = models.get_version(container, tenant, name, version)
         return models.get_ready_version(container, tenant, found.name, found.version)
     with container.database.read() as uow:
-        default = models.default_name(container, uow, tenant)
-        ready = [
-            known for known in uow.model_versions.visible(tenant) if known.state is ModelState.READY and _general(known)
-        ]
+        default = default_models.resolve(container, uow, tenant).name
+        visible = uow.model_versions.visible(tenant)
+    general = [known for known in visible if known.state is ModelState.READY and _is_general(known)]
     rank = {STANDARD: 1, default: 2}
-    ready.sort(key=lambda known: (known.is_default * rank.get(known.name, 0), known.created_at))
-    return ready[-1] if ready else None
+    general.sort(key=lambda known: (known.is_default * rank.get(known.name, 0), known.created_at))
+    best = general[-1] if general else None
+    checking = any(known.name == STANDARD and known.state is ModelState.CHECKING for known in visible)
+    if checking and (best is None or best.name != default):
+        return models.get_ready_version(container, tenant, STANDARD)
+    return best
 
 
-def _general(version: ModelVersion) -> bool:
-    """Whether it was brought as an ImageNet architecture, not trained here for some labels."""
-    return version.family in ("torchvision", "timm") and not version.training_id
+def _is_general(version: ModelVersion) -> bool:
+    """True if it knows ImageNet's labels, or as many, and was not trained here."""
+    return version.family in ("torchvision", "timm") and len(version.labels) >= 1000 and not version.training_id
 
 
 def get(container: Container, tenant: str, training_id: str) -> Training:

@@ -10,7 +10,7 @@ import pytest
 from migrations.__main__ import upgrade
 from shared.adapters.queue.queue import Queue
 from shared.domain.models import ALL_TENANTS, pick
-from shared.services import models
+from shared.services import catalogue
 from shared.settings import Settings
 from tests.workers import make_container
 
@@ -24,7 +24,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checked")
     upgrade(f"sqlite:///{folder}/inferq.db")
     container = make_container(folder, Queue(Settings(), fakeredis.FakeRedis(decode_responses=True)))
-    models.fill_catalogue(container)
+    catalogue.fill(container)
     with container.database.read() as uow:
         version = pick(uow.model_versions.named(ALL_TENANTS, "digits"), "digits")
     model_check.check(WorkerProcess(container), version.id)

@@ -681,3 +681,19 @@ def test_the_cache_has_no_more_places_than_it_is_given(container: Container, wor
     assert recalled(small, number=4) is None
     assert recalled(small, number=5)
     assert recalled(replace(small, settings=replace(small.settings, cache_entries=0)), number=5) is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no device memory"), FileNotFoundError("no blob")])
+def test_a_default_model_that_cannot_be_loaded_keeps_no_worker_from_the_others(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    worker.container = replace(container, settings=replace(container.settings, default_model="digits"))
+
+    def fail(version: ModelVersion) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.engine, "load", fail)
+        worker.preload()
+    worker.preload()
+    assert worker.engine.loaded() == ["digits/1"]

@@ -14,7 +14,8 @@ from shared.adapters.queue.waiters import Subscription
 from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ALL_TENANTS, CATALOGUE, CHECK_SECONDS, STANDARD, ModelAlias, ModelState, ModelVersion
-from shared.services import models
+from shared.services import catalogue, default_models, models
+from shared.services.default_models import DefaultModel, Origin
 
 VIT = "google/vit-base-patch16-224"
 
@@ -109,7 +110,7 @@ def test_a_model_that_would_hide_an_alias_is_refused(container: Container) -> No
 def test_the_default_model_may_be_named_by_an_alias(container: Container) -> None:
     models.alias(container, DEFAULT_TENANT, VIT, "digits")
     chosen = replace(container, settings=replace(container.settings, default_model=VIT))
-    assert models.decide_default(chosen)[0] == "digits"
+    assert catalogue.decide_default(chosen)[0] == "digits"
     assert models.get_ready_version(chosen, DEFAULT_TENANT).name == "digits"
 
 
@@ -119,56 +120,97 @@ def set_to(container: Container, default_model: str) -> Container:
 
 def test_where_nothing_is_chosen_the_standard_model_answers_everybody(container: Container) -> None:
     plain = set_to(container, "")
-    assert models.decide_default(plain) == (STANDARD, "its weights come with inferq")
+    assert catalogue.decide_default(plain) == (STANDARD, "its weights come with inferq")
     assert models.get_version(plain, "anna").name == models.get_version(plain, DEFAULT_TENANT).name == STANDARD
-    assert models.chosen_default(plain, "anna") == ""
+    assert default_models.get(plain, "anna").origin == "service"
 
 
-def test_the_standard_models_weights_are_checked_as_soon_as_it_is_the_default(container: Container) -> None:
-    assert models.get_version(container, "anna", STANDARD).state is ModelState.ABSENT
-    models.decide_default(set_to(container, ""))
+@pytest.mark.parametrize("state", [ModelState.ABSENT, ModelState.REFUSED])
+def test_bundled_weights_that_are_not_ready_are_checked_at_each_start(container: Container, state: ModelState) -> None:
+    change(container, STANDARD, state, "a worker of the version before does not know the architecture")
+    catalogue.fill(container)
     assert models.get_version(container, "anna", STANDARD).state is ModelState.CHECKING
     assert models.get_version(container, "anna", "resnet50").state is ModelState.ABSENT
 
 
+def test_a_refused_model_of_the_catalogue_stays_for_the_next_try(container: Container) -> None:
+    change(container, STANDARD, ModelState.CHECKING)
+    version = models.add(container, "anna", STANDARD)
+    change(container, STANDARD, ModelState.REFUSED, "its weights are damaged")
+    with pytest.raises(errors.BadWeights, match="damaged"):
+        models.wait(container, version, 1)
+    assert models.add(container, "anna", STANDARD).state is ModelState.CHECKING
+
+
 def test_a_setting_without_a_model_is_refused(container: Container) -> None:
     with pytest.raises(errors.NotFound, match="no model 'nowhere'"):
-        models.decide_default(set_to(container, "nowhere"))
+        catalogue.decide_default(set_to(container, "nowhere"))
 
 
 def test_a_setting_that_names_one_tenants_model_leaves_the_others_the_standard_one(container: Container) -> None:
     added(container, DEFAULT_TENANT, "birds")
     chosen = set_to(container, "birds")
-    name, why = models.decide_default(chosen)
+    name, why = catalogue.decide_default(chosen)
     assert (name, STANDARD in why) == ("birds", True)
     assert models.get_version(chosen, DEFAULT_TENANT).name == "birds"
     assert models.get_version(chosen, "anna").name == STANDARD
 
 
+def test_a_setting_that_the_catalogue_has_too_is_every_tenants(container: Container) -> None:
+    added(container, DEFAULT_TENANT, "resnet50")
+    chosen = set_to(container, "resnet50")
+    assert catalogue.decide_default(chosen) == ("resnet50", "chosen by the setting")
+    assert models.get_version(chosen, DEFAULT_TENANT).tenant == DEFAULT_TENANT
+    assert models.get_version(chosen, "anna").tenant == ALL_TENANTS
+
+
+def test_a_tenants_model_of_the_settings_name_is_not_its_default_by_chance(container: Container) -> None:
+    added(container, DEFAULT_TENANT, "birds")
+    added(container, "anna", "birds")
+    chosen = set_to(container, "birds")
+    catalogue.decide_default(chosen)
+    assert default_models.get(chosen, "anna") == DefaultModel(STANDARD, Origin.SERVICE)
+
+
+def test_a_setting_that_is_an_alias_is_known_by_the_models_own_name(container: Container) -> None:
+    models.alias(container, DEFAULT_TENANT, VIT, "digits")
+    chosen = set_to(container, VIT)
+    catalogue.decide_default(chosen)
+    for tenant in (DEFAULT_TENANT, "anna"):
+        assert default_models.get(chosen, tenant) == DefaultModel("digits", Origin.SETTING)
+
+
+def test_a_choice_whose_model_is_gone_is_passed_over(container: Container) -> None:
+    version = added(container, "anna", "birds")
+    default_models.choose(container, "anna", "birds")
+    models.forget(container, [version])  # as when its check refused it
+    assert default_models.get(container, "anna").name == "digits"
+
+
 def test_a_tenants_own_choice_comes_before_the_setting(container: Container) -> None:
     added(container, "anna", "birds")
     models.alias(container, "anna", VIT, "birds")
-    assert models.choose_default(container, "anna", VIT) == "birds"
-    assert models.get_version(container, "anna").name == models.chosen_default(container, "anna") == "birds"
+    assert default_models.choose(container, "anna", VIT) == DefaultModel("birds", Origin.TENANT)
+    assert models.get_version(container, "anna").name == default_models.get(container, "anna").name == "birds"
     assert models.get_version(container, "bert").name == "digits"
 
-    models.reset_default(container, "anna")
-    models.reset_default(container, "anna")
+    default_models.reset(container, "anna")
+    default_models.reset(container, "anna")
     assert models.get_version(container, "anna").name == "digits"
 
 
 def test_a_model_of_another_tenant_cannot_be_chosen(container: Container) -> None:
     added(container, "bert", "birds")
     with pytest.raises(errors.NotFound):
-        models.choose_default(container, "anna", "birds")
+        default_models.choose(container, "anna", "birds")
 
 
 def test_a_chosen_default_is_not_removed_under_the_requests_that_rely_on_it(container: Container) -> None:
     added(container, "anna", "birds")
-    models.choose_default(container, "anna", "birds")
+    default_models.choose(container, "anna", "birds")
     with pytest.raises(errors.Conflict, match="your default"):
         models.remove(container, "anna", "birds")
-    models.reset_default(container, "anna")
+    default_models.reset(container, "anna")
     models.remove(container, "anna", "birds")
 
 

@@ -490,13 +490,13 @@ def test_watching_returns_what_arrives(queue: Queue, other: Queue) -> None:
 def test_what_a_watcher_takes_needs_no_bell(queue: Queue, other: Queue, bells: list[tuple[str, ...]]) -> None:
     watcher = Watcher(queue, other)
     bells.clear()
-    ring = other.ring
+    send = other.notifications.send_if_first
 
-    def slow_ring(version_id: str) -> None:
+    def send_late(version_id: str, first: bool) -> None:
         watcher.join(10)  # as it nearly always happens between processes: the watcher is faster than a round trip
-        ring(version_id)
+        send(version_id, first)
 
-    other.notifications.notify = slow_ring  # type: ignore[method-assign]
+    other.notifications.send_if_first = send_late  # type: ignore[method-assign]
     push(other, 1, job="new")
 
     watcher.join(10)

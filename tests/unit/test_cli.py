@@ -340,9 +340,9 @@ def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, r
 
 
 def test_the_default_model_is_shown_chosen_and_taken_back(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "chosen": False}))
-    server.on("PUT /v1/default-model", (200, {}, {"model": "birds", "chosen": True}))
-    server.on("DELETE /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "chosen": False}))
+    server.on("GET /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "origin": "service"}))
+    server.on("PUT /v1/default-model", (200, {}, {"model": "birds", "origin": "tenant"}))
+    server.on("DELETE /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "origin": "service"}))
     assert run("models", "default").stdout == "efficientnet_lite0, the service's default\n"
     run("models", "default", "birds")
     assert json.loads(server.asked[1].body) == {"model": "birds"}
@@ -624,7 +624,7 @@ def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixtu
     server.on("POST /v1/classify", (200, {}, done))
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
     server.on("GET /v1/jobs/j1", (200, {}, done))
-    demo._show(server.url, {"one.png": duck, "two.png": duck, "three.png": duck})
+    demo._show(server.url, [("one.png", duck), ("two.png", duck), ("three.png", duck)])
     shown = capsys.readouterr().out
     assert shown.count("seven") == 3
     assert shown.count("submit, then poll") == 1

@@ -44,7 +44,7 @@ def test_a_file_may_name_its_preset() -> None:
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"resize": 0}, "resize must be a whole number of pixels, 1 to 4096, not 0"),
+        ({"resize": 0}, "resize must be a whole number of pixels, 1 to 1024, not 0"),
         ({"crop": "224px"}, "crop must be"),
         ({"crop": True}, "crop must be"),
         ({"crop": 223.5}, "crop must be"),
@@ -118,4 +118,11 @@ def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
 def test_values_without_a_preset_are_put_on_what_would_be_assumed() -> None:
     found, name, origin = chosen(PreprocessingRequest("", {"resize": 256}))
     assert (found.resize, name, origin) == (256, "IMAGENET1K_V2", Origin.ASSUMED)
+    _, preset = weights.choose_preprocessing(torchvision, "resnet50", PreprocessingRequest("", {"resize": 256}), None)
+    assert preset.changed == ("resize",)
     assert chosen(PreprocessingRequest("", ALL))[1:] == ("", Origin.REQUESTED)
+
+
+def test_a_tag_of_timms_names_its_preprocessing() -> None:
+    assert chosen(None, "resnet18.a3_in1k")[2] is Origin.REQUESTED
+    assert chosen(None, "timm/resnet18")[2] is Origin.ASSUMED

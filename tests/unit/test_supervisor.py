@@ -122,6 +122,18 @@ def test_stages_stop_in_the_reverse_order_of_their_start(boss: Supervisor, part:
     assert order.read_text().split() == ["api", "worker", "valkey"]
 
 
+def test_a_part_that_was_started_beside_another_stops_with_it(boss: Supervisor, part: Any, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    worker = part("worker", LAST_WORDS, str(order), "worker")
+    boss.start(worker)
+    boss.start(part("api", LAST_WORDS, str(order), "api"))
+    boss.start(part("late", LAST_WORDS, str(order), "late"), beside=worker)
+    names = ["worker", "api", "late"]
+    assert boss.watch(lambda: all(last_line(tmp_path / f"{name}.log") == "up" for name in names), GENEROUS)
+    boss.drain()
+    assert order.read_text().split()[0] == "api"
+
+
 def test_a_part_that_does_not_stop_in_time_is_killed_and_it_is_said(
     boss: Supervisor, said: list[str], part: Any, tmp_path: Path
 ) -> None:

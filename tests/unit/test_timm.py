@@ -24,6 +24,7 @@ from shared.settings import Settings
 from worker import families, model_check, preprocess, weights
 from worker.engine import Engine, Loaded
 from worker.families import timm
+from worker.training import heads
 
 LITE0 = "tf_efficientnet_lite0"
 SIZES = [(640, 480), (333, 517), (224, 224), (500, 375), (800, 1201)]
@@ -203,15 +204,26 @@ def test_labels_are_those_of_the_pictures_that_the_weights_learned_from() -> Non
     assert (len(in21k.labels), in21k.labels[0]) == (21843, "organism, being")
 
 
-def test_a_file_in_the_naming_of_another_port_is_renamed_and_a_foreign_one_left_alone() -> None:
+def test_a_file_in_the_naming_of_another_port_is_renamed_and_any_other_left_alone() -> None:
     shipped = families.pretrained(LITE0)
     assert shipped
     assert shipped.path
     foreign = weights.read(shipped.path)
     own = timm.adapt(LITE0, foreign)
     assert torch.equal(own["blocks.0.0.conv_dw.weight"], foreign["_blocks.0._depthwise_conv.weight"])
-    del foreign["_fc.bias"]
-    assert timm.adapt(LITE0, foreign) is foreign
+    # Whatever the order of the file, and without the counters that only training uses.
+    shuffled = {name: foreign[name] for name in sorted(foreign) if not name.endswith("num_batches_tracked")}
+    again = timm.adapt(LITE0, shuffled)
+    assert again.keys() == {name for name in own if not name.endswith("num_batches_tracked")}
+    assert all(torch.equal(own[name], tensor) for name, tensor in again.items())
+    assert timm.adapt(LITE0, own) is own
+
+
+def test_a_network_with_two_heads_is_no_base_to_train_on() -> None:
+    network = timm.build("deit_tiny_distilled_patch16_224", 10, 224).eval()
+    batch = torch.zeros(1, 3, 224, 224)
+    with pytest.raises(BadOption, match="more than one head"):
+        heads.replace_head(network, torch.zeros(7, 192), torch.zeros(7), lambda: [batch])
 
 
 def test_a_damaged_or_missing_file_of_a_package_is_not_used(tmp_path: Path) -> None:

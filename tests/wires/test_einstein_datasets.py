@@ -471,7 +471,7 @@ def test_all_processes_sign_with_one_secret(container: Container) -> None:
     assert len({*made, *signed_urls.sign(container, ["/a"], 11)}) == 3
     with container.database.write() as uow:
         kept = uow.key_values.get(signed_urls.SECRET)
-        assert uow.key_values.settle(signed_urls.SECRET, "another") == kept
+        assert uow.key_values.get_or_set(signed_urls.SECRET, "another") == kept
 
 
 # -- bodies as its clients send them

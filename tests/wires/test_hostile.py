@@ -92,8 +92,8 @@ def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, conta
 def test_a_path_cannot_forge_a_line_of_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="api"):
         client.get("/x%0a2026-11-21 CRITICAL forged")
-    assert all("\n" not in record.getMessage() for record in caplog.database if record.name == "api")
-    assert any("forged" in record.getMessage() for record in caplog.database)
+    assert all("\n" not in record.getMessage() for record in caplog.records if record.name == "api")
+    assert any("forged" in record.getMessage() for record in caplog.records)
 
 
 def own_model(container: Container) -> ModelVersion:

@@ -117,7 +117,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             seen.append(patience)
         return servable(*args)
 
-    monkeypatch.setattr(models, "servable", impatient)
+    monkeypatch.setattr(models, "get_ready_version", impatient)
     return seen
 
 

@@ -252,7 +252,7 @@ def test_the_npm_client_comes_again_until_the_model_is_loaded(
             set_state(container, ModelState.READY)
         return servable(*args, **more)
 
-    monkeypatch.setattr(models, "servable", loaded_at_the_third_time)
+    monkeypatch.setattr(models, "get_ready_version", loaded_at_the_third_time)
     with serving(container) as url:
         answers = node(url, npm, "patient")
     assert answers["patient"][0]["label"] == "3"

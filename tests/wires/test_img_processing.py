@@ -33,7 +33,7 @@ from shared.domain.jobs import Job, Outcome
 from shared.domain.keys import SCOPES, Caller
 from shared.domain.models import ALL_TENANTS, STANDARD, ModelState
 from shared.domain.stored_images import StoredImage, new_id
-from shared.services import jobs, keys, models, stored_images, usage
+from shared.services import catalogue, default_models, jobs, keys, stored_images, usage
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -403,9 +403,9 @@ def test_a_page_that_begins_with_no_image_of_the_list_is_refused(key_maker: Call
 def test_pages_are_the_same_on_each_database(wire: Wire, database: Database) -> None:
     there = Wire(replace(wire.container, database=database))
     made = [StoredImage(new_id(n), "default", "live", str(n), "b", "PNG", 1, 1, 1, n) for n in range(5)][::-1]
-    with database.write() as w:
+    with database.write() as uow:
         for image in made:
-            w.images.add(image)
+            uow.stored_images.add(image)
     page = there("GET", f"/v1/images?take=2&from={made[2].id}")
     assert ids(page) == [image.id for image in made[2:4]]
     assert page.json["links"] == {
@@ -503,14 +503,14 @@ def test_resnet50_answers_where_it_is_ready_and_no_other_was_chosen(
     wire: Wire, says: Callable[..., None], setting: str, own: str, ready: bool, answers: str
 ) -> None:
     wire.container = replace(wire.container, settings=replace(wire.container.settings, default_model=setting))
-    models.decide_default(wire.container)
+    catalogue.decide_default(wire.container)
     with wire.container.database.write() as uow:
         for name in ("resnet50", STANDARD):
             (known,) = uow.model_versions.named(ALL_TENANTS, name)
             state = ModelState.ABSENT if name == "resnet50" and not ready else ModelState.READY
             uow.model_versions.save(replace(known, state=state))
     if own:
-        models.choose_default(wire.container, "default", own)
+        default_models.choose(wire.container, "default", own)
     says(FIVE)
     answer = wire("POST", f"/v1/images/{wire.kept()}/classify")
     assert answer.headers["X-Inferq-Model"] == f"{answers}/1"
@@ -768,9 +768,9 @@ def test_a_part_of_the_service_that_is_away(wire: Wire, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("state", [ModelState.CHECKING, ModelState.REFUSED])
 def test_a_default_model_that_cannot_serve(wire: Wire, state: ModelState) -> None:
     image_id = wire.kept()
-    with wire.container.database.write() as w:
-        for version in w.versions.named(ALL_TENANTS, "digits"):
-            w.versions.save(replace(version, state=state, reason="Its weights are odd."))
+    with wire.container.database.write() as uow:
+        for version in uow.model_versions.named(ALL_TENANTS, "digits"):
+            uow.model_versions.save(replace(version, state=state, reason="Its weights are odd."))
     answer = wire("POST", f"/v1/images/{image_id}/classify")
     assert (answer.status_code, answer.json["error"]) == (503, "Internal Error")
     assert "digits" in answer.json["message"]

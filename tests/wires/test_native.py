@@ -134,12 +134,12 @@ def on_each_database(container: Container, database: Database) -> Container:
     """The container over SQLite, and over PostgreSQL, with the same models."""
     with container.database.read() as uow:
         versions = uow.model_versions.visible("default")
-    with database.write() as w:
-        known = {version.id for version in w.versions.visible("default")}
+    with database.write() as uow:
+        known = {version.id for version in uow.model_versions.visible("default")}
         for version in versions:
             if version.id not in known:
-                w.versions.add(version)
-        w.facts.set("default_model", "digits")
+                uow.model_versions.add(version)
+        uow.key_values.set("default_model", "digits")
     return replace(container, database=database)
 
 
@@ -968,7 +968,7 @@ def test_the_catalogue_is_everybodys_to_use_and_nobodys_to_remove(client: FlaskC
 def test_weights_under_a_bad_name_are_refused_and_not_kept(
     client: FlaskClient, container: Container, name: str
 ) -> None:
-    body = {"name": name, "architecture": "digits", "weights": (io.BytesIO(b"weights"), "w.pth")}
+    body = {"name": name, "architecture": "digits", "weights": (io.BytesIO(b"weights"), "uow.pth")}
     complaint(client.post("/v1/models", data=body, content_type="multipart/form-data"), 400, "bad_option")
     assert container.storage.list("uploads") == []
 

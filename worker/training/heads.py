@@ -43,7 +43,10 @@ def replace_head(
         bias = bias + _raised(network, weight, bias, batches())
     _put(network, name, weight, bias)
     for batch in batches():
-        _check(network, batch)
+        try:
+            _check(network, batch)
+        except RuntimeError as error:  # as where logits of two heads are added, and only one has new labels
+            raise BadOption("This network has more than one head; train on another base model.") from error
         return
 
 

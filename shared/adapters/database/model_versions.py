@@ -119,7 +119,9 @@ def _version(row: Row[Any]) -> ModelVersion:
             **prepared | {"mean": tuple(prepared["mean"]), "std": tuple(prepared["std"])}
         )
     if preset := values["preset"]:
-        values["preset"] = Preset(preset["name"], Origin(preset["origin"]), tuple(preset["available"]))
+        values["preset"] = Preset(
+            preset["name"], Origin(preset["origin"]), tuple(preset["available"]), tuple(preset["changed"])
+        )
     if wanted := values["wanted_preprocessing"]:
         values["wanted_preprocessing"] = PreprocessingRequest(**wanted)
     if values["example"]:

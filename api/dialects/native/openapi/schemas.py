@@ -7,6 +7,7 @@ from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
 from shared.domain.keys import SCOPES, STAGES
 from shared.domain.models import ModelState
 from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, MODES, Origin
+from shared.services.default_models import Origin as DefaultOrigin
 
 
 def moment(description: str = "") -> Schema:
@@ -139,15 +140,19 @@ _PRESET: Schema = thing(
         "origin": text("`assumed`: the import named none. `recognised`: by the checksum of the file.",
                        enum=list(Origin)),
         "available": several(text(), "The presets of the architecture."),
+        "changed": several(text(), "The values that the import gave in place of the preset's."),
     },
     required=("name", "origin", "available"),
 ) | {"type": ["object", "null"]}  # fmt: skip
 _DEFAULT_MODEL = thing(
     {
         "model": text("Answers requests that name no model."),
-        "chosen": flag("True if the tenant, or the setting, has chosen it."),
+        "origin": text(
+            "Who has chosen it: the `tenant`, the `setting`, or nobody, and the `service` brings it.",
+            enum=list(DefaultOrigin),
+        ),
     },
-    required=("model", "chosen"),
+    required=("model", "origin"),
 )
 _ALIAS = thing(
     {

@@ -17,7 +17,8 @@ from api.reading import Fields
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
-from shared.services import dataset_import, models
+from shared.services import dataset_import, default_models, models
+from shared.services.default_models import DefaultModel
 
 bp = Blueprint("native-models", __name__)
 _SINGLE_VALUES = ("resize", "crop", "mean", "std", "interpolation")
@@ -32,7 +33,7 @@ def listing() -> ResponseReturnValue:
     with container().database.read() as uow:
         versions, default = (
             uow.model_versions.visible(caller().tenant),
-            models.default_name(container(), uow, caller().tenant),
+            default_models.resolve(container(), uow, caller().tenant).name,
         )
         known = uow.model_aliases.all(caller().tenant)
     return jsonify(models=jobs_and_models.models(versions, default, known, summaries(versions)))
@@ -44,7 +45,7 @@ def show(name: str) -> ResponseReturnValue:
     with container().database.read() as uow:
         versions, default = (
             uow.model_versions.named(caller().tenant, name),
-            models.default_name(container(), uow, caller().tenant),
+            default_models.resolve(container(), uow, caller().tenant).name,
         )
         known = uow.model_aliases.all(caller().tenant)
     answering = pick(versions, name)
@@ -104,18 +105,21 @@ def add() -> ResponseReturnValue:
         raise
     seconds = 2.0 if added.source == PRETRAINED else container().settings.max_wait
     version = models.wait(container(), added, seconds)
-    if version.state is ModelState.ABSENT and version.tenant == caller().tenant:
-        models.forget(container(), [version])
+    if version.state is ModelState.ABSENT:
+        if version.tenant == caller().tenant:  # one of the catalogue stays, for the next try
+            models.forget(container(), [version])
         raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
     response = jsonify(jobs_and_models.version(version, {}))
     response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
-    return response, 201 if version.state is ModelState.READY else 202
+    if version.state is not ModelState.READY:
+        return response, 202
+    return response, 200 if added.state is ModelState.READY else 201  # the catalogue may have had it ready
 
 
 @bp.get("/v1/default-model")
 def default_model() -> ResponseReturnValue:
     """The model that answers the caller's requests that name none."""
-    return _default()
+    return _write_default(default_models.get(container(), caller().tenant))
 
 
 @bp.put("/v1/default-model")
@@ -123,16 +127,14 @@ def default_model() -> ResponseReturnValue:
 def choose_default_model() -> ResponseReturnValue:
     """Let a model answer all requests of the caller's tenant that name none; 200."""
     name = common.needed(common.json_fields(), "model", "the model that is to answer requests that name none")
-    models.choose_default(container(), caller().tenant, name)
-    return _default()
+    return _write_default(default_models.choose(container(), caller().tenant, name))
 
 
 @bp.delete("/v1/default-model")
 @scope("models")
 def reset_default_model() -> ResponseReturnValue:
     """Take the tenant's choice back: the service's default answers again; 200."""
-    models.reset_default(container(), caller().tenant)
-    return _default()
+    return _write_default(default_models.reset(container(), caller().tenant))
 
 
 @bp.delete("/v1/models/<name>")
@@ -188,10 +190,8 @@ def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
         return uow.trainings.summaries(trained)
 
 
-def _default() -> ResponseReturnValue:
-    chosen = models.chosen_default(container(), caller().tenant)
-    with container().database.read() as uow:
-        return jsonify(model=models.default_name(container(), uow, caller().tenant), chosen=bool(chosen))
+def _write_default(found: DefaultModel) -> ResponseReturnValue:
+    return jsonify(model=found.name, origin=found.origin)
 
 
 def _engine() -> str | None:
@@ -206,10 +206,16 @@ def _preprocessing(fields: Fields) -> PreprocessingRequest | None:
     """What a request says of preprocessing: a preset's name or JSON, as a field or a file, and single values."""
     part = request.files.get("preprocessing")
     try:
-        whole = part.stream.read(_LARGEST_JSON).decode("utf-8-sig") if part else fields.raw("preprocessing")
+        whole = _small_text(part.stream.read(_LARGEST_JSON + 1)) if part else fields.raw("preprocessing")
     except UnicodeDecodeError:
         raise errors.BadOption("preprocessing must be a JSON file in UTF-8") from None
     return parse_request(whole, {name: fields.raw(name) for name in _SINGLE_VALUES})
+
+
+def _small_text(data: bytes) -> str:
+    if not data.strip() or len(data) > _LARGEST_JSON:
+        raise errors.BadOption(f"the preprocessing file must hold a JSON object of at most {_LARGEST_JSON} bytes")
+    return data.decode("utf-8-sig")
 
 
 def _keep_weights() -> str:
