@@ -13,7 +13,7 @@ CONSTRAINTS ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench doctor constraints clean
+.PHONY: help setup demo serve test test-fast lint bench doctor constraints clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -31,17 +31,22 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## Start the service for a moment, send it sample pictures, show what comes back.
+demo: setup  ## Start the service for a moment, send it photographs, show what comes back.
 	@$(BIN)/inferq demo $(ARGS)
 
 serve: setup  ## Run the service until Ctrl-C; ARGS="--port 9000" and so on are handed on.
 	@exec $(BIN)/inferq up $(ARGS)
 
+# One process per core; the tests of one file stay together, since many files share a stack of their own.
 test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
-lint: setup  ## Check style and types.
+test-fast: setup  ## Run the unit tests that need no process, no network and no training.
+	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
+
+lint: setup  ## Check style, format and types.
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: setup  ## Measure throughput and latency of the real HTTP path.

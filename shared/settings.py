@@ -111,7 +111,7 @@ class Settings:
     # models and workers
     default_model: str = ""
     """The model for requests that name none, of tenants that have chosen none themselves; empty is
-    `efficientnet_lite0`. A tenant's own model is the default of that tenant only."""
+    `efficientnet_lite0`. A model of the tenant `default` is the default of that tenant only."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     precision: str = "float32"

@@ -182,3 +182,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Bytes are named by their parameter: archives hold the time, and xdist wants the same ids in all processes."""
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask a server on a socket are slow ones, see `make test-fast`."""
+    for item in items:
+        if {"server", "stack", "valkey", "postgres"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

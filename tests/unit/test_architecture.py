@@ -251,6 +251,7 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -> None:
     code = (
         "from api import create_app\n"
@@ -263,12 +264,14 @@ def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -
     assert loaded & {"torch", "torchvision", "numpy", "worker", "safetensors", "matplotlib"} == set()
 
 
+@pytest.mark.slow
 def test_maintenance_has_not_loaded_torch_before_it_is_needed() -> None:
     loaded = loaded_after("from worker import create_app\nfrom shared.settings import Settings\ncreate_app(Settings())")
     assert {"worker", "celery"} <= loaded
     assert loaded & {"torch", "torchvision", "flask", "api"} == set()
 
 
+@pytest.mark.slow
 def test_the_command_line_loads_neither_side_of_the_service() -> None:
     loaded = loaded_after("import inferq.cli")
     assert {"inferq", "click"} <= loaded

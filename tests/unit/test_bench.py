@@ -23,6 +23,8 @@ from inferq.client.jobs_and_models import Client
 from inferq.client.responses import Dataset, Training
 from inferq.errors import InferqError, InferqHTTPError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def result() -> Result:

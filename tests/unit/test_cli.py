@@ -75,6 +75,7 @@ def test_no_line_of_help_is_cut_and_no_default_is_bracketed_twice(name: str) -> 
     assert "(~" not in shown
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy_and_nothing_of_the_service() -> None:
     code = """
 import sys
@@ -227,6 +228,7 @@ def test_a_canary_is_listed_with_its_share(server: ToyServer, run: Callable[...,
     assert "2 canary 10.0 %" in run("models", "list").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 200])
 def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: ToyServer, columns: int) -> None:
     reason = "the weights are not on disk and their server does not answer; " * 3
@@ -484,6 +486,7 @@ def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -
     assert "Bearer mine" in run("keys", "list", "--key", "mine").stdout
 
 
+@pytest.mark.slow
 def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").touch()  # without it, it would be a namespace and the real one win
@@ -495,6 +498,7 @@ def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout) == (7, "['--help', '--seconds', '3', 'x']\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(server: ToyServer) -> None:
     server.on("GET /v1/jobs/j1/results", (200, {}, b"line\n" * 200_000))
     with subprocess.Popen(
@@ -584,6 +588,7 @@ def test_a_part_that_never_comes_up_is_named_with_its_log(tmp_path: Path, monkey
         boss.drain()
 
 
+@pytest.mark.slow
 def test_the_demo_finds_its_photographs_without_loading_what_brings_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from worker import families, optimise, preprocess, weights
 from worker.engine import Engine, Loaded, choose_device, choose_type, top_k
 from worker.families import digits, torchvision
 
+pytestmark = pytest.mark.slow
+
 CPU = Settings(device="cpu")
 SIZES = [(640, 480), (333, 517), (224, 224), (256, 256), (17, 31), (1, 90), (1500, 40), (225, 1001)]
 ARCHITECTURES = ["squeezenet1_1", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "googlenet"]

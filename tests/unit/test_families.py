@@ -18,6 +18,8 @@ from worker import families, preprocess, weights
 from worker.families import digits, torchvision
 from worker.families.digits import train
 
+pytestmark = pytest.mark.slow
+
 KNOWN_FEATURES = {
     "resnet50": 2048,
     "mobilenet_v2": 1280,

@@ -18,6 +18,8 @@ import pytest
 from shared.adapters import http_fetch
 from shared.errors import BadUrl
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "93.184.216.34"
 
 

@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 
 from inferq.cli import COMMANDS, SERVER
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("api", "worker", "shared", "inferq", "migrations", "bench")
 REMOTE = ("classify", "jobs", "models", "datasets", "train", "trainings", "keys", "feedback")

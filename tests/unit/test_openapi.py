@@ -87,6 +87,7 @@ def fits(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(value)
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(document).validate()
 

@@ -10,6 +10,8 @@ from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequ
 from shared.errors import BadOption
 from worker import families, weights
 
+pytestmark = pytest.mark.slow
+
 V1 = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ALL = {"resize": 100, "crop": 90, "mean": [0.1, 0.2, 0.3], "std": [1.0]}
 

@@ -8,6 +8,8 @@ import torch
 from shared.services import result_cache
 from worker.engine import top_k
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
 @pytest.mark.parametrize("k", [1, 5, 1000, 5000])

@@ -22,6 +22,8 @@ from inferq.stack import data_dir, stack, supervisor, valkey
 from inferq.stack.logs import KEEP, Follower, last_line, rotate
 from inferq.stack.supervisor import Part, Supervisor
 
+pytestmark = pytest.mark.slow
+
 GENEROUS = 30.0
 REPOSITORY = Path(__file__).parents[2]
 FOREVER = "import time; time.sleep(600)"

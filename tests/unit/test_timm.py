@@ -26,6 +26,8 @@ from worker.engine import Engine, Loaded
 from worker.families import timm
 from worker.training import heads
 
+pytestmark = pytest.mark.slow
+
 LITE0 = "tf_efficientnet_lite0"
 SIZES = [(640, 480), (333, 517), (224, 224), (500, 375), (800, 1201)]
 SMALL = [

@@ -16,6 +16,8 @@ from shared.domain.datasets import DatasetExample, Source, Split
 from worker.training import calibration, plots
 from worker.training.evidence import MOST_MISTAKES, evidence
 
+pytestmark = pytest.mark.slow
+
 CURVE = [
     {"stage": "head", "epoch": 1, "train_loss": 0.9, "train_accuracy": 0.5, "validation_loss": None,
      "validation_accuracy": None},

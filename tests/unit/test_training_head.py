@@ -14,6 +14,8 @@ from worker.training import epochs
 from worker.training.head import HeadTraining
 from worker.training.logistic_regression import regression
 
+pytestmark = pytest.mark.slow
+
 Rows = tuple[torch.Tensor, torch.Tensor]
 
 WIRES = {

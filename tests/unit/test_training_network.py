@@ -18,6 +18,8 @@ from worker.training import finetune, heads
 from worker.training.augment import LabelledPictures
 from worker.training.finetune import NetworkTraining
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 
 

@@ -19,6 +19,8 @@ from shared.errors import BadOption, BadWeights, Unavailable
 from worker import families, weights
 from worker.families import digits, torchvision
 
+pytestmark = pytest.mark.slow
+
 Handler = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
