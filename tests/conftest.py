@@ -29,6 +29,7 @@ from shared.services import catalogue
 from shared.settings import Settings
 from tests import apps, stacks
 
+os.environ.pop("COLUMNS", None)  # set by xdist: what commands print would be wrapped to it
 CI = bool(os.environ.get("CI"))
 POSTGRES = os.environ.get("INFERQ_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 

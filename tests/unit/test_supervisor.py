@@ -183,7 +183,7 @@ def test_kill_9_of_the_supervisor_leaves_no_part_behind(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 from pathlib import Path
-from inferq.supervisor import Part, Supervisor
+from inferq.stack.supervisor import Part, Supervisor
 boss = Supervisor(print)
 boss.start(Part("api", [sys.executable, "-c", {FOREVER!r}], dict(os.environ), Path({str(tmp_path)!r}) / "api.log"))
 print(boss.pids()["api"], flush=True)
