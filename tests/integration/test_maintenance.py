@@ -465,3 +465,11 @@ def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(house: House) -
     jobs.submit(small, "bert", Submission([a_picture(n) for n in range(3)]))
     house.run(first, 9)
     jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
+
+
+def test_the_quota_is_reached_by_its_last_picture_and_passed_by_the_next(house: House) -> None:
+    small = replace(house.container, settings=replace(house.container.settings, max_queued=5))
+    jobs.submit(small, "anna", Submission([a_picture(n) for n in range(4)]))
+    jobs.submit(small, "anna", Submission([a_picture(4)]))
+    with pytest.raises(errors.TooManyRequests, match="5 pictures of yours wait"):
+        jobs.submit(small, "anna", Submission([a_picture(5)]))
