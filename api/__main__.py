@@ -70,7 +70,7 @@ def main() -> int:
     try:
         settings = from_environment()
         container = build(settings)
-    except ValueError as error:  # a setting that cannot be read
+    except ValueError as error:  # a setting that cannot be taken
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -6,7 +6,6 @@ A test fails while the table says something else than the code.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,8 @@ HEAD = """\
 # Settings
 
 Every setting is an environment variable. `inferq up` sets what is about places (data, database, Redis, blobs, host,
-port) by itself; everything else it hands on. A value that cannot be read stops the start and names the variable.
+port) by itself; everything else it hands on. A value that cannot be read or is not allowed stops the start with one
+line that names the variable, and so does a variable `INFERQ_…` that does not exist. An empty one counts as not set.
 
 This page is written by `python docs/settings.py`; edit the words in `shared/settings.py`.
 """
@@ -31,7 +31,7 @@ def page() -> str:
     lines = [HEAD]
     for title, fields in sections():
         lines += [f"## {title[0].upper()}{title[1:]}", "", "| variable | default | meaning |", "|---|---|---|"]
-        lines += [f"| {variable(name)} | {default(name)} | {words} |" for name, words in fields]
+        lines += [f"| {variable(name)} | {default(name)} | {meaning(name, words)} |" for name, words in fields]
         lines.append("")
     return "\n".join(lines)
 
@@ -66,9 +66,17 @@ def variable(name: str) -> str:
     return f"`INFERQ_{name.upper()}`" + (f" or `{usual}`" if usual else "")
 
 
+def meaning(name: str, words: str) -> str:
+    """The words, with what is allowed where they do not say it."""
+    allowed = settings.bounds(name)
+    if not allowed or settings.choices(name):  # which are explained one by one
+        return words
+    return f"{words} {allowed[0].upper()}{allowed[1:]}."
+
+
 def default(name: str) -> str:
     """As it is written into a variable, and in MiB, hours or days where that is easier to read."""
-    value = next(field.default for field in dataclasses.fields(settings.Settings) if field.name == name)
+    value = settings.Settings.model_fields[name].default
     if value == "":
         return ""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**20 == 0:

@@ -31,7 +31,12 @@ def upgrade(url: str) -> None:
 def main() -> int:
     """Exit status: 0, or 2 with one line on stderr."""
     try:
-        upgrade(from_environment().database_url)
+        settings = from_environment()
+    except ValueError as error:  # a setting that cannot be taken
+        print(f"inferq: {error}", file=sys.stderr)
+        return 2
+    try:
+        upgrade(settings.database_url)
     except (SQLAlchemyError, errors.Unavailable, OSError) as error:
         print(f"inferq: the database cannot be brought up to date: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+"""Without an upper end, where much is as good as no limit."""
+Natural = Annotated[int, Field(ge=0)]
+Threads = Annotated[int, Field(ge=1, le=10_000)]
+Seconds = Annotated[float, Field(ge=0.1, le=7 * 24 * 3600)]
+"""Shorter, and the waiting itself takes a core; longer, and a socket refuses it as a time limit."""
+Pause = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
+Keeping = Annotated[float, Field(ge=0, le=100 * 365 * 24 * 3600)]
 
 
 def default_data() -> str:
@@ -16,12 +29,13 @@ def default_data() -> str:
     return os.path.join(base, "inferq")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseSettings):
     """What can be set, with its default; the variable is `INFERQ_` and the name in capitals.
 
     Three have the usual names as well: `DATABASE_URL`, `REDIS_URL`, `STORAGE_URL`.
     """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     # where things are
     database_url: str = ""
@@ -41,40 +55,40 @@ class Settings:
     # the HTTP side
     host: str = "127.0.0.1"
     """Where the API listens; anywhere but on loopback it refuses to start without a key."""
-    port: int = 8000
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Where the API listens."""
     public_url: str = ""
     """The URL by which callers reach the API, as `https://vision.example.com`; empty is what the request says.
     Set it where strangers connect: signed assertions must name it."""
-    api_threads: int = 96
+    api_threads: Threads = 96
     """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
     admin_key: str = ""
     """A key that is always valid, for the tenant `default`; the way in where no key exists yet."""
-    max_wait: float = 60.0
+    max_wait: Pause = 60.0
     """Seconds that one request may wait for its job before it is answered with 202."""
 
     # what is taken
-    max_body: int = 256 * 1024 * 1024
+    max_body: Positive = 256 * 1024 * 1024
     """Bytes of one request body."""
-    max_picture: int = 32 * 1024 * 1024
+    max_picture: Positive = 32 * 1024 * 1024
     """Bytes of one picture."""
-    max_pixels: int = 64_000_000
+    max_pixels: Positive = 64_000_000
     """Pixels of one picture; Pillow itself refuses more than 178 million."""
-    max_aspect: float = 100.0
+    max_aspect: Annotated[float, Field(ge=1)] = 100.0
     """Longer side over shorter side. A 10 x 63498 picture costs 1.7 GB in a resize."""
-    max_files: int = 10_000
+    max_files: Positive = 10_000
     """Pictures in one job."""
-    max_unpacked: int = 1024 * 1024 * 1024
+    max_unpacked: Positive = 1024 * 1024 * 1024
     """Bytes of all members of one archive, unpacked."""
-    max_queued: int = 200_000
+    max_queued: Natural = 200_000
     """Pictures that one tenant may have waiting for one model version; more is answered with 429."""
-    fetch_timeout: float = 10.0
+    fetch_timeout: Seconds = 10.0
     """Seconds for fetching a picture from a URL, in all."""
     fetch_private: bool = False
     """Allow URLs that point to private addresses. Only for tests and closed networks."""
 
     # the wires
-    sap_max_side: int = 1024
+    sap_max_side: Natural = 1024
     """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
     sap_product_model: str = ""
     """The model behind product image classification; empty is the default model."""
@@ -87,11 +101,11 @@ class Settings:
     """The key to the store that is handed to them; it should open nothing else."""
     sap_store_secret_key: str = ""
     """The secret of that key."""
-    einstein_quota: int = 0
+    einstein_quota: Natural = 0
     """Predictions that one tenant may ask for on the Einstein wire in a calendar month; 0 is no quota."""
     img_hosts: str = ""
     """Hosts from which the IMG wire fetches pictures, as `*.example.com, cdn.example.org`; empty is any public one."""
-    keep_test_images: float = 90 * 24 * 3600.0
+    keep_test_images: Keeping = 90 * 24 * 3600.0
     """Seconds that images uploaded with a key of the stage `test` are kept."""
 
     # how often one tenant may ask: `100/minute`, `5/second`, `10000/day`; empty or `off` is no limit
@@ -114,53 +128,53 @@ class Settings:
     `efficientnet_lite0`. A model of the tenant `default` is the default of that tenant only."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """`float32`, `bfloat16` or `float16`; the last two on CUDA only."""
     compile: bool = False
     """Run models through torch.compile; it needs a C++ compiler on the worker."""
-    torch_threads: int = 1
+    torch_threads: Threads = 1
     """Threads of one torch operation. One per worker survives noisy neighbours; two do not."""
-    decode_threads: int = 1
+    decode_threads: Threads = 1
     """Threads of one worker that decode pictures; more than one pays on a GPU."""
-    max_batch: int = 16
+    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 16
     """Pictures in one batch, where the model version does not say."""
-    model_memory: int = 2 * 1024 * 1024 * 1024
+    model_memory: Positive = 2 * 1024 * 1024 * 1024
     """Bytes of weights that a worker keeps; the least recently used model goes first."""
-    weights_timeout: float = 3.0
+    weights_timeout: Seconds = 3.0
     """Seconds after which a weights server that does not answer counts as absent."""
     weights_url: str = ""
     """Where pretrained weights are fetched from, in place of torchvision's own server."""
 
     # the queue
-    lease: float = 6.0
+    lease: Seconds = 6.0
     """Seconds after which a picture held by a silent worker is given to another."""
-    max_attempts: int = 3
+    max_attempts: Positive = 3
     """Deaths of a worker that one picture may cause before it fails as poison."""
-    time_slice: float = 5.0
+    time_slice: Pause = 5.0
     """Seconds that one drain may run while others wait."""
-    linger: float = 1.0
+    linger: Pause = 1.0
     """Seconds that an emptied stream is watched before the drain ends."""
-    sweep_every: float = 2.0
+    sweep_every: Seconds = 2.0
     """Seconds between two sweeps."""
 
     # keeping
-    cache_entries: int = 10_000
+    cache_entries: Natural = 10_000
     """Answers that the result cache holds: 5 KB of Redis each for a model of 1000 labels; 0 switches it off."""
-    cache_seconds: float = 3600.0
+    cache_seconds: Annotated[float, Field(ge=0.1, le=100 * 365 * 24 * 3600)] = 3600.0
     """Seconds that an answer stays in the result cache."""
-    keep_jobs: float = 7 * 24 * 3600.0
+    keep_jobs: Keeping = 7 * 24 * 3600.0
     """Seconds that a finished job is kept."""
 
     # training
-    max_dataset_archive: int = 2 * 1024 * 1024 * 1024
+    max_dataset_archive: Positive = 2 * 1024 * 1024 * 1024
     """Bytes of an archive that a dataset is loaded from by URL; one that is uploaded is a request body."""
-    max_dataset_files: int = 100_000
+    max_dataset_files: Positive = 100_000
     """Pictures in one archive of a dataset."""
-    max_dataset_unpacked: int = 16 * 1024 * 1024 * 1024
+    max_dataset_unpacked: Positive = 16 * 1024 * 1024 * 1024
     """Bytes of all pictures in one archive of a dataset."""
-    dataset_timeout: float = 3600.0
+    dataset_timeout: Seconds = 3600.0
     """Seconds for fetching an archive of a dataset from a URL, in all."""
-    trainer_threads: int = 0
+    trainer_threads: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Threads of one torch operation in a trainer; 0 is one per core but one, and one at least."""
 
     # being called back
@@ -169,8 +183,24 @@ class Settings:
     webhook_private: bool = False
     """Allow callbacks to private addresses. Only for tests and closed networks."""
 
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given in code: the environment is read by `from_environment` and nobody else."""
+        return (init_settings,)
+
+    def changed(self, **values: object) -> Settings:
+        """These settings with other values for some; raises ValueError when one is not allowed."""
+        return self.model_validate(dict(self) | values)
 
     @property
     def broker_prefix(self) -> str:
@@ -184,33 +214,69 @@ class Settings:
 
 
 _USUAL_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "storage_url": "STORAGE_URL"}
+_VARIABLES = {f"INFERQ_{name.upper()}": name for name in Settings.model_fields}
+_OF_OTHERS = re.compile(r"INFERQ_(URL|KEY|STACK|PUBLISH|TEST_.+)")
+"""No settings, and not ours to complain about: of the command, `inferq up`, Docker Compose and the tests."""
+_OF_KUBERNETES = re.compile(
+    r"INFERQ_(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)=.*|.+=(tcp|udp|sctp)://.*"
+)
+"""What every container is told about a service that is called inferq, or inferq-redis."""
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from `INFERQ_*`; raises ValueError naming the variable that cannot be read."""
+    """Settings from `INFERQ_*`; raises ValueError with one line that names each variable that cannot be taken."""
     environ = os.environ if environ is None else environ
-    found: dict[str, object] = {}
-    for field in dataclasses.fields(Settings):
-        names = [f"INFERQ_{field.name.upper()}", _USUAL_NAMES.get(field.name, "")]
-        text = next((environ[name] for name in names if environ.get(name)), None)
+    given = {name: text for name, text in environ.items() if text}
+    found: dict[str, str] = {}
+    for variable, name in _VARIABLES.items():
+        text = given.get(variable) or given.get(_USUAL_NAMES.get(name, ""))
         if text is not None:
-            found[field.name] = _read(names[0], text, type(field.default))
-    data = str(found.get("data") or default_data())
-    found["data"] = data
+            found[name] = text
+    data = found["data"] = found.get("data") or default_data()
     found.setdefault("database_url", f"sqlite:///{data}/inferq.db")
     found.setdefault("storage_url", f"file://{data}/blobs")
-    return Settings(**found)  # type: ignore[arg-type]
-
-
-def _read(name: str, text: str, kind: type) -> object:
-    if kind is bool:
-        if text.lower() not in ("1", "0", "true", "false", "yes", "no"):
-            raise ValueError(f"{name} must be true or false, not {text!r}")
-        return text.lower() in ("1", "true", "yes")
+    wrong = [_unknown(name) for name, text in sorted(given.items()) if not _is_known(name, text)]
     try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, not {text!r}") from None
+        settings = Settings.model_validate(found)
+    except ValidationError as error:
+        wrong = [_complaint(str(one["loc"][0]), one["input"]) for one in error.errors()] + wrong
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return settings
+
+
+def bounds(name: str) -> str:
+    """What a setting may be, as `from 0 to 65535`; empty where any value of its type will do."""
+    if words := choices(name):
+        return f"{', '.join(words[:-1])} or {words[-1]}"
+    metadata = Settings.model_fields[name].metadata
+    limits = {key: getattr(one, key) for one in metadata for key in ("ge", "le") if hasattr(one, key)}
+    if not limits:
+        return ""
+    return f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"from {limits['ge']} up"
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The only words that a setting may be; none where it is no choice."""
+    return get_args(Settings.model_fields[name].annotation)
+
+
+def _complaint(name: str, value: object) -> str:
+    kinds: dict[object, str] = {int: "a whole number ", float: "a number ", bool: "true or false"}
+    allowed = kinds.get(Settings.model_fields[name].annotation, "") + bounds(name)
+    return f"INFERQ_{name.upper()} must be {allowed}, not {value!r}"
+
+
+def _is_known(variable: str, text: str) -> bool:
+    if not variable.startswith("INFERQ_") or variable in _VARIABLES:
+        return True
+    return bool(_OF_OTHERS.fullmatch(variable) or _OF_KUBERNETES.fullmatch(f"{variable}={text}"))
+
+
+def _unknown(variable: str) -> str:
+    names = [name.upper() for name in Settings.model_fields]  # without what all have in common
+    near = difflib.get_close_matches(variable.removeprefix("INFERQ_").upper(), names, 1)
+    return f"{variable} is no setting; " + (f"is it INFERQ_{near[0]}?" if near else "docs/settings.md lists them")
 
 
 def _next_database(url: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flask import Flask
 
 from api import create_app
@@ -17,7 +15,7 @@ _made: dict[Settings, Flask] = {}
 
 def over(container: Container) -> Flask:
     """The app with these settings, over these container from now on; there is no second one beside it."""
-    key = replace(container.settings, database_url="", storage_url="", redis_url="", data="", prefix="")
+    key = container.settings.changed(database_url="", storage_url="", redis_url="", data="", prefix="")
     if key not in _made:
         _made[key] = create_app(container)
     _made[key].extensions |= {"inferq": container, "inferq.wait_limiter": WaitLimiter(container.settings.api_threads)}

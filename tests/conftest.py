@@ -133,7 +133,7 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     else:
         url = request.getfixturevalue("valkey")
         client = redis.Redis.from_url(url, decode_responses=True, protocol=2)
-        found = Queue(Settings(**settings.__dict__ | {"redis_url": url}), client)
+        found = Queue(settings.changed(redis_url=url), client)
     yield found
     found.close()
 

@@ -25,13 +25,17 @@ _CANNOT = (RuntimeError, ValueError, errors.InferqError)
 
 
 def main() -> int:
-    """Run until SIGTERM, then finish what is claimed."""
+    """Run until SIGTERM, then finish what is claimed; exit status 2 with one line when a setting forbids it."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     role = parser.add_mutually_exclusive_group()
     role.add_argument("--trainer", action="store_true", help="train models and load datasets")
     role.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
     asked = parser.parse_args()
-    settings = from_environment()
+    try:
+        settings = from_environment()
+    except ValueError as error:  # a setting that cannot be taken
+        print(f"inferq: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # a line per bell, or per sweep
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -49,8 +53,8 @@ def keep(settings: Settings) -> int:
 def train(settings: Settings) -> int:
     """A trainer, behind those who serve predictions on the same machine: already its start takes seconds of a core."""
     os.nice(POLITE)
-    app = create_trainer(settings)
     try:
+        app = create_trainer(settings)
         trainer = app.process.trainer
     except _CANNOT as error:
         return _refused(error)

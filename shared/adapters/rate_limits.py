@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import time
@@ -77,14 +76,13 @@ class RateLimits:
 
 def check(settings: Settings) -> None:
     """Raises ValueError naming the first setting that should be a rule and is none."""
-    for field in dataclasses.fields(settings):
-        if field.name.endswith("_rate"):
+    for name, rule in settings:
+        if name.endswith("_rate"):
             try:
-                read(getattr(settings, field.name))
+                read(rule)
             except ValueError:
-                text = getattr(settings, field.name)
                 raise ValueError(
-                    f"INFERQ_{field.name.upper()} must be a rule such as 100/minute, or off, not {text!r}"
+                    f"INFERQ_{name.upper()} must be a rule such as 100/minute, or off, not {rule!r}"
                 ) from None
 
 

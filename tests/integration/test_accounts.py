@@ -126,7 +126,7 @@ def test_a_public_key_is_not_the_first_key(container: Container) -> None:
     """It would close the open door in front of the one who registers it."""
     with pytest.raises(errors.BadOption, match="inferq keys create --name owner"):
         accounts.register(container, OWNER, account=ANNA, public_key=public(PRIVATE))
-    guarded = replace(container, settings=replace(container.settings, admin_key="admin"))
+    guarded = replace(container, settings=container.settings.changed(admin_key="admin"))
     assert accounts.register(guarded, OWNER, account=ANNA, public_key=public(PRIVATE), scopes=("infer", "keys"))
     assert register(container, OTHER).scopes == ("infer", "models")
 
@@ -337,7 +337,7 @@ def test_on_the_open_door_an_assertion_is_not_checked_as_nothing_is(container: C
 
 
 def test_with_an_admin_key_the_door_is_not_open(container: Container) -> None:
-    guarded = replace(container, settings=replace(container.settings, admin_key="admin"))
+    guarded = replace(container, settings=container.settings.changed(admin_key="admin"))
     with pytest.raises(errors.Unauthorized):
         accounts.refresh(guarded, "whatever", from_loopback=True)
 

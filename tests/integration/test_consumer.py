@@ -467,7 +467,7 @@ def test_a_stopping_worker_finishes_its_batch_and_leaves_the_rest_to_others(
 def test_a_drain_whose_time_is_over_rings_for_the_rest(container: Container) -> None:
     job = submit(container, [picture(number % 10) for number in range(40)])
     sent = bells(container)
-    hasty = WorkerProcess(replace(container, settings=replace(container.settings, time_slice=0.0)))
+    hasty = WorkerProcess(replace(container, settings=container.settings.changed(time_slice=0.0)))
     consumer.consume(hasty, job.version_id)
     assert again(container, job).done == 16
     assert sent == [("drain", job.version_id)]
@@ -486,7 +486,7 @@ def test_a_backlog_calls_another_worker_in(container: Container, worker: WorkerP
 
 
 def test_a_drain_that_watches_takes_what_comes_in(container: Container) -> None:
-    worker = WorkerProcess(replace(container, settings=replace(container.settings, linger=20.0)))
+    worker = WorkerProcess(replace(container, settings=container.settings.changed(linger=20.0)))
     first = submit(container, [picture(1)])
     thread = threading.Thread(target=consumer.consume, args=(worker, first.version_id))
     thread.start()
@@ -501,7 +501,7 @@ def test_a_drain_that_watches_takes_what_comes_in(container: Container) -> None:
 
 
 def test_high_priority_overtakes_what_waits(container: Container) -> None:
-    worker = WorkerProcess(replace(container, settings=replace(container.settings, time_slice=0.0)))
+    worker = WorkerProcess(replace(container, settings=container.settings.changed(time_slice=0.0)))
     low = submit(container, [picture(1)] * 20, priority="low")
     high = submit(container, [picture(2)] * 16, priority="high")
     consumer.consume(worker, low.version_id)
@@ -672,7 +672,7 @@ def test_only_what_was_asked_to_be_remembered_is_and_only_for_its_tenant(
 
 
 def test_the_cache_has_no_more_places_than_it_is_given(container: Container, worker: WorkerProcess) -> None:
-    small = replace(container, settings=replace(container.settings, cache_entries=1))
+    small = replace(container, settings=container.settings.changed(cache_entries=1))
     worker.container = small
     for number in (4, 5):
         submit(small, [picture(number)], remember=True)
@@ -680,14 +680,14 @@ def test_the_cache_has_no_more_places_than_it_is_given(container: Container, wor
 
     assert recalled(small, number=4) is None
     assert recalled(small, number=5)
-    assert recalled(replace(small, settings=replace(small.settings, cache_entries=0)), number=5) is None
+    assert recalled(replace(small, settings=small.settings.changed(cache_entries=0)), number=5) is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no device memory"), FileNotFoundError("no blob")])
 def test_a_default_model_that_cannot_be_loaded_keeps_no_worker_from_the_others(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    worker.container = replace(container, settings=replace(container.settings, default_model="digits"))
+    worker.container = replace(container, settings=container.settings.changed(default_model="digits"))
 
     def fail(version: ModelVersion) -> None:
         raise error

@@ -72,7 +72,7 @@ class Shelf:
         return self.container.storage.list("uploads")
 
     def among(self, **settings: object) -> Shelf:
-        return replace(self, container=replace(self.container, settings=replace(self.container.settings, **settings)))  # type: ignore[arg-type]
+        return replace(self, container=replace(self.container, settings=self.container.settings.changed(**settings)))
 
     def later(self, seconds: float) -> Container:
         return replace(self.container, now=lambda: time.time() + seconds)
@@ -82,7 +82,7 @@ class Shelf:
 def shelf(container: Container, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     called: list[tuple[str, ...]] = []
     monkeypatch.setattr(container.queue.notifications, "send_task", lambda *task: bool(called.append(task)) or True)
-    return Shelf(replace(container, settings=replace(container.settings, fetch_private=True)), called)
+    return Shelf(replace(container, settings=container.settings.changed(fetch_private=True)), called)
 
 
 @pytest.fixture

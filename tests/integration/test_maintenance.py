@@ -70,7 +70,7 @@ class House:
 def house(container: Container) -> House:
     sent: list[tuple[str, ...]] = []
     container.queue.notifications.send_task = lambda *task: bool(sent.append(task)) or True  # type: ignore[method-assign]
-    settings = replace(container.settings, lease=0.2, webhook_private=True)
+    settings = container.settings.changed(lease=0.2, webhook_private=True)
     container.queue.connection.settings = settings
     return House(replace(container, settings=settings), sent)
 
@@ -441,7 +441,7 @@ def test_the_sweep_calls_the_deliverer_while_something_is_due(house: House, hook
 
 
 def test_a_callback_to_a_private_address_is_not_sent(house: House, hook: Any) -> None:
-    strict = replace(house.container, settings=replace(house.container.settings, webhook_private=False))
+    strict = replace(house.container, settings=house.container.settings.changed(webhook_private=False))
     job = house.submit(1, webhook=hook.url)
     house.run(job, 1)
     delivery.deliver(strict)
@@ -454,7 +454,7 @@ def test_a_callback_to_a_private_address_is_not_sent(house: House, hook: Any) ->
 
 
 def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(house: House) -> None:
-    small = replace(house.container, settings=replace(house.container.settings, max_queued=5))
+    small = replace(house.container, settings=house.container.settings.changed(max_queued=5))
     first, _ = jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
     with pytest.raises(errors.TooManyRequests) as caught:
         jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))

@@ -109,13 +109,13 @@ def test_a_model_that_would_hide_an_alias_is_refused(container: Container) -> No
 
 def test_the_default_model_may_be_named_by_an_alias(container: Container) -> None:
     models.alias(container, DEFAULT_TENANT, VIT, "digits")
-    chosen = replace(container, settings=replace(container.settings, default_model=VIT))
+    chosen = replace(container, settings=container.settings.changed(default_model=VIT))
     assert catalogue.decide_default(chosen)[0] == "digits"
     assert models.get_ready_version(chosen, DEFAULT_TENANT).name == "digits"
 
 
 def set_to(container: Container, default_model: str) -> Container:
-    return replace(container, settings=replace(container.settings, default_model=default_model))
+    return replace(container, settings=container.settings.changed(default_model=default_model))
 
 
 def test_where_nothing_is_chosen_the_standard_model_answers_everybody(container: Container) -> None:

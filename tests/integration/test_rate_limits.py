@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 import redis
@@ -20,7 +18,7 @@ from shared.settings import Settings
 from tests.stacks import until
 
 RULE = "3/minute"
-SETTINGS = [field.name for field in dataclasses.fields(Settings) if field.name.endswith("_rate")]
+SETTINGS = [name for name in Settings.model_fields if name.endswith("_rate")]
 
 
 @pytest.fixture
@@ -180,4 +178,4 @@ def test_rules_are_read_as_they_are_said(rule: str, limit: int, seconds: int) ->
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_rule_that_is_none_is_said_at_the_start_with_the_name_of_its_setting(setting: str, rule: str) -> None:
     with pytest.raises(ValueError, match=f"^INFERQ_{setting.upper()} must be a rule .*{rule}"):
-        RateLimits(replace(Settings(), **{setting: rule}))
+        RateLimits(Settings().changed(**{setting: rule}))

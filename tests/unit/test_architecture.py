@@ -36,6 +36,7 @@ ONLY_IN = {
     "celery": ("worker/", "shared/adapters/queue/"),
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),
+    "pydantic_settings": ("shared/settings.py",),
     "limits": ("shared/adapters/rate_limits.py",),
     "sqlalchemy": ("shared/adapters/database/", "migrations/"),
     "alembic": ("migrations/",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import re
 import time
@@ -36,7 +35,7 @@ def test_the_table_of_settings_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == settings_page(), "run: python docs/settings.py"
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Settings)])
+@pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_has_its_variable_and_its_meaning_in_the_table(name: str) -> None:
     row = re.search(rf"^\| `INFERQ_{name.upper()}`.*\|.*\| (.+) \|$", settings_page(), re.MULTILINE)
     assert row, f"INFERQ_{name.upper()} is not in docs/settings.md"
@@ -44,7 +43,7 @@ def test_every_setting_has_its_variable_and_its_meaning_in_the_table(name: str) 
 
 
 def test_every_variable_that_the_readme_names_exists() -> None:
-    known = {f"INFERQ_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+    known = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
     of_the_command = {"INFERQ_URL", "INFERQ_KEY"}
     of_compose = set(re.findall(r"\$\{(INFERQ_\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert set(re.findall(r"INFERQ_\w+", README)) <= known | of_the_command | of_compose

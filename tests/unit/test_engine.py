@@ -259,14 +259,14 @@ def test_a_version_is_loaded_once(shelf: Shelf, engine: Engine) -> None:
 def test_the_least_recently_used_model_makes_room(shelf: Shelf) -> None:
     versions = {key: shelf.version("squeezenet1_1", key) for key in "abc"}
     size = len(shelf.blobs["a"])
-    engine = Engine(replace(CPU, model_memory=int(2.5 * size)), shelf.blobs.__getitem__)
+    engine = Engine(CPU.changed(model_memory=int(2.5 * size)), shelf.blobs.__getitem__)
     for key in "abac":
         engine.load(versions[key])
     assert engine.loaded() == ["a/1", "c/1"]
 
 
 def test_a_model_larger_than_the_limit_is_served_alone(shelf: Shelf) -> None:
-    engine = Engine(replace(CPU, model_memory=1), shelf.blobs.__getitem__)
+    engine = Engine(CPU.changed(model_memory=1), shelf.blobs.__getitem__)
     for key in "ab":
         engine.load(shelf.version("squeezenet1_1", key))
     assert engine.loaded() == ["b/1"]

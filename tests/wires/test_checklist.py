@@ -94,7 +94,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def with_settings(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def close_the_door(container: Container) -> str:

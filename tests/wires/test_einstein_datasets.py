@@ -77,7 +77,7 @@ def served(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[str]:
 
 
 def with_settings(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def uploads(container: Container) -> list[str]:

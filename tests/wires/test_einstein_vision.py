@@ -87,7 +87,7 @@ def predict(client: FlaskClient, path: str = PREDICT, **sent: Any) -> TestRespon
 
 
 def with_settings(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def close_the_door(container: Container, **about: Any) -> str:

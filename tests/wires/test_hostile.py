@@ -82,7 +82,7 @@ def test_json_of_endless_small_values_is_refused_before_it_is_read(client: Flask
 
 @pytest.mark.parametrize("secret", ["whsec_a", "whsec_\u00e9"])
 def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, container: Container, secret: str) -> None:
-    open_to_private = replace(container, settings=replace(container.settings, webhook_private=True))
+    open_to_private = replace(container, settings=container.settings.changed(webhook_private=True))
     hook = {"url": "http://127.0.0.1:9/", "secret": secret}
     answer = create_app(open_to_private).test_client().post("/v1/jobs", json={"inputs": ["aGVsbG8="], "webhook": hook})
     assert (answer.status_code, answer.json["code"]) == (400, "bad_option")

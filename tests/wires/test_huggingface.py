@@ -52,7 +52,7 @@ def send(stack: Stack, body: bytes, **headers: str) -> httpx.Response:
 
 
 def with_settings(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def close_the_door(container: Container) -> dict[str, str]:

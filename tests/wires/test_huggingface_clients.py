@@ -177,7 +177,7 @@ def test_the_python_client_is_told_that_a_model_is_loading(
 
 def test_the_python_client_is_told_when_it_may_ask_again(container: Container, tmp_path: Path) -> None:
     remember_the_three(container)
-    limited = replace(container, settings=replace(container.settings, huggingface_rate="1/minute"))
+    limited = replace(container, settings=container.settings.changed(huggingface_rate="1/minute"))
     with serving(limited) as url:
         call = {"model": f"{url}/models/digits"}
         answers = hub(url, tmp_path, {"first": call, "second": call})

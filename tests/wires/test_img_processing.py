@@ -116,7 +116,7 @@ class Wire:
         return str(answer.json["id"])
 
     def with_settings(self, **changed: Any) -> Wire:
-        return Wire(replace(self.container, settings=replace(self.container.settings, **changed)), self.key)
+        return Wire(replace(self.container, settings=self.container.settings.changed(**changed)), self.key)
 
 
 @pytest.fixture
@@ -502,7 +502,7 @@ def test_the_model_that_answered_is_named(wire: Wire, says: Callable[..., None])
 def test_resnet50_answers_where_it_is_ready_and_no_other_was_chosen(
     wire: Wire, says: Callable[..., None], setting: str, own: str, ready: bool, answers: str
 ) -> None:
-    wire.container = replace(wire.container, settings=replace(wire.container.settings, default_model=setting))
+    wire.container = replace(wire.container, settings=wire.container.settings.changed(default_model=setting))
     catalogue.decide_default(wire.container)
     with wire.container.database.write() as uow:
         for name in ("resnet50", STANDARD):

@@ -144,7 +144,7 @@ def on_each_database(container: Container, database: Database) -> Container:
 
 
 def app_with(container: Container, **settings: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **settings))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**settings))).test_client()
 
 
 def nothing_was_stored(client: FlaskClient, container: Container) -> bool:

@@ -43,7 +43,7 @@ def patient(container: Container) -> Iterator[FlaskClient]:
         return True
 
     container.queue.notifications.send_task = ring  # type: ignore[method-assign]
-    yield described_client(replace(container, settings=replace(container.settings, max_wait=30.0)))
+    yield described_client(replace(container, settings=container.settings.changed(max_wait=30.0)))
     for loader in loaders:
         loader.join()
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, container: Co
 
 
 def test_a_dataset_may_come_from_a_url(container: Container) -> None:
-    settings = replace(container.settings, fetch_private=True)
+    settings = container.settings.changed(fetch_private=True)
     client = described_client(replace(container, settings=settings))
     answer = client.post("/v1/datasets", json={"url": "http://127.0.0.1:9/a/wild%20ducks.zip?x=1"})
     assert (answer.status_code, answer.json["name"]) == (202, "wild ducks")
@@ -200,7 +200,7 @@ def test_two_archives_at_once_are_refused(client: FlaskClient, container: Contai
 
 
 def test_a_body_that_is_too_large_is_413(container: Container) -> None:
-    client = described_client(replace(container, settings=replace(container.settings, max_body=1000)))
+    client = described_client(replace(container, settings=container.settings.changed(max_body=1000)))
     complaint(client.post("/v1/datasets", **form("x.zip", bytes(2000))), 413, "too_large")
     complaint(client.post("/v1/datasets", json={"name": "x" * 300_000}), 413, "too_large")
     assert nothing_is_left(client, container)

@@ -88,7 +88,7 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, contai
 
 
 def test_what_is_asked_for_is_told_back_but_for_the_secret(container: Container) -> None:
-    client = described_client(replace(container, settings=replace(container.settings, webhook_private=True)))
+    client = described_client(replace(container, settings=container.settings.changed(webhook_private=True)))
     made(client, **BIRDS)
     parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60}
     answer = submit(client, base="digits", base_version="1", parameters=parameters | {"seed": None},
@@ -193,7 +193,7 @@ def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -
 
 
 def test_who_waits_is_told_of_the_end(client: FlaskClient, container: Container) -> None:
-    patient = described_client(replace(container, settings=replace(container.settings, max_wait=30.0)))
+    patient = described_client(replace(container, settings=container.settings.changed(max_wait=30.0)))
     made(client, **BIRDS)
     answer = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers={"Prefer": "wait=0.1"})
     assert (answer.status_code, answer.json["status"]) == (202, "QUEUED")

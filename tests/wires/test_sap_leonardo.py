@@ -93,7 +93,7 @@ def tarred(members: Sequence[File], mode: str) -> bytes:
 
 
 def with_settings(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def close_the_door(container: Container) -> str:

@@ -67,11 +67,11 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def with_store(container: Container, store: Path) -> Container:
     told = {"sap_store_endpoint": "https://store.example", "sap_store_access_key": "AK", "sap_store_secret_key": "SK"}
-    return replace(container, settings=replace(container.settings, sap_store=f"file://{store}", **told))
+    return replace(container, settings=container.settings.changed(sap_store=f"file://{store}", **told))
 
 
 def app(container: Container, **changed: Any) -> FlaskClient:
-    return apps.over(replace(container, settings=replace(container.settings, **changed))).test_client()
+    return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
 def another_tenant(container: Container) -> dict[str, str]:
@@ -206,7 +206,7 @@ def test_a_folder_that_could_not_be_used_is_read_again(with_store: Container, st
 def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(
     with_store: Container, store: Path
 ) -> None:
-    container = replace(with_store, settings=replace(with_store.settings, max_picture=500))
+    container = replace(with_store, settings=with_store.settings.changed(max_picture=500))
     (store / "mugs" / "test" / "red" / "huge.png").write_bytes(bytes(5000))
     job(app(container))
     dataset_import.load(container, page(container)[0].id)
@@ -219,7 +219,7 @@ def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(
 def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(
     with_store: Container, bound: dict[str, int]
 ) -> None:
-    container = replace(with_store, settings=replace(with_store.settings, **bound))
+    container = replace(with_store, settings=with_store.settings.changed(**bound))
     job(app(container))
     assert failed(container).startswith("The folder 'mugs' holds more than the allowed")
 

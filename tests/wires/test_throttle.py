@@ -25,7 +25,7 @@ SAP_V1, SAP_V2 = "/jobs/unknown", "/api/v2/image/classification/jobs/unknown"
 
 def limited(container: Container, **rates: str) -> FlaskClient:
     """The app with these rules, such as `native_rate="3/minute"`."""
-    return create_app(replace(container, settings=replace(container.settings, **rates))).test_client()  # type: ignore[arg-type]
+    return create_app(replace(container, settings=container.settings.changed(**rates))).test_client()
 
 
 def key_of(container: Container, tenant: str = DEFAULT_TENANT, stage: str = "live") -> dict[str, str]:
@@ -134,8 +134,8 @@ def test_a_stranger_uses_up_nobodys_requests(container: Container) -> None:
 
 @pytest.mark.redis
 def test_two_api_processes_share_one_window(container: Container, valkey: str) -> None:
-    settings = replace(
-        container.settings, redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:", native_rate="2/minute"
+    settings = container.settings.changed(
+        redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:", native_rate="2/minute"
     )
     one, other = (
         create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
@@ -147,7 +147,7 @@ def test_two_api_processes_share_one_window(container: Container, valkey: str) -
 def test_without_redis_requests_go_through(container: Container) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"redis://127.0.0.1:{free.getsockname()[1]}/0"
-    settings = replace(container.settings, redis_url=nobody, native_rate="1/minute")
+    settings = container.settings.changed(redis_url=nobody, native_rate="1/minute")
     client = create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
     answer = last_of(client, NATIVE, 3)
     assert answer.status_code == 200

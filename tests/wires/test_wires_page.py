@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
@@ -75,5 +74,5 @@ def test_the_javascript_of_the_page_prints_what_it_says(
 
 
 def test_every_setting_that_the_page_names_exists() -> None:
-    known = {f"INFERQ_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+    known = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"INFERQ_\w+", PAGE)) <= known | {"INFERQ_URL", "INFERQ_KEY"}
