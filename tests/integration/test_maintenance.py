@@ -468,7 +468,7 @@ def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(house: House) -
 
 
 def test_the_quota_is_reached_by_its_last_picture_and_passed_by_the_next(house: House) -> None:
-    small = replace(house.container, settings=replace(house.container.settings, max_queued=5))
+    small = replace(house.container, settings=house.container.settings.changed(max_queued=5))
     jobs.submit(small, "anna", Submission([a_picture(n) for n in range(4)]))
     jobs.submit(small, "anna", Submission([a_picture(4)]))
     with pytest.raises(errors.TooManyRequests, match="5 pictures of yours wait"):
