@@ -1,1 +1,1 @@
-"""Adapters: the database, the queue, storage, fetching and rate limits behind plain methods."""
+"""The adapters put the database, the queue, blob storage, HTTP fetching and rate limits behind plain methods."""

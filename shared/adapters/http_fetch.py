@@ -1,11 +1,13 @@
-"""HTTP to addresses that strangers name: public hosts only, to the address that was checked, bounded in time and size.
+"""HTTP requests to URLs that callers supply: public hosts only, to the address that was checked, bounded in time and
+size.
 
     url ──> scheme, host, port ──> DNS, once ──> every address public? ──> connect to that address ──> bytes
                   ▲                                                                                │
                   └────────────────────── redirect, at most three, checked again ─────────────────┘
 
-The check sits where the connection is made, not where the URL is read: a second DNS answer, or a URL that two parsers
-read differently, cannot slip past it. Proxies from the environment are not used, as they would resolve the name anew.
+The check is made at the moment of connecting, not when the URL is parsed: a second DNS answer, or a URL that two
+parsers read differently, cannot bypass it. Proxies from the environment are not used, since they would resolve the host
+name again.
 """
 
 from __future__ import annotations
@@ -28,24 +30,28 @@ from shared.errors import BadUrl
 
 MAX_REDIRECTS = 3
 SLOWEST = 64 * 1024
-"""Bytes per second that the host of an archive must send on average: others wait behind it."""
+"""Bytes per second that the host of an archive must send on average; a slower host would delay the imports that wait
+behind it."""
 STALLED = 30.0
-"""Seconds of waiting for the host over which that is the average, and in which an answer must begin."""
+"""Seconds over which SLOWEST is averaged; time spent waiting for the host counts, time spent by the receiver does not.
+The response must also begin within this time."""
 
 _REFUSED = tuple(
     ipaddress.ip_network(network)
     for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 )
-"""Protocol assignments, 6to4, Teredo, documentation: Python 3.11 calls some of them global."""
+"""Networks for protocol assignments, 6to4, Teredo and documentation, which Python 3.11 partly reports as global."""
 
 _UNICAST = ipaddress.ip_network("2000::/3")
-"""All public IPv6. What embeds an IPv4 address elsewhere (`::ffff:`, NAT64 and others) is thereby refused."""
+"""All public IPv6 addresses. IPv6 addresses outside of it that embed an IPv4 address (`::ffff:`, NAT64 and others) are
+thereby refused."""
 
 
 def fetch(url: str, *, max_bytes: int, timeout: float, allow_private: bool, hosts: Sequence[str] = ()) -> bytes:
-    """The body behind a picture's URL, as sent; `timeout` is seconds in all. Raises BadUrl.
+    """Fetch the body of a picture's URL as it was sent; `timeout` is in seconds for the whole request. Raises BadUrl.
 
-    With `hosts`, such as `cdn.example.org` or `*.example.com`, no other host is asked, redirects included.
+    `hosts`, such as `cdn.example.org` or `*.example.com`, is an allowlist: no other host is contacted, redirects
+    included. An empty list allows every host.
     """
     body = bytearray()
     with _answered(url, "image/*", _deadline(timeout), allow_private, hosts) as response:
@@ -58,10 +64,11 @@ def fetch_to(
     url: str, file: BinaryIO, *, max_bytes: int, timeout: float, allow_private: bool,
     on_progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Write the body behind an archive's URL to `file`; `timeout` is seconds in all. Raises BadUrl.
+    """Write the body of an archive's URL to `file`; `timeout` is in seconds for the whole request. Raises BadUrl.
 
-    A host that sends less than SLOWEST is given up after STALLED seconds. `on_progress` is told the bytes so far, and
-    how many there will be, 0 where the host does not say; what it raises ends the fetching.
+    A host that sends fewer than SLOWEST bytes per second is given up after STALLED seconds. `on_progress` is called
+    with the bytes received so far and the total, which is 0 if the host does not report it; an exception from
+    `on_progress` aborts the request.
     """
     whole, begin = _deadline(timeout), _deadline(min(timeout, STALLED))
     begun = False
@@ -80,19 +87,19 @@ def fetch_to(
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, allow_private: bool) -> int:
-    """Send `body` and return the status that came back; redirects are not followed. Raises BadUrl."""
+    """Send `body` by POST and return the status of the response; redirects are not followed. Raises BadUrl."""
     with _request("POST", url, body, headers, _deadline(timeout), allow_private) as response:
         return response.status
 
 
 def check_url(url: str, *, allow_private: bool, timeout: float = 5.0) -> None:
-    """Raise BadUrl unless the URL can be read, its host resolves, and every address of it is public."""
+    """Raise BadUrl unless the URL can be parsed, its host resolves, and every address of the host is public."""
     parsed = _parse(url)
     _addresses(parsed.host.decode(), parsed.port or 0, _deadline(timeout), allow_private)
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet, and to one machine there."""
+    """Return True if an IP address belongs to one machine on the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if any(ip in network for network in _REFUSED) or ip.is_multicast or not ip.is_global:
         return False
@@ -100,13 +107,14 @@ def is_public(address: str) -> bool:
 
 
 def _is_listed(host: str, hosts: Sequence[str]) -> bool:
-    """`*.example.com` is every host below `example.com`, at any depth, and not that one itself."""
+    """Return True if the host is in the allowlist. `*.example.com` matches hosts below `example.com` at any depth, but
+    not `example.com` itself."""
     host = host.lower().rstrip(".")
     return any(host.endswith(name[1:]) if name.startswith("*.") else host == name for name in map(str.lower, hosts))
 
 
 def _deadline(timeout: float) -> Callable[[], float]:
-    """A function that tells the seconds left, and raises BadUrl when there are none."""
+    """Return a function that returns the seconds left, and raises BadUrl when none are left."""
     end = time.monotonic() + timeout
 
     def left() -> float:
@@ -119,16 +127,17 @@ def _deadline(timeout: float) -> Callable[[], float]:
 
 
 def _late() -> BadUrl:
+    """Return the error for a host that did not answer completely within the time limit."""
     return BadUrl("The host behind the URL did not answer completely in time. Try again, or send the bytes themselves.")
 
 
 def _parse(url: str) -> httpcore.URL:
-    """Raises BadUrl on anything but http and https with a host, without credentials."""
+    """Parse a URL; raises BadUrl unless it is http or https with a host and without credentials."""
     try:
-        url.encode()  # half a surrogate, which JSON lets through, is no text
+        url.encode()  # an unpaired surrogate, which JSON allows, cannot be encoded
         parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-        # The host as DNS wants it; the path as HTTP wants it, what is escaped already left alone.
+        # The host in its IDNA form for DNS. The path is percent-encoded below; existing escapes are kept.
         host = (parts.hostname or "").encode("idna").decode()
     except ValueError:
         raise BadUrl("The URL cannot be read. Give one like https://example.com/path/file.") from None
@@ -145,7 +154,7 @@ def _parse(url: str) -> httpcore.URL:
 
 
 def _host(url: httpcore.URL) -> str:
-    """The Host header: with brackets around IPv6, without the usual port."""
+    """Return the value of the Host header: IPv6 addresses in brackets, and no port where it is the default one."""
     host = url.host.decode()
     name = f"[{host}]" if ":" in host else host
     return name if (url.scheme, url.port) in ((b"http", 80), (b"https", 443)) else f"{name}:{url.port}"
@@ -155,7 +164,7 @@ def _host(url: httpcore.URL) -> str:
 def _answered(
     url: str, accept: str, left: Callable[[], float], allow_private: bool, hosts: Sequence[str] = ()
 ) -> Iterator[httpcore.Response]:
-    """The answer at the end of all redirects, each of which is checked like the first URL."""
+    """Yield the response at the end of all redirects; each redirect target is checked like the first URL."""
     for _ in range(MAX_REDIRECTS + 1):
         if hosts and not _is_listed(_parse(url).host.decode(), hosts):
             raise BadUrl("Pictures are not fetched from that host. Send the bytes themselves.")
@@ -175,8 +184,9 @@ def _answered(
 def _request(
     method: str, url: str, body: bytes, headers: Mapping[str, str], left: Callable[[], float], allow_private: bool
 ) -> Iterator[httpcore.Response]:
+    """Send one request over a connection to a checked address, and yield the response. Raises BadUrl."""
     parsed = _parse(url)
-    # An encoding is not asked for, so that nothing small can unfold into something large.
+    # No content encoding is accepted, so that a small compressed response cannot expand into a large one.
     sent = [("Host", _host(parsed)), ("User-Agent", "inferq"), ("Accept-Encoding", "identity"), *headers.items()]
     if body:
         sent.append(("Content-Length", str(len(body))))
@@ -195,7 +205,8 @@ def _request(
 
 
 def _body(response: httpcore.Response, max_bytes: int, what: str) -> Iterator[bytes]:
-    """The body of a good answer in pieces as they come; `what` was asked for, as a word for people."""
+    """Yield the body of a response with status 200 in chunks as they arrive; `what` is the noun for the content in
+    error messages."""
     if response.status != 200:
         raise BadUrl(f"The URL answered with status {response.status} instead of the {what}. Check the URL.")
     if (_header(response, b"content-encoding") or "identity") != "identity":
@@ -209,7 +220,11 @@ def _body(response: httpcore.Response, max_bytes: int, what: str) -> Iterator[by
 
 
 def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same; raises BadUrl when less than SLOWEST comes. The time that the receiver takes does not count."""
+    """Pass the chunks on, and raise BadUrl when the host sends fewer than SLOWEST bytes per second over STALLED
+    seconds.
+
+    Only the time spent waiting for the host counts, not the time that the receiver takes.
+    """
     waited, size = 0.0, 0
     while True:
         since = time.monotonic()
@@ -227,22 +242,23 @@ def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
+    """Return the value of the first header with this name, or an empty string."""
     return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
 
 
 def _addresses(host: str, port: int, left: Callable[[], float], allow_private: bool) -> list[str]:
-    """All addresses of a host, looked up once. Raises BadUrl when one of them is not public."""
+    """Return all addresses of a host, resolved once. Raises BadUrl when any of them is not public."""
     found = list(dict.fromkeys(_look_up(host, port, left)))
     if not found:
         raise BadUrl(f"The host {host!r} of the URL is not known. Check the URL.")
     if not allow_private and not all(is_public(address) for address in found):
-        # One private address among public ones is refused as well: that is how rebinding looks.
+        # A private address among public ones is refused as well: that is the pattern of DNS rebinding.
         raise BadUrl(f"The host {host!r} is not on the public internet. Send the bytes themselves.")
     return found
 
 
 def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
-    """getaddrinfo in a thread of its own, as it knows no timeout and a slow name server is the stranger's to run."""
+    """Resolve a host in a thread: getaddrinfo has no timeout, and the caller's name server may be slow on purpose."""
     answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -260,14 +276,16 @@ def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Certificates are checked against the packaged authorities and those of this machine."""
+    """Return the TLS context, which verifies certificates against the packaged authorities and those of this machine.
+    """
     context = httpcore.default_ssl_context()
     context.load_default_certs()
     return context
 
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to the very address that was checked; TLS still asks for the certificate of the name."""
+    """Network backend that connects to the address that was checked; TLS still verifies the certificate for the host
+    name."""
 
     def __init__(self, left: Callable[[], float], allow_private: bool) -> None:
         self._left = left
@@ -277,7 +295,7 @@ class _Pinned(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # httpcore's signature; the time left counts
+        timeout: float | None = None,  # part of httpcore's signature; the time left of the whole request is used instead
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -293,7 +311,10 @@ class _Pinned(httpcore.NetworkBackend):
 
 
 class _Timed(httpcore.NetworkStream):
-    """Every operation gets what is left of the whole time: a limit per read lets a host drip bytes for ever."""
+    """Network stream that limits every operation to the time left of the whole request.
+
+    A limit per read instead would let a host send single bytes for ever.
+    """
 
     def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""How often one tenant may ask: fixed windows, counted in Redis, so that all API processes share them."""
+"""Rate limits per tenant: fixed windows counted in Redis, so that all API processes share them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 TIMEOUT = 1.0
-"""Seconds that Redis has for an answer. It is asked before every request of a limited wire, so it gets few."""
+"""Seconds that Redis has to answer. The limit is short, because every request of a rate-limited wire waits for the
+answer."""
 
 
 @dataclass(frozen=True)
 class RateWindow:
-    """What one tenant has left, this request counted."""
+    """The state of one tenant's current window, after this request was counted."""
 
     limit: int
-    """Requests in one window."""
+    """Requests allowed in one window."""
     seconds: int
     """Length of a window, which begins with its first request."""
     remaining: int
-    """Requests that are left; 0 also for a request that was one too many."""
+    """Requests left in the window; 0 also for a request that exceeds the limit."""
     reset_in: int
-    """Seconds until the next window, rounded up: who waits so long is not too early."""
+    """Seconds until the next window, rounded up, so that a client that waits this long does not come too early."""
     allowed: bool
 
 
@@ -39,7 +40,10 @@ class RateLimits:
     """Counts requests against rules such as `100/minute`. Thread-safe."""
 
     def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
-        """`storage` is given by tests. Connects to nothing yet; raises ValueError naming a setting that is no rule."""
+        """Read the rules from the settings; nothing is connected yet. `storage` is passed by tests only.
+
+        Raises ValueError naming the first setting that is not a rule.
+        """
         check(settings)
         # No FixedWindowRateLimiter around it: its answer is a yes or no, and what is left would cost two questions
         # more, by the time of which others may have asked too. The counter says both at once.
@@ -49,10 +53,10 @@ class RateLimits:
         )  # fmt: skip
 
     def hit(self, rule: str, *who: str) -> RateWindow | None:
-        """Count one request of `who`; None when the rule is no limit, or nobody can tell because Redis is away.
+        """Count one request for the key parts `who`; returns None when the rule sets no limit or Redis is unreachable.
 
-        A service without Redis refuses by itself whatever needs it, and is of some use for the rest. Two questions to
-        Redis where there is a limit, none where there is not.
+        Without Redis the request is allowed: a use-case that needs Redis refuses by itself, and the others still work.
+        Makes two calls to Redis where there is a limit, none otherwise.
         """
         item = read(rule)
         if item is None:
@@ -60,7 +64,7 @@ class RateLimits:
         key = item.key_for(*who)
         try:
             used = self._storage.incr(key, item.get_expiry())
-            # Redis tells whole seconds, rounded to the nearest, hence the half.
+            # Redis reports whole seconds, rounded to the nearest; adding 0.5 makes the result an upper bound.
             left = math.ceil(self._storage.get_expiry(key) - time.time() + 0.5)
         except StorageError as error:
             log.warning("requests are not counted, Redis does not answer: %s", error)
@@ -75,7 +79,7 @@ class RateLimits:
 
 
 def check(settings: Settings) -> None:
-    """Raises ValueError naming the first setting that should be a rule and is none."""
+    """Raise ValueError naming the first setting that should be a rule and is not."""
     for name, rule in settings:
         if name.endswith("_rate"):
             try:
@@ -88,10 +92,11 @@ def check(settings: Settings) -> None:
 
 @cache
 def read(rule: str) -> RateLimitItem | None:
-    """The rule, such as `100/minute` or `500 per 5 minutes`; None for no limit. Raises ValueError when it is none."""
+    """Parse a rule such as `100/minute` or `500 per 5 minutes`; returns None for no limit. Raises ValueError if it is
+    not a rule."""
     if rule.strip().lower() in ("", "off"):
         return None
     items = parse_many(rule)
-    if len(items) != 1 or items[0].amount == 0:  # several at once do not fit the headers; 0 elsewhere is "no limit"
+    if len(items) != 1 or items[0].amount == 0:  # the headers hold one rule; other settings use 0 for "no limit"
         raise ValueError(f"{rule!r} is not one rule")
     return items[0]

@@ -1,4 +1,4 @@
-"""Blobs behind an fsspec URL: a folder, or an object store; nothing here knows what a blob means."""
+"""Storage keeps blobs behind an fsspec URL: a folder or an object store. It knows nothing of what a blob contains."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from shared import errors
 
 
 class Writer:
-    """Appends to a blob that is being written and says where each part begins."""
+    """An open blob to append to; it reports the offset of each part."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._offset = 0
 
     def write(self, data: bytes) -> int:
-        """Append; the offset at which `data` begins, bytes."""
+        """Append `data` and return the offset, in bytes, at which it begins."""
         start = self._offset
         self._file.write(data)
         self._offset += len(data)
@@ -34,8 +34,10 @@ class Writer:
 
 
 class Storage:
+    """The blobs below one URL, addressed by keys such as `jobs/2026-11-21/NAME`."""
+
     def __init__(self, url: str) -> None:
-        """Raises Unavailable when the URL cannot be used, ValueError when its kind is unknown."""
+        """Open the storage. Raises Unavailable when the URL cannot be used, ValueError when its protocol is unknown."""
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._local = "file" in _protocols(self._fs)
         self._folders: set[str] = set()
@@ -43,12 +45,14 @@ class Storage:
 
     @staticmethod
     def dated(kind: str, name: str, now: float) -> str:
-        """A key such as `jobs/2026-11-21/NAME`: with one folder per day, who looks for orphans lists two at most."""
+        """Return a key such as `jobs/2026-11-21/NAME`; with one folder per day, a search for orphans lists at most two
+        folders."""
         return f"{kind}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{name}"
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:
-        """A new blob; leaving by an error removes what was written."""
+        """Open a new blob for writing; an exception inside the block removes it again. Raises Unavailable or
+        StorageFull."""
         path = self._path(key)
         try:
             with _answering():
@@ -63,8 +67,8 @@ class Storage:
             raise
 
     def write(self, key: str, data: bytes) -> None:
-        """A whole blob; one of that name is replaced by it, at once or not at all."""
-        if not self._local:  # an object store shows an object when all of it is there
+        """Write a whole blob atomically; an existing blob of that key is replaced."""
+        if not self._local:  # an object store shows an object only when it is complete
             with self.writing(key) as blob:
                 blob.write(data)
             return
@@ -75,13 +79,13 @@ class Storage:
             os.replace(self._path(part), self._path(key))
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
-        """Bytes `offset` to `offset + size`; raises FileNotFoundError, Unavailable."""
+        """Return the bytes `offset` to `offset + size` of a blob; raises FileNotFoundError, Unavailable."""
         with _answering():
-            if self._local:  # a plain read: fsspec's own costs three times as much for a small picture
+            if self._local:  # a plain read: fsspec's own takes three times as long for a small picture
                 with open(self._path(key), "rb") as file:
                     file.seek(offset)
                     return file.read(-1 if size is None else size)
-            # By their names: after the path, S3's takes a version first.
+            # As keyword arguments: the second positional parameter of s3fs is a version id.
             end = None if size is None else offset + size
             return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
 
@@ -97,12 +101,12 @@ class Storage:
             self._fs.put_file(path, self._path(key))
 
     def delete(self, key: str) -> None:
-        """Remove a blob; one that is not there is removed already."""
+        """Remove a blob; removing a blob that does not exist is not an error."""
         with _answering(), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(key))
 
     def list(self, folder: str) -> list[str]:
-        """Keys right below a folder; none when there is no such folder."""
+        """Return the keys directly below a folder; an empty list when there is no such folder."""
         with _answering():
             try:
                 found = self._fs.ls(self._path(folder), detail=False, refresh=True)
@@ -111,9 +115,10 @@ class Storage:
         return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in found]
 
     def tree(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Key and bytes of all files below a folder, however deep, in order; none when there is no such folder.
+        """Yield key and size in bytes of all files below a folder, at any depth, in order; nothing when there is no
+        such folder.
 
-        Local links are passed over, and a folder that is one has no files: they may lead outside.
+        Symbolic links on a local disk are skipped, and a folder that is a link counts as empty: links may lead outside.
         """
         left = [] if self._local and os.path.islink(self._path(folder)) else [folder]
         while left:
@@ -124,7 +129,7 @@ class Storage:
             except FileNotFoundError:
                 continue
             named = {str(entry["name"]).rstrip("/"): entry for entry in found}
-            named.pop(self._path(here), None)  # an object store may list the folder in itself
+            named.pop(self._path(here), None)  # an object store may list a folder as an entry of itself
             keys = {f"{here}/{posixpath.basename(name)}": entry for name, entry in sorted(named.items())}
             yield from ((key, int(entry["size"])) for key, entry in keys.items() if entry["type"] == "file")
             left += [key for key, entry in reversed(keys.items()) if entry["type"] == "directory"]
@@ -142,6 +147,7 @@ class Storage:
 
 @contextmanager
 def _answering() -> Iterator[None]:
+    """Raise Unavailable or StorageFull in place of any OSError inside the block, except FileNotFoundError."""
     try:
         yield
     except FileNotFoundError:
@@ -151,11 +157,13 @@ def _answering() -> Iterator[None]:
 
 
 def _away(error: OSError) -> errors.Unavailable:
+    """Return the error of the domain for an OSError: StorageFull where there is no space, else Unavailable."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return errors.StorageFull()
     return errors.Unavailable(f"The storage of pictures does not answer ({error.strerror or error}); try again soon.")
 
 
 def _protocols(filesystem: object) -> tuple[str, ...]:
+    """Return the protocol names of an fsspec filesystem."""
     protocol = getattr(filesystem, "protocol", ())
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -1,1 +1,1 @@
-"""The queue: streams, notifications, the worker registry, locks, result slots and events, in Redis."""
+"""The queue keeps streams, notifications, the worker registry, locks, result slots and events in Redis."""

@@ -1,4 +1,5 @@
-"""The connection to Redis that all parts of the queue share, the names of their keys, and what failing means."""
+"""The connection to Redis that all parts of the queue share, the names of its keys, and the translation of its errors.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Connection:
-    """One connection pool and the prefix of every key; connects when it is first used."""
+    """A connection pool and the prefix of every key; the pool connects on first use."""
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
-        """`client` is given by tests; a stack builds its own from the settings."""
+        """Create the pool from the settings; `client` is passed by tests only."""
         self.settings = settings
         # Any, because redis-py types every answer as a union of all that any protocol version may return.
         # Protocol 2, because 3 nests the answer of XREADGROUP differently for no gain.
@@ -37,7 +38,7 @@ class Connection:
         )
 
     def key(self, *parts: str) -> str:
-        """The name of a Redis key: the prefix, then the parts joined by colons."""
+        """Return the name of a Redis key: the prefix, then the parts joined by colons."""
         return self.settings.prefix + ":".join(parts)
 
     def ping(self) -> None:
@@ -46,17 +47,17 @@ class Connection:
             self.redis.ping()
 
     def close(self) -> None:
-        """Close the pool; a later call would open it again."""
+        """Close the pool; a later call opens it again."""
         self.redis.close()
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise Unavailable in place of any error of Redis inside the block."""
+    """Raise Unavailable in place of any Redis error inside the block."""
     try:
         yield
     except redis.RedisError as error:
-        # Not only a connection that is gone: out of memory, a replica after a failover, a disk that is full.
+        # Not only lost connections: also out of memory, a read-only replica after a failover, a full disk.
         if isinstance(error, redis.ResponseError):
             log.warning("Redis refuses: %s", error)
         raise errors.Unavailable("The queue does not answer; try again soon.") from error

@@ -1,4 +1,4 @@
-"""Events: ids of jobs, trainings, datasets and versions that have changed, published to whoever waits for them."""
+"""Events carry the ids of jobs, trainings, datasets and versions that have changed, over Redis pub/sub."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ log = logging.getLogger(__name__)
 
 
 class Events:
-    """One channel of Redis' pub/sub. An event is a hint: those who wait also look at SQL."""
+    """One channel of Redis pub/sub. An event is only a hint and may be lost: subscribers also poll SQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._redis, self._channel = connection.redis, connection.key("moved")
 
     def publish(self, ended: Collection[str], moved: Collection[str] = ()) -> None:
-        """Publish the ids of what has ended or made progress. Redis being away is not an error here."""
+        """Publish the ids of what has ended or made progress. A Redis failure is logged, not raised."""
         try:
             self._redis.publish(self._channel, json.dumps([*ended, *moved]))
         except redis.RedisError as error:
             log.warning("could not publish %d events: %s", len(ended), error)
 
     def listen(self, closed: threading.Event) -> Iterator[list[str]]:
-        """The ids of each event as it comes, until `closed` is set."""
+        """Yield the ids of each event as it arrives, until `closed` is set. Raises Unavailable."""
         with translated_errors(), self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(self._channel)
             while not closed.is_set():

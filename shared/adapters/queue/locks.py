@@ -1,7 +1,7 @@
-"""Named locks that expire with the process that holds them, by redis-py's own `Lock`.
+"""Named locks that expire after the process that holds them was killed, by redis-py's `Lock`.
 
-Its scripts compare the holder and delete, or extend, in one step. To get and then to delete, in two, would let a holder
-whose lock has expired in between remove the lock of the next one.
+Its scripts compare the owner and delete, or extend, in one step. Two commands, GET and then DEL, would let an owner
+whose lock has expired in between delete the lock of the next owner.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ log = logging.getLogger(__name__)
 
 
 class Locks:
-    """Locks by name. The holder is one block of code, not a process: two threads of a process exclude each other."""
+    """Locks by name. The owner is a block of code, not a process: two threads of one process exclude each other."""
 
     def __init__(self, connection: Connection) -> None:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
 
     def acquire(self, name: str, seconds: float) -> Lock | None:
-        """Take a lock that expires after `seconds` unless it is renewed; None when another holder has it."""
-        # thread_local=False: it is renewed by another thread than the one that took it.
+        """Acquire a lock that expires after `seconds` unless it is renewed; returns None when it is held elsewhere."""
+        # thread_local=False: the thread that renews the lock is not the thread that acquired it.
         lock = redis.lock.Lock(self._redis, self._key("lock", name), timeout=seconds, thread_local=False)
         with translated_errors():
             return Lock(lock, seconds) if lock.acquire(blocking=False) else None
 
     def is_held(self, name: str) -> bool:
-        """True while any process holds the lock."""
+        """Return True while any process holds the lock."""
         with translated_errors():
             return bool(self._redis.exists(self._key("lock", name)))
 
     @contextmanager
     def renewed(self, name: str) -> Iterator[RenewedLock | None]:
-        """Hold a lock as long as the block lasts, renewed in the background; None when another holder has it.
+        """Hold a lock for the duration of the block, renewed in a background thread; yields None when it is held
+        elsewhere.
 
-        It expires one lease (a setting, in seconds) after the process was killed. Raises Unavailable when Redis is
-        away at the beginning. Later that costs the lock, not the work: what two holders could do at once after a flush
-        of Redis has to be told apart in SQL, or by looking at `lost`.
+        The lock expires one lease (a setting, in seconds) after its process was killed. Raises Unavailable when Redis
+        is unreachable at the start. If Redis fails later, the lock may be lost but the block continues: it must then
+        exclude a second owner through SQL, or by checking `lost`.
         """
         lease = self._settings.lease
         lock = self.acquire(name, lease)
@@ -69,21 +70,21 @@ class Locks:
             yield held
         finally:
             done.set()
-            renewing.join()  # or it might take the lock again after it was released
+            renewing.join()  # otherwise the thread might acquire the lock again after the release below
             try:
                 lock.release()
-            except errors.Unavailable as error:  # it expires by itself, and what was done is done
+            except errors.Unavailable as error:  # the lock expires by itself, and the work is complete
                 log.warning("the lock %s is not released: %s", name, error.message)
 
 
 class Lock:
-    """A lock that was taken."""
+    """An acquired lock."""
 
     def __init__(self, lock: redis.lock.Lock, seconds: float) -> None:
         self._lock, self._seconds = lock, seconds
 
     def renew(self) -> bool:
-        """Let it expire later, or take it again if Redis has forgotten it; False when another holder has it now."""
+        """Extend the lock, or acquire it again if Redis has lost it; returns False when it is held elsewhere by now."""
         with translated_errors():
             try:
                 return bool(self._lock.extend(self._seconds, replace_ttl=True))
@@ -91,7 +92,7 @@ class Lock:
                 return bool(self._lock.acquire(blocking=False))
 
     def release(self) -> None:
-        """Release it, unless it has expired and may be another holder's by now."""
+        """Release the lock, unless it has expired and may belong to another owner by now."""
         with translated_errors():
             try:
                 self._lock.release()
@@ -101,7 +102,8 @@ class Lock:
 
 @dataclass(frozen=True)
 class RenewedLock:
-    """What a block that holds a renewed lock can look at."""
+    """The state of a lock that is renewed in the background."""
 
     lost: threading.Event = field(default_factory=threading.Event)
-    """Set when another holder has it: this process slept for longer than the lease, or Redis forgot the lock."""
+    """Set when the lock is held elsewhere: this process was suspended for longer than the lease, or Redis lost the
+    lock."""

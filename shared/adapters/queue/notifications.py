@@ -1,11 +1,11 @@
-"""Notifications: Celery tasks that say there is work for a version, and carry nothing else.
+"""Notifications are Celery tasks that announce work for a model version, and carry no work themselves.
 
-A notification names a model version. A Redis key marks it as pending: it is set by the sender, removed by the consumer
-that receives the task, and held by a consumer that polls an empty stream. So an idle system sends one task per request
-and a busy one hardly any, and a key that outlives its owner expires by itself.
+A notification names a model version. A Redis key marks it as pending: the sender sets the key, the consumer that
+receives the task removes it, and a consumer that polls an empty stream keeps it set. So an idle system sends one task
+per request and a busy one hardly any, and a key whose owner was killed expires by itself.
 
-Trainings have a broker of their own, a Redis database to which only trainers listen. The task decides which broker is
-used; callers name the task only.
+Trainings have a separate broker, a Redis database to which only trainers listen. The task determines the broker;
+callers pass the name of the task only.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 NOTIFICATION_SECONDS = 5.0
-"""How long a notification counts as pending; a lost one is sent again after that."""
+"""Seconds for which a notification counts as pending; a lost notification is sent again after that."""
 MESSAGE_SECONDS = 60.0
-"""A Celery message that no worker received for so long is dropped: maintenance has sent others. Clocks may differ by
-less."""
+"""Seconds after which a Celery message that no worker has received is dropped; maintenance has sent others by then. The
+clocks of two machines may differ by less than this."""
 CONSUME = "drain"
-"""The name of the task that consumes a version's streams. It is older than its function: the processes of a fleet that
-is being upgraded know it by this name, as they know the queues `bells` and `house`."""
+"""The name of the task that consumes a version's streams. It is older than its function: the processes of a fleet
+during an upgrade know the task by this name, as they know the queues `bells` and `house`."""
 MODEL_QUEUE = "bells"
 """The Celery queue of the workers."""
 MAINTENANCE_QUEUE = "house"
 """The Celery queue of maintenance."""
 TRAINING_QUEUE = "trainings"
-"""The Celery queue of the trainers, on a broker of its own."""
+"""The Celery queue of the trainers, on a separate broker."""
 _ROUTES = {
     CONSUME: MODEL_QUEUE,
     "check": MODEL_QUEUE,
@@ -51,12 +51,12 @@ _ROUTES = {
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery app of workers and maintenance."""
+    """Create the Celery app of workers and maintenance."""
     return _celery(settings, settings.redis_url, (MAINTENANCE_QUEUE, MODEL_QUEUE))
 
 
 def training_app(settings: Settings) -> Celery:
-    """The Celery app of trainers, on the broker of the trainings."""
+    """Create the Celery app of trainers, on the broker of the trainings."""
     # Seconds after which a message that was taken and never acknowledged is delivered again. They matter little: a
     # message is acknowledged before the training begins, so only a trainer that is killed in that moment leaves one,
     # which has expired by then. A training may take longer; maintenance finds what a killed trainer held, not this.
@@ -64,9 +64,10 @@ def training_app(settings: Settings) -> Celery:
 
 
 def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: float) -> Celery:
-    """Celery for notifications: no results, no retries, early acknowledgement, since SQL and maintenance make it safe.
+    """Create a Celery app for notifications, with early acknowledgement and without results or retries.
 
-    The first of the queues is for tasks that name none.
+    Nothing is lost by that, since the work is stored in SQL and maintenance notifies again. The first of the queues is
+    for tasks that name no queue.
     """
     app = Celery("inferq", broker=url, set_as_current=False)
     app.conf.update(
@@ -90,7 +91,7 @@ def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: 
         task_serializer="json",
         accept_content=["json"],
         worker_prefetch_multiplier=1,
-        # A notification that is taken early waits behind a running batch, and no idle worker receives it.
+        # A prefetched notification would wait behind a running batch, while idle workers could not receive it.
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -102,7 +103,7 @@ def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: 
 
 
 class Notifications:
-    """Sends Celery tasks, and remembers which versions have a notification pending."""
+    """Sends Celery tasks, and records in Redis which versions have a pending notification."""
 
     def __init__(self, connection: Connection) -> None:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
@@ -129,31 +130,32 @@ class Notifications:
         self.send_if_first(version_id, bool(first))
 
     def clear(self, version_id: str) -> None:
-        """A worker has received the notification: the next picture sends another one."""
+        """Remove the pending notification, because a worker has received it: the next picture sends another."""
         with translated_errors():
             self._redis.delete(self._key("bell", version_id))
 
     def is_pending(self, version_id: str) -> bool:
-        """True while a notification is on its way, or a consumer polls the version's streams anyway."""
+        """Return True while a notification is on its way, or a consumer polls the version's streams."""
         with translated_errors():
             return bool(self._redis.exists(self._key("bell", version_id)))
 
     def suppress(self, version_id: str, consumer: str, seconds: float) -> None:
-        """Have no notification sent for `seconds`, because this consumer polls the version's streams."""
+        """Suppress notifications for `seconds`, because this consumer polls the version's streams."""
         with translated_errors():
             self._redis.set(self._key("bell", version_id), consumer, px=int(seconds * 1000))
 
     def others_wait(self) -> bool:
-        """True if a notification waits in the broker for a worker."""
+        """Return True if a notification waits in the broker for a worker."""
         with translated_errors():
             return bool(self._redis.llen(f"{self._settings.broker_prefix}{MODEL_QUEUE}"))
 
     def mark_pending(self, client: Any, version_id: str) -> Any:
-        """The command, on this client or pipeline, that marks a notification as pending; true if none was."""
+        """Run, on this client or pipeline, the command that sets a notification as pending; its reply is true if none
+        was."""
         return client.set(self._key("bell", version_id), "rung", nx=True, px=int(NOTIFICATION_SECONDS * 1000))
 
     def send_if_first(self, version_id: str, first: bool) -> None:
-        """Send the notification that was marked as pending if none was before; undo the mark where it fails."""
+        """Send the notification if none was pending before (`first`); if sending fails, it is no longer pending."""
         if first and not self.send_task(CONSUME, version_id):
             self.clear(version_id)
 
@@ -163,7 +165,7 @@ class Notifications:
             app.close()
 
     def _app(self, queue: str) -> Celery:
-        """Celery on the broker that has this queue, made when it is first needed."""
+        """Return the Celery app on the broker of this queue, created on first use."""
         make = training_app if queue == TRAINING_QUEUE else celery_app
         with self._apps_lock:
             if make not in self._apps:

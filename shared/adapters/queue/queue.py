@@ -1,6 +1,6 @@
-"""Everything that is kept in Redis, as small objects on one connection.
+"""The queue object: all parts that are kept in Redis, on one connection.
 
-push ──XADD──> stream ──XREADGROUP──> claim ──> run ──> finish (SQL) ──XACK, XDEL──> gone
+push ──XADD──> stream ──XREADGROUP──> claim ──> run ──> finish (SQL) ──XACK, XDEL──> removed
                  │                      └─ lease: idle time of the pending entry, renewed while it is held
                  └─ version:priority:tenant, one stream each
 """
@@ -20,10 +20,11 @@ from shared.settings import Settings
 
 
 class Queue:
-    """The parts by name. Every method of theirs raises Unavailable when Redis is away."""
+    """The parts of the queue by name. Unless stated otherwise, their methods raise Unavailable when Redis is
+    unreachable."""
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
-        """`client` is a Redis client that tests bring; nothing is connected to before it is used."""
+        """Create all parts; nothing is connected before first use. `client` is a Redis client, passed by tests only."""
         self.connection = Connection(settings, client)
         self.notifications = Notifications(self.connection)
         self.streams = Streams(self.connection, self.notifications)

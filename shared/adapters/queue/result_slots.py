@@ -1,4 +1,4 @@
-"""The slots of the result cache: small texts that expire, or give way to the next one in their slot."""
+"""The slots of the result cache hold short texts that expire or are replaced by the next text for the same slot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class ResultSlots:
         self._redis, self._key = connection.redis, connection.key
 
     def put(self, slots: Mapping[str, str], seconds: float) -> None:
-        """Put a text into each slot, for `seconds` or until another one takes its place."""
+        """Put a text into each slot; it stays for `seconds` or until another text replaces it."""
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
             for slot, text in slots.items():
                 pipe.set(self._key("cache", slot), text, px=int(seconds * 1000))
             pipe.execute()
 
     def get(self, slot: str) -> str | None:
-        """The text in a slot; None when it is empty."""
+        """Return the text in a slot; None when the slot is empty."""
         with translated_errors():
             found: str | None = self._redis.get(self._key("cache", slot))
         return found

@@ -1,10 +1,11 @@
-"""The batch queue: one Redis stream per model version, priority and tenant; a picture stays on it until it is done.
+"""The batch queue: one Redis stream per model version, priority and tenant; a picture stays on it until it is finished.
 
 An entry with an expired lease is found with XPENDING IDLE and claimed with XCLAIM, one at a time. XAUTOCLAIM does both
-in one call, but it looks at only ten pending entries for each one asked for and does not return the delivery count; and
-claiming many at once would raise the attempt count of pictures that had no part in the crash.
+in one call, but it looks at only ten pending entries for each requested entry and does not return the delivery count;
+and claiming many at once would raise the attempt count of pictures that had no part in the crash.
 
-In the names of keys a stream is a `lane` and a notification a `bell`: running stacks have them so.
+In the names of Redis keys a stream is called `lane` and a notification `bell`, because installations that are already
+running use these names.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from shared.domain.jobs import PRIORITIES
 from shared.domain.stream_entry import StreamEntry
 
 GROUP = "workers"
+"""The consumer group of every stream."""
 
 
 @dataclass(frozen=True)
 class StreamDepth:
-    """How much of one version waits in one priority."""
+    """The numbers of waiting and running pictures on one stream."""
 
     version_id: str
     priority: str
@@ -40,7 +42,7 @@ class StreamDepth:
 
 
 class Streams:
-    """The streams. A push notifies a worker by itself, in the same transaction."""
+    """The streams of all versions. A push also notifies a worker, in the same transaction."""
 
     def __init__(self, connection: Connection, notifications: Notifications) -> None:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
@@ -48,17 +50,17 @@ class Streams:
         self._groups: set[str] = set()
         """Streams that have their consumer group."""
 
-    # -- the way in
+    # -- the producer's side
 
     def count_unfinished(self, version_id: str, tenant: str) -> int:
-        """Pictures of the tenant, for that version, that wait or run."""
+        """Return the number of the tenant's waiting and running pictures for that version."""
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
             for priority in PRIORITIES:
                 pipe.xlen(self._stream(version_id, priority, tenant))
             return sum(pipe.execute())
 
     def push(self, version_id: str, priority: str, tenant: str, entries: Sequence[StreamEntry]) -> None:
-        """Append to the stream, and notify a worker unless a notification is pending."""
+        """Append entries to the stream, and notify a worker unless a notification is pending."""
         stream = self._stream(version_id, priority, tenant)
         for start in range(0, len(entries), 2000):
             # One transaction with the notification's key as its last command. A consumer that polls an empty stream
@@ -75,7 +77,7 @@ class Streams:
     # -- the worker's side
 
     def claim(self, version_id: str, consumer: str, count: int) -> list[StreamEntry]:
-        """Up to `count` entries: by priority, and within one priority the same share for every tenant."""
+        """Claim up to `count` entries: by priority, and within one priority the same share for every tenant."""
         tenants = self._tenants(version_id)
         entries: list[StreamEntry] = []
         for priority in PRIORITIES:
@@ -91,9 +93,9 @@ class Streams:
         return entries
 
     def wait_for_entries(self, version_id: str, consumer: str, count: int, seconds: float) -> list[StreamEntry]:
-        """Claim up to `count` entries as they arrive within `seconds`; none needs a notification meanwhile.
+        """Claim up to `count` entries that arrive within `seconds`; no notification is sent for the version meanwhile.
 
-        Returns early, with nothing, when another version's notification waits for a worker; looks every 50 ms.
+        Returns an empty list early when another version's notification waits for a worker; this is checked every 50 ms.
         """
         until = time.monotonic() + seconds
         self._notifications.suppress(version_id, consumer, seconds + 0.5)
@@ -111,7 +113,7 @@ class Streams:
             self._notifications.clear(version_id)
 
     def claim_expired(self, version_id: str, consumer: str) -> StreamEntry | None:
-        """Claim one entry whose worker has not renewed its lease; None where there is none."""
+        """Claim one entry whose lease has expired; returns None if there is none."""
         lease = int(self._settings.lease * 1000)
         for stream in self._all_streams(version_id):
             with self._grouped([stream]):
@@ -121,16 +123,16 @@ class Streams:
         return None
 
     def renew(self, consumer: str, entries: Iterable[StreamEntry]) -> None:
-        """Renew the lease of claimed entries; JUSTID leaves their delivery count alone."""
+        """Renew the lease of claimed entries; JUSTID keeps their delivery count unchanged."""
         for stream, ids in _by_stream(entries).items():
             with self._grouped([stream]):
                 self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
 
     def acknowledge(self, entries: Iterable[StreamEntry]) -> None:
-        """Remove finished entries, so that a stream holds unfinished ones only.
+        """Remove finished entries, so that a stream holds unfinished entries only.
 
-        Acknowledged and deleted in one transaction: an entry that is acknowledged but not deleted would be counted as
-        waiting for ever, and never be delivered.
+        XACK and XDEL run in one transaction: an entry that is acknowledged but not deleted would be counted as waiting
+        for ever, and never be delivered.
         """
         with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
             for stream, ids in _by_stream(entries).items():
@@ -139,18 +141,18 @@ class Streams:
             pipe.execute()
 
     def backlog(self, version_id: str) -> bool:
-        """True if entries wait that no worker has claimed."""
+        """Return True if there are entries that no worker has claimed."""
         return any(depth.waiting > 0 for depth in self.depths([version_id]))
 
-    # -- for maintenance and for people
+    # -- for maintenance and monitoring
 
     def version_ids(self) -> list[str]:
-        """The versions that have ever had a stream."""
+        """Return the ids of all versions that have ever had a stream."""
         with translated_errors():
             return sorted(self._redis.smembers(self._key("versions")))
 
     def depths(self, version_ids: Collection[str] | None = None) -> list[StreamDepth]:
-        """The numbers of waiting and running entries, per stream."""
+        """Return the numbers of waiting and running entries, per stream; None means all versions."""
         return [
             self._depth(version_id, priority, tenant)
             for version_id in (self.version_ids() if version_ids is None else version_ids)
@@ -159,7 +161,7 @@ class Streams:
         ]
 
     def has_expired(self, version_id: str) -> bool:
-        """True if an entry's lease has expired."""
+        """Return True if the lease of any entry has expired."""
         lease = int(self._settings.lease * 1000)
         for stream in self._all_streams(version_id):
             with self._grouped([stream]):
@@ -168,7 +170,10 @@ class Streams:
         return False
 
     def present(self, version_id: str) -> set[tuple[str, int]]:
-        """(job id, position) of everything on the version's streams; slow, for the second check of maintenance only."""
+        """Return (job id, position) of all entries on the version's streams.
+
+        This reads whole streams and is slow; only the second check of maintenance uses it.
+        """
         found: set[tuple[str, int]] = set()
         for stream in self._all_streams(version_id):
             start = "-"
@@ -184,7 +189,7 @@ class Streams:
         return found
 
     def drop_empty_streams(self, version_id: str, idle: float = 600.0) -> None:
-        """Remove streams in which nothing has moved for `idle` seconds."""
+        """Remove empty streams to which nothing was added for `idle` seconds."""
         for priority, tenants in self._tenants(version_id).items():
             for tenant in tenants:
                 stream = self._stream(version_id, priority, tenant)
@@ -205,20 +210,21 @@ class Streams:
                     self._groups.discard(stream)
 
     def drop_gone_consumers(self, version_id: str, idle: float = 3600.0) -> None:
-        """Remove consumers that hold nothing and have not asked for `idle` seconds: every restart leaves a name."""
+        """Remove consumers that hold no entry and have made no call for `idle` seconds; every restart leaves a consumer
+        name."""
         for stream in self._all_streams(version_id):
             with self._grouped([stream]):
                 for consumer in self._redis.xinfo_consumers(stream, GROUP):
                     if not consumer["pending"] and consumer["idle"] > idle * 1000:
                         self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
 
-    # -- inside
+    # -- internal
 
     def _stream(self, version_id: str, priority: str, tenant: str) -> str:
         return self._key("lane", version_id, priority, tenant)
 
     def _tenants(self, version_id: str) -> dict[str, list[str]]:
-        """Tenants by priority, the most urgent first."""
+        """Return the tenants by priority, the most urgent priority first."""
         with translated_errors():
             members = self._redis.smembers(self._key("lanes", version_id))
         tenants: dict[str, list[str]] = {priority: [] for priority in PRIORITIES}
@@ -232,17 +238,19 @@ class Streams:
         return [self._stream(version_id, priority, tenant) for priority, tenants in by_priority for tenant in tenants]
 
     def _read(self, streams: Sequence[str], consumer: str, count: int, block: int | None = None) -> list[StreamEntry]:
+        """Read new entries from the streams; `block` is the time to wait in milliseconds, None is not to wait."""
         entries: list[StreamEntry] = []
         with self._grouped(streams):
             found = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
             entries = [
                 StreamEntry.unpack(fields, entry_id, stream) for stream, page in found for entry_id, fields in page
             ]
-        return entries  # noqa: RET504 - when the group was gone, the block above was left early and these are none
+        return entries  # noqa: RET504 - if the group did not exist, the block above was left early and the list is empty
 
     @contextmanager
     def _grouped(self, streams: Sequence[str]) -> Iterator[None]:
-        """Create the consumer groups that are missing; after a flush of Redis they are created before the next call."""
+        """Create missing consumer groups; if Redis was flushed, the block ends early and the next call creates them
+        again."""
         with translated_errors():
             for stream in streams:
                 if stream not in self._groups:
@@ -277,6 +285,7 @@ class Streams:
 
 
 def _by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:
+    """Return the ids of the entries, grouped by stream."""
     streams: dict[str, list[str]] = {}
     for entry in entries:
         streams.setdefault(entry.stream, []).append(entry.id)

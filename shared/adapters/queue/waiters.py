@@ -1,4 +1,4 @@
-"""Waiting requests: one subscriber thread per process hears which jobs have moved and wakes those who wait."""
+"""Waiting requests: one thread per process subscribes to events and wakes the requests that wait for a job."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from shared.adapters.queue.queue import Queue
 T = TypeVar("T")
 
 RECENT = 512
-"""Announcements kept for those who come just after: a job may be done before its caller begins to wait."""
+"""Number of recent events that are kept: a job may have ended before its request begins to wait."""
 log = logging.getLogger(__name__)
 
 
 class Subscription:
-    """One request's place in the waiting room."""
+    """One waiting request."""
 
     def __init__(self) -> None:
         self._moved = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """True when the job has moved since the last call; False when the time ran out."""
+        """Wait up to `seconds`; returns True when the job has changed since the last call, False when the time ran out.
+        """
         moved = self._moved.wait(seconds)
         self._moved.clear()
         return moved
 
     def wake(self) -> None:
+        """Wake the waiting request."""
         self._moved.set()
 
 
 class Waiters:
-    """The waiting room of one process. Its thread starts with the first who waits.
+    """All waiting requests of one process. Its thread starts with the first of them.
 
-    Nothing depends on an announcement arriving: who waits looks at SQL every second as well.
+    Correctness does not depend on events: a waiting request also looks at SQL every second.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -52,7 +54,8 @@ class Waiters:
 
     @contextmanager
     def subscribe(self, job_id: str) -> Iterator[Subscription]:
-        """A place for one who waits. One that comes just after the announcement is woken at once."""
+        """Subscribe to a job for the duration of the block. If its event has just arrived, the subscription is woken at
+        once."""
         subscription = Subscription()
         with self._lock:
             if job_id in self._recent:
@@ -68,9 +71,10 @@ class Waiters:
                     del self._subscriptions[job_id]
 
     def until(self, what: str, look: Callable[[], T], ended: Callable[[T], bool], seconds: float) -> T:
-        """What `look` gives when it has ended, or when the time is over; `what` is the id that is announced.
+        """Call `look` until `ended` accepts its result or `seconds` have passed, and return the last result.
 
-        The announcement is only a hint: it is looked at every second, in case one was lost.
+        `what` is the id in the events to wait for. An event is only a hint: `look` is also called every second, in case
+        an event was lost.
         """
         with self.subscribe(what) as subscription:
             until = time.monotonic() + seconds
@@ -82,14 +86,14 @@ class Waiters:
                 subscription.wait(min(1.0, left))
 
     def listen(self) -> None:
-        """Start to hear announcements, unless that has been done. A server does so before its first request."""
+        """Start the subscriber thread, unless it is running. A server does so before its first request."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
-        """Stop to hear them; the connection can be closed when this returns."""
+        """Stop the subscriber thread; the connection can be closed when this returns."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join(5.0)
@@ -102,7 +106,7 @@ class Waiters:
             except errors.Unavailable:
                 log.warning("announcements are away; waiting requests look at the database every second")
                 self._closed.wait(1.0)
-            except Exception:  # a thread that ended here would never be missed, and every wait be a second longer
+            except Exception:  # if the thread ended here, no error would show, but every wait would take up to a second longer
                 log.exception("announcements")
                 self._closed.wait(1.0)
 

@@ -1,4 +1,4 @@
-"""The registry of living workers and trainers: each is listed until its last heartbeat is too old."""
+"""The registry of running workers and trainers: each is listed until its last heartbeat expires."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Workers:
         self._redis, self._key = connection.redis, connection.key
 
     def heartbeat(self, worker_id: str, about: Mapping[str, Any], seconds: float, role: str = "workers") -> None:
-        """Register a worker, or keep it registered, for `seconds`; `about` is what it says of itself, as JSON."""
+        """Register a worker, or keep it registered, for `seconds`; `about` is its description, stored as JSON."""
         with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
             pipe.zadd(self._key(role), {worker_id: time.time() + seconds})
             pipe.hset(self._key(role, "about"), worker_id, json.dumps(about))
             pipe.execute()
 
     def deregister(self, worker_id: str, role: str = "workers") -> None:
-        """Remove a worker that stops in good order."""
+        """Remove a worker that shuts down normally."""
         with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(self._key(role), worker_id)
             pipe.hdel(self._key(role, "about"), worker_id)
             pipe.execute()
 
     def list(self, role: str = "workers") -> list[dict[str, Any]]:
-        """What every living worker said at its last heartbeat, with its `id`, sorted by id."""
+        """Return the descriptions from the last heartbeats of all running workers, each with its `id`, sorted by id."""
         with translated_errors():
             living = set(self._redis.zrangebyscore(self._key(role), time.time(), "+inf"))
             about: dict[str, str] = self._redis.hgetall(self._key(role, "about"))
