@@ -1,4 +1,5 @@
-"""The Celery app of the workers, and its schedule; torch is not loaded before the first drain."""
+"""The Celery apps of workers and trainers, and the schedule of maintenance; torch is not imported before the first
+task."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from shared.settings import Settings, from_environment
 
 
 def create_app(settings: Settings) -> Celery:
-    """Celery with the doors of tasks.py and the housekeeper's schedule."""
+    """Create the Celery app with the tasks of tasks.py and the schedule of maintenance."""
     from worker import tasks
 
     app = celery_app(settings)
     tasks.register(app, settings)
     every = settings.sweep_every
-    # A sweep that could not run in time is worthless: the next one does the same.
+    # A late run of maintenance is dropped, because the next run does the same work.
     app.conf.beat_schedule = {
         "sweep": {"task": "sweep", "schedule": every, "options": {"queue": MAINTENANCE_QUEUE, "expires": every}},
         "tidy": {"task": "tidy", "schedule": 300.0, "options": {"queue": MAINTENANCE_QUEUE, "expires": 300.0}},
@@ -24,7 +25,7 @@ def create_app(settings: Settings) -> Celery:
 
 
 def create_trainer(settings: Settings) -> Celery:
-    """Celery with the same doors, on the broker of the trainings."""
+    """Create a Celery app with the same tasks, on the broker of the trainings."""
     from worker import tasks
 
     app = training_app(settings)

@@ -19,13 +19,13 @@ from worker import create_app, create_trainer, from_environment
 log = logging.getLogger("worker")
 
 POLITE = 10
-"""By how much a trainer steps back, as `nice` counts it."""
+"""Niceness of a trainer process, as in `nice`."""
 _CANNOT = (RuntimeError, ValueError, errors.InferqError)
-"""What a device that is not there raises, for one."""
+"""Exceptions that prevent a start, such as for a device that does not exist."""
 
 
 def main() -> int:
-    """Run until SIGTERM, then finish what is claimed; exit status 2 with one line when a setting forbids it."""
+    """Run until SIGTERM, then finish the work that is claimed; exit status 2 with one line for a bad setting."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     role = parser.add_mutually_exclusive_group()
     role.add_argument("--trainer", action="store_true", help="train models and load datasets")
@@ -37,21 +37,21 @@ def main() -> int:
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # a line per bell, or per sweep
+    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # they log a line per task
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run = keep if asked.keeper else train if asked.trainer else serve
     return run(settings)
 
 
 def keep(settings: Settings) -> int:
-    """The housekeeper."""
-    # The plain scheduler keeps its times in memory: there is no schedule worth a file.
+    """Run maintenance and its schedule."""
+    # The plain scheduler keeps its state in memory; this schedule needs no file.
     schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
     return _run(create_app(settings), settings, MAINTENANCE_QUEUE, 2, *schedule)
 
 
 def train(settings: Settings) -> int:
-    """A trainer, behind those who serve predictions on the same machine: already its start takes seconds of a core."""
+    """Run a trainer, at a lower priority than workers on the same machine: even its start takes seconds of CPU time."""
     os.nice(POLITE)
     try:
         app = create_trainer(settings)
@@ -71,7 +71,7 @@ def train(settings: Settings) -> int:
 
 
 def serve(settings: Settings) -> int:
-    """A worker that runs models."""
+    """Run a worker that serves models."""
     app = create_app(settings)
     try:
         worker = app.process.worker
@@ -82,16 +82,16 @@ def serve(settings: Settings) -> int:
     @worker_ready.connect(weak=False)
     def _join(sender: Any, **_: object) -> None:
         worker.register()
-        # Celery asks for the next bell when its loop turns, and the end of a drain in a thread does not turn it: the
-        # bell would be heard up to a second late. An idle turn every 20 ms costs about 1 % of a core.
+        # Celery fetches the next task when its event loop iterates, and a task that ends in a thread does not make it
+        # iterate: the next task would start up to a second late. An iteration every 20 ms costs about 1 % of a core.
         sender.hub.call_repeatedly(0.02, int)
 
     @worker_shutting_down.connect(weak=False)
     def _stop(**_: object) -> None:
         worker.stop()
 
-    # Threads, not solo: the main thread keeps hearing the broker and SIGTERM while a drain runs. One of them, since
-    # a second drain would only share the same cores or the same card. Never prefork: CUDA dies in a forked child.
+    # Threads, not solo: the main thread keeps reading the broker and SIGTERM while a task runs. A single thread, since
+    # a second task would only share the same cores or GPU. Never prefork: CUDA does not work in a forked child.
     return _run(app, settings, MODEL_QUEUE, 1)
 
 

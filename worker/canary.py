@@ -1,4 +1,5 @@
-"""What the default version would have said: pictures that a canary answered are shown to it as well, and counted."""
+"""Canary comparison: pictures that a canary answered are also run through the default version, and agreement is
+counted."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ from worker.process import WorkerProcess
 log = logging.getLogger(__name__)
 
 FRESH = 2.0
-"""Seconds for which it is remembered whether a version is a canary, and of which default."""
+"""Seconds for which it is cached whether a version is a canary, and of which default version."""
 
 
 class Watch:
     """Compares the answers of one version with those of its model's default, for as long as it is a canary.
 
-    After the callers have their answers, and only while no others wait; nothing that goes wrong here reaches them.
+    It runs after the callers have their answers, and only while no other pictures wait; its errors never reach callers.
     """
 
     def __init__(self, worker: WorkerProcess, version: ModelVersion) -> None:
@@ -30,7 +31,7 @@ class Watch:
         self._looked = -FRESH
 
     def compare(self, entries: Sequence[StreamEntry], outcomes: Sequence[Outcome]) -> None:
-        """Run the pictures through the default version, and count how often it says the same."""
+        """Run the pictures through the default version, and count how often its best label is the same."""
         try:
             default = self._of() if self._version.tenant != ALL_TENANTS else None
             if default and not self._worker.container.queue.streams.backlog(self._version.id):
@@ -39,7 +40,7 @@ class Watch:
             log.exception("comparing %s %s with the default", self._version.name, self._version.version)
 
     def _of(self) -> ModelVersion | None:
-        """The default version, while this one is its canary."""
+        """Return the default version while this version is its canary, else None."""
         if time.monotonic() - self._looked > FRESH:
             with self._worker.container.database.read() as uow:
                 is_canary = uow.promotions.is_canary(self._version.id)

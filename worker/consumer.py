@@ -1,10 +1,11 @@
-"""A batch from the stream to SQL: claim, decode, forward, hand back outcomes; one bad picture fails alone.
+"""The consumer takes batches from the stream to SQL: claim, decode, forward, record outcomes.
 
-    claim ─> begin ─> fetch, decode ─┐                 (one thread, ahead of the other)
+    claim ─> begin ─> fetch, decode ─┐                 (in one thread, ahead of the other)
                                      └─> forward ─> finish ─> acknowledge
 
-While the model works on one batch the next is fetched and decoded. What has come in meanwhile is added before it
-runs, so that a batch is whatever waits, and an idle system waits for nothing.
+A picture that cannot be processed fails without affecting the others. While the model runs one batch, the next is
+fetched and decoded. Pictures that arrive meanwhile are added before it runs, so that a batch is whatever waits, and an
+idle system never delays a picture to fill a batch.
 """
 
 from __future__ import annotations
@@ -33,31 +34,31 @@ log = logging.getLogger(__name__)
 
 
 class Input(NamedTuple):
-    """One picture, ready to run."""
+    """A prepared picture, ready to run."""
 
     entry: StreamEntry
     tensor: Tensor
     key: str
-    """Under which what the model says is kept in the result cache; empty when it is not."""
+    """The key of its logits in the result cache; empty when they are not to be cached."""
 
 
 @dataclass
 class Batch:
-    """Entries that were claimed together, with what has become of them so far."""
+    """Entries that were claimed together, with their inputs and outcomes so far."""
 
     inputs: list[Input] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[StreamEntry] = field(default_factory=list)
-    """All that were claimed, to be acknowledged when the outcomes are stored."""
+    """All claimed entries, to be acknowledged when the outcomes are stored."""
     alone: bool = False
-    """One picture that was delivered before."""
+    """True for a single picture that was delivered before."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
 
 class BatchConsumer:
-    """One answer to one bell: batches of one version until its streams are empty or the time slice is over."""
+    """Handles one notification: runs batches of one version until its streams are empty or the time slice is over."""
 
     def __init__(self, worker: WorkerProcess, model: Loaded, decoders: ThreadPoolExecutor) -> None:
         self._worker = worker
@@ -68,6 +69,7 @@ class BatchConsumer:
         self._canary = Watch(worker, model.version)
 
     def run(self) -> None:
+        """Run batches; the next batch is claimed and decoded in a second thread while the model runs."""
         settings = self._container.settings
         until = time.monotonic() + settings.time_slice
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
@@ -86,10 +88,10 @@ class BatchConsumer:
                 batch = batch or self._next(settings.linger)
 
     def _next(self, watch: float) -> Batch:
-        """One picture of a silent worker, or else what waits; never called while anything else is claimed.
+        """Claim one picture with an expired lease, or else what waits; never called while another batch is claimed.
 
-        What killed one worker must take nobody along: it runs alone, with nothing decoded ahead beside it, so that
-        the pictures that died with it the first time are never counted a second death.
+        A picture that crashed one worker must not affect others: it runs alone, with nothing decoded ahead, so that the
+        pictures that were in the same batch when the worker crashed are not counted a second failed attempt.
         """
         if self._lapsed_due():
             lapsed = self._container.queue.streams.claim_expired(self._version_id, self._worker.id)
@@ -102,11 +104,12 @@ class BatchConsumer:
         return self._fresh(watch)
 
     def _lapsed_due(self) -> bool:
+        """Return True if it is time to look for expired leases; this is done every sixth of a lease."""
         last = self._worker.expired_checked_at.get(self._version_id, 0.0)
         return time.monotonic() >= last + self._container.settings.lease / 6
 
     def _fresh(self, watch: float) -> Batch:
-        """Claim what waits, and decode it; an empty batch when nothing came within `watch` seconds."""
+        """Claim and decode what waits; returns an empty batch when nothing arrives within `watch` seconds."""
         batch = Batch()
         entries = self._claim(self._model.max_batch)
         if len(entries) == self._model.max_batch and self._container.queue.streams.backlog(self._version_id):
@@ -122,12 +125,13 @@ class BatchConsumer:
         return batch
 
     def _top_up(self, batch: Batch) -> None:
+        """Fill the batch with entries that have arrived meanwhile."""
         room = self._model.max_batch - len(batch.entries)
         if batch and room > 0 and not batch.alone:
             self._add(batch, self._claim(room))
 
     def _delay(self, batch: Batch) -> None:
-        """Wait for a fuller batch, where the version asks for it."""
+        """Wait `max_delay_ms` for a fuller batch, if the version has that option."""
         if delay := self._model.version.max_delay_ms:
             time.sleep(delay / 1000)
             self._top_up(batch)
@@ -138,13 +142,14 @@ class BatchConsumer:
         return entries
 
     def _add(self, batch: Batch, entries: Sequence[StreamEntry]) -> None:
+        """Decode entries and add them to the batch, except entries whose job has ended."""
         if not entries:
             return
         batch.entries += entries
         limit = self._container.settings.max_attempts
         alive = [entry for entry in entries if entry.attempts <= limit]
-        # Decoding begins at once and SQL is asked meanwhile: that costs the few that nobody waits for any more, and
-        # saves all others a millisecond.
+        # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
+        # a millisecond for all others.
         decoding = self._decoders.map(self._decode, alive)
         wanted, _ = self._patiently(lambda: jobs.begin(self._container, entries))
         decoded = dict(zip(map(id, alive), decoding, strict=True))
@@ -158,6 +163,7 @@ class BatchConsumer:
                 batch.inputs.append(made)
 
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
+        """Return the prepared picture, or the outcome if it cannot be read."""
         try:
             data = self._patiently(lambda: self._container.storage.read(entry.blob, entry.offset, entry.size))
             with self._worker.timed():
@@ -172,6 +178,7 @@ class BatchConsumer:
             return _failed(entry, error.code, error.message)
 
     def _run(self, batch: Batch) -> None:
+        """Run the batch through the model, store the outcomes, and acknowledge the entries."""
         with self._worker.batch(self._version_id, len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
@@ -181,9 +188,9 @@ class BatchConsumer:
         self._canary.compare([one.entry for one in batch.inputs], batch.outcomes)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        """Try again while the database, Redis or the storage is away, and keep the lease meanwhile.
+        """Retry while the database, Redis or the storage is unreachable; the heartbeat keeps the lease meanwhile.
 
-        Giving up would let the lease lapse, and an outage would count as a death against innocent pictures.
+        Giving up would let the lease expire, and an outage would count as a crash caused by these pictures.
         """
         while True:
             try:
@@ -194,7 +201,8 @@ class BatchConsumer:
                     raise
 
     def _forward(self, task: str, inputs: list[Input]) -> list[Outcome]:
-        """Outcomes of pictures of one task. A batch that fails is halved until the picture at fault is alone."""
+        """Return the outcomes of pictures of one task. A failing batch is halved until the picture at fault is
+        alone."""
         entries = [one.entry for one in inputs]
         try:
             made = self._model.forward([one.tensor for one in inputs], task)
@@ -211,9 +219,9 @@ class BatchConsumer:
             return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
 
     def _must_still_work(self) -> None:
-        """Run the version's example; a device that fails on that as well is at fault, and not the picture.
+        """Run the version's example; if that fails as well, the device is at fault and not the picture.
 
-        The process then ends without recording anything: a worker whose card is lost would fail the whole queue.
+        The process then exits without recording anything: a worker whose GPU is lost would fail the whole queue.
         """
         example = self._model.version.example
         if example is None:
@@ -226,6 +234,7 @@ class BatchConsumer:
             os._exit(71)
 
     def _answers(self, task: str, entries: list[StreamEntry], made: Tensor) -> list[Outcome]:
+        """Return the outcomes for the rows of logits or features."""
         if len(made) != len(entries):
             raise RuntimeError(f"the model gave {len(made)} answers for {len(entries)} pictures")
         if task == "features":
@@ -241,7 +250,7 @@ class BatchConsumer:
 
 
 def consume(worker: WorkerProcess, version_id: str) -> None:
-    """Answer a bell; what waits for a version that is gone, or cannot be loaded, is told so."""
+    """Handle a notification; the pictures of a version that was removed or cannot be loaded fail with the reason."""
     container = worker.container
     container.queue.notifications.clear(version_id)
     version = worker.ready(version_id)
@@ -252,7 +261,7 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
     try:
         model = worker.engine.load(version)
     except errors.Unavailable:
-        raise  # the storage is away: the sweep rings again, and nothing was claimed
+        raise  # the storage is unreachable: nothing was claimed, and maintenance notifies again
     except Exception as error:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
         _refuse(worker, version_id, f"The model cannot be loaded: {error}")
@@ -261,13 +270,13 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
         with ThreadPoolExecutor(container.settings.decode_threads, thread_name_prefix="decode") as decoders:
             BatchConsumer(worker, model, decoders).run()
     finally:
-        worker.release_all()  # after an error nobody works on them any more: their lease must lapse
+        worker.release_all()  # after an error these entries are no longer worked on: their lease must expire
     if container.queue.streams.backlog(version_id):
-        container.queue.notifications.notify(version_id)  # the time slice is over, the work is not
+        container.queue.notifications.notify(version_id)  # the time slice is over, but pictures still wait
 
 
 def _refuse(worker: WorkerProcess, version_id: str, reason: str) -> None:
-    """Say so to everybody who waits, rather than leave them waiting."""
+    """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
         wanted, _ = jobs.begin(worker.container, entries)
         jobs.finish(worker.container, [_failed(entry, "model_unavailable", reason) for entry in wanted])

@@ -1,4 +1,4 @@
-"""One webhook: signed, timed, never to a private address; tried again later, and never failing its job."""
+"""Webhook delivery: signed, limited in time, never to a private address; retried later, and never failing its job."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from shared.services import jobs, trainings
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-"""Seconds for one try, in all."""
+"""Seconds for one attempt, in all."""
 BUDGET = 30.0
-"""Seconds after which a deliverer begins no other try."""
+"""Seconds after which a run of `deliver` begins no other attempt."""
 TAKEN = 60.0
-"""Seconds that a delivery belongs to the deliverer that took it; if that one dies, it is due again after them."""
+"""Seconds for which a delivery is reserved for the process that took it; if that process crashes, it is due again
+afterwards."""
 
 
 def deliver(container: Container) -> None:
-    """Send every callback that is due; two deliverers at once send each one once."""
-    # One at a time, and not for long: receivers that do not answer must never take all the housekeeper's threads.
+    """Send every callback that is due; two concurrent processes send each callback once."""
+    # One run at a time, limited by BUDGET: receivers that do not answer must never block all threads of maintenance.
     lock = container.queue.locks.acquire(lock_names.DELIVERY, TAKEN)
     if lock is None:
         return
@@ -43,7 +44,7 @@ def _deliver(container: Container, until: float) -> None:
         due = uow.webhook_deliveries.due(container.now())
     for delivery in due:
         if time.monotonic() > until:
-            return  # the sweep sends another deliverer
+            return  # maintenance starts another run
         with container.database.write() as uow:
             taken = uow.webhook_deliveries.take(delivery, container.now() + TAKEN)
         if taken:
@@ -75,14 +76,15 @@ def _send(container: Container, delivery: Delivery) -> None:
 
 
 def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
-    """Body and headers. The answer itself is fetched with the job's id: a body stays small and leaks nothing."""
+    """Return body and headers. The body stays small and reveals no results: the receiver fetches those by the
+    job's id."""
     now = int(container.now())
-    told = _training(container, delivery) if delivery.kind == "training" else _job(container, delivery)
+    state = _training(container, delivery) if delivery.kind == "training" else _job(container, delivery)
     body = json.dumps(
         {
-            "type": f"{delivery.kind}.{told['status'].lower()}",
+            "type": f"{delivery.kind}.{state['status'].lower()}",
             "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
-            "data": {"_id": delivery.job_id, "terminal": True, **told},
+            "data": {"_id": delivery.job_id, "terminal": True, **state},
         }
     ).encode()
     headers = {

@@ -1,10 +1,10 @@
-"""Models in memory: loads versions on demand, keeps what fits, and runs batches on the device.
+"""The engine keeps models in memory: it loads versions on demand, keeps what fits, and runs batches on the device.
 
     version ──> blob ──checksum──> network ──> device, fused, packed ──> reproduces its example? ──> Loaded
     picture bytes ──prepare──> uint8 crop ─┐
     picture bytes ──prepare──> uint8 crop ─┴─forward──> logits or features ──top_k──> labels and scores
 
-A version that does not reproduce its example is not served, and none is replaced by another.
+A version that does not reproduce its example is not served, and never replaced by another version.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from worker import families, optimise, preprocess, weights
 log = logging.getLogger(__name__)
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""How far the example's logits may lie off, as a part of the largest of them."""
+"""Allowed difference of the example's logits, as a fraction of the largest of them."""
 _CPU_PIECE = 4
-"""Pictures that one thread runs at once. More is not faster, and above it the activations are so large that the C
-library takes them from the system anew each time: mobilenet_v2 falls from 223 pictures/s to 157 at 16 and 99 at 32."""
+"""Pictures that one thread runs at once. More is not faster, and above it the activations are so large that the
+C library allocates them from the system for each batch: mobilenet_v2 falls from 223 pictures/s to 157 at 16 and
+99 at 32."""
 
 
 class Loaded:
-    """One version, ready to run. `prepare` may be called from many threads, `forward` from one at a time."""
+    """A version that is ready to run. `prepare` may be called from many threads, `forward` from one at a time."""
 
     def __init__(self, version: ModelVersion, network: nn.Module, device: torch.device, settings: Settings) -> None:
-        """Take the plain float32 network in eval mode to the device and make it fast there."""
+        """Move the plain float32 network, in eval mode, to the device and optimise it there."""
         self.version = version
         self.preprocessing = _preprocessing(version)
         self.max_batch = version.max_batch or settings.max_batch
@@ -56,12 +57,17 @@ class Loaded:
         self._compiled = torch.compile(self._network, dynamic=True) if settings.compile else self._network
 
     def prepare(self, data: bytes, *, exif: bool = True) -> torch.Tensor:
-        """Decode, resize, crop: uint8 of (channels, crop, crop). Raises BrokenPicture. `exif` turns photos upright."""
+        """Decode, resize and crop a picture: uint8 of shape (channels, crop, crop). `exif` applies the EXIF
+        orientation.
+
+        Raises BrokenPicture.
+        """
         return preprocess.crop(images.decode(data, exif=exif, mode=self.preprocessing.mode), self.preprocessing)
 
     @torch.inference_mode()
     def forward(self, inputs: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
-        """Run prepared pictures: float32 on the CPU, (N, classes) logits or (N, dimension) penultimate features."""
+        """Run prepared pictures; returns float32 on the CPU, (N, classes) logits or (N, dimension) penultimate
+        features."""
         results: list[torch.Tensor] = []
         done = 0
         while done < len(inputs):
@@ -78,14 +84,14 @@ class Loaded:
         if self.device.type == "cuda":
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
-        with optimise.ALONE:  # another model may be loaded, and traced, by the thread that checks it
+        with optimise.ALONE:  # the model check may trace another model in its thread
             answer = (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
         if not torch.isfinite(answer).all():
             raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
         return answer
 
     def _features(self, batch: torch.Tensor) -> torch.Tensor:
-        """What enters the head, averaged over space where it is still a map."""
+        """Return the input of the head, averaged over height and width if it is 4-D."""
         found: list[torch.Tensor] = []
         head = self._network.get_submodule(self._head)
         hook = head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
@@ -96,6 +102,7 @@ class Loaded:
         return found[0].mean(dim=(2, 3)) if found[0].ndim == 4 else found[0]
 
     def _shrink(self, tried: int) -> None:
+        """Halve `max_batch` after the device ran out of memory; raises InferqError if it was a single picture."""
         if tried == 1:
             raise InferqError(f"The device has too little memory for one picture of model {self.version.name}.")
         self.max_batch = tried // 2
@@ -113,7 +120,7 @@ class Loaded:
         return network
 
     def warm_up(self, example_png: bytes | None) -> None:
-        """Run once, so that the first request does not pay; raises BadWeights unless the example is reproduced."""
+        """Run once, so that the first request is not slower; raises BadWeights unless the example is reproduced."""
         if self.version.example is None or example_png is None:
             self.forward([torch.zeros(len(self.preprocessing.mode), self.preprocessing.crop, self.preprocessing.crop)])
             return
@@ -127,16 +134,16 @@ class Loaded:
 
 
 class Engine:
-    """The models of one worker process. The least recently used go when a new one needs their memory."""
+    """The models of one worker process. The least recently used model is dropped when another needs its memory."""
 
     def __init__(self, settings: Settings, read_blob: Callable[[str], bytes]) -> None:
-        """`read_blob` gives the bytes stored under a key."""
+        """Choose the device and set torch's threads; `read_blob` returns the bytes stored under a key."""
         self.device = choose_device(settings.device)
         self._settings = settings
         self._read_blob = read_blob
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading = threading.Lock()  # apart, so that a kept model need not wait while another is loaded
+        self._loading = threading.Lock()  # separate, so that a loaded model is returned while another is loading
         torch.set_num_threads(settings.torch_threads)
         with contextlib.suppress(RuntimeError):  # can be set once per process, and tests make several engines
             torch.set_num_interop_threads(1)
@@ -144,12 +151,12 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """What runs the models, for people: `torch float32 on cpu`."""
+        """The runtime, type and device of the models, for people: `torch float32 on cpu`."""
         kind = str(choose_type(self._settings.precision, self.device)).removeprefix("torch.")
         return f"torch {kind} on {self.device}"
 
     def load(self, version: ModelVersion) -> Loaded:
-        """The version, ready to run; raises BadWeights where it cannot be served. A kept one costs nothing."""
+        """Return the version, ready to run, from memory if it is loaded; raises BadWeights if it cannot be served."""
         if found := self._found(version):
             return found
         with self._loading:
@@ -168,13 +175,13 @@ class Engine:
             return found
 
     def forget(self, version_id: str) -> None:
-        """Drop a version from memory, where it is kept."""
+        """Drop a version from memory, if it is loaded."""
         with self._lock:
             self._kept.pop(version_id, None)
         _give_back_memory()
 
     def loaded(self) -> list[str]:
-        """`name/version` of what is in memory, the least recently used first."""
+        """Return `name/version` of the loaded models, the least recently used first."""
         with self._lock:
             return [f"{kept.version.name}/{kept.version.version}" for kept in self._kept.values()]
 
@@ -194,7 +201,7 @@ class Engine:
         return loaded
 
     def _make_room(self, size: int) -> None:
-        """Drop models until `size` bytes more are within the limit; the one that is needed always gets in."""
+        """Drop models until `size` more bytes are within the limit; a single model may exceed it."""
         with self._lock:
             while self._kept and sum(kept.bytes for kept in self._kept.values()) + size > self._settings.model_memory:
                 dropped = self._kept.popitem(last=False)[1].version
@@ -205,15 +212,16 @@ class Engine:
 def top_k(
     logits: torch.Tensor, labels: Sequence[str], k: int, function_to_apply: str = "softmax"
 ) -> list[list[tuple[str, float]]]:
-    """The k likeliest labels of each row of (N, classes) logits with their scores, highest first; ties in label order.
+    """Return the k likeliest labels of each row of (N, classes) logits with scores, highest first; ties are in label
+    order.
 
     `function_to_apply` is `softmax`, `sigmoid` or `none`; `k` may be larger than the number of classes.
     """
     if function_to_apply not in _FUNCTIONS:
         raise BadOption(f"function_to_apply must be softmax, sigmoid or none, not {function_to_apply!r}.")
-    # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk orders ties as it likes.
+    # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk has no defined order of ties.
     ranked = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    # In double precision, so that answers from the result cache, which Python ranks, differ in the last digits at most.
+    # In double precision, so that results from the cache, which Python ranks, differ in the last digits at most.
     scores = _FUNCTIONS[function_to_apply](logits.double()).gather(1, ranked)
     return [
         [(labels[index], score) for index, score in zip(*row, strict=True)]
@@ -229,7 +237,8 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device where there is one, else the CPU; raises BadOption for what is not there."""
+    """Return the device; `auto` is the first CUDA device, or the CPU if there is none. Raises BadOption if it does not
+    exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -243,7 +252,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_type(precision: str, device: torch.device) -> torch.dtype:
-    """The type of weights and activations; always float32 on the CPU, where half precision is slow or missing."""
+    """Return the type of weights and activations; always float32 on the CPU, where half precision is slow or
+    missing."""
     types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if precision not in types:
         raise BadOption(f"There is no precision {precision!r}; use float32, bfloat16 or float16.")

@@ -1,4 +1,5 @@
-"""From `checking` to `ready`: get the weights, prove that they fit, and that this worker reproduces the example."""
+"""The model check takes a version from `checking` to `ready`: fetch the weights, verify that they fit and that this
+worker reproduces the example."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def check(worker: WorkerProcess, version_id: str) -> None:
-    """Check one version, unless another check does, here or elsewhere; its state says how that ended."""
+    """Check one version, unless a check of it is running; the result is stored as its state."""
     container = worker.container
     with container.queue.locks.renewed(lock_names.model_check(version_id)) as mine:
         if not mine:
@@ -47,11 +48,11 @@ def check(worker: WorkerProcess, version_id: str) -> None:
             with container.database.write() as uow:
                 uow.key_values.set(CHECK_SECONDS, f"{time.monotonic() - began:.1f}")
         if after.state is ModelState.READY and version.source != PRETRAINED:
-            container.storage.delete(version.source)  # only now: a worker that dies before must find it again
+            container.storage.delete(version.source)  # only now: if this worker crashes earlier, the next attempt needs the file
 
 
 def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
-    """The version as it is after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
+    """Return the version after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
     container = worker.container
     if version.attempts >= container.settings.max_attempts:
         return _failed(version, f"{version.attempts} workers died while checking it")
@@ -73,34 +74,36 @@ def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
 
 
 def _failed(version: ModelVersion, reason: str) -> ModelVersion:
-    """Published weights can be fetched another time; an upload is refused."""
+    """Return the version after a failed attempt: ABSENT if its weights are published and can be fetched again, else
+    REFUSED."""
     return replace(
         version, state=ModelState.ABSENT if version.source == PRETRAINED else ModelState.REFUSED, reason=reason
     )
 
 
 def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:
-    """Weights to a checked safetensors blob, with labels, preprocessing and an example; raises BadRequest kinds."""
+    """Turn the weights into a checked safetensors blob with labels, preprocessing and an example; raises BadRequest
+    kinds."""
     proven = prove(worker.container.storage, version, _weights_file(worker, version, folder), folder)
     return replace(proven, source=PRETRAINED if version.source == PRETRAINED else "")
 
 
 def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> ModelVersion:
-    """The version with the weights in `path`, READY as far as they alone can tell; raises BadRequest kinds.
+    """Return the version with the weights in `path`, READY unless the engine finds otherwise; raises BadRequest kinds.
 
-    Its blobs are stored, its row is not. The engine, which loads it next, says whether they are reproduced.
+    Its blobs are stored, its row is not. The engine, which loads it next, checks that it reproduces its example.
     """
     found = weights.examine(
         version.architecture,
         path,
         version.labels or None,
-        # What an earlier check found out is asked for anew: the request, or none, decides.
+        # The result of an earlier check is not reused: only the import's request counts, if there is one.
         version.preprocessing if version.training_id else version.wanted_preprocessing,
         folder,
         published=version.source == PRETRAINED,
     )
     blob = f"weights/{found.checksum}.safetensors"
-    if version.training_id:  # two that come to the same bytes must not be able to remove each other's
+    if version.training_id:  # two trainings with identical weights must not be able to delete each other's blob
         blob = trained_weights_key(version.training_id, found.checksum)
     storage.put_from(str(found.path), blob)
     example = example_key(version.id)
@@ -120,6 +123,7 @@ def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> 
 
 
 def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) -> Path:
+    """Fetch the weights into the folder, or find the installed file; returns its path."""
     container = worker.container
     target = folder / "weights"
     if version.source != PRETRAINED:
@@ -139,13 +143,13 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
     url = pretrained.url
     if container.settings.weights_url:
         url = f"{container.settings.weights_url.rstrip('/')}/{os.path.basename(httpx.URL(url).path)}"
-    told = -1
+    reported = -1
 
     def tell(done: int, total: int | None) -> None:
-        nonlocal told
+        nonlocal reported
         percent = 100 * done // total if total else 0
-        if percent // 5 != told // 5:
-            told = percent
+        if percent // 5 != reported // 5:
+            reported = percent
             with container.database.write() as uow:
                 uow.model_versions.set_reason(version.id, f"its weights are being fetched, {percent} % so far")
 
@@ -154,7 +158,7 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
 
 
 def _installed(path: Path, sha256: str, architecture: str) -> Path:
-    """The file that an installed package brings; raises BadWeights unless it is the published one, byte for byte."""
+    """Return the file from an installed package; raises BadWeights unless it is the published file, byte for byte."""
     if not path.is_file():
         raise errors.BadWeights(f"The weights of {architecture!r} are missing: install inferq again.")
     if sha256 and weights.checksum(path) != sha256:

@@ -1,4 +1,4 @@
-"""Makes a network faster without changing its answers by more than rounding; what it does was measured, see below.
+"""Optimisation makes a network faster without changing its answers by more than rounding.
 
 Pictures per second of one thread (AVX-512, torch 2.15, float32, 224 pixels), all in one run:
 
@@ -29,25 +29,26 @@ from torch.fx.experimental.optimization import fuse
 
 log = logging.getLogger(__name__)
 ALONE = threading.RLock()
-"""Held while a network is traced, and while one runs: for as long as it traces, torch.fx puts hooks of its own into
-every module of the process, and a network that runs in another thread meanwhile fails on them."""
+"""A lock held while a network is traced, and while a network runs: during tracing, torch.fx installs hooks in every
+module of the process, and a network that runs in another thread meanwhile fails because of them."""
 
 
 def fused(network: nn.Module) -> nn.Module:
-    """The network with each batch norm folded into the convolution before it, where it can be traced; else itself."""
+    """Fold each batch norm into the convolution before it; returns the network unchanged if it cannot be traced."""
     try:
         with ALONE:
             return fuse(network, inplace=True)
-    except Exception as error:  # noqa: BLE001  # tracing fails in as many ways as there are kinds of control flow
+    except Exception as error:  # noqa: BLE001  # tracing can raise any kind of exception, depending on the control flow
         log.info("%s cannot be traced, so batch norms are not folded: %s", type(network).__name__, error)
         return network
 
 
 class PackedConvolution(nn.Module):
-    """A convolution whose weights lie as oneDNN wants them, once and for all instead of anew for each batch."""
+    """A convolution whose weights are stored once in oneDNN's layout, instead of converted again for each batch."""
 
     def __init__(self, plain: nn.Conv2d, input_shape: torch.Size) -> None:
-        """`input_shape` is a typical (N, C, H, W); other batch sizes and sides give the same answers."""
+        """Pack a convolution. `input_shape` is a typical (N, C, H, W); other batch sizes and sides give the same
+        answers."""
         super().__init__()
         geometry: tuple[Any, ...] = (list(plain.padding), list(plain.stride), list(plain.dilation), plain.groups)
         weight = plain.weight.detach()
@@ -62,13 +63,13 @@ class PackedConvolution(nn.Module):
 
 
 def pack(network: nn.Module, batch: torch.Tensor) -> None:
-    """Replace the convolutions, in place, by packed ones for inputs like `batch`; for the CPU, in float32."""
+    """Replace the convolutions, in place, by packed convolutions for inputs like `batch`; for the CPU, in float32."""
     shapes: dict[str, torch.Size] = {}
 
     def note(name: str) -> Any:
         return lambda module, inputs: shapes.setdefault(name, inputs[0].shape) and None
 
-    # Not of a kind derived from it: timm's Conv2dSame, for one, pads in a way of its own before it convolves.
+    # No subclasses: timm's Conv2dSame, for example, pads differently before the convolution.
     plain = {name: m for name, m in network.named_modules() if type(m) is nn.Conv2d and _packable(m)}
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in plain.items()]
     network(batch)
@@ -83,5 +84,5 @@ def _packable(plain: nn.Conv2d) -> bool:
 
 
 def can_pack() -> bool:
-    """Whether this build of torch has oneDNN and its packing."""
+    """Return True if this build of torch has oneDNN and its packing."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")

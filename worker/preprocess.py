@@ -1,4 +1,4 @@
-"""From a decoded picture to a network's input, exactly as torchvision's and timm's references do it."""
+"""Preprocessing turns a decoded picture into a network's input, exactly as torchvision's and timm's references do."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FILTERS = {
 
 
 def crop(picture: Image.Image, wanted: Preprocessing) -> torch.Tensor:
-    """Resize, keep the centre: uint8 of shape (channels, crop, crop), in NHWC memory order.
+    """Resize and keep the centre: uint8 of shape (channels, crop, crop), in NHWC memory order.
 
-    Bit for bit what torchvision's `resize` and `center_crop` give for a PIL picture, and timm's evaluation transform
-    (`timm.data.transforms_factory`) in its three crop modes. `resize(box=...)` for the kept
-    part alone would halve the time, but up to a quarter of the pixels then come out different by one level.
+    The result equals torchvision's `resize` and `center_crop` for a PIL picture bit for bit, and timm's evaluation
+    transform (`timm.data.transforms_factory`) in its three crop modes. `resize(box=...)` for the kept part alone would
+    halve the time, but up to a quarter of the pixels then differ by one level.
     """
     size = _resized(picture.size, wanted)
     if size != picture.size:
@@ -35,7 +35,7 @@ def crop(picture: Image.Image, wanted: Preprocessing) -> torch.Tensor:
 
 
 def _resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
-    """(width, height) after resizing, rounded as the references round."""
+    """Return (width, height) after resizing, rounded as the references round."""
     width, height = size
     if wanted.crop_mode == "squash":
         return wanted.resize, wanted.resize
@@ -47,7 +47,7 @@ def _resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
 
 
 def _bordered(inside: Image.Image, size: tuple[int, int], at: tuple[int, int], wanted: Preprocessing) -> Image.Image:
-    """The crop with the mean colour, instead of black, where it lies outside the resized picture."""
+    """Return the crop with the mean colour, instead of black, outside of the resized picture."""
     colour = tuple(round(255 * value) for value in wanted.mean)
     whole = Image.new(inside.mode, inside.size, colour if len(colour) > 1 else colour[0])
     left, top = max(0, at[0]), max(0, at[1])
@@ -57,17 +57,19 @@ def _bordered(inside: Image.Image, size: tuple[int, int], at: tuple[int, int], w
 
 
 def _start(size: int, kept: int) -> int:
-    """Where the kept part begins along one side; negative where the picture is smaller and is padded."""
+    """Return where the kept part begins along one side; negative if the picture is smaller and is padded."""
     return -((kept - size) // 2) if size < kept else round((size - kept) / 2)
 
 
 def stack(crops: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(N, channels, crop, crop) in channels-last order; a plain copy, because the crops lie in that order already."""
+    """Stack crops to (N, channels, crop, crop) in channels-last order; a plain copy, because the crops have that order
+    already."""
     return torch.stack([one.permute(1, 2, 0) for one in crops]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: torch.Tensor, wanted: Preprocessing) -> torch.Tensor:
-    """uint8 pixels to the float32 values that the network was trained on; same shape, device and memory order."""
+    """Convert uint8 pixels to the float32 values that the network was trained on; same shape, device and memory
+    order."""
     mean = torch.tensor(wanted.mean, device=batch.device).view(-1, 1, 1)
     std = torch.tensor(wanted.std, device=batch.device).view(-1, 1, 1)
     return batch.float().div_(255).sub_(mean).div_(std)

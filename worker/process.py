@@ -1,4 +1,4 @@
-"""One worker process: its name, its engine, what it holds, and the heart that tells the fleet it lives."""
+"""A worker process: its name, its engine, the entries that it holds, and its heartbeat."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from worker.engine import Engine
 log = logging.getLogger(__name__)
 
 HANGING_SECONDS = 60.0
-"""Seconds that one picture may take in decoding or, times the batch, in the model; more is taken to hang, and the
-process ends itself. Generous, because a large vision transformer on one core takes some twenty."""
+"""Seconds that decoding one picture, or the model per picture of a batch, may take; after that the process is
+considered to hang and exits. Generous, because a large vision transformer on one core takes some twenty."""
 
 
 class WorkerProcess:
-    """Everything of a worker that is not torch and not Celery.
+    """The state of a worker that depends on neither torch nor Celery.
 
-    The id is random per process: a restarted container with the same host name must not pass for its dead
-    predecessor, whose pictures would then never lapse.
+    The id is random per process: a restarted container with the same host name must not renew the leases of its crashed
+    predecessor, whose pictures would then never expire.
     """
 
     def __init__(self, container: Container) -> None:
@@ -51,30 +51,31 @@ class WorkerProcess:
         self._batches = 0
 
     def register(self) -> None:
-        """Start the heart; the fleet knows of this worker when this returns, or as soon as the queue answers."""
+        """Start the heartbeat; the worker is registered when this returns, or as soon as the queue answers."""
         try:
             self._heartbeat()
-        except errors.Unavailable as error:  # Celery would swallow it, and leave a worker without a heart
+        except errors.Unavailable as error:  # Celery would swallow it, and the worker would have no heartbeat
             log.warning("heartbeat: %s", error.message)
         threading.Thread(target=self._run_heartbeat, name="heartbeat", daemon=True).start()
 
     def preload(self) -> None:
-        """Load the default model, so that the first request does not wait for it; what goes wrong then says why."""
+        """Load the default model, so that the first request does not wait for it; errors are logged only."""
         try:
             version = models.get_version(self.container, DEFAULT_TENANT)
             if version.state is ModelState.READY:
                 self.engine.load(version)
         except errors.NotFound:
-            log.debug("the catalogue is not filled yet")  # as at the very first start
-        except Exception:  # whatever is wrong with this model, the worker runs the others
+            log.debug("the catalogue is not filled yet")  # true at the first start of an installation
+        except Exception:  # if this model fails, the worker still runs the others
             log.exception("the default model cannot be loaded")
 
     def stop(self) -> None:
-        """Finish what is claimed, claim no more."""
+        """Finish the claimed entries and claim no more."""
         self.stopping.set()
 
     def ready(self, version_id: str) -> ModelVersion | None:
-        """The version if it is READY. It is asked of SQL once: a READY version never changes, it is only removed."""
+        """Return the version if it is READY. It is read from SQL once: a READY version never changes, it is only
+        removed."""
         if version_id not in self._ready:
             with self.container.database.read() as uow:
                 version = uow.model_versions.get(version_id)
@@ -84,27 +85,30 @@ class WorkerProcess:
         return self._ready[version_id]
 
     def is_gone(self, version_id: str) -> bool:
-        """Whether the version was removed."""
+        """Return True if the version was removed."""
         with self.container.database.read() as uow:
             return uow.model_versions.get(version_id) is None
 
     def hold(self, entries: Sequence[StreamEntry]) -> None:
+        """Add claimed entries, whose leases the heartbeat then renews."""
         with self._lock:
             self._held.update({entry.id + entry.stream: entry for entry in entries})
 
     def release(self, entries: Sequence[StreamEntry]) -> None:
-        """Their outcome is stored."""
+        """Remove entries whose outcome is stored."""
         with self._lock:
             for entry in entries:
                 self._held.pop(entry.id + entry.stream, None)
 
     def release_all(self) -> None:
+        """Remove all entries; their leases then expire."""
         with self._lock:
             self._held.clear()
 
     @contextmanager
     def timed(self, pictures: int = 1) -> Iterator[None]:
-        """Around what must end: the heart ends a process that hangs in it, and the pictures count a death."""
+        """Watchdog. If the block takes longer than HANGING_SECONDS per picture, the heartbeat thread kills the process,
+        and the attempt count of each of its pictures rises."""
         me = threading.get_ident()
         self._busy[me] = time.monotonic() + HANGING_SECONDS * max(1, pictures)
         try:
@@ -114,7 +118,7 @@ class WorkerProcess:
 
     @contextmanager
     def batch(self, version_id: str, size: int) -> Iterator[None]:
-        """Around the forward pass, to learn the rate from it."""
+        """Measure the rate (pictures per second) of the forward pass in the block."""
         started = time.monotonic()
         with self.timed(size):
             yield
@@ -133,7 +137,7 @@ class WorkerProcess:
                 self.container.queue.streams.renew(self.id, held)
             except errors.Unavailable as error:
                 log.warning("heartbeat: %s", error.message)
-            except Exception:  # a heart that stops would give away what this worker is working on
+            except Exception:  # without a heartbeat, other workers would claim this worker's entries
                 log.exception("heartbeat")
             if any(time.monotonic() > limit for limit in list(self._busy.values())):
                 log.critical(
@@ -141,7 +145,7 @@ class WorkerProcess:
                 )
                 os._exit(70)
             if self.stopping.is_set():
-                time.sleep(every)  # stopping no longer paces the loop, and held pictures still need their lease
+                time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
         self._deregister()
 
     def _heartbeat(self) -> None:

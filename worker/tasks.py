@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ProcessResources:
-    """The container, and the worker or trainer, of one process; each is built when it is first needed."""
+    """The container, and the worker or trainer, of one process; each is built on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -30,16 +30,19 @@ class ProcessResources:
 
     @cached_property
     def container(self) -> Container:
+        """The container of the process."""
         return build(self.settings)
 
     @cached_property
     def worker(self) -> WorkerProcess:
+        """The worker of the process."""
         from worker.process import WorkerProcess
 
         return WorkerProcess(self.container)
 
     @cached_property
     def trainer(self) -> Trainer:
+        """The trainer of the process."""
         from worker.trainer import Trainer
 
         return Trainer(self.container)
@@ -60,7 +63,7 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
     def check(version_id: str) -> None:
         from worker import model_check
 
-        # In a thread of its own: a check may download for minutes, and pictures are run meanwhile.
+        # In a separate thread: a check may download for minutes, and pictures are run meanwhile.
         threading.Thread(target=model_check.check, args=(process.worker, version_id), name="check", daemon=True).start()
 
     @app.task(name="train")

@@ -1,4 +1,4 @@
-"""One trainer process: a thread that trains, and one for errands: archives to load, versions to compare."""
+"""A trainer process: a thread that trains, and a thread that loads archives and compares versions."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Two threads that sleep until they are woken; each then does whatever there is to do, and sleeps again.
+    """Two threads that wait until they are woken; each then does all the work there is, and waits again.
 
-    Loading and comparing must not wait for hours behind a training, and none of them may keep Celery's own thread from
-    hearing the next bell.
+    Loading and comparing must not wait for hours behind a training, and none of the three may block Celery's thread,
+    which receives the next notification.
     """
 
     def __init__(self, container: Container) -> None:
@@ -45,13 +45,14 @@ class Trainer:
         self.stopping = threading.Event()
         self.engine = Engine(container.settings, container.storage.read)
         self._busy = False
-        self._served: dict[str, float] = {}  # tenant -> when an archive of theirs was begun with last
+        self._served: dict[str, float] = {}  # tenant -> when loading an archive of that tenant last began
         self._training = _Thread("training", self._train_all, self.stopping)
         self._errands = _Thread("errands", self._run_errands, self.stopping)
         self._since = time.time()
 
     def register(self) -> None:
-        """Start; nothing is asked of the queue here: Celery would swallow what it raises, and leave an idle trainer."""
+        """Start the threads. No call to the queue is made here: Celery would swallow its error, and the trainer would
+        stay idle."""
         torch.set_num_threads(self.container.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
         for target in (self._run_heartbeat, self._training.run, self._errands.run):
             threading.Thread(target=target, name=target.__qualname__, daemon=True).start()
@@ -59,15 +60,15 @@ class Trainer:
         self.load()
 
     def train(self) -> None:
-        """Look for trainings."""
+        """Wake the thread that trains."""
         self._training.wake()
 
     def load(self) -> None:
-        """Look for archives to load, and for versions to compare."""
+        """Wake the thread that loads archives and compares versions."""
         self._errands.wake()
 
     def stop(self, seconds: float = 25.0) -> None:
-        """Put away what is under way, and return when that is done or the time is over."""
+        """Store the work in progress; returns when that is done or `seconds` have passed."""
         until = time.monotonic() + seconds
         self.stopping.set()
         for thread in (self._training, self._errands):
@@ -81,15 +82,15 @@ class Trainer:
 
     def _train_all(self) -> None:
         while not self.stopping.is_set() and any(self._train(one) for one in self._waiting()):
-            pass  # one was done: what waits now may be others, in another order
+            pass  # a training has ended: the waiting trainings and their order may have changed
 
     def _waiting(self) -> list[Training]:
-        """First those whose trainer is gone, then those that nobody has begun."""
+        """Return first RUNNING trainings, whose trainer may have crashed, then QUEUED trainings in fair order."""
         with self.container.database.read() as uow:
             return uow.trainings.in_status(Status.RUNNING) + uow.trainings.in_turn()
 
     def _train(self, one: Training) -> bool:
-        """Whether this trainer got hold of it, and worked on it."""
+        """Return True if this trainer acquired the training's lock and worked on it."""
         with self.container.queue.locks.renewed(lock_names.training(one.id)) as held:
             if held is None:
                 return False
@@ -104,7 +105,7 @@ class Trainer:
                 self._busy = False
 
     def _worked(self, training: Training, held: RenewedLock) -> bool:
-        """Train, and end the training in whatever way it ends; False when it is to be tried again, but not at once."""
+        """Train, and store the outcome; returns False when the training is to be tried again, but not at once."""
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
             pipeline.train(Work(self.container, training, self.stopping, held.lost), self.engine)
@@ -130,14 +131,15 @@ class Trainer:
         return not held.lost.is_set()
 
     def _put_back(self, training: Training, message: str) -> None:
-        """An outage, or the end of this trainer, is no death."""
+        """Put the training back without counting an attempt: an outage or the stop of this trainer is not a crash."""
         with contextlib.suppress(training_runs.TrainingEnded):
             training_runs.put_back(self.container, training.id, message)
 
-    # errands
+    # loading and comparing
 
     def _run_errands(self) -> None:
-        """Comparisons first, which are short; after each archive what waits may be others', in another order."""
+        """Compare versions first, which is quick, then load archives; the order is determined again after each
+        archive."""
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
@@ -152,7 +154,7 @@ class Trainer:
         with self.container.queue.locks.renewed(lock_names.dataset_import(dataset.id)) as held:
             if held and not self.stopping.is_set():
                 dataset_import.load(self.container, dataset.id, self.stopping)
-        self.train()  # one may have waited for it
+        self.train()  # a training may have waited for this dataset
 
     def _compare_all(self) -> None:
         with self.container.database.read() as uow:
@@ -174,7 +176,7 @@ class Trainer:
         except (errors.Unavailable, Stopped) as away:
             log.warning("comparison %s waits: %s", one.id, away)
             with container.database.write() as uow:
-                uow.comparisons.tried(one.id, one.attempts)  # that was no death
+                uow.comparisons.tried(one.id, one.attempts)  # an outage is not a crash
             return
         except errors.InferqError as refused:
             error = refused.message
@@ -201,7 +203,7 @@ class Trainer:
 
         return compare(container.storage, *models, *found, tell)
 
-    # the fleet
+    # heartbeat
 
     def _run_heartbeat(self) -> None:
         while True:
@@ -218,8 +220,8 @@ class Trainer:
 
 
 def _explained(error: Exception, training_id: str) -> tuple[str, str]:
-    """(code, why) of what a training failed by, for its caller, who cannot read our log."""
-    # On the CPU torch runs out of memory by a plain RuntimeError.
+    """Return (code, reason) of a failed training, for a caller who cannot read the trainer's log."""
+    # On the CPU, torch raises a plain RuntimeError when memory runs out.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         why = "There is too little memory for it; take a smaller batch_size, another base, or a larger machine."
         return "out_of_memory", why
@@ -232,7 +234,7 @@ def _explained(error: Exception, training_id: str) -> tuple[str, str]:
 
 
 class _Thread:
-    """Runs a step whenever it is woken, one at a time; what the step raises ends nothing but that turn."""
+    """Runs a step whenever it is woken, one at a time; an exception ends only that run of the step."""
 
     def __init__(self, name: str, step: Callable[[], None], stopping: threading.Event) -> None:
         self._name = name
@@ -242,15 +244,17 @@ class _Thread:
         self.ended = threading.Event()
 
     def wake(self) -> None:
+        """Request another run of the step."""
         self._woken.set()
 
     def run(self) -> None:
+        """Run the step whenever it is requested, until `stopping` is set."""
         for _ in self._turns():
             try:
                 self._step()
             except errors.Unavailable as error:
                 log.warning("%s: %s", self._name, error.message)
-            except Exception:  # the next bell, or the sweep, brings the next turn
+            except Exception:  # the next notification starts another run
                 log.exception(self._name)
         self.ended.set()
 

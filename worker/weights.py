@@ -1,4 +1,4 @@
-"""Weights that strangers bring: read without running their code, checked, and kept as safetensors."""
+"""Weights from untrusted files: read without executing code in them, checked, and stored as safetensors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from worker import families, preprocess
 from worker.families import Family, Pretrained, Weights
 
 IMAGENET = "imagenet"
-"""Stands for ImageNet's thousand labels."""
+"""The name that stands for the thousand labels of ImageNet."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+"""Prefixes that DataParallel and torch.compile add to every name."""
 _STALL = 30.0
-"""Seconds without a byte after which a download that had begun is given up."""
+"""Seconds without a byte after which a running download is given up."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """Everything about an import that a model version stores."""
+    """All results of examining an import that a model version stores."""
 
     family: str
     path: Path
@@ -47,7 +47,7 @@ class Examined:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     preset: Preset | None
-    """Where the preprocessing is known from; None where the caller gave it."""
+    """Where the preprocessing comes from; None if the caller passed it."""
     example_png: bytes
     example_logits: tuple[float, ...]
     """The first ten logits of the plain float32 network for that picture."""
@@ -62,11 +62,11 @@ def examine(
     *,
     published: bool = False,
 ) -> Examined:
-    """Turn a weights file into all that a version needs; raises BadOption (architecture, preset) or BadWeights.
+    """Turn a weights file into everything that a version needs; raises BadOption (architecture, preset) or BadWeights.
 
     No labels, or `imagenet`, means those that belong to the published weights of the architecture. `preprocessing` is
-    the one to use, or what an import asked for, see `choose_preprocessing`. `published` weights came from their
-    publisher just now. The safetensors file is written into `folder`.
+    used as it is, or is what an import asked for, see `choose_preprocessing`. `published` weights were just downloaded
+    from their publisher. The safetensors file is written into `folder`.
     """
     family = families.find(architecture)
     recognised = family.identify(checksum(path))
@@ -90,10 +90,10 @@ def examine(
 def choose_preprocessing(
     family: Family, architecture: str, asked: PreprocessingRequest | None, recognised: Pretrained | None
 ) -> tuple[Preprocessing, Preset]:
-    """The preprocessing for imported weights, and where it is known from; raises BadOption for an unknown preset.
+    """Return the preprocessing for imported weights, and where it comes from; raises BadOption for an unknown preset.
 
-    It is what the import asked for; else that of the published file with the same checksum; else, as the last resort
-    that the import is told of, that of the architecture's default weights.
+    It is what the import asked for; else that of the published file with the same checksum; else that of the
+    architecture's default weights, which is reported to the importer as assumed.
     """
     asked = asked or PreprocessingRequest()
     presets = family.presets(architecture)
@@ -106,13 +106,13 @@ def choose_preprocessing(
     else:
         default = family.pretrained(architecture)
         base, name = family.preprocessing(architecture), default.weights_name if default else ""
-        # Only timm's names have a dot: a tag, which names the weights, and with them their preprocessing.
+        # Only timm's names have a dot, before a tag that names the weights and thereby their preprocessing.
         origin = Origin.REQUESTED if "." in architecture else Origin.ASSUMED
     return asked.apply(base), Preset(name, origin, tuple(presets), tuple(asked.values) if base else ())
 
 
 def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: str) -> Preprocessing:
-    """The architecture's own preset, or that of any of torchvision's weights by its full name."""
+    """Return a preset of the architecture by name, or that of any of torchvision's weights by its full name."""
     found = presets.get(name) or families.torchvision_preset(name)
     if found is None:
         own = f"{architecture} has {', '.join(presets)}" if presets else f"{architecture} has none"
@@ -125,7 +125,7 @@ def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: 
 
 
 def assemble(family: Family, architecture: str, preprocessing: Preprocessing, state: Weights) -> nn.Module:
-    """The network with these weights, in eval mode, on the CPU; as many outputs as the weights have."""
+    """Build the network with these weights, in eval mode, on the CPU; it has as many outputs as the weights."""
     with families.hollow(family):
         network = family.build(architecture, 1000, preprocessing.crop)
         weight = state.get(f"{families.head(network)[0]}.weight")
@@ -136,13 +136,13 @@ def assemble(family: Family, architecture: str, preprocessing: Preprocessing, st
 
 
 def outputs(network: nn.Module) -> int:
-    """How many logits the network gives."""
+    """Return the number of logits of the network."""
     layer = families.penultimate(network)
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> Weights:
-    """Tensors by name from a safetensors or PyTorch file, on the CPU; raises BadWeights and never runs code in it."""
+    """Read tensors by name from a safetensors or PyTorch file, on the CPU; never runs code in it. Raises BadWeights."""
     with path.open("rb") as file:
         start = file.read(9)
     if len(start) < 9:
@@ -156,7 +156,7 @@ def read(path: Path) -> Weights:
 def _safetensors(path: Path) -> Weights:
     try:
         return safetensors.torch.load_file(path)
-    except Exception as error:  # SafetensorError, and ValueError or KeyError from dtypes that torch lacks
+    except Exception as error:  # SafetensorError, or ValueError and KeyError for dtypes that torch lacks
         raise BadWeights(f"The safetensors file cannot be read: {error}.") from error
 
 
@@ -170,7 +170,7 @@ def _pickled(path: Path, zipped: bool) -> Any:
             f"Loading the weights could run code ({what}), so they were not loaded. "
             "Save the tensors alone, torch.save(model.state_dict(), FILE), or use safetensors."
         ) from error
-    except Exception as error:  # torch raises half a dozen kinds on damaged archives
+    except Exception as error:  # torch raises half a dozen types of error on damaged archives
         raise BadWeights(
             "The file is neither safetensors nor a PyTorch weights file, or it is damaged "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})."
@@ -178,7 +178,7 @@ def _pickled(path: Path, zipped: bool) -> Any:
 
 
 def _unwrap(found: Any) -> Weights:
-    """The tensors inside what training scripts put around them."""
+    """Return the tensors from inside the dictionaries and name prefixes that training scripts add."""
     while isinstance(found, Mapping):
         inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -199,7 +199,7 @@ def _check_tensors(state: Weights, file_size: int) -> None:
             raise BadWeights(f"{name!r} is not a tensor but {type(tensor).__name__}; the file must hold tensors alone.")
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise BadWeights(f"{name!r} is a sparse, quantized or empty-device tensor; only plain ones can be used.")
-        # One stored number can be declared a tensor of any size (stride 0) that fills the memory when it is touched.
+        # A single stored number can be declared as a tensor of any size (stride 0), which fills the memory when used.
         if tensor.numel() * tensor.element_size() > file_size:
             raise BadWeights(f"{name!r} claims to be larger than the whole file.")
         if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
@@ -207,7 +207,7 @@ def _check_tensors(state: Weights, file_size: int) -> None:
 
 
 def fit(network: nn.Module, state: Weights) -> None:
-    """Put the weights into the network; raises BadWeights unless names and shapes agree exactly.
+    """Load the weights into the network; raises BadWeights unless names and shapes agree exactly.
 
     Half precision is widened to float32. Batch counters, which only training uses, may be missing.
     """
@@ -225,7 +225,7 @@ def fit(network: nn.Module, state: Weights) -> None:
             f"The weights do not fit the architecture; of the tensors it wants, {'; '.join(faults)}. "
             "Check that the architecture is the one that was trained."
         )
-    # Into the network's own dictionary, because that carries the version marks without which torchvision takes the
+    # Into the network's own state dict, because that carries the version metadata without which torchvision takes the
     # names for old ones, and MNASNet refuses.
     own.update({name: state.get(name, torch.tensor(0)).to(tensor.dtype) for name, tensor in own.items()})
     network.load_state_dict(own, assign=True)
@@ -240,6 +240,7 @@ def _describe(tensor: torch.Tensor) -> str:
 
 
 def _told(names: Sequence[str], fault: str) -> list[str]:
+    """Return the fault with its count and the first three names, or an empty list if there are no names."""
     if not names:
         return []
     more = f", and {len(names) - 3} more" if len(names) > 3 else ""
@@ -258,7 +259,10 @@ def _labels(given: Sequence[str] | str | None, known: Pretrained | None, count: 
 
 
 def check_labels(count: int, labels: Sequence[str]) -> None:
-    """One label for each output and none empty. Two may be alike: ImageNet has `crane` the bird and the machine."""
+    """Raise BadWeights unless there is one non-empty label per output.
+
+    Labels may repeat: ImageNet has `crane` for the bird and for the machine.
+    """
     if len(labels) != count:
         raise BadWeights(f"The weights have {count} outputs, but {len(labels)} labels were given.")
     for number, label in enumerate(labels, 1):
@@ -267,7 +271,7 @@ def check_labels(count: int, labels: Sequence[str]) -> None:
 
 
 def example() -> bytes:
-    """A PNG picture for comparing answers: waves of colour and a little noise, always the same bytes."""
+    """Return a PNG picture for comparing answers: waves of colour and a little noise, always the same bytes."""
     y, x = np.mgrid[0:240, 0:320]
     waves = [np.sin(x / a + y / b) for a, b in ((23.0, 41.0), (67.0, -19.0), (-31.0, 29.0))]
     noise = np.random.default_rng(0).normal(0, 12, (240, 320, 3))
@@ -278,9 +282,9 @@ def example() -> bytes:
 
 
 def plain_logits(network: nn.Module, preprocessing: Preprocessing, png: bytes) -> tuple[float, ...]:
-    """The first ten logits of the unoptimised float32 network.
+    """Return the first ten logits of the unoptimised float32 network.
 
-    Raises BadWeights where they are no numbers, or the network cannot take a picture that is prepared so.
+    Raises BadWeights if they are not finite, or the network does not accept a picture prepared in this way.
     """
     picture = Image.open(io.BytesIO(png)).convert(preprocessing.mode)
     batch = preprocess.normalise(preprocess.stack([preprocess.crop(picture, preprocessing)]), preprocessing)
@@ -306,7 +310,7 @@ def write(state: Weights, path: Path) -> str:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -318,9 +322,10 @@ def fetch(
     timeout: float,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> None:
-    """Download to `target`, which appears whole and checked or not at all; raises Unavailable with what to do instead.
+    """Download to `target`, which appears complete and verified or not at all; raises Unavailable with an alternative.
 
-    A server that does not answer within `timeout` seconds counts as absent. `on_progress` gets bytes done and in all.
+    A server that does not answer within `timeout` seconds counts as unreachable. `on_progress` is called with the bytes
+    done and in all.
     """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
     part = Path(name)
@@ -346,7 +351,7 @@ def fetch(
 def _download(url: str, timeout: float, on_progress: Callable[[int, int | None], None]) -> Iterator[bytes]:
     with httpx.Client(timeout=timeout, follow_redirects=True) as client, client.stream("GET", url) as response:
         response.raise_for_status()
-        # Whether anyone is there must be known soon; a download that has begun is given more patience.
+        # An unreachable server must be detected soon; a running download may pause longer.
         response.request.extensions["timeout"]["read"] = max(timeout, _STALL)
         total = int(response.headers["content-length"]) if "content-length" in response.headers else None
         for chunk in response.iter_raw(1 << 20):

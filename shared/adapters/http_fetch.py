@@ -276,8 +276,7 @@ def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Return the TLS context, which verifies certificates against the packaged authorities and those of this machine.
-    """
+    """Return the TLS context: certificates are verified against the packaged authorities and those of this machine."""
     context = httpcore.default_ssl_context()
     context.load_default_certs()
     return context
@@ -295,7 +294,7 @@ class _Pinned(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # part of httpcore's signature; the time left of the whole request is used instead
+        timeout: float | None = None,  # part of httpcore's signature; the time left is used instead
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:

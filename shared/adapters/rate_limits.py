@@ -45,8 +45,8 @@ class RateLimits:
         Raises ValueError naming the first setting that is not a rule.
         """
         check(settings)
-        # No FixedWindowRateLimiter around it: its answer is a yes or no, and what is left would cost two questions
-        # more, by the time of which others may have asked too. The counter says both at once.
+        # FixedWindowRateLimiter is not used: it only returns yes or no, and the remaining count would take two more
+        # round trips, during which other requests may be counted. The counter itself gives both at once.
         self._storage = storage or RedisStorage(
             settings.redis_url, key_prefix=f"{settings.prefix}rates", wrap_exceptions=True,
             socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,

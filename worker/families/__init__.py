@@ -1,15 +1,15 @@
-"""A model family builds networks by architecture name; one file or folder here is one family, found by listing.
+"""Model families build networks by architecture name; each file or folder here is a family, found by listing.
 
 A family is a module with these functions (there is no registry to edit):
 
     architectures() -> list[str]                      the names it can build
     build(architecture, classes, crop) -> Module      random weights; `crop` is the side of the input in pixels
-    preprocessing(architecture) -> Preprocessing      what a picture must look like where nothing else is known
+    preprocessing(architecture) -> Preprocessing      the default, where nothing else is known
     presets(architecture) -> dict[str, Preprocessing] the published alternatives by name
     pretrained(architecture) -> Pretrained | None     the weights that belong to the name
     identify(sha256) -> Pretrained | None             the published file with that checksum
-    adapt(architecture, state) -> state               renames what published checkpoints call differently
-    HOLLOW                                            False where networks must be built with memory, see `hollow`
+    adapt(architecture, state) -> state               renames tensors of published checkpoints
+    HOLLOW                                            False if networks must be built with memory, see `hollow`
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Published weights and what belongs to them; they come from `url`, or lie at `path` where they are installed.
+    """Published weights and their metadata; they are downloaded from `url`, or are installed at `path`.
 
-    With neither, the weights themselves cannot be had here; what is known about them serves a file that is imported.
+    With neither, the weights cannot be obtained here; the metadata is used for a file that is imported.
     """
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     weights_name: str
-    """What the publisher calls them: `IMAGENET1K_V2`."""
+    """The publisher's name: `IMAGENET1K_V2`."""
     url: str = ""
     sha256_prefix: str = ""
     """The first hex digits of the file's SHA-256, or all of them."""
@@ -53,7 +53,7 @@ class Pretrained:
 
 
 class Family(Protocol):
-    """What a module in this folder offers; the page above says what each function means."""
+    """The interface of a module in this folder; the module docstring explains each function."""
 
     __name__: str
     HOLLOW: bool
@@ -68,31 +68,33 @@ class Family(Protocol):
 
 
 def names() -> list[str]:
-    """All families, by listing this folder; nothing is imported."""
+    """Return the names of all families, by listing this folder; nothing is imported."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> Family:
-    """The family of that name. Only this family is imported: torchvision costs a second that `digits` need not pay."""
+    """Import the family of that name and no other: importing torchvision takes a second that `digits` need not wait
+    for."""
     if name not in names():
         raise BadOption(f"There is no model family {name!r}; there are {', '.join(names())}.")
     return cast(Family, importlib.import_module(f"{__name__}.{name}"))
 
 
 def name_of(family: Family) -> str:
-    """`worker.families.torchvision` -> `torchvision`, as model versions store it."""
+    """Return the name of a family as model versions store it: `worker.families.torchvision` -> `torchvision`."""
     return family.__name__.rpartition(".")[2]
 
 
 @lru_cache(maxsize=1)
 def architectures() -> dict[str, str]:
-    """Every architecture and the family that builds it; torchvision, the last, has what timm has by the same name."""
+    """Return architecture -> family. Where timm and torchvision have the same name, torchvision wins, as it is listed
+    last."""
     return {architecture: name for name in names() for architecture in load(name).architectures()}
 
 
 def find(architecture: str) -> Family:
-    """The family that builds `architecture`; BadOption names the nearest matches where there is none."""
-    if architecture in names():  # a family may be named after its one architecture: then no other is imported
+    """Return the family that builds `architecture`; if there is none, BadOption names the nearest matches."""
+    if architecture in names():  # a family may be named after its only architecture: then no other is imported
         return load(architecture)
     if architecture.startswith("timm/"):
         return load("timm")
@@ -106,29 +108,34 @@ def find(architecture: str) -> Family:
 
 
 def pretrained(architecture: str) -> Pretrained | None:
-    """The weights that belong to an architecture's name; None where there are none, BadOption for an unknown name."""
+    """Return the weights that belong to an architecture; None if there are none, BadOption for an unknown name."""
     return find(architecture).pretrained(architecture)
 
 
 def torchvision_preset(name: str) -> Preprocessing | None:
-    """The preprocessing of torchvision's weights of that full name; torchvision is imported only to look."""
+    """Return the preprocessing of torchvision's weights of that full name, or None; torchvision is imported
+    only here."""
     from worker.families import torchvision
 
     return torchvision.find_preset(name)
 
 
 def head(network: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of the layer that gives the logits: the last Linear or Conv2d (SqueezeNet's head is a Conv2d)."""
+    """Return name and module of the layer that outputs the logits: the last Linear or Conv2d (in SqueezeNet a
+    Conv2d)."""
     layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     return layers[-1]
 
 
 def penultimate(network: nn.Module) -> nn.Module:
-    """The layer whose input is the feature vector of a picture; average over space where that input is 4-D."""
+    """Return the layer whose input is the feature vector of a picture; that input is averaged over space if it
+    is 4-D."""
     return head(network)[1]
 
 
 class _Hollow(TorchFunctionMode):
+    """Creates the tensors of `torch.empty` on the meta device."""
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.empty:
@@ -138,10 +145,11 @@ class _Hollow(TorchFunctionMode):
 
 @contextmanager
 def hollow(family: Family | None = None) -> Iterator[None]:
-    """Networks built inside have layers without memory, to be filled from a file; saves the random start values.
+    """Build networks inside the block without memory for their layers, to be filled from a file; saves random
+    initialisation.
 
-    It changes nothing for a `family` that is not HOLLOW.
-    Not `torch.device("meta")`: the RegNets and Swins compute their shapes and index tables with small real tensors.
+    It changes nothing for a `family` that is not HOLLOW. `torch.device("meta")` was rejected: the RegNets and Swins
+    compute their shapes and index tables with small real tensors.
     """
     with nullcontext() if family and not family.HOLLOW else _Hollow():
         yield

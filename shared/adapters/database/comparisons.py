@@ -1,4 +1,4 @@
-"""Queries on comparisons of two versions."""
+"""Queries on comparisons of two model versions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from shared.domain.trainings import Training
 
 
 class Comparisons:
+    """The table of comparisons, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, tenant: str, comparison_id: str) -> Comparison | None:
+        """Return a comparison of the tenant, or None."""
         query = sa.select(comparisons).where(comparisons.c.tenant == tenant, comparisons.c.id == comparison_id)
         found = self._connection.execute(query).first()
         return _comparison(found) if found else None
 
     def of(self, tenant: str, name: str, limit: int = 50) -> list[Comparison]:
-        """Those of one model, newest first."""
+        """Return the comparisons of one model, newest first."""
         query = sa.select(comparisons).where(comparisons.c.tenant == tenant, comparisons.c.name == name)
         query = query.order_by(comparisons.c.id.desc()).limit(limit)
         return [_comparison(row) for row in self._connection.execute(query)]
 
     def between(self, candidate_id: str, baseline_id: str) -> Comparison | None:
-        """The newest DONE one of these two, in these places."""
+        """Return the newest DONE comparison with this candidate and this baseline, or None."""
         query = sa.select(comparisons).where(
             comparisons.c.candidate_id == candidate_id,
             comparisons.c.baseline_id == baseline_id,
@@ -43,40 +46,42 @@ class Comparisons:
         return _comparison(found) if found else None
 
     def queued(self) -> list[Comparison]:
-        """Every tenant's, oldest first."""
+        """Return the QUEUED comparisons of all tenants, oldest first."""
         query = sa.select(comparisons).where(comparisons.c.status == Status.QUEUED).order_by(comparisons.c.id)
         return [_comparison(row) for row in self._connection.execute(query)]
 
     def queued_on(self, dataset_id: int) -> list[Comparison]:
-        """Those that wait for a trainer, oldest first."""
+        """Return the QUEUED comparisons on one dataset, oldest first."""
         query = sa.select(comparisons).where(comparisons.c.dataset_id == dataset_id)
         query = query.where(comparisons.c.status == Status.QUEUED).order_by(comparisons.c.id)
         return [_comparison(row) for row in self._connection.execute(query)]
 
     def add(self, comparison: Comparison) -> None:
+        """Insert a comparison."""
         self._connection.execute(sa.insert(comparisons), asdict(comparison))
 
     def add_done(self, training: Training, candidate: ModelVersion, baseline: ModelVersion, report: Mapping[str, Any],
                  now: float) -> None:  # fmt: skip
-        """One that a training has made on its own test pictures."""
+        """Insert a DONE comparison that a training has made on its test pictures."""
         self.add(
             Comparison(str(uuid6.uuid7()), training.tenant, training.name, candidate.id, baseline.id,
                        training.dataset_id, training.dataset_version, Status.DONE, now, report=report, finished_at=now)
         )  # fmt: skip
 
     def tried(self, comparison_id: str, attempts: int) -> None:
+        """Store the number of attempts."""
         query = sa.update(comparisons).where(comparisons.c.id == comparison_id)
         self._connection.execute(query.values(attempts=attempts))
 
     def end(self, comparison_id: str, now: float, *, report: Mapping[str, Any] | None = None, error: str = "") -> None:
-        """DONE with a report, or FAILED with the reason."""
+        """Move a QUEUED comparison to DONE with a report, or to FAILED with the reason."""
         values: dict[str, Any] = {"status": Status.FAILED if error else Status.DONE, "finished_at": now, "error": error}
         values["report"] = dict(report) if report is not None else None
         where = sa.and_(comparisons.c.id == comparison_id, comparisons.c.status == Status.QUEUED)
         self._connection.execute(sa.update(comparisons).where(where).values(values))
 
     def delete_of(self, version_ids: Sequence[str]) -> None:
-        """Those in which one of these versions has a part."""
+        """Delete the comparisons that have any of these versions as candidate or baseline."""
         ids = list(version_ids)
         either = sa.or_(comparisons.c.candidate_id.in_(ids), comparisons.c.baseline_id.in_(ids))
         self._connection.execute(sa.delete(comparisons).where(either))

@@ -14,71 +14,76 @@ from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, Datase
 from shared.domain.splits import Tally
 
 CHUNK = 500
-"""Bound parameters per statement; SQLite takes 32766, PostgreSQL 65535."""
+"""Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
 
 
 class Datasets:
+    """The tables of datasets, labels and examples, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     # -- datasets
 
     def get(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset | None:
-        """With `lock` it is nobody else's to change until the transaction ends."""
+        """Return a dataset of the tenant, or None. With `lock` its row is locked until the transaction ends."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id, datasets.c.tenant == tenant)
         found = self._connection.execute(query.with_for_update() if lock else query).first()
         return _dataset(found) if found else None
 
     def named(self, tenant: str, name: str) -> Dataset | None:
-        """The newest of that name that is not being deleted."""
+        """Return the newest dataset of that name that is not being deleted, or None."""
         query = sa.select(datasets).where(datasets.c.tenant == tenant, datasets.c.name == name)
         query = query.where(datasets.c.state != DatasetState.DELETING).order_by(datasets.c.id.desc()).limit(1)
         found = self._connection.execute(query).first()
         return _dataset(found) if found else None
 
     def page(self, tenant: str, *, before: int | None = None, offset: int = 0, limit: int = 50) -> list[Dataset]:
-        """Newest first; `before` is the last id of the page before."""
+        """Return the tenant's datasets, newest first; `before` is the last id of the previous page."""
         query = sa.select(datasets).where(datasets.c.tenant == tenant).order_by(datasets.c.id.desc())
         if before is not None:
             query = query.where(datasets.c.id < before)
         return [_dataset(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
     def by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
-        """For loaders, which know no tenant; `lock` as in `get`."""
+        """Return a dataset of any tenant, or None; loaders know only its id. `lock` is as in `get`."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id)
         found = self._connection.execute(query.with_for_update() if lock else query).first()
         return _dataset(found) if found else None
 
     def in_state(self, state: DatasetState) -> list[Dataset]:
-        """Every tenant's, oldest first."""
+        """Return the datasets of all tenants in that state, oldest first."""
         query = sa.select(datasets).where(datasets.c.state == state).order_by(datasets.c.id)
         if state in _MOVING:
             query = query.where(_IS_MOVING)
         return [_dataset(row) for row in self._connection.execute(query)]
 
     def changed_since(self, time: float) -> list[Dataset]:
-        """Every tenant's, in any state."""
+        """Return the datasets of all tenants, in any state, that have changed since `time` (Unix seconds)."""
         query = sa.select(datasets).where(datasets.c.updated_at > time)
         return [_dataset(row) for row in self._connection.execute(query)]
 
     def add(self, dataset: Dataset) -> None:
+        """Insert a dataset."""
         self._connection.execute(sa.insert(datasets), _values(dataset))
 
     def save(self, dataset: Dataset) -> None:
+        """Update all columns of a dataset."""
         self._connection.execute(sa.update(datasets).where(datasets.c.id == dataset.id).values(_values(dataset)))
 
     def set_progress(self, dataset_id: int, progress: float, message: str) -> None:
-        """How far the loading is; nothing when it has ended."""
+        """Store the progress of loading (0 to 1) and its message; does nothing when loading has ended."""
         where = sa.and_(datasets.c.id == dataset_id, datasets.c.state == DatasetState.LOADING)
         self._connection.execute(sa.update(datasets).where(where).values(progress=progress, message=message))
 
     def delete(self, dataset_id: int) -> None:
+        """Delete a dataset with its labels and examples."""
         for table in (examples, dataset_labels):
             self._connection.execute(sa.delete(table).where(table.c.dataset_id == dataset_id))
         self._connection.execute(sa.delete(datasets).where(datasets.c.id == dataset_id))
 
     def known(self, dataset_ids: Collection[int]) -> set[int]:
-        """Those of the ids that there are."""
+        """Return the ids that exist."""
         return {
             found
             for chunk in _chunks(list(dataset_ids))
@@ -88,7 +93,8 @@ class Datasets:
     # -- labels
 
     def labels(self, dataset: Dataset) -> list[DatasetLabel]:
-        """In the order of their ids, with how many examples each has in the dataset's version."""
+        """Return the labels in the order of their ids, each with the number of its examples in the dataset's
+        version."""
         counts = sa.select(examples.c.label_id, sa.func.count().label("count")).where(_in_version(dataset))
         counted = counts.group_by(examples.c.label_id).subquery()
         query = (
@@ -100,19 +106,20 @@ class Datasets:
         return [DatasetLabel(*row) for row in self._connection.execute(query)]
 
     def label_names(self, dataset_id: int) -> dict[int, str]:
-        """Label id -> name, in the order of their ids; nothing is counted."""
+        """Return label id -> name in the order of the ids; examples are not counted."""
         query = sa.select(dataset_labels.c.id, dataset_labels.c.name).where(dataset_labels.c.dataset_id == dataset_id)
         return {row[0]: row[1] for row in self._connection.execute(query.order_by(dataset_labels.c.id))}
 
     def tallies(self, dataset: Dataset) -> list[Tally]:
-        """What splits are cut from, counted: enough to tell whether the dataset can be trained on."""
+        """Return the counts by label, source and split from which splits are cut: enough to check if training is
+        possible."""
         kind = (dataset_labels.c.name, examples.c.source, examples.c.split)
         query = _of_version(sa.select(*kind, sa.func.count()), dataset).group_by(dataset_labels.c.id, *kind)
         rows = self._connection.execute(query.order_by(dataset_labels.c.id))
         return [Tally(label, Source(source), Split(split), count) for label, source, split, count in rows]
 
     def add_labels(self, dataset_id: int, names: Mapping[int, str]) -> None:
-        """Label id -> name."""
+        """Insert labels, given as label id -> name."""
         if names:
             rows = [{"dataset_id": dataset_id, "id": label_id, "name": name} for label_id, name in names.items()]
             self._connection.execute(sa.insert(dataset_labels), rows)
@@ -120,6 +127,7 @@ class Datasets:
     # -- examples
 
     def example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
+        """Return an example of the dataset's version, or None."""
         found = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
         return _example(found) if found else None
 
@@ -127,9 +135,10 @@ class Datasets:
         self, dataset: Dataset, *, source: str = "", label_id: int | None = None, after: int = 0, offset: int = 0,
         limit: int | None = None,
     ) -> list[DatasetExample]:  # fmt: skip
-        """Those of the dataset's version, in the order of their ids; `after` is the last id of the page before.
+        """Return the examples of the dataset's version in the order of their ids; `after` is the last id of the
+        previous page.
 
-        For an older version ask with `replace(dataset, version=...)`.
+        For an older version, pass `replace(dataset, version=...)`.
         """
         query = _examples(dataset).where(examples.c.id > after).order_by(examples.c.id)
         if source:
@@ -139,7 +148,7 @@ class Datasets:
         return [_example(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
     def told(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Example id -> (name, label), of whatever version; those that there are."""
+        """Return example id -> (name, label) for the ids that exist, in any version."""
         its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
         named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
         query = named.join_from(examples, dataset_labels, its).where(examples.c.dataset_id == dataset_id)
@@ -150,47 +159,49 @@ class Datasets:
         }
 
     def count(self, dataset: Dataset) -> int:
-        """Examples of the dataset's version."""
+        """Return the number of examples in the dataset's version."""
         query = sa.select(sa.func.count()).select_from(examples).where(_in_version(dataset))
         return int(self._connection.execute(query).scalar_one())
 
     def by_sha256(self, dataset: Dataset, sha256: str) -> DatasetExample | None:
-        """Of the current version."""
-        # Said in the words of the partial index, which holds what is there now.
+        """Return the example with that SHA-256 in the current version, or None."""
+        # The condition is that of the partial index, so that the database can use it.
         now = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))
         found = self._connection.execute(_examples(dataset).where(now)).first()
         return _example(found) if found else None
 
     def digests(self, dataset: Dataset) -> set[str]:
-        """SHA-256 of every picture of the dataset's version."""
+        """Return the SHA-256 of every picture in the dataset's version."""
         return set(self._connection.execute(sa.select(examples.c.sha256).where(_in_version(dataset))).scalars())
 
     def add_examples(self, some: Sequence[DatasetExample]) -> None:
+        """Insert examples."""
         for chunk in _chunks(some, 5000):
-            # `vars`, as `asdict` copies each value: of 100,000 that takes seconds, in which nobody else can write.
-            rows = [{name: value for name, value in vars(one).items() if name != "label"} for one in chunk]
+            # `vars`, because `asdict` copies each value: for 100,000 examples that takes seconds under the write lock.
+            rows = [{name: value for name, value in vars(example).items() if name != "label"} for example in chunk]
             self._connection.execute(sa.insert(examples), rows)
 
     def end_example(self, example: DatasetExample, version: int) -> None:
-        """It is there until that version, which no longer has it."""
+        """Remove an example from `version` on; older versions keep it."""
         self._connection.execute(sa.update(examples).where(_is(example)).values(until=version))
 
     def delete_example(self, example: DatasetExample) -> None:
+        """Delete the row of an example, from all versions."""
         self._connection.execute(sa.delete(examples).where(_is(example)))
 
     def uses(self, dataset_id: int, blob: str) -> bool:
-        """Whether any example, of whatever version, lies in that blob."""
+        """Return True if any example, in any version, lies in that blob."""
         query = sa.select(examples.c.id).where(examples.c.dataset_id == dataset_id, examples.c.blob == blob).limit(1)
         return self._connection.execute(query).first() is not None
 
     def blobs(self, dataset_id: int) -> set[str]:
-        """Every blob that any example, of whatever version, lies in."""
+        """Return the keys of all blobs that hold an example, in any version."""
         query = sa.select(examples.c.blob).where(examples.c.dataset_id == dataset_id).distinct()
         return set(self._connection.execute(query).scalars())
 
 
 _MOVING = (DatasetState.LOADING, DatasetState.DELETING)
-# In the very words of the partial index, so that the database sees that it applies.
+# The literal text of the partial index, so that the database recognises that the index applies.
 _IS_MOVING = datasets.c.state.in_([sa.literal_column(f"'{state}'") for state in _MOVING])
 
 

@@ -13,20 +13,24 @@ from shared.adapters.database.tables import items, jobs, webhook_deliveries
 from shared.domain.jobs import LIVE, AnswerOptions, Item, Job, Outcome, Status, sources
 
 CHUNK = 500
-"""Bound parameters per statement; SQLite takes 32766, PostgreSQL 65535."""
+"""Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
 
 
 class Jobs:
+    """The tables of jobs and items, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    # -- asked by callers: the tenant comes first
+    # -- for requests: the tenant is the first parameter
 
     def get(self, tenant: str, job_id: str) -> Job | None:
+        """Return a job of the tenant, or None."""
         found = self._connection.execute(_GET, {"tenant": tenant, "id": job_id}).first()
         return _job(found) if found else None
 
     def by_idempotency_key(self, tenant: str, key: str) -> Job | None:
+        """Return the tenant's job with that idempotency key, or None."""
         query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
         found = self._connection.execute(query).first()
         return _job(found) if found else None
@@ -35,7 +39,7 @@ class Jobs:
         self, tenant: str, *, status: str = "", model: str = "", before: str = "", since: float | None = None,
         until: float | None = None, limit: int = 50,
     ) -> list[Job]:  # fmt: skip
-        """Newest first; `before` is the last id of the page before."""
+        """Return the tenant's jobs, newest first; `before` is the last id of the previous page."""
         query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.id.desc()).limit(limit)
         if status:
             query = query.where(jobs.c.status == status)
@@ -50,21 +54,26 @@ class Jobs:
         return [_job(row) for row in self._connection.execute(query)]
 
     def items(self, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
-        """In upload order; ask for the job by its tenant first."""
+        """Return the items of a job in upload order. This does not check the tenant: call `get` for the job first."""
         asked = {"job_id": job_id, "start": start, "limit": limit}
         return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, asked)]
 
     def add(self, job: Job, its_items: Sequence[Item]) -> None:
+        """Insert a job and its items."""
         values = {name: getattr(job, name) for name in _JOB_COLUMNS}
         values |= {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
         self._connection.execute(_ADD_JOB, values)
         for chunk in _chunks(its_items, 5000):
             self._connection.execute(_ADD_ITEMS, [{f: getattr(item, f) for f in _ITEM_COLUMNS} for item in chunk])
 
-    # -- asked by workers and the sweep: ids come from the queue
+    # -- for workers and maintenance: ids come from the queue
 
     def start(self, job_ids: Collection[str], now: float) -> tuple[set[str], set[str], list[str]]:
-        """(jobs that run, jobs that run but are late, jobs that expired just now); others have ended or are gone."""
+        """Set QUEUED jobs RUNNING; returns (jobs that run, RUNNING jobs past their deadline, jobs that expired in this
+        call).
+
+        Jobs in none of the three have ended or do not exist.
+        """
         running: set[str] = set()
         late: set[str] = set()
         expired: list[str] = []
@@ -84,7 +93,7 @@ class Jobs:
         return running, late, expired
 
     def finished_items(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Those of (job, position) that have an outcome already."""
+        """Return those of the (job id, position) pairs that already have an outcome."""
         found: set[tuple[str, int]] = set()
         for chunk in _chunks(list(wanted), CHUNK):
             query = sa.select(items.c.job_id, items.c.position).where(
@@ -94,7 +103,7 @@ class Jobs:
         return found
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
-        """Write the outcomes of items that have none yet, of jobs that have not ended; the jobs that end by it."""
+        """Write outcomes of items that have none yet, in jobs that have not ended; returns the jobs that end by it."""
         live = {row.id: row for row in self._locked({outcome.job_id for outcome in outcomes})}
         fresh: dict[tuple[str, int], Outcome] = {}
         for outcome in outcomes:
@@ -108,12 +117,12 @@ class Jobs:
             for outcome in fresh.values():
                 done, failed = counts[outcome.job_id]
                 counts[outcome.job_id] = (done, failed + 1) if outcome.error_code else (done + 1, failed)
-        else:  # some had an outcome already, and which is not worth a question before every batch
+        else:  # some items had an outcome already; this is too rare for a query before every batch
             counts = self._counts(list(live))
         return self._count([(_job(row), *counts[job_id]) for job_id, row in live.items()], now)
 
     def end(self, job_ids: Sequence[str], status: Status, now: float, *, error_code: str = "", error: str = "") -> None:
-        """Move jobs to a terminal status, where the table of moves allows it; their callbacks become due."""
+        """Move jobs to a terminal status, where MOVES allows it; their callbacks become due."""
         self._move(job_ids, status, finished_at=now, error_code=error_code, error=error)
         for chunk in _chunks(list(job_ids), CHUNK):
             told = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
@@ -125,43 +134,48 @@ class Jobs:
             )
 
     def left_by_version(self) -> dict[str, int]:
-        """Pictures without an outcome, for each version with live jobs."""
+        """Return version id -> number of pictures without an outcome, for versions with live jobs."""
         query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_LIVE).group_by(jobs.c.version_id)
         return {version_id: int(left) for version_id, left in self._connection.execute(query)}
 
     def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
+        """Iterate over the live jobs of a version that were created before a time (Unix seconds)."""
         query = sa.select(jobs).where(_LIVE, jobs.c.version_id == version_id, jobs.c.created_at < created_before)
         return (_job(row) for row in self._connection.execute(query))
 
     def unfinished_items(self, job_id: str) -> list[Item]:
+        """Return the items of a job without an outcome, in upload order."""
         query = sa.select(items).where(items.c.job_id == job_id, items.c.status == Status.QUEUED)
         return [_item(row) for row in self._connection.execute(query.order_by(items.c.position))]
 
     def past_deadline(self, now: float) -> list[str]:
+        """Return the ids of QUEUED jobs whose deadline has passed."""
         query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
         return list(self._connection.execute(query).scalars())
 
     def finished_before(self, when: float, limit: int = 500) -> list[tuple[str, str]]:
-        """(id, blob) of ended jobs past their keeping time."""
+        """Return (id, blob) of jobs that ended before `when` (Unix seconds)."""
         query = sa.select(jobs.c.id, jobs.c.blob).where(jobs.c.finished_at < when).limit(limit)
         return [(row.id, row.blob) for row in self._connection.execute(query)]
 
     def delete(self, job_ids: Sequence[str]) -> None:
+        """Delete jobs with their items and callbacks."""
         for chunk in _chunks(list(job_ids), CHUNK):
             self._connection.execute(sa.delete(items).where(items.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(webhook_deliveries).where(webhook_deliveries.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(jobs).where(jobs.c.id.in_(chunk)))
 
     def known(self, job_ids: Collection[str]) -> set[str]:
+        """Return the ids that exist."""
         found: set[str] = set()
         for chunk in _chunks(list(job_ids), CHUNK):
             found |= set(self._connection.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
         return found
 
-    # -- inside
+    # -- internal
 
     def _locked(self, job_ids: Collection[str]) -> list[Row[Any]]:
-        """Live jobs, locked in the order of their ids so that two workers never wait for each other in a ring."""
+        """Return the live jobs, locked in the order of their ids so that two workers cannot deadlock."""
         found: list[Row[Any]] = []
         for chunk in _chunks(sorted(job_ids), CHUNK):
             found += self._connection.execute(_LOCKED, {"ids": chunk})
@@ -173,7 +187,7 @@ class Jobs:
             self._connection.execute(_MOVE, asked | values)
 
     def _counts(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """(done, failed) of each job, counted from its items."""
+        """Return the counts (done, failed) of each job, computed from its items."""
         counts = dict.fromkeys(job_ids, (0, 0))
         done, failed = (sa.func.sum(sa.case((items.c.status == s, 1), else_=0)) for s in (Status.DONE, Status.FAILED))
         for chunk in _chunks(job_ids, CHUNK):
@@ -198,7 +212,7 @@ class Jobs:
         return good + bad
 
     def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
-        """As `end`, for jobs just read: a batch in which nobody wants to be called back needs one statement."""
+        """End jobs that were just read, as `end` does; a batch without any webhook needs one statement only."""
         if any(job.webhook for job in some):
             self.end([job.id for job in some], status, now, error_code=code, error=error)
         else:
@@ -208,10 +222,10 @@ class Jobs:
 _JOB_COLUMNS = [field.name for field in fields(Job)]
 _ITEM_COLUMNS = [field.name for field in fields(Item)]
 _LEFT = jobs.c.total - jobs.c.done - jobs.c.failed
-# Written out rather than bound, so that the database sees that the partial index on live jobs applies.
+# Literals rather than bound parameters, so that the database recognises that the partial index on live jobs applies.
 _LIVE = jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 _IS_AMONG = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
-# What every request and every batch asks is put together once: to do so for each costs more than the database takes.
+# Statements of every request and every batch are built once: building one takes longer than the database to run it.
 _GET = sa.select(jobs).where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.id == sa.bindparam("id"))
 _ITEMS = (
     sa.select(items)
@@ -219,7 +233,7 @@ _ITEMS = (
     .order_by(items.c.position)
 )
 _FIRST_ITEMS = _ITEMS.limit(sa.bindparam("limit"))
-# SQLAlchemy leaves the lock out for SQLite, which has one writer at a time anyway.
+# SQLAlchemy omits the row lock for SQLite, which has a single writer at a time anyway.
 _LOCKED = sa.select(jobs).where(_IS_AMONG, _LIVE).order_by(jobs.c.id).with_for_update()
 _MOVE = sa.update(jobs).where(_IS_AMONG, jobs.c.status.in_(sa.bindparam("sources", expanding=True)))
 _ADD_JOB = sa.insert(jobs)

@@ -1,4 +1,4 @@
-"""Queries on what was decided once for the whole installation."""
+"""Queries on key-value pairs: settings that were decided once for the whole installation."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from shared.adapters.database.upsert import upsert
 
 
 class KeyValues:
+    """The table of key-value pairs, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, name: str) -> str:
-        """The value, or an empty text."""
+        """Return the value, or an empty string."""
         return self._connection.execute(sa.select(key_values.c.value).where(key_values.c.name == name)).scalar() or ""
 
     def get_all(self, names: Sequence[str]) -> dict[str, str]:
-        """The values of those that are set."""
+        """Return name -> value for the names that are set."""
         found = self._connection.execute(sa.select(key_values).where(key_values.c.name.in_(names)))
         return {row.name: row.value for row in found}
 
     def delete(self, name: str) -> None:
+        """Delete a pair."""
         self._connection.execute(sa.delete(key_values).where(key_values.c.name == name))
 
     def set(self, name: str, value: str) -> None:
+        """Set a value."""
         self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, {"value": value}))
 
     def get_or_set(self, name: str, value: str) -> str:
-        """The value that is there, or this one from now on; whoever settles it at the same time gets the same."""
+        """Return the existing value, or set this value and return it; concurrent callers all get the same value."""
         kept = {"value": key_values.c.value}
         self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, kept))
         return self.get(name)

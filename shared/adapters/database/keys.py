@@ -1,4 +1,4 @@
-"""Queries on API keys, and the tokens given for them; neither is ever stored itself, only its hash."""
+"""Queries on API keys and the tokens issued for them; only hashes are stored, never the secrets."""
 
 from __future__ import annotations
 
@@ -12,58 +12,63 @@ from shared.domain.keys import DEFAULT_TENANT, ApiKey
 
 
 class Keys:
+    """The tables of keys and tokens, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, key: ApiKey) -> None:
+        """Insert a key."""
         self._connection.execute(sa.insert(keys), asdict(key) | {"scopes": list(key.scopes)})
 
     def by_hash(self, digest: str) -> ApiKey | None:
-        """The key that is valid now."""
+        """Return the valid key with that hash, or None."""
         row = self._connection.execute(_BY_HASH, {"hash": digest}).first()
         return _key(row) if row else None
 
     def by_account(self, account: str) -> list[ApiKey]:
-        """The valid keys by which an account signs, oldest first."""
+        """Return the valid keys with which an account signs, oldest first."""
         query = sa.select(keys).where(keys.c.account == account, keys.c.revoked_at.is_(None)).order_by(keys.c.id)
         return [_key(row) for row in self._connection.execute(query)]
 
     def by_token(self, digest: str, kind: str, now: float) -> ApiKey | None:
-        """The key that a token was given for, while both are valid."""
+        """Return the key for which a token was issued, while both are valid, or None."""
         row = self._connection.execute(_BY_TOKEN, {"hash": digest, "kind": kind, "now": now}).first()
         return _key(row) if row else None
 
     def add_token(self, digest: str, key_id: str, kind: str, expires_at: float) -> None:
-        """`expires_at` in Unix seconds."""
+        """Insert the hash of a token; `expires_at` is in Unix seconds."""
         values = {"hash": digest, "key_id": key_id, "kind": kind, "expires_at": expires_at}
         self._connection.execute(sa.insert(tokens), values)
 
     def keep_token(self, digest: str, expires_at: float) -> None:
-        """Let it live until then."""
+        """Extend a token until `expires_at` (Unix seconds)."""
         self._connection.execute(sa.update(tokens).where(tokens.c.hash == digest).values(expires_at=expires_at))
 
     def drop_tokens(self, now: float) -> None:
-        """Delete the tokens that open nothing any more: expired ones, and those of revoked keys."""
+        """Delete expired tokens and the tokens of revoked keys."""
         revoked = sa.select(keys.c.id).where(keys.c.revoked_at.is_not(None))
         worthless = sa.or_(tokens.c.expires_at <= now, tokens.c.key_id.in_(revoked))
         self._connection.execute(sa.delete(tokens).where(worthless))
 
     def all(self, tenant: str) -> list[ApiKey]:
-        """The tenant's keys; for DEFAULT, which makes those of all tenants, everybody's."""
+        """Return the tenant's keys; for DEFAULT_TENANT, which creates the keys of all tenants, the keys of all
+        tenants."""
         query = sa.select(keys).where(_manages(tenant)).order_by(keys.c.created_at)
         return [_key(row) for row in self._connection.execute(query)]
 
     def any(self) -> bool:
-        """Whether a key was ever made. A revoked one counts: revoking the last key must not open the door."""
+        """Return True if a key was ever created. Revoked keys count: revoking the last key must not disable
+        authentication."""
         return self._connection.execute(_ANY).first() is not None
 
     def revoke(self, tenant: str, key_id: str, now: float) -> bool:
-        """False when the tenant manages no such valid key."""
+        """Revoke a key; returns False if the tenant manages no such valid key."""
         where = sa.and_(_manages(tenant), keys.c.id == key_id, keys.c.revoked_at.is_(None))
         return bool(self._connection.execute(sa.update(keys).where(where).values(revoked_at=now)).rowcount)
 
 
-# Asked by every request, so put together once.
+# Run by every request, so built once.
 _BY_HASH = sa.select(keys).where(keys.c.hash == sa.bindparam("hash"), keys.c.revoked_at.is_(None))
 _BY_TOKEN = (
     sa.select(keys)

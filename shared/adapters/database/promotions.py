@@ -1,4 +1,4 @@
-"""Queries on promotions, and on versions that get a share of the traffic."""
+"""Queries on promotions, and on canaries: versions that receive a share of the traffic."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from shared.domain.promotions import Canary
 
 
 class Promotions:
+    """The tables of promotions and canaries, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def promote(self, version: ModelVersion, previous: ModelVersion, now: float) -> None:
-        """Make a version the default in place of the previous one; it is no canary and not withheld any more."""
+        """Make a version the default in place of the previous version; it is then neither a canary nor withheld."""
         ModelVersions(self._connection).make_default(version)
         self.clear_canary(version.tenant, version.name)
         shown = sa.update(model_versions).where(model_versions.c.id == version.id).values(withheld=False)
@@ -30,9 +32,9 @@ class Promotions:
         self._connection.execute(sa.insert(promotions), row)
 
     def take_back(self, tenant: str, name: str, known: Collection[str]) -> str:
-        """Forget the last promotion; the id of the version that was the default before, empty when there is none.
+        """Delete the last promotion; returns the id of the version that was the default before, empty if there is none.
 
-        Promotions of, or from, versions that are gone are passed over.
+        Promotions of or from versions that no longer exist are skipped.
         """
         query = sa.select(promotions).where(promotions.c.tenant == tenant, promotions.c.name == name)
         for row in self._connection.execute(query.order_by(promotions.c.id.desc())).all():
@@ -42,25 +44,30 @@ class Promotions:
         return ""
 
     def set_canary(self, canary: Canary) -> None:
+        """Make a version a canary."""
         chosen = sa.update(model_versions).where(model_versions.c.id == canary.version_id)
         self._connection.execute(chosen.values(canary=canary.share))
         row = {name: value for name, value in asdict(canary).items() if name != "share"}
         self._connection.execute(sa.insert(canaries), row)
 
     def canary(self, version: ModelVersion) -> Canary | None:
+        """Return the canary of a version, or None."""
         found = self._connection.execute(sa.select(canaries).where(canaries.c.version_id == version.id)).first()
         return Canary(found.version_id, version.canary, found.compared, found.agreed, found.since) if found else None
 
     def is_canary(self, version_id: str) -> bool:
+        """Return True if the version is a canary."""
         query = sa.select(canaries.c.version_id).where(canaries.c.version_id == version_id)
         return self._connection.execute(query).first() is not None
 
     def count(self, version_id: str, compared: int, agreed: int) -> None:
-        """So many more pictures were shown to both, and so many of them were called the same."""
+        """Add to the counts of a canary: pictures that both versions classified, and pictures with the same
+        best label."""
         more = {"compared": canaries.c.compared + compared, "agreed": canaries.c.agreed + agreed}
         self._connection.execute(sa.update(canaries).where(canaries.c.version_id == version_id).values(more))
 
     def clear_canary(self, tenant: str, name: str) -> None:
+        """End the canary of a model."""
         of_model = sa.select(model_versions.c.id).where(
             model_versions.c.tenant == tenant, model_versions.c.name == name
         )
@@ -73,7 +80,7 @@ class Promotions:
         self._connection.execute(back)
 
     def delete_of(self, version_ids: Sequence[str]) -> None:
-        """What is kept of versions that are gone."""
+        """Delete the canaries and promotions of these versions."""
         ids = list(version_ids)
         self._connection.execute(sa.delete(canaries).where(canaries.c.version_id.in_(ids)))
         gone = sa.or_(promotions.c.version_id.in_(ids), promotions.c.previous_id.in_(ids))

@@ -1,4 +1,4 @@
-"""Whose turn it is to write to SQLite, among all threads and processes that share the file."""
+"""The write lock of SQLite, shared by all threads and processes that use the file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 from shared import errors
 
 PATIENCE = 15.0
-"""Seconds that a thread waits behind others of its process before it says that the database does not answer."""
+"""Seconds that a thread waits for other threads of its process before it raises Unavailable."""
 
 
 class SqliteWriteLock:
-    """A lock that wakes the next writer the moment it is free, and that dies with its process.
+    """A lock that wakes the next writer as soon as it is free; the kernel releases it when its process exits.
 
-    SQLite itself lets a writer look again after 1, 2, 5, 10, 15, 20, 25 and more milliseconds: with forty API threads
-    and two workers, half of both cores was idle while everybody slept. The order of threads is the lock's, that of
-    processes the kernel's.
+    SQLite itself makes a writer retry after 1, 2, 5, 10, 15, 20, 25 and more milliseconds: with forty API threads and
+    two workers, half of both cores was idle while all writers slept. Threads take their turns in the order of
+    `threading.Lock`, processes in the order of the kernel.
     """
 
     def __init__(self, path: str) -> None:

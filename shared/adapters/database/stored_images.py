@@ -14,42 +14,46 @@ from shared.domain.stored_images import StoredImage
 
 
 class StoredImages:
+    """The table of stored images, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, image: StoredImage) -> None:
+        """Insert a stored image."""
         self._connection.execute(sa.insert(stored_images), asdict(image))
 
     def get(self, image_id: str) -> StoredImage | None:
-        """Anybody's: who may see it is for the gallery to say."""
+        """Return a stored image of any tenant, or None; the use-case checks who may see it."""
         found = self._connection.execute(sa.select(stored_images).where(stored_images.c.id == image_id)).first()
         return StoredImage(**found._mapping) if found else None
 
     def page(self, tenant: str, stage: str, *, first: str = "", limit: int = 50) -> list[StoredImage]:
-        """Newest first, from the id `first` on, or from the newest."""
+        """Return stored images, newest first, starting with the id `first`, or with the newest."""
         query = self._of(tenant, stage).order_by(stored_images.c.id.desc()).limit(limit)
         return self._all(query.where(stored_images.c.id <= first) if first else query)
 
     def newer(self, tenant: str, stage: str, *, than: str, limit: int) -> list[StoredImage]:
-        """Those right before the id `than` in the list, nearest first."""
+        """Return the images directly before the id `than` in that list, nearest first."""
         return self._all(
             self._of(tenant, stage).where(stored_images.c.id > than).order_by(stored_images.c.id).limit(limit)
         )
 
     def made_before(self, stage: str, when: float, limit: int) -> list[StoredImage]:
-        """Every tenant's, oldest first; `when` in Unix seconds."""
+        """Return the images of all tenants that were created before `when` (Unix seconds), oldest first."""
         query = sa.select(stored_images).where(stored_images.c.stage == stage, stored_images.c.created_at < when)
         return self._all(query.order_by(stored_images.c.created_at).limit(limit))
 
     def known(self, image_ids: Collection[str]) -> set[str]:
-        """Those of the ids that there are."""
+        """Return the ids that exist."""
         asked, found = list(image_ids), set[str]()
-        for start in range(0, len(asked), 500):  # databases have a limit on what one statement may name
+        for start in range(0, len(asked), 500):  # databases limit the parameters of a statement
             query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(asked[start : start + 500]))
             found |= set(self._connection.execute(query).scalars())
         return found
 
     def delete(self, image_ids: Sequence[str]) -> None:
+        """Delete stored images."""
         self._connection.execute(sa.delete(stored_images).where(stored_images.c.id.in_(image_ids)))
 
     def _of(self, tenant: str, stage: str) -> sa.Select[Any]:

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them; Alembic's migrations lead to exactly these (a test compares them)."""
+"""The tables as SQLAlchemy objects; Alembic's migrations create exactly these (a test compares them)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ metadata = MetaData(
 ID = String(40)
 NAME = String(255)
 TIME = Double
-"""Unix seconds. One number in every database, without time zones to get wrong."""
+"""Unix seconds: a plain number in every database, which avoids time zones."""
 
 jobs = Table(
     "jobs",
@@ -63,7 +63,7 @@ jobs = Table(
     Column("blob", Text, nullable=False),
     UniqueConstraint("tenant", "idempotency_key"),
     Index("ix_jobs_tenant_id", "tenant", "id"),
-    # Finished jobs are the many, live ones the few that the sweep, the quota and /v1/queue ask about.
+    # Most jobs are finished; maintenance, the quota and /v1/queue query only the few live jobs.
     Index(
         "ix_jobs_live",
         "version_id",
@@ -95,7 +95,7 @@ items = Table(
 webhook_deliveries = Table(
     "deliveries",
     metadata,
-    # Of a job or of a training: no foreign key can say that.
+    # The id of a job or of a training; no foreign key can refer to two tables.
     Column("job_id", ID, primary_key=True),
     Column("kind", String(8), nullable=False, server_default="job"),
     Column("attempts", Integer, nullable=False),
@@ -174,7 +174,7 @@ datasets = Table(
     Column("created_at", TIME, nullable=False),
     Column("updated_at", TIME, nullable=False),
     Index("ix_datasets_tenant_id", "tenant", "id"),
-    # What waits for the loader, or for the sweep to remove it, are few.
+    # Only few datasets wait for the loader, or for maintenance to remove them.
     Index(
         "ix_datasets_moving",
         "state",
@@ -213,7 +213,7 @@ examples = Table(
     PrimaryKeyConstraint("dataset_id", "id"),
     ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
     Index("ix_examples_dataset_id_label_id", "dataset_id", "label_id"),
-    # A dataset has a picture once; one that was removed may come again.
+    # A dataset contains a picture once; a removed picture may be added again.
     Index(
         "uq_examples_dataset_id_sha256",
         "dataset_id",
@@ -257,10 +257,10 @@ trainings = Table(
     Column("started_at", TIME),
     Column("finished_at", TIME),
     Index("ix_trainings_tenant_id", "tenant", "id"),
-    # Whose turn it is, without going past all evidence.
+    # Finds the tenant to serve next without reading the large evidence column.
     Index("ix_trainings_tenant_started_at", "tenant", "started_at"),
     Index("ix_trainings_dataset_id", "dataset_id"),
-    # A name is trained by one training at a time.
+    # Only one live training per model name.
     Index(
         "uq_trainings_tenant_name",
         "tenant",
@@ -290,7 +290,7 @@ comparisons = Table(
     Index("ix_comparisons_tenant_name", "tenant", "name"),
     Index("ix_comparisons_status", "status"),
 )
-"""Two versions of a model, side by side on the same test pictures."""
+"""Comparisons of two versions of a model on the same test pictures."""
 
 promotions = Table(
     "promotions",
@@ -303,7 +303,7 @@ promotions = Table(
     Column("created_at", TIME, nullable=False),
     Index("ix_promotions_tenant_name", "tenant", "name"),
 )
-"""Which version became the default in place of which: what a rollback goes back along."""
+"""Changes of a model's default version; a rollback follows them backwards."""
 
 canaries = Table(
     "canaries",
@@ -313,7 +313,7 @@ canaries = Table(
     Column("agreed", BigInteger, nullable=False),
     Column("since", TIME, nullable=False),
 )
-"""How often a version that gets a share of the traffic said the same as the default."""
+"""Counts of how often a version with a share of the traffic gave the same best label as the default."""
 
 keys = Table(
     "keys",
@@ -329,7 +329,7 @@ keys = Table(
     Column("public_key", Text, nullable=False, server_default=text("''")),
     Column("created_at", TIME, nullable=False),
     Column("revoked_at", TIME),
-    # One account has a public key once, of whatever tenant; a revoked one may be registered anew.
+    # An account has a public key at most once, across all tenants; a revoked key may be registered again.
     Index(
         "uq_keys_account_public_key",
         "account",
@@ -369,7 +369,7 @@ usage = Table(
     Column("used", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "meter", "month"),
 )
-"""What was counted in each calendar month (UTC, `2026-11`)."""
+"""The count of each meter in each calendar month (UTC, `2026-11`)."""
 
 key_values = Table(
     "facts",
@@ -377,4 +377,4 @@ key_values = Table(
     Column("name", NAME, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""What was decided once for the whole installation, such as the default model."""
+"""Settings that were decided once for the whole installation, such as the default model."""

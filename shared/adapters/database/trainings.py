@@ -17,13 +17,15 @@ from shared.domain.trainings import Training, TrainingParameters
 
 
 class Trainings:
+    """The table of trainings, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    # -- asked by callers: the tenant comes first
+    # -- for requests: the tenant is the first parameter
 
     def get(self, tenant: str, training_id: str, *, lock: bool = False) -> Training | None:
-        """With `lock` it is nobody else's to change until the transaction ends."""
+        """Return a training of the tenant, or None. With `lock` its row is locked until the transaction ends."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.id == training_id)
         return self._first(query.with_for_update() if lock else query)
 
@@ -31,7 +33,8 @@ class Trainings:
         self, tenant: str, *, status: str = "", name: str = "", dataset_id: int | None = None, wire: str = "",
         before: str = "", offset: int = 0, limit: int = 50,
     ) -> list[Training]:  # fmt: skip
-        """Newest first, without evidence and curve; `before` is the last id of the page before."""
+        """Return the tenant's trainings, newest first, without evidence and curve; `before` is the last id of the
+        previous page."""
         query = sa.select(*_LISTED).where(trainings.c.tenant == tenant).order_by(trainings.c.id.desc())
         equal = {"status": status, "name": name, "dataset_id": dataset_id, "wire": wire}
         for column, value in equal.items():
@@ -42,60 +45,63 @@ class Trainings:
         return self._all(query.offset(offset).limit(limit))
 
     def titled(self, tenant: str, wire: str, title: str) -> Training | None:
-        """The newest by the caller's own name for it, among those that came by one wire."""
+        """Return the newest training with this title (the caller's own name for it) that came through one wire, or
+        None."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.wire == wire)
         return self._first(query.where(trainings.c.title == title).order_by(trainings.c.id.desc()).limit(1))
 
     def live_of(self, tenant: str, name: str) -> Training | None:
-        """The one that trains a model of that name."""
+        """Return the live training for a model of that name, or None."""
         return self._first(sa.select(trainings).where(_LIVE, trainings.c.tenant == tenant, trainings.c.name == name))
 
     def last_of(self, tenant: str, name: str) -> Training | None:
-        """The newest for a model of that name, with its evidence."""
+        """Return the newest training for a model of that name, with its evidence, or None."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.name == name)
         return self._first(query.order_by(trainings.c.id.desc()).limit(1))
 
     def add(self, training: Training) -> None:
-        """Where it has ended already, its callback is due at once."""
+        """Insert a training; if it has ended already, its callback is due at once."""
         self._connection.execute(sa.insert(trainings), asdict(training))
         if training.finished_at is not None:
             self._call_back(training.id, training.finished_at)
 
     def delete(self, training_ids: Sequence[str]) -> None:
+        """Delete trainings with their callbacks."""
         self._connection.execute(sa.delete(webhook_deliveries).where(webhook_deliveries.c.job_id.in_(training_ids)))
         self._connection.execute(sa.delete(trainings).where(trainings.c.id.in_(training_ids)))
 
     def delete_of(self, tenant: str, name: str) -> None:
-        """Those of one model that have ended."""
+        """Delete the ended trainings of one model."""
         of_model = sa.and_(trainings.c.tenant == tenant, trainings.c.name == name, ~_LIVE)
         self.delete(list(self._connection.execute(sa.select(trainings.c.id).where(of_model)).scalars()))
 
     def summaries(self, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Training id -> `accuracy` and `method`, out of its evidence; only of those that have some."""
+        """Return training id -> `accuracy` and `method` from the evidence, for trainings that have evidence."""
         accuracy, method = trainings.c.evidence["accuracy"], trainings.c.evidence["method"]
         query = sa.select(trainings.c.id, accuracy, method).where(_among(training_ids))
         query = query.where(trainings.c.evidence.is_not(None))
         return {row[0]: {"accuracy": row[1], "method": row[2]} for row in self._connection.execute(query)}
 
     def retitle(self, training_id: str, title: str) -> None:
-        """Change the caller's own name for it."""
+        """Change the title, the caller's own name for the training."""
         self._connection.execute(sa.update(trainings).where(_among([training_id])).values(title=title))
 
-    # -- asked by trainers, the sweep and other use-cases: ids come from rows
+    # -- for trainers, maintenance and other use-cases: ids come from rows
 
     def by_id(self, training_id: str, *, lock: bool = False) -> Training | None:
-        """`lock` as in `get`."""
+        """Return a training of any tenant, or None; `lock` is as in `get`."""
         query = sa.select(trainings).where(trainings.c.id == training_id)
         return self._first(query.with_for_update() if lock else query)
 
     def in_status(self, *statuses: Status) -> list[Training]:
-        """Every tenant's that have not ended and are in one of these, oldest first, without evidence and curve."""
+        """Return the live trainings of all tenants with one of these statuses, oldest first, without evidence and
+        curve."""
         found = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
-        # Put in order here: SQLite would rather go through all that ever were, in theirs, than sort these few.
-        return sorted(found, key=lambda one: one.id)
+        # Sorted here: with ORDER BY, SQLite scans all trainings in the order of the index rather than sort these few.
+        return sorted(found, key=lambda training: training.id)
 
     def in_turn(self) -> list[Training]:
-        """Those that wait, in the order in which they are to be served."""
+        """Return the QUEUED trainings in the order in which they are to be served."""
         waiting = self.in_status(Status.QUEUED)
         theirs = sa.and_(trainings.c.tenant.in_({one.tenant for one in waiting}), trainings.c.started_at.is_not(None))
         last = sa.select(trainings.c.tenant, sa.func.max(trainings.c.started_at)).where(theirs)
@@ -103,29 +109,30 @@ class Trainings:
         return fair_order(waiting, {row[0]: row[1] for row in served})
 
     def live_on(self, dataset_id: int) -> list[Training]:
-        """Those that use a dataset and have not ended."""
+        """Return the live trainings that use a dataset."""
         return self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.dataset_id == dataset_id))
 
     def live_from(self, version_ids: Sequence[str]) -> list[Training]:
-        """Those that start from one of these versions and have not ended."""
+        """Return the live trainings that start from any of these versions."""
         return self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.base_id.in_(version_ids)))
 
     def known(self, training_ids: Collection[str]) -> set[str]:
-        """Those of the ids that there are."""
+        """Return the ids that exist."""
         return self._ids(training_ids, sa.true())
 
     def live(self, training_ids: Collection[str]) -> set[str]:
-        """Those of the ids that have not ended."""
+        """Return those of the ids whose training has not ended."""
         return self._ids(training_ids, _LIVE)
 
     def start(self, training: Training, now: float) -> None:
+        """Set a live training RUNNING."""
         values = {"status": Status.RUNNING, "attempts": training.attempts, "started_at": training.started_at,
                   "dataset_version": training.dataset_version, "updated_at": now}  # fmt: skip
         self._connection.execute(sa.update(trainings).where(_among([training.id]), _LIVE).values(values))
 
     def tell(self, training_id: str, progress: float, message: str, curve: Sequence[Mapping[str, Any]] | None,
              now: float) -> bool:  # fmt: skip
-        """Write how far it is; False when it is no longer RUNNING."""
+        """Store the progress (0 to 1), message and curve; returns False if the training is no longer RUNNING."""
         values: dict[str, Any] = {"progress": progress, "message": message, "updated_at": now}
         if curve is not None:
             values |= {"curve": [dict(epoch) for epoch in curve], "attempts": 0}
@@ -133,27 +140,29 @@ class Trainings:
         return bool(self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount)
 
     def say(self, training_id: str, message: str, now: float) -> bool:
-        """Write what it is doing; False when it is no longer RUNNING."""
+        """Store the message; returns False if the training is no longer RUNNING."""
         where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
         query = sa.update(trainings).where(where).values(message=message, updated_at=now)
         return bool(self._connection.execute(query).rowcount)
 
     def put_back(self, training_id: str) -> None:
-        """Its trainer was told to stop: that is no death."""
+        """Uncount an attempt, because the trainer was stopped on request: that is not a crash."""
         where = sa.and_(_among([training_id]), trainings.c.attempts > 0)
         self._connection.execute(sa.update(trainings).where(where).values(attempts=trainings.c.attempts - 1))
 
     def hold(self, training_id: str) -> bool:
-        """Whether it is RUNNING; it then stays so until the transaction ends."""
+        """Return True if the training is RUNNING; its row is then locked until the transaction ends."""
         query = sa.select(trainings.c.id).where(_among([training_id]), trainings.c.status == Status.RUNNING)
         return self._connection.execute(query.with_for_update()).first() is not None
 
     def done(self, training_id: str, version: ModelVersion, evidence: Mapping[str, Any], now: float) -> None:
+        """Set a training DONE with its version and evidence."""
         self.end(training_id, Status.DONE, now, version_id=version.id, version=version.version, progress=1.0,
                  message="", curve=evidence["curve"], evidence=dict(evidence))  # fmt: skip
 
     def end(self, training_id: str, status: Status, now: float, **values: Any) -> bool:
-        """Move to a terminal status, where the table of moves allows it, and say whether; its callback becomes due."""
+        """Move a training to a terminal status; returns False where MOVES does not allow it. Its callback
+        becomes due."""
         where = sa.and_(_among([training_id]), trainings.c.status.in_(sources(status)))
         values |= {"status": status, "finished_at": now, "updated_at": now}
         if not self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount:
@@ -170,7 +179,7 @@ class Trainings:
 
     def _ids(self, training_ids: Collection[str], where: sa.ColumnElement[bool]) -> set[str]:
         asked, found = list(training_ids), set[str]()
-        for start in range(0, len(asked), 500):  # databases have a limit on what one statement may name
+        for start in range(0, len(asked), 500):  # databases limit the parameters of a statement
             query = sa.select(trainings.c.id).where(_among(asked[start : start + 500]), where)
             found |= set(self._connection.execute(query).scalars())
         return found
@@ -183,9 +192,9 @@ class Trainings:
         return [_training(row) for row in self._connection.execute(query)]
 
 
-# Lists leave out what may be megabytes each.
+# Lists omit the columns that may hold megabytes.
 _LISTED = [column for column in trainings.c if column.name not in ("evidence", "curve")]
-# Written out rather than bound, so that the database sees that the partial index applies.
+# Literals rather than bound parameters, so that the database recognises that the partial index applies.
 _LIVE = trainings.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 
 

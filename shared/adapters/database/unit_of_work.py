@@ -1,11 +1,11 @@
-"""The unit of work: one transaction, with the queries of each noun; the only place where SQL is sent.
+"""The unit of work: one transaction with the queries of each noun; no other module sends SQL.
 
-    with container.database.write() as uow:      one commit at the end of the block; leaving by an error rolls back
+    with container.database.write() as uow:      one commit at the end of the block; an exception rolls back
         uow.jobs.add(job, items)
     with container.database.read() as uow:       changes nothing
         job = uow.jobs.get(tenant, job_id)
 
-Every query takes the tenant first, except those of the workers, which come with ids from the queue.
+Every query takes the tenant first, except the queries of workers, which have ids from the queue.
 """
 
 from __future__ import annotations
@@ -63,37 +63,43 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[UnitOfWork]:
-        """One transaction, committed at the end; raises Unavailable when the database is away."""
+        """Begin a transaction that is committed at the end of the block; raises Unavailable when the database is
+        unreachable."""
         with _reachable(), self._write_lock, self.engine.begin() as connection:
             if self._is_file:
-                # SQLite has one writer at a time. A transaction that begins by reading and writes later fails at once
-                # with "database is locked" when another one wrote in between; this waits for its turn instead.
+                # SQLite has a single writer at a time. A transaction that begins by reading and writes later fails at
+                # once with "database is locked" if another transaction wrote in between; BEGIN IMMEDIATE waits instead.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield UnitOfWork(connection)
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
-        """For looking only, each query at what is there by then; raises Unavailable when the database is away."""
+        """Open a connection for reading, outside of a transaction; each query sees the latest commit.
+
+        Raises Unavailable when the database is unreachable.
+        """
         with _reachable(), self.engine.connect() as connection:
             yield UnitOfWork(connection)
 
     def checkpoint(self) -> None:
-        """Move what was written from SQLite's log into its file, while others go on; nothing on a server."""
+        """Copy SQLite's write-ahead log into its file without blocking other connections; does nothing on a server."""
         if self._is_file:
             with _reachable(), self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def ping(self) -> None:
-        """Raises Unavailable when the database does not answer."""
+        """Raise Unavailable when the database does not answer."""
         with _reachable(), self.engine.connect() as connection:
             connection.execute(sa.select(1))
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
 
 @contextmanager
 def _reachable() -> Iterator[None]:
+    """Raise errors of the domain in place of SQLAlchemy's."""
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
@@ -101,7 +107,7 @@ def _reachable() -> Iterator[None]:
     except exc.IntegrityError as error:
         raise errors.Conflict("Somebody else has just done the same; look at what there is now.") from error
     except (exc.DataError, OverflowError, UnicodeEncodeError) as error:
-        # NUL in PostgreSQL, half a surrogate or a number of more than 64 bits in SQLite.
+        # NUL in PostgreSQL; an unpaired surrogate or a number of more than 64 bits in SQLite.
         raise errors.BadRequest("A value holds characters or a number that cannot be stored.") from error
 
 
@@ -113,7 +119,7 @@ def _server(url: str) -> Engine:
 
 
 def _sqlite(url: str) -> Engine:
-    # One connection per thread in use, kept open: opening one and setting its pragmas costs more than a small query.
+    # One connection per active thread, kept open: connecting and setting the pragmas takes longer than a small query.
     engine = sa.create_engine(
         url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10,
         connect_args={"timeout": 15, "check_same_thread": False},
@@ -121,18 +127,18 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
-        # Nothing begins by itself: a query needs no transaction, and `write` begins its own. Not by a listener for
-        # SQLAlchemy's `begin`: an engine that has one goes a slower way with every statement.
+        # No implicit transactions: a query needs none, and `write` begins its own. A listener for SQLAlchemy's `begin`
+        # event was rejected: an engine with such a listener runs every statement by a slower path.
         connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",
-            # NORMAL survives the death of any process; only a power cut can cost the last commits, never integrity.
+            # NORMAL loses nothing if a process is killed; a power cut can lose the last commits, but not integrity.
             "synchronous=NORMAL",
             "foreign_keys=ON",
             "busy_timeout=15000",
             "cache_size=-8000",
-            # The sweep copies the log into the file. A writer does so only when the sweep has not come for long: it
-            # would wait for the disk twice while everybody else waits for it.
+            # Maintenance copies the log into the file. A writer does so only if maintenance has not run for long: it
+            # would wait for the disk twice while all other writers wait for it.
             "wal_autocheckpoint=20000",
         ):
             connection.execute(f"PRAGMA {pragma}")

@@ -1,4 +1,4 @@
-"""Add a row or change the one that is there, in one statement, so that two who do so at once do not collide."""
+"""Upsert: insert a row or change the existing row in one statement, so that concurrent writers do not conflict."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def upsert(
     connection: Connection, table: sa.Table, values: dict[str, Any], change: dict[str, Any],
     where: sa.ColumnElement[bool] | None = None,
 ) -> postgresql.Insert | sqlite.Insert:  # fmt: skip
-    """The statement: insert `values`, or set `change` where the primary key is taken (and `where` holds)."""
-    # The same words in both languages, which SQLAlchemy spells in one class each.
+    """Return the statement that inserts `values`, or sets `change` if the primary key exists (and `where` holds)."""
+    # Both dialects have the same syntax, but SQLAlchemy has a class for each.
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     first = insert(table).values(**values)
     return first.on_conflict_do_update(index_elements=list(table.primary_key), set_=change, where=where)

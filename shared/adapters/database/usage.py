@@ -1,4 +1,4 @@
-"""Queries on what was used in each month."""
+"""Queries on usage: the count of each meter per tenant and month."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from shared.adapters.database.upsert import upsert
 
 
 class Usage:
+    """The table of usage counts, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, tenant: str, meter: str, month: str) -> int:
-        """Count one more, in one statement so that none is lost; how many there are with this one."""
+        """Add 1 in a single statement, so that no count is lost; returns the new count."""
         return int(self._connection.execute(self._one_more(tenant, meter, month)).scalar_one())
 
     def take(self, tenant: str, meter: str, month: str, limit: int) -> int | None:
-        """The same while there are less than `limit`, which is at least 1; else None."""
+        """Add 1 and return the new count if the count is below `limit` (at least 1), else return None."""
         more = self._one_more(tenant, meter, month, usage.c.used < limit)
         found: int | None = self._connection.execute(more).scalar()
         return found
 
     def give_back(self, tenant: str, meter: str, month: str) -> None:
+        """Subtract 1, but not below 0."""
         where = sa.and_(usage.c.tenant == tenant, usage.c.meter == meter, usage.c.month == month, usage.c.used > 0)
         self._connection.execute(sa.update(usage).where(where).values(used=usage.c.used - 1))
 
@@ -34,6 +37,6 @@ class Usage:
         return upsert(self._connection, usage, first, {"used": usage.c.used + 1}, where).returning(usage.c.used)
 
     def used(self, tenant: str, meter: str, month: str) -> int:
-        """0 where nothing was counted."""
+        """Return the count; 0 if there is none."""
         where = sa.and_(usage.c.tenant == tenant, usage.c.meter == meter, usage.c.month == month)
         return self._connection.execute(sa.select(usage.c.used).where(where)).scalar() or 0

@@ -1,4 +1,4 @@
-"""Queries on callbacks that are due; a row is made in the commit that ends the job."""
+"""Queries on webhook deliveries that are due; a row is inserted in the transaction that ends the job."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from shared.domain.webhooks import Delivery
 
 
 class WebhookDeliveries:
+    """The table of webhook deliveries, inside one transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def due(self, now: float, limit: int = 100) -> list[Delivery]:
+        """Return the deliveries that are due, the longest overdue first."""
         both = sa.union_all(_due(jobs, "job", now), _due(trainings, "training", now)).subquery()
         query = sa.select(both).order_by(both.c.due_at).limit(limit)
         return [Delivery(*row[:-1]) for row in self._connection.execute(query)]
 
     def take(self, delivery: Delivery, until: float) -> bool:
-        """Put the delivery off to `until`; False when somebody else has taken it since it was read."""
+        """Postpone the delivery to `until`; returns False if another process has taken it since it was read."""
         where = sa.and_(
             webhook_deliveries.c.job_id == delivery.job_id, webhook_deliveries.c.attempts == delivery.attempts
         )
@@ -29,13 +32,14 @@ class WebhookDeliveries:
         return bool(self._connection.execute(sa.update(webhook_deliveries).where(where).values(values)).rowcount)
 
     def succeeded(self, job_id: str, now: float) -> None:
+        """Store that the delivery has succeeded."""
         where = webhook_deliveries.c.job_id == job_id
         self._connection.execute(
             sa.update(webhook_deliveries).where(where).values(due_at=None, delivered_at=now, error="")
         )
 
     def failed(self, job_id: str, error: str, *, due_at: float | None) -> None:
-        """To be tried again at `due_at`, or never."""
+        """Store the error of a failed attempt; `due_at` is the time of the next attempt, None for no other."""
         values = {"error": error, "due_at": due_at}
         self._connection.execute(
             sa.update(webhook_deliveries).where(webhook_deliveries.c.job_id == job_id).values(values)

@@ -1,5 +1,5 @@
-"""The connection to Redis that all parts of the queue share, the names of its keys, and the translation of its errors.
-"""
+"""The connection to Redis that all parts of the queue share, the names of its keys, and how its errors are
+translated."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Connection:
     def __init__(self, settings: Settings, client: Any = None) -> None:
         """Create the pool from the settings; `client` is passed by tests only."""
         self.settings = settings
-        # Any, because redis-py types every answer as a union of all that any protocol version may return.
-        # Protocol 2, because 3 nests the answer of XREADGROUP differently for no gain.
+        # Any, because redis-py types every reply as a union of all that any protocol version may return. Protocol 2,
+        # because version 3 nests the reply of XREADGROUP differently without an advantage here.
         self.redis: Any = client or redis.Redis.from_url(
             settings.redis_url,
             protocol=2,
             decode_responses=True,
             socket_timeout=2,
             socket_connect_timeout=2,
-            # One more try at once, for a connection that the server has closed meanwhile. Redis-py's own three tries
-            # with growing pauses would keep a caller waiting for seconds who can be told 503 now.
+            # One immediate retry, for a connection that the server has closed meanwhile. Redis-py's default of three
+            # retries with growing pauses would delay the 503 response by seconds.
             retry=Retry(NoBackoff(), 1),
         )
 

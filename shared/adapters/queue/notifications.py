@@ -57,9 +57,10 @@ def celery_app(settings: Settings) -> Celery:
 
 def training_app(settings: Settings) -> Celery:
     """Create the Celery app of trainers, on the broker of the trainings."""
-    # Seconds after which a message that was taken and never acknowledged is delivered again. They matter little: a
-    # message is acknowledged before the training begins, so only a trainer that is killed in that moment leaves one,
-    # which has expired by then. A training may take longer; maintenance finds what a killed trainer held, not this.
+    # visibility_timeout: seconds after which an unacknowledged message is delivered again. Its value matters little: a
+    # message is acknowledged before the training begins, so only a trainer that is killed in that moment leaves a
+    # message behind, and that has expired by then. A training may take longer than an hour; after a trainer was killed,
+    # maintenance finds its work, not this timeout.
     return _celery(settings, settings.training_broker_url, (TRAINING_QUEUE,), visibility_timeout=3600)
 
 
@@ -82,7 +83,7 @@ def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: 
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # The nameless exchange routes by queue name alone. A named one keeps its bindings in Redis, and after a
+        # The default exchange routes by queue name alone. A named exchange keeps its bindings in Redis, and after a
         # FLUSHALL every notification would be dropped silently until all workers were restarted.
         task_queues=[CeleryQueue(name, Exchange(""), routing_key=name) for name in queues],  # type: ignore[no-untyped-call]
         task_default_queue=queues[0],

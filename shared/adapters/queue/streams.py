@@ -48,7 +48,7 @@ class Streams:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
         self._notifications = notifications
         self._groups: set[str] = set()
-        """Streams that have their consumer group."""
+        """Streams whose consumer group exists."""
 
     # -- the producer's side
 
@@ -63,8 +63,9 @@ class Streams:
         """Append entries to the stream, and notify a worker unless a notification is pending."""
         stream = self._stream(version_id, priority, tenant)
         for start in range(0, len(entries), 2000):
-            # One transaction with the notification's key as its last command. A consumer that polls an empty stream
-            # wakes on the entries and removes the key; between the two it would be notified of what it holds already.
+            # One transaction, with the notification's key as its last command. A consumer that polls an empty stream
+            # wakes up on the entries and removes the key. If the key were set in a second call, the consumer could be
+            # notified of entries that it has claimed already.
             with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.sadd(self._key("versions"), version_id)
                 pipe.sadd(self._key("lanes", version_id), f"{priority}:{tenant}")

@@ -27,8 +27,7 @@ class Subscription:
         self._moved = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`; returns True when the job has changed since the last call, False when the time ran out.
-        """
+        """Wait up to `seconds`; returns True if the job has changed since the last call, False if the time ran out."""
         moved = self._moved.wait(seconds)
         self._moved.clear()
         return moved
@@ -106,7 +105,7 @@ class Waiters:
             except errors.Unavailable:
                 log.warning("announcements are away; waiting requests look at the database every second")
                 self._closed.wait(1.0)
-            except Exception:  # if the thread ended here, no error would show, but every wait would take up to a second longer
+            except Exception:  # if the thread ended, every wait would take up to a second longer
                 log.exception("announcements")
                 self._closed.wait(1.0)
 

@@ -1,4 +1,4 @@
-"""Handwritten digits: a small network that ships with its weights, so that a machine without a network has a model."""
+"""Handwritten digits: a small network whose weights are installed, so that an offline machine has a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.families import Pretrained
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "digits.safetensors"
 CARD = FOLDER / "digits.json"
-"""Labels, preprocessing and what was measured; written by train.py together with the weights."""
+"""Labels, preprocessing and measurements; written by train.py together with the weights."""
 SAMPLES = FOLDER / "samples"
 """Ten pictures from the held-out part, `digit_0.png` to `digit_9.png`."""
 
@@ -24,12 +24,13 @@ PREPROCESSING = Preprocessing(resize=32, crop=32, mean=(0.5,), std=(0.5,), mode=
 
 
 def architectures() -> list[str]:
-    """`digits`."""
+    """Return the only architecture, `digits`."""
     return ["digits"]
 
 
 def build(architecture: str, classes: int, crop: int) -> nn.Module:
-    """Four convolutions and an average over space; `crop` does not matter to it."""
+    """Build four convolutions and a linear layer over an eighth of the side; `crop` is the side of the input in
+    pixels."""
     return nn.Sequential(
         *_block(1, 16),
         *_block(16, 32),
@@ -48,32 +49,32 @@ def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 
 
 def preprocessing(architecture: str) -> Preprocessing:
-    """Grey, 32 pixels."""
+    """Return the preprocessing: grey, 32 pixels."""
     return PREPROCESSING
 
 
 def presets(architecture: str) -> dict[str, Preprocessing]:
-    """None: there is one way to prepare a picture for this network."""
+    """Return no presets: there is only one way to prepare a picture for this network."""
     return {}
 
 
 def pretrained(architecture: str) -> Pretrained | None:
-    """The weights in this folder."""
+    """Return the weights in this folder."""
     return Pretrained(tuple(card()["labels"]), PREPROCESSING, "scikit-learn digits", path=WEIGHTS)  # type: ignore[arg-type]
 
 
 def identify(sha256: str) -> Pretrained | None:
-    """None: there is only one way to prepare a picture for this network."""
+    """Return None: there is only one way to prepare a picture for this network."""
     return None
 
 
 def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As it is: no other names were ever in use."""
+    """Return the state unchanged: there are no older names."""
     return state
 
 
 @lru_cache(maxsize=1)
 def card() -> dict[str, object]:
-    """What train.py wrote down about the weights."""
+    """Return the labels and measurements that train.py stored with the weights."""
     found: dict[str, object] = json.loads(CARD.read_text())
     return found

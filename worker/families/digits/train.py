@@ -53,7 +53,8 @@ def main() -> None:
 
 
 def data() -> tuple[list[Image.Image], torch.Tensor, list[Image.Image], torch.Tensor]:
-    """Pictures of 8 x 8 pixels and their digits, for training and held out: always the same split, even per digit."""
+    """Return pictures of 8 x 8 pixels and their digits, for training and held out: always the same split, even per
+    digit."""
     pixels, answers = load_digits(return_X_y=True)
     parts = train_test_split(pixels, answers, test_size=HELD_OUT, stratify=answers, random_state=SEED)
     train, held_out = ([picture(row) for row in rows] for rows in parts[:2])
@@ -61,12 +62,12 @@ def data() -> tuple[list[Image.Image], torch.Tensor, list[Image.Image], torch.Te
 
 
 def picture(row: np.ndarray) -> Image.Image:
-    """64 numbers from 0 to 16, light on dark."""
+    """Return the picture of 64 numbers from 0 to 16, light on dark."""
     return Image.fromarray((row.reshape(8, 8) * 255 / 16).round().astype(np.uint8))
 
 
 def batch(pictures: list[Image.Image]) -> torch.Tensor:
-    """(N, 1, 32, 32) uint8, prepared exactly as a worker does it."""
+    """Return (N, 1, 32, 32) uint8, prepared exactly as a worker does it."""
     return preprocess.stack([preprocess.crop(one, digits.PREPROCESSING) for one in pictures]).contiguous()
 
 
@@ -87,7 +88,8 @@ def fit(network: nn.Module, pictures: torch.Tensor, answers: torch.Tensor) -> No
 
 
 def changed(pictures: torch.Tensor) -> torch.Tensor:
-    """Normalised copies, each turned, scaled, moved, paler, noisier, and half of them with dark and light exchanged.
+    """Return normalised copies, each turned, scaled, moved, paler, noisier, and half of them with dark and light
+    exchanged.
 
     The data are light on dark and fill the frame; people draw dark on light, with a margin.
     """
@@ -107,12 +109,12 @@ def changed(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def uniform(count: int, low: float, high: float) -> torch.Tensor:
-    """`count` random numbers between low and high."""
+    """Return `count` random numbers between low and high."""
     return torch.empty(count).uniform_(low, high)
 
 
 def drawing(small: Image.Image, side: int = 256) -> Image.Image:
-    """The digit as a person would send it: large, dark on light, with a margin."""
+    """Return the digit as a person would send it: large, dark on light, with a margin."""
     margin = side // 8
     large = small.resize((side - 2 * margin, side - 2 * margin), Image.Resampling.BICUBIC)
     paper = Image.new("L", (side, side), 255)
@@ -122,24 +124,24 @@ def drawing(small: Image.Image, side: int = 256) -> Image.Image:
 
 @torch.inference_mode()
 def answer(network: nn.Module, pictures: list[Image.Image]) -> torch.Tensor:
-    """The likeliest digit of each picture."""
+    """Return the likeliest digit of each picture."""
     return torch.as_tensor(network(preprocess.normalise(batch(pictures), digits.PREPROCESSING)).argmax(1))
 
 
 def accuracy(network: nn.Module, pictures: list[Image.Image], truth: torch.Tensor) -> float:
-    """Share of right answers, to four digits."""
+    """Return the share of right answers, to four digits."""
     return round((answer(network, pictures) == truth).double().mean().item(), 4)
 
 
 def confusion(network: nn.Module, pictures: list[Image.Image], truth: torch.Tensor) -> list[list[int]]:
-    """Rows are the true digits, columns the answers."""
+    """Return the confusion matrix: rows are the true digits, columns the answers."""
     pairs = torch.bincount(truth * 10 + answer(network, pictures), minlength=100)
     counts: list[list[int]] = pairs.view(10, 10).tolist()
     return counts
 
 
 def write_samples(network: nn.Module, pictures: list[Image.Image], truth: torch.Tensor, folder: Path) -> None:
-    """Of each digit the first held-out one that is recognised, drawn dark on light with 128 pixels."""
+    """Write, for each digit, the first held-out picture that is recognised, drawn dark on light with 128 pixels."""
     folder.mkdir(exist_ok=True)
     right = answer(network, [drawing(small, 128) for small in pictures]) == truth
     for digit in range(10):
