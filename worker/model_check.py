@@ -48,7 +48,7 @@ def check(worker: WorkerProcess, version_id: str) -> None:
             with container.database.write() as uow:
                 uow.key_values.set(CHECK_SECONDS, f"{time.monotonic() - began:.1f}")
         if after.state is ModelState.READY and version.source != PRETRAINED:
-            container.storage.delete(version.source)  # only now: if this worker crashes earlier, the next attempt needs the file
+            container.storage.delete(version.source)  # only now: if this worker crashes, the next attempt needs it
 
 
 def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:

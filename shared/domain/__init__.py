@@ -1,1 +1,1 @@
-"""The domain: types, states and rules; pure, it imports nothing but shared.errors and the standard library."""
+"""The domain: types, states and rules without I/O; it imports only shared.errors and the standard library."""

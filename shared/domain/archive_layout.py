@@ -1,15 +1,15 @@
-"""Which label and which split a path in a dataset's archive means (rules, no I/O).
+"""The archive layout determines label and split of each path in a dataset's archive (rules, no I/O).
 
-    LABEL/picture.jpg                      dealt out when a training begins
+    LABEL/picture.jpg                      assigned to a split when a training begins
     SPLIT/LABEL/picture.jpg                SPLIT is training (train), validation (val, valid) or test, in any case
-    FOLDER/…                               one folder around either, as zipping a folder makes
+    FOLDER/…                               a single folder around either, as zipping a folder makes
 
-What a folder is, is told from all paths together:
+The meaning of a folder follows from all paths together:
 
-- All folders at the top are called like splits: they are splits.
-- Some are: they are splits where they hold more files as LABEL/picture than directly, else labels, so that `test` may
-  stand beside `red`. Files in the other folders then have no place.
-- There is one folder at the top: it is around the others if more files have a place without it.
+- If all top folders have names of splits, they are splits.
+- If some have, they are splits if they hold more files as LABEL/picture than directly, else labels, so that a label
+`test` may stand beside `red`. If they are splits, files in the other folders are not used.
+- If there is a single top folder, it is removed from the paths if more files are usable without it.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ _SPLITS = {
 }
 
 _NO_UTF8 = "\N{REPLACEMENT CHARACTER}"
-"""Stands in a path for what was not UTF-8: two labels could become one by it."""
+"""The character that replaces bytes that are not UTF-8 in a path; it could make two labels equal."""
 
 _SHOWN = 3
-"""Paths of an archive without any place, told with the reason."""
+"""Number of paths named in the error when no file of an archive is usable."""
 
 _Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ExamplePath:
-    """Where one file of the archive belongs."""
+    """Label, split and name of one file in the archive."""
 
     label: str
-    """As `datasets.name_of` makes it; labels that differ only in case are two."""
+    """The label as `datasets.check_name` returns it; case is significant."""
     split: Split
     name: str
-    """Of the file, as `datasets.file_name` makes it."""
+    """The name of the file as `datasets.file_name` returns it."""
 
 
 def resolve(paths: Sequence[str]) -> list[ExamplePath | str]:
-    """For each path its place, or why it has none, as a phrase to follow the path; raises BadDataset if all have none.
+    """Return, for each path, its ExamplePath, or a phrase to follow the path that says why it is not used.
 
-    `paths` are all files of one archive, as `archives.names` gives them.
+    `paths` are all files of one archive, as `archives.names` returns them. Raises BadDataset if no path is usable.
     """
     parts = [tuple(path.split("/")) for path in paths]
     places = _read(parts)
@@ -65,7 +65,7 @@ def resolve(paths: Sequence[str]) -> list[ExamplePath | str]:
 
 
 def _tops(parts: Sequence[_Parts]) -> set[str]:
-    """The folders at the top, of all that lies in a folder."""
+    """Return the top folders of all paths that lie in a folder."""
     return {part[0] for part in parts if len(part) > 1}
 
 
@@ -74,7 +74,7 @@ def _placed(places: Sequence[ExamplePath | str]) -> int:
 
 
 def _read(parts: Sequence[_Parts]) -> list[ExamplePath | str]:
-    """Places as seen from the top, taking no folder for one around the others."""
+    """Resolve paths from the top, without removing a folder around the others."""
     if _has_splits(parts):
         return [_place_in_split(part) for part in parts]
     return [_place(part, Split.OPEN) for part in parts]

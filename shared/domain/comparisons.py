@@ -11,14 +11,14 @@ from shared.domain.jobs import Status
 
 @dataclass(frozen=True)
 class Comparison:
-    """Times are Unix seconds."""
+    """A comparison of two versions of a model on the same test pictures; times are Unix seconds."""
 
     id: str
     tenant: str
     name: str
-    """Of the model."""
+    """The name of the model."""
     candidate_id: str
-    """Version ids."""
+    """The version id of the candidate; `baseline_id` is that of the baseline."""
     baseline_id: str
     dataset_id: int
     dataset_version: int
@@ -27,7 +27,7 @@ class Comparison:
     error: str = ""
     attempts: int = 0
     report: Mapping[str, Any] | None = None
-    """`pictures`, `left_out`, `agreement`, `labels` (how many each knows, and both), and for `candidate` and `baseline`
-    each: `version`, `accuracy`, `macro_f1`, `per_label` ({label, precision, recall, f1, support}) and `milliseconds`
-    per picture, one at a time."""
+    """`pictures`, `left_out`, `agreement`, `labels` (the number that each knows, and both), and for `candidate` and
+    `baseline` each: `version`, `accuracy`, `macro_f1`, `per_label` ({label, precision, recall, f1, support}) and
+    `milliseconds` per picture, measured one picture at a time."""
     finished_at: float | None = None

@@ -1,12 +1,12 @@
-"""Datasets: labelled pictures to train on, in versions that never change once a training has used them.
+"""Datasets hold labelled pictures to train on, in versions that never change once a training has used them.
 
-    LOADING ──> READY <──> LOADING        an archive is being read; what it adds is committed at once
-       └──────> FAILED                    the first archive gave nothing to train on; the message says why
-    any ──────> DELETING ──> gone         the caller asked for it; maintenance removes pictures, then rows
+    LOADING ──> READY <──> LOADING        an archive is being read; its pictures are committed at once
+       └──────> FAILED                    the first archive had nothing to train on; the message says why
+    any ──────> DELETING ──> removed      the caller asked for it; maintenance removes pictures, then rows
 
-Every change belongs to a version. A version that a training has used is sealed: the next change opens a new one, and an
-example stores the first version that has it and the first that no longer has it. So an old training can always be
-described, repeated and compared, while pictures come and go.
+Every change belongs to a version. A version that a training has used is sealed: the next change opens a new version,
+and an example stores the first version that has it and the first that no longer has it. So an old training can always
+be described, repeated and compared, while pictures are added and removed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from enum import StrEnum
 from shared import errors
 
 LONGEST_NAME = 180
-"""Characters of the name of a dataset, a label or an example."""
+"""Maximum characters of the name of a dataset, a label or an example."""
 REASONS = 100
-"""Pictures that could not be used and are told one by one; more are only counted."""
+"""Number of unusable pictures that are listed with a reason; more are only counted."""
 
 
 class DatasetState(StrEnum):
+    """The state of a dataset; the module docstring shows its moves."""
+
     LOADING = "LOADING"
     READY = "READY"
     FAILED = "FAILED"
@@ -32,7 +34,7 @@ class DatasetState(StrEnum):
 
 
 class Split(StrEnum):
-    """What an example is for. OPEN ones are dealt out when a training begins, see splits.py."""
+    """The use of an example. OPEN examples are assigned when a training begins, see splits.py."""
 
     OPEN = ""
     TRAINING = "training"
@@ -41,7 +43,7 @@ class Split(StrEnum):
 
 
 class Source(StrEnum):
-    """How an example came: by an upload, or as the correction of a wrong prediction."""
+    """The origin of an example: an upload, or the correction of a wrong prediction."""
 
     UPLOAD = "upload"
     FEEDBACK = "feedback"
@@ -49,51 +51,54 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Times are Unix seconds."""
+    """A dataset in its current version; times are Unix seconds."""
 
     id: int
-    """Below 2**53, so that JavaScript reads it too; later ones are larger."""
+    """Below 2**53, so that JavaScript can represent it; newer datasets have larger ids."""
     tenant: str
     name: str
     state: DatasetState
     created_at: float
     updated_at: float
     message: str = ""
-    """How far the loading is, or why the last archive could not be read; for people."""
+    """The progress of loading, or why the last archive could not be read; for people."""
     progress: float = 1.0
-    """Of the loading, 0 to 1."""
+    """Progress of loading, 0 to 1."""
     version: int = 1
     sealed: bool = False
-    """The current version was trained on: the next change opens another."""
+    """True if the current version was trained on: the next change opens another version."""
     duplicates: int = 0
-    """Pictures that were there already and were left out."""
+    """Pictures that were skipped because the dataset had them already."""
     unreadable: int = 0
-    """Files that are no usable picture, or lie where no label is."""
+    """Files that are not usable pictures, or lie outside of label folders."""
     reasons: tuple[tuple[str, str], ...] = ()
-    """(path, why) of the first REASONS of them."""
+    """(path, reason) of the first REASONS unreadable files."""
     source: str = ""
-    """What is being loaded: the key of an uploaded archive, a URL, or a folder of a store, see import_store.py."""
+    """The source being loaded: the key of an uploaded archive, a URL, or a folder of a bucket, see
+    services/bucket_import.py."""
     adding: bool = False
-    """What is being loaded comes on top of what was READY, and takes nothing of that with it when it fails."""
+    """True if the loading adds to a READY dataset, which keeps its pictures if the loading fails."""
     attempts: int = 0
-    """How often a loader has begun with it."""
+    """Number of times that loading has begun."""
     last_label: int = 0
     last_example: int = 0
 
 
 @dataclass(frozen=True)
 class DatasetLabel:
+    """A label of a dataset."""
+
     dataset_id: int
     id: int
     """1 is the dataset's first; unique within the dataset."""
     name: str
     examples: int = 0
-    """In the current version."""
+    """Number of examples in the current version."""
 
 
 @dataclass(frozen=True)
 class DatasetExample:
-    """One labelled picture: `blob[offset:offset + size]`."""
+    """A labelled picture; its bytes are `blob[offset:offset + size]`."""
 
     dataset_id: int
     id: int
@@ -104,7 +109,7 @@ class DatasetExample:
     split: Split
     source: Source
     sha256: str
-    """Of the bytes, hex: a dataset has a picture once."""
+    """SHA-256 of the bytes, hex: a dataset contains a picture once."""
     blob: str
     offset: int
     size: int
@@ -116,17 +121,19 @@ class DatasetExample:
 
 
 def new_id(now: float) -> int:
-    """53 bits until 2039: milliseconds, then chance; sorts by time, and tells nobody how many there are."""
+    """Return an id of 53 bits until 2039: milliseconds, then random bits; it sorts by time, and does not reveal a
+    count."""
     return int(now * 1000) << 12 | secrets.randbelow(1 << 12)
 
 
 def normalize_name(text: str) -> str:
-    """A name in the one spelling in which names are stored: what looks the same is the same."""
+    """Return a name in the normal form in which names are stored: names that look the same become the same."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def check_name(text: str, what: str) -> str:
-    """A name of a dataset, label or training as it is stored; raises BadOption."""
+    """Return the name of a dataset, label or training in its stored form; raises BadOption. `what` is the noun for the
+    error."""
     name = normalize_name(text)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         article = "an" if what[0] in "aeiou" else "a"
@@ -136,7 +143,8 @@ def check_name(text: str, what: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """The name of a picture's file as an example keeps it: its end, with U+FFFD for what cannot be printed."""
+    """Return a picture's file name as an example stores it: its last characters, with U+FFFD for unprintable
+    characters."""
     name = unicodedata.normalize("NFC", text)[-LONGEST_NAME:]
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
@@ -145,17 +153,17 @@ def file_name(text: str) -> str:
 
 
 def open_next_version(dataset: Dataset) -> Dataset:
-    """The dataset as it may be changed: a sealed version is left behind, and another one begun."""
+    """Return the dataset ready to be changed: if its version is sealed, the next version is opened."""
     return replace(dataset, version=dataset.version + 1, sealed=False) if dataset.sealed else dataset
 
 
 def changed(dataset: Dataset, now: float) -> Dataset:
-    """The same: by a change of the caller's own, after which what became of the last archive is no news."""
+    """Return the dataset after a change by the caller, without the message about the last archive."""
     return replace(open_next_version(dataset), message="", updated_at=now)
 
 
 def describe_state(dataset: Dataset) -> str:
-    """The state in words that continue `The dataset is …`, with what to do about it."""
+    """Return the state in words that continue `The dataset is …`, with advice."""
     return {
         DatasetState.LOADING: "still being loaded; try again when it is ready",
         DatasetState.FAILED: f"unusable ({dataset.message}); delete it and send a better archive",

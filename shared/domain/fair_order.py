@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 
 class Owned(Protocol):
-    """What a tenant asked for; ids sort by time."""
+    """A request of a tenant; ids sort by time."""
 
     @property
     def id(self) -> Any: ...
@@ -19,13 +19,15 @@ Waiting = TypeVar("Waiting", bound=Owned)
 
 
 def fair_order(waiting: Sequence[Waiting], served: Mapping[str, float]) -> list[Waiting]:
-    """The order in which they are served: by time, but nobody's second before everybody's first.
+    """Return the order of service, round-robin over tenants: each tenant's n-th item comes before any tenant's
+    (n+1)-th.
 
-    `served` tells when something of a tenant was served last: who was served just now has had his first.
+    `served` is the time at which each tenant was last served: within a round, the tenant that has waited longest comes
+    first.
     """
     seen: dict[str, int] = {}
     rank: dict[Any, int] = {}
-    by_time = sorted(waiting, key=lambda one: one.id)
-    for one in by_time:
-        rank[one.id] = seen[one.tenant] = seen.get(one.tenant, 0) + 1
-    return sorted(by_time, key=lambda one: (rank[one.id], served.get(one.tenant, 0.0)))
+    by_time = sorted(waiting, key=lambda item: item.id)
+    for item in by_time:
+        rank[item.id] = seen[item.tenant] = seen.get(item.tenant, 0) + 1
+    return sorted(by_time, key=lambda item: (rank[item.id], served.get(item.tenant, 0.0)))

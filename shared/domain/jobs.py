@@ -1,15 +1,15 @@
-"""Jobs: what they hold, and how their status may change.
+"""Jobs: their contents, and how their status may change.
 
 A job moves along these arrows and no others; any other move raises Conflict or changes nothing:
 
     QUEUED ──a──> RUNNING ──b──> DONE        at least one picture has an answer
-      ├──────────────┴──────c──> FAILED      no picture has one
+      ├──────────────┴──────c──> FAILED      no picture has an answer
       ├──────────────┴──────d──> CANCELLED   the caller asked for it
       └─────────────────────e──> EXPIRED     the deadline passed before it ran
 
 A job whose worker was killed stays RUNNING while its pictures wait for another worker: no arrow leads back to QUEUED,
-so that a poller never sees a status move backwards. Each picture of a job is an item with an outcome of its own; one
-that fails never affects the others.
+so that a client that polls never sees a status move backwards. Each picture of a job is an item with a separate
+outcome; a failed item never affects the others.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from shared.domain.pictures import Picture
 
 
 class Status(StrEnum):
+    """The status of a job, training or comparison; MOVES lists the allowed moves."""
+
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     DONE = "DONE"
@@ -34,7 +36,7 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """No move leads away from here. Told to clients, so that they need not know the list."""
+        """True if no move leads away from this status. Responses include it, so that clients need not know the list."""
         return not MOVES[self]
 
 
@@ -50,7 +52,7 @@ LIVE = tuple(status for status, moves in MOVES.items() if moves)
 
 
 def sources(target: Status) -> tuple[Status, ...]:
-    """The statuses from which `target` can be reached; every write of a status is conditional on them."""
+    """Return the statuses from which `target` can be reached; every write of a status is conditional on them."""
     return tuple(status for status, moves in MOVES.items() if target in moves)
 
 
@@ -60,16 +62,16 @@ TASKS = ("classify", "features")
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """What the caller may choose about the answer."""
+    """The caller's options for the answer; raises BadOption for values out of range."""
 
     task: str = "classify"
-    """`classify` gives labels and scores, `features` the input of the model's last layer."""
+    """`classify` returns labels and scores, `features` the input of the model's last layer."""
     top_k: int = 5
-    """Labels per picture; more than the model has gives all of them."""
+    """Labels per picture; if the model has fewer, all are returned."""
     function_to_apply: str = "softmax"
     """How logits become scores; `none` leaves them as they are."""
     exif: bool = True
-    """Turn the picture the way its EXIF orientation says."""
+    """Rotate the picture according to its EXIF orientation."""
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
@@ -80,7 +82,7 @@ class AnswerOptions:
 
 @dataclass(frozen=True)
 class ImageReference:
-    """A picture that was uploaded before and is now referred to."""
+    """A reference to a picture that was uploaded before."""
 
     id: str
     name: str
@@ -90,7 +92,7 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class Submission:
-    """One request for predictions, in the domain's words; every wire reads its requests into this."""
+    """A request for predictions in the terms of the domain; every wire translates its requests into this."""
 
     pictures: Iterable[Picture | ImageReference]
     """Consumed once; one picture is held in memory at a time."""
@@ -103,15 +105,15 @@ class Submission:
     deadline: float | None = None
     """Unix time after which the answer is of no use."""
     webhook: str = ""
-    """URL to be told when the job has ended."""
+    """URL that is called when the job has ended."""
     webhook_secret: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """The caller's own words, given back with the job."""
+    """The caller's data, returned with the job."""
     wire: str = "native"
     idempotency_key: str = ""
     remember: bool = False
-    """Keep what the model says in the result cache, for the next one who sends the same picture. Not an option of the
-    job: should the queue lose it, the sweep pushes it again without, and nothing but a cache entry is missing."""
+    """Store the logits in the result cache, for later requests with the same picture. Not an option of the job: if the
+    queue loses the entry, maintenance pushes it again without this flag, and only a cache entry is missing."""
 
     def __post_init__(self) -> None:
         _one_of("priority", self.priority, PRIORITIES)
@@ -138,7 +140,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """One stored request; times are Unix seconds."""
+    """A stored request; times are Unix seconds."""
 
     id: str
     """UUIDv7, so that ids sort by time."""
@@ -162,19 +164,20 @@ class Job:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str = ""
     fingerprint: str = ""
-    """Hash of what was asked, to tell a repeated request from another one under the same key."""
+    """Hash of the request, to distinguish a repeated request from another request with the same idempotency key."""
     webhook: str = ""
     webhook_secret: str = ""
     blob: str = ""
 
     @property
     def left(self) -> int:
+        """Number of pictures without an outcome."""
         return self.total - self.done - self.failed
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item in the worker."""
+    """The result or error of one item."""
 
     job_id: str
     position: int
@@ -184,7 +187,10 @@ class Outcome:
 
 
 def job_created_at(job_id: str) -> float:
-    """Unix seconds at which an id was made: the first 48 bits of a UUIDv7 are milliseconds. Infinite for no id."""
+    """Return the Unix seconds at which an id was created: the first 48 bits of a UUIDv7 are milliseconds.
+
+    Returns infinity for a text that is not an id.
+    """
     try:
         return int(job_id.replace("-", "")[:12], 16) / 1000
     except ValueError:

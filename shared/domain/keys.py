@@ -1,4 +1,4 @@
-"""API keys, the callers behind them, and what they may do."""
+"""API keys, the callers that they identify, and the scopes that they grant."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from shared import errors
 
 DEFAULT_TENANT = "default"
 STAGES = ("live", "test")
-"""What is uploaded with a key of one stage is not seen with a key of the other."""
+"""The stages of a key; an upload with a key of one stage is invisible to keys of the other."""
 ACCESS = "access"
 """The kind of token that stands for a key (shared/services/accounts.py)."""
 SCOPES = ("infer", "models", "keys")
-"""`infer`: jobs and images. `models`: bring and remove models. `keys`: make and revoke keys, see the fleet."""
+"""`infer`: jobs and images. `models`: add and remove models. `keys`: create and revoke keys, list workers."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A stored key; its text was shown once, when it was made."""
+    """A stored key; its text was shown once, when it was created."""
 
     id: str
     tenant: str
     name: str
     prefix: str
-    """The first characters, to recognise it by."""
+    """The first characters, to recognise the key."""
     hash: str
-    """SHA-256, hex. Keys are 32 random bytes, so that a slow hash would protect nothing."""
+    """SHA-256, hex. Keys are 32 random bytes, so that a slow hash would add no protection."""
     scopes: tuple[str, ...]
     created_at: float
     revoked_at: float | None = None
     stage: str = "live"
     """One of STAGES."""
     account: str = ""
-    """Who signs assertions with the key that belongs to `public_key`; such a key has no text."""
+    """The account that signs assertions with the private key belonging to `public_key`; such a key has no text."""
     public_key: str = ""
     """PEM; empty for ordinary keys."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request comes from."""
+    """The tenant, scopes and stage of the sender of a request."""
 
     tenant: str
     scopes: tuple[str, ...]
     stage: str = "live"
 
     def must(self, scope: str) -> None:
-        """Raises Forbidden when the key has not that scope."""
+        """Raise Forbidden if the key lacks the scope."""
         if scope not in self.scopes:
             raise errors.Forbidden(f"This key lacks the scope {scope!r}; it has: {', '.join(self.scopes) or 'none'}.")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the address, or name, can only be reached from this machine."""
+    """Return True if the address or host name can only be reached from this machine."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def hash_secret(secret: str) -> str:
-    """What is kept of a secret: SHA-256, hex."""
+    """Return the hash under which a secret is stored: SHA-256, hex."""
     return hashlib.sha256(secret.encode()).hexdigest()

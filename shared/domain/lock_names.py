@@ -1,4 +1,4 @@
-"""The names of the locks that keep two processes from doing the same work, in one place so that none is used twice."""
+"""The names of the locks that prevent two processes from doing the same work, in one file so that names are unique."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ DELIVERY = "deliver"
 
 
 def model_check(version_id: str) -> str:
-    """Held while a worker checks the version."""
+    """Return the name of the lock that a worker holds while it checks the version."""
     return f"check:{version_id}"
 
 
 def training(training_id: str) -> str:
-    """Held while a trainer runs the training."""
+    """Return the name of the lock that a trainer holds while it runs the training."""
     return f"training:{training_id}"
 
 
 def dataset_import(dataset_id: int) -> str:
-    """Held while a trainer reads an archive into the dataset."""
+    """Return the name of the lock that a trainer holds while it reads an archive into the dataset."""
     return f"dataset:{dataset_id}"
 
 
 def comparison(comparison_id: str) -> str:
-    """Held while a trainer compares two versions."""
+    """Return the name of the lock that a trainer holds while it compares two versions."""
     return f"comparison:{comparison_id}"
 
 
 def bucket_import(tenant: str, name: str) -> str:
-    """Held while a folder of the store becomes a dataset."""
+    """Return the name of the lock that is held while a folder of the bucket becomes a dataset."""
     return f"store:{tenant}:{name}"
 
 
 def notified(task: str) -> str:
-    """Never released: it expires, and until then maintenance does not send the task again."""
+    """Return the name of a lock that is never released: until it expires, maintenance does not send the task again."""
     return f"bell:{task}"

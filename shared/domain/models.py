@@ -1,4 +1,4 @@
-"""Models and their versions: what is stored with the weights, and the catalogue that every installation has."""
+"""Models and their versions: the metadata stored with the weights, and the catalogue of every installation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from shared.domain.preprocessing import Preprocessing, PreprocessingRequest, Pre
 ALL_TENANTS = "*"
 """The tenant of the catalogue."""
 PRETRAINED = "pretrained"
-"""The source of weights that the family itself knows where to get."""
+"""The source of published weights, whose location the family knows."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ALIAS_PATTERN = re.compile(rf"(?:{NAME_PATTERN.pattern}/)?{NAME_PATTERN.pattern}")
 CHECK_SECONDS = "check_seconds"
-"""The fact that tells how long the last check took that ended well."""
+"""The name of the key-value pair that holds the seconds of the last successful check."""
 
 
 class ModelState(StrEnum):
-    """Where a version stands. Only READY serves; there is no fallback to other weights, ever.
+    """The state of a version. Only READY versions serve; other weights are never used instead.
 
     ABSENT ──> CHECKING ──> READY
        ▲           └──────> REFUSED   (with the reason)
@@ -50,12 +50,12 @@ CATALOGUE = (
     CatalogueModel("resnet50", "resnet50", bundled=False),
 )
 STANDARD = CATALOGUE[0].name
-"""Answers requests that name no model where neither the tenant nor the setting has chosen one."""
+"""The default model where neither the tenant nor the setting has chosen another."""
 
 
 @dataclass(frozen=True)
 class ModelExample:
-    """One picture and the answer that a worker must reproduce before the version is served."""
+    """A picture and the logits that a worker must reproduce before the version is served."""
 
     blob: str
     logits: tuple[float, ...]
@@ -64,66 +64,66 @@ class ModelExample:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One servable set of weights and everything that belongs to it."""
+    """A servable set of weights and its metadata."""
 
     id: str
     tenant: str
-    """Whose it is; EVERYBODY's is the catalogue."""
+    """The owner; ALL_TENANTS for the catalogue."""
     name: str
     version: str
     """`1` is the first."""
     family: str
-    """The file in worker/families that builds it, or empty until a worker has found it by the architecture."""
+    """The file in worker/families that builds it; empty until a worker has found it by the architecture."""
     architecture: str
     state: ModelState
     created_at: float
     """Unix seconds."""
     is_default: bool = False
-    """Answers requests that name the model but no version."""
+    """True if it answers requests that name the model but no version."""
     labels: tuple[str, ...] = ()
-    """In the order of the logits. Empty until the weights are known."""
+    """Labels in the order of the logits; empty until the weights are known."""
     preprocessing: Preprocessing | None = None
     """None until the weights are known."""
     source: str = PRETRAINED
-    """Where the weights come from: PRETRAINED, or the key of the uploaded file."""
+    """The source of the weights: PRETRAINED, or the key of the uploaded file."""
     weights: str = ""
     """Key of the safetensors blob; empty until checked."""
     checksum: str = ""
     """SHA-256 of that blob, hex."""
     example: ModelExample | None = None
     reason: str = ""
-    """Why it is not READY, or how far it is, for people."""
+    """Why it is not READY, or the progress of the check, for people."""
     max_batch: int = 0
-    """Pictures in one batch; 0 is the setting."""
+    """Pictures in one batch; 0 means the value of the setting."""
     max_delay_ms: int = 0
-    """How long an unfilled batch may wait for more; 0 is never."""
+    """Milliseconds that an unfilled batch waits for more pictures; 0 means not at all."""
     metrics: dict[str, object] = field(default_factory=dict)
     attempts: int = 0
-    """How often a worker has begun to check it; one that kills its workers is refused."""
+    """Number of times that a check has begun; a version that repeatedly crashes workers is refused."""
     training_id: str = ""
-    """The training that made it, with its evidence; empty for one that was brought or is the catalogue's."""
+    """The training that made it, with its evidence; empty for an imported version or one of the catalogue."""
     withheld: bool = False
-    """Trained for a wire on which it does not answer before it is deployed there; the others do not ask."""
+    """True if it was trained for a wire on which it must be deployed before it answers; the other wires ignore this."""
     canary: float = 0.0
-    """Share of the requests naming no version that it answers, though it is not the default; 0 to 1."""
+    """Share of the requests without a version that it answers, although it is not the default; 0 to 1."""
     preset: Preset | None = None
-    """Where `preprocessing` is known from; None until a worker has checked an import."""
+    """The origin of `preprocessing`; None until a worker has checked an import."""
     wanted_preprocessing: PreprocessingRequest | None = None
-    """What the import asked for; None where it said nothing."""
+    """The preprocessing that the import asked for; None if it gave none."""
 
 
 @dataclass(frozen=True)
 class ModelAlias:
-    """Another name for a model, such as `google/vit-base-patch16-224`."""
+    """An alternative name for a model, such as `google/vit-base-patch16-224`."""
 
     tenant: str
     alias: str
     name: str
-    """Of the model, whose default version answers."""
+    """The name of the model whose default version answers."""
 
 
 def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> ModelVersion:
-    """The version asked for, or the default one; raises NotFound naming what there is."""
+    """Return the requested version, or the default version; raises NotFound naming the existing versions."""
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}.")
     if not version:
@@ -136,22 +136,22 @@ def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> Mode
 
 
 def example_key(version_id: str) -> str:
-    """The blob of the picture that a worker must reproduce the answer to."""
+    """Return the key of the picture in the version's ModelExample."""
     return f"examples/{version_id}.png"
 
 
 def trained_weights_key(training_id: str, checksum: str = "") -> str:
-    """The blob of the weights that a training makes, or the folder of all that its trainers have made."""
-    # With the checksum, so that a trainer which lost its lock cannot overwrite what another one has registered.
+    """Return the key of the weights that a training made, or, without a checksum, the folder of all its weights."""
+    # With the checksum, so that a trainer that lost its lock cannot overwrite weights that another trainer registered.
     return f"weights/{training_id}/{checksum}.safetensors" if checksum else f"weights/{training_id}"
 
 
 def plots_folder(training_id: str) -> str:
-    """The folder of the pictures of a training's evidence."""
+    """Return the folder of the plots of a training's evidence."""
     return f"plots/{training_id}"
 
 
 def next_version(versions: Sequence[ModelVersion]) -> str:
-    """The number after the highest of these; versions may have names that are no numbers."""
+    """Return the number after the highest of these; versions with names that are not numbers are ignored."""
     numbers = [int(known.version) for known in versions if known.version.isdigit()]
     return str(max(numbers, default=0) + 1)

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 ALL_FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "PPM"})
-"""Pillow's names. MPO, the many-picture JPEG of cameras, counts as JPEG; DIB, a BMP without its head, is not taken."""
+"""Pillow's format names. MPO, a JPEG of several pictures from cameras, counts as JPEG; DIB, a BMP without file header,
+is not accepted."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one wire takes."""
+    """The limits of one wire."""
 
     max_bytes: int
     """Bytes of one picture."""
     max_pixels: int
-    """Pillow's own guard stays on behind it and refuses what has more than 178 million: some formats allocate the
-    whole canvas when only the header is asked for (a GIF its background)."""
+    """Pixels of one picture. Pillow's limit stays active as well and refuses more than 178 million: some formats
+    allocate the whole canvas when only the header is read (GIF for its background)."""
     max_aspect: float
     """Longer side over shorter side."""
     max_files: int
@@ -30,7 +31,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Upload:
-    """One file as it arrived; whether it is a picture or an archive is not known yet."""
+    """A file as it arrived; it may be a picture or an archive."""
 
     name: str
     stream: BinaryIO
@@ -38,7 +39,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Picture:
-    """One checked picture; its pixels have not been decoded."""
+    """A checked picture; its pixels have not been decoded."""
 
     name: str
     data: bytes

@@ -1,4 +1,5 @@
-"""What a picture must look like before it enters a network, where that is known from, and how an import asks for it."""
+"""Preprocessing defines how a picture is prepared for a network, where that is known from, and how an import asks for
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ CROP_MODES = ("center", "squash", "border")
 MODES = {"RGB": 3, "L": 1}
 """Pillow's mode -> channels."""
 MAX_SIDE = 1024
-"""Pixels of the largest input: beyond it one batch of a ResNet-50 takes gigabytes, and the kernel kills the worker."""
+"""Maximum side of the input in pixels: beyond it one batch of a ResNet-50 takes gigabytes, and the kernel kills the
+worker."""
 _REQUIRED = ("resize", "crop", "mean", "std")
 
 
@@ -41,7 +43,7 @@ class Preprocessing:
 
 
 class Origin(StrEnum):
-    """Where the preprocessing of a version is known from."""
+    """The origin of a version's preprocessing."""
 
     PUBLISHED = "published"
     """It was published with the weights that were fetched or installed."""
@@ -55,20 +57,21 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Preset:
-    """The published preprocessing that a version has, or that was the start of it."""
+    """The published preprocessing that a version has, or that its values are based on."""
 
     name: str
-    """`IMAGENET1K_V2`; empty where the values came from no preset."""
+    """The publisher's name, `IMAGENET1K_V2`; empty if the values come from no preset."""
     origin: Origin
     available: tuple[str, ...] = ()
     """The names of the architecture's presets."""
     changed: tuple[str, ...] = ()
-    """The fields of Preprocessing whose values the import gave in place of the preset's."""
+    """The fields of Preprocessing that the import gave instead of the preset's."""
 
 
 @dataclass(frozen=True)
 class PreprocessingRequest:
-    """What an import asks for: a preset by name, single values in its place, or all values."""
+    """The preprocessing that an import asks for: a preset by name, with or without some values replaced, or all
+    values."""
 
     preset: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -76,11 +79,12 @@ class PreprocessingRequest:
 
     @property
     def complete(self) -> bool:
-        """True if no preset is needed besides the values."""
+        """True if the values suffice without a preset."""
         return all(name in self.values for name in _REQUIRED)
 
     def apply(self, base: Preprocessing | None) -> Preprocessing:
-        """Put the values in place of those of `base`; raises BadOption where `mean` or `std` fit no channel count."""
+        """Replace values of `base` by the requested values; raises BadOption if `mean` or `std` fit no channel
+        count."""
         merged = (asdict(base) if base else {}) | dict(self.values)
         channels = MODES[merged.get("mode", "RGB")]
         for name in ("mean", "std"):
@@ -93,10 +97,10 @@ class PreprocessingRequest:
 
 
 def parse_request(preprocessing: object, single_values: Mapping[str, object]) -> PreprocessingRequest | None:
-    """Read what an import says of preprocessing; None where it says nothing. Raises BadOption naming the field.
+    """Read the preprocessing of an import; returns None if it gives none. Raises BadOption naming the field.
 
     `preprocessing` is a preset's name, or values as a mapping or as JSON text, where `preset` may name their base.
-    `single_values` replace both.
+    `single_values` override both.
     """
     given = _read_json(preprocessing) if isinstance(preprocessing, str) else preprocessing
     if given is not None and not isinstance(given, (str, Mapping)):

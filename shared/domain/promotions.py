@@ -13,8 +13,8 @@ class Canary:
     share: float
     """0 to 1."""
     compared: int
-    """Pictures of that version that the default was shown as well."""
+    """Pictures answered by the version that were also run through the default version."""
     agreed: int
-    """Of those: the same best label."""
+    """Number of these for which the best label was the same."""
     since: float
     """Unix seconds."""

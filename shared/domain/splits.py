@@ -1,9 +1,9 @@
-"""Who trains, who validates, who tests: the stratified, seeded split of a dataset (rules only).
+"""Splits assign each example to training, validation or test: stratified by label and seeded (rules, no I/O).
 
-A split that the dataset declares (folders `training`, `validation`, `test`) is kept as it is. What it does not declare
-is cut, label by label, from its training pictures. The cut goes by a hash of the seed and the picture, not by position:
-the same picture lands in the same split when others are added, so that a later training is tested on what an earlier
-one was tested on, and not on what that one has learned.
+A split that the dataset declares (folders `training`, `validation`, `test`) is kept as it is. A split that it does not
+declare is cut, label by label, from its training pictures. The cut uses a hash of the seed and the picture, not the
+position: a picture stays in its split when others are added, so that a later training is tested on the test pictures of
+an earlier training, and not on pictures that the earlier training has learned.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from shared.domain.datasets import DatasetExample, Source, Split
 
 FEWEST_LABELS = 2
 FEWEST_EXAMPLES = 2
-"""Of each label: one to learn from, and one to be tested on."""
+"""Minimum of each label: one to learn from, and one to be tested on."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Every example of a dataset version, each in one of the three."""
+    """The examples of a dataset version, each in one of three splits."""
 
     training: tuple[DatasetExample, ...]
     validation: tuple[DatasetExample, ...]
-    """May be empty, where every label has two pictures only."""
+    """May be empty, if every label has only two pictures."""
     test: tuple[DatasetExample, ...]
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many examples of one label came in one way, and are declared for one split."""
+    """The number of examples of one label with the same source and declared split."""
 
     label: str
     source: Source
@@ -42,7 +42,7 @@ class Tally:
 
 
 def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
-    """Raise BadDataset unless examples so counted can be dealt, and trained and tested on."""
+    """Raise BadDataset unless examples with these counts can be split, and trained and tested on."""
     chosen = [one for one in tallies if with_feedback or one.source is not Source.FEEDBACK]
     used: Counter[str] = Counter()
     for one in chosen:
@@ -84,11 +84,13 @@ def deal(
     with_feedback: bool = True,
     checked: bool = True,
 ) -> Splits:
-    """Split the examples of one dataset version; the same for the same arguments, in whatever order they come.
+    """Split the examples of a dataset version; the result depends only on the arguments, not on the order of the
+    examples.
 
-    `train_ratio` is the share of each label that trains; of the rest the larger half tests, and the other validates.
+    `train_ratio` is the share of each label that trains; of the rest, the larger half tests and the other validates.
     Corrections of wrong predictions only ever train: they were chosen for being difficult, and would make any model
-    look worse than it is. Raises BadDataset as `check` does, unless it is only to be tested on, not `checked`.
+    look worse than it is. Raises BadDataset as `check` does; pass `checked=False` if the examples are only to be tested
+    on.
     """
     if checked:
         check(_tallies(examples), with_feedback=with_feedback)
@@ -112,7 +114,8 @@ def deal(
 
 
 def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, int]:
-    """(test, validation) pictures to be cut from `count`, none for a split that is declared; one at least trains."""
+    """Return the numbers (test, validation) to cut from `count` pictures, 0 for a declared split; at least one
+    trains."""
     if {Split.TEST, Split.VALIDATION} <= declared:
         return 0, 0
     held = min(count - 1, max(1, round(count * (1 - train_ratio)))) if count > 1 else 0

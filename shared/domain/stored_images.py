@@ -1,4 +1,4 @@
-"""Stored images: pictures that are kept under an id, to be referred to by later requests."""
+"""Stored images: pictures that are stored under an id, so that later requests can refer to them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One stored picture."""
+    """A stored picture."""
 
     id: str
     tenant: str
     stage: str
-    """Of the key it was uploaded with, and the only one that it can be seen with."""
+    """The stage of the key that uploaded it; it is visible to keys of this stage only."""
     name: str
     blob: str
     format: str
@@ -29,7 +29,7 @@ class StoredImage:
 
 
 def image_created_at(image_id: str) -> float:
-    """Unix seconds at which an id was made, as it tells; infinite for no id."""
+    """Return the Unix seconds encoded in an id; infinity for a text that is not an id."""
     try:
         return int(image_id.removeprefix("image_")[:9], 36) / 1000
     except ValueError:
@@ -37,7 +37,8 @@ def image_created_at(image_id: str) -> float:
 
 
 def new_id(now: float) -> str:
-    """`image_` and 24 lower-case letters and digits, the first nine telling the time, so that ids sort by it."""
+    """Return `image_` and 24 lower-case letters and digits; the first nine encode the time, so that ids sort by
+    time."""
     alphabet = string.digits + string.ascii_lowercase
     value, stamp = int(now * 1000), ""
     for _ in range(9):

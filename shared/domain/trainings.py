@@ -1,4 +1,4 @@
-"""Trainings: what makes a model version out of a dataset version, with its parameters and its state.
+"""Trainings turn a dataset version into a model version; this file has their parameters and state.
 
 A training moves as a job does: QUEUED ──> RUNNING ──> DONE, FAILED or CANCELLED.
 """
@@ -14,34 +14,34 @@ from shared.domain.jobs import Status
 from shared.domain.models import plots_folder
 
 SCRATCH = "scratch"
-"""Named as a base: train a small network from nothing."""
+"""The base that means: train a small network from random weights."""
 FINE_TUNING = ("auto", "always", "never")
 LONGEST = 7 * 24 * 3600.0
-"""Seconds that one training may ask for."""
+"""Maximum seconds that a training may ask for."""
 
 
 @dataclass(frozen=True)
 class TrainingParameters:
-    """How to train; raises BadOption for what is out of range."""
+    """The parameters of a training; raises BadOption for values out of range."""
 
     epochs: int = 100
-    """At most; of the linear head, and of a network trained from scratch."""
+    """Maximum epochs of the linear head, and of a network trained from scratch."""
     learning_rate: float = 0.001
     batch_size: int = 32
     max_unimproved_epochs: int = 10
-    """Epochs without a lower validation loss after which it is enough."""
+    """Epochs without a lower validation loss after which the stage ends."""
     train_split_ratio: float = 0.8
-    """Share of each label that trains, where the dataset does not say; the rest validates and tests."""
+    """Share of each label that trains, where the dataset declares no splits; the rest validates and tests."""
     seed: int = 0
     with_feedback: bool = True
     """Also learn from corrections of wrong predictions."""
     fine_tune: str = "auto"
-    """Of the base's last stages: `never`, `always`, or `auto`, which is where it may win something and does not take
-    long. What it makes is kept only if it is better on the validation pictures."""
+    """Fine-tuning of the base's last stages: `never`, `always`, or `auto`, which is when it may help and does not take
+    long. Its result is kept only if it is better on the validation pictures."""
     flip: bool = True
-    """Mirrored pictures mean the same; no for digits and letters."""
+    """True if a mirrored picture has the same label; false for digits and letters."""
     max_seconds: float = 24 * 3600.0
-    """After which it stops with the best it has."""
+    """Seconds after which the training stops with the best result so far."""
 
     def __post_init__(self) -> None:
         _within("epochs", self.epochs, 1, 10_000)
@@ -58,27 +58,27 @@ class TrainingParameters:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What a caller asks for, in the domain's words; every wire reads its requests into this."""
+    """A request for a training in the terms of the domain; every wire translates its requests into this."""
 
     dataset_id: int
     name: str
-    """Of the model; one that there is already gets another version."""
+    """The name of the model; an existing model gets another version."""
     base: str = ""
-    """A model, or SCRATCH; empty is the best that is at hand."""
+    """A model, or SCRATCH; empty means the best base available."""
     base_version: str = ""
-    """Empty is the base's default version."""
+    """Empty means the base's default version."""
     parameters: TrainingParameters = field(default_factory=TrainingParameters)
     title: str = ""
     """The caller's own name for the training; empty is the model's name."""
     promote: bool = False
     """Make the new version the model's default when it is done, whatever the comparison says."""
     withheld: bool = False
-    """Do not answer on the wire it was trained through before it is deployed."""
+    """Do not answer on the wire through which it was trained until it is deployed there."""
     patient: bool = False
-    """Accept a dataset that is still loading, or has too few pictures: the training then waits, or fails with the
+    """Accept a dataset that is still loading or has too few pictures: the training then waits, or fails with the
     reason, instead of the request."""
     alone: bool = False
-    """Refuse while another training uses the dataset."""
+    """Refuse the request while another training uses the dataset."""
     webhook: str = ""
     webhook_secret: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class Training:
-    """One stored training; times are Unix seconds."""
+    """A stored training; times are Unix seconds."""
 
     id: str
     """UUIDv7, so that ids sort by time."""
@@ -111,21 +111,21 @@ class Training:
     progress: float = 0.0
     """0 to 1."""
     message: str = ""
-    """What it is doing, for people."""
+    """The current activity, for people."""
     curve: tuple[Mapping[str, Any], ...] = ()
-    """One entry per epoch: `stage` (head, fine-tuning, network), `epoch` (1 is the first of its stage), `train_loss`,
-    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures.
-    Empty in lists."""
+    """An entry per epoch: `stage` (head, fine-tuning, network), `epoch` (1 is the first of its stage), `train_loss`,
+    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures. Empty
+    in lists."""
     attempts: int = 0
-    """Trainers that have begun with it since its last stored epoch."""
+    """Number of trainers that have begun the training since its last stored epoch."""
     version_id: str = ""
-    """Of the version it has made."""
+    """The id of the version that it has made."""
     version: str = ""
     """The name of that version, `1` is a model's first."""
     error_code: str = ""
     error: str = ""
     evidence: Mapping[str, Any] | None = None
-    """What was measured, see worker/training; None until it is DONE, and in lists."""
+    """The measurements, see worker/training; None until it is DONE, and in lists."""
     webhook: str = ""
     webhook_secret: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -133,20 +133,20 @@ class Training:
     finished_at: float | None = None
 
     def is_over(self, now: float) -> bool:
-        """Whether it has had the seconds that it was given."""
+        """Return True if `max_seconds` have passed since it started."""
         return self.started_at is not None and now > self.started_at + self.parameters.max_seconds
 
 
 def checkpoint_key(training_id: str) -> str:
-    """Key of the blob that holds the last stored epoch."""
+    """Return the key of the blob that holds the last stored epoch."""
     return f"checkpoints/{training_id}"
 
 
 def plot_key(training_id: str, name: str) -> str:
-    """Key of the blob of a plot, such as `confusion.svg`."""
+    """Return the key of the blob of a plot, such as `confusion.svg`."""
     return f"{plots_folder(training_id)}/{name}"
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN is not, either
+    if not low <= value <= high:  # also refuses NaN
         raise errors.BadOption(f"{name} must be from {low:g} to {high:g}, not {value}")

@@ -1,7 +1,7 @@
-"""Being called back: what is sent when a job has ended, how it is signed, and when it is tried again (rules).
+"""Webhooks: the signature of a callback, and the times of its attempts (rules, no I/O).
 
-Signed as the Standard Webhooks specification says: `webhook-signature: v1,<base64 HMAC-SHA256>` over
-`id.timestamp.body`, so that existing libraries can check it.
+Signed as the Standard Webhooks specification requires: `webhook-signature: v1,<base64 HMAC-SHA256>` over
+`id.timestamp.body`, so that existing libraries can verify it.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import hmac
 from dataclasses import dataclass
 
 DELAYS = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-"""Seconds between tries; about an hour and three quarters in all. The result stays with the job regardless."""
+"""Seconds between attempts; about an hour and three quarters in all. The result stays with the job regardless."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One callback that is due."""
+    """A callback that is due."""
 
     job_id: str
-    """Of a job, or of a training."""
+    """The id of a job or of a training."""
     kind: str
     """`job` or `training`."""
     tenant: str
     url: str
     secret: str
     attempts: int
-    """Tries before this one."""
+    """Attempts before this one."""
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`; `whsec_…` secrets are base64, others are taken as they are."""
+    """Return the value of `webhook-signature`; `whsec_…` secrets are base64, others are used as they are."""
     key = base64.b64decode(secret[6:]) if secret.startswith("whsec_") else secret.encode()
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def delay(attempts: int) -> float | None:
-    """Seconds until the next try after `attempts` failed ones; None when it is time to give up."""
+    """Return the seconds until the next attempt after `attempts` failed attempts; None if there is no other."""
     return DELAYS[attempts - 1] if attempts <= len(DELAYS) else None

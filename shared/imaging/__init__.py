@@ -1,1 +1,1 @@
-"""Imaging: from untrusted bytes to checked pictures, and archives of them."""
+"""Imaging turns untrusted bytes into checked pictures, and reads archives of pictures."""

@@ -1,9 +1,10 @@
-"""Opens zip and tar archives as entries, one at a time, so that a hostile one ends in an answer before it costs much.
+"""Archive readers open zip and tar archives as entries, one at a time; a hostile archive is refused before it costs
+much.
 
     zip: central directory, of bounded size ──┐
-    tar: a stream on rations ─────────────────┴──> entries ──> archives.py: which are taken, and by what name
+    tar: a stream of limited length ──────────┴──> entries ──> archives.py: which are used, and by what name
 
-Declared sizes are never believed, and nothing is written to disk.
+Declared sizes are never trusted, and nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _DIRECTORY_BYTES = 512
 """Bytes of a zip's central directory per allowed file; a usual entry has 80 to 150."""
 
 _UNIX = 3
-"""A zip's word for the system that packed a member, whose attributes then begin with the kind of file."""
+"""The value of a zip's `create_system` for Unix, where the attributes of a member begin with the kind of file."""
 
 _HEADROOM = 64 * 1024
-"""Bytes of tar headers between two members, read ahead included."""
+"""Bytes of tar headers allowed between two members, read-ahead included."""
 
 _LONG_TYPES = (
     tarfile.XHDTYPE,
@@ -40,37 +41,37 @@ _LONG_TYPES = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _LONG_BYTES = 8 * 1024
-"""Of one header that holds a long name or attributes. tarfile reads it whole, and before Python 3.11.10 searches it in
-quadratic time: 50 KB of digits take two seconds."""
+"""Maximum bytes of a header that holds a long name or attributes. tarfile reads it whole, and before Python 3.11.10
+searches it in quadratic time: 50 KB of digits take two seconds."""
 
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """One member of an archive: a file or a folder."""
+    """A member of an archive: a file or a folder."""
 
     name: str
     is_folder: bool
     is_link: bool
-    """A link or a device, as only a zip may say: in a tar such a member ends the archive at once."""
+    """True for a link or a device in a zip; in a tar such a member raises an error at once."""
     passed: int
-    """Bytes that are unpacked on the way to the next entry, read or not: all of a tar's, none of a zip's."""
+    """Bytes that are unpacked on the way to the next entry, read or not: all of a tar's member, none of a zip's."""
     read: Callable[[int], bytes]
-    """At most that many bytes of the content, unpacked."""
+    """Reads at most that many bytes of the unpacked content."""
 
 
 def too_many(max_files: int) -> TooManyFiles:
-    """The complaint about an archive of more than `max_files` pictures."""
+    """Return the error for an archive of more than `max_files` pictures."""
     return TooManyFiles(f"The archive contains more than the allowed {max_files} pictures. Split it into several.")
 
 
 def no_file(name: str) -> BadArchive:
-    """The complaint about a member that is a link or a device."""
+    """Return the error for a member that is a link or a device."""
     return BadArchive(f"{name!r} in the archive is a link or a device. Put the picture itself into it.")
 
 
 @contextmanager
 def damage() -> Iterator[None]:
-    """What the readers raise on damaged archives, as BadArchive; found by feeding them damaged ones."""
+    """Raise BadArchive in place of the readers' exceptions on damaged archives; the list was found by fuzzing."""
     try:
         yield
     except (
@@ -93,7 +94,8 @@ def damage() -> Iterator[None]:
 
 
 class _Guarded(io.RawIOBase):
-    """Stands between zipfile and the upload: the central directory is read at once, in a size that the upload says."""
+    """Limits zipfile's access to the upload: the central directory is read in one call, whose size the upload
+    determines."""
 
     def __init__(self, stream: BinaryIO, max_files: int) -> None:
         self._stream = stream
@@ -105,7 +107,7 @@ class _Guarded(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if offset < 0 and whence == io.SEEK_SET:
-            # As memory says it. A file on disk would raise OSError, as if the disk had failed.
+            # ValueError, as BytesIO raises. A file on disk would raise OSError, as if the disk had failed.
             raise ValueError("a member begins before the archive")
         return self._stream.seek(offset, whence)
 
@@ -121,14 +123,14 @@ class _Guarded(io.RawIOBase):
 def zip_entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files: int) -> Iterator[ArchiveEntry]:
     """Yield the entries of a zip, of which at most `max_files` may have a name by `name_of`.
 
-    Raises TooManyFiles, BadArchive, what `name_of` raises, and what `damage` is for.
+    Raises TooManyFiles, BadArchive, the errors of `name_of`, and the exceptions that `damage` translates.
     """
     guarded = _Guarded(stream, max_files)
     with zipfile.ZipFile(guarded) as archive:
         guarded.opened = True
         infos = archive.infolist()
         entries = [_zip_entry(archive, info) for info in infos]
-        # All names first: a zip has them at hand, so that nothing is unpacked in vain.
+        # All names first: the directory of a zip has them, so that nothing is unpacked for an archive that is refused.
         if sum(bool(name_of(entry)) for entry in entries) > max_files:
             raise too_many(max_files)
         _check_overlap(infos)
@@ -152,7 +154,8 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
-    """One piece of data behind many names is a bomb; Python refuses it only since 3.11.8."""
+    """Raise BadArchive if the same data is used by several members, as in a zip bomb; Python refuses it only since
+    3.11.8."""
     spans = sorted((info.header_offset, info.compress_size) for info in infos)
     for (start, size), (following, _) in itertools.pairwise(spans):
         if start + size >= following:
@@ -163,7 +166,7 @@ def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
 
 
 class _Rations:
-    """A stream that refuses to give more than has been granted; it counts skipped members too."""
+    """A stream that raises BadArchive when more is read than was granted; skipped members count too."""
 
     def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
         self._stream = stream
@@ -182,12 +185,12 @@ def _long_headers() -> BadArchive:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is damaged or missing is an error, where tarfile would silently call it the end."""
+    """A tar header that raises an error if it is damaged or missing, where tarfile would silently end the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-            return super().frombuf(buf, encoding, errors)  # raises what tarfile takes for the end
+            return super().frombuf(buf, encoding, errors)  # raises the error by which tarfile detects the end
         try:
             info = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -198,9 +201,12 @@ class _Header(tarfile.TarInfo):
 
 
 def tar_entries(stream: BinaryIO | gzip.GzipFile) -> Iterator[ArchiveEntry]:
-    """Yield the entries of a tar; the caller bounds what they pass. Raises BadArchive, and what `damage` is for."""
+    """Yield the entries of a tar; the caller limits their `passed` bytes.
+
+    Raises BadArchive, and the exceptions that `damage` translates.
+    """
     rations = _Rations(stream)
-    # `r|` never seeks, so that even a skipped member passes through the rations.
+    # `r|` never seeks, so that even a skipped member is counted by `_Rations`.
     with tarfile.open(fileobj=rations, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
         while info := archive.next():
             if not (info.isreg() or info.isdir()) or info.issparse():
@@ -213,7 +219,7 @@ def tar_entries(stream: BinaryIO | gzip.GzipFile) -> Iterator[ArchiveEntry]:
             archive.members.clear()  # tarfile keeps every header it has seen
     rations.left = 1024 * 1024
     while rations.read(_HEADROOM):
-        pass  # the padding; gzip checks its sum only when it has been read
+        pass  # the padding; gzip verifies its checksum only at the end
 
 
 def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:

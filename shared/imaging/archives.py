@@ -1,9 +1,9 @@
-"""Reads zip, tar and tar.gz archives of pictures one member at a time, within bounds that the archive cannot move.
+"""Archives of pictures: reads zip, tar and tar.gz one member at a time, within limits that the archive cannot change.
 
-    first bytes ──> unpacking.py: entries ──┬──> members: flat? one level? small enough? ──> (name, bytes)
-                                            └──> names, tree: folders of labels ──> (path, bytes, or what is wrong)
+    first bytes ──> archive_readers.py: entries ──┬──> members: flat? one level? small enough? ──> (name, bytes)
+                                                  └──> names, tree: label folders ──> (path, bytes or error)
 
-What counts is what was unpacked. Nothing is written to disk.
+The limits count unpacked bytes. Nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, Pictu
 from shared.imaging.archive_readers import ArchiveEntry, damage, no_file, tar_entries, too_many, zip_entries
 
 HEAD = 512
-"""Bytes that `kind` wants to see: one tar header."""
+"""Bytes that `kind` needs: one tar header."""
 
 TAKEN = ("zip", "tar", "gzip")
 
@@ -38,19 +38,19 @@ _SIGNS = (
 _JUNK = ("thumbs.db", "desktop.ini")
 
 _TWINS = "__MACOSX"
-"""The folder in which macOS packs a twin of each file, for attributes."""
+"""The folder in which macOS packs a second file with attributes for each file."""
 
 _PATH_CHARS = 1024
-"""Of a path in a tree, as all paths are held in memory at once."""
+"""Maximum characters of a path in a tree, as all paths are held in memory at once."""
 
 
 def kind(head: bytes) -> str:
-    """The sort of archive that begins with these bytes (`zip`, `tar`, `gzip`, `7z`, ...), or an empty string."""
+    """Return the kind of archive that begins with these bytes (`zip`, `tar`, `gzip`, `7z`, ...), or an empty string."""
     for sign, name in _SIGNS:
         if head.startswith(sign):
             return name
     try:
-        # By the checksum of the header, as `ustar` at 257 is missing from old tars.
+        # By the checksum of the header, because old tars lack `ustar` at 257.
         tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
         return ""
@@ -81,22 +81,22 @@ def tree(
 ) -> Iterator[tuple[str, bytes | BadPicture]]:
     """Yield path and bytes of each file of an archive with folders, in the archive's order; one is in memory at a time.
 
-    Paths have forward slashes and no `./`; what is no Unicode in them has become U+FFFD. Folders, hidden files,
-    hidden folders and what systems leave behind (`Thumbs.db`, `__MACOSX`) are skipped at every level.
-    A file of more than `max_member` bytes, or one that is itself an archive, comes with PictureTooLarge or
-    BadArchive instead of its bytes, and does not end the others. What concerns the whole does: raises BadArchive
-    (damaged, encrypted, links, paths that lead outside, unpacks to more than `max_unpacked` bytes, where what
-    is skipped counts), TooManyFiles or NoInput; files may have been yielded before.
+    Paths have forward slashes and no `./`; bytes in them that are not Unicode are replaced by U+FFFD. Folders, hidden
+    files, hidden folders and files of operating systems (`Thumbs.db`, `__MACOSX`) are skipped at every level. A file of
+    more than `max_member` bytes, or one that is itself an archive, is yielded with PictureTooLarge or BadArchive
+    instead of its bytes, and the others follow. Errors of the whole archive are raised: BadArchive (damaged, encrypted,
+    links, paths that lead outside, unpacks to more than `max_unpacked` bytes, where skipped files count), TooManyFiles
+    or NoInput; files may have been yielded before.
     """
     for path, data in _read(stream, _tree_path, max_member + 1, max_files, max_unpacked):
         yield path, _wrong(path, data, max_member) or data
 
 
 def names(stream: BinaryIO, *, max_files: int, max_unpacked: int) -> list[str]:
-    """The paths that `tree` yields from the same archive, in the same order; raises what `tree` raises.
+    """Return the paths that `tree` yields from the same archive, in the same order; raises what `tree` raises.
 
-    A tar has to be unpacked for that, and `max_unpacked` bounds it. Of a zip the directory is enough, so that damage
-    in its contents, or that they unpack to too much, shows in `tree` alone.
+    A tar has to be unpacked for that, and `max_unpacked` limits it. For a zip the directory is enough, so that damaged
+    contents, or contents that unpack to too much, are found by `tree` only.
     """
     return [path for path, _ in _read(stream, _tree_path, 0, max_files, max_unpacked)]
 
@@ -104,15 +104,15 @@ def names(stream: BinaryIO, *, max_files: int, max_unpacked: int) -> list[str]:
 def _read(
     stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], most: int, max_files: int, max_unpacked: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and first `most` bytes of each entry that has a name by `name_of`, within bounds for all of them."""
+    """Yield name and first `most` bytes of each entry that has a name by `name_of`, within limits for all of them."""
     count = 0
     budget = _Budget(max_unpacked)
     with damage():
         for seen, entry in enumerate(_entries(stream, name_of, max_files)):
             name = name_of(entry)
             count += bool(name)
-            # What is skipped is bounded too: a small tar.gz holds hidden files by the million. Each picture may
-            # have a twin from macOS, and bring a folder.
+            # Skipped entries are limited too: a small tar.gz can hold millions of hidden files. Each picture may have a
+            # second file from macOS, and a folder.
             if count > max_files or seen > 4 * max_files + 16:
                 raise too_many(max_files)
             data = entry.read(most)
@@ -125,7 +125,7 @@ def _read(
 
 
 class _Budget:
-    """How much may still be unpacked."""
+    """The number of bytes that may still be unpacked."""
 
     def __init__(self, most: int) -> None:
         self._most = self._left = most
@@ -151,10 +151,10 @@ def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files
 
 
 def _flat_name(entry: ArchiveEntry) -> str:
-    """The name without `./`; empty for what is to be skipped. Raises ArchiveNotFlat."""
+    """Return the name without `./`; empty for an entry to skip. Raises ArchiveNotFlat."""
     name = entry.name.removeprefix("./")
     if name in ("", "."):
-        return ""  # `tar -C folder .` writes the folder itself as `./`, which is no level of its own
+        return ""  # `tar -C folder .` writes the folder itself as `./`, which is not another level
     if entry.is_folder or "/" in name or "\\" in name:
         folder = name.rstrip("/\\") if entry.is_folder else name.replace("\\", "/").rpartition("/")[0] or "/"
         raise ArchiveNotFlat(
@@ -165,7 +165,7 @@ def _flat_name(entry: ArchiveEntry) -> str:
 
 
 def _tree_path(entry: ArchiveEntry) -> str:
-    """The path with forward slashes and nothing superfluous; empty for what is to be skipped. Raises BadArchive."""
+    """Return the path with forward slashes and without empty parts; empty for an entry to skip. Raises BadArchive."""
     name = _spelled(entry.name).replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or re.match(r"/|[A-Za-z]:/", name):
@@ -180,10 +180,11 @@ def _tree_path(entry: ArchiveEntry) -> str:
 
 
 def _spelled(name: str) -> str:
-    """The name as it was meant: macOS packs UTF-8 into a zip without saying so, which is then read as cp437."""
+    """Return the name in the intended encoding: macOS packs UTF-8 into a zip without the flag, and it is read
+    as cp437."""
     with suppress(UnicodeError):
         name = name.encode("cp437").decode()
-    # No database takes NUL, nor the halves of surrogates that stand for bytes that are not UTF-8.
+    # No database accepts NUL, nor the unpaired surrogates that stand for bytes that are not UTF-8.
     return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
 
 

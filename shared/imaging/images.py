@@ -1,4 +1,4 @@
-"""What an uploaded picture is: told by its bytes, checked by its header, never by its name (rules only).
+"""Pictures are recognised by their bytes and checked by their header, never by their name (rules, no I/O).
 
 uploads ──> pictures ──> archive? its members ──┐
                     └──> picture ───────────────┴──> check: header only ──> Picture ──> blob ──> worker: decode
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from shared.domain.pictures import ALL_FORMATS, Limits, Picture, Upload
 
-# Only what is accepted is ever loaded: other plugins cost memory, and some do heavy work when a file is opened.
+# Only accepted formats are loaded: other plugins take memory, and some do heavy work when a file is opened.
 from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
 
 from shared.errors import (
@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.imaging import archives
 
-# Strangers' metadata must not fill our log, nor the registry of warnings, which keeps every new text for ever.
+# Metadata of uploads must not fill the log, nor the registry of warnings, which keeps every new text for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _SIGNS = (
@@ -48,7 +48,7 @@ _SIGNS = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
     *((b"P" + letter, "PPM") for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"f", b"F")),
-    # Known, so that the answer can name them; never opened.
+    # Recognised, so that the error can name them; never opened.
     (b"8BPS", "PSD"),
     (b"%!PS", "EPS"),
     (b"\xc5\xd0\xd3\xc6", "EPS"),
@@ -64,7 +64,7 @@ _SIGNS = (
 )
 
 _SLOW_CODECS = ("ppm", "ppm_plain", "bmp_rle")
-"""Decoders that Pillow has in Python only: 3 million pixels a second, or less."""
+"""Decoders that Pillow implements in Python only: 3 million pixels a second, or less."""
 _SLOW_PIXELS = 1_000_000
 _SLOW_BYTES = 4_000_000
 
@@ -77,14 +77,16 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
+"""The transposition that undoes each EXIF orientation. ImageOps.exif_transpose also rewrites the EXIF data, and fails
+if that is malformed."""
 
 
 def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
-    """Yield the checked pictures of one request in upload order, or those of its one archive; one in memory at a time.
+    """Yield the checked pictures of a request in upload order, or those of its only archive; one is in memory at a
+    time.
 
     Raises NoInput, TooManyFiles, ArchiveWithFiles, or what `check` and `archives.members` raise. As it is lazy,
-    pictures may have been yielded before a later one is refused.
+    pictures may have been yielded before a later picture is refused.
     """
     uploads = iter(uploads)
     count = 0
@@ -119,7 +121,7 @@ def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
 
 
 def check(name: str, data: bytes, limits: Limits) -> Picture:
-    """The picture that these bytes are, by their header; its pixels are not decoded.
+    """Check a picture by its header and return it; its pixels are not decoded.
 
     Raises NotAPicture, WrongFormat, BrokenPicture (header cannot be read) or PictureTooLarge.
     """
@@ -147,7 +149,7 @@ def check(name: str, data: bytes, limits: Limits) -> Picture:
 
 
 def _format(head: bytes) -> str:
-    """The name of the format that begins with these bytes, accepted or not; empty where none is known."""
+    """Return the name of the format that begins with these bytes, accepted or not; empty if none is known."""
     if head[4:8] == b"ftyp":
         brands = head[8:64]
         return "AVIF" if b"avi" in brands else "HEIC" if b"hei" in brands or b"hev" in brands else ""
@@ -157,18 +159,18 @@ def _format(head: bytes) -> str:
 
 
 def media_type(head: bytes) -> str:
-    """The Content-Type of a picture that begins with these bytes."""
+    """Return the Content-Type of a picture that begins with these bytes."""
     kind = _format(head)
     return _MEDIA_TYPES.get(kind, f"image/{kind.lower()}") if kind in ALL_FORMATS else "application/octet-stream"
 
 
 _MEDIA_TYPES = {"PPM": "image/x-portable-anymap"}
-"""Of the formats whose media type is not named like them."""
+"""Media types that differ from the name of the format."""
 
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 100
-"""A progressive JPEG has some ten. Each costs a pass over all pixels, and 92 bytes are enough for one: a picture of
-0.3 MB could keep a worker busy for minutes."""
+"""Maximum scans of a JPEG; a progressive JPEG has about ten. Each scan is a pass over all pixels, and 92 bytes are
+enough for one: a picture of 0.3 MB could keep a worker busy for minutes."""
 
 
 def _check_size(name: str, image: ImageFile.ImageFile, size: int, limits: Limits) -> None:
@@ -190,22 +192,22 @@ def _pixels(found: str, limits: Limits) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Pillow's reason as a part of a sentence; empty where it has none or names its own objects."""
+    """Return Pillow's reason as a part of a sentence; empty if it has none or contains the address of an object."""
     text = str(error).rstrip(".")
     return f" ({text})" if text and "0x" not in text and not isinstance(error, KeyError) else ""
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes behind standard or URL-safe base64, with or without a `data:` prefix and whitespace.
+    """Decode standard or URL-safe base64, with or without a `data:` prefix and whitespace.
 
-    Raises BadBase64 on any other character, missing padding, or nothing at all.
+    Raises BadBase64 on any other character, missing padding, or an empty text.
     """
     if text[:5].lower() == "data:":
         prefix, _, text = text.partition(",")
         if not prefix.lower().endswith(";base64"):
             raise BadBase64("The data URI is not in base64. Give one like `data:image/png;base64,...`.")
     try:
-        # Not altchars of b64decode: with it, the standard alphabet is silently dropped.
+        # Not the altchars of b64decode: with them, characters of the standard alphabet are silently dropped.
         data = base64.b64decode("".join(text.split()).replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadBase64(f"The text is not valid base64 ({error}). Encode the bytes of the picture again.") from None
@@ -215,11 +217,11 @@ def from_base64(text: str) -> bytes:
 
 
 def decode(data: bytes, *, exif: bool, mode: str) -> Image.Image:
-    """The pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; of an animation its first frame.
+    """Decode the pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; the first frame of an animation.
 
-    The one place where pixels are decoded and where the EXIF orientation is applied (TIFF's own orientation is part
-    of the format: Pillow always applies it). Equal to Pillow's `convert`, as in torchvision's reference, except for
-    pixels of more than 8 bits, which `convert` would clip to white. Raises BrokenPicture.
+    No other function decodes pixels or applies the EXIF orientation (TIFF's orientation is part of the format: Pillow
+    always applies it). Equal to Pillow's `convert`, as in torchvision's reference, except for pixels of more than 8
+    bits, which `convert` would clip to white. Raises BrokenPicture.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=(_format(data),))
@@ -234,12 +236,13 @@ def decode(data: bytes, *, exif: bool, mode: str) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # noqa: BLE001  # metadata that cannot be read turns nothing, and spoils no good pixels
+    except Exception:  # noqa: BLE001  # unreadable metadata means no rotation, not an error
         return 1
 
 
 def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
-    """Grey of 16 or 32 bits or floats, scaled by the smallest usual white (1, 255, 65535) that is not exceeded."""
+    """Convert grey of 16 or 32 bits or floats, scaled by the smallest usual white (1, 255, 65535) that is not
+    exceeded."""
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
@@ -248,6 +251,6 @@ def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
         high = cast(float, image.getextrema()[1])
         whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         white = next((white for white in whites if high <= white), high)
-    # By way of `I`, as Pillow cannot compute in big-endian `I;16B`.
+    # Converted to `I` first, because Pillow cannot compute in big-endian `I;16B`.
     wide = image if image.mode == "F" else image.convert("I")
     return wide.point(lambda value: value * (255.0 / white)).convert("L")
