@@ -1,4 +1,4 @@
-"""One server and how it is asked: requests, forms, pages, long polls, and what is asked again after an outage."""
+"""The connection to a server: requests, forms, pages, long polls, and retries after an outage."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from inferq.errors import InferqHTTPError, Unreachable
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 EVERY = 0.5
-"""Seconds between two looks at what is followed, where the server does not make us wait."""
+"""Minimum seconds between two requests of `_follow`, if the server does not hold the long poll."""
 OUTAGE = 300.0
-"""Seconds without an answer after which what is followed is given up: an upgrade of the service takes less."""
+"""Seconds without an answer after which following is given up: an upgrade of the service takes less."""
 UPLOAD = 600.0
-"""Seconds that the server may stay silent about hundreds of megabytes."""
+"""Timeout in seconds for uploads of hundreds of megabytes."""
 _PATIENCE = 3
-"""Times that a GET is repeated when the service is away for the moment."""
+"""Number of times that a GET is repeated when the service is temporarily unavailable."""
 _LOOK = 1.0
-"""Seconds of one long poll of what is followed: only the end of it answers sooner, and progress wants to be seen."""
+"""Seconds of a long poll when following: it returns early only at the end, and progress should be visible."""
 
 
 class Connection:
-    """The connections to one server. Thread-safe; close it, or use it in a `with`.
+    """The connections to a server. Thread-safe; close it, or use it in a `with`.
 
-    Every method raises InferqHTTPError when the server says no, and Unreachable when nobody answers; so does the
-    constructor when the URL is none.
+    Every method raises InferqHTTPError if the server refuses, and Unreachable if it does not answer; the constructor
+    raises Unreachable if the URL is invalid.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
-        """Without a URL or key those of INFERQ_URL and INFERQ_KEY are taken; `key=""` sends none.
+        """Without a URL or key, INFERQ_URL and INFERQ_KEY are used; `key=""` sends no key.
 
-        `timeout` is the seconds that the server may stay silent, beside a wait that was asked for.
+        `timeout` is the seconds that the server may take to answer, in addition to a requested wait.
         """
         self.url = (url or os.environ.get("INFERQ_URL") or DEFAULT_URL).rstrip("/")
         key = os.environ.get("INFERQ_KEY", "") if key is None else key
@@ -46,8 +46,8 @@ class Connection:
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=timeout,
-            trust_env=not local,  # a company's proxy has no way to this machine's loopback
-            verify=self.url.startswith("https:"),  # loading certificates takes 50 ms that plain HTTP need not pay
+            trust_env=not local,  # a proxy cannot reach this machine's loopback
+            verify=self.url.startswith("https:"),  # loading certificates takes 50 ms, which plain HTTP does not need
         )
 
     def __enter__(self) -> Self:
@@ -61,10 +61,10 @@ class Connection:
         self._http.close()
 
     def _follow(self, path: str, ended: Callable[[Mapping[str, Any]], bool]) -> Iterator[dict[str, Any]]:
-        """What is at `path` now, then again each time it has changed, until it has ended.
+        """Yield the resource at `path` now, then each time it has changed, until it has ended.
 
-        Asked for anew each second, not streamed as server-sent events: it needs no more than the next answer to go on
-        after an outage, and passes proxies that hold streams back. Only the first answer has to come at once.
+        It is polled each second, not streamed as server-sent events: polling resumes after an outage with the next
+        answer, and works with proxies that hold streams back. Only the first answer has no retry over an outage.
         """
         found: dict[str, Any] = dict(self._get(path).json())
         yield found
@@ -86,7 +86,8 @@ class Connection:
                 time.sleep(max(0.0, asked + EVERY - time.monotonic()))
 
     def _pages(self, path: str, kind: str, query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-        """At most `limit` of a list, through as many pages as that takes; `kind` is the list's name in a page."""
+        """Return at most `limit` entries of a list, from as many pages as needed; `kind` is the list's name in
+        a page."""
         found: list[dict[str, Any]] = []
         cursor = ""
         while len(found) < limit:
@@ -106,7 +107,7 @@ class Connection:
         return dict(self._request("POST", path, files=parts, timeout=timeout or self._timeout).json())
 
     def _get(self, path: str, **rest: Any) -> httpx.Response:
-        """A GET, repeated where the service says that it will be back."""
+        """Send a GET, repeated if the service answers that it is temporarily unavailable."""
         for _ in range(_PATIENCE):
             try:
                 return self._request("GET", path, **rest)
@@ -123,5 +124,5 @@ class Connection:
 
 
 def _passes(error: Unreachable | InferqHTTPError) -> bool:
-    """Whether it may be over soon: nobody there, or a proxy that says so."""
+    """Return True if the error may be temporary: no connection, or an error of a gateway."""
     return isinstance(error, Unreachable) or error.status in (502, 503, 504)

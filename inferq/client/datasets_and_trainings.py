@@ -1,4 +1,4 @@
-"""The part of the client that teaches models: datasets, trainings, feedback, versions and their promotion.
+"""The part of the client for training models: datasets, trainings, feedback, versions and their promotion.
 
 client.create_dataset("flowers", "flowers/")          # label folders; or an archive of them, or its URL
 training = client.train("flowers", "flowers", base="mobilenet_v2")
@@ -20,17 +20,18 @@ from inferq.client.responses import Dataset, Training
 
 
 class DatasetsAndTrainings(Connection):
-    """Datasets, trainings, feedback, and which version answers. A dataset is named by its id or its name."""
+    """Datasets, trainings, feedback, and the versions that answer. A dataset is identified by its id or its name."""
 
     # datasets
 
     def create_dataset(
         self, name: str, source: str | os.PathLike[str] | None = None, *, labels: Sequence[str] = ()
     ) -> Dataset:
-        """A dataset from `source`, or an empty one with these labels.
+        """Create a dataset from `source`, or an empty dataset with these labels.
 
-        `source` is an archive of label folders (zip, tar, tar.gz), such a folder itself, or the URL of an archive. It
-        is LOADING first: follow_dataset. Raises OSError when a file, InferqError when a folder cannot be read.
+        `source` is an archive of label folders (zip, tar, tar.gz), a folder of label folders, or the URL of an archive.
+        The dataset is LOADING first: see follow_dataset. Raises OSError if a file, InferqError if a folder cannot be
+        read.
         """
         if source is None:
             made = self._request("POST", "/v1/datasets", json={"name": name, "labels": list(labels)})
@@ -38,21 +39,21 @@ class DatasetsAndTrainings(Connection):
         return self._load("/v1/datasets", source, {"name": name})
 
     def add_to_dataset(self, dataset: int | str, source: str | os.PathLike[str]) -> Dataset:
-        """More pictures for a dataset, from what create_dataset takes; it is LOADING again."""
+        """Add pictures to a dataset, from the same kinds of source as create_dataset; it is LOADING again."""
         return self._load(f"{_dataset(dataset)}/archive", source, {})
 
     def datasets(self, *, limit: int = 50) -> list[Dataset]:
-        """The newest datasets, at most `limit`."""
+        """Return the newest datasets, at most `limit`."""
         return [Dataset.read(data) for data in self._pages("/v1/datasets", "datasets", {}, limit)]
 
     def dataset(self, dataset: int | str) -> Dataset:
-        """The dataset as it stands."""
+        """Return the dataset in its current state."""
         return Dataset.read(self._get(_dataset(dataset)).json())
 
     def follow_dataset(self, dataset: int | str) -> Iterator[Dataset]:
-        """The dataset now and each time it has changed, until it is no longer LOADING.
+        """Yield the dataset now and each time it has changed, until it is no longer LOADING.
 
-        An outage of the server is waited out, five minutes at most.
+        Outages of the server of up to five minutes are tolerated.
         """
         yield from map(Dataset.read, self._follow(_dataset(dataset), lambda data: data["state"] != "LOADING"))
 
@@ -66,11 +67,11 @@ class DatasetsAndTrainings(Connection):
         self, dataset: int | str, name: str, *, base: str = "", base_version: str = "",
         options: Mapping[str, Any] | None = None, **parameters: Any,
     ) -> Training:  # fmt: skip
-        """Train a version of the model `name` on a dataset, and return at once.
+        """Start a training of a version of the model `name` on a dataset, and return at once.
 
-        `base` is the model to start from, or `scratch`; the best that is at hand where none is named. `options` are
-        webhook, webhook_secret and metadata. Parameters are those of `POST /v1/trainings`: epochs, learning_rate,
-        batch_size, max_unimproved_epochs, train_split_ratio, seed, with_feedback, fine_tune, flip, max_seconds.
+        `base` is the model to start from, or `scratch`; by default the best available. `options` are webhook,
+        webhook_secret and metadata. Parameters are those of `POST /v1/trainings`: epochs, learning_rate, batch_size,
+        max_unimproved_epochs, train_split_ratio, seed, with_feedback, fine_tune, flip, max_seconds.
         """
         given = {key: value for key, value in parameters.items() if value is not None}
         asked = {"dataset": dataset, "name": name, "base": base, "base_version": base_version, "parameters": given}
@@ -78,18 +79,18 @@ class DatasetsAndTrainings(Connection):
         return Training.read(self._request("POST", "/v1/trainings", json=sent).json())
 
     def training(self, training_id: str) -> Training:
-        """The training as it stands, with its evidence when it is done."""
+        """Return the training in its current state, with its evidence if it is done."""
         return Training.read(self._get(_training(training_id)).json())
 
     def trainings(self, *, status: str = "", limit: int = 50) -> list[Training]:
-        """The newest trainings, at most `limit`, without evidence."""
+        """Return the newest trainings, at most `limit`, without evidence."""
         found = self._pages("/v1/trainings", "trainings", {"status": status}, limit)
         return [Training.read(data) for data in found]
 
     def follow_training(self, training_id: str) -> Iterator[Training]:
-        """The training now and each time it has changed; the last one has ended, and has its evidence.
+        """Yield the training now and each time it has changed; the last has ended, and has its evidence.
 
-        An outage of the server is waited out, five minutes at most.
+        Outages of the server of up to five minutes are tolerated.
         """
         yield from map(Training.read, self._follow(_training(training_id), _over))
 
@@ -98,15 +99,16 @@ class DatasetsAndTrainings(Connection):
         return Training.read(self._request("DELETE", _training(training_id)).json())
 
     def plot(self, training_id: str, name: str) -> bytes:
-        """A plot of the evidence: `confusion`, `curve` or `reliability`, with `.svg` or `.png`."""
+        """Return a plot of the evidence: `confusion`, `curve` or `reliability`, with `.svg` or `.png`."""
         return self._get(f"{_training(training_id)}/plots/{http.word(name)}").content
 
     def feedback(
         self, job_id: str, label: str, position: int = 0, *, dataset: int | str | None = None
     ) -> dict[str, Any]:
-        """Say what picture `position` of a job (0 is the first) really shows; the next training learns from it.
+        """Send the right label of picture `position` of a job (0 is the first); the next training learns from it.
 
-        The example that it becomes, of the dataset that the job's model was trained on where none is named.
+        Returns the example that it becomes, in `dataset`, or by default in the dataset that the job's model was trained
+        on.
         """
         said = {"label": label, "position": position} | ({} if dataset is None else {"dataset": dataset})
         return dict(self._request("POST", f"/v1/jobs/{http.word(job_id)}/feedback", json=said).json())
@@ -114,19 +116,19 @@ class DatasetsAndTrainings(Connection):
     # versions
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """The versions of a model, each with a summary of its evidence."""
+        """Return the versions of a model, each with a summary of its evidence."""
         return list(self._get(f"{_model(name)}/versions").json()["versions"])
 
     def version(self, name: str, version: str) -> dict[str, Any]:
-        """One version of a model, with all its evidence."""
+        """Return a version of a model, with all its evidence."""
         return dict(self._get(f"{_model(name)}/versions/{http.word(version)}").json())
 
     def compare(
         self, name: str, version: str, *, baseline: str = "", dataset: int | str | None = None
     ) -> dict[str, Any]:
-        """Two versions side by side on the same test pictures; waits until it has ended, as DONE or FAILED.
+        """Compare two versions on the same test pictures; waits until the comparison has ended, as DONE or FAILED.
 
-        `baseline` is the default version where none is named, `dataset` the one that `version` was trained on.
+        `baseline` is by default the default version, `dataset` the dataset that `version` was trained on.
         """
         asked = {"version": version, "baseline": baseline, "dataset": dataset}
         sent = {key: value for key, value in asked.items() if value not in ("", None)}
@@ -135,23 +137,23 @@ class DatasetsAndTrainings(Connection):
         return ended
 
     def promote(self, name: str, version: str) -> dict[str, Any]:
-        """Make a version the model's default; the server wants it compared with the present one first."""
+        """Make a version the model's default; the server requires a comparison with the present default first."""
         return dict(self._request("POST", f"{_model(name)}/promote", json={"version": version}).json())
 
     def rollback(self, name: str) -> dict[str, Any]:
-        """Undo the last promotion; the version that answers by default again."""
+        """Undo the last promotion; returns the version that is the default again."""
         return dict(self._request("POST", f"{_model(name)}/rollback").json())
 
     def canary(self, name: str) -> dict[str, Any]:
-        """The version that answers a share of the requests, and how often it agreed with the default."""
+        """Return the version that answers a share of the requests, and how often it agreed with the default."""
         return dict(self._get(f"{_model(name)}/canary").json())
 
     def set_canary(self, name: str, version: str, share: float) -> dict[str, Any]:
-        """Let a version answer that share, above 0 and at most 1, of the requests that name no version."""
+        """Let a version answer a share, above 0 and at most 1, of the requests that name no version."""
         return dict(self._request("PUT", f"{_model(name)}/canary", json={"version": version, "share": share}).json())
 
     def clear_canary(self, name: str) -> None:
-        """Let the default version answer everything again."""
+        """End the canary: the default version answers all requests again."""
         self._request("DELETE", f"{_model(name)}/canary")
 
     def _load(self, path: str, source: str | os.PathLike[str], said: Mapping[str, str]) -> Dataset:
@@ -159,14 +161,14 @@ class DatasetsAndTrainings(Connection):
             return Dataset.read(self._request("POST", path, json={**said, "url": source}).json())
         parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in said.items()]
         found = Path(source)
-        # Streamed from the disk, either way: gigabytes need not be held.
+        # Streamed from the disk in both cases, so that gigabytes are not held in memory.
         with packed(found) if found.is_dir() else found.open("rb") as file:
             name = f"{found.resolve().name}.zip" if found.is_dir() else found.name
             return Dataset.read(self._form(path, [*parts, ("file", (name, file))], timeout=UPLOAD))
 
 
 def is_url(source: str) -> bool:
-    """Whether it is meant as a URL, not as a path."""
+    """Return True if the source is a URL, not a path."""
     return source.startswith(("http://", "https://"))
 
 

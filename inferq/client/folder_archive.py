@@ -1,4 +1,4 @@
-"""A folder of label folders as one archive, in a file that is gone when it has been sent."""
+"""The folder archive: a folder of label folders as a zip in a temporary file, which is deleted after it was sent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import IO
 from inferq.errors import InferqError
 
 _JUNK = ("thumbs.db", "desktop.ini", "__macosx")
-"""What systems leave behind in folders; the server would skip it as well."""
+"""Files and folders that operating systems create; the server would skip them as well."""
 
 
 @contextmanager
 def packed(folder: Path) -> Iterator[IO[bytes]]:
-    """The folder's files as a zip, opened at its beginning; hidden files and what systems leave behind stay out.
+    """Yield the folder's files as a zip, opened at its beginning, without hidden files and files of operating systems.
 
-    Stored, not compressed: pictures do not get smaller. Raises InferqError when something cannot be read or written,
-    and when there is nothing to pack.
+    Stored, not compressed, because pictures do not get smaller. Raises InferqError if a file cannot be read or written,
+    or there is nothing to pack.
     """
     with tempfile.TemporaryFile(prefix="inferq-", suffix=".zip") as file:
         try:
@@ -34,12 +34,12 @@ def packed(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _pack(folder: Path, file: IO[bytes]) -> int:
-    """How many files it has written."""
+    """Write the zip and return the number of files."""
     count = 0
-    # strict_timestamps: what is older than 1980, as files from some archives are, would be refused
+    # strict_timestamps=False: files older than 1980, which some archives contain, would be refused otherwise
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for path in _files(folder, ()):
-            # A name that is not UTF-8 travels with U+FFFD, and the server says what it thinks of it.
+            # In a name that is not UTF-8, U+FFFD replaces the other bytes; the server reports such names.
             name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
             archive.write(path, name)
             count += 1
@@ -47,7 +47,8 @@ def _pack(folder: Path, file: IO[bytes]) -> int:
 
 
 def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """All files below it, sorted, links to folders followed: label folders are often links; `above` are its parents."""
+    """Yield all files below a folder, sorted; follows links, as label folders are often links. `above` are its
+    parents."""
     real = folder.resolve()
     if real in above:
         raise InferqError(f"{folder} is a link that leads back to a folder around it; take it away")

@@ -1,4 +1,4 @@
-"""How the client writes a request and reads an answer: form parts, names in paths, problems, times to try again."""
+"""HTTP details of the client: form parts, names in paths, error responses, and times to retry."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import httpx
 from inferq.errors import InferqHTTPError, Unreachable
 
 Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
-"""A path, bytes, or a name with bytes; an archive of pictures counts as one."""
+"""A path, bytes, or a name with bytes; an archive of pictures counts as a single picture."""
 
 
 class Away(InferqHTTPError):
-    """503 with a time after which to try again."""
+    """Status 503 with a time after which to retry."""
 
     def __init__(self, status: int, code: str, detail: str, retry_after: float) -> None:
         super().__init__(status, code, detail)
@@ -27,38 +27,38 @@ class Away(InferqHTTPError):
 
 @contextlib.contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Whatever keeps a request from the server at `url` is raised as Unreachable."""
+    """Raise Unreachable in place of any error that prevents a request to the server at `url`."""
     try:
         yield
-    except httpx.TimeoutException:  # from None: what httpx went through is 50 lines that help nobody
+    except httpx.TimeoutException:  # from None: httpx's traceback is 50 lines that do not help
         raise Unreachable(f"the server at {url} does not answer in time") from None
     except httpx.TransportError as error:
         raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from None
 
 
 def host(url: str) -> str:
-    """The host that a URL names; raises Unreachable when it is not a URL of HTTP."""
+    """Return the host of a URL; raises Unreachable if it is not an HTTP URL."""
     try:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return parts.hostname
-    except ValueError:  # half a bracket, a port that is no number
+    except ValueError:  # an unpaired bracket, or a port that is not a number
         pass
     raise Unreachable(f"{url!r} is not a URL of a server; it looks like http://127.0.0.1:8000")
 
 
 def word(name: str) -> str:
-    """A name as one part of a path."""
+    """Return a name quoted as a single segment of a path."""
     return quote(name, safe="")
 
 
 def words(name: str) -> str:
-    """A name that may have slashes, as so many parts of a path."""
+    """Return a name that may contain slashes, quoted as several segments of a path."""
     return quote(name)
 
 
 def problem(answer: httpx.Response) -> InferqHTTPError:
-    """The RFC 9457 problem, or whatever a proxy in between has to say."""
+    """Return the error for an RFC 9457 problem, or for the response of a proxy."""
     try:
         body = answer.json()
         code, detail = str(body.get("code", "")), str(body.get("detail") or body.get("title") or "")
@@ -70,7 +70,7 @@ def problem(answer: httpx.Response) -> InferqHTTPError:
 
 
 def retry_after(answer: httpx.Response, otherwise: float) -> float:
-    """Seconds; the form with a date, and nonsense, count as `otherwise`. Never more than 30."""
+    """Return the seconds to wait, at most 30; `otherwise` for a date or an invalid value."""
     try:
         return min(max(float(answer.headers["retry-after"]), 0.0), 30.0)
     except (KeyError, ValueError):
@@ -78,12 +78,12 @@ def retry_after(answer: httpx.Response, otherwise: float) -> float:
 
 
 def prefer(wait: float) -> dict[str, str]:
-    """The header that asks the server to wait `wait` seconds."""
+    """Return the header that asks the server to wait `wait` seconds."""
     return {"Prefer": f"wait={max(1, round(wait))}"}
 
 
 def part(number: int, picture: Picture) -> tuple[str, bytes]:
-    """Name and bytes of the picture that is the `number`th of its request; raises OSError when it cannot be read."""
+    """Return name and bytes of the picture number `number` of a request; raises OSError if it cannot be read."""
     if isinstance(picture, tuple):
         return picture
     if isinstance(picture, bytes):
@@ -92,5 +92,5 @@ def part(number: int, picture: Picture) -> tuple[str, bytes]:
 
 
 def text(value: object) -> str:
-    """A form field: JSON for what has structure and for booleans, text for the rest."""
+    """Return a form field: JSON for structures and booleans, text otherwise."""
     return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)

@@ -1,4 +1,4 @@
-"""The Python client: submit pictures, wait for their job, train on them, look after models and keys.
+"""The Python client: submit pictures, wait for their job, train on them, manage models and keys.
 
 client = Client("http://127.0.0.1:8000", key="...")    # or INFERQ_URL and INFERQ_KEY, and Client()
 job = client.classify("duck.jpg")
@@ -26,10 +26,11 @@ _LONGEST_POLL = 20.0
 
 
 class Client(DatasetsAndTrainings):
-    """Speaks the native API of one server. Thread-safe; close it, or use it in a `with`.
+    """A client of the native API of a server. Thread-safe; close it, or use it in a `with`.
 
-    Every method raises InferqHTTPError when the server says no, and Unreachable when nobody answers; so does the
-    constructor when the URL is none. Datasets, trainings and versions are in inferq/client/datasets_and_trainings.py.
+    Every method raises InferqHTTPError if the server refuses, and Unreachable if it does not answer; the constructor
+    raises Unreachable if the URL is invalid. Datasets, trainings and versions are in
+    inferq/client/datasets_and_trainings.py.
     """
 
     # jobs
@@ -53,7 +54,7 @@ class Client(DatasetsAndTrainings):
         return job if job.terminal else self._wait(job.id, timeout, began)
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        """The job as it stands, or as it stands when it has ended or `wait` seconds are over."""
+        """Return the job in its current state, after waiting up to `wait` seconds for its end."""
         return Job.read(self._poll(_at(job_id), wait).json())
 
     def wait(self, job: Job | str, *, timeout: float = 60.0) -> Job:
@@ -69,23 +70,23 @@ class Client(DatasetsAndTrainings):
             if found.terminal:
                 return found
             if time.monotonic() >= end:
-                said = f"job {job_id} is {found.status} after {timeout:g} s"
-                raise StillRunning(f"{said}; wait for it with: inferq jobs wait {job_id}")
-            if time.monotonic() - asked < 0.1:  # it would not let us wait: too many others do
+                state = f"job {job_id} is {found.status} after {timeout:g} s"
+                raise StillRunning(f"{state}; wait for it with: inferq jobs wait {job_id}")
+            if time.monotonic() - asked < 0.1:  # the server refused to wait, because too many requests wait
                 time.sleep(min(http.retry_after(answer, 0.5), max(0.0, end - time.monotonic())))
 
     def jobs(self, *, status: str = "", model: str = "", limit: int = 50) -> list[Job]:
-        """The newest jobs, at most `limit`, through as many pages as that takes."""
+        """Return the newest jobs, at most `limit`, from as many pages as needed."""
         query = {"status": status, "model": model}
         return [Job.read(data) for data in self._pages("/v1/jobs", "jobs", query, limit)]
 
     def cancel(self, job_id: str) -> Job | None:
-        """Cancel a job that has not ended; the job where the server sends it back."""
+        """Cancel a job that has not ended; returns the job if the server sends it back."""
         answer = self._request("DELETE", _at(job_id))
         return Job.read(answer.json()) if answer.content else None
 
     def results(self, job_id: str, *, format: str = "ndjson") -> Iterator[str]:
-        """The lines of a job's results as they arrive, `ndjson` or `csv`; made for archives of thousands."""
+        """Yield the lines of a job's results as they arrive, `ndjson` or `csv`; suited to archives of thousands."""
         with (
             http.reaching(self.url),
             self._http.stream("GET", f"{_at(job_id)}/results", params={"format": format}) as answer,
@@ -98,11 +99,11 @@ class Client(DatasetsAndTrainings):
     # models
 
     def models(self) -> list[dict[str, Any]]:
-        """Every model with its versions, and which one is the default."""
+        """Return every model with its versions and default version."""
         return list(self._get("/v1/models").json()["models"])
 
     def model(self, name: str) -> dict[str, Any]:
-        """One model with its versions."""
+        """Return a model with its versions."""
         return dict(self._get(f"/v1/models/{http.word(name)}").json())
 
     def add_model(self, name: str, *, architecture: str = "") -> dict[str, Any]:
@@ -120,17 +121,17 @@ class Client(DatasetsAndTrainings):
         version: str = "",
         preprocessing: str | Mapping[str, Any] = "",
     ) -> dict[str, Any]:
-        """Upload weights of one's own (.safetensors or .pth); `labels` is `imagenet` or a file with one per line.
+        """Upload weights (.safetensors or .pth); `labels` is `imagenet` or a file with one label per line.
 
         `preprocessing` is the name of a preset, or values: preset, resize and crop (pixels), mean, std, interpolation.
-        A worker checks them: poll `model(name)`. Raises OSError when a file cannot be read.
+        A worker checks the weights: poll `model(name)`. Raises OSError if a file cannot be read.
         """
         whole = preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing))
         fields = {"name": name, "architecture": architecture, "version": version, "preprocessing": whole}
         parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
         named = isinstance(labels, str)
         parts.append(("labels", (None, labels) if named else (Path(labels).name, Path(labels).read_bytes())))
-        with weights.open("rb") as file:  # streamed: hundreds of megabytes need not be held
+        with weights.open("rb") as file:  # streamed, so that hundreds of megabytes are not held in memory
             return self._form("/v1/models", [*parts, ("weights", (weights.name, file))], timeout=UPLOAD)
 
     def remove_model(self, name: str, version: str = "") -> None:
@@ -139,64 +140,65 @@ class Client(DatasetsAndTrainings):
         self._request("DELETE", f"/v1/models/{http.word(name)}{only}")
 
     def default_model(self) -> dict[str, Any]:
-        """The model that answers requests that name none, and who has chosen it: `origin`."""
+        """Return the default model, and who has chosen it: `origin`."""
         return dict(self._get("/v1/default-model").json())
 
     def choose_default_model(self, name: str) -> dict[str, Any]:
-        """From now on the model answers requests of the key's tenant that name none."""
+        """Make a model the default for requests of the key's tenant that name no model."""
         return dict(self._request("PUT", "/v1/default-model", json={"model": name}).json())
 
     def reset_default_model(self) -> dict[str, Any]:
-        """Take the tenant's choice back; the default that is left."""
+        """Remove the tenant's choice; returns the default that then applies."""
         return dict(self._request("DELETE", "/v1/default-model").json())
 
     def aliases(self) -> list[dict[str, Any]]:
-        """The other names that models are known by, and which model each stands for."""
+        """Return the aliases of models, and the model that each stands for."""
         return list(self._get("/v1/aliases").json()["aliases"])
 
     def alias(self, alias: str, model: str) -> dict[str, Any]:
-        """From now on `alias` stands for the model, whatever it stood for before."""
+        """Make `alias` stand for the model, whatever it stood for before."""
         return dict(self._request("PUT", f"/v1/aliases/{http.words(alias)}", json={"model": model}).json())
 
     def unalias(self, alias: str) -> None:
-        """The alias stands for nothing any more; the model stays."""
+        """Remove the alias; the model stays."""
         self._request("DELETE", f"/v1/aliases/{http.words(alias)}")
 
-    # keys, and how the service is
+    # keys, and the state of the service
 
     def create_key(
         self, name: str = "", *, tenant: str = "", scopes: Sequence[str] = (), stage: str = ""
     ) -> dict[str, Any]:
-        """Create an API key, for the stage `live` or `test`; this answer is the only place where it is ever shown."""
+        """Create an API key for the stage `live` or `test`; only this response contains the key's text."""
         return self._create({"name": name, "tenant": tenant, "scopes": list(scopes), "stage": stage})
 
     def register_key(
         self, account: str, public_key: str, *, name: str = "", tenant: str = "", scopes: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Register the public key of an account, or its certificate, in PEM: who has the private one signs with it.
+        """Register the public key of an account, or its certificate, in PEM; assertions are signed with its private
+        key.
 
-        Raises InferqError, and sends nothing, when the text is anything else.
+        Raises InferqError without sending anything if the text is not a public key.
         """
         known = {"account": account, "public_key": _public(public_key)}
         return self._create(known | {"name": name, "tenant": tenant, "scopes": list(scopes)})
 
     def keys(self) -> list[dict[str, Any]]:
-        """The keys: who, since when, what for; never the keys themselves."""
+        """Return the keys: tenant, name, creation and scopes, never their text."""
         return list(self._get("/v1/keys").json()["keys"])
 
     def revoke_key(self, key_id: str) -> None:
-        """Make a key worthless."""
+        """Revoke a key."""
         self._request("DELETE", f"/v1/keys/{http.word(key_id)}")
 
     def queue(self) -> dict[str, Any]:
-        """What waits, by model and priority."""
+        """Return the waiting pictures, by model and priority."""
         return dict(self._get("/v1/queue").json())
 
     def workers(self) -> dict[str, Any]:
-        """Which workers are there, and what they hold."""
+        """Return the running workers, and the pictures that they hold."""
         return dict(self._get("/v1/workers").json())
 
-    # how it is asked
+    # internal
 
     def _create(self, key: Mapping[str, Any]) -> dict[str, Any]:
         said = {name: value for name, value in key.items() if value}
@@ -216,11 +218,11 @@ def _at(job_id: str) -> str:
 
 
 def _public(pem: str) -> str:
-    """The text, when it is one public key or certificate in PEM and nothing else; raises InferqError."""
+    """Return the text if it is a single public key or certificate in PEM; raises InferqError otherwise."""
     kind = "(?:RSA )?PUBLIC KEY|CERTIFICATE"
     if re.fullmatch(rf"-----BEGIN ({kind})-----[\w+/=\s]+-----END \1-----", pem.strip(), re.ASCII):
         return pem
-    if "PRIVATE" in pem.upper():  # the one thing that must not leave this machine
+    if "PRIVATE" in pem.upper():  # a private key must not leave this machine
         raise InferqError("This is a private key, keep it; for its public one: openssl pkey -in FILE -pubout")
     raise InferqError("This is no public key in PEM, which begins with -----BEGIN PUBLIC KEY-----")
 

@@ -1,4 +1,4 @@
-"""What the server answers, as data; lenient, so that an older client gets along with a newer server."""
+"""The server's responses as data; parsing is lenient, so that an older client works with a newer server."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _ENDED = ("DONE", "FAILED", "CANCELLED", "EXPIRED")
-"""Asked only where the server does not say `terminal`."""
+"""Terminal statuses, used only if the server does not send `terminal`."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One label and its score, the best first."""
+    """A label and its score; the best comes first."""
 
     label: str
     score: float
@@ -20,22 +20,22 @@ class Result:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came back for one picture: results, or why there are none."""
+    """The answer for one picture: results, or the reason for having none."""
 
     name: str
     results: tuple[Result, ...] = ()
     error: str = ""
-    """Empty when it went well."""
+    """Empty if it succeeded."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request and what has become of it so far."""
+    """A request and its progress."""
 
     id: str
     status: str
     terminal: bool
-    """True when it will not change any more, whatever statuses the server knows."""
+    """True if it will not change any more, whatever statuses the server has."""
     model: str
     version: str
     predictions: tuple[Prediction, ...] = ()
@@ -43,14 +43,14 @@ class Job:
     total: int = 0
     """Pictures in the job."""
     done: int = 0
-    """Pictures that have ended, well or not."""
+    """Pictures that have ended, with success or failure."""
     created_at: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The server's whole answer."""
+    """The server's whole response."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Job:
-        """A job from the server's JSON; unknown fields are kept in `raw` and otherwise ignored."""
+        """Read a job from the server's JSON; unknown fields are kept in `raw` and otherwise ignored."""
         progress, model = data.get("progress") or {}, data.get("model") or {}
         status = str(data.get("status", ""))
         return cls(
@@ -77,29 +77,29 @@ class Dataset:
     state: str
     """LOADING, READY, FAILED or DELETING."""
     message: str
-    """How far the loading is, or why the last archive could not be read."""
+    """The progress of loading, or why the last archive could not be read."""
     progress: float
-    """Of the loading, 0 to 1."""
+    """Progress of loading, 0 to 1."""
     version: int
     labels: tuple[tuple[str, int], ...] = ()
-    """Name, and number of pictures; in a list of datasets only of the first."""
+    """(name, number of pictures); in a list of datasets only of the first labels."""
     label_count: int = 0
-    """How many labels there are."""
+    """The number of all labels."""
     examples: int = 0
     """Pictures, of all labels."""
     duplicates: int = 0
-    """Pictures that were there already and were left out."""
+    """Pictures that were skipped because the dataset had them already."""
     unreadable: int = 0
     """Files that could not be used."""
     reasons: tuple[tuple[str, str], ...] = ()
-    """Path, and why it could not be used, of the first of them."""
+    """(path, reason) of the first files that could not be used."""
     created_at: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The server's whole answer."""
+    """The server's whole response."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Dataset:
-        """A dataset from the server's JSON."""
+        """Read a dataset from the server's JSON."""
         return cls(
             id=str(data.get("id", "")),
             name=str(data.get("name", "")),
@@ -120,35 +120,35 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Training:
-    """The making of a model version out of a dataset, and what has become of it so far."""
+    """A training of a model version on a dataset, and its progress."""
 
     id: str
     status: str
     terminal: bool
     """True when it will not change any more."""
     name: str
-    """Of the model."""
+    """The name of the model."""
     version: str
     """The version that it has made; empty until it is DONE."""
     progress: float
     """0 to 1."""
     message: str
-    """What it is doing, for people."""
+    """The current activity, for people."""
     position: int
-    """In the queue, 1 is the next; 0 is not waiting."""
+    """Position in the queue, 1 is the next; 0 if it does not wait."""
     base: str = ""
     curve: tuple[Mapping[str, Any], ...] = ()
-    """One entry per epoch: stage, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy."""
+    """An entry per epoch: stage, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy."""
     error: str = ""
     evidence: Mapping[str, Any] | None = None
-    """What was measured; None until it is DONE, and in lists."""
+    """The measurements; None until it is DONE, and in lists."""
     created_at: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The server's whole answer."""
+    """The server's whole response."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Training:
-        """A training from the server's JSON."""
+        """Read a training from the server's JSON."""
         status = str(data.get("status", ""))
         return cls(
             id=str(data.get("_id") or data.get("id") or ""),
@@ -174,7 +174,7 @@ def _prediction(item: Mapping[str, Any]) -> Prediction:
 
 
 def _complaint(data: Mapping[str, Any]) -> str:
-    """The reason as people should read it, whichever of its fields carries it."""
+    """Return the reason for people, from whichever field has it."""
     error = data.get("error_description") or data.get("error") or ""
     if isinstance(error, Mapping):
         error = error.get("detail") or error.get("message") or error.get("code") or ""

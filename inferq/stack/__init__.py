@@ -1,1 +1,1 @@
-"""The embedded stack: all parts of the service as processes of one supervisor, in one folder."""
+"""The embedded stack runs all parts of the service as processes of a supervisor, with all data in one folder."""

@@ -1,4 +1,4 @@
-"""The data folder of the embedded stack: usable, ours alone, and free of processes that an earlier `up` left behind."""
+"""The data folder of the embedded stack: writable, locked, and free of processes that an earlier `up` left running."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import IO
 from inferq.errors import CannotStart
 
 MARK = "INFERQ_STACK"
-"""In the environment of every process of a stack: its data folder. Children of children inherit it, and unlike a
-number in a pid file it never comes to mean a stranger's process."""
+"""Environment variable of every process of a stack, with its data folder as value. Child processes inherit it, and
+unlike a number in a pid file it never comes to identify an unrelated process."""
 
 
 def default() -> Path:
-    """`$XDG_DATA_HOME/inferq`, or `~/.local/share/inferq`; the same rule as shared/settings.py."""
+    """Return `$XDG_DATA_HOME/inferq`, or `~/.local/share/inferq`; the same rule as in shared/settings.py."""
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(Path.home(), ".local", "share")
     return Path(base) / "inferq"
 
 
 def claim(folder: Path) -> IO[str]:
-    """Create the folder where needed and lock it; the lock lasts until the file is closed or this process ends.
+    """Create the folder if needed and lock it; the lock lasts until the file is closed or this process exits.
 
-    Raises CannotStart when the folder cannot be created or written, or is in use by another `inferq up`.
+    Raises CannotStart if the folder cannot be created or written, or is in use by another `inferq up`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,9 +46,10 @@ def claim(folder: Path) -> IO[str]:
 
 
 def clean(folder: Path) -> list[int]:
-    """Kill what is left of an earlier stack on this folder, and return the pids. Only for the holder of the lock."""
+    """Kill the remaining processes of an earlier stack on this folder, and return the pids. The caller must hold the
+    lock."""
     killed: list[int] = []
-    while left := processes(folder):  # again until it is empty: the ports are free only when they are really gone
+    while left := processes(folder):  # repeated until none is left: the ports are free only when the processes have exited
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -58,7 +59,7 @@ def clean(folder: Path) -> list[int]:
 
 
 def processes(folder: Path) -> list[int]:
-    """The pids of all processes that were started by an `inferq up` on this folder and still run."""
+    """Return the pids of all running processes that an `inferq up` on this folder started."""
     found = _from_proc if sys.platform == "linux" else _from_ps
     return [pid for pid in found(f"{MARK}={folder}") if pid != os.getpid()]
 
@@ -70,12 +71,13 @@ def _from_proc(mark: str) -> list[int]:
             try:
                 if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
                     pids.append(int(entry.name))
-            except OSError:  # somebody else's, or gone
+            except OSError:  # another user's, or just exited
                 continue
     return pids
 
 
 def _from_ps(mark: str) -> list[int]:
-    """macOS has no /proc; its ps shows the environment of one's own processes after the command."""
+    """Return pids by ps: macOS has no /proc, but its ps shows the environment of the user's processes after the
+    command."""
     listed = subprocess.run(["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=False).stdout
     return [int(line.split(None, 1)[0]) for line in listed.splitlines() if f" {mark} " in f"{line} "]

@@ -1,4 +1,4 @@
-"""The log files of the parts: kept small, followed on demand, and asked for their last words."""
+"""The log files of the parts: rotated, followed on demand, and read for the last line after a crash."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 KEEP = 10 * 1024 * 1024
-"""Bytes after which a log becomes `NAME.log.1` when its part starts."""
+"""Bytes above which a log is renamed to `NAME.log.1` when its part starts."""
 _TAIL = 4096
 
 
 def rotate(log: Path) -> None:
-    """Set an old log of more than KEEP bytes aside; the one set aside before is lost."""
+    """Rename a log of more than KEEP bytes; the previously renamed log is overwritten."""
     if log.exists() and log.stat().st_size > KEEP:
         log.replace(log.with_name(log.name + ".1"))
 
 
 def last_line(log: Path, limit: int = 200) -> str:
-    """The last line that is not empty, shortened to `limit` characters; empty when there is none."""
+    """Return the last line that is not empty, shortened to `limit` characters; an empty string if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL))
@@ -28,10 +28,10 @@ def last_line(log: Path, limit: int = 200) -> str:
 
 
 class Follower:
-    """Shows what is appended to the logs of a folder, each line under the name of its part."""
+    """Shows the lines appended to the logs of a folder, each with the name of its part."""
 
     def __init__(self, folder: Path, show: Callable[[str, str], None]) -> None:
-        """`show` gets the part's name and one line. What the logs hold already is passed over."""
+        """Start at the end of each log. `show` is called with the part's name and a line."""
         self._folder = folder
         self._show = show
         self._seen = {log: log.stat().st_size for log in folder.glob("*.log")}
@@ -47,7 +47,7 @@ class Follower:
         if size == seen:
             return
         with log.open("rb") as file:
-            file.seek(seen if size > seen else 0)  # smaller than before: it was set aside and begun anew
+            file.seek(seen if size > seen else 0)  # smaller than before: the log was rotated
             *lines, rest = (self._partial.pop(log, b"") + file.read()).split(b"\n")
             self._seen[log] = file.tell()
         self._partial[log] = rest

@@ -1,11 +1,11 @@
-"""The embedded stack: which processes it is made of, in which order they start, and when it is ready.
+"""The embedded stack: its processes, the order in which they start, and the conditions for being ready.
 
-plan       port, Valkey's binary, what to run        CannotStart: nothing was started
+plan       port, Valkey's binary, commands           CannotStart: nothing was started
 valkey     on loopback, append-only file in the data folder
 migrations one-shot: the schema is current
 api.setup  one-shot: the catalogue is filled, the default model decided; may refuse to listen
-workers, trainer, keeper (beat and housekeeping)     started beside api.setup: importing torch takes longest
-api        and then /readyz: database, Redis and a worker are there
+workers, trainer, maintenance (`keeper`, with beat)  started beside api.setup: importing torch takes longest
+api        and then /readyz: database, Redis and a worker are ready
 """
 
 from __future__ import annotations
@@ -30,45 +30,46 @@ from inferq.stack.logs import last_line
 from inferq.stack.supervisor import Part, Supervisor, spawn
 
 START_LIMIT = 120.0
-"""Seconds after which a stack that is not ready is given up. It takes a few; a cold disk may need more for torch."""
+"""Seconds after which a stack that is not ready is given up. A start takes a few seconds; torch on a cold disk takes
+longer."""
 OWN = ("DATABASE_URL", "REDIS_URL", "TRAINING_REDIS_URL", "STORAGE_URL")
-"""The embedded stack always brings its own, so that a variable left over from elsewhere cannot point it at
-production."""
+"""Variables that the embedded stack always sets itself, so that a variable of another environment cannot direct it to a
+production database."""
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What `inferq up` was asked for."""
+    """The options of `inferq up`."""
 
     data: Path
-    """Absolute."""
+    """Absolute path of the data folder."""
     host: str = "127.0.0.1"
     port: int = 8000
-    """0 picks a free one."""
+    """0 picks a free port."""
     workers: int = 1
     trainer: bool = True
-    """Whether to train here as well; without it trainings and datasets wait."""
+    """True to start a trainer as well; without it trainings and datasets wait."""
     default_model: str = ""
-    """Empty lets api.setup decide."""
+    """Empty if api.setup decides."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The processes of one stack, and where they will be found."""
+    """The processes of a stack, and its addresses."""
 
     data: Path
     url: str
     redis_url: str
-    """With its password."""
+    """Includes the password."""
     valkey: Part
     migrations: Part
     setup: Part
     workers: tuple[Part, ...]
-    """Then the trainer, if there is one; the keeper is the last. Only workers are waited for."""
+    """Workers, then the trainer, if there is one; maintenance is the last. The start waits for workers only."""
     api: Part
 
     def describe(self, pids: Mapping[str, int]) -> None:
-        """Keep DATA/stack.json current, for scripts that want to know what runs here, and where."""
+        """Write DATA/stack.json, for scripts that need the addresses and pids of this stack."""
         fresh = self.data / "stack.json.new"
         fresh.touch(mode=0o600)  # it holds the password
         fresh.write_text(json.dumps({"url": self.url, "redis_url": self.redis_url, "pids": dict(pids)}, indent=1))
@@ -77,19 +78,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Decision:
-    """The model for requests that name none, and why it is that one."""
+    """The default model, and the reason for it."""
 
     model: str
     why: str
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plan(options: StackOptions) -> Plan:
-    """Check what can be checked, write Valkey's configuration, and lay out the processes; raises CannotStart."""
+    """Check the preconditions, write Valkey's configuration, and define the processes; raises CannotStart."""
     port = options.port or free_port()
     check_port(options.host, port)
     binary = valkey.binary()
@@ -98,18 +99,18 @@ def plan(options: StackOptions) -> Plan:
     configuration = valkey.configure(options.data / "redis", valkey_port, password)
     redis_url = f"redis://:{password}@127.0.0.1:{valkey_port}/0"
     env = _environment(options, port, redis_url)
-    # One torch operation per worker and core: more threads than cores make all of them slow.
+    # The cores are divided between the workers: more threads than cores make all of them slow.
     threads = str(max(1, cores() // options.workers))
     worker_env = {"INFERQ_TORCH_THREADS": threads, "OMP_NUM_THREADS": threads, **env}
     names = [f"worker-{number}" for number in range(1, options.workers + 1)]
-    # As many as its setting has; and it goes behind the workers by its priority, not by having fewer.
+    # As many threads as its setting's default; it yields to the workers by its priority, not by fewer threads.
     trainer_env = {"OMP_NUM_THREADS": str(max(1, cores() - 1)), **env}
 
     def part(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
         return Part(name, argv, env, options.data / "logs" / f"{name}.log", drain)
 
     def module(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
-        # -P: what stands in the folder that somebody starts this in is not ours, whatever it is called.
+        # -P: modules in the current folder must not be imported, whatever their names.
         return part(name, sys.executable, "-P", "-m", *argv, env=env, drain=drain)
 
     return Plan(
@@ -124,7 +125,7 @@ def plan(options: StackOptions) -> Plan:
             *([module("trainer", "worker", "--trainer", env=trainer_env)] if options.trainer else []),
             module("keeper", "worker", "--keeper", env={"OMP_NUM_THREADS": "1", **env}),
         ),
-        # glibc gives each of the API's many threads an arena of its own, which is memory that never comes back.
+        # glibc gives each of the API's many threads a separate arena, whose memory is never returned.
         api=module("api", "api", env={"MALLOC_ARENA_MAX": "2", **env}, drain=15.0),
     )
 
@@ -140,7 +141,7 @@ def _environment(options: StackOptions, port: int, redis_url: str) -> dict[str, 
         "DATABASE_URL": f"sqlite:///{options.data}/inferq.db",
         "REDIS_URL": redis_url,
         "STORAGE_URL": f"file://{options.data}/blobs",
-        "PYTHONUNBUFFERED": "1",  # a log that is empty until the part has died helps nobody
+        "PYTHONUNBUFFERED": "1",  # else the log would be empty until the part exits
     }
     if options.default_model:
         env["INFERQ_DEFAULT_MODEL"] = options.default_model
@@ -148,13 +149,13 @@ def _environment(options: StackOptions, port: int, redis_url: str) -> dict[str, 
 
 
 def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], None]) -> Decision:
-    """Start everything, wait until it is ready, and return the default model.
+    """Start all parts, wait until the stack is ready, and return the default model.
 
-    `progress` gets a name and a few words for each step that is done. Raises StartFailed, CannotStart when the
-    stack refuses to listen, and KeyboardInterrupt when a stop is asked for meanwhile.
+    `progress` is called with a name and a few words for each step that is done. Raises StartFailed, CannotStart if the
+    stack refuses to listen, and KeyboardInterrupt if a stop is requested meanwhile.
     """
-    # Each worker and trainer takes seconds of a core to import torch. Side by side they would delay each other; one
-    # alone is ready sooner, and the service is ready with it.
+    # Each worker and trainer takes seconds of a core to import torch. In parallel they would delay each other; a single
+    # worker is ready sooner, and with it the service.
     first, rest = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
     supervisor.start(plan.valkey)
     _wait(supervisor, lambda: valkey.answers(plan.redis_url), plan.valkey, "does not answer")
@@ -169,7 +170,7 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
     progress("api", plan.url)
     _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
-    supervisor.start(*rest, beside=first[0])  # drained with the first one, after the API
+    supervisor.start(*rest, beside=first[0])  # stopped with the first worker, after the API
     progress(
         "workers",
         f"{first[0].name}, {first[1].name}" + (f"; starting {', '.join(part.name for part in rest)}" if rest else ""),
@@ -187,7 +188,8 @@ def _wait(supervisor: Supervisor, until: Callable[[], bool], part: Part, complai
 
 @contextlib.contextmanager
 def _running(part: Part) -> Iterator[subprocess.Popen[bytes]]:
-    """A one-shot: its stderr goes to its log, its stdout is for us; it never outlives the block."""
+    """Run a one-shot process: its stderr goes to its log, its stdout to a pipe; it is killed at the end of the
+    block."""
     process = spawn(part, stdout=subprocess.PIPE)
     try:
         yield process
@@ -198,7 +200,8 @@ def _running(part: Part) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _finish(supervisor: Supervisor, part: Part, process: subprocess.Popen[bytes]) -> str:
-    """Wait for a one-shot and return what it printed, with the one-line reason of exit 2 handed on as it is."""
+    """Wait for a one-shot process and return its output; on exit status 2, CannotStart has the reason from its last
+    line."""
     _wait(supervisor, lambda: process.poll() is not None, part, "is not done")
     printed = process.stdout.read().decode(errors="replace") if process.stdout else ""
     if process.returncode == 2:
@@ -217,8 +220,9 @@ def _decision(plan: Plan, printed: str) -> Decision:
 
 
 def _status(url: str) -> int:
-    """The HTTP status of a GET, 0 when nobody answers. urllib, because httpx would double the start of `up`."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to ourselves
+    """Return the HTTP status of a GET, 0 if there is no answer. urllib, because httpx would double the start time of
+    `up`."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to this machine
     try:
         with opener.open(url, timeout=2) as answer:
             return int(answer.status)
@@ -229,22 +233,22 @@ def _status(url: str) -> int:
 
 
 def locked(url: str) -> bool:
-    """Whether the API at this URL wants a key of callers on this machine."""
+    """Return True if the API at this URL requires a key from callers on this machine."""
     return _status(f"{url}/v1/models") == 401
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on at this moment."""
+    """Return a TCP port on loopback on which no process listens at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise CannotStart when this address cannot be listened on, saying why."""
+    """Raise CannotStart with the reason if this address cannot be listened on."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As gunicorn will: connections of an earlier server that are still closing do not count.
+            # As gunicorn does: connections of an earlier server that are still closing do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen()
@@ -261,6 +265,7 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 
 def _reachable(host: str) -> str:
-    """The host as this machine can call it; a server on every address is called on loopback."""
+    """Return the host under which this machine can reach the server; a server on every address is reached on
+    loopback."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not listened on
     return f"[{host}]" if ":" in host else host

@@ -1,11 +1,11 @@
-"""Keeps the processes of the embedded stack alive, and takes them down in order.
+"""The supervisor keeps the processes of the embedded stack running, and stops them in order.
 
     start(valkey)  start(worker-1, worker-2, keeper)  start(api)     each call is one stage
-    watch(...)     a part that dies is started again: 0.2 s, 0.4 s, ... 5 s
+    watch(...)     a part that exits is started again after 0.2 s, 0.4 s, ... 5 s
     drain()        api, then workers and keeper, then valkey: SIGTERM, a time limit, SIGKILL
 
-Own code because neither of the obvious libraries does what is needed here: honcho stops everything when one part
-dies and knows no order, circus brings its own daemon, sockets and pyzmq, supervisord wants a file of its own format.
+Existing libraries do not meet the needs: honcho stops all parts when one exits and has no order, circus has a daemon,
+sockets and pyzmq, supervisord requires a file in its configuration format.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from inferq.stack.logs import last_line, rotate
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
 HEALTHY_AFTER = 10.0
-"""Seconds after which a part that dies is no longer thought to be in a crash loop."""
+"""Seconds after which the exit of a part no longer counts as part of a crash loop."""
 TICK = 0.05
-"""Seconds between two looks at the parts."""
+"""Seconds between two checks of the parts."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process of the stack."""
+    """A process of the stack."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
-    """The whole environment of the process, not an addition to ours."""
+    """The whole environment of the process, not an addition to the supervisor's."""
     log: Path
-    """Where its stdout and stderr are appended."""
+    """The file to which its stdout and stderr are appended."""
     drain: float = 30.0
     """Seconds between SIGTERM and SIGKILL."""
 
 
 def spawn(part: Part, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    """Start the part in a session of its own, so that Ctrl-C in the terminal reaches only the supervisor.
+    """Start the part in a separate session, so that Ctrl-C in the terminal reaches only the supervisor.
 
-    Raises OSError when the program or the log cannot be opened. The calling thread must live as long as the part:
-    Linux sends the parent-death signal when the thread that forked ends, not the process.
+    Raises OSError if the program or the log cannot be opened. The calling thread must live as long as the part: Linux
+    sends the parent-death signal when the thread that forked ends, not the process.
     """
     part.log.parent.mkdir(parents=True, exist_ok=True)
     rotate(part.log)
@@ -71,7 +71,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
-    """`kill -9` of the supervisor takes the part along. SIGKILL, because all of them survive it, and none lingers."""
+    """Have the kernel kill the part when the supervisor is killed. SIGKILL, because all parts recover from it and none
+    can delay it."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -91,7 +92,7 @@ class _Child:
         return self._retry_at is None and self.process.poll() is None
 
     def tend(self, say: Callable[[str], None]) -> bool:
-        """Notice a death, or start again what has waited long enough; True when there is a new process."""
+        """Detect an exit, or restart the part if its delay is over; returns True if there is a new process."""
         now = time.monotonic()
         if self._retry_at is None:
             if self.process.poll() is not None:
@@ -102,12 +103,13 @@ class _Child:
         return self._restart(now, say)
 
     def _bury(self, now: float, ending: str, say: Callable[[str], None]) -> None:
+        """Clean up after an exit, report it, and schedule the restart."""
         self._sweep_group()
         if now - self._born >= HEALTHY_AFTER:
             self._delay = FIRST_DELAY
-        # Who is killed from outside has no last words; the log's last line would only look like the reason.
-        said = "" if self.process.returncode == -signal.SIGKILL else last_line(self.part.log)
-        say(f"{self.part.name} {ending}{f': {said}' if said else ''}; starting it again in {self._delay:g} s")
+        # After SIGKILL the last line of the log is not shown: it would look like the reason, but is not.
+        reason = "" if self.process.returncode == -signal.SIGKILL else last_line(self.part.log)
+        say(f"{self.part.name} {ending}{f': {reason}' if reason else ''}; starting it again in {self._delay:g} s")
         self._retry_at = now + self._delay
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
@@ -115,34 +117,34 @@ class _Child:
         self._born, self._retry_at = now, None
         try:
             self.process = spawn(self.part)
-        except OSError as error:  # a full disk, or no more processes: both can pass
+        except OSError as error:  # a full disk, or the limit of processes: both may be temporary
             self._bury(now, f"cannot be started ({error})", say)
             return False
         say(f"{self.part.name} is running again (pid {self.process.pid})")
         return True
 
     def ask_to_stop(self) -> None:
-        """SIGTERM to the part itself; what it has started is its own to stop."""
+        """Send SIGTERM to the part itself; it must stop its child processes."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def draining(self, seconds: float) -> bool:
-        """Still running, `seconds` after it was asked to stop, and allowed to."""
+        """Return True if it still runs, and is allowed to, `seconds` after SIGTERM."""
         return self.process.poll() is None and seconds < self.part.drain
 
     def kill(self) -> None:
-        """SIGKILL to the part and to what it has left behind."""
+        """Send SIGKILL to the part and to its remaining child processes."""
         self._sweep_group()
         self.process.wait()
 
     def _sweep_group(self) -> None:
-        # What a dead gunicorn master leaves behind keeps its port; the new one could not listen.
+        # The remaining workers of a killed gunicorn master keep its port; the new master could not listen.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Supervisor:
-    """Starts parts in stages, restarts what dies, and stops the stages in reverse order."""
+    """Starts parts in stages, restarts parts that exit, and stops the stages in reverse order."""
 
     def __init__(
         self,
@@ -151,7 +153,10 @@ class Supervisor:
         changed: Callable[[dict[str, int]], None] = lambda _: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
-        """`say` gets one line per death and restart, `changed` the pids by name, `tick` is called at each look."""
+        """Create a supervisor without parts.
+
+        `say` is called with a line per exit and restart, `changed` with the pids by name, and `tick` at each check.
+        """
         self._say = say
         self._changed = changed
         self._tick = tick
@@ -160,6 +165,7 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
+        """True if a stop was requested."""
         return self._stops > 0
 
     @property
@@ -167,28 +173,29 @@ class Supervisor:
         return self._stops > 1
 
     def stop(self, *_: object) -> None:
-        """Ask for the drain; asked again, kill at once. Only counts, so that it is safe as a signal handler."""
+        """Request the drain; on the second call, kill at once. Only counts the calls, so that it is safe as a signal
+        handler."""
         self._stops += 1
 
     def start(self, *parts: Part, beside: Part | None = None) -> None:
-        """Start parts together; raises OSError when one cannot be started.
+        """Start parts together; raises OSError if any cannot be started.
 
-        They are a stage of their own, drained before all earlier ones, or belong to the stage of the part `beside`.
+        They form a stage, which is stopped before all earlier stages, or join the stage of the part `beside`.
         """
         stage = next((known for known in self._stages if beside in [child.part for child in known]), None)
         if stage is None:
             self._stages.append(stage := [])
-        stage.extend(_Child(part) for part in parts)  # what has started before an error is in the stage already
+        stage.extend(_Child(part) for part in parts)  # parts that started before an error are in the stage already
         self._changed(self.pids())
 
     def pids(self) -> dict[str, int]:
-        """The process ids of the parts that are alive, by name."""
+        """Return the process ids of the running parts, by name."""
         return {child.part.name: child.process.pid for child in self._all() if child.alive}
 
     def watch(self, until: Callable[[], object], limit: float = float("inf")) -> bool:
-        """Keep the parts alive until `until()` is true; False when `limit` seconds pass or a stop is asked for.
+        """Keep the parts running until `until()` is true; returns False if `limit` seconds pass or a stop is requested.
 
-        Looks every 50 ms instead of waiting for SIGCHLD: readiness has to be asked for in the same loop anyway.
+        Polls every 50 ms instead of waiting for SIGCHLD: readiness has to be polled in the same loop anyway.
         """
         end = time.monotonic() + limit
         while not until():
@@ -200,13 +207,14 @@ class Supervisor:
         return True
 
     def tend(self) -> None:
-        """One look: notice what died, start again what is due."""
+        """Check once: detect exits, and restart the parts that are due."""
         renewed = [child for child in self._all() if child.tend(self._say)]
         if renewed:
             self._changed(self.pids())
 
     def drain(self) -> None:
-        """Stop the stages in reverse order, each within its parts' limits; a second `stop` kills what is left."""
+        """Stop the stages in reverse order, each within its parts' limits; a second `stop` kills the remaining
+        parts."""
         self._stops = max(self._stops, 1)
         while self._stages:
             self._drain_stage(self._stages[-1])
@@ -231,5 +239,5 @@ class Supervisor:
 
 
 def _ending(code: int) -> str:
-    """`died (exit 3)`, `died (SIGKILL)`."""
+    """Return the exit in words: `died (exit 3)`, `died (SIGKILL)`."""
     return f"died ({signal.Signals(-code).name})" if code < 0 else f"died (exit {code})"

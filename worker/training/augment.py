@@ -1,4 +1,4 @@
-"""Pictures for training: prepared once as for serving, or changed by chance at each look."""
+"""Pictures for training: prepared once as for serving, or augmented at random in each epoch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shared.domain.preprocessing import Preprocessing
 from worker import preprocess
 
 _ROOM = 1.25
-"""Training pictures are first made this much larger than what serving resizes to, and no larger: it saves the time."""
+"""Training pictures are first reduced to this multiple of the size to which serving resizes, which saves time."""
 _SHELF = 400_000_000
-"""Bytes of decoded pictures that are kept; those beyond are decoded anew at each look."""
+"""Maximum bytes of decoded pictures that are cached; pictures beyond it are decoded again in each epoch."""
 
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """Labelled pictures that are decoded when they are needed."""
+    """Labelled pictures that are decoded on demand."""
 
     picture: Callable[[int], Image.Image]
-    """The picture of that number, upright, in the mode of the preprocessing."""
+    """Returns the picture with that number, upright, in the mode of the preprocessing."""
     labels: torch.Tensor
     """(N,) int64, on the CPU."""
 
@@ -33,7 +33,7 @@ class LabelledPictures:
 
 
 class TensorCache:
-    """Keeps what was made for a number, until it is full."""
+    """Caches the tensor made for each number, up to `room` bytes."""
 
     def __init__(self, make: Callable[[int], torch.Tensor], room: int = _SHELF) -> None:
         self._make = make
@@ -51,12 +51,12 @@ class TensorCache:
 
 
 def served(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
-    """Number to uint8 (channels, crop, crop), exactly as a worker prepares it."""
+    """Return the pictures by number as uint8 (channels, crop, crop), exactly as a worker prepares them."""
     return TensorCache(lambda number: preprocess.crop(pictures.picture(number), wanted))
 
 
 def reduced(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
-    """Number to uint8 (channels, height, width), not much larger than needed."""
+    """Return the pictures by number as uint8 (channels, height, width), not much larger than needed."""
 
     def make(number: int) -> torch.Tensor:
         picture = pictures.picture(number)
@@ -71,10 +71,10 @@ def reduced(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
 
 
 def changes(wanted: Preprocessing, *, flip: bool, colour: float = 0.2) -> v2.Transform:
-    """From a reduced picture to uint8 (channels, crop, crop): another part of it, mirrored, in another light.
+    """Return the augmentation from a reduced picture to uint8 (channels, crop, crop): crop, mirror, and colour changes.
 
-    Gentle, because few pictures of a label often differ in little but the detail that a hard crop cuts away. It draws
-    from torch's global generator.
+    It is mild, because pictures of few examples often differ only in a detail that a strong crop would cut away. It
+    uses torch's global random generator.
     """
     steps: list[v2.Transform] = [
         v2.RandomResizedCrop(wanted.crop, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),

@@ -1,4 +1,4 @@
-"""How far scores can be believed: a temperature that mends them, and the error before and after."""
+"""Calibration makes scores match accuracy: a temperature that corrects them, and the error before and after."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from torch.nn import functional
 
 COOLEST, HOTTEST = 0.05, 20.0
 FEWEST = 10
-"""Validation pictures below which a temperature would be guessed from chance."""
+"""Validation pictures below which no temperature is fitted, since it would depend on chance."""
 BINS = 15
 _USUAL = 0.4
-"""How far the logarithm of a temperature usually lies from 0: most lie between two thirds and one and a half."""
+"""Standard deviation of the prior on the logarithm of the temperature: most temperatures are between 2/3 and 1.5."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _CUTS = 60
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers whose score lies above `low` and not above `high`."""
+    """The answers whose score is above `low` and not above `high`."""
 
     low: float
     high: float
     count: int
     confidence: float
-    """Their mean score; 0.0 where there are none."""
+    """Their mean score; 0.0 if the bin is empty."""
     accuracy: float
-    """The share of them that is right; 0.0 where there are none."""
+    """The share of right answers among them; 0.0 if the bin is empty."""
 
 
 def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
-    """What to divide logits (N, C) by so that their softmax is as likely as possible; from 0.05 to 20.
+    """Return the divisor of logits (N, C) for which their softmax is most likely; from 0.05 to 20.
 
-    From logits of validation pictures and their labels (N,); 1.0 where there are fewer than FEWEST. By golden section,
-    because the loss has one valley. A temperature near 1 is believed beforehand, about as much as ten pictures are:
-    without that, a few pictures moved it far, and the test pictures were worse off than before.
+    `logits` and `truths` (N,) are of validation pictures; returns 1.0 if there are fewer than FEWEST. Uses
+    golden-section search, because the loss has a single minimum. A prior favours temperatures near 1, with the weight
+    of about ten pictures: without it, a few pictures moved the temperature far, and the test pictures became worse
+    calibrated than before.
     """
     if len(truths) < FEWEST:
         return 1.0
@@ -62,7 +63,8 @@ def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
 
 
 def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0) -> list[Bin]:
-    """BINS bins of equal width over the score of the likeliest label; logits (N, C) are divided by `divisor` first."""
+    """Return BINS bins of equal width over the score of the likeliest label; logits (N, C) are divided by `divisor`
+    first."""
     scores, answers = (logits.double() / divisor).softmax(dim=1).max(dim=1)
     right = (answers == truths).double()
     which = (scores * BINS).ceil().long().clamp(1, BINS) - 1
@@ -76,6 +78,6 @@ def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0
 
 
 def error(bins: list[Bin]) -> float:
-    """The expected calibration error (Guo et al. 2017): how far score and accuracy are apart on average, 0 to 1."""
+    """Return the expected calibration error (Guo et al. 2017): the mean distance of score and accuracy, 0 to 1."""
     total = sum(one.count for one in bins)
     return sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / max(total, 1)

@@ -1,4 +1,4 @@
-"""Two versions side by side on the same test pictures: who is right how often, on what, and how fast."""
+"""Comparison of two versions on the same test pictures: accuracy, per-label results and speed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from worker.engine import Loaded
 from worker.training import pictures as stored
 
 _TIMED = 20
-"""Pictures that are run one at a time, to learn how long one takes."""
+"""Number of pictures that are run one at a time, to measure the time per picture."""
 
 
 def compare(
     storage: Storage, candidate: Loaded, baseline: Loaded, pictures: Sequence[DatasetExample], left_out: int,
     tell: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """The report of a comparison, as `Comparison` describes it; `tell` gets the number of pictures that are done.
+    """Return the report of a comparison, as `Comparison` describes it; `tell` is called with the number of pictures
+    done.
 
-    Answers count by the words of their labels, so that versions with other labels can be compared as well: one that
-    lacks a label is wrong on all of its pictures.
+    Answers are compared by the text of their labels, so that versions with different labels can be compared as well: a
+    version that lacks a label is wrong on all pictures of it.
     """
     answers: dict[str, list[str]] = {"candidate": [], "baseline": []}
     pace: dict[str, list[float]] = {"candidate": [], "baseline": []}
@@ -51,7 +52,7 @@ def compare(
 
 
 def best(model: Loaded, inputs: Sequence[torch.Tensor]) -> list[str]:
-    """The likeliest label of each prepared picture."""
+    """Return the likeliest label of each prepared picture."""
     return [model.version.labels[index] for index in model.forward(inputs).argmax(dim=1).tolist()]
 
 
@@ -62,7 +63,8 @@ def _milliseconds(model: Loaded, one: torch.Tensor) -> float:
 
 
 def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
-    """How many each knows, and how many both: versions of one name may know different things."""
+    """Return the number of labels that each version knows, and that both know: versions of a model may differ in
+    labels."""
     mine, other = set(candidate.version.labels), set(baseline.version.labels)
     return {"candidate": len(mine), "baseline": len(other), "common": len(mine & other)}
 

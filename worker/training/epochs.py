@@ -1,4 +1,4 @@
-"""What all trainings have in common: epochs that can be counted, stopped early, put away and taken up again."""
+"""The base class of all trainings by epochs: early stopping, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from shared.domain.trainings import TrainingParameters
 Tensors = dict[str, torch.Tensor]
 
 _SPREAD = 20.0
-"""How many times as much as a picture of the commonest label one of the rarest may count, at most."""
+"""Maximum ratio between the weights of a picture of the rarest and of the commonest label."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to. Losses are None where they are no finite number or there is no validation picture."""
+    """The measurements of an epoch. Losses are None if they are not finite or there is no validation picture."""
 
     epoch: int
-    """From 1."""
+    """1 is the first."""
     train_loss: float | None
     train_accuracy: float
     validation_loss: float | None
@@ -40,19 +40,21 @@ class Measured(NamedTuple):
 
 
 class EpochTraining(ABC):
-    """A training that goes on by `step()` until `finished` says why it is over.
+    """A training that advances by `step()` until `finished` gives the reason to stop.
 
-    What `state()` gives between two steps, put into a fresh training on the same data by `load()`, leads to the same
-    bits on the same machine and number of threads: all that is drawn by chance in an epoch depends on seed and epoch.
+    The result of `state()` between two steps, put into a fresh training on the same data by `load()`, continues with
+    identical bits on the same machine and number of threads: all random numbers of an epoch depend on seed and epoch
+    only.
     """
 
     check: Callable[[], None] = staticmethod(lambda: None)
-    """Called every now and then within an epoch. What it raises ends the training, with the best epoch before."""
+    """Called now and then within an epoch. Its exception ends the training, with the best epoch before."""
 
     def __init__(
         self, parameters: TrainingParameters, optimizer: torch.optim.Optimizer, start: Measured | None
     ) -> None:
-        """`start` is what the untouched network comes to on validation; an epoch has to do better to count."""
+        """Prepare a training. `start` is the untouched network's measurement on validation, which an epoch has to
+        improve."""
         self.parameters = parameters
         self.optimizer = optimizer
         self.start = start
@@ -65,7 +67,7 @@ class EpochTraining(ABC):
 
     @property
     def finished(self) -> str:
-        """Why it is over, in words; empty while it is not."""
+        """The reason to stop, in words; empty while the training is to continue."""
         if self._diverged:
             return "the loss became infinite: the learning rate is too large"
         if self.epoch >= self.parameters.epochs:
@@ -75,7 +77,7 @@ class EpochTraining(ABC):
         return ""
 
     def step(self) -> EpochReport:
-        """Train for one epoch and measure it; raises RuntimeError when it is finished."""
+        """Train for one epoch and measure it; raises RuntimeError if the training is finished."""
         if self.finished:
             raise RuntimeError(f"the training is over: {self.finished}")
         self.epoch += 1
@@ -95,7 +97,7 @@ class EpochTraining(ABC):
         )
 
     def state(self) -> Tensors:
-        """Everything that the rest depends on, copied to the CPU."""
+        """Return everything that the following epochs depend on, copied to the CPU."""
         numbers = [self.epoch, self.best_epoch, self._best_loss, self._diverged]
         moments = {
             f"optimizer.{index}.{name}": tensor
@@ -106,7 +108,7 @@ class EpochTraining(ABC):
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
 
     def load(self, state: Tensors) -> None:
-        """Go on where `state()` was called; the data, parameters and starting weights must be the same."""
+        """Resume where `state()` was called; the data, parameters and starting weights must be the same."""
         epoch, best_epoch, self._best_loss, diverged = state["progress"].tolist()
         self.epoch, self.best_epoch, self._diverged = int(epoch), int(best_epoch), bool(diverged)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -115,7 +117,7 @@ class EpochTraining(ABC):
             if name.startswith("optimizer."):
                 _, index, kind = name.split(".")
                 like = parameters[int(index)]
-                # In the parameter's memory order: another one may round differently.
+                # In the parameter's memory order: another order may round differently.
                 same = torch.empty_like(like, dtype=tensor.dtype) if tensor.shape == like.shape else tensor.clone()
                 moments.setdefault(int(index), {})[kind] = same.detach().copy_(tensor)
         groups = self.optimizer.state_dict()["param_groups"]
@@ -135,29 +137,30 @@ class EpochTraining(ABC):
 
     @abstractmethod
     def _keep(self) -> None:
-        """Note the weights as they are as the best."""
+        """Store the current weights as the best."""
 
     @abstractmethod
     def _own(self) -> Tensors:
-        """The weights as they are, and the best."""
+        """Return the current and the best weights."""
 
     @abstractmethod
     def _restore(self, state: Tensors) -> None:
-        """Take back what `_own` gave."""
+        """Load the weights that `_own` returned."""
 
 
 def chance(parameters: TrainingParameters, epoch: int) -> torch.Generator:
-    """The random numbers of one epoch; nothing of an earlier one is needed to have them again."""
+    """Return the random generator of an epoch; it does not depend on earlier epochs."""
     return torch.Generator().manual_seed(parameters.seed % 2**40 * 2**20 + epoch)
 
 
 def batches(count: int, parameters: TrainingParameters, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """The numbers 0 to count - 1 in random order, in batches."""
+    """Iterate over the numbers 0 to count - 1 in random order, in batches."""
     return iter(torch.randperm(count, generator=generator).split(parameters.batch_size))
 
 
 def balance(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """(classes,) how much a picture of each label counts: the less the more there are, within bounds; 1 on average."""
+    """Return the weight (classes,) of a picture of each label: lower for frequent labels, within limits; 1 on
+    average."""
     counts = torch.bincount(labels.cpu(), minlength=classes).double()
     wanted = counts.max() / counts.clamp(min=1)
     wanted = torch.where(counts > 0, wanted.clamp(max=_SPREAD), 0.0)
@@ -165,14 +168,17 @@ def balance(labels: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def losses(logits: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor) -> torch.Tensor:
-    """The summed loss of a batch. Not cross_entropy's weighted mean, by which a batch of one label weighs nothing."""
+    """Return the summed loss of a batch.
+
+    cross_entropy's weighted mean was rejected: in it, the weight of a batch with a single label cancels out.
+    """
     return functional.cross_entropy(logits, labels, weight=counting, reduction="sum")
 
 
 def optimizer(
     weights: list[nn.Parameter] | list[torch.Tensor], parameters: TrainingParameters
 ) -> torch.optim.Optimizer:
-    """AdamW with a light decay."""
+    """Return AdamW with a light weight decay."""
     return torch.optim.AdamW(weights, lr=parameters.learning_rate, weight_decay=0.01)
 
 

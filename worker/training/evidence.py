@@ -1,4 +1,4 @@
-"""What a version did with the test pictures, as plain JSON: nobody has to believe in it."""
+"""Evidence: all measurements of a version on the test pictures, as plain JSON, so that its quality can be verified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.training import calibration
 
 MOST_MISTAKES = 200
 MOST_TESTED = 5000
-"""Test pictures of which each answer is told."""
+"""Maximum number of test pictures whose answers are listed."""
 
 
 def evidence(
@@ -26,11 +26,11 @@ def evidence(
     examples: Sequence[DatasetExample],
     temperature: float,
 ) -> dict[str, Any]:
-    """From N test examples: their logits (N, C) as before the temperature, the numbers (N,) of their labels; C labels.
+    """Return the evidence from N test examples: logits (N, C) before the temperature, label numbers (N,), and C labels.
 
-    `confusion` has a row for each true label and a column for each answer. What cannot be computed, as the precision
-    of a label that was never answered, is 0.0. `macro_f1` is over the labels that occur, as in scikit-learn. Scores of
-    `mistakes`, the most confident first, and the bins of `reliability` are those at `temperature`.
+    `confusion` has a row for each true label and a column for each answer. A value that cannot be computed, such as the
+    precision of a label that was never answered, is 0.0. `macro_f1` is over the labels that occur, as in scikit-learn.
+    Scores of `mistakes`, the most confident first, and the bins of `reliability` are those at `temperature`.
     """
     logits, truths = logits.detach().cpu(), truths.cpu()
     answers = logits.argmax(dim=1)
@@ -58,7 +58,7 @@ def evidence(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """On what it was trained."""
+    """Return a description of the machine that trained."""
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "device": str(device), "card": card, "cpu": _processor(), "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""The features of a frozen network, computed once for each picture and kept with the dataset."""
+"""The features of a frozen network, computed once for each picture and stored with the dataset."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from worker.engine import Loaded
 from worker.training import pictures
 
 _EVERY = 20.0
-"""Seconds between two savings: what a death of the trainer may cost."""
+"""Seconds between two writes: the maximum work lost if the trainer crashes."""
 
 
 def features(
     storage: Storage, model: Loaded, examples: Sequence[DatasetExample], tell: Callable[[int], None]
 ) -> torch.Tensor:
-    """(N, D) float32, what enters the model's head for each example of one dataset.
+    """Return (N, D) float32, the input of the model's head for each example of a dataset.
 
-    What an earlier training has computed is taken from its blobs, which lie with the pictures and go with them. `tell`
-    gets how many there are so far. Raises NotFound, BadPicture kinds.
+    Features that an earlier training has computed are read from blobs beside the pictures, which are deleted with them.
+    `tell` is called with the number of pictures done. Raises NotFound, BadPicture kinds.
     """
     prefix = f"datasets/{examples[0].dataset_id}/features-{model.version.checksum[:32]}-"
     kept = _read(storage, prefix)
@@ -46,11 +46,11 @@ def features(
 
 
 def _read(storage: Storage, prefix: str) -> dict[str, torch.Tensor]:
-    """SHA-256 -> features, of all parts."""
+    """Return SHA-256 -> features, from all parts."""
     kept: dict[str, torch.Tensor] = {}
     for key in storage.list(prefix.rpartition("/")[0]):
         if key.startswith(prefix):
-            with contextlib.suppress(FileNotFoundError, safetensors.SafetensorError):  # removed just now, or damaged
+            with contextlib.suppress(FileNotFoundError, safetensors.SafetensorError):  # just removed, or damaged
                 found = safetensors.torch.load(storage.read(key))
                 names = [row.tobytes().hex() for row in found["sha256"].numpy()]
                 kept |= dict(zip(names, found["features"], strict=True))
@@ -58,7 +58,7 @@ def _read(storage: Storage, prefix: str) -> dict[str, torch.Tensor]:
 
 
 def _saved(storage: Storage, prefix: str, fresh: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same, when they are stored as one more part."""
+    """Store the features as another part, and return them."""
     if fresh:
         names = torch.frombuffer(bytearray(b"".join(map(bytes.fromhex, fresh))), dtype=torch.uint8).view(-1, 32)
         data = {"sha256": names, "features": torch.stack(list(fresh.values()))}

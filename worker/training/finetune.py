@@ -1,4 +1,5 @@
-"""Trains a network itself, and not only its head: the last stages of a pretrained one, or all of a fresh one."""
+"""Fine-tuning trains a network and not only its head: the last stages of a pretrained network, or all of a fresh
+network."""
 
 from __future__ import annotations
 
@@ -16,24 +17,25 @@ from worker.training.augment import LabelledPictures
 from worker.training.epochs import EpochTraining, Measured, Tensors
 
 _LAST = 0.25
-"""The part of the layers, from the end, that fine-tuning changes."""
+"""The share of the layers, from the end, that fine-tuning changes."""
 _MOST_WEIGHTS = 25_000_000
-"""Weights that fine-tuning changes at most, but for the head: what is put away after an epoch is four times as much."""
+"""Maximum weights that fine-tuning changes, besides the head: a checkpoint takes four times as much."""
 _PIECES = {"cpu": 8, "cuda": 64}
-"""Pictures that go through the network at once; a batch is put together from such, so that any size fits the memory."""
+"""Pictures that go through the network at once; a batch is split into such pieces, so that any batch size fits the
+memory."""
 _WARM = 0.1
-"""The part of the training over which the learning rate rises, before it falls along half a cosine."""
+"""The share of the training in which the learning rate rises, before it falls along half a cosine."""
 _WORTH = 0.01
-"""The part by which fine-tuning must lower the loss to have been worth it."""
+"""The relative reduction of the loss from which fine-tuning counts as an improvement."""
 _STEEPEST = 1.0
-"""The length to which gradients are cut."""
+"""The norm to which gradients are clipped."""
 
 
 class NetworkTraining(EpochTraining):
-    """Gradient descent on changed pictures, judged on pictures prepared exactly as for serving.
+    """Gradient descent on augmented pictures, validated on pictures prepared exactly as for serving.
 
-    `last_stages` and `from_scratch` make one. The network is trained where it stands. `check` is called every few
-    pictures, and may raise: what the epoch had learned until then is lost, the result is the best epoch before it.
+    `last_stages` and `from_scratch` create it. The network is trained in place. `check` is called every few pictures,
+    and may raise: the progress of the epoch is then lost, and the result is the best epoch before it.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class NetworkTraining(EpochTraining):
         device: str,
         check: Callable[[], None],
     ) -> None:
-        """The parameters of `network` that require a gradient are trained; batch norms learn if it is in train mode."""
+        """Prepare the training of the parameters of `network` that require a gradient.
+
+        Batch norms learn if the network is in train mode.
+        """
         self.check = check
         self._device = torch.device(device)
         self._network = network.to(self._device)
@@ -69,11 +74,12 @@ class NetworkTraining(EpochTraining):
 
     @property
     def improved(self) -> bool:
-        """Whether the result beats the start on validation: a clearly lower loss, and not fewer right answers."""
+        """True if the result is better than the start on validation: a clearly lower loss, and not fewer right
+        answers."""
         return self.start is not None and self._best_loss < (1 - _WORTH) * self.start.loss
 
     def result(self) -> nn.Module:
-        """The network with the best weights, on the CPU, in eval mode and without gradients."""
+        """Return the network with the best weights, on the CPU, in eval mode and without gradients."""
         for name, tensor in self._changing.items():
             tensor.copy_(self._best[name])
         return self._network.cpu().eval().requires_grad_(False)
@@ -86,7 +92,7 @@ class NetworkTraining(EpochTraining):
         chance = epochs.chance(self.parameters, self.epoch)
         self._network.train(self._learning_norms)
         total, right, done = 0.0, 0, 0
-        # Changes and dropout draw from the global generator; whoever else uses it finds it as it was.
+        # Augmentation and dropout use the global generator; its state is restored afterwards for other code.
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(chance.initial_seed())
             for batch in epochs.batches(len(self._labels), self.parameters, chance):
@@ -96,12 +102,12 @@ class NetworkTraining(EpochTraining):
         return Measured(total / done, right / done)
 
     def _learn(self, batch: torch.Tensor, done: int) -> tuple[float, int]:
-        """One step of the optimizer; the summed loss and the right answers of the batch as they were before."""
+        """Run one step of the optimizer; returns the summed loss and the right answers of the batch before the step."""
         self.optimizer.zero_grad()
         total, right = 0.0, 0
         for piece in batch.split(_PIECES[self._device.type] if not self._learning_norms else 256):
             self.check()
-            with optimise.ALONE:  # an errand may load a model meanwhile, and trace it; transforms are modules, too
+            with optimise.ALONE:  # the other thread may trace a model meanwhile; transforms are modules, too
                 pictures = torch.stack([self._change(self._picture(number)) for number in piece.tolist()])
                 logits = self._network(self._ready(pictures))
             labels = self._labels[piece].to(self._device)
@@ -118,7 +124,7 @@ class NetworkTraining(EpochTraining):
         return total, right
 
     def _rate(self, within: float) -> float:
-        """The learning rate at a point of the epoch, from 0 to 1."""
+        """Return the learning rate at a point of the epoch, from 0 to 1."""
         passed = (self.epoch - 1 + within) / self.parameters.epochs
         if passed < _WARM:
             return self.parameters.learning_rate * (0.1 + 0.9 * passed / _WARM)
@@ -170,10 +176,10 @@ def last_stages(
     device: str = "cpu",
     check: Callable[[], None] = lambda: None,
 ) -> NetworkTraining:
-    """Fine-tune the last quarter of the layers of a network whose head is trained already.
+    """Prepare fine-tuning of the last quarter of the layers of a network whose head is trained already.
 
     An epoch counts only if it has a lower loss on validation than the network had, and not fewer right answers. The
-    statistics of batch norms stay as they are: a few pictures would spoil them.
+    statistics of batch norms stay as they are: a few pictures would make them worse.
     """
     network.eval().requires_grad_(False)
     for module in trainable(network):
@@ -195,7 +201,7 @@ def from_scratch(
     device: str = "cpu",
     check: Callable[[], None] = lambda: None,
 ) -> NetworkTraining:
-    """Train all of a fresh network; what it starts from depends on the seed alone."""
+    """Prepare training of all of a fresh network; its initial weights depend on the seed only."""
     family = families.find(architecture)
     preprocessing = family.preprocessing(architecture)
     with torch.random.fork_rng(devices=[]):
@@ -207,7 +213,8 @@ def from_scratch(
 
 
 def trainable(network: nn.Module) -> list[nn.Module]:
-    """The last quarter of the modules that own weights, as far back as they are not too many; always the head."""
+    """Return the last quarter of the modules with weights, as far as they are not too many; always includes the
+    head."""
     owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
     head = families.penultimate(network)
     chosen, weights = [head], 0

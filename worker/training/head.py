@@ -1,4 +1,4 @@
-"""A linear classifier on the kept features of a frozen network, the quick part of transfer learning."""
+"""The head: a linear classifier on the stored features of a frozen network, the quick part of transfer learning."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from worker.training.epochs import EpochTraining, Measured, Tensors
 from worker.training.logistic_regression import regression
 
 _WORTH = 1e-3
-"""By how much the loss must fall to count: where all is right already, less is no reason to go on."""
+"""The reduction of the loss that counts as an improvement: if all is right already, less is no reason to continue."""
 _SAME = 1e-10
-"""Variance of features, as a part of their mean square, below which they differ by rounding only."""
+"""Variance of features, relative to their mean square, below which they differ by rounding only."""
 
 
 class HeadTraining(EpochTraining):
-    """Softmax regression by AdamW, balanced over the labels, stopped early.
+    """Softmax regression by AdamW, balanced over the labels, with early stopping.
 
-    It does not start from zero, from where the slowest allowed learning rates and numbers of epochs would not arrive
-    anywhere, but from regularised logistic regression on the whole. What the epochs add is what validation allows: the
-    start counts as epoch 0, and stays the result where no epoch has a lower loss on validation, or on the training
-    pictures where there is no validation.
+    It does not start from zero, because the slowest allowed learning rates and numbers of epochs would not get far, but
+    from regularised logistic regression on all training pictures. Epochs then improve it as far as validation confirms:
+    the start counts as epoch 0, and stays the result if no epoch has a lower loss on validation, or on the training
+    pictures if there is no validation.
 
-    Features are centred and divided by one number for all. A standard deviation for each was 2 to 4 points worse on
-    few pictures, because features that hardly ever change are then as loud as the others.
+    Features are centred and divided by a single number. Dividing each feature by its standard deviation was 2 to 4
+    points worse on few pictures, because it amplifies features that hardly vary.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class HeadTraining(EpochTraining):
         device: str = "cpu",
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Features (N, D) float32 and labels (N,) int64, twice; validation may have no rows.
+        """Prepare the training from features (N, D) float32 and labels (N,) int64, twice; validation may have no rows.
 
-        `biased` is whether the head it is for has a bias (`heads.has_bias`): without, the result's is zero. `check` is
-        called every now and then, and may raise to end it.
+        `biased` is whether the network's head has a bias (`heads.has_bias`): without it, the result's bias is zero.
+        `check` is called now and then, and may raise to end the training.
         """
         features, self._labels = train[0].to(device), train[1].to(device)
         self._middle = features.mean(dim=0) if biased else torch.zeros_like(features[0])
@@ -60,7 +60,7 @@ class HeadTraining(EpochTraining):
         self._best = [tensor.detach().clone() for tensor in self._weights]
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight (C, D) and bias (C,) of the best epoch, float32 on the CPU, for features as they were given."""
+        """Return weight (C, D) and bias (C,) of the best epoch, float32 on the CPU, for the original features."""
         weight, bias = (tensor.double() for tensor in self._best)
         weight = weight * self._scale
         bias = bias - weight @ self._middle.double()
@@ -108,7 +108,7 @@ class HeadTraining(EpochTraining):
 
 
 def _scale(features: torch.Tensor, middle: torch.Tensor) -> float:
-    """What makes the variance of centred features 1; raises BadDataset where they are all the same."""
+    """Return the factor that makes the variance of centred features 1; raises BadDataset if they are all the same."""
     variance = float((features - middle).double().square().mean())
     if not variance > _SAME * float(features.double().square().mean()):
         raise BadDataset("The base sees no difference between these pictures: take another base, or other pictures.")

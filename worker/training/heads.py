@@ -1,4 +1,4 @@
-"""Puts a trained linear classifier into a network as its head, so that the whole computes exactly that."""
+"""Head replacement puts a trained linear classifier into a network, so that the network computes exactly its logits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.errors import BadOption
 from worker import families, optimise
 
 _EXACT = 1e-3
-"""How far an answer of the whole may lie off, as a part of the largest."""
+"""Allowed difference of the network's logits, relative to the largest."""
 _MARGIN = 0.5
-"""By what part of the range seen in training an unseen place in a picture may lie below it."""
+"""Safety margin below the lowest value seen in training, relative to the range of values."""
 
 
 def has_bias(network: nn.Module) -> bool:
-    """Whether the head can hold a bias; MaxViT's has none."""
+    """Return True if the head can hold a bias; MaxViT's cannot."""
     return families.penultimate(network).bias is not None
 
 
@@ -27,12 +27,13 @@ def replace_head(
     bias: torch.Tensor,
     batches: Callable[[], Iterable[torch.Tensor]],
 ) -> None:
-    """Make weight (C, D) and bias (C,) the head, in place; raises BadOption where the whole would compute more.
+    """Make weight (C, D) and bias (C,) the head, in place; raises BadOption if the network computes more after its
+    head.
 
-    `batches` gives prepared, normalised training pictures, (N, channels, crop, crop) each, on the network's device.
-    One is needed to check the outcome, and all of them for a head that works on maps, as SqueezeNet's does. There a
-    ReLU comes between head and average, but the classifier was trained on averages. So that it clips nothing, all
-    biases are raised by the same number, from which softmax does not change; it follows from what the maps give.
+    `batches` yields prepared, normalised training pictures, (N, channels, crop, crop) each, on the network's device.
+    One batch is needed to check the result, and all of them for a head that works on maps, as SqueezeNet's does. There
+    a ReLU comes between head and average, but the classifier was trained on averages. So that it clips nothing, all
+    biases are raised by the same number, which does not change softmax; the number follows from the values on the maps.
     """
     name, old = families.head(network)
     if bias.any() and old.bias is None:
@@ -45,13 +46,13 @@ def replace_head(
     for batch in batches():
         try:
             _check(network, batch)
-        except RuntimeError as error:  # as where logits of two heads are added, and only one has new labels
+        except RuntimeError as error:  # for example if the logits of two heads are added, and only one has new labels
             raise BadOption("This network has more than one head; train on another base model.") from error
         return
 
 
 def _put(network: nn.Module, name: str, weight: torch.Tensor, bias: torch.Tensor) -> None:
-    """A new layer of the old one's kind; numbers that the network keeps elsewhere about its classes follow."""
+    """Put a new layer of the same kind in place of the old head."""
     old = network.get_submodule(name)
     classes, width = weight.shape
     biased = old.bias is not None
@@ -67,7 +68,7 @@ def _put(network: nn.Module, name: str, weight: torch.Tensor, bias: torch.Tensor
 
 
 def features(network: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What enters the head for a batch, (N, D) or (N, D, H, W), and the logits (N, C)."""
+    """Return the input of the head for a batch, (N, D) or (N, D, H, W), and the logits (N, C)."""
     found: list[torch.Tensor] = []
     hook = families.penultimate(network).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
     try:
@@ -88,7 +89,7 @@ def _raised(network: nn.Module, weight: torch.Tensor, bias: torch.Tensor, batche
 
 
 def _check(network: nn.Module, batch: torch.Tensor) -> None:
-    """Compare logits, but for a constant, with the head's weights on the averaged features."""
+    """Compare the logits with the head's weights applied to the averaged features; raises BadOption if they differ."""
     entered, logits = features(network, batch)
     head = families.penultimate(network)
     flat = entered.mean(dim=(2, 3)) if entered.ndim == 4 else entered

@@ -1,4 +1,4 @@
-"""A linear classifier to start from: regularised logistic regression, solved without a learning rate."""
+"""Regularised logistic regression: a linear classifier to start from, solved without a learning rate."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from worker.training import epochs
 _ROUNDS, _FEWEST_ROUNDS = 200, 20
 """Evaluations of the whole loss at most; a few dozen are usual."""
 _WORK = 5e11
-"""Multiplications after which there are no more rounds but the fewest: a minute or so of one core. The epochs go on."""
+"""Multiplications after which only the minimum of rounds is run: about a minute of one core. The epochs continue from
+there."""
 
 
 def regression(
     features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
+    """Return weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
 
-    It minimises the summed loss, in which a picture of each label counts as `counting` (C,) says, plus half the squared
-    weights: scikit-learn's with C = 1. Where there are fewer pictures than features it works within the span of the
-    pictures, because the rest of the weights would be zero anyway. `check` is called in every round, and may raise.
+    It minimises the summed loss, in which `counting` (C,) is the weight of a picture of each label, plus half the
+    squared weights: scikit-learn's loss with C = 1. If there are fewer pictures than features it works within the span
+    of the pictures, because the remaining weights would be zero anyway. `check` is called in every round, and may
+    raise.
     """
     reduced, back = _span(features) if len(features) < features.shape[1] else (features, None)
     weight = torch.zeros(len(counting), reduced.shape[1], device=features.device, requires_grad=True)
@@ -47,7 +49,7 @@ def regression(
 
 
 def _span(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinates (N, R) in the span of the rows, and the orthonormal basis (R, D) that leads back."""
+    """Return coordinates (N, R) in the span of the rows, and the orthonormal basis (R, D) that leads back."""
     wide = features.double()
     values, vectors = torch.linalg.eigh(wide @ wide.T)
     kept = values > 1e-9 * values[-1].clamp(min=1e-30)

@@ -1,4 +1,4 @@
-"""The pictures of examples, as they are stored."""
+"""Reading of the stored pictures of examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.imaging import images
 
 
 def read(storage: Storage, example: DatasetExample) -> bytes:
-    """Its bytes; raises NotFound naming the example, Unavailable."""
+    """Return the bytes of an example's picture; raises NotFound naming the example, Unavailable."""
     try:
         return storage.read(example.blob, example.offset, example.size)
     except FileNotFoundError:
@@ -23,5 +23,5 @@ def read(storage: Storage, example: DatasetExample) -> bytes:
 
 
 def decoded(storage: Storage, example: DatasetExample, wanted: Preprocessing) -> Image.Image:
-    """Upright, in the mode that the network wants; raises as `read` does, and BrokenPicture."""
+    """Return the picture upright, in the mode of the network; raises as `read` does, and BrokenPicture."""
     return images.decode(read(storage, example), exif=True, mode=wanted.mode)

@@ -1,10 +1,11 @@
-"""From a dataset version to a model version: features, head, fine-tuning, calibration, proof, test, and one commit.
+"""The pipeline takes a dataset version to a model version: features, head, fine-tuning, calibration, check, test,
+commit.
 
-    pictures ──> frozen base ──> features, kept ──> linear head ──> fine-tuned, if it helps ──┐
-    pictures ──> a small network, where there is no base ─────────────────────────────────────┴──> temperature
-         ──> weights, proven ──> test pictures ──> evidence, plots, comparison with the default ──> one commit
+    pictures ──> frozen base ──> features, stored ──> linear head ──> fine-tuned, if it helps ──┐
+    pictures ──> a small network, if there is no base ──────────────────────────────────────────┴──> temperature
+         ──> weights, checked ──> test pictures ──> evidence, plots, comparison with the default ──> one commit
 
-Each stage can be gone on with by another trainer; what is tested is what will be served, loaded as a worker loads it.
+Another trainer can resume at each stage. The test uses the network as it will be served, loaded as a worker loads it.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ log = logging.getLogger(__name__)
 
 
 def train(work: Work, engine: Engine) -> None:
-    """Train, and end the training as DONE with a new version.
+    """Run a training, and end it as DONE with a new version.
 
-    Raises Ended when it was cancelled, Stopped when this trainer must end, FileNotFoundError, kinds of InferqError.
+    Raises TrainingEnded if it was cancelled, Stopped if this trainer must stop, FileNotFoundError, kinds of
+    InferqError.
     """
     container, training = work.container, work.training
     work.tell(0.0, "reading the dataset")
@@ -70,7 +72,7 @@ def train(work: Work, engine: Engine) -> None:
         training_runs.abandon(container, training.id)
         raise
     finally:
-        engine.forget(version.id)  # it was loaded without its number, which only the commit gives it
+        engine.forget(version.id)  # it was loaded without its version number, which the commit assigns
 
 
 def _base(work: Work, engine: Engine) -> Loaded | None:
@@ -89,7 +91,7 @@ def _base(work: Work, engine: Engine) -> Loaded | None:
 def _calibrate(
     work: Work, made: TrainedNetwork, validation: Sequence[DatasetExample], numbers: dict[int, int]
 ) -> float:
-    """Find the temperature on the validation pictures, and divide the head by it; what it was."""
+    """Fit the temperature on the validation pictures, divide the head by it, and return it."""
     if not validation:
         return 1.0
     logits = made.logits
@@ -108,7 +110,10 @@ def _calibrate(
 def _proven(
     work: Work, made: TrainedNetwork, labels: tuple[str, ...], base: ModelVersion | None, folder: Path
 ) -> ModelVersion:
-    """The version with its blobs stored, not registered yet. Its id is the training's: made again, it is the same."""
+    """Store the weights and return the version, not registered yet.
+
+    Its id is that of the training, so that a repeated attempt gives the same id.
+    """
     training = work.training
     path = folder / "trained.safetensors"
     weights.write(made.network.state_dict(), path)
@@ -131,7 +136,7 @@ def _proven(
 
 
 def _answers(work: Work, model: Loaded, test: Sequence[DatasetExample]) -> torch.Tensor:
-    """(N, C) logits of the test pictures, by the network as it will be served."""
+    """Return the logits (N, C) of the test pictures, from the network as it will be served."""
     rows = []
     for start in range(0, len(test), model.max_batch):
         some = test[start : start + model.max_batch]
@@ -142,7 +147,7 @@ def _answers(work: Work, model: Loaded, test: Sequence[DatasetExample]) -> torch
 
 
 def _facts(work: Work, made: TrainedNetwork, dealt: Splits, engine: Engine) -> dict[str, Any]:
-    """What belongs to the evidence beside the test."""
+    """Return the part of the evidence that is not measured on the test pictures."""
     training = work.training
     with work.container.database.read() as uow:
         dataset = uow.datasets.get(training.tenant, training.dataset_id)
@@ -169,7 +174,7 @@ def _facts(work: Work, made: TrainedNetwork, dealt: Splits, engine: Engine) -> d
 
 
 def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] | None:
-    """The report beside the model's default version; None where there is none, or no picture that both can be shown."""
+    """Return the comparison with the model's default version; None if there is no default or no picture suits both."""
     training, version = work.training, candidate.version
     with work.container.database.read() as uow:
         known = uow.model_versions.named(training.tenant, training.name)
@@ -185,7 +190,7 @@ def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] |
             return None
     try:
         baseline = engine.load(default)
-    except (errors.BadRequest, FileNotFoundError) as error:  # to train it anew is how it may be mended
+    except (errors.BadRequest, FileNotFoundError) as error:  # training it again may repair it
         log.warning("%s %s, the default, cannot be compared with: %s", default.name, default.version, error)
         return None
     return compare(
@@ -198,7 +203,7 @@ def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] |
 
 
 def _cool(network: nn.Module, temperature: float) -> None:
-    """Divide the logits by the temperature, in the head: every wire then gives scores that can be believed."""
+    """Divide the logits by the temperature, in the head, so that the scores of every wire are calibrated."""
     head = families.penultimate(network)
     with torch.no_grad():
         for parameter in head.parameters():

@@ -1,4 +1,4 @@
-"""The evidence of a version as pictures: confusion matrix, learning curve, reliability diagram; SVG or PNG."""
+"""Plots of a version's evidence: confusion matrix, learning curve, reliability diagram; SVG or PNG."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 Format = Literal["svg", "png"]
 
 _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#8a8f98", "#24292f"
-"""Of Okabe and Ito's colours: the two are told apart with every kind of colour blindness, and in grey."""
+"""Two of Okabe and Ito's colours, which are distinguishable with every kind of colour blindness, and in grey."""
 _BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#9ecae8", "#0072B2", "#003a5d"])
 _NORM = PowerNorm(0.6, vmin=0, vmax=1)
-"""Not in proportion: a mistake in one picture of twenty is to be seen."""
+"""Not linear: a mistake in one picture of twenty must be visible."""
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "inferq",  # the same numbers give the same bytes
     "svg.fonttype": "none",  # small, searchable, and in whatever script a label is written
@@ -33,15 +33,15 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": _INK,
 }
 _NUMBERED = 20
-"""Labels up to which each cell shows its count."""
+"""Maximum number of labels for which each cell shows its count."""
 _NAMED = 120
-"""Labels up to which each has its name beside the matrix."""
+"""Maximum number of labels for which names are shown beside the matrix."""
 _LONGEST = 22
-"""Characters of a label that are shown."""
+"""Maximum characters of a label that are shown."""
 
 
 def render(evidence: Mapping[str, Any]) -> dict[str, bytes]:
-    """File name, such as `confusion.svg`, to its bytes: all plots in both formats."""
+    """Return file name, such as `confusion.svg`, -> bytes of all plots in both formats."""
     kinds: tuple[Format, ...] = ("svg", "png")
     return {
         f"{name}.{kind}": draw(kind)
@@ -55,7 +55,7 @@ def render(evidence: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def confusion_matrix(evidence: Mapping[str, Any], format: Format) -> bytes:
-    """A row for each true label, a column for each answer; colours are shares of the row."""
+    """Draw the confusion matrix: a row for each true label, a column for each answer; colours are shares of the row."""
     return _drawn(lambda: _confusion_matrix(evidence), format)
 
 
@@ -82,7 +82,7 @@ def _confusion_matrix(evidence: Mapping[str, Any]) -> Figure:
 
 
 def learning_curve(epochs: Sequence[Mapping[str, Any]], format: Format) -> bytes:
-    """Loss and accuracy over the epochs of all stages, in training and on validation; oldest first."""
+    """Draw loss and accuracy over the epochs of all stages, in training and on validation; oldest first."""
     return _drawn(lambda: _learning_curve(epochs), format)
 
 
@@ -118,13 +118,13 @@ def _learning_curve(epochs: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _later_stages(epochs: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """(number of its first epoch, name) of each stage but the first."""
+    """Return (number of its first epoch, name) of each stage except the first."""
     stages = [row["stage"] for row in epochs]
     return [(number, stage) for number, (last, stage) in enumerate(pairwise(stages), 2) if stage != last]
 
 
 def reliability(evidence: Mapping[str, Any], format: Format) -> bytes:
-    """How often answers of each score are right: on the diagonal, scores mean what they say."""
+    """Draw the share of right answers for each score: on the diagonal, scores equal accuracy."""
     return _drawn(lambda: _reliability(evidence), format)
 
 
@@ -157,10 +157,10 @@ def _reliability(evidence: Mapping[str, Any]) -> Figure:
     axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel="share of right answers")
     below.set(xlabel="score of the answer", ylabel="pictures")
     below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
-    told = figure.legend(
+    legend = figure.legend(
         *axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", title="calibration"
     )
-    for handle in told.legend_handles:
+    for handle in legend.legend_handles:
         handle.set_sizes([30])  # type: ignore[union-attr]
     _entitle(axes, "Can the scores be believed?", f"{_many(evidence)}, temperature {evidence['temperature']:.2f}")
     return figure
@@ -226,7 +226,7 @@ def _percent(share: float) -> str:
 
 def _drawn(draw: Callable[[], Figure], format: Format) -> bytes:
     file = io.BytesIO()
-    # In a PNG, letters that the font lacks are shown as boxes, and every one of them would be warned of.
+    # In a PNG, characters that the font lacks are shown as boxes, and each of them would cause a warning.
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         untimed = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}

@@ -1,4 +1,4 @@
-"""The stages of a training: a head on kept features, the last stages of the base, or a small network from nothing."""
+"""The stages of a training: a head on stored features, the last stages of the base, or a small network from scratch."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from worker.training.work import OutOfTime, Work
 
 HEAD, FINE_TUNING, NETWORK = "head", "fine-tuning", "network"
 SMALL = "small"
-"""The architecture that is trained from nothing."""
+"""The architecture that is trained from scratch."""
 _FINE_EPOCHS, _FINE_PATIENCE = 8, 3
 _FINE_RATE = 1e-4
-"""The learning rate of what has learned much already, at most."""
+"""Maximum learning rate for fine-tuning."""
 _AFFORDABLE = 1000
-"""Training pictures up to which a CPU tries fine-tuning unasked: an epoch of more takes minutes."""
+"""Maximum training pictures for which a CPU tries fine-tuning by default: with more, an epoch takes minutes."""
 _FEWEST = 8
-"""Validation pictures without which nobody can say whether fine-tuning helps."""
+"""Minimum validation pictures to decide whether fine-tuning helps."""
 _PIECE = 8
-"""Pictures that a plain network is shown at once."""
+"""Pictures per batch of a network that is not optimised."""
 _SHOWN = 256
-"""Training pictures by which a new head is fitted in and checked."""
+"""Maximum training pictures with which a new head is fitted in and checked."""
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What the stages have made: a plain network in eval mode on the CPU, and how that went."""
+    """The result of the stages: a plain network in eval mode on the CPU, with its measurements."""
 
     network: nn.Module
     architecture: str
@@ -53,20 +53,20 @@ class TrainedNetwork:
     method: str
     """`head`, `fine-tuned` or `scratch`."""
     note: str
-    """One sentence for people."""
+    """A sentence for people."""
     stopped: str
     """`early`, `epochs` or `time`."""
     best_epoch: int
-    """Of the stage that made it; 0 is before its first."""
+    """The best epoch of its stage; 0 is before the first."""
     train_loss: float | None
     train_accuracy: float
     validation_accuracy: float | None
     logits: torch.Tensor | None = None
-    """(N, C) of the validation pictures, where they are known already."""
+    """Logits (N, C) of the validation pictures, if they are known already."""
 
 
 def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> TrainedNetwork:
-    """A linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
+    """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
     storage, wanted = work.container.storage, base.preprocessing
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     network = _plain(storage, base)
@@ -91,7 +91,7 @@ def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int
 
 
 def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: torch.device) -> TrainedNetwork:
-    """A small network, all of it trained."""
+    """Train all of a small network."""
     wanted = families.find(SMALL).preprocessing(SMALL)
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     began = time.monotonic()
@@ -113,7 +113,7 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
 
 
 def _worthwhile(work: Work, frozen: TrainedNetwork, dealt: Splits, base: Loaded) -> bool:
-    """Whether fine-tuning is to be tried: asked for, or unasked where it can win something and is no long affair."""
+    """Return True if fine-tuning is to be tried: if asked for, or by default if it may help and does not take long."""
     wish = work.training.parameters.fine_tune
     if wish != "auto" or work.out_of_time:
         return wish == "always" and not work.out_of_time
@@ -145,9 +145,10 @@ def _fine_tuned(
 
 
 def _run(work: Work, stage: str, training: EpochTraining, span: tuple[float, float]) -> str:
-    """Epochs until it is enough; why it was. Goes on from the checkpoint where that is of this stage.
+    """Run epochs until the stage is complete, and return the reason; resumes from the checkpoint if that is of this
+    stage.
 
-    Of a stage that an earlier trainer had left behind, nothing is told again: its epochs are on the curve.
+    If the checkpoint is of a later stage, nothing is reported again: the epochs of this stage are on the curve already.
     """
     again = work.stage not in ("", stage)
     if work.stage == stage:
@@ -167,7 +168,7 @@ def _run(work: Work, stage: str, training: EpochTraining, span: tuple[float, flo
 
 
 def _best(work: Work, stage: str, epoch: int) -> tuple[float | None, float, float | None]:
-    """(train loss, train accuracy, validation accuracy) of one epoch."""
+    """Return (train loss, train accuracy, validation accuracy) of an epoch."""
     for point in work.curve:
         if (point["stage"], point["epoch"]) == (stage, epoch):
             return point["train_loss"], point["train_accuracy"], point["validation_accuracy"]
@@ -175,7 +176,7 @@ def _best(work: Work, stage: str, epoch: int) -> tuple[float | None, float, floa
 
 
 def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the training pictures, and of those for validation."""
+    """Return the features of the training and of the validation pictures."""
     began = time.monotonic()
     both = (*dealt.training, *dealt.validation)
 
@@ -189,24 +190,24 @@ def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, to
 
 
 def _plain(storage: Storage, base: Loaded) -> nn.Module:
-    """The base's network as it was before it was made fast, which is what can be trained and stored."""
+    """Return the base's network as it was before optimisation, which can be trained and stored."""
     state = safetensors.torch.load(storage.read(base.version.weights))
     family = families.load(base.version.family)
     return weights.assemble(family, base.version.architecture, base.preprocessing, state)
 
 
 def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """(loss, accuracy), every picture counting the same."""
+    """Return (loss, accuracy), with equal weight for every picture."""
     return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
 
 
 def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
-    """(N,) int64, the number of each example's label."""
+    """Return the number of each example's label, (N,) int64."""
     return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
 
 
 def batches(work: Work, examples: Sequence[DatasetExample], wanted: Preprocessing) -> Iterator[torch.Tensor]:
-    """Normalised batches (N, channels, crop, crop) of some pictures, in their order."""
+    """Yield normalised batches (N, channels, crop, crop) of pictures, in their order."""
     storage = work.container.storage
     for start in range(0, len(examples), _PIECE):
         work.check()
@@ -217,7 +218,7 @@ def batches(work: Work, examples: Sequence[DatasetExample], wanted: Preprocessin
 def _pictures(
     work: Work, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
 ) -> tuple[LabelledPictures, LabelledPictures]:
-    """Those to train on, and those for validation, decoded when they are looked at."""
+    """Return the training and the validation pictures, decoded on demand."""
     storage = work.container.storage
 
     def of(part: Sequence[DatasetExample], its_labels: torch.Tensor) -> LabelledPictures:

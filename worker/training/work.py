@@ -1,4 +1,4 @@
-"""One training under way: what it has told, what it has put away, and whether it is still wanted."""
+"""Progress, checkpoints and cancellation of a running training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from shared.services import training_runs
 from worker.training.epochs import EpochReport, Tensors
 
 OFTEN = 0.5
-"""Seconds between two checkpoints, or two words on how far it is, at least: an epoch may take a millisecond."""
+"""Minimum seconds between two checkpoints or progress reports: an epoch may take a millisecond."""
 _NOTES = "notes"
 
 
 _FORMAT = 1
-"""Of checkpoints; one of another format is not gone on from."""
+"""The format of checkpoints; a checkpoint of another format is ignored."""
 
 
 class Stopped(Exception):
-    """This trainer was told to end, or slept for so long that another one has taken over: drop everything."""
+    """This trainer must stop, or another trainer has taken over the training: all work on it is dropped."""
 
 
 class OutOfTime(errors.Conflict):
@@ -35,12 +35,14 @@ class OutOfTime(errors.Conflict):
 
 
 class Work:
-    """Stores checkpoints and progress. Each word raises Ended when the training was cancelled, or Stopped."""
+    """Stores checkpoints and progress of a training. Each report raises TrainingEnded if it was cancelled, or
+    Stopped."""
 
     def __init__(
         self, container: Container, training: Training, stopping: threading.Event, lost: threading.Event
     ) -> None:
-        """`stopping` is set when this trainer is to end, `lost` when the training is another one's by now."""
+        """Read the checkpoint. `stopping` is set when this trainer must stop, `lost` when another trainer has the
+        training."""
         self.container = container
         self.training = training
         self._stopping = stopping
@@ -49,24 +51,25 @@ class Work:
         self._progress, self._message = training.progress, training.message
         notes, self.tensors = _read(container, training.id)
         self.stage: str = notes.get("stage", "")
-        """The stage that `tensors` belong to: where to go on. Empty when nothing was put away yet."""
+        """The stage that `tensors` belong to, at which to resume; empty if there is no checkpoint."""
         self.curve: list[Mapping[str, Any]] = notes.get("curve", [])
         self.seconds: dict[str, float] = notes.get("seconds", {})
-        """Stage -> how long it took, over all trainers that worked on it."""
+        """Stage -> seconds, summed over all trainers that worked on it."""
 
     @property
     def out_of_time(self) -> bool:
-        """Whether it has had the seconds that it was given."""
+        """True if `max_seconds` have passed since the training started."""
         return self.training.is_over(self.container.now())
 
     def tell(self, progress: float, message: str) -> None:
-        """Say how far it is, from 0 to 1, unless something was said just now."""
-        # Who goes on where another one ended looks at some things again, and is no less far for it.
+        """Report the progress, from 0 to 1, unless the last report was just sent."""
+        # A trainer that resumes repeats some steps; the reported progress must not decrease by that.
         self._progress, self._message = max(self._progress, progress), message
         self.check()
 
     def check(self) -> None:
-        """To be called every second or so, so that somebody who cancels or stops need not wait."""
+        """Raise Stopped or TrainingEnded if the work must end; to be called about every second, so that this takes
+        effect soon."""
         if self._stopping.is_set() or self._lost.is_set():
             raise Stopped
         if time.monotonic() - self._told >= OFTEN:
@@ -74,26 +77,26 @@ class Work:
             self._told = time.monotonic()
 
     def spend(self) -> None:
-        """As `check`, while an epoch goes on; raises OutOfTime as well."""
+        """Do as `check`, within an epoch; raises OutOfTime as well."""
         self.check()
         if self.out_of_time:
             raise OutOfTime
 
     def prepare(self) -> None:
-        """As `check`, before the first epoch: a training that comes to none in its time has failed."""
+        """Do as `check`, before the first epoch; raises OutOfTime if the time ends before any epoch."""
         self.check()
         if self.out_of_time and not self.curve:
             raise OutOfTime
 
     def epoch(self, stage: str, report: EpochReport, progress: float, state: Callable[[], Tensors]) -> None:
-        """Keep what an epoch came to, and put its state away, unless that was done just now."""
+        """Add an epoch to the curve, and store a checkpoint unless that was done just before."""
         self.curve.append(
             {"stage": stage, "epoch": report.epoch, "train_loss": report.train_loss,
              "train_accuracy": report.train_accuracy, "validation_loss": report.validation_loss,
              "validation_accuracy": report.validation_accuracy}
         )  # fmt: skip
         self._progress, self._message = max(self._progress, progress), _said(stage, report)
-        # The longer the curve, the more each storing costs: ten thousand epochs are two megabytes of JSON.
+        # The pause grows with the curve, because each write stores all of it: ten thousand epochs are 2 MB of JSON.
         pause = max(OFTEN, len(self.curve) / 2000)
         if time.monotonic() - self._stored >= pause or (self._stopping.is_set() and not self._lost.is_set()):
             self._store(stage, state())
@@ -107,14 +110,14 @@ class Work:
         self.container.storage.write(checkpoint_key(self.training.id), safetensors.torch.save(data))
 
     def timed(self, stage: str, began: float) -> None:
-        """Count the seconds since `began` (monotonic) to a stage."""
+        """Add the seconds since `began` (monotonic) to a stage."""
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 3)
 
 
 def _read(container: Container, training_id: str) -> tuple[dict[str, Any], Tensors]:
     try:
         tensors = safetensors.torch.load(container.storage.read(checkpoint_key(training_id)))
-    except (FileNotFoundError, safetensors.SafetensorError):  # none yet, or a trainer died while it wrote the first one
+    except (FileNotFoundError, safetensors.SafetensorError):  # none yet, or damaged by a crash
         return {}, {}
     notes = json.loads(tensors.pop(_NOTES).numpy().tobytes())
     return (notes, tensors) if notes.get("format") == _FORMAT else ({}, {})
