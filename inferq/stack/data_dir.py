@@ -49,7 +49,7 @@ def clean(folder: Path) -> list[int]:
     """Kill the remaining processes of an earlier stack on this folder, and return the pids. The caller must hold the
     lock."""
     killed: list[int] = []
-    while left := processes(folder):  # repeated until none is left: the ports are free only when the processes have exited
+    while left := processes(folder):  # repeated: the ports are free only after the exits
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

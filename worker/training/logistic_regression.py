@@ -9,7 +9,7 @@ import torch
 from worker.training import epochs
 
 _ROUNDS, _FEWEST_ROUNDS = 200, 20
-"""Evaluations of the whole loss at most; a few dozen are usual."""
+"""Maximum and minimum number of evaluations of the whole loss; a few dozen are usual."""
 _WORK = 5e11
 """Multiplications after which only the minimum of rounds is run: about a minute of one core. The epochs continue from
 there."""
