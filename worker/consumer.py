@@ -4,8 +4,8 @@
                                      └─> forward ─> finish ─> acknowledge
 
 A picture that cannot be processed fails without affecting the others. While the model runs one batch, the next is
-fetched and decoded. Pictures that arrive meanwhile are added before it runs, so that a batch is whatever waits, and an
-idle system never delays a picture to fill a batch.
+fetched and decoded. Pictures that arrive meanwhile are added before it runs, so that a batch is whatever waits. No
+picture waits for a batch to fill, unless the version sets `max_delay_ms`.
 """
 
 from __future__ import annotations

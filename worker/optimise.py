@@ -57,6 +57,7 @@ class PackedConvolution(nn.Module):
         self.geometry = geometry
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of `x` (N, C, H, W)."""
         convolution = torch.ops.mkldnn._convolution_pointwise  # noqa: SLF001
         result: torch.Tensor = convolution(x, self.packed, self.bias, *self.geometry, "none", [], "")
         return result

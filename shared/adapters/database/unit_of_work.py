@@ -74,7 +74,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
-        """Open a connection for reading, outside of a transaction; each query sees the latest commit.
+        """Open a connection for reading; each query sees what is committed by then.
 
         Raises Unavailable when the database is unreachable.
         """
