@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.result import FIRST, GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
 
-_PARTS = ("worker", "api", "valkey", "keeper", "client")
+_PARTS = ("worker", "api", "valkey", "maintenance", "client")
 _STAGES = ("waiting", "features", "head", "fine_tuning", "testing")
 
 

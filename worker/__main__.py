@@ -1,4 +1,4 @@
-"""`python -m worker` runs models, `--trainer` makes them, `--keeper` is the housekeeper with the clock (beat)."""
+"""`python -m worker` runs models, `--trainer` trains them, `--maintenance` repairs, calls back and keeps the clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     role = parser.add_mutually_exclusive_group()
     role.add_argument("--trainer", action="store_true", help="train models and load datasets")
-    role.add_argument("--keeper", action="store_true", help="housekeeping only: sweep, callbacks, the clock")
+    role.add_argument(
+        # `--keeper` is its older name, by which scripts may start it.
+        "--maintenance",
+        "--keeper",
+        action="store_true",
+        help="repairs, callbacks and the clock; exactly one",
+    )
     asked = parser.parse_args()
     try:
         settings = from_environment()
@@ -39,11 +45,11 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # they log a line per task
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    run = keep if asked.keeper else train if asked.trainer else serve
+    run = maintain if asked.maintenance else train if asked.trainer else serve
     return run(settings)
 
 
-def keep(settings: Settings) -> int:
+def maintain(settings: Settings) -> int:
     """Run maintenance and its schedule."""
     # The plain scheduler keeps its state in memory; this schedule needs no file.
     schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]

@@ -4,7 +4,7 @@ plan       port, Valkey's binary, commands           CannotStart: nothing was st
 valkey     on loopback, append-only file in the data folder
 migrations one-shot: the schema is current
 api.setup  one-shot: the catalogue is filled, the default model decided; may refuse to listen
-workers, trainer, maintenance (`keeper`, with beat)  started beside api.setup: importing torch takes longest
+workers, trainer, maintenance (with beat)  started beside api.setup: importing torch takes longest
 api        and then /readyz: database, Redis and a worker are ready
 """
 
@@ -123,7 +123,7 @@ def plan(options: StackOptions) -> Plan:
         workers=(
             *(module(name, "worker", env=worker_env) for name in names),
             *([module("trainer", "worker", "--trainer", env=trainer_env)] if options.trainer else []),
-            module("keeper", "worker", "--keeper", env={"OMP_NUM_THREADS": "1", **env}),
+            module("maintenance", "worker", "--maintenance", env={"OMP_NUM_THREADS": "1", **env}),
         ),
         # glibc gives each of the API's many threads a separate arena, whose memory is never returned.
         api=module("api", "api", env={"MALLOC_ARENA_MAX": "2", **env}, drain=15.0),

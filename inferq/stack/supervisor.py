@@ -1,8 +1,8 @@
 """The supervisor keeps the processes of the embedded stack running, and stops them in order.
 
-    start(valkey)  start(worker-1, worker-2, keeper)  start(api)     each call is one stage
+    start(valkey)  start(worker-1, worker-2, maintenance)  start(api)     each call is one stage
     watch(...)     a part that exits is started again after 0.2 s, 0.4 s, ... 5 s
-    drain()        api, then workers and keeper, then valkey: SIGTERM, a time limit, SIGKILL
+    drain()        api, then workers and maintenance, then valkey: SIGTERM, a time limit, SIGKILL
 
 Existing libraries do not meet the needs: honcho stops all parts when one exits and has no order, circus has a daemon,
 sockets and pyzmq, supervisord requires a file in its configuration format.

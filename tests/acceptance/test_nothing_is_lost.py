@@ -122,10 +122,10 @@ def test_a_killed_api_is_started_again_and_knows_its_jobs(own_stack: Stack) -> N
     all_right(own_stack, own_stack.finished(job["_id"], 60), 1000)
 
 
-def test_a_killed_keeper_is_started_again(own_stack: Stack) -> None:
-    before = own_stack.pids()["keeper"]
-    own_stack.kill("keeper")
-    stacks.until(lambda: own_stack.pids().get("keeper", before) != before, 30)
+def test_a_killed_maintenance_process_is_started_again(own_stack: Stack) -> None:
+    before = own_stack.pids()["maintenance"]
+    own_stack.kill("maintenance")
+    stacks.until(lambda: own_stack.pids().get("maintenance", before) != before, 30)
     job = own_stack.submit(stacks.digits())
     assert own_stack.finished(job["_id"], 30)["status"] == "DONE"
 

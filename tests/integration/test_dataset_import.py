@@ -483,7 +483,7 @@ def test_one_that_is_not_loading_is_left_alone(each: Shelf) -> None:
     dataset_import.load(each.container, 7)
 
 
-# the housekeeper
+# maintenance
 
 
 def test_archives_that_nobody_loads_are_rung_for_now_and_then(shelf: Shelf) -> None:

@@ -1,4 +1,4 @@
-"""The housekeeper: whatever failed halfway is put right, once, and nothing else is touched."""
+"""Maintenance: whatever failed halfway is repaired, once, and nothing else is touched."""
 
 from __future__ import annotations
 

@@ -445,7 +445,7 @@ def test_a_trainer_is_called_in_the_database_for_trainings_and_nowhere_else(ring
 
 
 @pytest.mark.redis
-def test_workers_and_the_housekeeper_are_called_in_the_main_database_and_nowhere_else(ringing: Queue) -> None:
+def test_workers_and_maintenance_are_called_in_the_main_database_and_nowhere_else(ringing: Queue) -> None:
     settings = ringing.connection.settings
     assert ringing.notifications.send_task("drain", V)
     assert ringing.notifications.send_task("deliver", "job-1")

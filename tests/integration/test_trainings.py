@@ -419,7 +419,7 @@ def test_a_training_that_is_cancelled_twice_calls_back_once(here: Ground) -> Non
         assert uow.webhook_deliveries.due(here.container.now()) == []
 
 
-# the housekeeper, and taking things away
+# maintenance, and taking things away
 
 
 def test_the_sweep_rings_only_for_what_nobody_holds(here: Ground) -> None:

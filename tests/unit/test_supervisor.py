@@ -292,7 +292,7 @@ def test_the_embedded_stack_keeps_off_databases_of_the_environment(
         assert "production" not in each.env.values()
         assert each.env["DATABASE_URL"] == f"sqlite:///{tmp_path}/inferq.db"
         assert each.env["INFERQ_DEFAULT_MODEL"] == "digits"
-    assert [each.name for each in planned.workers] == ["worker-1", "worker-2", "trainer", "keeper"]
+    assert [each.name for each in planned.workers] == ["worker-1", "worker-2", "trainer", "maintenance"]
 
 
 def test_a_stack_has_one_trainer_unless_it_is_left_out(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_stack_has_one_trainer_unless_it_is_left_out(tmp_path: Path) -> None:
     assert trainer.argv[-2:] == ("worker", "--trainer")
     assert int(trainer.env["OMP_NUM_THREADS"]) >= 1
     without = stack.plan(stack.StackOptions(tmp_path, port=0, trainer=False))
-    assert [each.name for each in without.workers] == ["worker-1", "keeper"]
+    assert [each.name for each in without.workers] == ["worker-1", "maintenance"]
 
 
 def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
@@ -404,7 +404,7 @@ def test_up_says_what_it_decided_and_drains_on_sigterm(up: Callable[..., Up]) ->
     running = up()
     seen = running.until("/readyz")
     assert "digits: there is no network" in seen
-    assert running.pids().keys() == {"valkey", "worker-1", "trainer", "keeper", "api"}
+    assert running.pids().keys() == {"valkey", "worker-1", "trainer", "maintenance", "api"}
     pids = running.pids().values()
     running.process.terminate()
     assert running.ended() == (0, "")
