@@ -44,7 +44,7 @@ def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
     others = [str(known["version"]) for known in model["versions"] if known["version"] != found["version"]]
     names = [model["name"], *model.get("aliases", [])]
     rows: list[tuple[str, object]] = [
-        ("model", Text(" = ".join(names), style="bold") + (" (the default)" if model["is_default"] else "")),
+        ("model", Text(" = ".join(names), style="bold") + (" (the default model)" if model["is_default"] else "")),
         ("version", f"{found['version']}" + (f"; others: {', '.join(others)}" if others else "")),
         ("state", console.status(found["state"])),
         ("reason", found.get("reason")),

@@ -29,7 +29,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 
     Pictures that either of the two has learned from are left out.
     """
-    with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default'}"):
+    with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default version'}"):
         found = client.compare(name, version, baseline=baseline, dataset=dataset)
     if as_json:
         console.print_json(found)
@@ -47,10 +47,10 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 @VERSION
 @options.server
 def promote(client: Client, name: str, version: str) -> None:
-    """Make a version the default, once it has been compared."""
+    """Make a version the default version, once it was compared."""
     client.promote(name, version)
     undo = f"undo it with: inferq models rollback {shlex.quote(name)}"
-    console.remarks.print(f"{name} {version} is the default; {undo}", soft_wrap=True)
+    console.remarks.print(f"{name} {version} is the default version; {undo}", soft_wrap=True)
 
 
 @click.command()
@@ -59,7 +59,7 @@ def promote(client: Client, name: str, version: str) -> None:
 def rollback(client: Client, name: str) -> None:
     """Undo the last promotion of a model."""
     found = client.rollback(name)
-    console.remarks.print(f"{name} {found['version']} is the default again", soft_wrap=True)
+    console.remarks.print(f"{name} {found['version']} is the default version again", soft_wrap=True)
 
 
 def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -73,7 +73,7 @@ def _share(_context: click.Context, _parameter: click.Parameter, value: float | 
 @NAME
 @click.argument("version", required=False)
 @click.argument("share", required=False, type=float, callback=_share)
-@click.option("--off", is_flag=True, help="Let the default answer everything again.")
+@click.option("--off", is_flag=True, help="Let the default version answer everything again.")
 @options.JSON
 @options.server
 def canary(client: Client, name: str, version: str | None, share: float | None, off: bool, as_json: bool) -> None:
@@ -98,7 +98,7 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
         console.print_json(known)
         return
     agreed, compared = known.get("agreed", 0), known.get("compared", 0)
-    said = f"it agreed with the default on {agreed} of {compared} pictures" if compared else "nothing compared so far"
+    said = f"it agreed with the default version on {agreed} of {compared} pictures" if compared else "nothing compared so far"
     share_of = f"answers {console.percent(known['share'])} of the requests that name no version"
     console.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
 

@@ -112,7 +112,7 @@ def print_training(client: Client, found: Training, *, as_json: bool, everything
     head = Text.assemble(("training ", "dim"), found.id, "  ", console.status(found.status), (model, "bold"))
     default = _default(client, found)
     if default == found.version != "":
-        head.append(", the default", "dim")
+        head.append(", the default version", "dim")
     console.out.print(head, soft_wrap=True)
     if found.status == "DONE":
         console.out.print("", evidence.summary(found), sep="\n")
@@ -144,8 +144,8 @@ def _next(name: str, version: str, default: str) -> None:
     else:
         lines = [
             f"inferq classify --model {called} --version {shlex.quote(version)} PICTURE",
-            f"inferq models compare {one}    side by side with {default}, the default",
-            f"inferq models promote {one}    make it the default",
+            f"inferq models compare {one}    side by side with {default}, the default version",
+            f"inferq models promote {one}    make it the default version",
         ]
     console.remarks.print()
     for number, line in enumerate(lines):

@@ -116,8 +116,8 @@ def test_a_promotion_says_how_to_undo_it(server: ToyServer, run: Callable[..., R
     server.on("POST /v1/models/flowers/promote", (200, {}, {"version": "2"}))
     server.on("POST /v1/models/flowers/rollback", (200, {}, {"version": "1"}))
     said = run("models", "promote", "flowers", "2").stderr
-    assert said == "flowers 2 is the default; undo it with: inferq models rollback flowers\n"
-    assert run("models", "rollback", "flowers").stderr == "flowers 1 is the default again\n"
+    assert said == "flowers 2 is the default version; undo it with: inferq models rollback flowers\n"
+    assert run("models", "rollback", "flowers").stderr == "flowers 1 is the default version again\n"
 
 
 def test_a_promotion_without_a_comparison_is_refused_in_the_servers_words(
@@ -138,7 +138,7 @@ def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callab
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
     begun = "flowers 2 answers 10.0 % of the requests that name no version"
     assert run("models", "canary", "flowers", "2", "0.1").stdout == f"{begun}; nothing compared so far\n"
-    shared = f"{begun}; it agreed with the default on 88 of 95 pictures\n"
+    shared = f"{begun}; it agreed with the default version on 88 of 95 pictures\n"
     assert run("models", "canary", "flowers").stdout == shared
     assert run("models", "canary", "flowers", "--off").stderr == "flowers has no canary any more\n"
     assert [asked.method for asked in server.asked] == ["PUT", "GET", "DELETE"]

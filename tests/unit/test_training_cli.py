@@ -202,7 +202,7 @@ def test_a_training_is_followed_in_lines_and_ends_with_what_was_made(
     ]
     assert result.stderr.splitlines()[-1] == "next inferq classify --model flowers PICTURE"
     for words in (
-        "training t1  DONE  flowers 2, the default",
+        "training t1  DONE  flowers 2, the default version",
         "90.0 %",
         "tested on 10 pictures: each of them is worth 10.0 points",
         "8.1 % → 2.3 %",
