@@ -98,7 +98,11 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
         console.print_json(known)
         return
     agreed, compared = known.get("agreed", 0), known.get("compared", 0)
-    said = f"it agreed with the default version on {agreed} of {compared} pictures" if compared else "nothing compared so far"
+    said = (
+        f"it agreed with the default version on {agreed} of {compared} pictures"
+        if compared
+        else "nothing compared so far"
+    )
     share_of = f"answers {console.percent(known['share'])} of the requests that name no version"
     console.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
 

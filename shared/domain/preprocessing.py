@@ -156,9 +156,10 @@ def _read_numbers(name: str, value: object) -> list[float]:
         numbers = [float(item) for item in items if not isinstance(item, bool)]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    smallest = math.ulp(0.0) if name == "std" else -math.inf
-    good = all(math.isfinite(number) and number >= smallest for number in numbers)
-    if len(numbers) != len(items) or len(numbers) not in (1, 3) or not good:
-        above = " above 0" if name == "std" else ""
-        raise BadOption(f"{name} must be one number{above}, or three for red, green and blue, not {value!r}")
+    smallest = math.ulp(0.0) if name == "std" else 0.0
+    if len(numbers) != len(items) or len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise BadOption(f"{name} must be one number, or three for red, green and blue, not {value!r}")
+    if not all(smallest <= number <= 1 for number in numbers):
+        above = "above 0 and at most 1" if name == "std" else "from 0 to 1"
+        raise BadOption(f"{name} must be {above}, since pixels are scaled to 0..1 (divide by 255), not {value!r}")
     return numbers

@@ -53,7 +53,11 @@ def test_a_file_may_name_its_preset() -> None:
         ({"mean": [0.5, 0.5]}, "mean must be one number, or three"),
         ({"mean": "a,b,c"}, "mean must be"),
         ({"mean": [float("nan")]}, "mean must be"),
-        ({"std": [0.0, 1, 1]}, "std must be one number above 0"),
+        ({"std": [0.0, 1, 1]}, "std must be above 0 and at most 1"),
+        (
+            {"mean": "123.675,116.28,103.53"},
+            "mean must be from 0 to 1, since pixels are scaled to 0..1 (divide by 255)",
+        ),
         ({"std": [True, True, True]}, "std must be"),
         ({"interpolation": "lanczos"}, "interpolation must be one of nearest, bilinear, bicubic, not 'lanczos'"),
         ({"crop_mode": "left"}, "crop_mode must be one of center, squash, border"),
