@@ -102,8 +102,7 @@ def submit_and_wait(asked: Submission, longest: float = math.inf) -> tuple[Job, 
         late.job_id = job.id
         raise late
     jobs.raise_failure(container(), job)
-    with container().database.read() as uow:
-        item = uow.jobs.items(job.id, limit=1)[0]
+    item = jobs.list_items(container(), job.id, limit=1)[0]
     if item.result is None:  # somebody cancelled it meanwhile, or it expired
         raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
     return job, item

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 from shared.domain.jobs import Outcome
-from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
+from shared.domain.models import ALL_TENANTS, ModelVersion
 from shared.domain.stream_entry import StreamEntry
+from shared.services import promotions
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,7 @@ class Watch:
     def _of(self) -> ModelVersion | None:
         """Return the default version while this version is its canary, else None."""
         if time.monotonic() - self._looked > FRESH:
-            with self._worker.container.database.read() as uow:
-                is_canary = uow.promotions.is_canary(self._version.id)
-                known = uow.model_versions.named(self._version.tenant, self._version.name) if is_canary else []
-            ready = (one for one in known if one.is_default and one.state is ModelState.READY)
-            self._default = next(ready, None)
+            self._default = promotions.find_default_beside(self._worker.container, self._version)
             self._looked = time.monotonic()
         return self._default
 
@@ -61,5 +58,4 @@ class Watch:
         best = model.forward(inputs).argmax(dim=1).tolist()
         said = [answers[one.job_id, one.position][0][0] for one in shown]
         same = [default.labels[index] == label for index, label in zip(best, said, strict=True)]
-        with container.database.write() as uow:
-            uow.promotions.count(self._version.id, len(same), sum(same))
+        promotions.count_agreement(container, self._version.id, len(same), sum(same))

@@ -14,7 +14,7 @@ from shared.adapters import http_fetch
 from shared.container import Container
 from shared.domain import lock_names, webhooks
 from shared.domain.webhooks import Delivery
-from shared.services import jobs, trainings
+from shared.services import jobs, trainings, webhook_deliveries
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,14 @@ def deliver(container: Container) -> None:
 
 
 def _deliver(container: Container, until: float) -> None:
-    with container.database.read() as uow:
-        due = uow.webhook_deliveries.due(container.now())
-    for delivery in due:
+    for delivery in webhook_deliveries.list_due(container):
         if time.monotonic() > until:
             return  # maintenance starts another run
-        with container.database.write() as uow:
-            taken = uow.webhook_deliveries.take(delivery, container.now() + TAKEN)
-        if taken:
+        if webhook_deliveries.claim(container, delivery, TAKEN):
             _send(container, delivery)
 
 
 def _send(container: Container, delivery: Delivery) -> None:
-    attempts = delivery.attempts + 1
     try:
         status = http_fetch.post(
             delivery.url,
@@ -66,13 +61,9 @@ def _send(container: Container, delivery: Delivery) -> None:
     except Exception as error:
         log.exception("callback of job %s", delivery.job_id)
         problem = f"failed by {type(error).__name__}"
-    with container.database.write() as uow:
-        if not problem:
-            uow.webhook_deliveries.succeeded(delivery.job_id, container.now())
-            return
-        wait = webhooks.delay(attempts)
-        uow.webhook_deliveries.failed(delivery.job_id, problem, due_at=None if wait is None else container.now() + wait)
-    log.warning("callback of job %s, try %d: %s", delivery.job_id, attempts, problem)
+    webhook_deliveries.record(container, delivery, problem)
+    if problem:
+        log.warning("callback of job %s, try %d: %s", delivery.job_id, delivery.attempts + 1, problem)
 
 
 def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str, str]]:

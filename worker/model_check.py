@@ -14,10 +14,8 @@ import httpx
 
 from shared import errors
 from shared.adapters.storage import Storage
-from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.models import (
-    CHECK_SECONDS,
     PRETRAINED,
     ModelExample,
     ModelState,
@@ -25,6 +23,7 @@ from shared.domain.models import (
     example_key,
     trained_weights_key,
 )
+from shared.services import models
 from worker import families, weights
 from worker.process import WorkerProcess
 
@@ -37,16 +36,14 @@ def check(worker: WorkerProcess, version_id: str) -> None:
     with container.queue.locks.renewed(lock_names.model_check(version_id)) as mine:
         if not mine:
             return
-        with container.database.read() as uow:
-            version = uow.model_versions.get(version_id)
+        version = models.find_version_by_id(container, version_id)
         if version is None or version.state is not ModelState.CHECKING:
             return
         began = time.monotonic()
         after = _checked(worker, version)
-        _save(container, after)
+        models.update_checked(container, after)
         if after.state is ModelState.READY:
-            with container.database.write() as uow:
-                uow.key_values.set(CHECK_SECONDS, f"{time.monotonic() - began:.1f}")
+            models.set_check_seconds(container, time.monotonic() - began)
         if after.state is ModelState.READY and version.source != PRETRAINED:
             container.storage.delete(version.source)  # only now: if this worker crashes, the next attempt needs it
 
@@ -57,7 +54,7 @@ def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
     if version.attempts >= container.settings.max_attempts:
         return _failed(version, f"{version.attempts} workers died while checking it")
     version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
-    _save(container, version)
+    models.update_checked(container, version)
     try:
         with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
             ready = _examine(worker, version, Path(folder))
@@ -150,8 +147,7 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
         percent = 100 * done // total if total else 0
         if percent // 5 != reported // 5:
             reported = percent
-            with container.database.write() as uow:
-                uow.model_versions.set_reason(version.id, f"its weights are being fetched, {percent} % so far")
+            models.update_reason(container, version.id, f"its weights are being fetched, {percent} % so far")
 
     weights.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, tell)
     return target
@@ -165,10 +161,3 @@ def _installed(path: Path, sha256: str, architecture: str) -> Path:
         raise errors.BadWeights(f"The weights of {architecture!r} are damaged (their SHA-256 differs): install inferq "
                                 "again.")  # fmt: skip
     return path
-
-
-def _save(container: Container, version: ModelVersion) -> None:
-    with container.database.write() as uow:
-        if uow.model_versions.get(version.id) is not None:  # it may have been removed meanwhile
-            uow.model_versions.save(version)
-    container.queue.events.publish([version.id])

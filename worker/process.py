@@ -77,8 +77,7 @@ class WorkerProcess:
         """Return the version if it is READY. It is read from SQL once: a READY version never changes, it is only
         removed."""
         if version_id not in self._ready:
-            with self.container.database.read() as uow:
-                version = uow.model_versions.get(version_id)
+            version = models.find_version_by_id(self.container, version_id)
             if version is None or version.state is not ModelState.READY:
                 return None
             self._ready[version_id] = version
@@ -86,8 +85,7 @@ class WorkerProcess:
 
     def is_gone(self, version_id: str) -> bool:
         """Return True if the version was removed."""
-        with self.container.database.read() as uow:
-            return uow.model_versions.get(version_id) is None
+        return models.find_version_by_id(self.container, version_id) is None
 
     def hold(self, entries: Sequence[StreamEntry]) -> None:
         """Add claimed entries, whose leases the heartbeat then renews."""

@@ -142,6 +142,12 @@ def get(container: Container, tenant: str, job_id: str) -> Job:
     return job
 
 
+def list_items(container: Container, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
+    """The items of a job in upload order, from position `start` on; the caller gets the job by its tenant first."""
+    with container.database.read() as uow:
+        return uow.jobs.items(job_id, start=start, limit=limit)
+
+
 def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
     """The job, when it has ended or when the time is over, whichever is first.
 
@@ -160,8 +166,7 @@ def raise_failure(container: Container, job: Job) -> None:
     """Raise what a FAILED job failed by, so that a caller who waited is told as if the request had been refused."""
     if job.status is not Status.FAILED:
         return
-    with container.database.read() as uow:
-        items = uow.jobs.items(job.id, limit=1)
+    items = list_items(container, job.id, limit=1)
     error = errors.by_code(items[0].error_code, items[0].error) if items else errors.InferqError(job.error)
     error.job_id = job.id
     raise error

@@ -67,6 +67,12 @@ def create(
     return key, text
 
 
+def list_keys(container: Container, tenant: str) -> list[ApiKey]:
+    """The keys that the tenant manages, revoked ones too; the tenant `default` manages those of all tenants."""
+    with container.database.read() as uow:
+        return uow.keys.all(tenant)
+
+
 def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """(tenant, scopes) of a key that the caller wants made; raises as `create` does."""
     tenant = tenant or caller.tenant

@@ -81,6 +81,32 @@ def get_version(
     return canary if canary and not version else pick(versions, name, version)
 
 
+def find_version_by_id(container: Container, version_id: str) -> ModelVersion | None:
+    """The version with that id, of whatever tenant; None when it has been removed."""
+    with container.database.read() as uow:
+        return uow.model_versions.get(version_id)
+
+
+def update_checked(container: Container, version: ModelVersion) -> None:
+    """Store and announce what a check found out; a version that was removed meanwhile stays removed."""
+    with container.database.write() as uow:
+        if uow.model_versions.get(version.id) is not None:
+            uow.model_versions.save(version)
+    container.queue.events.publish([version.id])
+
+
+def update_reason(container: Container, version_id: str, reason: str) -> None:
+    """Store how far the check of a version is, without touching its state."""
+    with container.database.write() as uow:
+        uow.model_versions.set_reason(version_id, reason)
+
+
+def set_check_seconds(container: Container, seconds: float) -> None:
+    """Store how long the last check took; it is the time after which callers of a model in check come again."""
+    with container.database.write() as uow:
+        uow.key_values.set(CHECK_SECONDS, f"{seconds:.1f}")
+
+
 def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlias:
     """Let `alias` stand for a model from now on, on every wire; raises NotFound, BadOption, Conflict."""
     if not ALIAS_PATTERN.fullmatch(alias):

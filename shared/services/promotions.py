@@ -75,6 +75,20 @@ def canary(container: Container, tenant: str, name: str) -> Canary:
     raise errors.NotFound(f"The model {name!r} has no canary.")
 
 
+def find_default_beside(container: Container, version: ModelVersion) -> ModelVersion | None:
+    """The READY default version of the model, while `version` is its canary; None otherwise."""
+    with container.database.read() as uow:
+        is_canary = uow.promotions.is_canary(version.id)
+        known = uow.model_versions.named(version.tenant, version.name) if is_canary else []
+    return next((one for one in known if one.is_default and one.state is ModelState.READY), None)
+
+
+def count_agreement(container: Container, version_id: str, compared: int, agreed: int) -> None:
+    """Count pictures that a canary and the default were both shown, and those that both called the same."""
+    with container.database.write() as uow:
+        uow.promotions.count(version_id, compared, agreed)
+
+
 def deploy(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
     """Let a version answer on the wire that it was withheld from; one that does already stays so.
 

@@ -144,8 +144,7 @@ def _deployed(model: str, version: str) -> ModelVersion:
 
 def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
     """The job in the style of the path that was called; a 202 with where to poll, if given, until it has ended."""
-    with container().database.read() as uow:
-        items = uow.jobs.items(job.id)
+    items = jobs.list_items(container(), job.id)
     response = jsonify(_body(job, items) if is_v1() else _renamed(_body(job, items)))
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"

@@ -39,8 +39,7 @@ def create() -> ResponseReturnValue:
 @scope("keys")
 def listing() -> ResponseReturnValue:
     """The keys the tenant manages, revoked ones too, by their first characters; `default` manages everybody's."""
-    with container().database.read() as uow:
-        return jsonify(keys=[jobs_and_models.key(key) for key in uow.keys.all(caller().tenant)])
+    return jsonify(keys=[jobs_and_models.key(key) for key in keys.list_keys(container(), caller().tenant)])
 
 
 @bp.delete("/v1/keys/<key_id>")
