@@ -112,13 +112,10 @@ def queue_by_model(container: Container, tenant: str = ALL_TENANTS) -> dict[tupl
     Models that the tenant may not see are added up under PRIVATE: not even their names are anybody else's business.
     """
     depths = container.queue.streams.depths()
-    with container.database.read() as uow:
-        found = {
-            version_id: uow.model_versions.get(version_id) for version_id in {depth.version_id for depth in depths}
-        }
+    found = models.find_versions_by_id(container, {depth.version_id for depth in depths})
     now, rows = time.time(), dict[tuple[str, str, str], dict[str, float]]()
     for depth in depths:
-        version = found[depth.version_id]
+        version = found.get(depth.version_id)
         if version is None:
             continue
         visible = version.tenant in (tenant, ALL_TENANTS)

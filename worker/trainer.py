@@ -21,7 +21,6 @@ from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
 from shared.domain.fair_order import fair_order
-from shared.domain.jobs import Status
 from shared.domain.trainings import Training
 from shared.services import comparisons, dataset_import, training_runs, trainings
 from worker.engine import Engine
@@ -86,8 +85,7 @@ class Trainer:
 
     def _waiting(self) -> list[Training]:
         """Return first RUNNING trainings, whose trainer may have crashed, then QUEUED trainings in fair order."""
-        with self.container.database.read() as uow:
-            return uow.trainings.in_status(Status.RUNNING) + uow.trainings.in_turn()
+        return training_runs.list_waiting(self.container)
 
     def _train(self, one: Training) -> bool:
         """Return True if this trainer acquired the training's lock and worked on it."""
@@ -157,17 +155,14 @@ class Trainer:
         self.train()  # a training may have waited for this dataset
 
     def _compare_all(self) -> None:
-        with self.container.database.read() as uow:
-            waiting = fair_order(uow.comparisons.queued(), {})
-        for one in waiting:
+        for one in fair_order(comparisons.list_queued(self.container), {}):
             with self.container.queue.locks.renewed(lock_names.comparison(one.id)) as held:
                 if held and not self.stopping.is_set():
                     self._compare(one)
 
     def _compare(self, one: Comparison) -> None:
         container = self.container
-        with container.database.write() as uow:
-            uow.comparisons.tried(one.id, one.attempts + 1)
+        comparisons.update_attempts(container, one.id, one.attempts + 1)
         report, error = None, ""
         try:
             if one.attempts >= container.settings.max_attempts:
@@ -175,26 +170,18 @@ class Trainer:
             report = self._report(one)
         except (errors.Unavailable, Stopped) as away:
             log.warning("comparison %s waits: %s", one.id, away)
-            with container.database.write() as uow:
-                uow.comparisons.tried(one.id, one.attempts)  # an outage is not a crash
+            comparisons.update_attempts(container, one.id, one.attempts)  # an outage is not a crash
             return
         except errors.InferqError as refused:
             error = refused.message
         except Exception as failed:
             log.exception("comparison %s", one.id)
             error = f"The comparison failed by {type(failed).__name__}; the log of the trainer says more."
-        with container.database.write() as uow:
-            uow.comparisons.end(one.id, container.now(), report=report, error=error)
-        container.queue.events.publish([one.id])
+        comparisons.finish(container, one.id, report=report, error=error)
 
     def _report(self, one: Comparison) -> dict[str, object]:
         container = self.container
-        with container.database.read() as uow:
-            versions = [uow.model_versions.get(found) for found in (one.candidate_id, one.baseline_id)]
-            candidate, baseline = versions
-            if candidate is None or baseline is None:
-                raise errors.NotFound("One of the versions has been removed.")
-            found = comparisons.pictures(uow, candidate, baseline, one.tenant, one.dataset_id, one.dataset_version)
+        candidate, baseline, found = comparisons.get_material(container, one)
         models = self.engine.load(candidate), self.engine.load(baseline)
 
         def tell(done: int) -> None:

@@ -8,7 +8,9 @@ left out: what one has seen in training says nothing about it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import uuid6
 
@@ -77,6 +79,69 @@ def wait(container: Container, tenant: str, comparison_id: str, seconds: float) 
     return container.waiters.until(
         comparison_id, lambda: get(container, tenant, comparison_id), lambda found: found.status.terminal, seconds
     )
+
+
+def list_queued(container: Container) -> list[Comparison]:
+    """Every tenant's comparisons that wait for a trainer, oldest first."""
+    with container.database.read() as uow:
+        return uow.comparisons.queued()
+
+
+def list_of_model(container: Container, tenant: str, name: str) -> list[Comparison]:
+    """The last comparisons of a model, newest first; raises NotFound when there is no such model."""
+    with container.database.read() as uow:
+        pick(uow.model_versions.named(tenant, name), name)
+        return uow.comparisons.of(tenant, name)
+
+
+def update_attempts(container: Container, comparison_id: str, attempts: int) -> None:
+    """Store how many trainers have begun a comparison without ending it."""
+    with container.database.write() as uow:
+        uow.comparisons.tried(comparison_id, attempts)
+
+
+def finish(container: Container, comparison_id: str, *, report: Mapping[str, Any] | None, error: str) -> None:
+    """End and announce a comparison: DONE with its report, or FAILED with the error where there is one."""
+    with container.database.write() as uow:
+        uow.comparisons.end(comparison_id, container.now(), report=report, error=error)
+    container.queue.events.publish([comparison_id])
+
+
+def get_material(
+    container: Container, comparison: Comparison
+) -> tuple[ModelVersion, ModelVersion, tuple[list[DatasetExample], int]]:
+    """(candidate, baseline, what `pictures` returns of them), read together; raises NotFound, BadDataset."""
+    with container.database.read() as uow:
+        candidate = uow.model_versions.get(comparison.candidate_id)
+        baseline = uow.model_versions.get(comparison.baseline_id)
+        if candidate is None or baseline is None:
+            raise errors.NotFound("One of the versions has been removed.")
+        return (
+            candidate,
+            baseline,
+            pictures(uow, candidate, baseline, comparison.tenant, comparison.dataset_id, comparison.dataset_version),
+        )
+
+
+def find_default_material(
+    container: Container, training: Training, candidate: ModelVersion
+) -> tuple[ModelVersion, tuple[list[DatasetExample], int]] | None:
+    """(the READY default version, the pictures to compare on), read together, for a training's candidate.
+
+    None where there is no such version, or no picture that both can be shown. Raises NotFound (dataset).
+    """
+    with container.database.read() as uow:
+        known = uow.model_versions.named(training.tenant, training.name)
+        own = [one for one in known if one.tenant == training.tenant and one.state is ModelState.READY]
+        default = next((one for one in own if one.is_default), None)
+        if default is None:
+            return None
+        try:
+            return default, pictures(
+                uow, candidate, default, training.tenant, training.dataset_id, training.dataset_version
+            )
+        except errors.BadDataset:
+            return None
 
 
 def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, tenant: str, dataset_id: int,

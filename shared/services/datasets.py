@@ -189,10 +189,15 @@ def drop_deleted(container: Container) -> None:
 # looking
 
 
+def find(container: Container, tenant: str, dataset_id: int) -> Dataset | None:
+    """The tenant's dataset; None for another tenant's, and for one that is gone."""
+    with container.database.read() as uow:
+        return uow.datasets.get(tenant, dataset_id)
+
+
 def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
     """The tenant's dataset; raises NotFound for anybody else's, in the same words as for none."""
-    with container.database.read() as uow:
-        found = uow.datasets.get(tenant, dataset_id)
+    found = find(container, tenant, dataset_id)
     if found is None:
         raise errors.NotFound(f"There is no dataset {dataset_id}.")
     return found

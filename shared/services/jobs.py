@@ -142,6 +142,22 @@ def get(container: Container, tenant: str, job_id: str) -> Job:
     return job
 
 
+def list_page(
+    container: Container,
+    tenant: str,
+    *,
+    status: str,
+    model: str,
+    before: str,
+    since: float | None,
+    until: float | None,
+    limit: int,
+) -> list[Job]:
+    """The tenant's jobs, newest first; `before` is the last id of the page before."""
+    with container.database.read() as uow:
+        return uow.jobs.page(tenant, status=status, model=model, before=before, since=since, until=until, limit=limit)
+
+
 def list_items(container: Container, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
     """The items of a job in upload order, from position `start` on; the caller gets the job by its tenant first."""
     with container.database.read() as uow:

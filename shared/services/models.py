@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import uuid6
@@ -85,6 +85,19 @@ def find_version_by_id(container: Container, version_id: str) -> ModelVersion | 
     """The version with that id, of whatever tenant; None when it has been removed."""
     with container.database.read() as uow:
         return uow.model_versions.get(version_id)
+
+
+def find_versions_by_id(container: Container, version_ids: Collection[str]) -> dict[str, ModelVersion]:
+    """Id -> version, of whatever tenant, read together; without those that have been removed."""
+    with container.database.read() as uow:
+        found = {version_id: uow.model_versions.get(version_id) for version_id in version_ids}
+    return {version_id: version for version_id, version in found.items() if version}
+
+
+def list_visible(container: Container, tenant: str) -> list[ModelVersion]:
+    """Every version that the tenant may use, its own and the catalogue's."""
+    with container.database.read() as uow:
+        return uow.model_versions.visible(tenant)
 
 
 def update_checked(container: Container, version: ModelVersion) -> None:

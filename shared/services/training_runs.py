@@ -20,6 +20,12 @@ class TrainingEnded(Exception):
     """The training is no longer RUNNING; whoever works on it drops what he has."""
 
 
+def list_waiting(container: Container) -> list[Training]:
+    """Every tenant's RUNNING trainings, then those that wait, in the order of their turn."""
+    with container.database.read() as uow:
+        return uow.trainings.in_status(Status.RUNNING) + uow.trainings.in_turn()
+
+
 def begin(container: Container, training: Training) -> Training:
     """The training as a trainer that holds its lock begins or resumes it; raises Ended.
 

@@ -25,7 +25,7 @@ from shared.domain.datasets import DatasetExample
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.splits import Splits
 from shared.domain.trainings import plot_key
-from shared.services import comparisons, training_runs
+from shared.services import comparisons, datasets, models, training_runs
 from worker import families, optimise, weights
 from worker.engine import Engine, Loaded
 from worker.model_check import prove
@@ -78,8 +78,7 @@ def train(work: Work, engine: Engine) -> None:
 def _base(work: Work, engine: Engine) -> Loaded | None:
     if not work.training.base_id:
         return None
-    with work.container.database.read() as uow:
-        base = uow.model_versions.get(work.training.base_id)
+    base = models.find_version_by_id(work.container, work.training.base_id)
     if base is None:
         raise errors.NotFound(f"The base {work.training.base} has been removed; choose another one.")
     try:
@@ -149,8 +148,7 @@ def _answers(work: Work, model: Loaded, test: Sequence[DatasetExample]) -> torch
 def _facts(work: Work, made: TrainedNetwork, dealt: Splits, engine: Engine) -> dict[str, Any]:
     """Return the part of the evidence that is not measured on the test pictures."""
     training = work.training
-    with work.container.database.read() as uow:
-        dataset = uow.datasets.get(training.tenant, training.dataset_id)
+    dataset = datasets.find(work.container, training.tenant, training.dataset_id)
     return {
         "method": made.method,
         "note": made.note,
@@ -176,18 +174,10 @@ def _facts(work: Work, made: TrainedNetwork, dealt: Splits, engine: Engine) -> d
 def _compared(work: Work, engine: Engine, candidate: Loaded) -> dict[str, Any] | None:
     """Return the comparison with the model's default version; None if there is no default or no picture suits both."""
     training, version = work.training, candidate.version
-    with work.container.database.read() as uow:
-        known = uow.model_versions.named(training.tenant, training.name)
-        own = [one for one in known if one.tenant == training.tenant and one.state is ModelState.READY]
-        default = next((one for one in own if one.is_default), None)
-        if default is None:
-            return None
-        try:
-            pictures = comparisons.pictures(
-                uow, version, default, training.tenant, training.dataset_id, training.dataset_version
-            )
-        except errors.BadDataset:
-            return None
+    material = comparisons.find_default_material(work.container, training, version)
+    if material is None:
+        return None
+    default, pictures = material
     try:
         baseline = engine.load(default)
     except (errors.BadRequest, FileNotFoundError) as error:  # training it again may repair it

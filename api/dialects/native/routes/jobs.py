@@ -76,16 +76,16 @@ def listing() -> ResponseReturnValue:
     """Newest first, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit = common.limit(fields)
-    with container().database.read() as uow:
-        page = uow.jobs.page(
-            caller().tenant,
-            status=common.status(fields),
-            model=fields.text("model"),
-            before=fields.text("cursor"),
-            since=fields.number("since", 0) if fields.has("since") else None,
-            until=fields.number("until", 0) if fields.has("until") else None,
-            limit=limit + 1,
-        )
+    page = jobs.list_page(
+        container(),
+        caller().tenant,
+        status=common.status(fields),
+        model=fields.text("model"),
+        before=fields.text("cursor"),
+        since=fields.number("since", 0) if fields.has("since") else None,
+        until=fields.number("until", 0) if fields.has("until") else None,
+        limit=limit + 1,
+    )
     return jsonify(common.page("jobs", page, limit, _summary))
 
 
@@ -140,8 +140,7 @@ def correct(job_id: str) -> ResponseReturnValue:
 
 
 def _write(job: Job) -> Response:
-    with container().database.read() as uow:
-        items = uow.jobs.items(job.id, limit=jobs_and_models.INLINE)
+    items = jobs.list_items(container(), job.id, limit=jobs_and_models.INLINE)
     response = jsonify(jobs_and_models.job(job, items))
     mark = f"{job.id}{job.status}{job.done}{job.failed}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
@@ -181,8 +180,7 @@ def _summary(job: Job) -> dict[str, Any]:
 def _all_items(container: Container, job: Job) -> Iterator[Item]:
     position = 0
     while position < job.total:
-        with container.database.read() as uow:
-            page = uow.jobs.items(job.id, start=position, limit=PAGE)
+        page = jobs.list_items(container, job.id, start=position, limit=PAGE)
         if not page:
             return
         yield from page

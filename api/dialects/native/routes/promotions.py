@@ -13,9 +13,9 @@ from api.dialects.native.routes.models import summaries
 from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
 from shared import errors
 from shared.domain.comparisons import Comparison
-from shared.domain.models import ModelVersion, pick
+from shared.domain.models import ModelVersion
 from shared.domain.promotions import Canary
-from shared.services import comparisons, promotions
+from shared.services import comparisons, models, promotions
 
 bp = Blueprint("native-promotion", __name__)
 
@@ -43,9 +43,7 @@ def compare(name: str) -> ResponseReturnValue:
 @bp.get("/v1/models/<name>/comparisons")
 def listing(name: str) -> ResponseReturnValue:
     """The last fifty of a model, newest first."""
-    with container().database.read() as uow:
-        pick(uow.model_versions.named(caller().tenant, name), name)
-        found = uow.comparisons.of(caller().tenant, name)
+    found = comparisons.list_of_model(container(), caller().tenant, name)
     names = _names(found)
     return jsonify(comparisons=[datasets_and_trainings.comparison(one, names) for one in found])
 
@@ -119,14 +117,12 @@ def _answer(comparison: Comparison) -> Response:
 def _names(found: Sequence[Comparison]) -> dict[str, str]:
     """Version id -> what the version is called, of all that were compared."""
     ids = {version_id for one in found for version_id in (one.candidate_id, one.baseline_id)}
-    with container().database.read() as uow:
-        known = [uow.model_versions.get(version_id) for version_id in ids]
-    return {version.id: version.version for version in known if version}
+    known = models.find_versions_by_id(container(), ids)
+    return {version.id: version.version for version in known.values()}
 
 
 def _canary(canary: Canary) -> Response:
-    with container().database.read() as uow:
-        version = uow.model_versions.get(canary.version_id)
+    version = models.find_version_by_id(container(), canary.version_id)
     if version is None:  # removed a moment ago
         raise errors.NotFound("The canary is gone.")
     return jsonify(datasets_and_trainings.canary(canary, version))

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from api.context import caller, container
 from api.dialects.native.serializers import jobs_and_models
 from api.health import queue_by_model
+from shared.services import models
 
 bp = Blueprint("native-fleet", __name__)
 
@@ -28,8 +29,8 @@ def queue() -> ResponseReturnValue:
 @bp.get("/v1/workers")
 def workers() -> ResponseReturnValue:
     """Every worker and every trainer that is alive, as it described itself at its last heartbeat."""
-    with container().database.read() as uow:
-        visible = {f"{version.name}/{version.version}" for version in uow.model_versions.visible(caller().tenant)}
+    known = models.list_visible(container(), caller().tenant)
+    visible = {f"{version.name}/{version.version}" for version in known}
     rows = [
         {name: value for name, value in row.items() if name != "rates"}
         | {"since": jobs_and_models.iso(row["since"]), "models": [model for model in row["models"] if model in visible]}
