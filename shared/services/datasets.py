@@ -203,6 +203,14 @@ def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
     return found
 
 
+def list_page(container: Container, tenant: str, *, offset: int = 0,
+              limit: int) -> list[tuple[Dataset, list[DatasetLabel]]]:  # fmt: skip
+    """The tenant's datasets, newest first, each with its labels, read together."""
+    with container.database.read() as uow:
+        found = uow.datasets.page(tenant, offset=offset, limit=limit)
+        return [(one, uow.datasets.labels(one)) for one in found]
+
+
 def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
     """The dataset with that id, else the newest with that name; raises NotFound naming what there is."""
     with container.database.read() as uow:

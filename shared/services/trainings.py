@@ -7,7 +7,9 @@ What it makes is registered in the same commit that ends it: there is never half
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import uuid6
 
@@ -149,6 +151,50 @@ def get(container: Container, tenant: str, training_id: str) -> Training:
     if found is None:
         raise errors.NotFound(f"There is no training {training_id}.")
     return found
+
+
+def list_page(container: Container, tenant: str, *, wire: str = "", dataset_id: int | None = None, name: str = "",
+              before: str = "", limit: int = 50) -> list[Training]:  # fmt: skip
+    """The tenant's trainings, newest first, without evidence; `before` is the last id of the page before."""
+    with container.database.read() as uow:
+        return uow.trainings.page(tenant, wire=wire, dataset_id=dataset_id, name=name, before=before, limit=limit)
+
+
+def list_makers(container: Container, tenant: str, name: str) -> list[Training | None]:
+    """The training of each version of a model, read together; None for a version that was not trained here."""
+    with container.database.read() as uow:
+        made_by = [version.training_id for version in uow.model_versions.named(tenant, name)]
+        return [uow.trainings.get(tenant, training_id) for training_id in made_by]
+
+
+def find_last(container: Container, tenant: str, name: str) -> Training | None:
+    """The newest training of a model of that name, with its evidence; None where there is none."""
+    with container.database.read() as uow:
+        return uow.trainings.last_of(tenant, name)
+
+
+def find_live(container: Container, tenant: str, name: str) -> Training | None:
+    """The training that makes a model of that name now; None where there is none."""
+    with container.database.read() as uow:
+        return uow.trainings.live_of(tenant, name)
+
+
+def find_by_title(container: Container, tenant: str, wire: str, title: str) -> Training | None:
+    """The newest training of that title among those that came by one wire; None where there is none."""
+    with container.database.read() as uow:
+        return uow.trainings.titled(tenant, wire, title)
+
+
+def get_summaries(container: Container, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Training id -> `accuracy` and `method`, of those that have evidence."""
+    with container.database.read() as uow:
+        return uow.trainings.summaries(training_ids)
+
+
+def check_free(container: Container, tenant: str, name: str) -> None:
+    """Raise Conflict as `must_be_free` does, before anything is made for the training."""
+    with container.database.read() as uow:
+        must_be_free(uow, tenant, name)
 
 
 def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:

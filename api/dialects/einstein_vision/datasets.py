@@ -22,7 +22,7 @@ from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.datasets import Dataset, DatasetState
 from shared.domain.trainings import Training
-from shared.services import dataset_import, datasets
+from shared.services import dataset_import, datasets, models, trainings
 
 DATASETS_PATH = "/vision/datasets"
 ONE_DATASET = f"{DATASETS_PATH}/<einstein_number:dataset_id>"
@@ -107,9 +107,8 @@ def list_datasets() -> ResponseReturnValue:
     offset, count = window(MOST)
     if Fields(request.args).flag("global", False):
         return listed([])
-    with container().database.read() as uow:
-        found = uow.datasets.page(caller().tenant, offset=offset, limit=count)
-        return listed([serializers.dataset(one, uow.datasets.labels(one)) for one in found])
+    found = datasets.list_page(container(), caller().tenant, offset=offset, limit=count)
+    return listed([serializers.dataset(one, labels) for one, labels in found])
 
 
 @scope("models")
@@ -117,10 +116,9 @@ def delete_dataset(dataset_id: int) -> ResponseReturnValue:
     """Have a dataset removed; its models go first."""
     tenant = caller().tenant
     made = {training.version_id: training.name for training in trained_on(dataset_id) if training.version_id}
-    with container().database.read() as uow:
-        models = sorted({name for version_id, name in made.items() if uow.model_versions.get(version_id)})
-    if models:
-        raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(models[:5])}.")
+    left = sorted({made[version_id] for version_id in models.find_versions_by_id(container(), made.keys())})
+    if left:
+        raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(left[:5])}.")
     gone = datasets.delete(container(), tenant, dataset_id)
     return deletion("DATASET", str(gone.id), done=False, message=gone.message)
 
@@ -129,8 +127,7 @@ def trained_on(dataset_id: int) -> Iterator[Training]:
     """Every training that was done, or is to be done, on a dataset of the caller's, newest first."""
     before = ""
     while True:
-        with container().database.read() as uow:
-            page = uow.trainings.page(caller().tenant, dataset_id=dataset_id, before=before)
+        page = trainings.list_page(container(), caller().tenant, dataset_id=dataset_id, before=before)
         if not page:
             return
         yield from page

@@ -52,8 +52,7 @@ def show_training(model_id: str) -> ResponseReturnValue:
 
 def of_model(model_id: str) -> Training:
     """The last training of a model, with its evidence if it is done; raises NotFound."""
-    with container().database.read() as uow:
-        found = uow.trainings.last_of(caller().tenant, model_id)
+    found = trainings.find_last(container(), caller().tenant, model_id)
     if found is None:
         raise errors.NotFound(f"The model id {model_id!r} cannot be found among those that were trained here.")
     return found
@@ -81,9 +80,7 @@ def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
 
 def _is_ours(name: str) -> bool:
     """Whether a model is managed by this wire alone; of others a new version is compared and promoted natively."""
-    with container().database.read() as uow:
-        made_by = [version.training_id for version in uow.model_versions.named(caller().tenant, name)]
-        trained = [uow.trainings.get(caller().tenant, training_id) for training_id in made_by]
+    trained = trainings.list_makers(container(), caller().tenant, name)
     return all(training is not None and training.wire == METER for training in trained)
 
 

@@ -30,6 +30,7 @@ from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import NAME_PATTERN, ModelState, ModelVersion
 from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
 from shared.services import bucket_import, datasets, promotions, trainings
+from shared.services import models as model_services
 
 bp = Blueprint("sap-retraining", __name__, url_prefix=RETRAINING)
 
@@ -84,8 +85,8 @@ def submit() -> ResponseReturnValue:
 
 
 def _submitted(asked: ParsedRequest) -> Training:
-    with container().database.read() as uow:  # before a folder of the store becomes a dataset in vain
-        trainings.must_be_free(uow, caller().tenant, asked.model)
+    # Before a folder of the store becomes a dataset in vain.
+    trainings.check_free(container(), caller().tenant, asked.model)
     wanted = TrainingRequest(
         _dataset(asked.dataset).id,
         asked.model,
@@ -100,8 +101,7 @@ def _submitted(asked: ParsedRequest) -> Training:
 
 def _complain_if_busy(model: str) -> None:
     """Raise Conflict for a model that is being trained, naming the job if it is one: no training is known here."""
-    with container().database.read() as uow:
-        busy = uow.trainings.live_of(caller().tenant, model)
+    busy = trainings.find_live(container(), caller().tenant, model)
     if busy:
         which = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
         raise errors.Conflict(f"The model {model!r} is being trained already{which}.") from None
@@ -110,8 +110,7 @@ def _complain_if_busy(model: str) -> None:
 @bp.get("/jobs")
 def listing() -> ResponseReturnValue:
     """The newest jobs."""
-    with container().database.read() as uow:
-        found = uow.trainings.page(caller().tenant, wire=WIRE, limit=LISTED)
+    found = trainings.list_page(container(), caller().tenant, wire=WIRE, limit=LISTED)
     return jsonify(jobs=[job(training) for training in found if _is_job(training)])
 
 
@@ -205,8 +204,7 @@ def _dataset(name: str) -> Dataset:
 
 
 def _found(name: str) -> Training:
-    with container().database.read() as uow:
-        found = uow.trainings.titled(caller().tenant, WIRE, name)
+    found = trainings.find_by_title(container(), caller().tenant, WIRE, name)
     if found is None or not _is_job(found):
         raise errors.NotFound(f"There is no job {name!r}. What older ones have made is below {RETRAINING}/models.")
     return found
@@ -257,15 +255,15 @@ def versions(name: str) -> ResponseReturnValue:
 
 def _own() -> list[ModelVersion]:
     """By name, oldest first; without the catalogue."""
-    with container().database.read() as uow:
-        return [version for version in uow.model_versions.visible(caller().tenant) if version.tenant == caller().tenant]
+    known = model_services.list_visible(container(), caller().tenant)
+    return [version for version in known if version.tenant == caller().tenant]
 
 
 def _versions(own: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     """Those that are ready, with what was measured when they were trained, where they were."""
     ready = [version for version in own if version.state is ModelState.READY]
-    with container().database.read() as uow:
-        measured = uow.trainings.summaries([version.training_id for version in ready if version.training_id])
+    trained = [version.training_id for version in ready if version.training_id]
+    measured = trainings.get_summaries(container(), trained)
     return [_version(version, measured.get(version.training_id)) for version in ready]
 
 
