@@ -132,11 +132,9 @@ def listing() -> ResponseReturnValue:
     if not 1 <= take <= MAX_TAKE:
         raise Invalid(f"take must be 1 to {MAX_TAKE}")
     who = caller()
-    with container().database.read() as uow:
-        page = uow.stored_images.page(who.tenant, who.stage, first=first, limit=take + 1)
-        if first and (not page or page[0].id != first):
-            raise Invalid("from must be the id of an image in the list")
-        newer = uow.stored_images.newer(who.tenant, who.stage, than=page[0].id, limit=take) if page else []
+    page, newer = stored_images.list_page(container(), who.tenant, who.stage, first=first, limit=take)
+    if first and (not page or page[0].id != first):
+        raise Invalid("from must be the id of an image in the list")
     links = {
         "previous": _link(take, newer[-1]) if newer else None,
         "next": _link(take, page[take]) if len(page) > take else None,

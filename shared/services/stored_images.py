@@ -41,6 +41,20 @@ def get(container: Container, tenant: str, stage: str, image_id: str) -> StoredI
     return image
 
 
+def list_page(container: Container, tenant: str, stage: str, *, first: str,
+              limit: int) -> tuple[list[StoredImage], list[StoredImage]]:  # fmt: skip
+    """(a page and one image more, those right before it, nearest first), read together; newest first.
+
+    The page begins with the id `first`, or with the newest image. Where it does not begin with `first`, because there
+    is no such image, nothing before it is read.
+    """
+    with container.database.read() as uow:
+        page = uow.stored_images.page(tenant, stage, first=first, limit=limit + 1)
+        if not page or (first and page[0].id != first):
+            return page, []
+        return page, uow.stored_images.newer(tenant, stage, than=page[0].id, limit=limit)
+
+
 def delete(container: Container, tenant: str, stage: str, image_id: str) -> None:
     """Remove an image; a job that still refers to it fails that picture with the reason. Raises as `get` does."""
     remove(container, [get(container, tenant, stage, image_id)])
