@@ -12,7 +12,7 @@ told apart, repeated and compared, while pictures come and go.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import uuid6
@@ -203,11 +203,11 @@ def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
     return found
 
 
-def list_page(container: Container, tenant: str, *, offset: int = 0,
+def list_page(container: Container, tenant: str, *, before: int | None = None, offset: int = 0,
               limit: int) -> list[tuple[Dataset, list[DatasetLabel]]]:  # fmt: skip
-    """The tenant's datasets, newest first, each with its labels, read together."""
+    """The tenant's datasets, newest first, each with its labels; `before` is the last id of the page before."""
     with container.database.read() as uow:
-        found = uow.datasets.page(tenant, offset=offset, limit=limit)
+        found = uow.datasets.page(tenant, before=before, offset=offset, limit=limit)
         return [(one, uow.datasets.labels(one)) for one in found]
 
 
@@ -222,6 +222,43 @@ def get_by_reference(container: Container, tenant: str, reference: str) -> Datas
     known = sorted({dataset.name for dataset in newest if dataset.state is not DatasetState.DELETING})
     there = f"there are: {', '.join(known)}" if known else "there are none"
     raise errors.NotFound(f"There is no dataset {reference!r}; {there}.")
+
+
+def list_labels(container: Container, dataset: Dataset) -> list[DatasetLabel]:
+    """The labels of a dataset that was read already, in the order of their ids."""
+    with container.database.read() as uow:
+        return uow.datasets.labels(dataset)
+
+
+def list_examples(container: Container, dataset: Dataset, *, source: str = "", label_id: int | None = None,
+                  after: int = 0, limit: int) -> list[DatasetExample]:  # fmt: skip
+    """Examples of the dataset's version in the order of their ids; `after` is the last id of the page before."""
+    with container.database.read() as uow:
+        return uow.datasets.examples(dataset, source=source, label_id=label_id, after=after, limit=limit)
+
+
+def list_examples_with_labels(
+    container: Container, dataset: Dataset, *, source: str, label_id: int | None, offset: int, limit: int
+) -> tuple[list[DatasetExample], list[DatasetLabel]]:
+    """(examples from an offset on, all labels of the dataset), read together."""
+    with container.database.read() as uow:
+        found = uow.datasets.examples(dataset, source=source, label_id=label_id, offset=offset, limit=limit)
+        return found, uow.datasets.labels(dataset)
+
+
+def find_example_of_any_tenant(container: Container, dataset_id: int, example_id: int) -> DatasetExample | None:
+    """The example behind a signed URL, which has no tenant; None where it was removed."""
+    with container.database.read() as uow:
+        dataset = uow.datasets.by_id(dataset_id)
+        return uow.datasets.example(dataset, example_id) if dataset else None
+
+
+def get_names_and_labels(
+    container: Container, dataset_id: int, example_ids: Sequence[int]
+) -> Mapping[int, tuple[str, str]]:
+    """Example id to (name, label); examples of a dataset that was removed are left out."""
+    with container.database.read() as uow:
+        return uow.datasets.told(dataset_id, example_ids)
 
 
 def labels(container: Container, tenant: str, dataset_id: int) -> list[DatasetLabel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import uuid6
 
@@ -27,6 +27,7 @@ from shared.domain.models import (
     trained_weights_key,
 )
 from shared.domain.preprocessing import PreprocessingRequest
+from shared.domain.trainings import Training
 from shared.services import default_models
 
 
@@ -331,3 +332,50 @@ def fetch(container: Container, version: ModelVersion) -> ModelVersion:
         uow.model_versions.save(now)
     container.queue.notifications.send_task("check", version.id)
     return now
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Versions of models with what is shown beside them, read together."""
+
+    versions: list[ModelVersion]
+    """Sorted by model, oldest first."""
+    default: str
+    """The name of the tenant's default model."""
+    aliases: list[ModelAlias]
+    """All aliases of the tenant, by name."""
+
+
+def list_models(container: Container, tenant: str, name: str = "") -> Listing:
+    """Every model that the tenant may use, or the one of that name."""
+    with container.database.read() as uow:
+        versions = uow.model_versions.named(tenant, name) if name else uow.model_versions.visible(tenant)
+        default = default_models.resolve(container, uow, tenant).name
+        return Listing(versions, default, uow.model_aliases.all(tenant))
+
+
+def list_versions(container: Container, tenant: str, name: str) -> list[ModelVersion]:
+    """The versions of a model, oldest first; none where there is no such model."""
+    with container.database.read() as uow:
+        return uow.model_versions.named(tenant, name)
+
+
+def get_with_training(
+    container: Container, tenant: str, name: str, version: str
+) -> tuple[ModelVersion, Training | None]:
+    """(a version, the training that made it, with its evidence), read together; raises NotFound."""
+    with container.database.read() as uow:
+        found = pick(uow.model_versions.named(tenant, name), name, version)
+        return found, uow.trainings.get(tenant, found.training_id) if found.training_id else None
+
+
+def list_aliases(container: Container, tenant: str) -> list[ModelAlias]:
+    """The tenant's aliases, by name."""
+    with container.database.read() as uow:
+        return uow.model_aliases.all(tenant)
+
+
+def find_alias(container: Container, tenant: str, alias: str) -> ModelAlias | None:
+    """The alias; None where there is none."""
+    with container.database.read() as uow:
+        return uow.model_aliases.get(tenant, alias)

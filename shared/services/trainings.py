@@ -7,8 +7,8 @@ What it makes is registered in the same commit that ends it: there is never half
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uuid6
@@ -253,3 +253,37 @@ def forget_checkpoint(container: Container, training_id: str) -> None:
 def drop_plots(container: Container, training_id: str) -> None:
     """Remove the pictures of its evidence."""
     models.drop_plots(container, training_id)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of trainings with what is shown beside them, read together."""
+
+    page: list[Training]
+    """Newest first, without evidence."""
+    places: Mapping[str, int]
+    """Training id to its place among those that wait; 1 is the next."""
+    summaries: Mapping[str, dict[str, Any]]
+    """Training id to `accuracy` and `method` of those that are DONE."""
+
+
+def list_with_places(container: Container, tenant: str, *, status: str, name: str, dataset_id: int | None,
+                     before: str, limit: int) -> Listing:  # fmt: skip
+    """A page of the tenant's trainings; empty filters match all, `before` is the last id of the page before."""
+    with container.database.read() as uow:
+        page = uow.trainings.page(tenant, status=status, name=name, dataset_id=dataset_id, before=before, limit=limit)
+        waits = any(training.status is Status.QUEUED for training in page)
+        waiting = uow.trainings.in_turn() if waits else []
+        summaries = uow.trainings.summaries([training.id for training in page])
+    return Listing(page, {training.id: place for place, training in enumerate(waiting, 1)}, summaries)
+
+
+def find_measured(container: Container, tenant: str, name: str) -> Training | None:
+    """The training of a model's default version, else of the newest version, that has evidence; None where none has."""
+    with container.database.read() as uow:
+        versions = uow.model_versions.named(tenant, name)
+        for version in sorted(versions, key=lambda known: (known.is_default, known.created_at), reverse=True):
+            training = uow.trainings.get(tenant, version.training_id) if version.training_id else None
+            if training and training.evidence:
+                return training
+    return None

@@ -283,3 +283,20 @@ def test_the_command_line_loads_neither_side_of_the_service() -> None:
 def test_every_module_opens_with_a_sentence(package: str) -> None:
     assert [path for path, tree in files().items() if path.startswith(f"{package}/") and not ast.get_docstring(tree)
             and tree.body] == []  # fmt: skip
+
+
+def opens_transaction(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read", "write")
+        and isinstance(node.func.value, ast.Attribute)
+        and node.func.value.attr == "database"
+    )
+
+
+def test_routes_and_tasks_open_no_transactions() -> None:
+    """Everything that reads or writes the database goes through a service."""
+    opened = {path for path, tree in files().items() for node in ast.walk(tree) if opens_transaction(node)}
+    assert "shared/services/jobs.py" in opened, "the rule is out of date"
+    assert [path for path in opened if path.startswith(("api/", "worker/"))] == []

@@ -96,9 +96,10 @@ def _listed(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue
     if source not in SOURCES:
         raise errors.BadOption(f"source must be one of {', '.join(SOURCES)}, not {source!r}")
     of = datasets.get(container(), caller().tenant, dataset_id)
-    with container().database.read() as uow:
-        found = uow.datasets.examples(of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count)
-        labels = {label.id: label for label in uow.datasets.labels(of)}
+    found, known = datasets.list_examples_with_labels(
+        container(), of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count
+    )
+    labels = {label.id: label for label in known}
     told = zip(found, _locations(found), strict=True)
     return listed([serializers.example(one, labels[one.label_id], location) for one, location in told])
 
@@ -133,9 +134,7 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """The bytes of an example, for whoever has its link, as long as that is good."""
     fields = Fields(request.args)
     signed_urls.check(container(), request.path, fields.whole("expires", 0), fields.text("signature"))
-    with container().database.read() as uow:
-        of = uow.datasets.by_id(dataset_id)
-        found = uow.datasets.example(of, example_id) if of else None
+    found = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
     if found is None:
         raise errors.NotFound("The example is not there any more.")
     try:

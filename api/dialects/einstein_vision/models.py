@@ -62,9 +62,7 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
 def delete_model(model_id: str) -> ResponseReturnValue:
     """Remove a model with all that is known of its trainings."""
     tenant = caller().tenant
-    with container().database.read() as uow:
-        known = uow.model_versions.named(tenant, model_id)
-    if known:
+    if models.list_versions(container(), tenant, model_id):
         models.remove(container(), tenant, model_id)
     else:
         _forget_trainings(model_id)
@@ -74,11 +72,7 @@ def delete_model(model_id: str) -> ResponseReturnValue:
 def _forget_trainings(model_id: str) -> None:
     """Those of a model that never came to be; raises NotFound, Conflict while one lives."""
     of_model(model_id)
-    while True:
-        with container().database.read() as uow:
-            page = uow.trainings.page(caller().tenant, name=model_id)
-        if not page:
-            return
+    while page := trainings.list_page(container(), caller().tenant, name=model_id):
         for training in page:
             trainings.remove(container(), caller().tenant, training.id)
 
@@ -86,14 +80,11 @@ def _forget_trainings(model_id: str) -> None:
 def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
     """(training, evidence) of a model's default version, else of the newest that has some; raises NotFound."""
     tenant = caller().tenant
-    with container().database.read() as uow:
-        versions = uow.model_versions.named(tenant, model_id)
-        for version in sorted(versions, key=lambda one: (one.is_default, one.created_at), reverse=True):
-            training = uow.trainings.get(tenant, version.training_id) if version.training_id else None
-            if training and training.evidence:
-                return training, training.evidence
-        last = uow.trainings.last_of(tenant, model_id)
-    if versions:
+    measured = trainings.find_measured(container(), tenant, model_id)
+    if measured and measured.evidence:
+        return measured, measured.evidence
+    last = trainings.find_last(container(), tenant, model_id)
+    if models.list_versions(container(), tenant, model_id):
         raise errors.NotFound(f"The model {model_id!r} was not trained here: nothing is known of how good it is.")
     ended = f" Its training is {serializers.STATUS[last.status]}." if last else ""
     raise errors.NotFound(f"The model id {model_id!r} cannot be found.{ended}")
@@ -101,8 +92,8 @@ def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
 
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(example, expected, predicted) of each test picture; of a dataset that is gone only the mistakes are known."""
-    with container().database.read() as uow:
-        told = uow.datasets.told(training.dataset_id, [example_id for example_id, _ in evidence["tested"]])
+    tested = [example_id for example_id, _ in evidence["tested"]]
+    told = datasets.get_names_and_labels(container(), training.dataset_id, tested)
     if not told:
         return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
     labels = evidence["labels"]

@@ -71,9 +71,8 @@ def listing() -> ResponseReturnValue:
     """Newest first, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit = common.limit(fields)
-    with container().database.read() as uow:
-        page = uow.datasets.page(caller().tenant, before=common.numbered(fields), limit=limit + 1)
-        labels = {known.id: uow.datasets.labels(known) for known in page[:limit]}
+    found = datasets.list_page(container(), caller().tenant, before=common.numbered(fields), limit=limit + 1)
+    page, labels = [dataset for dataset, _ in found], {dataset.id: known for dataset, known in found}
     return jsonify(common.page("datasets", page, limit, lambda one: datasets_and_trainings.listed(one, labels[one.id])))
 
 
@@ -140,8 +139,7 @@ def examples(reference: str) -> ResponseReturnValue:
         raise errors.BadOption(f"source must be one of {', '.join(Source)}, not {source!r}")
     label_id = _label_id(found, fields.text("label")) if fields.has("label") else None
     after = common.numbered(fields) or 0
-    with container().database.read() as uow:
-        page = uow.datasets.examples(found, source=source, label_id=label_id, after=after, limit=limit + 1)
+    page = datasets.list_examples(container(), found, source=source, label_id=label_id, after=after, limit=limit + 1)
     return jsonify(common.page("examples", page, limit, datasets_and_trainings.example))
 
 
@@ -222,8 +220,7 @@ def _begun(dataset: Dataset, done: int) -> Response:
 
 
 def _answer(dataset: Dataset, status: int) -> Response:
-    with container().database.read() as uow:
-        labels = uow.datasets.labels(dataset)
+    labels = datasets.list_labels(container(), dataset)
     response = jsonify(datasets_and_trainings.dataset(dataset, labels))
     response.status_code = status
     if dataset.state is DatasetState.LOADING:

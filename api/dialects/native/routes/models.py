@@ -17,7 +17,7 @@ from api.reading import Fields
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
-from shared.services import dataset_import, default_models, models
+from shared.services import dataset_import, default_models, models, trainings
 from shared.services.default_models import DefaultModel
 
 bp = Blueprint("native-models", __name__)
@@ -30,34 +30,24 @@ _LARGEST_JSON = 64 * 1024
 @bp.get("/v1/models")
 def listing() -> ResponseReturnValue:
     """Every model the caller may use, its own and the catalogue's."""
-    with container().database.read() as uow:
-        versions, default = (
-            uow.model_versions.visible(caller().tenant),
-            default_models.resolve(container(), uow, caller().tenant).name,
-        )
-        known = uow.model_aliases.all(caller().tenant)
-    return jsonify(models=jobs_and_models.models(versions, default, known, summaries(versions)))
+    found = models.list_models(container(), caller().tenant)
+    known = summaries(found.versions)
+    return jsonify(models=jobs_and_models.models(found.versions, found.default, found.aliases, known))
 
 
 @bp.get("/v1/models/<name>")
 def show(name: str) -> ResponseReturnValue:
     """One model with its versions, the labels of its default version, and the engine that runs it."""
-    with container().database.read() as uow:
-        versions, default = (
-            uow.model_versions.named(caller().tenant, name),
-            default_models.resolve(container(), uow, caller().tenant).name,
-        )
-        known = uow.model_aliases.all(caller().tenant)
-    answering = pick(versions, name)
-    body = jobs_and_models.model(versions, default, known, summaries(versions))
+    found = models.list_models(container(), caller().tenant, name)
+    answering = pick(found.versions, name)
+    body = jobs_and_models.model(found.versions, found.default, found.aliases, summaries(found.versions))
     return jsonify(body | {"label_names": list(answering.labels), "engine": _engine()})
 
 
 @bp.get("/v1/models/<name>/versions")
 def versions(name: str) -> ResponseReturnValue:
     """The versions of one model, oldest first, with what is most worth knowing of their evidence."""
-    with container().database.read() as uow:
-        found = uow.model_versions.named(caller().tenant, name)
+    found = models.list_versions(container(), caller().tenant, name)
     pick(found, name)
     known = summaries(found)
     return jsonify(versions=[jobs_and_models.version(version, known) for version in found])
@@ -66,9 +56,7 @@ def versions(name: str) -> ResponseReturnValue:
 @bp.get("/v1/models/<name>/versions/<version>")
 def show_version(name: str, version: str) -> ResponseReturnValue:
     """One version, with its labels in the order of the logits, and with its evidence if it was trained here."""
-    with container().database.read() as uow:
-        found = pick(uow.model_versions.named(caller().tenant, name), name, version)
-        training = uow.trainings.get(caller().tenant, found.training_id) if found.training_id else None
+    found, training = models.get_with_training(container(), caller().tenant, name, version)
     links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
     if training is not None:
         links |= {"training": f"/v1/trainings/{training.id}", "plots": datasets_and_trainings.plots(training)}
@@ -156,8 +144,8 @@ def remove_version(name: str, version: str) -> ResponseReturnValue:
 @bp.get("/v1/aliases")
 def aliases() -> ResponseReturnValue:
     """The caller's aliases, by name."""
-    with container().database.read() as uow:
-        return jsonify(aliases=[jobs_and_models.alias(known) for known in uow.model_aliases.all(caller().tenant)])
+    known = models.list_aliases(container(), caller().tenant)
+    return jsonify(aliases=[jobs_and_models.alias(alias) for alias in known])
 
 
 @bp.put("/v1/aliases/<path:alias>")
@@ -167,8 +155,7 @@ def set_alias(alias: str) -> ResponseReturnValue:
     model = common.json_fields().text("model")
     if not model:
         raise errors.BadOption("model must name the model that the alias is to stand for")
-    with container().database.read() as uow:
-        before = uow.model_aliases.get(caller().tenant, alias)
+    before = models.find_alias(container(), caller().tenant, alias)
     made = models.alias(container(), caller().tenant, alias, model)
     return jsonify(jobs_and_models.alias(made)), 200 if before else 201
 
@@ -184,10 +171,7 @@ def remove_alias(alias: str) -> ResponseReturnValue:
 def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
     """Training id -> `accuracy` and `method` of the versions that were trained here."""
     trained = [version.training_id for version in versions if version.training_id]
-    if not trained:
-        return {}
-    with container().database.read() as uow:
-        return uow.trainings.summaries(trained)
+    return trainings.get_summaries(container(), trained) if trained else {}
 
 
 def _write_default(found: DefaultModel) -> ResponseReturnValue:

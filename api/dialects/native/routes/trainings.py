@@ -66,24 +66,21 @@ def listing() -> ResponseReturnValue:
     """Newest first and without evidence, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit, dataset = common.limit(fields), common.dataset(fields)
-    with container().database.read() as uow:
-        page = uow.trainings.page(
-            caller().tenant,
-            status=common.status(fields),
-            name=fields.text("name"),
-            dataset_id=dataset.id if dataset else None,
-            before=fields.text("cursor"),
-            limit=limit + 1,
-        )
-        is_waiting = any(one.status is Status.QUEUED for one in page)
-        waiting = uow.trainings.in_turn() if is_waiting else []
-        told = uow.trainings.summaries([one.id for one in page])
-    places = {one.id: place for place, one in enumerate(waiting, 1)}
+    listing = trainings.list_with_places(
+        container(),
+        caller().tenant,
+        status=common.status(fields),
+        name=fields.text("name"),
+        dataset_id=dataset.id if dataset else None,
+        before=fields.text("cursor"),
+        limit=limit + 1,
+    )
 
-    def view(one: Training) -> dict[str, Any]:
-        return datasets_and_trainings.training(one, places.get(one.id, 0)) | told.get(one.id, {})
+    def write(training: Training) -> dict[str, Any]:
+        place, summary = listing.places.get(training.id, 0), listing.summaries.get(training.id, {})
+        return datasets_and_trainings.training(training, place) | summary
 
-    return jsonify(common.page("trainings", page, limit, view))
+    return jsonify(common.page("trainings", listing.page, limit, write))
 
 
 @bp.get("/v1/trainings/<training_id>")
