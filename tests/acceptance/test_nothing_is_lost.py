@@ -9,6 +9,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -81,7 +82,7 @@ def test_the_pictures_of_a_worker_that_was_killed_in_mid_batch_are_taken_over_an
 
 
 def test_a_picture_that_kills_every_worker_fails_as_poison_and_the_fleet_lives_on(tmp_path: Path) -> None:
-    settings = {"PYTHONPATH": str(Path(__file__).parent / "deadly"), "INFERQ_LEASE": "2"}
+    settings: dict[str, Any] = {"PYTHONPATH": str(Path(__file__).parent / "deadly"), "INFERQ_LEASE": "2"}
     with stacks.running(tmp_path / "data", "--workers", "2", **settings) as stack:
         name, data = stacks.digits()[0]
         job = stack.submit([*stacks.digits() * 2, (name, data + b"this one kills")])

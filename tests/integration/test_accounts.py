@@ -290,7 +290,11 @@ def test_a_refresh_token_outlives_access_tokens_but_is_none(container: Container
     register(container)
     token = exchange(container, signed(), offline=True)
     for days in (80, 160, 240):  # each use keeps it
-        later = replace(container, now=lambda days=days: time.time() + days * 24 * 3600)
+
+        def then(days: int = days) -> float:
+            return time.time() + days * 24 * 3600
+
+        later = replace(container, now=then)
         assert identify(later, accounts.refresh(later, token.refresh).access)
     with pytest.raises(errors.Unauthorized):
         identify(container, token.refresh)

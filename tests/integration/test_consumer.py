@@ -283,7 +283,9 @@ def test_what_is_left_of_a_running_job_at_its_deadline_is_not_run(container: Con
 
 def test_an_image_that_was_deleted_before_it_ran_is_gone(container: Container, worker: WorkerProcess) -> None:
     kept, deleted = (stored_images.store(container, "anna", "live", picture(number)) for number in (4, 5))
-    both = [ImageReference(image.id, image.name, image.blob, image.size) for image in (kept, deleted)]
+    both: list[Picture | ImageReference] = [
+        ImageReference(image.id, image.name, image.blob, image.size) for image in (kept, deleted)
+    ]
     job = submit(container, both)
     stored_images.delete(container, "anna", "live", deleted.id)
 
@@ -445,7 +447,12 @@ def test_damaged_weights_fail_the_waiting_pictures_with_the_reason(container: Co
 
 def bells(container: Container) -> list[tuple[str, ...]]:
     sent: list[tuple[str, ...]] = []
-    container.queue.notifications.send_task = lambda *task: bool(sent.append(task)) or True  # type: ignore[method-assign]
+
+    def send_task(task: str, *arguments: str) -> bool:
+        sent.append((task, *arguments))
+        return True
+
+    container.queue.notifications.send_task = send_task  # type: ignore[method-assign]
     return sent
 
 

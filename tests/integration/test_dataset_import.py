@@ -81,7 +81,12 @@ class Shelf:
 @pytest.fixture
 def shelf(container: Container, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     called: list[tuple[str, ...]] = []
-    monkeypatch.setattr(container.queue.notifications, "send_task", lambda *task: bool(called.append(task)) or True)
+
+    def send_task(*task: str) -> bool:
+        called.append(task)
+        return True
+
+    monkeypatch.setattr(container.queue.notifications, "send_task", send_task)
     return Shelf(replace(container, settings=container.settings.changed(fetch_private=True)), called)
 
 

@@ -69,7 +69,12 @@ class House:
 @pytest.fixture
 def house(container: Container) -> House:
     sent: list[tuple[str, ...]] = []
-    container.queue.notifications.send_task = lambda *task: bool(sent.append(task)) or True  # type: ignore[method-assign]
+
+    def send_task(task: str, *arguments: str) -> bool:
+        sent.append((task, *arguments))
+        return True
+
+    container.queue.notifications.send_task = send_task  # type: ignore[method-assign]
     settings = container.settings.changed(lease=0.2, webhook_private=True)
     container.queue.connection.settings = settings
     return House(replace(container, settings=settings), sent)
@@ -129,7 +134,12 @@ def test_what_is_pushed_again_carries_the_options_of_its_job(house: House) -> No
     house.flush()
     maintenance.push_again(house.later(10), job.version_id)
     claimed: list[StreamEntry] = []
-    until(lambda: bool(claimed.extend(house.claim(job, 1)) or claimed), 5)
+
+    def some() -> bool:
+        claimed.extend(house.claim(job, 1))
+        return bool(claimed)
+
+    until(some, 5)
     assert replace(claimed[0], id="", attempts=1) == replace(before, id="", attempts=1)
 
 

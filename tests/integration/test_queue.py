@@ -267,7 +267,12 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
     push(queue, 2, job="new")
 
     claimed: list[StreamEntry] = []
-    until(lambda: bool(claimed.extend(queue.streams.claim(V, "worker", 9)) or claimed), 5)
+
+    def some() -> bool:
+        claimed.extend(queue.streams.claim(V, "worker", 9))
+        return bool(claimed)
+
+    until(some, 5)
     assert keys(claimed) == [("new", 0), ("new", 1)]
     queue.streams.acknowledge(claimed)
 
@@ -525,9 +530,12 @@ def test_watching_is_given_up_when_another_bell_waits(queue: Queue) -> None:
         f"{queue.connection.settings.broker_prefix}{MODEL_QUEUE}", "a task for another version"
     )
     over = threading.Event()
-    threading.Thread(
-        target=lambda: (queue.streams.wait_for_entries(V, "worker", 9, 60), over.set()), daemon=True
-    ).start()
+
+    def watch() -> None:
+        queue.streams.wait_for_entries(V, "worker", 9, 60)
+        over.set()
+
+    threading.Thread(target=watch, daemon=True).start()
     assert over.wait(20)
 
 

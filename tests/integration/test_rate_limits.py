@@ -114,6 +114,7 @@ def test_what_is_kept_lies_below_the_prefix_and_goes_away_by_itself(
     before = set(server.keys("*"))
     hit(counter, "anna")
     (key,) = set(server.keys("*")) - before
+    assert isinstance(key, str)
     assert key.startswith(settings.prefix)
     assert 0 < server.ttl(key) <= 60
 

@@ -30,7 +30,7 @@ from shared.settings import Settings
 from tests import digit_images
 from tests.workers import make_container
 from worker.trainer import Trainer
-from worker.training import pipeline, stages
+from worker.training import plots, stages
 from worker.training.features import features
 from worker.training.work import Work
 
@@ -52,7 +52,7 @@ def container(checked: Path, tmp_path: Path) -> Iterator[Container]:
 def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take a second each time, and one test looks at them."""
     if "plots" not in request.node.name:
-        monkeypatch.setattr(pipeline.plots, "render", lambda evidence: {"confusion.svg": b"<svg/>"})
+        monkeypatch.setattr(plots, "render", lambda evidence: {"confusion.svg": b"<svg/>"})
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def dataset(container: Container, members: Mapping[str, bytes], name: str = "num
 
 
 def submit(container: Container, found: Dataset, **about: Any) -> Training:
-    asked = {"name": "mine", "base": "digits", "parameters": QUICK} | about
+    asked: dict[str, Any] = {"name": "mine", "base": "digits", "parameters": QUICK} | about
     return trainings.submit(container, "anna", TrainingRequest(found.id, **asked))
 
 
@@ -254,7 +254,7 @@ def test_a_trainer_that_dies_anywhere_leaves_nothing_and_another_finishes(
     if where == "epoch":
         _after_epochs(monkeypatch, 2, die)
     else:
-        monkeypatch.setattr(*{"features": (stages, "features"), "plots": (pipeline.plots, "render")}[where], die)
+        monkeypatch.setattr(*{"features": (stages, "features"), "plots": (plots, "render")}[where], die)
     with pytest.raises(SystemExit):
         trainer._train_all()
     assert trainings.get(container, "anna", training.id).status is Status.RUNNING

@@ -6,6 +6,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 Files = list[tuple[str, bytes]]
 Pack = Callable[[Files], bytes]
@@ -19,7 +20,7 @@ def as_zip(files: Files) -> bytes:
     return out.getvalue()
 
 
-def as_tar(files: Files, mode: str = "w", **options: object) -> bytes:
+def as_tar(files: Files, mode: Any = "w", **options: Any) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode, **options) as archive:
         for name, data in files:

@@ -20,6 +20,7 @@ from inferq.cli import COMMANDS, main
 from inferq.commands import console, demo, doctor, up
 from inferq.errors import CannotStart, InferqError
 from inferq.stack import stack
+from inferq.stack.supervisor import Supervisor
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -580,7 +581,7 @@ def test_up_refuses_a_platform_without_the_wheel(
 def test_a_part_that_never_comes_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "START_LIMIT", 0.0)
     planned = stack.plan(stack.StackOptions(tmp_path, port=0))
-    boss = stack.Supervisor(lambda _: None)
+    boss = Supervisor(lambda _: None)
     try:
         with pytest.raises(InferqError, match=r"valkey does not answer.*valkey\.log"):
             stack.start(planned, boss, lambda *_: None)

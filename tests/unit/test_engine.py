@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -215,7 +216,8 @@ class Moody(nn.Module):
         if x.shape[0] > self.room:
             raise torch.OutOfMemoryError("there is no room")
         pixel = x[:, :, 0, 0]
-        return self.head(pixel) / (pixel != 0).any(1, keepdim=True)
+        scores: torch.Tensor = self.head(pixel) / (pixel != 0).any(1, keepdim=True)
+        return scores
 
 
 @pytest.fixture
@@ -326,7 +328,9 @@ def test_half_precision_is_for_cuda_only() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1), ("float16", 0.02)])
-def test_scores_on_the_gpu_equal_torchvisions_own(shelf: Shelf, precision: str, tolerance: float) -> None:
+def test_scores_on_the_gpu_equal_torchvisions_own(
+    shelf: Shelf, precision: Literal["float32", "bfloat16", "float16"], tolerance: float
+) -> None:
     version = shelf.version("resnet18")
     assert version.preprocessing
     with torch.inference_mode():
@@ -381,7 +385,12 @@ def test_no_network_runs_while_another_is_traced(moody: Loaded, monkeypatch: pyt
     """What traces puts hooks into every module of the process, on which a network in another thread fails."""
     ran, meanwhile = threading.Event(), list[bool]()
     picture = torch.ones(3, 8, 8, dtype=torch.uint8)
-    thread = threading.Thread(target=lambda: (moody.forward([picture]), ran.set()))
+
+    def run() -> None:
+        moody.forward([picture])
+        ran.set()
+
+    thread = threading.Thread(target=run)
 
     def fuse(network: nn.Module, inplace: bool) -> nn.Module:
         thread.start()

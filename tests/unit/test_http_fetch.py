@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 
 from shared.adapters import http_fetch
@@ -247,13 +248,13 @@ def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.Mo
 def test_the_connection_goes_to_the_address_that_was_checked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second question would be answered otherwise; a client that asked again would end up elsewhere.
     connected = []
-    real = http_fetch.httpcore.SyncBackend.connect_tcp
+    real = httpcore.SyncBackend.connect_tcp
 
-    def connect(self: object, host: str, *args: object) -> object:
+    def connect(self: Any, host: str, *args: Any) -> object:
         connected.append(host)
-        return real(self, "127.0.0.1", *args)  # type: ignore[arg-type]
+        return real(self, "127.0.0.1", *args)
 
-    monkeypatch.setattr(http_fetch.httpcore.SyncBackend, "connect_tcp", connect)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
     resolving(monkeypatch, [PUBLIC], ["127.0.0.1"])
     assert get(f"http://rebinding.example:{server.port}/bytes/3", allow_private=False) == b"xxx"
     assert connected == [PUBLIC]
@@ -338,7 +339,11 @@ def test_an_archive_that_comes_too_slowly_is_given_up_long_before_its_time(
 def test_a_receiver_that_takes_its_time_is_not_the_hosts_fault(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_fetch, "STALLED", 0.2)
     file = io.BytesIO()
-    get_to(file, server.url("bytes/99999"), lambda *_: threading.Event().wait(0.3) and None)
+
+    def slowly(*_: int) -> None:
+        threading.Event().wait(0.3)
+
+    get_to(file, server.url("bytes/99999"), slowly)
     assert len(file.getvalue()) == 99_999
 
 

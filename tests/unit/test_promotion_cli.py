@@ -123,7 +123,7 @@ def test_a_promotion_says_how_to_undo_it(server: ToyServer, run: Callable[..., R
 def test_a_promotion_without_a_comparison_is_refused_in_the_servers_words(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
-    refused = (409, {}, {"code": "conflict", "detail": "Version 2 has not been compared."})
+    refused: Answer = (409, {}, {"code": "conflict", "detail": "Version 2 has not been compared."})
     server.on("POST /v1/models/flowers/promote", refused)
     result = run("models", "promote", "flowers", "2")
     assert (result.exit_code, result.stderr) == (1, "inferq: Version 2 has not been compared.\n")

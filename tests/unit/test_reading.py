@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flask import Request
@@ -13,7 +13,7 @@ from shared.errors import BadJson, BadOption
 
 
 def request(body: bytes, content_type: str = "application/json") -> Request:
-    return Request.from_values("/", method="POST", data=body, content_type=content_type)
+    return cast(Request, Request.from_values("/", method="POST", data=body, content_type=content_type))
 
 
 def test_the_first_source_wins_and_empty_values_count_as_none() -> None:

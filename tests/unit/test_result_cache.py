@@ -32,7 +32,7 @@ def test_equal_logits_stay_in_label_order() -> None:
 
 @pytest.mark.parametrize("function", ["softmax", "sigmoid"])
 def test_logits_far_apart_overflow_nothing(function: str) -> None:
-    scores = dict(result_cache.ranked([-3e38, 3e38, 0.0], "abc", 3, function))  # type: ignore[arg-type]
+    scores: dict[str, float] = dict(result_cache.ranked([-3e38, 3e38, 0.0], "abc", 3, function))  # type: ignore[arg-type]
     assert (scores["b"], scores["a"]) == (1.0, 0.0)
 
 

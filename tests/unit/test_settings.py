@@ -157,7 +157,7 @@ def test_changed_settings_are_checked_and_the_old_ones_stay() -> None:
 
 def test_settings_cannot_be_changed_afterwards_and_are_keys() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().port = 1  # type: ignore[misc]
+        Settings().port = 1
     assert {Settings(): "found"}[Settings()] == "found"
 
 

@@ -14,7 +14,8 @@ import timm as reference
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from shared.domain.models import ModelExample, ModelState, ModelVersion
@@ -60,7 +61,8 @@ def png(image: Image.Image) -> bytes:
 def transform(architecture: str, **changes: Any) -> Any:
     """timm's own evaluation transform for the architecture."""
     config = reference.get_pretrained_cfg(architecture.removeprefix("timm/"))
-    return create_transform(**resolve_data_config(changes, pretrained_cfg=config.to_dict()))
+    asked = resolve_data_config(changes, pretrained_cfg=config.to_dict())  # type: ignore[no-untyped-call]
+    return create_transform(**asked)
 
 
 def served(found: weights.Examined, architecture: str) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -97,7 +98,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("make", [fresh, tuning])
-def test_a_resumed_network_training_ends_with_the_same_bits(make: type[NetworkTraining]) -> None:
+def test_a_resumed_network_training_ends_with_the_same_bits(make: Callable[[], NetworkTraining]) -> None:
     whole, first, second = make(), make(), make()
     reports = []
     while not whole.finished:

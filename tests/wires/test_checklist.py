@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,7 +90,7 @@ EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds for which callers were held, without holding them."""
     naps: list[float] = []
-    monkeypatch.setattr(huggingface.time, "sleep", naps.append)
+    monkeypatch.setattr(time, "sleep", naps.append)
     return naps
 
 
@@ -162,7 +163,7 @@ def test_too_many_requests_are_answered_in_json(container: Container, wire: Wire
 def test_a_bug_of_ours_is_answered_in_json_and_tells_nothing_of_itself(container: Container, wire: Wire) -> None:
     app = create_app(container)
 
-    def broken(**_: Any) -> None:
+    def broken(**_: Any) -> Any:
         raise RuntimeError("secret words of a bug")
 
     app.view_functions.update(dict.fromkeys(app.view_functions, broken))
@@ -380,7 +381,7 @@ def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
 
     monkeypatch.setattr(models, "until_checked", until_checked)
     answer = client.post("/models/resnet50", data=PICTURE)
-    assert (answer.status_code, set(answer.json)) == (503, {"error", "estimated_time"})
+    assert (answer.status_code, set(answer.get_json())) == (503, {"error", "estimated_time"})
     assert held == [huggingface.PATIENCE]
     client.post("/models/resnet50", data=PICTURE, headers={"x-wait-for-model": "true"})
     assert held[1] == container.settings.max_wait

@@ -191,6 +191,7 @@ def test_a_url_that_leads_nowhere_or_inside_is_refused_in_the_documented_words(c
 
 
 def test_exactly_one_archive_must_be_sent(client: FlaskClient, container: Container) -> None:
+    sent: dict[str, Any]
     for where in (f"{ROOT}/upload/sync", f"{ROOT}/upload"):
         for sent in ({}, {"path": ""}, {"path": "  "}, {"data": "text, not a file"}):
             assert refused(post(client, where, **sent)) == NEITHER

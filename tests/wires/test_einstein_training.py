@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -491,7 +490,7 @@ def test_a_wrong_prediction_becomes_an_example(client: FlaskClient, mugs: Datase
 
 
 def test_feedback_needs_a_model_that_was_trained_here_a_label_and_a_picture(client: FlaskClient, model_id: str) -> None:
-    good: Mapping[str, Any] = {"modelId": model_id, "expectedLabel": "Red", "data": picture(77), "name": "a.png"}
+    good: dict[str, Any] = {"modelId": model_id, "expectedLabel": "Red", "data": picture(77), "name": "a.png"}
     for wrong in ({"modelId": ""}, {"modelId": "digits"}, {"expectedLabel": ""}, {"expectedLabel": "Black"},
                   {"data": b"text"}, {"data": picture(1)}):  # fmt: skip
         assert refused(post(client, FEEDBACK, **good | wrong))

@@ -113,7 +113,7 @@ def picture(format: str, width: int = 20) -> bytes:
 def complaint(answer: TestResponse) -> str:
     """The message, which must be all there is."""
     assert answer.mimetype == "application/json"
-    assert set(answer.json) == {"message"}
+    assert set(answer.get_json()) == {"message"}
     assert isinstance(answer.json["message"], str)
     assert answer.json["message"]
     return str(answer.json["message"])
@@ -138,10 +138,16 @@ def test_the_three_ways_to_send_a_picture_send_the_same_one(
     client: FlaskClient, answered: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(http_fetch, "fetch", lambda url, **how: fetched.append((url, how)) or THREE)
+
+    def fetch(url: str, **how: Any) -> bytes:
+        fetched.append((url, how))
+        return THREE
+
+    monkeypatch.setattr(http_fetch, "fetch", fetch)
     url = "https://example.test/pictures/three.png?size=8"
-    for sent in ({}, {"sampleContent": None, "sampleBase64Content": encoded()},
-                 {"sampleContent": None, "sampleLocation": url}):  # fmt: skip
+    ways: list[dict[str, Any]] = [{}, {"sampleContent": None, "sampleBase64Content": encoded()},
+                                  {"sampleContent": None, "sampleLocation": url}]  # fmt: skip
+    for sent in ways:
         assert predict(client, **sent).status_code == 200
     assert [(where, how["max_bytes"], how["allow_private"]) for where, how in fetched] == [(url, 5 << 20, False)]
     container = client.application.extensions["inferq"]
@@ -171,7 +177,7 @@ def test_numbers_of_labels_that_are_none_are_refused(client: FlaskClient, asked:
 
 @pytest.mark.parametrize("sample", ["", "   ", None])
 def test_a_sample_without_a_name_is_given_none(client: FlaskClient, answered: list[Job], sample: str | None) -> None:
-    assert set(predict(client, sampleId=sample).json) == {"probabilities", "object"}
+    assert set(predict(client, sampleId=sample).get_json()) == {"probabilities", "object"}
 
 
 def test_a_model_is_found_by_its_name_its_alias_or_as_the_general_one(
@@ -435,7 +441,7 @@ def test_an_assertion_is_exchanged_for_a_token_that_predicts(
 ) -> None:
     register(container)
     answer = exchange(client, f"{prefix}/oauth2/token")
-    body = answer.json
+    body = answer.get_json()
     assert answer.status_code == 200
     assert set(body) == {"access_token", "token_type", "expires_in"}
     assert body["token_type"] == "Bearer"
@@ -463,7 +469,7 @@ def test_whoever_stays_offline_gets_a_refresh_token_and_lives_on_it(
     again = client.post(TOKEN, data={"grant_type": "refresh_token", "refresh_token": body["refresh_token"],
                                      "valid_for": "120"})  # fmt: skip
     assert again.status_code == 200
-    assert set(again.json) == {"access_token", "token_type", "expires_in"}
+    assert set(again.get_json()) == {"access_token", "token_type", "expires_in"}
     assert again.json["expires_in"] == 120
     assert predict(client, headers=bearer(again.json["access_token"])).status_code == 200
     refused = predict(client, headers=bearer(body["refresh_token"]))
@@ -697,7 +703,7 @@ def test_padding_behind_texts_and_lines_is_no_part_of_them(
 ) -> None:
     kind = f'multipart/form-data; charset="UTF-8"; boundary="{BOUNDARY}"'
     for sample in ({"sampleContent": THREE}, {"sampleBase64Content": encoded()}):
-        body = form(pad, end, numResults="2", sampleId="", **sample)  # type: ignore[arg-type]
+        body = form(pad, end, numResults="2", sampleId="", **sample)
 
         def ask_padded(body: bytes = body) -> None:
             asked = ask(connection, "POST", PREDICT, body, kind)

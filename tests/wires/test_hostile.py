@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uuid6
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -144,7 +145,7 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
 
 
 def test_an_upload_that_nobody_came_back_for_is_removed_after_a_day(container: Container) -> None:
-    old, fresh = "uploads/01900000-0000-7000-8000-000000000000", f"uploads/{jobs.uuid6.uuid7()}"
+    old, fresh = "uploads/01900000-0000-7000-8000-000000000000", f"uploads/{uuid6.uuid7()}"
     for key in (old, fresh):
         container.storage.write(key, b"weights")
     maintenance.collect_garbage(container)

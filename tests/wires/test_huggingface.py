@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,13 +56,13 @@ def with_settings(container: Container, **changed: Any) -> FlaskClient:
     return apps.over(replace(container, settings=container.settings.changed(**changed))).test_client()
 
 
-def close_the_door(container: Container) -> dict[str, str]:
+def close_the_door(container: Container) -> dict[str, Any]:
     """From now on a key is needed; the header that brings one."""
     _, text = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     return {"Authorization": f"Bearer {text}"}
 
 
-def another_tenant(container: Container) -> dict[str, str]:
+def another_tenant(container: Container) -> dict[str, Any]:
     _, text = keys.create(container, Caller("default", SCOPES), tenant="other")
     return {"Authorization": f"Bearer {text}"}
 
@@ -535,7 +536,7 @@ def test_who_would_come_again_at_once_is_held_while_something_is_away(
 
     held: list[float] = []
     monkeypatch.setattr(jobs, "submit", away)
-    monkeypatch.setattr(huggingface.time, "sleep", held.append)
+    monkeypatch.setattr(time, "sleep", held.append)
     assert_complaint(post(client), 503, "Redis is away.")
     assert held == [huggingface.PATIENCE]
     limiter = client.application.extensions["inferq.wait_limiter"]
@@ -565,7 +566,7 @@ def test_a_picture_that_was_seen_is_answered_without_a_job(
     seen = worker(result=[["3", 1.0]])
     remember(container)
     answer = post(client)
-    assert (answer.status_code, answer.json[0]["label"], len(answer.json)) == (200, "3", 5)
+    assert (answer.status_code, answer.json[0]["label"], len(answer.get_json())) == (200, "3", 5)
     assert answer.headers["x-compute-type"] == "cache"
     assert answer.headers["x-compute-images"] == "1"
     assert answer.headers["x-compute-time"]
@@ -672,6 +673,6 @@ def test_where_the_cache_is_away_the_queue_is_too_and_nothing_is_submitted(
     def away(slot: str) -> None:
         raise errors.Unavailable("Redis is away.")
 
-    container.queue.result_slots.get = away  # type: ignore[method-assign, assignment]
+    container.queue.result_slots.get = away  # type: ignore[method-assign]
     assert post(create_app(container).test_client()).status_code == 503
     assert not seen

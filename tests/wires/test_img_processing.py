@@ -23,6 +23,7 @@ import jsonschema
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
 from api.dialects import img_processing
@@ -58,10 +59,12 @@ def encoded(data: bytes) -> str:
 # what every answer is held against
 
 
-def fits(container: Container, method: str, path: str, status: int, headers: Mapping[str, str], text: str) -> None:
+def fits(
+    container: Container, method: str, path: str, status: int, headers: Mapping[str, str] | Headers, text: str
+) -> None:
     """The answer has the shape that the document gives for this call and status."""
     document = img_processing.openapi(container.settings)
-    described = next((calls for shape, calls in document["paths"].items() if _is(path, shape)), {})
+    described: dict[str, Any] = next((calls for shape, calls in document["paths"].items() if _is(path, shape)), {})
     responses = described.get(method.lower(), {}).get("responses", {})
     found = responses.get(str(status)) or responses.get("default") or {"content": _problem()}
     content = found.get("content", {})
@@ -905,9 +908,9 @@ def test_the_sdk_with_a_wrapped_fetch_uploads_and_classifies_in_chunks(stack: St
 def test_every_digit_is_recognised_with_and_without_a_body(stack: Stack, container: Container) -> None:
     with httpx.Client(base_url=stack.url, headers={"x-api-key": "live_local"}, timeout=90) as sdk:
         for number, (name, data) in enumerate(DIGITS):
-            parts = {"name": (None, name), "image": ("blob", data, "image/png")}
+            parts: dict[str, Any] = {"name": (None, name), "image": ("blob", data, "image/png")}
             image = held(container, sdk.post("/v1/images/upload", files=parts)).json()
-            body = {} if number % 2 else {"json": {}}
+            body: dict[str, Any] = {} if number % 2 else {"json": {}}
             answer = held(container, sdk.post(f"/v1/images/{image['id']}/classify", **body))
             assert answer.status_code == 201, answer.text
             found = answer.json()
@@ -954,7 +957,7 @@ def test_chunks_of_odd_sizes_on_a_connection_that_is_kept(stack: Stack) -> None:
 
 def test_damaged_pixels_are_found_by_the_worker(stack: Stack, container: Container) -> None:
     with httpx.Client(base_url=stack.url, headers={"x-api-key": "live_local"}, timeout=90) as sdk:
-        parts = {"name": (None, "half"), "image": ("blob", SEVEN[: len(SEVEN) // 2], "image/png")}
+        parts: dict[str, Any] = {"name": (None, "half"), "image": ("blob", SEVEN[: len(SEVEN) // 2], "image/png")}
         image = held(container, sdk.post("/v1/images/upload", files=parts)).json()
         answer = held(container, sdk.post(f"/v1/images/{image['id']}/classify"))
         assert answer.status_code == 422

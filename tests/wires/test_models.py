@@ -31,7 +31,7 @@ Weights = dict[str, torch.Tensor]
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, that cannot reach the server of the published weights."""
-    settings = {"INFERQ_WEIGHTS_URL": "http://127.0.0.1:9", "INFERQ_DEFAULT_MODEL": "digits"}
+    settings: dict[str, Any] = {"INFERQ_WEIGHTS_URL": "http://127.0.0.1:9", "INFERQ_DEFAULT_MODEL": "digits"}
     with stacks.running(tmp_path_factory.mktemp("models") / "data", "--workers", "1", **settings) as running:
         yield running
 
@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def network() -> torch.nn.Module:
     """squeezenet1_1 with random weights, and a last layer large enough that answers differ."""
     torch.manual_seed(3)
-    made = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
+    made: torch.nn.Module = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
     with torch.no_grad():
         made.classifier[1].weight *= 15
     return made
@@ -157,7 +157,8 @@ def test_what_training_scripts_wrap_around_the_tensors_is_no_hindrance(stack: St
 
 
 def test_labels_may_come_as_a_file(stack: Stack, state: Weights) -> None:
-    files = {"weights": ("w", save(state)), "labels": ("labels.txt", "\ufeff" + "\r\n".join(LABELS) + "\r\n\r\n")}
+    labels = "\ufeff" + "\r\n".join(LABELS) + "\r\n\r\n"
+    files: dict[str, Any] = {"weights": ("w", save(state)), "labels": ("labels.txt", labels)}
     known = {"name": "with-a-file", "architecture": "squeezenet1_1"}
     answer = httpx.post(f"{stack.url}/v1/models", data=known, files=files, timeout=90)
     assert answer.status_code == 201, answer.text

@@ -198,6 +198,7 @@ def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
 def test_a_request_without_a_picture_is_told_to_send_one(client: FlaskClient, path: str) -> None:
+    body: dict[str, Any]
     for body in ({"data": {"top_k": "3"}, "content_type": "multipart/form-data"}, {}, {"json": {"inputs": []}}):
         complaint(client.post(path, **body), 400, "no_input")
 
@@ -624,7 +625,8 @@ def test_partial_success_is_done_with_errors_per_picture(client: FlaskClient, co
 
 def test_the_list_has_all_jobs_newest_first_in_pages(client: FlaskClient) -> None:
     made = [submitted(client) for _ in range(5)]
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = client.get(f"/v1/jobs?limit=2&cursor={cursor}").json
         assert 1 <= len(page["jobs"]) <= 2

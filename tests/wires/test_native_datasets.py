@@ -285,6 +285,7 @@ def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient
 
 def test_an_archive_that_is_none_is_refused(client: FlaskClient) -> None:
     path = client.post("/v1/datasets", json={"name": "birds"}).json["links"]["self"]
+    sent: dict[str, Any]
     for sent in ({"json": {}}, {"data": b""}, form("x.zip", b"")):
         complaint(client.post(f"{path}/archive", **sent), 400, "no_input")
 

@@ -21,7 +21,7 @@ from shared.services import models, training_runs, trainings
 from tests.wires.described import described_client
 from tests.wires.training_requests import archive, complaint, form, keys, made, png
 
-BIRDS = {"teal": 3, "mallard": 3}
+BIRDS: dict[str, Any] = {"teal": 3, "mallard": 3}
 EPOCH = {"stage": "head", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": None,
          "validation_accuracy": None}  # fmt: skip
 EVIDENCE = {"accuracy": 0.75, "method": "head", "confusion": [[1, 0], [1, 2]], "note": "A linear head.",
@@ -53,7 +53,12 @@ def begin(container: Container, answer: TestResponse) -> Training:
 def finish(container: Container, training: Training, report: dict[str, Any] | None = None) -> ModelVersion:
     """What a trainer does last: a version like `digits` comes out."""
     digits = models.get_version(container, training.tenant, "digits")
-    about = {"id": str(uuid6.uuid7()), "tenant": training.tenant, "name": training.name, "training_id": training.id}
+    about: dict[str, Any] = {
+        "id": str(uuid6.uuid7()),
+        "tenant": training.tenant,
+        "name": training.name,
+        "training_id": training.id,
+    }
     container.storage.write(plot_key(training.id, "confusion.svg"), b"<svg/>")
     return training_runs.finish(
         container, training, replace(digits, **about, labels=("teal", "mallard")), EVIDENCE, report

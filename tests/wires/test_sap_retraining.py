@@ -89,7 +89,7 @@ def key(container: Container, **terms: Any) -> dict[str, str]:
 def job(client: FlaskClient, **asked: Any) -> dict[str, Any]:
     answer = client.post(f"{BASE}/jobs", json=MUGS | asked)
     assert answer.status_code == 202, answer.json
-    return dict(answer.json)
+    return dict(answer.get_json())
 
 
 def training(container: Container, job_id: str) -> Training:

@@ -47,7 +47,7 @@ def made(client: FlaskClient, name: str = "birds", **counts: int) -> dict[str, A
     for number, label in enumerate(labels):
         added = client.post(f"{path}/examples", **form(f"{number}.png", png(number), label=label))
         assert added.status_code == 201, added.text
-    return dict(client.get(path).json)
+    return dict(client.get(path).get_json())
 
 
 def keys(client: FlaskClient, **scopes: list[str]) -> dict[str, dict[str, str]]:
