@@ -1,6 +1,6 @@
-"""The adapters in one object, built once per process and handed to every use-case.
+"""The container holds the adapters in one object; each process builds it once and passes it to every use-case.
 
-Services import the types of adapters from here only, and the adapters themselves from nowhere.
+Services import the types of adapters from this module only, and never import the adapters themselves.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def _download(*about: Any, **bounds: Any) -> None:
 
 @dataclass(frozen=True)
 class Container:
-    """Everything that a use-case reaches the outside with."""
+    """The container holds every adapter through which a use-case reaches the outside."""
 
     database: Database
     queue: Queue
     storage: Storage
     now: Callable[[], float]
-    """Unix seconds."""
+    """The clock returns the current time in Unix seconds."""
     settings: Settings
     waiters: Waiters
     rate_limits: RateLimits
     open_storage: Callable[[str], Storage] = Storage
-    """Another store than `storage`, by its fsspec URL."""
+    """The function opens a store other than `storage`, by its fsspec URL."""
     download: Callable[..., None] = _download
-    """Fetches a public URL into a file; see shared/adapters/http_fetch.py."""
+    """The function fetches a public URL into a file; see shared/adapters/http_fetch.py."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -50,7 +50,7 @@ class Container:
 
 
 def build(settings: Settings) -> Container:
-    """The container that the settings describe; nothing is connected to before it is used."""
+    """Build the container that the settings describe; each adapter connects when it is first used."""
     queue = Queue(settings)
     return Container(
         database=Database(settings.database_url),

@@ -1,10 +1,10 @@
-"""Accounts: callers who prove themselves by what they sign instead of by a secret, and the tokens given for it.
+"""Accounts authenticate callers by a signed assertion instead of a secret; this module issues the tokens for them.
 
-    register   account, public key ──> Key      without a text: no secret that is sent can be its
-    exchange   signed assertion ─────> Token    access; and a refresh token for those who want to stay
+    register   account, public key ──> Key      without a text: no secret that is sent can match it
+    exchange   signed assertion ─────> Token    access; and a refresh token where the caller requests it
     refresh    refresh token ────────> Token    access
 
-`tenants.identify` takes access tokens like keys, until they expire or the key is revoked.
+`keys.identify` accepts access tokens like keys, until they expire or the key is revoked.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ from shared.domain.keys import ACCESS, DEFAULT_TENANT, ApiKey, Caller, hash_secr
 from shared.services import keys
 
 ALGORITHM = "RS256"
-"""The only one. Were others taken, a public key could be passed off as the secret of HS256."""
+"""The only accepted algorithm. If HS256 were accepted too, a caller could use a public key as its shared secret."""
 CLAIMS = ("sub", "aud", "exp")
 MIN_BITS, MAX_BITS = 2048, 8192
 LEEWAY = 60
-"""Seconds by which the caller's clock may be wrong."""
+"""The number of seconds by which the caller's clock may be wrong."""
 SHORTEST = 60
-"""Seconds that an access token lives at least: what is given must be of use."""
+"""The minimum lifetime of an access token in seconds; a shorter token would expire before it could be used."""
 LONGEST = 24 * 3600
-"""Seconds that an access token lives at most, whatever the assertion says."""
+"""The maximum lifetime of an access token in seconds, whatever expiry the assertion carries."""
 REFRESH_SECONDS = 90 * 24 * 3600
-"""Seconds that a refresh token lives after its last use."""
+"""The lifetime of a refresh token in seconds, counted from its last use."""
 REFRESH = "refresh"
-"""The kind of token that is only good for getting another; what opens doors is tenants.ACCESS."""
+"""The kind of token that can only be exchanged for an access token; requests are authenticated by the kind ACCESS."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """What an assertion, or a refresh token, was exchanged for."""
+    """A token is issued in exchange for an assertion or a refresh token."""
 
     access: str
     seconds: int
-    """For how long `access` is valid."""
+    """The number of seconds for which `access` is valid."""
     refresh: str = ""
-    """Valid until it is not used for REFRESH_SECONDS, or the key is revoked; empty where none was asked for."""
+    """The refresh token is valid until it stays unused for REFRESH_SECONDS or its key is revoked; empty if none was
+    requested.
+    """
 
 
 def register(
@@ -62,12 +64,12 @@ def register(
     name: str = "",
     scopes: Sequence[str] = (),
 ) -> ApiKey:
-    """A new key for whoever signs as `account`; `public_key` is PEM, RSA, also as a certificate.
+    """Create a key for the caller that signs as `account`; `public_key` is an RSA key or a certificate in PEM.
 
-    Only for callers of the tenant `default`: accounts are one list for all tenants, and whoever registered somebody
-    else's public key would be sent that somebody's pictures. Else the rules of `tenants.create` hold. Raises as it
-    does, BadOption for a key that cannot be used, and Conflict when the account has this very key: of two tenants,
-    the signature could not tell which one is meant.
+    Only callers of the tenant `default` may register accounts, because all tenants share one list of accounts: a
+    tenant that registered the public key of another tenant's caller would receive that caller's pictures. Otherwise
+    the rules of `keys.create` apply. Raises as `keys.create` does, BadOption for a key that cannot be used, and
+    Conflict when the account already has this key: the signature could not distinguish between two tenants.
     """
     if caller.tenant != DEFAULT_TENANT:
         raise errors.Forbidden("Only a key of the tenant 'default' can register accounts, its own and other tenants'.")
@@ -82,7 +84,7 @@ def register(
                 "first: inferq keys create --name owner --scope infer --scope models --scope keys"
             )
     tenant, scopes = keys.terms(container, caller, tenant, scopes or ("infer", "models"))
-    # A hash of nothing: random bytes that no secret is known for.
+    # Random bytes instead of a hash: no known secret hashes to them, so the key cannot be used as a secret.
     unmatched = secrets.token_hex(32)
     key = ApiKey(
         str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, container.now(), account=account, public_key=pem
@@ -96,7 +98,10 @@ def register(
 
 
 def read_public_key(text: str) -> str:
-    """The RSA key in a public key or certificate (PEM), as PEM; raises BadOption saying what to send instead."""
+    """Return the RSA key of a public key or certificate (both PEM) as PEM.
+
+    Raises BadOption, whose message describes the input to send instead.
+    """
     if "PRIVATE KEY-" in text:
         raise errors.BadOption(
             "This is a private key. Never send it to anybody; send the public one, which "
@@ -106,7 +111,7 @@ def read_public_key(text: str) -> str:
         data = text.strip().encode()
         is_certificate = b"BEGIN CERTIFICATE" in data
         loaded = x509.load_pem_x509_certificate(data).public_key() if is_certificate else load_pem_public_key(data)
-    except Exception as error:  # cryptography has many ways to say that it cannot read something
+    except Exception as error:  # cryptography raises many types of error for input that it cannot read
         raise errors.BadOption("public_key must be an RSA public key, or a certificate, in PEM") from error
     if not isinstance(loaded, RSAPublicKey):
         raise errors.BadOption("public_key is not an RSA key; assertions are signed with RS256, which needs one")
@@ -123,11 +128,12 @@ def exchange(
     offline: bool = False,
     from_loopback: bool = False,
 ) -> Token:
-    """A token for an assertion: a JWT (RS256) whose `sub` is the account and whose `aud` is one of `audiences`.
+    """Issue a token for an assertion: a JWT (RS256) whose `sub` is the account and whose `aud` is in `audiences`.
 
-    The access token lives as long as the assertion, but SHORTEST at least and LONGEST at most; `offline` asks for a
-    refresh token as well. An assertion is taken for LEEWAY after it has expired. On the open door nothing is checked.
-    Raises BadRequest for what is no JWT, Unauthorized for one that proves nothing.
+    The access token is valid as long as the assertion, but for at least SHORTEST and at most LONGEST seconds;
+    `offline` requests a refresh token as well. An assertion is accepted for LEEWAY seconds after it has expired. If
+    requests without credentials are accepted, nothing is checked. Raises BadRequest for an assertion that is not a
+    JWT, Unauthorized for a JWT that proves nothing.
     """
     if keys.is_open(container, from_loopback=from_loopback):
         return Token(_text(), LONGEST, _text() if offline else "")
@@ -136,7 +142,7 @@ def exchange(
 
 
 def refresh(container: Container, secret: str, seconds: int = LONGEST, *, from_loopback: bool = False) -> Token:
-    """A new access token for a refresh token, for so many seconds, a day at most; raises Unauthorized."""
+    """Issue a new access token for a refresh token, valid for `seconds`, a day at most; raises Unauthorized."""
     if keys.is_open(container, from_loopback=from_loopback):
         return Token(_text(), _within(seconds))
     hashed = hash_secret(secret)
@@ -159,7 +165,7 @@ def _give(container: Container, key: ApiKey, seconds: int, *, offline: bool = Fa
 
 
 def _text() -> str:
-    """280 random bits in capitals and digits."""
+    """Return 280 random bits, written in capitals and digits."""
     return base64.b32encode(secrets.token_bytes(35)).decode()
 
 
@@ -168,7 +174,7 @@ def _within(seconds: int) -> int:
 
 
 def _prove(container: Container, assertion: str, audiences: Collection[str]) -> tuple[ApiKey, int]:
-    """(the key that signed, when the assertion expires in Unix seconds)."""
+    """Return the key that signed the assertion, and the assertion's expiry in Unix seconds."""
     account = _account(assertion)
     with container.database.read() as uow:
         candidates = uow.keys.by_account(account) if account else []
@@ -178,17 +184,17 @@ def _prove(container: Container, assertion: str, audiences: Collection[str]) -> 
                 assertion, key.public_key, [ALGORITHM], audience=audiences, leeway=LEEWAY,
                 options={"require": list(CLAIMS)},
             )  # fmt: skip
-            return key, int(claims["exp"])  # some sign a fraction of a second
+            return key, int(claims["exp"])  # some callers sign a fraction of a second
         except jwt.InvalidSignatureError:
             continue  # the account has several keys
         except (jwt.PyJWTError, OverflowError) as error:
             raise errors.Unauthorized(_reason(error, audiences)) from error
-    # In the same words for an account that there is not.
+    # An account that does not exist gets the same text, so that the error does not reveal which accounts exist.
     raise errors.Unauthorized("The assertion is not signed by a key that is registered for the account in its `sub`.")
 
 
 def _account(assertion: str) -> str:
-    """Whom the assertion claims to be from, not proved yet."""
+    """Return the account that the assertion names; the signature is not verified yet."""
     try:
         claimed = jwt.decode_complete(assertion, options={"verify_signature": False})
     except jwt.PyJWTError as error:
@@ -200,7 +206,7 @@ def _account(assertion: str) -> str:
 
 
 def _reason(error: Exception, audiences: Collection[str]) -> str:
-    """Told only to those whose signature was right."""
+    """Return why a claim is refused; only callers whose signature was valid receive this text."""
     if isinstance(error, jwt.ExpiredSignatureError):
         return "The assertion has expired: sign another, whose `exp` lies ahead."
     if isinstance(error, jwt.ImmatureSignatureError):

@@ -1,4 +1,7 @@
-"""Brings a folder of a store that callers fill themselves in as a dataset: packed by a loader, read as any archive."""
+"""The bucket import makes a dataset from a folder of a store that callers fill themselves.
+
+A loader packs the folder as a tar and reads it like any other archive.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from shared.domain.datasets import Dataset, DatasetState, check_name
 from shared.services import datasets
 
 SCHEME = "store:"
-"""Before the name of a folder it makes the source of a dataset."""
+"""The prefix turns the name of a folder into the source of a dataset."""
 _TRIES, _PAUSE = 100, 0.05
-"""How often, and how many seconds apart, the lock is asked for in which others make the dataset."""
+"""The number of attempts, and the seconds between two of them, to get the lock while another request holds it."""
 
 
 def is_folder(source: str) -> bool:
-    """Whether the source of a dataset is a folder of the store."""
+    """Return True if the source of a dataset is a folder of the store."""
     return source.startswith(SCHEME)
 
 
 def bring(container: Container, tenant: str, name: str) -> Dataset:
-    """The tenant's usable dataset of that name, else a new one, LOADING from the folder called so.
+    """Return the tenant's usable dataset of that name, else create a dataset, LOADING from the folder of that name.
 
-    However many ask at once, one dataset is made. Raises BadOption (neither a dataset nor a folder at the top of the
-    store), NotFound (no file in it), Unavailable.
+    Concurrent requests create a single dataset. Raises BadOption (neither a dataset nor a folder at the top of the
+    store), NotFound (no file in the folder), Unavailable.
     """
     if found := _usable(container, tenant, name):
         return found
@@ -38,7 +41,7 @@ def bring(container: Container, tenant: str, name: str) -> Dataset:
     for _ in range(_TRIES):
         with container.queue.locks.renewed(lock_names.bucket_import(tenant, name)) as held:
             if held:
-                made = _usable(container, tenant, name)  # by whoever held it before
+                made = _usable(container, tenant, name)  # created by the request that held the lock before
                 return made or datasets.create(container, tenant, name, source=f"{SCHEME}{name}")
         time.sleep(_PAUSE)
     raise errors.Unavailable(f"The dataset {name!r} is being made by another request; try again soon.")
@@ -63,9 +66,10 @@ def _check(container: Container, folder: str) -> None:
 
 
 def pack(container: Container, source: str, file: IO[bytes], *, on_progress: Callable[[int, int], None]) -> None:
-    """Write the folder as a tar to `file`, one file in memory at a time; `on_progress` as in fetch.py.
+    """Write the folder as a tar to `file`, with one file in memory at a time.
 
-    Raises BadDataset (more than may be loaded at once, or changed meanwhile), Unavailable.
+    `on_progress` as in shared/adapters/http_fetch.py. Raises BadDataset (the folder exceeds the limits of one loading,
+    or changes meanwhile), Unavailable.
     """
     settings, folder = container.settings, source.removeprefix(SCHEME)
     if not settings.sap_store:
@@ -74,7 +78,8 @@ def pack(container: Container, source: str, file: IO[bytes], *, on_progress: Cal
     count = total = 0
     with tarfile.open(fileobj=file, mode="w") as archive:
         for path, stored in store.tree(folder):
-            # One byte more than a picture may have is enough for whoever reads it to say that it is too large.
+            # One byte above the limit of a picture is enough for the reader to refuse the picture as too large;
+            # reading it whole would cost memory for nothing.
             size = min(stored, settings.max_picture + 1)
             count, total = count + 1, total + size
             if count > settings.max_dataset_files or total > settings.max_dataset_unpacked:
@@ -86,7 +91,7 @@ def pack(container: Container, source: str, file: IO[bytes], *, on_progress: Cal
             member = tarfile.TarInfo(path.removeprefix(f"{folder}/"))
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-            archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header it has written
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header that it has written
             on_progress(total, 0)
     if not count:
         raise errors.BadDataset(f"There is no file below {folder}/ in the store any more. Put pictures there again.")
@@ -94,7 +99,7 @@ def pack(container: Container, source: str, file: IO[bytes], *, on_progress: Cal
 
 def _read(store: Storage, path: str, size: int) -> bytes:
     if not size:
-        return b""  # an object store has no part of an empty file
+        return b""  # an object store refuses to read a range of an empty file
     try:
         return store.read(path, 0, size)
     except FileNotFoundError:

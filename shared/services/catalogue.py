@@ -1,4 +1,4 @@
-"""Use-cases of the catalogue: the models that every installation has, and the default of the service among them."""
+"""The catalogue's use-cases register the models that every installation has and store the default of the service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shared.services.default_models import SERVICE_DEFAULT
 
 
 def fill(container: Container) -> None:
-    """Register the catalogue's models that are not there yet, and have bundled weights checked that are not ready.
+    """Register the catalogue's models that are missing, and have a worker check bundled weights that are not ready.
 
-    A bundled model that was refused is checked again at each start: the package may have been installed anew, or a
-    worker of the version before, which did not know the architecture, may have refused it during an upgrade.
+    A bundled model that was refused is checked again at each start: the package may have been reinstalled, or a
+    worker of the previous version, which did not know the architecture, may have refused it during an upgrade.
     """
     with container.database.write() as uow:
         for listed in CATALOGUE:
@@ -39,10 +39,10 @@ def fill(container: Container) -> None:
 
 
 def decide_default(container: Container) -> tuple[str, str]:
-    """Store the default model of the service; returns it for the tenant `default`, and why it is that one.
+    """Store the default model of the service; return the default of the tenant `default`, and why it was chosen.
 
-    The default of the service is one that all tenants may use: the setting's if the catalogue has it, else STANDARD.
-    Raises NotFound when the setting names a model that does not exist.
+    The default of the service is a model that all tenants may use: the setting's model if it is in the catalogue, else
+    STANDARD. Raises NotFound when the setting names a model that does not exist.
     """
     setting = container.settings.default_model
     chosen = models.get_version(container, DEFAULT_TENANT, setting) if setting else None
