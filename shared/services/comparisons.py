@@ -1,9 +1,9 @@
-"""Comparisons: two versions of a model side by side on the same test pictures; promotion stands on them.
+"""Comparisons run two versions of a model on the same test pictures; a promotion requires one.
 
     QUEUED ──> DONE, with the report     FAILED, with the reason
 
-A training that gives a name another version makes one by itself. Pictures that either of the two has learned from are
-left out: what one has seen in training says nothing about it.
+A training that adds a version to an existing model creates a comparison by itself. Pictures that either version has
+learned from are left out: a picture seen in training is no evidence of a version's accuracy.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from shared.domain.trainings import Training, TrainingParameters
 
 def request(container: Container, tenant: str, name: str, candidate: str, baseline: str = "",
             dataset_id: int | None = None) -> Comparison:  # fmt: skip
-    """Have a trainer compare two versions; `baseline` is the default version where none is named.
+    """Queue a comparison of two versions for a trainer; `baseline` is the default version if none is named.
 
-    Without a dataset it is the one that the candidate was trained on, as it is now. Raises NotFound, BadOption,
-    Forbidden (the catalogue), Conflict (a version that is not READY, a dataset that is not).
+    If no dataset is named, the candidate's training dataset is used in its current version. Raises NotFound,
+    BadOption, Forbidden (the catalogue), Conflict (a version or a dataset that is not READY).
     """
     container.queue.ping()
     with container.database.read() as uow:
@@ -66,7 +66,7 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
 
 
 def get(container: Container, tenant: str, comparison_id: str) -> Comparison:
-    """Raises NotFound."""
+    """Return the tenant's comparison; raises NotFound."""
     with container.database.read() as uow:
         found = uow.comparisons.get(tenant, comparison_id)
     if found is None:
@@ -75,20 +75,20 @@ def get(container: Container, tenant: str, comparison_id: str) -> Comparison:
 
 
 def wait(container: Container, tenant: str, comparison_id: str, seconds: float) -> Comparison:
-    """The comparison when it has ended, or as it is when the time is over."""
+    """Return the comparison when it has ended, or its current state after `seconds`."""
     return container.waiters.until(
         comparison_id, lambda: get(container, tenant, comparison_id), lambda found: found.status.terminal, seconds
     )
 
 
 def list_queued(container: Container) -> list[Comparison]:
-    """Every tenant's comparisons that wait for a trainer, oldest first."""
+    """Return every tenant's comparisons that wait for a trainer, oldest first."""
     with container.database.read() as uow:
         return uow.comparisons.queued()
 
 
 def list_of_model(container: Container, tenant: str, name: str) -> list[Comparison]:
-    """The last comparisons of a model, newest first; raises NotFound when there is no such model."""
+    """Return the last comparisons of a model, newest first; raises NotFound when there is no such model."""
     with container.database.read() as uow:
         pick(uow.model_versions.named(tenant, name), name)
         return uow.comparisons.of(tenant, name)
@@ -101,7 +101,7 @@ def update_attempts(container: Container, comparison_id: str, attempts: int) -> 
 
 
 def finish(container: Container, comparison_id: str, *, report: Mapping[str, Any] | None, error: str) -> None:
-    """End and announce a comparison: DONE with its report, or FAILED with the error where there is one."""
+    """End and announce a comparison: DONE with its report, or FAILED with the error if there is an error."""
     with container.database.write() as uow:
         uow.comparisons.end(comparison_id, container.now(), report=report, error=error)
     container.queue.events.publish([comparison_id])
@@ -110,7 +110,7 @@ def finish(container: Container, comparison_id: str, *, report: Mapping[str, Any
 def get_material(
     container: Container, comparison: Comparison
 ) -> tuple[ModelVersion, ModelVersion, tuple[list[DatasetExample], int]]:
-    """(candidate, baseline, what `pictures` returns of them), read together; raises NotFound, BadDataset."""
+    """Return (candidate, baseline, the result of `pictures` for both), read together; raises NotFound, BadDataset."""
     with container.database.read() as uow:
         candidate = uow.model_versions.get(comparison.candidate_id)
         baseline = uow.model_versions.get(comparison.baseline_id)
@@ -126,14 +126,14 @@ def get_material(
 def find_default_material(
     container: Container, training: Training, candidate: ModelVersion
 ) -> tuple[ModelVersion, tuple[list[DatasetExample], int]] | None:
-    """(the READY default version, the pictures to compare on), read together, for a training's candidate.
+    """Return (the READY default version, the pictures to compare on), read together, for a training's candidate.
 
-    None where there is no such version, or no picture that both can be shown. Raises NotFound (dataset).
+    Returns None if there is no such version, or no picture that both versions can be run on. Raises NotFound (dataset).
     """
     with container.database.read() as uow:
         known = uow.model_versions.named(training.tenant, training.name)
-        own = [one for one in known if one.tenant == training.tenant and one.state is ModelState.READY]
-        default = next((one for one in own if one.is_default), None)
+        own = [version for version in known if version.tenant == training.tenant and version.state is ModelState.READY]
+        default = next((version for version in own if version.is_default), None)
         if default is None:
             return None
         try:
@@ -146,10 +146,10 @@ def find_default_material(
 
 def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, tenant: str, dataset_id: int,
              dataset_version: int) -> tuple[list[DatasetExample], int]:  # fmt: skip
-    """(the test pictures to compare on, how many were left out); raises NotFound, BadDataset.
+    """Return (the test pictures to compare on, the number left out); raises NotFound, BadDataset.
 
-    Left out is what either of the two has learned from, and what neither has a label for. The test split is the
-    candidate's own where it was trained on this dataset.
+    Pictures that either version has learned from, and pictures whose label neither version has, are left out. The
+    test split is the candidate's own if the candidate was trained on this dataset.
     """
     dataset = uow.datasets.get(tenant, dataset_id)
     if dataset is None:
@@ -162,13 +162,13 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
         found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
     )
     learned = set[str]().union(*(_learned(uow, training) for training in (*trainings, *_trainings(uow, baseline))))
-    new = [one for one in dealt.test if one.sha256 not in learned]
+    new = [example for example in dealt.test if example.sha256 not in learned]
     if not new:
         raise errors.BadDataset(
             "There is no test picture that neither of the two versions has learned from; add new pictures to the "
             "dataset, in a folder `test`, and compare again, or name another dataset."
         )
-    left = [one for one in new if one.label in candidate.labels or one.label in baseline.labels]
+    left = [example for example in new if example.label in candidate.labels or example.label in baseline.labels]
     if not left:
         raise errors.BadDataset(
             f"Neither of the two versions knows a label of the test pictures, such as {new[0].label!r}; name another "
@@ -178,7 +178,10 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
 
 
 def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
-    """What made the version, then what made its base, and so on: it knows what they have learned."""
+    """Return the training that made the version, then the training of its base, and so on.
+
+    The version has learned from the pictures of all of them.
+    """
     found: list[Training] = []
     while version and version.training_id and (training := uow.trainings.by_id(version.training_id)):
         found.append(training)
@@ -187,11 +190,11 @@ def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
 
 
 def _learned(uow: UnitOfWork, training: Training) -> set[str]:
-    """SHA-256 of what a training has trained or validated on; nothing is known once its dataset is gone."""
+    """Return the SHA-256 of the pictures that a training has trained or validated on; empty if its dataset is gone."""
     dataset = uow.datasets.get(training.tenant, training.dataset_id)
     if dataset is None:
         return set()
     found = uow.datasets.examples(replace(dataset, version=training.dataset_version))
     parameters = training.parameters
     dealt = splits.deal(found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
-    return {one.sha256 for one in (*dealt.training, *dealt.validation)}
+    return {example.sha256 for example in (*dealt.training, *dealt.validation)}

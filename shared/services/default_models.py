@@ -1,4 +1,4 @@
-"""Use-cases of the default model: which one answers a tenant's requests that name none, and choosing another one."""
+"""The default model answers a tenant's requests that name no model; these use-cases resolve, choose and reset it."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import STANDARD, ModelVersion
 
 SERVICE_DEFAULT = "default_model"
-"""The stored value that names the default of all tenants; with a colon and the tenant, the tenant's own choice."""
+"""The key of the stored value that names the default of all tenants; `default_model:TENANT` is a tenant's choice."""
 
 
 class Origin(StrEnum):
-    """Who has chosen a default model."""
+    """The origin states whether a tenant, a setting or the service itself has chosen a default model."""
 
     TENANT = "tenant"
     SETTING = "setting"
     SERVICE = "service"
-    """It is the one that comes with inferq."""
+    """The model is the default that comes with inferq."""
 
 
 @dataclass(frozen=True)
 class DefaultModel:
-    """The model that answers a tenant's requests that name none."""
+    """The default model answers a tenant's requests that name no model."""
 
     name: str
     origin: Origin
 
 
 def get(container: Container, tenant: str) -> DefaultModel:
-    """The tenant's default model."""
+    """Return the tenant's default model."""
     with container.database.read() as uow:
         return resolve(container, uow, tenant)
 
 
 def resolve(container: Container, uow: UnitOfWork, tenant: str) -> DefaultModel:
-    """The tenant's own choice; else the model of the setting, if the tenant may use it; else the service's.
+    """Return the tenant's own choice; else the setting's model, if the tenant may use it; else the service's default.
 
-    A choice or a setting without a model behind it is passed over: requests must not fail for it.
+    A choice or a setting that names no existing model is skipped, because requests must not fail for it.
     """
     stored = uow.key_values.get_all([_key(tenant), SERVICE_DEFAULT])
     if (own := stored.get(_key(tenant))) and (versions := versions_behind(uow, tenant, own)):
@@ -54,7 +54,7 @@ def resolve(container: Container, uow: UnitOfWork, tenant: str) -> DefaultModel:
 
 
 def choose(container: Container, tenant: str, name: str) -> DefaultModel:
-    """Let a model answer the tenant's requests that name none; raises NotFound."""
+    """Make a model the default for the tenant's requests that name no model; raises NotFound."""
     with container.database.write() as uow:
         versions = versions_behind(uow, tenant, name)
         if not versions:
@@ -64,19 +64,19 @@ def choose(container: Container, tenant: str, name: str) -> DefaultModel:
 
 
 def reset(container: Container, tenant: str) -> DefaultModel:
-    """Take the tenant's choice back, if there is one; the default that answers then."""
+    """Delete the tenant's choice, if there is a choice; return the default that answers from then on."""
     with container.database.write() as uow:
         uow.key_values.delete(_key(tenant))
         return resolve(container, uow, tenant)
 
 
 def is_chosen(uow: UnitOfWork, tenant: str, name: str) -> bool:
-    """True if the tenant has chosen the model as its default."""
+    """Return True if the tenant has chosen the model as its default."""
     return uow.key_values.get(_key(tenant)) == name
 
 
 def versions_behind(uow: UnitOfWork, tenant: str, name: str) -> list[ModelVersion]:
-    """The versions behind a name or alias, oldest first; none where there is no such model."""
+    """Return the versions behind a name or alias, oldest first; empty if there is no such model."""
     versions = uow.model_versions.named(tenant, name)
     if not versions and (alias := uow.model_aliases.get(tenant, name)):
         versions = uow.model_versions.named(tenant, alias.name)

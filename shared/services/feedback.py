@@ -1,4 +1,4 @@
-"""Feedback: a wrong prediction, corrected, becomes an example of the dataset it was trained on (use-cases)."""
+"""Feedback adds a wrongly predicted picture, with its corrected label, to the dataset that the model was trained on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from shared.services import datasets, jobs, models
 
 def correct_job(container: Container, tenant: str, job_id: str, position: int, label: str, dataset_id: int | None,
                 limits: Limits) -> DatasetExample:  # fmt: skip
-    """What picture `position` of a job (0 is the first) really shows; raises NotFound, Conflict, BadOption, BadPicture.
+    """Store the correct label of picture `position` of a job; 0 is the first picture.
 
-    Without a dataset it is the one that the job's model was trained on.
+    If no dataset is named, the picture is added to the dataset that the job's model was trained on. Raises NotFound,
+    Conflict, BadOption, BadPicture.
     """
     job = jobs.get(container, tenant, job_id)
     with container.database.read() as uow:
@@ -33,7 +34,7 @@ def correct_job(container: Container, tenant: str, job_id: str, position: int, l
 
 
 def correct_model(container: Container, tenant: str, name: str, label: str, picture: Picture) -> DatasetExample:
-    """What a picture, that a model got wrong, really shows; raises NotFound, Conflict, BadOption."""
+    """Store the correct label of a picture that a model predicted wrongly; raises NotFound, Conflict, BadOption."""
     version = models.get_version(container, tenant, name)
     return _add(container, tenant, _dataset_of(container, tenant, version, name), label, picture)
 

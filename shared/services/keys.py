@@ -1,4 +1,4 @@
-"""Who is asking: keys, the tenants they belong to, and what they may do (rules and use-cases)."""
+"""Keys identify the caller of a request: its tenant, its scopes and its stage (rules and use-cases)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from shared.domain.keys import ACCESS, DEFAULT_TENANT, SCOPES, STAGES, ApiKey, C
 
 
 def identify(container: Container, secret: str, *, from_loopback: bool) -> Caller:
-    """The caller behind a credential; raises Unauthorized.
+    """Return the caller that a credential belongs to; raises Unauthorized.
 
-    On loopback the door is open until the first key exists: any credential, or none, is the tenant `default`.
+    On loopback, before the first key exists, any credential or none identifies the tenant `default`.
     """
     admin = container.settings.admin_key
     if admin and secret and hmac.compare_digest(secret.encode(), admin.encode()):
@@ -34,7 +34,10 @@ def identify(container: Container, secret: str, *, from_loopback: bool) -> Calle
 
 
 def is_open(container: Container, *, from_loopback: bool) -> bool:
-    """Whether nobody is asked who he is."""
+    """Return True if requests without credentials are accepted: on loopback, before the first key exists.
+
+    An admin key in the settings counts as a key.
+    """
     if not from_loopback or container.settings.admin_key:
         return False
     with container.database.read() as uow:
@@ -50,11 +53,12 @@ def create(
     scopes: Sequence[str] = (),
     stage: str = "",
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which cannot be shown again. With a stage the text begins with its name.
+    """Create a key; return it with its text, which cannot be shown again.
 
-    Without scopes the first key gets all, and later ones `infer` and `models`. A key for another tenant may be made
-    by the tenant `default`, that is with the admin key or on the open door; raises Forbidden for others, BadOption
-    for an unknown scope.
+    With a stage, the text begins with the stage's name. If no scopes are given, the first key gets all scopes, and
+    later keys get `infer` and `models`. A key for another tenant may be made by the tenant `default` only, that is
+    with the admin key or while requests without credentials are accepted. Raises Forbidden for other tenants,
+    BadOption for an unknown scope.
     """
     tenant, scopes = terms(container, caller, tenant, scopes)
     if stage not in ("", *STAGES):
@@ -68,13 +72,13 @@ def create(
 
 
 def list_keys(container: Container, tenant: str) -> list[ApiKey]:
-    """The keys that the tenant manages, revoked ones too; the tenant `default` manages those of all tenants."""
+    """Return the keys that the tenant manages, revoked keys too; the tenant `default` manages all tenants' keys."""
     with container.database.read() as uow:
         return uow.keys.all(tenant)
 
 
 def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """(tenant, scopes) of a key that the caller wants made; raises as `create` does."""
+    """Return (tenant, scopes) of a key that the caller requests; raises as `create` does."""
     tenant = tenant or caller.tenant
     with container.database.read() as uow:
         first = not uow.keys.any()
@@ -94,14 +98,14 @@ def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[st
 
 
 def revoke(container: Container, tenant: str, key_id: str) -> None:
-    """Raises NotFound when the tenant has no such valid key."""
+    """Revoke a key; raises NotFound when the tenant has no such valid key."""
     with container.database.write() as uow:
         if not uow.keys.revoke(tenant, key_id, container.now()):
             raise errors.NotFound(f"There is no valid key {key_id}.")
 
 
 def may_listen(container: Container, host: str) -> bool:
-    """Whether the service may be reached from elsewhere: only with a key, never with the door open."""
+    """Return True if the service may listen on `host`: beyond loopback only once a key exists."""
     if is_loopback(host) or container.settings.admin_key:
         return True
     with container.database.read() as uow:
