@@ -1,4 +1,7 @@
-"""Links that open one thing for a while, for whoever has them: signed, so that none can be made up or made to last."""
+"""Signed URLs give any holder access to a single path until they expire.
+
+The signature covers the path and the expiry, so that a caller can neither forge a URL nor extend its lifetime.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from collections.abc import Sequence
 from shared import errors
 from shared.container import Container
 
-SECRET = "link_secret"  # noqa: S105 - the name of the fact that holds it
-"""The fact with which links are signed; without it, as after it was removed, all links are void."""
+SECRET = "link_secret"  # noqa: S105 - the key of the stored value that holds it
+"""The key of the stored value that signs links; if the value is removed, all earlier links become invalid."""
 
 
 def sign(container: Container, paths: Sequence[str], expires: int) -> list[str]:
-    """A signature (hex) for each path, good until `expires`, Unix seconds."""
+    """Return a signature (hex) for each path, valid until `expires`, in Unix seconds."""
     secret = _secret(container)
     return [_signature(secret, path, expires) for path in paths]
 
 
 def check(container: Container, path: str, expires: int, signature: str) -> None:
-    """Raise Forbidden unless the path was signed so and is not past its time."""
+    """Raise Forbidden unless the signature matches the path and `expires` (Unix seconds) lies ahead."""
     if not hmac.compare_digest(_signature(_secret(container), path, expires).encode(), signature.encode()):
         raise errors.Forbidden("This link was not made here, or was changed; ask for another.")
     if container.now() >= expires:

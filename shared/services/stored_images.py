@@ -1,4 +1,4 @@
-"""Stored images: pictures kept under an id, to be referred to by later requests (rules and use-cases)."""
+"""Stored images keep pictures under an id, by which later requests refer to them (rules and use-cases)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.domain.stored_images import StoredImage, new_id
 
 
 def store(container: Container, tenant: str, stage: str, picture: Picture) -> StoredImage:
-    """Keep a picture; should somebody die between its bytes and its row, the sweep removes the bytes."""
+    """Store a picture; after a crash between the write of its bytes and of its row, maintenance removes the bytes."""
     now = container.now()
     image_id = new_id(now)
     blob = container.storage.dated("images", image_id, now)
@@ -28,9 +28,9 @@ def store(container: Container, tenant: str, stage: str, picture: Picture) -> St
 
 
 def get(container: Container, tenant: str, stage: str, image_id: str) -> StoredImage:
-    """Raises NotFound where there is none, Forbidden where it is another tenant's or belongs to the other stage.
+    """Return the image; raises NotFound if it does not exist, Forbidden if it belongs to another tenant or stage.
 
-    A wire that does not want to tell the two apart turns the second into the first; ids cannot be guessed.
+    A wire that must not distinguish the two errors turns Forbidden into NotFound; ids cannot be guessed.
     """
     with container.database.read() as uow:
         image = uow.stored_images.get(image_id)
@@ -43,10 +43,11 @@ def get(container: Container, tenant: str, stage: str, image_id: str) -> StoredI
 
 def list_page(container: Container, tenant: str, stage: str, *, first: str,
               limit: int) -> tuple[list[StoredImage], list[StoredImage]]:  # fmt: skip
-    """(a page and one image more, those right before it, nearest first), read together; newest first.
+    """Return (a page plus 1 image, the images right before it), read together.
 
-    The page begins with the id `first`, or with the newest image. Where it does not begin with `first`, because there
-    is no such image, nothing before it is read.
+    The page is ordered newest first; the images before it, at most `limit`, are ordered nearest first. The page
+    begins with the id `first`, or with the newest image. If it does not begin with `first`, because there is no such
+    image, the images before it are not read.
     """
     with container.database.read() as uow:
         page = uow.stored_images.page(tenant, stage, first=first, limit=limit + 1)
@@ -61,7 +62,10 @@ def delete(container: Container, tenant: str, stage: str, image_id: str) -> None
 
 
 def remove(container: Container, images: Sequence[StoredImage]) -> None:
-    """Remove the bytes, then the rows: a crash in between leaves rows, by which the rest is found and removed again."""
+    """Remove the bytes, then the rows.
+
+    A crash in between leaves rows, by which a later call finds the rest; the reverse order would leave unknown bytes.
+    """
     for image in images:
         container.storage.delete(image.blob)
     if images:

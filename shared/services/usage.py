@@ -1,4 +1,4 @@
-"""What a tenant has used in a calendar month (UTC), by meter: the wires that have a quota or a bill count here."""
+"""Usage counts each tenant's units per meter and calendar month (UTC), for the wires that have a quota or a bill."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from shared.container import Container
 
 
 def add(container: Container, tenant: str, meter: str) -> int:
-    """Count one more; how many there are in this month, with this one."""
+    """Add 1 to the meter; return this month's count, including the added unit."""
     with container.database.write() as uow:
         return uow.usage.add(tenant, meter, name(container.now()))
 
 
 def take(container: Container, tenant: str, meter: str, limit: int) -> int | None:
-    """Count one more if there are less than `limit`; how many there are then, or None when all are used up.
+    """Add 1 to the meter if its count is below `limit`; return the new count, or None when the limit is reached.
 
-    In one statement, so that requests at the same moment cannot pass the limit together.
+    A single statement does both, so that concurrent requests cannot exceed the limit together.
     """
     with container.database.write() as uow:
         return uow.usage.take(tenant, meter, name(container.now()), limit)
 
 
 def give_back(container: Container, tenant: str, meter: str) -> None:
-    """Count one less: what was taken was not used."""
+    """Subtract 1 from the meter, because the unit that was taken was not used."""
     with container.database.write() as uow:
         uow.usage.give_back(tenant, meter, name(container.now()))
 
 
 def used(container: Container, tenant: str, meter: str) -> int:
-    """How many there are in this month."""
+    """Return this month's count of the meter."""
     with container.database.read() as uow:
         return uow.usage.used(tenant, meter, name(container.now()))
 
 
 def month(now: float) -> tuple[float, float]:
-    """(start, end) of the month in which `now` lies, all in Unix seconds; the end is the start of the next one."""
+    """Return (start, end) of the month that contains `now`, all in Unix seconds; the end is the next month's start."""
     start = _first(datetime.fromtimestamp(now, UTC))
     return start.timestamp(), _first(start + timedelta(days=31)).timestamp()
 
 
 def name(now: float) -> str:
-    """The month in which `now` (Unix seconds) lies, such as `2026-11`."""
+    """Return the month that contains `now` (Unix seconds), such as `2026-11`."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
 
 

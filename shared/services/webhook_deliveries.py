@@ -1,4 +1,4 @@
-"""Use-cases of webhook deliveries: which callbacks are due, who sends one, and how a try ended."""
+"""Use-cases of webhook deliveries list the callbacks that are due, claim a delivery, and record how a try ended."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from shared.domain.webhooks import Delivery
 
 
 def list_due(container: Container) -> list[Delivery]:
-    """Callbacks that are due now, the longest due first."""
+    """Return the callbacks that are due now, the longest due first."""
     with container.database.read() as uow:
         return uow.webhook_deliveries.due(container.now())
 
 
 def claim(container: Container, delivery: Delivery, seconds: float) -> bool:
-    """Reserve a delivery for one try of so many seconds; False when another deliverer has claimed it meanwhile."""
+    """Reserve a delivery for one try of `seconds`; return False when another deliverer has claimed it meanwhile."""
     with container.database.write() as uow:
         return uow.webhook_deliveries.take(delivery, container.now() + seconds)
 
