@@ -1,10 +1,10 @@
-"""A dataset's archive, from uploaded bytes or a URL to examples in one commit (use-cases of whoever loads it).
+"""The dataset import turns an archive, from uploaded bytes or a URL, into examples in a single commit.
 
-    upload ──> keep_upload ──┐                  ┌──> names ──> layout: what each path means
+    upload ──> keep_upload ──┐                  ┌──> names ──> archive_layout: the meaning of each path
     URL, folder in a store ──┴──> a local file ─┴──> tree: checked, decoded, hashed ──> one blob ──> one commit
 
-The commit is the only thing that counts. A loader that dies before it leaves a dataset that is LOADING, for another to
-begin anew, and a blob that no example refers to, for `tidy` to remove.
+Only the commit has an effect. A loader that crashes before it leaves a dataset that is LOADING, which another loader
+starts again, and a blob that no example refers to, which `collect_garbage` removes.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from shared.imaging import archives, images
 from shared.services import bucket_import
 
 PIECE = 1024 * 1024
-"""Bytes of an upload in memory at once."""
+"""The number of bytes of an upload that are in memory at once."""
 _TOLD_EVERY = 1.0
-"""Seconds between two words on how far the loading is."""
+"""The minimum number of seconds between two progress reports of a loading."""
 _FETCHING = 0.5
-"""Share of the progress that fetching from a URL is."""
+"""The share of the progress, from 0 to 1, that fetching from a URL or a store takes."""
 _SHOWN = 3
-"""Files of an archive without any picture, told with the reason."""
+"""The number of files that the error for an archive without any usable picture lists, each with its reason."""
 _LONGEST_TOLD = 300
-"""Characters of a path, and of a reason: each dataset carries REASONS of them."""
+"""The maximum number of characters of a path, and of a reason; each dataset stores up to REASONS of them."""
 log = logging.getLogger(__name__)
 
 
 def keep_upload(container: Container, stream: IO[bytes]) -> str:
-    """The key of the bytes, stored as they come for somebody to look at later. Raises NoInput when there are none."""
+    """Store the uploaded bytes unread, for a loader to read later; return their key. Raises NoInput if empty."""
     key = f"uploads/{uuid6.uuid7()}"
     with container.storage.writing(key) as blob:
         size = 0
@@ -59,9 +59,9 @@ def keep_upload(container: Container, stream: IO[bytes]) -> str:
 
 
 def waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
-    """Datasets that are LOADING and that no loader holds, in the order in which they are to be loaded.
+    """Return the datasets that are LOADING and that no loader holds, in the order in which they are to be loaded.
 
-    `served` as in `tenants.in_turn`.
+    `served` as in `fair_order`.
     """
     with container.database.read() as uow:
         loading = uow.datasets.in_state(DatasetState.LOADING)
@@ -73,18 +73,19 @@ def waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
 
 
 def load(container: Container, dataset_id: int, stopping: threading.Event | None = None) -> None:
-    """Load one dataset, whose lock the caller holds; its state and message say how that ended.
+    """Load a dataset whose lock the caller holds; its state and message record the result.
 
-    Nothing happens to one that is not LOADING. It stays LOADING when `stopping` is set meanwhile, when the storage is
-    away, or when the loader fails, up to `max_attempts` times. Raises Unavailable when the database is away.
+    A dataset that is not LOADING stays unchanged. It stays LOADING when `stopping` is set meanwhile, when the storage
+    is unreachable, or when the loader fails, up to `max_attempts` times. Raises Unavailable when the database is
+    unreachable.
     """
     begun = _begin(container, dataset_id)
     if begun is None:
         return
     found = _Found()
     if begun.attempts > container.settings.max_attempts:
-        died = f"{begun.attempts - 1} loaders died over the archive; the last word was: {begun.message}"
-        _give_up(container, begun, died, found)
+        crashed = f"{begun.attempts - 1} loaders died over the archive; the last word was: {begun.message}"
+        _give_up(container, begun, crashed, found)
         return
     progress = _Progress(container, begun, stopping or threading.Event())
     try:
@@ -109,11 +110,11 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
 
 
 class _Stopped(Exception):
-    """The loader was told to stop."""
+    """The event `stopping` is set, so the loader ends without a result."""
 
 
 class _Progress:
-    """Tells how far it is, once a second at most; raises _Stopped when the loader was told to stop."""
+    """The progress of a loading is stored and announced once a second at most; raises _Stopped if `stopping` is set."""
 
     def __init__(self, container: Container, dataset: Dataset, stopping: threading.Event) -> None:
         self._container = container
@@ -121,16 +122,16 @@ class _Progress:
         self._told = -math.inf
         self.stopping = stopping
         self.fetched = 0.0
-        """The share that was fetching."""
+        """The share of the progress, from 0 to 1, that fetching took; 0 for an upload."""
 
     def fetching(self, done: int, total: int) -> None:
-        """Bytes; `total` is 0 where it is not known."""
+        """Report the bytes fetched so far; `total` is 0 if it is unknown."""
         self.fetched = _FETCHING
         of = f" of {total / 1e6:,.1f}" if total else ""
         self._tell(_FETCHING * min(1.0, done / total) if total else 0.0, f"fetched {done / 1e6:,.1f}{of} MB")
 
     def reading(self, done: int, total: int) -> None:
-        """Files of the archive; `total` is 0 before it has been looked into."""
+        """Report the files of the archive read so far; `total` is 0 before the archive has been listed."""
         share = done / total if total else 0.0
         words = f"read {done:,} of {total:,} pictures" if total else "looking into the archive"
         self._tell(self.fetched + (1 - self.fetched) * share, words)
@@ -145,13 +146,16 @@ class _Progress:
         try:
             with self._container.database.write() as uow:
                 uow.datasets.set_progress(self._dataset_id, progress, message)
-        except errors.Unavailable as error:  # the commit will need the database, this does not
+        except errors.Unavailable as error:  # only the commit needs the database; a lost progress report is harmless
             log.warning("loading dataset %d: %s", self._dataset_id, error.message)
         self._container.queue.events.publish([], [str(self._dataset_id)])
 
 
 class _Stoppable(io.FileIO):
-    """The archive: looking into a large one takes long, and goes through no code of ours."""
+    """The archive file raises _Stopped on a read once `stopping` is set.
+
+    Listing a large archive takes long and runs inside library code, where only the reads can be interrupted.
+    """
 
     def __init__(self, path: str, stopping: threading.Event) -> None:
         super().__init__(path)
@@ -169,7 +173,7 @@ def _archive(container: Container, dataset: Dataset, progress: _Progress) -> Ite
         path = f"{folder}/archive"
         _fetch(container, dataset.source, path, progress)
         file = _Stoppable(path, progress.stopping)
-    with file:  # its name is gone by now, so that a loader that dies leaves nothing on this disk
+    with file:  # its name is already removed, so that a loader that crashes leaves nothing on this disk
         yield file
 
 
@@ -192,7 +196,7 @@ def _fetch(container: Container, source: str, path: str, progress: _Progress) ->
 
 
 def _is_upload(source: str) -> bool:
-    """Whether it is the key of what was kept for this loading only."""
+    """Return True if the source is the key of an uploaded archive, which was stored for this loading only."""
     return not source.lower().startswith(("http://", "https://")) and not bucket_import.is_folder(source)
 
 
@@ -209,24 +213,24 @@ class _Kept:
 
 @dataclass
 class _Found:
-    """What an archive turned out to hold."""
+    """The usable pictures, duplicates and unreadable files found in an archive so far."""
 
     seen: set[str] = field(default_factory=set)
-    """SHA-256 of what the dataset has, and of what was kept."""
+    """The SHA-256 of each picture that the dataset already has or that was kept from the archive."""
     kept: list[_Kept] = field(default_factory=list)
     duplicates: int = 0
     unreadable: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, path: str, data: bytes, place: ExamplePath, limits: Limits, blob: Writer) -> None:
-        """Keep a picture, or count why not."""
+        """Keep a picture, or count it as a duplicate or as unreadable."""
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in self.seen:
             self.duplicates += 1
             return
         try:
             images.check(path, data, limits)
-            # The pixels are thrown away: what is broken is to be listed now, not to fail a training.
+            # The pixels are discarded: a broken picture must be listed now instead of failing a training later.
             images.decode(data, exif=False, mode="RGB")
         except errors.BadPicture as error:
             self.refuse(path, _phrase(error, path))
@@ -235,25 +239,25 @@ class _Found:
         self.kept.append(_Kept(place, sha256, blob.write(data), len(data)))
 
     def refuse(self, path: str, why: str) -> None:
-        """Count a file that is no use; `why` is a phrase to follow its path."""
+        """Count an unusable file; `why` is a phrase that follows its path."""
         self.unreadable += 1
         if len(self.reasons) < REASONS:
             self.reasons.append((_told(path), _told(why)))
 
 
 def _phrase(error: errors.BadPicture, path: str) -> str:
-    """The complaint as a phrase to follow the path."""
+    """Return the error's message as a phrase that follows the path."""
     return error.message.removeprefix(f"{path!r} ").removeprefix("The picture ")
 
 
 def _told(text: str) -> str:
-    """As it can be stored and shown: some complaints repeat what libraries found in the file."""
+    """Return the text shortened and printable: some messages repeat bytes that libraries found in the file."""
     shown = text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…"
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
 
 
 def _take_in(container: Container, begun: Dataset, file: BinaryIO, found: _Found, progress: _Progress) -> None:
-    """Everything from the archive to the commit."""
+    """Read the archive, store its pictures in a single blob, and commit them."""
     progress.reading(0, 0)
     limits = _limits(container)
     bounds = {"max_files": limits.max_files, "max_unpacked": limits.max_unpacked}
@@ -293,11 +297,11 @@ def _complaint(found: _Found) -> str:
     return f"No file of the archive is a picture that can be used: {first}{more}"
 
 
-# the beginning and the ends, each of which checks that nobody else has taken over
+# the beginning and the ends, each of which checks that no other loader has taken over
 
 
 def _begin(container: Container, dataset_id: int) -> Dataset | None:
-    """The dataset with this attempt counted; None when there is nothing to load."""
+    """Count this attempt and return the dataset; None when there is nothing to load."""
     with container.database.write() as uow:
         found = uow.datasets.by_id(dataset_id, lock=True)
         if found is None or found.state is not DatasetState.LOADING:
@@ -308,7 +312,7 @@ def _begin(container: Container, dataset_id: int) -> Dataset | None:
 
 
 def _own(uow: UnitOfWork, begun: Dataset) -> Dataset | None:
-    """The dataset as it is now; None when it is gone, or another loader has begun with it, as after a lost lock."""
+    """Return the current dataset; None if it is gone, or if another loader has begun it, as after a lost lock."""
     now = uow.datasets.by_id(begun.id, lock=True)
     if now is None or now.state is not DatasetState.LOADING:
         return None
@@ -319,7 +323,7 @@ def _finish(container: Container, begun: Dataset, blob: str, found: _Found) -> N
     try:
         stored = _commit(container, begun, blob, found)
     except errors.Unavailable:
-        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
+        raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:
         container.storage.delete(blob)
         raise
@@ -331,7 +335,7 @@ def _finish(container: Container, begun: Dataset, blob: str, found: _Found) -> N
 
 
 def _commit(container: Container, begun: Dataset, blob: str, found: _Found) -> bool:
-    """Store what was found; False when the dataset is no longer this loader's."""
+    """Store the found pictures; return False when the dataset no longer belongs to this loader."""
     now = container.now()
     with container.database.write() as uow:
         current = _own(uow, begun)
@@ -339,7 +343,7 @@ def _commit(container: Container, begun: Dataset, blob: str, found: _Found) -> b
             return False
         after = open_next_version(current) if found.kept else current
         ids = {name: label_id for label_id, name in uow.datasets.label_names(current.id).items()}
-        # Only labels that have a picture, and by name: the order in an archive is chance.
+        # Only labels that have a picture, sorted by name, because the order in an archive is arbitrary.
         new = sorted({kept.place.label for kept in found.kept} - ids.keys())
         ids |= {name: label_id for label_id, name in enumerate(new, current.last_label + 1)}
         uow.datasets.add_labels(current.id, {ids[name]: name for name in new})
@@ -382,7 +386,7 @@ def _at_rest(dataset: Dataset, now: float) -> Dataset:
 
 
 def _give_up(container: Container, begun: Dataset, reason: str, found: _Found) -> None:
-    """End without the archive: READY as it was before where it was to be added to that, else FAILED."""
+    """End without the archive: a dataset that the archive was to be added to is READY as before, else FAILED."""
     with container.database.write() as uow:
         current = _own(uow, begun)
         if current is None:
@@ -399,14 +403,14 @@ def _give_up(container: Container, begun: Dataset, reason: str, found: _Found) -
 
 
 def _put_back(container: Container, begun: Dataset, message: str = "waiting for a trainer to read it") -> None:
-    """The loader was told to stop, or the storage is away: that is no death."""
+    """Put the dataset back without counting the attempt: `stopping` was set, or the storage is unreachable."""
     with container.database.write() as uow:
         if current := _own(uow, begun):
             uow.datasets.save(replace(current, attempts=begun.attempts - 1, progress=0.0, message=message))
 
 
 def _await(container: Container, begun: Dataset, why: str, found: _Found) -> None:
-    """Leave it until the storage is back, unless it has been away for as long as a loading may take."""
+    """Put the dataset back until the storage is reachable; give up after `dataset_timeout` seconds."""
     log.warning("dataset %d: %s", begun.id, why)
     if container.now() > begun.updated_at + container.settings.dataset_timeout:
         _give_up(container, begun, why, found)
@@ -415,7 +419,7 @@ def _await(container: Container, begun: Dataset, why: str, found: _Found) -> Non
 
 
 def _pause(container: Container, begun: Dataset, why: str, found: _Found) -> None:
-    """Leave it for another attempt, unless this was the last."""
+    """Leave the dataset for another attempt, unless this attempt was the last."""
     log.warning("dataset %d: %s", begun.id, why)
     if begun.attempts >= container.settings.max_attempts:
         _give_up(container, begun, f"{why} It was tried {begun.attempts} times.", found)
@@ -434,5 +438,5 @@ def _ended(container: Container, begun: Dataset) -> None:
 def _drop(container: Container, key: str) -> None:
     try:
         container.storage.delete(key)
-    except errors.Unavailable as error:  # nothing refers to it: `tidy` removes it later
+    except errors.Unavailable as error:  # nothing refers to it, so `collect_garbage` removes it later
         log.warning("%s stays for a while: %s", key, error.message)

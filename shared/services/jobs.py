@@ -1,4 +1,4 @@
-"""Use-cases of jobs: submit, start, finish, wait, cancel. What a job is stands in shared/domain/jobs.py."""
+"""Use-cases of jobs submit, begin, finish, wait for and cancel a job; shared/domain/jobs.py defines a job."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from shared.services import models
 
 
 def submit(container: Container, tenant: str, asked: Submission) -> tuple[Job, bool]:
-    """Store the pictures and the job, hand the items to the queue; the job, and whether it is new.
+    """Store the pictures and the job, push the items to the queue; return the job, and True if it is new.
 
-    The order is what makes `accepted` mean `answered`: blobs, then one commit, then the queue. A crash after the
-    commit leaves a job that `sweep` pushes again; a crash before it leaves a blob that `sweep` removes.
-    Raises BadPicture kinds, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
+    The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
+    the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
+    Raises BadPicture and its kinds, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
     """
     version = models.get_ready_version(container, tenant, asked.model, asked.version)
-    # Asked of Redis rather than SQL, which would add up all live jobs for every request; and a queue that is away
-    # is said now: refused is better than accepted and stuck.
+    # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
+    # request here: a refused request is better than an accepted job that does not run.
     waiting = container.queue.streams.count_unfinished(version.id, tenant)
     _within_quota(container, waiting, 1)
     job_id = str(uuid6.uuid7())
@@ -62,20 +62,20 @@ def submit(container: Container, tenant: str, asked: Submission) -> tuple[Job, b
         _within_quota(container, waiting, len(items))
         earlier = _store(container, job, items)
     except errors.Unavailable:
-        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
+        raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:
         container.storage.delete(job.blob)
         raise
     if earlier is not None:
         container.storage.delete(job.blob)
         return _same_request(earlier, fingerprint), False
-    with contextlib.suppress(errors.Unavailable):  # the commit has happened: the answer is yes, sweep does the rest
+    with contextlib.suppress(errors.Unavailable):  # the job is committed, so it is accepted; `reconcile` pushes it
         push(container, job, items, remember=asked.remember)
     return job, True
 
 
 def push(container: Container, job: Job, items: Sequence[Item], *, remember: bool = False) -> None:
-    """Put the items on the stream of their version, priority and tenant, and ring the bell."""
+    """Put the items on the stream of their version, priority and tenant, and notify a worker."""
     options = job.options
     entries = [
         StreamEntry(
@@ -96,10 +96,11 @@ def push(container: Container, job: Job, items: Sequence[Item], *, remember: boo
 
 
 def begin(container: Container, entries: Sequence[StreamEntry]) -> tuple[list[StreamEntry], list[StreamEntry]]:
-    """Mark the jobs behind the entries RUNNING; (entries to run, entries that nobody waits for any more).
+    """Mark the jobs of the entries RUNNING; return the runnable and the skipped entries.
 
-    This is where cancel, deadline and a job that is gone are honoured: at batch assembly, by the clock. What was
-    delivered before is also looked up, because a worker may have died between the commit and the acknowledgement.
+    Skipped means cancelled, expired, deleted or already recorded. Cancellation, deadline and deletion take effect
+    here, at batch assembly, by the clock. Entries that were delivered before are looked up among the recorded items,
+    because a worker may have crashed between the commit and the acknowledgement.
     """
     with container.database.write() as uow:
         running, late, expired = uow.jobs.start({entry.job_id for entry in entries}, container.now())
@@ -111,18 +112,18 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> tuple[list[St
         missed = "The deadline of the job passed before this picture ran."
         finish(container, [Outcome(e.job_id, e.position, error_code="expired", error=missed) for e in entries
                        if e.job_id in late])  # fmt: skip
-    keep: list[StreamEntry] = []
-    drop: list[StreamEntry] = []
+    runnable: list[StreamEntry] = []
+    skipped: list[StreamEntry] = []
     for entry in entries:
         wanted = entry.job_id in running and (entry.job_id, entry.position) not in finished
-        (keep if wanted else drop).append(entry)
-    return keep, drop
+        (runnable if wanted else skipped).append(entry)
+    return runnable, skipped
 
 
 def finish(container: Container, outcomes: Sequence[Outcome]) -> None:
-    """Write outcomes, counters, ended jobs and their callbacks in one commit, then announce.
+    """Write outcomes, counters, ended jobs and their callbacks in a single commit, then announce them.
 
-    An item that has an outcome already keeps it: whatever is delivered twice is recorded once. The caller
+    An item that already has an outcome keeps it: an entry that is delivered twice is recorded once. The caller
     acknowledges the entries after this returns, so a crash in between only causes a second, harmless delivery.
     """
     with container.database.write() as uow:
@@ -134,7 +135,7 @@ def finish(container: Container, outcomes: Sequence[Outcome]) -> None:
 
 
 def get(container: Container, tenant: str, job_id: str) -> Job:
-    """The tenant's job; raises NotFound for anybody else's, in the same words as for none."""
+    """Return the tenant's job; raises NotFound for another tenant's job, with the same text as for an unknown id."""
     with container.database.read() as uow:
         job = uow.jobs.get(tenant, job_id)
     if job is None:
@@ -153,21 +154,21 @@ def list_page(
     until: float | None,
     limit: int,
 ) -> list[Job]:
-    """The tenant's jobs, newest first; `before` is the last id of the page before."""
+    """Return the tenant's jobs, newest first; `before` is the last id of the previous page."""
     with container.database.read() as uow:
         return uow.jobs.page(tenant, status=status, model=model, before=before, since=since, until=until, limit=limit)
 
 
 def list_items(container: Container, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
-    """The items of a job in upload order, from position `start` on; the caller gets the job by its tenant first."""
+    """Return the items of a job in upload order, from position `start` on; the caller checks the job's tenant first."""
     with container.database.read() as uow:
         return uow.jobs.items(job_id, start=start, limit=limit)
 
 
 def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
-    """The job, when it has ended or when the time is over, whichever is first.
+    """Return the job when it has ended or after `seconds`, whichever is first.
 
-    The announcement is only a hint: SQL is looked at every second, in case one was lost.
+    The announcement is only a hint: SQL is read every second, because an announcement can be lost.
     """
     with container.waiters.subscribe(job_id) as subscription:
         until = container.now() + seconds
@@ -179,7 +180,7 @@ def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
 
 
 def raise_failure(container: Container, job: Job) -> None:
-    """Raise what a FAILED job failed by, so that a caller who waited is told as if the request had been refused."""
+    """Raise the error of a FAILED job, so that a caller that waited gets the same error as for a refused request."""
     if job.status is not Status.FAILED:
         return
     items = list_items(container, job.id, limit=1)
@@ -189,7 +190,7 @@ def raise_failure(container: Container, job: Job) -> None:
 
 
 def cancel(container: Container, tenant: str, job_id: str) -> Job:
-    """Cancel a job; raises Conflict when it has ended. Honoured when the next batch is put together."""
+    """Cancel a job; it takes effect when the next batch is assembled. Raises NotFound, Conflict when it has ended."""
     with container.database.write() as uow:
         job = uow.jobs.get(tenant, job_id)
         if job is None:
@@ -202,7 +203,10 @@ def cancel(container: Container, tenant: str, job_id: str) -> Job:
 
 
 def _store_pictures(container: Container, job: Job, asked: Submission) -> tuple[list[Item], str]:
-    """Write all pictures into the job's one blob, as they come; (items, hash of all bytes)."""
+    """Write all pictures, in the order of upload, into the job's single blob; return (items, fingerprint).
+
+    The fingerprint is the SHA-256 (hex) of all bytes and of the requested options.
+    """
     items: list[Item] = []
     digest = hashlib.sha256()
     with container.storage.writing(job.blob) as blob:
@@ -218,13 +222,14 @@ def _store_pictures(container: Container, job: Job, asked: Submission) -> tuple[
             items.append(Item(job.id, position, name, job.blob, offset, len(picture.data)))
         if not items:
             raise errors.NoInput()
-    # As it was asked for: a canary, or a promotion meanwhile, may have another version answer the same request.
-    what = [digest.hexdigest(), asked.model, asked.version, repr(job.options), job.priority, dict(job.metadata)]
-    return items, hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+    # The requested model and version, not the resolved ones: a canary, or a promotion meanwhile, may have another
+    # version answer the same request.
+    request = [digest.hexdigest(), asked.model, asked.version, repr(job.options), job.priority, dict(job.metadata)]
+    return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _store(container: Container, job: Job, items: Sequence[Item]) -> Job | None:
-    """Commit the job, unless its idempotency key was used before: then that earlier job."""
+    """Commit the job and return None; if its idempotency key was used before, return that earlier job instead."""
     try:
         with container.database.write() as uow:
             key = job.idempotency_key
@@ -234,7 +239,7 @@ def _store(container: Container, job: Job, items: Sequence[Item]) -> Job | None:
                 raise errors.NotFound(f"The model {job.model!r} has just been removed.")
             uow.jobs.add(job, items)
             return None
-    except errors.Conflict:  # the same request twice at the same moment: the other one was first
+    except errors.Conflict:  # a concurrent request with the same key committed first
         with container.database.read() as uow:
             if earlier := uow.jobs.by_idempotency_key(job.tenant, job.idempotency_key):
                 return earlier
@@ -260,5 +265,5 @@ def _same_request(earlier: Job, fingerprint: str) -> Job:
 
 
 def _storable(name: str) -> str:
-    """A file name without what no database takes: NUL, and halves of surrogates out of old archives."""
+    """Return a file name without the characters that databases refuse: NUL, and lone surrogates from old archives."""
     return name.encode("utf-8", "replace").decode().replace("\0", "")

@@ -1,4 +1,4 @@
-"""Which version answers by default: promote, roll back, and give another one a share of the traffic (use-cases).
+"""Promotions decide which version answers by default: promote, roll back, or give a canary a share of the traffic.
 
 trained ──> compared with the default ──> canary, if wanted ──> promoted ──> rolled back, if it must be
 """
@@ -12,7 +12,7 @@ from shared.domain.promotions import Canary
 
 
 def promote(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
-    """Make a version the default; raises NotFound, Conflict: not READY, or not compared with the default yet."""
+    """Make a version the default; raises NotFound, Conflict (not READY, or not compared with the default yet)."""
     with container.database.write() as uow:
         chosen, default = _both(uow, tenant, name, version)
         if chosen.id == default.id:
@@ -27,7 +27,7 @@ def promote(container: Container, tenant: str, name: str, version: str) -> Model
 
 
 def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
-    """Make the version the default that was it before the last promotion; raises NotFound, Conflict."""
+    """Make the version that was the default before the last promotion the default; raises NotFound, Conflict."""
     with container.database.write() as uow:
         known = [version for version in _own(uow, tenant, name, lock=True) if version.state is ModelState.READY]
         previous = uow.promotions.take_back(tenant, name, {version.id for version in known})
@@ -40,10 +40,10 @@ def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
 
 
 def set_canary(container: Container, tenant: str, name: str, version: str, share: float) -> Canary:
-    """Let a version answer that share of the requests that name no version, from now on.
+    """Make a version the canary, which answers `share` (0 to 1) of the requests that name no version.
 
-    It takes the place of another canary of that model, and its counts begin anew. Raises NotFound, BadOption, Conflict
-    (not READY, withheld, or the default).
+    It replaces another canary of that model, and its counts start at 0. Raises NotFound, BadOption, Conflict (not
+    READY, withheld, or the default).
     """
     if not 0 < share <= 1:
         raise errors.BadOption(f"share must be above 0 and at most 1, not {share}")
@@ -60,14 +60,14 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
 
 
 def clear_canary(container: Container, tenant: str, name: str) -> None:
-    """Let the default answer everything again; raises NotFound when there is no canary."""
+    """Remove the canary, so that the default answers all requests again; raises NotFound when there is no canary."""
     canary(container, tenant, name)
     with container.database.write() as uow:
         uow.promotions.clear_canary(tenant, name)
 
 
 def canary(container: Container, tenant: str, name: str) -> Canary:
-    """The model's canary with its counts; raises NotFound."""
+    """Return the model's canary with its counts; raises NotFound."""
     with container.database.read() as uow:
         for version in _own(uow, tenant, name):
             if version.canary and (found := uow.promotions.canary(version)):
@@ -76,23 +76,23 @@ def canary(container: Container, tenant: str, name: str) -> Canary:
 
 
 def find_default_beside(container: Container, version: ModelVersion) -> ModelVersion | None:
-    """The READY default version of the model, while `version` is its canary; None otherwise."""
+    """Return the READY default version of the model while `version` is its canary; None otherwise."""
     with container.database.read() as uow:
         is_canary = uow.promotions.is_canary(version.id)
         known = uow.model_versions.named(version.tenant, version.name) if is_canary else []
-    return next((one for one in known if one.is_default and one.state is ModelState.READY), None)
+    return next((found for found in known if found.is_default and found.state is ModelState.READY), None)
 
 
 def count_agreement(container: Container, version_id: str, compared: int, agreed: int) -> None:
-    """Count pictures that a canary and the default were both shown, and those that both called the same."""
+    """Add to the counts of pictures that a canary and the default both ran on, and on which their answers agreed."""
     with container.database.write() as uow:
         uow.promotions.count(version_id, compared, agreed)
 
 
 def deploy(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
-    """Let a version answer on the wire that it was withheld from; one that does already stays so.
+    """Make a withheld version answer on the wire that requires a deployment; a deployed version stays deployed.
 
-    Raises NotFound, Forbidden for the catalogue, Conflict unless it is READY or about to be.
+    Raises NotFound, Forbidden for the catalogue, Conflict unless it is READY or being checked.
     """
     with container.database.write() as uow:
         chosen = pick(_own(uow, tenant, name), name, version)
@@ -103,7 +103,10 @@ def deploy(container: Container, tenant: str, name: str, version: str) -> ModelV
 
 
 def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion:
-    """Withhold a version again; the other wires do not ask. Raises NotFound where it is none, or is withheld."""
+    """Withhold a version again; only the wire that requires a deployment is affected.
+
+    Raises NotFound if there is no such version, or if it is already withheld.
+    """
     with container.database.write() as uow:
         chosen = uow.model_versions.get(version_id)
         if chosen is None or chosen.tenant != tenant or chosen.withheld:
@@ -113,7 +116,7 @@ def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion
 
 
 def _own(uow: UnitOfWork, tenant: str, name: str, *, lock: bool = False) -> list[ModelVersion]:
-    """The tenant's versions of a model; with `lock` nobody else moves its default or canary meanwhile."""
+    """Return the tenant's versions of a model; `lock` keeps other transactions from changing its default or canary."""
     found = uow.model_versions.named(tenant, name, lock=lock)
     if not found:
         raise errors.NotFound(f"There is no model {name!r}.")
@@ -123,7 +126,7 @@ def _own(uow: UnitOfWork, tenant: str, name: str, *, lock: bool = False) -> list
 
 
 def _both(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelVersion, ModelVersion]:
-    """(the version named, the default one)."""
+    """Return (the named version, the default version)."""
     known = _own(uow, tenant, name, lock=True)
     chosen, default = pick(known, name, version), pick(known, name)
     if chosen.state is not ModelState.READY:

@@ -1,11 +1,11 @@
-"""The result cache: what a model said of a picture, so that the same picture need not run again.
+"""The result cache stores a model's outputs for a picture, so that the same picture need not run again.
 
     picture bytes, tenant, version, task, EXIF ──SHA-256──> slot ──> digest and logits, in Redis, for a while
 
-Logits are kept, not answers, so that any `top_k` and function is served from them. There is a fixed number of slots,
-and a new answer takes the place of the one in its slot: the memory has a limit without any bookkeeping, at the price
-that two popular pictures may share a slot and take turns. The tenant is part of the key, because a hit would tell one
-tenant what another has sent.
+Logits are stored instead of answers, so that any `top_k` and function can be served from them. The number of slots is
+fixed, and a new entry replaces the entry in its slot: the memory has a limit without any bookkeeping, at the price
+that two popular pictures may share a slot and replace each other. The tenant is part of the key, because a hit would
+otherwise reveal to a tenant which pictures another tenant has sent.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from shared.domain.models import ModelVersion
 
 
 def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
-    """SHA-256, hex, of everything that the model's answer depends on."""
+    """Return the SHA-256 (hex) of everything that the model's answer depends on."""
     made = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
     made.update(picture)
     return made.hexdigest()
 
 
 def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
-    """Keep the model's float32 outputs by their keys; a cache that is away is not an error."""
+    """Store the model's float32 outputs by their keys; an unreachable cache is not an error."""
     if not container.settings.cache_entries:
         return
     slots = {
@@ -45,9 +45,9 @@ def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
 def recall(
     container: Container, tenant: str, version: ModelVersion, options: AnswerOptions, picture: bytes
 ) -> list[list[object]] | None:
-    """The answer to a `classify`, as an item's result has it: `[[label, score], …]`; None when it must run.
+    """Return the answer to a `classify` as `[[label, score], …]`, like an item's result; None if it is not cached.
 
-    Raises Unavailable: where the cache is away, the queue is as well, and running the picture would end there too.
+    Raises Unavailable: if the cache is unreachable, so is the queue, and running the picture would fail too.
     """
     if not container.settings.cache_entries:
         return None
@@ -61,7 +61,10 @@ def recall(
 
 
 def ranked(logits: Sequence[float], labels: Sequence[str], k: int, function_to_apply: str) -> list[list[object]]:
-    """The `k` likeliest labels with their scores, highest first, ties in label order; as the worker ranks a batch."""
+    """Return the `k` likeliest labels with their scores, highest first, ties in label order.
+
+    The worker ranks a batch in the same way.
+    """
     order = sorted(range(len(logits)), key=lambda index: -logits[index])[:k]
     if function_to_apply == "softmax":
         top = max(logits)
