@@ -1,12 +1,12 @@
-"""Datasets: labelled pictures to train on, in versions that never change once trained on (rules and use-cases).
+"""Datasets hold labelled pictures to train on, in versions that never change once trained on (rules and use-cases).
 
-    LOADING ──> READY <──> LOADING        an archive is being read; what it adds comes in one commit
-       └──────> FAILED                    the first archive gave nothing to train on; the reason is told
-    any ──────> DELETING ──> gone         asked for by the caller; the sweep removes pictures, then rows
+    LOADING ──> READY <──> LOADING        an archive is being read; its examples are added in a single commit
+       └──────> FAILED                    the first archive held nothing to train on; the reason is stored
+    any ──────> DELETING ──> gone         requested by the caller; maintenance removes pictures, then rows
 
-Every change belongs to a version. A version that a training has used is sealed: the next change opens a new one, and
-an example says from which version on it is there, and from which on it is not. So an old training can always be
-told apart, repeated and compared, while pictures come and go.
+Every change belongs to a version. A version that a training has used is sealed: the next change opens a new version,
+and each example stores the version that added it and the version that removed it. So an old training can always be
+identified, repeated and compared, while pictures are added and removed.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from shared.domain.pictures import Picture
 
 def create(container: Container, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = (),
            unique: bool = False) -> Dataset:  # fmt: skip
-    """A new dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
+    """Create a dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
 
-    With `unique`, Conflict where there is one by that name: wires whose callers go by names rather than ids want that.
+    With `unique`, raises Conflict if there is a dataset of that name: wires that use names instead of ids need that.
     `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
     """
     now = container.now()
     name = check_name(name, "dataset")
     if source:
-        container.queue.ping()  # a queue that is away is said now, not when the bell cannot be rung
+        container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
     made = Dataset(
         new_id(now), tenant, name, DatasetState.LOADING if source else DatasetState.READY, now, now, source=source
     )
@@ -80,7 +80,7 @@ def add_archive(container: Container, tenant: str, dataset_id: int, source: str)
 
 
 def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
-    """A label, still without examples; raises NotFound, BadOption, Conflict where there is one by that name."""
+    """Add a label without examples; raises NotFound, BadOption, Conflict (not READY, or the label exists)."""
     name = check_name(name, "label")
     with container.database.write() as uow:
         found = _changeable(uow, tenant, dataset_id)
@@ -94,10 +94,10 @@ def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> 
 
 def add_example(container: Container, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> DatasetExample:  # fmt: skip
-    """One more labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture is there)."""
+    """Add a labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture exists)."""
     name = file_name(picture.name)
     digest = hashlib.sha256(picture.data).hexdigest()
-    named = _label_name(container, tenant, dataset_id, label_id)  # before any bytes are kept
+    named = _label_name(container, tenant, dataset_id, label_id)  # checked before any bytes are stored
     blob = f"datasets/{dataset_id}/{uuid6.uuid7()}"
     container.storage.write(blob, picture.data)
     try:
@@ -108,7 +108,7 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             if there := uow.datasets.by_sha256(found, digest):
                 if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
                     raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
-                _take_out(uow, there, after)  # the correction is corrected; `tidy` removes its bytes
+                _take_out(uow, there, after)  # a new correction replaces the old; `collect_garbage` removes its bytes
             made = DatasetExample(
                 found.id,
                 found.last_example + 1,
@@ -127,7 +127,7 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             uow.datasets.add_examples([made])
             uow.datasets.save(replace(after, last_example=made.id))
     except errors.Unavailable:
-        raise  # the commit may have happened and only its answer be lost; `tidy` knows, later, and removes the blob
+        raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:
         container.storage.delete(blob)
         raise
@@ -135,7 +135,7 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
 
 
 def remove_example(container: Container, tenant: str, dataset_id: int, example_id: int) -> None:
-    """Take a picture out of the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
+    """Remove a picture from the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
     with container.database.write() as uow:
         found = _changeable(uow, tenant, dataset_id)
         gone = _example(uow, found, example_id)
@@ -148,7 +148,7 @@ def remove_example(container: Container, tenant: str, dataset_id: int, example_i
 
 
 def _take_out(uow: UnitOfWork, gone: DatasetExample, after: Dataset) -> None:
-    """Of this version, which versions before it may share."""
+    """Remove the example from this version; earlier versions that share it keep it."""
     if gone.since < after.version:
         uow.datasets.end_example(gone, after.version)
     else:
@@ -176,7 +176,7 @@ def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:
 
 
 def drop_deleted(container: Container) -> None:
-    """Remove the pictures, then the rows, of datasets marked for it; the sweep calls this, any number of times."""
+    """Remove the pictures, then the rows, of DELETING datasets; maintenance may call this any number of times."""
     with container.database.read() as uow:
         marked = uow.datasets.in_state(DatasetState.DELETING)
     for dataset in marked:
@@ -190,13 +190,13 @@ def drop_deleted(container: Container) -> None:
 
 
 def find(container: Container, tenant: str, dataset_id: int) -> Dataset | None:
-    """The tenant's dataset; None for another tenant's, and for one that is gone."""
+    """Return the tenant's dataset; None for another tenant's dataset or a removed dataset."""
     with container.database.read() as uow:
         return uow.datasets.get(tenant, dataset_id)
 
 
 def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
-    """The tenant's dataset; raises NotFound for anybody else's, in the same words as for none."""
+    """Return the tenant's dataset; raises NotFound for another tenant's, with the same text as for an unknown id."""
     found = find(container, tenant, dataset_id)
     if found is None:
         raise errors.NotFound(f"There is no dataset {dataset_id}.")
@@ -205,14 +205,14 @@ def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
 
 def list_page(container: Container, tenant: str, *, before: int | None = None, offset: int = 0,
               limit: int) -> list[tuple[Dataset, list[DatasetLabel]]]:  # fmt: skip
-    """The tenant's datasets, newest first, each with its labels; `before` is the last id of the page before."""
+    """Return the tenant's datasets, newest first, each with its labels; `before` is the previous page's last id."""
     with container.database.read() as uow:
         found = uow.datasets.page(tenant, before=before, offset=offset, limit=limit)
-        return [(one, uow.datasets.labels(one)) for one in found]
+        return [(dataset, uow.datasets.labels(dataset)) for dataset in found]
 
 
 def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
-    """The dataset with that id, else the newest with that name; raises NotFound naming what there is."""
+    """Return the dataset with that id, else the newest with that name; raises NotFound, which lists known names."""
     with container.database.read() as uow:
         if reference.isdecimal() and len(reference) < 17 and (found := uow.datasets.get(tenant, int(reference))):
             return found
@@ -225,14 +225,14 @@ def get_by_reference(container: Container, tenant: str, reference: str) -> Datas
 
 
 def list_labels(container: Container, dataset: Dataset) -> list[DatasetLabel]:
-    """The labels of a dataset that was read already, in the order of their ids."""
+    """Return the labels of a dataset that was already read, in the order of their ids."""
     with container.database.read() as uow:
         return uow.datasets.labels(dataset)
 
 
 def list_examples(container: Container, dataset: Dataset, *, source: str = "", label_id: int | None = None,
                   after: int = 0, limit: int) -> list[DatasetExample]:  # fmt: skip
-    """Examples of the dataset's version in the order of their ids; `after` is the last id of the page before."""
+    """Return examples of the dataset's version in the order of their ids; `after` is the previous page's last id."""
     with container.database.read() as uow:
         return uow.datasets.examples(dataset, source=source, label_id=label_id, after=after, limit=limit)
 
@@ -240,14 +240,14 @@ def list_examples(container: Container, dataset: Dataset, *, source: str = "", l
 def list_examples_with_labels(
     container: Container, dataset: Dataset, *, source: str, label_id: int | None, offset: int, limit: int
 ) -> tuple[list[DatasetExample], list[DatasetLabel]]:
-    """(examples from an offset on, all labels of the dataset), read together."""
+    """Return (examples from `offset` on, all labels of the dataset), read together."""
     with container.database.read() as uow:
         found = uow.datasets.examples(dataset, source=source, label_id=label_id, offset=offset, limit=limit)
         return found, uow.datasets.labels(dataset)
 
 
 def find_example_of_any_tenant(container: Container, dataset_id: int, example_id: int) -> DatasetExample | None:
-    """The example behind a signed URL, which has no tenant; None where it was removed."""
+    """Return the example behind a signed URL, which has no tenant; None if it was removed."""
     with container.database.read() as uow:
         dataset = uow.datasets.by_id(dataset_id)
         return uow.datasets.example(dataset, example_id) if dataset else None
@@ -256,20 +256,20 @@ def find_example_of_any_tenant(container: Container, dataset_id: int, example_id
 def get_names_and_labels(
     container: Container, dataset_id: int, example_ids: Sequence[int]
 ) -> Mapping[int, tuple[str, str]]:
-    """Example id to (name, label); examples of a dataset that was removed are left out."""
+    """Return example id -> (name, label); examples of a removed dataset are left out."""
     with container.database.read() as uow:
         return uow.datasets.told(dataset_id, example_ids)
 
 
 def labels(container: Container, tenant: str, dataset_id: int) -> list[DatasetLabel]:
-    """In the order of their ids, with how many examples each has now; raises NotFound."""
+    """Return the labels in the order of their ids, each with its current number of examples; raises NotFound."""
     found = get(container, tenant, dataset_id)
     with container.database.read() as uow:
         return uow.datasets.labels(found)
 
 
 def label(container: Container, tenant: str, dataset_id: int, label_id: int) -> DatasetLabel:
-    """Raises NotFound."""
+    """Return the label with that id; raises NotFound."""
     for known in labels(container, tenant, dataset_id):
         if known.id == label_id:
             return known
@@ -277,24 +277,24 @@ def label(container: Container, tenant: str, dataset_id: int, label_id: int) -> 
 
 
 def label_named(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
-    """Raises NotFound (dataset), BadOption naming the labels that there are."""
+    """Return the label of that name; raises NotFound (dataset), BadOption, which lists the existing labels."""
     known = labels(container, tenant, dataset_id)
-    for one in known:
-        if one.name == normalize_name(name):
-            return one
-    there = f"it has: {', '.join(one.name for one in known[:20])}" if known else "it has none yet"
+    for found in known:
+        if found.name == normalize_name(name):
+            return found
+    there = f"it has: {', '.join(existing.name for existing in known[:20])}" if known else "it has none yet"
     raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {there}")
 
 
 def example(container: Container, tenant: str, dataset_id: int, example_id: int) -> DatasetExample:
-    """One of the current version; raises NotFound."""
+    """Return an example of the current version; raises NotFound."""
     found = get(container, tenant, dataset_id)
     with container.database.read() as uow:
         return _example(uow, found, example_id)
 
 
 def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
-    """The dataset when its loading has ended, however it did, or as it is when the time is over."""
+    """Return the dataset when its loading has ended, with any result, or its current state after `seconds`."""
     return container.waiters.until(
         str(dataset.id), lambda: get(container, dataset.tenant, dataset.id),
         lambda found: found.state is not DatasetState.LOADING, seconds,
@@ -309,7 +309,7 @@ def _locked(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
 
 
 def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
-    """The dataset, nobody else's to change until the transaction ends; raises NotFound, Conflict unless READY."""
+    """Return the dataset, locked until the transaction ends; raises NotFound, Conflict unless it is READY."""
     found = _locked(uow, tenant, dataset_id)
     if found.state is not DatasetState.READY:
         raise errors.Conflict(f"The dataset {found.name!r} is {describe_state(found)}.")
@@ -317,7 +317,7 @@ def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
 
 
 def _label_name(container: Container, tenant: str, dataset_id: int, label_id: int) -> str:
-    """Raises NotFound (dataset, label)."""
+    """Return the name of the label; raises NotFound (dataset, label)."""
     found = get(container, tenant, dataset_id)
     with container.database.read() as uow:
         names = uow.datasets.label_names(found.id)

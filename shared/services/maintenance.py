@@ -1,6 +1,6 @@
-"""The one housekeeper: every few seconds it puts right whatever failed halfway, so that everything else may.
+"""Maintenance repairs, every few seconds, all work that failed halfway, so that other components may fail halfway.
 
-Each step is a function of the container that can be run at any time, by anybody, any number of times.
+Each step is a function of the container that any process can run at any time, any number of times.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SETTLED = 3.0
-"""Seconds after which a job should have reached the stream; a younger one may still be on its way."""
+"""The number of seconds after which a job should have reached the stream; a younger job may still be on its way."""
 
 
 def reconcile(container: Container, missing_before: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Run every step; one that fails is logged and does not keep the others from running.
+    """Run every step; a step that fails is logged and does not keep the other steps from running.
 
-    `missing_before` are the versions of which SQL had more waiting than Redis at the last sweep, and what is
-    returned is meant for the next: only a difference that stays is worth the slow comparison.
+    `missing_before` holds the versions of which SQL had more unfinished pictures than Redis at the previous run. The
+    returned set is passed to the next run: only a difference that persists justifies the slow comparison.
     """
     missing = _step(container, count_missing) or frozenset()
     for version_id in missing & missing_before:
@@ -50,7 +50,7 @@ def reconcile(container: Container, missing_before: frozenset[str] = frozenset()
 
 
 def count_missing(container: Container) -> frozenset[str]:
-    """Versions of which SQL knows more unfinished pictures than Redis holds."""
+    """Return the ids of the versions of which SQL has more unfinished pictures than Redis."""
     with container.database.read() as uow:
         left = uow.jobs.left_by_version()
     held: dict[str, int] = {}
@@ -60,9 +60,9 @@ def count_missing(container: Container) -> frozenset[str]:
 
 
 def push_again(container: Container, version_id: str) -> int:
-    """Put what SQL has queued and Redis has lost back on the stream; how many pictures that were.
+    """Push the pictures that SQL has queued and Redis has lost to the stream again; return their number.
 
-    A picture that is pushed twice, because it was on its way after all, is recorded once.
+    A picture that is pushed twice, because it was still on its way, is recorded once.
     """
     present = container.queue.streams.present(version_id)
     count = 0
@@ -81,7 +81,7 @@ def push_again(container: Container, version_id: str) -> int:
 
 
 def notify_waiting(container: Container) -> None:
-    """Ring for streams that hold work and have no bell: new entries, or entries whose worker is silent."""
+    """Notify workers of streams without a pending notification that hold new entries or entries of an expired lease."""
     for version_id in container.queue.streams.version_ids():
         if container.queue.notifications.is_pending(version_id):
             continue
@@ -90,7 +90,7 @@ def notify_waiting(container: Container) -> None:
 
 
 def expire_late(container: Container) -> None:
-    """End the jobs whose deadline passed before a worker came to them."""
+    """End the jobs whose deadline passed before a worker started them."""
     now = container.now()
     with container.database.write() as uow:
         late = uow.jobs.past_deadline(now)
@@ -109,24 +109,27 @@ def recheck_models(container: Container) -> None:
 
 
 def retrain(container: Container) -> None:
-    """Ring for trainings, archives of datasets and comparisons that no trainer holds."""
+    """Notify trainers of trainings, archives of datasets and comparisons that no trainer holds."""
     with container.database.read() as uow:
         live = uow.trainings.in_status(Status.QUEUED, Status.RUNNING)
         compared = uow.comparisons.queued()
-    if any(not container.queue.locks.is_held(lock_names.training(one.id)) for one in live):
+    if any(not container.queue.locks.is_held(lock_names.training(training.id)) for training in live):
         _call_seldom(container, "train")
     if compared or dataset_import.waiting(container, {}):
         _call_seldom(container, "load")
 
 
 def _call_seldom(container: Container, task: str) -> None:
-    """Not at every sweep: what waits behind a training of hours would fill the broker with bells."""
+    """Send the task at most once in 10 seconds.
+
+    A task at every run would fill the broker with notifications while work waits behind a training of hours.
+    """
     if container.queue.locks.acquire(lock_names.notified(task), 10):
         container.queue.notifications.send_task(task)
 
 
 def notify_webhooks(container: Container) -> None:
-    """Send the housekeeper's deliverer to work when callbacks are due."""
+    """Start the delivery task of the maintenance process when callbacks are due."""
     with container.database.read() as uow:
         due = uow.webhook_deliveries.due(container.now(), limit=1)
     if due:
@@ -134,10 +137,10 @@ def notify_webhooks(container: Container) -> None:
 
 
 def drop_old_jobs(container: Container) -> None:
-    """Delete jobs past their keeping time, with their pictures."""
+    """Delete jobs that ended more than `keep_jobs` seconds ago, with their pictures."""
     with container.database.read() as uow:
         old = uow.jobs.finished_before(container.now() - container.settings.keep_jobs)
-    for _, blob in old:  # the blobs first: a crash in between leaves rows that the next sweep finds again
+    for _, blob in old:  # the blobs first: a crash in between leaves rows that the next run finds again
         container.storage.delete(blob)
     if old:
         with container.database.write() as uow:
@@ -145,7 +148,7 @@ def drop_old_jobs(container: Container) -> None:
 
 
 def collect_garbage(container: Container) -> None:
-    """What needs doing every few minutes only: blobs, streams, models, images and tokens that nobody needs any more."""
+    """Remove blobs, streams, models, images and tokens that are no longer needed; every few minutes is enough."""
     for version_id in container.queue.streams.version_ids():
         container.queue.streams.drop_empty_streams(version_id)
         container.queue.streams.drop_gone_consumers(version_id)
@@ -169,7 +172,7 @@ def collect_garbage(container: Container) -> None:
 
 
 def drop_test_images(container: Container) -> None:
-    """Delete images of the stage `test` past their keeping time."""
+    """Delete images of the stage `test` that are older than `keep_test_images` seconds."""
     before = container.now() - container.settings.keep_test_images
     while True:
         with container.database.read() as uow:
@@ -180,9 +183,9 @@ def drop_test_images(container: Container) -> None:
 
 
 def drop_orphans(container: Container) -> None:
-    """Delete the pictures of jobs and images that were never stored: somebody died between the blob and the commit.
+    """Delete the pictures of jobs and images that were never stored: a process crashed between the blob and the commit.
 
-    A blob that is younger than an hour may belong to one that is about to be stored.
+    A blob that is younger than an hour is kept, because its job or image may be about to be stored.
     """
     now = container.now()
     for kind in ("jobs", "images"):
@@ -199,10 +202,10 @@ def drop_orphans(container: Container) -> None:
 
 
 def drop_dataset_orphans(container: Container) -> None:
-    """Delete blobs of datasets that no example lies in: who wrote them died before the commit, or could not know of it.
+    """Delete blobs of datasets that hold no example: the writer crashed before the commit, or could not see its result.
 
-    Only datasets that changed lately are looked at, and those that are gone: each is a question to the store. What one
-    who died left in another is found when that changes, or goes with it.
+    Only datasets that changed in the last 2 days and removed datasets are checked, because each check costs a request
+    to the store. A blob that a crashed writer left in another dataset is found when that dataset changes or is removed.
     """
     named = {int(name) for key in container.storage.list("datasets") if (name := key.rsplit("/", 1)[1]).isdecimal()}
     with container.database.read() as uow:
@@ -213,7 +216,7 @@ def drop_dataset_orphans(container: Container) -> None:
 
 
 def drop_training_orphans(container: Container) -> None:
-    """Delete checkpoints of trainings that have ended, and plots of those that are not known any more."""
+    """Delete checkpoints of trainings that have ended, and plots of trainings that no longer exist."""
     for folder, drop in (("checkpoints", trainings.forget_checkpoint), ("plots", trainings.drop_plots)):
         found = {key.rsplit("/", 1)[1] for key in container.storage.list(folder)}
         with container.database.read() as uow:
@@ -228,9 +231,9 @@ def _drop_unused(container: Container, dataset_id: int) -> None:
     with container.database.read() as uow:
         found = uow.datasets.by_id(dataset_id)
         if found and found.state is DatasetState.LOADING:
-            return  # what is written now may be older than an hour when it is committed
+            return  # a blob that is being written now may be older than an hour when it is committed
         used = uow.datasets.blobs(dataset_id)
-    # No example lies in features, and later trainings need them. They go with the dataset, of which nothing stays.
+    # Features hold no example, but later trainings need them. They are removed together with the whole dataset.
     kept = (*used, *(key for key in blobs if found and key.rsplit("/", 1)[1].startswith("features-")))
     for key in set(blobs).difference(kept):
         if not found or job_created_at(key.rsplit("/", 1)[1]) < container.now() - 3600:
