@@ -1,4 +1,4 @@
-"""Comparisons run two versions of a model on the same test pictures; a promotion requires one.
+"""Comparisons run two versions of a model on the same test pictures; a promotion requires a comparison.
 
     QUEUED ──> DONE, with the report     FAILED, with the reason
 

@@ -1,4 +1,4 @@
-"""Use-cases of models: find the version that answers, add, check, alias, remove; the catalogue and the defaults."""
+"""Use-cases of models find the version that answers, and add, check, alias, list and remove versions."""
 
 from __future__ import annotations
 
@@ -34,32 +34,33 @@ from shared.services import default_models
 def get_ready_version(
     container: Container, tenant: str, name: str = "", version: str = "", patience: float = 0.0
 ) -> ModelVersion:
-    """The READY version behind a name or alias; raises NotFound, ModelRefused, or ModelNotReady with what to do.
+    """Return the READY version behind a name or alias; this may start a download of its weights.
 
-    The first use of a model of the catalogue fetches its weights. The request that causes it is refused with a time
-    after which to come again, rather than kept: whether the weights can be had at all is not known yet. A caller with
-    `patience` is kept for up to so many seconds, until that is known.
+    The first use of a model of the catalogue fetches its weights. The request that causes the download is refused with
+    the number of seconds after which to try again, rather than held: it is not known yet whether the weights are
+    available at all. A caller with `patience` waits for up to that many seconds, until this is known. Raises NotFound,
+    ModelRefused, or ModelNotReady, whose message describes the next step.
     """
-    found = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - decides who answers, no secret
-    state, said = found.state, found.reason
+    found = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - it is no secret
+    state, reason = found.state, found.reason
     if state is ModelState.ABSENT:
         found = fetch(container, found)
     if patience and found.state is ModelState.CHECKING:
         found = until_checked(container, found, patience)
-        state, said = found.state, found.reason
+        state, reason = found.state, found.reason
     if found.state is ModelState.READY:
         return found
     where = f"model {found.name} version {found.version}"
     if found.state is ModelState.REFUSED:
-        raise errors.ModelRefused(f"The {where} was refused: {said}")
+        raise errors.ModelRefused(f"The {where} was refused: {reason}")
     if found.state is ModelState.ABSENT:
-        raise errors.ModelRefused(f"The {where} is not at hand: {said}")
+        raise errors.ModelRefused(f"The {where} is not at hand: {reason}")
     with container.database.read() as uow:
         expected = float(uow.key_values.get(CHECK_SECONDS) or 0) or None
     if state is ModelState.CHECKING:
-        text = f"The {where} is being checked: {said or 'a worker is loading it'}."
-    elif said:
-        text = f"The {where} is not at hand; the last try said: {said}"
+        text = f"The {where} is being checked: {reason or 'a worker is loading it'}."
+    elif reason:
+        text = f"The {where} is not at hand; the last try said: {reason}"
     else:
         text = f"The {where} is not at hand yet: its weights are being fetched now. Come again."
     raise errors.ModelNotReady(text, retry_after=expected)
@@ -68,9 +69,9 @@ def get_ready_version(
 def get_version(
     container: Container, tenant: str, name: str = "", version: str = "", chance: float = 1.0
 ) -> ModelVersion:
-    """The version behind a name or alias in whatever state; no name is the default model. Raises NotFound.
+    """Return the version behind a name or alias, in any state; no name means the default model. Raises NotFound.
 
-    Where no version is named, a canary takes the default's place if `chance`, from 0 to 1, is below its share.
+    If no version is named, a canary replaces the default when `chance`, from 0 to 1, is below the canary's share.
     """
     with container.database.read() as uow:
         name = name or default_models.resolve(container, uow, tenant).name
@@ -83,26 +84,26 @@ def get_version(
 
 
 def find_version_by_id(container: Container, version_id: str) -> ModelVersion | None:
-    """The version with that id, of whatever tenant; None when it has been removed."""
+    """Return the version with that id, of any tenant; None when it has been removed."""
     with container.database.read() as uow:
         return uow.model_versions.get(version_id)
 
 
 def find_versions_by_id(container: Container, version_ids: Collection[str]) -> dict[str, ModelVersion]:
-    """Id -> version, of whatever tenant, read together; without those that have been removed."""
+    """Return id -> version, of any tenant, read together; removed versions are left out."""
     with container.database.read() as uow:
         found = {version_id: uow.model_versions.get(version_id) for version_id in version_ids}
     return {version_id: version for version_id, version in found.items() if version}
 
 
 def list_visible(container: Container, tenant: str) -> list[ModelVersion]:
-    """Every version that the tenant may use, its own and the catalogue's."""
+    """Return every version that the tenant may use, its own and the catalogue's."""
     with container.database.read() as uow:
         return uow.model_versions.visible(tenant)
 
 
 def update_checked(container: Container, version: ModelVersion) -> None:
-    """Store and announce what a check found out; a version that was removed meanwhile stays removed."""
+    """Store and announce the result of a check; a version that was removed meanwhile stays removed."""
     with container.database.write() as uow:
         if uow.model_versions.get(version.id) is not None:
             uow.model_versions.save(version)
@@ -110,19 +111,19 @@ def update_checked(container: Container, version: ModelVersion) -> None:
 
 
 def update_reason(container: Container, version_id: str, reason: str) -> None:
-    """Store how far the check of a version is, without touching its state."""
+    """Store the progress of a version's check as its reason, without changing its state."""
     with container.database.write() as uow:
         uow.model_versions.set_reason(version_id, reason)
 
 
 def set_check_seconds(container: Container, seconds: float) -> None:
-    """Store how long the last check took; it is the time after which callers of a model in check come again."""
+    """Store the duration of the last check; callers of a model that is being checked try again after it."""
     with container.database.write() as uow:
         uow.key_values.set(CHECK_SECONDS, f"{seconds:.1f}")
 
 
 def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlias:
-    """Let `alias` stand for a model from now on, on every wire; raises NotFound, BadOption, Conflict."""
+    """Make `alias` refer to a model on every wire; raises NotFound, BadOption, Conflict."""
     if not ALIAS_PATTERN.fullmatch(alias):
         raise errors.BadOption("an alias is a name or OWNER/NAME of letters, digits, '.', '_' and '-', 100 each")
     made = ModelAlias(tenant, alias, get_version(container, tenant, name).name)
@@ -136,7 +137,7 @@ def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlia
 
 
 def unalias(container: Container, tenant: str, alias: str) -> None:
-    """Raises NotFound when there is no such alias."""
+    """Delete an alias; raises NotFound when there is no such alias."""
     with container.database.write() as uow:
         if not uow.model_aliases.delete(tenant, alias):
             raise errors.NotFound(f"There is no alias {alias!r}.")
@@ -197,7 +198,10 @@ def add(
 
 
 def _in_catalogue(container: Container, tenant: str, name: str, architecture: str) -> ModelVersion | None:
-    """The catalogue's version of that name and architecture, unless the tenant has a model of its own by that name."""
+    """Return the catalogue's version of that name and architecture, unless the tenant has its own model of that name.
+
+    Returns None otherwise.
+    """
     if not any(name == known.name and architecture in ("", known.architecture) for known in CATALOGUE):
         return None
     with container.database.read() as uow:
@@ -205,9 +209,9 @@ def _in_catalogue(container: Container, tenant: str, name: str, architecture: st
 
 
 def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
-    """The version when its check has ended, or as it is when the time is over; raises BadWeights when refused.
+    """Return the version when its check has ended, or its current state after `seconds`; raises BadWeights if refused.
 
-    A refused version is deleted, so that nothing stays half-registered; one of the catalogue stays.
+    A refused version is deleted, so that nothing stays half-registered; a version of the catalogue stays.
     """
     version = until_checked(container, version, seconds)
     if version.state is ModelState.REFUSED:
@@ -218,7 +222,7 @@ def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVe
 
 
 def until_checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
-    """The version when its check has ended, however it did, or as it is when the time is over."""
+    """Return the version when its check has ended, with any result, or its current state after `seconds`."""
 
     def look() -> ModelVersion:
         with container.database.read() as uow:
@@ -228,10 +232,10 @@ def until_checked(container: Container, version: ModelVersion, seconds: float) -
 
 
 def remove(container: Container, tenant: str, name: str, version: str = "") -> None:
-    """Remove one version, or all; raises NotFound, Forbidden for the catalogue, Conflict while something needs it.
+    """Remove a version, or all; raises NotFound, Forbidden for the catalogue, Conflict while the version is needed.
 
-    The default is needed as long as it answers and another version could take its place: which one that is to be is
-    for a promotion to say.
+    The default is needed as long as it answers and another version could replace it: only a promotion decides which
+    version replaces the default.
     """
     with container.database.write() as uow:
         versions = uow.model_versions.named(tenant, name)
@@ -242,16 +246,16 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
         if version:
             _must_not_decide(chosen[0], versions)
-        # Deleted first: on PostgreSQL that waits for submissions which hold the version, and bars later ones.
+        # Deleted first: on PostgreSQL this waits for submissions that hold the version, and blocks later submissions.
         used = _drop_rows(uow, chosen)
         _must_be_idle(uow, tenant, name, chosen, whole=not version)
         left = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
         if not uow.model_versions.named(tenant, name) and default_models.is_chosen(uow, tenant, name):
             raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
-        if not version:  # with the model goes what is known of trainings that came to nothing
+        if not version:  # the model's trainings that made no version are removed with it
             uow.trainings.delete_of(tenant, name)
         if not left:
-            uow.model_aliases.delete_of(tenant, name)  # else they would stand for one of everybody's by the same name
+            uow.model_aliases.delete_of(tenant, name)  # else they would refer to a catalogue model of the same name
         elif not any(known.is_default for known in left):
             uow.model_versions.make_default(
                 [known for known in left if known.state is ModelState.READY or known is left[0]][-1]
@@ -260,27 +264,27 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
 
 
 def forget(container: Container, chosen: Sequence[ModelVersion]) -> None:
-    """Delete rows with all that is told of them, and the blobs that no other version refers to."""
+    """Delete versions with all rows that refer to them, and the blobs that no other version refers to."""
     with container.database.write() as uow:
         used = _drop_rows(uow, chosen)
     _drop_blobs(container, chosen, used)
 
 
 def drop_made(container: Container, training_id: str) -> None:
-    """Remove what a training has made, and has not been registered; its version would have the training's id."""
+    """Remove the blobs that a training has made and not registered; its version would have the training's id."""
     for blob in (*container.storage.list(trained_weights_key(training_id)), example_key(training_id)):
         container.storage.delete(blob)
     drop_plots(container, training_id)
 
 
 def drop_plots(container: Container, training_id: str) -> None:
-    """Remove the pictures of a training's evidence."""
+    """Remove the plots of a training's evidence."""
     for key in container.storage.list(plots_folder(training_id)):
         container.storage.delete(key)
 
 
 def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) -> None:
-    """Raise Conflict for a default that answers while another version could: nobody has chosen which one."""
+    """Raise Conflict for a READY default while another version is READY: no promotion has chosen its successor."""
     ready = [known for known in versions if known.state is ModelState.READY]
     if leaving.is_default and leaving in ready and len(ready) > 1:
         raise errors.Conflict(
@@ -290,7 +294,7 @@ def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) ->
 
 
 def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[ModelVersion], *, whole: bool) -> None:
-    """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another one."""
+    """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another version."""
     busy = uow.jobs.left_by_version()
     if waiting := sum(busy.get(found.id, 0) for found in chosen):
         raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
@@ -300,7 +304,7 @@ def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[Mode
 
 
 def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
-    """Delete versions with all that is told of them; the keys of their weights that other versions refer to."""
+    """Delete versions with all rows that refer to them; return the keys of their weights that other versions use."""
     ids = [version.id for version in chosen]
     uow.model_versions.delete(ids)
     uow.comparisons.delete_of(ids)
@@ -319,9 +323,9 @@ def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[
 
 
 def fetch(container: Container, version: ModelVersion) -> ModelVersion:
-    """Have a worker get and check the weights of a version that is ABSENT; returns it as it is then.
+    """Have a worker get and check the weights of a version that is ABSENT; return the version in its new state.
 
-    A refused version of the catalogue is checked again, since it cannot be removed and added anew.
+    A refused version of the catalogue is checked again, since it cannot be removed and added again.
     """
     with container.database.write() as uow:
         now = uow.model_versions.get(version.id) or version
@@ -336,7 +340,7 @@ def fetch(container: Container, version: ModelVersion) -> ModelVersion:
 
 @dataclass(frozen=True)
 class Listing:
-    """Versions of models with what is shown beside them, read together."""
+    """The listing holds versions of models, the tenant's default and its aliases, read together."""
 
     versions: list[ModelVersion]
     """Sorted by model, oldest first."""
@@ -347,7 +351,7 @@ class Listing:
 
 
 def list_models(container: Container, tenant: str, name: str = "") -> Listing:
-    """Every model that the tenant may use, or the one of that name."""
+    """Return the versions of every model that the tenant may use, or of the model of that name."""
     with container.database.read() as uow:
         versions = uow.model_versions.named(tenant, name) if name else uow.model_versions.visible(tenant)
         default = default_models.resolve(container, uow, tenant).name
@@ -355,7 +359,7 @@ def list_models(container: Container, tenant: str, name: str = "") -> Listing:
 
 
 def list_versions(container: Container, tenant: str, name: str) -> list[ModelVersion]:
-    """The versions of a model, oldest first; none where there is no such model."""
+    """Return the versions of a model, oldest first; empty if there is no such model."""
     with container.database.read() as uow:
         return uow.model_versions.named(tenant, name)
 
@@ -363,19 +367,19 @@ def list_versions(container: Container, tenant: str, name: str) -> list[ModelVer
 def get_with_training(
     container: Container, tenant: str, name: str, version: str
 ) -> tuple[ModelVersion, Training | None]:
-    """(a version, the training that made it, with its evidence), read together; raises NotFound."""
+    """Return (a version, the training that made it with its evidence, or None), read together; raises NotFound."""
     with container.database.read() as uow:
         found = pick(uow.model_versions.named(tenant, name), name, version)
         return found, uow.trainings.get(tenant, found.training_id) if found.training_id else None
 
 
 def list_aliases(container: Container, tenant: str) -> list[ModelAlias]:
-    """The tenant's aliases, by name."""
+    """Return the tenant's aliases, by name."""
     with container.database.read() as uow:
         return uow.model_aliases.all(tenant)
 
 
 def find_alias(container: Container, tenant: str, alias: str) -> ModelAlias | None:
-    """The alias; None where there is none."""
+    """Return the alias; None if there is no such alias."""
     with container.database.read() as uow:
         return uow.model_aliases.get(tenant, alias)

@@ -1,4 +1,4 @@
-"""A trainer's side of trainings: take one up, tell how far it is, and end it, in whatever way it ends (use-cases)."""
+"""A trainer uses these use-cases to begin a training, report its progress, and end it with any result."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from shared.services import models, trainings
 
 
 class TrainingEnded(Exception):
-    """The training is no longer RUNNING; whoever works on it drops what he has."""
+    """The training is no longer RUNNING; the trainer that works on it discards its results."""
 
 
 def list_waiting(container: Container) -> list[Training]:
-    """Every tenant's RUNNING trainings, then those that wait, in the order of their turn."""
+    """Return every tenant's RUNNING trainings, then the waiting trainings in the order of their turn."""
     with container.database.read() as uow:
         return uow.trainings.in_status(Status.RUNNING) + uow.trainings.in_turn()
 
 
 def begin(container: Container, training: Training) -> Training:
-    """The training as a trainer that holds its lock begins or resumes it; raises Ended.
+    """Begin or resume a training whose lock the trainer holds, and return it; raises TrainingEnded.
 
-    One that has killed its trainers, or whose dataset turned out not to be fit, fails here with the reason.
+    A training that has used up its attempts, or whose dataset proved unusable, fails here with the reason.
     """
     with container.database.write() as uow:
         found = uow.trainings.by_id(training.id, lock=True)
@@ -41,8 +41,8 @@ def begin(container: Container, training: Training) -> Training:
             except errors.NotFound as error:
                 found = replace(found, status=Status.FAILED, error_code=error.code, error=error.message)
         if found.attempts >= container.settings.max_attempts:
-            dead = f"{found.attempts} trainers died over it, or gave up, without an epoch in between: {found.message}"
-            found = replace(found, status=Status.FAILED, error_code="poison", error=dead)
+            cause = f"{found.attempts} trainers died over it, or gave up, without an epoch in between: {found.message}"
+            found = replace(found, status=Status.FAILED, error_code="poison", error=cause)
         if found.status is Status.FAILED:
             uow.trainings.end(found.id, Status.FAILED, container.now(), error_code=found.error_code, error=found.error)
         elif found.dataset_version:
@@ -62,9 +62,9 @@ def begin(container: Container, training: Training) -> Training:
 
 def tell(container: Container, training_id: str, progress: float, message: str,
          curve: Sequence[Mapping[str, Any]] | None = None) -> None:  # fmt: skip
-    """Store how far a training is; raises Ended when it was cancelled meanwhile.
+    """Store the progress of a training, from 0 to 1; raises TrainingEnded when it was cancelled meanwhile.
 
-    `curve` is given when an epoch has been stored: the deaths before it then no longer count.
+    `curve` is given when an epoch has been stored: the attempts before that epoch then no longer count.
     """
     with container.database.write() as uow:
         running = uow.trainings.tell(training_id, min(1.0, progress), message, curve, container.now())
@@ -74,7 +74,10 @@ def tell(container: Container, training_id: str, progress: float, message: str,
 
 
 def put_back(container: Container, training_id: str, message: str) -> None:
-    """Leave it to whoever comes next; that the trainer goes is no death. Raises Ended."""
+    """Leave the training to the next trainer, without counting the attempt of a trainer that stops.
+
+    Raises TrainingEnded.
+    """
     with container.database.write() as uow:
         uow.trainings.put_back(training_id)
         running = uow.trainings.say(training_id, message, container.now())
@@ -84,9 +87,9 @@ def put_back(container: Container, training_id: str, message: str) -> None:
 
 
 def fail(container: Container, training_id: str, code: str, reason: str) -> None:
-    """End a training that cannot be finished; the dataset is as it was, and no version is made.
+    """End a training that cannot be finished; the dataset stays as it was, and no version is made.
 
-    Nothing happens to one that has ended: another trainer may have finished it, and its plots are the evidence.
+    A training that has ended stays unchanged: another trainer may have finished it, and its plots are the evidence.
     """
     with container.database.write() as uow:
         if not uow.trainings.end(training_id, Status.FAILED, container.now(), error_code=code, error=reason):
@@ -98,14 +101,14 @@ def fail(container: Container, training_id: str, code: str, reason: str) -> None
 
 def finish(container: Container, training: Training, version: ModelVersion, evidence: Mapping[str, Any],
            report: Mapping[str, Any] | None = None) -> ModelVersion:  # fmt: skip
-    """Register the version, end the training, keep the comparison with the default so far: in one commit.
+    """Register the version, end the training and store its comparison with the previous default, in a single commit.
 
-    `version` is READY and names the training; its number and place are given here. Raises Ended when the training was
-    cancelled meanwhile.
+    `version` is READY and names the training; its number and whether it is the default are set here. Raises
+    TrainingEnded when the training was cancelled meanwhile.
     """
     try:
         made = _register(container, training, version, evidence, report)
-    except errors.Conflict:  # an import took the number a moment ago; now it is seen
+    except errors.Conflict:  # a concurrent import took the number; the second try reads it
         made = _register(container, training, version, evidence, report)
     trainings.forget_checkpoint(container, training.id)
     _ended(container, training.id)
@@ -123,7 +126,7 @@ def _register(container: Container, training: Training, version: ModelVersion, e
         number, first = next_version(others), not others
         made = replace(version, version=number, is_default=first, withheld=training.withheld, created_at=now)
         uow.model_versions.add(made)
-        if report is not None:  # of what was the default then: another one may have been promoted meanwhile
+        if report is not None:  # compared with the default of that time: another may be promoted by now
             report = {**report, "candidate": {**report["candidate"], "version": number}}
             for baseline in [known for known in others if known.version == report["baseline"]["version"]]:
                 uow.comparisons.add_done(training, made, baseline, report, now)
@@ -135,10 +138,10 @@ def _register(container: Container, training: Training, version: ModelVersion, e
 
 
 def abandon(container: Container, training_id: str) -> None:
-    """Drop what a trainer has made and could not register: plots, weights, example. The checkpoint stays.
+    """Drop the plots, weights and example that a trainer has made and could not register. The checkpoint stays.
 
-    Nothing of a training that is DONE, or goes on: after a lost lock another trainer may have registered a version by
-    that very id, or be about to. Who fails or cancels it later drops the rest.
+    The blobs of a training that is DONE or continues stay: after a lost lock another trainer may have registered a
+    version with the same id, or may be about to. A later failure or cancellation drops the rest.
     """
     with container.database.read() as uow:
         found = uow.trainings.by_id(training_id)
@@ -152,7 +155,7 @@ def _ended(container: Container, training_id: str) -> None:
 
 
 def dealt(container: Container, training: Training) -> Splits:
-    """The examples that the training uses, each in its split; raises NotFound when the dataset is gone."""
+    """Return the examples that the training uses, each in its split; raises NotFound when the dataset is gone."""
     with container.database.read() as uow:
         found = uow.datasets.get(training.tenant, training.dataset_id)
         if found is None:

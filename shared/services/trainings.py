@@ -1,8 +1,8 @@
-"""Trainings: jobs of another kind, that make a model version out of a dataset version (rules and use-cases).
+"""Trainings are another kind of job, which makes a model version from a dataset version (rules and use-cases).
 
-A training moves as a job does: QUEUED ──> RUNNING ──> DONE, FAILED or CANCELLED. A trainer holds it by a lock that
-lapses with the trainer; another one then takes it up where its last stored epoch ended, while it keeps saying RUNNING.
-What it makes is registered in the same commit that ends it: there is never half a version.
+A training has the states of a job: QUEUED ──> RUNNING ──> DONE, FAILED or CANCELLED. A trainer holds it by a lock that
+expires if the trainer crashes; another trainer then resumes after the last stored epoch, while the state stays RUNNING.
+The commit that ends the training also registers its version: there is never half a version.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from shared.services import default_models, models
 
 
 def submit(container: Container, tenant: str, asked: TrainingRequest) -> Training:
-    """Store a training and ring for a trainer; its dataset version is sealed.
+    """Store a training and notify a trainer; its dataset version is sealed.
 
     Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `alone` is
-    asked for; name being trained; an alias), ModelNotReady or ModelRefused (base).
+    set; name being trained; an alias), ModelNotReady or ModelRefused (base).
     """
     if not NAME_PATTERN.fullmatch(asked.name):
         raise errors.BadOption("the name of a model is made of letters, digits, '.', '_' and '-', 100 at most")
-    container.queue.ping()  # a queue that is away is said now, not when the bell cannot be rung
+    container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
     base = choose_base(container, tenant, asked.base, asked.base_version)
     now = container.now()
     made = Training(
@@ -75,7 +75,7 @@ def submit(container: Container, tenant: str, asked: TrainingRequest) -> Trainin
 def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
     """Raise Conflict for the name of a model that is an alias, is of the catalogue, or is being trained.
 
-    One of the catalogue's names would from then on mean the new model, also to those who name none.
+    A name of the catalogue would from then on refer to the new model, also for requests that name no model.
     """
     if any(known.tenant != tenant for known in uow.model_versions.named(tenant, name)):
         raise errors.Conflict(f"{name!r} is a model of the catalogue; take another name for one of your own.")
@@ -86,10 +86,10 @@ def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
 
 
 def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
-    """The training with the dataset version it will use, which nothing changes from now on.
+    """Seal the dataset version that the training will use, and return the training with that version.
 
-    With `patient`: one whose dataset is still loading stays without, and one whose dataset cannot be trained on has
-    failed. Raises NotFound, Conflict, BadDataset.
+    With `patient`, a training whose dataset is still loading stays without a version, and a training whose dataset
+    cannot be trained on is FAILED. Raises NotFound, Conflict, BadDataset.
     """
     found = uow.datasets.get(training.tenant, training.dataset_id, lock=True)
     if found is None or found.state is DatasetState.DELETING:
@@ -100,7 +100,7 @@ def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
         if found.state is not DatasetState.READY:
             why = "is still being loaded" if found.state is DatasetState.LOADING else f"is unusable: {found.message}"
             raise errors.Conflict(f"The dataset {found.name!r} {why}.")
-        # By counts: to read a hundred thousand examples takes a second, in which nobody else could write.
+        # By counts: reading a hundred thousand examples takes a second, in which no other transaction could write.
         splits.check(uow.datasets.tallies(found), with_feedback=training.parameters.with_feedback)
     except (errors.BadDataset, errors.Conflict) as error:
         if not patient:
@@ -113,12 +113,12 @@ def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
 
 
 def choose_base(container: Container, tenant: str, name: str, version: str = "") -> ModelVersion | None:
-    """The READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
+    """Return the READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
 
-    Unnamed, it is the first that there is of: the tenant's default model, if it is a general one; STANDARD; the newest
-    general model. What `digits` or a model of few labels has learned helps with little else, so the last resort is
-    None. While STANDARD is being checked, just after the first start, the training is refused rather than begun
-    without a base.
+    Without a name, the base is the first available of: the tenant's default model, if it is a general model; STANDARD;
+    the newest general model. The features of `digits` or of a model of few labels help with little else, so the last
+    resort is None. While STANDARD is being checked, just after the first start, the training is refused rather than
+    begun without a base.
     """
     if name == SCRATCH:
         return None
@@ -140,12 +140,12 @@ def choose_base(container: Container, tenant: str, name: str, version: str = "")
 
 
 def _is_general(version: ModelVersion) -> bool:
-    """True if it knows ImageNet's labels, or as many, and was not trained here."""
+    """Return True if the version has at least 1000 labels, as many as ImageNet, and was not trained here."""
     return version.family in ("torchvision", "timm") and len(version.labels) >= 1000 and not version.training_id
 
 
 def get(container: Container, tenant: str, training_id: str) -> Training:
-    """The tenant's training with its evidence; raises NotFound for anybody else's, in the same words as for none."""
+    """Return the tenant's training with its evidence; raises NotFound, with the same text for another tenant's."""
     with container.database.read() as uow:
         found = uow.trainings.get(tenant, training_id)
     if found is None:
@@ -155,57 +155,57 @@ def get(container: Container, tenant: str, training_id: str) -> Training:
 
 def list_page(container: Container, tenant: str, *, wire: str = "", dataset_id: int | None = None, name: str = "",
               before: str = "", limit: int = 50) -> list[Training]:  # fmt: skip
-    """The tenant's trainings, newest first, without evidence; `before` is the last id of the page before."""
+    """Return the tenant's trainings, newest first, without evidence; `before` is the last id of the previous page."""
     with container.database.read() as uow:
         return uow.trainings.page(tenant, wire=wire, dataset_id=dataset_id, name=name, before=before, limit=limit)
 
 
 def list_makers(container: Container, tenant: str, name: str) -> list[Training | None]:
-    """The training of each version of a model, read together; None for a version that was not trained here."""
+    """Return the training of each version of a model, read together; None for a version that was not trained here."""
     with container.database.read() as uow:
         made_by = [version.training_id for version in uow.model_versions.named(tenant, name)]
         return [uow.trainings.get(tenant, training_id) for training_id in made_by]
 
 
 def find_last(container: Container, tenant: str, name: str) -> Training | None:
-    """The newest training of a model of that name, with its evidence; None where there is none."""
+    """Return the newest training of a model of that name, with its evidence; None if there is no such training."""
     with container.database.read() as uow:
         return uow.trainings.last_of(tenant, name)
 
 
 def find_live(container: Container, tenant: str, name: str) -> Training | None:
-    """The training that makes a model of that name now; None where there is none."""
+    """Return the training that makes a model of that name now; None if there is no such training."""
     with container.database.read() as uow:
         return uow.trainings.live_of(tenant, name)
 
 
 def find_by_title(container: Container, tenant: str, wire: str, title: str) -> Training | None:
-    """The newest training of that title among those that came by one wire; None where there is none."""
+    """Return the newest training of that title that was submitted by `wire`; None if there is no such training."""
     with container.database.read() as uow:
         return uow.trainings.titled(tenant, wire, title)
 
 
 def get_summaries(container: Container, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Training id -> `accuracy` and `method`, of those that have evidence."""
+    """Return training id -> `accuracy` and `method`, for the trainings that have evidence."""
     with container.database.read() as uow:
         return uow.trainings.summaries(training_ids)
 
 
 def check_free(container: Container, tenant: str, name: str) -> None:
-    """Raise Conflict as `must_be_free` does, before anything is made for the training."""
+    """Raise Conflict as `must_be_free` does, before anything is created for the training."""
     with container.database.read() as uow:
         must_be_free(uow, tenant, name)
 
 
 def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:
-    """The training when it has ended, or as it is when the time is over."""
+    """Return the training when it has ended, or its current state after `seconds`."""
     return container.waiters.until(
         training_id, lambda: get(container, tenant, training_id), lambda found: found.status.terminal, seconds
     )
 
 
 def cancel(container: Container, tenant: str, training_id: str) -> Training:
-    """Cancel a training; honoured between two epochs or batches of pictures. Raises NotFound, Conflict when ended."""
+    """Cancel a training; it stops between two epochs or batches of pictures. Raises NotFound, Conflict when ended."""
     with container.database.write() as uow:
         found = uow.trainings.get(tenant, training_id, lock=True)
         if found is None:
@@ -220,7 +220,7 @@ def cancel(container: Container, tenant: str, training_id: str) -> Training:
 
 
 def remove(container: Container, tenant: str, training_id: str) -> None:
-    """Delete what is known of an ended training; raises NotFound, Conflict while it lives or its version is there."""
+    """Delete an ended training and its plots; raises NotFound, Conflict before it ends or while its version exists."""
     found = get(container, tenant, training_id)
     if not found.status.terminal:
         raise errors.Conflict(f"The training {training_id} is {found.status}; cancel it first.")
@@ -232,44 +232,44 @@ def remove(container: Container, tenant: str, training_id: str) -> None:
 
 
 def retitle(container: Container, training_id: str, title: str) -> None:
-    """Give a training another name of the caller's own; what it is and has made stays."""
+    """Change a training's title, which the caller chooses; the training and its version stay the same."""
     title = check_name(title, "training")
     with container.database.write() as uow:
         uow.trainings.retitle(training_id, title)
 
 
 def position(container: Container, training: Training) -> int:
-    """How many trainings are served up to and with this one; 1 is the next, 0 is not waiting."""
+    """Return the training's position in the queue; 1 is the next to be served, 0 means that it is not waiting."""
     with container.database.read() as uow:
         waiting = uow.trainings.in_turn()
-    return next((number for number, one in enumerate(waiting, 1) if one.id == training.id), 0)
+    return next((number for number, queued in enumerate(waiting, 1) if queued.id == training.id), 0)
 
 
 def forget_checkpoint(container: Container, training_id: str) -> None:
-    """Nothing more will be made of it."""
+    """Delete the checkpoint of a training that is never resumed."""
     container.storage.delete(checkpoint_key(training_id))
 
 
 def drop_plots(container: Container, training_id: str) -> None:
-    """Remove the pictures of its evidence."""
+    """Remove the plots of a training's evidence."""
     models.drop_plots(container, training_id)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of trainings with what is shown beside them, read together."""
+    """The listing holds a page of trainings, their places in the queue and their summaries, read together."""
 
     page: list[Training]
     """Newest first, without evidence."""
     places: Mapping[str, int]
-    """Training id to its place among those that wait; 1 is the next."""
+    """Training id -> its place among the waiting trainings; 1 is the next."""
     summaries: Mapping[str, dict[str, Any]]
-    """Training id to `accuracy` and `method` of those that are DONE."""
+    """Training id -> `accuracy` and `method` of the trainings that are DONE."""
 
 
 def list_with_places(container: Container, tenant: str, *, status: str, name: str, dataset_id: int | None,
                      before: str, limit: int) -> Listing:  # fmt: skip
-    """A page of the tenant's trainings; empty filters match all, `before` is the last id of the page before."""
+    """Return a page of the tenant's trainings; empty filters match all, `before` is the previous page's last id."""
     with container.database.read() as uow:
         page = uow.trainings.page(tenant, status=status, name=name, dataset_id=dataset_id, before=before, limit=limit)
         waits = any(training.status is Status.QUEUED for training in page)
@@ -279,7 +279,10 @@ def list_with_places(container: Container, tenant: str, *, status: str, name: st
 
 
 def find_measured(container: Container, tenant: str, name: str) -> Training | None:
-    """The training of a model's default version, else of the newest version, that has evidence; None where none has."""
+    """Return the training of the default version, else of the newest version, that has evidence.
+
+    Returns None if no training has evidence.
+    """
     with container.database.read() as uow:
         versions = uow.model_versions.named(tenant, name)
         for version in sorted(versions, key=lambda known: (known.is_default, known.created_at), reverse=True):
