@@ -195,7 +195,7 @@ class Unavailable(InferqError):
 
 
 class StorageFull(Unavailable):
-    """The storage is full; somebody has to make room."""
+    """The storage is full; make room on its disk."""
 
     retry_after = None  # nothing that waiting would mend
 

@@ -216,7 +216,7 @@ def _explained(error: Exception, training_id: str) -> tuple[str, str]:
         return error.code, error.message
     log.error("training %s", training_id, exc_info=error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk_full", "The disk of the trainer is full; somebody has to make room. Then train again."
+        return "disk_full", "The disk of the trainer is full; make room on it, then train again."
     return "training_failed", f"The training failed by {type(error).__name__}; the log of the trainer says more."
 
 

@@ -80,7 +80,7 @@ def register(
     with container.database.read() as uow:
         if not container.settings.admin_key and not uow.keys.any():
             raise errors.BadOption(
-                "The first key closes the open door, and a public key lets nobody in by itself. Make one for yourself "
+                "The first key closes the open door, and a public key opens no door by itself. Make one for yourself "
                 "first: inferq keys create --name owner --scope infer --scope models --scope keys"
             )
     tenant, scopes = keys.terms(container, caller, tenant, scopes or ("infer", "models"))
@@ -214,5 +214,5 @@ def _reason(error: Exception, audiences: Collection[str]) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"The assertion needs the claims {', '.join(CLAIMS)}."
     if isinstance(error, jwt.InvalidAudienceError):
-        return f"The assertion is for somebody else: its `aud` must be one of {', '.join(sorted(audiences))}."
+        return f"The assertion is for another service: its `aud` must be one of {', '.join(sorted(audiences))}."
     return "The assertion has a claim that cannot be read; `exp` is Unix seconds, `sub` and `aud` are texts."

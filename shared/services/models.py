@@ -62,7 +62,7 @@ def get_ready_version(
     elif reason:
         text = f"The {where} is not at hand; the last try said: {reason}"
     else:
-        text = f"The {where} is not at hand yet: its weights are being fetched now. Come again."
+        text = f"The {where} is not at hand yet: its weights are being fetched now. Try again in a moment."
     raise errors.ModelNotReady(text, retry_after=expected)
 
 

@@ -105,7 +105,7 @@ def _reachable() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         raise errors.Unavailable("The database does not answer; try again soon.") from error
     except exc.IntegrityError as error:
-        raise errors.Conflict("Somebody else has just done the same; look at what there is now.") from error
+        raise errors.Conflict("Another request has just done the same; look at what there is now.") from error
     except (exc.DataError, OverflowError, UnicodeEncodeError) as error:
         # NUL in PostgreSQL; an unpaired surrogate or a number of more than 64 bits in SQLite.
         raise errors.BadRequest("A value holds characters or a number that cannot be stored.") from error

@@ -148,7 +148,7 @@ _DEFAULT_MODEL = thing(
     {
         "model": text("Answers requests that name no model."),
         "origin": text(
-            "Who has chosen it: the `tenant`, the `setting`, or nobody, and the `service` brings it.",
+            "Who has chosen it: the `tenant`, the `setting`, or the `service`, where it comes with inferq.",
             enum=list(DefaultOrigin),
         ),
     },

@@ -139,7 +139,7 @@ def webhook(fields: Fields) -> tuple[str, str]:
         http_fetch.check_url(url, allow_private=container().settings.webhook_private)
     except errors.BadUrl as error:
         reason = error.message.partition(". ")[0]  # what follows is what to do about a picture
-        raise errors.BadOption(f"nobody can be called back at the webhook's URL: {reason}") from error
+        raise errors.BadOption(f"the webhook's URL cannot be called back: {reason}") from error
     try:
         webhooks.signature(secret, "", 0, b"")
     except ValueError:
