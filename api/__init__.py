@@ -1,4 +1,4 @@
-"""HTTP in, HTTP out: the factory that finds the dialects and gives every failure to the one whose path it is."""
+"""The application factory registers the dialects and passes every failure to the dialect of the requested path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(container: Container) -> Flask:
-    """The WSGI application over the given container."""
+    """Return the WSGI application over the given container."""
     settings = container.settings
     app = Flask(__name__, static_folder=None)
     app.extensions["inferq"] = container
@@ -33,7 +33,7 @@ def create_app(container: Container) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False  # it would redirect; OneSlash below answers at once
+    app.url_map.merge_slashes = False  # merging would redirect; OneSlash below answers at once
     app.wsgi_app = OneSlash(app.wsgi_app)  # type: ignore[method-assign]
     found = dialects.find()
     for dialect in found:
@@ -50,7 +50,7 @@ def create_app(container: Container) -> Flask:
 
 
 class OneSlash:
-    """Doubled slashes in a path count as one: clients join a base URL that ends in a slash with a path."""
+    """Middleware that merges doubled slashes in a path: clients join a base URL that ends in a slash with a path."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
@@ -79,12 +79,12 @@ def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturn
 
 
 def _one_line(text: str) -> str:
-    """A stranger's text as it may stand in a log: it cannot begin a line of its own."""
+    """Return untrusted text escaped for a log: unprintable characters become escapes, so it cannot start a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _known(error: Exception) -> errors.InferqError:
-    """Any exception as one of ours; what is not ours is told to the caller in a fixed sentence."""
+    """Return any exception as an InferqError; an unexpected exception becomes a fixed sentence without its details."""
     if isinstance(error, errors.InferqError):
         return error
     if isinstance(error, (BlockingIOError, TimeoutError, ConnectionError, ClientDisconnected)):
@@ -97,7 +97,7 @@ def _known(error: Exception) -> errors.InferqError:
 
 
 def _http_error(error: HTTPException) -> errors.InferqError:
-    """What Flask and Werkzeug refuse by themselves."""
+    """Return the InferqError for a request that Flask or Werkzeug itself refused (4xx)."""
     if isinstance(error, RequestEntityTooLarge):
         limit = request.max_content_length
         return errors.TooLarge(

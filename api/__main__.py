@@ -1,6 +1,7 @@
 """`python -m api`: the HTTP service under gunicorn, one process with threads.
 
-One process, because what costs is the model, and that is elsewhere; threads, because waiting requests hold one each.
+One process is enough, because the expensive part is the model, which runs in the workers. It has threads, because each
+waiting request holds a thread.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from shared.services import keys
 from shared.settings import Settings, from_environment
 
 SILENCE = 15
-"""Seconds."""
+"""Seconds without a byte from a client, after which its connection is closed."""
 
 
 class Server(BaseApplication):
-    """Gunicorn, told everything by our settings and nothing by files."""
+    """The gunicorn server is configured by our settings alone, and reads no configuration file."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,7 +50,7 @@ class Server(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """In the worker process, so that no connection is shared across the fork."""
+        """Return the application; gunicorn calls this in its worker process, so no connection crosses the fork."""
         container = build(self._settings)
         container.waiters.listen()
         return create_app(container)
@@ -58,19 +59,19 @@ class Server(BaseApplication):
 def _hang_up_on_silence(_server: Any, worker: Any) -> None:
     """Give every connection a time limit for silence: gunicorn's threads wait for the rest of a request without one.
 
-    Accepted sockets inherit it from the listening one. What sends a byte now and then is not cut off by this: put a
-    proxy that buffers requests in front where strangers can connect.
+    Accepted sockets inherit the limit from the listening socket. A client that sends a byte now and then is not cut off
+    by it: put a proxy that buffers requests in front where untrusted clients can connect.
     """
     for listener in worker.sockets:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE, 0))
 
 
 def main() -> int:
-    """Serve until SIGTERM; exit status 2 with one line when a setting, or the open door, forbids it."""
+    """Serve until SIGTERM. Return 2, with one line on stderr, for a bad setting or a public address without a key."""
     try:
         settings = from_environment()
         container = build(settings)
-    except ValueError as error:  # a setting that cannot be taken
+    except ValueError as error:  # a setting is not valid
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,4 +1,4 @@
-"""From credential to tenant and scopes; where a credential may hide is the same on every wire."""
+"""Authentication turns a credential into a tenant and scopes; every wire looks for credentials in the same places."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from shared.domain.keys import Caller, is_loopback
 from shared.services import keys
 
 PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
-"""What proxies add: a caller behind one is not on this machine, however local the connection looks."""
+"""Headers that proxies add: a caller behind a proxy is not on this machine, even if the connection is local."""
 
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def public(view: View) -> View:
-    """The view needs no credential: what it shows is of no tenant, or it looks for credentials of its own kind."""
+    """Mark a route as public: it shows nothing of a tenant, or checks credentials of its own kind."""
     view.__dict__["public"] = True
     return view
 
 
 def is_public(endpoint: str) -> bool:
-    """Whether the view behind a Flask endpoint was marked so, or is a file that comes with a page."""
+    """Return whether the route of a Flask endpoint is marked public, or serves the static files of a page."""
     return endpoint.endswith(".static") or bool(getattr(current_app.view_functions[endpoint], "public", False))
 
 
 def authenticate() -> None:
-    """Before every request: set `g.caller`, or raise Unauthorized."""
+    """Set `g.caller` before every request to a route that is not public; raises Unauthorized."""
     if request.endpoint is not None and not is_public(request.endpoint):
         g.caller = admit(credentials(request))
 
 
 def admit(secrets: Iterable[str]) -> Caller:
-    """The caller behind the first credential that is valid; raises Unauthorized where none is."""
+    """Return the caller of the first valid credential; raises Unauthorized where none is valid."""
     refused = None
     for secret in list(secrets) or [""]:
         try:
@@ -49,9 +49,10 @@ def admit(secrets: Iterable[str]) -> Caller:
 
 
 def credentials(request: Request) -> Iterator[str]:
-    """Every credential the request carries: bearer, `x-api-key`, `APIKey` (header names know no case).
+    """Yield every credential of the request: bearer, `x-api-key`, `APIKey` (header names are case-insensitive).
 
-    Some clients send both, or put `Bearer …` into the key, or send the word `null` for none: a valid one wins.
+    Some clients send both, put `Bearer …` into the key, or send the word `null` instead of no key, so all are tried
+    and a valid credential wins.
     """
     for header in ("Authorization", "X-Api-Key", "APIKey"):
         value = request.headers.get(header, "").strip()
@@ -62,14 +63,14 @@ def credentials(request: Request) -> Iterator[str]:
 
 
 def from_loopback(request: Request) -> bool:
-    """Whether a program on this machine asks, and not a proxy or a web page that happens to run on it."""
+    """Return whether a program on this machine sent the request, and not a proxy or a web page open on it."""
     settings = container().settings
     if not is_loopback(settings.host) or not is_loopback(request.remote_addr or ""):
         return False
     if any(header in request.headers for header in PROXIED):
         return False
-    # A page elsewhere can make a browser here send requests, and with a name that it resolves to 127.0.0.1 even read
-    # the answers. The Host then is that name; the Origin, where a browser sends one, is not ours.
+    # A remote page can make a local browser send requests and, through a name that resolves to 127.0.0.1 (DNS
+    # rebinding), even read the answers. The Host is then that name; the Origin, where sent, is not this service.
     if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
         return False
     origin = request.headers.get("Origin")

@@ -1,4 +1,4 @@
-"""What a view has at hand: the container of the process, who is calling, and how long a request may wait."""
+"""The context of a route: the container of the process, the caller, and how long a request may wait."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Thing = TypeVar("Thing")
 
 
 def container() -> Container:
-    """The container of this process."""
+    """Return the container of this process."""
     return cast(Container, current_app.extensions["inferq"])
 
 
 def caller() -> Caller:
-    """Who is calling; set by api.auth before the view runs."""
+    """Return the caller, which api.auth sets before the route runs."""
     return cast(Caller, g.caller)
 
 
 def scope(name: str) -> Callable[[View], View]:
-    """The view is only for callers with that scope."""
+    """Decorate a route so that it raises Forbidden for a caller without that scope."""
 
-    def decorate(view: View) -> View:
-        @wraps(view)
+    def decorate(route: View) -> View:
+        @wraps(route)
         def checked(*args: Any, **kwargs: Any) -> Any:
             caller().must(name)
-            return view(*args, **kwargs)
+            return route(*args, **kwargs)
 
         return cast(View, checked)
 
@@ -45,29 +45,29 @@ def scope(name: str) -> Callable[[View], View]:
 
 
 class WaitLimiter:
-    """Limits how many requests wait at once: a quarter of the threads stays free for requests that do not wait."""
+    """The limiter bounds how many requests wait at once: a quarter of the threads stays free for other requests."""
 
     def __init__(self, threads: int) -> None:
         self._free = threading.Semaphore(max(1, threads * 3 // 4))
 
     def acquire(self) -> bool:
-        """Take a place; False when all of them are taken."""
+        """Take a place; return False when all places are taken."""
         return self._free.acquire(blocking=False)
 
     def release(self) -> None:
-        """Give the place back."""
+        """Return a place that `acquire` took."""
         self._free.release()
 
 
 def wait_limiter() -> WaitLimiter:
-    """The limiter of this process."""
+    """Return the limiter of this process."""
     return cast(WaitLimiter, current_app.extensions["inferq.wait_limiter"])
 
 
 def waited(thing: Thing, seconds: float, wait: Callable[[float], Thing]) -> Thing:
-    """What `wait` gives for so many seconds; the thing as it is when none are asked for, or every seat is taken.
+    """Return the result of `wait`, or the thing unchanged when `seconds` is 0 or less or every waiting place is taken.
 
-    No request waits longer than the setting allows.
+    The wait is in seconds and never longer than the setting `max_wait`.
     """
     if seconds <= 0 or not wait_limiter().acquire():
         return thing
@@ -78,17 +78,18 @@ def waited(thing: Thing, seconds: float, wait: Callable[[float], Thing]) -> Thin
 
 
 def wait_for(job: Job, seconds: float) -> Job:
-    """The job when it has ended, or as it is at the end of the wait; see `waited`."""
+    """Return the job once it has ended, or its state when `seconds` are over; see `waited`."""
     if job.status.terminal:
         return job
     return waited(job, seconds, lambda most: jobs.wait(container(), job.tenant, job.id, most))
 
 
 def submit_and_wait(asked: Submission, longest: float = math.inf) -> tuple[Job, Item]:
-    """Submit one picture and wait for what becomes of it, on a wire that knows no polling; `longest` in seconds.
+    """Submit one picture and wait for its result, on a wire without polling; `longest` is in seconds.
 
-    Raises what the picture failed by; StillRunning when the wait runs out: the job goes on, and the message says where
-    it can be asked for; Unavailable, with nothing stored, when so many wait already that nobody would.
+    Raises the error by which the picture failed; StillRunning when the wait runs out (the job continues, and the
+    message names its address); Unavailable, with nothing stored, when every waiting place is taken; Conflict when the
+    job was cancelled or expired before the picture ran.
     """
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
@@ -103,6 +104,6 @@ def submit_and_wait(asked: Submission, longest: float = math.inf) -> tuple[Job, 
         raise late
     jobs.raise_failure(container(), job)
     item = jobs.list_items(container(), job.id, limit=1)[0]
-    if item.result is None:  # somebody cancelled it meanwhile, or it expired
+    if item.result is None:  # the job was cancelled meanwhile, or it expired
         raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
     return job, item

@@ -1,15 +1,15 @@
-"""What a dialect is: one wire, one file (or folder), found by listing; nothing foreign leaves it.
+"""A dialect is one wire in one file or folder, found by listing this folder; words of its wire stay inside it.
 
 A dialect module has:
 
-    PREFIXES            the beginnings of the paths it answers; the longest that fits decides who speaks
-    blueprints(settings) the Flask blueprints with its views; each view reads, calls a use-case, writes
-    write_error(error)  how this wire complains about an InferqError
-    openapi(settings)   if it has more to say about its calls than their docstrings: tags, paths, components
-    allowance(settings, caller)  if it limits how often one tenant may ask: the rule for the caller, such as 100/minute
+    PREFIXES            the beginnings of the paths it answers; the longest matching prefix decides the dialect
+    blueprints(settings) the Flask blueprints with its routes; a route parses, calls a use-case and serializes
+    write_error(error)  the response of this wire for an InferqError
+    openapi(settings)   optional; describes its calls beyond their docstrings: tags, paths, components
+    allowance(settings, caller)  optional; the rate limit of one tenant for this caller, such as 100/minute
 
-Views get their container and their caller from `api.context`. Unknown paths, wrong methods and bugs end up in the
-factory's one handler, which finds the dialect by the path and lets it speak.
+Routes get their container and their caller from `api.context`. Unknown paths, wrong methods and bugs end up in the
+factory's one error handler, which finds the dialect by the path and calls its `write_error`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.settings import Settings
 
 
 class Dialect(Protocol):
-    """The three things that a dialect module must have."""
+    """The protocol lists the three attributes that a dialect module must have."""
 
     __name__: str
     PREFIXES: Sequence[str]
@@ -36,13 +36,13 @@ class Dialect(Protocol):
 
 
 def find() -> list[Dialect]:
-    """Every module and package in this folder."""
+    """Return every module and package in this folder, sorted by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return [cast(Dialect, importlib.import_module(f"{__name__}.{name}")) for name in names]
 
 
 def speaking(dialects: Sequence[Dialect], path: str) -> Dialect:
-    """Whose path this is; the native dialect answers for `/`, and so for everything that nobody else claims."""
+    """Return the dialect of a path; the native dialect has the prefix `/`, and so gets every path that no other has."""
     fitting = [(len(prefix), index) for index, d in enumerate(dialects) for prefix in d.PREFIXES if _fits(path, prefix)]
     return dialects[max(fitting)[1]]
 
