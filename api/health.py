@@ -1,4 +1,4 @@
-"""Alive, ready, and the numbers: what orchestrators and Prometheus ask for."""
+"""The health routes report liveness and readiness to orchestrators, and metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PRIVATE = "(private)"
 @bp.get("/healthz")
 @public
 def alive() -> ResponseReturnValue:
-    """The process answers. Nothing else is asked, so that a database that is away restarts no API."""
+    """Answer 200 while the process runs. No dependency is checked, so an unreachable database restarts no API."""
     return jsonify(status="ok")
 
 
 @bp.get("/readyz")
 @public
 def ready() -> ResponseReturnValue:
-    """Database, Redis, at least one worker, and a default model that is not still being checked."""
+    """Answer 200 when database, Redis, a worker and the default model are ready; else 503 with the reasons."""
     state = readiness(container())
     good = all(text == "ok" for text in state.values())
     response = jsonify(status="ready" if good else "not ready", **state)
@@ -45,7 +45,7 @@ def ready() -> ResponseReturnValue:
 
 
 def readiness(container: Container) -> dict[str, str]:
-    """`ok`, or what is wrong, for each part."""
+    """Return `ok` or the error message for each part of the service."""
     return {
         "database": _say(container.database.ping),
         "queue": _say(container.queue.ping),
@@ -68,7 +68,7 @@ def _a_worker(container: Container) -> None:
 
 
 def _default_model(container: Container) -> None:
-    # One that could not be fetched does not make the service unready: others may be asked for, or imported.
+    # A default model that could not be fetched does not make the service unready: callers may name another or import it.
     found = models.get_version(container, DEFAULT_TENANT)
     if found.state is ModelState.CHECKING:
         raise errors.Unavailable(f"The default model {found.name} is being checked: {found.reason}.")
@@ -77,14 +77,14 @@ def _default_model(container: Container) -> None:
 @bp.get("/metrics")
 @public
 def metrics() -> ResponseReturnValue:
-    """Prometheus text."""
+    """Return the metrics in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Fleet(container()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Fleet(Collector):
-    """Numbers read at the moment of asking, so that no process has to count for another."""
+    """The collector reads its numbers at each scrape, so no process has to count for another process."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -107,9 +107,9 @@ class _Fleet(Collector):
 
 
 def queue_by_model(container: Container, tenant: str = ALL_TENANTS) -> dict[tuple[str, str, str], dict[str, float]]:
-    """(model, version, priority) -> waiting, running, oldest_seconds, all tenants together.
+    """Return (model, version, priority) -> waiting, running, oldest_seconds, over the jobs of all tenants.
 
-    Models that the tenant may not see are added up under PRIVATE: not even their names are anybody else's business.
+    Models that the tenant may not see are added up under PRIVATE: even their names are confidential.
     """
     depths = container.queue.streams.depths()
     found = models.find_versions_by_id(container, {depth.version_id for depth in depths})

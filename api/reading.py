@@ -1,4 +1,4 @@
-"""Reading requests: uploads out of any body, options out of form, query or JSON; every wire builds on these."""
+"""Request parsing shared by every wire: uploads from any body, options from form, query or JSON."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SPOOL = 1024 * 1024
 MAX_VALUES = 200_000
 """Values in one JSON body."""
 UNREAD = 8 * 1024 * 1024
-"""Bytes of a body that are read although nobody wants them."""
+"""Bytes of an unused body that are read and thrown away; see `discard`."""
 SMALL = 256 * 1024
-"""Bytes of a JSON body that carries no picture."""
+"""Most bytes of a JSON body that carries no picture."""
 
 
 def limits(settings: Settings) -> Limits:
-    """What the service takes; a wire that takes less narrows it with `dataclasses.replace`."""
+    """Return the limits of the service; a wire that accepts less narrows them with `dataclasses.replace`."""
     return Limits(
         max_bytes=settings.max_picture,
         max_pixels=settings.max_pixels,
@@ -40,7 +40,7 @@ def limits(settings: Settings) -> Limits:
 
 
 def files(request: Request, field: str = "files") -> Iterator[Upload]:
-    """The file parts of a multipart body in their order, those named `field`, or all if none has that name."""
+    """Yield the file parts of a multipart body in order: those named `field`, or all if no part has that name."""
     parts = request.files.getlist(field) or [part for _, part in request.files.items(multi=True)]
     for part in parts:
         yield Upload(file_name(part), cast(BinaryIO, part.stream))
@@ -50,7 +50,7 @@ _QUOTED_NAME = re.compile(r'filename="(.{0,255}?)"\s{0,9}(?:;\s{0,9}[\w*]+=|$)')
 
 
 def file_name(part: FileStorage) -> str:
-    """The whole name of a file part, even where the client left quotes in it unescaped, at which Werkzeug stops."""
+    """Return the whole name of a file part, even with unescaped quotes in it, at which Werkzeug stops."""
     sent = _QUOTED_NAME.search(part.headers.get("Content-Disposition", ""))
     if sent and '"' in sent[1].replace('\\"', ""):
         return sent[1].replace('\\"', '"')
@@ -58,7 +58,7 @@ def file_name(part: FileStorage) -> str:
 
 
 def body(request: Request, name: str = "file") -> Upload | None:
-    """The whole body as one file, whatever its Content-Type says; None when there is none."""
+    """Return the whole body as one file, whatever its Content-Type; None when the body is empty."""
     spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - closed with the request
 
     @after_this_request
@@ -75,12 +75,12 @@ def body(request: Request, name: str = "file") -> Upload | None:
 
 
 def discard(response: Response) -> Response:
-    """After every request: read the rest of a body that no view wanted.
+    """Read the rest of a body that no route read; runs after every request.
 
-    Some clients send one with GET and DELETE, or before they hear of a 401. Left unread, it would stand before the
-    next request on the connection, and the server would have to hang up. It does so after UNREAD bytes.
+    Some clients send a body with GET and DELETE, or before they receive a 401. Left unread, it would precede the next
+    request on the connection, and the server would have to close the connection. It does so after UNREAD bytes.
     """
-    with suppress(Exception):  # too large, cut off, timed out: then hanging up is right
+    with suppress(Exception):  # too large, cut off or timed out: closing is then right
         for _ in range(UNREAD // SPOOL):
             if not request.stream.read(SPOOL):
                 break
@@ -88,21 +88,21 @@ def discard(response: Response) -> Response:
 
 
 def is_multipart(request: Request) -> bool:
-    """Whether the body says that it has parts."""
+    """Return whether the Content-Type of the body is multipart."""
     return request.mimetype.startswith("multipart/")
 
 
 def is_json(request: Request) -> bool:
-    """Whether the body says that it is JSON."""
+    """Return whether the Content-Type of the body is JSON."""
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
 def json_object(request: Request, limit: int) -> dict[str, Any]:
-    """The JSON body, which must be an object; `limit` in bytes. Raises BadJson saying where it breaks, TooLarge."""
+    """Return the JSON body, an object of at most `limit` bytes. Raises TooLarge, and BadJson with the position."""
     body = request.stream.read(limit + 1) if (request.content_length or 0) <= limit else None
     if body is None or len(body) > limit:
         raise errors.TooLarge(f"A JSON body may have {limit} bytes; send larger pictures as multipart or raw.")
-    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` becomes thirty times as large in memory
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` grows thirtyfold in memory
         raise errors.BadJson(f"The JSON body holds more than {MAX_VALUES} values.")
     try:
         found = json.loads(body or b"null")
@@ -114,17 +114,17 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
 
 
 def with_pictures(settings: Settings) -> int:
-    """Bytes of a JSON body that may carry pictures: the largest one in base64, and room for the rest."""
+    """Return the most bytes of a JSON body that may carry pictures: the largest picture in base64, plus SMALL."""
     return settings.max_picture * 4 // 3 + SMALL
 
 
 def in_memory(name: str, data: bytes) -> Upload:
-    """Bytes that were read already, as an upload."""
+    """Return bytes that are already in memory as an upload."""
     return Upload(name, BytesIO(data))
 
 
 class Fields:
-    """Options by name, from form, query or JSON alike; every getter raises BadOption naming the field."""
+    """Fields holds options by name, from form, query or JSON alike; every getter raises BadOption naming the field."""
 
     def __init__(self, *sources: Mapping[str, Any]) -> None:
         self._values: dict[str, Any] = {}
@@ -175,7 +175,7 @@ class Fields:
         raise errors.BadOption(f"{name} must be true or false, not {value!r}")
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """An object, or a text that holds one as JSON."""
+        """Return an object, given as such or as a text that holds it in JSON; raises BadOption."""
         value = self._values.get(name, {})
         if isinstance(value, str):
             try:
@@ -186,6 +186,6 @@ class Fields:
             raise errors.BadOption(f"{name} must be a JSON object")
         try:
             json.dumps(value, allow_nan=False)
-        except (ValueError, RecursionError):  # Python reads NaN and 1e999, but nobody else could read our answer
+        except (ValueError, RecursionError):  # Python reads NaN and 1e999, but clients could not parse the answer
             raise errors.BadOption(f"{name} must be a JSON object without NaN or infinite numbers") from None
         return value

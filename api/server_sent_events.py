@@ -1,4 +1,4 @@
-"""Server-sent events of what moves: a job, a training; `status` and `progress`, `done` at the end."""
+"""Server-sent events report a job or a training: `status` and `progress` on changes, `done` at the end."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from shared.adapters.queue.waiters import Waiters
 from shared.domain.jobs import Status
 
 LONGEST = 600.0
-"""Seconds; a client that is still there connects again, as EventSource does by itself."""
+"""Seconds of one stream; a client that still listens reconnects, as EventSource does by itself."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look at it shows."""
+    """One snapshot of a job or a training for the event stream."""
 
     status: Status
     mark: object
-    """Differs when it has moved on within its status."""
+    """A value that changes with every progress within the same status."""
     body: Mapping[str, Any]
-    """As it is told."""
+    """The data of the event, written as JSON."""
 
 
 def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
-    """Tell what `look` shows whenever it has moved, until it has ended or is gone; raises Unavailable."""
+    """Return a stream of every change that `look` shows, until the thing ends or is deleted; raises Unavailable."""
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; poll instead.")
     response = Response(_follow(container().waiters, moving_id, look), mimetype="text/event-stream")
@@ -42,7 +42,7 @@ def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
 
 
 def _follow(waiters: Waiters, moving_id: str, look: Callable[[], Snapshot]) -> Iterator[str]:
-    said: tuple[Status, object] | None = None
+    sent: tuple[Status, object] | None = None
     until = time.monotonic() + LONGEST
     with waiters.subscribe(moving_id) as ticket:
         while time.monotonic() < until:
@@ -50,9 +50,9 @@ def _follow(waiters: Waiters, moving_id: str, look: Callable[[], Snapshot]) -> I
                 seen = look()
             except errors.NotFound:  # removed meanwhile
                 return
-            if (now := (seen.status, seen.mark)) != said:
-                kind = "status" if said is None or said[0] != seen.status else "progress"
-                said = now
+            if (now := (seen.status, seen.mark)) != sent:
+                kind = "status" if sent is None or sent[0] != seen.status else "progress"
+                sent = now
                 yield _event(kind, seen)
             if seen.status.terminal:
                 yield _event("done", seen)

@@ -1,6 +1,7 @@
-"""What must be true before the service listens: a catalogue, a default model, and no open door to the outside.
+"""The checks before the service listens: a filled catalogue, a default model, and no public address without a key.
 
-Prints one line of JSON with the default model and why; exits with 2 and one line when listening must be refused.
+Prints one line of JSON with the default model and why it is the default; exits with 2 and one line on stderr when the
+service must not listen.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from shared.settings import from_environment
 
 
 def main() -> int:
-    """Exit status: 0, or 2 with one line on stderr."""
+    """Run the checks and return the exit status: 0, or 2 with one line on stderr."""
     try:
         settings = from_environment()
         container = build(settings)
-    except ValueError as error:  # a setting that cannot be taken
+    except ValueError as error:  # a setting is not valid
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     try:

@@ -1,4 +1,4 @@
-"""Every wire's own limit on how often a tenant may ask, and the headers that tell what is left of it."""
+"""Rate limits of each wire: how often a tenant may ask, and the headers with the rest of its allowance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shared.adapters.rate_limits import RateWindow
 
 
 def count(found: Sequence[Dialect]) -> None:
-    """Before every request, after authentication: raises TooManyRequests when the tenant has asked too often.
+    """Count every request after its authentication; raises TooManyRequests when the tenant has asked too often.
 
-    A view that anybody may see has no caller, and is not counted. Tenants, wires and stages have a window each.
+    A public route has no caller, and is not counted. Each tenant, wire and stage has a window of its own.
     """
     if "caller" not in g:
         return
@@ -32,7 +32,7 @@ def count(found: Sequence[Dialect]) -> None:
 
 
 def tell(response: Response) -> Response:
-    """After every request: put on the reply of a limited wire what is left, as clients of such headers read it."""
+    """Add the remaining requests to every response of a limited wire, in the RateLimit headers that clients read."""
     window: RateWindow | None = g.get("window")
     if window is not None:
         response.headers["RateLimit"] = f'"api";r={window.remaining};t={window.reset_in}'
