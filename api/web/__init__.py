@@ -1,4 +1,4 @@
-"""The pages people look at; they work offline, so nothing on them comes from anywhere else."""
+"""The web pages of the service; they work offline, so they load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.web import openapi
 bp = Blueprint("web", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
 POLICY = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""Nothing from elsewhere, no inline scripts: the page holds a key, and shows what strangers called their files."""
+"""The policy forbids other hosts and inline scripts: the page holds a key, and shows untrusted file names."""
 
 
 @bp.get("/")
@@ -88,7 +88,7 @@ def icon() -> ResponseReturnValue:
 
 
 def _page(name: str, here: str, title: str, about: str = "") -> Response:
-    """The page whose script is called so. It holds no data: what it shows it fetches, with the key that is typed in."""
+    """Return the page whose script has that name. It holds no data: its script fetches them with the key typed in."""
     template = "docs.html" if name == "docs" else "shell.html"
     response = Response(render_template(template, page=name, here=here, title=title, about=about, version=_version()))
     response.headers["Content-Security-Policy"] = POLICY
@@ -99,5 +99,5 @@ def _page(name: str, here: str, title: str, about: str = "") -> Response:
 def _version() -> str:
     try:
         return version("inferq")
-    except PackageNotFoundError:  # run from a folder that was never installed
+    except PackageNotFoundError:  # the package runs from a folder that was never installed
         return "0"

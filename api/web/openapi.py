@@ -1,8 +1,8 @@
-"""The OpenAPI document of the whole service: what each dialect says about itself, and the rest from the routes.
+"""The OpenAPI document of the whole service: the part of each dialect, and short entries for all other routes.
 
 A dialect may have `openapi(settings)`, which returns any of `tags`, `paths` and `components`; paths are written as
-in OpenAPI (`/v1/jobs/{job_id}`), and a call that names no tag belongs to the first one. A route that nobody describes
-gets an entry from its view, so that the document is never silent about a call that exists.
+in OpenAPI (`/v1/jobs/{job_id}`), and a call that names no tag gets the first tag. A route that no dialect describes
+gets an entry from its docstring, so that the document lists every call that exists.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Document = dict[str, Any]
 
 
 def describe(app: Flask, settings: Settings, version: str) -> Document:
-    """The document for this app, with every route that it has."""
+    """Return the document for this app, with every route that it has."""
     document: Document = {
         "openapi": "3.1.0",
         "info": {"title": "inferq", "version": version, "description": _ABOUT},
@@ -70,14 +70,14 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
 
 
 def openapi_path(rule: str) -> str:
-    """Flask's way to write a path as OpenAPI's: `/v1/jobs/<job_id>` -> `/v1/jobs/{job_id}`."""
+    """Return Flask's rule of a path in OpenAPI's notation: `/v1/jobs/<job_id>` -> `/v1/jobs/{job_id}`."""
     return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
 
 
 def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) -> str:
-    """Put in what the dialect says about itself; the tag of its calls that name none."""
-    said = getattr(dialect, "openapi", None)
-    part: Document = said(settings) if said else {}
+    """Add the part of the dialect to the document; return the tag of its calls that name no tag."""
+    describe_dialect = getattr(dialect, "openapi", None)
+    part: Document = describe_dialect(settings) if describe_dialect else {}
     tag = str(part["tags"][0]["name"]) if part.get("tags") else dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
     document["tags"] += part.get("tags", [])
     document["paths"] |= part.get("paths", {})
@@ -90,14 +90,14 @@ def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) ->
 
 
 def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
-    """(path, method, rule) of each route; HEAD and OPTIONS are Flask's own."""
+    """Yield (path, method, rule) of each route; HEAD and OPTIONS are left out, as Flask adds them itself."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield openapi_path(rule.rule), method.lower(), rule
 
 
 def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
-    """A short entry for a route that no dialect describes: what its view says, and its path's parameters."""
+    """Return a short entry for a route that no dialect describes: its docstring, and the parameters of its path."""
     words = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
     summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", words))
     if path in _SERVICE:
@@ -119,7 +119,7 @@ def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag
 
 
 def _name_tags(document: Document) -> None:
-    """List the tags that are in use but described by nobody, in the order of the paths."""
+    """Add the tags that are in use but not described by a dialect, in the order of the paths."""
     known = {tag["name"] for tag in document["tags"]}
     for entry in document["paths"].values():
         for call in entry.values():

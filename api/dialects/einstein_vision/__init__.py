@@ -1,15 +1,16 @@
 """The wire of Salesforce's Einstein Vision, both generations of its paths, `/v2` and `/v1`.
 
-    accounts.py    /oauth2/token, /apiusage    a signed assertion, or a refresh token, for an access token; what is left
+    accounts.py    /oauth2/token, /apiusage    access token for a signed assertion or a refresh token; remaining quota
     prediction.py  /vision/predict             one picture in, its labels out
     datasets.py    /vision/datasets…           archives of label folders, at once or in the background
-    examples.py    …/labels, …/examples        one by one; /vision/feedback
-    training.py    /vision/train, /retrain     begun, and asked about
-    models.py      /vision/models…             those of a dataset, metrics, learning curve, the end
+    examples.py    …/labels, …/examples        single labels and examples; /vision/feedback
+    training.py    /vision/train, /retrain     begin a training, and poll it
+    models.py      /vision/models…             models of a dataset, metrics, learning curve, deletion
 
-Its clients take nothing but 200 and 204 for a success, and a complaint is one sentence, as `message`. On a prediction
-they wait: a wait that runs out is a 503, whose message names the job. The model id is the name of a model; training it
-again adds a version and makes that the default. Not served: object detection, pictures of several labels, language.
+Its clients accept only 200 and 204 as a success, and an error is one sentence, as `message`. They wait for a
+prediction: a wait that runs out is a 503, whose message names the job. The model id is the name of a model; training it
+again adds a version and makes that version the default. Not served: object detection, pictures of several labels,
+language.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ PREFIXES = ("/v2", "/v1/vision", "/v1/oauth2", "/v1/apiusage")
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
-    """All calls, below both generations' prefixes."""
+    """Return the blueprint with all calls, below the prefixes of both generations."""
     bp = Blueprint("einstein-vision", __name__)
     bp.record_once(lambda state: state.app.url_map.converters.update(CONVERTERS))
     for part in (accounts, prediction, datasets, examples, training, models):
-        for path, method, view in part.CALLS:
+        for path, method, route in part.CALLS:
             for prefix in GENERATIONS:
-                bp.add_url_rule(f"{prefix}{path}", f"{view.__name__}-{prefix}", view, methods=[method])
+                bp.add_url_rule(f"{prefix}{path}", f"{route.__name__}-{prefix}", route, methods=[method])
     return [bp]
 
 
 def allowance(settings: Settings, caller: Caller) -> str:
-    """How often one tenant may call."""
+    """Return the rate limit of one tenant on this wire."""
     return settings.einstein_rate
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
-    """One sentence, JSON always. What is in no state for a call is 400: these clients know no 409."""
+    """Return an error as one sentence in JSON. A Conflict becomes a 400: these clients know no 409."""
     return jsonify(message=_words(error)), 400 if isinstance(error, errors.Conflict) else error.status
 
 

@@ -1,4 +1,4 @@
-"""Accounts and what they have used: `/oauth2/token` and `/apiusage`."""
+"""`/oauth2/token` and `/apiusage`: access tokens of accounts, and the predictions that they have used."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from shared.services import accounts, usage
 
 TOKEN_PATH, USAGE_PATH = "/oauth2/token", "/apiusage"
 HOSTED = ("https://api.einstein.ai/v2/oauth2/token", "https://api.metamind.io/v1/oauth2/token")
-"""Whom a client signs for that believes to be talking to the vendor, and is only led here by name."""
+"""The audiences in the assertions of clients that address the vendor and reach this service by its host name only."""
 BY_ASSERTION, BY_REFRESH = "urn:ietf:params:oauth:grant-type:jwt-bearer", "refresh_token"
 NO_QUOTA = 2**31 - 1
-"""Said where there is no quota: clients read a number of 32 bits, and there is no word for none."""
+"""The quota reported where there is none: clients read a number of 32 bits, and the wire has no word for none."""
 
 
 @auth.public
 def token() -> ResponseReturnValue:
-    """An access token for a signed assertion or for a refresh token."""
-    request.max_content_length = reading.SMALL  # before anybody has proved anything
+    """Return an access token for a signed assertion or for a refresh token."""
+    request.max_content_length = reading.SMALL  # a small limit, as the caller is not authenticated yet
     fields = Fields(request.form)
     grant = fields.text("grant_type")
     local = auth.from_loopback(request)
@@ -46,10 +46,10 @@ def token() -> ResponseReturnValue:
 
 
 def _audiences() -> list[str]:
-    """The addresses of this call: the hosted ones, and ours.
+    """Return the accepted audiences: the vendor's addresses of this call, and this service's own.
 
-    Where nobody has set ours, it is what the request says. That lets whoever holds an assertion meant for another
-    service pass it off as meant for us; a service that strangers reach has `public_url` set.
+    Without the setting `public_url`, the own address comes from the request. Then a holder of an assertion for another
+    service can present it here as valid, so a service that untrusted clients reach must set `public_url`.
     """
     public_url = container().settings.public_url.rstrip("/")
     return [*HOSTED, f"{public_url}{request.path}" if public_url else request.base_url]
@@ -57,7 +57,7 @@ def _audiences() -> list[str]:
 
 @scope("infer")
 def used_up() -> ResponseReturnValue:
-    """What the tenant has used of the current month, as a list of one plan."""
+    """Return the tenant's used predictions of the current month, as a list of one plan."""
     limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
     used = usage.used(container(), tenant, METER)

@@ -1,4 +1,4 @@
-"""What all calls of this wire share: its generations, its times and lists, and how it reads what it is sent."""
+"""Helpers of all calls of this wire: its generations, times and lists, and the parsing of its parameters."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shared.domain.pictures import Limits
 
 View = Callable[..., ResponseReturnValue]
 Calls = Sequence[tuple[str, str, View]]
-"""(path below the generation, method, view) of each call of a module."""
+"""(path below the generation, method, route) of each call of a module."""
 GENERATIONS = ("/v2", "/v1")
 METER = "einstein"
-"""What predictions are counted as, and what jobs and trainings say they came by."""
+"""The meter that counts the predictions, and the wire that jobs and trainings record."""
 FORMATS = frozenset({"JPEG", "PNG"})
 LANGUAGE, KIND = "N/A", "image"
-"""Said of every dataset and model: no text is learned from here, and pictures have one label each."""
+"""The language and type of every dataset and model: no text is trained on, and each picture has one label."""
 LARGEST = 2**53 - 1
-"""Of ids and offsets: what every client and every database can count to."""
+"""The largest id and offset: every client and every database can represent it exactly."""
 
 
 class Number(BaseConverter):
-    """An id in a path, trimmed like one in a form; what is larger than any id is not found."""
+    """The converter reads an id in a path, trimmed like an id in a form; a number above LARGEST is a 404."""
 
     regex = r"\s*[0-9]{1,16}\s*"
 
@@ -46,41 +46,41 @@ class Number(BaseConverter):
 
 
 class Name(UnicodeConverter):
-    """The name of a model in a path, trimmed like one in a form."""
+    """The converter reads the name of a model in a path, trimmed like a name in a form."""
 
     def to_python(self, value: str) -> str:
         return value.strip()
 
 
 CONVERTERS = {"einstein_number": Number, "einstein_name": Name}
-"""By the names that they have in the rules of paths, which all wires share."""
+"""The converters by their names in URL rules; all wires share these names."""
 
 
 def time(when: float) -> str:
-    """Such as `2017-02-17T00:22:10.000+0000`."""
+    """Return a time such as `2017-02-17T00:22:10.000+0000`; `when` is in Unix seconds."""
     moment = datetime.fromtimestamp(when, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
 def new_id() -> str:
-    """26 capitals and digits; later ones are larger. What models and deletions are called on this wire."""
+    """Return a new id of a model or a deletion: 26 capitals and digits, which increase with time."""
     return base64.b32encode(uuid6.uuid7().bytes).decode().rstrip("=")
 
 
 def generation() -> str:
-    """The prefix of the generation by which this request came."""
+    """Return the path prefix of the generation of this request."""
     return next(prefix for prefix in GENERATIONS if request.path.startswith(f"{prefix}/"))
 
 
 def sent() -> Fields:
-    """The parameters in the form; raises BadOption for JSON, which no client of this wire sends."""
+    """Return the parameters of the form; raises BadOption for JSON, which no client of this wire sends."""
     if reading.is_json(request):
         raise errors.BadOption("Send the parameters as multipart/form-data; JSON is not read here.")
     return Fields(request.form)
 
 
 def needed(fields: Fields, name: str) -> str:
-    """The text of a field; raises BadOption where there is none."""
+    """Return the text of a field; raises BadOption when it is empty or missing."""
     value = fields.text(name)
     if not value:
         raise errors.BadOption(f"The '{name}' parameter is required.")
@@ -88,7 +88,7 @@ def needed(fields: Fields, name: str) -> str:
 
 
 def model_id(fields: Fields) -> str:
-    """The model that is named; some clients escape its name as in a URL."""
+    """Return the named model; some clients escape its name as in a URL. Raises BadOption when it is missing."""
     name = unquote(needed(fields, "modelId")).strip()
     if not name:
         raise errors.BadOption("The 'modelId' parameter is required.")
@@ -96,21 +96,21 @@ def model_id(fields: Fields) -> str:
 
 
 def png_or_jpeg(max_bytes: int) -> Limits:
-    """What is taken as a picture; `max_bytes` is what the call documents."""
+    """Return the limits of a picture on this wire; `max_bytes` is the documented limit of the call."""
     limits = replace(reading.limits(container().settings), formats=FORMATS)
     return replace(limits, max_bytes=min(limits.max_bytes, max_bytes))
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Raise BadOption unless the value lies between the two, both included."""
+    """Raise BadOption unless the value lies from `low` to `high`, both included."""
     if not low <= value <= high:
         raise errors.BadOption(f"{name} must be from {low:g} to {high:g}, not {value}")
 
 
 def window(most: int) -> tuple[int, int]:
-    """(offset, count) of a list, `most` unless less is asked for; raises BadOption.
+    """Return (offset, count) of a list; `count` is `most` unless the request asks for less. Raises BadOption.
 
-    Who asks for more than `most` gets `most`, as the vendor documents it; behind LARGEST there is nothing.
+    A request for more than `most` gets `most`, as the vendor documents it; no list reaches beyond LARGEST.
     """
     fields = Fields(request.args)
     offset, count = fields.whole("offset", 0), fields.whole("count", most)
@@ -120,12 +120,12 @@ def window(most: int) -> tuple[int, int]:
 
 
 def listed(data: Sequence[Any]) -> Response:
-    """A list."""
+    """Return a list in this wire's envelope."""
     return jsonify(object="list", data=data)
 
 
 def deletion(kind: str, deleted: str, *, done: bool, message: str) -> Response:
-    """What is said of something that was asked to go."""
+    """Return the answer to a deletion of the thing with the id `deleted`, done at once or queued."""
     return jsonify(
         id=new_id(),
         type=kind,
