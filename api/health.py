@@ -68,7 +68,7 @@ def _a_worker(container: Container) -> None:
 
 
 def _default_model(container: Container) -> None:
-    # A default model that could not be fetched does not make the service unready: callers may name another one.
+    # A default model that could not be fetched does not make the service unready: callers may name or import another.
     found = models.get_version(container, DEFAULT_TENANT)
     if found.state is ModelState.CHECKING:
         raise errors.Unavailable(f"The default model {found.name} is being checked: {found.reason}.")

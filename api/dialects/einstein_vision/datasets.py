@@ -1,4 +1,4 @@
-"""Datasets: upload at once or in the background, create empty, look, add to, delete."""
+"""`/vision/datasets`: upload at once or in the background, create empty, show, list, add to, delete."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from shared.services import dataset_import, datasets, models, trainings
 DATASETS_PATH = "/vision/datasets"
 ONE_DATASET = f"{DATASETS_PATH}/<einstein_number:dataset_id>"
 MAX_ARCHIVE = 50 * 1024 * 1024
-"""Bytes of an archive that is sent, or that is fetched while the caller waits. One that is fetched in the background
-may have as many as the service takes."""
+"""Most bytes of an archive that is uploaded, or fetched while the caller waits. An archive that is fetched in the
+background may have as many as the service accepts."""
 LONGEST_LABELS = 1000
-"""Characters of a list of labels. 250 are documented; older clients allow so many."""
+"""Most characters of a list of labels. 250 are documented; older clients allow this many."""
 LONGEST_FILE_NAME = 100
-"""Characters of the name of an archive that a dataset may be called by."""
+"""Most characters of an archive name that can become the name of a dataset."""
 MOST = 25
-"""Datasets in one list."""
+"""Most datasets in one list."""
 NEITHER = "Uploading a dataset requires either the 'data' field or the 'path' field."
 BOTH = "The 'data' parameter cannot be duplicated, nor sent along with the 'path' parameter."
 NAMELESS = "The 'name' parameter is required to create a dataset."
@@ -44,9 +44,9 @@ UNREACHABLE = "Failed to download the dataset from the public URL."
 
 @scope("models")
 def upload_sync() -> ResponseReturnValue:
-    """A dataset from an archive, when it can be trained on; 400 with the reason, and no dataset, where it cannot.
+    """Return a dataset from an archive once it is ready for training; else 400 with the reason, and no dataset.
 
-    One that takes longer than a request may wait is answered as it is then, and goes on loading.
+    If loading takes longer than a request may wait, the answer shows the dataset as it is, and loading continues.
     """
     fields, until = _archive_fields(), container().now() + container().settings.max_wait
     if not wait_limiter().acquire():
@@ -65,7 +65,7 @@ def upload_sync() -> ResponseReturnValue:
 
 @scope("models")
 def upload() -> ResponseReturnValue:
-    """A dataset from an archive that is read in the background."""
+    """Create a dataset from an archive that is read in the background."""
     fields = _archive_fields()
     with _kept_or_named(fields) as source:
         made = datasets.create(container(), caller().tenant, _name(fields), source=source)
@@ -74,7 +74,7 @@ def upload() -> ResponseReturnValue:
 
 @scope("models")
 def add_archive(dataset_id: int) -> ResponseReturnValue:
-    """More pictures for a dataset, read in the background."""
+    """Add pictures from an archive to a dataset; the archive is read in the background."""
     fields = _archive_fields()
     if datasets.get(container(), caller().tenant, dataset_id).state is DatasetState.LOADING:
         raise errors.BadOption(BUSY)
@@ -85,7 +85,7 @@ def add_archive(dataset_id: int) -> ResponseReturnValue:
 
 @scope("models")
 def create() -> ResponseReturnValue:
-    """An empty dataset with these labels."""
+    """Create an empty dataset with the given labels."""
     fields = sent()
     _check_kind(fields)
     if not fields.text("name"):
@@ -98,12 +98,12 @@ def create() -> ResponseReturnValue:
 
 
 def show_dataset(dataset_id: int) -> ResponseReturnValue:
-    """One dataset."""
+    """Return one dataset."""
     return _told(datasets.get(container(), caller().tenant, dataset_id))
 
 
 def list_datasets() -> ResponseReturnValue:
-    """The tenant's datasets, newest first. There are none that belong to everybody."""
+    """Return the tenant's datasets, newest first. With `global` the list is empty: there are no shared datasets."""
     offset, count = window(MOST)
     if Fields(request.args).flag("global", False):
         return listed([])
@@ -113,7 +113,7 @@ def list_datasets() -> ResponseReturnValue:
 
 @scope("models")
 def delete_dataset(dataset_id: int) -> ResponseReturnValue:
-    """Have a dataset removed; its models go first."""
+    """Remove a dataset in the background; raises BadOption while a model of it exists."""
     tenant = caller().tenant
     made = {training.version_id: training.name for training in trained_on(dataset_id) if training.version_id}
     left = sorted({made[version_id] for version_id in models.find_versions_by_id(container(), made.keys())})
@@ -124,7 +124,7 @@ def delete_dataset(dataset_id: int) -> ResponseReturnValue:
 
 
 def trained_on(dataset_id: int) -> Iterator[Training]:
-    """Every training that was done, or is to be done, on a dataset of the caller's, newest first."""
+    """Yield every past, running or queued training on a dataset of the caller, newest first."""
     before = ""
     while True:
         page = trainings.list_page(container(), caller().tenant, dataset_id=dataset_id, before=before)
@@ -138,11 +138,11 @@ def _told(found: Dataset) -> ResponseReturnValue:
     return jsonify(serializers.dataset(found, datasets.labels(container(), found.tenant, found.id)))
 
 
-# what is sent
+# requests
 
 
 def _archive_fields() -> Fields:
-    """The form of an upload, with exactly one archive in it; raises BadOption in the vendor's words."""
+    """Return the form of an upload with exactly one archive in it; raises BadOption in the vendor's words."""
     request.max_content_length = min(container().settings.max_body, MAX_ARCHIVE + reading.SMALL)
     fields = sent()
     _check_kind(fields)
@@ -159,7 +159,7 @@ def _check_kind(fields: Fields) -> None:
 
 
 def _name(fields: Fields) -> str:
-    """What the dataset is to be called: as the caller says, else like the archive."""
+    """Return the name of the new dataset: the given name, else that of the archive, else `dataset`."""
     if named := fields.text("name"):
         return named
     part = request.files.get("data")
@@ -170,7 +170,7 @@ def _name(fields: Fields) -> str:
 
 @contextmanager
 def _kept_or_named(fields: Fields) -> Iterator[str]:
-    """The archive as a source: the key of what was sent, or a URL that can be fetched from later on."""
+    """Yield the source of the archive: the storage key of an upload, or a URL that is fetched later; raises BadDataset."""
     url = fields.text("path")
     if not url:
         with _kept(fields) as key:
@@ -185,7 +185,7 @@ def _kept_or_named(fields: Fields) -> Iterator[str]:
 
 @contextmanager
 def _kept(fields: Fields) -> Iterator[str]:
-    """The key of the archive, sent or fetched now, for the dataset that is made of it; gone again if none is."""
+    """Store the archive, uploaded or fetched now, and yield its key; it is deleted if the block fails."""
     url = fields.text("path")
     with _fetched(url) if url else nullcontext(request.files["data"].stream) as file:
         size = file.seek(0, os.SEEK_END)

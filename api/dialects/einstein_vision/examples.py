@@ -1,4 +1,4 @@
-"""Labels and examples of a dataset, one by one; wrong predictions, corrected; and where an example can be seen."""
+"""Labels and examples of a dataset, corrections of wrong predictions, and signed links to the pictures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FEEDBACK_PATH = "/vision/feedback"
 LABELS_PATH, EXAMPLES_PATH = f"{ONE_DATASET}/labels", f"{ONE_DATASET}/examples"
 ONE_LABEL, ONE_EXAMPLE = f"{LABELS_PATH}/<einstein_number:label_id>", f"{EXAMPLES_PATH}/<einstein_number:example_id>"
 MAX_EXAMPLE = 1024 * 1024
-"""Bytes."""
+"""Most bytes of one example."""
 MOST = 100
-"""Examples in one list."""
+"""Most examples in one list."""
 LINK_SECONDS = 30 * 60
-"""How long a `location` leads to the picture."""
+"""Seconds for which a `location` leads to the picture."""
 SOURCES = {"all": "", **{str(source): str(source) for source in Source}}
 
 
@@ -36,14 +36,14 @@ SOURCES = {"all": "", **{str(source): str(source) for source in Source}}
 
 @scope("models")
 def add_label(dataset_id: int) -> ResponseReturnValue:
-    """A label without examples."""
+    """Create a label without examples."""
     return jsonify(
         serializers.label(datasets.add_label(container(), caller().tenant, dataset_id, needed(sent(), "name")))
     )
 
 
 def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
-    """One label."""
+    """Return one label."""
     return jsonify(serializers.label(datasets.label(container(), caller().tenant, dataset_id, label_id)))
 
 
@@ -52,7 +52,7 @@ def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
 
 @scope("models")
 def add_example(dataset_id: int) -> ResponseReturnValue:
-    """One more labelled picture."""
+    """Add one labelled picture to a dataset."""
     fields = _fields()
     label_id = fields.whole("labelId", 0) if needed(fields, "labelId") else 0
     return _told(datasets.add_example(container(), caller().tenant, dataset_id, label_id, _picture(fields)))
@@ -60,31 +60,31 @@ def add_example(dataset_id: int) -> ResponseReturnValue:
 
 @scope("infer")
 def correct() -> ResponseReturnValue:
-    """A picture that a model got wrong, as an example of what it shows, in the dataset that the model learned from."""
+    """Add a picture that a model got wrong, with its right label, to the dataset that the model was trained on."""
     fields = _fields()
     name, label = model_id(fields), needed(fields, "expectedLabel")
     return _told(feedback.correct_model(container(), caller().tenant, name, label, _picture(fields)))
 
 
 def list_examples(dataset_id: int) -> ResponseReturnValue:
-    """The examples of a dataset, the first one first."""
+    """Return the examples of a dataset, oldest first."""
     return _listed(dataset_id)
 
 
 def list_of_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
-    """The examples of one label."""
+    """Return the examples of one label, oldest first; raises NotFound for an unknown label."""
     datasets.label(container(), caller().tenant, dataset_id, label_id)
     return _listed(dataset_id, label_id)
 
 
 def show_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
-    """One example."""
+    """Return one example."""
     return _told(datasets.example(container(), caller().tenant, dataset_id, example_id))
 
 
 @scope("models")
 def delete_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
-    """Take an example out of its dataset; 204."""
+    """Remove an example from its dataset; 204."""
     datasets.remove_example(container(), caller().tenant, dataset_id, example_id)
     return "", 204
 
@@ -100,8 +100,8 @@ def _listed(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue
         container(), of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count
     )
     labels = {label.id: label for label in known}
-    told = zip(found, _locations(found), strict=True)
-    return listed([serializers.example(one, labels[one.label_id], location) for one, location in told])
+    located = zip(found, _locations(found), strict=True)
+    return listed([serializers.example(one, labels[one.label_id], location) for one, location in located])
 
 
 def _told(found: DatasetExample) -> ResponseReturnValue:
@@ -110,13 +110,13 @@ def _told(found: DatasetExample) -> ResponseReturnValue:
 
 
 def _fields() -> Fields:
-    """The form of a call that brings one picture."""
+    """Return the form of a call that carries one picture."""
     request.max_content_length = min(container().settings.max_body, MAX_EXAMPLE + reading.SMALL)
     return sent()
 
 
 def _picture(fields: Fields) -> Picture:
-    """The picture in `data`, called as the form says, else like its file."""
+    """Return the picture in `data`, with the name in the form, else that of its file; raises NoInput."""
     parts = request.files.getlist("data")
     if len(parts) != 1:
         raise errors.NoInput("Send exactly one picture as the file part `data` in multipart/form-data.")
@@ -126,12 +126,12 @@ def _picture(fields: Fields) -> Picture:
     return images.check(name, parts[0].stream.read(limits.max_bytes + 1), limits)
 
 
-# where they can be seen
+# links to pictures
 
 
 @auth.public
 def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
-    """The bytes of an example, for whoever has its link, as long as that is good."""
+    """Return the bytes of an example for a signed link that has not expired; no key is needed."""
     fields = Fields(request.args)
     signed_urls.check(container(), request.path, fields.whole("expires", 0), fields.text("signature"))
     found = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
@@ -142,14 +142,14 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     except FileNotFoundError:  # deleted a moment ago
         raise errors.NotFound("The example is not there any more.") from None
     response = Response(data, mimetype=images.media_type(data))
-    response.headers["Content-Disposition"] = "attachment"  # a stranger's picture is never shown as a page of ours
+    response.headers["Content-Disposition"] = "attachment"  # an untrusted picture is never shown as a page of this service
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "private"
     return response
 
 
 def _locations(found: Sequence[DatasetExample]) -> list[str]:
-    """For each example the URL by which anybody sees it for LINK_SECONDS."""
+    """Return, for each example, a URL that shows its picture without a key for LINK_SECONDS."""
     base = (container().settings.public_url or request.root_url).rstrip("/")
     expires = int(container().now()) + LINK_SECONDS
     paths = [f"{generation()}/vision/datasets/{one.dataset_id}/examples/{one.id}/picture" for one in found]

@@ -1,4 +1,4 @@
-"""Models: those of a dataset, how good one is, how it became so, and its end."""
+"""Models: the models of a dataset, and the metrics, learning curve and deletion of a model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.services import datasets, models, trainings
 
 ONE_MODEL = "/vision/models/<einstein_name:model_id>"
 MOST = 100
-"""Models, or epochs, in one list."""
+"""Most models, or epochs, in one list."""
 
 
 def list_models(dataset_id: int) -> ResponseReturnValue:
-    """The models that were trained on a dataset, newest first, each as its last training there left it."""
+    """Return the models that were trained on a dataset, newest first, each as its last training there left it."""
     offset, count = window(MOST)
     datasets.get(container(), caller().tenant, dataset_id)
     last: dict[str, Training] = {}
@@ -33,7 +33,7 @@ def list_models(dataset_id: int) -> ResponseReturnValue:
 
 
 def show_metrics(model_id: str) -> ResponseReturnValue:
-    """How good a model is."""
+    """Return the metrics of a model; raises NotFound where none were measured."""
     training, evidence = _measured(model_id)
     return jsonify(
         id=model_id,
@@ -45,7 +45,7 @@ def show_metrics(model_id: str) -> ResponseReturnValue:
 
 
 def list_epochs(model_id: str) -> ResponseReturnValue:
-    """How a model became so good: one entry for each epoch, the first one first."""
+    """Return the learning curve of a model: an entry for each epoch, the first epoch first."""
     offset, count = window(MOST)
     training, evidence = _measured(model_id)
     curve = serializers.counted_epochs(evidence)
@@ -60,7 +60,7 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
 
 @scope("models")
 def delete_model(model_id: str) -> ResponseReturnValue:
-    """Remove a model with all that is known of its trainings."""
+    """Remove a model with the records of its trainings."""
     tenant = caller().tenant
     if models.list_versions(container(), tenant, model_id):
         models.remove(container(), tenant, model_id)
@@ -70,7 +70,7 @@ def delete_model(model_id: str) -> ResponseReturnValue:
 
 
 def _forget_trainings(model_id: str) -> None:
-    """Those of a model that never came to be; raises NotFound, Conflict while one lives."""
+    """Remove the trainings of a model without a version; raises NotFound, and Conflict while a training is active."""
     of_model(model_id)
     while page := trainings.list_page(container(), caller().tenant, name=model_id):
         for training in page:
@@ -78,7 +78,7 @@ def _forget_trainings(model_id: str) -> None:
 
 
 def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
-    """(training, evidence) of a model's default version, else of the newest that has some; raises NotFound."""
+    """Return (training, evidence) of a model's default version, else of its newest with evidence; raises NotFound."""
     tenant = caller().tenant
     measured = trainings.find_measured(container(), tenant, model_id)
     if measured and measured.evidence:
@@ -91,14 +91,14 @@ def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
 
 
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(example, expected, predicted) of each test picture; of a dataset that is gone only the mistakes are known."""
+    """Return (example, expected, predicted) of each test picture; of the mistakes only if the dataset was deleted."""
     tested = [example_id for example_id, _ in evidence["tested"]]
-    told = datasets.get_names_and_labels(container(), training.dataset_id, tested)
-    if not told:
+    known = datasets.get_names_and_labels(container(), training.dataset_id, tested)
+    if not known:
         return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
     labels = evidence["labels"]
     return [
-        (*told[example_id], labels[predicted]) for example_id, predicted in evidence["tested"] if example_id in told
+        (*known[example_id], labels[predicted]) for example_id, predicted in evidence["tested"] if example_id in known
     ]
 
 

@@ -1,4 +1,4 @@
-"""Predictions: `/predict`, one picture in, its labels out, counted by the month."""
+"""`/vision/predict` classifies one picture; its predictions are counted by the month."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from shared.services import models, usage
 
 PREDICT_PATH = "/vision/predict"
 GENERAL = "GeneralImageClassifier"
-"""What every account had from the start; here the default model."""
+"""The model that every account of the vendor has from the start; here it means the default model."""
 MAX_PICTURE = 5 * 1024 * 1024
-"""Bytes."""
+"""Most bytes of one picture."""
 MAX_RESULTS = 100_000
-"""As many labels as a job may have; who asks for more gets all there are anyway."""
+"""Most labels of a job; a request for more gets all labels of the model anyway."""
 
 
 @scope("infer")
 def predict() -> ResponseReturnValue:
-    """Classify one picture and wait; 200 with the labels. Counted unless it fails."""
+    """Classify one picture and wait; 200 with the labels. A prediction counts unless it fails."""
     with _one_of_quota():
         fields = sent()
         labels = _answer(_read(fields))
@@ -48,9 +48,9 @@ def predict() -> ResponseReturnValue:
 
 @contextmanager
 def _one_of_quota() -> Iterator[None]:
-    """Around what is counted: one of the month's predictions, given back when it fails.
+    """Take one of the month's predictions for the block, and give it back when the block fails.
 
-    One that is still running when its caller leaves is used: its answer can be fetched.
+    A prediction that still runs when the wait ends counts as used: its answer can be fetched.
     """
     limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
@@ -67,14 +67,14 @@ def _one_of_quota() -> Iterator[None]:
     except errors.StillRunning:
         raise
     except BaseException:
-        with suppress(errors.Unavailable):  # what went wrong is what the caller is to hear
+        with suppress(errors.Unavailable):  # the caller must get the original error, not this one
             usage.give_back(container(), tenant, METER)
         _tell(limit, used - 1)
         raise
 
 
 def _tell(limit: int, used: int) -> None:
-    """Put on the reply, whatever it will be, how many predictions are left; said again, the later word counts."""
+    """Set the headers with the remaining predictions on any response; a later call overrides an earlier call."""
 
     @after_this_request
     def _headers(response: Response) -> Response:
@@ -89,7 +89,7 @@ def _clock(when: float) -> str:
 
 
 def _read(fields: Fields) -> Submission:
-    """The form as a submission; the picture is fetched and looked at when the model is known to be there."""
+    """Return the form as a submission; the picture is fetched and checked only once the model is known to exist."""
     model = model_id(fields)
     results = fields.whole("numResults", 5)
     if results < 1:
@@ -111,7 +111,7 @@ def _read(fields: Fields) -> Submission:
 
 
 def _is_known(model: str) -> bool:
-    """Whether somebody has called a model so, by name or alias; that one is then meant, and no other."""
+    """Return whether the tenant has a model or alias of that name, which then takes precedence over the default."""
     with suppress(errors.NotFound):
         models.get_version(container(), caller().tenant, model)
         return True
@@ -119,13 +119,13 @@ def _is_known(model: str) -> bool:
 
 
 def _from_file(limits: Limits) -> Iterator[Picture]:
-    """The picture in the file part; an archive is no picture here."""
+    """Yield the picture in the file part; an archive is not accepted here."""
     part = request.files["sampleContent"]
     yield images.check(reading.file_name(part), part.stream.read(limits.max_bytes + 1), limits)
 
 
 def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
-    """The picture in base64, or behind a URL."""
+    """Yield the picture from base64, or fetched from a URL."""
     if field == "sampleBase64Content":
         yield images.check(field, images.from_base64(value), limits)
         return
@@ -137,11 +137,11 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
 
 
 def _answer(asked: Submission) -> list[tuple[str, float]]:
-    """(label, score), best first. A model that cannot be used yet is, to this wire, one that is not there."""
+    """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready: the wire says 404."""
     try:
         _, item = submit_and_wait(asked)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:
-        if not asked.model:  # nobody named it: the service is not ready
+        if not asked.model:  # the request named no model, so the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error
         raise errors.NotFound(f"The model id {asked.model!r} cannot be found. {error.message}") from error
     return [(label, score) for label, score in item.result]

@@ -1,4 +1,4 @@
-"""How datasets, labels, examples, trainings and models are written on this wire."""
+"""Serializers of datasets, labels, examples, trainings and models on this wire."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.domain.jobs import Status
 from shared.domain.trainings import Training
 
 DATASET_VERSION = 0
-"""Said of every training, as the vendor does; which version of the dataset it was is on the native wire."""
+"""The constant dataset version of every training, as the vendor reports it; the native wire has the real version."""
 STATUS = {
     Status.QUEUED: "QUEUED",
     Status.RUNNING: "RUNNING",
@@ -20,16 +20,16 @@ STATUS = {
     Status.CANCELLED: "FAILED",
 }
 _LOADING, _LEARNING = ("features",), ("head", "fine_tuning", "network")
-"""Stages of a training whose seconds are told in one number."""
+"""Training stages whose seconds are summed into one number: loading time, and training time."""
 _COUNTED = ("head", "network")
-"""Stages whose epochs are those that a caller asks for."""
+"""Training stages to which the requested number of epochs applies."""
 
 
 # datasets
 
 
 def dataset(found: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
-    """One dataset with its labels and how many examples each has."""
+    """Return one dataset with its labels and the number of examples of each."""
     return {
         "id": found.id,
         "name": found.name,
@@ -48,7 +48,7 @@ def dataset(found: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
 
 
 def _condition(found: Dataset) -> str:
-    """One that can be used, but could not read what was sent last, says so too."""
+    """Return the status text; a usable dataset whose last archive could not be read is FAILED as well."""
     if found.state is DatasetState.LOADING:
         return "UPLOADING"
     if found.state is DatasetState.DELETING:
@@ -57,7 +57,7 @@ def _condition(found: Dataset) -> str:
 
 
 def label(found: DatasetLabel) -> dict[str, Any]:
-    """One label by itself, which has no count."""
+    """Return one label by itself, without a count."""
     return {"id": found.id, "datasetId": found.dataset_id, "name": found.name, "object": "label"}
 
 
@@ -66,7 +66,7 @@ def _counted(found: DatasetLabel) -> dict[str, Any]:
 
 
 def example(found: DatasetExample, of: DatasetLabel, location: str) -> dict[str, Any]:
-    """One labelled picture; `location` is where it can be seen for a while."""
+    """Return one labelled picture; `location` is the URL that shows it for a limited time."""
     return {
         "id": found.id,
         "name": found.name,
@@ -81,7 +81,7 @@ def example(found: DatasetExample, of: DatasetLabel, location: str) -> dict[str,
 
 
 def training(found: Training, position: int) -> dict[str, Any]:
-    """A training as its status; `position` in the queue, 1 is the next."""
+    """Return the status of a training; `position` is its place in the queue, where 1 is the next."""
     done = found.evidence
     return {
         **_head(found),
@@ -97,7 +97,7 @@ def training(found: Training, position: int) -> dict[str, Any]:
 
 
 def model(found: Training) -> dict[str, Any]:
-    """A model in a list, as its last training left it."""
+    """Return a model in a list, as its last training left it."""
     return {**_head(found), **_tail(found), "object": "model"}
 
 
@@ -130,7 +130,7 @@ def _ending(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told of a training when it is done. What has no counterpart here is null, as the vendor has it too."""
+    """Return the statistics of a finished training. Fields without a counterpart are null, as with the vendor."""
     counts, seconds = evidence["examples"], evidence["seconds"]
     loading, trained = (sum(seconds.get(stage, 0.0) for stage in stages) for stages in (_LOADING, _LEARNING))
     saving = seconds["total"] - loading - trained - seconds.get("testing", 0.0)
@@ -151,22 +151,22 @@ def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clock(seconds: float) -> str:
-    """Such as `00:01:35:172`, with milliseconds at the end."""
+    """Return a duration such as `00:01:35:172`, with milliseconds at the end."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}:{rest % 1000:03d}"
 
 
-# what was measured
+# metrics
 
 
 def counted_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Those of the stage that was asked to have so many at most: fine-tuning, which may follow, has its own."""
+    """Return the epochs of the stage that the requested number limits; fine-tuning, which may follow, has its own."""
     return [epoch for epoch in evidence["curve"] if epoch["stage"] in _COUNTED]
 
 
 def metrics(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """How good a model is: on its test pictures, and on those that it learned from."""
+    """Return the metrics of a model, on its test pictures and on its training pictures."""
     return {
         "f1": [one["f1"] for one in evidence["per_label"]],
         "labels": list(evidence["labels"]),
@@ -178,7 +178,7 @@ def metrics(evidence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def epoch(number: int, measured: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-    """One epoch before the last: of those only loss and accuracy are known, the latter on the validation pictures."""
+    """Return an epoch before the last; only its loss and its accuracy on the validation pictures are known."""
     return _epoch(
         number,
         {
@@ -194,7 +194,7 @@ def epoch(number: int, measured: Mapping[str, Any], labels: Sequence[str]) -> di
 
 
 def last_epoch(number: int, evidence: Mapping[str, Any], tested: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """The last epoch with the model's metrics; `tested` is (example, expected, predicted) for each test picture."""
+    """Return the last epoch with the model's metrics; `tested` is (example, expected, predicted) per test picture."""
     results = [
         {"exampleName": name, "expectedLabel": expected, "predictedLabel": predicted}
         for name, expected, predicted in tested
