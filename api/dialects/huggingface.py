@@ -1,11 +1,11 @@
-"""The wire of the Hugging Face Inference API for image classification, and what its clients ask of the hub before.
+"""The wire of the Hugging Face Inference API for image classification, and the call that its clients make to the hub.
 
     POST /models/{id}        the body is a picture, or JSON with one in base64: `[{"label": …, "score": …}, …]`
     GET  /models/{id}        `{"ok": "ok"}`
-    GET  /api/models/{id}    what kind of model it is, for clients that have an id and no URL
+    GET  /api/models/{id}    the kind of the model, for clients that have an id and no URL
 
-The first two also below `/hf-inference`. An id is the name of a model, or an alias such as
-`google/vit-base-patch16-224`. Nobody polls on this wire: the answer is the labels, or a complaint `{"error": TEXT}`.
+The first two calls also exist below `/hf-inference`. An id is the name of a model, or an alias such as
+`google/vit-base-patch16-224`. This wire has no polling: the answer is the labels, or an error `{"error": TEXT}`.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ from shared.settings import Settings
 
 PREFIXES = ("/models", "/hf-inference", "/api/models")
 MODELS = ("/models", "/hf-inference/models")
-"""Where models answer: on the old host of the service, and on the newer one."""
+"""The path prefixes of models: of the vendor's old host, and of its newer host."""
 IDS = ("<name>", "<owner>/<name>")
 TASK = "image-classification"
 PROVIDER = "hf-inference"
 PATIENCE = 1.0
-"""Seconds that a request is kept before it gets a 503: one of the clients asks again at once, and without end."""
+"""Seconds that a request is held before its 503: one of the clients retries at once, and without end."""
 BODY = (
     f"the body must be a picture ({', '.join(sorted(ALL_FORMATS))}), or JSON that holds one in base64 as "
     "`inputs`; it is read neither as multipart nor as a URL"
 )
 WORTH_PACKING = 1000
-"""Bytes from which on an answer is compressed for who takes that."""
+"""Bytes from which an answer is compressed for clients that accept gzip."""
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
-    """The models, and what the hub says of them."""
+    """Return the blueprint of the models and of their descriptions on the hub."""
     bp = Blueprint("huggingface", __name__)
     for model_id in IDS:
         for models_path in MODELS:
@@ -68,11 +68,11 @@ def blueprints(settings: Settings) -> Sequence[Blueprint]:
 
 
 def allowance(settings: Settings, caller: Caller) -> str:
-    """How often one tenant may ask on this wire."""
+    """Return the rate limit of one tenant on this wire."""
     return settings.huggingface_rate
 
 
-# the views
+# routes
 
 
 @scope("infer")
@@ -82,7 +82,7 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
     asked = read()
     version = _servable(_id(name, owner), asked.flag("wait_for_model", False))
     picture = images.check("image", asked.picture, reading.limits(container().settings))
-    g.computing = True  # from here on also a complaint says how long it took
+    g.computing = True  # from here on an error response reports the compute time too
     use_cache = asked.flag("use_cache", True)
     options = _options(asked.parameters, version)
     if (
@@ -97,14 +97,14 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
 
 @scope("infer")
 def alive(name: str, owner: str = "") -> ResponseReturnValue:
-    """Whether there is such a model; it need not be ready."""
+    """Answer 200 if the model exists, ready or not; raises NotFound."""
     models.get_version(container(), caller().tenant, _id(name, owner))
     return _write({"ok": "ok"})
 
 
 @scope("infer")
 def about(name: str, owner: str = "") -> ResponseReturnValue:
-    """What a client that has only an id wants to know: that it is an image classifier, and where it answers."""
+    """Return the task of a model and the provider that serves it, for a client that has only an id."""
     model_id = _id(name, owner)
     version = models.get_version(container(), caller().tenant, model_id)
     served = {"status": "live", "providerId": model_id, "task": TASK}
@@ -125,7 +125,7 @@ def _id(name: str, owner: str = "") -> str:
 
 
 def _servable(model_id: str, wait: bool) -> ModelVersion:
-    """The model, for which a request is kept a moment, or for as long as it may wait if it asks for that."""
+    """Return the ready model, after at most PATIENCE seconds, or `max_wait` with `wait`; raises ModelNotReady."""
     try:
         return models.get_ready_version(container(), caller().tenant, model_id)
     except errors.ModelNotReady:
@@ -138,7 +138,7 @@ def _servable(model_id: str, wait: bool) -> ModelVersion:
 
 @contextmanager
 def _seat() -> Iterator[bool]:
-    """Whether this request may be kept waiting meanwhile."""
+    """Take a waiting place for the block; yield False when all places are taken."""
     taken = wait_limiter().acquire()
     try:
         yield taken
@@ -147,28 +147,28 @@ def _seat() -> Iterator[bool]:
             wait_limiter().release()
 
 
-# reading
+# parsing
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """What the body brought."""
+    """The picture, the parameters and the options of one request body."""
 
     picture: bytes
-    """Not looked at yet."""
+    """Bytes that are not checked yet."""
     parameters: Any = None
     options: Any = None
 
     def flag(self, name: str, default: bool) -> bool:
-        """A switch, from the header `x-…` or from the body; raises BadOption."""
+        """Return a boolean option, from the header `x-…` or from the body; raises BadOption."""
         header = {name: request.headers.get(f"x-{name.replace('_', '-')}")}
         return Fields(header, _object("options", self.options)).flag(name, default)
 
 
 def read() -> ParsedRequest:
-    """The body, whatever its Content-Type says: JSON that brings a picture, else the picture itself.
+    """Parse the body, whatever its Content-Type: JSON that holds a picture, else the picture itself.
 
-    Raises TooLarge. Whether it is a picture at all is not known yet.
+    Raises TooLarge. Whether the bytes are a picture is not checked yet.
     """
     settings = container().settings
     limit = reading.with_pictures(settings)
@@ -184,7 +184,7 @@ def read() -> ParsedRequest:
 
 
 def _from_json(body: bytes) -> ParsedRequest:
-    """Raises nearly everything where the body is not JSON that brings a picture."""
+    """Parse JSON that holds a picture; raises ValueError, KeyError, TypeError and others for any other body."""
     if not body[:100].lstrip().startswith(b"{") or sum(map(body.count, (b",", b"[", b"{"))) > reading.MAX_VALUES:
         raise ValueError
     found = json.loads(body)
@@ -192,7 +192,7 @@ def _from_json(body: bytes) -> ParsedRequest:
     try:
         picture = images.from_base64(coded)
     except errors.BadBase64:
-        picture = base64.b64decode(coded.encode())  # as the wire does it: what is foreign to base64 is skipped
+        picture = base64.b64decode(coded.encode())  # as the vendor does: characters outside base64 are skipped
     return ParsedRequest(picture, found.get("parameters"), found.get("options"))
 
 
@@ -205,7 +205,7 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _options(parameters: Any, version: ModelVersion) -> AnswerOptions:
-    """Raises BadOption for a parameter that this task does not have, and for a value that is none."""
+    """Return the answer options; raises BadOption for a parameter that this task lacks, and for an invalid value."""
     given = _object("parameters", parameters)
     if unknown := set(given) - {"top_k", "function_to_apply"}:
         raise errors.BadOption(f"unknown parameter {min(unknown)!r}; there are top_k and function_to_apply")
@@ -218,7 +218,7 @@ def _options(parameters: Any, version: ModelVersion) -> AnswerOptions:
     return AnswerOptions(top_k=top_k, function_to_apply=function)
 
 
-# writing
+# serializers
 
 
 def _write_labels(result: Sequence[Sequence[Any]], computed_by: str) -> Response:
@@ -228,7 +228,7 @@ def _write_labels(result: Sequence[Sequence[Any]], computed_by: str) -> Response
 
 
 def _write(body: Any, status: int = 200) -> Response:
-    """JSON, packed where that is worth it and wanted; with an id that clients put into their error messages."""
+    """Return JSON, compressed if long and accepted, with a request id that clients put into their error messages."""
     response = jsonify(body)
     response.status_code = status
     response.headers["x-request-id"] = request.headers.get("X-Amzn-Trace-Id", "")[:100] or str(uuid.uuid4())
@@ -249,7 +249,7 @@ def _computed(response: Response, by: str) -> Response:
 
 
 def _device() -> str:
-    """What this fleet computes with; which of its workers it was is not known. Asked of Redis every ten seconds."""
+    """Return `gpu` if any worker has one, else `cpu`; the worker of a job is unknown. Redis is asked every 10 s."""
     return _looked_up(container(), int(time.monotonic() / 10))
 
 
@@ -261,11 +261,11 @@ def _looked_up(container: Container, ten_seconds: int) -> str:
     return "cpu"
 
 
-# complaining
+# errors
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
-    """`{"error": TEXT}`: a text always, as one of the clients shows nothing of a list."""
+    """Return `{"error": TEXT}`; it is always a text, as one of the clients does not show a list."""
     status = _status(error)
     body: dict[str, Any] = {"error": _words(error)}
     if isinstance(error, errors.ModelNotReady):
@@ -287,12 +287,12 @@ def _status(error: InferqError) -> int:
     if isinstance(error, errors.ModelRefused):
         return 500
     if isinstance(error, errors.StillRunning):
-        return 504  # not 503, at which a client would at once send the picture again, and so make the queue longer
+        return 504  # not 503: a client would resend the picture at once, and make the queue longer
     return error.status
 
 
 def _words(error: InferqError) -> str:
-    """The complaint in the words of the wire where clients have seen some; else in ours."""
+    """Return the vendor's message where clients know one; else the message of the error."""
     model_id = _id(**request.view_args) if request.view_args else ""
     if isinstance(error, errors.Unauthorized):
         bad = any(auth.credentials(request))
@@ -309,17 +309,17 @@ def _words(error: InferqError) -> str:
 
 
 def _hold() -> None:
-    """Keep a moment who would ask again at once, while something of ours is away."""
+    """Hold the request for PATIENCE seconds while a dependency is unavailable, as its client would retry at once."""
     with _seat() as taken:
         if taken:
             time.sleep(PATIENCE)
 
 
-# describing
+# OpenAPI
 
 
 def openapi(settings: Settings) -> openapi_builder.Part:
-    """Tags, paths and components of this wire."""
+    """Return the tags, paths and components of this wire."""
     about = "The Hugging Face Inference API for image classification. An id is the name of a model, or an alias."
     paths: dict[str, Any] = {}
     for model_id in IDS:

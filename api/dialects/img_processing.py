@@ -1,4 +1,4 @@
-"""The IMG Processing wire, `/v1/images`: pictures kept under an id, and what is in them.
+"""The IMG Processing wire, `/v1/images`: pictures stored under an id, and their classification.
 
     POST   /v1/images/upload          multipart `name` and `image`            201 Image
     POST   /v1/images                 JSON `name` and `url`, or `base64`      201 Image
@@ -8,8 +8,8 @@
     DELETE /v1/images/{id}                                                    204
     POST   /v1/images/{id}/classify   no body, or any                         201 Classification
 
-An image belongs to the tenant and to the stage of the key that brought it. `base64` is ours. Publishing, transforming,
-imagining and describing pictures is not served.
+An image belongs to the tenant and to the stage of the key that uploaded it. `base64` is an extension of this service.
+Publishing, transforming, imagining and describing pictures is not served.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from shared.settings import Settings
 PREFIXES = ("/v1/images",)
 FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
 MAX_BYTES = 20 * 1024 * 1024
-"""Of one picture."""
+"""Most bytes of one picture."""
 MAX_NAME = 30
 MAX_TAKE = 100
 METER = "img"
 PROMISED = "resnet50"
-"""The model that the vendor documents; its weights are there once `inferq models add resnet50` has fetched them."""
+"""The model that the vendor documents; it is ready once `inferq models add resnet50` has fetched its weights."""
 LONGEST = 50.0
-"""Seconds that a classification waits: after 60 its client gives up, unseen, and sends it again."""
+"""Seconds that a classification waits: after 60 its client gives up without notice, and sends it again."""
 FAULT = "Something unexpected happened on our side. Try again, and contact support if it happens again."
 ERRORS = "https://docs.img-processing.com/errors/"
-"""Addresses of the vendor's pages: clients tell errors apart by them."""
+"""The prefix of the vendor's error pages: clients distinguish errors by these addresses."""
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Invalid(errors.BadRequest):
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
-    """The seven calls."""
+    """Return the blueprint with the seven calls."""
     bp = Blueprint("img-processing", __name__)
     one = "/v1/images/<image_id>"
     bp.add_url_rule("/v1/images/upload", view_func=upload, methods=["POST"])
@@ -86,16 +86,16 @@ def blueprints(settings: Settings) -> Sequence[Blueprint]:
 
 
 def allowance(settings: Settings, caller: Caller) -> str:
-    """How often one tenant may ask, by the stage of its key."""
+    """Return the rate limit of one tenant, by the stage of its key."""
     return settings.img_test_rate if caller.stage == "test" else settings.img_live_rate
 
 
-# the views
+# routes
 
 
 @scope("infer")
 def upload() -> ResponseReturnValue:
-    """Keep the picture of a multipart body; 201."""
+    """Store the picture of a multipart body; 201."""
     parts = request.files.getlist("image")
     complaints = _name_complaints(request.form.get("name"))
     if len(parts) != 1:
@@ -109,7 +109,7 @@ def upload() -> ResponseReturnValue:
 
 @scope("infer")
 def create() -> ResponseReturnValue:
-    """Keep the picture behind a URL, or one in base64; 201."""
+    """Store a picture from a URL, or from base64; 201."""
     given = _of("body", lambda: reading.json_object(request, reading.with_pictures(container().settings)))
     complaints = _name_complaints(given.get("name"))
     kinds = [kind for kind in ("url", "base64") if given.get(kind)]
@@ -125,7 +125,7 @@ def create() -> ResponseReturnValue:
 
 @scope("infer")
 def listing() -> ResponseReturnValue:
-    """Newest first, in pages; `from` is the first image of the page that is wanted."""
+    """List the images, newest first, in pages; `from` is the id of the first image of the page."""
     words = {name: value for name, value in request.args.items() if value not in ("undefined", "null")}
     fields = reading.Fields(words)
     take, first = fields.whole("take", 10), fields.text("from")
@@ -144,36 +144,36 @@ def listing() -> ResponseReturnValue:
 
 @scope("infer")
 def show(image_id: str) -> ResponseReturnValue:
-    """What is known of an image."""
+    """Return the description of an image."""
     return jsonify(_image(_own(image_id, stored_images.get)))
 
 
 @scope("infer")
 def download(image_id: str) -> ResponseReturnValue:
-    """The bytes as they were uploaded."""
+    """Return the bytes as they were uploaded."""
     image = _own(image_id, stored_images.get)
     try:
         data = container().storage.read(image.blob)
     except FileNotFoundError:  # deleted a moment ago
         raise _unknown(image_id) from None
     response = Response(data, mimetype=f"image/{image.format.lower()}")
-    response.headers["Content-Disposition"] = "attachment"  # a stranger's picture is never shown as a page of ours
+    response.headers["Content-Disposition"] = "attachment"  # untrusted bytes are never shown as a page of ours
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
 @scope("infer")
 def delete(image_id: str) -> ResponseReturnValue:
-    """Forget an image and its bytes; 204."""
+    """Delete an image and its bytes; 204."""
     _own(image_id, stored_images.delete)
     return "", 204
 
 
 @scope("infer")
 def classify(image_id: str) -> ResponseReturnValue:
-    """The five likeliest labels; 201. There is nothing to choose, so the body is not read.
+    """Return the five likeliest labels; 201. The call has no options, so the body is not read.
 
-    `X-Inferq-Model` names the model that answered and its version, since it may not be the one that the wire promises.
+    `X-Inferq-Model` names the model that answered and its version, since it may differ from the documented model.
     """
     image = _own(image_id, stored_images.get)
     stored = ImageReference(image.id, image.name, image.blob, image.size)
@@ -191,20 +191,20 @@ def classify(image_id: str) -> ResponseReturnValue:
 
 
 def bill(response: Response) -> Response:
-    """Tell a caller of the stage `live` how many calls were answered 201 in this month, this one counted."""
+    """Add the number of 201 answers of this month, this answer included, to responses for the stage `live`."""
     if "caller" in g and caller().stage == "live":
         count = usage.add if response.status_code == 201 else usage.used
-        # What was done is done: a counter that is away must not make it look as if it were not.
+        # The request has succeeded: an unavailable counter must not turn its response into an error.
         with contextlib.suppress(errors.Unavailable):
             response.headers["X-Image-Processing-Usage"] = str(count(container(), caller().tenant, METER))
     return response
 
 
-# reading
+# parsing
 
 
 def _model() -> str:
-    """The vendor's model where it is ready and no other default was chosen; empty is the default model."""
+    """Return the vendor's model if it is ready and no other default was chosen; else empty, the default model."""
     if default_models.get(container(), caller().tenant).origin is not Origin.SERVICE:
         return ""
     try:
@@ -247,7 +247,7 @@ def _fetched(name: str, url: str, settings: Settings) -> Picture:
 
 
 def _of(field: str, read: Callable[[], T]) -> T:
-    """What `read` gives; what is wrong with it is a complaint about that field."""
+    """Return the result of `read`; its BadRequest becomes an Invalid that names the field."""
     try:
         return read()
     except (errors.NotAPicture, errors.WrongFormat):
@@ -257,7 +257,7 @@ def _of(field: str, read: Callable[[], T]) -> T:
 
 
 def _own(image_id: str, do: Callable[[Container, str, str, str], T]) -> T:
-    """Do it with an image of the caller's; that it is none is said in the words of the wire."""
+    """Call `do` with an image of the caller; raises NotFound and Forbidden in the words of this wire."""
     try:
         return do(container(), caller().tenant, caller().stage, image_id)
     except errors.NotFound:
@@ -270,7 +270,7 @@ def _unknown(image_id: str) -> InferqError:
     return errors.NotFound(f"Image with id {image_id} not found.")
 
 
-# writing
+# serializers
 
 
 def _keep(picture: Picture) -> ResponseReturnValue:
@@ -278,7 +278,7 @@ def _keep(picture: Picture) -> ResponseReturnValue:
 
 
 def _image(image: StoredImage) -> dict[str, Any]:
-    """Sizes in pixels and bytes. No image has a URL, as none is published."""
+    """Return an image; sizes are in pixels and bytes, and the URL is null, as no image is published."""
     created = datetime.fromtimestamp(image.created_at, UTC).isoformat(timespec="milliseconds")
     return {
         "id": image.id,
@@ -297,13 +297,13 @@ def _link(take: int, first: StoredImage) -> str:
     return f"{base.rstrip('/')}/v1/images?{urlencode({'take': take, 'from': first.id})}"
 
 
-# complaining
+# errors
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
-    """`type`, `error` and `status`, with `errors` where a field is at fault, else with `message`."""
+    """Return `type`, `error` and `status`, with `errors` for status 422 (an invalid field), else with `message`."""
     if isinstance(error, errors.MethodNotAllowed) and request.path == "/v1/images/imagine":
-        error = errors.NotFound(f"There is nothing at {request.path}.")  # a call that is not served, and no image
+        error = errors.NotFound(f"There is nothing at {request.path}.")  # a call that is not served, not an image
     status = _status(error)
     title = _TITLES.get(status) or ("Internal Error" if status >= 500 else HTTPStatus(status).phrase)
     body: dict[str, Any] = {"type": ERRORS + title.lower().replace(" ", "-"), "error": title, "status": status}
@@ -312,13 +312,13 @@ def write_error(error: InferqError) -> ResponseReturnValue:
     else:
         body["message"] = _message(error, status)
     response = jsonify(body)
-    if isinstance(error, errors.StillRunning):  # each try of the client would be another job
+    if isinstance(error, errors.StillRunning):  # each retry of the client would create another job
         response.headers["x-should-retry"] = "false"
     return response, status
 
 
 _TITLES = {413: "Content Too Large", 422: "Validation Error"}
-"""Where they are not those of HTTP, or not in every version of Python."""
+"""Titles that differ from the phrases of HTTP, or are not the same in every version of Python."""
 
 
 def _status(error: InferqError) -> int:
@@ -330,7 +330,7 @@ def _status(error: InferqError) -> int:
 
 
 def _complaint(error: InferqError) -> str:
-    """What a reader of the core said of a field by its name; what came from elsewhere, of the request."""
+    """Return the message of a BadOption, which names its field, as it is; else a message about the request."""
     return error.message if isinstance(error, errors.BadOption) else f"request cannot be used: {error.message}"
 
 
@@ -346,11 +346,11 @@ def _message(error: InferqError, status: int) -> str:
     return error.message
 
 
-# describing
+# OpenAPI
 
 
 def openapi(settings: Settings) -> dict[str, Any]:
-    """The vendor's document, as far as it is served."""
+    """Return the served part of the vendor's OpenAPI document."""
     images_path: dict[str, Any] = {
         "get": _call("listImages", "List images", "Newest first, in pages.", "200", "ImageList",
                      [openapi_builder.query("take", whole("How many.", minimum=1, maximum=MAX_TAKE, default=10)),
@@ -389,7 +389,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
 
 def _call(name: str, summary: str, about: str, status: str, schema: str = "",
           parameters: Sequence[Part] = (), body: Part | None = None) -> Part:  # fmt: skip
-    """One call: 422 is the only complaint with a shape of its own."""
+    """Return one call; 422 is the only error with a schema of its own."""
     good = openapi_builder.response(f"The {schema}.", ref(schema)) if schema else openapi_builder.empty(summary)
     responses = {
         status: good,
@@ -400,7 +400,7 @@ def _call(name: str, summary: str, about: str, status: str, schema: str = "",
 
 
 def _object(properties: dict[str, Schema], optional: Sequence[str] = ()) -> Schema:
-    """As the vendor's schemas are: whatever is not optional is required."""
+    """Return the schema of an object in which, as in the vendor's schemas, all but `optional` is required."""
     return thing(properties, required=[name for name in properties if name not in optional])
 
 

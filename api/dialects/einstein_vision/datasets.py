@@ -170,7 +170,7 @@ def _name(fields: Fields) -> str:
 
 @contextmanager
 def _kept_or_named(fields: Fields) -> Iterator[str]:
-    """Yield the source of the archive: the storage key of an upload, or a URL that is fetched later; raises BadDataset."""
+    """Yield the source of the archive: the storage key of an upload, or a URL to fetch later; raises BadDataset."""
     url = fields.text("path")
     if not url:
         with _kept(fields) as key:

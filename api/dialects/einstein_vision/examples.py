@@ -142,7 +142,7 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     except FileNotFoundError:  # deleted a moment ago
         raise errors.NotFound("The example is not there any more.") from None
     response = Response(data, mimetype=images.media_type(data))
-    response.headers["Content-Disposition"] = "attachment"  # an untrusted picture is never shown as a page of this service
+    response.headers["Content-Disposition"] = "attachment"  # untrusted bytes are never shown as a page of ours
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "private"
     return response

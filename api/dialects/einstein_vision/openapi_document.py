@@ -1,4 +1,4 @@
-"""What this wire says about its calls: the same below each generation."""
+"""This wire's part of the OpenAPI document: the same calls below the prefix of each generation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MB = 1024 * 1024
 
 
 def openapi(settings: Settings) -> Part:
-    """Tag, paths and components."""
+    """Return the tag, paths and components of this wire."""
     about = (
         "Einstein Vision's calls for accounts, predictions, datasets, training and models. The same calls are below "
         "`/v2` and `/v1`. Bodies are `multipart/form-data`."
@@ -40,7 +40,7 @@ def openapi(settings: Settings) -> Part:
     }
 
 
-# Each gives `METHOD /path below the generation` -> the call, whose operationId lacks the generation.
+# Each function returns `METHOD /path below the generation` -> the call, whose operationId lacks the generation.
 
 
 def _of_accounts() -> Part:
@@ -280,14 +280,14 @@ def _of_models() -> Part:
     }
 
 
-# their parts
+# parts of the calls
 
 
 def _call(name: str, summary: str, about: str, given: Part, *parameters: Part, body: Part | None = None) -> Part:
-    """One call; `given` is what is answered with 200, or answers by status."""
+    """Return one call; `given` is its response with status 200, or its responses by status."""
     answers = {"200": given} if "description" in given else given
-    told = answers | {"default": _WRONG}
-    return openapi_builder.call(f"einstein{name}", summary, about, told, parameters=parameters, body=body)
+    responses = answers | {"default": _WRONG}
+    return openapi_builder.call(f"einstein{name}", summary, about, responses, parameters=parameters, body=body)
 
 
 def _form(fields: dict[str, Schema], *required: str) -> Part:

@@ -137,7 +137,7 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
 
 
 def _answer(asked: Submission) -> list[tuple[str, float]]:
-    """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready: the wire says 404."""
+    """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready yet."""
     try:
         _, item = submit_and_wait(asked)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:

@@ -1,4 +1,4 @@
-"""The answers of this wire as schemas."""
+"""JSON Schemas of the answers of this wire."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _STATS = thing(
 
 
 def _whole_thing(properties: dict[str, Schema], *optional: str) -> Schema:
-    """An answer of which everything but `optional` is always there."""
+    """Return the schema of an answer that always has every property, except those in `optional`."""
     return thing(properties, required=[name for name in properties if name not in optional])
 
 

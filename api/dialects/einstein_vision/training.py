@@ -1,4 +1,4 @@
-"""Training: begin, begin again under the same model id, and ask how far it is."""
+"""Trainings: begin, begin again under the same model id, and poll the progress."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from shared.services import datasets, trainings
 
 TRAIN_PATH, RETRAIN_PATH = "/vision/train", "/vision/retrain"
 MOST_EPOCHS, FEWEST_EPOCHS, ENOUGH_EPOCHS = 1000, 20, 100
-"""The most that can be asked for; where none are asked for, from so many to so many."""
+"""The largest number that a request may give, and the least and most epochs of a request without a number."""
 SHOWN = 20_000
-"""Pictures, each counted as often as it is seen, after which more epochs are not worth it."""
+"""Pictures, each counted once per epoch, after which further epochs do not pay off; see `_parameters`."""
 RATES = (0.0001, 0.01)
-"""Learning rates; the slowest is the default."""
+"""The lowest and highest learning rate; the lowest is the default."""
 RATIOS = (0.1, 0.95)
 
 
 @scope("models")
 def train() -> ResponseReturnValue:
-    """Begin a training, for a model with a new id."""
+    """Begin a training of a model with a new id."""
     fields = sent()
     title = check_name(needed(fields, "name"), "model")
     dataset_id = fields.whole("datasetId", 0) if needed(fields, "datasetId") else 0
@@ -39,19 +39,19 @@ def train() -> ResponseReturnValue:
 
 @scope("models")
 def retrain() -> ResponseReturnValue:
-    """Train a model anew, on what its dataset has become; its id stays."""
+    """Train a model again, on the current state of its dataset; its id stays."""
     fields = sent()
     last = of_model(model_id(fields))
     return _begun(fields, last.dataset_id, last.name, last.title)
 
 
 def show_training(model_id: str) -> ResponseReturnValue:
-    """The last training of a model."""
+    """Return the last training of a model."""
     return _told(of_model(model_id))
 
 
 def of_model(model_id: str) -> Training:
-    """The last training of a model, with its evidence if it is done; raises NotFound."""
+    """Return the last training of a model, with its evidence if it is done; raises NotFound."""
     found = trainings.find_last(container(), caller().tenant, model_id)
     if found is None:
         raise errors.NotFound(f"The model id {model_id!r} cannot be found among those that were trained here.")
@@ -79,7 +79,7 @@ def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a model is managed by this wire alone; of others a new version is compared and promoted natively."""
+    """Return whether this wire alone manages the model; versions of other models are promoted by the native wire."""
     trained = trainings.list_makers(container(), caller().tenant, name)
     return all(training is not None and training.wire == METER for training in trained)
 
@@ -90,7 +90,7 @@ def _told(found: Training) -> ResponseReturnValue:
 
 
 def _train_params(fields: Fields) -> dict[str, Any] | None:
-    """What is known of the parameters in `trainParams`; None where it was not sent. Raises BadOption."""
+    """Return the known parameters of `trainParams`; None where it was not sent. Raises BadOption."""
     if fields.has("algorithm"):
         raise errors.BadOption("algorithm is for the detection of objects, which is not served; leave it out")
     if not fields.has("trainParams"):
@@ -102,7 +102,7 @@ def _train_params(fields: Fields) -> dict[str, Any] | None:
 
 
 def _parameters(fields: Fields, params: Fields, examples: int) -> TrainingParameters:
-    """How to train; raises BadOption in the words of this wire."""
+    """Return the training parameters; raises BadOption in the words of this wire."""
     epochs = fields.whole("epochs", max(FEWEST_EPOCHS, min(ENOUGH_EPOCHS, SHOWN // max(1, examples))))
     rate = fields.number("learningRate", RATES[0])
     ratio = params.number("trainSplitRatio", 0.9)
