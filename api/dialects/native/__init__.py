@@ -17,17 +17,17 @@ PREFIXES = ("/",)
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
-    """One blueprint per resource."""
+    """Return one blueprint per resource."""
     return [part.bp for part in (jobs, datasets, trainings, models, promotions, keys, workers)]
 
 
 def allowance(settings: Settings, _caller: Caller) -> str:
-    """How often one tenant may ask."""
+    """Return the rate limit of one tenant on this wire."""
     return settings.native_rate
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
-    """A problem document (RFC 9457); `code` is for programs, `detail` for people."""
+    """Return a problem document (RFC 9457); `code` is for programs, `detail` for people."""
     problem: dict[str, object] = {
         "type": f"urn:inferq:error:{error.code}",
         "title": (type(error).__doc__ or "").strip(),

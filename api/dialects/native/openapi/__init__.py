@@ -1,1 +1,1 @@
-"""The native wire as an OpenAPI document."""
+"""The OpenAPI document of the native wire."""

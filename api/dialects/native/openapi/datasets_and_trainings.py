@@ -25,7 +25,7 @@ _IF_NEW = header("If-None-Match", "The `ETag` of the answer before.")
 
 
 def paths() -> Part:
-    """Every call on datasets, trainings and versions' promotion."""
+    """Return every call on datasets, trainings, comparisons and the promotion of versions."""
     return _datasets() | _labels() | _examples() | _trainings() | _comparisons() | _promotion()
 
 

@@ -1,4 +1,4 @@
-"""The native wire as an OpenAPI document, written by hand: what each call takes, and what it answers."""
+"""The OpenAPI document of the native wire, written by hand: the parameters and the answers of each call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMATS = "One picture, several, or one flat archive (zip, tar, tar.gz) of pict
 
 
 def openapi(settings: Settings) -> Part:
-    """Tags, paths and components of this wire."""
+    """Return the tags, paths and components of this wire."""
     return {
         "tags": [
             {"name": "Jobs", "description": "Send pictures, follow them, fetch the answers."},
@@ -94,7 +94,7 @@ def _jobs() -> Part:
 
 
 def _pictures() -> Part:
-    """The body of a submission, in its three forms."""
+    """Return the request body of a submission, in its three forms."""
     form = thing({"files": several(binary(), _FORMATS), **OPTIONS}, required=("files",))
     webhook = {"description": OPTIONS["webhook"]["description"], "anyOf": [
         text(format="uri"), thing({"url": text(format="uri"), "secret": text()}, required=("url",))]}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What many calls of the native wire have in common in its OpenAPI document."""
+"""Parts of the native wire's OpenAPI document that many calls share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PAGING = (query("limit", whole("1 to 500.", default=50)), query("cursor", text("
 
 def call(tag: str, name: str, summary: str, description: str, parameters: Sequence[Part], responses: Part,
          body: Part | None = None) -> Part:  # fmt: skip
-    """One call, as `describing.call` writes it."""
+    """Return one call, as `openapi_builder.call` writes it."""
     return openapi_builder.call(name, summary, description, responses, parameters=parameters, body=body, tag=tag)
 
 
 def page(name: str, schema: str) -> Schema:
-    """One page of a list."""
+    """Return the schema of one page of a list."""
     following = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last."}
     return thing({name: several(ref(schema)), "next": following}, required=(name, "next"))

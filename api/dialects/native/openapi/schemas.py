@@ -1,4 +1,4 @@
-"""The shapes of the native wire's answers, as JSON Schema; what fills them is in views.py."""
+"""JSON Schemas of the native wire's answers; the answers are made in native/serializers/jobs_and_models.py."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from shared.services.default_models import Origin as DefaultOrigin
 
 
 def moment(description: str = "") -> Schema:
-    """A time; null as long as it has not come."""
+    """Return the schema of a time, which is null until it is reached."""
     return {"type": ["string", "null"], "format": "date-time", "description": description or "ISO 8601, UTC."}
 
 
 METHODS = ("head", "fine-tuned", "scratch")
-"""How a version may have been trained."""
+"""The training methods of a version."""
 OPTIONS: dict[str, Schema] = {
     "model": text("The model; the default one where none is named.", examples=["resnet50"]),
     "version": text("Its version; the model's default where none is named."),
@@ -31,7 +31,7 @@ OPTIONS: dict[str, Schema] = {
     "webhook": text("A URL that is told when the job has ended. In JSON also an object with `url` and `secret`."),
     "metadata": text("A JSON object of your own, given back with the job."),
 }  # fmt: skip
-"""What may be said about a job, in form fields, in the query or in JSON."""
+"""The parameters of a job, in form fields, in the query or in JSON."""
 
 INPUT = thing(
     {

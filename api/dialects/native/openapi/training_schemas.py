@@ -1,4 +1,4 @@
-"""The shapes of datasets, trainings and comparisons, as JSON Schema; what fills them is in training_views.py."""
+"""JSON Schemas of datasets, trainings and comparisons; native/serializers/datasets_and_trainings.py fills them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain.trainings import FINE_TUNING, LONGEST, SCRATCH
 
 
 def _maybe(schema: Schema) -> Schema:
-    """That, or null."""
+    """Return the schema, or null, as a schema."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
@@ -81,7 +81,7 @@ PARAMETERS: dict[str, Schema] = {
     "max_seconds": number("After which it stops with the best it has.",
                           minimum=1, maximum=LONGEST, default=24 * 3600.0),
 }  # fmt: skip
-"""How to train."""
+"""The parameters of a training."""
 
 _EPOCH = thing(
     {

@@ -1,1 +1,1 @@
-"""How the native wire reads requests."""
+"""Parsers of the requests of the native wire."""

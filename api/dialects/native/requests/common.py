@@ -1,4 +1,4 @@
-"""What the calls of the native wire are asked alike: how long to wait, which page, and small JSON bodies."""
+"""Request parameters that many native calls share: the wait, the page, filters, and small JSON bodies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.services import datasets
 
 Listed = TypeVar("Listed", Job, Dataset, DatasetExample, Training)
 LARGEST_ID = 2**53
-"""No id that is a number reaches it."""
+"""Every numeric id is below this number."""
 
 
 def preferred_wait(default: float = 0.0) -> float:
-    """Seconds, from `Prefer` (RFC 7240); `respond-async` is a wait of none."""
+    """Return the wait in seconds, from `Prefer` (RFC 7240); `respond-async` means 0. Raises BadOption."""
     preferred = parse_dict_header(request.headers.get("Prefer", ""))
     if "respond-async" in preferred and "wait" not in preferred:
         return 0.0
@@ -34,18 +34,18 @@ def preferred_wait(default: float = 0.0) -> float:
 
 
 def refuse_idempotency_key() -> None:
-    """Raise BadOption for a key that would not be heeded: who sends one relies on it."""
+    """Raise BadOption for an Idempotency-Key on a call that ignores it: its client would rely on the key."""
     if request.headers.get("Idempotency-Key"):
         raise errors.BadOption("an Idempotency-Key is for jobs only: leave it out, and look before you send this again")
 
 
 def json_fields() -> Fields:
-    """The fields of a JSON body that carries no picture, or else of the query."""
+    """Return the fields of a JSON body that carries no picture; the query supplies fields that the body lacks."""
     return Fields(reading.json_object(request, reading.SMALL), request.args)
 
 
 def needed(fields: Fields, name: str, what: str) -> str:
-    """A text that must be there; raises BadOption saying what it is to be."""
+    """Return a required text; raises BadOption with the expected value, `what`, when it is missing."""
     found = fields.text(name)
     if not found:
         raise errors.BadOption(f"{name} must be {what}")
@@ -53,7 +53,7 @@ def needed(fields: Fields, name: str, what: str) -> str:
 
 
 def texts(fields: Fields, name: str) -> Sequence[str]:
-    """A list of texts, none where it is not given; raises BadOption."""
+    """Return a list of texts, empty where the field is missing; raises BadOption."""
     found = fields.raw(name) or []
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise errors.BadOption(f"{name} must be a list of texts")
@@ -61,7 +61,7 @@ def texts(fields: Fields, name: str) -> Sequence[str]:
 
 
 def limit(fields: Fields) -> int:
-    """How many one page holds."""
+    """Return the number of entries of one page, 1 to 500; raises BadOption."""
     found = fields.whole("limit", 50)
     if not 1 <= found <= 500:
         raise errors.BadOption("limit must be 1 to 500")
@@ -69,7 +69,7 @@ def limit(fields: Fields) -> int:
 
 
 def numbered(fields: Fields) -> int | None:
-    """`cursor`, where the page before ended with an id that is a number; None for the first page."""
+    """Return `cursor`, the numeric id at the end of the page before; None for the first page. Raises BadOption."""
     if not fields.has("cursor"):
         return None
     found = fields.whole("cursor", 0)
@@ -79,7 +79,7 @@ def numbered(fields: Fields) -> int | None:
 
 
 def status(fields: Fields) -> str:
-    """The status that a list is narrowed to; empty for all."""
+    """Return the status that filters a list; empty for all. Raises BadOption."""
     found = fields.text("status").upper()
     if found and found not in list(Status):
         raise errors.BadOption(f"status must be one of {', '.join(Status)}, not {found!r}")
@@ -87,12 +87,12 @@ def status(fields: Fields) -> str:
 
 
 def dataset(fields: Fields) -> Dataset | None:
-    """The caller's dataset that `dataset` names by its id or name; None where none is named. Raises NotFound."""
+    """Return the caller's dataset that `dataset` names by id or name; None without the field. Raises NotFound."""
     reference = fields.text("dataset")
     return datasets.get_by_reference(container(), caller().tenant, reference) if reference else None
 
 
 def page(name: str, found: Sequence[Listed], most: int, write: Callable[[Listed], dict[str, Any]]) -> dict[str, Any]:
-    """One page of a list as it is answered: the first `most` of those found, and the cursor of what follows them."""
+    """Return one page of a list: the first `most` of `found`, and the cursor of the next page, or None at the end."""
     shown = found[:most]
     return {name: [write(one) for one in shown], "next": str(shown[-1].id) if len(found) > most else None}

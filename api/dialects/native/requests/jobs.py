@@ -1,4 +1,4 @@
-"""From a native request to a submission: multipart, JSON or a raw body, with options from form, query or JSON."""
+"""Parser of job submissions: a multipart, JSON or raw body, with options from form, query or JSON."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from shared.imaging import images
 from shared.services import stored_images
 
 FAR = 100 * 366 * 24 * 3600
-"""Seconds; a deadline further away than a century, either way, is a mistake, and hard to write as a date."""
+"""Seconds; a deadline over a century away, in past or future, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
-"""Seconds for fetching all pictures of one request: a thread of the API is busy with it."""
+"""Seconds for fetching all pictures of one request, as it occupies a thread of the API."""
 
 
 def read(request: Request) -> Submission:
-    """Everything the native wire lets a caller say; raises BadRequest kinds before any picture is touched."""
+    """Return the submission of a request; raises subclasses of BadRequest before any picture is read."""
     limits = reading.limits(container().settings)
     if reading.is_multipart(request):
         fields = Fields(request.form, request.args)
@@ -103,7 +103,7 @@ def _input(index: int, given: Any, limits: Limits, until: float) -> Picture | Im
 
 
 def _kept(image_id: str) -> StoredImage:
-    """A stored image that this key may see; raises NotFound, for somebody else's in the same words as for none."""
+    """Return a stored image that this key may see; raises NotFound, with the same text for a foreign image."""
     try:
         return stored_images.get(container(), caller().tenant, caller().stage, image_id)
     except errors.Forbidden:
@@ -111,13 +111,13 @@ def _kept(image_id: str) -> StoredImage:
 
 
 def _deadline(fields: Fields) -> float | None:
-    """Seconds from now, or a time in ISO 8601."""
+    """Return the deadline in Unix seconds, given as seconds from now or in ISO 8601; raises BadOption."""
     if not fields.has("deadline"):
         return None
     try:
         when = datetime.fromisoformat(fields.text("deadline"))
         seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
-        earliest = float(-FAR)  # a moment that has passed is no mistake: the job expires
+        earliest = float(-FAR)  # a past time is no mistake: the job expires
     except (ValueError, OverflowError):
         seconds, earliest = fields.number("deadline", 0), 0.0
     if not earliest < seconds <= FAR:
@@ -126,7 +126,7 @@ def _deadline(fields: Fields) -> float | None:
 
 
 def webhook(fields: Fields) -> tuple[str, str]:
-    """(URL, secret): a text, or an object with `url` and `secret`; raises BadOption where nobody could be told."""
+    """Return (URL, secret), from a text or an object with `url` and `secret`; raises BadOption if not deliverable."""
     given = fields.raw("webhook")
     if not given:
         return "", ""
@@ -138,7 +138,7 @@ def webhook(fields: Fields) -> tuple[str, str]:
     try:
         http_fetch.check_url(url, allow_private=container().settings.webhook_private)
     except errors.BadUrl as error:
-        reason = error.message.partition(". ")[0]  # what follows is what to do about a picture
+        reason = error.message.partition(". ")[0]  # the rest of the message is advice about pictures
         raise errors.BadOption(f"the webhook's URL cannot be called back: {reason}") from error
     try:
         webhooks.signature(secret, "", 0, b"")

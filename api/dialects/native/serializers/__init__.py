@@ -1,1 +1,1 @@
-"""How the native wire writes its resources."""
+"""Serializers of the resources of the native wire."""

@@ -1,4 +1,4 @@
-"""How the native wire writes datasets, trainings and what compares versions; nothing is read but arguments."""
+"""Serializers of datasets, trainings, comparisons and canaries; these functions read only their arguments."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared.domain.trainings import Training, TrainingParameters
 
 PLOTS = ("confusion", "curve", "reliability")
 LISTED = 100
-"""Labels of each dataset in a list of datasets: one may have thousands, and a page has up to 500 datasets."""
+"""Most labels of each dataset in a list: a dataset may have thousands, and a page has up to 500 datasets."""
 
 
 def dataset(dataset: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
-    """A dataset with the labels of its current version."""
+    """Return a dataset with the labels of its current version."""
     path = f"/v1/datasets/{dataset.id}"
     return {
         "id": dataset.id,
@@ -41,22 +41,22 @@ def dataset(dataset: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
 
 
 def listed(one: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
-    """The same for a list of datasets: with the first LISTED of its labels."""
+    """Return a dataset for a list of datasets, with the first LISTED of its labels."""
     return dataset(one, labels) | {"labels": [label(known) for known in labels[:LISTED]]}
 
 
 def label(label: DatasetLabel) -> dict[str, Any]:
-    """A label with how many examples it has now."""
+    """Return a label with its current number of examples."""
     return {"id": label.id, "name": label.name, "examples": label.examples}
 
 
 def example_path(example: DatasetExample) -> str:
-    """Where the example is to be found."""
+    """Return the path of an example."""
     return f"/v1/datasets/{example.dataset_id}/examples/{example.id}"
 
 
 def example(example: DatasetExample) -> dict[str, Any]:
-    """One labelled picture, without its bytes."""
+    """Return one labelled picture, without its bytes."""
     path = example_path(example)
     return {
         "id": example.id,
@@ -72,7 +72,7 @@ def example(example: DatasetExample) -> dict[str, Any]:
 
 
 def training(training: Training, position: int = 0) -> dict[str, Any]:
-    """A training without its evidence; `position` is its place in the queue, told where it waits in one."""
+    """Return a training without its evidence; `position`, its place in the queue, is included while it is QUEUED."""
     path = f"/v1/trainings/{training.id}"
     made = {"name": training.name, "version": training.version} if training.version_id else None
     body = {
@@ -101,19 +101,19 @@ def training(training: Training, position: int = 0) -> dict[str, Any]:
 
 
 def parameters(parameters: TrainingParameters) -> dict[str, Any]:
-    """Every parameter with its value."""
+    """Return every parameter with its value."""
     return dict(vars(parameters))
 
 
 def plots(training: Training) -> dict[str, str]:
-    """Where the pictures of its evidence are; none before it is DONE."""
+    """Return the paths of the plots of its evidence by name; empty before the training is DONE."""
     if training.status is not Status.DONE:
         return {}
     return {name: f"/v1/trainings/{training.id}/plots/{name}.svg" for name in PLOTS}
 
 
 def comparison(comparison: Comparison, names: Mapping[str, str]) -> dict[str, Any]:
-    """Two versions side by side; `names` maps ids of versions to what they are called, such as `2`."""
+    """Return the comparison of two versions; `names` maps version ids to version names, such as `2`."""
     return {
         "_id": comparison.id,
         "status": comparison.status,
@@ -131,7 +131,7 @@ def comparison(comparison: Comparison, names: Mapping[str, str]) -> dict[str, An
 
 
 def canary(canary: Canary, version: ModelVersion) -> dict[str, Any]:
-    """The version that gets a share, and how often it said what the default says."""
+    """Return the canary version with its share, and how often it agreed with the default version."""
     return {
         "version": version.version,
         "share": canary.share,

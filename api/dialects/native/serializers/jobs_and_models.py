@@ -1,4 +1,4 @@
-"""How the native wire writes a job, a model: one function each, nothing read from anywhere but arguments."""
+"""Serializers of jobs, models and keys, one function each; these functions read only their arguments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from shared.domain.keys import ApiKey
 from shared.domain.models import ModelAlias, ModelVersion
 
 INLINE = 1000
-"""Predictions written into a job; a larger job has them under `links.results`, streamed."""
+"""Most predictions written into a job; `links.results` streams those of a larger job."""
 
 
 def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
-    """A job as design.md section 3 draws it; `items` are its first INLINE ones."""
+    """Return a job as design.md section 3 describes it; `items` are its first INLINE items."""
     body: dict[str, Any] = {
         "_id": job.id,
         "status": job.status,
@@ -55,7 +55,7 @@ def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def options(job: Job) -> dict[str, Any]:
-    """What was asked about the answer."""
+    """Return the requested options of the answer."""
     asked = job.options
     chosen = {"task": asked.task, "exif": asked.exif}
     ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
@@ -63,7 +63,7 @@ def options(job: Job) -> dict[str, Any]:
 
 
 def prediction(job: Job, item: Item) -> dict[str, Any]:
-    """One picture's answer, or why it has none."""
+    """Return one picture's answer, or its error, or its status where it has neither."""
     body: dict[str, Any] = {"name": item.name}
     if item.status == Status.FAILED:
         body["error"] = {"code": item.error_code, "message": item.error}
@@ -77,12 +77,12 @@ def prediction(job: Job, item: Item) -> dict[str, Any]:
 
 
 Summaries = Mapping[str, Mapping[str, Any]]
-"""Training id -> `accuracy` and `method` of what it has made."""
+"""Training id -> `accuracy` and `method` of the version that it made."""
 
 
 def models(versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias],
            summaries: Summaries) -> list[dict[str, Any]]:  # fmt: skip
-    """Versions, which come sorted by name, as models."""
+    """Return versions, which must be sorted by name, grouped as models."""
     grouped = [(name, list(group)) for name, group in groupby(versions, key=lambda version: version.name)]
     return [model(_nearest(group), default, aliases, summaries) for _, group in grouped]
 
@@ -90,7 +90,7 @@ def models(versions: Sequence[ModelVersion], default: str, aliases: Sequence[Mod
 def model(
     versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias], summaries: Summaries
 ) -> dict[str, Any]:
-    """One model with its versions, oldest first; `aliases` are all that the tenant has."""
+    """Return one model with its versions, oldest first; `aliases` are all of the tenant's aliases."""
     chosen = next((known for known in versions if known.is_default), versions[-1])
     return {
         "name": chosen.name,
@@ -103,7 +103,7 @@ def model(
 
 
 def version(version: ModelVersion, summaries: Summaries) -> dict[str, Any]:
-    """One version of a model, without its labels' names and the whole of its evidence."""
+    """Return one version of a model, without the names of its labels and without its full evidence."""
     measured = summaries.get(version.training_id, {})
     return {
         "name": version.name,
@@ -127,12 +127,12 @@ def version(version: ModelVersion, summaries: Summaries) -> dict[str, Any]:
 
 
 def alias(alias: ModelAlias) -> dict[str, Any]:
-    """An alias and the model that it stands for."""
+    """Return an alias and the model that it stands for."""
     return {"alias": alias.alias, "model": alias.name}
 
 
 def key(key: ApiKey) -> dict[str, Any]:
-    """A key as it is shown after it was made: never its text."""
+    """Return a key as it is shown after its creation, without its secret text."""
     return {
         "id": key.id,
         "name": key.name,
@@ -147,17 +147,17 @@ def key(key: ApiKey) -> dict[str, Any]:
 
 
 def iso(when: float | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and `Z`."""
+    """Return Unix seconds in ISO 8601, in UTC with milliseconds and `Z`; None for None."""
     if when is None:
         return None
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rfc1123(when: float | None) -> str | None:
-    """The date of HTTP headers, as `processed_time` has it."""
+    """Return Unix seconds in the date format of HTTP headers, which `processed_time` uses; None for None."""
     return format_datetime(datetime.fromtimestamp(when, UTC), usegmt=True) if when is not None else None
 
 
 def _nearest(versions: Sequence[ModelVersion]) -> Sequence[ModelVersion]:
-    """The tenant's own versions where it has any: they hide everybody's model of the same name."""
+    """Return the tenant's own versions if there are any, as they hide a shared model of that name; else the shared."""
     return [known for known in versions if known.tenant != "*"] or versions
