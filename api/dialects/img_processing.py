@@ -65,7 +65,7 @@ class Invalid(errors.BadRequest):
     """Fields of the request cannot be used."""
 
     def __init__(self, *complaints: str) -> None:
-        """Each complaint begins with the name of a field."""
+        """Set the error texts, each of which begins with the name of a field."""
         super().__init__("; ".join(complaints))
         self.complaints = complaints
 

@@ -67,7 +67,7 @@ def _one_of_quota() -> Iterator[None]:
     except errors.StillRunning:
         raise
     except BaseException:
-        with suppress(errors.Unavailable):  # the caller must get the original error, not this one
+        with suppress(errors.Unavailable):  # the caller must get the original error, not Unavailable
             usage.give_back(container(), tenant, METER)
         _tell(limit, used - 1)
         raise

@@ -13,7 +13,7 @@ from shared.domain.trainings import FINE_TUNING, LONGEST, SCRATCH
 
 
 def _maybe(schema: Schema) -> Schema:
-    """Return the schema, or null, as a schema."""
+    """Return the schema of a value that `schema` describes, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 

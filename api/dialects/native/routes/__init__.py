@@ -1,1 +1,1 @@
-"""The native wire's routes, one file per resource."""
+"""Routes of the native wire, one file per resource."""

@@ -1,4 +1,4 @@
-"""`/v1/datasets`: labelled pictures to train on, as archives or one by one."""
+"""`/v1/datasets`: labelled pictures to train on, added as archives or singly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from shared.services import dataset_import, datasets
 bp = Blueprint("native-datasets", __name__)
 
 AGAIN = "2"
-"""Seconds until asking again how far a loading is makes sense."""
+"""Seconds until a client should poll a loading dataset again."""
 _ONE = f"/v1/datasets/<reference>/examples/<int(max={common.LARGEST_ID}):example_id>"
 _EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz)$", re.IGNORECASE)
 
@@ -42,10 +42,10 @@ _EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz)$", re.IGNORECASE)
 @bp.post("/v1/datasets")
 @scope("models")
 def create() -> ResponseReturnValue:
-    """From an archive of label folders, uploaded or behind a URL; or empty, with or without labels.
+    """Create a dataset from an archive of label folders, uploaded or behind a URL; or empty, with or without labels.
 
-    201 once it can be used, 202 as long as it is loading; one that could not be loaded within the wait is a 400 and
-    leaves nothing behind.
+    201 once it is ready, 202 while it is loading; an archive that proves unreadable within the wait is a 400, and the
+    dataset is deleted.
     """
     common.refuse_idempotency_key()
     seconds, tenant = common.preferred_wait(), caller().tenant
@@ -68,7 +68,7 @@ def create() -> ResponseReturnValue:
 
 @bp.get("/v1/datasets")
 def listing() -> ResponseReturnValue:
-    """Newest first, in pages; `cursor` is the `next` of the page before."""
+    """List the datasets, newest first, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit = common.limit(fields)
     found = datasets.list_page(container(), caller().tenant, before=common.numbered(fields), limit=limit + 1)
@@ -78,21 +78,21 @@ def listing() -> ResponseReturnValue:
 
 @bp.get("/v1/datasets/<reference>")
 def show(reference: str) -> ResponseReturnValue:
-    """By its id, or the newest of that name; with `Prefer: wait=N` it waits for the end of its loading."""
+    """Return a dataset by id, or the newest of that name; `Prefer: wait=N` waits for the end of its loading."""
     return _answer(_loaded(_find(reference), common.preferred_wait()), 200)
 
 
 @bp.delete("/v1/datasets/<reference>")
 @scope("models")
 def remove(reference: str) -> ResponseReturnValue:
-    """202: its pictures are removed in the background, and then it is gone."""
+    """Delete a dataset; 202, as its pictures are removed in the background before the dataset itself."""
     return _answer(datasets.delete(container(), caller().tenant, _find(reference).id), 202)
 
 
 @bp.post("/v1/datasets/<reference>/archive")
 @scope("models")
 def add_archive(reference: str) -> ResponseReturnValue:
-    """Load more pictures: 202, or 200 when they are there within the wait; what was there stays in any case."""
+    """Load more pictures: 202, or 200 when they are loaded within the wait; existing pictures stay in any case."""
     seconds, found = common.preferred_wait(), _find(reference)
     if reading.is_json(request):
         url = _url(common.json_fields())
@@ -113,7 +113,7 @@ def add_archive(reference: str) -> ResponseReturnValue:
 
 @bp.get("/v1/datasets/<reference>/labels")
 def labels(reference: str) -> ResponseReturnValue:
-    """In the order of their ids, which is that of the logits of what is trained on them."""
+    """List the labels in the order of their ids, which is the order of the logits of models trained on them."""
     found = datasets.labels(container(), caller().tenant, _find(reference).id)
     return jsonify(labels=[datasets_and_trainings.label(label) for label in found])
 
@@ -121,7 +121,7 @@ def labels(reference: str) -> ResponseReturnValue:
 @bp.post("/v1/datasets/<reference>/labels")
 @scope("models")
 def add_label(reference: str) -> ResponseReturnValue:
-    """A label that has no examples yet; 201."""
+    """Create a label without examples; 201."""
     found = _find(reference)
     name = common.json_fields().text("name")
     return jsonify(datasets_and_trainings.label(datasets.add_label(container(), found.tenant, found.id, name))), 201
@@ -132,7 +132,7 @@ def add_label(reference: str) -> ResponseReturnValue:
 
 @bp.get("/v1/datasets/<reference>/examples")
 def examples(reference: str) -> ResponseReturnValue:
-    """In the order in which they came, in pages; of one source or label where that is asked for."""
+    """List the examples, oldest first, in pages; `source` and `label` filter the list."""
     fields, found = Fields(request.args), _find(reference)
     limit, source = common.limit(fields), fields.text("source").lower()
     if source and source not in list(Source):
@@ -146,7 +146,7 @@ def examples(reference: str) -> ResponseReturnValue:
 @bp.post("/v1/datasets/<reference>/examples")
 @scope("models")
 def add_example(reference: str) -> ResponseReturnValue:
-    """One picture with its label; 201."""
+    """Add one picture with its label; 201."""
     found = _find(reference)
     if not reading.is_multipart(request):
         raise errors.NoInput("Send the picture as multipart form data, in `file`, with the name of its `label`.")
@@ -161,21 +161,21 @@ def add_example(reference: str) -> ResponseReturnValue:
 
 @bp.get(_ONE)
 def show_example(reference: str, example_id: int) -> ResponseReturnValue:
-    """What is known of one picture."""
+    """Return the description of one example."""
     return jsonify(datasets_and_trainings.example(_example(reference, example_id)))
 
 
 @bp.delete(_ONE)
 @scope("models")
 def remove_example(reference: str, example_id: int) -> ResponseReturnValue:
-    """Take it out; versions that were trained on keep it. 204."""
+    """Remove an example; versions of the dataset that were trained on keep it. 204."""
     datasets.remove_example(container(), caller().tenant, _find(reference).id, example_id)
     return "", 204
 
 
 @bp.get(f"{_ONE}/picture")
 def picture(reference: str, example_id: int) -> ResponseReturnValue:
-    """The bytes as they came."""
+    """Return the bytes of an example as they were uploaded."""
     found = _example(reference, example_id)
     try:
         data = container().storage.read(found.blob, found.offset, found.size)
@@ -208,12 +208,12 @@ def _loaded(dataset: Dataset, seconds: float) -> Dataset:
 
 
 def _complaint(dataset: Dataset) -> str:
-    """Why the archive could not be read; empty as long as that is not known, and where it could be."""
+    """Return why the archive could not be read; empty while the dataset loads, and for a readable archive."""
     return "" if dataset.state is DatasetState.LOADING else dataset.message
 
 
 def _begun(dataset: Dataset, done: int) -> Response:
-    """What a loading is answered with: 202, or the status `done` where it has ended."""
+    """Return the answer to a request that starts loading: 202, or the status `done` once loading has ended."""
     response = _answer(dataset, 202 if dataset.state is DatasetState.LOADING else done)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return response
@@ -229,7 +229,7 @@ def _answer(dataset: Dataset, status: int) -> Response:
 
 
 def _url(fields: Fields) -> str:
-    """The URL of an archive, empty where none is named; raises BadOption, BadUrl."""
+    """Return the URL of an archive, empty without the field; raises BadOption, BadUrl."""
     url = fields.raw("url") or ""
     if not isinstance(url, str):
         raise errors.BadOption("url must be a text")
@@ -240,7 +240,7 @@ def _url(fields: Fields) -> str:
 
 @contextmanager
 def _archive() -> Iterator[tuple[str, str]]:
-    """(what to call the dataset, key of the uploaded archive), which is deleted again if the block fails.
+    """Yield (name of the dataset, storage key of the uploaded archive); the archive is deleted if the block fails.
 
     Raises NoInput, TooManyFiles, BadArchive.
     """
@@ -260,7 +260,7 @@ def _archive() -> Iterator[tuple[str, str]]:
 
 
 def _uploaded() -> tuple[str, Upload]:
-    """(what to call the dataset, its archive): the one file of a multipart body, or the whole of any other."""
+    """Return (name of the dataset, its archive), from the only file of a multipart body, or any other body."""
     if reading.is_multipart(request):
         upload = _only("an archive of label folders")
         return Fields(request.form, request.args).text("name") or _stem(upload.name), upload
@@ -277,7 +277,7 @@ def _picture() -> Picture:
 
 
 def _only(what: str) -> Upload:
-    """The one file part of a multipart body; raises NoInput, TooManyFiles."""
+    """Return the only file part of a multipart body; raises NoInput, TooManyFiles."""
     uploads = list(reading.files(request, "file"))
     if not uploads:
         raise errors.NoInput(f"The request carries no file. Send {what} as `file`.")
@@ -287,9 +287,9 @@ def _only(what: str) -> Upload:
 
 
 def _stem(path: str) -> str:
-    """The name of a file without folders, extension or query, as a dataset is called where nothing else is said.
+    """Return the name of a file without folders, extension or query, the default name of a dataset.
 
-    Whatever the file is called, a dataset can be called that: it is shortened, and `dataset` where nothing is left.
+    The result is always a valid name of a dataset: it is shortened, and `dataset` where nothing is left.
     """
     file = re.split(r"[/\\]", unquote(urlsplit(path).path) if "://" in path else path)[-1]
     stem = normalize_name(_EXTENSION.sub("", file))

@@ -1,4 +1,4 @@
-"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, follow, read results, list, cancel, correct."""
+"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, stream events, read results, list, cancel, correct."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ PAGE = 1000
 @bp.post("/v1/jobs")
 @scope("infer")
 def submit() -> ResponseReturnValue:
-    """Store the job; 202 at once, or what `Prefer: wait=N` gives."""
+    """Store the job; 202 at once, or with `Prefer: wait=N` 200 if it ends within the wait."""
     return _submit(default_wait=0.0)
 
 
 @bp.post("/v1/classify")
 @scope("infer")
 def classify() -> ResponseReturnValue:
-    """The same, waiting unless `Prefer: respond-async`; a wait that runs out is a 202, and the id is never lost."""
+    """Store the job and wait, unless `Prefer: respond-async`; a wait that runs out is a 202 with the id of the job."""
     return _submit(default_wait=container().settings.max_wait)
 
 
@@ -63,7 +63,7 @@ def _submit(default_wait: float) -> ResponseReturnValue:
 @bp.get("/v1/jobs/<job_id>")
 @scope("infer")
 def poll(job_id: str) -> ResponseReturnValue:
-    """The job. With `Prefer: wait=N` it waits for the end; with `If-None-Match` 304 says that nothing has moved."""
+    """Return the job. `Prefer: wait=N` waits for its end; with `If-None-Match`, 304 means that nothing has changed."""
     job = jobs.get(container(), caller().tenant, job_id)
     job = wait_for(job, common.preferred_wait())
     response = _write(job)
@@ -73,7 +73,7 @@ def poll(job_id: str) -> ResponseReturnValue:
 @bp.get("/v1/jobs")
 @scope("infer")
 def listing() -> ResponseReturnValue:
-    """Newest first, in pages; `cursor` is the `next` of the page before."""
+    """List the jobs, newest first, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit = common.limit(fields)
     page = jobs.list_page(
@@ -92,14 +92,14 @@ def listing() -> ResponseReturnValue:
 @bp.delete("/v1/jobs/<job_id>")
 @scope("infer")
 def cancel(job_id: str) -> ResponseReturnValue:
-    """Cancel, durably: a row that every worker looks at when it puts a batch together."""
+    """Cancel the job durably, in a database row that every worker reads when it forms a batch."""
     return _write(jobs.cancel(container(), caller().tenant, job_id))
 
 
 @bp.get("/v1/jobs/<job_id>/results")
 @scope("infer")
 def results(job_id: str) -> ResponseReturnValue:
-    """One line per picture, streamed: NDJSON, or CSV with one row per label."""
+    """Stream the results: NDJSON with one line per picture, or CSV with one row per label."""
     job = jobs.get(container(), caller().tenant, job_id)
     wanted = request.args.get("format") or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")
     if wanted not in ("ndjson", "csv"):
@@ -114,7 +114,7 @@ def results(job_id: str) -> ResponseReturnValue:
 @bp.get("/v1/jobs/<job_id>/events")
 @scope("infer")
 def events(job_id: str) -> ResponseReturnValue:
-    """Server-sent events: `status` and `progress` as the job moves, `done` with the job, then the end."""
+    """Stream server-sent events: `status` and `progress` as the job changes, and at the end `done` with the job."""
     made, tenant = container(), caller().tenant
     jobs.get(made, tenant, job_id)
 
@@ -128,7 +128,7 @@ def events(job_id: str) -> ResponseReturnValue:
 @bp.post("/v1/jobs/<job_id>/feedback")
 @scope("infer")
 def correct(job_id: str) -> ResponseReturnValue:
-    """Say what a picture of the job really shows: it becomes an example of the dataset that the model learned from."""
+    """Correct the label of a picture of the job: it becomes an example of the dataset that the model was trained on."""
     fields = common.json_fields()
     label = common.needed(fields, "label", "the name of the label that the picture should have got")
     position, dataset = fields.whole("position", 0), common.dataset(fields)
@@ -150,7 +150,7 @@ def _write(job: Job) -> Response:
 
 
 def retry_after(container: Container, job: Job) -> int:
-    """Whole seconds until the job should be done, from the rate that the workers measure; 1 to 60."""
+    """Return the whole seconds, 1 to 60, until the job should be done, from the rate that the workers measure."""
     until, seconds = _paces.get(job.version_id, (0.0, 0))
     if until < time.monotonic():
         seconds = _pace(container, job)
@@ -159,7 +159,7 @@ def retry_after(container: Container, job: Job) -> int:
 
 
 _paces: dict[str, tuple[float, int]] = {}
-"""Version -> (until when it holds, seconds): asking Redis anew for every submission would cost more than the push."""
+"""Version -> (expiry, monotonic; seconds). Asking Redis for every submission would cost more than the push itself."""
 
 
 def _pace(container: Container, job: Job) -> int:
@@ -172,7 +172,7 @@ def _pace(container: Container, job: Job) -> int:
 
 
 def _summary(job: Job) -> dict[str, Any]:
-    """A job without its predictions."""
+    """Return a job without its request and predictions."""
     body = jobs_and_models.job(job, ())
     return {name: body[name] for name in body if name not in ("request", "predictions")}
 

@@ -1,4 +1,4 @@
-"""`/v1/keys`: make, list and revoke API keys, whose text is shown once, and register public keys of accounts."""
+"""`/v1/keys`: create, list and revoke API keys, whose text is shown once, and register public keys of accounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ bp = Blueprint("native-keys", __name__)
 @bp.post("/v1/keys")
 @scope("keys")
 def create() -> ResponseReturnValue:
-    """201 with the key's text in `key`, which cannot be shown again; a public key that is registered has none."""
+    """Create a key; 201 with its text in `key`, which cannot be shown again. A registered public key has no text."""
     fields = Fields(reading.json_object(request, reading.SMALL))
     scopes = common.texts(fields, "scopes")
     tenant, name, stage = (fields.text(field) for field in ("tenant", "name", "stage"))
@@ -38,13 +38,13 @@ def create() -> ResponseReturnValue:
 @bp.get("/v1/keys")
 @scope("keys")
 def listing() -> ResponseReturnValue:
-    """The keys the tenant manages, revoked ones too, by their first characters; `default` manages everybody's."""
+    """List the keys that the tenant manages, revoked or not, by their first characters; `default` manages all keys."""
     return jsonify(keys=[jobs_and_models.key(key) for key in keys.list_keys(container(), caller().tenant)])
 
 
 @bp.delete("/v1/keys/<key_id>")
 @scope("keys")
 def revoke(key_id: str) -> ResponseReturnValue:
-    """From now on the key opens nothing; 204."""
+    """Revoke a key, which is refused from now on; 204."""
     keys.revoke(container(), caller().tenant, key_id)
     return "", 204

@@ -22,14 +22,14 @@ from shared.services.default_models import DefaultModel
 
 bp = Blueprint("native-models", __name__)
 _SINGLE_VALUES = ("resize", "crop", "mean", "std", "interpolation")
-"""Values of the preprocessing that an import may give one by one."""
+"""Preprocessing values that an import may set as single fields."""
 _LARGEST_JSON = 64 * 1024
-"""Bytes of a JSON file of preprocessing."""
+"""Most bytes of a JSON file of preprocessing."""
 
 
 @bp.get("/v1/models")
 def listing() -> ResponseReturnValue:
-    """Every model the caller may use, its own and the catalogue's."""
+    """List every model that the caller may use: its own and the catalogue's."""
     found = models.list_models(container(), caller().tenant)
     known = summaries(found.versions)
     return jsonify(models=jobs_and_models.models(found.versions, found.default, found.aliases, known))
@@ -37,7 +37,7 @@ def listing() -> ResponseReturnValue:
 
 @bp.get("/v1/models/<name>")
 def show(name: str) -> ResponseReturnValue:
-    """One model with its versions, the labels of its default version, and the engine that runs it."""
+    """Return one model with its versions, the labels of its default version, and the engine that runs it."""
     found = models.list_models(container(), caller().tenant, name)
     answering = pick(found.versions, name)
     body = jobs_and_models.model(found.versions, found.default, found.aliases, summaries(found.versions))
@@ -46,7 +46,7 @@ def show(name: str) -> ResponseReturnValue:
 
 @bp.get("/v1/models/<name>/versions")
 def versions(name: str) -> ResponseReturnValue:
-    """The versions of one model, oldest first, with what is most worth knowing of their evidence."""
+    """List the versions of one model, oldest first, with a summary of their evidence."""
     found = models.list_versions(container(), caller().tenant, name)
     pick(found, name)
     known = summaries(found)
@@ -55,7 +55,7 @@ def versions(name: str) -> ResponseReturnValue:
 
 @bp.get("/v1/models/<name>/versions/<version>")
 def show_version(name: str, version: str) -> ResponseReturnValue:
-    """One version, with its labels in the order of the logits, and with its evidence if it was trained here."""
+    """Return a version with its labels in the order of the logits, and with its evidence if it was trained here."""
     found, training = models.get_with_training(container(), caller().tenant, name, version)
     links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
     if training is not None:
@@ -70,8 +70,8 @@ def show_version(name: str, version: str) -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """Register a version, from an uploaded weights file or from the published weights of an architecture.
 
-    201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; a refusal
-    says why, and leaves nothing behind.
+    201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; 409 with the
+    reason for a version that is refused, which leaves nothing behind.
     """
     fields = Fields(request.form, request.args) if reading.is_multipart(request) else common.json_fields()
     wanted = _preprocessing(fields)
@@ -94,26 +94,26 @@ def add() -> ResponseReturnValue:
     seconds = 2.0 if added.source == PRETRAINED else container().settings.max_wait
     version = models.wait(container(), added, seconds)
     if version.state is ModelState.ABSENT:
-        if version.tenant == caller().tenant:  # one of the catalogue stays, for the next try
+        if version.tenant == caller().tenant:  # a version of the catalogue stays, for the next try
             models.forget(container(), [version])
         raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
     response = jsonify(jobs_and_models.version(version, {}))
     response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
     if version.state is not ModelState.READY:
         return response, 202
-    return response, 200 if added.state is ModelState.READY else 201  # the catalogue may have had it ready
+    return response, 200 if added.state is ModelState.READY else 201  # 200: the catalogue had it ready already
 
 
 @bp.get("/v1/default-model")
 def default_model() -> ResponseReturnValue:
-    """The model that answers the caller's requests that name none."""
+    """Return the model that answers the caller's requests that name no model."""
     return _write_default(default_models.get(container(), caller().tenant))
 
 
 @bp.put("/v1/default-model")
 @scope("models")
 def choose_default_model() -> ResponseReturnValue:
-    """Let a model answer all requests of the caller's tenant that name none; 200."""
+    """Let a model answer all requests of the caller's tenant that name no model; 200."""
     name = common.needed(common.json_fields(), "model", "the model that is to answer requests that name none")
     return _write_default(default_models.choose(container(), caller().tenant, name))
 
@@ -121,7 +121,7 @@ def choose_default_model() -> ResponseReturnValue:
 @bp.delete("/v1/default-model")
 @scope("models")
 def reset_default_model() -> ResponseReturnValue:
-    """Take the tenant's choice back: the service's default answers again; 200."""
+    """Remove the tenant's choice, so that the default of the service answers again; 200."""
     return _write_default(default_models.reset(container(), caller().tenant))
 
 
@@ -143,7 +143,7 @@ def remove_version(name: str, version: str) -> ResponseReturnValue:
 
 @bp.get("/v1/aliases")
 def aliases() -> ResponseReturnValue:
-    """The caller's aliases, by name."""
+    """List the caller's aliases, by name."""
     known = models.list_aliases(container(), caller().tenant)
     return jsonify(aliases=[jobs_and_models.alias(alias) for alias in known])
 
@@ -151,7 +151,7 @@ def aliases() -> ResponseReturnValue:
 @bp.put("/v1/aliases/<path:alias>")
 @scope("models")
 def set_alias(alias: str) -> ResponseReturnValue:
-    """Let the alias stand for a model; 201, or 200 when it has stood for one before."""
+    """Let the alias stand for a model; 201, or 200 when the alias existed before."""
     model = common.json_fields().text("model")
     if not model:
         raise errors.BadOption("model must name the model that the alias is to stand for")
@@ -163,13 +163,13 @@ def set_alias(alias: str) -> ResponseReturnValue:
 @bp.delete("/v1/aliases/<path:alias>")
 @scope("models")
 def remove_alias(alias: str) -> ResponseReturnValue:
-    """The alias stands for nothing any more; 204."""
+    """Remove an alias; 204."""
     models.unalias(container(), caller().tenant, alias)
     return "", 204
 
 
 def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
-    """Training id -> `accuracy` and `method` of the versions that were trained here."""
+    """Return training id -> `accuracy` and `method`, of the versions that were trained here."""
     trained = [version.training_id for version in versions if version.training_id]
     return trainings.get_summaries(container(), trained) if trained else {}
 
@@ -179,7 +179,7 @@ def _write_default(found: DefaultModel) -> ResponseReturnValue:
 
 
 def _engine() -> str | None:
-    """What the living workers run models with; None where none is alive, or Redis is away."""
+    """Return the engines of the active workers; None if no worker is active or Redis is unavailable."""
     with suppress(errors.Unavailable):
         engines = {worker["engine"] for worker in container().queue.workers.list() if worker.get("engine")}
         return ", ".join(sorted(engines)) or None
@@ -187,7 +187,7 @@ def _engine() -> str | None:
 
 
 def _preprocessing(fields: Fields) -> PreprocessingRequest | None:
-    """What a request says of preprocessing: a preset's name or JSON, as a field or a file, and single values."""
+    """Return the requested preprocessing: a preset's name or JSON, as a field or a file, and single values."""
     part = request.files.get("preprocessing")
     try:
         whole = _small_text(part.stream.read(_LARGEST_JSON + 1)) if part else fields.raw("preprocessing")
@@ -203,7 +203,7 @@ def _small_text(data: bytes) -> str:
 
 
 def _keep_weights() -> str:
-    """The key of the uploaded weights, stored as they came for a worker to look at; PRETRAINED when there are none."""
+    """Store the uploaded weights unchecked, for a worker to check, and return their key; PRETRAINED without a file."""
     part = request.files.get("weights")
     if part is None:
         return PRETRAINED
@@ -214,7 +214,7 @@ def _keep_weights() -> str:
 
 
 def _labels(fields: Fields) -> Sequence[str]:
-    """One label per line, as a text or a file part; `imagenet`, or nothing, is the names of the published weights."""
+    """Return the labels, one per line of a text or file; empty for `imagenet` or none: the published weights' names."""
     part = request.files.get("labels")
     try:
         text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else fields.text("labels")

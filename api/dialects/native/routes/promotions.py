@@ -1,4 +1,4 @@
-"""`/v1/models/{name}/…` and `/v1/comparisons`: which version answers by default, and why that one."""
+"""`/v1/models/{name}/…` and `/v1/comparisons`: compare versions, and choose the default version and a canary."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from shared.services import comparisons, models, promotions
 bp = Blueprint("native-promotion", __name__)
 
 AGAIN = "2"
-"""Seconds until asking again for a report makes sense."""
+"""Seconds until a client should poll a comparison again."""
 _VERSION = "the version of the model that is meant, such as `2`"
 
 
 @bp.post("/v1/models/<name>/compare")
 @scope("models")
 def compare(name: str) -> ResponseReturnValue:
-    """Have two versions shown the same test pictures; 202, or 200 when the report is there within the wait."""
+    """Compare two versions on the same test pictures; 202, or 200 when the report is ready within the wait."""
     seconds, fields = common.preferred_wait(), common.json_fields()
     version, dataset = common.needed(fields, "version", _VERSION), common.dataset(fields)
     baseline = fields.text("baseline")
@@ -42,7 +42,7 @@ def compare(name: str) -> ResponseReturnValue:
 
 @bp.get("/v1/models/<name>/comparisons")
 def listing(name: str) -> ResponseReturnValue:
-    """The last fifty of a model, newest first."""
+    """List the last fifty comparisons of a model, newest first."""
     found = comparisons.list_of_model(container(), caller().tenant, name)
     names = _names(found)
     return jsonify(comparisons=[datasets_and_trainings.comparison(one, names) for one in found])
@@ -50,7 +50,7 @@ def listing(name: str) -> ResponseReturnValue:
 
 @bp.get("/v1/comparisons/<comparison_id>")
 def show(comparison_id: str) -> ResponseReturnValue:
-    """With its report when it is DONE; `Prefer: wait=N` waits for the end."""
+    """Return a comparison, with its report when it is DONE; `Prefer: wait=N` waits for the end."""
     found = comparisons.get(container(), caller().tenant, comparison_id)
     return _answer(_ended(found, common.preferred_wait()))
 
@@ -58,7 +58,7 @@ def show(comparison_id: str) -> ResponseReturnValue:
 @bp.post("/v1/models/<name>/promote")
 @scope("models")
 def promote(name: str) -> ResponseReturnValue:
-    """Make a version, that has been compared with the default, the default; the version."""
+    """Make a version that was compared with the default the new default; return the version."""
     version = common.needed(common.json_fields(), "version", _VERSION)
     return _default(promotions.promote(container(), caller().tenant, name, version))
 
@@ -66,20 +66,20 @@ def promote(name: str) -> ResponseReturnValue:
 @bp.post("/v1/models/<name>/rollback")
 @scope("models")
 def rollback(name: str) -> ResponseReturnValue:
-    """Undo the last promotion; the version that is the default again."""
+    """Undo the last promotion; return the version that is the default again."""
     return _default(promotions.rollback(container(), caller().tenant, name))
 
 
 @bp.get("/v1/models/<name>/canary")
 def canary(name: str) -> ResponseReturnValue:
-    """The version that answers a share of the requests, and how often it agreed with the default."""
+    """Return the version that answers a share of the requests, and how often it agreed with the default."""
     return _canary(promotions.canary(container(), caller().tenant, name))
 
 
 @bp.put("/v1/models/<name>/canary")
 @scope("models")
 def set_canary(name: str) -> ResponseReturnValue:
-    """Let a version answer that share of the requests that name no version; counting begins anew."""
+    """Let a version answer a share of the requests that name no version; its agreement is counted from 0 again."""
     fields = common.json_fields()
     version = common.needed(fields, "version", _VERSION)
     if not fields.has("share"):
@@ -90,7 +90,7 @@ def set_canary(name: str) -> ResponseReturnValue:
 @bp.delete("/v1/models/<name>/canary")
 @scope("models")
 def clear_canary(name: str) -> ResponseReturnValue:
-    """The default answers everything again; 204."""
+    """End the canary, so that the default answers every request again; 204."""
     promotions.clear_canary(container(), caller().tenant, name)
     return "", 204
 
@@ -115,7 +115,7 @@ def _answer(comparison: Comparison) -> Response:
 
 
 def _names(found: Sequence[Comparison]) -> dict[str, str]:
-    """Version id -> what the version is called, of all that were compared."""
+    """Return version id -> version name, of all versions in the comparisons."""
     ids = {version_id for one in found for version_id in (one.candidate_id, one.baseline_id)}
     known = models.find_versions_by_id(container(), ids)
     return {version.id: version.version for version in known.values()}

@@ -1,4 +1,4 @@
-"""`/v1/trainings`: make a version of a model out of a dataset, follow it, look at what was measured, cancel."""
+"""`/v1/trainings`: train a version of a model on a dataset, follow it, read its evidence, cancel it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.services import trainings
 bp = Blueprint("native-trainings", __name__)
 
 AGAIN = "2"
-"""Seconds until asking again how far a training is makes sense."""
+"""Seconds until a client should poll a training again."""
 KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _PARAMETERS = {parameter.name: type(parameter.default) for parameter in fields_of(TrainingParameters)}
@@ -63,7 +63,7 @@ def submit() -> ResponseReturnValue:
 
 @bp.get("/v1/trainings")
 def listing() -> ResponseReturnValue:
-    """Newest first and without evidence, in pages; `cursor` is the `next` of the page before."""
+    """List the trainings, newest first and without evidence, in pages; `cursor` is the `next` of the page before."""
     fields = Fields(request.args)
     limit, dataset = common.limit(fields), common.dataset(fields)
     listing = trainings.list_with_places(
@@ -85,7 +85,7 @@ def listing() -> ResponseReturnValue:
 
 @bp.get("/v1/trainings/<training_id>")
 def show(training_id: str) -> ResponseReturnValue:
-    """With its evidence when it is DONE. `Prefer: wait=N` waits for the end, `If-None-Match` asks for news only."""
+    """Return a training, with evidence when DONE. `Prefer: wait=N` waits for the end; `If-None-Match` may give 304."""
     found = trainings.get(container(), caller().tenant, training_id)
     return _answer(_ended(found, common.preferred_wait())).make_conditional(request)
 
@@ -93,13 +93,13 @@ def show(training_id: str) -> ResponseReturnValue:
 @bp.delete("/v1/trainings/<training_id>")
 @scope("models")
 def cancel(training_id: str) -> ResponseReturnValue:
-    """Cancel it: what it has learned is dropped; the dataset, and other versions of the model, stay as they are."""
+    """Cancel a training and discard its result; the dataset and the other versions of the model are unchanged."""
     return _answer(trainings.cancel(container(), caller().tenant, training_id))
 
 
 @bp.get("/v1/trainings/<training_id>/events")
 def events(training_id: str) -> ResponseReturnValue:
-    """Server-sent events: `status` and `progress` as it moves, `done` with the training, then the end."""
+    """Stream server-sent events: `status` and `progress` on changes, and at the end `done` with the training."""
     made, tenant = container(), caller().tenant
     trainings.get(made, tenant, training_id)
 
@@ -113,7 +113,7 @@ def events(training_id: str) -> ResponseReturnValue:
 
 @bp.get("/v1/trainings/<training_id>/plots/<name>.<kind>")
 def plot(training_id: str, name: str, kind: str) -> ResponseReturnValue:
-    """A picture of the evidence: `confusion`, `curve` or `reliability`, as SVG or PNG."""
+    """Return a plot of the evidence: `confusion`, `curve` or `reliability`, as SVG or PNG."""
     found = trainings.get(container(), caller().tenant, training_id)
     if name not in datasets_and_trainings.PLOTS or kind not in KINDS:
         there = ", ".join(datasets_and_trainings.PLOTS)
@@ -147,17 +147,17 @@ def _answer(training: Training) -> Response:
 
 
 def _place(container: Container, training: Training) -> int:
-    """In the queue, where it waits in one."""
+    """Return the place in the queue; 0 if the training is not QUEUED."""
     return trainings.position(container, training) if training.status is Status.QUEUED else 0
 
 
 def _mark(training: Training, place: int) -> tuple[float, str, int, int]:
-    """Differs when it has moved on within its status."""
+    """Return a value that changes with every progress within the same status."""
     return training.progress, training.message, len(training.curve), place
 
 
 def _webhook(fields: Fields) -> tuple[str, str]:
-    """(URL, secret), as jobs take them, or with `webhook_secret` beside the URL."""
+    """Return (URL, secret), as jobs accept it, or with `webhook_secret` beside the URL; raises BadOption."""
     if not fields.has("webhook_secret"):
         return jobs.webhook(fields)
     given = {"url": fields.raw("webhook"), "secret": fields.raw("webhook_secret")}
@@ -165,7 +165,7 @@ def _webhook(fields: Fields) -> tuple[str, str]:
 
 
 def _parameters(given: Mapping[str, Any]) -> TrainingParameters:
-    """Typed and within their ranges; raises BadOption naming the one at fault, or all that there are."""
+    """Return the typed and checked parameters; raises BadOption naming the wrong parameter, or all known parameters."""
     unknown = [name for name in given if name not in _PARAMETERS]
     if unknown:
         raise errors.BadOption(f"there is no parameter {unknown[0]!r}; there are: {', '.join(_PARAMETERS)}")
@@ -173,12 +173,12 @@ def _parameters(given: Mapping[str, Any]) -> TrainingParameters:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """The value as its parameter wants it: whole numbers may be written as 1.0, numbers as 1, nothing as a text."""
+    """Return the value in the type of its parameter: an int may be given as 1.0, a float as 1, neither as a text."""
     kind = _PARAMETERS[name]
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if kind is float and type(value) is int:
-        return value if abs(value) > common.LARGEST_ID else float(value)  # so large a number is out of any range
+        return value if abs(value) > common.LARGEST_ID else float(value)  # so large a number is outside every range
     if type(value) is not kind:
         raise errors.BadOption(f"the parameter {name} must be {_WORDS[kind]}, not {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""`/v1/queue` and `/v1/workers`: what waits, how long it will take, and who works."""
+"""`/v1/queue` and `/v1/workers`: the waiting and running pictures, and the active workers and trainers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ bp = Blueprint("native-fleet", __name__)
 
 @bp.get("/v1/queue")
 def queue() -> ResponseReturnValue:
-    """Per model, version and priority, with other tenants' models added up as one."""
+    """Return the queue per model, version and priority; the models of other tenants are added up as one row."""
     names = ("model", "version", "priority")
     depths = queue_by_model(container(), caller().tenant).items()
     rows = [dict(zip(names, where, strict=True)) | depth for where, depth in depths]
@@ -28,7 +28,7 @@ def queue() -> ResponseReturnValue:
 
 @bp.get("/v1/workers")
 def workers() -> ResponseReturnValue:
-    """Every worker and every trainer that is alive, as it described itself at its last heartbeat."""
+    """Return every active worker and trainer, as its last heartbeat described it."""
     known = models.list_visible(container(), caller().tenant)
     visible = {f"{version.name}/{version.version}" for version in known}
     rows = [

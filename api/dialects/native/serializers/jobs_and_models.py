@@ -18,7 +18,7 @@ INLINE = 1000
 
 
 def job(job: Job, items: Sequence[Item]) -> dict[str, Any]:
-    """Return a job as design.md section 3 describes it; `items` are its first INLINE items."""
+    """Return a job; `items` are its first INLINE items."""
     body: dict[str, Any] = {
         "_id": job.id,
         "status": job.status,
