@@ -1,9 +1,9 @@
-"""The wire of SAP Leonardo's image services, all three generations of it, as their documentation and clients show it.
+"""The wire of SAP Leonardo's image services, in all three generations, as their documentation and clients show it.
 
     services.py, prediction.py    pictures in, labels or features out; synchronously, or by a job
     retraining.py                 `/api/v2/image/retraining`: store, jobs, models, deployments
-    complaints.py                 what is wrong, in the style of the path
-    document.py, retraining_document.py    the same for the page of the calls
+    errors.py                     error responses, in the style of the path
+    openapi_document.py, openapi_retraining.py    this wire's part of the OpenAPI document
 
 Not served: similarity scoring, OCR, object detection.
 """
@@ -24,12 +24,12 @@ PREFIXES = ("/inference_sync", "/jobs", "/ml", "/mlfs", "/api/v2", "/oauth")
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
-    """All paths of all generations, and of retraining."""
+    """Return the blueprints with all paths of all generations, and of retraining."""
     return [prediction.blueprint(), retraining.bp]
 
 
 def allowance(settings: Settings, _caller: Caller) -> str:
-    """How often one tenant may ask."""
+    """Return the rate limit of one tenant on this wire."""
     return settings.sap_rate
 
 

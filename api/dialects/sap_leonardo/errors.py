@@ -1,4 +1,4 @@
-"""What is wrong, in the style of the path: v1, v2, the sandbox's gateway, or OAuth."""
+"""Error responses in the style of the path: v1, v2, the sandbox's gateway, or OAuth."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from shared.errors import InferqError
 
 
 def write_error(error: InferqError) -> ResponseReturnValue:
-    """The envelope of the path's generation, or the gateway's, or OAuth's; JSON always, as clients parse any status."""
-    if isinstance(error, errors.ModelNotReady):  # to this wire, a service that is not deployed yet
+    """Return the error of the path's generation, the gateway, or OAuth; always JSON, as clients parse any status."""
+    if isinstance(error, errors.ModelNotReady):  # on this wire, the service is not deployed yet
         error = errors.Unavailable(error.message)
     if request.path.startswith("/oauth"):
         return jsonify(_oauth_error(error)), error.status
@@ -27,14 +27,14 @@ def write_error(error: InferqError) -> ResponseReturnValue:
 
 
 def complaint(error: InferqError) -> dict[str, Any]:
-    """The envelope in the style of v1 or v2; a job that failed carries it too."""
+    """Return the error fields in the style of v1 or v2; a failed job contains them too."""
     title, description = words(error)
     if is_v1():
         return {"error": title, "error_description": description, "status_code": error.status}
     if isinstance(error, errors.ArchiveNotFlat):
         description = "Absolute path, or hierarchy in archive file is not allowed"
     if isinstance(error, errors.BadRequest):
-        # A title that ends in a colon gets another one: that is what clients have seen.
+        # A title that ends in a colon gets a second colon, because clients expect the vendor's text.
         description = f"{_V2_TITLES.get(title, title)}: {description}"
     return {"error": {"code": str(error.status), "message": description}}
 
@@ -43,7 +43,7 @@ _V2_TITLES = {"Invalid Archive Input": "Invalid request"}
 
 
 def words(error: InferqError) -> tuple[str, str]:
-    """(error, error_description) as v1 has them; the caller's fault in the words of the wire where it has some."""
+    """Return (error, error_description) as in v1; errors of the caller in the vendor's words where there are any."""
     if isinstance(error, (errors.BadArchive, errors.ArchiveWithFiles)):
         return "Invalid Archive Input", error.message
     if isinstance(error, (errors.NotAPicture, errors.WrongFormat)):
@@ -58,7 +58,7 @@ def words(error: InferqError) -> tuple[str, str]:
 
 
 def _fault(error: InferqError) -> tuple[str, str] | None:
-    """(faultstring, errorcode) for what the sandbox's gateway says itself, before any service is asked."""
+    """Return (faultstring, errorcode) of an error that the sandbox's gateway answers before any service; or None."""
     path = request.path
     if isinstance(error, errors.TooManyRequests):
         return error.message, "policies.ratelimit.QuotaViolation"

@@ -1,4 +1,4 @@
-"""This wire's part of the OpenAPI document: the tag, what predicts, the tokens; retraining has a file of its own."""
+"""This wire's part of the OpenAPI document: tag, inference and token calls; retraining has a file of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.settings import Settings
 
 
 def openapi(settings: Settings) -> Part:
-    """Tag, paths and components of this wire; those of prediction are built from SERVICES."""
+    """Return the tag, paths and components of this wire; the inference paths are built from SERVICES."""
     about = (
         "SAP Leonardo's image services at the paths of all generations. `/inference_sync` and `/jobs` answer in the "
         "style of 2017, all others in that of v2. The key goes into the header `APIKey`, or is a bearer token."
@@ -31,10 +31,10 @@ def openapi(settings: Settings) -> Part:
 
 
 def _inference(service: Service, path: str, settings: Settings) -> Part:
-    told = "The job, when the wait ran out; `Location` is where to poll."
+    late = "The job, when the wait ran out; `Location` is where to poll."
     answers = {
         "200": response("The answer, one prediction per picture in the order of upload.", _answer_of(path)),
-        "202": response(told, _answer_of(path)),
+        "202": response(late, _answer_of(path)),
     }
     return {path: {"post": _call(service, path, "infer", "Waits for the answer.", answers, settings)}}
 
@@ -50,7 +50,7 @@ def _job_calls(service: Service, path: str, settings: Settings) -> Part:
 
 
 def _call(service: Service, path: str, verb: str, how: str, answers: Part, settings: Settings | None = None) -> Part:
-    """One call; with the settings, one that takes pictures."""
+    """Return one call; with `settings`, a call that takes pictures."""
     what = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
     style = ("2017" if is_v1(path) else "v2") + (", chosen model" if "{model}" in path else "")
     parameters = [openapi_builder.path(name, _PATH_WORDS[name]) for name in re.findall(r"{(\w+)}", path)]

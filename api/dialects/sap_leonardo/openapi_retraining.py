@@ -1,4 +1,4 @@
-"""The calls of retraining as the OpenAPI document tells them."""
+"""The retraining calls of this wire in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from api.openapi_builder import Part, Schema, empty, flag, number, ref, response
 
 
 def paths() -> Part:
-    """Store, jobs, models and deployments."""
+    """Return the calls on the store, jobs, models and deployments."""
     return {f"{RETRAINING}{path}": calls for path, calls in (_store() | _jobs() | _models() | _deployments()).items()}
 
 
@@ -104,8 +104,8 @@ def _deployments() -> Part:
 def _call(name: str, summary: str, words: str, answers: Part, parameters: list[Part] | None = None,
           body: Part | None = None) -> Part:  # fmt: skip
     complaint: Schema = {"oneOf": [ref("SapErrorV2"), ref("SapFault")]}
-    told = answers | {"default": response("What is wrong; `fault` where the gateway says it.", complaint)}
-    return openapi_builder.call(f"sap_retraining_{name}", summary, words, told, parameters=parameters or [], body=body)
+    given = answers | {"default": response("What is wrong; `fault` where the gateway says it.", complaint)}
+    return openapi_builder.call(f"sap_retraining_{name}", summary, words, given, parameters=parameters or [], body=body)
 
 
 def _list(name: str, schema: str) -> Schema:

@@ -1,7 +1,7 @@
-"""Pictures in, labels or features out: multipart `files` and `options`, on the paths of every generation.
+"""Inference routes: multipart `files` and `options` in, labels or features out, on the paths of every generation.
 
-Every service takes `files` (one picture, several, or one flat archive) and `options` (a JSON object, which is given
-back and has no effect here), waits, and answers 200; a wait that runs out is a 202 with the job. `.../jobs` and
+Every service takes `files` (one picture, several, or one flat archive) and `options` (a JSON object, which is returned
+and has no effect here), waits, and answers 200; a wait that runs out is a 202 with the job. `.../jobs` and
 `.../jobs/{id}` beside each (for v1 at the root too) submit and poll.
 """
 
@@ -38,11 +38,11 @@ from shared.imaging import images
 from shared.services import jobs, models
 
 TOKEN_SECONDS = 43199
-"""As documented. Our tokens are keys and live longer; a client that comes for a new one is given it again."""
+"""Seconds, as documented. The tokens are API keys and last longer; a client that renews gets the same key again."""
 
 
 def blueprint() -> Blueprint:
-    """All paths of all generations."""
+    """Return the blueprint with all inference paths of all generations."""
     bp = Blueprint("sap-leonardo", __name__)
     for service in SERVICES:
         for path in addresses(service):
@@ -55,13 +55,13 @@ def blueprint() -> Blueprint:
 
 
 def _add(bp: Blueprint, service: Service, path: str) -> None:
-    # An endpoint per path: rules that share one and differ in `defaults` redirect to each other.
+    # Each path has an endpoint: rules that share an endpoint and differ in `defaults` would redirect to each other.
     bp.add_url_rule(path, f"infer-{path}", partial(infer, service), methods=["POST"])
     bp.add_url_rule(f"{path}/jobs", f"submit-{path}", partial(submit, service), methods=["POST"])
     bp.add_url_rule(f"{path}/jobs/<job_id>", f"poll-{path}", poll, methods=["GET"])
 
 
-# the views
+# routes
 
 
 @scope("infer")
@@ -75,21 +75,21 @@ def infer(service: Service, model: str = "", version: str = "") -> ResponseRetur
 
 @scope("infer")
 def submit(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
-    """The same without waiting: 202 with the job."""
+    """Submit the pictures without waiting: 202 with the job."""
     job, _ = jobs.submit(container(), caller().tenant, read(service, model, version))
     return write(job, f"{request.path.rstrip('/')}/{job.id}")
 
 
 @scope("infer")
 def poll(job_id: str, model: str = "", version: str = "") -> ResponseReturnValue:
-    """The job as it is: always 200, as its clients look at `status` only."""
+    """Return the job as it is, always with 200, as the clients read `status` only."""
     return write(jobs.get(container(), caller().tenant, job_id))
 
 
 @auth.public
 def token() -> ResponseReturnValue:
-    """An API key, sent as `clientsecret`, in exchange for itself: it is what the other paths take as a bearer token."""
-    request.max_content_length = reading.SMALL  # before anybody has shown a key
+    """Return the API key that was sent as client secret: it is the bearer token of the other paths."""
+    request.max_content_length = reading.SMALL  # a small limit, as the caller is not authenticated yet
     if request.values.get("grant_type", "client_credentials") != "client_credentials":
         raise errors.BadOption("grant_type must be client_credentials")
     basic = request.authorization
@@ -101,11 +101,11 @@ def token() -> ResponseReturnValue:
     return jsonify(body | {"scope": " ".join(who.scopes), "jti": secrets.token_hex(16)})
 
 
-# reading
+# parsing
 
 
 def read(service: Service, model: str, version: str) -> Submission:
-    """The multipart body as a submission; pictures are looked at while the job stores them."""
+    """Return the multipart body as a submission; its pictures are checked while the job stores them."""
     settings = container().settings
     if not request.files:
         raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
@@ -124,9 +124,9 @@ def read(service: Service, model: str, version: str) -> Submission:
 
 
 def _deployed(model: str, version: str) -> ModelVersion:
-    """The version that is to answer; NotFound for one trained on this wire and not deployed yet, or no longer.
+    """Return the version that answers; raises NotFound for a version of this wire that is not, or no longer, deployed.
 
-    A canary that is not deployed leaves this wire to the default.
+    If a canary is chosen that is not deployed, the default version answers on this wire.
     """
     found = models.get_ready_version(container(), caller().tenant, model, version)
     if found.withheld and not version:
@@ -139,11 +139,11 @@ def _deployed(model: str, version: str) -> ModelVersion:
     return found
 
 
-# writing
+# serializers
 
 
 def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
-    """The job in the style of the path that was called; a 202 with where to poll, if given, until it has ended."""
+    """Return the job in the style of the path; until it has ended, 202 with the Location `accepted_at`, if given."""
     items = jobs.list_items(container(), job.id)
     response = jsonify(_body(job, items) if is_v1() else _renamed(_body(job, items)))
     if not job.status.terminal:
@@ -155,7 +155,7 @@ def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
 
 
 def _body(job: Job, items: Sequence[Item]) -> dict[str, Any]:
-    """A job in the style of v1; what is not known before the end is left out until then."""
+    """Return a job in the style of v1; fields that are unknown before the end are left out until then."""
     body: dict[str, Any] = {"_id": job.id}
     if job.status.terminal:
         body["predictions"] = [_prediction(job, item) for item in items]
@@ -172,14 +172,14 @@ def _body(job: Job, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _renamed(body: dict[str, Any]) -> dict[str, Any]:
-    """The same in the style of v2."""
+    """Return a v1 job in the style of v2."""
     names = {"_id": "id", "processed_time": "processedTime"}
     renamed = {names.get(name, name): value for name, value in body.items()}
     return renamed | {"status": "PENDING"} if body["status"] == "QUEUED" else renamed
 
 
 def _prediction(job: Job, item: Item) -> dict[str, Any]:
-    """One picture's answer; one that failed keeps its place and its name, with nothing and the reason in it."""
+    """Return one picture's answer; a failed picture keeps its place and name, with an empty result and the reason."""
     features = job.options.task == "features"
     field = "featureVectors" if features else "results"
     if item.result is None:
@@ -191,7 +191,7 @@ def _prediction(job: Job, item: Item) -> dict[str, Any]:
 
 
 def _reason(job: Job, items: Sequence[Item]) -> InferqError:
-    """What the first picture that failed failed by; where none did, what ended the job before they ran."""
+    """Return the error of the first failed picture; without a failed picture, the error that ended the job."""
     first = next((item for item in items if item.error_code), None)
     if first is not None:
         return errors.by_code(first.error_code, first.error)

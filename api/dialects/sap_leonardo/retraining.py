@@ -2,8 +2,8 @@
 
     dataset of the native API, or folder in the store ──> job ──> version, withheld ──> deployment: it answers here
 
-A job is a training that came by this wire; its id, `mugs-2020-01-31t0915z004211`, is the training's title. A version
-that was trained, or brought, by other means is deployed from the start.
+A job is a training of this wire; its id, `mugs-2020-01-31t0915z004211`, is the training's title. A version that was
+trained on another wire, or imported, is deployed from the start.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from shared.services import models as model_services
 bp = Blueprint("sap-retraining", __name__, url_prefix=RETRAINING)
 
 LISTED = 500
-"""Jobs in the list, the newest; older ones are still found by their id."""
+"""Most jobs in the list, the newest; older jobs are still found by their id."""
 UNSET = "0001-01-01T00:00:00.000Z"
 STATES = {Status.QUEUED: "PENDING", Status.RUNNING: "RUNNING", Status.DONE: "SUCCEEDED"}
-"""Of jobs; what is missing here has FAILED."""
+"""Status -> status of a job on this wire; every status that is missing here is FAILED."""
 DEPLOYMENTS = {ModelState.READY: ("SUCCEEDED", "ready"), ModelState.CHECKING: ("PENDING", "being loaded and checked")}
-"""State and description of deployments; a version in another state is none."""
+"""State of a version -> (state, description) of its deployment; versions in other states are not deployments."""
 BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets with its name and an archive."
 
 
@@ -50,18 +50,18 @@ BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets wi
 @bp.route("/storage", methods=["GET", "POST"])
 @scope("models")
 def storage() -> ResponseReturnValue:
-    """Where and with which key datasets can be put: one store with one key, so for one tenant only."""
+    """Return the address and key of the dataset store; it is one store with one key, so for one tenant only."""
     settings = container().settings
-    told = {
+    access = {
         "endpoint": settings.sap_store_endpoint,
         "accessKey": settings.sap_store_access_key,
         "secretKey": settings.sap_store_secret_key,
     }
-    if not settings.sap_store or not all(told.values()):
+    if not settings.sap_store or not all(access.values()):
         raise errors.NotFound(f"This installation has no store for datasets. {BY_OURSELVES}")
     if caller().tenant != DEFAULT_TENANT:
         raise errors.Forbidden(f"The store has one key, which would open it for everybody's datasets. {BY_OURSELVES}")
-    response = jsonify(told)
+    response = jsonify(access)
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -85,7 +85,7 @@ def submit() -> ResponseReturnValue:
 
 
 def _submitted(asked: ParsedRequest) -> Training:
-    # Before a folder of the store becomes a dataset in vain.
+    # Checked first, so that no folder of the store is imported as a dataset in vain.
     trainings.check_free(container(), caller().tenant, asked.model)
     wanted = TrainingRequest(
         _dataset(asked.dataset).id,
@@ -100,7 +100,7 @@ def _submitted(asked: ParsedRequest) -> Training:
 
 
 def _complain_if_busy(model: str) -> None:
-    """Raise Conflict for a model that is being trained, naming the job if it is one: no training is known here."""
+    """Raise Conflict for a model in training, naming the job if the training is of this wire, which has only jobs."""
     busy = trainings.find_live(container(), caller().tenant, model)
     if busy:
         which = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
@@ -109,23 +109,23 @@ def _complain_if_busy(model: str) -> None:
 
 @bp.get("/jobs")
 def listing() -> ResponseReturnValue:
-    """The newest jobs."""
+    """List the newest jobs."""
     found = trainings.list_page(container(), caller().tenant, wire=WIRE, limit=LISTED)
     return jsonify(jobs=[job(training) for training in found if _is_job(training)])
 
 
 @bp.get("/jobs/<name>")
 def show(name: str) -> ResponseReturnValue:
-    """One job as it is."""
+    """Return one job as it is."""
     return jsonify(job(_found(name)))
 
 
 @bp.delete("/jobs/<name>")
 @scope("models")
 def remove(name: str) -> ResponseReturnValue:
-    """Cancel a job that lives; take one that has ended off the list. 204.
+    """Cancel an active job; remove an ended job from the list. 204.
 
-    A training that has made a version is its evidence, and stays under the name of its model.
+    A training that made a version holds its evidence, so it is kept under the name of its model.
     """
     found = _found(name)
     if not found.status.terminal:
@@ -139,7 +139,7 @@ def remove(name: str) -> ResponseReturnValue:
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """What a job is to be made of."""
+    """ParsedRequest holds the dataset, the model and the parameters of a new job."""
 
     dataset: str
     model: str
@@ -147,7 +147,7 @@ class ParsedRequest:
 
 
 def read(body: dict[str, Any]) -> ParsedRequest:
-    """The body, flat, or with the same values in `options` as an older command line sends it; raises BadOption."""
+    """Parse the body, flat or with the values in `options`, as an older command line sends it; raises BadOption."""
     outer = Fields(body)
     if outer.text("mode", "image") != "image":
         raise errors.BadOption(f"mode must be image, not {outer.text('mode')!r}")
@@ -158,8 +158,8 @@ def read(body: dict[str, Any]) -> ParsedRequest:
     rate = fields.number("learningRate", 0.001)
     if not 0 < rate < 1:
         raise errors.BadOption(f"learningRate must be greater than 0 and less than 1, not {rate}")
-    _whole(fields, "memory", 8192, 8192, 32768)  # a trainer has what its machine has
-    fields.flag("generateTfSummaries", False)  # there is no TensorFlow here that could summarise
+    _whole(fields, "memory", 8192, 8192, 32768)  # checked, not used: a trainer has the memory of its machine
+    fields.flag("generateTfSummaries", False)  # checked, not used: there is no TensorFlow here
     parameters = TrainingParameters(
         epochs=_whole(fields, "maxEpochs", 150, 1, 10_000),
         learning_rate=rate,
@@ -171,15 +171,15 @@ def read(body: dict[str, Any]) -> ParsedRequest:
 
 
 def job_id(dataset: str, now: float) -> str:
-    """The dataset and the time, as `mugs-2020-01-31t0915z004211`: fit for a path; the last digits are chance."""
+    """Return an id such as `mugs-2020-01-31t0915z004211`: dataset, UTC time, random digits; safe in a path."""
     name = re.sub(r"[^a-z0-9._-]+", "-", dataset.lower()).strip("-") or "dataset"
     ending = f"-{datetime.fromtimestamp(now, UTC):%Y-%m-%dt%H%Mz}{secrets.randbelow(10**6):06}"
     return name[: LONGEST_NAME - len(ending)] + ending
 
 
 def job(training: Training) -> dict[str, Any]:
-    """One training in the words of this wire; the model's version is told once there is one."""
-    told = training.error or ("it was cancelled" if training.status is Status.CANCELLED else training.message)
+    """Return one training as a job of this wire, with the model's version once it exists."""
+    message = training.error or ("it was cancelled" if training.status is Status.CANCELLED else training.message)
     body = {
         "id": training.title,
         "status": STATES.get(training.status, "FAILED"),
@@ -187,13 +187,13 @@ def job(training: Training) -> dict[str, Any]:
         "startTime": _time(training.started_at),
         "finishTime": _time(training.finished_at),
         "modelName": training.name,
-        "message": told,
+        "message": message,
     }
     return body | ({"modelVersion": training.version} if training.version else {})
 
 
 def _dataset(name: str) -> Dataset:
-    """The newest dataset of that name; one that is not there, or is unusable, is looked for in the tenant's store."""
+    """Return the newest dataset of that name, imported from the store if it is missing or unusable. Raises NotFound."""
     tenant = caller().tenant
     if container().settings.sap_store and tenant == DEFAULT_TENANT:
         return bucket_import.bring(container(), tenant, name)
@@ -211,7 +211,7 @@ def _found(name: str) -> Training:
 
 
 def _is_job(training: Training) -> bool:
-    """Whether it still has the name of a job, see `remove`."""
+    """Return whether the training still has the title of a job; see `remove`."""
     return training.title != training.name
 
 
@@ -239,14 +239,14 @@ def _time(seconds: float | None) -> str:
 
 @bp.get("/models")
 def models() -> ResponseReturnValue:
-    """The tenant's own models with the versions that are ready, deployed or not."""
-    told = _versions(_own())
-    return jsonify(models=[{"versions": list(group)} for _, group in groupby(told, lambda one: one["modelName"])])
+    """List the tenant's own models with their ready versions, deployed or not."""
+    ready = _versions(_own())
+    return jsonify(models=[{"versions": list(group)} for _, group in groupby(ready, lambda one: one["modelName"])])
 
 
 @bp.get("/models/<name>/versions")
 def versions(name: str) -> ResponseReturnValue:
-    """Those of one model."""
+    """List the ready versions of one model; raises NotFound."""
     own = [version for version in _own() if version.name == name]
     if not own:
         raise errors.NotFound(f"You have no model {name!r}; {RETRAINING}/models tells which there are.")
@@ -254,13 +254,13 @@ def versions(name: str) -> ResponseReturnValue:
 
 
 def _own() -> list[ModelVersion]:
-    """By name, oldest first; without the catalogue."""
+    """Return the tenant's own versions, by name, oldest first; without the catalogue."""
     known = model_services.list_visible(container(), caller().tenant)
     return [version for version in known if version.tenant == caller().tenant]
 
 
 def _versions(own: Sequence[ModelVersion]) -> list[dict[str, Any]]:
-    """Those that are ready, with what was measured when they were trained, where they were."""
+    """Return the ready versions, with their measured accuracy if they were trained here."""
     ready = [version for version in own if version.state is ModelState.READY]
     trained = [version.training_id for version in ready if version.training_id]
     measured = trainings.get_summaries(container(), trained)
@@ -286,7 +286,7 @@ def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[
 
 @bp.get("/deployments")
 def deployments() -> ResponseReturnValue:
-    """The versions of the tenant's own models that answer on this wire, or are about to."""
+    """List the versions of the tenant's own models that answer on this wire, or will once they are checked."""
     found = [version for version in _own() if version.state in DEPLOYMENTS and not version.withheld]
     return jsonify(deployments=[_deployment(version) for version in found])
 
@@ -294,7 +294,7 @@ def deployments() -> ResponseReturnValue:
 @bp.post("/deployments")
 @scope("models")
 def deploy() -> ResponseReturnValue:
-    """Let a version answer on this wire; one that does already is told as it is."""
+    """Let a version answer on this wire; a version that is deployed already is returned unchanged."""
     fields = Fields(reading.json_object(request, reading.SMALL))
     name, version = (_required(fields, field) for field in ("modelName", "modelVersion"))
     return jsonify(_deployment(promotions.deploy(container(), caller().tenant, name, version)))
@@ -303,7 +303,7 @@ def deploy() -> ResponseReturnValue:
 @bp.delete("/deployments/<version_id>")
 @scope("models")
 def undeploy(version_id: str) -> ResponseReturnValue:
-    """The version no longer answers on this wire; 204. On the others it is as before."""
+    """Stop a version from answering on this wire; 204. On the other wires nothing changes."""
     promotions.undeploy(container(), caller().tenant, version_id)
     return "", 204
 

@@ -4,8 +4,8 @@
     2018       /ml/imageclassification/classification, ...                          `id`, `processedTime`, `PENDING`
     2019, v2   /api/v2/image/classification, the same under /mlfs, .../models/{name}/versions/{version}
 
-The path decides the style in which a job and a complaint are written, and below which door one stands: the sandbox's
-gateway (`/ml`, `/mlfs`) has words of its own for keys and rates.
+The path decides the style of jobs and errors, and whether the sandbox's gateway (`/ml`, `/mlfs`) answers: the gateway
+has error texts of its own for keys and rate limits.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP"})
 TOKEN_PATH = "/oauth/token"  # noqa: S105  # a path
 RETRAINING = "/api/v2/image/retraining"
 WIRE = "sap"
-"""How jobs and trainings that came this way are marked."""
+"""The wire that jobs and trainings of this dialect record."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """One inference service at one address."""
+    """Service describes one inference service at one address."""
 
     path: str
     task: str = "classify"
     product: bool = False
-    """Classifies by the model that the setting names."""
+    """True if the model in the setting `sap_product_model` classifies."""
     retrained: bool = False
-    """Also answers below `/models/{name}/versions/{version}`."""
+    """True if the service also answers below `/models/{name}/versions/{version}`."""
 
 
 SERVICES = (
@@ -47,17 +47,17 @@ SERVICES = (
     Service("/api/v2/image/feature-extraction", "features", retrained=True),
 )
 ROUTED = tuple(service.path.rpartition("/")[0] for service in SERVICES if service.path.startswith("/ml/"))
-"""What the sandbox's gateway knows; below these a service answers, beside these only the gateway."""
+"""The routes of the sandbox's gateway: a service answers below them; any other path gets the gateway's error."""
 
 
 def addresses(service: Service) -> Iterator[str]:
-    """Where the service answers; its jobs are below each."""
+    """Yield the URL rules of the service; its jobs are below each of them."""
     yield service.path
     if service.retrained:
         yield f"{service.path}/models/<model>/versions/<version>"
 
 
 def is_v1(path: str = "") -> bool:
-    """Whether the path, the request's where none is given, is one of 2017."""
+    """Return whether the path, by default that of the request, belongs to the generation of 2017 (v1)."""
     path = path or request.path
     return "/inference_sync" in path or path == "/jobs" or path.startswith("/jobs/")
