@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given in code: the environment is read by `from_environment` and nobody else."""
+        """Only what is given in code: the environment is read by `from_environment` alone."""
         return (init_settings,)
 
     def changed(self, **values: object) -> Settings:

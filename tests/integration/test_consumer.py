@@ -631,7 +631,7 @@ def test_the_heart_keeps_the_lease_of_what_is_held(container: Container, worker:
     worker.hold(held)
     container.queue.streams.claim(job.version_id, "dead", 1)
 
-    until(lambda: container.queue.streams.has_expired(job.version_id), 10)  # the one that nobody renews
+    until(lambda: container.queue.streams.has_expired(job.version_id), 10)  # the entry that no worker renews
 
     lapsed = container.queue.streams.claim_expired(job.version_id, "second")
     assert lapsed is not None
