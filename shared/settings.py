@@ -220,7 +220,7 @@ _OF_OTHERS = re.compile(r"INFERQ_(URL|KEY|STACK|PUBLISH|TEST_.+)")
 _OF_KUBERNETES = re.compile(
     r"INFERQ_(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)=.*|.+=(tcp|udp|sctp)://.*"
 )
-"""What every container is told about a service that is called inferq, or inferq-redis."""
+"""Variables that Kubernetes sets in every container for a Service that is called inferq, or inferq-redis."""
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:

@@ -156,7 +156,7 @@ class BatchConsumer:
         for entry in wanted:
             made = decoded.get(id(entry))
             if made is None:
-                made = _failed(entry, "poison", f"{limit} workers died over this picture.")
+                made = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
             if isinstance(made, Outcome):
                 batch.outcomes.append(made)
             else:

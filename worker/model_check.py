@@ -52,7 +52,7 @@ def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
     """Return the version after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
     container = worker.container
     if version.attempts >= container.settings.max_attempts:
-        return _failed(version, f"{version.attempts} workers died while checking it")
+        return _failed(version, f"{version.attempts} workers crashed while checking it")
     version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
     models.update_checked(container, version)
     try:

@@ -166,7 +166,7 @@ class Trainer:
         report, error = None, ""
         try:
             if one.attempts >= container.settings.max_attempts:
-                raise errors.Conflict(f"{one.attempts} trainers died over it, or gave up.")
+                raise errors.Conflict(f"{one.attempts} trainers crashed on it, or gave up.")
             report = self._report(one)
         except (errors.Unavailable, Stopped) as away:
             log.warning("comparison %s waits: %s", one.id, away)

@@ -84,7 +84,7 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
         return
     found = _Found()
     if begun.attempts > container.settings.max_attempts:
-        crashed = f"{begun.attempts - 1} loaders died over the archive; the last word was: {begun.message}"
+        crashed = f"{begun.attempts - 1} loaders crashed on the archive; the last word was: {begun.message}"
         _give_up(container, begun, crashed, found)
         return
     progress = _Progress(container, begun, stopping or threading.Event())

@@ -41,7 +41,7 @@ def begin(container: Container, training: Training) -> Training:
             except errors.NotFound as error:
                 found = replace(found, status=Status.FAILED, error_code=error.code, error=error.message)
         if found.attempts >= container.settings.max_attempts:
-            cause = f"{found.attempts} trainers died over it, or gave up, without an epoch in between: {found.message}"
+            cause = f"{found.attempts} trainers crashed on it, or gave up, without an epoch in between: {found.message}"
             found = replace(found, status=Status.FAILED, error_code="poison", error=cause)
         if found.status is Status.FAILED:
             uow.trainings.end(found.id, Status.FAILED, container.now(), error_code=found.error_code, error=found.error)

@@ -343,7 +343,7 @@ def test_a_picture_that_three_workers_died_with_is_poison_and_the_others_are_don
     consume_until_ended(worker, innocent)
 
     assert labels(container, job) == ["poison"]
-    assert "3 workers died" in items(container, job)[0].error
+    assert "3 workers crashed" in items(container, job)[0].error
     assert again(container, job).status is Status.FAILED
     assert labels(container, innocent) == list("1234")
     assert nothing_is_left(worker, job)
@@ -591,7 +591,7 @@ def test_a_version_that_kills_its_checkers_is_refused(container: Container, work
     model_check.check(worker, version.id)
     assert (state_of(container, version).state, state_of(container, version).reason) == (
         ModelState.REFUSED,
-        "3 workers died while checking it",
+        "3 workers crashed while checking it",
     )
 
 

@@ -424,7 +424,7 @@ def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch
             shelf.load(dataset)
     given_up = shelf.load(dataset)
     assert given_up.state is DatasetState.FAILED
-    assert given_up.message.startswith("3 loaders died over the archive")
+    assert given_up.message.startswith("3 loaders crashed on the archive")
     assert shelf.uploads() == []
 
 

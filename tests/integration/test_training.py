@@ -277,7 +277,7 @@ def test_what_kills_trainers_again_and_again_fails_with_the_reason(
     ended = trained(trainer, training)
 
     assert (ended.status, ended.error_code) == (Status.FAILED, "poison")
-    assert "3 trainers died" in ended.error
+    assert "3 trainers crashed" in ended.error
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> N
         training_runs.begin(here.container, training)
     failed = here.see(training)
     assert (failed.status, failed.error_code) == (Status.FAILED, "poison")
-    assert "3 trainers died" in failed.error
+    assert "3 trainers crashed" in failed.error
     assert here.sent == [("deliver",)]
     assert blobs_of(here, training) == []
 
