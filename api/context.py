@@ -39,6 +39,7 @@ def scope(name: str) -> Callable[[View], View]:
             caller().must(name)
             return route(*args, **kwargs)
 
+        checked.scope = name  # type: ignore[attr-defined]  # the OpenAPI document states it
         return cast(View, checked)
 
     return decorate

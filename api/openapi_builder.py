@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,11 @@ def _kind(kind: str, description: str, more: dict[str, Any]) -> Schema:
 
 
 # parameters and bodies
+
+
+def openapi_path(rule: str) -> str:
+    """Return Flask's rule of a path in OpenAPI's notation: `/v1/jobs/<job_id>` -> `/v1/jobs/{job_id}`."""
+    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
 
 
 def path(name: str, description: str) -> Part:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Response
 
@@ -26,8 +24,8 @@ class Snapshot:
     status: Status
     mark: object
     """A value that changes with every progress within the same status."""
-    body: Mapping[str, Any]
-    """The data of the event, written as JSON."""
+    data: bytes
+    """The data of the event, as JSON."""
 
 
 def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
@@ -62,4 +60,4 @@ def _follow(waiters: Waiters, moving_id: str, look: Callable[[], Snapshot]) -> I
 
 
 def _event(kind: str, seen: Snapshot) -> str:
-    return f"event: {kind}\ndata: {json.dumps(seen.body)}\n\n"
+    return f"event: {kind}\ndata: {seen.data.decode()}\n\n"

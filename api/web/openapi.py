@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 
 from api import dialects
 from api.auth import is_public
+from api.openapi_builder import openapi_path
 from shared.settings import Settings
 
 _SERVICE = {
@@ -67,11 +68,6 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
             entry[method]["security"] = []
     _name_tags(document)
     return document
-
-
-def openapi_path(rule: str) -> str:
-    """Return Flask's rule of a path in OpenAPI's notation: `/v1/jobs/<job_id>` -> `/v1/jobs/{job_id}`."""
-    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
 
 
 def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) -> str:

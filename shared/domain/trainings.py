@@ -18,6 +18,15 @@ SCRATCH = "scratch"
 FINE_TUNING = ("auto", "always", "never")
 LONGEST = 7 * 24 * 3600.0
 """Maximum seconds that a training may ask for."""
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10_000),
+    "batch_size": (1, 1024),
+    "max_unimproved_epochs": (1, 10_000),
+    "train_split_ratio": (0.1, 0.95),
+    "seed": (0, 2**31 - 1),
+    "max_seconds": (1, LONGEST),
+}
+"""Parameter -> lowest and highest value."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,8 @@ class TrainingParameters:
     """Seconds after which the training stops with the best result so far."""
 
     def __post_init__(self) -> None:
-        _within("epochs", self.epochs, 1, 10_000)
-        _within("batch_size", self.batch_size, 1, 1024)
-        _within("max_unimproved_epochs", self.max_unimproved_epochs, 1, 10_000)
-        _within("train_split_ratio", self.train_split_ratio, 0.1, 0.95)
-        _within("seed", self.seed, 0, 2**31 - 1)
-        _within("max_seconds", self.max_seconds, 1, LONGEST)
+        for name, (low, high) in RANGES.items():
+            _within(name, getattr(self, name), low, high)
         if not 0 < self.learning_rate < 1:
             raise errors.BadOption(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
         if self.fine_tune not in FINE_TUNING:

@@ -37,6 +37,7 @@ ONLY_IN = {
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),
     "pydantic_settings": ("shared/settings.py",),
+    "msgspec": ("shared/schemas/", "api/"),
     "limits": ("shared/adapters/rate_limits.py",),
     "sqlalchemy": ("shared/adapters/database/", "migrations/"),
     "alembic": ("migrations/",),

@@ -10,19 +10,24 @@ from typing import Any
 import jsonschema
 import pytest
 from flask import Flask
+from msgspec import structs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api import create_app, dialects
-from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
-from api.web.openapi import openapi_path
+from api.dialects import native as native_dialect
+from api.dialects.native.serializers import datasets, jobs, models, promotions, trainings
+from api.openapi_builder import openapi_path
 from shared import errors
 from shared.container import build
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
 from shared.domain.jobs import AnswerOptions, Item, Job, Status
-from shared.domain.models import ModelState, ModelVersion
+from shared.domain.models import ModelAlias, ModelState, ModelVersion
 from shared.domain.promotions import Canary
 from shared.domain.trainings import Training, TrainingParameters
+from shared.schemas import trainings as training_schemas
+from shared.schemas.common import Answer, BadAnswer
+from shared.schemas.models import Alias
 from shared.settings import Settings
 
 
@@ -178,37 +183,55 @@ def test_the_page_loads_nothing_from_elsewhere(app: Flask) -> None:
         assert "default-src 'self'" in page.headers["Content-Security-Policy"]
 
 
-def test_a_job_as_it_is_written_has_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    job = Job("1", "default", "native", Status.EXPIRED, "digits", "1", "2", AnswerOptions(), "normal", 0.0, 1)
-    written = jobs_and_models.job(job, [Item("1", 0, "duck.jpg", "blob", 0, 1)])
-    assert set(written) == set(document["components"]["schemas"]["Job"]["properties"])
+VERSION = ModelVersion("1", "default", "birds", "1", "", "resnet50", ModelState.READY, 0.0)
+TRAINING = Training(
+    "1", "default", "native", "birds", "birds", Status.QUEUED, 1, 1, "scratch", "", TrainingParameters(), 0.0, 0.0
+)
+JOB = Job("1", "default", "native", Status.EXPIRED, "digits", "1", "2", AnswerOptions(), "normal", 0.0, 1)
+EXAMPLE = DatasetExample(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
+COMPARISON = Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0)
+ANSWERS: list[Answer] = [
+    jobs.job(JOB, [Item("1", 0, "duck.jpg", "blob", 0, 1)]),
+    jobs.summary(JOB),
+    models.version(VERSION, {}),
+    models.version_details(VERSION, {}, engine=None, training=TRAINING),
+    datasets.dataset(Dataset(1, "default", "birds", DatasetState.READY, 0.0, 0.0), []),
+    datasets.label(DatasetLabel(1, 1, "duck")),
+    datasets.example(EXAMPLE),
+    trainings.training(TRAINING, 1),
+    trainings.summary(TRAINING, 1, {"accuracy": 0.5, "method": "head"}),
+    promotions.comparison(COMPARISON, {}),
+    promotions.canary(Canary("1", 0.5, 0, 0, 0.0), VERSION),
+]
 
 
-def test_a_version_as_it_is_written_has_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    version = ModelVersion("1", "default", "birds", "1", "", "resnet50", ModelState.READY, 0.0)
-    assert set(jobs_and_models.version(version, {})) == set(document["components"]["schemas"]["Version"]["properties"])
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: type(answer).__name__)
+def test_an_answer_is_written_as_described_and_read_again_as_it_was(document: dict[str, Any], answer: Answer) -> None:
+    written = answer.to_json()
+    fits(document, document["components"]["schemas"][type(answer).__name__], written)
+    assert type(answer).read(written) == answer
 
 
-def test_what_training_is_about_is_written_with_the_fields_that_are_described(document: dict[str, Any]) -> None:
-    version = ModelVersion("1", "default", "birds", "1", "", "resnet50", ModelState.READY, 0.0)
-    training = Training(
-        "1", "default", "native", "birds", "birds", Status.QUEUED, 1, 1, "scratch", "", TrainingParameters(), 0.0, 0.0
-    )
-    written = {
-        "Dataset": datasets_and_trainings.dataset(Dataset(1, "default", "birds", DatasetState.READY, 0.0, 0.0), []),
-        "DatasetLabel": datasets_and_trainings.label(DatasetLabel(1, 1, "duck")),
-        "Example": datasets_and_trainings.example(
-            DatasetExample(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, "", "blob", 0, 1, 1, 0.0)
-        ),
-        "ListedTraining": datasets_and_trainings.training(training, 1) | {"accuracy": 0.5, "method": "head"},
-        "Comparison": datasets_and_trainings.comparison(
-            Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0), {}
-        ),
-        "Canary": datasets_and_trainings.canary(Canary("1", 0.5, 0, 0, 0.0), version),
-    }
-    for name, body in written.items():
-        schema = document["components"]["schemas"][name]
-        assert set(body) == set(schema["properties"]), name
-        fits(document, schema, body)
-    parameters = document["components"]["schemas"]["Training"]["properties"]["parameters"]["properties"]
-    assert {name: schema["default"] for name, schema in parameters.items()} == vars(TrainingParameters())
+def test_an_answer_of_a_newer_server_is_read_without_the_fields_that_it_adds() -> None:
+    answer = models.alias(ModelAlias("default", "vit", "birds"))
+    assert Alias.read(answer.to_json() | {"newer": 1}) == answer
+
+
+def test_an_answer_that_lacks_a_field_is_refused_with_its_name() -> None:
+    with pytest.raises(BadAnswer, match="model"):
+        Alias.read({"alias": "vit"})
+
+
+def test_the_declared_parameters_of_a_training_have_the_defaults_of_the_domain() -> None:
+    assert structs.asdict(training_schemas.TrainingParameters()) == vars(TrainingParameters())
+
+
+def test_only_the_documented_fields_of_a_job_are_not_in_snake_case(document: dict[str, Any]) -> None:
+    native = document_of(native_dialect.openapi(Settings()))
+    odd = {name for name in native if not re.fullmatch(r"[a-z][a-z0-9_]*", name)}
+    assert odd == {"_id", "tenantName", "featureVectors"}
+
+
+def document_of(part: dict[str, Any]) -> set[str]:
+    """The names of all fields of all schemas."""
+    return {name for schema in part["components"]["schemas"].values() for name in schema.get("properties", {})}

@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from api.web.openapi import describe, openapi_path
+from api.openapi_builder import openapi_path
+from api.web.openapi import describe
 from shared.container import Container
 from shared.settings import Settings
 from tests import apps

@@ -26,7 +26,7 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.dialects import einstein_vision
-from api.web.openapi import openapi_path
+from api.openapi_builder import openapi_path
 from shared import errors
 from shared.adapters import http_fetch
 from shared.container import Container

@@ -120,5 +120,5 @@ def test_an_account_does_not_close_the_open_door(client: FlaskClient, public: st
 
 
 def test_a_key_as_it_is_written_has_the_fields_that_are_described(client: FlaskClient) -> None:
-    described = client.get("/openapi.json").json["components"]["schemas"]["Key"]["properties"]
+    described = client.get("/openapi.json").json["components"]["schemas"]["NewKey"]["properties"]
     assert set(client.post("/v1/keys", json={}).get_json()) == set(described)

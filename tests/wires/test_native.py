@@ -337,6 +337,45 @@ def test_odd_values_are_no_fault_of_ours(on_each_database: Container, extra: dic
         json.loads(shown.text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
+UNKNOWN_OPTIONS: list[Any] = [
+    ({"data": {"files": (io.BytesIO(png()), "a.png"), "topk": "2"}}, "did you mean top_k?"),
+    ({"data": {"files": (io.BytesIO(png()), "a.png"), "modell": "nope"}}, "did you mean model?"),
+    ({"data": png(), "query_string": {"top-k": "2"}}, "did you mean top_k?"),
+    ({"json": {"inputs": [base64.b64encode(png()).decode()], "prioritty": "high"}}, "did you mean priority?"),
+    ({"json": {"inputs": [{"base64": base64.b64encode(png()).decode(), "nmae": "a"}]}}, "inputs[0]"),
+    (
+        {"json": {"inputs": ["aGk="], "webhook": {"url": "https://a.org/", "secrett": "x"}}},
+        "did you mean secret?",
+    ),
+    ({"data": png(), "query_string": {"xyzzy": "2"}}, "there are: model, version, task"),
+]
+
+
+@pytest.mark.parametrize(("sent", "says"), UNKNOWN_OPTIONS, ids=[says for _, says in UNKNOWN_OPTIONS])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
+def test_an_unknown_option_is_refused_with_the_nearest_name(
+    client: FlaskClient, container: Container, path: str, sent: dict[str, Any], says: str
+) -> None:
+    if isinstance(data := sent.get("data"), dict):
+        sent = {"data": data | {"files": (io.BytesIO(png()), "a.png")}}  # the client reads the file to its end
+    assert says in complaint(client.post(path, **sent), 400, "bad_option")
+    assert nothing_was_stored(client, container)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/v1/jobs?limt=5", "did you mean limit?"),
+        ("/v1/trainings?statuss=done", "did you mean status?"),
+        ("/v1/datasets?cursr=5", "did you mean cursor?"),
+        ("/v1/models?name=digits", "there are: none"),
+        ("/v1/jobs/1?wait=5", "there are: none"),
+    ],
+)
+def test_an_unknown_option_of_a_look_is_refused_as_well(client: FlaskClient, path: str, says: str) -> None:
+    assert says in complaint(client.get(path), 400, "bad_option")
+
+
 def test_unknown_models_and_versions_are_404_and_say_what_there_is(client: FlaskClient, container: Container) -> None:
     assert "'nonsense'" in complaint(send(client, ("a.png", png()), model="nonsense"), 404, "not_found")
     assert "it has: 1" in complaint(send(client, ("a.png", png()), model="digits", version="7"), 404, "not_found")
@@ -480,7 +519,7 @@ def test_options_may_come_in_the_query_the_form_or_the_json(client: FlaskClient)
 def test_metadata_priority_and_deadline_are_kept_with_the_job(client: FlaskClient, container: Container) -> None:
     job_id = submitted(client, metadata='{"order": 7}', priority="high", deadline="2099-01-01T00:00:00Z")
     job = client.get(f"/v1/jobs/{job_id}").json
-    assert (job["metadata"], job["deadline"]) == ({"order": 7}, "2099-01-01T00:00:00.000Z")
+    assert (job["metadata"], job["deadline"]) == ({"order": 7}, "2099-01-01T00:00:00Z")
     assert [depth.priority for depth in container.queue.streams.depths() if depth.waiting] == ["high"]
 
 
@@ -648,6 +687,7 @@ def test_the_list_can_be_narrowed(client: FlaskClient, container: Container) -> 
     assert listed("model=resnet50") == []
     assert listed(f"until={time.time() - 3600}") == []
     assert len(listed(f"since={time.time() - 3600}")) == 2
+    assert (len(listed("since=2020-01-31T12:00:00Z")), listed("until=2020-01-31T12:00:00Z")) == (2, [])
 
 
 @pytest.mark.parametrize("query", ["status=happy", "limit=0", "limit=501", "limit=x", "since=yesterday", "until=nan"])
@@ -875,7 +915,7 @@ def test_a_key_without_the_scope_is_403(
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"scopes": ["everything"]}, "unknown scope 'everything'"),
+        ({"scopes": ["everything"]}, "'everything'"),
         ({"scopes": "infer"}, "list"),
         ({"tenant": "a b"}, "tenant"),
         ({"tenant": "x" * 64}, "tenant"),
@@ -1008,7 +1048,7 @@ def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, contain
     (lane,) = queue["queue"]
     assert (lane["model"], lane["version"], lane["priority"], lane["waiting"]) == ("digits", "1", "normal", 3)
     (worker,) = client.get("/v1/workers").json["workers"]
-    assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00.000Z", ["digits/1"])
+    assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00Z", ["digits/1"])
 
 
 @pytest.mark.parametrize("path", ["/v1//jobs", "/v1///jobs/", "//v1//jobs", "/v1/jobs/"])

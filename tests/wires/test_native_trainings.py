@@ -47,7 +47,7 @@ def submit(client: FlaskClient, **asked: Any) -> TestResponse:
 
 def begin(container: Container, answer: TestResponse) -> Training:
     """What a trainer does first."""
-    return training_runs.begin(container, trainings.get(container, "default", answer.json["_id"]))
+    return training_runs.begin(container, trainings.get(container, "default", answer.json["id"]))
 
 
 def finish(container: Container, training: Training, report: dict[str, Any] | None = None) -> ModelVersion:
@@ -77,7 +77,7 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, contai
     dataset = made(client, **BIRDS)
     answer = submit(client)
     assert answer.status_code == 202
-    assert answer.headers["Location"] == answer.json["links"]["self"] == f"/v1/trainings/{answer.json['_id']}"
+    assert answer.headers["Location"] == answer.json["links"]["self"] == f"/v1/trainings/{answer.json['id']}"
     assert answer.headers["Retry-After"]
     found = answer.json
     assert (found["status"], found["terminal"], found["position"], found["progress"]) == ("QUEUED", False, 1, 0.0)
@@ -101,14 +101,14 @@ def test_what_is_asked_for_is_told_back_but_for_the_secret(container: Container)
     assert (answer.status_code, answer.json["base"], answer.json["metadata"]) == (202, "digits 1", {"of": "mine"})
     assert answer.json["parameters"] == vars(TrainingParameters()) | parameters
     assert "hush" not in answer.text
-    kept = trainings.get(container, "default", answer.json["_id"])
+    kept = trainings.get(container, "default", answer.json["id"])
     assert (kept.webhook, kept.webhook_secret) == ("http://127.0.0.1:9/", "hush")
 
 
 BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 0}, "epochs"),
     ({"epochs": 10_001}, "epochs"),
-    ({"epochs": "10"}, "epochs"),
+    ({"epochs": "ten"}, "epochs"),
     ({"epochs": 1.5}, "epochs"),
     ({"epochs": True}, "epochs"),
     ({"batch_size": [1]}, "batch_size"),
@@ -118,13 +118,13 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"train_split_ratio": 1}, "train_split_ratio"),
     ({"seed": 10**400}, "seed"),
     ({"seed": -1}, "seed"),
-    ({"with_feedback": "false"}, "with_feedback"),
-    ({"flip": 1}, "flip"),
+    ({"with_feedback": "perhaps"}, "with_feedback"),
+    ({"flip": 2}, "flip"),
     ({"fine_tune": True}, "fine_tune"),
     ({"fine_tune": "maybe"}, "fine_tune"),
     ({"max_seconds": float("nan")}, "NaN"),
     ({"max_seconds": float("inf")}, "infinite"),
-    ({"epocs": 5}, "max_unimproved_epochs"),
+    ({"epocs": 5}, "did you mean epochs?"),
 ]
 
 
@@ -181,13 +181,13 @@ def test_an_idempotency_key_that_would_not_be_heeded_is_refused(client: FlaskCli
 
 def test_a_name_is_trained_once_at_a_time(client: FlaskClient) -> None:
     made(client, **BIRDS)
-    first = submit(client).json["_id"]
+    first = submit(client).json["id"]
     assert first in complaint(submit(client), 409, "conflict")
 
 
 def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -> None:
     path = made(client, **BIRDS)["links"]["self"]
-    training = submit(client).json["_id"]
+    training = submit(client).json["id"]
     assert training in complaint(client.delete(path), 409, "conflict")
     client.post(f"{path}/examples", **form("new.png", png(99), label="teal"))
     assert client.get(path).json["version"] == 2
@@ -297,15 +297,16 @@ def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, c
     version = trained(client, container)
     found = client.get(f"/v1/trainings/{version.training_id}").json
     assert (found["status"], found["progress"], found["model"]) == ("DONE", 1.0, {"name": "birds", "version": "1"})
-    assert found["evidence"] == EVIDENCE
+    assert found["evidence"].items() >= EVIDENCE.items()
 
     (listed,) = client.get("/v1/models/birds/versions").json["versions"]
     assert (listed["training"], listed["accuracy"], listed["method"]) == (version.training_id, 0.75, "head")
-    assert (listed["withheld"], listed["canary"], "evidence" in listed) == (False, 0.0, False)
+    assert (listed["requires_deployment"], listed["canary"], "evidence" in listed) == (False, 0.0, False)
     assert client.get("/v1/models/birds").json["versions"] == [listed]
 
     whole = client.get("/v1/models/birds/versions/1").json
-    assert (whole["evidence"], whole["label_names"]) == (EVIDENCE, ["teal", "mallard"])
+    assert whole["evidence"].items() >= EVIDENCE.items()
+    assert whole["label_names"] == ["teal", "mallard"]
     assert whole["links"]["training"] == f"/v1/trainings/{version.training_id}"
     assert whole["links"]["plots"] == found["links"]["plots"]
 
@@ -353,7 +354,7 @@ def test_two_versions_are_compared_and_the_report_is_kept(client: FlaskClient, c
     assert (answer.status_code, answer.json["status"], answer.json["report"]) == (202, "QUEUED", None)
     assert (answer.json["candidate"], answer.json["baseline"]) == ("2", "1")
     with container.database.write() as uow:
-        uow.comparisons.end(answer.json["_id"], container.now(), report=REPORT)
+        uow.comparisons.end(answer.json["id"], container.now(), report=REPORT)
     found = client.get(answer.headers["Location"], headers={"Prefer": "wait=30"}).json
     assert (found["status"], found["terminal"], found["report"]) == ("DONE", True, REPORT)
     assert client.get("/v1/models/birds/comparisons").json == {"comparisons": [found]}
@@ -364,7 +365,7 @@ def test_a_comparison_that_failed_says_why(client: FlaskClient, container: Conta
     trained(client, container), trained(client, container)
     answer = client.post("/v1/models/birds/compare", json={"version": 2, "baseline": "1", "dataset": "birds"})
     with container.database.write() as uow:
-        uow.comparisons.end(answer.json["_id"], container.now(), error="There is no test picture.")
+        uow.comparisons.end(answer.json["id"], container.now(), error="There is no test picture.")
     found = client.get(answer.headers["Location"]).json
     assert (found["status"], found["error"], found["report"]) == ("FAILED", "There is no test picture.", None)
 
@@ -446,8 +447,8 @@ def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, container:
 def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container: Container) -> None:
     made(client, **BIRDS)
     trained(client, container), trained(client, container)
-    training = submit(client).json["_id"]
-    comparison = client.post("/v1/models/birds/compare", json={"version": "2"}).json["_id"]
+    training = submit(client).json["id"]
+    comparison = client.post("/v1/models/birds/compare", json={"version": "2"}).json["id"]
     anna = keys(client, anna=["infer", "models"])["anna"]
     for method, path, hidden in (
         ("GET", f"/v1/trainings/{training}", training),
@@ -463,7 +464,7 @@ def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container
         ("GET", "versions"), ("GET", "comparisons"), ("POST", "compare"), ("POST", "promote"), ("POST", "rollback"),
         ("GET", "canary"), ("PUT", "canary"), ("DELETE", "canary"),
     ):  # fmt: skip
-        asked = {"version": "2", "share": 0.5}
+        asked = {"version": "2"} | ({"share": 0.5} if method == "PUT" else {})
         complaint(client.open(f"/v1/models/birds/{path}", method=method, json=asked, headers=anna), 404, "not_found")
     assert client.get("/v1/trainings", headers=anna).json["trainings"] == []
     taken = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers=anna)

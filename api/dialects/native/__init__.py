@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask import Blueprint, jsonify
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
+from msgspec import UNSET
 
-from api.dialects.native.openapi.jobs_and_models import openapi
+from api.dialects.native.openapi.document import document
 from api.dialects.native.routes import datasets, jobs, keys, models, promotions, trainings, workers
+from api.dialects.native.serializers.common import respond
+from api.openapi_builder import Part
 from shared.domain.keys import Caller
 from shared.errors import InferqError
+from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
 PREFIXES = ("/",)
+_BLUEPRINTS = [part.bp for part in (jobs, datasets, trainings, models, promotions, keys, workers)]
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """Return one blueprint per resource."""
-    return [part.bp for part in (jobs, datasets, trainings, models, promotions, keys, workers)]
+    return _BLUEPRINTS
+
+
+def openapi(settings: Settings) -> Part:
+    """Return the tags, paths and components of this wire."""
+    return document({call: operation for bp in _BLUEPRINTS for call, operation in bp.operations.items()})
 
 
 def allowance(settings: Settings, _caller: Caller) -> str:
@@ -28,17 +38,16 @@ def allowance(settings: Settings, _caller: Caller) -> str:
 
 def write_error(error: InferqError) -> ResponseReturnValue:
     """Return a problem document (RFC 9457); `code` is for programs, `detail` for people."""
-    problem: dict[str, object] = {
-        "type": f"urn:inferq:error:{error.code}",
-        "title": (type(error).__doc__ or "").strip(),
-        "status": error.status,
-        "detail": error.message,
-        "code": error.code,
-    }
-    if error.job_id:
-        problem |= {"_id": error.job_id, "links": {"job": f"/v1/jobs/{error.job_id}"}}
-    response = jsonify(problem)
-    response.status_code = error.status
+    problem = Problem(
+        type=f"urn:inferq:error:{error.code}",
+        title=(type(error).__doc__ or "").strip(),
+        status=error.status,
+        detail=error.message,
+        code=error.code,
+        job_id=error.job_id or UNSET,
+        links=ProblemLinks(job=f"/v1/jobs/{error.job_id}") if error.job_id else UNSET,
+    )
+    response = respond(problem, error.status)
     response.mimetype = "application/problem+json"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="inferq"'

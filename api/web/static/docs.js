@@ -19,6 +19,7 @@ function follow(schema) {
 function kindOf(schema) {
   const found = follow(schema);
   if (isFile(found)) return "file";
+  if (found.anyOf) return found.anyOf.map(kindOf).filter((kind) => kind && kind !== "null").join(" or ");
   if (found.type === "array") return isFile(follow(found.items)) ? "files" : `list of ${kindOf(found.items)}`;
   return [].concat(found.type || "any").filter((kind) => kind !== "null").join(" or ");
 }

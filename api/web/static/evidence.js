@@ -119,6 +119,6 @@ function making(found, training) {
     ["time", `${lasting(seconds.total)}${times.length ? `: ${times.join(", ")}` : ""}`],
     ["machine", known.map(([name, value]) => `${name} ${value}`).join(", ")],
     ["parameters", parameters],
-    ["training", el("code", {}, training._id)],
+    ["training", el("code", {}, training.id)],
   ]), el("pre", {}, `inferq classify --model ${training.name} --version ${training.model.version} PICTURE`)));
 }

@@ -98,7 +98,7 @@ async function compare(model, version, says, again = false) {
   found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
   while (!found.terminal) {
     await pause(AGAIN);
-    found = await get(`/v1/comparisons/${found._id}`, { wait: WAIT });
+    found = await get(`/v1/comparisons/${found.id}`, { wait: WAIT });
   }
   if (found.status !== "DONE") throw new Error(`They cannot be compared: ${found.error || "no reason was given"}`);
   const close = el("button", { class: "quiet", type: "button", onclick: () => says.replaceChildren() }, "Close");

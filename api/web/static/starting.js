@@ -68,5 +68,5 @@ async function begin(dataset, form) {
   if (given.fine_tune.value) parameters.fine_tune = given.fine_tune.value;
   const json = { dataset: String(dataset.id), name: given.name.value, base: given.base.value, parameters };
   const training = await call("POST", "/v1/trainings", { json });
-  location.assign(`/ui/trainings/${training._id}`);
+  location.assign(`/ui/trainings/${training.id}`);
 }

@@ -51,7 +51,7 @@ function row(training, names) {
   const when = training.finished_at || training.created_at;
   const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`]
     .filter(Boolean).join(" · ");
-  return el("a", { class: "row", href: `/ui/trainings/${training._id}` },
+  return el("a", { class: "row", href: `/ui/trainings/${training.id}` },
     el("span", { class: "what" }, el("b", {}, title), el("small", {}, about)),
     el("span", { class: "moves" }, told(training)),
     el("span", { class: "when" }, state(training.status), el("small", {}, ago(when))));

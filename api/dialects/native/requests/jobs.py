@@ -11,7 +11,7 @@ from flask import Request
 
 from api import reading
 from api.context import caller, container
-from api.reading import Fields
+from api.dialects.native.requests import common
 from shared import errors
 from shared.adapters import http_fetch
 from shared.domain import webhooks
@@ -19,44 +19,48 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Submission
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stored_images import StoredImage
 from shared.imaging import images
+from shared.schemas.jobs import Input, JobForm, JobOptions, RawJob
 from shared.services import stored_images
 
 FAR = 100 * 366 * 24 * 3600
 """Seconds; a deadline over a century away, in past or future, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
 """Seconds for fetching all pictures of one request, as it occupies a thread of the API."""
+_KINDS = ("url", "base64", "image_id")
 
 
 def read(request: Request) -> Submission:
     """Return the submission of a request; raises subclasses of BadRequest before any picture is read."""
     limits = reading.limits(container().settings)
+    options: JobOptions
     if reading.is_multipart(request):
-        fields = Fields(request.form, request.args)
+        options = common.parse(JobForm, request.form, request.args)
         pictures: Iterator[Picture | ImageReference] = iter(images.pictures(reading.files(request), limits))
     elif reading.is_json(request):
         body = reading.json_object(request, reading.with_pictures(container().settings))
-        fields = Fields(body, request.args)
-        pictures = _inputs(fields, limits)
+        inputs = body.pop("inputs", None)
+        options = common.parse(JobOptions, body, request.args)
+        pictures = _inputs(inputs, limits)
     else:
-        fields = Fields(request.args)
-        upload = reading.body(request, fields.text("name", "file"))
+        options = raw = common.parse(RawJob, request.args)
+        upload = reading.body(request, raw.name)
         pictures = iter(images.pictures([upload] if upload else [], limits))
-    hook, secret = webhook(fields)
+    url, secret = webhook(options.webhook)
     return Submission(
         pictures=pictures,
-        model=fields.text("model"),
-        version=fields.text("version"),
+        model=options.model,
+        version=options.version,
         options=AnswerOptions(
-            task=fields.text("task", "classify"),
-            top_k=fields.whole("top_k", 5),
-            function_to_apply=fields.text("function_to_apply", "softmax"),
-            exif=fields.flag("exif", True),
+            task=options.task,
+            top_k=options.top_k,
+            function_to_apply=options.function_to_apply,
+            exif=options.exif,
         ),
-        priority=fields.text("priority", "normal"),
-        deadline=_deadline(fields),
-        webhook=hook,
+        priority=options.priority,
+        deadline=_deadline(options.deadline),
+        webhook=url,
         webhook_secret=secret,
-        metadata=fields.mapping("metadata"),
+        metadata=options.metadata,
         idempotency_key=_idempotency_key(request),
     )
 
@@ -68,8 +72,7 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _inputs(fields: Fields, limits: Limits) -> Iterator[Picture | ImageReference]:
-    inputs = fields.raw("inputs")
+def _inputs(inputs: Any, limits: Limits) -> Iterator[Picture | ImageReference]:
     if isinstance(inputs, (dict, str)):
         inputs = [inputs]
     if not isinstance(inputs, list) or not inputs:
@@ -77,32 +80,40 @@ def _inputs(fields: Fields, limits: Limits) -> Iterator[Picture | ImageReference
     if len(inputs) > limits.max_files:
         raise errors.TooManyFiles(f"{len(inputs)} inputs are more than the {limits.max_files} of one job.")
     until = time.monotonic() + FETCHING
-    return (_input(index, given, limits, until) for index, given in enumerate(inputs))
+    return (_picture(index, _input(index, data), limits, until) for index, data in enumerate(inputs))
 
 
-def _input(index: int, given: Any, limits: Limits, until: float) -> Picture | ImageReference:
-    if isinstance(given, str):
-        given = {"url": given} if given.startswith(("http://", "https://")) else {"base64": given}
-    kinds = [kind for kind in ("url", "base64", "image_id") if isinstance(given, dict) and given.get(kind)]
-    if len(kinds) != 1 or not isinstance(given[kinds[0]], str):
+def _input(index: int, data: Any) -> Input:
+    """Return one entry of `inputs`, an object, or a text that is a URL or base64; raises BadOption."""
+    if isinstance(data, str):
+        return Input(url=data) if data.startswith(("http://", "https://")) else Input(base64=data)
+    kinds = [kind for kind in _KINDS if isinstance(data, dict) and data.get(kind)]
+    if len(kinds) != 1 or not isinstance(data[kinds[0]], str):
         raise errors.BadOption(f"inputs[{index}] must have exactly one of `url`, `base64` or `image_id`, as a text")
-    kind, value = kinds[0], given[kinds[0]]
-    name = str(given.get("name") or (f"input-{index}" if kind == "base64" else value.rsplit("/", 1)[-1] or "file"))
-    if kind == "image_id":
-        kept = _kept(value)
-        return ImageReference(kept.id, kept.name, kept.blob, kept.size)
-    if kind == "base64":
-        return images.check(name, images.from_base64(value), limits)
+    try:
+        common.refuse_unknown(dict.fromkeys((*_KINDS, "name")), data)
+    except errors.BadOption as error:
+        raise errors.BadOption(f"inputs[{index}]: {error.message}") from None
+    return Input(**{kinds[0]: data[kinds[0]]}, name=str(data.get("name") or ""))
+
+
+def _picture(index: int, wanted: Input, limits: Limits, until: float) -> Picture | ImageReference:
+    name = wanted.name
+    if wanted.image_id:
+        stored = _stored(wanted.image_id)
+        return ImageReference(stored.id, stored.name, stored.blob, stored.size)
+    if wanted.base64:
+        return images.check(name or f"input-{index}", images.from_base64(wanted.base64), limits)
     settings = container().settings
     left = until - time.monotonic()
     if left <= 0:
         raise errors.BadUrl(f"inputs[{index}] was not fetched: one request fetches for {FETCHING:g} s, no longer.")
-    timeout = min(left, settings.fetch_timeout)
-    data = http_fetch.fetch(value, max_bytes=limits.max_bytes, timeout=timeout, allow_private=settings.fetch_private)
-    return images.check(name, data, limits)
+    timeout, private = min(left, settings.fetch_timeout), settings.fetch_private
+    data = http_fetch.fetch(wanted.url, max_bytes=limits.max_bytes, timeout=timeout, allow_private=private)
+    return images.check(name or wanted.url.rsplit("/", 1)[-1] or "file", data, limits)
 
 
-def _kept(image_id: str) -> StoredImage:
+def _stored(image_id: str) -> StoredImage:
     """Return a stored image that this key may see; raises NotFound, with the same text for a foreign image."""
     try:
         return stored_images.get(container(), caller().tenant, caller().stage, image_id)
@@ -110,29 +121,47 @@ def _kept(image_id: str) -> StoredImage:
         raise errors.NotFound(f"There is no image {image_id}.") from None
 
 
-def _deadline(fields: Fields) -> float | None:
-    """Return the deadline in Unix seconds, given as seconds from now or in ISO 8601; raises BadOption."""
-    if not fields.has("deadline"):
+def _deadline(deadline: str) -> float | None:
+    """Return the deadline in Unix seconds, given as seconds from now or in RFC 3339; raises BadOption."""
+    if not deadline:
         return None
     try:
-        when = datetime.fromisoformat(fields.text("deadline"))
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
-        earliest = float(-FAR)  # a past time is no mistake: the job expires
-    except (ValueError, OverflowError):
-        seconds, earliest = fields.number("deadline", 0), 0.0
-    if not earliest < seconds <= FAR:
-        raise errors.BadOption(f"deadline must be seconds, above 0 and up to {FAR}, or such a time in ISO 8601")
-    return time.time() + seconds
+        seconds = float(deadline)
+        when = time.time() + seconds if 0.0 < seconds <= FAR else None
+    except ValueError:
+        when = parse_time(deadline)  # a past time is no mistake: the job expires
+    if when is None:
+        raise errors.BadOption(f"deadline must be seconds, above 0 and up to {FAR}, or such a time in RFC 3339")
+    return when
 
 
-def webhook(fields: Fields) -> tuple[str, str]:
+def parse_time(text: str) -> float | None:
+    """Return a time in RFC 3339, or in Unix seconds, as Unix seconds; None if it is neither.
+
+    A time without a zone is in UTC. The largest time is FAR from now.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            when = datetime.fromisoformat(text)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    return seconds if abs(seconds - time.time()) <= FAR else None
+
+
+def webhook(given: Any) -> tuple[str, str]:
     """Return (URL, secret), from a text or an object with `url` and `secret`; raises BadOption if not deliverable."""
-    given = fields.raw("webhook")
     if not given:
         return "", ""
     if isinstance(given, str) and given.lstrip().startswith("{"):
-        given = fields.mapping("webhook")
-    url, secret = (given.get("url"), given.get("secret") or "") if isinstance(given, dict) else (given, "")
+        given = reading.Fields({"webhook": given}).mapping("webhook")
+    if isinstance(given, dict):
+        common.refuse_unknown(dict.fromkeys(("url", "secret")), given)
+        url, secret = given.get("url"), given.get("secret") or ""
+    else:
+        url, secret = given, ""
     if not isinstance(url, str) or not isinstance(secret, str):
         raise errors.BadOption("webhook must be a URL, or an object with `url` and `secret`")
     try:

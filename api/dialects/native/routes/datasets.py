@@ -7,14 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
 from api.context import caller, container, scope, waited
+from api.dialects.native.openapi.operations import (
+    IF_NONE_MATCH,
+    WAIT,
+    Body,
+    Media,
+    OperationsBlueprint,
+    operation,
+)
 from api.dialects.native.requests import common
-from api.dialects.native.serializers import datasets_and_trainings
-from api.reading import Fields
+from api.dialects.native.requests.common import json_body, parse, preferred_wait
+from api.dialects.native.serializers import datasets as serializers
+from api.dialects.native.serializers.common import cut, respond
 from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.datasets import (
@@ -22,179 +31,259 @@ from shared.domain.datasets import (
     Dataset,
     DatasetExample,
     DatasetState,
-    Source,
     Split,
     file_name,
     normalize_name,
 )
 from shared.domain.pictures import Picture, Upload
 from shared.imaging import archives, images
+from shared.schemas import datasets as schemas
 from shared.services import dataset_import, datasets
 
-bp = Blueprint("native-datasets", __name__)
+bp = OperationsBlueprint("native-datasets", __name__)
 
-AGAIN = "2"
+POLL_AGAIN = 2
 """Seconds until a client should poll a loading dataset again."""
 _ONE = f"/v1/datasets/<reference>/examples/<int(max={common.LARGEST_ID}):example_id>"
 _EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz)$", re.IGNORECASE)
+_LOADING = ("It is still being loaded; look again after `Retry-After`.", schemas.Dataset)
+_RAW_ARCHIVE = "An archive of label folders: zip, tar or tar.gz."
 
 
 @bp.post("/v1/datasets")
+@operation(
+    "createDataset",
+    "Datasets",
+    {201: ("It is ready.", schemas.Dataset), 202: _LOADING},
+    body=Body(
+        form=schemas.DatasetForm,
+        json=schemas.DatasetRequest,
+        raw=f"{_RAW_ARCHIVE} The name goes into the query.",
+        example={"name": "ducks", "labels": ["mallard", "teal"]},
+    ),
+    headers=[WAIT],
+)
 @scope("models")
-def create() -> ResponseReturnValue:
-    """Create a dataset from an archive of label folders, uploaded or behind a URL; or empty, with or without labels.
+def create() -> Response:
+    """Create a dataset.
 
-    201 once it is ready, 202 while it is loading; an archive that proves unreadable within the wait is a 400, and the
-    dataset is deleted.
+    From an archive, uploaded or behind a URL, or empty, with labels or without. Duplicates are left out and counted,
+    unusable files are listed with their reasons. An archive that proves unreadable within the wait is a 400 and leaves
+    nothing behind. An `Idempotency-Key` is refused: it is for jobs only.
     """
     common.refuse_idempotency_key()
-    seconds, tenant = common.preferred_wait(), caller().tenant
+    seconds, tenant = preferred_wait(), caller().tenant
     if reading.is_json(request):
-        fields = common.json_fields()
-        url, labels = _url(fields), common.texts(fields, "labels")
+        wanted = parse(schemas.DatasetRequest, json_body(), request.args)
+        url, labels = _checked(wanted.url), wanted.labels
         if url and labels:
             raise errors.BadOption("name either the url of an archive, whose folders are the labels, or labels")
-        name = fields.text("name") or (_stem(url) if url else "")
-        made = datasets.create(container(), tenant, name, source=url, labels=labels, unique=True)
+        name = wanted.name or (_stem(url) if url else "")
+        dataset = datasets.create(container(), tenant, name, source=url, labels=labels, unique=True)
     else:
         with _archive() as (name, source):
-            made = datasets.create(container(), tenant, name, source=source, unique=True)
-    loaded = _loaded(made, seconds)
-    if reason := _complaint(loaded):
+            dataset = datasets.create(container(), tenant, name, source=source, unique=True)
+    loaded = _loaded(dataset, seconds)
+    if reason := _failure(loaded):
         datasets.delete(container(), tenant, loaded.id)
         raise errors.BadDataset(reason)
-    return _begun(loaded, 201)
+    return _respond_started(loaded, 201)
 
 
 @bp.get("/v1/datasets")
-def listing() -> ResponseReturnValue:
-    """List the datasets, newest first, in pages; `cursor` is the `next` of the page before."""
-    fields = Fields(request.args)
-    limit = common.limit(fields)
-    found = datasets.list_page(container(), caller().tenant, before=common.numbered(fields), limit=limit + 1)
-    page, labels = [dataset for dataset, _ in found], {dataset.id: known for dataset, known in found}
-    return jsonify(common.page("datasets", page, limit, lambda one: datasets_and_trainings.listed(one, labels[one.id])))
+@operation("listDatasets", "Datasets", {200: ("A page.", schemas.DatasetPage)}, query=schemas.DatasetQuery)
+def listing() -> Response:
+    """List datasets.
+
+    Newest first, in pages; `cursor` is the `next` of the page before.
+    """
+    query = parse(schemas.DatasetQuery, request.args)
+    rows = datasets.list_page(
+        container(), caller().tenant, before=common.cursor_number(query.cursor), limit=query.limit + 1
+    )
+    labels = {dataset.id: labels for dataset, labels in rows}
+    page, following = cut([dataset for dataset, _ in rows], query.limit)
+    listed = [serializers.dataset(dataset, labels[dataset.id], schemas.LISTED) for dataset in page]
+    return respond(schemas.DatasetPage(datasets=listed, next=following))
 
 
 @bp.get("/v1/datasets/<reference>")
-def show(reference: str) -> ResponseReturnValue:
-    """Return a dataset by id, or the newest of that name; `Prefer: wait=N` waits for the end of its loading."""
-    return _answer(_loaded(_find(reference), common.preferred_wait()), 200)
+@operation("getDataset", "Datasets", {200: ("The dataset.", schemas.Dataset)}, headers=[WAIT])
+def show(reference: str) -> Response:
+    """Look at a dataset.
+
+    Or wait for the end of its loading, with `Prefer: wait=N`.
+    """
+    return _respond(_loaded(_get(reference), preferred_wait()), 200)
 
 
 @bp.delete("/v1/datasets/<reference>")
+@operation("removeDataset", "Datasets", {202: ("It is being removed.", schemas.Dataset)})
 @scope("models")
-def remove(reference: str) -> ResponseReturnValue:
-    """Delete a dataset; 202, as its pictures are removed in the background before the dataset itself."""
-    return _answer(datasets.delete(container(), caller().tenant, _find(reference).id), 202)
+def remove(reference: str) -> Response:
+    """Remove a dataset.
+
+    Its pictures are removed in the background, then the dataset itself. Models that were trained on it stay, with their
+    evidence. 409 while it is loading, being trained on or compared on.
+    """
+    return _respond(datasets.delete(container(), caller().tenant, _get(reference).id), 202)
 
 
 @bp.post("/v1/datasets/<reference>/archive")
+@operation(
+    "addArchive",
+    "Datasets",
+    {200: ("The dataset.", schemas.Dataset), 202: _LOADING},
+    body=Body(
+        form=schemas.ArchiveForm,
+        json=schemas.ArchiveRequest,
+        raw=_RAW_ARCHIVE,
+        example={"url": "https://example.org/ducks.zip"},
+    ),
+    headers=[WAIT],
+)
 @scope("models")
-def add_archive(reference: str) -> ResponseReturnValue:
-    """Load more pictures: 202, or 200 when they are loaded within the wait; existing pictures stay in any case."""
-    seconds, found = common.preferred_wait(), _find(reference)
+def add_archive(reference: str) -> Response:
+    """Add an archive to a dataset.
+
+    The pictures that it has stay in any case.
+    """
+    seconds, dataset = preferred_wait(), _get(reference)
     if reading.is_json(request):
-        url = _url(common.json_fields())
-        if not url:
+        body = json_body()
+        if not body.get("url"):
             raise errors.NoInput("Send an archive as `file`, or name the `url` of one.")
-        begun = datasets.add_archive(container(), found.tenant, found.id, url)
+        url = _checked(parse(schemas.ArchiveRequest, body, request.args).url)
+        started = datasets.add_archive(container(), dataset.tenant, dataset.id, url)
     else:
-        with _archive() as (_, source):
-            begun = datasets.add_archive(container(), found.tenant, found.id, source)
-    loaded = _loaded(begun, seconds)
-    if reason := _complaint(loaded):
+        with _archive(named=False) as (_, source):
+            started = datasets.add_archive(container(), dataset.tenant, dataset.id, source)
+    loaded = _loaded(started, seconds)
+    if reason := _failure(loaded):
         raise errors.BadDataset(reason)
-    return _begun(loaded, 200)
+    return _respond_started(loaded, 200)
 
 
 # labels
 
 
 @bp.get("/v1/datasets/<reference>/labels")
-def labels(reference: str) -> ResponseReturnValue:
-    """List the labels in the order of their ids, which is the order of the logits of models trained on them."""
-    found = datasets.labels(container(), caller().tenant, _find(reference).id)
-    return jsonify(labels=[datasets_and_trainings.label(label) for label in found])
+@operation("listLabels", "Datasets", {200: ("The labels.", schemas.LabelList)})
+def labels(reference: str) -> Response:
+    """List the labels of a dataset.
+
+    In the order of their ids, which is the order of the logits of models trained on them.
+    """
+    labels = datasets.labels(container(), caller().tenant, _get(reference).id)
+    return respond(schemas.LabelList(labels=[serializers.label(label) for label in labels]))
 
 
 @bp.post("/v1/datasets/<reference>/labels")
+@operation(
+    "addLabel",
+    "Datasets",
+    {201: ("The label.", schemas.DatasetLabel)},
+    body=Body(json=schemas.LabelRequest, example={"name": "teal"}),
+)
 @scope("models")
-def add_label(reference: str) -> ResponseReturnValue:
-    """Create a label without examples; 201."""
-    found = _find(reference)
-    name = common.json_fields().text("name")
-    return jsonify(datasets_and_trainings.label(datasets.add_label(container(), found.tenant, found.id, name))), 201
+def add_label(reference: str) -> Response:
+    """Add a label to a dataset.
+
+    Without examples.
+    """
+    dataset, wanted = _get(reference), parse(schemas.LabelRequest, json_body())
+    return respond(serializers.label(datasets.add_label(container(), dataset.tenant, dataset.id, wanted.name)), 201)
 
 
 # examples
 
 
 @bp.get("/v1/datasets/<reference>/examples")
-def examples(reference: str) -> ResponseReturnValue:
-    """List the examples, oldest first, in pages; `source` and `label` filter the list."""
-    fields, found = Fields(request.args), _find(reference)
-    limit, source = common.limit(fields), fields.text("source").lower()
-    if source and source not in list(Source):
-        raise errors.BadOption(f"source must be one of {', '.join(Source)}, not {source!r}")
-    label_id = _label_id(found, fields.text("label")) if fields.has("label") else None
-    after = common.numbered(fields) or 0
-    page = datasets.list_examples(container(), found, source=source, label_id=label_id, after=after, limit=limit + 1)
-    return jsonify(common.page("examples", page, limit, datasets_and_trainings.example))
+@operation("listExamples", "Datasets", {200: ("A page.", schemas.ExamplePage)}, query=schemas.ExampleQuery)
+def examples(reference: str) -> Response:
+    """List the examples of a dataset.
+
+    Oldest first, in pages.
+    """
+    query, dataset = parse(schemas.ExampleQuery, request.args), _get(reference)
+    label_id = _label_id(dataset, query.label) if query.label else None
+    after = common.cursor_number(query.cursor) or 0
+    rows = datasets.list_examples(
+        container(), dataset, source=query.source, label_id=label_id, after=after, limit=query.limit + 1
+    )
+    page, following = cut(rows, query.limit)
+    return respond(schemas.ExamplePage(examples=[serializers.example(example) for example in page], next=following))
 
 
 @bp.post("/v1/datasets/<reference>/examples")
+@operation("addExample", "Datasets", {201: ("The example.", schemas.Example)}, body=Body(form=schemas.ExampleForm))
 @scope("models")
-def add_example(reference: str) -> ResponseReturnValue:
-    """Add one picture with its label; 201."""
-    found = _find(reference)
+def add_example(reference: str) -> Response:
+    """Add an example to a dataset.
+
+    One picture with its label. 409 when the dataset has the picture already.
+    """
+    dataset = _get(reference)
     if not reading.is_multipart(request):
         raise errors.NoInput("Send the picture as multipart form data, in `file`, with the name of its `label`.")
-    fields = Fields(request.form, request.args)
-    split = fields.text("split").lower()
-    if split not in list(Split):
-        raise errors.BadOption("split must be training, validation or test; leave it out to have it dealt out")
-    label_id = _label_id(found, common.needed(fields, "label", "the name of a label of the dataset"))
-    made = datasets.add_example(container(), found.tenant, found.id, label_id, _picture(), split=Split(split))
-    return jsonify(datasets_and_trainings.example(made)), 201, {"Location": datasets_and_trainings.example_path(made)}
+    wanted = parse(schemas.ExampleForm, request.form, request.args)
+    label_id = _label_id(dataset, wanted.label)
+    example = datasets.add_example(
+        container(), dataset.tenant, dataset.id, label_id, _picture(), split=Split(wanted.split)
+    )
+    return respond(serializers.example(example), 201, location=serializers.example_path(example))
 
 
 @bp.get(_ONE)
-def show_example(reference: str, example_id: int) -> ResponseReturnValue:
-    """Return the description of one example."""
-    return jsonify(datasets_and_trainings.example(_example(reference, example_id)))
+@operation("getExample", "Datasets", {200: ("The example.", schemas.Example)})
+def show_example(reference: str, example_id: int) -> Response:
+    """Look at an example.
+
+    Without its bytes.
+    """
+    return respond(serializers.example(_example(reference, example_id)))
 
 
 @bp.delete(_ONE)
+@operation("removeExample", "Datasets", {204: ("It is removed.", None)})
 @scope("models")
 def remove_example(reference: str, example_id: int) -> ResponseReturnValue:
-    """Remove an example; versions of the dataset that were trained on keep it. 204."""
-    datasets.remove_example(container(), caller().tenant, _find(reference).id, example_id)
+    """Remove an example.
+
+    Versions of the dataset that were trained on keep it.
+    """
+    datasets.remove_example(container(), caller().tenant, _get(reference).id, example_id)
     return "", 204
 
 
 @bp.get(f"{_ONE}/picture")
+@operation(
+    "getPicture",
+    "Datasets",
+    {200: ("The bytes as they were uploaded.", Media(["image/*"])), 304: ("It has not changed.", None)},
+    headers=[IF_NONE_MATCH],
+)
 def picture(reference: str, example_id: int) -> ResponseReturnValue:
-    """Return the bytes of an example as they were uploaded."""
-    found = _example(reference, example_id)
+    """Fetch the picture of an example."""
+    example = _example(reference, example_id)
     try:
-        data = container().storage.read(found.blob, found.offset, found.size)
+        data = container().storage.read(example.blob, example.offset, example.size)
     except FileNotFoundError:  # its dataset is being deleted
-        raise errors.NotFound(f"The picture of example {example_id} is gone.") from None
+        raise errors.NotFound(f"The picture of example {example_id} has been removed.") from None
     response = Response(data, mimetype=images.media_type(data))
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "private, max-age=86400"
-    response.set_etag(found.sha256)
+    response.set_etag(example.sha256)
     return response.make_conditional(request)
 
 
-def _find(reference: str) -> Dataset:
+def _get(reference: str) -> Dataset:
     return datasets.get_by_reference(container(), caller().tenant, reference)
 
 
 def _example(reference: str, example_id: int) -> DatasetExample:
-    found = _find(reference)
-    return datasets.example(container(), found.tenant, found.id, example_id)
+    dataset = _get(reference)
+    return datasets.example(container(), dataset.tenant, dataset.id, example_id)
 
 
 def _label_id(dataset: Dataset, name: str) -> int:
@@ -207,50 +296,44 @@ def _loaded(dataset: Dataset, seconds: float) -> Dataset:
     return waited(dataset, seconds, lambda most: datasets.until_loaded(container(), dataset, most))
 
 
-def _complaint(dataset: Dataset) -> str:
+def _failure(dataset: Dataset) -> str:
     """Return why the archive could not be read; empty while the dataset loads, and for a readable archive."""
     return "" if dataset.state is DatasetState.LOADING else dataset.message
 
 
-def _begun(dataset: Dataset, done: int) -> Response:
+def _respond_started(dataset: Dataset, done: int) -> Response:
     """Return the answer to a request that starts loading: 202, or the status `done` once loading has ended."""
-    response = _answer(dataset, 202 if dataset.state is DatasetState.LOADING else done)
+    response = _respond(dataset, 202 if dataset.state is DatasetState.LOADING else done)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return response
 
 
-def _answer(dataset: Dataset, status: int) -> Response:
+def _respond(dataset: Dataset, status: int) -> Response:
     labels = datasets.list_labels(container(), dataset)
-    response = jsonify(datasets_and_trainings.dataset(dataset, labels))
-    response.status_code = status
-    if dataset.state is DatasetState.LOADING:
-        response.headers["Retry-After"] = AGAIN
-    return response
+    again = POLL_AGAIN if dataset.state is DatasetState.LOADING else 0
+    return respond(serializers.dataset(dataset, labels), status, retry_after=again)
 
 
-def _url(fields: Fields) -> str:
-    """Return the URL of an archive, empty without the field; raises BadOption, BadUrl."""
-    url = fields.raw("url") or ""
-    if not isinstance(url, str):
-        raise errors.BadOption("url must be a text")
+def _checked(url: str) -> str:
+    """Return the URL of an archive; raises BadUrl if it may not be fetched."""
     if url:
         http_fetch.check_url(url, allow_private=container().settings.fetch_private)
     return url
 
 
 @contextmanager
-def _archive() -> Iterator[tuple[str, str]]:
+def _archive(*, named: bool = True) -> Iterator[tuple[str, str]]:
     """Yield (name of the dataset, storage key of the uploaded archive); the archive is deleted if the block fails.
 
-    Raises NoInput, TooManyFiles, BadArchive.
+    Raises BadOption, NoInput, TooManyFiles, BadArchive.
     """
-    name, upload = _uploaded()
+    name, upload = _uploaded(named)
     head = upload.stream.read(archives.HEAD)
     upload.stream.seek(0)
     sort = archives.kind(head)
     if head and sort not in archives.TAKEN:
-        found = f"a {sort} archive" if sort else "no archive"
-        raise errors.BadArchive(f"{upload.name!r} is {found}. Pack the label folders as zip, tar or tar.gz.")
+        content = f"a {sort} archive" if sort else "no archive"
+        raise errors.BadArchive(f"{upload.name!r} is {content}. Pack the label folders as zip, tar or tar.gz.")
     key = dataset_import.keep_upload(container(), upload.stream)
     try:
         yield name, key
@@ -259,15 +342,23 @@ def _archive() -> Iterator[tuple[str, str]]:
         raise
 
 
-def _uploaded() -> tuple[str, Upload]:
-    """Return (name of the dataset, its archive), from the only file of a multipart body, or any other body."""
+def _uploaded(named: bool) -> tuple[str, Upload]:
+    """Return (name of the dataset, its archive), from the only file of a multipart body, or any other body.
+
+    Unless `named`, the archive belongs to an existing dataset, and a name is refused.
+    """
     if reading.is_multipart(request):
+        sources = (request.form, request.args)
+        name = parse(schemas.DatasetForm, *sources).name if named else ""
+        if not named:
+            parse(schemas.ArchiveForm, *sources)
         upload = _only("an archive of label folders")
-        return Fields(request.form, request.args).text("name") or _stem(upload.name), upload
+        return name or _stem(upload.name), upload
+    name = parse(schemas.RawDataset, request.args).name if named else ""
     body = reading.body(request, "the body")
     if body is None:
         raise errors.NoInput("Send an archive of label folders as `file`, or JSON with its `url` or with `labels`.")
-    return Fields(request.args).text("name"), body
+    return name, body
 
 
 def _picture() -> Picture:

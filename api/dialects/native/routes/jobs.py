@@ -5,148 +5,221 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, stream_with_context
+from flask import Response, request, stream_with_context
 from flask.typing import ResponseReturnValue
 
 from api import reading, server_sent_events
 from api.context import caller, container, scope, wait_for
-from api.dialects.native.requests import common
+from api.dialects.native.openapi.operations import (
+    IF_NONE_MATCH,
+    ONCE,
+    WAIT,
+    Body,
+    Media,
+    OperationsBlueprint,
+    operation,
+)
 from api.dialects.native.requests import jobs as job_requests
-from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
-from api.reading import Fields
+from api.dialects.native.requests.common import find_dataset, json_body, parse, preferred_wait
+from api.dialects.native.serializers import datasets as dataset_serializers
+from api.dialects.native.serializers import jobs as serializers
+from api.dialects.native.serializers.common import cut, encode, respond
 from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
+from shared.schemas import jobs as schemas
+from shared.schemas.datasets import Example
 from shared.services import feedback, jobs
 
-bp = Blueprint("native-jobs", __name__)
+bp = OperationsBlueprint("native-jobs", __name__)
 
 PAGE = 1000
 """Items read at once while results are streamed."""
+_PICTURES = Body(
+    form=schemas.JobForm,
+    json=schemas.JobRequest,
+    raw="One picture, or one flat archive of pictures. Options go into the query.",
+    example={"inputs": [{"url": "https://example.org/duck.jpg"}], "top_k": 3},
+)
+_WAITED = {
+    200: ("The job, ended within the wait.", schemas.Job),
+    202: ("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", schemas.Job),
+}
 
 
 @bp.post("/v1/jobs")
+@operation("submitJob", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 @scope("infer")
-def submit() -> ResponseReturnValue:
-    """Store the job; 202 at once, or with `Prefer: wait=N` 200 if it ends within the wait."""
+def submit() -> Response:
+    """Submit pictures as a job.
+
+    The job is stored before 202 is sent, so that an accepted job is always answered.
+    """
     return _submit(default_wait=0.0)
 
 
 @bp.post("/v1/classify")
+@operation("classify", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 @scope("infer")
-def classify() -> ResponseReturnValue:
-    """Store the job and wait, unless `Prefer: respond-async`; a wait that runs out is a 202 with the id of the job."""
+def classify() -> Response:
+    """Classify pictures and wait for the answer.
+
+    The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, so that its id is known.
+    If no picture could be read, the answer is the error of the first one.
+    """
     return _submit(default_wait=container().settings.max_wait)
 
 
-def _submit(default_wait: float) -> ResponseReturnValue:
-    seconds = common.preferred_wait(default_wait)
+def _submit(default_wait: float) -> Response:
+    seconds = preferred_wait(default_wait)
     job, new = jobs.submit(container(), caller().tenant, job_requests.read(request))
     job = wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)
-    response = _write(job)
-    response.status_code = 200 if job.status.terminal else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response = _respond(job, 200 if job.status.terminal else 202, location=f"/v1/jobs/{job.id}")
     if not new:
         response.headers["Idempotent-Replayed"] = "true"
     return response
 
 
 @bp.get("/v1/jobs/<job_id>")
+@operation(
+    "getJob",
+    "Jobs",
+    {200: ("The job.", schemas.Job), 304: ("Nothing has changed since that `ETag`.", None)},
+    headers=[WAIT, IF_NONE_MATCH],
+)
 @scope("infer")
 def poll(job_id: str) -> ResponseReturnValue:
-    """Return the job. `Prefer: wait=N` waits for its end; with `If-None-Match`, 304 means that nothing has changed."""
+    """Poll a job.
+
+    Or wait for it, with `Prefer: wait=N`.
+    """
     job = jobs.get(container(), caller().tenant, job_id)
-    job = wait_for(job, common.preferred_wait())
-    response = _write(job)
-    return response.make_conditional(request)
+    job = wait_for(job, preferred_wait())
+    return _respond(job).make_conditional(request)
 
 
 @bp.get("/v1/jobs")
+@operation("listJobs", "Jobs", {200: ("A page.", schemas.JobPage)}, query=schemas.JobQuery)
 @scope("infer")
-def listing() -> ResponseReturnValue:
-    """List the jobs, newest first, in pages; `cursor` is the `next` of the page before."""
-    fields = Fields(request.args)
-    limit = common.limit(fields)
-    page = jobs.list_page(
+def listing() -> Response:
+    """List jobs.
+
+    Newest first, in pages; `cursor` is the `next` of the page before.
+    """
+    query = parse(schemas.JobQuery, request.args)
+    rows = jobs.list_page(
         container(),
         caller().tenant,
-        status=common.status(fields),
-        model=fields.text("model"),
-        before=fields.text("cursor"),
-        since=fields.number("since", 0) if fields.has("since") else None,
-        until=fields.number("until", 0) if fields.has("until") else None,
-        limit=limit + 1,
+        status=query.status,
+        model=query.model,
+        before=query.cursor,
+        since=_time("since", query.since),
+        until=_time("until", query.until),
+        limit=query.limit + 1,
     )
-    return jsonify(common.page("jobs", page, limit, _summary))
+    page, following = cut(rows, query.limit)
+    return respond(schemas.JobPage(jobs=[serializers.summary(job) for job in page], next=following))
 
 
 @bp.delete("/v1/jobs/<job_id>")
+@operation("cancelJob", "Jobs", {200: ("The job.", schemas.Job)})
 @scope("infer")
-def cancel(job_id: str) -> ResponseReturnValue:
-    """Cancel the job durably, in a database row that every worker reads when it forms a batch."""
-    return _write(jobs.cancel(container(), caller().tenant, job_id))
+def cancel(job_id: str) -> Response:
+    """Cancel a job.
+
+    Pictures that run at this moment are finished, the others are not begun. 409 when the job has ended.
+    """
+    return _respond(jobs.cancel(container(), caller().tenant, job_id))
 
 
 @bp.get("/v1/jobs/<job_id>/results")
+@operation(
+    "getResults",
+    "Jobs",
+    {200: ("NDJSON with one line per picture, or CSV with one row per label.",
+           Media(["application/x-ndjson", "text/csv"]))},
+    query=schemas.ResultsQuery,
+)  # fmt: skip
 @scope("infer")
-def results(job_id: str) -> ResponseReturnValue:
-    """Stream the results: NDJSON with one line per picture, or CSV with one row per label."""
+def results(job_id: str) -> Response:
+    """Stream the results.
+
+    One line per picture; suited to archives of thousands.
+    """
+    query = parse(schemas.ResultsQuery, request.args)
     job = jobs.get(container(), caller().tenant, job_id)
-    wanted = request.args.get("format") or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")
-    if wanted not in ("ndjson", "csv"):
-        raise errors.BadOption("format must be ndjson or csv")
     items = _all_items(container(), job)
-    if wanted == "csv":
+    if (query.format or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")) == "csv":
         return Response(stream_with_context(_csv(job, items)), mimetype="text/csv")
-    lines = (json.dumps({"position": item.position} | jobs_and_models.prediction(job, item)) + "\n" for item in items)
+    lines = (encode(serializers.streamed_prediction(job, item)) + b"\n" for item in items)
     return Response(stream_with_context(lines), mimetype="application/x-ndjson")
 
 
 @bp.get("/v1/jobs/<job_id>/events")
+@operation(
+    "followJob",
+    "Jobs",
+    {200: ("Events; the data of each is a job without its predictions.", Media(["text/event-stream"]))},
+)
 @scope("infer")
-def events(job_id: str) -> ResponseReturnValue:
-    """Stream server-sent events: `status` and `progress` as the job changes, and at the end `done` with the job."""
+def events(job_id: str) -> Response:
+    """Follow a job.
+
+    Server-sent events: `status` and `progress` on changes, `done` at the end.
+    """
     made, tenant = container(), caller().tenant
     jobs.get(made, tenant, job_id)
 
     def look() -> Snapshot:
         job = jobs.get(made, tenant, job_id)
-        return Snapshot(job.status, (job.done, job.failed), _summary(job))
+        return Snapshot(job.status, (job.done, job.failed), encode(serializers.summary(job)))
 
     return server_sent_events.stream(job_id, look)
 
 
 @bp.post("/v1/jobs/<job_id>/feedback")
+@operation(
+    "correctJob",
+    "Jobs",
+    {201: ("The example.", Example)},
+    body=Body(json=schemas.FeedbackRequest, example={"label": "duck"}),
+)
 @scope("infer")
-def correct(job_id: str) -> ResponseReturnValue:
-    """Correct the label of a picture of the job: it becomes an example of the dataset that the model was trained on."""
-    fields = common.json_fields()
-    label = common.needed(fields, "label", "the name of the label that the picture should have got")
-    position, dataset = fields.whole("position", 0), common.dataset(fields)
-    limits = reading.limits(container().settings)
-    made = feedback.correct_job(
-        container(), caller().tenant, job_id, position, label, dataset.id if dataset else None, limits
+def correct(job_id: str) -> Response:
+    """Correct a prediction.
+
+    The picture becomes an example of the dataset, for the next training to learn from.
+    """
+    wanted = parse(schemas.FeedbackRequest, json_body(), request.args)
+    dataset, limits = find_dataset(wanted.dataset), reading.limits(container().settings)
+    example = feedback.correct_job(
+        container(), caller().tenant, job_id, wanted.position, wanted.label, dataset.id if dataset else None, limits
     )
-    return jsonify(datasets_and_trainings.example(made)), 201, {"Location": datasets_and_trainings.example_path(made)}
+    return respond(dataset_serializers.example(example), 201, location=dataset_serializers.example_path(example))
 
 
-def _write(job: Job) -> Response:
-    items = jobs.list_items(container(), job.id, limit=jobs_and_models.INLINE)
-    response = jsonify(jobs_and_models.job(job, items))
+def _respond(job: Job, status: int = 200, *, location: str = "") -> Response:
+    items = jobs.list_items(container(), job.id, limit=serializers.INLINE)
+    again = 0 if job.status.terminal else retry_after(container(), job)
+    response = respond(serializers.job(job, items), status, location=location, retry_after=again)
     mark = f"{job.id}{job.status}{job.done}{job.failed}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
-    if not job.status.terminal:
-        response.headers["Retry-After"] = str(retry_after(container(), job))
     return response
+
+
+def _time(name: str, text: str) -> float | None:
+    """Return a time of the query in Unix seconds, None if it is absent; raises BadOption."""
+    when = job_requests.parse_time(text) if text else None
+    if text and when is None:
+        raise errors.BadOption(f"{name} must be a time in RFC 3339, such as 2026-01-31T12:00:00Z, not {text!r}")
+    return when
 
 
 def retry_after(container: Container, job: Job) -> int:
@@ -169,12 +242,6 @@ def _pace(container: Container, job: Job) -> int:
     except errors.Unavailable:
         return 2
     return min(60, max(1, math.ceil(ahead / rate))) if rate else 1
-
-
-def _summary(job: Job) -> dict[str, Any]:
-    """Return a job without its request and predictions."""
-    body = jobs_and_models.job(job, ())
-    return {name: body[name] for name in body if name not in ("request", "predictions")}
 
 
 def _all_items(container: Container, job: Job) -> Iterator[Item]:

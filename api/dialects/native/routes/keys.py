@@ -2,49 +2,69 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, request
+from flask import Response
 from flask.typing import ResponseReturnValue
 
-from api import reading
 from api.context import caller, container, scope
-from api.dialects.native.requests import common
-from api.dialects.native.serializers import jobs_and_models
-from api.reading import Fields
+from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
+from api.dialects.native.requests.common import json_body, parse
+from api.dialects.native.serializers import keys as serializers
+from api.dialects.native.serializers.common import respond
 from shared import errors
+from shared.domain.keys import SCOPES
+from shared.schemas.keys import KeyList, KeyRequest, NewKey
 from shared.services import accounts, keys
 
-bp = Blueprint("native-keys", __name__)
+bp = OperationsBlueprint("native-keys", __name__)
 
 
 @bp.post("/v1/keys")
+@operation(
+    "createKey",
+    "Keys",
+    {201: ("The key, with its text in `key`.", NewKey)},
+    body=Body(json=KeyRequest, example={"name": "owner", "scopes": list(SCOPES)}),
+)
 @scope("keys")
-def create() -> ResponseReturnValue:
-    """Create a key; 201 with its text in `key`, which cannot be shown again. A registered public key has no text."""
-    fields = Fields(reading.json_object(request, reading.SMALL))
-    scopes = common.texts(fields, "scopes")
-    tenant, name, stage = (fields.text(field) for field in ("tenant", "name", "stage"))
-    if not (fields.has("public_key") or fields.has("account")):
-        key, text = keys.create(container(), caller(), tenant=tenant, name=name, scopes=scopes, stage=stage)
-        return jsonify(jobs_and_models.key(key) | {"key": text}), 201
-    if stage:
+def create() -> Response:
+    """Create a key.
+
+    Its text is in this answer and nowhere else. From the first key on, requests without a key are refused on loopback
+    as well, so the first key needs the scope `keys`. With `public_key` there is no text: the holder of the private key
+    exchanges assertions signed with it for tokens.
+    """
+    wanted = parse(KeyRequest, json_body())
+    tenant, name, scopes = wanted.tenant, wanted.name, wanted.scopes
+    if not (wanted.public_key or wanted.account):
+        key, text = keys.create(container(), caller(), tenant=tenant, name=name, scopes=scopes, stage=wanted.stage)
+        return respond(serializers.new_key(key, text), 201)
+    if wanted.stage:
         raise errors.BadOption("stage is for keys that have a text, not for public keys")
-    account, public_key = fields.text("account"), fields.text("public_key")
+    account, public_key = wanted.account, wanted.public_key
     key = accounts.register(
         container(), caller(), account=account, public_key=public_key, tenant=tenant, name=name, scopes=scopes
     )
-    return jsonify(jobs_and_models.key(key)), 201
+    return respond(serializers.new_key(key), 201)
 
 
 @bp.get("/v1/keys")
+@operation("listKeys", "Keys", {200: ("The keys.", KeyList)})
 @scope("keys")
-def listing() -> ResponseReturnValue:
-    """List the keys that the tenant manages, revoked or not, by their first characters; `default` manages all keys."""
-    return jsonify(keys=[jobs_and_models.key(key) for key in keys.list_keys(container(), caller().tenant)])
+def listing() -> Response:
+    """List the keys.
+
+    Those that the tenant manages, revoked or not, by their first characters; `default` manages all keys.
+    """
+    return respond(serializers.keys(keys.list_keys(container(), caller().tenant)))
 
 
 @bp.delete("/v1/keys/<key_id>")
+@operation("revokeKey", "Keys", {204: ("It is revoked.", None)})
 @scope("keys")
 def revoke(key_id: str) -> ResponseReturnValue:
-    """Revoke a key, which is refused from now on; 204."""
+    """Revoke a key.
+
+    It is refused from now on.
+    """
     keys.revoke(container(), caller().tenant, key_id)
     return "", 204

@@ -6,86 +6,118 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
 from api.context import caller, container, scope
-from api.dialects.native.requests import common
-from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
-from api.reading import Fields
+from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
+from api.dialects.native.requests.common import json_body, parse
+from api.dialects.native.serializers import models as serializers
+from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
+from shared.schemas import models as schemas
 from shared.services import dataset_import, default_models, models, trainings
-from shared.services.default_models import DefaultModel
 
-bp = Blueprint("native-models", __name__)
-_SINGLE_VALUES = ("resize", "crop", "mean", "std", "interpolation")
-"""Preprocessing values that an import may set as single fields."""
+bp = OperationsBlueprint("native-models", __name__)
 _LARGEST_JSON = 64 * 1024
 """Most bytes of a JSON file of preprocessing."""
+_CHOICE = Body(json=schemas.ModelChoice, example={"model": "vit"})
 
 
 @bp.get("/v1/models")
-def listing() -> ResponseReturnValue:
-    """List every model that the caller may use: its own and the catalogue's."""
-    found = models.list_models(container(), caller().tenant)
-    known = summaries(found.versions)
-    return jsonify(models=jobs_and_models.models(found.versions, found.default, found.aliases, known))
+@operation("listModels", "Models", {200: ("The models.", schemas.ModelList)})
+def listing() -> Response:
+    """List models.
+
+    Every model that the caller may use, its own and those of the catalogue, with their versions.
+    """
+    listing = models.list_models(container(), caller().tenant)
+    measured = summaries(listing.versions)
+    return respond(serializers.models(listing.versions, listing.default, listing.aliases, measured))
 
 
 @bp.get("/v1/models/<name>")
-def show(name: str) -> ResponseReturnValue:
-    """Return one model with its versions, the labels of its default version, and the engine that runs it."""
-    found = models.list_models(container(), caller().tenant, name)
-    answering = pick(found.versions, name)
-    body = jobs_and_models.model(found.versions, found.default, found.aliases, summaries(found.versions))
-    return jsonify(body | {"label_names": list(answering.labels), "engine": _engine()})
+@operation("getModel", "Models", {200: ("The model.", schemas.ModelDetails)})
+def show(name: str) -> Response:
+    """Look at a model.
+
+    With its versions, the labels of its default version, and the engine that runs it.
+    """
+    listing = models.list_models(container(), caller().tenant, name)
+    default = pick(listing.versions, name)
+    return respond(
+        serializers.details(
+            listing.versions,
+            listing.default,
+            listing.aliases,
+            summaries(listing.versions),
+            label_names=default.labels,
+            engine=_engine(),
+        )
+    )
 
 
 @bp.get("/v1/models/<name>/versions")
-def versions(name: str) -> ResponseReturnValue:
-    """List the versions of one model, oldest first, with a summary of their evidence."""
-    found = models.list_versions(container(), caller().tenant, name)
-    pick(found, name)
-    known = summaries(found)
-    return jsonify(versions=[jobs_and_models.version(version, known) for version in found])
+@operation("listVersions", "Models", {200: ("The versions.", schemas.VersionList)})
+def versions(name: str) -> Response:
+    """List the versions of a model.
+
+    Oldest first, with a summary of their evidence.
+    """
+    versions = models.list_versions(container(), caller().tenant, name)
+    pick(versions, name)
+    measured = summaries(versions)
+    return respond(schemas.VersionList(versions=[serializers.version(version, measured) for version in versions]))
 
 
 @bp.get("/v1/models/<name>/versions/<version>")
-def show_version(name: str, version: str) -> ResponseReturnValue:
-    """Return a version with its labels in the order of the logits, and with its evidence if it was trained here."""
-    found, training = models.get_with_training(container(), caller().tenant, name, version)
-    links: dict[str, Any] = {"self": f"/v1/models/{found.name}/versions/{found.version}"}
-    if training is not None:
-        links |= {"training": f"/v1/trainings/{training.id}", "plots": datasets_and_trainings.plots(training)}
-    evidence = training.evidence if training else None
-    more = {"label_names": list(found.labels), "engine": _engine(), "evidence": evidence, "links": links}
-    return jsonify(jobs_and_models.version(found, summaries([found])) | more)
+@operation("getVersion", "Models", {200: ("The version.", schemas.VersionDetails)})
+def show_version(name: str, version: str) -> Response:
+    """Look at a version.
+
+    With its labels in the order of the logits, and with its evidence if it was trained here.
+    """
+    stored, training = models.get_with_training(container(), caller().tenant, name, version)
+    return respond(serializers.version_details(stored, summaries([stored]), engine=_engine(), training=training))
 
 
 @bp.post("/v1/models")
+@operation(
+    "addModel",
+    "Models",
+    {
+        200: ("The catalogue had it ready already.", schemas.Version),
+        201: ("It is ready: a worker has loaded it and reproduced its example.", schemas.Version),
+        202: ("It is still being fetched or checked; look again.", schemas.Version),
+    },
+    body=Body(form=schemas.ModelForm, json=schemas.ModelRequest, example={"name": "mobilenet_v2"}),
+)
 @scope("models")
-def add() -> ResponseReturnValue:
-    """Register a version, from an uploaded weights file or from the published weights of an architecture.
+def add() -> Response:
+    """Add a model.
 
-    201 once a worker has reproduced its example; 202 when that takes longer than the request may wait; 409 with the
-    reason for a version that is refused, which leaves nothing behind.
+    From the weights of the caller, or from the published weights of an architecture. 409 with the reason for a version
+    that is refused, which leaves nothing behind.
     """
-    fields = Fields(request.form, request.args) if reading.is_multipart(request) else common.json_fields()
-    wanted = _preprocessing(fields)
+    if reading.is_multipart(request):
+        wanted: schemas.ModelRequest = parse(schemas.ModelForm, request.form, request.args)
+    else:
+        wanted = parse(schemas.ModelRequest, json_body(), request.args)
+    preprocessing = _preprocessing(wanted)
     source = _keep_weights()
     try:
         added = models.add(
             container(),
             caller().tenant,
-            fields.text("name"),
-            architecture=fields.text("architecture"),
-            version=fields.text("version"),
+            wanted.name,
+            architecture=wanted.architecture,
+            version=wanted.version,
             source=source,
-            labels=_labels(fields),
-            preprocessing=wanted,
+            labels=_labels(wanted),
+            preprocessing=preprocessing,
         )
     except BaseException:
         if source != PRETRAINED:
@@ -97,73 +129,109 @@ def add() -> ResponseReturnValue:
         if version.tenant == caller().tenant:  # a version of the catalogue stays, for the next try
             models.forget(container(), [version])
         raise errors.Conflict(f"Model {version.name!r} cannot be added: {version.reason}")
-    response = jsonify(jobs_and_models.version(version, {}))
-    response.headers["Location"] = f"/v1/models/{version.name}/versions/{version.version}"
+    location = f"/v1/models/{version.name}/versions/{version.version}"
     if version.state is not ModelState.READY:
-        return response, 202
-    return response, 200 if added.state is ModelState.READY else 201  # 200: the catalogue had it ready already
+        status = 202
+    else:
+        status = 200 if added.state is ModelState.READY else 201
+    return respond(serializers.version(version, {}), status, location=location)
 
 
 @bp.get("/v1/default-model")
-def default_model() -> ResponseReturnValue:
-    """Return the model that answers the caller's requests that name no model."""
-    return _write_default(default_models.get(container(), caller().tenant))
+@operation("getDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)})
+def default_model() -> Response:
+    """Look at the default model.
+
+    It answers the caller's requests that name no model.
+    """
+    return respond(serializers.default_model(default_models.get(container(), caller().tenant)))
 
 
 @bp.put("/v1/default-model")
+@operation("chooseDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)}, body=_CHOICE)
 @scope("models")
-def choose_default_model() -> ResponseReturnValue:
-    """Let a model answer all requests of the caller's tenant that name no model; 200."""
-    name = common.needed(common.json_fields(), "model", "the model that is to answer requests that name none")
-    return _write_default(default_models.choose(container(), caller().tenant, name))
+def choose_default_model() -> Response:
+    """Choose the default model.
+
+    For all requests of the caller's tenant that name no model, on every wire.
+    """
+    wanted = parse(schemas.ModelChoice, json_body())
+    return respond(serializers.default_model(default_models.choose(container(), caller().tenant, wanted.model)))
 
 
 @bp.delete("/v1/default-model")
+@operation("resetDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)})
 @scope("models")
-def reset_default_model() -> ResponseReturnValue:
-    """Remove the tenant's choice, so that the default of the service answers again; 200."""
-    return _write_default(default_models.reset(container(), caller().tenant))
+def reset_default_model() -> Response:
+    """Remove the tenant's choice of a default model.
+
+    The default of the service answers again.
+    """
+    return respond(serializers.default_model(default_models.reset(container(), caller().tenant)))
 
 
 @bp.delete("/v1/models/<name>")
+@operation("removeModel", "Models", {204: ("It is removed.", None)})
 @scope("models")
 def remove(name: str) -> ResponseReturnValue:
-    """Remove a model with all its versions; 204."""
+    """Remove a model.
+
+    With all its versions.
+    """
     models.remove(container(), caller().tenant, name)
     return "", 204
 
 
 @bp.delete("/v1/models/<name>/versions/<version>")
+@operation("removeVersion", "Models", {204: ("It is removed.", None)})
 @scope("models")
 def remove_version(name: str, version: str) -> ResponseReturnValue:
-    """Remove one version; 204."""
+    """Remove a version.
+
+    409 for the default version while another one could answer in its place: promote that one first.
+    """
     models.remove(container(), caller().tenant, name, version)
     return "", 204
 
 
 @bp.get("/v1/aliases")
-def aliases() -> ResponseReturnValue:
-    """List the caller's aliases, by name."""
-    known = models.list_aliases(container(), caller().tenant)
-    return jsonify(aliases=[jobs_and_models.alias(alias) for alias in known])
+@operation("listAliases", "Models", {200: ("The aliases, by name.", schemas.AliasList)})
+def aliases() -> Response:
+    """List aliases.
+
+    Other names for models, on every wire.
+    """
+    aliases = models.list_aliases(container(), caller().tenant)
+    return respond(schemas.AliasList(aliases=[serializers.alias(alias) for alias in aliases]))
 
 
 @bp.put("/v1/aliases/<path:alias>")
+@operation(
+    "setAlias",
+    "Models",
+    {200: ("It stood for a model before.", schemas.Alias), 201: ("It is new.", schemas.Alias)},
+    body=_CHOICE,
+)
 @scope("models")
-def set_alias(alias: str) -> ResponseReturnValue:
-    """Let the alias stand for a model; 201, or 200 when the alias existed before."""
-    model = common.json_fields().text("model")
-    if not model:
-        raise errors.BadOption("model must name the model that the alias is to stand for")
+def set_alias(alias: str) -> Response:
+    """Let an alias stand for a model.
+
+    It replaces what the alias stood for before.
+    """
+    wanted = parse(schemas.ModelChoice, json_body())
     before = models.find_alias(container(), caller().tenant, alias)
-    made = models.alias(container(), caller().tenant, alias, model)
-    return jsonify(jobs_and_models.alias(made)), 200 if before else 201
+    stored = models.alias(container(), caller().tenant, alias, wanted.model)
+    return respond(serializers.alias(stored), 200 if before else 201)
 
 
 @bp.delete("/v1/aliases/<path:alias>")
+@operation("removeAlias", "Models", {204: ("It is removed.", None)})
 @scope("models")
 def remove_alias(alias: str) -> ResponseReturnValue:
-    """Remove an alias; 204."""
+    """Remove an alias.
+
+    The model stays.
+    """
     models.unalias(container(), caller().tenant, alias)
     return "", 204
 
@@ -174,10 +242,6 @@ def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
     return trainings.get_summaries(container(), trained) if trained else {}
 
 
-def _write_default(found: DefaultModel) -> ResponseReturnValue:
-    return jsonify(model=found.name, origin=found.origin)
-
-
 def _engine() -> str | None:
     """Return the engines of the active workers; None if no worker is active or Redis is unavailable."""
     with suppress(errors.Unavailable):
@@ -186,14 +250,21 @@ def _engine() -> str | None:
     return None
 
 
-def _preprocessing(fields: Fields) -> PreprocessingRequest | None:
+def _preprocessing(wanted: schemas.ModelRequest) -> PreprocessingRequest | None:
     """Return the requested preprocessing: a preset's name or JSON, as a field or a file, and single values."""
     part = request.files.get("preprocessing")
     try:
-        whole = _small_text(part.stream.read(_LARGEST_JSON + 1)) if part else fields.raw("preprocessing")
+        whole = _small_text(part.stream.read(_LARGEST_JSON + 1)) if part else wanted.preprocessing or None
     except UnicodeDecodeError:
         raise errors.BadOption("preprocessing must be a JSON file in UTF-8") from None
-    return parse_request(whole, {name: fields.raw(name) for name in _SINGLE_VALUES})
+    single = {
+        "resize": wanted.resize,
+        "crop": wanted.crop,
+        "mean": wanted.mean,
+        "std": wanted.std,
+        "interpolation": wanted.interpolation,
+    }
+    return parse_request(whole, single)
 
 
 def _small_text(data: bytes) -> str:
@@ -213,11 +284,11 @@ def _keep_weights() -> str:
         raise errors.BadWeights("The weights file is empty.") from None
 
 
-def _labels(fields: Fields) -> Sequence[str]:
+def _labels(wanted: schemas.ModelRequest) -> Sequence[str]:
     """Return the labels, one per line of a text or file; empty for `imagenet` or none: the published weights' names."""
     part = request.files.get("labels")
     try:
-        text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else fields.text("labels")
+        text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else wanted.labels
     except UnicodeDecodeError:
         raise errors.BadOption("the labels must be a text file in UTF-8, one label per line") from None
     lines = [line.strip() for line in text.splitlines()]

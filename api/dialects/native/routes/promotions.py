@@ -4,99 +4,146 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask import Blueprint, Response, jsonify
+from flask import Response
 from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope, waited
-from api.dialects.native.requests import common
+from api.dialects.native.openapi.operations import WAIT, Body, OperationsBlueprint, operation
+from api.dialects.native.requests.common import find_dataset, json_body, parse, preferred_wait
 from api.dialects.native.routes.models import summaries
-from api.dialects.native.serializers import datasets_and_trainings, jobs_and_models
+from api.dialects.native.serializers import models as model_serializers
+from api.dialects.native.serializers import promotions as serializers
+from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.comparisons import Comparison
 from shared.domain.models import ModelVersion
 from shared.domain.promotions import Canary
+from shared.schemas import promotions as schemas
+from shared.schemas.models import Version
 from shared.services import comparisons, models, promotions
 
-bp = Blueprint("native-promotion", __name__)
+bp = OperationsBlueprint("native-promotion", __name__)
 
-AGAIN = "2"
+POLL_AGAIN = 2
 """Seconds until a client should poll a comparison again."""
-_VERSION = "the version of the model that is meant, such as `2`"
 
 
 @bp.post("/v1/models/<name>/compare")
+@operation(
+    "compareVersions",
+    "Promotion",
+    {
+        200: ("The comparison, ended within the wait.", schemas.Comparison),
+        202: ("The comparison, not ended yet. `Location` is where to poll.", schemas.Comparison),
+    },
+    body=Body(json=schemas.ComparisonRequest, example={"version": "2"}),
+    headers=[WAIT],
+)
 @scope("models")
-def compare(name: str) -> ResponseReturnValue:
-    """Compare two versions on the same test pictures; 202, or 200 when the report is ready within the wait."""
-    seconds, fields = common.preferred_wait(), common.json_fields()
-    version, dataset = common.needed(fields, "version", _VERSION), common.dataset(fields)
-    baseline = fields.text("baseline")
-    tenant = caller().tenant
-    made = comparisons.request(container(), tenant, name, version, baseline, dataset.id if dataset else None)
-    made = _ended(made, seconds)
-    response = _answer(made)
-    response.status_code = 200 if made.status.terminal else 202
-    response.headers["Location"] = f"/v1/comparisons/{made.id}"
-    return response
+def compare(name: str) -> Response:
+    """Compare two versions.
+
+    Both are run on the same test pictures, none of which either has learned from. A training that adds a version
+    compares it with the default version by itself.
+    """
+    seconds, wanted = preferred_wait(), parse(schemas.ComparisonRequest, json_body())
+    dataset, tenant = find_dataset(wanted.dataset), caller().tenant
+    comparison = comparisons.request(
+        container(), tenant, name, wanted.version, wanted.baseline, dataset.id if dataset else None
+    )
+    comparison = _ended(comparison, seconds)
+    return _respond(comparison, 200 if comparison.status.terminal else 202, location=f"/v1/comparisons/{comparison.id}")
 
 
 @bp.get("/v1/models/<name>/comparisons")
-def listing(name: str) -> ResponseReturnValue:
-    """List the last fifty comparisons of a model, newest first."""
-    found = comparisons.list_of_model(container(), caller().tenant, name)
-    names = _names(found)
-    return jsonify(comparisons=[datasets_and_trainings.comparison(one, names) for one in found])
+@operation("listComparisons", "Promotion", {200: ("The comparisons.", schemas.ComparisonList)})
+def listing(name: str) -> Response:
+    """List comparisons.
+
+    The last fifty of a model, newest first.
+    """
+    rows = comparisons.list_of_model(container(), caller().tenant, name)
+    names = _names(rows)
+    return respond(schemas.ComparisonList(comparisons=[serializers.comparison(row, names) for row in rows]))
 
 
 @bp.get("/v1/comparisons/<comparison_id>")
-def show(comparison_id: str) -> ResponseReturnValue:
-    """Return a comparison, with its report when it is DONE; `Prefer: wait=N` waits for the end."""
-    found = comparisons.get(container(), caller().tenant, comparison_id)
-    return _answer(_ended(found, common.preferred_wait()))
+@operation("getComparison", "Promotion", {200: ("The comparison.", schemas.Comparison)}, headers=[WAIT])
+def show(comparison_id: str) -> Response:
+    """Poll a comparison.
+
+    Or wait for it, with `Prefer: wait=N`. Its report is there when it is DONE.
+    """
+    comparison = comparisons.get(container(), caller().tenant, comparison_id)
+    return _respond(_ended(comparison, preferred_wait()))
 
 
 @bp.post("/v1/models/<name>/promote")
+@operation(
+    "promoteVersion",
+    "Promotion",
+    {200: ("The version that is the default now.", Version)},
+    body=Body(json=schemas.PromotionRequest, example={"version": "2"}),
+)
 @scope("models")
-def promote(name: str) -> ResponseReturnValue:
-    """Make a version that was compared with the default the new default; return the version."""
-    version = common.needed(common.json_fields(), "version", _VERSION)
-    return _default(promotions.promote(container(), caller().tenant, name, version))
+def promote(name: str) -> Response:
+    """Make a version the default.
+
+    409 unless it was compared with the present default: look at the report first.
+    """
+    wanted = parse(schemas.PromotionRequest, json_body())
+    return _respond_default(promotions.promote(container(), caller().tenant, name, wanted.version))
 
 
 @bp.post("/v1/models/<name>/rollback")
+@operation("rollbackVersion", "Promotion", {200: ("The version that is the default again.", Version)})
 @scope("models")
-def rollback(name: str) -> ResponseReturnValue:
-    """Undo the last promotion; return the version that is the default again."""
-    return _default(promotions.rollback(container(), caller().tenant, name))
+def rollback(name: str) -> Response:
+    """Undo the last promotion."""
+    return _respond_default(promotions.rollback(container(), caller().tenant, name))
 
 
 @bp.get("/v1/models/<name>/canary")
-def canary(name: str) -> ResponseReturnValue:
-    """Return the version that answers a share of the requests, and how often it agreed with the default."""
-    return _canary(promotions.canary(container(), caller().tenant, name))
+@operation("getCanary", "Promotion", {200: ("The canary.", schemas.Canary)})
+def canary(name: str) -> Response:
+    """Look at the canary.
+
+    The version that answers a share of the requests, and how often it agreed with the default version.
+    """
+    return _respond_canary(promotions.canary(container(), caller().tenant, name))
 
 
 @bp.put("/v1/models/<name>/canary")
+@operation(
+    "setCanary",
+    "Promotion",
+    {200: ("The canary.", schemas.Canary)},
+    body=Body(json=schemas.CanaryRequest, example={"version": "2", "share": 0.1}),
+)
 @scope("models")
-def set_canary(name: str) -> ResponseReturnValue:
-    """Let a version answer a share of the requests that name no version; its agreement is counted from 0 again."""
-    fields = common.json_fields()
-    version = common.needed(fields, "version", _VERSION)
-    if not fields.has("share"):
-        raise errors.BadOption("share must be above 0 and at most 1: which part of the requests it is to answer")
-    return _canary(promotions.set_canary(container(), caller().tenant, name, version, fields.number("share", 0)))
+def set_canary(name: str) -> Response:
+    """Give a version a share of the requests.
+
+    Of those that name no version. It replaces another canary, and its agreement is counted from 0 again.
+    """
+    wanted = parse(schemas.CanaryRequest, json_body())
+    return _respond_canary(promotions.set_canary(container(), caller().tenant, name, wanted.version, wanted.share))
 
 
 @bp.delete("/v1/models/<name>/canary")
+@operation("clearCanary", "Promotion", {204: ("The default version answers every request again.", None)})
 @scope("models")
 def clear_canary(name: str) -> ResponseReturnValue:
-    """End the canary, so that the default answers every request again; 204."""
+    """End the canary.
+
+    The version stays.
+    """
     promotions.clear_canary(container(), caller().tenant, name)
     return "", 204
 
 
-def _default(version: ModelVersion) -> Response:
-    return jsonify(jobs_and_models.version(version, summaries([version])))
+def _respond_default(version: ModelVersion) -> Response:
+    return respond(model_serializers.version(version, summaries([version])))
 
 
 def _ended(comparison: Comparison, seconds: float) -> Comparison:
@@ -107,22 +154,20 @@ def _ended(comparison: Comparison, seconds: float) -> Comparison:
     )
 
 
-def _answer(comparison: Comparison) -> Response:
-    response = jsonify(datasets_and_trainings.comparison(comparison, _names([comparison])))
-    if not comparison.status.terminal:
-        response.headers["Retry-After"] = AGAIN
-    return response
+def _respond(comparison: Comparison, status: int = 200, *, location: str = "") -> Response:
+    answer = serializers.comparison(comparison, _names([comparison]))
+    return respond(answer, status, location=location, retry_after=0 if comparison.status.terminal else POLL_AGAIN)
 
 
-def _names(found: Sequence[Comparison]) -> dict[str, str]:
+def _names(rows: Sequence[Comparison]) -> dict[str, str]:
     """Return version id -> version name, of all versions in the comparisons."""
-    ids = {version_id for one in found for version_id in (one.candidate_id, one.baseline_id)}
-    known = models.find_versions_by_id(container(), ids)
-    return {version.id: version.version for version in known.values()}
+    ids = {version_id for row in rows for version_id in (row.candidate_id, row.baseline_id)}
+    versions = models.find_versions_by_id(container(), ids)
+    return {version.id: version.version for version in versions.values()}
 
 
-def _canary(canary: Canary) -> Response:
+def _respond_canary(canary: Canary) -> Response:
     version = models.find_version_by_id(container(), canary.version_id)
     if version is None:  # removed a moment ago
-        raise errors.NotFound("The canary is gone.")
-    return jsonify(datasets_and_trainings.canary(canary, version))
+        raise errors.NotFound("The canary has been removed.")
+    return respond(serializers.canary(canary, version))

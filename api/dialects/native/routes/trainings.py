@@ -3,125 +3,182 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import fields as fields_of
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
+from msgspec import structs
 
 from api import server_sent_events
 from api.context import caller, container, scope, waited
-from api.dialects.native.requests import common, jobs
-from api.dialects.native.serializers import datasets_and_trainings
-from api.reading import Fields
+from api.dialects.native.openapi.operations import (
+    IF_NONE_MATCH,
+    WAIT,
+    Body,
+    Media,
+    OperationsBlueprint,
+    operation,
+)
+from api.dialects.native.requests import jobs
+from api.dialects.native.requests.common import (
+    find_dataset,
+    get_dataset,
+    json_body,
+    parse,
+    preferred_wait,
+    refuse_idempotency_key,
+)
+from api.dialects.native.serializers import trainings as serializers
+from api.dialects.native.serializers.common import cut, encode, respond
 from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Status
 from shared.domain.trainings import SCRATCH, Training, TrainingParameters, TrainingRequest, plot_key
+from shared.schemas import trainings as schemas
 from shared.services import trainings
 
-bp = Blueprint("native-trainings", __name__)
+bp = OperationsBlueprint("native-trainings", __name__)
 
-AGAIN = "2"
+POLL_AGAIN = 2
 """Seconds until a client should poll a training again."""
 KINDS = {"svg": "image/svg+xml", "png": "image/png"}
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-_PARAMETERS = {parameter.name: type(parameter.default) for parameter in fields_of(TrainingParameters)}
 
 
 @bp.post("/v1/trainings")
+@operation(
+    "submitTraining",
+    "Trainings",
+    {
+        200: ("The training, ended within the wait.", schemas.Training),
+        202: ("The training, not ended yet. `Location` is where to poll.", schemas.Training),
+    },
+    body=Body(json=schemas.TrainingRequest, example={"dataset": "ducks", "name": "ducks"}),
+    headers=[WAIT],
+)
 @scope("models")
-def submit() -> ResponseReturnValue:
-    """Store the training; 202, or 200 when it has ended within the wait."""
-    common.refuse_idempotency_key()
-    seconds, fields = common.preferred_wait(), common.json_fields()
-    name = common.needed(fields, "name", "the name of the model to be trained")
-    dataset = common.dataset(fields)
-    if dataset is None:
-        raise errors.BadOption("dataset must be the id or the name of the dataset to learn from")
-    if fields.has("base_version") and fields.text("base") in ("", SCRATCH):
+def submit() -> Response:
+    """Train a model.
+
+    The version of the dataset is sealed: what is added later belongs to the next version. The first version of a model
+    is its default, later ones are promoted. An `Idempotency-Key` is refused: it is for jobs only.
+    """
+    refuse_idempotency_key()
+    seconds, wanted = preferred_wait(), parse(schemas.TrainingRequest, json_body())
+    dataset = get_dataset(wanted.dataset)
+    if wanted.base_version and wanted.base in ("", SCRATCH):
         raise errors.BadOption("base_version is the version of a model; name that model as base")
-    hook, secret = _webhook(fields)
-    asked = TrainingRequest(
-        dataset_id=dataset.id,
-        name=name,
-        base=fields.text("base"),
-        base_version=fields.text("base_version"),
-        parameters=_parameters(fields.mapping("parameters")),
-        webhook=hook,
-        webhook_secret=secret,
-        metadata=fields.mapping("metadata"),
+    hook, secret = _webhook(wanted)
+    training = trainings.submit(
+        container(),
+        caller().tenant,
+        TrainingRequest(
+            dataset_id=dataset.id,
+            name=wanted.name,
+            base=wanted.base,
+            base_version=wanted.base_version,
+            parameters=TrainingParameters(**structs.asdict(wanted.parameters)),
+            webhook=hook,
+            webhook_secret=secret,
+            metadata=wanted.metadata,
+        ),
     )
-    training = _ended(trainings.submit(container(), caller().tenant, asked), seconds)
-    response = _answer(training)
-    response.status_code = 200 if training.status.terminal else 202
-    response.headers["Location"] = f"/v1/trainings/{training.id}"
-    return response
+    training = _ended(training, seconds)
+    return _respond(training, 200 if training.status.terminal else 202, location=f"/v1/trainings/{training.id}")
 
 
 @bp.get("/v1/trainings")
-def listing() -> ResponseReturnValue:
-    """List the trainings, newest first and without evidence, in pages; `cursor` is the `next` of the page before."""
-    fields = Fields(request.args)
-    limit, dataset = common.limit(fields), common.dataset(fields)
+@operation("listTrainings", "Trainings", {200: ("A page.", schemas.TrainingPage)}, query=schemas.TrainingQuery)
+def listing() -> Response:
+    """List trainings.
+
+    Newest first, without evidence, in pages.
+    """
+    query = parse(schemas.TrainingQuery, request.args)
+    dataset = find_dataset(query.dataset)
     listing = trainings.list_with_places(
         container(),
         caller().tenant,
-        status=common.status(fields),
-        name=fields.text("name"),
+        status=query.status,
+        name=query.name,
         dataset_id=dataset.id if dataset else None,
-        before=fields.text("cursor"),
-        limit=limit + 1,
+        before=query.cursor,
+        limit=query.limit + 1,
     )
-
-    def write(training: Training) -> dict[str, Any]:
-        place, summary = listing.places.get(training.id, 0), listing.summaries.get(training.id, {})
-        return datasets_and_trainings.training(training, place) | summary
-
-    return jsonify(common.page("trainings", listing.page, limit, write))
+    page, following = cut(listing.page, query.limit)
+    rows = [serializers.summary(row, listing.places.get(row.id, 0), listing.summaries.get(row.id, {})) for row in page]
+    return respond(schemas.TrainingPage(trainings=rows, next=following))
 
 
 @bp.get("/v1/trainings/<training_id>")
+@operation(
+    "getTraining",
+    "Trainings",
+    {200: ("The training.", schemas.Training), 304: ("Nothing has changed since that `ETag`.", None)},
+    headers=[WAIT, IF_NONE_MATCH],
+)
 def show(training_id: str) -> ResponseReturnValue:
-    """Return a training, with evidence when DONE. `Prefer: wait=N` waits for the end; `If-None-Match` may give 304."""
-    found = trainings.get(container(), caller().tenant, training_id)
-    return _answer(_ended(found, common.preferred_wait())).make_conditional(request)
+    """Poll a training.
+
+    Or wait for it, with `Prefer: wait=N`. Its evidence is there when it is DONE.
+    """
+    training = trainings.get(container(), caller().tenant, training_id)
+    return _respond(_ended(training, preferred_wait())).make_conditional(request)
 
 
 @bp.delete("/v1/trainings/<training_id>")
+@operation("cancelTraining", "Trainings", {200: ("The training.", schemas.Training)})
 @scope("models")
-def cancel(training_id: str) -> ResponseReturnValue:
-    """Cancel a training and discard its result; the dataset and the other versions of the model are unchanged."""
-    return _answer(trainings.cancel(container(), caller().tenant, training_id))
+def cancel(training_id: str) -> Response:
+    """Cancel a training.
+
+    Its result is discarded; the dataset and the other versions of the model stay as they are. 409 when it has ended.
+    """
+    return _respond(trainings.cancel(container(), caller().tenant, training_id))
 
 
 @bp.get("/v1/trainings/<training_id>/events")
-def events(training_id: str) -> ResponseReturnValue:
-    """Stream server-sent events: `status` and `progress` on changes, and at the end `done` with the training."""
+@operation(
+    "followTraining",
+    "Trainings",
+    {200: ("Events; the data of each is a training without its evidence.", Media(["text/event-stream"]))},
+)
+def events(training_id: str) -> Response:
+    """Follow a training.
+
+    Server-sent events: `status` and `progress` on changes, `done` at the end.
+    """
     made, tenant = container(), caller().tenant
     trainings.get(made, tenant, training_id)
 
     def look() -> Snapshot:
-        found = trainings.get(made, tenant, training_id)
-        place = _place(made, found)
-        return Snapshot(found.status, _mark(found, place), datasets_and_trainings.training(found, place))
+        training = trainings.get(made, tenant, training_id)
+        place = _place(made, training)
+        return Snapshot(training.status, _mark(training, place), encode(serializers.state(training, place)))
 
     return server_sent_events.stream(training_id, look)
 
 
-@bp.get("/v1/trainings/<training_id>/plots/<name>.<kind>")
-def plot(training_id: str, name: str, kind: str) -> ResponseReturnValue:
-    """Return a plot of the evidence: `confusion`, `curve` or `reliability`, as SVG or PNG."""
-    found = trainings.get(container(), caller().tenant, training_id)
-    if name not in datasets_and_trainings.PLOTS or kind not in KINDS:
-        there = ", ".join(datasets_and_trainings.PLOTS)
-        raise errors.NotFound(f"There is no plot {name}.{kind}; there are: {there}, as {' or '.join(KINDS)}.")
+@bp.get("/v1/trainings/<training_id>/plots/<plot>.<kind>")
+@operation(
+    "getPlot",
+    "Trainings",
+    {
+        200: ("The plot.", Media(list(KINDS.values()))),
+        304: ("Nothing has changed since that `ETag`.", None),
+    },
+    headers=[IF_NONE_MATCH],
+)
+def show_plot(training_id: str, plot: str, kind: str) -> ResponseReturnValue:
+    """Fetch a plot of the evidence."""
+    training = trainings.get(container(), caller().tenant, training_id)
+    if plot not in serializers.PLOTS or kind not in KINDS:
+        there = ", ".join(serializers.PLOTS)
+        raise errors.NotFound(f"There is no plot {plot}.{kind}; there are: {there}, as {' or '.join(KINDS)}.")
     try:
-        data = container().storage.read(plot_key(found.id, f"{name}.{kind}"))
+        data = container().storage.read(plot_key(training.id, f"{plot}.{kind}"))
     except FileNotFoundError:
-        raise errors.NotFound(f"The training {found.id} is {found.status} and has no plots.") from None
+        raise errors.NotFound(f"The training {training.id} is {training.status} and has no plots.") from None
     response = Response(data, mimetype=KINDS[kind])
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
@@ -136,13 +193,12 @@ def _ended(training: Training, seconds: float) -> Training:
     return waited(training, seconds, lambda most: trainings.wait(container(), training.tenant, training.id, most))
 
 
-def _answer(training: Training) -> Response:
+def _respond(training: Training, status: int = 200, *, location: str = "") -> Response:
     place = _place(container(), training)
-    response = jsonify(datasets_and_trainings.training(training, place) | {"evidence": training.evidence})
+    again = 0 if training.status.terminal else POLL_AGAIN
+    response = respond(serializers.training(training, place), status, location=location, retry_after=again)
     mark = f"{training.id}{training.status}{_mark(training, place)}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
-    if not training.status.terminal:
-        response.headers["Retry-After"] = AGAIN
     return response
 
 
@@ -156,29 +212,9 @@ def _mark(training: Training, place: int) -> tuple[float, str, int, int]:
     return training.progress, training.message, len(training.curve), place
 
 
-def _webhook(fields: Fields) -> tuple[str, str]:
+def _webhook(wanted: schemas.TrainingRequest) -> tuple[str, str]:
     """Return (URL, secret), as jobs accept it, or with `webhook_secret` beside the URL; raises BadOption."""
-    if not fields.has("webhook_secret"):
-        return jobs.webhook(fields)
-    given = {"url": fields.raw("webhook"), "secret": fields.raw("webhook_secret")}
-    return jobs.webhook(Fields({"webhook": given}))
-
-
-def _parameters(given: Mapping[str, Any]) -> TrainingParameters:
-    """Return the typed and checked parameters; raises BadOption naming the wrong parameter, or all known parameters."""
-    unknown = [name for name in given if name not in _PARAMETERS]
-    if unknown:
-        raise errors.BadOption(f"there is no parameter {unknown[0]!r}; there are: {', '.join(_PARAMETERS)}")
-    return TrainingParameters(**{name: _typed(name, value) for name, value in given.items() if value is not None})
-
-
-def _typed(name: str, value: Any) -> Any:
-    """Return the value in the type of its parameter: an int may be given as 1.0, a float as 1, neither as a text."""
-    kind = _PARAMETERS[name]
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if kind is float and type(value) is int:
-        return value if abs(value) > common.LARGEST_ID else float(value)  # so large a number is outside every range
-    if type(value) is not kind:
-        raise errors.BadOption(f"the parameter {name} must be {_WORDS[kind]}, not {value!r}")
-    return value
+    webhook: Any = wanted.webhook
+    if wanted.webhook_secret:
+        webhook = {"url": webhook, "secret": wanted.webhook_secret}
+    return jobs.webhook(webhook)

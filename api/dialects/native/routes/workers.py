@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify
-from flask.typing import ResponseReturnValue
+from flask import Response
 
 from api.context import caller, container
-from api.dialects.native.serializers import jobs_and_models
+from api.dialects.native.openapi.operations import OperationsBlueprint, operation
+from api.dialects.native.serializers import workers as serializers
+from api.dialects.native.serializers.common import respond
 from api.health import queue_by_model
+from shared.schemas.workers import Queue, WorkerList
 from shared.services import models
 
-bp = Blueprint("native-fleet", __name__)
+bp = OperationsBlueprint("native-fleet", __name__)
 
 
 @bp.get("/v1/queue")
-def queue() -> ResponseReturnValue:
-    """Return the queue per model, version and priority; the models of other tenants are added up as one row."""
-    names = ("model", "version", "priority")
-    depths = queue_by_model(container(), caller().tenant).items()
-    rows = [dict(zip(names, where, strict=True)) | depth for where, depth in depths]
-    return jsonify(
-        queue=rows,
-        waiting=sum(int(row["waiting"]) for row in rows),
-        running=sum(int(row["running"]) for row in rows),
-    )
+@operation("getQueue", "Fleet", {200: ("The queue.", Queue)})
+def queue() -> Response:
+    """Look at the queue.
+
+    Per model, version and priority; the models of other tenants are added up as one row.
+    """
+    return respond(serializers.queue(queue_by_model(container(), caller().tenant)))
 
 
 @bp.get("/v1/workers")
-def workers() -> ResponseReturnValue:
-    """Return every active worker and trainer, as its last heartbeat described it."""
-    known = models.list_visible(container(), caller().tenant)
-    visible = {f"{version.name}/{version.version}" for version in known}
-    rows = [
-        {name: value for name, value in row.items() if name != "rates"}
-        | {"since": jobs_and_models.iso(row["since"]), "models": [model for model in row["models"] if model in visible]}
-        for row in container().queue.workers.list()
-    ]
-    trainers = [
-        row | {"since": jobs_and_models.iso(row["since"])} for row in container().queue.workers.list("trainers")
-    ]
-    return jsonify(workers=rows, trainers=trainers)
+@operation("listWorkers", "Fleet", {200: ("The workers and trainers.", WorkerList)})
+def workers() -> Response:
+    """List the running workers and trainers.
+
+    Each as its last heartbeat described it.
+    """
+    versions = models.list_visible(container(), caller().tenant)
+    visible = {f"{version.name}/{version.version}" for version in versions}
+    registry = container().queue.workers
+    return respond(serializers.workers(registry.list(), registry.list("trainers"), visible))

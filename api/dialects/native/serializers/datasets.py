@@ -1,0 +1,57 @@
+"""Serializers of datasets, labels and examples; these functions read only their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel
+from shared.schemas import datasets as schemas
+from shared.schemas.common import moment_at
+
+
+def dataset(dataset: Dataset, labels: Sequence[DatasetLabel], listed: int | None = None) -> schemas.Dataset:
+    """Return a dataset with the labels of its current version; `listed` is the most that are written, None for all."""
+    path = f"/v1/datasets/{dataset.id}"
+    return schemas.Dataset(
+        id=dataset.id,
+        name=dataset.name,
+        state=dataset.state,
+        message=dataset.message,
+        progress=dataset.progress,
+        version=dataset.version,
+        examples=sum(label.examples for label in labels),
+        labels=[label(each) for each in labels[:listed]],
+        label_count=len(labels),
+        duplicates=dataset.duplicates,
+        unreadable=dataset.unreadable,
+        reasons=[schemas.UnreadableFile(path=path, why=why) for path, why in dataset.reasons],
+        created_at=moment_at(dataset.created_at),
+        updated_at=moment_at(dataset.updated_at),
+        links=schemas.DatasetLinks(self=path, labels=f"{path}/labels", examples=f"{path}/examples"),
+    )
+
+
+def label(label: DatasetLabel) -> schemas.DatasetLabel:
+    """Return a label with its current number of examples."""
+    return schemas.DatasetLabel(id=label.id, name=label.name, examples=label.examples)
+
+
+def example_path(example: DatasetExample) -> str:
+    """Return the path of an example."""
+    return f"/v1/datasets/{example.dataset_id}/examples/{example.id}"
+
+
+def example(example: DatasetExample) -> schemas.Example:
+    """Return one labelled picture, without its bytes."""
+    path = example_path(example)
+    return schemas.Example(
+        id=example.id,
+        name=example.name,
+        label=schemas.ExampleLabel(id=example.label_id, name=example.label),
+        split=example.split,
+        source=example.source,
+        size=example.size,
+        sha256=example.sha256,
+        created_at=moment_at(example.created_at),
+        links=schemas.ExampleLinks(self=path, picture=f"{path}/picture"),
+    )

@@ -1,0 +1,85 @@
+"""Serializers of jobs; these functions read only their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.dialects.native.serializers.common import rfc1123
+from shared.domain.jobs import Item, Job, Status
+from shared.schemas import jobs as schemas
+from shared.schemas.common import moment, moment_at
+
+INLINE = 1000
+"""Most predictions written into a job; `links.results` streams those of a larger job."""
+
+
+def job(job: Job, items: Sequence[Item]) -> schemas.Job:
+    """Return a job; `items` are its first INLINE items."""
+    return schemas.Job(
+        **_fields(job, items),
+        request=schemas.JobInput(
+            files=[item.name for item in items], options=options(job), texts=[], tenant_name=job.tenant
+        ),
+        predictions=[prediction(job, item) for item in items] if job.status.terminal else [],
+    )
+
+
+def summary(job: Job) -> schemas.JobSummary:
+    """Return a job without its request and predictions."""
+    return schemas.JobSummary(**_fields(job, ()))
+
+
+def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
+    path = f"/v1/jobs/{job.id}"
+    fields: dict[str, Any] = {
+        "id": job.id,
+        "status": job.status,
+        "terminal": job.status.terminal,
+        "tenant_name": job.tenant,
+        "wire": job.wire,
+        "model": schemas.ModelReference(name=job.model, version=job.version),
+        "priority": job.priority,
+        "created_at": moment_at(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
+        "processed_time": rfc1123(job.finished_at),
+        "deadline": moment(job.deadline),
+        "metadata": dict(job.metadata),
+        "progress": schemas.Progress(total=job.total, done=job.done, failed=job.failed),
+        "links": schemas.JobLinks(self=path, results=f"{path}/results", events=f"{path}/events"),
+    }
+    if job.status in (Status.FAILED, Status.EXPIRED):
+        failed = next((item for item in items if item.error_code), None)
+        fields["error"] = job.error_code or (failed.error_code if failed else job.status.lower())
+        reason = (failed.error if failed else "") or job.error
+        fields["error_description"] = reason or "The deadline passed before it ran."
+    return fields
+
+
+def options(job: Job) -> dict[str, Any]:
+    """Return the requested options of the answer."""
+    asked = job.options
+    chosen = {"task": asked.task, "exif": asked.exif}
+    ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
+    return chosen | (ranked if asked.task == "classify" else {})
+
+
+def prediction(job: Job, item: Item) -> schemas.Prediction:
+    """Return one picture's answer, or its error, or its status where it has neither."""
+    return schemas.Prediction(name=item.name, **_outcome(job, item))
+
+
+def streamed_prediction(job: Job, item: Item) -> schemas.StreamedPrediction:
+    """Return one line of the streamed results."""
+    return schemas.StreamedPrediction(position=item.position, name=item.name, **_outcome(job, item))
+
+
+def _outcome(job: Job, item: Item) -> dict[str, Any]:
+    if item.status == Status.FAILED:
+        return {"error": schemas.PictureError(code=item.error_code, message=item.error)}
+    if item.result is None:
+        return {"status": str(item.status)}
+    if job.options.task == "features":
+        return {"feature_vectors": item.result}
+    return {"results": [schemas.Label(label=label, score=score) for label, score in item.result]}

@@ -1,0 +1,92 @@
+"""The base types of all requests and answers, and the annotations that many of their fields share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+import msgspec
+from msgspec import Meta
+
+from shared import errors
+
+
+class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The fields of one request, from form, query or JSON alike; a field without a default is required."""
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """The fields of one answer; a field without a default is always present.
+
+    Reading ignores fields that it does not know, so that an older client works with a newer server.
+    """
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """Return the answer that parsed JSON holds; raises BadAnswer naming the field that does not fit."""
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise BadAnswer(f"the answer is no {cls.__name__} of this version of inferq: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as it is written in JSON."""
+        return dict(msgspec.to_builtins(self))
+
+
+class BadAnswer(errors.InferqError):
+    """An answer lacks a field, or a field has another type: the server is of another version."""
+
+
+def one_of(values: Iterable[str | None], description: str = "", **more: Any) -> Meta:
+    """Return the annotation of a text that is one of `values`.
+
+    Reading an answer accepts other values, which a newer server may have; reading a request refuses them.
+    """
+    return Meta(description=description or None, extra_json_schema={"enum": [*values]}, **more)
+
+
+def moment(when: float | None) -> datetime | None:
+    """Return Unix seconds as a time in UTC with milliseconds, which is written as RFC 3339; None for None."""
+    return None if when is None else datetime.fromtimestamp(round(when, 3), UTC)
+
+
+def moment_at(when: float) -> datetime:
+    """Return Unix seconds as a time in UTC with milliseconds, which is written as RFC 3339."""
+    return datetime.fromtimestamp(round(when, 3), UTC)
+
+
+Time = Annotated[datetime, Meta(description="RFC 3339, in UTC.")]
+Moment = Annotated[datetime | None, Meta(description="RFC 3339, in UTC; null until it is reached.")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+File = Annotated[str, Meta(extra_json_schema={"format": "binary", "contentMediaType": "application/octet-stream"})]
+"""The bytes of a file in a form; the page /docs shows a file chooser for it."""
+Limit = Annotated[int, Meta(description="Entries of a page, 1 to 500.", ge=1, le=500)]
+Cursor = Annotated[str, Meta(description="`next` of the page before.")]
+Next = Annotated[str | None, Meta(description="The cursor of the next page; null on the last.")]
+Id = Annotated[str, Meta(description="Ids sort by time (UUIDv7).")]
+Terminal = Annotated[
+    bool, Meta(description="True if nothing changes any more; a client need not know the list of statuses.")
+]
+Metadata = Annotated[dict[str, Any], Meta(description="A JSON object of the caller, returned unchanged.")]
+
+
+class Problem(Answer, kw_only=True):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[str, Meta(examples=["urn:inferq:error:not_a_picture"])]
+    title: Annotated[str, Meta(description="The kind of problem.")]
+    status: int
+    detail: Annotated[str, Meta(description="What is wrong here, and what to do.")]
+    code: Annotated[str, Meta(description="The kind for programs; it does not change.", examples=["not_a_picture"])]
+    job_id: Annotated[str, Meta(description="The job that failed with it, if there is one.")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    links: ProblemLinks | msgspec.UnsetType = msgspec.UNSET
+
+
+class ProblemLinks(Answer, kw_only=True):
+    """The addresses that belong to a problem."""
+
+    job: str

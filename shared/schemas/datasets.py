@@ -1,0 +1,184 @@
+"""Datasets, their labels and their examples."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from shared.domain.datasets import LONGEST_NAME, REASONS, DatasetState, Source, Split
+from shared.schemas.common import Answer, Cursor, File, Limit, Next, Request, Share, Time, one_of
+
+LISTED = 100
+"""Most labels of each dataset in a list: a dataset may have thousands, and a page has up to 500 datasets."""
+_LAYOUT = "zip, tar or tar.gz, with pictures as LABEL/picture.jpg, or with training, validation and test around that."
+_URI = {"format": "uri"}
+
+Name = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST_NAME})]
+
+# requests
+
+
+class DatasetRequest(Request, kw_only=True):
+    """A dataset to create: from the archive at a URL, or empty, with or without labels."""
+
+    name: Annotated[Name, Meta(description="By default the name of the archive.")] = ""
+    url: Annotated[str, Meta(description="A public address of an archive.", extra_json_schema=_URI)] = ""
+    labels: Annotated[list[Name], Meta(description="Of a dataset that is filled picture by picture.")] = field(
+        default_factory=list
+    )
+
+
+class DatasetForm(Request, kw_only=True):
+    """A dataset to create from an uploaded archive."""
+
+    name: Annotated[Name, Meta(description="By default the file's name without extension.")] = ""
+    file: Annotated[File, Meta(description=_LAYOUT)]
+
+
+class RawDataset(Request, kw_only=True):
+    """A dataset to create from an archive that is the whole body."""
+
+    name: Name = ""
+
+
+class ArchiveRequest(Request, kw_only=True):
+    """The address of an archive to add to a dataset."""
+
+    url: Annotated[str, Meta(description="A public address of an archive.", extra_json_schema=_URI)]
+
+
+class ArchiveForm(Request, kw_only=True):
+    """An archive to add to a dataset."""
+
+    file: Annotated[File, Meta(description=_LAYOUT)]
+
+
+class LabelRequest(Request, kw_only=True):
+    """A label to add."""
+
+    name: Name
+
+
+class ExampleForm(Request, kw_only=True):
+    """A picture to add with its label."""
+
+    file: Annotated[File, Meta(description="One picture.")]
+    label: Annotated[str, Meta(description="The name of a label that the dataset has.")]
+    split: Annotated[
+        str, one_of([split for split in Split if split], "Its use; by default it is assigned when a training begins.")
+    ] = ""
+
+
+class DatasetQuery(Request, kw_only=True):
+    """Which datasets a list holds."""
+
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+class ExampleQuery(Request, kw_only=True):
+    """Which examples a list holds."""
+
+    source: Annotated[str, one_of(Source)] = ""
+    label: Annotated[str, Meta(description="The name of the label.")] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+# answers
+
+
+class DatasetLabel(Answer, kw_only=True):
+    """A label with its current number of examples."""
+
+    id: Annotated[int, Meta(description="1 is the dataset's first.")]
+    name: str
+    examples: Annotated[int, Meta(description="How many it has now.")]
+
+
+class LabelList(Answer, kw_only=True):
+    """The labels in the order of their ids, which is the order of the logits of models trained on them."""
+
+    labels: list[DatasetLabel]
+
+
+class UnreadableFile(Answer, kw_only=True):
+    """A file of an archive that could not be used."""
+
+    path: str
+    why: str
+
+
+class DatasetLinks(Answer, kw_only=True):
+    """The addresses that belong to a dataset."""
+
+    self: str
+    labels: str
+    examples: str
+
+
+class Dataset(Answer, kw_only=True):
+    """Labelled pictures to train on, in their current version."""
+
+    id: Annotated[int, Meta(description="Below 2^53; later ones are larger.")]
+    name: str
+    state: Annotated[str, one_of(DatasetState, "Only a `READY` dataset can be trained on and changed.")]
+    message: Annotated[str, Meta(description="The progress of the loading, or why the last archive could not be read.")]
+    progress: Annotated[Share, Meta(description="Of the loading.")]
+    version: Annotated[
+        int, Meta(description="A version that was trained on never changes: the next change opens another version.")
+    ]
+    examples: Annotated[int, Meta(description="How many there are now.")]
+    labels: Annotated[
+        list[DatasetLabel], Meta(description=f"By their ids; in a list of datasets the first {LISTED} of each.")
+    ]
+    label_count: Annotated[int, Meta(description="The number of all labels.")]
+    duplicates: Annotated[int, Meta(description="Pictures that were left out because they were there already.")]
+    unreadable: Annotated[int, Meta(description="Files that are no usable picture, or lie outside of label folders.")]
+    reasons: Annotated[list[UnreadableFile], Meta(description=f"Of the first {REASONS} unreadable files.")]
+    created_at: Time
+    updated_at: Time
+    links: DatasetLinks
+
+
+class DatasetPage(Answer, kw_only=True):
+    """One page of datasets, newest first."""
+
+    datasets: list[Dataset]
+    next: Next
+
+
+class ExampleLabel(Answer, kw_only=True):
+    """The label of an example."""
+
+    id: int
+    name: str
+
+
+class ExampleLinks(Answer, kw_only=True):
+    """The addresses that belong to an example."""
+
+    self: str
+    picture: str
+
+
+class Example(Answer, kw_only=True):
+    """One labelled picture, without its bytes."""
+
+    id: Annotated[int, Meta(description="1 is the dataset's first.")]
+    name: Annotated[str, Meta(description="The name of its file.")]
+    label: ExampleLabel
+    split: Annotated[str, one_of(Split, "Its use; an empty one is assigned when a training begins.")]
+    source: Annotated[str, one_of(Source, "`feedback` is the correction of a wrong prediction.")]
+    size: Annotated[int, Meta(description="Bytes.")]
+    sha256: Annotated[str, Meta(description="Of the bytes, hex: a dataset has a picture once.")]
+    created_at: Time
+    links: ExampleLinks
+
+
+class ExamplePage(Answer, kw_only=True):
+    """One page of examples, oldest first."""
+
+    examples: list[Example]
+    next: Next

@@ -1,0 +1,118 @@
+"""The evidence of a training: everything that was measured on the version that it made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from shared.schemas.common import Answer, Share
+
+
+class Epoch(Answer, kw_only=True):
+    """One epoch of the learning curve."""
+
+    stage: Annotated[str, Meta(description="`head`, `fine-tuning` or `network`.")]
+    epoch: Annotated[int, Meta(description="1 is the first of its stage.")]
+    train_loss: float
+    train_accuracy: float
+    validation_loss: Annotated[float | None, Meta(description="Null without validation pictures.")]
+    validation_accuracy: float | None
+
+
+class LabelEvidence(Answer, kw_only=True):
+    """What was measured for one label."""
+
+    label: str
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Annotated[int, Meta(description="Test pictures.")]
+
+
+class ReliabilityBin(Answer, kw_only=True):
+    """The test pictures whose score is above `low` and not above `high`."""
+
+    low: float
+    high: float
+    count: int
+    confidence: Annotated[float | None, Meta(description="Their mean score.")]
+    accuracy: Annotated[float | None, Meta(description="The share of right answers among them.")]
+
+
+class Mistake(Answer, kw_only=True):
+    """A test picture that was answered wrongly."""
+
+    example: Annotated[int, Meta(description="The id of the example.")]
+    name: str
+    expected: str
+    predicted: str
+    score: float
+
+
+class ExampleCounts(Answer, kw_only=True):
+    """How many examples each split has."""
+
+    training: int
+    validation: int
+    test: int
+
+
+class EvidenceDataset(Answer, kw_only=True):
+    """The dataset version that was learned from."""
+
+    id: int
+    name: str
+    version: int
+
+
+class Evidence(Answer, kw_only=True):
+    """All measurements of a trained version on its test pictures."""
+
+    accuracy: Annotated[float, Meta(description="On the test pictures, as are all of the following.", ge=0, le=1)]
+    macro_f1: Share = 0.0
+    labels: Annotated[list[str], Meta(description="In the order of the rows and columns.")] = field(
+        default_factory=list
+    )
+    per_label: list[LabelEvidence] = field(default_factory=list)
+    confusion: Annotated[list[list[int]], Meta(description="Rows are the true labels, columns the answers.")] = field(
+        default_factory=list
+    )
+    ece_before: Annotated[float, Meta(description="Expected calibration error.")] = 0.0
+    ece_after: Annotated[float, Meta(description="After the logits are divided by the temperature.")] = 0.0
+    temperature: Annotated[float, Meta(description="Fitted on the validation pictures.")] = 1.0
+    reliability: list[ReliabilityBin] = field(default_factory=list)
+    reliability_before: Annotated[list[ReliabilityBin], Meta(description="Before that division.")] = field(
+        default_factory=list
+    )
+    mistakes_in_all: int = 0
+    mistakes: Annotated[list[Mistake], Meta(description="The most confident ones.")] = field(default_factory=list)
+    tested: Annotated[
+        list[list[int]],
+        Meta(description="Id of the example, and the number of the answer's label, of the first 5,000."),
+    ] = field(default_factory=list)
+    curve: list[Epoch] = field(default_factory=list)
+    epochs: Annotated[int, Meta(description="How many were run, of all stages.")] = 0
+    best_epoch: Annotated[int | None, Meta(description="The epoch whose weights were kept.")] = None
+    train_accuracy: float | None = None
+    train_loss: float | None = None
+    validation_accuracy: float | None = None
+    method: Annotated[str, Meta(description="How it was trained: `head`, `fine-tuned` or `scratch`.")]
+    note: Annotated[str, Meta(description="How it was made, in a sentence.")] = ""
+    stopped: Annotated[str, Meta(description="Why it stopped: `early`, `epochs` or `time`.")] = ""
+    examples: ExampleCounts | UnsetType = UNSET
+    dataset: EvidenceDataset | UnsetType = UNSET
+    base: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seconds: Annotated[dict[str, float], Meta(description="Stage -> seconds.")] = field(default_factory=dict)
+    machine: Annotated[dict[str, Any], Meta(description="The machine that it was trained on.")] = field(
+        default_factory=dict
+    )
+
+
+class Plots(Answer, kw_only=True):
+    """The addresses of the plots of the evidence; absent before the training is DONE."""
+
+    confusion: str | UnsetType = UNSET
+    curve: str | UnsetType = UNSET
+    reliability: str | UnsetType = UNSET

@@ -1,0 +1,222 @@
+"""Jobs: what a submission may carry, and what a job answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
+from shared.schemas.common import (
+    Answer,
+    Cursor,
+    File,
+    Id,
+    Limit,
+    Metadata,
+    Moment,
+    Next,
+    Request,
+    Terminal,
+    Time,
+    one_of,
+)
+
+_FORMATS = "One picture, several, or one flat archive (zip, tar, tar.gz) of pictures. Bytes decide what a file is."
+
+# requests
+
+
+class Webhook(Request, kw_only=True):
+    """A URL that is called when the job or training has ended."""
+
+    url: Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+    secret: Annotated[str, Meta(description="Signs the call (Standard Webhooks).")] = ""
+
+
+class JobOptions(Request, kw_only=True):
+    """The options of a job, in form fields, in the query or in JSON."""
+
+    model: Annotated[str, Meta(description="The model; by default the default model.", examples=["resnet50"])] = ""
+    version: Annotated[str, Meta(description="Its version; by default the model's default version.")] = ""
+    task: Annotated[
+        str, one_of(TASKS, "`classify` gives labels with scores, `features` the input of the model's last layer.")
+    ] = "classify"
+    top_k: Annotated[int, Meta(description="Labels per picture.", ge=1)] = 5
+    function_to_apply: Annotated[
+        str, one_of(FUNCTIONS, "How logits become scores; `none` leaves them as they are.")
+    ] = "softmax"
+    exif: Annotated[bool, Meta(description="Rotate the picture according to its EXIF orientation.")] = True
+    priority: Annotated[str, one_of(PRIORITIES, "Which pictures go first.")] = "normal"
+    deadline: Annotated[
+        str, Meta(description="Seconds from now, or a time in RFC 3339, after which the job expires unanswered.")
+    ] = ""
+    webhook: Annotated[
+        str | Webhook, Meta(description="A URL that is called when the job has ended, or an object with its secret.")
+    ] = ""
+    metadata: Metadata = field(default_factory=dict)
+
+
+class JobForm(JobOptions, kw_only=True):
+    """A job as a form."""
+
+    files: Annotated[list[File], Meta(description=_FORMATS)]
+
+
+class Input(Request, kw_only=True):
+    """One picture of a job in JSON: exactly one of `url`, `base64` and `image_id`."""
+
+    url: Annotated[str, Meta(description="A public address of the picture.", extra_json_schema={"format": "uri"})] = ""
+    base64: Annotated[str, Meta(description="The picture itself, with or without a data-URI prefix.")] = ""
+    image_id: Annotated[
+        str, Meta(description="A picture that was stored with `POST /v1/images/upload` or `POST /v1/images`.")
+    ] = ""
+    name: Annotated[str, Meta(description="Its name in the answer.")] = ""
+
+
+class JobRequest(JobOptions, kw_only=True):
+    """A job as JSON."""
+
+    inputs: Annotated[list[Input], Meta(description="The pictures.", min_length=1)]
+
+
+class RawJob(JobOptions, kw_only=True):
+    """The options of a job whose body is a single file."""
+
+    name: Annotated[str, Meta(description="The name of the file in the answer.")] = "file"
+
+
+class JobQuery(Request, kw_only=True):
+    """Which jobs a list holds."""
+
+    status: Annotated[str, one_of(Status)] = ""
+    model: str = ""
+    since: Annotated[str, Meta(description="RFC 3339, or Unix seconds: jobs created then or later.")] = ""
+    until: Annotated[str, Meta(description="RFC 3339, or Unix seconds: jobs created before.")] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+class ResultsQuery(Request, kw_only=True):
+    """The format of streamed results."""
+
+    format: Annotated[
+        str, one_of(("ndjson", "csv"), "By default what `Accept` prefers: `text/csv`, or else NDJSON.")
+    ] = ""
+
+
+class FeedbackRequest(Request, kw_only=True):
+    """The correction of one prediction."""
+
+    label: Annotated[str, Meta(description="What the picture shows: the name of a label of the dataset.")]
+    position: Annotated[int, Meta(description="Which picture of the job; 0 is the first.", ge=0)] = 0
+    dataset: Annotated[
+        str | int, Meta(description="Id or name of the dataset; by default the one that the model was trained on.")
+    ] = ""
+
+
+# answers
+
+
+class Label(Answer, kw_only=True):
+    """A label and its score."""
+
+    label: str
+    score: float
+
+
+class PictureError(Answer, kw_only=True):
+    """Why a picture has no answer."""
+
+    code: str
+    message: str
+
+
+class Prediction(Answer, kw_only=True):
+    """The answer for one picture, or its error, or its status if the job ended before the picture ran."""
+
+    name: Annotated[str, Meta(description="The name of the file.")]
+    results: Annotated[list[Label], Meta(description="Best first; for `classify`.")] | UnsetType = UNSET
+    feature_vectors: Annotated[list[float], Meta(description="For `features`.")] | UnsetType = field(
+        name="featureVectors", default=UNSET
+    )
+    error: PictureError | UnsetType = UNSET
+    status: (
+        Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] | UnsetType
+    ) = UNSET
+
+
+class StreamedPrediction(Prediction, kw_only=True):
+    """One line of the streamed results."""
+
+    position: Annotated[int, Meta(description="Which picture of the job; 0 is the first.")]
+
+
+class Progress(Answer, kw_only=True):
+    """How many pictures a job has, and how many of them have ended."""
+
+    total: int
+    done: int
+    failed: int
+
+
+class ModelReference(Answer, kw_only=True):
+    """A version of a model by its names."""
+
+    name: str
+    version: str
+
+
+class JobLinks(Answer, kw_only=True):
+    """The addresses that belong to a job."""
+
+    self: str
+    results: str
+    events: str
+
+
+class JobSummary(Answer, kw_only=True):
+    """A job without its request and predictions."""
+
+    id: Id = field(name="_id")
+    status: Annotated[str, one_of(Status)]
+    terminal: Terminal
+    tenant_name: str = field(name="tenantName")
+    wire: Annotated[str, Meta(description="The wire that it came by.", examples=["native"])]
+    model: ModelReference
+    priority: Annotated[str, one_of(PRIORITIES)]
+    created_at: Time
+    started_at: Moment
+    finished_at: Moment
+    processed_time: Annotated[str | None, Meta(description="`finished_at` in the format of HTTP dates.")]
+    deadline: Moment
+    metadata: Metadata
+    progress: Progress
+    links: JobLinks
+    error: Annotated[str, Meta(description="A code for programs, if the job has FAILED or EXPIRED.")] | UnsetType = (
+        UNSET
+    )
+    error_description: Annotated[str, Meta(description="The reason for people.")] | UnsetType = UNSET
+
+
+class JobInput(Answer, kw_only=True):
+    """What was requested."""
+
+    files: list[str]
+    options: dict[str, Any]
+    texts: list[str]
+    tenant_name: str = field(name="tenantName")
+
+
+class Job(JobSummary, kw_only=True):
+    """A job with its first 1,000 predictions; all of them are at `links.results`."""
+
+    request: JobInput
+    predictions: list[Prediction]
+
+
+class JobPage(Answer, kw_only=True):
+    """One page of jobs, newest first."""
+
+    jobs: list[JobSummary]
+    next: Next

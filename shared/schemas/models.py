@@ -1,0 +1,198 @@
+"""Models, their versions, aliases and the default model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from shared.domain.models import ModelState
+from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, MAX_SIDE, MODES, Origin
+from shared.schemas.common import Answer, File, Request, Time, one_of
+from shared.schemas.evidence import Evidence, Plots
+
+METHODS = ("head", "fine-tuned", "scratch")
+"""The training methods of a version."""
+DEFAULT_ORIGINS = ("tenant", "setting", "service")
+
+# requests
+
+
+class ModelRequest(Request, kw_only=True):
+    """A model to add: weights of the caller, or the published weights of an architecture."""
+
+    name: Annotated[str, Meta(description="The name of the model.", examples=["mobilenet_v2"])]
+    architecture: Annotated[
+        str,
+        Meta(description="Of torchvision or timm (`timm/NAME` if both have it); by default the name of the model."),
+    ] = ""
+    version: Annotated[str, Meta(description="By default the next number.")] = ""
+    labels: Annotated[
+        str,
+        Meta(description="One per line, in the order of the logits; `imagenet`, or nothing, for the published labels."),
+    ] = ""
+    preprocessing: Annotated[
+        str | dict[str, Any],
+        Meta(
+            description="A preset (`IMAGENET1K_V1`, or another architecture's `ResNet18_Weights.IMAGENET1K_V1`), or an "
+            "object of values as JSON. By default the file is recognised by its checksum, or else the architecture's "
+            "newest preset is assumed, which the answer says."
+        ),
+    ] = ""
+    resize: Annotated[
+        int | None,
+        Meta(description="Pixels of the shorter side, instead of the preset's.", extra_json_schema={
+            "minimum": 1, "maximum": MAX_SIDE}),
+    ] = None  # fmt: skip
+    crop: Annotated[
+        int | None,
+        Meta(description="Pixels of the central square, instead of the preset's.", extra_json_schema={
+            "minimum": 1, "maximum": MAX_SIDE}),
+    ] = None  # fmt: skip
+    mean: Annotated[
+        str | float | list[float],
+        Meta(description="One number, or three separated by commas, instead of the preset's.",
+             examples=["0.5,0.5,0.5"]),
+    ] = ""  # fmt: skip
+    std: Annotated[
+        str | float | list[float],
+        Meta(description="One number, or three separated by commas, instead of the preset's."),
+    ] = ""
+    interpolation: Annotated[str, one_of(INTERPOLATIONS, "Instead of the preset's.")] = ""
+
+
+class ModelForm(ModelRequest, kw_only=True):
+    """A model to add, as a form."""
+
+    weights: Annotated[File, Meta(description="`.safetensors`, or `.pth` with tensors only.")] = ""
+
+
+class ModelChoice(Request, kw_only=True):
+    """The model that a default or an alias stands for."""
+
+    model: Annotated[str, Meta(description="The name of the model.")]
+
+
+# answers
+
+
+class Preprocessing(Answer, kw_only=True):
+    """How pictures are prepared for the network."""
+
+    resize: Annotated[int, Meta(description="Pixels of the shorter side after resizing.")]
+    crop: Annotated[int, Meta(description="Pixels of the side of the central square that is kept.")]
+    mean: Annotated[list[float], Meta(description="One per channel, of values scaled to 0..1.")]
+    std: Annotated[list[float], Meta(description="One per channel, of values scaled to 0..1.")]
+    interpolation: Annotated[str, one_of(INTERPOLATIONS)]
+    mode: Annotated[str, one_of(MODES)]
+    crop_mode: Annotated[str, one_of(CROP_MODES, "`squash` resizes both sides, `border` the longer one.")]
+
+
+class Preset(Answer, kw_only=True):
+    """The published preprocessing that a version has, or that its values are based on."""
+
+    name: Annotated[str, Meta(description="Empty if all values were given.", examples=["IMAGENET1K_V1"])]
+    origin: Annotated[
+        str, one_of(Origin, "`assumed`: the import named none. `recognised`: by the checksum of the file.")
+    ]
+    available: Annotated[list[str], Meta(description="The presets of the architecture.")]
+    changed: Annotated[list[str], Meta(description="The values that the import gave instead of the preset's.")]
+
+
+class Version(Answer, kw_only=True):
+    """A version of a model, without the names of its labels and without its full evidence."""
+
+    name: Annotated[str, Meta(description="The name of the model.")]
+    version: str
+    state: Annotated[str, one_of(ModelState, "Only `ready` answers.")]
+    reason: Annotated[str, Meta(description="Why it is not ready, or the progress of the check.")]
+    family: Annotated[str, Meta(description="The library of the architecture; empty until a worker has checked it.")]
+    architecture: str
+    labels: Annotated[int, Meta(description="The number of labels.")]
+    checksum: Annotated[str, Meta(description="SHA-256 of the weights, hex.")]
+    preprocessing: Annotated[Preprocessing | None, Meta(description="Null until it is known.")]
+    preset: Annotated[Preset | None, Meta(description="The origin of the preprocessing; null if it was trained here.")]
+    created_at: Time
+    metrics: dict[str, Any]
+    training: Annotated[str | None, Meta(description="The training that made it; null for an import.")]
+    accuracy: Annotated[float | None, Meta(description="On the test pictures of that training.")]
+    method: Annotated[str | None, one_of((*METHODS, None), "How it was trained.")]
+    requires_deployment: Annotated[
+        bool, Meta(description="True if the wire that it was trained by answers with it only once it is deployed.")
+    ]
+    canary: Annotated[
+        float, Meta(description="Share of the requests without a version that it answers without being the default.")
+    ]
+
+
+class VersionLinks(Answer, kw_only=True):
+    """The addresses that belong to a version."""
+
+    self: str
+    training: str | UnsetType = UNSET
+    plots: Plots | UnsetType = UNSET
+
+
+Engine = Annotated[str | None, Meta(description="What the running workers run it with; null without workers.")]
+LabelNames = Annotated[list[str], Meta(description="In the order of the logits.")]
+
+
+class VersionDetails(Version, kw_only=True):
+    """A version with its labels and its evidence."""
+
+    label_names: LabelNames
+    engine: Engine
+    evidence: Annotated[Evidence | None, Meta(description="Null if it was not trained here.")]
+    links: VersionLinks
+
+
+class VersionList(Answer, kw_only=True):
+    """The versions of one model, oldest first."""
+
+    versions: list[Version]
+
+
+class Model(Answer, kw_only=True):
+    """A model with its versions."""
+
+    name: str
+    default_version: Annotated[str, Meta(description="Answers requests that name the model but no version.")]
+    is_default: Annotated[bool, Meta(description="True if it answers requests that name no model.")]
+    shared: Annotated[bool, Meta(description="True for models of the catalogue, which all tenants may use.")]
+    aliases: Annotated[list[str], Meta(description="Other names for it, on every wire.")]
+    versions: Annotated[list[Version], Meta(description="Oldest first.")]
+
+
+class ModelDetails(Model, kw_only=True):
+    """A model with its versions, and the labels of its default version."""
+
+    label_names: LabelNames
+    engine: Engine
+
+
+class ModelList(Answer, kw_only=True):
+    """Every model that the caller may use."""
+
+    models: list[Model]
+
+
+class Alias(Answer, kw_only=True):
+    """An alias, and the model whose default version answers to it."""
+
+    alias: Annotated[str, Meta(examples=["google/vit-base-patch16-224"])]
+    model: str
+
+
+class AliasList(Answer, kw_only=True):
+    """The aliases by name."""
+
+    aliases: list[Alias]
+
+
+class DefaultModel(Answer, kw_only=True):
+    """The model that answers requests that name none."""
+
+    model: str
+    origin: Annotated[
+        str, one_of(DEFAULT_ORIGINS, "Who chose it: the `tenant`, the `setting`, or the `service` by itself.")
+    ]

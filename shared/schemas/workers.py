@@ -1,0 +1,58 @@
+"""The queue, and the workers and trainers that work on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.domain.jobs import PRIORITIES
+from shared.schemas.common import Answer, Time, one_of
+
+
+class QueueDepth(Answer, kw_only=True):
+    """The pictures of one model version and priority that have no answer yet."""
+
+    model: Annotated[str, Meta(description="The models of other tenants are added up under one name.")]
+    version: str
+    priority: Annotated[str, one_of(PRIORITIES)]
+    waiting: Annotated[int, Meta(description="Pictures that no worker has claimed.")]
+    running: Annotated[int, Meta(description="Pictures that a worker holds.")]
+    oldest_seconds: Annotated[float, Meta(description="Age of the oldest unfinished picture.")]
+
+
+class Queue(Answer, kw_only=True):
+    """The waiting and running pictures."""
+
+    queue: list[QueueDepth]
+    waiting: int
+    running: int
+
+
+class Worker(Answer, kw_only=True):
+    """A running worker, as its last heartbeat described it."""
+
+    id: str
+    since: Time
+    device: Annotated[str, Meta(examples=["cpu", "cuda"])]
+    engine: Annotated[str, Meta(description="What it runs networks with.")] = ""
+    models: Annotated[list[str], Meta(description="The versions that it keeps in memory, as `NAME/VERSION`.")]
+    pictures: Annotated[int, Meta(description="Pictures that it has run.")]
+    batches: Annotated[int, Meta(description="Batches that it has run.")]
+    holds: Annotated[int, Meta(description="Pictures that it holds now.")]
+
+
+class Trainer(Answer, kw_only=True):
+    """A running trainer."""
+
+    id: str
+    since: Time
+    device: str
+    busy: Annotated[bool, Meta(description="True while it trains.")]
+
+
+class WorkerList(Answer, kw_only=True):
+    """Every running worker and trainer."""
+
+    workers: list[Worker]
+    trainers: list[Trainer]
