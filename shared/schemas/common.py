@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-
-from shared import errors
 
 
 class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -19,24 +17,12 @@ class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Answer(msgspec.Struct, kw_only=True):
     """The fields of one answer; a field without a default is always present.
 
-    Reading ignores fields that it does not know, so that an older client works with a newer server.
+    Reading ignores unknown fields, so that an older client works with a newer server.
     """
-
-    @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Self:
-        """Return the answer that parsed JSON holds; raises BadAnswer naming the field that does not fit."""
-        try:
-            return msgspec.convert(data, cls)
-        except msgspec.ValidationError as error:
-            raise BadAnswer(f"the answer is no {cls.__name__} of this version of inferq: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as it is written in JSON."""
         return dict(msgspec.to_builtins(self))
-
-
-class BadAnswer(errors.InferqError):
-    """An answer lacks a field, or a field has another type: the server is of another version."""
 
 
 def one_of(values: Iterable[str | None], description: str = "", **more: Any) -> Meta:
@@ -72,7 +58,7 @@ Terminal = Annotated[
 Metadata = Annotated[dict[str, Any], Meta(description="A JSON object of the caller, returned unchanged.")]
 
 
-class Problem(Answer, kw_only=True):
+class Problem(Answer, kw_only=True, omit_defaults=True):
     """A problem document (RFC 9457)."""
 
     type: Annotated[str, Meta(examples=["urn:inferq:error:not_a_picture"])]
@@ -80,10 +66,8 @@ class Problem(Answer, kw_only=True):
     status: int
     detail: Annotated[str, Meta(description="What is wrong here, and what to do.")]
     code: Annotated[str, Meta(description="The kind for programs; it does not change.", examples=["not_a_picture"])]
-    job_id: Annotated[str, Meta(description="The job that failed with it, if there is one.")] | msgspec.UnsetType = (
-        msgspec.UNSET
-    )
-    links: ProblemLinks | msgspec.UnsetType = msgspec.UNSET
+    job_id: Annotated[str, Meta(description="The job that failed with it, if there is one.")] = ""
+    links: ProblemLinks | None = None
 
 
 class ProblemLinks(Answer, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
 from shared.schemas.common import Answer, Share
 
@@ -100,8 +100,8 @@ class Evidence(Answer, kw_only=True):
     method: Annotated[str, Meta(description="How it was trained: `head`, `fine-tuned` or `scratch`.")]
     note: Annotated[str, Meta(description="How it was made, in a sentence.")] = ""
     stopped: Annotated[str, Meta(description="Why it stopped: `early`, `epochs` or `time`.")] = ""
-    examples: ExampleCounts | UnsetType = UNSET
-    dataset: EvidenceDataset | UnsetType = UNSET
+    examples: ExampleCounts | None = None
+    dataset: EvidenceDataset | None = None
     base: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     seconds: Annotated[dict[str, float], Meta(description="Stage -> seconds.")] = field(default_factory=dict)
@@ -110,9 +110,9 @@ class Evidence(Answer, kw_only=True):
     )
 
 
-class Plots(Answer, kw_only=True):
+class Plots(Answer, kw_only=True, omit_defaults=True):
     """The addresses of the plots of the evidence; absent before the training is DONE."""
 
-    confusion: str | UnsetType = UNSET
-    curve: str | UnsetType = UNSET
-    reliability: str | UnsetType = UNSET
+    confusion: str = ""
+    curve: str = ""
+    reliability: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
 from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
 from shared.schemas.common import (
@@ -132,18 +132,16 @@ class PictureError(Answer, kw_only=True):
     message: str
 
 
-class Prediction(Answer, kw_only=True):
+class Prediction(Answer, kw_only=True, omit_defaults=True):
     """The answer for one picture, or its error, or its status if the job ended before the picture ran."""
 
     name: Annotated[str, Meta(description="The name of the file.")]
-    results: Annotated[list[Label], Meta(description="Best first; for `classify`.")] | UnsetType = UNSET
-    feature_vectors: Annotated[list[float], Meta(description="For `features`.")] | UnsetType = field(
-        name="featureVectors", default=UNSET
+    results: Annotated[list[Label], Meta(description="Best first; for `classify`.")] = field(default_factory=list)
+    feature_vectors: Annotated[list[float], Meta(description="For `features`.")] = field(
+        name="featureVectors", default_factory=list
     )
-    error: PictureError | UnsetType = UNSET
-    status: (
-        Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] | UnsetType
-    ) = UNSET
+    error: PictureError | None = None
+    status: Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] = ""
 
 
 class StreamedPrediction(Prediction, kw_only=True):
@@ -175,7 +173,7 @@ class JobLinks(Answer, kw_only=True):
     events: str
 
 
-class JobSummary(Answer, kw_only=True):
+class JobSummary(Answer, kw_only=True, omit_defaults=True):
     """A job without its request and predictions."""
 
     id: Id = field(name="_id")
@@ -193,10 +191,8 @@ class JobSummary(Answer, kw_only=True):
     metadata: Metadata
     progress: Progress
     links: JobLinks
-    error: Annotated[str, Meta(description="A code for programs, if the job has FAILED or EXPIRED.")] | UnsetType = (
-        UNSET
-    )
-    error_description: Annotated[str, Meta(description="The reason for people.")] | UnsetType = UNSET
+    error: Annotated[str, Meta(description="A code for programs, if the job has FAILED or EXPIRED.")] = ""
+    error_description: Annotated[str, Meta(description="The reason for people.")] = ""
 
 
 class JobInput(Answer, kw_only=True):

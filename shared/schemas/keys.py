@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
 from shared.domain.keys import SCOPES, STAGES
 from shared.schemas.common import Answer, Moment, Request, Time, one_of
@@ -47,13 +47,12 @@ class Key(Answer, kw_only=True):
     revoked_at: Moment
 
 
-class NewKey(Key, kw_only=True):
+class NewKey(Key, kw_only=True, omit_defaults=True):
     """A key that was just created."""
 
-    key: (
-        Annotated[str, Meta(description="The text of the key, shown only here; a registered public key has none.")]
-        | UnsetType
-    ) = UNSET
+    key: Annotated[str, Meta(description="The text of the key, shown only here; a registered public key has none.")] = (
+        ""
+    )
 
 
 class KeyList(Answer, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from shared.domain.models import ModelState
 from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, MAX_SIDE, MODES, Origin
@@ -125,12 +125,12 @@ class Version(Answer, kw_only=True):
     ]
 
 
-class VersionLinks(Answer, kw_only=True):
+class VersionLinks(Answer, kw_only=True, omit_defaults=True):
     """The addresses that belong to a version."""
 
     self: str
-    training: str | UnsetType = UNSET
-    plots: Plots | UnsetType = UNSET
+    training: str = ""
+    plots: Plots | None = None
 
 
 Engine = Annotated[str | None, Meta(description="What the running workers run it with; null without workers.")]

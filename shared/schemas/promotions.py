@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from shared.domain.jobs import Status
 from shared.schemas.common import Answer, Id, Moment, Request, Share, Terminal, Time, one_of
@@ -59,13 +59,13 @@ class LabelCounts(Answer, kw_only=True):
     common: int
 
 
-class ComparisonReport(Answer, kw_only=True):
+class ComparisonReport(Answer, kw_only=True, omit_defaults=True):
     """The result of a comparison."""
 
     pictures: Annotated[int, Meta(description="Pictures that both were run on and neither has learned from.")]
     left_out: Annotated[int, Meta(description="Test pictures that one of the two has learned from.")]
     agreement: Annotated[Share, Meta(description="Share of the pictures with the same best label.")]
-    labels: LabelCounts | UnsetType = UNSET
+    labels: LabelCounts | None = None
     candidate: ComparedVersion
     baseline: ComparedVersion
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
 from shared.domain.jobs import Status
 from shared.domain.trainings import FINE_TUNING, RANGES, SCRATCH
@@ -123,7 +123,7 @@ class TrainingLinks(Answer, kw_only=True):
     plots: Plots
 
 
-class TrainingState(Answer, kw_only=True):
+class TrainingState(Answer, kw_only=True, omit_defaults=True):
     """A training without its evidence."""
 
     id: Id
@@ -140,7 +140,7 @@ class TrainingState(Answer, kw_only=True):
     parameters: EffectiveParameters
     progress: Share
     message: Annotated[str, Meta(description="The current activity, for people.")]
-    position: Annotated[int, Meta(description="In the queue while it is QUEUED; 1 is the next.")] | UnsetType = UNSET
+    position: Annotated[int, Meta(description="In the queue while it is QUEUED; 1 is the next.")] = 0
     curve: Annotated[list[Epoch], Meta(description="One entry per epoch; empty in lists.")]
     model: Annotated[ModelReference | None, Meta(description="The version that it has made.")]
     error: Annotated[str | None, Meta(description="Why it has FAILED, for people.")]
@@ -155,8 +155,8 @@ class TrainingState(Answer, kw_only=True):
 class TrainingSummary(TrainingState, kw_only=True):
     """A training in a list: without evidence, but with its accuracy."""
 
-    accuracy: Annotated[float, Meta(description="On its test pictures, if it is DONE.")] | UnsetType = UNSET
-    method: Annotated[str, Meta(description="As in the evidence.")] | UnsetType = UNSET
+    accuracy: Annotated[float, Meta(description="On its test pictures, if it is DONE.")] | None = None
+    method: Annotated[str, Meta(description="As in the evidence.")] = ""
 
 
 class Training(TrainingState, kw_only=True):

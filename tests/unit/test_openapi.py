@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from flask import Flask
 from msgspec import structs
@@ -26,7 +27,7 @@ from shared.domain.models import ModelAlias, ModelState, ModelVersion
 from shared.domain.promotions import Canary
 from shared.domain.trainings import Training, TrainingParameters
 from shared.schemas import trainings as training_schemas
-from shared.schemas.common import Answer, BadAnswer
+from shared.schemas.common import Answer
 from shared.schemas.models import Alias
 from shared.settings import Settings
 
@@ -209,17 +210,12 @@ ANSWERS: list[Answer] = [
 def test_an_answer_is_written_as_described_and_read_again_as_it_was(document: dict[str, Any], answer: Answer) -> None:
     written = answer.to_json()
     fits(document, document["components"]["schemas"][type(answer).__name__], written)
-    assert type(answer).read(written) == answer
+    assert msgspec.convert(written, type(answer)) == answer
 
 
 def test_an_answer_of_a_newer_server_is_read_without_the_fields_that_it_adds() -> None:
     answer = models.alias(ModelAlias("default", "vit", "birds"))
-    assert Alias.read(answer.to_json() | {"newer": 1}) == answer
-
-
-def test_an_answer_that_lacks_a_field_is_refused_with_its_name() -> None:
-    with pytest.raises(BadAnswer, match="model"):
-        Alias.read({"alias": "vit"})
+    assert msgspec.convert(answer.to_json() | {"newer": 1}, Alias) == answer
 
 
 def test_the_declared_parameters_of_a_training_have_the_defaults_of_the_domain() -> None:

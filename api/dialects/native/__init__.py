@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
-from msgspec import UNSET
 
 from api.dialects.native.openapi.document import document
 from api.dialects.native.routes import datasets, jobs, keys, models, promotions, trainings, workers
@@ -44,8 +43,8 @@ def write_error(error: InferqError) -> ResponseReturnValue:
         status=error.status,
         detail=error.message,
         code=error.code,
-        job_id=error.job_id or UNSET,
-        links=ProblemLinks(job=f"/v1/jobs/{error.job_id}") if error.job_id else UNSET,
+        job_id=error.job_id,
+        links=ProblemLinks(job=f"/v1/jobs/{error.job_id}") if error.job_id else None,
     )
     response = respond(problem, error.status)
     response.mimetype = "application/problem+json"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET
-
 from shared.domain.keys import ApiKey
 from shared.schemas import keys as schemas
 from shared.schemas.common import moment, moment_at
@@ -19,7 +17,7 @@ def keys(keys: Sequence[ApiKey]) -> schemas.KeyList:
 
 def new_key(key: ApiKey, text: str = "") -> schemas.NewKey:
     """Return a key that was just created with its text; a registered public key has none."""
-    return schemas.NewKey(**_fields(key), key=text or UNSET)
+    return schemas.NewKey(**_fields(key), key=text)
 
 
 def _fields(key: ApiKey) -> dict[str, Any]:
