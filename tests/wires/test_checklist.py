@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api import create_app
-from api.dialects import huggingface
+from api.dialects.huggingface import common
 from shared import errors
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller
@@ -382,7 +382,7 @@ def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
     monkeypatch.setattr(models, "until_checked", until_checked)
     answer = client.post("/models/resnet50", data=PICTURE)
     assert (answer.status_code, set(answer.get_json())) == (503, {"error", "estimated_time"})
-    assert held == [huggingface.PATIENCE]
+    assert held == [common.PATIENCE]
     client.post("/models/resnet50", data=PICTURE, headers={"x-wait-for-model": "true"})
     assert held[1] == container.settings.max_wait
 
@@ -396,7 +396,7 @@ def test_who_meets_a_503_is_held_before_it(
     monkeypatch.setattr(container.queue.streams, "push", away)
     monkeypatch.setattr(container.database, "write", away)
     assert client.post("/models/digits", data=PICTURE).status_code == 503
-    assert naps == [huggingface.PATIENCE]
+    assert naps == [common.PATIENCE]
 
 
 def test_a_wait_that_runs_out_is_no_503_to_a_client_that_would_send_the_picture_again(client: FlaskClient) -> None:

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from werkzeug.test import TestResponse
 
 from api import create_app
-from api.dialects import huggingface
+from api.dialects.huggingface import common
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome
@@ -459,7 +459,7 @@ def test_a_picture_that_turns_out_broken_is_not(client: FlaskClient, worker: Wor
 def test_a_model_that_is_loading_says_how_long_it_takes(
     client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    monkeypatch.setattr(common, "PATIENCE", 0.01)
     change_digits(container, state=ModelState.CHECKING)
     with container.database.write() as uow:
         uow.key_values.set(CHECK_SECONDS, "12.5")
@@ -478,7 +478,7 @@ def test_a_model_that_becomes_ready_meanwhile_answers(
     change_digits(container, state=ModelState.CHECKING)
 
     def checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
-        assert seconds == huggingface.PATIENCE
+        assert seconds == common.PATIENCE
         change_digits(container, state=ModelState.READY)
         return digits(container)
 
@@ -505,7 +505,7 @@ def test_a_request_waits_for_its_model_if_it_asks_for_that(
     change_digits(container, state=ModelState.CHECKING)
     client = with_settings(container, max_wait=33.0)
     assert post(client, body=in_json(options=options), **headers).status_code == 503
-    assert patience == [33.0 if waits else huggingface.PATIENCE]
+    assert patience == [33.0 if waits else common.PATIENCE]
 
 
 def test_nobody_waits_when_all_seats_are_taken(
@@ -538,7 +538,7 @@ def test_who_would_come_again_at_once_is_held_while_something_is_away(
     monkeypatch.setattr(jobs, "submit", away)
     monkeypatch.setattr(time, "sleep", held.append)
     assert_complaint(post(client), 503, "Redis is away.")
-    assert held == [huggingface.PATIENCE]
+    assert held == [common.PATIENCE]
     limiter = client.application.extensions["inferq.wait_limiter"]
     while limiter.acquire():
         pass
@@ -668,7 +668,7 @@ def test_where_the_cache_is_away_the_queue_is_too_and_nothing_is_submitted(
     container: Container, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = worker(result=[["3", 1.0]])
-    monkeypatch.setattr(huggingface, "PATIENCE", 0.0)
+    monkeypatch.setattr(common, "PATIENCE", 0.0)
 
     def away(slot: str) -> None:
         raise errors.Unavailable("Redis is away.")

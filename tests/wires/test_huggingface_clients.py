@@ -18,7 +18,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from api import create_app
-from api.dialects import huggingface
+from api.dialects.huggingface import common
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller
 from shared.domain.models import ModelState, ModelVersion
@@ -168,7 +168,7 @@ def test_the_python_client_is_told_what_is_wrong(python: Answers, call: str, kin
 def test_the_python_client_is_told_that_a_model_is_loading(
     container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    monkeypatch.setattr(common, "PATIENCE", 0.01)
     set_state(container, ModelState.CHECKING)
     with serving(container) as url:
         told = hub(url, tmp_path, {"call": {"model": f"{url}/models/digits"}})["call"]
@@ -240,7 +240,7 @@ def test_the_npm_client_is_told_what_is_wrong(
 def test_the_npm_client_comes_again_until_the_model_is_loaded(
     container: Container, npm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    monkeypatch.setattr(common, "PATIENCE", 0.01)
     remember_the_three(container)
     set_state(container, ModelState.CHECKING)
     asked: list[str] = []
@@ -263,7 +263,7 @@ def test_the_npm_client_comes_again_until_the_model_is_loaded(
 def test_the_npm_client_can_decline_to_come_again(
     container: Container, npm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface, "PATIENCE", 0.01)
+    monkeypatch.setattr(common, "PATIENCE", 0.01)
     set_state(container, ModelState.CHECKING)
     with serving(container) as url:
         told = node(url, npm, "typed")["typed"]

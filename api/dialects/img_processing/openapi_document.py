@@ -15,7 +15,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
     """Return the served part of the vendor's OpenAPI document."""
     images_calls: dict[str, Any] = {
         "get": _call("listImages", "List images", "Newest first, in pages.", "200", "ImageList",
-                     [openapi_builder.query("take", whole("Images in the page.", minimum=1, maximum=MAX_TAKE, default=10)),
+                     [openapi_builder.query("take", whole("Page size.", minimum=1, maximum=MAX_TAKE, default=10)),
                       openapi_builder.query("from", text("The id of the first image of the page."))]),
         "post": _call("createImage", "Store a picture by URL or base64", "The URL is fetched at once.", "201", "Image",
                       body=openapi_builder.body(json=_CREATE)),

@@ -1,0 +1,76 @@
+"""The routes: classify a picture, and describe a model."""
+
+from __future__ import annotations
+
+import time
+
+from flask import g
+from flask.typing import ResponseReturnValue
+
+from api import reading
+from api.context import caller, container, scope, submit_and_wait
+from api.dialects.huggingface import common, requests, serializers
+from shared import errors
+from shared.domain.jobs import Submission
+from shared.domain.models import ALL_TENANTS, ModelVersion
+from shared.imaging import images
+from shared.services import models, result_cache
+
+TASK = "image-classification"
+PROVIDER = "hf-inference"
+
+
+@scope("infer")
+def infer(name: str, owner: str = "") -> ResponseReturnValue:
+    """Classify one picture and wait for the answer."""
+    g.began = time.perf_counter()
+    parsed = requests.read()
+    version = _ready_version(common.model_id(name, owner), parsed.flag("wait_for_model", False))
+    picture = images.check("image", parsed.picture, reading.limits(container().settings))
+    g.computing = True  # from here on an error response reports the compute time too
+    use_cache = parsed.flag("use_cache", True)
+    options = requests.answer_options(parsed.parameters, version)
+    if use_cache:
+        cached = result_cache.recall(container(), caller().tenant, version, options, picture.data)
+        if cached is not None:
+            return serializers.write_labels(cached, "cache")
+    submission = Submission([picture], version.name, version.version, options, wire="huggingface", remember=use_cache)
+    _, item = submit_and_wait(submission)
+    return serializers.write_labels(item.result, serializers.device())
+
+
+@scope("infer")
+def alive(name: str, owner: str = "") -> ResponseReturnValue:
+    """Answer 200 if the model exists, ready or not; raises NotFound."""
+    models.get_version(container(), caller().tenant, common.model_id(name, owner))
+    return serializers.write({"ok": "ok"})
+
+
+@scope("infer")
+def about(name: str, owner: str = "") -> ResponseReturnValue:
+    """Return the task of a model and the provider that serves it, for a client that has only an id."""
+    model_id = common.model_id(name, owner)
+    version = models.get_version(container(), caller().tenant, model_id)
+    provider = {"status": "live", "providerId": model_id, "task": TASK}
+    return serializers.write(
+        {
+            "id": model_id,
+            "modelId": model_id,
+            "pipeline_tag": TASK,
+            "tags": [TASK],
+            "private": version.tenant != ALL_TENANTS,
+            "inferenceProviderMapping": {PROVIDER: provider},
+        }
+    )
+
+
+def _ready_version(model_id: str, wait: bool) -> ModelVersion:
+    """Return the ready model, after at most PATIENCE seconds, or `max_wait` with `wait`; raises ModelNotReady."""
+    try:
+        return models.get_ready_version(container(), caller().tenant, model_id)
+    except errors.ModelNotReady:
+        with common.waiting_place() as taken:
+            if not taken:
+                raise
+            patience = container().settings.max_wait if wait else common.PATIENCE
+            return models.get_ready_version(container(), caller().tenant, model_id, patience=patience)
