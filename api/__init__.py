@@ -35,17 +35,17 @@ def create_app(container: Container) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # merging would redirect; OneSlash below answers at once
     app.wsgi_app = OneSlash(app.wsgi_app)  # type: ignore[method-assign]
-    found = dialects.find()
-    for dialect in found:
+    all_dialects = dialects.find()
+    for dialect in all_dialects:
         for blueprint in dialect.blueprints(settings):
             app.register_blueprint(blueprint)
     app.register_blueprint(health.bp)
     app.register_blueprint(web.bp)
     app.before_request(auth.authenticate)
-    app.before_request(lambda: throttle.count(found))
-    app.after_request(throttle.tell)
+    app.before_request(lambda: throttle.count(all_dialects))
+    app.after_request(throttle.add_headers)
     app.after_request(reading.discard)
-    app.register_error_handler(Exception, lambda error: _complain(found, error))
+    app.register_error_handler(Exception, lambda error: _error_response(all_dialects, error))
     return app
 
 
@@ -63,19 +63,19 @@ class OneSlash:
         return self._app(environ, start_response)
 
 
-def _complain(found: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
-    known = _known(error)
-    if known.status >= 500 and not isinstance(known, errors.Unavailable):
+def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
+    problem = _as_inferq_error(error)
+    if problem.status >= 500 and not isinstance(problem, errors.Unavailable):
         log.error("%s %s failed", request.method, _one_line(request.path), exc_info=error)
     else:
-        path, message = _one_line(request.path), _one_line(known.message)
-        log.info("%s %s refused: %d %s: %s", request.method, path, known.status, known.code, message)
-    made = current_app.make_response(dialects.speaking(found, request.path).write_error(known))
-    if known.retry_after is not None:
-        made.headers["Retry-After"] = str(max(1, round(known.retry_after)))
+        path, message = _one_line(request.path), _one_line(problem.message)
+        log.info("%s %s refused: %d %s: %s", request.method, path, problem.status, problem.code, message)
+    response = current_app.make_response(dialects.speaking(all_dialects, request.path).write_error(problem))
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(problem.retry_after)))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        made.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return made
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 def _one_line(text: str) -> str:
@@ -83,7 +83,7 @@ def _one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def _known(error: Exception) -> errors.InferqError:
+def _as_inferq_error(error: Exception) -> errors.InferqError:
     """Return any exception as an InferqError; an unexpected exception becomes a fixed sentence without its details."""
     if isinstance(error, errors.InferqError):
         return error
@@ -109,9 +109,9 @@ def _http_error(error: HTTPException) -> errors.InferqError:
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return errors.MethodNotAllowed(f"{request.method} is not allowed here; allowed: {allowed}.")
-    made = errors.BadRequest(error.description or "The request cannot be understood.")
-    made.status = error.code or 400
-    return made
+    bad_request = errors.BadRequest(error.description or "The request cannot be understood.")
+    bad_request.status = error.code or 400
+    return bad_request
 
 
 __all__ = ["Settings", "create_app"]

@@ -85,7 +85,7 @@ def wait_for(job: Job, seconds: float) -> Job:
     return waited(job, seconds, lambda most: jobs.wait(container(), job.tenant, job.id, most))
 
 
-def submit_and_wait(asked: Submission, longest: float = math.inf) -> tuple[Job, Item]:
+def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[Job, Item]:
     """Submit one picture and wait for its result, on a wire without polling; `longest` is in seconds.
 
     Raises the error by which the picture failed; StillRunning when the wait runs out (the job continues, and the
@@ -95,7 +95,7 @@ def submit_and_wait(asked: Submission, longest: float = math.inf) -> tuple[Job, 
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
-        job, _ = jobs.submit(container(), caller().tenant, asked)
+        job, _ = jobs.submit(container(), caller().tenant, submission)
         job = jobs.wait(container(), job.tenant, job.id, min(longest, container().settings.max_wait))
     finally:
         wait_limiter().release()

@@ -36,10 +36,10 @@ def alive() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """Answer 200 when database, Redis, a worker and the default model are ready; else 503 with the reasons."""
     state = readiness(container())
-    good = all(text == "ok" for text in state.values())
-    response = jsonify(status="ready" if good else "not ready", **state)
-    response.status_code = 200 if good else 503
-    if not good:
+    all_ok = all(text == "ok" for text in state.values())
+    response = jsonify(status="ready" if all_ok else "not ready", **state)
+    response.status_code = 200 if all_ok else 503
+    if not all_ok:
         response.headers["Retry-After"] = "1"
     return response
 
@@ -47,14 +47,14 @@ def ready() -> ResponseReturnValue:
 def readiness(container: Container) -> dict[str, str]:
     """Return `ok` or the error message for each part of the service."""
     return {
-        "database": _say(container.database.ping),
-        "queue": _say(container.queue.ping),
-        "workers": _say(lambda: _a_worker(container)),
-        "model": _say(lambda: _default_model(container)),
+        "database": _outcome(container.database.ping),
+        "queue": _outcome(container.queue.ping),
+        "workers": _outcome(lambda: _check_worker(container)),
+        "model": _outcome(lambda: _check_default_model(container)),
     }
 
 
-def _say(check: object) -> str:
+def _outcome(check: object) -> str:
     try:
         check()  # type: ignore[operator]
     except errors.InferqError as error:
@@ -62,16 +62,16 @@ def _say(check: object) -> str:
     return "ok"
 
 
-def _a_worker(container: Container) -> None:
+def _check_worker(container: Container) -> None:
     if not container.queue.workers.list():
         raise errors.Unavailable("No worker is alive.")
 
 
-def _default_model(container: Container) -> None:
+def _check_default_model(container: Container) -> None:
     # A default model that could not be fetched does not make the service unready: callers may name or import another.
-    found = models.get_version(container, DEFAULT_TENANT)
-    if found.state is ModelState.CHECKING:
-        raise errors.Unavailable(f"The default model {found.name} is being checked: {found.reason}.")
+    version = models.get_version(container, DEFAULT_TENANT)
+    if version.state is ModelState.CHECKING:
+        raise errors.Unavailable(f"The default model {version.name} is being checked: {version.reason}.")
 
 
 @bp.get("/metrics")
@@ -79,11 +79,11 @@ def _default_model(container: Container) -> None:
 def metrics() -> ResponseReturnValue:
     """Return the metrics in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fleet(container()))
+    registry.register(_QueueCollector(container()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-class _Fleet(Collector):
+class _QueueCollector(Collector):
     """The collector reads its numbers at each scrape, so no process has to count for another process."""
 
     def __init__(self, container: Container) -> None:
@@ -112,10 +112,10 @@ def queue_by_model(container: Container, tenant: str = ALL_TENANTS) -> dict[tupl
     Models that the tenant may not see are added up under PRIVATE: even their names are confidential.
     """
     depths = container.queue.streams.depths()
-    found = models.find_versions_by_id(container, {depth.version_id for depth in depths})
+    versions = models.find_versions_by_id(container, {depth.version_id for depth in depths})
     now, rows = time.time(), dict[tuple[str, str, str], dict[str, float]]()
     for depth in depths:
-        version = found.get(depth.version_id)
+        version = versions.get(depth.version_id)
         if version is None:
             continue
         visible = version.tenant in (tenant, ALL_TENANTS)

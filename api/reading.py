@@ -105,12 +105,12 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` grows thirtyfold in memory
         raise errors.BadJson(f"The JSON body holds more than {MAX_VALUES} values.")
     try:
-        found = json.loads(body or b"null")
+        document = json.loads(body or b"null")
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(f"The body is not valid JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise errors.BadJson("The JSON body must be an object.")
-    return found
+    return document
 
 
 def with_pictures(settings: Settings) -> int:
@@ -157,12 +157,12 @@ class Fields:
         try:
             if isinstance(value, bool):
                 raise ValueError
-            found = float(value)
+            parsed = float(value)
         except (TypeError, ValueError, OverflowError):
             raise errors.BadOption(f"{name} must be a number, not {value!r}") from None
-        if not math.isfinite(found):
+        if not math.isfinite(parsed):
             raise errors.BadOption(f"{name} must be a finite number, not {value!r}")
-        return found
+        return parsed
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._values.get(name, default)

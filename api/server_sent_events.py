@@ -40,24 +40,24 @@ def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
 
 
 def _follow(waiters: Waiters, moving_id: str, look: Callable[[], Snapshot]) -> Iterator[str]:
-    sent: tuple[Status, object] | None = None
+    last_sent: tuple[Status, object] | None = None
     until = time.monotonic() + LONGEST
     with waiters.subscribe(moving_id) as ticket:
         while time.monotonic() < until:
             try:
-                seen = look()
+                snapshot = look()
             except errors.NotFound:  # removed meanwhile
                 return
-            if (now := (seen.status, seen.mark)) != sent:
-                kind = "status" if sent is None or sent[0] != seen.status else "progress"
-                sent = now
-                yield _event(kind, seen)
-            if seen.status.terminal:
-                yield _event("done", seen)
+            if (state := (snapshot.status, snapshot.mark)) != last_sent:
+                kind = "status" if last_sent is None or last_sent[0] != snapshot.status else "progress"
+                last_sent = state
+                yield _event(kind, snapshot)
+            if snapshot.status.terminal:
+                yield _event("done", snapshot)
                 return
             if not ticket.wait(1.0):
                 yield ": waiting\n\n"
 
 
-def _event(kind: str, seen: Snapshot) -> str:
-    return f"event: {kind}\ndata: {seen.data.decode()}\n\n"
+def _event(kind: str, snapshot: Snapshot) -> str:
+    return f"event: {kind}\ndata: {snapshot.data.decode()}\n\n"

@@ -12,14 +12,14 @@ from shared import errors
 from shared.adapters.rate_limits import RateWindow
 
 
-def count(found: Sequence[Dialect]) -> None:
+def count(dialects: Sequence[Dialect]) -> None:
     """Count every request after its authentication; raises TooManyRequests when the tenant has asked too often.
 
     A public route has no caller, and is not counted. Each tenant, wire and stage has a window of its own.
     """
     if "caller" not in g:
         return
-    dialect = speaking(found, request.path)
+    dialect = speaking(dialects, request.path)
     allowance = getattr(dialect, "allowance", None)
     rule = allowance(container().settings, caller()) if allowance else ""
     name = dialect.__name__.rpartition(".")[2]
@@ -31,7 +31,7 @@ def count(found: Sequence[Dialect]) -> None:
         )
 
 
-def tell(response: Response) -> Response:
+def add_headers(response: Response) -> Response:
     """Add the remaining requests to every response of a limited wire, in the RateLimit headers that clients read."""
     window: RateWindow | None = g.get("window")
     if window is not None:

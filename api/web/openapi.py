@@ -56,13 +56,13 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         "paths": {},
         "components": {"securitySchemes": dict(_SECURITY)},
     }
-    found = dialects.find()
-    ours_first = sorted(found, key=lambda dialect: "/" not in dialect.PREFIXES)
+    all_dialects = dialects.find()
+    ours_first = sorted(all_dialects, key=lambda dialect: "/" not in dialect.PREFIXES)
     tags = {dialect.__name__: _merge(document, dialect, settings) for dialect in ours_first}
     for path, method, rule in _routes(app):
         entry = document["paths"].setdefault(path, {})
         if method not in entry:
-            tag = tags[dialects.speaking(found, path).__name__]
+            tag = tags[dialects.speaking(all_dialects, path).__name__]
             entry[method] = _from_view(app.view_functions[rule.endpoint], rule, path, method, tag)
         if is_public(rule.endpoint):
             entry[method]["security"] = []
@@ -94,8 +94,8 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
 
 def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
     """Return a short entry for a route that no dialect describes: its docstring, and the parameters of its path."""
-    words = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
-    summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", words))
+    text = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
+    summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", text))
     if path in _SERVICE:
         tag = "Service"
     elif rule.endpoint.startswith("web."):
@@ -116,10 +116,10 @@ def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag
 
 def _name_tags(document: Document) -> None:
     """Add the tags that are in use but not described by a dialect, in the order of the paths."""
-    known = {tag["name"] for tag in document["tags"]}
+    named = {tag["name"] for tag in document["tags"]}
     for entry in document["paths"].values():
         for call in entry.values():
             for name in call["tags"]:
-                if name not in known:
-                    known.add(name)
+                if name not in named:
+                    named.add(name)
                     document["tags"].append({"name": name})

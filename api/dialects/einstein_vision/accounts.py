@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from api import auth, reading
 from api.context import caller, container, scope
-from api.dialects.einstein_vision.common import METER, Calls, listed, needed, time
+from api.dialects.einstein_vision.common import METER, Calls, list_response, required_text, time
 from api.reading import Fields
 from shared import errors
 from shared.services import accounts, usage
@@ -31,16 +31,16 @@ def token() -> ResponseReturnValue:
     local = auth.from_loopback(request)
     if grant == BY_ASSERTION:
         offline = "offline" in fields.text("scope").split()
-        given = accounts.exchange(
-            container(), needed(fields, "assertion"), _audiences(), offline=offline, from_loopback=local
+        tokens = accounts.exchange(
+            container(), required_text(fields, "assertion"), _audiences(), offline=offline, from_loopback=local
         )
     elif grant == BY_REFRESH:
         seconds = fields.whole("valid_for", accounts.LONGEST)
-        given = accounts.refresh(container(), needed(fields, "refresh_token"), seconds, from_loopback=local)
+        tokens = accounts.refresh(container(), required_text(fields, "refresh_token"), seconds, from_loopback=local)
     else:
         raise errors.BadOption(f"grant_type must be {BY_ASSERTION} or {BY_REFRESH}, not {grant!r}")
-    body = {"access_token": given.access, "token_type": "Bearer", "expires_in": given.seconds}
-    response = jsonify(body | ({"refresh_token": given.refresh} if given.refresh else {}))
+    body = {"access_token": tokens.access, "token_type": "Bearer", "expires_in": tokens.seconds}
+    response = jsonify(body | ({"refresh_token": tokens.refresh} if tokens.refresh else {}))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -56,7 +56,7 @@ def _audiences() -> list[str]:
 
 
 @scope("infer")
-def used_up() -> ResponseReturnValue:
+def show_usage() -> ResponseReturnValue:
     """Return the tenant's used predictions of the current month, as a list of one plan."""
     limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
@@ -74,7 +74,7 @@ def used_up() -> ResponseReturnValue:
         "predictionsUsed": used,
         "predictionsMax": limit,
     }
-    return listed([plan])
+    return list_response([plan])
 
 
-CALLS: Calls = ((TOKEN_PATH, "POST", token), (USAGE_PATH, "GET", used_up))
+CALLS: Calls = ((TOKEN_PATH, "POST", token), (USAGE_PATH, "GET", show_usage))

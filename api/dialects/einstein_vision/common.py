@@ -72,14 +72,14 @@ def generation() -> str:
     return next(prefix for prefix in GENERATIONS if request.path.startswith(f"{prefix}/"))
 
 
-def sent() -> Fields:
+def form_fields() -> Fields:
     """Return the parameters of the form; raises BadOption for JSON, which no client of this wire sends."""
     if reading.is_json(request):
         raise errors.BadOption("Send the parameters as multipart/form-data; JSON is not read here.")
     return Fields(request.form)
 
 
-def needed(fields: Fields, name: str) -> str:
+def required_text(fields: Fields, name: str) -> str:
     """Return the text of a field; raises BadOption when it is empty or missing."""
     value = fields.text(name)
     if not value:
@@ -89,7 +89,7 @@ def needed(fields: Fields, name: str) -> str:
 
 def model_id(fields: Fields) -> str:
     """Return the named model; some clients escape its name as in a URL. Raises BadOption when it is missing."""
-    name = unquote(needed(fields, "modelId")).strip()
+    name = unquote(required_text(fields, "modelId")).strip()
     if not name:
         raise errors.BadOption("The 'modelId' parameter is required.")
     return name
@@ -101,7 +101,7 @@ def png_or_jpeg(max_bytes: int) -> Limits:
     return replace(limits, max_bytes=min(limits.max_bytes, max_bytes))
 
 
-def within(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise BadOption unless the value lies from `low` to `high`, both included."""
     if not low <= value <= high:
         raise errors.BadOption(f"{name} must be from {low:g} to {high:g}, not {value}")
@@ -119,7 +119,7 @@ def window(most: int) -> tuple[int, int]:
     return min(offset, LARGEST), min(count, most)
 
 
-def listed(data: Sequence[Any]) -> Response:
+def list_response(data: Sequence[Any]) -> Response:
     """Return a list in this wire's envelope."""
     return jsonify(object="list", data=data)
 

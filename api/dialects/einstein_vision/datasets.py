@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 from api import reading
 from api.context import caller, container, scope, wait_limiter
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import KIND, Calls, deletion, listed, sent, window
+from api.dialects.einstein_vision.common import KIND, Calls, deletion, form_fields, list_response, window
 from api.reading import Fields
 from shared import errors
 from shared.adapters import http_fetch
@@ -52,24 +52,24 @@ def upload_sync() -> ResponseReturnValue:
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
-        with _kept(fields) as source:
-            made = datasets.create(container(), caller().tenant, _name(fields), source=source)
-        made = datasets.until_loaded(container(), made, until - container().now())
+        with _stored_archive(fields) as source:
+            dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
+        dataset = datasets.until_loaded(container(), dataset, until - container().now())
     finally:
         wait_limiter().release()
-    if made.state is DatasetState.FAILED:
-        datasets.delete(container(), made.tenant, made.id)
-        raise errors.BadDataset(made.message)
-    return _told(made)
+    if dataset.state is DatasetState.FAILED:
+        datasets.delete(container(), dataset.tenant, dataset.id)
+        raise errors.BadDataset(dataset.message)
+    return _dataset_response(dataset)
 
 
 @scope("models")
 def upload() -> ResponseReturnValue:
     """Create a dataset from an archive that is read in the background."""
     fields = _archive_fields()
-    with _kept_or_named(fields) as source:
-        made = datasets.create(container(), caller().tenant, _name(fields), source=source)
-    return _told(made)
+    with _archive_source(fields) as source:
+        dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
+    return _dataset_response(dataset)
 
 
 @scope("models")
@@ -78,49 +78,56 @@ def add_archive(dataset_id: int) -> ResponseReturnValue:
     fields = _archive_fields()
     if datasets.get(container(), caller().tenant, dataset_id).state is DatasetState.LOADING:
         raise errors.BadOption(BUSY)
-    with _kept_or_named(fields) as source:
-        after = datasets.add_archive(container(), caller().tenant, dataset_id, source)
-    return _told(after)
+    with _archive_source(fields) as source:
+        dataset = datasets.add_archive(container(), caller().tenant, dataset_id, source)
+    return _dataset_response(dataset)
 
 
 @scope("models")
 def create() -> ResponseReturnValue:
     """Create an empty dataset with the given labels."""
-    fields = sent()
-    _check_kind(fields)
+    fields = form_fields()
+    _check_type(fields)
     if not fields.text("name"):
         raise errors.BadOption(NAMELESS)
     labels = fields.text("labels")
     if len(labels) > LONGEST_LABELS:
         raise errors.BadOption(f"labels may have {LONGEST_LABELS} characters in all; add the others one by one")
     names = [name.strip() for name in labels.split(",") if name.strip()]
-    return _told(datasets.create(container(), caller().tenant, fields.text("name"), labels=names))
+    return _dataset_response(datasets.create(container(), caller().tenant, fields.text("name"), labels=names))
 
 
 def show_dataset(dataset_id: int) -> ResponseReturnValue:
     """Return one dataset."""
-    return _told(datasets.get(container(), caller().tenant, dataset_id))
+    return _dataset_response(datasets.get(container(), caller().tenant, dataset_id))
 
 
 def list_datasets() -> ResponseReturnValue:
     """Return the tenant's datasets, newest first. With `global` the list is empty: there are no shared datasets."""
     offset, count = window(MOST)
     if Fields(request.args).flag("global", False):
-        return listed([])
-    found = datasets.list_page(container(), caller().tenant, offset=offset, limit=count)
-    return listed([serializers.dataset(one, labels) for one, labels in found])
+        return list_response([])
+    page = datasets.list_page(container(), caller().tenant, offset=offset, limit=count)
+    return list_response([serializers.dataset(dataset, labels) for dataset, labels in page])
 
 
 @scope("models")
 def delete_dataset(dataset_id: int) -> ResponseReturnValue:
     """Remove a dataset in the background; raises BadOption while a model of it exists."""
     tenant = caller().tenant
-    made = {training.version_id: training.name for training in trained_on(dataset_id) if training.version_id}
-    left = sorted({made[version_id] for version_id in models.find_versions_by_id(container(), made.keys())})
-    if left:
-        raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(left[:5])}.")
-    gone = datasets.delete(container(), tenant, dataset_id)
-    return deletion("DATASET", str(gone.id), done=False, message=gone.message)
+    models_by_version = {
+        training.version_id: training.name for training in trained_on(dataset_id) if training.version_id
+    }
+    remaining = sorted(
+        {
+            models_by_version[version_id]
+            for version_id in models.find_versions_by_id(container(), models_by_version.keys())
+        }
+    )
+    if remaining:
+        raise errors.BadOption(f"Delete the models of the dataset first: {', '.join(remaining[:5])}.")
+    dataset = datasets.delete(container(), tenant, dataset_id)
+    return deletion("DATASET", str(dataset.id), done=False, message=dataset.message)
 
 
 def trained_on(dataset_id: int) -> Iterator[Training]:
@@ -134,8 +141,8 @@ def trained_on(dataset_id: int) -> Iterator[Training]:
         before = page[-1].id
 
 
-def _told(found: Dataset) -> ResponseReturnValue:
-    return jsonify(serializers.dataset(found, datasets.labels(container(), found.tenant, found.id)))
+def _dataset_response(dataset: Dataset) -> ResponseReturnValue:
+    return jsonify(serializers.dataset(dataset, datasets.labels(container(), dataset.tenant, dataset.id)))
 
 
 # requests
@@ -144,15 +151,15 @@ def _told(found: Dataset) -> ResponseReturnValue:
 def _archive_fields() -> Fields:
     """Return the form of an upload with exactly one archive in it; raises BadOption in the vendor's words."""
     request.max_content_length = min(container().settings.max_body, MAX_ARCHIVE + reading.SMALL)
-    fields = sent()
-    _check_kind(fields)
+    fields = form_fields()
+    _check_type(fields)
     archives = len(request.files.getlist("data")) + bool(fields.text("path"))
     if archives != 1:
         raise errors.BadOption(BOTH if archives else NEITHER)
     return fields
 
 
-def _check_kind(fields: Fields) -> None:
+def _check_type(fields: Fields) -> None:
     kind = fields.text("type", KIND)
     if kind != KIND:
         raise errors.BadOption(f"type must be {KIND}, not {kind!r}: one label for each picture is all that is served")
@@ -169,11 +176,11 @@ def _name(fields: Fields) -> str:
 
 
 @contextmanager
-def _kept_or_named(fields: Fields) -> Iterator[str]:
+def _archive_source(fields: Fields) -> Iterator[str]:
     """Yield the source of the archive: the storage key of an upload, or a URL to fetch later; raises BadDataset."""
     url = fields.text("path")
     if not url:
-        with _kept(fields) as key:
+        with _stored_archive(fields) as key:
             yield key
         return
     try:
@@ -184,10 +191,10 @@ def _kept_or_named(fields: Fields) -> Iterator[str]:
 
 
 @contextmanager
-def _kept(fields: Fields) -> Iterator[str]:
+def _stored_archive(fields: Fields) -> Iterator[str]:
     """Store the archive, uploaded or fetched now, and yield its key; it is deleted if the block fails."""
     url = fields.text("path")
-    with _fetched(url) if url else nullcontext(request.files["data"].stream) as file:
+    with _fetched_archive(url) if url else nullcontext(request.files["data"].stream) as file:
         size = file.seek(0, os.SEEK_END)
         if size > MAX_ARCHIVE:
             raise errors.TooLarge(f"An archive may have {MAX_ARCHIVE} bytes, not {size}; send it in parts.")
@@ -201,7 +208,7 @@ def _kept(fields: Fields) -> Iterator[str]:
 
 
 @contextmanager
-def _fetched(url: str) -> Iterator[IO[bytes]]:
+def _fetched_archive(url: str) -> Iterator[IO[bytes]]:
     settings = container().settings
     with tempfile.TemporaryFile() as file:
         try:

@@ -10,7 +10,16 @@ from flask.typing import ResponseReturnValue
 from api import auth, reading
 from api.context import caller, container, scope
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import Calls, generation, listed, model_id, needed, png_or_jpeg, sent, window
+from api.dialects.einstein_vision.common import (
+    Calls,
+    form_fields,
+    generation,
+    list_response,
+    model_id,
+    png_or_jpeg,
+    required_text,
+    window,
+)
 from api.dialects.einstein_vision.datasets import ONE_DATASET
 from api.reading import Fields
 from shared import errors
@@ -37,9 +46,8 @@ SOURCES = {"all": "", **{str(source): str(source) for source in Source}}
 @scope("models")
 def add_label(dataset_id: int) -> ResponseReturnValue:
     """Create a label without examples."""
-    return jsonify(
-        serializers.label(datasets.add_label(container(), caller().tenant, dataset_id, needed(sent(), "name")))
-    )
+    name = required_text(form_fields(), "name")
+    return jsonify(serializers.label(datasets.add_label(container(), caller().tenant, dataset_id, name)))
 
 
 def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
@@ -54,32 +62,32 @@ def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
 def add_example(dataset_id: int) -> ResponseReturnValue:
     """Add one labelled picture to a dataset."""
     fields = _fields()
-    label_id = fields.whole("labelId", 0) if needed(fields, "labelId") else 0
-    return _told(datasets.add_example(container(), caller().tenant, dataset_id, label_id, _picture(fields)))
+    label_id = fields.whole("labelId", 0) if required_text(fields, "labelId") else 0
+    return _example_response(datasets.add_example(container(), caller().tenant, dataset_id, label_id, _picture(fields)))
 
 
 @scope("infer")
 def correct() -> ResponseReturnValue:
     """Add a picture that a model got wrong, with its right label, to the dataset that the model was trained on."""
     fields = _fields()
-    name, label = model_id(fields), needed(fields, "expectedLabel")
-    return _told(feedback.correct_model(container(), caller().tenant, name, label, _picture(fields)))
+    name, label = model_id(fields), required_text(fields, "expectedLabel")
+    return _example_response(feedback.correct_model(container(), caller().tenant, name, label, _picture(fields)))
 
 
 def list_examples(dataset_id: int) -> ResponseReturnValue:
     """Return the examples of a dataset, oldest first."""
-    return _listed(dataset_id)
+    return _list_page(dataset_id)
 
 
 def list_of_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
     """Return the examples of one label, oldest first; raises NotFound for an unknown label."""
     datasets.label(container(), caller().tenant, dataset_id, label_id)
-    return _listed(dataset_id, label_id)
+    return _list_page(dataset_id, label_id)
 
 
 def show_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """Return one example."""
-    return _told(datasets.example(container(), caller().tenant, dataset_id, example_id))
+    return _example_response(datasets.example(container(), caller().tenant, dataset_id, example_id))
 
 
 @scope("models")
@@ -89,30 +97,30 @@ def delete_example(dataset_id: int, example_id: int) -> ResponseReturnValue:
     return "", 204
 
 
-def _listed(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue:
+def _list_page(dataset_id: int, label_id: int | None = None) -> ResponseReturnValue:
     offset, count = window(MOST)
     fields = Fields(request.args)
     source = (fields.text("source") or fields.text("type", "all")).lower()
     if source not in SOURCES:
         raise errors.BadOption(f"source must be one of {', '.join(SOURCES)}, not {source!r}")
-    of = datasets.get(container(), caller().tenant, dataset_id)
-    found, known = datasets.list_examples_with_labels(
-        container(), of, source=SOURCES[source], label_id=label_id, offset=offset, limit=count
+    dataset = datasets.get(container(), caller().tenant, dataset_id)
+    page, page_labels = datasets.list_examples_with_labels(
+        container(), dataset, source=SOURCES[source], label_id=label_id, offset=offset, limit=count
     )
-    labels = {label.id: label for label in known}
-    located = zip(found, _locations(found), strict=True)
-    return listed([serializers.example(one, labels[one.label_id], location) for one, location in located])
+    labels = {label.id: label for label in page_labels}
+    located = zip(page, _locations(page), strict=True)
+    return list_response([serializers.example(example, labels[example.label_id], url) for example, url in located])
 
 
-def _told(found: DatasetExample) -> ResponseReturnValue:
-    label = datasets.label(container(), caller().tenant, found.dataset_id, found.label_id)
-    return jsonify(serializers.example(found, label, *_locations([found])))
+def _example_response(example: DatasetExample) -> ResponseReturnValue:
+    label = datasets.label(container(), caller().tenant, example.dataset_id, example.label_id)
+    return jsonify(serializers.example(example, label, *_locations([example])))
 
 
 def _fields() -> Fields:
     """Return the form of a call that carries one picture."""
     request.max_content_length = min(container().settings.max_body, MAX_EXAMPLE + reading.SMALL)
-    return sent()
+    return form_fields()
 
 
 def _picture(fields: Fields) -> Picture:
@@ -134,11 +142,11 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """Return the bytes of an example for a signed link that has not expired; no key is needed."""
     fields = Fields(request.args)
     signed_urls.check(container(), request.path, fields.whole("expires", 0), fields.text("signature"))
-    found = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
-    if found is None:
+    example = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
+    if example is None:
         raise errors.NotFound("The example is not there any more.")
     try:
-        data = container().storage.read(found.blob, found.offset, found.size)
+        data = container().storage.read(example.blob, example.offset, example.size)
     except FileNotFoundError:  # deleted a moment ago
         raise errors.NotFound("The example is not there any more.") from None
     response = Response(data, mimetype=images.media_type(data))
@@ -148,11 +156,13 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     return response
 
 
-def _locations(found: Sequence[DatasetExample]) -> list[str]:
+def _locations(examples: Sequence[DatasetExample]) -> list[str]:
     """Return, for each example, a URL that shows its picture without a key for LINK_SECONDS."""
     base = (container().settings.public_url or request.root_url).rstrip("/")
     expires = int(container().now()) + LINK_SECONDS
-    paths = [f"{generation()}/vision/datasets/{one.dataset_id}/examples/{one.id}/picture" for one in found]
+    paths = [
+        f"{generation()}/vision/datasets/{example.dataset_id}/examples/{example.id}/picture" for example in examples
+    ]
     signed = zip(paths, signed_urls.sign(container(), paths, expires), strict=True)
     return [f"{base}{path}?expires={expires}&signature={signature}" for path, signature in signed]
 

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import LANGUAGE, Calls, deletion, listed, time, window
+from api.dialects.einstein_vision.common import LANGUAGE, Calls, deletion, list_response, time, window
 from api.dialects.einstein_vision.datasets import ONE_DATASET, trained_on
 from api.dialects.einstein_vision.training import of_model
 from shared import errors
@@ -29,7 +29,7 @@ def list_models(dataset_id: int) -> ResponseReturnValue:
     last: dict[str, Training] = {}
     for training in trained_on(dataset_id):
         last.setdefault(training.name, training)
-    return listed([serializers.model(training) for training in [*last.values()][offset : offset + count]])
+    return list_response([serializers.model(training) for training in [*last.values()][offset : offset + count]])
 
 
 def show_metrics(model_id: str) -> ResponseReturnValue:
@@ -49,13 +49,13 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
     offset, count = window(MOST)
     training, evidence = _measured(model_id)
     curve = serializers.counted_epochs(evidence)
-    found = [
+    epochs = [
         serializers.epoch(number, measured, evidence["labels"])
         for number, measured in enumerate(curve[offset : offset + count], offset + 1)
     ]
-    if found and found[-1]["epoch"] == len(curve):
-        found[-1] = serializers.last_epoch(len(curve), evidence, _tested(training, evidence))
-    return listed(found)
+    if epochs and epochs[-1]["epoch"] == len(curve):
+        epochs[-1] = serializers.last_epoch(len(curve), evidence, _tested(training, evidence))
+    return list_response(epochs)
 
 
 @scope("models")
@@ -93,12 +93,14 @@ def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return (example, expected, predicted) of each test picture; of the mistakes only if the dataset was deleted."""
     tested = [example_id for example_id, _ in evidence["tested"]]
-    known = datasets.get_names_and_labels(container(), training.dataset_id, tested)
-    if not known:
-        return [(one["name"], one["expected"], one["predicted"]) for one in evidence["mistakes"]]
+    names_and_labels = datasets.get_names_and_labels(container(), training.dataset_id, tested)
+    if not names_and_labels:
+        return [(mistake["name"], mistake["expected"], mistake["predicted"]) for mistake in evidence["mistakes"]]
     labels = evidence["labels"]
     return [
-        (*known[example_id], labels[predicted]) for example_id, predicted in evidence["tested"] if example_id in known
+        (*names_and_labels[example_id], labels[predicted])
+        for example_id, predicted in evidence["tested"]
+        if example_id in names_and_labels
     ]
 
 

@@ -64,7 +64,7 @@ def _of_accounts() -> Part:
         ),
         f"GET {accounts.USAGE_PATH}": _call(
             "Usage",
-            "What is left of the month",
+            "Show the used and the remaining predictions",
             "Predictions of this wire, by calendar month (UTC).",
             _list_of("EinsteinUsage", "A list of one."),
         ),
@@ -72,11 +72,11 @@ def _of_accounts() -> Part:
 
 
 def _of_predictions() -> Part:
-    left = {
+    quota_headers = {
         name: {"description": about, "schema": text()}
         for name, about in (
             ("X-RateLimit-Limit", "Predictions in a month."),
-            ("X-RateLimit-Remaining", "What is left of them."),
+            ("X-RateLimit-Remaining", "Predictions that remain in this month."),
             ("X-RateLimit-Reset", "When the next month begins (UTC), as `2019-04-01 00:00:00.0`."),
         )
     }
@@ -86,50 +86,50 @@ def _of_predictions() -> Part:
         "sampleContent": binary("A PNG or JPEG of 5 MB at most. Exactly one of the three."),
         "sampleBase64Content": text("The same in base64."),
         "sampleLocation": text("Its URL.", format="uri"),
-        "numResults": whole("Labels.", default=5, minimum=1),
-        "sampleId": text("Your own name for it, given back."),
+        "numResults": whole("Number of labels.", default=5, minimum=1),
+        "sampleId": text("An id of your own, returned in the answer."),
     }
     return {
         f"POST {prediction.PREDICT_PATH}": _call(
             "Predict",
             "Classify a picture",
             "Waits for the answer.",
-            openapi_builder.response("The labels, best first.", ref("EinsteinPrediction"), headers=left),
+            openapi_builder.response("The labels, best first.", ref("EinsteinPrediction"), headers=quota_headers),
             body=_form(fields, "modelId"),
         )
     }
 
 
 def _of_datasets() -> Part:
-    one, root = openapi_builder.response("The dataset.", ref("EinsteinDataset")), datasets.DATASETS_PATH
+    dataset, root = openapi_builder.response("The dataset.", ref("EinsteinDataset")), datasets.DATASETS_PATH
     archive = {
         "data": binary(f"A zip of label folders, {datasets.MAX_ARCHIVE // _MB} MB at most. Exactly one of the two."),
         "path": text("Its URL.", format="uri"),
     }
     kind = {"type": text("Pictures with one label each.", enum=[KIND], default=KIND)}
-    named = {**archive, **kind, "name": text("Else it is called like the archive.")}
+    named = {**archive, **kind, "name": text("By default the name of the archive.")}
     return {
         f"POST {root}/upload/sync": _call(
             "UploadSync",
             "Create a dataset, and wait",
-            "400 with the reason, and no dataset, where nothing can be learned from the archive. One that takes longer "
-            "than a request may wait goes on loading: look at `available`.",
-            one,
+            "400 with the reason, and no dataset, if the archive cannot be trained on. If loading takes longer than a "
+            "request may wait, it continues: see `available`.",
+            dataset,
             body=_form(named),
         ),
         f"POST {root}/upload": _call(
             "Upload",
             "Create a dataset in the background",
-            "Ask for it until it is `available`, or its `statusMsg` begins with `FAILED: `.",
-            one,
+            "Poll it until it is `available`, or its `statusMsg` begins with `FAILED: `.",
+            dataset,
             body=_form(named),
         ),
         f"POST {root}": _call(
             "CreateDataset",
             "Create an empty dataset",
             "For labels and examples one by one.",
-            one,
-            body=_form({"name": text(), "labels": text("With commas between them."), **kind}, "name"),
+            dataset,
+            body=_form({"name": text(), "labels": text("Separated by commas."), **kind}, "name"),
         ),
         f"GET {root}": _call(
             "ListDatasets",
@@ -137,66 +137,66 @@ def _of_datasets() -> Part:
             "Newest first.",
             _list_of("EinsteinDataset", "Datasets."),
             *_window(datasets.MOST),
-            query("global", flag("Those that belong to everybody: there are none.")),
+            query("global", flag("Only shared datasets: there are none.")),
         ),
-        f"GET {_ONE_DATASET}": _call("Dataset", "Look at a dataset", "How far it is, and its labels.", one, _DATASET),
+        f"GET {_ONE_DATASET}": _call("Dataset", "Get a dataset", "Its state and its labels.", dataset, _DATASET),
         f"PUT {_ONE_DATASET}/upload": _call(
             "AddUpload",
             "Add pictures",
             "Read in the background; pictures that are there already are left out.",
-            one,
+            dataset,
             _DATASET,
             body=_form(archive),
         ),
         f"DELETE {_ONE_DATASET}": _call(
             "DeleteDataset",
             "Delete a dataset",
-            "Its models go first; not while it is loading or being trained on.",
-            openapi_builder.response("It will be gone soon.", ref("EinsteinDeletion")),
+            "Delete its models first. Refused while it is loading or being trained on.",
+            openapi_builder.response("The queued deletion.", ref("EinsteinDeletion")),
             _DATASET,
         ),
     }
 
 
 def _of_examples() -> Part:
-    one, some = (
+    example, page = (
         openapi_builder.response("The example.", ref("EinsteinExample")),
         _list_of("EinsteinExample", "Examples."),
     )
     label = openapi_builder.response("The label.", ref("EinsteinLabel"))
     data = binary(f"A PNG or JPEG of {examples.MAX_EXAMPLE // _MB} MB at most.")
-    name = text("Else it is called like its file.")
-    source = text("How they came.", enum=list(examples.SOURCES), default="all")
-    window = (*_window(examples.MOST), query("source", source), query("type", text("The same by another name.")))
+    name = text("By default the name of the file.")
+    source = text("How the examples were added.", enum=list(examples.SOURCES), default="all")
+    window = (*_window(examples.MOST), query("source", source), query("type", text("Another name of `source`.")))
     shown = {"200": {"description": "Its bytes.", "content": {"image/*": {"schema": binary()}}}}
     signed = (query("expires", whole("Unix seconds.")), query("signature", text()))
-    first, of_example = "The first one first.", (_DATASET, _EXAMPLE)
+    first, of_example = "Oldest first.", (_DATASET, _EXAMPLE)
     fields = {"name": name, "labelId": whole(), "data": data}
-    corrected = {"modelId": text(), "expectedLabel": text("What it shows."), "data": data, "name": name}
+    corrected = {"modelId": text(), "expectedLabel": text("The right label."), "data": data, "name": name}
     return {
         f"POST {_ONE_DATASET}/labels": _call(
             "AddLabel", "Add a label", "Without examples.", label, _DATASET, body=_form({"name": text()}, "name")
         ),
-        f"GET {_ONE_LABEL}": _call("Label", "Look at a label", "Its name.", label, _DATASET, _LABEL),
+        f"GET {_ONE_LABEL}": _call("Label", "Get a label", "Its name.", label, _DATASET, _LABEL),
         f"GET {_ONE_LABEL}/examples": _call(
-            "ListOfLabel", "List the examples of a label", first, some, _DATASET, _LABEL, *window
+            "ListOfLabel", "List the examples of a label", first, page, _DATASET, _LABEL, *window
         ),
         f"POST {_ONE_DATASET}/examples": _call(
-            "AddExample", "Add an example", "One picture.", one, _DATASET, body=_form(fields, "labelId", "data")
+            "AddExample", "Add an example", "One picture.", example, _DATASET, body=_form(fields, "labelId", "data")
         ),
-        f"GET {_ONE_DATASET}/examples": _call("ListExamples", "List examples", first, some, _DATASET, *window),
-        f"GET {_ONE_EXAMPLE}": _call("Example", "Look at an example", "And where to see it.", one, *of_example),
+        f"GET {_ONE_DATASET}/examples": _call("ListExamples", "List examples", first, page, _DATASET, *window),
+        f"GET {_ONE_EXAMPLE}": _call("Example", "Get an example", "With the URL of its picture.", example, *of_example),
         f"DELETE {_ONE_EXAMPLE}": _call(
             "DeleteExample",
             "Delete an example",
-            "Models that learned from it stay.",
-            {"204": empty("Gone.")},
+            "Models that were trained on it stay.",
+            {"204": empty("Deleted.")},
             *of_example,
         ),
         f"GET {_ONE_EXAMPLE}/picture": _call(
             "Picture",
-            "See an example",
-            "What `location` leads to, for 30 minutes and without a key.",
+            "Download the picture of an example",
+            "The URL in `location`; it is valid for 30 minutes and needs no key.",
             shown,
             *of_example,
             *signed,
@@ -204,8 +204,8 @@ def _of_examples() -> Part:
         f"POST {examples.FEEDBACK_PATH}": _call(
             "Feedback",
             "Correct a prediction",
-            "The picture becomes an example of the dataset that the model learned from.",
-            one,
+            "The picture becomes an example of the dataset that the model was trained on.",
+            example,
             body=_form(corrected, "modelId", "expectedLabel", "data"),
         ),
     }
@@ -214,31 +214,31 @@ def _of_examples() -> Part:
 def _of_training() -> Part:
     status = openapi_builder.response("The training.", ref("EinsteinTraining"))
     low, high = training.RATES
-    usual = f"At most. Else {training.FEWEST_EPOCHS} to {training.ENOUGH_EPOCHS}, fewer for more pictures."
+    epochs = f"At most. By default {training.FEWEST_EPOCHS} to {training.ENOUGH_EPOCHS}, fewer for more pictures."
     how = {
-        "epochs": whole(usual, minimum=1, maximum=training.MOST_EPOCHS),
+        "epochs": whole(epochs, minimum=1, maximum=training.MOST_EPOCHS),
         "learningRate": number(minimum=low, maximum=high, default=low),
         "trainParams": text("JSON: `trainSplitRatio` (0.9), `withFeedback` (false)."),
     }
-    named = {"name": text("Of the model, for people."), "datasetId": whole()}
+    named = {"name": text("A title of the model."), "datasetId": whole()}
     return {
         f"POST {training.TRAIN_PATH}": _call(
             "Train",
             "Train a model",
-            "One training on a dataset at a time. With too few examples, the training is one that has failed.",
+            "One training on a dataset at a time. With too few examples the training fails.",
             status,
             body=_form(named | how, *named),
         ),
         f"POST {training.RETRAIN_PATH}": _call(
             "Retrain",
-            "Train a model anew",
-            "It keeps its id, and answers as before until the training is done; one with a version that did not come "
-            "by this wire, until the new version is promoted natively.",
+            "Train a model again",
+            "It keeps its id, and answers as before until the training is done. With a version of another wire, it "
+            "answers as before until the new version is promoted by the native API.",
             status,
             body=_form({"modelId": text()} | how, "modelId"),
         ),
         f"GET {training.TRAIN_PATH}/{{model_id}}": _call(
-            "Training", "Ask how far a training is", "The last one of a model.", status, _MODEL
+            "Training", "Poll a training", "The last training of a model.", status, _MODEL
         ),
     }
 
@@ -256,16 +256,16 @@ def _of_models() -> Part:
         ),
         f"GET {_ONE_MODEL}": _call(
             "Metrics",
-            "Ask how good a model is",
+            "Get the metrics of a model",
             "On the test pictures of its dataset.",
             openapi_builder.response("The metrics.", ref("EinsteinMetrics")),
             _MODEL,
         ),
         f"GET {_ONE_MODEL}/lc": _call(
             "LearningCurve",
-            "Ask how a model became so good",
-            "One entry for each epoch but those of fine-tuning. Before the last one `testAccuracy` is that of the "
-            "validation pictures.",
+            "Get the learning curve of a model",
+            "One entry per epoch, without those of fine-tuning. Before the last epoch, `testAccuracy` is measured on "
+            "the validation pictures.",
             _list_of("EinsteinEpoch", "Epochs."),
             _MODEL,
             *window,
@@ -273,8 +273,8 @@ def _of_models() -> Part:
         f"DELETE {_ONE_MODEL}": _call(
             "DeleteModel",
             "Delete a model",
-            "With all of its versions; not while it is trained.",
-            openapi_builder.response("It is gone.", ref("EinsteinDeletion")),
+            "With all of its versions. Refused while it is in training.",
+            openapi_builder.response("The deletion.", ref("EinsteinDeletion")),
             _MODEL,
         ),
     }
@@ -283,9 +283,9 @@ def _of_models() -> Part:
 # parts of the calls
 
 
-def _call(name: str, summary: str, about: str, given: Part, *parameters: Part, body: Part | None = None) -> Part:
-    """Return one call; `given` is its response with status 200, or its responses by status."""
-    answers = {"200": given} if "description" in given else given
+def _call(name: str, summary: str, about: str, response: Part, *parameters: Part, body: Part | None = None) -> Part:
+    """Return one call; `response` is its response with status 200, or its responses by status."""
+    answers = {"200": response} if "description" in response else response
     responses = answers | {"default": _WRONG}
     return openapi_builder.call(f"einstein{name}", summary, about, responses, parameters=parameters, body=body)
 
@@ -301,6 +301,6 @@ def _list_of(schema: str, about: str) -> Part:
 
 def _window(most: int) -> Sequence[Part]:
     return (
-        query("offset", whole("How many to leave out.", default=0, minimum=0)),
-        query("count", whole(f"How many at most; {most} for whoever asks for more.", default=most, minimum=1)),
+        query("offset", whole("Number of entries to skip.", default=0, minimum=0)),
+        query("count", whole(f"Most entries of the list; a greater number counts as {most}.", default=most, minimum=1)),
     )

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from api import reading
 from api.context import caller, container, scope, submit_and_wait
 from api.dialects.einstein_vision.accounts import NO_QUOTA
-from api.dialects.einstein_vision.common import METER, Calls, model_id, png_or_jpeg, sent
+from api.dialects.einstein_vision.common import METER, Calls, form_fields, model_id, png_or_jpeg
 from api.reading import Fields
 from shared import errors
 from shared.adapters import http_fetch
@@ -33,9 +33,9 @@ MAX_RESULTS = 100_000
 @scope("infer")
 def predict() -> ResponseReturnValue:
     """Classify one picture and wait; 200 with the labels. A prediction counts unless it fails."""
-    with _one_of_quota():
-        fields = sent()
-        labels = _answer(_read(fields))
+    with _counted_prediction():
+        fields = form_fields()
+        labels = _classify(_read(fields))
     sample = fields.text("sampleId")
     return jsonify(
         {
@@ -47,7 +47,7 @@ def predict() -> ResponseReturnValue:
 
 
 @contextmanager
-def _one_of_quota() -> Iterator[None]:
+def _counted_prediction() -> Iterator[None]:
     """Take one of the month's predictions for the block, and give it back when the block fails.
 
     A prediction that still runs when the wait ends counts as used: its answer can be fetched.
@@ -55,7 +55,7 @@ def _one_of_quota() -> Iterator[None]:
     limit = container().settings.einstein_quota or NO_QUOTA
     tenant = caller().tenant
     used = usage.take(container(), tenant, METER, limit)
-    _tell(limit, limit if used is None else used)
+    _set_quota_headers(limit, limit if used is None else used)
     if used is None:
         _, end = usage.month(container().now())
         raise errors.TooManyRequests(
@@ -69,11 +69,11 @@ def _one_of_quota() -> Iterator[None]:
     except BaseException:
         with suppress(errors.Unavailable):  # the caller must get the original error, not Unavailable
             usage.give_back(container(), tenant, METER)
-        _tell(limit, used - 1)
+        _set_quota_headers(limit, used - 1)
         raise
 
 
-def _tell(limit: int, used: int) -> None:
+def _set_quota_headers(limit: int, used: int) -> None:
     """Set the headers with the remaining predictions on any response; a later call overrides an earlier call."""
 
     @after_this_request
@@ -136,14 +136,14 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     yield images.check(value.rpartition("/")[2] or field, data, limits)
 
 
-def _answer(asked: Submission) -> list[tuple[str, float]]:
+def _classify(submission: Submission) -> list[tuple[str, float]]:
     """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready yet."""
     try:
-        _, item = submit_and_wait(asked)
+        _, item = submit_and_wait(submission)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:
-        if not asked.model:  # the request named no model, so the service is not ready
+        if not submission.model:  # the request named no model, so the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error
-        raise errors.NotFound(f"The model id {asked.model!r} cannot be found. {error.message}") from error
+        raise errors.NotFound(f"The model id {submission.model!r} cannot be found. {error.message}") from error
     return [(label, score) for label, score in item.result]
 
 

@@ -63,14 +63,14 @@ SCHEMAS: dict[str, Schema] = {
             "access_token": text(),
             "token_type": text(),
             "expires_in": whole("Seconds."),
-            "refresh_token": text("Only where it was asked for."),
+            "refresh_token": text("Only if it was requested."),
         },
         "refresh_token",
     ),
     "EinsteinPrediction": _whole_thing(
         {
             "probabilities": several(thing({"label": text(), "probability": number()})),
-            "sampleId": text("Only where it was sent."),
+            "sampleId": text("Only if it was sent."),
             "object": text(),
         },
         "sampleId",
@@ -111,7 +111,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "id": whole(),
             "name": text(),
-            "location": text("Where it can be seen for 30 minutes.", format="uri"),
+            "location": text("URL of the picture, valid for 30 minutes.", format="uri"),
             "createdAt": text(_TIME),
             "label": _SUMMARY,
             "object": text(),
@@ -125,7 +125,7 @@ SCHEMAS: dict[str, Schema] = {
             "queuePosition": whole("Only of one that is QUEUED; 1 is the next."),
             "earlyStopping": flag("Only of one that has SUCCEEDED."),
             "lastEpochDone": whole("Only of one that has SUCCEEDED."),
-            "trainParams": {"type": ["object", "null"], "description": "What was sent of it."},
+            "trainParams": {"type": ["object", "null"], "description": "The known parameters that were sent."},
             "trainStats": {"oneOf": [_STATS, {"type": "null"}]},
         },
         "failureMsg", "queuePosition", "earlyStopping", "lastEpochDone",
@@ -157,5 +157,5 @@ SCHEMAS: dict[str, Schema] = {
             "deletedObjectId": text(),
         }
     ),
-    "EinsteinError": thing({"message": text("What is wrong, and what to do.")}, required=("message",)),
+    "EinsteinError": thing({"message": text("The reason, and what to do.")}, required=("message",)),
 }  # fmt: skip

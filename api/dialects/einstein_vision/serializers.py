@@ -28,51 +28,51 @@ _COUNTED = ("head", "network")
 # datasets
 
 
-def dataset(found: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
+def dataset(dataset: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
     """Return one dataset with its labels and the number of examples of each."""
     return {
-        "id": found.id,
-        "name": found.name,
-        "createdAt": time(found.created_at),
-        "updatedAt": time(found.updated_at),
-        "labelSummary": {"labels": [_counted(one) for one in labels]},
-        "totalExamples": sum(one.examples for one in labels),
+        "id": dataset.id,
+        "name": dataset.name,
+        "createdAt": time(dataset.created_at),
+        "updatedAt": time(dataset.updated_at),
+        "labelSummary": {"labels": [_counted(label) for label in labels]},
+        "totalExamples": sum(label.examples for label in labels),
         "totalLabels": len(labels),
-        "available": found.state is DatasetState.READY,
-        "statusMsg": _condition(found),
+        "available": dataset.state is DatasetState.READY,
+        "statusMsg": _status_message(dataset),
         "type": KIND,
         "language": LANGUAGE,
-        "numOfDuplicates": found.duplicates,
+        "numOfDuplicates": dataset.duplicates,
         "object": "dataset",
     }
 
 
-def _condition(found: Dataset) -> str:
+def _status_message(dataset: Dataset) -> str:
     """Return the status text; a usable dataset whose last archive could not be read is FAILED as well."""
-    if found.state is DatasetState.LOADING:
+    if dataset.state is DatasetState.LOADING:
         return "UPLOADING"
-    if found.state is DatasetState.DELETING:
+    if dataset.state is DatasetState.DELETING:
         return "DELETE_PENDING"
-    return f"FAILED: {found.message}" if found.message or found.state is DatasetState.FAILED else "SUCCEEDED"
+    return f"FAILED: {dataset.message}" if dataset.message or dataset.state is DatasetState.FAILED else "SUCCEEDED"
 
 
-def label(found: DatasetLabel) -> dict[str, Any]:
+def label(label: DatasetLabel) -> dict[str, Any]:
     """Return one label by itself, without a count."""
-    return {"id": found.id, "datasetId": found.dataset_id, "name": found.name, "object": "label"}
+    return {"id": label.id, "datasetId": label.dataset_id, "name": label.name, "object": "label"}
 
 
-def _counted(found: DatasetLabel) -> dict[str, Any]:
-    return {"id": found.id, "datasetId": found.dataset_id, "name": found.name, "numExamples": found.examples}
+def _counted(label: DatasetLabel) -> dict[str, Any]:
+    return {"id": label.id, "datasetId": label.dataset_id, "name": label.name, "numExamples": label.examples}
 
 
-def example(found: DatasetExample, of: DatasetLabel, location: str) -> dict[str, Any]:
+def example(example: DatasetExample, label: DatasetLabel, location: str) -> dict[str, Any]:
     """Return one labelled picture; `location` is the URL that shows it for a limited time."""
     return {
-        "id": found.id,
-        "name": found.name,
+        "id": example.id,
+        "name": example.name,
         "location": location,
-        "createdAt": time(found.created_at),
-        "label": _counted(of),
+        "createdAt": time(example.created_at),
+        "label": _counted(label),
         "object": "example",
     }
 
@@ -80,56 +80,56 @@ def example(found: DatasetExample, of: DatasetLabel, location: str) -> dict[str,
 # trainings
 
 
-def training(found: Training, position: int) -> dict[str, Any]:
+def training(training: Training, position: int) -> dict[str, Any]:
     """Return the status of a training; `position` is its place in the queue, where 1 is the next."""
-    done = found.evidence
+    evidence = training.evidence
     return {
-        **_head(found),
-        "learningRate": found.parameters.learning_rate,
-        "epochs": found.parameters.epochs,
-        **({"queuePosition": position} if found.status is Status.QUEUED else {}),
-        **(_ending(found, done) if done else {}),
+        **_head(training),
+        "learningRate": training.parameters.learning_rate,
+        "epochs": training.parameters.epochs,
+        **({"queuePosition": position} if training.status is Status.QUEUED else {}),
+        **(_end_fields(training, evidence) if evidence else {}),
         "object": "training",
-        **_tail(found),
-        "trainParams": found.metadata.get("trainParams"),
-        "trainStats": _stats(found, done) if done else None,
+        **_tail(training),
+        "trainParams": training.metadata.get("trainParams"),
+        "trainStats": _stats(training, evidence) if evidence else None,
     }
 
 
-def model(found: Training) -> dict[str, Any]:
+def model(training: Training) -> dict[str, Any]:
     """Return a model in a list, as its last training left it."""
-    return {**_head(found), **_tail(found), "object": "model"}
+    return {**_head(training), **_tail(training), "object": "model"}
 
 
-def _head(found: Training) -> dict[str, Any]:
+def _head(training: Training) -> dict[str, Any]:
     return {
-        "datasetId": found.dataset_id,
+        "datasetId": training.dataset_id,
         "datasetVersionId": DATASET_VERSION,
-        "name": found.title,
-        "status": STATUS[found.status],
-        "progress": found.progress,
-        "createdAt": time(found.created_at),
-        "updatedAt": time(found.updated_at),
+        "name": training.title,
+        "status": STATUS[training.status],
+        "progress": training.progress,
+        "createdAt": time(training.created_at),
+        "updatedAt": time(training.updated_at),
     }
 
 
-def _tail(found: Training) -> dict[str, Any]:
-    why = "The training was cancelled." if found.status is Status.CANCELLED else found.error
+def _tail(training: Training) -> dict[str, Any]:
+    failure = "The training was cancelled." if training.status is Status.CANCELLED else training.error
     return {
-        **({"failureMsg": why} if STATUS[found.status] == "FAILED" else {}),
-        "modelId": found.name,
+        **({"failureMsg": failure} if STATUS[training.status] == "FAILED" else {}),
+        "modelId": training.name,
         "modelType": KIND,
         "language": LANGUAGE,
     }
 
 
-def _ending(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
+def _end_fields(training: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
     last = len(counted_epochs(evidence))
-    early = last < found.parameters.epochs and evidence["stopped"] != "time"
+    early = last < training.parameters.epochs and evidence["stopped"] != "time"
     return {"earlyStopping": early, "lastEpochDone": last}
 
 
-def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
+def _stats(training: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Return the statistics of a finished training. Fields without a counterpart are null, as with the vendor."""
     counts, seconds = evidence["examples"], evidence["seconds"]
     loading, trained = (sum(seconds.get(stage, 0.0) for stage in stages) for stages in (_LOADING, _LEARNING))
@@ -140,7 +140,7 @@ def _stats(found: Training, evidence: Mapping[str, Any]) -> dict[str, Any]:
         "totalTime": _clock(seconds["total"]),
         "transforms": None,
         "trainingTime": _clock(trained),
-        **_ending(found, evidence),
+        **_end_fields(training, evidence),
         "modelSaveTime": _clock(max(0.0, saving)),
         "testSplitSize": counts["test"],
         "trainSplitSize": counts["training"],
@@ -168,7 +168,7 @@ def counted_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def metrics(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics of a model, on its test pictures and on its training pictures."""
     return {
-        "f1": [one["f1"] for one in evidence["per_label"]],
+        "f1": [label_metrics["f1"] for label_metrics in evidence["per_label"]],
         "labels": list(evidence["labels"]),
         "testAccuracy": evidence["accuracy"],
         "trainingLoss": evidence["train_loss"],

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import METER, Calls, model_id, needed, new_id, sent, within
+from api.dialects.einstein_vision.common import METER, Calls, check_range, form_fields, model_id, new_id, required_text
 from api.reading import Fields
 from shared import errors
 from shared.domain.datasets import DatasetState, check_name
@@ -31,40 +31,40 @@ RATIOS = (0.1, 0.95)
 @scope("models")
 def train() -> ResponseReturnValue:
     """Begin a training of a model with a new id."""
-    fields = sent()
-    title = check_name(needed(fields, "name"), "model")
-    dataset_id = fields.whole("datasetId", 0) if needed(fields, "datasetId") else 0
-    return _begun(fields, dataset_id, new_id(), title)
+    fields = form_fields()
+    title = check_name(required_text(fields, "name"), "model")
+    dataset_id = fields.whole("datasetId", 0) if required_text(fields, "datasetId") else 0
+    return _begin(fields, dataset_id, new_id(), title)
 
 
 @scope("models")
 def retrain() -> ResponseReturnValue:
     """Train a model again, on the current state of its dataset; its id stays."""
-    fields = sent()
+    fields = form_fields()
     last = of_model(model_id(fields))
-    return _begun(fields, last.dataset_id, last.name, last.title)
+    return _begin(fields, last.dataset_id, last.name, last.title)
 
 
 def show_training(model_id: str) -> ResponseReturnValue:
     """Return the last training of a model."""
-    return _told(of_model(model_id))
+    return _training_response(of_model(model_id))
 
 
 def of_model(model_id: str) -> Training:
     """Return the last training of a model, with its evidence if it is done; raises NotFound."""
-    found = trainings.find_last(container(), caller().tenant, model_id)
-    if found is None:
+    training = trainings.find_last(container(), caller().tenant, model_id)
+    if training is None:
         raise errors.NotFound(f"The model id {model_id!r} cannot be found among those that were trained here.")
-    return found
+    return training
 
 
-def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
+def _begin(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
     dataset = datasets.get(container(), caller().tenant, dataset_id)
     labels = datasets.labels(container(), caller().tenant, dataset_id)
     if dataset.state is DatasetState.READY and len(labels) < FEWEST_LABELS:
         raise errors.BadDataset(f"Training needs at least {FEWEST_LABELS} labels; the dataset has {len(labels)}.")
     params = _train_params(fields)
-    asked = TrainingRequest(
+    training_request = TrainingRequest(
         dataset_id,
         name,
         parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
@@ -75,7 +75,7 @@ def _begun(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
         metadata={"trainParams": params} if params is not None else {},
         wire=METER,
     )
-    return _told(trainings.submit(container(), caller().tenant, asked))
+    return _training_response(trainings.submit(container(), caller().tenant, training_request))
 
 
 def _is_ours(name: str) -> bool:
@@ -84,9 +84,9 @@ def _is_ours(name: str) -> bool:
     return all(training is not None and training.wire == METER for training in trained)
 
 
-def _told(found: Training) -> ResponseReturnValue:
-    position = trainings.position(container(), found) if found.status is Status.QUEUED else 0
-    return jsonify(serializers.training(found, position))
+def _training_response(training: Training) -> ResponseReturnValue:
+    position = trainings.position(container(), training) if training.status is Status.QUEUED else 0
+    return jsonify(serializers.training(training, position))
 
 
 def _train_params(fields: Fields) -> dict[str, Any] | None:
@@ -106,9 +106,9 @@ def _parameters(fields: Fields, params: Fields, examples: int) -> TrainingParame
     epochs = fields.whole("epochs", max(FEWEST_EPOCHS, min(ENOUGH_EPOCHS, SHOWN // max(1, examples))))
     rate = fields.number("learningRate", RATES[0])
     ratio = params.number("trainSplitRatio", 0.9)
-    within("epochs", epochs, 1, MOST_EPOCHS)
-    within("learningRate", rate, *RATES)
-    within("trainSplitRatio", ratio, *RATIOS)
+    check_range("epochs", epochs, 1, MOST_EPOCHS)
+    check_range("learningRate", rate, *RATES)
+    check_range("trainSplitRatio", ratio, *RATIOS)
     feedback = params.flag("withFeedback", False)
     return TrainingParameters(epochs=epochs, learning_rate=rate, train_split_ratio=ratio, with_feedback=feedback)
 

@@ -51,8 +51,8 @@ def _words(error: InferqError) -> str:
     """Return the vendor's message where clients know one; else the message of the error."""
     model_id = common.model_id(**request.view_args) if request.view_args else ""
     if isinstance(error, errors.Unauthorized):
-        bad = any(auth.credentials(request))
-        return "Invalid credentials in Authorization header" if bad else error.message
+        presented = any(auth.credentials(request))
+        return "Invalid credentials in Authorization header" if presented else error.message
     if isinstance(error, (errors.NotAPicture, errors.WrongFormat, errors.BrokenPicture)):
         return f"cannot identify image file: {BODY if isinstance(error, errors.NotAPicture) else error.message}"
     if isinstance(error, errors.NotFound) and model_id:

@@ -52,9 +52,9 @@ def openapi(settings: Settings) -> dict[str, Any]:
 def _call(name: str, summary: str, about: str, status: str, schema: str = "",
           parameters: Sequence[Part] = (), body: Part | None = None) -> Part:  # fmt: skip
     """Return one call; 422 is the only error with a schema of its own."""
-    good = openapi_builder.response(f"The {schema}.", ref(schema)) if schema else openapi_builder.empty(summary)
+    success = openapi_builder.response(f"The {schema}.", ref(schema)) if schema else openapi_builder.empty(summary)
     responses = {
-        status: good,
+        status: success,
         "422": openapi_builder.response("The invalid fields and the reasons.", ref("ValidationError")),
         "default": openapi_builder.response("The error.", ref("Error")),
     }

@@ -31,7 +31,7 @@ def openapi(settings: Settings) -> Part:
 
 
 def _inference(service: Service, path: str, settings: Settings) -> Part:
-    late = "The job, when the wait ran out; `Location` is where to poll."
+    late = "The job, if the wait ran out; poll the URL in `Location`."
     answers = {
         "200": response("The answer, one prediction per picture in the order of upload.", _answer_of(path)),
         "202": response(late, _answer_of(path)),
@@ -40,44 +40,44 @@ def _inference(service: Service, path: str, settings: Settings) -> Part:
 
 
 def _job_calls(service: Service, path: str, settings: Settings) -> Part:
-    accepted = {"202": response("The job; `Location` is where to poll.", _answer_of(path))}
-    polled = {"200": response("The job as it is; look at `status`.", _answer_of(path))}
-    each = f"{path}/{{job_id}}"
+    accepted = {"202": response("The job; poll the URL in `Location`.", _answer_of(path))}
+    polled = {"200": response("The job as it is; see `status`.", _answer_of(path))}
+    job_path = f"{path}/{{job_id}}"
     return {
         path: {"post": _call(service, path, "submit", "Does not wait.", accepted, settings)},
-        each: {"get": _call(service, each, "poll", "A job of this wire; the path decides the style.", polled)},
+        job_path: {"get": _call(service, job_path, "poll", "A job of this wire; the path decides the style.", polled)},
     }
 
 
 def _call(service: Service, path: str, verb: str, how: str, answers: Part, settings: Settings | None = None) -> Part:
     """Return one call; with `settings`, a call that takes pictures."""
-    what = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
+    subject = "Features of pictures." if service.task == "features" else "Labels of pictures with scores."
     style = ("2017" if is_v1(path) else "v2") + (", chosen model" if "{model}" in path else "")
-    parameters = [openapi_builder.path(name, _PATH_WORDS[name]) for name in re.findall(r"{(\w+)}", path)]
+    parameters = [openapi_builder.path(name, _PATH_DESCRIPTIONS[name]) for name in re.findall(r"{(\w+)}", path)]
     complaint: Schema = {"oneOf": [ref("SapErrorV1" if is_v1(path) else "SapErrorV2"), ref("SapFault")]}
     return openapi_builder.call(
         re.sub(r"\W+", "_", f"sap {verb} {path}").strip("_"),
-        f"{_DEEDS[verb][service.task]} ({style})",
-        f"{what} {how}",
-        answers | {"default": response("What is wrong; `fault` where the gateway says it.", complaint)},
+        f"{_SUMMARIES[verb][service.task]} ({style})",
+        f"{subject} {how}",
+        answers | {"default": response("The error; `fault` if the gateway refused the request.", complaint)},
         parameters=parameters,
         body=openapi_builder.body(form=_form(path, settings)) if settings else None,
     )
 
 
-_DEEDS = {
+_SUMMARIES = {
     "infer": {"classify": "Classify and wait", "features": "Extract features and wait"},
     "submit": {"classify": "Submit for classification", "features": "Submit for features"},
     "poll": {"classify": "Poll a classification", "features": "Poll an extraction"},
 }
-_PATH_WORDS = {"model": "The model.", "version": "Its version.", "job_id": "The id of the job."}
+_PATH_DESCRIPTIONS = {"model": "The model.", "version": "Its version.", "job_id": "The id of the job."}
 
 
 def _form(path: str, settings: Settings) -> Schema:
     files = f"One picture, several, or one flat archive, as {', '.join(sorted(FORMATS))}."
     if is_v1(path) and settings.sap_max_side:
         files += f" Each side must stay under {settings.sap_max_side} pixels."
-    options = text("A JSON object, given back with the job; it has no effect.")
+    options = text("A JSON object, returned with the job; it has no effect.")
     return thing({"files": several(openapi_builder.binary(), files), "options": options}, required=["files"])
 
 
@@ -87,16 +87,16 @@ def _answer_of(path: str) -> Schema:
 
 def _token_calls() -> Part:
     grant = text(enum=["client_credentials"], default="client_credentials")
-    words = "The key, sent as the client's secret, in exchange for itself: by Basic authentication or in the form."
+    description = "Returns the API key that was sent as client secret, by Basic authentication or in the form."
     answers = {
         "200": response("The token.", ref("SapToken")),
-        "default": response("Why there is none.", ref("SapOAuthError")),
+        "default": response("Why there is no token.", ref("SapOAuthError")),
     }
     form = thing({"grant_type": grant, "client_id": text("Anything."), "client_secret": text("The key.")})
-    asked = openapi_builder.query("grant_type", grant)
+    parameter = openapi_builder.query("grant_type", grant)
     return {
-        "get": openapi_builder.call("sap_get_token", "Fetch a token", words, answers, parameters=[asked]),
-        "post": openapi_builder.call("sap_post_token", "Fetch a token", words, answers,
+        "get": openapi_builder.call("sap_get_token", "Fetch a token", description, answers, parameters=[parameter]),
+        "post": openapi_builder.call("sap_post_token", "Fetch a token", description, answers,
                                 body=openapi_builder.body(required=False, urlencoded=form)),
     }  # fmt: skip
 
@@ -106,13 +106,13 @@ _PREDICTION = thing(
         "name": text("The file, or the archive's member."),
         "results": several(thing({"label": text(), "score": number()}, required=["label", "score"]), "Best first."),
         "featureVectors": several(number(), "Flat; for feature extraction, in place of `results`."),
-        "error": text("Why this picture has no answer, where others have one."),
+        "error": text("Why this picture failed, while others succeeded."),
     },
     required=["name"],
 )
 _REQUEST = thing(
     {"files": several(text()), "options": thing({}), "tenantName": text(), "texts": several(text())},
-    description="What was asked.",
+    description="The request.",
 )
 _TIME = "When it ended, in the format of HTTP dates."
 _V1_ERROR = {"error": text(), "error_description": text(), "status_code": whole()}

@@ -96,9 +96,9 @@ def token() -> ResponseReturnValue:
     key = basic.password if basic and basic.type == "basic" else request.form.get("client_secret")
     if not key:
         raise errors.Unauthorized
-    who = auth.admit([key])
+    identity = auth.admit([key])
     body = {"access_token": key, "token_type": "bearer", "expires_in": TOKEN_SECONDS}
-    return jsonify(body | {"scope": " ".join(who.scopes), "jti": secrets.token_hex(16)})
+    return jsonify(body | {"scope": " ".join(identity.scopes), "jti": secrets.token_hex(16)})
 
 
 # parsing
@@ -110,7 +110,7 @@ def read(service: Service, model: str, version: str) -> Submission:
     if not request.files:
         raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
     product = settings.sap_product_model if service.product else ""
-    chosen = _deployed(model or product, version)
+    chosen = _get_deployed(model or product, version)
     side = settings.sap_max_side if is_v1() else 0
     limits = replace(reading.limits(settings), formats=FORMATS, max_side=side)
     return Submission(
@@ -123,20 +123,20 @@ def read(service: Service, model: str, version: str) -> Submission:
     )
 
 
-def _deployed(model: str, version: str) -> ModelVersion:
+def _get_deployed(model: str, version: str) -> ModelVersion:
     """Return the version that answers; raises NotFound for a version of this wire that is not, or no longer, deployed.
 
     If a canary is chosen that is not deployed, the default version answers on this wire.
     """
-    found = models.get_ready_version(container(), caller().tenant, model, version)
-    if found.withheld and not version:
-        found = models.get_version(container(), caller().tenant, model)
-    if found.withheld:
+    chosen = models.get_ready_version(container(), caller().tenant, model, version)
+    if chosen.withheld and not version:
+        chosen = models.get_version(container(), caller().tenant, model)
+    if chosen.withheld:
         raise errors.NotFound(
-            f"Version {found.version} of model {found.name!r} is not deployed. Deploy it first: POST modelName and "
+            f"Version {chosen.version} of model {chosen.name!r} is not deployed. Deploy it first: POST modelName and "
             f"modelVersion to {RETRAINING}/deployments."
         )
-    return found
+    return chosen
 
 
 # serializers
@@ -145,7 +145,7 @@ def _deployed(model: str, version: str) -> ModelVersion:
 def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
     """Return the job in the style of the path; until it has ended, 202 with the Location `accepted_at`, if given."""
     items = jobs.list_items(container(), job.id)
-    response = jsonify(_body(job, items) if is_v1() else _renamed(_body(job, items)))
+    response = jsonify(_body(job, items) if is_v1() else _v2_body(_body(job, items)))
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"
         if accepted_at:
@@ -171,7 +171,7 @@ def _body(job: Job, items: Sequence[Item]) -> dict[str, Any]:
     return body | complaint(_reason(job, items)) if failed else body
 
 
-def _renamed(body: dict[str, Any]) -> dict[str, Any]:
+def _v2_body(body: dict[str, Any]) -> dict[str, Any]:
     """Return a v1 job in the style of v2."""
     names = {"_id": "id", "processed_time": "processedTime"}
     renamed = {names.get(name, name): value for name, value in body.items()}

@@ -41,7 +41,7 @@ STATES = {Status.QUEUED: "PENDING", Status.RUNNING: "RUNNING", Status.DONE: "SUC
 """Status -> status of a job on this wire; every status that is missing here is FAILED."""
 DEPLOYMENTS = {ModelState.READY: ("SUCCEEDED", "ready"), ModelState.CHECKING: ("PENDING", "being loaded and checked")}
 """State of a version -> (state, description) of its deployment; versions in other states are not deployments."""
-BY_OURSELVES = "Make the dataset by the native API instead: POST /v1/datasets with its name and an archive."
+NATIVE_HINT = "Make the dataset by the native API instead: POST /v1/datasets with its name and an archive."
 
 
 # the store
@@ -58,9 +58,9 @@ def storage() -> ResponseReturnValue:
         "secretKey": settings.sap_store_secret_key,
     }
     if not settings.sap_store or not all(access.values()):
-        raise errors.NotFound(f"This installation has no store for datasets. {BY_OURSELVES}")
+        raise errors.NotFound(f"This installation has no store for datasets. {NATIVE_HINT}")
     if caller().tenant != DEFAULT_TENANT:
-        raise errors.Forbidden(f"The store has one key, which would open it for everybody's datasets. {BY_OURSELVES}")
+        raise errors.Forbidden(f"The store has one key, which would open the datasets of all tenants. {NATIVE_HINT}")
     response = jsonify(access)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -73,51 +73,51 @@ def storage() -> ResponseReturnValue:
 @scope("models")
 def submit() -> ResponseReturnValue:
     """Begin a training: 202 with the job, which is PENDING until its dataset is loaded and a trainer is free."""
-    asked = read(reading.json_object(request, reading.SMALL))
+    parsed = read(reading.json_object(request, reading.SMALL))
     try:
-        made = _submitted(asked)
+        training = _submit_training(parsed)
     except errors.Conflict:
-        _complain_if_busy(asked.model)
+        _raise_if_in_training(parsed.model)
         raise
-    response = jsonify(job(made))
-    response.headers["Location"] = f"{RETRAINING}/jobs/{made.title}"
+    response = jsonify(job(training))
+    response.headers["Location"] = f"{RETRAINING}/jobs/{training.title}"
     return response, 202
 
 
-def _submitted(asked: ParsedRequest) -> Training:
+def _submit_training(parsed: ParsedRequest) -> Training:
     # Checked first, so that no folder of the store is imported as a dataset in vain.
-    trainings.check_free(container(), caller().tenant, asked.model)
-    wanted = TrainingRequest(
-        _dataset(asked.dataset).id,
-        asked.model,
-        parameters=asked.parameters,
-        title=job_id(asked.dataset, container().now()),
+    trainings.check_free(container(), caller().tenant, parsed.model)
+    training_request = TrainingRequest(
+        _dataset(parsed.dataset).id,
+        parsed.model,
+        parameters=parsed.parameters,
+        title=job_id(parsed.dataset, container().now()),
         withheld=True,
         patient=True,
         wire=WIRE,
     )
-    return trainings.submit(container(), caller().tenant, wanted)
+    return trainings.submit(container(), caller().tenant, training_request)
 
 
-def _complain_if_busy(model: str) -> None:
+def _raise_if_in_training(model: str) -> None:
     """Raise Conflict for a model in training, naming the job if the training is of this wire, which has only jobs."""
     busy = trainings.find_live(container(), caller().tenant, model)
     if busy:
-        which = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
-        raise errors.Conflict(f"The model {model!r} is being trained already{which}.") from None
+        detail = f", by job {busy.title}; cancel it, or let it finish" if busy.wire == WIRE else ""
+        raise errors.Conflict(f"The model {model!r} is being trained already{detail}.") from None
 
 
 @bp.get("/jobs")
 def listing() -> ResponseReturnValue:
     """List the newest jobs."""
-    found = trainings.list_page(container(), caller().tenant, wire=WIRE, limit=LISTED)
-    return jsonify(jobs=[job(training) for training in found if _is_job(training)])
+    newest = trainings.list_page(container(), caller().tenant, wire=WIRE, limit=LISTED)
+    return jsonify(jobs=[job(training) for training in newest if _is_job(training)])
 
 
 @bp.get("/jobs/<name>")
 def show(name: str) -> ResponseReturnValue:
     """Return one job as it is."""
-    return jsonify(job(_found(name)))
+    return jsonify(job(_get_job(name)))
 
 
 @bp.delete("/jobs/<name>")
@@ -127,13 +127,13 @@ def remove(name: str) -> ResponseReturnValue:
 
     A training that made a version holds its evidence, so it is kept under the name of its model.
     """
-    found = _found(name)
-    if not found.status.terminal:
-        trainings.cancel(container(), caller().tenant, found.id)
-    elif found.version_id:
-        trainings.retitle(container(), found.id, found.name)
+    training = _get_job(name)
+    if not training.status.terminal:
+        trainings.cancel(container(), caller().tenant, training.id)
+    elif training.version_id:
+        trainings.retitle(container(), training.id, training.name)
     else:
-        trainings.remove(container(), caller().tenant, found.id)
+        trainings.remove(container(), caller().tenant, training.id)
     return "", 204
 
 
@@ -200,14 +200,14 @@ def _dataset(name: str) -> Dataset:
     try:
         return datasets.get_by_reference(container(), tenant, name)
     except errors.NotFound as error:
-        raise errors.NotFound(f"{error.message} {BY_OURSELVES}") from None
+        raise errors.NotFound(f"{error.message} {NATIVE_HINT}") from None
 
 
-def _found(name: str) -> Training:
-    found = trainings.find_by_title(container(), caller().tenant, WIRE, name)
-    if found is None or not _is_job(found):
-        raise errors.NotFound(f"There is no job {name!r}. What older ones have made is below {RETRAINING}/models.")
-    return found
+def _get_job(name: str) -> Training:
+    training = trainings.find_by_title(container(), caller().tenant, WIRE, name)
+    if training is None or not _is_job(training):
+        raise errors.NotFound(f"There is no job {name!r}. The models of removed jobs are below {RETRAINING}/models.")
+    return training
 
 
 def _is_job(training: Training) -> bool:
@@ -240,40 +240,42 @@ def _time(seconds: float | None) -> str:
 @bp.get("/models")
 def models() -> ResponseReturnValue:
     """List the tenant's own models with their ready versions, deployed or not."""
-    ready = _versions(_own())
-    return jsonify(models=[{"versions": list(group)} for _, group in groupby(ready, lambda one: one["modelName"])])
+    ready = _versions(_own_versions())
+    return jsonify(
+        models=[{"versions": list(group)} for _, group in groupby(ready, lambda version: version["modelName"])]
+    )
 
 
 @bp.get("/models/<name>/versions")
 def versions(name: str) -> ResponseReturnValue:
     """List the ready versions of one model; raises NotFound."""
-    own = [version for version in _own() if version.name == name]
-    if not own:
-        raise errors.NotFound(f"You have no model {name!r}; {RETRAINING}/models tells which there are.")
-    return jsonify(versions=_versions(own))
+    owned = [version for version in _own_versions() if version.name == name]
+    if not owned:
+        raise errors.NotFound(f"You have no model {name!r}; {RETRAINING}/models lists yours.")
+    return jsonify(versions=_versions(owned))
 
 
-def _own() -> list[ModelVersion]:
+def _own_versions() -> list[ModelVersion]:
     """Return the tenant's own versions, by name, oldest first; without the catalogue."""
-    known = model_services.list_visible(container(), caller().tenant)
-    return [version for version in known if version.tenant == caller().tenant]
+    visible = model_services.list_visible(container(), caller().tenant)
+    return [version for version in visible if version.tenant == caller().tenant]
 
 
-def _versions(own: Sequence[ModelVersion]) -> list[dict[str, Any]]:
+def _versions(owned: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     """Return the ready versions, with their measured accuracy if they were trained here."""
-    ready = [version for version in own if version.state is ModelState.READY]
+    ready = [version for version in owned if version.state is ModelState.READY]
     trained = [version.training_id for version in ready if version.training_id]
     measured = trainings.get_summaries(container(), trained)
     return [_version(version, measured.get(version.training_id)) for version in ready]
 
 
 def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[str, Any]:
-    made = _time(version.created_at)
+    created = _time(version.created_at)
     body = {
         "modelName": version.name,
         "version": version.version,
-        "createdAt": made,
-        "updatedAt": made,  # a version never changes
+        "createdAt": created,
+        "updatedAt": created,  # a version never changes
         "checksum": version.checksum,
         "labels": list(version.labels),
         "deployed": not version.withheld,
@@ -287,8 +289,8 @@ def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[
 @bp.get("/deployments")
 def deployments() -> ResponseReturnValue:
     """List the versions of the tenant's own models that answer on this wire, or will once they are checked."""
-    found = [version for version in _own() if version.state in DEPLOYMENTS and not version.withheld]
-    return jsonify(deployments=[_deployment(version) for version in found])
+    deployed = [version for version in _own_versions() if version.state in DEPLOYMENTS and not version.withheld]
+    return jsonify(deployments=[_deployment(version) for version in deployed])
 
 
 @bp.post("/deployments")
