@@ -33,12 +33,12 @@ PHOTOS = (
 
 def installed() -> dict[str, Path]:
     """Name to path of the photographs that are there; none where the extra `demo` is not installed."""
-    found = {photo.name: folder / photo.file for photo in PHOTOS if (folder := _folder(photo.package))}
-    return {name: path for name, path in found.items() if path.is_file()}
+    paths = {photo.name: folder / photo.file for photo in PHOTOS if (folder := _folder(photo.package))}
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def _folder(package: str) -> Path | None:
     """Where a package lies; it is found, not imported, because importing these takes seconds."""
-    found = importlib.util.find_spec(package)
-    folders = found.submodule_search_locations if found else None
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) if folders else None

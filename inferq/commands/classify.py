@@ -39,8 +39,8 @@ def classify(
       inferq classify duck.jpg cat.png
       inferq classify photos.zip --async        then: inferq jobs wait ID
     """
-    wanted: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
-    job = client.submit(*pictures, **wanted)  # not client.classify: on Ctrl-C the id must be known
+    parameters: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
+    job = client.submit(*pictures, **parameters)  # not client.classify: on Ctrl-C the id must be known
     if not asynchronous:
         job = follow(client, job.id, timeout)
     if as_json:

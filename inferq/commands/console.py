@@ -36,16 +36,16 @@ STATUS_STYLE = {
 
 def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Table:
     """An empty table in the style of all tables here; the columns `numbers` are aligned to the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    new = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
-        made.add_column(column, overflow="fold", justify=justify, no_wrap=column in _IDS)
-    return made
+        new.add_column(column, overflow="fold", justify=justify, no_wrap=column in _IDS)
+    return new
 
 
-def status(word: str) -> Text:
+def status(state: str) -> Text:
     """A status or state in its colour."""
-    return Text(word, style=STATUS_STYLE.get(word, ""))
+    return Text(state, style=STATUS_STYLE.get(state, ""))
 
 
 def bar(score: float, width: int = _BAR) -> Text:
@@ -129,6 +129,6 @@ def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
         return [(prediction.name, Text(prediction.error, style="red"), "", "")]
     names = [prediction.name, *[""] * len(prediction.results)]
     return [
-        (name, found.label, f"{found.score:.4f}", bar(found.score))
-        for name, found in zip(names, prediction.results, strict=False)
+        (name, result.label, f"{result.score:.4f}", bar(result.score))
+        for name, result in zip(names, prediction.results, strict=False)
     ]

@@ -16,7 +16,7 @@ from inferq.commands import console, evidence, options, progress_view
 NAME = click.argument("name")
 _REASONS = 10
 """Unusable files shown one by one; `--json` has all that the server tells."""
-_NEEDED = 2
+_FEWEST = 2
 """Labels that a training needs, and pictures of each."""
 
 
@@ -48,8 +48,8 @@ def create(client: Client, name: str, source: str | None, labels: tuple[str, ...
         return
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
-        made = client.create_dataset(name, path)
-    _settle(client, made, as_json)
+        dataset = client.create_dataset(name, path)
+    _follow_loading(client, dataset, as_json)
 
 
 @datasets.command()
@@ -64,8 +64,8 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
     """
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
-        made = client.add_to_dataset(name, path)
-    _settle(client, made, as_json)
+        dataset = client.add_to_dataset(name, path)
+    _follow_loading(client, dataset, as_json)
 
 
 @datasets.command("list")
@@ -74,21 +74,21 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
 @options.server
 def list_(client: Client, limit: int, as_json: bool) -> None:
     """The newest datasets."""
-    found = client.datasets(limit=limit)
+    newest = client.datasets(limit=limit)
     if as_json:
-        console.print_json([one.raw for one in found])
+        console.print_json([dataset.raw for dataset in newest])
         return
     console.print_rows(
         (
             (
-                one.name,
-                one.id,
-                console.status(one.state),
-                one.label_count or "",
-                one.examples,
-                console.short_time(one.created_at),
+                dataset.name,
+                dataset.id,
+                console.status(dataset.state),
+                dataset.label_count or "",
+                dataset.examples,
+                console.short_time(dataset.created_at),
             )
-            for one in found
+            for dataset in newest
         ),
         "dataset", "id", "state", "labels", "pictures", "created",
         empty="no datasets",
@@ -122,46 +122,52 @@ def _source(source: str) -> str | Path:
     return Path(source)
 
 
-def _settle(client: Client, made: Dataset, as_json: bool) -> None:
+def _follow_loading(client: Client, created: Dataset, as_json: bool) -> None:
     """Show the loading until it has ended; exits with 1 when nothing came of it: a message then says why."""
     try:
-        found = progress_view.follow(client.follow_dataset(made.id), progress_view.dataset, progress_view.dataset_line)
+        dataset = progress_view.follow(
+            client.follow_dataset(created.id), progress_view.dataset, progress_view.dataset_line
+        )
     except KeyboardInterrupt:
-        said = f"dataset {made.id} goes on loading; look at it with: inferq datasets show {made.id}"
-        console.remarks.print(said, soft_wrap=True)
+        hint = f"dataset {created.id} goes on loading; look at it with: inferq datasets show {created.id}"
+        console.remarks.print(hint, soft_wrap=True)
         raise
-    _print(found, as_json)
-    if found.state != "READY" or found.message:
+    _print(dataset, as_json)
+    if dataset.state != "READY" or dataset.message:
         raise SystemExit(1)
 
 
-def _print(found: Dataset, as_json: bool) -> None:
+def _print(dataset: Dataset, as_json: bool) -> None:
     if as_json:
-        console.print_json(found.raw)
+        console.print_json(dataset.raw)
         return
-    head = Text.assemble(("dataset ", "dim"), (found.name, "bold"), "  ", console.status(found.state))
-    console.out.print(head.append(f"  version {found.version}  id {found.id}", "dim"), soft_wrap=True)
-    if found.message:  # why the last archive was not read; or how far this one is
-        console.out.print(Text(found.message, "yellow" if found.state == "LOADING" else "red"), soft_wrap=True)
-    most = max((count for _, count in found.labels), default=0) or 1
-    rows = ((name, Text(str(count), justify="right"), console.bar(count / most)) for name, count in found.labels)
-    if found.labels or found.state == "READY":  # else it is not known yet
+    head = Text.assemble(("dataset ", "dim"), (dataset.name, "bold"), "  ", console.status(dataset.state))
+    console.out.print(head.append(f"  version {dataset.version}  id {dataset.id}", "dim"), soft_wrap=True)
+    if dataset.message:  # why the last archive was not read; or how far this one is
+        console.out.print(Text(dataset.message, "yellow" if dataset.state == "LOADING" else "red"), soft_wrap=True)
+    most = max((count for _, count in dataset.labels), default=0) or 1
+    rows = ((name, Text(str(count), justify="right"), console.bar(count / most)) for name, count in dataset.labels)
+    if dataset.labels or dataset.state == "READY":  # else it is not known yet
         console.print_rows(rows, "label", "pictures", "", empty="no labels")
-    counted = [("pictures", found.examples), ("duplicates left out", found.duplicates), ("unusable", found.unreadable)]
-    console.out.print(evidence.facts([(word, Text(str(count))) for word, count in counted if count]))
-    if found.reasons:
+    counted = [
+        ("pictures", dataset.examples),
+        ("duplicates left out", dataset.duplicates),
+        ("unusable", dataset.unreadable),
+    ]
+    console.out.print(evidence.key_value_table([(word, Text(str(count))) for word, count in counted if count]))
+    if dataset.reasons:
         console.out.print()
-        console.print_notes((f" {path}:", why) for path, why in found.reasons[:_REASONS])
-    if found.unreadable > _REASONS:
-        console.out.print(Text(f" and {found.unreadable - _REASONS} more", "dim"))
-    if found.state == "READY":
-        _next(found)
+        console.print_notes((f" {path}:", why) for path, why in dataset.reasons[:_REASONS])
+    if dataset.unreadable > _REASONS:
+        console.out.print(Text(f" and {dataset.unreadable - _REASONS} more", "dim"))
+    if dataset.state == "READY":
+        _print_next(dataset)
 
 
-def _next(found: Dataset) -> None:
+def _print_next(dataset: Dataset) -> None:
     """A training, or what is missing for one."""
-    name, used = shlex.quote(found.name), [count for _, count in found.labels if count]
+    name, used = shlex.quote(dataset.name), [count for _, count in dataset.labels if count]
     line = f"inferq train {name} --name MODEL"
-    if len(used) < _NEEDED or min(used) < _NEEDED:
+    if len(used) < _FEWEST or min(used) < _FEWEST:
         line = f"inferq datasets add {name} FOLDER    training needs two labels, with two pictures each"
     console.remarks.print(Text.assemble(("\nnext ", "dim"), line), soft_wrap=True)

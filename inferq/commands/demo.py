@@ -42,9 +42,9 @@ def demo(photos: tuple[Path, ...]) -> None:
     if not pictures:
         raise StartFailed(f"there are no photographs here; install some with {samples.INSTALL}, or name one: --photo")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
-        wanted = stack.StackOptions(Path(scratch), port=0, workers=few_workers(), trainer=False)
+        stack_options = stack.StackOptions(Path(scratch), port=0, workers=few_workers(), trainer=False)
         console.remarks.print("starting the service in a temporary folder ...", style="dim")
-        with ThreadPoolExecutor(1) as beside, running(wanted, _quiet) as (plan, supervisor):
+        with ThreadPoolExecutor(1) as beside, running(stack_options, _quiet) as (plan, supervisor):
             began = time.monotonic()
             decision = stack.start(plan, supervisor, _quiet)
             ready = f"ready after {time.monotonic() - began:.1f} s at {plan.url}; default model {decision.model}"

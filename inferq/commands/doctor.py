@@ -51,16 +51,16 @@ def doctor(data: Path, host: str, port: int) -> None:
         "disk": lambda: _disk(data.expanduser().absolute()),
         "port": lambda: _port(host, port),
     }
-    well = [_report(name, check) for name, check in checks.items()]
-    if not all(well):
+    passed = [_report(name, check) for name, check in checks.items()]
+    if not all(passed):
         raise SystemExit(1)
 
 
 def _report(name: str, check: Callable[[], str]) -> bool:
     try:
         sign, text = ("✓", "green"), check()
-    except (Missing, InferqError) as found:
-        sign, text = ("✗", "red"), str(found)
+    except (Missing, InferqError) as problem:
+        sign, text = ("✗", "red"), str(problem)
     console.out.print(Text.assemble(sign, f" {name:<15} {text}"), soft_wrap=True)
     return sign[0] == "✓"
 
@@ -74,8 +74,10 @@ def _packages() -> str:
         raise Missing("inferq itself is not installed, it only lies here; run `make setup`")
     # Those of the client and of the server, without what is for some platforms only.
     markers = ("", 'extra == "server"')
-    needed = [line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers]
-    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
+    requirements = [
+        line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers
+    ]
+    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements]
     absent = [name for name in names if _installed(name) is None]
     if absent:
         raise Missing(f"not installed: {', '.join(absent)}; run `make setup`")
@@ -85,19 +87,19 @@ def _packages() -> str:
 def _celery() -> str:
     if _installed("celery-batches"):
         raise Missing("celery-batches is installed and holds Celery below 5.7; run `pip uninstall celery-batches`")
-    found = _installed("celery") or "none"
-    if not found.startswith("5.7."):
-        raise Missing(f"Celery is {found}; inferq needs 5.7")
-    return f"{found}, without celery-batches"
+    installed = _installed("celery") or "none"
+    if not installed.startswith("5.7."):
+        raise Missing(f"Celery is {installed}; inferq needs 5.7")
+    return f"{installed}, without celery-batches"
 
 
 def _torch() -> str:
     # In a process of its own: a torch that does not fit this machine can crash whoever imports it.
-    asked = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        said = asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"]
-        raise Missing(f"torch cannot be imported: {said[-1]}")
-    return asked.stdout.strip()
+    completed = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        lines = completed.stderr.strip().splitlines() or [f"exit {completed.returncode}"]
+        raise Missing(f"torch cannot be imported: {lines[-1]}")
+    return completed.stdout.strip()
 
 
 def _redis() -> str:
@@ -105,18 +107,18 @@ def _redis() -> str:
     if not url:
         return "REDIS_URL is not set; `inferq up` brings its own"
     try:
-        found = valkey.server_version(url)
+        version = valkey.server_version(url)
     except OSError as error:
         raise Missing(f"the server at REDIS_URL does not answer: {error}") from error
-    text = ".".join(map(str, found))
-    if found < (6, 2):
+    text = ".".join(map(str, version))
+    if version < (6, 2):
         raise Missing(f"the server at REDIS_URL is {text}; inferq needs 6.2 or newer")
     return f"the server at REDIS_URL is {text}"
 
 
 def _folder(data: Path) -> str:
-    there = _nearest(data)
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    existing = _nearest(data)
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         raise Missing(f"{data} cannot be written; choose another folder with --data")
     return f"{data}{'' if data.exists() else ' (will be created)'}"
 

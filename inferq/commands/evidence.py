@@ -30,21 +30,24 @@ _MISTAKES = 10
 
 def summary(training: Training) -> Group:
     """Accuracy, calibration, how and from what it was made, then each label; for a training that is DONE."""
-    known = training.evidence or {}
-    return Group(facts(_facts(known)), *_labels(known.get("per_label") or ()))
+    evidence = training.evidence or {}
+    return Group(key_value_table(_facts(evidence)), *_labels(evidence.get("per_label") or ()))
 
 
 def details(training: Training, width: int) -> Group:
     """What goes beyond the summary: the parameters, the confusion matrix, and the pictures it got wrong."""
-    known = training.evidence or {}
-    rows = [("parameters", Text(_listed(known.get("parameters")))), ("machine", Text(_listed(known.get("machine"))))]
-    parts: list[RenderableType] = [facts(rows)]
-    parts += confusion(known.get("labels") or (), known.get("confusion") or (), width)
-    parts += _mistakes(known.get("mistakes") or ())
+    evidence = training.evidence or {}
+    rows = [
+        ("parameters", Text(_listed(evidence.get("parameters")))),
+        ("machine", Text(_listed(evidence.get("machine")))),
+    ]
+    parts: list[RenderableType] = [key_value_table(rows)]
+    parts += confusion(evidence.get("labels") or (), evidence.get("confusion") or (), width)
+    parts += _mistakes(evidence.get("mistakes") or ())
     return Group(*parts)
 
 
-def facts(rows: Sequence[tuple[str, Text]]) -> Table:
+def key_value_table(rows: Sequence[tuple[str, Text]]) -> Table:
     """A word and what there is to say about it, line by line; what is too long is wrapped under itself."""
     listed = Table.grid(padding=(0, 2, 0, 1), pad_edge=True)
     listed.add_column(style="dim", no_wrap=True)
@@ -55,19 +58,19 @@ def facts(rows: Sequence[tuple[str, Text]]) -> Table:
     return listed
 
 
-def _facts(known: Mapping[str, Any]) -> list[tuple[str, Text]]:
-    accuracy, macro = known.get("accuracy", 0.0), known.get("macro_f1", 0.0)
-    right = Text.assemble(
+def _facts(evidence: Mapping[str, Any]) -> list[tuple[str, Text]]:
+    accuracy, macro = evidence.get("accuracy", 0.0), evidence.get("macro_f1", 0.0)
+    line = Text.assemble(
         (f"{console.percent(accuracy)}  ", "bold"), console.bar(accuracy), ("  macro F1 ", "dim"), f"{macro:.3f}"
     )
     return [
-        ("accuracy", right),
-        ("", few((known.get("examples") or {}).get("test", 0))),
-        ("calibration", _calibration(known)),
-        ("loss", losses(_own(known))),
-        ("how", Text(str(known.get("note", "")))),
-        ("pictures", Text(_pictures(known))),
-        ("time", Text(_time(known.get("seconds") or {}))),
+        ("accuracy", line),
+        ("", few((evidence.get("examples") or {}).get("test", 0))),
+        ("calibration", _calibration(evidence)),
+        ("loss", losses(_kept_epochs(evidence))),
+        ("how", Text(str(evidence.get("note", "")))),
+        ("pictures", Text(_pictures(evidence))),
+        ("time", Text(_time(evidence.get("seconds") or {}))),
     ]
 
 
@@ -79,20 +82,20 @@ def few(tested: int) -> Text:
     return Text(f"tested on {pictures} is worth {100 / tested:.1f} points", "yellow")
 
 
-def _calibration(known: Mapping[str, Any]) -> Text:
-    if known.get("ece_after") is None:
+def _calibration(evidence: Mapping[str, Any]) -> Text:
+    if evidence.get("ece_after") is None:
         return Text("")
     return Text.assemble(
-        f"{console.percent(known.get('ece_before'))} → ",
-        (console.percent(known["ece_after"]), "bold"),
-        (f"  expected error of a score, temperature {known.get('temperature', 1.0):.2f}", "dim"),
+        f"{console.percent(evidence.get('ece_before'))} → ",
+        (console.percent(evidence["ece_after"]), "bold"),
+        (f"  expected error of a score, temperature {evidence.get('temperature', 1.0):.2f}", "dim"),
     )
 
 
-def _own(known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _kept_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The epochs that the version comes from: a stage that did not help was tried in vain."""
-    stage = _STAGES.get(str(known.get("method")))
-    return [one for one in known.get("curve") or () if stage in (None, one["stage"])]
+    stage = _STAGES.get(str(evidence.get("method")))
+    return [epoch for epoch in evidence.get("curve") or () if stage in (None, epoch["stage"])]
 
 
 def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
@@ -100,7 +103,11 @@ def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
     stage = curve[-1]["stage"] if curve else ""
     line = Text()
     for name in ("train", "validation"):
-        values = [one[f"{name}_loss"] for one in curve if one["stage"] == stage and one.get(f"{name}_loss") is not None]
+        values = [
+            epoch[f"{name}_loss"]
+            for epoch in curve
+            if epoch["stage"] == stage and epoch.get(f"{name}_loss") is not None
+        ]
         if values:
             line.append(f"{'  ' if line else ''}{name} ", "dim")
             line.append(console.spark(values, width), "cyan")
@@ -108,14 +115,14 @@ def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
     return line
 
 
-def _pictures(known: Mapping[str, Any]) -> str:
-    counted, dataset = known.get("examples") or {}, known.get("dataset") or {}
+def _pictures(evidence: Mapping[str, Any]) -> str:
+    counted, dataset = evidence.get("examples") or {}, evidence.get("dataset") or {}
     dealt = ", ".join(f"{counted.get(split, 0)} {split}" for split in ("training", "validation", "test"))
     return f"{dealt}; {dataset.get('name', '')} version {dataset.get('version', '')}" if counted else ""
 
 
 def _time(seconds: Mapping[str, float]) -> str:
-    parts = [f"{name.replace('_', ' ')} {taken:.1f}" for name, taken in seconds.items() if name != "total" and taken]
+    parts = [f"{name.replace('_', ' ')} {value:.1f}" for name, value in seconds.items() if name != "total" and value]
     return f"{seconds['total']:.1f} s: {', '.join(parts)}" if "total" in seconds else ""
 
 
@@ -138,8 +145,8 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
             console.bar(row["f1"]),
             str(row["support"]),
         )
-    more = len(rows) - len(chosen)
-    return [listed, Text(f" and {more} labels with a better F1: --json has them\n", "dim")] if more else [listed]
+    hidden = len(rows) - len(chosen)
+    return [listed, Text(f" and {hidden} labels with a better F1: --json has them\n", "dim")] if hidden else [listed]
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], width: int) -> list[RenderableType]:
@@ -154,7 +161,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], width: int
         if row_head + numbered * (column_head + 1) + 3 + cell * len(labels) <= width:
             about = Text("\n rows: what was shown; columns: what it was taken for", "dim")
             return [about, _matrix(labels, counts, cell, numbered=numbered)]
-    return [_commonest(labels, counts)]
+    return [_commonest_confusions(labels, counts)]
 
 
 def _matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], cell: int, *, numbered: bool) -> Table:
@@ -167,21 +174,21 @@ def _matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], cell: int, *
         grid.add_column(width=cell, no_wrap=True)
     grid.add_row("", *(Text(_cut(head, cell - 2).center(cell), "dim") for head in heads))
     for row, (name, line) in enumerate(zip(names, counts, strict=True)):
-        in_all = sum(line) or 1
-        cells = [_cell(count, count / in_all, cell, right=row == column) for column, count in enumerate(line)]
+        total = sum(line) or 1
+        cells = [_cell(count, count / total, cell, correct=row == column) for column, count in enumerate(line)]
         grid.add_row(Text(f" {name}  "), *cells)
     return grid
 
 
-def _cell(count: int, share: float, width: int, *, right: bool) -> Text:
+def _cell(count: int, share: float, width: int, *, correct: bool) -> Text:
     if not count:
         return Text("·".center(width), "bright_black")
-    low, high = _RIGHT if right else _WRONG
+    low, high = _RIGHT if correct else _WRONG
     shade = Color.from_rgb(*(a + (b - a) * share for a, b in zip(low, high, strict=True)))
-    return Text(str(count).center(width), Style(color="bright_white", bgcolor=shade, bold=right))
+    return Text(str(count).center(width), Style(color="bright_white", bgcolor=shade, bold=correct))
 
 
-def _commonest(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+def _commonest_confusions(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
     pairs = [
         (count, labels[row], labels[column])
         for row, line in enumerate(counts)
@@ -189,8 +196,8 @@ def _commonest(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
         if count and row != column
     ]
     listed = console.table("most often mistaken", "taken for", "times", numbers=("times",))
-    for count, shown, taken in sorted(pairs, key=lambda pair: -pair[0])[:_MISTAKES]:
-        listed.add_row(Text(shown), Text(taken), str(count))
+    for count, actual, predicted in sorted(pairs, key=lambda pair: -pair[0])[:_MISTAKES]:
+        listed.add_row(Text(actual), Text(predicted), str(count))
     return listed
 
 
@@ -198,12 +205,15 @@ def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     if not mistakes:
         return [Text("\n No test picture was mistaken.", "dim")]
     listed = console.table("mistaken picture", "shows", "taken for", "score", numbers=("score",))
-    for one in mistakes[:_MISTAKES]:
+    for mistake in mistakes[:_MISTAKES]:
         listed.add_row(
-            Text(one["name"]), Text(one["expected"]), Text(one["predicted"], "red"), f"{one.get('score', 0.0):.3f}"
+            Text(mistake["name"]),
+            Text(mistake["expected"]),
+            Text(mistake["predicted"], "red"),
+            f"{mistake.get('score', 0.0):.3f}",
         )
-    more = len(mistakes) - _MISTAKES
-    return [listed, Text(f" and {more} more: --json has them", "dim")] if more > 0 else [listed]
+    hidden = len(mistakes) - _MISTAKES
+    return [listed, Text(f" and {hidden} more: --json has them", "dim")] if hidden > 0 else [listed]
 
 
 def _cut(text: str, width: int) -> str:

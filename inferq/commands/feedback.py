@@ -20,8 +20,8 @@ def feedback(client: Client, job_id: str, label: str, position: int, dataset: st
 
     The picture becomes an example of the dataset that the job's model was trained on, or of another one by --dataset.
     """
-    made = client.feedback(job_id, label, position, dataset=dataset)
+    answer = client.feedback(job_id, label, position, dataset=dataset)
     if as_json:
-        console.print_json(made)
+        console.print_json(answer)
         return
     console.remarks.print(f"picture {position} of job {job_id} is an example of {label} now", soft_wrap=True)

@@ -24,9 +24,9 @@ def jobs() -> None:
 @options.server
 def list_(client: Client, status: str, model: str, limit: int, as_json: bool) -> None:
     """The newest jobs."""
-    found = client.jobs(status=status.upper(), model=model, limit=limit)
+    newest = client.jobs(status=status.upper(), model=model, limit=limit)
     if as_json:
-        console.print_json([job.raw for job in found])
+        console.print_json([job.raw for job in newest])
         return
     console.print_rows(
         (
@@ -37,7 +37,7 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
                 f"{job.done}/{job.total}",
                 console.local_time(job.created_at),
             )
-            for job in found
+            for job in newest
         ),
         "job", "status", "model", "done", "created",
         empty="no jobs",

@@ -56,16 +56,16 @@ def create(
     first = not client.keys()  # who may ask sees at least the key he asks with, unless the door is open
     if public_key:
         pem = public_key.read_text(errors="replace")  # what is no text is no PEM, and refused as such
-        made = client.register_key(account, pem, name=name, tenant=tenant, scopes=scopes)
+        created = client.register_key(account, pem, name=name, tenant=tenant, scopes=scopes)
         _remark(f"Registered for {account}. An assertion is a JWT, signed with RS256, with exp and")
         _remark(f"  sub {account}")
         _remark(f"  aud {client.url}{EXCHANGE}    (or below INFERQ_PUBLIC_URL, if the server has one)")
         _remark("POST it there for a token, which is sent like a key.")
     else:
-        made = client.create_key(name, tenant=tenant, scopes=scopes, stage=stage or "")
-        click.echo(made["key"])
+        created = client.create_key(name, tenant=tenant, scopes=scopes, stage=stage or "")
+        click.echo(created["key"])
         _remark("Keep it: it cannot be shown again.")
-    _remark(f"To revoke it: inferq keys revoke {made['id']}")
+    _remark(f"To revoke it: inferq keys revoke {created['id']}")
     if first:
         _remark("It is the first key: from now on every request needs one.")
 
@@ -78,9 +78,9 @@ def list_(client: Client, as_json: bool) -> None:
 
     Those of your tenant; the tenant `default` manages everybody's.
     """
-    found = client.keys()
+    entries = client.keys()
     if as_json:
-        console.print_json(found)
+        console.print_json(entries)
         return
     console.print_rows(
         (
@@ -94,7 +94,7 @@ def list_(client: Client, as_json: bool) -> None:
                 console.local_time(key.get("created_at", "")),
                 "revoked" if key.get("revoked_at") else "valid",
             )
-            for key in found
+            for key in entries
         ),
         "id", "key", "tenant", "name", "scopes", "stage", "created", "state",
         empty="no keys",

@@ -30,32 +30,32 @@ _ORIGINS = {
 def show(client: Client, name: str, version: str, as_json: bool) -> None:
     """Show a model with all that decides its answers."""
     model = client.model(name)
-    found = client.version(name, version or str(model["default_version"]))
+    details = client.version(name, version or str(model["default_version"]))
     if as_json:
-        console.print_json(found)
+        console.print_json(details)
         return
     listed = Table.grid(padding=(0, 2))
-    for word, value in _rows(model, found):
-        listed.add_row(Text(word, style="dim"), value if isinstance(value, Text) else Text(str(value)))
+    for heading, value in _rows(model, details):
+        listed.add_row(Text(heading, style="dim"), value if isinstance(value, Text) else Text(str(value)))
     console.out.print(listed)
 
 
-def _rows(model: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, object]]:
-    others = [str(known["version"]) for known in model["versions"] if known["version"] != found["version"]]
+def _rows(model: Mapping[str, Any], version: Mapping[str, Any]) -> list[tuple[str, object]]:
+    others = [str(other["version"]) for other in model["versions"] if other["version"] != version["version"]]
     names = [model["name"], *model.get("aliases", [])]
     rows: list[tuple[str, object]] = [
         ("model", Text(" = ".join(names), style="bold") + (" (the default model)" if model["is_default"] else "")),
-        ("version", f"{found['version']}" + (f"; others: {', '.join(others)}" if others else "")),
-        ("state", console.status(found["state"])),
-        ("reason", found.get("reason")),
-        ("architecture", _architecture(found)),
-        ("preprocessing", describe(found)),
-        ("labels", _labels(found.get("label_names", []))),
-        ("checksum", found.get("checksum")),
-        ("engine", found.get("engine")),
-        ("training", found.get("training")),
+        ("version", f"{version['version']}" + (f"; others: {', '.join(others)}" if others else "")),
+        ("state", console.status(version["state"])),
+        ("reason", version.get("reason")),
+        ("architecture", _architecture(version)),
+        ("preprocessing", describe(version)),
+        ("labels", _labels(version.get("label_names", []))),
+        ("checksum", version.get("checksum")),
+        ("engine", version.get("engine")),
+        ("training", version.get("training")),
     ]
-    return [(word, value) for word, value in rows if value]
+    return [(heading, value) for heading, value in rows if value]
 
 
 def describe(version: Mapping[str, Any]) -> str:
@@ -77,27 +77,31 @@ def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
     preset = version.get("preset") or {}
     if preset.get("origin") != "assumed":
         return
-    others = [name for name in preset["available"] if name != preset["name"]]
-    known = f"{architecture} also has {', '.join(others)}" if others else "a JSON file or single values do as well"
+    other_presets = [name for name in preset["available"] if name != preset["name"]]
+    alternatives = (
+        f"{architecture} also has {', '.join(other_presets)}"
+        if other_presets
+        else "a JSON file or single values do as well"
+    )
     name = preset["name"] or "the architecture's own"
-    rest = " for what was not given" if preset.get("changed") else ""
+    scope = " for what was not given" if preset.get("changed") else ""
     console.remarks.print(
-        f"preprocessing {name} was assumed{rest}: {describe(version).splitlines()[0]}.\nIf these weights were trained "
-        f"with another one, their scores are wrong: import them again with --preprocessing NAME; {known}.",
+        f"preprocessing {name} was assumed{scope}: {describe(version).splitlines()[0]}.\nIf these weights were trained "
+        f"with another one, their scores are wrong: import them again with --preprocessing NAME; {alternatives}.",
         style="yellow", soft_wrap=True,
     )  # fmt: skip
 
 
-def check_version(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+def get_version(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
     """That version of the model; raises InferqError where it was removed meanwhile."""
-    for found in model["versions"]:
-        if str(found["version"]) == version:
-            return dict(found)
+    for entry in model["versions"]:
+        if str(entry["version"]) == version:
+            return dict(entry)
     raise InferqError(f"version {version} of {model['name']} was removed meanwhile")
 
 
-def _architecture(found: Mapping[str, Any]) -> str:
-    architecture, family = str(found["architecture"]), found.get("family")
+def _architecture(version: Mapping[str, Any]) -> str:
+    architecture, family = str(version["architecture"]), version.get("family")
     return f"{architecture} of {family}" if family and family != architecture else architecture
 
 

@@ -20,7 +20,7 @@ _DEFAULT_ORIGINS = {
     "setting": "named when the service was started",
     "service": "the service's default",
 }
-_EVERY = 0.5
+_POLL_SECONDS = 0.5
 """Seconds between two looks at a version that is being checked."""
 
 
@@ -38,23 +38,23 @@ for command in (model_show.show, *promotion.COMMANDS):
 @options.server
 def list_(client: Client, as_json: bool) -> None:
     """All models and their versions. The default model has a star."""
-    found = client.models()
+    visible = client.models()
     if as_json:
-        console.print_json(found)
+        console.print_json(visible)
         return
     console.print_rows(
-        (_row(model, version) for model in found for version in model["versions"]),
+        (_row(model, version) for model in visible for version in model["versions"]),
         "model", "version", "state", "architecture", "labels",
         empty="no models",
     )  # fmt: skip
     console.print_notes(
         (f"{model['name']} {version['version']}:", version["reason"])
-        for model in found
+        for model in visible
         for version in model["versions"]
         if version.get("reason")
     )
     console.print_notes(
-        (f"{model['name']}:", "also called " + ", ".join(model["aliases"])) for model in found if model.get("aliases")
+        (f"{model['name']}:", "also called " + ", ".join(model["aliases"])) for model in visible if model.get("aliases")
     )
 
 
@@ -70,7 +70,7 @@ def add(client: Client, name: str, arch: str) -> None:
       inferq models add mobilenet_v2
       inferq models add fast --arch mobilenet_v3_small
     """
-    _follow(client, name, _version(client.add_model(name, architecture=arch)))
+    _report_ready(client, name, _version(client.add_model(name, architecture=arch)))
 
 
 @models.command("import")
@@ -101,15 +101,15 @@ def import_(
       inferq models import photos --arch resnet50 --weights resnet50.pth --labels imagenet \\
         --preprocessing IMAGENET1K_V1
     """
-    wanted = labels if labels == "imagenet" else Path(labels)
-    if isinstance(wanted, Path) and not wanted.is_file():
+    label_source = labels if labels == "imagenet" else Path(labels)
+    if isinstance(label_source, Path) and not label_source.is_file():
         raise click.BadParameter(f"{labels} is neither `imagenet` nor a file", param_hint="--labels")
     with console.remarks.status(f"sending {weights.name}"):
         answer = client.import_model(
-            name, architecture=arch, weights=weights, labels=wanted, version=version,
+            name, architecture=arch, weights=weights, labels=label_source, version=version,
             preprocessing=_preprocessing(preprocessing, values),
         )  # fmt: skip
-    model_show.warn_if_assumed(_follow(client, name, _version(answer)), arch)
+    model_show.warn_if_assumed(_report_ready(client, name, _version(answer)), arch)
 
 
 @models.command()
@@ -140,8 +140,8 @@ def default(client: Client, name: str | None, reset: bool) -> None:
         client.reset_default_model()
     elif name:
         client.choose_default_model(name)
-    found = client.default_model()
-    console.out.print(f"{found['model']}, {_DEFAULT_ORIGINS.get(found['origin'], found['origin'])}", soft_wrap=True)
+    choice = client.default_model()
+    console.out.print(f"{choice['model']}, {_DEFAULT_ORIGINS.get(choice['origin'], choice['origin'])}", soft_wrap=True)
 
 
 @models.command()
@@ -154,8 +154,8 @@ def alias(client: Client, alias: str, model: str) -> None:
     \b
       inferq models alias google/vit-base-patch16-224 vit
     """
-    made = client.alias(alias, model)
-    console.remarks.print(f"{alias} stands for {made['model']}", soft_wrap=True)
+    answer = client.alias(alias, model)
+    console.remarks.print(f"{alias} stands for {answer['model']}", soft_wrap=True)
 
 
 @models.command()
@@ -167,42 +167,42 @@ def unalias(client: Client, alias: str) -> None:
     console.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
 
 
-def settle(client: Client, name: str, version: str) -> Mapping[str, Any]:
+def wait_until_ready(client: Client, name: str, version: str) -> Mapping[str, Any]:
     """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
     began = time.monotonic()
     with console.remarks.status(f"{name} {version}") as line:
-        while (found := model_show.check_version(client.model(name), version))["state"] not in ("ready", "refused"):
-            if found["state"] == "absent" and found.get("reason"):
+        while (checked := model_show.get_version(client.model(name), version))["state"] not in ("ready", "refused"):
+            if checked["state"] == "absent" and checked.get("reason"):
                 break
-            progress = found.get("reason") or found["state"]
+            progress = checked.get("reason") or checked["state"]
             line.update(f"{name} {version}: {progress} ({time.monotonic() - began:.0f} s)")
-            time.sleep(_EVERY)
-    if found["state"] != "ready":
-        raise InferqError(f"{name} {version} is {found['state']}: {found.get('reason') or 'no reason was given'}")
-    return found
+            time.sleep(_POLL_SECONDS)
+    if checked["state"] != "ready":
+        raise InferqError(f"{name} {version} is {checked['state']}: {checked.get('reason') or 'no reason was given'}")
+    return checked
 
 
-def _follow(client: Client, name: str, version: str) -> Mapping[str, Any]:
-    found = settle(client, name, version)
-    console.out.print(f"{name} {version} is ready: {_count(found.get('labels'))} labels", soft_wrap=True)
-    return found
+def _report_ready(client: Client, name: str, version: str) -> Mapping[str, Any]:
+    checked = wait_until_ready(client, name, version)
+    console.out.print(f"{name} {version} is ready: {_count(checked.get('labels'))} labels", soft_wrap=True)
+    return checked
 
 
-def _preprocessing(given: str, values: Mapping[str, Any]) -> str | dict[str, Any]:
+def _preprocessing(preset_or_file: str, values: Mapping[str, Any]) -> str | dict[str, Any]:
     """The name of a preset, or an object with the values of the file, and in their place the single ones."""
     single = {name: value for name, value in values.items() if value is not None}
-    path = Path(given)
+    path = Path(preset_or_file)
     if path.suffix == ".json" and not path.is_file():
-        raise click.BadParameter(f"there is no file {given}", param_hint="--preprocessing")
-    if not given or not path.is_file():
-        return {"preset": given, **single} if single else given
+        raise click.BadParameter(f"there is no file {preset_or_file}", param_hint="--preprocessing")
+    if not preset_or_file or not path.is_file():
+        return {"preset": preset_or_file, **single} if single else preset_or_file
     try:
-        found = json.loads(path.read_text("utf-8-sig"))
+        document = json.loads(path.read_text("utf-8-sig"))
     except ValueError as error:
-        raise click.BadParameter(f"{given} is no JSON file: {error}", param_hint="--preprocessing") from None
-    if not isinstance(found, dict):
-        raise click.BadParameter(f"{given} must hold a JSON object", param_hint="--preprocessing")
-    return found | single
+        raise click.BadParameter(f"{preset_or_file} is no JSON file: {error}", param_hint="--preprocessing") from None
+    if not isinstance(document, dict):
+        raise click.BadParameter(f"{preset_or_file} must hold a JSON object", param_hint="--preprocessing")
+    return document | single
 
 
 def _version(answer: Mapping[str, Any]) -> str:

@@ -31,8 +31,8 @@ def server(command: Callable[..., Any]) -> Callable[..., Any]:
     )  # fmt: skip
     @click.option("--key", envvar="INFERQ_KEY", default="", show_envvar=True, help="An API key.")
     @wraps(command)
-    def with_client(url: str, key: str, **rest: Any) -> Any:
+    def with_client(url: str, key: str, **arguments: Any) -> Any:
         with Client(url, key) as client:
-            return command(client, **rest)
+            return command(client, **arguments)
 
     return with_client

@@ -20,7 +20,7 @@ _EPOCHS = 6
 """The newest epochs shown at once; the display has to fit a small terminal."""
 
 
-class Moving(Protocol):
+class Progressing(Protocol):
     """What a display needs to know of anything that moves."""
 
     @property
@@ -29,7 +29,7 @@ class Moving(Protocol):
     def message(self) -> str: ...
 
 
-Thing = TypeVar("Thing", bound=Moving)
+Thing = TypeVar("Thing", bound=Progressing)
 
 
 def follow(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType], say: Callable[[Thing], str]) -> Thing:
@@ -37,7 +37,7 @@ def follow(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType], sa
 
     There has to be one at least.
     """
-    passed = deque(_drawn(updates, draw) if console.remarks.is_terminal else _said(updates, say), maxlen=1)
+    passed = deque(_drawn(updates, draw) if console.remarks.is_terminal else _logged(updates, say), maxlen=1)
     return passed.pop()
 
 
@@ -46,75 +46,75 @@ def _drawn(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType]) ->
     spinner, began = Spinner("dots", style="cyan"), time.monotonic()
     below: list[RenderableType] = []
 
-    def now() -> RenderableType:
+    def render() -> RenderableType:
         spinner.update(text=Text(_clock(time.monotonic() - began), "dim"))
         return Group(spinner, *below)
 
     # Drawn anew several times a second, so that the clock runs between two updates.
-    with Live(get_renderable=now, console=console.remarks, transient=True, refresh_per_second=8):
-        for found in updates:
-            below[:] = [meter(found), draw(found)]
-            yield found
+    with Live(get_renderable=render, console=console.remarks, transient=True, refresh_per_second=8):
+        for update in updates:
+            below[:] = [meter(update), draw(update)]
+            yield update
 
 
-def _said(updates: Iterable[Thing], say: Callable[[Thing], str]) -> Iterator[Thing]:
+def _logged(updates: Iterable[Thing], say: Callable[[Thing], str]) -> Iterator[Thing]:
     """The updates as they pass, each as one line if it is a new one."""
-    said = ""
-    for found in updates:
-        if (line := say(found)) not in ("", said):
-            said = line
+    last = ""
+    for update in updates:
+        if (line := say(update)) not in ("", last):
+            last = line
             console.remarks.print(line, soft_wrap=True)
-        yield found
+        yield update
 
 
-def dataset(found: Dataset) -> RenderableType:
+def dataset(update: Dataset) -> RenderableType:
     """Nothing beyond the line of progress."""
     return Text("")
 
 
-def dataset_line(found: Dataset) -> str:
+def dataset_line(update: Dataset) -> str:
     """One line of a log."""
-    return f"{found.name}: {found.message}" if found.state == "LOADING" and found.message else ""
+    return f"{update.name}: {update.message}" if update.state == "LOADING" and update.message else ""
 
 
-def training(found: Training) -> RenderableType:
+def training(update: Training) -> RenderableType:
     """The newest epochs, and how the losses went; a star is the lowest loss of its stage so far."""
-    if found.position:
-        return Text(_place(found), "dim")
-    return Group(_epochs(found.curve), Text(" loss  ", "dim") + losses(found.curve, 20)) if found.curve else Text("")
+    if update.position:
+        return Text(_place(update), "dim")
+    return Group(_epochs(update.curve), Text(" loss  ", "dim") + losses(update.curve, 20)) if update.curve else Text("")
 
 
-def training_line(found: Training) -> str:
+def training_line(update: Training) -> str:
     """One line of a log: the newest epoch, or what it is doing before the first."""
-    if found.terminal:
+    if update.terminal:
         return ""
-    if not found.curve:
-        return f"{found.name}: {found.message}{_place(found)}"
-    last = found.curve[-1]
-    said = "; ".join(
+    if not update.curve:
+        return f"{update.name}: {update.message}{_place(update)}"
+    last = update.curve[-1]
+    figures = "; ".join(
         f"{split} loss {_number(last.get(f'{split}_loss'))}, {console.percent(last.get(f'{split}_accuracy'))} right"
         for split in ("train", "validation")
     )
-    return f"{found.name}: {last['stage']}, epoch {last['epoch']}: {said}"
+    return f"{update.name}: {last['stage']}, epoch {last['epoch']}: {figures}"
 
 
-def _place(found: Training) -> str:
-    return f" (number {found.position} in the queue)" if found.position else ""
+def _place(update: Training) -> str:
+    return f" (number {update.position} in the queue)" if update.position else ""
 
 
 def _epochs(curve: tuple[Mapping[str, Any], ...]) -> RenderableType:
-    best = {id(one) for one in _best(curve)}
+    best = {id(epoch) for epoch in _best(curve)}
     columns = ("epoch", "train loss", "accuracy", "validation loss", "accuracy")
     listed = console.table("stage", *columns, "", numbers=columns)
-    for one in curve[-_EPOCHS:]:
+    for epoch in curve[-_EPOCHS:]:
         listed.add_row(
-            str(one["stage"]),
-            str(one["epoch"]),
-            _number(one.get("train_loss")),
-            console.percent(one.get("train_accuracy")),
-            _number(one.get("validation_loss")),
-            console.percent(one.get("validation_accuracy")),
-            Text("★", "yellow") if id(one) in best else "",
+            str(epoch["stage"]),
+            str(epoch["epoch"]),
+            _number(epoch.get("train_loss")),
+            console.percent(epoch.get("train_accuracy")),
+            _number(epoch.get("validation_loss")),
+            console.percent(epoch.get("validation_accuracy")),
+            Text("★", "yellow") if id(epoch) in best else "",
         )
     return listed
 
@@ -122,15 +122,15 @@ def _epochs(curve: tuple[Mapping[str, Any], ...]) -> RenderableType:
 def _best(curve: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of each stage the epoch with the lowest loss, of validation where there is one."""
     best: dict[str, Mapping[str, Any]] = {}
-    for one in curve:
-        stage = str(one["stage"])
-        if stage not in best or _watched(one) < _watched(best[stage]):
-            best[stage] = one
+    for epoch in curve:
+        stage = str(epoch["stage"])
+        if stage not in best or _best_loss(epoch) < _best_loss(best[stage]):
+            best[stage] = epoch
     return list(best.values())
 
 
-def _watched(one: Mapping[str, Any]) -> float:
-    losses = (one.get("validation_loss"), one.get("train_loss"), float("inf"))
+def _best_loss(epoch: Mapping[str, Any]) -> float:
+    losses = (epoch.get("validation_loss"), epoch.get("train_loss"), float("inf"))
     return float(next(loss for loss in losses if loss is not None))
 
 
@@ -138,10 +138,10 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def meter(found: Moving) -> Text:
+def meter(update: Progressing) -> Text:
     """How far it is, and below what it is doing."""
-    share = (f" {found.progress:4.0%}", "bold")
-    return Text.assemble(" ", console.bar(found.progress, 50), share, f"\n {found.message}")
+    share = (f" {update.progress:4.0%}", "bold")
+    return Text.assemble(" ", console.bar(update.progress, 50), share, f"\n {update.message}")
 
 
 def _clock(seconds: float) -> str:

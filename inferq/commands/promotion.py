@@ -30,16 +30,16 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
     Pictures that either of the two has learned from are left out.
     """
     with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default version'}"):
-        found = client.compare(name, version, baseline=baseline, dataset=dataset)
+        comparison = client.compare(name, version, baseline=baseline, dataset=dataset)
     if as_json:
-        console.print_json(found)
-    elif found.get("status") == "DONE":
-        _print(found)
-        if not baseline and not _worse(found["report"]):
+        console.print_json(comparison)
+    elif comparison.get("status") == "DONE":
+        _print(comparison)
+        if not baseline and not _worse(comparison["report"]):
             hint = Text.assemble(("next ", "dim"), shlex.join(("inferq", "models", "promote", name, version)))
             console.remarks.print(hint, soft_wrap=True)
-    if found.get("status") != "DONE":
-        raise InferqError(f"{name} {version} cannot be compared: {found.get('error') or 'no reason was given'}")
+    if comparison.get("status") != "DONE":
+        raise InferqError(f"{name} {version} cannot be compared: {comparison.get('error') or 'no reason was given'}")
 
 
 @click.command()
@@ -58,8 +58,8 @@ def promote(client: Client, name: str, version: str) -> None:
 @options.server
 def rollback(client: Client, name: str) -> None:
     """Undo the last promotion of a model."""
-    found = client.rollback(name)
-    console.remarks.print(f"{name} {found['version']} is the default version again", soft_wrap=True)
+    restored = client.rollback(name)
+    console.remarks.print(f"{name} {restored['version']} is the default version again", soft_wrap=True)
 
 
 def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -93,45 +93,47 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
         client.clear_canary(name)
         console.remarks.print(f"{name} has no canary any more", soft_wrap=True)
         return
-    known = client.canary(name) if version is None or share is None else client.set_canary(name, version, share)
+    state = client.canary(name) if version is None or share is None else client.set_canary(name, version, share)
     if as_json:
-        console.print_json(known)
+        console.print_json(state)
         return
-    agreed, compared = known.get("agreed", 0), known.get("compared", 0)
-    said = (
+    agreed, compared = state.get("agreed", 0), state.get("compared", 0)
+    agreement = (
         f"it agreed with the default version on {agreed} of {compared} pictures"
         if compared
         else "nothing compared so far"
     )
-    share_of = f"answers {console.percent(known['share'])} of the requests that name no version"
-    console.out.print(Text.assemble((f"{name} {known['version']}", "bold"), f" {share_of}; {said}"), soft_wrap=True)
+    share_of = f"answers {console.percent(state['share'])} of the requests that name no version"
+    console.out.print(
+        Text.assemble((f"{name} {state['version']}", "bold"), f" {share_of}; {agreement}"), soft_wrap=True
+    )
 
 
 COMMANDS = (compare, promote, rollback, canary)
 
 
-def _print(found: Mapping[str, Any]) -> None:
-    report = found["report"]
+def _print(comparison: Mapping[str, Any]) -> None:
+    report = comparison["report"]
     candidate, baseline = report["candidate"], report["baseline"]
     pictures = "1 test picture" if report["pictures"] == 1 else f"{report['pictures']} test pictures"
-    said = f" on {pictures}; the two agree on {console.percent(report.get('agreement'))}"
-    console.out.print(Text.assemble((str(found["name"]), "bold"), said), soft_wrap=True)
-    if left := report.get("left_out"):
+    summary = f" on {pictures}; the two agree on {console.percent(report.get('agreement'))}"
+    console.out.print(Text.assemble((str(comparison["name"]), "bold"), summary), soft_wrap=True)
+    if left_out := report.get("left_out"):
         why = "learned from by one of the two, or known to neither"
-        console.out.print(Text(f"{left} more are left out: {why}", "dim"), soft_wrap=True)
+        console.out.print(Text(f"{left_out} more are left out: {why}", "dim"), soft_wrap=True)
     for remark in (evidence.few(report["pictures"]), _labels(report.get("labels"))):
         if remark:
             console.out.print(remark, soft_wrap=True)
-    versions = [f"version {found[role]}" for role in ("candidate", "baseline")]
+    versions = [f"version {comparison[role]}" for role in ("candidate", "baseline")]
     listed = console.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
     pace = (candidate["milliseconds"], baseline["milliseconds"])
     listed.add_row("ms a picture", *_compared(*pace, 1, "{:.1f}", judged=False))
     listed.add_section()
-    others = {row["label"]: row["f1"] for row in baseline["per_label"]}
+    baseline_f1 = {row["label"]: row["f1"] for row in baseline["per_label"]}
     for row in candidate["per_label"]:
-        listed.add_row(Text(f"F1 of {row['label']}"), *_compared(row["f1"], others.get(row["label"]), 1, "{:.3f}"))
+        listed.add_row(Text(f"F1 of {row['label']}"), *_compared(row["f1"], baseline_f1.get(row["label"]), 1, "{:.3f}"))
     console.out.print(listed)
 
 
@@ -143,8 +145,8 @@ def _labels(counted: Mapping[str, int] | None) -> Text:
     """That the versions know different labels; empty where they know the same, or where an old report does not say."""
     if counted is None or counted["candidate"] == counted["baseline"] == counted["common"]:
         return Text("")
-    said = f"{counted['candidate']} and {counted['baseline']}, {counted['common']} in common"
-    return Text(f"the versions know different labels: {said}", "yellow")
+    counts = f"{counted['candidate']} and {counted['baseline']}, {counted['common']} in common"
+    return Text(f"the versions know different labels: {counts}", "yellow")
 
 
 def _compared(new: float, old: float | None, scale: float, shown: str, *, judged: bool = True) -> list[Text]:

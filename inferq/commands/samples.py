@@ -20,12 +20,12 @@ def samples(folder: Path) -> None:
 
     They come from scikit-image and scikit-learn, which the extra `demo` installs.
     """
-    found = photographs.installed()
-    if not found:
+    paths = photographs.installed()
+    if not paths:
         raise InferqError(f"there are no photographs here; install them with: {photographs.INSTALL}")
     folder.mkdir(parents=True, exist_ok=True)
     for photo in photographs.PHOTOS:
-        if path := found.get(photo.name):
+        if path := paths.get(photo.name):
             if (folder / photo.name).exists():
                 console.remarks.print(f"{folder / photo.name} is there already and stays as it is", soft_wrap=True)
                 continue

@@ -8,7 +8,7 @@ import click
 
 from inferq.client.jobs_and_models import Client
 from inferq.commands import console, options
-from inferq.commands.trainings import end
+from inferq.commands.trainings import follow_to_end
 
 
 @click.command()
@@ -47,10 +47,10 @@ def train(
     """
     parameters["flip"] = False if no_flip else None
     parameters["with_feedback"] = False if no_feedback else None
-    made = client.train(dataset, name, base=base, **parameters)
+    training = client.train(dataset, name, base=base, **parameters)
     if not detach:
-        end(client, made.id, as_json)
+        follow_to_end(client, training.id, as_json)
     elif as_json:
-        console.print_json(made.raw)
+        console.print_json(training.raw)
     else:
-        click.echo(made.id)
+        click.echo(training.id)

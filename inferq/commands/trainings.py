@@ -31,20 +31,20 @@ def trainings() -> None:
 @options.server
 def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
     """The newest trainings."""
-    found = client.trainings(status=status.upper(), limit=limit)
+    newest = client.trainings(status=status.upper(), limit=limit)
     if as_json:
-        console.print_json([one.raw for one in found])
+        console.print_json([training.raw for training in newest])
         return
     console.print_rows(
         (
             (
-                one.id,
-                console.status(one.status),
-                f"{one.name} {one.version}".rstrip(),
-                f"{one.progress:.0%}",
-                console.short_time(one.created_at),
+                training.id,
+                console.status(training.status),
+                f"{training.name} {training.version}".rstrip(),
+                f"{training.progress:.0%}",
+                console.short_time(training.created_at),
             )
-            for one in found
+            for training in newest
         ),
         "training", "status", "model", "done", "created",
         empty="no trainings",
@@ -59,10 +59,10 @@ def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
 @options.server
 def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> None:
     """One training as it stands; of one that is done all the evidence."""
-    found = client.training(training_id)
+    training = client.training(training_id)
     if save is not None:
-        _save(client, found, save)
-    print_training(client, found, as_json=as_json, everything=True)
+        _save(client, training, save)
+    print_training(client, training, as_json=as_json, everything=True)
 
 
 @trainings.command()
@@ -71,7 +71,7 @@ def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> 
 @options.server
 def wait(client: Client, training_id: str, as_json: bool) -> None:
     """Follow a training to its end and show what came of it. Exits with 1 unless it is DONE."""
-    end(client, training_id, as_json)
+    follow_to_end(client, training_id, as_json)
 
 
 @trainings.command()
@@ -79,57 +79,57 @@ def wait(client: Client, training_id: str, as_json: bool) -> None:
 @options.server
 def cancel(client: Client, training_id: str) -> None:
     """Cancel a training. The dataset and the model's other versions stay as they are."""
-    found = client.cancel_training(training_id)
-    console.remarks.print(f"{training_id} is {found.status}")
+    training = client.cancel_training(training_id)
+    console.remarks.print(f"{training_id} is {training.status}")
 
 
-def end(client: Client, training_id: str, as_json: bool) -> None:
+def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
     """Follow a training to its end and print it; exits with 1 unless it is DONE.
 
     Ctrl-C leaves it running, and says so.
     """
     try:
-        found = progress_view.follow(
+        training = progress_view.follow(
             client.follow_training(training_id), progress_view.training, progress_view.training_line
         )
-        if found.status == "DONE":
-            models.settle(client, found.name, found.version)
+        if training.status == "DONE":
+            models.wait_until_ready(client, training.name, training.version)
     except KeyboardInterrupt:
-        said = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
-        console.remarks.print(f"{said}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
+        hint = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
+        console.remarks.print(f"{hint}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
         raise
-    print_training(client, found, as_json=as_json)
-    if found.status != "DONE":
+    print_training(client, training, as_json=as_json)
+    if training.status != "DONE":
         raise SystemExit(1)
 
 
-def print_training(client: Client, found: Training, *, as_json: bool, everything: bool = False) -> None:
+def print_training(client: Client, training: Training, *, as_json: bool, everything: bool = False) -> None:
     """A training as people or programs read it; `everything` adds the confusion matrix and the mistakes."""
     if as_json:
-        console.print_json(found.raw)
+        console.print_json(training.raw)
         return
-    model = f"  {found.name} {found.version}".rstrip()
-    head = Text.assemble(("training ", "dim"), found.id, "  ", console.status(found.status), (model, "bold"))
-    default = _default(client, found)
-    if default == found.version != "":
+    model = f"  {training.name} {training.version}".rstrip()
+    head = Text.assemble(("training ", "dim"), training.id, "  ", console.status(training.status), (model, "bold"))
+    default = _default(client, training)
+    if default == training.version != "":
         head.append(", the default version", "dim")
     console.out.print(head, soft_wrap=True)
-    if found.status == "DONE":
-        console.out.print("", evidence.summary(found), sep="\n")
+    if training.status == "DONE":
+        console.out.print("", evidence.summary(training), sep="\n")
         if everything:
-            console.out.print(evidence.details(found, console.out.width))
+            console.out.print(evidence.details(training, console.out.width))
         if default:
-            _next(found.name, found.version, default)
-    elif found.error:
-        console.out.print(Text(found.error, style="red"), soft_wrap=True)
-    elif not found.terminal:
-        console.out.print("", progress_view.meter(found), progress_view.training(found), sep="\n")
+            _next(training.name, training.version, default)
+    elif training.error:
+        console.out.print(Text(training.error, style="red"), soft_wrap=True)
+    elif not training.terminal:
+        console.out.print("", progress_view.meter(training), progress_view.training(training), sep="\n")
 
 
-def _default(client: Client, found: Training) -> str:
+def _default(client: Client, training: Training) -> str:
     """The model's default version; empty where there is no version yet, or none any more."""
     try:
-        return str(client.model(found.name).get("default_version", "")) if found.version else ""
+        return str(client.model(training.name).get("default_version", "")) if training.version else ""
     except InferqHTTPError as error:
         if error.status != 404:
             raise
@@ -138,25 +138,25 @@ def _default(client: Client, found: Training) -> str:
 
 def _next(name: str, version: str, default: str) -> None:
     """Commands that make sense now, as they can be typed."""
-    called, one = shlex.quote(name), shlex.join((name, version))
+    called, arguments = shlex.quote(name), shlex.join((name, version))
     if version == default:
         lines = [f"inferq classify --model {called} PICTURE"]
     else:
         lines = [
             f"inferq classify --model {called} --version {shlex.quote(version)} PICTURE",
-            f"inferq models compare {one}    side by side with {default}, the default version",
-            f"inferq models promote {one}    make it the default version",
+            f"inferq models compare {arguments}    side by side with {default}, the default version",
+            f"inferq models promote {arguments}    make it the default version",
         ]
     console.remarks.print()
     for number, line in enumerate(lines):
         console.remarks.print(Text.assemble(("     " if number else "next ", "dim"), line), soft_wrap=True)
 
 
-def _save(client: Client, found: Training, folder: Path) -> None:
-    if found.evidence is None:
-        raise InferqError(f"training {found.id} is {found.status}: there is evidence only of one that is DONE")
-    plots: dict[str, Any] = {name: client.plot(found.id, name) for name in PLOTS}
-    text = json.dumps(found.evidence, indent=2, ensure_ascii=False).encode()
+def _save(client: Client, training: Training, folder: Path) -> None:
+    if training.evidence is None:
+        raise InferqError(f"training {training.id} is {training.status}: there is evidence only of one that is DONE")
+    plots: dict[str, Any] = {name: client.plot(training.id, name) for name in PLOTS}
+    text = json.dumps(training.evidence, indent=2, ensure_ascii=False).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in {"evidence.json": text, **plots}.items():

@@ -43,14 +43,14 @@ def up(
     DATABASE_URL, REDIS_URL and STORAGE_URL are not looked at. To run it on yours, see docker-compose.yml.
     Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
     """
-    wanted = stack.StackOptions(
+    stack_options = stack.StackOptions(
         data.expanduser().absolute(), host, port, workers or few_workers(), not no_trainer, default_model
     )
     began = time.monotonic()
-    with running(wanted, _part_up, verbose=verbose) as (plan, supervisor):
-        _say("inferq", f"{__version__}, everything is kept in {wanted.data}", "bold")
+    with running(stack_options, _part_up, verbose=verbose) as (plan, supervisor):
+        _say("inferq", f"{__version__}, everything is kept in {stack_options.data}", "bold")
         decision = stack.start(plan, supervisor, _part_up)
-        _welcome(wanted, plan.url, decision, time.monotonic() - began)
+        _welcome(stack_options, plan.url, decision, time.monotonic() - began)
         supervisor.watch(lambda: False)
         _say("stopping", "what runs is finished first; Ctrl-C again stops at once", "yellow")
     _say("stopped", "", "bold")
@@ -58,20 +58,20 @@ def up(
 
 @contextlib.contextmanager
 def running(
-    wanted: stack.StackOptions, progress: Callable[[str, str], None], *, verbose: bool = False
+    stack_options: stack.StackOptions, progress: Callable[[str, str], None], *, verbose: bool = False
 ) -> Iterator[tuple[stack.Plan, Supervisor]]:
     """Claim the folder, lay out the stack, and hand it over with its supervisor; drains at the end, whatever happens.
 
     Raises CannotStart. Ctrl-C, SIGTERM and a closed terminal ask the supervisor to stop. Call it in the main thread.
     """
-    if not wanted.data.exists():  # a start that is refused leaves no folder behind
-        stack.check_port(wanted.host, wanted.port)
-    with data_dir.claim(wanted.data):
-        left = data_dir.clean(wanted.data)
-        if left:
-            progress("leftovers", f"stopped {len(left)} processes of an earlier run")
-        plan = stack.plan(wanted)
-        follower = Follower(wanted.data / "logs", _log_line)
+    if not stack_options.data.exists():  # a start that is refused leaves no folder behind
+        stack.check_port(stack_options.host, stack_options.port)
+    with data_dir.claim(stack_options.data):
+        orphans = data_dir.clean(stack_options.data)
+        if orphans:
+            progress("leftovers", f"stopped {len(orphans)} processes of an earlier run")
+        plan = stack.plan(stack_options)
+        follower = Follower(stack_options.data / "logs", _log_line)
         supervisor = Supervisor(_trouble, changed=plan.describe, tick=follower.read if verbose else lambda: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, supervisor.stop)
@@ -86,9 +86,9 @@ def few_workers() -> int:
     return min(stack.cores(), FEW)
 
 
-def _welcome(wanted: stack.StackOptions, url: str, decision: stack.Decision, seconds: float) -> None:
+def _welcome(stack_options: stack.StackOptions, url: str, decision: stack.Decision, seconds: float) -> None:
     _say("default", f"{decision.model}: {decision.why}")
-    _say("logs", str(wanted.data / "logs"))
+    _say("logs", str(stack_options.data / "logs"))
     _say("ready", f"after {seconds:.1f} s", "bold green")
     lines = {
         "try it": _try_it(url),

@@ -14,7 +14,7 @@ from typing import IO
 
 from inferq.errors import CannotStart
 
-MARK = "INFERQ_STACK"
+STACK_VARIABLE = "INFERQ_STACK"
 """Environment variable of every process of a stack, with its data folder as value. Child processes inherit it, and
 unlike a number in a pid file it never comes to identify an unrelated process."""
 
@@ -49,19 +49,19 @@ def clean(folder: Path) -> list[int]:
     """Kill the remaining processes of an earlier stack on this folder, and return the pids. The caller must hold the
     lock."""
     killed: list[int] = []
-    while left := processes(folder):  # repeated: the ports are free only after the exits
-        for pid in left:
+    while remaining := processes(folder):  # repeated: the ports are free only after the exits
+        for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        killed += [pid for pid in left if pid not in killed]
+        killed += [pid for pid in remaining if pid not in killed]
         time.sleep(0.02)
     return killed
 
 
 def processes(folder: Path) -> list[int]:
     """Return the pids of all running processes that an `inferq up` on this folder started."""
-    found = _from_proc if sys.platform == "linux" else _from_ps
-    return [pid for pid in found(f"{MARK}={folder}") if pid != os.getpid()]
+    list_pids = _from_proc if sys.platform == "linux" else _from_ps
+    return [pid for pid in list_pids(f"{STACK_VARIABLE}={folder}") if pid != os.getpid()]
 
 
 def _from_proc(mark: str) -> list[int]:

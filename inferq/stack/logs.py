@@ -43,13 +43,13 @@ class Follower:
             self._read(log)
 
     def _read(self, log: Path) -> None:
-        size, seen = log.stat().st_size, self._seen.get(log, 0)
-        if size == seen:
+        size, offset = log.stat().st_size, self._seen.get(log, 0)
+        if size == offset:
             return
         with log.open("rb") as file:
-            file.seek(seen if size > seen else 0)  # smaller than before: the log was rotated
-            *lines, rest = (self._partial.pop(log, b"") + file.read()).split(b"\n")
+            file.seek(offset if size > offset else 0)  # smaller than before: the log was rotated
+            *lines, partial = (self._partial.pop(log, b"") + file.read()).split(b"\n")
             self._seen[log] = file.tell()
-        self._partial[log] = rest
+        self._partial[log] = partial
         for line in lines:
             self._show(log.stem, line.decode(errors="replace"))

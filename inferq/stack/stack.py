@@ -134,7 +134,7 @@ def _environment(options: StackOptions, port: int, redis_url: str) -> dict[str, 
     foreign = {*OWN, *(f"INFERQ_{name}" for name in OWN)}
     env = {name: value for name, value in os.environ.items() if name not in foreign}
     env |= {
-        data_dir.MARK: str(options.data),
+        data_dir.STACK_VARIABLE: str(options.data),
         "INFERQ_DATA": str(options.data),
         "INFERQ_HOST": options.host,
         "INFERQ_PORT": str(port),
@@ -156,9 +156,9 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     """
     # Each worker and trainer takes seconds of a core to import torch. In parallel they would delay each other; a single
     # worker is ready sooner, and with it the service.
-    first, rest = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
+    first, other_workers = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
     supervisor.start(plan.valkey)
-    _wait(supervisor, lambda: valkey.answers(plan.redis_url), plan.valkey, "does not answer")
+    _wait(supervisor, lambda: valkey.is_ready(plan.redis_url), plan.valkey, "does not answer")
     progress("valkey", plan.redis_url.rpartition("@")[2].removesuffix("/0"))
     with _running(plan.migrations) as process:
         _finish(supervisor, plan.migrations, process)
@@ -170,10 +170,11 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
     progress("api", plan.url)
     _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
-    supervisor.start(*rest, beside=first[0])  # stopped with the first worker, after the API
+    supervisor.start(*other_workers, beside=first[0])  # stopped with the first worker, after the API
     progress(
         "workers",
-        f"{first[0].name}, {first[1].name}" + (f"; starting {', '.join(part.name for part in rest)}" if rest else ""),
+        f"{first[0].name}, {first[1].name}"
+        + (f"; starting {', '.join(part.name for part in other_workers)}" if other_workers else ""),
     )
     return decision
 
@@ -213,8 +214,8 @@ def _finish(supervisor: Supervisor, part: Part, process: subprocess.Popen[bytes]
 
 def _decision(plan: Plan, printed: str) -> Decision:
     try:
-        found = json.loads(printed.strip().splitlines()[-1])
-        return Decision(found["default_model"], found["why"])
+        output = json.loads(printed.strip().splitlines()[-1])
+        return Decision(output["default_model"], output["why"])
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise StartFailed(f"setup does not say which model is the default (log: {plan.setup.log})") from error
 

@@ -62,7 +62,7 @@ def spawn(part: Part, stdout: int | None = None) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
             # A wrapper process that sets the signal and execs would double the start of a Python part.
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call on a library loaded before the fork
+            preexec_fn=_kill_with_parent,  # noqa: PLW1509 - one system call on a library loaded before the fork
         )
 
 
@@ -70,7 +70,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def _kill_with_parent() -> None:
     """Have the kernel kill the part when the supervisor is killed. SIGKILL, because all parts recover from it and none
     can delay it."""
     if _libc is not None:
@@ -83,7 +83,7 @@ class _Child:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.process = spawn(part)
-        self._born = time.monotonic()
+        self._started_at = time.monotonic()
         self._delay = FIRST_DELAY
         self._retry_at: float | None = None
 
@@ -91,36 +91,36 @@ class _Child:
     def alive(self) -> bool:
         return self._retry_at is None and self.process.poll() is None
 
-    def tend(self, say: Callable[[str], None]) -> bool:
+    def check(self, report: Callable[[str], None]) -> bool:
         """Detect an exit, or restart the part if its delay is over; returns True if there is a new process."""
         now = time.monotonic()
         if self._retry_at is None:
             if self.process.poll() is not None:
-                self._bury(now, _ending(self.process.returncode), say)
+                self._handle_exit(now, _exit_text(self.process.returncode), report)
             return False
         if now < self._retry_at:
             return False
-        return self._restart(now, say)
+        return self._restart(now, report)
 
-    def _bury(self, now: float, ending: str, say: Callable[[str], None]) -> None:
+    def _handle_exit(self, now: float, ending: str, report: Callable[[str], None]) -> None:
         """Clean up after an exit, report it, and schedule the restart."""
-        self._sweep_group()
-        if now - self._born >= HEALTHY_AFTER:
+        self._kill_group()
+        if now - self._started_at >= HEALTHY_AFTER:
             self._delay = FIRST_DELAY
         # After SIGKILL the last line of the log is not shown: it would look like the reason, but is not.
         reason = "" if self.process.returncode == -signal.SIGKILL else last_line(self.part.log)
-        say(f"{self.part.name} {ending}{f': {reason}' if reason else ''}; starting it again in {self._delay:g} s")
+        report(f"{self.part.name} {ending}{f': {reason}' if reason else ''}; starting it again in {self._delay:g} s")
         self._retry_at = now + self._delay
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
-    def _restart(self, now: float, say: Callable[[str], None]) -> bool:
-        self._born, self._retry_at = now, None
+    def _restart(self, now: float, report: Callable[[str], None]) -> bool:
+        self._started_at, self._retry_at = now, None
         try:
             self.process = spawn(self.part)
         except OSError as error:  # a full disk, or the limit of processes: both may be temporary
-            self._bury(now, f"cannot be started ({error})", say)
+            self._handle_exit(now, f"cannot be started ({error})", report)
             return False
-        say(f"{self.part.name} is running again (pid {self.process.pid})")
+        report(f"{self.part.name} is running again (pid {self.process.pid})")
         return True
 
     def ask_to_stop(self) -> None:
@@ -134,10 +134,10 @@ class _Child:
 
     def kill(self) -> None:
         """Send SIGKILL to the part and to its remaining child processes."""
-        self._sweep_group()
+        self._kill_group()
         self.process.wait()
 
-    def _sweep_group(self) -> None:
+    def _kill_group(self) -> None:
         # The remaining workers of a killed gunicorn master keep its port; the new master could not listen.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -148,7 +148,7 @@ class Supervisor:
 
     def __init__(
         self,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         changed: Callable[[dict[str, int]], None] = lambda _: None,
         tick: Callable[[], None] = lambda: None,
@@ -157,7 +157,7 @@ class Supervisor:
 
         `say` is called with a line per exit and restart, `changed` with the pids by name, and `tick` at each check.
         """
-        self._say = say
+        self._report = report
         self._changed = changed
         self._tick = tick
         self._stages: list[list[_Child]] = []
@@ -182,7 +182,7 @@ class Supervisor:
 
         They form a stage, which is stopped before all earlier stages, or join the stage of the part `beside`.
         """
-        stage = next((known for known in self._stages if beside in [child.part for child in known]), None)
+        stage = next((candidate for candidate in self._stages if beside in [child.part for child in candidate]), None)
         if stage is None:
             self._stages.append(stage := [])
         stage.extend(_Child(part) for part in parts)  # parts that started before an error are in the stage already
@@ -201,15 +201,15 @@ class Supervisor:
         while not until():
             if self.stopping or time.monotonic() >= end:
                 return False
-            self.tend()
+            self.check()
             self._tick()
             time.sleep(TICK)
         return True
 
-    def tend(self) -> None:
+    def check(self) -> None:
         """Check once: detect exits, and restart the parts that are due."""
-        renewed = [child for child in self._all() if child.tend(self._say)]
-        if renewed:
+        restarted = [child for child in self._all() if child.check(self._report)]
+        if restarted:
             self._changed(self.pids())
 
     def drain(self) -> None:
@@ -231,13 +231,13 @@ class Supervisor:
             time.sleep(TICK)
         for child in stage:
             if child.alive and not self._hurried:
-                self._say(f"{child.part.name} did not stop within {child.part.drain:g} s and is killed")
+                self._report(f"{child.part.name} did not stop within {child.part.drain:g} s and is killed")
             child.kill()
 
     def _all(self) -> list[_Child]:
         return [child for stage in self._stages for child in stage]
 
 
-def _ending(code: int) -> str:
-    """Return the exit in words: `died (exit 3)`, `died (SIGKILL)`."""
-    return f"died ({signal.Signals(-code).name})" if code < 0 else f"died (exit {code})"
+def _exit_text(code: int) -> str:
+    """Return the exit as a predicate: `exited with 3`, `was killed by SIGKILL`."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

@@ -49,10 +49,10 @@ def binary() -> str:
 def version(path: str) -> str:
     """Return the version that the binary reports, `9.1.2`; raises CannotStart if it does not run on this machine."""
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise CannotStart(f"the embedded Redis does not run on this machine: {error}") from error
-    return said.partition("v=")[2].split(" ")[0]
+    return output.partition("v=")[2].split(" ")[0]
 
 
 def configure(folder: Path, port: int, password: str) -> Path:
@@ -64,23 +64,23 @@ def configure(folder: Path, port: int, password: str) -> Path:
     return file
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     """Return True if the server at this Redis URL is running and has loaded its data."""
     try:
-        return b"+PONG" in _ask(url, "PING")
+        return b"+PONG" in _send(url, "PING")
     except OSError:
         return False
 
 
 def server_version(url: str) -> tuple[int, ...]:
     """Return the Redis version with which the server at this URL is compatible; raises OSError with the reason."""
-    for line in _ask(url, "INFO server").decode(errors="replace").splitlines():
+    for line in _send(url, "INFO server").decode(errors="replace").splitlines():
         if line.startswith("redis_version:"):
             return tuple(int(part) for part in line.partition(":")[2].split(".") if part.isdigit())
     raise OSError("it does not answer INFO; is the password right?")
 
 
-def _ask(url: str, command: str) -> bytes:
+def _send(url: str, command: str) -> bytes:
     """Return the server's whole reply to one inline command, sent after AUTH if the URL has a password."""
     parts = urlsplit(url)
     credentials = [unquote(word) for word in (parts.username, parts.password) if word]

@@ -103,7 +103,7 @@ def test_no_number_takes_nonsense(name: str, text: str) -> None:
     [
         ("INFERQ_URL", "http://127.0.0.1:8000"),
         ("INFERQ_KEY", "key"),
-        (data_dir.MARK, "/data"),
+        (data_dir.STACK_VARIABLE, "/data"),
         ("INFERQ_TEST_POSTGRES", "postgresql://"),
         ("INFERQ_SERVICE_HOST", "10.0.0.7"),  # Kubernetes, of a service inferq and one inferq-redis
         ("INFERQ_SERVICE_PORT_HTTP", "8000"),

@@ -91,7 +91,7 @@ def test_a_part_that_dies_is_started_again_and_it_is_said(boss: Supervisor, said
     first = boss.pids()["api"]
     os.kill(first, signal.SIGKILL)
     assert boss.watch(lambda: boss.pids().get("api", first) != first, GENEROUS)
-    assert said[0] == "api died (SIGKILL); starting it again in 0.2 s"
+    assert said[0] == "api was killed by SIGKILL; starting it again in 0.2 s"
     assert said[1].startswith("api is running again")
 
 
@@ -100,9 +100,9 @@ def test_a_part_that_keeps_dying_is_started_ever_more_slowly_and_its_last_words_
 ) -> None:
     boss.start(part("worker", "print('no such model', flush=True); raise SystemExit(3)"))
     boss.watch(lambda: len(said) >= 5, GENEROUS)
-    deaths = [line for line in said if "died" in line]
-    assert deaths[0] == "worker died (exit 3): no such model; starting it again in 0.2 s"
-    assert [line.rpartition(" in ")[2] for line in deaths[:3]] == ["0.2 s", "0.4 s", "0.8 s"]
+    exits = [line for line in said if "exited" in line]
+    assert exits[0] == "worker exited with 3: no such model; starting it again in 0.2 s"
+    assert [line.rpartition(" in ")[2] for line in exits[:3]] == ["0.2 s", "0.4 s", "0.8 s"]
 
 
 def test_a_part_that_lived_long_enough_is_started_again_quickly(
@@ -111,7 +111,7 @@ def test_a_part_that_lived_long_enough_is_started_again_quickly(
     monkeypatch.setattr(supervisor, "HEALTHY_AFTER", 0.0)
     boss.start(part("worker", "raise SystemExit(3)"))
     boss.watch(lambda: len(said) >= 3, GENEROUS)
-    assert [line for line in said if "died" in line][1].endswith("in 0.2 s")
+    assert [line for line in said if "exited" in line][1].endswith("in 0.2 s")
 
 
 def test_stages_stop_in_the_reverse_order_of_their_start(boss: Supervisor, part: Any, tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_leftovers_are_known_by_their_folder_and_strangers_are_spared(
     ours, theirs = tmp_path / "a", tmp_path / "ab"
     argv = [sys.executable, "-c", FOREVER]
     with (
-        subprocess.Popen(argv, env={data_dir.MARK: str(ours)}) as left,
-        subprocess.Popen(argv, env={data_dir.MARK: str(theirs)}) as stranger,
+        subprocess.Popen(argv, env={data_dir.STACK_VARIABLE: str(ours)}) as left,
+        subprocess.Popen(argv, env={data_dir.STACK_VARIABLE: str(theirs)}) as stranger,
     ):
         try:
             reaper = threading.Thread(target=left.wait)  # as init does with real orphans
@@ -308,14 +308,14 @@ def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
 ) -> None:
     planned = stack.plan(stack.StackOptions(tmp_path, port=0))
     boss.start(planned.valkey)
-    assert boss.watch(lambda: valkey.answers(planned.redis_url), GENEROUS)
-    assert not valkey.answers(f"redis://{planned.redis_url.rpartition('@')[2]}"), "it must ask for the password"
+    assert boss.watch(lambda: valkey.is_ready(planned.redis_url), GENEROUS)
+    assert not valkey.is_ready(f"redis://{planned.redis_url.rpartition('@')[2]}"), "it must ask for the password"
     with redis.Redis.from_url(planned.redis_url) as connection:
         connection.set("accepted", "job")
         assert connection.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         os.kill(boss.pids()["valkey"], signal.SIGKILL)
         assert boss.watch(lambda: said, GENEROUS)
-        assert boss.watch(lambda: valkey.answers(planned.redis_url), GENEROUS)
+        assert boss.watch(lambda: valkey.is_ready(planned.redis_url), GENEROUS)
         assert connection.get("accepted") == b"job"
     assert valkey.server_version(planned.redis_url) >= (6, 2)
 
