@@ -34,9 +34,14 @@ remarks = Console(stderr=True, highlight=False, markup=False)
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its weights, with 1000 "
               "classes (.safetensors); random ones, which cost the same, if not given.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), help="Workers of the stack; as `inferq up` if not given.")
-@click.option("--quick", is_flag=True, help="A look in two minutes instead of a measurement in six.")
+@click.option("--quick", is_flag=True, help="Two rough minutes instead of six precise ones.")
 @click.option("--url", default="", help="Measure a service that runs already, at http://HOST:PORT.")
-@click.option("--key", envvar="INFERQ_KEY", default="", help="Its API key; the model is registered there for a while.")
+@click.option(
+    "--key",
+    envvar="INFERQ_KEY",
+    default="",
+    help="Its API key; the model is registered there for the duration of the run.",
+)
 @click.option("--save/--no-save", default=None, help="Keep the result in bench/results; a quick one only on request.")
 def main(
     model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool | None
@@ -44,8 +49,7 @@ def main(
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
     long a training takes.
 
-    It starts a stack of its own in a temporary folder, makes its own pictures and weights, and leaves nothing behind
-    but its result.
+    It starts a stack in a temporary folder, generates pictures and weights, and leaves nothing behind but the result.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -69,7 +73,7 @@ def main(
 
 
 class Bench:
-    """What is sent, where it is kept meanwhile, and the service that gets it."""
+    """Bench holds the material that is sent, its folder, and the measured model; it starts or finds the service."""
 
     def __init__(self, scratch: Path, model: str, workers: int, effort: Any) -> None:
         self._scratch = scratch
@@ -81,7 +85,7 @@ class Bench:
         self._effort = effort
 
     def prepare(self, weights: Path | None) -> None:
-        """Make pictures, archive, labels and weights."""
+        """Write pictures, archive, labels and weights into the scratch folder; raises InferqError."""
         from bench import material
 
         say("making pictures and weights")
@@ -103,29 +107,33 @@ class Bench:
         self._weights = weights or self._folder / "weights.safetensors"
         if weights is None:
             command = [sys.executable, "-P", "-m", "bench.material", str(self._folder), self._model]
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-            if made.returncode:
-                raise InferqError(f"no weights for {self._model}: {made.stderr.strip().splitlines()[-1]}")
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+            if completed.returncode:
+                raise InferqError(f"no weights for {self._model}: {completed.stderr.strip().splitlines()[-1]}")
 
     def own_service(self) -> Any:
-        """Start a stack, measure it from a thread, stop it."""
+        """Start a stack, measure it from a thread, stop it; raises InferqError and KeyboardInterrupt."""
         data = self._scratch / "data"
-        wanted = stack.StackOptions(data, port=0, workers=self._workers, default_model="digits")
+        stack_options = stack.StackOptions(data, port=0, workers=self._workers, default_model="digits")
         data.mkdir()
         say("starting the service")
-        with ThreadPoolExecutor(1) as beside, ExitStack() as helpers, running(wanted, quiet) as (plan, supervisor):
+        with (
+            ThreadPoolExecutor(1) as beside,
+            ExitStack() as helpers,
+            running(stack_options, quiet) as (plan, supervisor),
+        ):
             stack.start(plan, supervisor, quiet)
-            # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
+            # In a thread, so that the main thread keeps the parts running and receives Ctrl-C.
             pids = grouped(supervisor.pids())
             key = os.environ.get("INFERQ_ADMIN_KEY", "")  # the stack inherits it, and asks for it
-            found = beside.submit(self._measure, plan.url, key, pids, plan.redis_url, helpers)
-            if not supervisor.watch(found.done):
+            measured = beside.submit(self._measure, plan.url, key, pids, plan.redis_url, helpers)
+            if not supervisor.watch(measured.done):
                 helpers.close()
                 raise KeyboardInterrupt
-            return found.result()
+            return measured.result()
 
     def running_service(self, url: str, key: str) -> Any:
-        """Measure a service that somebody else runs; nothing is known of its processes."""
+        """Measure a running service; the CPU and memory of its processes are unknown."""
         with ExitStack() as helpers:
             return self._measure(url, key, {}, "", helpers)
 
@@ -146,7 +154,7 @@ class Bench:
                 target = Target(url, key, self._registered, pids, redis_url)
                 run = Run(target, self._effort, self._folder, limits, say)
                 helpers.callback(run.close)
-                facts = [one.ask(do="facts") for one in limits]
+                facts = [helper.ask(do="facts") for helper in limits]
                 result = Result(machine(facts[0]), self._model, self._workers, self._sent)
                 return run.all(result)
             finally:
@@ -155,15 +163,15 @@ class Bench:
 
 
 def grouped(pids: Mapping[str, int]) -> dict[str, list[int]]:
-    """Part -> pids, with all workers as one part: worker-1 and worker-2 are `worker`."""
-    found: dict[str, list[int]] = {}
+    """Return part -> pids, with all workers as one part: worker-1 and worker-2 are `worker`."""
+    by_part: dict[str, list[int]] = {}
     for name, pid in pids.items():
-        found.setdefault(name.partition("-")[0], []).append(pid)
-    return found
+        by_part.setdefault(name.partition("-")[0], []).append(pid)
+    return by_part
 
 
 def machine(facts: dict[str, Any]) -> dict[str, Any]:
-    """What the numbers depend on; no names of hosts or folders."""
+    """Return what the numbers depend on, without names of hosts or folders."""
     from bench import measure
 
     command = ["git", "describe", "--always", "--dirty"]
@@ -183,12 +191,12 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """Progress, for people who wait."""
+    """Print a line of progress on stderr."""
     remarks.print(f"  {text}", style="dim")
 
 
 def quiet(name: str, text: str) -> None:
-    """The parts of the stack start without a word each."""
+    """Print nothing: the parts of the stack start silently."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The in-process limit: the same engine without queue and HTTP, as a helper process (`python -m bench.limit`).
 
-It imports worker.engine, which only the benchmark may: what is compared with must be the very same code. Pictures are
+It imports worker.engine, which only the benchmark may: the limit must be measured on the same code. Pictures are
 decoded one batch ahead in a thread, as in worker/consumer.py.
 """
 
@@ -27,7 +27,7 @@ TOP_K = 5
 
 
 def load(architecture: str, weights: Path) -> Loaded:
-    """The model as a worker loads it, with the settings of the environment."""
+    """Return the model as a worker loads it, with the settings of the environment."""
     preprocessing = families.find(architecture).preprocessing(architecture)
     data = weights.read_bytes()
     version = ModelVersion(
@@ -39,7 +39,7 @@ def load(architecture: str, weights: Path) -> Loaded:
 
 
 def throughput(model: Loaded, pictures: list[bytes], batch: int, seconds: float) -> tuple[int, float, float]:
-    """(pictures, seconds, seconds of CPU) of running batches of that size, decoding included, for about `seconds`."""
+    """Run batches of that size for about `seconds`, decoding included; return (pictures, seconds, seconds of CPU)."""
     turns = itertools.cycle(pictures)
 
     def decoded() -> list[torch.Tensor]:
@@ -59,7 +59,7 @@ def throughput(model: Loaded, pictures: list[bytes], batch: int, seconds: float)
 
 
 def latencies(model: Loaded, pictures: list[bytes], seconds: float) -> Iterator[float]:
-    """Milliseconds of one picture after another: prepare, forward, top-k."""
+    """Yield the milliseconds of one picture after another (prepare, forward, top-k) for about `seconds`."""
     until = time.perf_counter() + seconds
     for data in itertools.cycle(pictures):
         started = time.perf_counter()
@@ -74,7 +74,7 @@ def _answers(model: Loaded, inputs: list[torch.Tensor]) -> None:
 
 
 def main(architecture: str, weights: Path, folder: Path) -> None:
-    """Load once, then answer `throughput`, `latencies` and `facts`."""
+    """Load the model, then answer the questions `throughput`, `latencies` and `facts`."""
     model = load(architecture, weights)
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
 

@@ -1,6 +1,6 @@
 """The load: closed-loop drivers over raw keep-alive connections, as a helper process (`python -m bench.load`).
 
-One asyncio process that hardly parses what comes back: the client shares the cores with what it measures, and httpx
+One asyncio process that hardly parses the responses: the client shares the cores with what it measures, and httpx
 would cost about as much per request as the service itself.
 """
 
@@ -28,7 +28,7 @@ PATIENCE = 60.0
 
 
 class Refused(Exception):
-    """The service did not do what was asked; the text is the beginning of its answer."""
+    """The service refused a request; the text is the beginning of its answer."""
 
 
 class Connection:
@@ -42,17 +42,17 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> tuple[int, bytes]:
-        """(status, body) of one request; opens the connection where there is none."""
+        """Send one request and return (status, body); opens the connection if there is none."""
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         self._writer.write(f"{method} {path} HTTP/1.1\r\n{self._always}{headers}{length}\r\n".encode() + body)
         async with asyncio.timeout(PATIENCE):
             head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-            found = await self._reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r")[0]))
+            content = await self._reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r")[0]))
         if b"connection: close" in head:
             self.close()
-        return int(head[9:12]), found
+        return int(head[9:12]), content
 
     def close(self) -> None:
         if self._writer is not None:
@@ -64,7 +64,7 @@ Way = Callable[[Connection, bytes], Awaitable[None]]
 
 
 def synchronous(model: str) -> Way:
-    """One request per picture; where no place to wait is free the service answers 202, and the job is polled."""
+    """Return the way of one request per picture; on 202, when no waiting place is free, the job is polled."""
     path = f"/v1/classify?model={quote(model)}"
 
     async def send(connection: Connection, picture: bytes) -> None:
@@ -75,7 +75,7 @@ def synchronous(model: str) -> Way:
 
 
 def submit_then_poll(model: str, headers: str = JPEG) -> Way:
-    """Submit, then long-poll until the job has ended."""
+    """Return the way of submitting a job and long-polling it until it has ended."""
     path = f"/v1/jobs?model={quote(model)}"
 
     async def send(connection: Connection, picture: bytes) -> None:
@@ -89,7 +89,7 @@ BOUNDARY = "inferq-bench"
 
 
 def wires(model: str) -> dict[str, Way]:
-    """One picture per request on each of the wires that let a caller choose the model, by the wire's name."""
+    """Return name -> way for the wires on which a caller can choose the model; one picture per request."""
     named = quote(model)
     form = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
     return {
@@ -110,7 +110,7 @@ def _call(path: str, headers: str, wrap: Callable[[bytes], bytes] = bytes) -> Wa
 
 
 def _form(field: str, picture: bytes, **texts: str) -> bytes:
-    """A multipart body: text fields, then the picture."""
+    """Return a multipart body: text fields, then the picture."""
     parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
              for name, text in texts.items()]  # fmt: skip
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\n{JPEG}\r\n'
@@ -120,18 +120,18 @@ def _form(field: str, picture: bytes, **texts: str) -> bytes:
 async def follow(connection: Connection, status: int, body: bytes) -> None:
     """Poll until the job has ended; raises Refused unless it is DONE."""
     while status == 202 or (status == 200 and b'"terminal":false' in body):
-        asked = time.perf_counter()
+        sent_at = time.perf_counter()
         path = f"/v1/jobs/{json.loads(body)['_id']}"
         status, body = await connection.ask("GET", path, POLL)
-        if time.perf_counter() - asked < 0.1 and b'"terminal":false' in body:
-            await asyncio.sleep(0.1)  # it would not let us wait: too many others do
+        if time.perf_counter() - sent_at < 0.1 and b'"terminal":false' in body:
+            await asyncio.sleep(0.1)  # the service did not hold the request: all waiting places are taken
     if status != 200 or b'"status":"DONE"' not in body:
         raise Refused(f"{status} {body[:300].decode(errors='replace')}")
 
 
 @dataclass
 class Tally:
-    """What one run has seen."""
+    """The answered requests and the errors of one run."""
 
     ended: list[tuple[float, float]] = field(default_factory=list)
     """(when, milliseconds) of each request that was answered."""
@@ -139,9 +139,9 @@ class Tally:
 
 
 async def drive(url: str, key: str, send: Way, pictures: list[bytes], question: dict[str, Any]) -> dict[str, Any]:
-    """Closed loop: `concurrency` callers for `warmup` and `seconds`, each with `pause` between its requests.
+    """Run `concurrency` callers in a closed loop for `warmup` plus `seconds`, with `pause` between their requests.
 
-    Only what ends between the warm-up and the end is counted, and CPU is taken over the same stretch of time.
+    Only requests that end after the warm-up are counted, and CPU is measured over the same period.
     """
     tally, turns = Tally(), itertools.cycle(pictures)
     start = time.perf_counter() + question["warmup"]
@@ -172,7 +172,7 @@ async def drive(url: str, key: str, send: Way, pictures: list[bytes], question: 
 
 
 async def one_job(url: str, key: str, send: Way, archive: bytes, question: dict[str, Any]) -> dict[str, Any]:
-    """One archive, from the first byte sent to the last picture answered."""
+    """Measure one archive, from the first byte sent to the last picture answered."""
     before, machine, began = measure.cpu_seconds(question["pids"]), measure.machine_seconds(), time.perf_counter()
     connection = Connection(url, key)
     await send(connection, archive)
@@ -186,8 +186,8 @@ def _answer(
     latencies: list[float], seconds: float, before: dict[str, float], after: dict[str, float], machine: float
 ) -> dict[str, Any]:
     cpu = {part: after[part] - before[part] for part in after}
-    others = max(0.0, machine - sum(cpu.values()))
-    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "others": others / seconds}
+    others_cpu = max(0.0, machine - sum(cpu.values()))
+    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "others": others_cpu / seconds}
 
 
 def _errors(tally: Tally) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _errors(tally: Tally) -> dict[str, Any]:
 
 
 def main(url: str, model: str, folder: Path) -> None:
-    """Answer questions for a `way` of sending."""
+    """Serve questions from the benchmark; each names a `way` of sending."""
     key = os.environ.get("INFERQ_KEY", "")  # not an argument, which `ps` would show
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
 

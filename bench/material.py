@@ -1,4 +1,4 @@
-"""What the benchmark sends: pictures, archives of them, and weights; all made here from a fixed seed.
+"""The material that the benchmark sends: pictures, archives of them, and weights, all generated from a fixed seed.
 
 `python -m bench.material FOLDER ARCHITECTURE` writes weights.safetensors into the folder. It is a program of its own
 so that torch is gone from memory before anything is measured.
@@ -17,12 +17,12 @@ from PIL import Image
 SEED = 20
 PICTURES = 32
 SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
-"""Width and height of the pictures, in turn: what a phone's messenger sends."""
+"""Width and height of the pictures, in turn; messengers on phones send such sizes."""
 LABELS = 1000
 TAUGHT_LABELS, TAUGHT_EACH = 5, 20
-"""What the model is taught: so many labels, with so many pictures of each."""
+"""The dataset of the trainings: number of labels, and pictures of each."""
 _TINT = 60.0
-"""How strong a label's own tint is beside the noise, of 255."""
+"""Amplitude of a label's tint beside the noise, of 255."""
 
 
 def pictures(folder: Path, count: int = PICTURES) -> list[Path]:
@@ -49,17 +49,17 @@ def _picture(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def archive(path: Path, sources: list[Path], count: int) -> None:
-    """A flat tar of `count` pictures, the sources in turn."""
+    """Write a flat tar of `count` pictures, the sources in turn."""
     with tarfile.open(path, "w") as tar:
         for number in range(count):
             _add(tar, f"{number:05}.jpg", sources[number % len(sources)].read_bytes())
 
 
 def labelled(path: Path, each: int = TAUGHT_EACH) -> None:
-    """A tar with a folder for each label that the model is taught, with `each` pictures, all different.
+    """Write a tar with a folder for each label, with `each` pictures, all different.
 
-    What tells the labels apart is their tint. On a base of random weights it can be learned, but not to the last
-    picture: where a head has everything right, no fine-tuning is tried, and nobody would see what that takes.
+    The labels differ by their tint. On a base of random weights a head learns it, but not for every picture: if the
+    head had no mistake, no fine-tuning would be tried, and its time could not be measured.
     """
     random = np.random.default_rng(SEED + 1)
     with tarfile.open(path, "w") as tar:
@@ -72,7 +72,7 @@ def labelled(path: Path, each: int = TAUGHT_EACH) -> None:
 
 
 def _tinted(picture: Image.Image, label: int) -> Image.Image:
-    """Of the same brightness, with the label's hue."""
+    """Return the picture with the label's hue, in the same brightness."""
     turns = label / TAUGHT_LABELS + np.arange(3) / 3
     pixels = np.asarray(picture, np.float32) + _TINT * np.cos(2 * np.pi * turns).astype(np.float32)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -85,12 +85,12 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def labels(path: Path) -> None:
-    """One made-up name per class."""
+    """Write one name per class."""
     path.write_text("".join(f"class {number}\n" for number in range(LABELS)))
 
 
 def weights(path: Path, architecture: str) -> None:
-    """Random weights with believable statistics: activations are neither zero nor infinite, and differ with the
+    """Write random weights with realistic statistics: activations are neither zero nor infinite, and differ with the
     picture, so that a head can be trained on them.
     """
     import safetensors.torch

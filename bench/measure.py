@@ -1,4 +1,4 @@
-"""CPU and memory of processes by psutil, and of Redis by its own account."""
+"""CPU and memory of processes as psutil measures them, and the memory that Redis reports."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 Pids = Mapping[str, Sequence[int]]
-"""Part -> the processes that it is made of; their children count as well."""
+"""Part -> its processes; their child processes count as well."""
 
 
 def cpu_seconds(pids: Pids) -> dict[str, float]:
-    """User and system time of each part until now, seconds."""
-    found = {}
+    """Return user plus system time of each part so far, in seconds."""
+    seconds = {}
     for part, roots in pids.items():
-        found[part] = 0.0
+        seconds[part] = 0.0
         for process in _tree(roots):
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
-                found[part] += times.user + times.system
-    return found
+                seconds[part] += times.user + times.system
+    return seconds
 
 
 def machine_seconds() -> float:
-    """CPU time of everything on this machine until now, seconds: what is beyond our parts is other people's."""
+    """Return the CPU time of the whole machine so far, in seconds; the excess over our parts is used by others."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def memory(pids: Sequence[int]) -> list[dict[str, object]]:
-    """Resident bytes of each process, and whether torch is mapped into it."""
+    """Return the resident bytes of each process, and whether torch is mapped into it."""
     rows: list[dict[str, object]] = []
     for process in _tree(pids):
         with contextlib.suppress(psutil.Error, OSError):
@@ -53,7 +53,7 @@ def _tree(pids: Sequence[int]) -> Iterator[psutil.Process]:
 
 
 def redis_memory(url: str) -> int:
-    """Bytes that the Redis server says it uses."""
+    """Return the bytes that the Redis server reports as used; raises OSError."""
     for line in redis(url, "INFO memory").splitlines():
         if line.startswith("used_memory:"):
             return int(line.partition(":")[2])
@@ -61,9 +61,9 @@ def redis_memory(url: str) -> int:
 
 
 def redis(url: str, command: str) -> str:
-    """All that Redis says to one inline command on the database of the URL.
+    """Return the whole reply of Redis to one inline command on the database of the URL; raises OSError.
 
-    Its own few lines, because only shared/adapters/queue/ may know the redis package.
+    It uses a socket, because only shared/adapters/queue/ may import the redis package.
     """
     parts = urlsplit(url)
     lines = [f"AUTH {unquote(parts.password)}"] if parts.password else []
@@ -75,7 +75,7 @@ def redis(url: str, command: str) -> str:
 
 
 def cpu_model() -> str:
-    """What the processor calls itself, where Linux says so."""
+    """Return the name of the processor from /proc/cpuinfo; empty if it is unknown."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""A result for people: tables in the terminal, a plot and JSON beside each other in `bench/results/`."""
+"""The report of a result: tables in the terminal; a plot and JSON in `bench/results/`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _STAGES = ("waiting", "features", "head", "fine_tuning", "testing")
 
 
 def show(result: Result, console: Console) -> None:
-    """Print everything; a pipe gets the same as plain text."""
+    """Print all tables; in a pipe they are plain text."""
     machine = result.machine
     head = (
         f"{result.model} · {result.workers} workers on {machine['cores']} cores · {machine['cpu']} · "
         f"Python {machine['python']} · torch {machine['torch']} · {machine['date']} · {machine['revision']}"
     )
-    parts: list[Text | Table] = [_material(result), _idle(result)]
+    parts: list[Text | Table] = [_sent_material(result), _idle(result)]
     if result.limit:
         parts.insert(1, _limit(result.limit))
     console.print(Panel(Group(*parts), title=Text(head), title_align="left", box=box.ROUNDED, padding=(1, 2)))
     console.print(_throughput(result))
     if result.teaching:
-        console.print(_teaching(result))
+        console.print(_trainings(result))
     console.print(_goals(result.goals(), noisy=result.noise > NOISE))
     if result.noise > NOISE:
         console.print(
-            f"Other people's processes used up to {result.noise:.1f} cores meanwhile: shares and latencies are theirs "
-            "as much as ours. Run it again on a quiet machine; `of CPU` is what noise hardly touches.", style="yellow"
+            f"Other processes used up to {result.noise:.1f} cores meanwhile, which distorts shares and latencies. Run "
+            "it again on a quiet machine; noise hardly affects `of CPU`.", style="yellow"
         )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _material(result: Result) -> Text:
+def _sent_material(result: Result) -> Text:
     sent = result.material
     return Text(
         f"sent: {sent['pictures']} JPEGs of {sent['sizes']}, {sent['mean_bytes'] / 1000:.0f} kB on average; "
@@ -72,10 +72,12 @@ def _idle(result: Result) -> Table:
     table = _table("One picture on an idle system, milliseconds", "way", "p50", "p95", "p99", "n", "p50 added")
     if result.limit:
         table.add_row("in process", *_percentiles(result.limit.one_picture), str(result.limit.one_picture.count), "")
-    for kind, said in (("warm", "HTTP, back to back"), ("bell", "HTTP, the bell rung for each")):
-        if found := result.idle.get(kind):
+    for kind, label in (("warm", "HTTP, back to back"), ("bell", "HTTP, a notification for each")):
+        if percentiles := result.idle.get(kind):
             added = result.added(kind)
-            table.add_row(said, *_percentiles(found), str(found.count), "" if added is None else f"{added:+.1f}")
+            table.add_row(
+                label, *_percentiles(percentiles), str(percentiles.count), "" if added is None else f"{added:+.1f}"
+            )
     return table
 
 
@@ -104,26 +106,29 @@ def _throughput(result: Result) -> Table:
     return table
 
 
-def _teaching(result: Result) -> Table:
+def _trainings(result: Result) -> Table:
     sent = result.material
     table = _table(
-        f"Taught by {sent['taught']} pictures of {sent['taught_labels']} labels, seconds",
+        f"Training on {sent['taught']} pictures of {sent['taught_labels']} labels, seconds",
         "step", "from request to end", *(stage.replace("_", "-") for stage in _STAGES), "rest", "trainer's CPU",
         "made", "accuracy", "others",
     )  # fmt: skip
     for step in result.teaching:
-        known = [step.stages.get(stage, 0.0) for stage in _STAGES]
+        stage_seconds = [step.stages.get(stage, 0.0) for stage in _STAGES]
         table.add_row(
             step.what,
             Text(f"{step.seconds:.2f}", style="bold"),
-            *(f"{seconds:.2f}" if step.stages else "" for seconds in (*known, step.seconds - sum(known))),
+            *(
+                f"{seconds:.2f}" if step.stages else ""
+                for seconds in (*stage_seconds, step.seconds - sum(stage_seconds))
+            ),
             f"{step.cpu['trainer']:.2f}" if "trainer" in step.cpu else "",
             step.method,
             "" if step.accuracy is None else f"{step.accuracy:.2f}",
             Text(f"{step.others:.2f}", style="yellow" if step.others > NOISE else "dim"),
         )
     if result.beside is not None:
-        table.caption = f"Who sends single pictures while a training runs gets {result.beside:.2f} of the rate before."
+        table.caption = f"While a training runs, single pictures reach {result.beside:.2f} of the rate before it."
         table.caption_justify = "left"
     return table
 
@@ -135,23 +140,27 @@ def _bar(share: float | None, width: int = 6) -> Text:
     return Text("━" * filled, style="green" if share >= 0.8 else "yellow") + Text("━" * (width - filled), style="dim")
 
 
-def _percentiles(found: Percentiles | None) -> Sequence[str]:
-    return ["", "", ""] if found is None else [f"{value:.1f}" for value in (found.p50, found.p95, found.p99)]
+def _percentiles(percentiles: Percentiles | None) -> Sequence[str]:
+    return (
+        ["", "", ""]
+        if percentiles is None
+        else [f"{value:.1f}" for value in (percentiles.p50, percentiles.p95, percentiles.p99)]
+    )
 
 
 def _goals(goals: Sequence[Goal], *, noisy: bool) -> Table:
-    table = _table("Goals", "goal", "wanted", "found", "")
+    table = _table("Goals", "goal", "limit", "measured", "")
     for goal in goals:
         mark = Text("✓ reached", style="bold green") if goal.reached else Text("✗ missed", style="bold red")
         if noisy and goal.unit != "MB" and goal.limit:
-            mark = Text("? others were busy", style="yellow")  # neither praise nor blame
+            mark = Text("? too noisy", style="yellow")
         sign = "≤" if goal.at_most else "≥"
         table.add_row(goal.name, f"{sign} {goal.limit:g} {goal.unit}", f"{goal.value:.3g} {goal.unit}", mark)
     return table
 
 
 def write(result: Result, folder: Path) -> list[Path]:
-    """Write JSON and plot, named by day, revision, machine and model, and list them in the folder's README."""
+    """Write JSON and plot, named by day, revision, machine and model; list them in the README; return the paths."""
     machine = result.machine
     about = (machine["date"], machine["revision"], f"{machine['cores']}cores", machine["device"], result.model)
     name = "-".join(filter(None, about))
@@ -159,11 +168,11 @@ def write(result: Result, folder: Path) -> list[Path]:
     data, picture = folder / f"{name}.json", folder / f"{name}.png"
     data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
     plot(result, picture)
-    _list(result, folder / "README.md", name)
+    _add_to_readme(result, folder / "README.md", name)
     return [data, picture]
 
 
-def _list(result: Result, readme: Path, name: str) -> None:
+def _add_to_readme(result: Result, readme: Path, name: str) -> None:
     columns = "| run | best pictures/s | of the limit | p50 added, ms | trained, s | noise |"
     head = ["# Results of `inferq bench`", "", columns, "|---|---|---|---|---|---|"]
     lines = readme.read_text().splitlines() if readme.exists() else head
@@ -175,12 +184,12 @@ def _list(result: Result, readme: Path, name: str) -> None:
         f"{'' if share is None else f'{share:.2f}'} | {'' if added is None else f'{added:.1f}'} | "
         f"{trained} | {result.noise:.1f} |"
     )
-    kept = [known for known in lines if f"[{name}]" not in known]
-    readme.write_text("\n".join([*kept, line]) + "\n")
+    others = [other for other in lines if f"[{name}]" not in other]
+    readme.write_text("\n".join([*others, line]) + "\n")
 
 
 def plot(result: Result, path: Path) -> None:
-    """Throughput over concurrency, with the limit as a line."""
+    """Draw throughput over concurrency, with the in-process limit as a line, into a PNG."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,6 +1,6 @@
-"""The order of one run: limit, idle latency, loads with the limit in between, memory, training; all in one go.
+"""One run in its order: limit, idle latency, loads with the limit in between, memory, training.
 
-Machines are shared and noisy. A limit from another hour says nothing, so it is measured before, between and after.
+Machines are shared and noisy. A limit of another hour cannot be compared, so it is measured before, between and after.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.load import wires
 from bench.measure import Pids
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row
 from bench.subprocess_rpc import Helper
-from bench.training_load import Lessons, NobodyTrains
+from bench.training_load import NoTrainer, TrainingLoad
 from inferq.client.jobs_and_models import Client
 from shared.adapters.queue.queue import Queue
 from shared.adapters.storage import Storage
@@ -28,14 +28,14 @@ QUEUED = 100_000
 WIRES_AT = 16
 """Callers at once on each of the other wires, and beside a training."""
 SPACING = 1.5
-"""Seconds between pictures that shall find nobody watching; a worker watches for one."""
+"""Seconds between pictures, so that no worker polls any more; a worker polls for one second after its last batch."""
 HEARTBEAT = 1.6
-"""Seconds after which every worker has told again how much it has done."""
+"""Seconds after which every worker has reported its counts again."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long everything takes."""
+    """How long each measurement takes, and what it includes."""
 
     concurrencies: Sequence[int] = (1, 4, 16, 32, 64)
     seconds: float = 6.0
@@ -44,7 +44,7 @@ class Effort:
     bells: int = 15
     archive: int = 1000
     trainings: bool = True
-    """Not only the first one, but also a second, and the loads without and with one beside."""
+    """True to measure a second training as well, and the load without and with a training beside it."""
 
 
 QUICK = Effort(concurrencies=(1, 16), seconds=3.0, warmup=1.0, limit_seconds=1.0, bells=4, archive=200, trainings=False)
@@ -58,13 +58,13 @@ class Target:
     key: str
     model: str
     pids: Pids
-    """Empty where they are not known."""
+    """Empty if they are unknown."""
     redis_url: str = ""
-    """Empty where it is not ours to fill."""
+    """Empty if the benchmark must not fill it."""
 
 
 class Run:
-    """One run against one target; `say` gets a word for each step."""
+    """One run against one target; `say` is called with a line for each step."""
 
     def __init__(
         self, target: Target, effort: Effort, folder: Path, limits: Sequence[Helper], say: Callable[[str], None]
@@ -76,16 +76,18 @@ class Run:
         self._load = Helper("bench.load", target.url, target.model, str(folder), env={"INFERQ_KEY": target.key})
         self._own = {"client": [self._load.process.pid]}
         self._client = Client(target.url, target.key)
-        self._lessons = Lessons(self._client, target.model, {**target.pids, **self._own}, folder / "labelled.tar")
+        self._training_load = TrainingLoad(
+            self._client, target.model, {**target.pids, **self._own}, folder / "labelled.tar"
+        )
 
     def close(self) -> None:
-        """End every helper, whatever it is doing."""
-        for one in (self._load, *self._limits):
-            one.close()
+        """Kill every helper process."""
+        for helper in (self._load, *self._limits):
+            helper.close()
         self._client.close()
 
     def all(self, result: Result) -> Result:
-        """Fill the result."""
+        """Run every measurement, fill the result in, and return it."""
         self._ask("synchronous", concurrency=32, warmup=0.0, seconds=2.0)  # every worker loads the model
         if self._limits:
             result.limit = self._first_limit()
@@ -102,34 +104,34 @@ class Run:
         if self._target.redis_url:
             self._say(f"{QUEUED:,} pictures on the queue")
             result.queued = queued(self._target.redis_url)
-        self._teach(result)
+        self._train(result)
         return result
 
     # the limit
 
     def _first_limit(self) -> Limit:
         self._say("the limit: the same engine without queue and HTTP")
-        one = Percentiles.of(self._limits[0].ask(do="latencies", seconds=2 * self._effort.limit_seconds))
-        by_batch = {batch: self._in_process(batch)[0] for batch in BATCHES}
+        one_picture = Percentiles.of(self._limits[0].ask(do="latencies", seconds=2 * self._effort.limit_seconds))
+        by_batch = {batch: self._limit_run(batch)[0] for batch in BATCHES}
         best = max(by_batch, key=lambda batch: by_batch[batch])
-        rate, cpu_ms, others = self._in_process(best)
-        return Limit(by_batch, best, [rate], one, cpu_ms, [others])
+        rate, cpu_ms, others = self._limit_run(best)
+        return Limit(by_batch, best, [rate], one_picture, cpu_ms, [others])
 
     def _limit_again(self, result: Result) -> None:
         if limit := result.limit:
             again = self._limits[0].ask(do="latencies", seconds=self._effort.limit_seconds)
-            # The smaller of two medians is the one that neighbours disturbed less; it makes `added` larger.
-            one = min(limit.one_picture, Percentiles.of(again), key=lambda found: found.p50)
-            rate, cpu_ms, others = self._in_process(limit.best_batch)
+            # Of two medians the smaller was disturbed less by other processes; it makes `added` larger.
+            one_picture = min(limit.one_picture, Percentiles.of(again), key=lambda percentiles: percentiles.p50)
+            rate, cpu_ms, others = self._limit_run(limit.best_batch)
             runs, noise = [*limit.runs, rate], [*limit.others, others]
-            result.limit = replace(limit, runs=runs, one_picture=one, cpu_ms=cpu_ms, others=noise)
+            result.limit = replace(limit, runs=runs, one_picture=one_picture, cpu_ms=cpu_ms, others=noise)
 
-    def _in_process(self, batch: int) -> tuple[float, float, float]:
-        """(pictures/s of all processes at once, milliseconds of CPU per picture, cores used by others)."""
+    def _limit_run(self, batch: int) -> tuple[float, float, float]:
+        """Return (pictures/s of all processes at once, milliseconds of CPU per picture, cores used by others)."""
         began, machine = time.perf_counter(), measure.machine_seconds()
-        for one in self._limits:
-            one.begin(do="throughput", batch=batch, seconds=self._effort.limit_seconds)
-        runs = [one.answer() for one in self._limits]
+        for helper in self._limits:
+            helper.begin(do="throughput", batch=batch, seconds=self._effort.limit_seconds)
+        runs = [helper.answer() for helper in self._limits]
         pictures = sum(done for done, _, _ in runs)
         used = sum(cpu for _, _, cpu in runs)
         others = max(0.0, measure.machine_seconds() - machine - used) / (time.perf_counter() - began)
@@ -138,10 +140,10 @@ class Run:
     # the service
 
     def _ask(self, way: str, **question: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._load.ask(way=way, pids={**self._target.pids, **self._own}, **question)
-        if found["first_errors"]:
-            self._say(f"{found['errors']} errors: {found['first_errors'][0]}")
-        return found
+        answer: dict[str, Any] = self._load.ask(way=way, pids={**self._target.pids, **self._own}, **question)
+        if answer["first_errors"]:
+            self._say(f"{answer['errors']} errors: {answer['first_errors'][0]}")
+        return answer
 
     def _idle(self) -> dict[str, Percentiles]:
         seconds = self._effort.seconds
@@ -154,47 +156,49 @@ class Run:
     def _saturated(self, way: str, concurrency: int) -> Row:
         before = self._counts()
         effort = self._effort
-        found = self._ask(way, concurrency=concurrency, warmup=effort.warmup, seconds=effort.seconds)
-        row = self._row(way, concurrency, len(found["latencies"]), found, before)
-        row = replace(row, latency=Percentiles.of(found["latencies"]) if found["latencies"] else None)
+        answer = self._ask(way, concurrency=concurrency, warmup=effort.warmup, seconds=effort.seconds)
+        row = self._row(way, concurrency, len(answer["latencies"]), answer, before)
+        row = replace(row, latency=Percentiles.of(answer["latencies"]) if answer["latencies"] else None)
         self._say(f"{way}, {concurrency} at once: {row.rate:.0f} pictures/s")
         return row
 
     def _archive(self) -> Row:
         before = self._counts()
-        found = self._ask("archive")
-        row = self._row("one archive", 1, self._effort.archive, found, before)
+        answer = self._ask("archive")
+        row = self._row("one archive", 1, self._effort.archive, answer, before)
         self._say(f"one archive of {self._effort.archive}: {row.rate:.0f} pictures/s")
         return row
 
-    # teaching
+    # training
 
-    def _teach(self, result: Result) -> None:
-        """Last of all, since a trainer that has trained keeps what it has loaded."""
-        with self._lessons as lessons:
-            self._say("teaching the model new labels")
+    def _train(self, result: Result) -> None:
+        """Measure trainings; they come last, since a trainer keeps in memory what it has loaded."""
+        with self._training_load as training_load:
+            self._say("training the model on new labels")
             try:
-                result.teaching.append(lessons.load())
-            except NobodyTrains as error:
+                result.teaching.append(training_load.load())
+            except NoTrainer as error:
                 self._say(str(error))
                 return
-            for what in (FIRST, AGAIN) if self._effort.trainings else (FIRST,):
-                result.teaching.append(step := lessons.train(what))
-                self._say(f"{what}: {step.seconds:.1f} s")
+            for name in (FIRST, AGAIN) if self._effort.trainings else (FIRST,):
+                result.teaching.append(step := training_load.train(name))
+                self._say(f"{name}: {step.seconds:.1f} s")
             if self._effort.trainings:
-                result.rows += self._beside(lessons)
+                result.rows += self._beside(training_load)
 
-    def _beside(self, lessons: Lessons) -> list[Row]:
+    def _beside(self, training_load: TrainingLoad) -> list[Row]:
         alone = self._saturated("synchronous", WIRES_AT)
-        with lessons.training() as running:
+        with training_load.training() as running:
             beside = self._saturated("synchronous", WIRES_AT)
             if not running():
-                self._say("the training beside it ended too soon; how it slows others is not known")
+                self._say("the training ended too soon: its effect on other requests is not measured")
                 return []
         return [replace(alone, way=ALONE), replace(beside, way=BESIDE)]
 
-    def _row(self, way: str, concurrency: int, done: int, found: dict[str, Any], before: tuple[int, int | None]) -> Row:
-        seconds, cpu = found["seconds"], found["cpu"]
+    def _row(
+        self, way: str, concurrency: int, done: int, answer: dict[str, Any], before: tuple[int, int | None]
+    ) -> Row:
+        seconds, cpu = answer["seconds"], answer["cpu"]
         return Row(
             way=way,
             concurrency=concurrency,
@@ -203,8 +207,8 @@ class Run:
             batch=self._mean_batch(before),
             cpu_ms={part: 1000 * used / max(1, done) for part, used in cpu.items()},
             cpu_share={part: used / seconds for part, used in cpu.items()},
-            others=found["others"],
-            errors=found["errors"],
+            others=answer["others"],
+            errors=answer["errors"],
         )
 
     def _mean_batch(self, before: tuple[int, int | None]) -> float | None:
@@ -215,15 +219,15 @@ class Run:
         return (pictures - pictures_before) / (batches - batches_before)
 
     def _counts(self) -> tuple[int, int | None]:
-        """(pictures, batches) that the workers have run; the latter None where they do not tell."""
+        """Return (pictures, batches) that the workers have run; batches is None if they do not report it."""
         rows = self._client.workers()["workers"]
-        told = all("batches" in row for row in rows)
-        return sum(row["pictures"] for row in rows), sum(row["batches"] for row in rows) if told else None
+        counted = all("batches" in row for row in rows)
+        return sum(row["pictures"] for row in rows), sum(row["batches"] for row in rows) if counted else None
 
 
 def queued(redis_url: str) -> dict[str, float]:
-    """Redis memory of QUEUED jobs of one picture, pushed by the queue's own code to a database that nobody reads."""
-    scratch = redis_url.rpartition("/")[0] + "/2"  # 0 has the lanes, 1 the bells for trainings
+    """Measure the Redis memory of QUEUED jobs of one picture, pushed by the queue's code to an unused database."""
+    scratch = redis_url.rpartition("/")[0] + "/2"  # 0 has the streams, 1 the notifications of trainings
     queue = Queue(Settings(redis_url=scratch, prefix="bench:"))
     entries = [_entry(number) for number in range(QUEUED)]
     before, began = measure.redis_memory(scratch), time.perf_counter()
@@ -238,7 +242,7 @@ def queued(redis_url: str) -> dict[str, float]:
 
 
 def _entry(number: int) -> StreamEntry:
-    """As long as a real one, all from different jobs."""
+    """Return an entry as long as a real one; each is of another job."""
     key = Storage.dated("jobs", _id(number), time.time())
     return StreamEntry(_id(number), 0, key, 0, 65_000, "classify", 5, "softmax", True)
 

@@ -1,4 +1,4 @@
-"""A process of the benchmark's own, asked in lines of JSON: the load and the limit never share one with the rest."""
+"""Helper processes that answer questions in lines of JSON, so that load and limit run in separate processes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-class HelperDied(Exception):
-    """A process of the benchmark ended before it answered."""
+class HelperExited(Exception):
+    """A helper process exited before it answered."""
 
 
 class Helper:
@@ -25,7 +25,7 @@ class Helper:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},
-            start_new_session=True,  # Ctrl-C is for the benchmark itself, which then closes this
+            start_new_session=True,  # Ctrl-C must reach only the benchmark, which then closes the helper
         )
 
     def __enter__(self) -> Helper:
@@ -35,35 +35,35 @@ class Helper:
         self.close()
 
     def ask(self, **question: Any) -> Any:
-        """Put a question and wait for its answer; raises HelperDied."""
+        """Send a question and return its answer; raises HelperExited."""
         self.begin(**question)
         return self.answer()
 
     def begin(self, **question: Any) -> None:
-        """Put a question without waiting, so that several helpers can work at once."""
+        """Send a question without waiting, so that several helpers can work at once; raises HelperExited."""
         assert self.process.stdin
         try:
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
         except OSError as error:
-            raise HelperDied(f"{self._module} has ended") from error
+            raise HelperExited(f"{self._module} has ended") from error
 
     def answer(self) -> Any:
-        """The answer to what `begin` asked; raises HelperDied."""
+        """Wait for the answer to the question of `begin` and return it; raises HelperExited."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise HelperDied(f"{self._module} ended without an answer; see above")
+            raise HelperExited(f"{self._module} ended without an answer; see above")
         return json.loads(line)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self.process.kill()
         with self.process:
             pass
 
 
 def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
-    """The other side: answer one question per line until the benchmark closes the pipe."""
+    """Answer one question per line of stdin until the benchmark closes the pipe; this runs in the helper process."""
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

@@ -1,4 +1,4 @@
-"""What it takes to teach a model labels of one's own, as a client sees it: a dataset loaded, trainings on it."""
+"""The load of training, as a client sees it: a dataset is loaded, and models are trained on it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from inferq.errors import InferqError, InferqHTTPError
 
 LOADED = "archive loaded"
 _LOOK = 0.1
-"""Seconds between two looks at what becomes ready in a few: the core that answers has nothing else to do."""
+"""Seconds between two polls of a dataset, which is ready in a few seconds."""
 _PATIENCE = 60.0
-"""Seconds for a trainer to begin with the archive; a service may have none, and does not say so."""
+"""Seconds for a trainer to begin with the archive; a service may have no trainer, and does not report that."""
 
 
-class NobodyTrains(Exception):
-    """Nothing becomes of the dataset, because the service has no trainer, or a busy one."""
+class NoTrainer(Exception):
+    """No trainer loads the dataset: the service has none, or it is busy."""
 
 
-class Lessons:
-    """Steps that build on each other: `load` comes first. What they make is removed at the end of the `with`."""
+class TrainingLoad:
+    """Training steps; `load` comes first. The end of the `with` block removes the models and the dataset."""
 
     def __init__(self, client: Client, base: str, pids: Pids, archive: Path) -> None:
         """`archive` is a tar of label folders, `pids` are the parts whose CPU is counted, as is this process's own."""
@@ -52,46 +52,46 @@ class Lessons:
             self._client.remove_dataset(self._dataset)
 
     def load(self) -> Step:
-        """Upload the archive, until it can be trained on; raises NobodyTrains, InferqError."""
-        watch = _Watch(self._pids)
+        """Upload the archive and wait until it can be trained on; raises NoTrainer, InferqError."""
+        watch = _Stopwatch(self._pids)
         self._dataset = (dataset := self._client.create_dataset(f"{self._base}-lessons", self._archive)).id
         while dataset.state == "LOADING":
             if watch.seconds > _PATIENCE and not dataset.progress:
-                raise NobodyTrains(f"nobody loads the dataset for {_PATIENCE:g} s already: training is not measured")
+                raise NoTrainer(f"no trainer has loaded the dataset for {_PATIENCE:g} s: training is not measured")
             time.sleep(_LOOK)
             dataset = self._client.dataset(self._dataset)
-        _must(dataset.state == "READY", dataset)
+        _require(dataset.state == "READY", dataset)
         return watch.step(LOADED)
 
-    def train(self, what: str) -> Step:
-        """Train with the default parameters, each time another model; raises InferqError when that fails."""
-        watch = _Watch(self._pids)
-        *_, training = self._client.follow_training(self._begun().id)
-        _must(training.status == "DONE", training)
+    def train(self, name: str) -> Step:
+        """Train another model with the default parameters; raises InferqError when that fails."""
+        watch = _Stopwatch(self._pids)
+        *_, training = self._client.follow_training(self._begin().id)
+        _require(training.status == "DONE", training)
         evidence = training.evidence or {}
         created, started = (datetime.fromisoformat(training.raw[when]) for when in ("created_at", "started_at"))
         stages = evidence["seconds"] | {"waiting": (started - created).total_seconds()}
-        return watch.step(what, stages=stages, method=evidence["method"], accuracy=evidence["accuracy"])
+        return watch.step(name, stages=stages, method=evidence["method"], accuracy=evidence["accuracy"])
 
     @contextmanager
     def training(self) -> Iterator[Callable[[], bool]]:
-        """Inside, a long training runs: what one gets says whether it still does. It is cancelled afterwards."""
-        begun = self._begun(fine_tune="always")
+        """Run a long training during the block, then cancel it; yields a function that is true while it runs."""
+        begun = self._begin(fine_tune="always")
         for now in self._client.follow_training(begun.id):
-            _must(not now.terminal, now)
-            if now.curve:  # the pictures have been read, and what takes long is under way
+            _require(not now.terminal, now)
+            if now.curve:  # the pictures have been read: the long part runs
                 break
         yield lambda: not self._client.training(begun.id).terminal
         self._stop()
 
-    def _begun(self, **parameters: Any) -> Training:
+    def _begin(self, **parameters: Any) -> Training:
         self._stop()
         name = f"{self._base}-taught-{len(self._models) + 1}"
         self._live = self._client.train(self._dataset, name, base=self._base, **parameters)
         return self._live
 
     def _stop(self) -> None:
-        """No training lives after this; a model that one has made is remembered."""
+        """Cancel the active training; a model that it made is removed later."""
         if self._live:
             with suppress(InferqHTTPError):  # it has ended
                 self._client.cancel_training(self._live.id)
@@ -100,8 +100,8 @@ class Lessons:
         self._live = None
 
 
-class _Watch:
-    """Time and CPU since it was made."""
+class _Stopwatch:
+    """Time and CPU since its creation."""
 
     def __init__(self, pids: Pids) -> None:
         self._pids = pids
@@ -113,14 +113,14 @@ class _Watch:
     def seconds(self) -> float:
         return time.perf_counter() - self._began
 
-    def step(self, what: str, **more: Any) -> Step:
+    def step(self, name: str, **more: Any) -> Step:
         seconds, after = self.seconds, measure.cpu_seconds(self._pids)
         cpu = {part: after[part] - self._before[part] for part in after}
         ours = sum(cpu.values()) + time.process_time() - self._own
-        others = max(0.0, measure.machine_seconds() - self._machine - ours)
-        return Step(what, seconds, cpu, others / seconds, **more)
+        others_cpu = max(0.0, measure.machine_seconds() - self._machine - ours)
+        return Step(name, seconds, cpu, others_cpu / seconds, **more)
 
 
-def _must(good: bool, found: Dataset | Training) -> None:
-    if not good:
-        raise InferqError(f"the benchmark cannot train: {found.raw.get('error') or found.message or found.raw}")
+def _require(condition: bool, thing: Dataset | Training) -> None:
+    if not condition:
+        raise InferqError(f"the benchmark cannot train: {thing.raw.get('error') or thing.message or thing.raw}")

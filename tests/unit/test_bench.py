@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import load, material, report
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
-from bench.training_load import LOADED, Lessons
+from bench.training_load import LOADED, TrainingLoad
 from inferq.client.jobs_and_models import Client
 from inferq.client.responses import Dataset, Training
 from inferq.errors import InferqError, InferqHTTPError
@@ -71,7 +71,7 @@ def test_goals_are_judged_against_the_limit_of_the_same_run(result: Result) -> N
     found = {goal.name: (round(goal.value, 3), goal.reached) for goal in result.goals()}
     assert found == {
         "p50 added on an idle system, back to back": (9.0, True),
-        "p50 added on an idle system, bell rung for each": (16.0, False),
+        "p50 added on an idle system, a notification for each": (16.0, False),
         "share of the in-process limit, synchronous": (0.75, False),
         "share of the in-process limit, one archive": (0.85, True),
         "API process": (90.0, True),
@@ -107,7 +107,7 @@ def test_the_first_training_is_judged_and_the_second_is_shown(result: Result) ->
     report.show(result, console)
     shown = console.export_text()
     assert "again, features kept" in shown
-    assert "gets 0.80 of the rate before" in shown
+    assert "reach 0.80 of the rate before" in shown
 
 
 def test_the_goal_for_a_training_is_that_of_one_base(result: Result) -> None:
@@ -228,7 +228,7 @@ class Server(Client):
 
 def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_path: Path) -> None:
     server = Server("DONE", "DONE")
-    with server, Lessons(server, "base", {}, tmp_path) as lessons:
+    with server, TrainingLoad(server, "base", {}, tmp_path) as lessons:
         assert lessons.load().what == LOADED
         step = lessons.train(FIRST)
         assert (step.stages, step.method, step.accuracy) == ({"head": 0.5, "waiting": 0.25}, "head", 0.9)
@@ -242,7 +242,7 @@ def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_
 
 def test_a_training_that_fails_ends_the_benchmark_with_its_reason(tmp_path: Path) -> None:
     server = Server("FAILED")
-    with server, Lessons(server, "base", {}, tmp_path) as lessons:
+    with server, TrainingLoad(server, "base", {}, tmp_path) as lessons:
         lessons.load()
         with pytest.raises(InferqError, match="no memory"):
             lessons.train(FIRST)
