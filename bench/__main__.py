@@ -19,7 +19,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands.up import few_workers, running
 from inferq.errors import InferqError
 from inferq.stack import stack
@@ -144,7 +144,7 @@ class Bench:
 
         with Client(url, key, timeout=120.0) as client:
             say(f"registering {self._model}")
-            client.import_model(
+            client.models.upload(
                 self._registered, architecture=self._model, weights=self._weights, labels=self._folder / "labels.txt"
             )
             try:
@@ -159,7 +159,7 @@ class Bench:
                 return run.all(result)
             finally:
                 if not redis_url:
-                    client.remove_model(self._registered)
+                    client.models.remove(self._registered)
 
 
 def grouped(pids: Mapping[str, int]) -> dict[str, list[int]]:

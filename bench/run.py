@@ -17,7 +17,7 @@ from bench.measure import Pids
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row
 from bench.subprocess_rpc import Helper
 from bench.training_load import NoTrainer, TrainingLoad
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from shared.adapters.queue.queue import Queue
 from shared.adapters.storage import Storage
 from shared.domain.stream_entry import StreamEntry
@@ -195,9 +195,7 @@ class Run:
                 return []
         return [replace(alone, way=ALONE), replace(beside, way=BESIDE)]
 
-    def _row(
-        self, way: str, concurrency: int, done: int, answer: dict[str, Any], before: tuple[int, int | None]
-    ) -> Row:
+    def _row(self, way: str, concurrency: int, done: int, answer: dict[str, Any], before: tuple[int, int]) -> Row:
         seconds, cpu = answer["seconds"], answer["cpu"]
         return Row(
             way=way,
@@ -211,18 +209,17 @@ class Run:
             errors=answer["errors"],
         )
 
-    def _mean_batch(self, before: tuple[int, int | None]) -> float | None:
+    def _mean_batch(self, before: tuple[int, int]) -> float | None:
         time.sleep(HEARTBEAT)
         (pictures, batches), (pictures_before, batches_before) = self._counts(), before
-        if batches is None or batches_before is None or batches == batches_before:
+        if batches == batches_before:
             return None
         return (pictures - pictures_before) / (batches - batches_before)
 
-    def _counts(self) -> tuple[int, int | None]:
-        """Return (pictures, batches) that the workers have run; batches is None if they do not report it."""
-        rows = self._client.workers()["workers"]
-        counted = all("batches" in row for row in rows)
-        return sum(row["pictures"] for row in rows), sum(row["batches"] for row in rows) if counted else None
+    def _counts(self) -> tuple[int, int]:
+        """Return (pictures, batches) that the workers have run."""
+        workers = self._client.workers.list().workers
+        return sum(worker.pictures for worker in workers), sum(worker.batches for worker in workers)
 
 
 def queued(redis_url: str) -> dict[str, float]:

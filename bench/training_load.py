@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,9 +12,10 @@ from typing import Any, Self
 from bench import measure
 from bench.measure import Pids
 from bench.result import Step
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Dataset, Training
+from inferq.client import Client
 from inferq.errors import InferqError, InferqHTTPError
+from shared.schemas.datasets import Dataset
+from shared.schemas.trainings import Training
 
 LOADED = "archive loaded"
 _LOOK = 0.1
@@ -37,7 +37,7 @@ class TrainingLoad:
         self._base = base
         self._pids = pids
         self._archive = archive
-        self._dataset = ""
+        self._dataset: int | None = None
         self._live: Training | None = None
         self._models: list[str] = []
 
@@ -47,55 +47,56 @@ class TrainingLoad:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop()
         for name in self._models:
-            self._client.remove_model(name)
+            self._client.models.remove(name)
         if self._dataset:
-            self._client.remove_dataset(self._dataset)
+            self._client.datasets.remove(self._dataset)
 
     def load(self) -> Step:
         """Upload the archive and wait until it can be trained on; raises NoTrainer, InferqError."""
         watch = _Stopwatch(self._pids)
-        self._dataset = (dataset := self._client.create_dataset(f"{self._base}-lessons", self._archive)).id
+        self._dataset = (dataset := self._client.datasets.create(f"{self._base}-lessons", self._archive)).id
         while dataset.state == "LOADING":
             if watch.seconds > _PATIENCE and not dataset.progress:
                 raise NoTrainer(f"no trainer has loaded the dataset for {_PATIENCE:g} s: training is not measured")
             time.sleep(_LOOK)
-            dataset = self._client.dataset(self._dataset)
+            dataset = self._client.datasets.get(self._dataset)
         _require(dataset.state == "READY", dataset)
         return watch.step(LOADED)
 
     def train(self, name: str) -> Step:
         """Train another model with the default parameters; raises InferqError when that fails."""
         watch = _Stopwatch(self._pids)
-        *_, training = self._client.follow_training(self._begin().id)
+        *_, training = self._client.trainings.follow(self._begin().id)
         _require(training.status == "DONE", training)
-        evidence = training.evidence or {}
-        created, started = (datetime.fromisoformat(training.raw[when]) for when in ("created_at", "started_at"))
-        stages = evidence["seconds"] | {"waiting": (started - created).total_seconds()}
-        return watch.step(name, stages=stages, method=evidence["method"], accuracy=evidence["accuracy"])
+        evidence, started = training.evidence, training.started_at
+        if evidence is None or started is None:
+            raise InferqError(f"training {training.id} is DONE and has no evidence")
+        stages = evidence.seconds | {"waiting": (started - training.created_at).total_seconds()}
+        return watch.step(name, stages=stages, method=evidence.method, accuracy=evidence.accuracy)
 
     @contextmanager
     def training(self) -> Iterator[Callable[[], bool]]:
         """Run a long training during the block, then cancel it; yields a function that is true while it runs."""
         begun = self._begin(fine_tune="always")
-        for now in self._client.follow_training(begun.id):
+        for now in self._client.trainings.follow(begun.id):
             _require(not now.terminal, now)
             if now.curve:  # the pictures have been read: the long part runs
                 break
-        yield lambda: not self._client.training(begun.id).terminal
+        yield lambda: not self._client.trainings.get(begun.id).terminal
         self._stop()
 
     def _begin(self, **parameters: Any) -> Training:
         self._stop()
         name = f"{self._base}-taught-{len(self._models) + 1}"
-        self._live = self._client.train(self._dataset, name, base=self._base, **parameters)
+        self._live = self._client.trainings.start(self._dataset or "", name, base=self._base, **parameters)
         return self._live
 
     def _stop(self) -> None:
         """Cancel the active training; a model that it made is removed later."""
         if self._live:
             with suppress(InferqHTTPError):  # it has ended
-                self._client.cancel_training(self._live.id)
-            if self._client.training(self._live.id).status == "DONE":
+                self._client.trainings.cancel(self._live.id)
+            if self._client.trainings.get(self._live.id).status == "DONE":
                 self._models.append(self._live.name)
         self._live = None
 
@@ -123,4 +124,5 @@ class _Stopwatch:
 
 def _require(condition: bool, thing: Dataset | Training) -> None:
     if not condition:
-        raise InferqError(f"the benchmark cannot train: {thing.raw.get('error') or thing.message or thing.raw}")
+        error = thing.error if isinstance(thing, Training) else ""
+        raise InferqError(f"the benchmark cannot train: {error or thing.message or thing}")

@@ -3,6 +3,7 @@
 InferqError            1
 ├── InferqHTTPError    1  the server answered with an error
 ├── Unreachable        1  there is no server at that URL, or it went away
+├── BadAnswer          1  the server's answer is of another version of inferq
 ├── StillRunning       1  the job did not end within the time given; it goes on
 ├── StartFailed        1  a part of the embedded stack does not come up
 └── CannotStart        2  the embedded stack was not started: something must be put right first
@@ -30,6 +31,10 @@ class InferqHTTPError(InferqError):
 
 class Unreachable(InferqError):
     """There is no server at that URL, or it went away in the middle."""
+
+
+class BadAnswer(InferqError):
+    """The server's answer lacks a field, or a field has another type: the server is of another version."""
 
 
 class StillRunning(InferqError):

@@ -1,8 +1,16 @@
-"""The Python client of a server: `from inferq.client import Client`."""
+"""The Python client of a server: `from inferq.client import Client`.
+
+    with Client("http://127.0.0.1:8000", key="...") as client:    # or INFERQ_URL and INFERQ_KEY, and Client()
+        job = client.jobs.classify("duck.jpg")
+        print(job.predictions[0].results[0].label)
+
+What its methods return are the types of `shared/schemas`, which the server writes.
+"""
 
 from __future__ import annotations
 
+from inferq.client.client import Client
 from inferq.client.connection import DEFAULT_URL
-from inferq.client.jobs_and_models import Client
+from inferq.client.http import Picture
 
-__all__ = ["DEFAULT_URL", "Client"]
+__all__ = ["DEFAULT_URL", "Client", "Picture"]

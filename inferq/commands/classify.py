@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, options
 from inferq.commands.jobs import follow
 
@@ -40,11 +40,11 @@ def classify(
       inferq classify photos.zip --async        then: inferq jobs wait ID
     """
     parameters: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
-    job = client.submit(*pictures, **parameters)  # not client.classify: on Ctrl-C the id must be known
+    job = client.jobs.submit(*pictures, **parameters)  # not client.classify: on Ctrl-C the id must be known
     if not asynchronous:
         job = follow(client, job.id, timeout)
     if as_json:
-        console.print_json(job.raw)
+        console.print_json(job)
     elif asynchronous:
         click.echo(job.id)
     else:

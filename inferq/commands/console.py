@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from inferq.client.responses import Job, Prediction
+from shared.schemas.jobs import Job, JobSummary, Prediction
 
 _PIPED = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
 """The width of a pipe, which has none; None lets rich ask the terminal or COLUMNS."""
@@ -71,23 +72,20 @@ def spark(values: Sequence[float], width: int = _BAR) -> str:
     return "".join(_SPARKS[round((value - low) * scale)] for value in values)
 
 
-def local_time(text: str) -> str:
-    """A time of the server's, ISO 8601, as the clock here shows it; what cannot be read stays as it is."""
-    try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except ValueError:
-        return text
+def local_time(when: datetime) -> str:
+    """A time of the server's, as the clock here shows it."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def short_time(text: str) -> str:
+def short_time(when: datetime) -> str:
     """The same in a narrow column: the time of what is of today, else the day."""
-    day, _, clock = local_time(text).partition(" ")
+    day, _, clock = local_time(when).partition(" ")
     return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day
 
 
 def print_json(data: object) -> None:
-    """JSON for programs: plain in a pipe, and never wrapped."""
-    out.print(json.dumps(data, indent=2, ensure_ascii=False), soft_wrap=True)
+    """JSON for programs, of an answer or several: plain in a pipe, and never wrapped."""
+    out.print(json.dumps(msgspec.to_builtins(data), indent=2, ensure_ascii=False), soft_wrap=True)
 
 
 def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None:
@@ -112,21 +110,29 @@ def print_notes(notes: Iterable[tuple[str, str]]) -> None:
 
 def print_job(job: Job) -> None:
     """A job and its labels."""
-    head = Text.assemble(("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model} {job.version}".rstrip())
-    if job.done < job.total:  # also true of a job that was cancelled or has expired
-        head.append(f"  {job.done} of {job.total}")
+    head = Text.assemble(
+        ("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model.name} {job.model.version}".rstrip()
+    )
+    if ended(job) < job.progress.total:  # also true of a job that was cancelled or has expired
+        head.append(f"  {ended(job)} of {job.progress.total}")
     out.print(head, soft_wrap=True)
-    if job.error and job.error not in (prediction.error for prediction in job.predictions):  # those say it below
-        out.print(Text(job.error, style="red"), soft_wrap=True)
+    shown_below = [prediction.error.message for prediction in job.predictions if prediction.error]
+    if job.error_description and job.error_description not in shown_below:
+        out.print(Text(job.error_description, style="red"), soft_wrap=True)
     if job.predictions:
         print_rows(
             (row for prediction in job.predictions for row in _rows(prediction)), "file", "label", "score", "", empty=""
         )
 
 
+def ended(job: JobSummary) -> int:
+    """The pictures of a job that have ended, with an answer or an error."""
+    return job.progress.done + job.progress.failed
+
+
 def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
     if prediction.error:
-        return [(prediction.name, Text(prediction.error, style="red"), "", "")]
+        return [(prediction.name, Text(prediction.error.message, style="red"), "", "")]
     names = [prediction.name, *[""] * len(prediction.results)]
     return [
         (name, result.label, f"{result.score:.4f}", bar(result.score))

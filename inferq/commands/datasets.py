@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq.client.datasets_and_trainings import is_url
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Dataset
+from inferq.client import Client
+from inferq.client.datasets import is_url
 from inferq.commands import console, evidence, options, progress_view
+from shared.schemas.datasets import Dataset
 
 NAME = click.argument("name")
 _REASONS = 10
@@ -44,11 +44,11 @@ def create(client: Client, name: str, source: str | None, labels: tuple[str, ...
     if bool(source) == bool(labels):
         raise click.UsageError("name a folder, an archive or a URL, or else the labels of an empty dataset by --label")
     if source is None:
-        _print(client.create_dataset(name, labels=labels), as_json)
+        _print(client.datasets.create(name, labels=labels), as_json)
         return
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
-        dataset = client.create_dataset(name, path)
+        dataset = client.datasets.create(name, path)
     _follow_loading(client, dataset, as_json)
 
 
@@ -64,7 +64,7 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
     """
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
-        dataset = client.add_to_dataset(name, path)
+        dataset = client.datasets.add_archive(name, path)
     _follow_loading(client, dataset, as_json)
 
 
@@ -74,9 +74,9 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
 @options.server
 def list_(client: Client, limit: int, as_json: bool) -> None:
     """The newest datasets."""
-    newest = client.datasets(limit=limit)
+    newest = client.datasets.list(limit=limit)
     if as_json:
-        console.print_json([dataset.raw for dataset in newest])
+        console.print_json(newest)
         return
     console.print_rows(
         (
@@ -101,7 +101,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
 @options.server
 def show(client: Client, name: str, as_json: bool) -> None:
     """One dataset, by its name or id."""
-    _print(client.dataset(name), as_json)
+    _print(client.datasets.get(name), as_json)
 
 
 @datasets.command()
@@ -109,7 +109,7 @@ def show(client: Client, name: str, as_json: bool) -> None:
 @options.server
 def delete(client: Client, name: str) -> None:
     """Delete a dataset with its pictures. Models that were trained on it stay."""
-    client.remove_dataset(name)
+    client.datasets.remove(name)
     console.remarks.print(f"deleted {name}", soft_wrap=True)
 
 
@@ -126,7 +126,7 @@ def _follow_loading(client: Client, created: Dataset, as_json: bool) -> None:
     """Show the loading until it has ended; exits with 1 when nothing came of it: a message then says why."""
     try:
         dataset = progress_view.follow(
-            client.follow_dataset(created.id), progress_view.dataset, progress_view.dataset_line
+            client.datasets.follow(created.id), progress_view.dataset, progress_view.dataset_line
         )
     except KeyboardInterrupt:
         hint = f"dataset {created.id} goes on loading; look at it with: inferq datasets show {created.id}"
@@ -139,14 +139,17 @@ def _follow_loading(client: Client, created: Dataset, as_json: bool) -> None:
 
 def _print(dataset: Dataset, as_json: bool) -> None:
     if as_json:
-        console.print_json(dataset.raw)
+        console.print_json(dataset)
         return
     head = Text.assemble(("dataset ", "dim"), (dataset.name, "bold"), "  ", console.status(dataset.state))
     console.out.print(head.append(f"  version {dataset.version}  id {dataset.id}", "dim"), soft_wrap=True)
     if dataset.message:  # why the last archive was not read; or how far this one is
         console.out.print(Text(dataset.message, "yellow" if dataset.state == "LOADING" else "red"), soft_wrap=True)
-    most = max((count for _, count in dataset.labels), default=0) or 1
-    rows = ((name, Text(str(count), justify="right"), console.bar(count / most)) for name, count in dataset.labels)
+    most = max((label.examples for label in dataset.labels), default=0) or 1
+    rows = (
+        (label.name, Text(str(label.examples), justify="right"), console.bar(label.examples / most))
+        for label in dataset.labels
+    )
     if dataset.labels or dataset.state == "READY":  # else it is not known yet
         console.print_rows(rows, "label", "pictures", "", empty="no labels")
     counted = [
@@ -157,7 +160,7 @@ def _print(dataset: Dataset, as_json: bool) -> None:
     console.out.print(evidence.key_value_table([(word, Text(str(count))) for word, count in counted if count]))
     if dataset.reasons:
         console.out.print()
-        console.print_notes((f" {path}:", why) for path, why in dataset.reasons[:_REASONS])
+        console.print_notes((f" {file.path}:", file.why) for file in dataset.reasons[:_REASONS])
     if dataset.unreadable > _REASONS:
         console.out.print(Text(f" and {dataset.unreadable - _REASONS} more", "dim"))
     if dataset.state == "READY":
@@ -166,7 +169,7 @@ def _print(dataset: Dataset, as_json: bool) -> None:
 
 def _print_next(dataset: Dataset) -> None:
     """A training, or what is missing for one."""
-    name, used = shlex.quote(dataset.name), [count for _, count in dataset.labels if count]
+    name, used = shlex.quote(dataset.name), [label.examples for label in dataset.labels if label.examples]
     line = f"inferq train {name} --name MODEL"
     if len(used) < _FEWEST or min(used) < _FEWEST:
         line = f"inferq datasets add {name} FOLDER    training needs two labels, with two pictures each"

@@ -13,12 +13,12 @@ import click
 from rich.text import Text
 
 from inferq import samples
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Job
+from inferq.client import Client
 from inferq.commands import console, options
 from inferq.commands.up import few_workers, running
 from inferq.errors import StartFailed
 from inferq.stack import stack
+from shared.schemas.jobs import Job
 
 _PATIENCE = 60.0
 """Seconds for one answer; the first one on a cold machine loads the model."""
@@ -64,12 +64,12 @@ def _show(url: str, pictures: Sequence[tuple[str, Path]]) -> None:
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
 
         def submit_then_poll(picture: Path) -> Job:
-            return client.wait(client.submit(picture), timeout=_PATIENCE)
+            return client.jobs.wait(client.jobs.submit(picture), timeout=_PATIENCE)
 
         def synchronous(picture: Path) -> Job:
-            return client.classify(picture, timeout=_PATIENCE)
+            return client.jobs.classify(picture, timeout=_PATIENCE)
 
-        client.classify(pictures[0][1], timeout=_PATIENCE)  # the first one waits for the model to be loaded
+        client.jobs.classify(pictures[0][1], timeout=_PATIENCE)  # the first one waits for the model to be loaded
         ways: list[tuple[str, Callable[[Path], Job], Sequence[tuple[str, Path]]]] = [
             ("submit, then poll", submit_then_poll, pictures[:half]),
             ("synchronous", synchronous, pictures[half:]),
@@ -85,8 +85,9 @@ def _show(url: str, pictures: Sequence[tuple[str, Path]]) -> None:
 def _row(name: str, job: Job) -> tuple[Text, Text, Text, Text]:
     best = job.predictions[0].results[0] if job.predictions and job.predictions[0].results else None
     if best is None:
-        complaint = job.error or (job.predictions[0].error if job.predictions else "")
-        return Text(name), Text(complaint, style="red"), Text(""), Text("")
+        error = job.predictions[0].error if job.predictions else None
+        reason = job.error_description or (error.message if error else "")
+        return Text(name), Text(reason, style="red"), Text(""), Text("")
     return Text(name), Text(best.label, style="bold"), Text(f"{best.score:.3f}"), console.bar(best.score)
 
 

@@ -11,8 +11,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from inferq.client.responses import Training
 from inferq.commands import console
+from inferq.errors import InferqError
+from shared.schemas.evidence import Epoch, Evidence, LabelEvidence, Mistake
+from shared.schemas.trainings import Training
 
 _RIGHT = ((24, 72, 44), (38, 150, 78))
 _WRONG = ((92, 44, 40), (214, 62, 52))
@@ -30,21 +32,27 @@ _MISTAKES = 10
 
 def summary(training: Training) -> Group:
     """Accuracy, calibration, how and from what it was made, then each label; for a training that is DONE."""
-    evidence = training.evidence or {}
-    return Group(key_value_table(_facts(evidence)), *_labels(evidence.get("per_label") or ()))
+    evidence = _evidence(training)
+    return Group(key_value_table(_facts(evidence)), *_labels(evidence.per_label))
 
 
 def details(training: Training, width: int) -> Group:
     """What goes beyond the summary: the parameters, the confusion matrix, and the pictures it got wrong."""
-    evidence = training.evidence or {}
+    evidence = _evidence(training)
     rows = [
-        ("parameters", Text(_listed(evidence.get("parameters")))),
-        ("machine", Text(_listed(evidence.get("machine")))),
+        ("parameters", Text(_listed(evidence.parameters))),
+        ("machine", Text(_listed(evidence.machine))),
     ]
     parts: list[RenderableType] = [key_value_table(rows)]
-    parts += confusion(evidence.get("labels") or (), evidence.get("confusion") or (), width)
-    parts += _mistakes(evidence.get("mistakes") or ())
+    parts += confusion(evidence.labels, evidence.confusion, width)
+    parts += _mistakes(evidence.mistakes)
     return Group(*parts)
+
+
+def _evidence(training: Training) -> Evidence:
+    if training.evidence is None:
+        raise InferqError(f"training {training.id} is {training.status}: there is evidence only of one that is DONE")
+    return training.evidence
 
 
 def key_value_table(rows: Sequence[tuple[str, Text]]) -> Table:
@@ -58,19 +66,19 @@ def key_value_table(rows: Sequence[tuple[str, Text]]) -> Table:
     return listed
 
 
-def _facts(evidence: Mapping[str, Any]) -> list[tuple[str, Text]]:
-    accuracy, macro = evidence.get("accuracy", 0.0), evidence.get("macro_f1", 0.0)
+def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
+    accuracy, macro = evidence.accuracy, evidence.macro_f1
     line = Text.assemble(
         (f"{console.percent(accuracy)}  ", "bold"), console.bar(accuracy), ("  macro F1 ", "dim"), f"{macro:.3f}"
     )
     return [
         ("accuracy", line),
-        ("", few((evidence.get("examples") or {}).get("test", 0))),
+        ("", few(evidence.examples.test if evidence.examples else 0)),
         ("calibration", _calibration(evidence)),
         ("loss", losses(_kept_epochs(evidence))),
-        ("how", Text(str(evidence.get("note", "")))),
+        ("how", Text(evidence.note)),
         ("pictures", Text(_pictures(evidence))),
-        ("time", Text(_time(evidence.get("seconds") or {}))),
+        ("time", Text(_time(evidence.seconds))),
     ]
 
 
@@ -82,32 +90,28 @@ def few(tested: int) -> Text:
     return Text(f"tested on {pictures} is worth {100 / tested:.1f} points", "yellow")
 
 
-def _calibration(evidence: Mapping[str, Any]) -> Text:
-    if evidence.get("ece_after") is None:
-        return Text("")
+def _calibration(evidence: Evidence) -> Text:
     return Text.assemble(
-        f"{console.percent(evidence.get('ece_before'))} → ",
-        (console.percent(evidence["ece_after"]), "bold"),
-        (f"  expected error of a score, temperature {evidence.get('temperature', 1.0):.2f}", "dim"),
+        f"{console.percent(evidence.ece_before)} → ",
+        (console.percent(evidence.ece_after), "bold"),
+        (f"  expected error of a score, temperature {evidence.temperature:.2f}", "dim"),
     )
 
 
-def _kept_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _kept_epochs(evidence: Evidence) -> list[Epoch]:
     """The epochs that the version comes from: a stage that did not help was tried in vain."""
-    stage = _STAGES.get(str(evidence.get("method")))
-    return [epoch for epoch in evidence.get("curve") or () if stage in (None, epoch["stage"])]
+    stage = _STAGES.get(evidence.method)
+    return [epoch for epoch in evidence.curve if stage in (None, epoch.stage)]
 
 
-def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
+def losses(curve: Sequence[Epoch], width: int = 16) -> Text:
     """Train and validation loss of the last stage, each as a small line that ends in its last value."""
-    stage = curve[-1]["stage"] if curve else ""
+    stage = curve[-1].stage if curve else ""
     line = Text()
-    for name in ("train", "validation"):
-        values = [
-            epoch[f"{name}_loss"]
-            for epoch in curve
-            if epoch["stage"] == stage and epoch.get(f"{name}_loss") is not None
-        ]
+    last = [epoch for epoch in curve if epoch.stage == stage]
+    train = [epoch.train_loss for epoch in last]
+    validation = [epoch.validation_loss for epoch in last if epoch.validation_loss is not None]
+    for name, values in (("train", train), ("validation", validation)):
         if values:
             line.append(f"{'  ' if line else ''}{name} ", "dim")
             line.append(console.spark(values, width), "cyan")
@@ -115,10 +119,12 @@ def losses(curve: Sequence[Mapping[str, Any]], width: int = 16) -> Text:
     return line
 
 
-def _pictures(evidence: Mapping[str, Any]) -> str:
-    counted, dataset = evidence.get("examples") or {}, evidence.get("dataset") or {}
-    dealt = ", ".join(f"{counted.get(split, 0)} {split}" for split in ("training", "validation", "test"))
-    return f"{dealt}; {dataset.get('name', '')} version {dataset.get('version', '')}" if counted else ""
+def _pictures(evidence: Evidence) -> str:
+    counts, dataset = evidence.examples, evidence.dataset
+    if counts is None or dataset is None:
+        return ""
+    splits = f"{counts.training} training, {counts.validation} validation, {counts.test} test"
+    return f"{splits}; {dataset.name} version {dataset.version}"
 
 
 def _time(seconds: Mapping[str, float]) -> str:
@@ -126,24 +132,24 @@ def _time(seconds: Mapping[str, float]) -> str:
     return f"{seconds['total']:.1f} s: {', '.join(parts)}" if "total" in seconds else ""
 
 
-def _listed(values: Mapping[str, Any] | None) -> str:
-    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in (values or {}).items()}
+def _listed(values: Mapping[str, Any]) -> str:
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value != "")
 
 
-def _labels(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _labels(rows: Sequence[LabelEvidence]) -> list[RenderableType]:
     """All labels in their order; of many the worst."""
-    chosen = rows if len(rows) <= _LABELS else sorted(rows, key=lambda row: float(row["f1"]))[:_LABELS]
+    chosen = rows if len(rows) <= _LABELS else sorted(rows, key=lambda row: row.f1)[:_LABELS]
     numbers = ("precision", "recall", "F1", "tested")
     listed = console.table("label", "precision", "recall", "F1", "", "tested", numbers=numbers)
     for row in chosen:
         listed.add_row(
-            Text(row["label"]),
-            f"{row['precision']:.3f}",
-            f"{row['recall']:.3f}",
-            Text(f"{row['f1']:.3f}", "bold"),
-            console.bar(row["f1"]),
-            str(row["support"]),
+            Text(row.label),
+            f"{row.precision:.3f}",
+            f"{row.recall:.3f}",
+            Text(f"{row.f1:.3f}", "bold"),
+            console.bar(row.f1),
+            str(row.support),
         )
     hidden = len(rows) - len(chosen)
     return [listed, Text(f" and {hidden} labels with a better F1: --json has them\n", "dim")] if hidden else [listed]
@@ -201,16 +207,16 @@ def _commonest_confusions(labels: Sequence[str], counts: Sequence[Sequence[int]]
     return listed
 
 
-def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _mistakes(mistakes: Sequence[Mistake]) -> list[RenderableType]:
     if not mistakes:
         return [Text("\n No test picture was mistaken.", "dim")]
     listed = console.table("mistaken picture", "shows", "taken for", "score", numbers=("score",))
     for mistake in mistakes[:_MISTAKES]:
         listed.add_row(
-            Text(mistake["name"]),
-            Text(mistake["expected"]),
-            Text(mistake["predicted"], "red"),
-            f"{mistake.get('score', 0.0):.3f}",
+            Text(mistake.name),
+            Text(mistake.expected),
+            Text(mistake.predicted, "red"),
+            f"{mistake.score:.3f}",
         )
     hidden = len(mistakes) - _MISTAKES
     return [listed, Text(f" and {hidden} more: --json has them", "dim")] if hidden > 0 else [listed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, options
 
 
@@ -20,7 +20,7 @@ def feedback(client: Client, job_id: str, label: str, position: int, dataset: st
 
     The picture becomes an example of the dataset that the job's model was trained on, or of another one by --dataset.
     """
-    answer = client.feedback(job_id, label, position, dataset=dataset)
+    answer = client.jobs.correct(job_id, label, position, dataset=dataset)
     if as_json:
         console.print_json(answer)
         return

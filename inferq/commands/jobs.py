@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Job
+from inferq.client import Client
 from inferq.commands import console, options
+from shared.schemas.jobs import Job
 
 JOB = click.argument("job_id", metavar="ID")
 
@@ -24,17 +24,17 @@ def jobs() -> None:
 @options.server
 def list_(client: Client, status: str, model: str, limit: int, as_json: bool) -> None:
     """The newest jobs."""
-    newest = client.jobs(status=status.upper(), model=model, limit=limit)
+    newest = client.jobs.list(status=status.upper(), model=model, limit=limit)
     if as_json:
-        console.print_json([job.raw for job in newest])
+        console.print_json(newest)
         return
     console.print_rows(
         (
             (
                 job.id,
                 console.status(job.status),
-                f"{job.model} {job.version}",
-                f"{job.done}/{job.total}",
+                f"{job.model.name} {job.model.version}",
+                f"{console.ended(job)}/{job.progress.total}",
                 console.local_time(job.created_at),
             )
             for job in newest
@@ -50,7 +50,7 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
 @options.server
 def show(client: Client, job_id: str, as_json: bool) -> None:
     """One job as it stands."""
-    _print(client.job(job_id), as_json)
+    _print(client.jobs.get(job_id), as_json)
 
 
 @jobs.command()
@@ -71,8 +71,8 @@ def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
 @options.server
 def cancel(client: Client, job_id: str) -> None:
     """Cancel a job. What runs at this moment is finished, the rest is not begun."""
-    job = client.cancel(job_id)
-    console.remarks.print(f"{job_id} is {job.status if job else 'cancelled'}")
+    job = client.jobs.cancel(job_id)
+    console.remarks.print(f"{job_id} is {job.status}")
 
 
 @jobs.command()
@@ -81,7 +81,7 @@ def cancel(client: Client, job_id: str) -> None:
 @options.server
 def results(client: Client, job_id: str, format: str) -> None:
     """The results of a job, line by line. Made for archives of thousands."""
-    for line in client.results(job_id, format=format):
+    for line in client.jobs.results(job_id, format=format):
         click.echo(line)
 
 
@@ -89,7 +89,7 @@ def follow(client: Client, job_id: str, timeout: float) -> Job:
     """Wait until a job has ended; Ctrl-C says that it goes on, and how to wait for it again."""
     try:
         with console.remarks.status(f"waiting for {job_id}"):
-            return client.wait(job_id, timeout=timeout)
+            return client.jobs.wait(job_id, timeout=timeout)
     except KeyboardInterrupt:
         console.remarks.print(f"job {job_id} goes on; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
         raise
@@ -97,6 +97,6 @@ def follow(client: Client, job_id: str, timeout: float) -> Job:
 
 def _print(job: Job, as_json: bool) -> None:
     if as_json:
-        console.print_json(job.raw)
+        console.print_json(job)
     else:
         console.print_job(job)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, options
 
 EXCHANGE = "/v2/oauth2/token"
@@ -53,19 +53,19 @@ def create(
         raise click.UsageError("--public-key and --account go together")
     if public_key and stage:
         raise click.UsageError("--stage is for keys that begin with it; leave it out with --public-key")
-    first = not client.keys()  # who may ask sees at least the key he asks with, unless the door is open
+    first = not client.keys.list()  # who may ask sees at least the key he asks with, unless the door is open
     if public_key:
         pem = public_key.read_text(errors="replace")  # what is no text is no PEM, and refused as such
-        created = client.register_key(account, pem, name=name, tenant=tenant, scopes=scopes)
+        created = client.keys.register(account, pem, name=name, tenant=tenant, scopes=scopes)
         _remark(f"Registered for {account}. An assertion is a JWT, signed with RS256, with exp and")
         _remark(f"  sub {account}")
         _remark(f"  aud {client.url}{EXCHANGE}    (or below INFERQ_PUBLIC_URL, if the server has one)")
         _remark("POST it there for a token, which is sent like a key.")
     else:
-        created = client.create_key(name, tenant=tenant, scopes=scopes, stage=stage or "")
-        click.echo(created["key"])
+        created = client.keys.create(name, tenant=tenant, scopes=scopes, stage=stage or "")
+        click.echo(created.key)
         _remark("Keep it: it cannot be shown again.")
-    _remark(f"To revoke it: inferq keys revoke {created['id']}")
+    _remark(f"To revoke it: inferq keys revoke {created.id}")
     if first:
         _remark("It is the first key: from now on every request needs one.")
 
@@ -78,21 +78,21 @@ def list_(client: Client, as_json: bool) -> None:
 
     Those of your tenant; the tenant `default` manages everybody's.
     """
-    entries = client.keys()
+    entries = client.keys.list()
     if as_json:
         console.print_json(entries)
         return
     console.print_rows(
         (
             (
-                key["id"],
-                key.get("account") or f"{key['prefix']}…",
-                key.get("tenant", ""),
-                key.get("name", ""),
-                " ".join(key.get("scopes") or ()),
-                key.get("stage", ""),
-                console.local_time(key.get("created_at", "")),
-                "revoked" if key.get("revoked_at") else "valid",
+                key.id,
+                key.account or f"{key.prefix}…",
+                key.tenant,
+                key.name,
+                " ".join(key.scopes),
+                key.stage,
+                console.local_time(key.created_at),
+                "revoked" if key.revoked_at else "valid",
             )
             for key in entries
         ),
@@ -106,7 +106,7 @@ def list_(client: Client, as_json: bool) -> None:
 @options.server
 def revoke(client: Client, key_id: str) -> None:
     """Make a key worthless, at once."""
-    client.revoke_key(key_id)
+    client.keys.revoke(key_id)
     console.remarks.print(f"revoked {key_id}")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 from rich.table import Table
 from rich.text import Text
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, options
 from inferq.errors import InferqError
+from shared.schemas.models import Model, Version, VersionDetails
 
 _FIRST_LABELS = 6
 _ORIGINS = {
@@ -29,8 +27,8 @@ _ORIGINS = {
 @options.server
 def show(client: Client, name: str, version: str, as_json: bool) -> None:
     """Show a model with all that decides its answers."""
-    model = client.model(name)
-    details = client.version(name, version or str(model["default_version"]))
+    model = client.models.get(name)
+    details = client.models.get_version(name, version or model.default_version)
     if as_json:
         console.print_json(details)
         return
@@ -40,51 +38,51 @@ def show(client: Client, name: str, version: str, as_json: bool) -> None:
     console.out.print(listed)
 
 
-def _rows(model: Mapping[str, Any], version: Mapping[str, Any]) -> list[tuple[str, object]]:
-    others = [str(other["version"]) for other in model["versions"] if other["version"] != version["version"]]
-    names = [model["name"], *model.get("aliases", [])]
+def _rows(model: Model, version: VersionDetails) -> list[tuple[str, object]]:
+    others = [other.version for other in model.versions if other.version != version.version]
+    names = [model.name, *model.aliases]
     rows: list[tuple[str, object]] = [
-        ("model", Text(" = ".join(names), style="bold") + (" (the default model)" if model["is_default"] else "")),
-        ("version", f"{version['version']}" + (f"; others: {', '.join(others)}" if others else "")),
-        ("state", console.status(version["state"])),
-        ("reason", version.get("reason")),
+        ("model", Text(" = ".join(names), style="bold") + (" (the default model)" if model.is_default else "")),
+        ("version", version.version + (f"; others: {', '.join(others)}" if others else "")),
+        ("state", console.status(version.state)),
+        ("reason", version.reason),
         ("architecture", _architecture(version)),
         ("preprocessing", describe(version)),
-        ("labels", _labels(version.get("label_names", []))),
-        ("checksum", version.get("checksum")),
-        ("engine", version.get("engine")),
-        ("training", version.get("training")),
+        ("labels", _labels(version.label_names)),
+        ("checksum", version.checksum),
+        ("engine", version.engine),
+        ("training", version.training),
     ]
     return [(heading, value) for heading, value in rows if value]
 
 
-def describe(version: Mapping[str, Any]) -> str:
+def describe(version: Version) -> str:
     """The preprocessing in two lines: the values, and where they are known from; empty while nothing is known."""
-    values = version.get("preprocessing")
+    values = version.preprocessing
     if not values:
         return ""
-    sizes = f"resize {values['resize']}, crop {values['crop']} ({values['crop_mode']}), {values['interpolation']}"
-    text = f"{sizes}, {values['mode']}, mean {_numbers(values['mean'])}, std {_numbers(values['std'])}"
-    if preset := version.get("preset"):
-        text += f"\n{' '.join(word for word in (preset['name'], _ORIGINS.get(preset['origin'], '')) if word)}"
-        if changed := preset.get("changed"):
+    sizes = f"resize {values.resize}, crop {values.crop} ({values.crop_mode}), {values.interpolation}"
+    text = f"{sizes}, {values.mode}, mean {_numbers(values.mean)}, std {_numbers(values.std)}"
+    if preset := version.preset:
+        text += f"\n{' '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
+        if changed := preset.changed:
             text += f"; as the import gave them: {', '.join(changed)}"
     return text
 
 
-def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
+def warn_if_assumed(version: Version, architecture: str) -> None:
     """Say on stderr which preset was assumed, and how to name another one."""
-    preset = version.get("preset") or {}
-    if preset.get("origin") != "assumed":
+    preset = version.preset
+    if preset is None or preset.origin != "assumed":
         return
-    other_presets = [name for name in preset["available"] if name != preset["name"]]
+    other_presets = [name for name in preset.available if name != preset.name]
     alternatives = (
         f"{architecture} also has {', '.join(other_presets)}"
         if other_presets
         else "a JSON file or single values do as well"
     )
-    name = preset["name"] or "the architecture's own"
-    scope = " for what was not given" if preset.get("changed") else ""
+    name = preset.name or "the architecture's own"
+    scope = " for what was not given" if preset.changed else ""
     console.remarks.print(
         f"preprocessing {name} was assumed{scope}: {describe(version).splitlines()[0]}.\nIf these weights were trained "
         f"with another one, their scores are wrong: import them again with --preprocessing NAME; {alternatives}.",
@@ -92,16 +90,16 @@ def warn_if_assumed(version: Mapping[str, Any], architecture: str) -> None:
     )  # fmt: skip
 
 
-def get_version(model: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+def get_version(model: Model, version: str) -> Version:
     """That version of the model; raises InferqError where it was removed meanwhile."""
-    for entry in model["versions"]:
-        if str(entry["version"]) == version:
-            return dict(entry)
-    raise InferqError(f"version {version} of {model['name']} was removed meanwhile")
+    for entry in model.versions:
+        if entry.version == version:
+            return entry
+    raise InferqError(f"version {version} of {model.name} was removed meanwhile")
 
 
-def _architecture(version: Mapping[str, Any]) -> str:
-    architecture, family = str(version["architecture"]), version.get("family")
+def _architecture(version: Version) -> str:
+    architecture, family = version.architecture, version.family
     return f"{architecture} of {family}" if family and family != architecture else architecture
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import click
 from rich.text import Text
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, model_show, options, promotion
 from inferq.errors import InferqError
+from shared.schemas.models import Model, Version
 
 _DEFAULT_ORIGINS = {
     "tenant": "your choice; take it back with: inferq models default --reset",
@@ -38,23 +39,23 @@ for command in (model_show.show, *promotion.COMMANDS):
 @options.server
 def list_(client: Client, as_json: bool) -> None:
     """All models and their versions. The default model has a star."""
-    visible = client.models()
+    visible = client.models.list()
     if as_json:
         console.print_json(visible)
         return
     console.print_rows(
-        (_row(model, version) for model in visible for version in model["versions"]),
+        (_row(model, version) for model in visible for version in model.versions),
         "model", "version", "state", "architecture", "labels",
         empty="no models",
     )  # fmt: skip
     console.print_notes(
-        (f"{model['name']} {version['version']}:", version["reason"])
+        (f"{model.name} {version.version}:", version.reason)
         for model in visible
-        for version in model["versions"]
-        if version.get("reason")
+        for version in model.versions
+        if version.reason
     )
     console.print_notes(
-        (f"{model['name']}:", "also called " + ", ".join(model["aliases"])) for model in visible if model.get("aliases")
+        (f"{model.name}:", "also called " + ", ".join(model.aliases)) for model in visible if model.aliases
     )
 
 
@@ -70,7 +71,7 @@ def add(client: Client, name: str, arch: str) -> None:
       inferq models add mobilenet_v2
       inferq models add fast --arch mobilenet_v3_small
     """
-    _report_ready(client, name, _version(client.add_model(name, architecture=arch)))
+    _report_ready(client, name, client.models.add(name, architecture=arch).version)
 
 
 @models.command("import")
@@ -105,11 +106,11 @@ def import_(
     if isinstance(label_source, Path) and not label_source.is_file():
         raise click.BadParameter(f"{labels} is neither `imagenet` nor a file", param_hint="--labels")
     with console.remarks.status(f"sending {weights.name}"):
-        answer = client.import_model(
+        answer = client.models.upload(
             name, architecture=arch, weights=weights, labels=label_source, version=version,
             preprocessing=_preprocessing(preprocessing, values),
         )  # fmt: skip
-    model_show.warn_if_assumed(_report_ready(client, name, _version(answer)), arch)
+    model_show.warn_if_assumed(_report_ready(client, name, answer.version), arch)
 
 
 @models.command()
@@ -118,7 +119,7 @@ def import_(
 @options.server
 def remove(client: Client, name: str, version: str) -> None:
     """Remove a model, or one version of it."""
-    client.remove_model(name, version)
+    client.models.remove(name, version)
     console.remarks.print(f"removed {name} {version}".rstrip())
 
 
@@ -137,11 +138,11 @@ def default(client: Client, name: str | None, reset: bool) -> None:
     if name and reset:
         raise click.UsageError("--reset takes no name")
     if reset:
-        client.reset_default_model()
+        client.models.reset_default()
     elif name:
-        client.choose_default_model(name)
-    choice = client.default_model()
-    console.out.print(f"{choice['model']}, {_DEFAULT_ORIGINS.get(choice['origin'], choice['origin'])}", soft_wrap=True)
+        client.models.choose_default(name)
+    choice = client.models.get_default()
+    console.out.print(f"{choice.model}, {_DEFAULT_ORIGINS.get(choice.origin, choice.origin)}", soft_wrap=True)
 
 
 @models.command()
@@ -154,8 +155,8 @@ def alias(client: Client, alias: str, model: str) -> None:
     \b
       inferq models alias google/vit-base-patch16-224 vit
     """
-    answer = client.alias(alias, model)
-    console.remarks.print(f"{alias} stands for {answer['model']}", soft_wrap=True)
+    answer = client.models.set_alias(alias, model)
+    console.remarks.print(f"{alias} stands for {answer.model}", soft_wrap=True)
 
 
 @models.command()
@@ -163,28 +164,28 @@ def alias(client: Client, alias: str, model: str) -> None:
 @options.server
 def unalias(client: Client, alias: str) -> None:
     """Take an alias away; the model stays."""
-    client.unalias(alias)
+    client.models.remove_alias(alias)
     console.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
 
 
-def wait_until_ready(client: Client, name: str, version: str) -> Mapping[str, Any]:
+def wait_until_ready(client: Client, name: str, version: str) -> Version:
     """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
     began = time.monotonic()
     with console.remarks.status(f"{name} {version}") as line:
-        while (checked := model_show.get_version(client.model(name), version))["state"] not in ("ready", "refused"):
-            if checked["state"] == "absent" and checked.get("reason"):
+        while (checked := model_show.get_version(client.models.get(name), version)).state not in ("ready", "refused"):
+            if checked.state == "absent" and checked.reason:
                 break
-            progress = checked.get("reason") or checked["state"]
+            progress = checked.reason or checked.state
             line.update(f"{name} {version}: {progress} ({time.monotonic() - began:.0f} s)")
             time.sleep(_POLL_SECONDS)
-    if checked["state"] != "ready":
-        raise InferqError(f"{name} {version} is {checked['state']}: {checked.get('reason') or 'no reason was given'}")
+    if checked.state != "ready":
+        raise InferqError(f"{name} {version} is {checked.state}: {checked.reason or 'no reason was given'}")
     return checked
 
 
-def _report_ready(client: Client, name: str, version: str) -> Mapping[str, Any]:
+def _report_ready(client: Client, name: str, version: str) -> Version:
     checked = wait_until_ready(client, name, version)
-    console.out.print(f"{name} {version} is ready: {_count(checked.get('labels'))} labels", soft_wrap=True)
+    console.out.print(f"{name} {version} is ready: {checked.labels} labels", soft_wrap=True)
     return checked
 
 
@@ -205,25 +206,15 @@ def _preprocessing(preset_or_file: str, values: Mapping[str, Any]) -> str | dict
     return document | single
 
 
-def _version(answer: Mapping[str, Any]) -> str:
-    """Which version an answer to POST is about: it is that version, or the model that has it as its last one."""
-    return str(answer["version"] if "version" in answer else answer["versions"][-1]["version"])
-
-
-def _row(model: Mapping[str, Any], version: Mapping[str, Any]) -> tuple[Any, ...]:
-    chosen = str(version["version"]) == str(model.get("default_version"))
-    star = " *" if model.get("is_default") and chosen else ""
-    default = " default" if chosen and len(model["versions"]) > 1 else ""
-    canary = f" canary {console.percent(version['canary'])}" if version.get("canary") else ""
+def _row(model: Model, version: Version) -> tuple[Any, ...]:
+    chosen = version.version == model.default_version
+    star = " *" if model.is_default and chosen else ""
+    default = " default" if chosen and len(model.versions) > 1 else ""
+    canary = f" canary {console.percent(version.canary)}" if version.canary else ""
     return (
-        f"{model['name']}{star}",
-        Text.assemble(str(version["version"]), (default, "dim"), (canary, "yellow")),
-        console.status(version["state"]),
-        version.get("architecture", ""),
-        _count(version.get("labels")),
+        f"{model.name}{star}",
+        Text.assemble(version.version, (default, "dim"), (canary, "yellow")),
+        console.status(version.state),
+        version.architecture,
+        version.labels or "",
     )
-
-
-def _count(labels: object) -> object:
-    """The number of labels, whether the server sends the number or the list."""
-    return len(labels) if isinstance(labels, list) else labels or ""

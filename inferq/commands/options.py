@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from inferq.client import Client
 from inferq.client.connection import DEFAULT_URL
-from inferq.client.jobs_and_models import Client
 from inferq.stack import data_dir
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

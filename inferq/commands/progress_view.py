@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from inferq.client.responses import Dataset, Training
 from inferq.commands import console
 from inferq.commands.evidence import losses
+from shared.schemas.datasets import Dataset
+from shared.schemas.evidence import Epoch
+from shared.schemas.trainings import Training
 
 _EPOCHS = 6
 """The newest epochs shown at once; the display has to fit a small terminal."""
@@ -91,47 +93,49 @@ def training_line(update: Training) -> str:
     if not update.curve:
         return f"{update.name}: {update.message}{_place(update)}"
     last = update.curve[-1]
-    figures = "; ".join(
-        f"{split} loss {_number(last.get(f'{split}_loss'))}, {console.percent(last.get(f'{split}_accuracy'))} right"
-        for split in ("train", "validation")
+    splits = (
+        ("train", last.train_loss, last.train_accuracy),
+        ("validation", last.validation_loss, last.validation_accuracy),
     )
-    return f"{update.name}: {last['stage']}, epoch {last['epoch']}: {figures}"
+    figures = "; ".join(
+        f"{split} loss {_number(loss)}, {console.percent(accuracy)} right" for split, loss, accuracy in splits
+    )
+    return f"{update.name}: {last.stage}, epoch {last.epoch}: {figures}"
 
 
 def _place(update: Training) -> str:
     return f" (number {update.position} in the queue)" if update.position else ""
 
 
-def _epochs(curve: tuple[Mapping[str, Any], ...]) -> RenderableType:
+def _epochs(curve: Sequence[Epoch]) -> RenderableType:
     best = {id(epoch) for epoch in _best(curve)}
     columns = ("epoch", "train loss", "accuracy", "validation loss", "accuracy")
     listed = console.table("stage", *columns, "", numbers=columns)
     for epoch in curve[-_EPOCHS:]:
         listed.add_row(
-            str(epoch["stage"]),
-            str(epoch["epoch"]),
-            _number(epoch.get("train_loss")),
-            console.percent(epoch.get("train_accuracy")),
-            _number(epoch.get("validation_loss")),
-            console.percent(epoch.get("validation_accuracy")),
+            epoch.stage,
+            str(epoch.epoch),
+            _number(epoch.train_loss),
+            console.percent(epoch.train_accuracy),
+            _number(epoch.validation_loss),
+            console.percent(epoch.validation_accuracy),
             Text("★", "yellow") if id(epoch) in best else "",
         )
     return listed
 
 
-def _best(curve: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _best(curve: Iterable[Epoch]) -> list[Epoch]:
     """Of each stage the epoch with the lowest loss, of validation where there is one."""
-    best: dict[str, Mapping[str, Any]] = {}
+    best: dict[str, Epoch] = {}
     for epoch in curve:
-        stage = str(epoch["stage"])
+        stage = epoch.stage
         if stage not in best or _best_loss(epoch) < _best_loss(best[stage]):
             best[stage] = epoch
     return list(best.values())
 
 
-def _best_loss(epoch: Mapping[str, Any]) -> float:
-    losses = (epoch.get("validation_loss"), epoch.get("train_loss"), float("inf"))
-    return float(next(loss for loss in losses if loss is not None))
+def _best_loss(epoch: Epoch) -> float:
+    return epoch.train_loss if epoch.validation_loss is None else epoch.validation_loss
 
 
 def _number(value: float | None) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 import click
 from rich.text import Text
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, evidence, options
 from inferq.errors import InferqError
+from shared.schemas.promotions import Comparison, ComparisonReport, LabelCounts
 
 NAME = click.argument("name")
 VERSION = click.argument("version")
@@ -30,16 +29,16 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
     Pictures that either of the two has learned from are left out.
     """
     with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default version'}"):
-        comparison = client.compare(name, version, baseline=baseline, dataset=dataset)
+        comparison = client.models.compare(name, version, baseline=baseline, dataset=dataset)
     if as_json:
         console.print_json(comparison)
-    elif comparison.get("status") == "DONE":
-        _print(comparison)
-        if not baseline and not _worse(comparison["report"]):
+    elif comparison.status == "DONE":
+        report = _print(comparison)
+        if not baseline and report.candidate.accuracy >= report.baseline.accuracy:
             hint = Text.assemble(("next ", "dim"), shlex.join(("inferq", "models", "promote", name, version)))
             console.remarks.print(hint, soft_wrap=True)
-    if comparison.get("status") != "DONE":
-        raise InferqError(f"{name} {version} cannot be compared: {comparison.get('error') or 'no reason was given'}")
+    if comparison.status != "DONE":
+        raise InferqError(f"{name} {version} cannot be compared: {comparison.error or 'no reason was given'}")
 
 
 @click.command()
@@ -48,7 +47,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 @options.server
 def promote(client: Client, name: str, version: str) -> None:
     """Make a version the default version, once it was compared."""
-    client.promote(name, version)
+    client.models.promote(name, version)
     undo = f"undo it with: inferq models rollback {shlex.quote(name)}"
     console.remarks.print(f"{name} {version} is the default version; {undo}", soft_wrap=True)
 
@@ -58,8 +57,8 @@ def promote(client: Client, name: str, version: str) -> None:
 @options.server
 def rollback(client: Client, name: str) -> None:
     """Undo the last promotion of a model."""
-    restored = client.rollback(name)
-    console.remarks.print(f"{name} {restored['version']} is the default version again", soft_wrap=True)
+    restored = client.models.rollback(name)
+    console.remarks.print(f"{name} {restored.version} is the default version again", soft_wrap=True)
 
 
 def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -90,62 +89,63 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
     if (version is None) != (share is None) or (off and version is not None):
         raise click.UsageError("name a version and its share, or --off, or nothing to see how the canary does")
     if off:
-        client.clear_canary(name)
+        client.models.clear_canary(name)
         console.remarks.print(f"{name} has no canary any more", soft_wrap=True)
         return
-    state = client.canary(name) if version is None or share is None else client.set_canary(name, version, share)
+    state = (
+        client.models.get_canary(name)
+        if version is None or share is None
+        else client.models.set_canary(name, version, share)
+    )
     if as_json:
         console.print_json(state)
         return
-    agreed, compared = state.get("agreed", 0), state.get("compared", 0)
+    agreed, compared = state.agreed, state.compared
     agreement = (
         f"it agreed with the default version on {agreed} of {compared} pictures"
         if compared
         else "nothing compared so far"
     )
-    share_of = f"answers {console.percent(state['share'])} of the requests that name no version"
-    console.out.print(
-        Text.assemble((f"{name} {state['version']}", "bold"), f" {share_of}; {agreement}"), soft_wrap=True
-    )
+    share_of = f"answers {console.percent(state.share)} of the requests that name no version"
+    console.out.print(Text.assemble((f"{name} {state.version}", "bold"), f" {share_of}; {agreement}"), soft_wrap=True)
 
 
 COMMANDS = (compare, promote, rollback, canary)
 
 
-def _print(comparison: Mapping[str, Any]) -> None:
-    report = comparison["report"]
-    candidate, baseline = report["candidate"], report["baseline"]
-    pictures = "1 test picture" if report["pictures"] == 1 else f"{report['pictures']} test pictures"
-    summary = f" on {pictures}; the two agree on {console.percent(report.get('agreement'))}"
-    console.out.print(Text.assemble((str(comparison["name"]), "bold"), summary), soft_wrap=True)
-    if left_out := report.get("left_out"):
+def _print(comparison: Comparison) -> ComparisonReport:
+    report = comparison.report
+    if report is None:
+        raise InferqError(f"the comparison {comparison.id} is {comparison.status} and has no report")
+    candidate, baseline = report.candidate, report.baseline
+    pictures = "1 test picture" if report.pictures == 1 else f"{report.pictures} test pictures"
+    summary = f" on {pictures}; the two agree on {console.percent(report.agreement)}"
+    console.out.print(Text.assemble((comparison.name, "bold"), summary), soft_wrap=True)
+    if left_out := report.left_out:
         why = "learned from by one of the two, or known to neither"
         console.out.print(Text(f"{left_out} more are left out: {why}", "dim"), soft_wrap=True)
-    for remark in (evidence.few(report["pictures"]), _labels(report.get("labels"))):
+    for remark in (evidence.few(report.pictures), _labels(report.labels)):
         if remark:
             console.out.print(remark, soft_wrap=True)
-    versions = [f"version {comparison[role]}" for role in ("candidate", "baseline")]
+    versions = [f"version {comparison.candidate}", f"version {comparison.baseline}"]
     listed = console.table("", *versions, "change", "", numbers=(*versions, "change"))
-    listed.add_row("accuracy", *_compared(candidate["accuracy"], baseline["accuracy"], 100, "{:.1f} %"))
-    listed.add_row("macro F1", *_compared(candidate["macro_f1"], baseline["macro_f1"], 1, "{:.3f}"))
-    pace = (candidate["milliseconds"], baseline["milliseconds"])
+    listed.add_row("accuracy", *_compared(candidate.accuracy, baseline.accuracy, 100, "{:.1f} %"))
+    listed.add_row("macro F1", *_compared(candidate.macro_f1, baseline.macro_f1, 1, "{:.3f}"))
+    pace = (candidate.milliseconds, baseline.milliseconds)
     listed.add_row("ms a picture", *_compared(*pace, 1, "{:.1f}", judged=False))
     listed.add_section()
-    baseline_f1 = {row["label"]: row["f1"] for row in baseline["per_label"]}
-    for row in candidate["per_label"]:
-        listed.add_row(Text(f"F1 of {row['label']}"), *_compared(row["f1"], baseline_f1.get(row["label"]), 1, "{:.3f}"))
+    baseline_f1 = {row.label: row.f1 for row in baseline.per_label}
+    for row in candidate.per_label:
+        listed.add_row(Text(f"F1 of {row.label}"), *_compared(row.f1, baseline_f1.get(row.label), 1, "{:.3f}"))
     console.out.print(listed)
+    return report
 
 
-def _worse(report: Mapping[str, Any]) -> bool:
-    return bool(report["candidate"]["accuracy"] < report["baseline"]["accuracy"])
-
-
-def _labels(counted: Mapping[str, int] | None) -> Text:
+def _labels(counted: LabelCounts | None) -> Text:
     """That the versions know different labels; empty where they know the same, or where an old report does not say."""
-    if counted is None or counted["candidate"] == counted["baseline"] == counted["common"]:
+    if counted is None or counted.candidate == counted.baseline == counted.common:
         return Text("")
-    counts = f"{counted['candidate']} and {counted['baseline']}, {counted['common']} in common"
+    counts = f"{counted.candidate} and {counted.baseline}, {counted.common} in common"
     return Text(f"the versions know different labels: {counts}", "yellow")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.commands import console, options
 from inferq.commands.trainings import follow_to_end
 
@@ -47,10 +47,10 @@ def train(
     """
     parameters["flip"] = False if no_flip else None
     parameters["with_feedback"] = False if no_feedback else None
-    training = client.train(dataset, name, base=base, **parameters)
+    training = client.trainings.start(dataset, name, base=base, **parameters)
     if not detach:
         follow_to_end(client, training.id, as_json)
     elif as_json:
-        console.print_json(training.raw)
+        console.print_json(training)
     else:
         click.echo(training.id)

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from rich.text import Text
 
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Training
+from inferq.client import Client
 from inferq.commands import console, evidence, models, options, progress_view
 from inferq.errors import InferqError, InferqHTTPError
+from shared.schemas.trainings import Training, TrainingState
 
 PLOTS = tuple(f"{plot}.{kind}" for plot in ("confusion", "curve", "reliability") for kind in ("svg", "png"))
 TRAINING = click.argument("training_id", metavar="ID")
@@ -31,16 +31,16 @@ def trainings() -> None:
 @options.server
 def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
     """The newest trainings."""
-    newest = client.trainings(status=status.upper(), limit=limit)
+    newest = client.trainings.list(status=status.upper(), limit=limit)
     if as_json:
-        console.print_json([training.raw for training in newest])
+        console.print_json(newest)
         return
     console.print_rows(
         (
             (
                 training.id,
                 console.status(training.status),
-                f"{training.name} {training.version}".rstrip(),
+                f"{training.name} {made_version(training)}".rstrip(),
                 f"{training.progress:.0%}",
                 console.short_time(training.created_at),
             )
@@ -59,7 +59,7 @@ def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
 @options.server
 def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> None:
     """One training as it stands; of one that is done all the evidence."""
-    training = client.training(training_id)
+    training = client.trainings.get(training_id)
     if save is not None:
         _save(client, training, save)
     print_training(client, training, as_json=as_json, everything=True)
@@ -79,7 +79,7 @@ def wait(client: Client, training_id: str, as_json: bool) -> None:
 @options.server
 def cancel(client: Client, training_id: str) -> None:
     """Cancel a training. The dataset and the model's other versions stay as they are."""
-    training = client.cancel_training(training_id)
+    training = client.trainings.cancel(training_id)
     console.remarks.print(f"{training_id} is {training.status}")
 
 
@@ -90,10 +90,10 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
     """
     try:
         training = progress_view.follow(
-            client.follow_training(training_id), progress_view.training, progress_view.training_line
+            client.trainings.follow(training_id), progress_view.training, progress_view.training_line
         )
         if training.status == "DONE":
-            models.wait_until_ready(client, training.name, training.version)
+            models.wait_until_ready(client, training.name, made_version(training))
     except KeyboardInterrupt:
         hint = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
         console.remarks.print(f"{hint}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
@@ -106,12 +106,13 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
 def print_training(client: Client, training: Training, *, as_json: bool, everything: bool = False) -> None:
     """A training as people or programs read it; `everything` adds the confusion matrix and the mistakes."""
     if as_json:
-        console.print_json(training.raw)
+        console.print_json(training)
         return
-    model = f"  {training.name} {training.version}".rstrip()
+    version = made_version(training)
+    model = f"  {training.name} {version}".rstrip()
     head = Text.assemble(("training ", "dim"), training.id, "  ", console.status(training.status), (model, "bold"))
     default = _default(client, training)
-    if default == training.version != "":
+    if default == version != "":
         head.append(", the default version", "dim")
     console.out.print(head, soft_wrap=True)
     if training.status == "DONE":
@@ -119,17 +120,22 @@ def print_training(client: Client, training: Training, *, as_json: bool, everyth
         if everything:
             console.out.print(evidence.details(training, console.out.width))
         if default:
-            _next(training.name, training.version, default)
+            _next(training.name, version, default)
     elif training.error:
         console.out.print(Text(training.error, style="red"), soft_wrap=True)
     elif not training.terminal:
         console.out.print("", progress_view.meter(training), progress_view.training(training), sep="\n")
 
 
+def made_version(training: TrainingState) -> str:
+    """The version that a training has made; empty until it is DONE."""
+    return training.model.version if training.model else ""
+
+
 def _default(client: Client, training: Training) -> str:
     """The model's default version; empty where there is no version yet, or none any more."""
     try:
-        return str(client.model(training.name).get("default_version", "")) if training.version else ""
+        return client.models.get(training.name).default_version if training.model else ""
     except InferqHTTPError as error:
         if error.status != 404:
             raise
@@ -155,8 +161,8 @@ def _next(name: str, version: str, default: str) -> None:
 def _save(client: Client, training: Training, folder: Path) -> None:
     if training.evidence is None:
         raise InferqError(f"training {training.id} is {training.status}: there is evidence only of one that is DONE")
-    plots: dict[str, Any] = {name: client.plot(training.id, name) for name in PLOTS}
-    text = json.dumps(training.evidence, indent=2, ensure_ascii=False).encode()
+    plots: dict[str, Any] = {name: client.trainings.plot(training.id, name) for name in PLOTS}
+    text = json.dumps(training.evidence.to_json(), indent=2, ensure_ascii=False).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in {"evidence.json": text, **plots}.items():

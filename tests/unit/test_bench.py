@@ -19,8 +19,8 @@ from rich.console import Console
 from bench import load, material, report
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
 from bench.training_load import LOADED, TrainingLoad
-from inferq.client.jobs_and_models import Client
-from inferq.client.responses import Dataset, Training
+from inferq.client import Client
+from shared.schemas.jobs import Dataset, Training
 from inferq.errors import InferqError, InferqHTTPError
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.errors import InferqError, InferqHTTPError, StillRunning, Unreachable
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
@@ -34,7 +34,7 @@ def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, cli
     (tmp_path / "duck.png").write_bytes(b"quack")
     server.on("POST /v1/jobs", (202, {"Location": "/v1/jobs/j1"}, job("QUEUED")))
 
-    made = client.submit(tmp_path / "duck.png", ("cat.png", b"meow"), top_k=3, metadata={"who": "me"}, model=None)
+    made = client.jobs.submit(tmp_path / "duck.png", ("cat.png", b"meow"), top_k=3, metadata={"who": "me"}, model=None)
 
     assert (made.id, made.status, made.terminal) == ("j1", "QUEUED", False)
     asked = server.asked[0]
@@ -49,7 +49,7 @@ def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, cli
 
 def test_an_idempotency_key_travels_as_a_header(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
-    client.submit(b"x", idempotency_key="once")
+    client.jobs.submit(b"x", idempotency_key="once")
     assert server.asked[0].headers["idempotency-key"] == "once"
 
 
@@ -60,7 +60,7 @@ def test_classify_returns_labels_and_per_picture_errors(server: ToyServer, clien
     ]
     server.on("POST /v1/classify", (200, {}, job("DONE", predictions=predictions)))
 
-    good, bad = client.classify(b"x", b"y").predictions
+    good, bad = client.jobs.classify(b"x", b"y").predictions
 
     assert (good.results[0].label, good.results[0].score, good.error) == ("drake", 0.93, "")
     assert (bad.results, bad.error) == ((), "The image is damaged.")
@@ -69,7 +69,7 @@ def test_classify_returns_labels_and_per_picture_errors(server: ToyServer, clien
 def test_a_classify_answered_with_202_goes_on_waiting_for_the_same_job(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/classify", (202, {}, job("RUNNING")))
     server.on("GET /v1/jobs/j1", (200, {}, job("DONE")))
-    assert client.classify(b"x").status == "DONE"
+    assert client.jobs.classify(b"x").status == "DONE"
     assert server.asked[1].headers["prefer"].startswith("wait=")
 
 
@@ -79,46 +79,46 @@ def test_waiting_trusts_terminal_more_than_statuses_it_knows(server: ToyServer, 
         (200, {"Retry-After": "0"}, job("PONDERING", terminal=False)),
         (200, {}, job("SUBLIMATED", terminal=True)),
     )
-    assert client.wait("j1").status == "SUBLIMATED"
+    assert client.jobs.wait("j1").status == "SUBLIMATED"
 
 
 def test_waiting_ends_with_the_id_when_the_time_is_over(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/jobs/j1", (200, {}, job("RUNNING")))
     with pytest.raises(StillRunning, match=r"j1 is RUNNING after 0\.05 s; wait for it with: inferq jobs wait j1"):
-        client.wait("j1", timeout=0.05)
+        client.jobs.wait("j1", timeout=0.05)
 
 
 def test_a_classify_that_takes_too_long_names_the_time_that_was_given(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/classify", (202, {}, job("RUNNING")))
     server.on("GET /v1/jobs/j1", (200, {}, job("RUNNING")))
     with pytest.raises(StillRunning, match=r"after 0\.05 s"):
-        client.classify(b"x", timeout=0.05)
+        client.jobs.classify(b"x", timeout=0.05)
 
 
 def test_a_get_is_repeated_when_the_service_is_away_for_a_moment(server: ToyServer, client: Client) -> None:
     away: Answer = (503, {"Retry-After": "0"}, {"title": "Unavailable", "code": "unavailable", "detail": "Soon."})
     server.on("GET /v1/jobs/j1", away, away, (200, {}, job("DONE")))
-    assert client.job("j1").status == "DONE"
+    assert client.jobs.get("j1").status == "DONE"
     assert len(server.asked) == 3
 
 
 def test_a_get_gives_up_when_the_service_stays_away(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/queue", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "The database is away."}))
     with pytest.raises(InferqHTTPError, match="The database is away") as caught:
-        client.queue()
+        client.workers.queue()
     assert caught.value.status == 503
 
 
 def test_a_post_is_never_repeated(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/jobs", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "Soon."}))
     with pytest.raises(InferqHTTPError):
-        client.submit(b"x")
+        client.jobs.submit(b"x")
     assert len(server.asked) == 1
 
 
 def test_a_problem_document_becomes_an_error_with_status_code_and_detail(client: Client) -> None:
     with pytest.raises(InferqHTTPError) as caught:
-        client.job("none")
+        client.jobs.get("none")
     assert (caught.value.status, caught.value.code, str(caught.value)) == (404, "not_found", "There is nothing here.")
 
 
@@ -126,7 +126,7 @@ def test_a_problem_document_becomes_an_error_with_status_code_and_detail(client:
 def test_an_error_page_of_a_proxy_is_an_error_too(server: ToyServer, client: Client, body: bytes) -> None:
     server.on("GET /v1/queue", (502, {}, body))
     with pytest.raises(InferqHTTPError, match="502"):
-        client.queue()
+        client.workers.queue()
 
 
 def test_a_server_that_is_not_there_is_named(server: ToyServer) -> None:
@@ -145,7 +145,7 @@ def test_loopback_is_never_reached_through_a_proxy(server: ToyServer, monkeypatc
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     server.on("GET /v1/queue", (200, {}, {"waiting": 0}))
     with Client(server.url) as client:
-        assert client.queue() == {"waiting": 0}
+        assert client.workers.queue() == {"waiting": 0}
 
 
 def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, client: Client) -> None:
@@ -154,14 +154,14 @@ def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, clie
         return 200, {}, {"jobs": [job("DONE"), job("FAILED")], "next": "two" if more else None}
 
     server.on("GET /v1/jobs", page)
-    assert len(client.jobs()) == 4
-    assert [found.status for found in client.jobs(limit=3)] == ["DONE", "FAILED", "DONE"]
+    assert len(client.jobs.list()) == 4
+    assert [found.status for found in client.jobs.list(limit=3)] == ["DONE", "FAILED", "DONE"]
 
 
 def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
     server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k", "prefix": "iq_ab"}]}))
     with Client(server.url + "/", "secret") as client:
-        assert client.keys()[0]["id"] == "k"
+        assert client.keys.list()[0]["id"] == "k"
     assert server.asked[0].headers["authorization"] == "Bearer secret"
 
 
@@ -173,24 +173,24 @@ def test_url_and_key_come_from_the_environment_where_none_is_given(
     server.on("GET /v1/queue", (200, {}, {}))
     for made in (Client(), Client(server.url, key="other"), Client(key="")):
         with made as client:
-            client.queue()
+            client.workers.queue()
     assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer mine", "Bearer other", None]
 
 
 def test_results_arrive_line_by_line(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/jobs/j1/results", (200, {}, b'{"name": "a"}\n{"name": "b"}\n'))
-    assert list(client.results("j1")) == ['{"name": "a"}', '{"name": "b"}']
+    assert list(client.jobs.results("j1")) == ['{"name": "a"}', '{"name": "b"}']
     assert server.asked[0].path.endswith("?format=ndjson")
 
 
 def test_results_of_an_unknown_job_are_an_error_not_lines(client: Client) -> None:
     with pytest.raises(InferqHTTPError, match="There is nothing here"):
-        list(client.results("none"))
+        list(client.jobs.results("none"))
 
 
 def test_a_cancel_without_a_body_is_fine(server: ToyServer, client: Client) -> None:
     server.on("DELETE /v1/jobs/j1", (204, {}, b""))
-    assert client.cancel("j1") is None
+    assert client.jobs.cancel("j1") is None
 
 
 def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Client, tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
     (tmp_path / "l.txt").write_text("duck\ngoose\n")
     server.on("POST /v1/models", (202, {}, {"name": "birds", "version": "1", "state": "checking"}))
 
-    client.import_model(
+    client.models.upload(
         "birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels=tmp_path / "l.txt", version="1"
     )
-    client.import_model("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
+    client.models.upload("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
 
     first, second = server.asked
     assert b'name="weights"; filename="w.safetensors"' in first.body
@@ -217,10 +217,10 @@ def test_an_alias_keeps_its_slash_in_the_path(server: ToyServer, client: Client)
     server.on("PUT /v1/aliases/google/vit-base", (201, {}, known))
     server.on("GET /v1/aliases", (200, {}, {"aliases": [known]}))
     server.on("DELETE /v1/aliases/google/vit-base", (204, {}, b""))
-    assert client.alias("google/vit-base", "vit") == known
+    assert client.models.set_alias("google/vit-base", "vit") == known
     assert json.loads(server.asked[0].body) == {"model": "vit"}
-    assert client.aliases() == [known]
-    client.unalias("google/vit-base")
+    assert client.models.list_aliases() == [known]
+    client.models.remove_alias("google/vit-base")
     assert server.asked[-1].method == "DELETE"
 
 
@@ -231,7 +231,7 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN+/=\nBgkqhkiG\n-----END PUBLIC KEY
 def test_a_public_key_is_registered_for_an_account(server: ToyServer, client: Client, kind: str) -> None:
     pem = PUBLIC.replace("PUBLIC KEY", kind).replace("\n", "\r\n")
     server.on("POST /v1/keys", (201, {}, {"id": "k1", "account": "anna@example.org"}))
-    assert client.register_key("anna@example.org", pem, scopes=["infer"])["id"] == "k1"
+    assert client.keys.register("anna@example.org", pem, scopes=["infer"])["id"] == "k1"
     sent = {"account": "anna@example.org", "public_key": pem, "scopes": ["infer"]}
     assert json.loads(server.asked[0].body) == sent
 
@@ -256,11 +256,11 @@ def test_nothing_but_a_public_key_ever_leaves_the_machine(
     server: ToyServer, client: Client, text: str, says: str
 ) -> None:
     with pytest.raises(InferqError, match=says):
-        client.register_key("anna@example.org", text)
+        client.keys.register("anna@example.org", text)
     assert server.asked == []
 
 
 def test_names_with_slashes_stay_one_part_of_the_path(server: ToyServer, client: Client) -> None:
     server.on("DELETE /v1/models/a%2Fb/versions/1", (204, {}, b""))
-    client.remove_model("a/b", "1")
+    client.models.remove("a/b", "1")
     assert server.asked[0].method == "DELETE"

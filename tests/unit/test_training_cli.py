@@ -13,7 +13,7 @@ from rich.console import Console
 
 from inferq.cli import main
 from inferq.client import connection
-from inferq.client.responses import Training
+from shared.schemas.jobs import Training
 from inferq.commands import console, evidence, progress_view
 from tests.unit.toy_server import ToyServer, serving
 

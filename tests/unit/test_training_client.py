@@ -14,7 +14,7 @@ import pytest
 
 from inferq.client import connection
 from inferq.client.folder_archive import packed
-from inferq.client.jobs_and_models import Client
+from inferq.client import Client
 from inferq.errors import InferqError, InferqHTTPError, Unreachable
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
@@ -58,7 +58,7 @@ def sent_zip(body: bytes) -> zipfile.ZipFile:
 
 def test_a_folder_is_packed_without_hidden_files_and_junk(server: ToyServer, client: Client, flowers: Path) -> None:
     server.on("POST /v1/datasets", (202, {}, dataset("LOADING", progress=0.0)))
-    made = client.create_dataset("mine", flowers)
+    made = client.datasets.create("mine", flowers)
     assert (made.id, made.state) == ("7", "LOADING")
     body = server.asked[0].body
     assert b'name="name"\r\n\r\nmine' in body
@@ -73,7 +73,7 @@ def test_an_archive_is_sent_as_it_is_and_adds_to_a_dataset_by_its_name(
 ) -> None:
     (tmp_path / "more.tgz").write_bytes(b"tar and gz")
     server.on("POST /v1/datasets/my%20flowers/archive", (202, {}, dataset("LOADING")))
-    client.add_to_dataset("my flowers", tmp_path / "more.tgz")
+    client.datasets.add_archive("my flowers", tmp_path / "more.tgz")
     body = server.asked[0].body
     assert b'name="file"; filename="more.tgz"' in body
     assert b"tar and gz" in body
@@ -81,8 +81,8 @@ def test_an_archive_is_sent_as_it_is_and_adds_to_a_dataset_by_its_name(
 
 def test_a_url_and_labels_are_sent_as_json(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/datasets", (201, {}, dataset("READY")))
-    client.create_dataset("a", "https://example.org/flowers.zip")
-    client.create_dataset("b", labels=["rose", "daisy"])
+    client.datasets.create("a", "https://example.org/flowers.zip")
+    client.datasets.create("b", labels=["rose", "daisy"])
     assert [json.loads(asked.body) for asked in server.asked] == [
         {"name": "a", "url": "https://example.org/flowers.zip"},
         {"name": "b", "labels": ["rose", "daisy"]},
@@ -91,7 +91,7 @@ def test_a_url_and_labels_are_sent_as_json(server: ToyServer, client: Client) ->
 
 def test_an_archive_that_is_not_there_is_an_error_before_anything_is_sent(server: ToyServer, client: Client) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        client.create_dataset("a", "nowhere.zip")
+        client.datasets.create("a", "nowhere.zip")
     assert server.asked == []
 
 
@@ -133,7 +133,7 @@ def test_a_dataset_is_read_with_its_labels_and_reasons(server: ToyServer, client
         reasons=[{"path": "rose/x.jpg", "why": "is damaged"}],
     )  # fmt: skip
     server.on("GET /v1/datasets", (200, {}, {"datasets": [told], "next": None}))
-    (found,) = client.datasets()
+    (found,) = client.datasets.list()
     assert (found.labels, found.reasons) == ((("rose", 5),), (("rose/x.jpg", "is damaged"),))
     assert (found.examples, found.duplicates, found.unreadable) == (5, 2, 1)
 
@@ -141,16 +141,16 @@ def test_a_dataset_is_read_with_its_labels_and_reasons(server: ToyServer, client
 def test_a_dataset_is_followed_until_it_is_loaded(server: ToyServer, client: Client) -> None:
     steps = [dataset("LOADING", progress=share) for share in (0.0, 0.5, 0.5)]
     server.on("GET /v1/datasets/7", *[(200, {}, step) for step in steps], (200, {}, dataset("FAILED", message="empty")))
-    followed = list(client.follow_dataset(7))
+    followed = list(client.datasets.follow(7))
     assert [(one.state, one.progress) for one in followed] == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
     assert followed[-1].message == "empty"
 
 
 def test_a_training_is_asked_for_with_what_was_chosen_and_nothing_else(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/trainings", (202, {}, training("QUEUED", position=3)))
-    made = client.train(7, "flowers", base="mobilenet_v2", epochs=5, seed=0, flip=False, learning_rate=None)
+    made = client.trainings.start(7, "flowers", base="mobilenet_v2", epochs=5, seed=0, flip=False, learning_rate=None)
     assert (made.id, made.position, made.terminal) == ("t1", 3, False)
-    client.train("mine", "flowers", options={"metadata": {"who": "me"}})
+    client.trainings.start("mine", "flowers", options={"metadata": {"who": "me"}})
     parameters = {"epochs": 5, "seed": 0, "flip": False}
     assert [json.loads(asked.body) for asked in server.asked] == [
         {"dataset": 7, "name": "flowers", "base": "mobilenet_v2", "parameters": parameters},
@@ -166,7 +166,7 @@ def test_a_training_is_followed_through_an_outage_to_its_end(server: ToyServer, 
         (200, {}, training("RUNNING", curve=[{"stage": "head", "epoch": 1}])),
         (200, {}, training("DONE", model={"name": "flowers", "version": "2"}, evidence={"accuracy": 0.9})),
     )
-    waiting, running, done = client.follow_training("t1")
+    waiting, running, done = client.trainings.follow("t1")
     assert (waiting.status, running.status, done.status) == ("QUEUED", "RUNNING", "DONE")
     assert (running.curve[0]["epoch"], done.version, done.evidence) == (1, "2", {"accuracy": 0.9})
     assert server.asked[1].headers["prefer"] == "wait=1"
@@ -184,7 +184,7 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(
         return type("Response", (), {"json": lambda _: answer})()
 
     monkeypatch.setattr(Client, "_request", request)
-    assert [one.status for one in client.follow_training("t1")] == ["RUNNING", "CANCELLED"]
+    assert [one.status for one in client.trainings.follow("t1")] == ["RUNNING", "CANCELLED"]
 
 
 def test_a_server_that_stays_away_is_given_up(
@@ -193,13 +193,13 @@ def test_a_server_that_stays_away_is_given_up(
     monkeypatch.setattr(connection, "OUTAGE", 0.0)
     server.on("GET /v1/trainings/t1", (200, {}, training("RUNNING")), (504, {}, b""))
     with pytest.raises(InferqHTTPError, match="504"):
-        list(client.follow_training("t1"))
+        list(client.trainings.follow("t1"))
 
 
 def test_an_error_that_will_not_pass_ends_following_at_once(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/trainings/t1", (200, {}, training("RUNNING")), (404, {}, {"detail": "There is no training."}))
     with pytest.raises(InferqHTTPError, match="There is no training"):
-        list(client.follow_training("t1"))
+        list(client.trainings.follow("t1"))
     assert len(server.asked) == 2
 
 
@@ -210,20 +210,20 @@ def test_trainings_are_listed_through_pages_and_cancelled(server: ToyServer, cli
 
     server.on("GET /v1/trainings", page)
     server.on("DELETE /v1/trainings/t1", (200, {}, training("CANCELLED")))
-    assert len(client.trainings(status="RUNNING")) == 2
+    assert len(client.trainings.list(status="RUNNING")) == 2
     assert "status=RUNNING" in server.asked[1].path
-    assert client.cancel_training("t1").status == "CANCELLED"
+    assert client.trainings.cancel("t1").status == "CANCELLED"
 
 
 def test_a_plot_comes_as_bytes(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/trainings/t1/plots/confusion.svg", (200, {}, b"<svg/>"))
-    assert client.plot("t1", "confusion.svg") == b"<svg/>"
+    assert client.trainings.plot("t1", "confusion.svg") == b"<svg/>"
 
 
 def test_feedback_says_which_picture_and_only_where_asked_which_dataset(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
-    assert client.feedback("j1", "rose")["id"] == 5
-    client.feedback("j1", "rose", 3, dataset="flowers")
+    assert client.jobs.correct("j1", "rose")["id"] == 5
+    client.jobs.correct("j1", "rose", 3, dataset="flowers")
     assert [json.loads(asked.body) for asked in server.asked] == [
         {"label": "rose", "position": 0},
         {"label": "rose", "position": 3, "dataset": "flowers"},
@@ -235,8 +235,8 @@ def test_a_comparison_is_waited_for(server: ToyServer, client: Client) -> None:
     ended = {"_id": "c1", "status": "DONE", "terminal": True, "report": {"agreement": 0.9}}
     server.on("POST /v1/models/flowers/compare", (202, {}, asked))
     server.on("GET /v1/comparisons/c1", (200, {}, asked), (200, {}, ended))
-    assert client.compare("flowers", "2") == ended
-    client.compare("flowers", "2", baseline="1", dataset=7)
+    assert client.models.compare("flowers", "2") == ended
+    client.models.compare("flowers", "2", baseline="1", dataset=7)
     bodies = [json.loads(one.body) for one in server.asked if one.method == "POST"]
     assert bodies == [{"version": "2"}, {"version": "2", "baseline": "1", "dataset": 7}]
 
@@ -250,24 +250,24 @@ def test_versions_are_promoted_rolled_back_and_given_a_share(server: ToyServer, 
     server.on("PUT /v1/models/flowers/canary", lambda asked: (200, {}, json.loads(asked.body)))
     server.on("GET /v1/models/flowers/canary", (200, {}, share))
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
-    assert client.versions("flowers") == [{"version": "1"}]
-    assert client.version("flowers", "1")["evidence"] == {}
-    assert client.promote("flowers", "2") == {"version": "2"}
-    assert client.rollback("flowers") == {"version": "1"}
-    assert client.set_canary("flowers", "2", 0.1) == share
-    assert client.canary("flowers") == share
-    client.clear_canary("flowers")
+    assert client.models.list_versions("flowers") == [{"version": "1"}]
+    assert client.models.get_version("flowers", "1")["evidence"] == {}
+    assert client.models.promote("flowers", "2") == {"version": "2"}
+    assert client.models.rollback("flowers") == {"version": "1"}
+    assert client.models.set_canary("flowers", "2", 0.1) == share
+    assert client.models.get_canary("flowers") == share
+    client.models.clear_canary("flowers")
     assert server.asked[-1].method == "DELETE"
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.dataset("none"),
-        lambda client: client.remove_dataset("none"),
-        lambda client: next(client.follow_training("none")),
-        lambda client: client.plot("none", "curve.png"),
-        lambda client: client.compare("none", "1"),
+        lambda client: client.datasets.get("none"),
+        lambda client: client.datasets.remove("none"),
+        lambda client: next(client.trainings.follow("none")),
+        lambda client: client.trainings.plot("none", "curve.png"),
+        lambda client: client.models.compare("none", "1"),
     ],
 )
 def test_what_the_server_refuses_is_an_error_in_its_words(client: Client, call: Callable[[Client], object]) -> None:

@@ -1,0 +1,46 @@
+"""The client of a server: one connection, and an object for each kind of resource."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from inferq.client.connection import Connection
+from inferq.client.datasets import Datasets
+from inferq.client.jobs import Jobs
+from inferq.client.keys import Keys
+from inferq.client.models import Models
+from inferq.client.trainings import Trainings
+from inferq.client.workers import Workers
+
+
+class Client:
+    """A client of the native API of a server. Thread-safe; close it, or use it in a `with`.
+
+    Every method raises InferqHTTPError if the server refuses, Unreachable if it does not answer, and BadAnswer if its
+    answer is not that of this version of inferq; the constructor raises Unreachable if the URL is invalid.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
+        """Without a URL or key, INFERQ_URL and INFERQ_KEY are used; `key=""` sends no key.
+
+        `timeout` is the seconds that the server may take to answer, in addition to a requested wait.
+        """
+        self._connection = Connection(url, key, timeout=timeout)
+        self.url = self._connection.url
+        self.jobs = Jobs(self._connection)
+        self.models = Models(self._connection)
+        self.datasets = Datasets(self._connection)
+        self.trainings = Trainings(self._connection)
+        self.keys = Keys(self._connection)
+        self.workers = Workers(self._connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()

@@ -1,0 +1,151 @@
+"""Models: list, add, import and remove; aliases, the default model; versions, their comparison and promotion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inferq.client import http
+from inferq.client.connection import UPLOAD, Connection, read
+from shared.schemas.models import (
+    Alias,
+    AliasList,
+    DefaultModel,
+    Model,
+    ModelDetails,
+    ModelList,
+    Version,
+    VersionDetails,
+    VersionList,
+)
+from shared.schemas.promotions import Canary, Comparison
+
+
+class Models:
+    """The models that the key's tenant may use."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> ModelDetails:
+        """Return a model with its versions, and the labels of its default version."""
+        return read(ModelDetails, self._connection.get(_path(name)))
+
+    def add(self, name: str, *, architecture: str = "") -> Version:
+        """Add an architecture with its published weights, which a worker fetches; poll `get(name)`."""
+        fields = {"name": name, "architecture": architecture}
+        parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
+        return read(Version, self._connection.form("/v1/models", parts))
+
+    def upload(
+        self,
+        name: str,
+        *,
+        architecture: str,
+        weights: Path,
+        labels: str | Path,
+        version: str = "",
+        preprocessing: str | Mapping[str, Any] = "",
+    ) -> Version:
+        """Upload weights (.safetensors or .pth); `labels` is `imagenet` or a file with one label per line.
+
+        `preprocessing` is the name of a preset, or values: preset, resize and crop (pixels), mean, std, interpolation.
+        A worker checks the weights: poll `get(name)`. Raises OSError if a file cannot be read.
+        """
+        whole = preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing))
+        fields = {"name": name, "architecture": architecture, "version": version, "preprocessing": whole}
+        parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
+        is_text = isinstance(labels, str)
+        parts.append(("labels", (None, labels) if is_text else (Path(labels).name, Path(labels).read_bytes())))
+        with weights.open("rb") as file:  # streamed, so that hundreds of megabytes are not held in memory
+            parts.append(("weights", (weights.name, file)))
+            return read(Version, self._connection.form("/v1/models", parts, timeout=UPLOAD))
+
+    def remove(self, name: str, version: str = "") -> None:
+        """Remove one version of a model, or all of it."""
+        self._connection.request("DELETE", _version_path(name, version) if version else _path(name))
+
+    # the default model, and aliases
+
+    def get_default(self) -> DefaultModel:
+        """Return the default model, and who has chosen it: `origin`."""
+        return read(DefaultModel, self._connection.get("/v1/default-model"))
+
+    def choose_default(self, name: str) -> DefaultModel:
+        """Make a model the default for requests of the key's tenant that name no model."""
+        return read(DefaultModel, self._connection.request("PUT", "/v1/default-model", json={"model": name}))
+
+    def reset_default(self) -> DefaultModel:
+        """Remove the tenant's choice; returns the default that then applies."""
+        return read(DefaultModel, self._connection.request("DELETE", "/v1/default-model"))
+
+    def list_aliases(self) -> list[Alias]:
+        """Return the aliases of models, and the model that each stands for."""
+        return read(AliasList, self._connection.get("/v1/aliases")).aliases
+
+    def set_alias(self, alias: str, model: str) -> Alias:
+        """Make `alias` stand for the model, whatever it stood for before."""
+        return read(Alias, self._connection.request("PUT", f"/v1/aliases/{http.words(alias)}", json={"model": model}))
+
+    def remove_alias(self, alias: str) -> None:
+        """Remove the alias; the model stays."""
+        self._connection.request("DELETE", f"/v1/aliases/{http.words(alias)}")
+
+    # versions
+
+    def list_versions(self, name: str) -> list[Version]:
+        """Return the versions of a model, each with a summary of its evidence."""
+        return read(VersionList, self._connection.get(f"{_path(name)}/versions")).versions
+
+    def get_version(self, name: str, version: str) -> VersionDetails:
+        """Return a version of a model, with its labels and all its evidence."""
+        return read(VersionDetails, self._connection.get(_version_path(name, version)))
+
+    def compare(self, name: str, version: str, *, baseline: str = "", dataset: int | str | None = None) -> Comparison:
+        """Compare two versions on the same test pictures; waits until the comparison has ended, as DONE or FAILED.
+
+        `baseline` is by default the default version, `dataset` the dataset that `version` was trained on.
+        """
+        fields = {"version": version, "baseline": baseline, "dataset": dataset}
+        wanted = {key: value for key, value in fields.items() if value not in ("", None)}
+        started = read(Comparison, self._connection.request("POST", f"{_path(name)}/compare", json=wanted))
+        path = f"/v1/comparisons/{http.word(started.id)}"
+        *_, ended = self._connection.follow(path, Comparison, lambda comparison: comparison.terminal)
+        return ended
+
+    def promote(self, name: str, version: str) -> Version:
+        """Make a version the model's default; the server requires a comparison with the present default first."""
+        return read(Version, self._connection.request("POST", f"{_path(name)}/promote", json={"version": version}))
+
+    def rollback(self, name: str) -> Version:
+        """Undo the last promotion; returns the version that is the default again."""
+        return read(Version, self._connection.request("POST", f"{_path(name)}/rollback"))
+
+    def get_canary(self, name: str) -> Canary:
+        """Return the version that answers a share of the requests, and how often it agreed with the default."""
+        return read(Canary, self._connection.get(f"{_path(name)}/canary"))
+
+    def set_canary(self, name: str, version: str, share: float) -> Canary:
+        """Let a version answer a share, above 0 and at most 1, of the requests that name no version."""
+        wanted = {"version": version, "share": share}
+        return read(Canary, self._connection.request("PUT", f"{_path(name)}/canary", json=wanted))
+
+    def clear_canary(self, name: str) -> None:
+        """End the canary: the default version answers all requests again."""
+        self._connection.request("DELETE", f"{_path(name)}/canary")
+
+    # last, because after it `list` in an annotation of this class is this method
+
+    def list(self) -> list[Model]:
+        """Return every model with its versions and default version."""
+        return read(ModelList, self._connection.get("/v1/models")).models
+
+
+def _path(name: str) -> str:
+    return f"/v1/models/{http.word(name)}"
+
+
+def _version_path(name: str, version: str) -> str:
+    return f"{_path(name)}/versions/{http.word(version)}"

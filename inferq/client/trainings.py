@@ -1,0 +1,60 @@
+"""Trainings: from a dataset to a version of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inferq.client import http
+from inferq.client.connection import Connection, read
+from shared.schemas.trainings import Training, TrainingPage, TrainingSummary
+
+
+class Trainings:
+    """The trainings of the key's tenant."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(
+        self, dataset: int | str, name: str, *, base: str = "", base_version: str = "",
+        options: Mapping[str, Any] | None = None, **parameters: Any,
+    ) -> Training:  # fmt: skip
+        """Start a training of a version of the model `name` on a dataset, and return at once.
+
+        `base` is the model to start from, or `scratch`; by default the best available. `options` are webhook,
+        webhook_secret and metadata. Parameters are those of `POST /v1/trainings`: epochs, learning_rate, batch_size,
+        max_unimproved_epochs, train_split_ratio, seed, with_feedback, fine_tune, flip, max_seconds.
+        """
+        given = {key: value for key, value in parameters.items() if value is not None}
+        fields = {"dataset": dataset, "name": name, "base": base, "base_version": base_version, "parameters": given}
+        wanted = {key: value for key, value in {**fields, **(options or {})}.items() if value not in ("", {})}
+        return read(Training, self._connection.request("POST", "/v1/trainings", json=wanted))
+
+    def get(self, training_id: str) -> Training:
+        """Return the training in its current state, with its evidence if it is done."""
+        return read(Training, self._connection.get(_path(training_id)))
+
+    def list(self, *, status: str = "", limit: int = 50) -> list[TrainingSummary]:
+        """Return the newest trainings, at most `limit`, without evidence."""
+        pages = self._connection.pages("/v1/trainings", TrainingPage, {"status": status}, limit)
+        return [training for page in pages for training in page.trainings]
+
+    def follow(self, training_id: str) -> Iterator[Training]:
+        """Yield the training now and each time it has changed; the last has ended, and has its evidence.
+
+        Outages of the server of up to five minutes are tolerated.
+        """
+        yield from self._connection.follow(_path(training_id), Training, lambda training: training.terminal)
+
+    def cancel(self, training_id: str) -> Training:
+        """Cancel a training that has not ended; its dataset and the model's other versions stay as they are."""
+        return read(Training, self._connection.request("DELETE", _path(training_id)))
+
+    def plot(self, training_id: str, name: str) -> bytes:
+        """Return a plot of the evidence: `confusion`, `curve` or `reliability`, with `.svg` or `.png`."""
+        return self._connection.get(f"{_path(training_id)}/plots/{http.word(name)}").content
+
+
+def _path(training_id: str) -> str:
+    return f"/v1/trainings/{http.word(training_id)}"
