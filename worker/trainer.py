@@ -24,9 +24,9 @@ from shared.domain.fair_order import fair_order
 from shared.domain.trainings import Training
 from shared.services import comparisons, dataset_import, training_runs, trainings
 from worker.engine import Engine
-from worker.training import pipeline
+from worker.training import pipeline, run
+from worker.training.cancellation import Stopped
 from worker.training.compare import compare
-from worker.training.work import Stopped, Work
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Trainer:
         """Train, and store the outcome; returns False when the training is to be tried again, but not at once."""
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
-            pipeline.train(Work(self.container, training, self.stopping, held.lost), self.engine)
+            current = run.begin(self.container, training, self.stopping, held.lost)
+            pipeline.train(self.container, current, self.engine)
         except training_runs.TrainingEnded:
             log.info("training %s was cancelled", training.id)
             trainings.forget_checkpoint(self.container, training.id)

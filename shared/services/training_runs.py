@@ -60,14 +60,19 @@ def begin(container: Container, training: Training) -> Training:
     return found
 
 
-def tell(container: Container, training_id: str, progress: float, message: str,
-         curve: Sequence[Mapping[str, Any]] | None = None) -> None:  # fmt: skip
+def report_progress(
+    container: Container,
+    training_id: str,
+    progress: float,
+    message: str,
+    curve: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
     """Store the progress of a training, from 0 to 1; raises TrainingEnded when it was cancelled meanwhile.
 
     `curve` is given when an epoch has been stored: the attempts before that epoch then no longer count.
     """
     with container.database.write() as uow:
-        running = uow.trainings.tell(training_id, min(1.0, progress), message, curve, container.now())
+        running = uow.trainings.update_progress(training_id, min(1.0, progress), message, curve, container.now())
     if not running:
         raise TrainingEnded
     container.queue.events.publish([], [training_id])
@@ -80,7 +85,7 @@ def put_back(container: Container, training_id: str, message: str) -> None:
     """
     with container.database.write() as uow:
         uow.trainings.put_back(training_id)
-        running = uow.trainings.say(training_id, message, container.now())
+        running = uow.trainings.update_message(training_id, message, container.now())
     if not running:
         raise TrainingEnded
     container.queue.events.publish([], [training_id])

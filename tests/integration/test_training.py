@@ -30,9 +30,10 @@ from shared.settings import Settings
 from tests import digit_images
 from tests.workers import make_container
 from worker.trainer import Trainer
-from worker.training import plots, stages
+from worker.training import checkpoint_store, plots, progress, stages
+from worker.training.cancellation import Cancellation
 from worker.training.features import features
-from worker.training.work import Work
+from worker.training.run import TrainingRun
 
 FEW = {1: 20, 2: 20, 3: 20}
 QUICK = TrainingParameters(epochs=5, fine_tune="never")
@@ -390,7 +391,7 @@ def test_one_that_is_out_of_time_ends_with_the_best_it_has(
 ) -> None:
     numbers = dataset(container, digit_images.files(FEW))
     training = submit(container, numbers, parameters=TrainingParameters(epochs=1000, max_unimproved_epochs=1000))
-    _after_epochs(monkeypatch, 3, lambda: monkeypatch.setattr(Work, "out_of_time", True))
+    _after_epochs(monkeypatch, 3, lambda: monkeypatch.setattr(Cancellation, "out_of_time", True))
 
     ended = trained(trainer, training)
 
@@ -400,7 +401,7 @@ def test_one_that_is_out_of_time_ends_with_the_best_it_has(
 def test_one_whose_time_is_over_before_it_learned_anything_says_so(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Work, "out_of_time", True)
+    monkeypatch.setattr(Cancellation, "out_of_time", True)
     ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
     assert (ended.status, ended.error_code) == (Status.FAILED, "out_of_time")
     assert "give it more" in ended.error
@@ -562,14 +563,15 @@ def _raises(error: BaseException) -> Callable[..., Any]:
 
 
 def _after_epochs(monkeypatch: pytest.MonkeyPatch, count: int, then: Callable[[], object]) -> None:
-    """Do something once so many epochs have been told."""
-    epoch, told = Work.epoch, []
-    monkeypatch.setattr("worker.training.work.OFTEN", 0.0)
+    """Do something just before the epoch of that number is recorded."""
+    record_epoch, recorded = TrainingRun.record_epoch, []
+    for module in (checkpoint_store, progress):
+        monkeypatch.setattr(module, "OFTEN", 0.0)
 
-    def counted(self: Work, *arguments: Any) -> None:
-        told.append(1)
-        if len(told) == count:
+    def counted(self: TrainingRun, *arguments: Any) -> None:
+        recorded.append(1)
+        if len(recorded) == count:
             then()
-        epoch(self, *arguments)
+        record_epoch(self, *arguments)
 
-    monkeypatch.setattr(Work, "epoch", counted)
+    monkeypatch.setattr(TrainingRun, "record_epoch", counted)

@@ -206,9 +206,9 @@ def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Gro
     training = ground.submit(ground.dataset())
     training_runs.begin(ground.container, training)
     assert training_runs.begin(ground.container, training).attempts == 2
-    training_runs.tell(ground.container, training.id, 0.3, "reading")
+    training_runs.report_progress(ground.container, training.id, 0.3, "reading")
     assert (ground.see(training).attempts, ground.see(training).message) == (2, "reading")
-    training_runs.tell(ground.container, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
+    training_runs.report_progress(ground.container, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
     told = ground.see(training)
     assert (told.attempts, told.progress, told.curve) == (0, 1.0, ({"epoch": 1, "train_loss": 0.5},))
     again = training_runs.begin(ground.container, training)
@@ -247,7 +247,7 @@ def test_what_is_cancelled_registers_nothing_at_any_moment(ground: Ground) -> No
     cancelled = trainings.cancel(container, "anna", between.id)
     assert trainings.cancel(container, "anna", between.id) == cancelled
     for step in (
-        lambda: training_runs.tell(container, between.id, 0.5, "head", []),
+        lambda: training_runs.report_progress(container, between.id, 0.5, "head", []),
         lambda: ground.finish(between),
         lambda: training_runs.begin(container, between),
     ):

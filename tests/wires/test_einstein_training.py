@@ -267,7 +267,7 @@ def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, containe
 def test_a_training_tells_how_far_it_is(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
     training = begun(container, model_id)
-    training_runs.tell(container, training.id, 0.4, "epoch 3")
+    training_runs.report_progress(container, training.id, 0.4, "epoch 3")
     body = status(client, model_id)
     assert (body["status"], body["progress"], body["trainStats"]) == ("RUNNING", 0.4, None)
     assert not {"queuePosition", "failureMsg", "earlyStopping"} & set(body)

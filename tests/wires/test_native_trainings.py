@@ -222,7 +222,7 @@ def test_events_follow_a_training_to_its_end(client: FlaskClient, container: Con
     begun = begin(container, training)
     kind, seen = next(told)
     assert (kind, seen["status"]) == ("status", "RUNNING")
-    training_runs.tell(container, begun.id, 0.5, "epoch 1", [EPOCH])
+    training_runs.report_progress(container, begun.id, 0.5, "epoch 1", [EPOCH])
     kind, seen = next(told)
     assert (kind, seen["progress"], seen["message"], seen["curve"]) == ("progress", 0.5, "epoch 1", [EPOCH])
     finish(container, begun)
@@ -244,7 +244,7 @@ def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClie
     path = training.headers["Location"]
     mark = {"If-None-Match": client.get(path).headers["ETag"]}
     assert client.get(path, headers=mark).status_code == 304
-    training_runs.tell(container, begin(container, training).id, 0.1, "features", None)
+    training_runs.report_progress(container, begin(container, training).id, 0.1, "features", None)
     assert client.get(path, headers=mark).json["message"] == "features"
 
 

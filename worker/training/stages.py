@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from shared import errors
-from shared.adapters.storage import Storage
+from shared.container import Storage
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.splits import Splits
@@ -21,11 +22,13 @@ from worker import families, preprocess, weights
 from worker.engine import Loaded
 from worker.training import finetune, heads
 from worker.training.augment import LabelledPictures
+from worker.training.cancellation import OutOfTime
 from worker.training.epochs import EpochTraining
 from worker.training.features import features
 from worker.training.head import HeadTraining
 from worker.training.pictures import decoded
-from worker.training.work import OutOfTime, Work
+from worker.training.progress import TrainingProgress
+from worker.training.run import TrainingRun
 
 HEAD, FINE_TUNING, NETWORK = "head", "fine-tuning", "network"
 SMALL = "small"
@@ -65,42 +68,48 @@ class TrainedNetwork:
     """Logits (N, C) of the validation pictures, if they are known already."""
 
 
-def from_base(work: Work, base: Loaded, dealt: Splits, numbers: Mapping[int, int]) -> TrainedNetwork:
+def from_base(
+    storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits, numbers: Mapping[int, int]
+) -> TrainedNetwork:
     """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
-    storage, wanted = work.container.storage, base.preprocessing
+    wanted = base.preprocessing
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     network = _plain(storage, base)
-    learnt, checked = _features(work, base, dealt)
+    learnt, checked = _features(storage, run, base, dealt)
     began = time.monotonic()
     head = HeadTraining(
-        (learnt, labels[0]), (checked, labels[1]), len(numbers), work.training.parameters,
-        biased=heads.has_bias(network), device=str(base.device), check=work.prepare,
+        (learnt, labels[0]), (checked, labels[1]), len(numbers), run.training.parameters,
+        biased=heads.has_bias(network), device=str(base.device), check=run.check_before_learning,
     )  # fmt: skip
-    stopped = _run(work, HEAD, head, (0.5, 0.6))
+    stopped = _run_epochs(run, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
     some = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
-    heads.replace_head(network, weight, bias, lambda: batches(work, some, wanted))
-    work.timed(HEAD, began)
+    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, some, wanted))
+    run.checkpoints.add_seconds(HEAD, began)
     loss, accuracy = _measured(learnt @ weight.T + bias, labels[0])
     logits = checked @ weight.T + bias
     right = _measured(logits, labels[1])[1] if len(labels[1]) else None
-    note = f"A linear classifier on what {work.training.base} sees; the base itself stayed as it was."
+    note = f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was."
     architecture, epoch = base.version.architecture, head.best_epoch
     frozen = TrainedNetwork(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
-    return _fine_tuned(work, frozen, dealt, labels, base.device) if _worthwhile(work, frozen, dealt, base) else frozen
+    if not _is_fine_tuning_worthwhile(run, frozen, dealt, base):
+        return frozen
+    return _fine_tuned(storage, run, frozen, dealt, labels, base.device)
 
 
-def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: torch.device) -> TrainedNetwork:
+def from_scratch(
+    storage: Storage, run: TrainingRun, dealt: Splits, numbers: Mapping[int, int], device: torch.device
+) -> TrainedNetwork:
     """Train all of a small network."""
     wanted = families.find(SMALL).preprocessing(SMALL)
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
     began = time.monotonic()
     training = finetune.from_scratch(
-        SMALL, len(numbers), *_pictures(work, dealt, labels, wanted), work.training.parameters,
-        flip=work.training.parameters.flip, device=str(device), check=work.prepare,
+        SMALL, len(numbers), *_pictures(storage, dealt, labels, wanted), run.training.parameters,
+        flip=run.training.parameters.flip, device=str(device), check=run.check_before_learning,
     )  # fmt: skip
-    stopped = _run(work, NETWORK, training, (0.0, 0.9))
-    work.timed(NETWORK, began)
+    stopped = _run_epochs(run, NETWORK, training, (0.0, 0.9))
+    run.checkpoints.add_seconds(NETWORK, began)
     if not training.best_epoch:
         if stopped == "time":
             raise OutOfTime
@@ -108,52 +117,59 @@ def from_scratch(work: Work, dealt: Splits, numbers: Mapping[int, int], device: 
             "No epoch was better than guessing on the validation pictures; allow more epochs, or another learning_rate."
         )
     note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
-    best = _best(work, NETWORK, training.best_epoch)
+    best = _best(run.checkpoints.curve, NETWORK, training.best_epoch)
     return TrainedNetwork(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
 
 
-def _worthwhile(work: Work, frozen: TrainedNetwork, dealt: Splits, base: Loaded) -> bool:
+def _is_fine_tuning_worthwhile(run: TrainingRun, frozen: TrainedNetwork, dealt: Splits, base: Loaded) -> bool:
     """Return True if fine-tuning is to be tried: if asked for, or by default if it may help and does not take long."""
-    wish = work.training.parameters.fine_tune
-    if wish != "auto" or work.out_of_time:
-        return wish == "always" and not work.out_of_time
+    wish = run.training.parameters.fine_tune
+    if run.cancellation.out_of_time or wish == "never":
+        return False
+    if wish == "always":
+        return True
     affordable = base.device.type == "cuda" or len(dealt.training) <= _AFFORDABLE
     return affordable and len(dealt.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
 
 
 def _fine_tuned(
-    work: Work, frozen: TrainedNetwork, dealt: Splits, labels: Sequence[torch.Tensor], device: torch.device
+    storage: Storage,
+    run: TrainingRun,
+    frozen: TrainedNetwork,
+    dealt: Splits,
+    labels: Sequence[torch.Tensor],
+    device: torch.device,
 ) -> TrainedNetwork:
     began = time.monotonic()
-    asked = work.training.parameters
+    asked = run.training.parameters
     gently = replace(asked, epochs=min(asked.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
                      learning_rate=min(asked.learning_rate, _FINE_RATE))  # fmt: skip
     wanted = frozen.preprocessing
     training = finetune.last_stages(
-        copy.deepcopy(frozen.network), wanted, *_pictures(work, dealt, labels, wanted), gently,
-        flip=asked.flip, device=str(device), check=work.check,
+        copy.deepcopy(frozen.network), wanted, *_pictures(storage, dealt, labels, wanted), gently,
+        flip=asked.flip, device=str(device), check=run.progress.refresh,
     )  # fmt: skip
-    stopped = _run(work, FINE_TUNING, training, (0.6, 0.9))
-    work.timed("fine_tuning", began)
+    stopped = _run_epochs(run, FINE_TUNING, training, (0.6, 0.9))
+    run.checkpoints.add_seconds("fine_tuning", began)
     if dealt.validation and not training.improved:
         return replace(frozen, note=f"{frozen.note} Training its last stages as well was tried, and did not help.")
-    note = f"The last stages of {work.training.base} with a new head, trained on varied pictures."
-    best = _best(work, FINE_TUNING, training.best_epoch)
+    note = f"The last stages of {run.training.base} with a new head, trained on varied pictures."
+    best = _best(run.checkpoints.curve, FINE_TUNING, training.best_epoch)
     return replace(frozen, network=training.result(), method="fine-tuned", note=note, stopped=stopped,
                    best_epoch=training.best_epoch, train_loss=best[0], train_accuracy=best[1],
                    validation_accuracy=best[2], logits=None)  # fmt: skip
 
 
-def _run(work: Work, stage: str, training: EpochTraining, span: tuple[float, float]) -> str:
+def _run_epochs(run: TrainingRun, stage: str, training: EpochTraining, span: tuple[float, float]) -> str:
     """Run epochs until the stage is complete, and return the reason; resumes from the checkpoint if that is of this
     stage.
 
     If the checkpoint is of a later stage, nothing is reported again: the epochs of this stage are on the curve already.
     """
-    again = work.stage not in ("", stage)
-    if work.stage == stage:
-        training.load(work.tensors)
-    training.check = work.check if again else work.spend
+    again = run.checkpoints.stage not in ("", stage)
+    if run.checkpoints.stage == stage:
+        training.load(run.checkpoints.tensors)
+    training.check = run.progress.refresh if again else run.check_within_epoch
     low, high = span
     while not training.finished:
         try:
@@ -162,31 +178,31 @@ def _run(work: Work, stage: str, training: EpochTraining, span: tuple[float, flo
         except OutOfTime:
             return "time"
         if not again:
-            progress = low + (high - low) * report.epoch / training.parameters.epochs
-            work.epoch(stage, report, progress, training.state)
+            fraction = low + (high - low) * report.epoch / training.parameters.epochs
+            run.record_epoch(stage, report, fraction, training.state)
     return "epochs" if training.epoch >= training.parameters.epochs else "early"
 
 
-def _best(work: Work, stage: str, epoch: int) -> tuple[float | None, float, float | None]:
+def _best(curve: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> tuple[float | None, float, float | None]:
     """Return (train loss, train accuracy, validation accuracy) of an epoch."""
-    for point in work.curve:
+    for point in curve:
         if (point["stage"], point["epoch"]) == (stage, epoch):
             return point["train_loss"], point["train_accuracy"], point["validation_accuracy"]
     return None, 0.0, None
 
 
-def _features(work: Work, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, torch.Tensor]:
+def _features(storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the features of the training and of the validation pictures."""
     began = time.monotonic()
     both = (*dealt.training, *dealt.validation)
 
-    def tell(done: int) -> None:
-        work.prepare()
-        work.tell(0.5 * min(1.0, done / len(both)), f"looking at the pictures: {done} of {len(both)}")
+    def on_progress(done: int) -> None:
+        run.check_before_learning()
+        run.progress.report(0.5 * min(1.0, done / len(both)), f"looking at the pictures: {done} of {len(both)}")
 
-    found = features(work.container.storage, base, both, tell)
-    work.timed("features", began)
-    return found[: len(dealt.training)], found[len(dealt.training) :]
+    rows = features(storage, base, both, on_progress)
+    run.checkpoints.add_seconds("features", began)
+    return rows[: len(dealt.training)], rows[len(dealt.training) :]
 
 
 def _plain(storage: Storage, base: Loaded) -> nn.Module:
@@ -206,20 +222,20 @@ def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) ->
     return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
 
 
-def batches(work: Work, examples: Sequence[DatasetExample], wanted: Preprocessing) -> Iterator[torch.Tensor]:
+def batches(
+    storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], wanted: Preprocessing
+) -> Iterator[torch.Tensor]:
     """Yield normalised batches (N, channels, crop, crop) of pictures, in their order."""
-    storage = work.container.storage
     for start in range(0, len(examples), _PIECE):
-        work.check()
+        progress.refresh()
         crops = [preprocess.crop(decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
         yield preprocess.normalise(preprocess.stack(crops), wanted).contiguous(memory_format=torch.channels_last)
 
 
 def _pictures(
-    work: Work, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
+    storage: Storage, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
 ) -> tuple[LabelledPictures, LabelledPictures]:
     """Return the training and the validation pictures, decoded on demand."""
-    storage = work.container.storage
 
     def of(part: Sequence[DatasetExample], its_labels: torch.Tensor) -> LabelledPictures:
         return LabelledPictures(lambda number: decoded(storage, part[number], wanted), its_labels)

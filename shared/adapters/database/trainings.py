@@ -130,8 +130,9 @@ class Trainings:
                   "dataset_version": training.dataset_version, "updated_at": now}  # fmt: skip
         self._connection.execute(sa.update(trainings).where(_among([training.id]), _LIVE).values(values))
 
-    def tell(self, training_id: str, progress: float, message: str, curve: Sequence[Mapping[str, Any]] | None,
-             now: float) -> bool:  # fmt: skip
+    def update_progress(
+        self, training_id: str, progress: float, message: str, curve: Sequence[Mapping[str, Any]] | None, now: float
+    ) -> bool:
         """Store the progress (0 to 1), message and curve; returns False if the training is no longer RUNNING."""
         values: dict[str, Any] = {"progress": progress, "message": message, "updated_at": now}
         if curve is not None:
@@ -139,7 +140,7 @@ class Trainings:
         where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
         return bool(self._connection.execute(sa.update(trainings).where(where).values(values)).rowcount)
 
-    def say(self, training_id: str, message: str, now: float) -> bool:
+    def update_message(self, training_id: str, message: str, now: float) -> bool:
         """Store the message; returns False if the training is no longer RUNNING."""
         where = sa.and_(_among([training_id]), trainings.c.status == Status.RUNNING)
         query = sa.update(trainings).where(where).values(message=message, updated_at=now)
