@@ -151,9 +151,9 @@ class BatchConsumer:
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
         # a millisecond for all others.
         decoding = self._decoders.map(self._decode, alive)
-        wanted, _ = self._patiently(lambda: jobs.begin(self._container, entries))
+        runnable = self._patiently(lambda: jobs.begin(self._container, entries))
         decoded = dict(zip(map(id, alive), decoding, strict=True))
-        for entry in wanted:
+        for entry in runnable:
             made = decoded.get(id(entry))
             if made is None:
                 made = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
@@ -278,8 +278,8 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
 def _refuse(worker: WorkerProcess, version_id: str, reason: str) -> None:
     """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
-        wanted, _ = jobs.begin(worker.container, entries)
-        jobs.finish(worker.container, [_failed(entry, "model_unavailable", reason) for entry in wanted])
+        runnable = jobs.begin(worker.container, entries)
+        jobs.finish(worker.container, [_failed(entry, "model_unavailable", reason) for entry in runnable])
         worker.container.queue.streams.acknowledge(entries)
 
 

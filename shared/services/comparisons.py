@@ -77,7 +77,10 @@ def get(container: Container, tenant: str, comparison_id: str) -> Comparison:
 def wait(container: Container, tenant: str, comparison_id: str, seconds: float) -> Comparison:
     """Return the comparison when it has ended, or its current state after `seconds`."""
     return container.waiters.until(
-        comparison_id, lambda: get(container, tenant, comparison_id), lambda found: found.status.terminal, seconds
+        comparison_id,
+        lambda: get(container, tenant, comparison_id),
+        lambda comparison: comparison.status.terminal,
+        seconds,
     )
 
 

@@ -296,9 +296,11 @@ def example(container: Container, tenant: str, dataset_id: int, example_id: int)
 def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
     """Return the dataset when its loading has ended, with any result, or its current state after `seconds`."""
     return container.waiters.until(
-        str(dataset.id), lambda: get(container, dataset.tenant, dataset.id),
-        lambda found: found.state is not DatasetState.LOADING, seconds,
-    )  # fmt: skip
+        str(dataset.id),
+        lambda: get(container, dataset.tenant, dataset.id),
+        lambda current: current.state is not DatasetState.LOADING,
+        seconds,
+    )
 
 
 def _locked(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:

@@ -95,12 +95,12 @@ def push(container: Container, job: Job, items: Sequence[Item], *, remember: boo
     container.queue.streams.push(job.version_id, job.priority, job.tenant, entries)
 
 
-def begin(container: Container, entries: Sequence[StreamEntry]) -> tuple[list[StreamEntry], list[StreamEntry]]:
-    """Mark the jobs of the entries RUNNING; return the runnable and the skipped entries.
+def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
+    """Mark the jobs of the entries RUNNING; return the runnable entries.
 
-    Skipped means cancelled, expired, deleted or already recorded. Cancellation, deadline and deletion take effect
-    here, at batch assembly, by the clock. Entries that were delivered before are looked up among the recorded items,
-    because a worker may have crashed between the commit and the acknowledgement.
+    The others were cancelled, have expired, were deleted or are already recorded. Cancellation, deadline and deletion
+    take effect here, at batch assembly, by the clock. Entries that were delivered before are looked up among the
+    recorded items, because a worker may have crashed between the commit and the acknowledgement.
     """
     with container.database.write() as uow:
         running, late, expired = uow.jobs.start({entry.job_id for entry in entries}, container.now())
@@ -112,12 +112,7 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> tuple[list[St
         missed = "The deadline of the job passed before this picture ran."
         finish(container, [Outcome(e.job_id, e.position, error_code="expired", error=missed) for e in entries
                        if e.job_id in late])  # fmt: skip
-    runnable: list[StreamEntry] = []
-    skipped: list[StreamEntry] = []
-    for entry in entries:
-        wanted = entry.job_id in running and (entry.job_id, entry.position) not in finished
-        (runnable if wanted else skipped).append(entry)
-    return runnable, skipped
+    return [entry for entry in entries if entry.job_id in running and (entry.job_id, entry.position) not in finished]
 
 
 def finish(container: Container, outcomes: Sequence[Outcome]) -> None:
@@ -166,17 +161,10 @@ def list_items(container: Container, job_id: str, *, start: int = 0, limit: int 
 
 
 def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
-    """Return the job when it has ended or after `seconds`, whichever is first.
-
-    The announcement is only a hint: SQL is read every second, because an announcement can be lost.
-    """
-    with container.waiters.subscribe(job_id) as subscription:
-        until = container.now() + seconds
-        while True:
-            subscription.wait(max(0.0, min(1.0, until - container.now())))
-            job = get(container, tenant, job_id)
-            if job.status.terminal or container.now() >= until:
-                return job
+    """Return the job when it has ended, or its current state after `seconds`; the caller has just read or stored it."""
+    return container.waiters.until(
+        job_id, lambda: get(container, tenant, job_id), lambda job: job.status.terminal, seconds, look_first=False
+    )
 
 
 def raise_failure(container: Container, job: Job) -> None:

@@ -223,12 +223,12 @@ def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVe
 
 def until_checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
     """Return the version when its check has ended, with any result, or its current state after `seconds`."""
-
-    def look() -> ModelVersion:
-        with container.database.read() as uow:
-            return uow.model_versions.get(version.id) or version
-
-    return container.waiters.until(version.id, look, lambda found: found.state is not ModelState.CHECKING, seconds)
+    return container.waiters.until(
+        version.id,
+        lambda: find_version_by_id(container, version.id) or version,
+        lambda current: current.state is not ModelState.CHECKING,
+        seconds,
+    )
 
 
 def remove(container: Container, tenant: str, name: str, version: str = "") -> None:

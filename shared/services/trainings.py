@@ -200,7 +200,7 @@ def check_free(container: Container, tenant: str, name: str) -> None:
 def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:
     """Return the training when it has ended, or its current state after `seconds`."""
     return container.waiters.until(
-        training_id, lambda: get(container, tenant, training_id), lambda found: found.status.terminal, seconds
+        training_id, lambda: get(container, tenant, training_id), lambda training: training.status.terminal, seconds
     )
 
 

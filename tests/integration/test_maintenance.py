@@ -58,7 +58,7 @@ class House:
     def run(self, job: Job, count: int) -> None:
         """As a worker would: claim, begin, finish, acknowledge."""
         entries = self.claim(job, count)
-        keep, _ = jobs.begin(self.container, entries)
+        keep = jobs.begin(self.container, entries)
         jobs.finish(self.container, [Outcome(entry.job_id, entry.position, [["a", 1.0]]) for entry in keep])
         self.container.queue.streams.acknowledge(entries)
 

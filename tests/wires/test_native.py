@@ -114,7 +114,7 @@ def work(container: Container, count: int, wrong: bool = False) -> None:
     """What a worker does with the next pictures, without running a model."""
     for version_id in container.queue.streams.version_ids():
         entries = container.queue.streams.claim(version_id, "worker", count)
-        keep, _ = jobs.begin(container, entries)
+        keep = jobs.begin(container, entries)
         good = [Outcome(e.job_id, e.position, [["seven", 0.75], ["one, or so", 0.25]]) for e in keep]
         bad = [Outcome(e.job_id, e.position, error_code="broken_picture", error="It is damaged.") for e in keep]
         jobs.finish(container, bad if wrong else good)

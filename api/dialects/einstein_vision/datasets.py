@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import IO
@@ -48,13 +49,13 @@ def upload_sync() -> ResponseReturnValue:
 
     If loading takes longer than a request may wait, the answer shows the dataset as it is, and loading continues.
     """
-    fields, until = _archive_fields(), container().now() + container().settings.max_wait
+    fields, until = _archive_fields(), time.monotonic() + container().settings.max_wait
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
         with _stored_archive(fields) as source:
             dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
-        dataset = datasets.until_loaded(container(), dataset, until - container().now())
+        dataset = datasets.until_loaded(container(), dataset, until - time.monotonic())
     finally:
         wait_limiter().release()
     if dataset.state is DatasetState.FAILED:

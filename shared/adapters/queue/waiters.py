@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 RECENT = 512
 """Number of recent events that are kept: a job may have ended before its request begins to wait."""
+LOOK_EVERY = 1.0
+"""Seconds after which a waiting request looks at SQL without an event."""
 log = logging.getLogger(__name__)
 
 
@@ -52,37 +54,49 @@ class Waiters:
         self._closed = threading.Event()
 
     @contextmanager
-    def subscribe(self, job_id: str) -> Iterator[Subscription]:
-        """Subscribe to a job for the duration of the block. If its event has just arrived, the subscription is woken at
-        once."""
+    def subscribe(self, event_id: str) -> Iterator[Subscription]:
+        """Subscribe to the events of one id for the duration of the block. If an event has just arrived, the
+        subscription is woken at once."""
         subscription = Subscription()
         with self._lock:
-            if job_id in self._recent:
+            if event_id in self._recent:
                 subscription.wake()
-            self._subscriptions.setdefault(job_id, []).append(subscription)
+            self._subscriptions.setdefault(event_id, []).append(subscription)
         self.listen()
         try:
             yield subscription
         finally:
             with self._lock:
-                self._subscriptions[job_id].remove(subscription)
-                if not self._subscriptions[job_id]:
-                    del self._subscriptions[job_id]
+                self._subscriptions[event_id].remove(subscription)
+                if not self._subscriptions[event_id]:
+                    del self._subscriptions[event_id]
 
-    def until(self, what: str, look: Callable[[], T], ended: Callable[[T], bool], seconds: float) -> T:
+    def until(
+        self,
+        event_id: str,
+        look: Callable[[], T],
+        ended: Callable[[T], bool],
+        seconds: float,
+        *,
+        look_first: bool = True,
+    ) -> T:
         """Call `look` until `ended` accepts its result or `seconds` have passed, and return the last result.
 
-        `what` is the id in the events to wait for. An event is only a hint: `look` is also called every second, in case
-        an event was lost.
+        `event_id` is the id of the job, training, dataset or version whose events to wait for. An event is only a hint:
+        `look` is also called every second, in case an event was lost. A caller that has just read the state passes
+        `look_first=False`, which saves a query. The wait is by the monotonic clock, so that a correction of the wall
+        clock neither stretches nor shortens it.
         """
-        with self.subscribe(what) as subscription:
-            until = time.monotonic() + seconds
+        with self.subscribe(event_id) as subscription:
+            end = time.monotonic() + seconds
+            if not look_first:
+                subscription.wait(max(0.0, min(LOOK_EVERY, seconds)))
             while True:
-                found = look()
-                left = until - time.monotonic()
-                if ended(found) or left <= 0:
-                    return found
-                subscription.wait(min(1.0, left))
+                state = look()
+                remaining = end - time.monotonic()
+                if ended(state) or remaining <= 0:
+                    return state
+                subscription.wait(min(LOOK_EVERY, remaining))
 
     def listen(self) -> None:
         """Start the subscriber thread, unless it is running. A server does so before its first request."""
@@ -100,8 +114,8 @@ class Waiters:
     def _listen(self) -> None:
         while not self._closed.is_set():
             try:
-                for job_ids in self._queue.events.listen(self._closed):
-                    self._wake(job_ids)
+                for event_ids in self._queue.events.listen(self._closed):
+                    self._wake(event_ids)
             except errors.Unavailable:
                 log.warning("announcements are away; waiting requests look at the database every second")
                 self._closed.wait(1.0)
@@ -109,9 +123,9 @@ class Waiters:
                 log.exception("announcements")
                 self._closed.wait(1.0)
 
-    def _wake(self, job_ids: list[str]) -> None:
+    def _wake(self, event_ids: list[str]) -> None:
         with self._lock:
-            self._recent.extend(job_ids)
-            for job_id in job_ids:
-                for subscription in self._subscriptions.get(job_id, ()):
+            self._recent.extend(event_ids)
+            for event_id in event_ids:
+                for subscription in self._subscriptions.get(event_id, ()):
                     subscription.wake()
