@@ -23,7 +23,7 @@ from shared.domain.models import (
     example_key,
     trained_weights_key,
 )
-from shared.services import models
+from shared.services import model_checks
 from worker import families, weights
 from worker.process import WorkerProcess
 
@@ -33,49 +33,28 @@ log = logging.getLogger(__name__)
 def check(worker: WorkerProcess, version_id: str) -> None:
     """Check one version, unless a check of it is running; the result is stored as its state."""
     container = worker.container
-    with container.queue.locks.renewed(lock_names.model_check(version_id)) as mine:
-        if not mine:
-            return
-        version = models.find_version_by_id(container, version_id)
-        if version is None or version.state is not ModelState.CHECKING:
+    with container.queue.locks.renewed(lock_names.model_check(version_id)) as held:
+        if not held:
             return
         began = time.monotonic()
-        after = _checked(worker, version)
-        models.update_checked(container, after)
-        if after.state is ModelState.READY:
-            models.set_check_seconds(container, time.monotonic() - began)
-        if after.state is ModelState.READY and version.source != PRETRAINED:
-            container.storage.delete(version.source)  # only now: if this worker crashes, the next attempt needs it
-
-
-def _checked(worker: WorkerProcess, version: ModelVersion) -> ModelVersion:
-    """Return the version after the check: READY, REFUSED with the reason, or ABSENT when it could not be fetched."""
-    container = worker.container
-    if version.attempts >= container.settings.max_attempts:
-        return _failed(version, f"{version.attempts} workers crashed while checking it")
-    version = replace(version, attempts=version.attempts + 1, reason="a worker is checking it")
-    models.update_checked(container, version)
-    try:
-        with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
-            ready = _examine(worker, version, Path(folder))
-        worker.engine.load(ready)
-    except errors.BadRequest as error:
-        return replace(version, state=ModelState.REFUSED, reason=error.message)
-    except (errors.Unavailable, FileNotFoundError) as error:
-        return _failed(version, str(error))
-    except Exception as error:
-        log.exception("checking %s version %s", version.name, version.version)
-        return replace(version, state=ModelState.REFUSED, reason=f"it cannot be loaded: {type(error).__name__}")
-    log.info("model %s version %s is ready", ready.name, ready.version)
-    return ready
-
-
-def _failed(version: ModelVersion, reason: str) -> ModelVersion:
-    """Return the version after a failed attempt: ABSENT if its weights are published and can be fetched again, else
-    REFUSED."""
-    return replace(
-        version, state=ModelState.ABSENT if version.source == PRETRAINED else ModelState.REFUSED, reason=reason
-    )
+        try:
+            version = model_checks.begin(container, version_id)
+        except model_checks.CheckEnded:
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
+                ready = _examine(worker, version, Path(folder))
+            worker.engine.load(ready)
+        except errors.BadRequest as error:
+            model_checks.refuse(container, version, error.message)
+        except (errors.Unavailable, FileNotFoundError) as error:
+            model_checks.fail(container, version, str(error))
+        except Exception as error:
+            log.exception("checking %s version %s", version.name, version.version)
+            model_checks.refuse(container, version, f"it cannot be loaded: {type(error).__name__}")
+        else:
+            model_checks.finish(container, version, ready, time.monotonic() - began)
+            log.info("model %s version %s is ready", ready.name, ready.version)
 
 
 def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:
@@ -142,14 +121,15 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
         url = f"{container.settings.weights_url.rstrip('/')}/{os.path.basename(httpx.URL(url).path)}"
     reported = -1
 
-    def tell(done: int, total: int | None) -> None:
+    def on_progress(done: int, total: int | None) -> None:
         nonlocal reported
         percent = 100 * done // total if total else 0
         if percent // 5 != reported // 5:
             reported = percent
-            models.update_reason(container, version.id, f"its weights are being fetched, {percent} % so far")
+            message = f"its weights are being fetched, {percent} % so far"
+            model_checks.report_progress(container, version.id, message)
 
-    weights.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, tell)
+    weights.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, on_progress)
     return target
 
 

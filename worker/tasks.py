@@ -68,11 +68,11 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
 
     @app.task(name="train")
     def train() -> None:
-        process.trainer.train()
+        process.trainer.wake_training()
 
     @app.task(name="load")
     def load() -> None:
-        process.trainer.load()
+        process.trainer.wake_errands()
 
     @app.task(name="sweep")
     def run_sweep() -> None:

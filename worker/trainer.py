@@ -20,9 +20,8 @@ from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
-from shared.domain.fair_order import fair_order
 from shared.domain.trainings import Training
-from shared.services import comparisons, dataset_import, training_runs, trainings
+from shared.services import comparison_runs, dataset_import, training_runs, trainings
 from worker.engine import Engine
 from worker.training import pipeline, run
 from worker.training.cancellation import Stopped
@@ -55,14 +54,14 @@ class Trainer:
         torch.set_num_threads(self.container.settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) - 1))
         for target in (self._run_heartbeat, self._training.run, self._errands.run):
             threading.Thread(target=target, name=target.__qualname__, daemon=True).start()
-        self.train()
-        self.load()
+        self.wake_training()
+        self.wake_errands()
 
-    def train(self) -> None:
+    def wake_training(self) -> None:
         """Wake the thread that trains."""
         self._training.wake()
 
-    def load(self) -> None:
+    def wake_errands(self) -> None:
         """Wake the thread that loads archives and compares versions."""
         self._errands.wake()
 
@@ -80,29 +79,25 @@ class Trainer:
     # trainings
 
     def _train_all(self) -> None:
-        while not self.stopping.is_set() and any(self._train(one) for one in self._waiting()):
+        while not self.stopping.is_set() and any(map(self._train, training_runs.list_waiting(self.container))):
             pass  # a training has ended: the waiting trainings and their order may have changed
 
-    def _waiting(self) -> list[Training]:
-        """Return first RUNNING trainings, whose trainer may have crashed, then QUEUED trainings in fair order."""
-        return training_runs.list_waiting(self.container)
-
-    def _train(self, one: Training) -> bool:
+    def _train(self, waiting: Training) -> bool:
         """Return True if this trainer acquired the training's lock and worked on it."""
-        with self.container.queue.locks.renewed(lock_names.training(one.id)) as held:
+        with self.container.queue.locks.renewed(lock_names.training(waiting.id)) as held:
             if held is None:
                 return False
             try:
-                training = training_runs.begin(self.container, one)
+                training = training_runs.begin(self.container, waiting)
             except training_runs.TrainingEnded:
                 return False
             self._busy = True
             try:
-                return self._worked(training, held)
+                return self._run(training, held)
             finally:
                 self._busy = False
 
-    def _worked(self, training: Training, held: RenewedLock) -> bool:
+    def _run(self, training: Training, held: RenewedLock) -> bool:
         """Train, and store the outcome; returns False when the training is to be tried again, but not at once."""
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
@@ -142,7 +137,8 @@ class Trainer:
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
-            untried = [one for one in dataset_import.waiting(self.container, self._served) if one.id not in tried]
+            waiting = dataset_import.list_waiting(self.container, self._served)
+            untried = [dataset for dataset in waiting if dataset.id not in tried]
             if not untried:
                 return
             tried.add(untried[0].id)
@@ -153,43 +149,44 @@ class Trainer:
         with self.container.queue.locks.renewed(lock_names.dataset_import(dataset.id)) as held:
             if held and not self.stopping.is_set():
                 dataset_import.load(self.container, dataset.id, self.stopping)
-        self.train()  # a training may have waited for this dataset
+        self.wake_training()  # a training may have waited for this dataset
 
     def _compare_all(self) -> None:
-        for one in fair_order(comparisons.list_queued(self.container), {}):
-            with self.container.queue.locks.renewed(lock_names.comparison(one.id)) as held:
+        for comparison in comparison_runs.list_waiting(self.container):
+            with self.container.queue.locks.renewed(lock_names.comparison(comparison.id)) as held:
                 if held and not self.stopping.is_set():
-                    self._compare(one)
+                    self._compare(comparison)
 
-    def _compare(self, one: Comparison) -> None:
+    def _compare(self, comparison: Comparison) -> None:
+        """Compare, and store the outcome."""
         container = self.container
-        comparisons.update_attempts(container, one.id, one.attempts + 1)
-        report, error = None, ""
         try:
-            if one.attempts >= container.settings.max_attempts:
-                raise errors.Conflict(f"{one.attempts} trainers crashed on it, or gave up.")
-            report = self._report(one)
-        except (errors.Unavailable, Stopped) as away:
-            log.warning("comparison %s waits: %s", one.id, away)
-            comparisons.update_attempts(container, one.id, one.attempts)  # an outage is not a crash
+            begun = comparison_runs.begin(container, comparison)
+        except comparison_runs.ComparisonEnded:
             return
-        except errors.InferqError as refused:
-            error = refused.message
-        except Exception as failed:
-            log.exception("comparison %s", one.id)
-            error = f"The comparison failed by {type(failed).__name__}; the log of the trainer says more."
-        comparisons.finish(container, one.id, report=report, error=error)
+        try:
+            report = self._report(begun)
+        except (errors.Unavailable, Stopped) as error:
+            log.warning("comparison %s waits: %s", begun.id, error)
+            comparison_runs.put_back(container, begun)
+        except errors.InferqError as error:
+            comparison_runs.fail(container, begun.id, error.message)
+        except Exception as error:
+            log.exception("comparison %s", begun.id)
+            reason = f"The comparison failed by {type(error).__name__}; the log of the trainer says more."
+            comparison_runs.fail(container, begun.id, reason)
+        else:
+            comparison_runs.finish(container, begun.id, report)
 
-    def _report(self, one: Comparison) -> dict[str, object]:
-        container = self.container
-        candidate, baseline, found = comparisons.get_material(container, one)
+    def _report(self, begun: Comparison) -> dict[str, object]:
+        candidate, baseline, pictures = comparison_runs.get_material(self.container, begun)
         models = self.engine.load(candidate), self.engine.load(baseline)
 
-        def tell(done: int) -> None:
+        def on_progress(_done: int) -> None:
             if self.stopping.is_set():
                 raise Stopped
 
-        return compare(container.storage, *models, *found, tell)
+        return compare(self.container.storage, *models, *pictures, on_progress)
 
     # heartbeat
 

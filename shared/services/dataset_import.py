@@ -58,7 +58,7 @@ def keep_upload(container: Container, stream: IO[bytes]) -> str:
     return key
 
 
-def waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
+def list_waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
     """Return the datasets that are LOADING and that no loader holds, in the order in which they are to be loaded.
 
     `served` as in `fair_order`.

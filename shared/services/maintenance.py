@@ -115,7 +115,7 @@ def retrain(container: Container) -> None:
         compared = uow.comparisons.queued()
     if any(not container.queue.locks.is_held(lock_names.training(training.id)) for training in live):
         _call_seldom(container, "train")
-    if compared or dataset_import.waiting(container, {}):
+    if compared or dataset_import.list_waiting(container, {}):
         _call_seldom(container, "load")
 
 

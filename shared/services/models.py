@@ -102,26 +102,6 @@ def list_visible(container: Container, tenant: str) -> list[ModelVersion]:
         return uow.model_versions.visible(tenant)
 
 
-def update_checked(container: Container, version: ModelVersion) -> None:
-    """Store and announce the result of a check; a version that was removed meanwhile stays removed."""
-    with container.database.write() as uow:
-        if uow.model_versions.get(version.id) is not None:
-            uow.model_versions.save(version)
-    container.queue.events.publish([version.id])
-
-
-def update_reason(container: Container, version_id: str, reason: str) -> None:
-    """Store the progress of a version's check as its reason, without changing its state."""
-    with container.database.write() as uow:
-        uow.model_versions.set_reason(version_id, reason)
-
-
-def set_check_seconds(container: Container, seconds: float) -> None:
-    """Store the duration of the last check; callers of a model that is being checked try again after it."""
-    with container.database.write() as uow:
-        uow.key_values.set(CHECK_SECONDS, f"{seconds:.1f}")
-
-
 def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlias:
     """Make `alias` refer to a model on every wire; raises NotFound, BadOption, Conflict."""
     if not ALIAS_PATTERN.fullmatch(alias):

@@ -297,8 +297,8 @@ def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -
         datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
         for seconds, tenant in enumerate(("anna", "anna", "bert"))
     ]
-    assert [one.id for one in dataset_import.waiting(each.container, {})] == [made[0].id, made[2].id, made[1].id]
-    assert [one.id for one in dataset_import.waiting(each.container, {"anna": 1.0})] == [
+    assert [one.id for one in dataset_import.list_waiting(each.container, {})] == [made[0].id, made[2].id, made[1].id]
+    assert [one.id for one in dataset_import.list_waiting(each.container, {"anna": 1.0})] == [
         made[2].id,
         made[0].id,
         made[1].id,
@@ -408,7 +408,7 @@ def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pyt
         each.load(dataset)
     assert (each.again(dataset).state, each.again(dataset).attempts) == (DatasetState.LOADING, 1)
     assert each.examples(dataset) == []
-    assert [one.id for one in dataset_import.waiting(each.container, {})] == [dataset.id]
+    assert [one.id for one in dataset_import.list_waiting(each.container, {})] == [dataset.id]
 
     made = each.load(dataset)
 

@@ -23,7 +23,7 @@ from shared.domain.jobs import Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
 from shared.domain.trainings import TrainingParameters
-from shared.services import comparisons, datasets, jobs, models, promotions, training_runs, trainings
+from shared.services import comparison_runs, comparisons, datasets, jobs, models, promotions, training_runs, trainings
 from tests import dataset_fixtures
 from tests.dataset_fixtures import NOW, REPORT, Ground, at_once, picture
 from worker.canary import Watch
@@ -336,12 +336,12 @@ def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(
     )
     fair = [one for one in newer.test if one in older.test]
     with container.database.read() as uow:
-        found, left_out = comparisons.pictures(uow, child, other, "anna", made.id, 1)
+        found, left_out = comparison_runs.pictures(uow, child, other, "anna", made.id, 1)
     assert found == fair
     assert left_out == len(newer.test) - len(fair) > 0
     datasets.add_example(container, "anna", made.id, 1, picture(1), split=Split.TEST)
     with container.database.read() as uow:
-        found, _ = comparisons.pictures(uow, other, child, "anna", made.id, 2)
+        found, _ = comparison_runs.pictures(uow, other, child, "anna", made.id, 2)
     assert [one.id for one in found] == [25]
 
 

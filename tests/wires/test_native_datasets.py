@@ -50,7 +50,7 @@ def patient(container: Container) -> Iterator[FlaskClient]:
 
 def load(container: Container) -> None:
     """What a loader does when the bell rings."""
-    for waiting in dataset_import.waiting(container, {}):
+    for waiting in dataset_import.list_waiting(container, {}):
         dataset_import.load(container, waiting.id)
 
 

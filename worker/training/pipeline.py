@@ -26,7 +26,7 @@ from shared.domain.datasets import DatasetExample
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.splits import Splits
 from shared.domain.trainings import Training, plot_key
-from shared.services import comparisons, datasets, models, training_runs
+from shared.services import comparison_runs, datasets, models, training_runs
 from worker import families, optimise, weights
 from worker.engine import Engine, Loaded
 from worker.model_check import prove
@@ -200,7 +200,7 @@ def _compared(
     container: Container, training: Training, progress: TrainingProgress, engine: Engine, candidate: Loaded
 ) -> dict[str, Any] | None:
     """Return the comparison with the model's default version; None if there is no default or no picture suits both."""
-    material = comparisons.find_default_material(container, training, candidate.version)
+    material = comparison_runs.find_default_material(container, training, candidate.version)
     if material is None:
         return None
     default, pictures = material

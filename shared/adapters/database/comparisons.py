@@ -68,7 +68,7 @@ class Comparisons:
                        training.dataset_id, training.dataset_version, Status.DONE, now, report=report, finished_at=now)
         )  # fmt: skip
 
-    def tried(self, comparison_id: str, attempts: int) -> None:
+    def set_attempts(self, comparison_id: str, attempts: int) -> None:
         """Store the number of attempts."""
         query = sa.update(comparisons).where(comparisons.c.id == comparison_id)
         self._connection.execute(query.values(attempts=attempts))
