@@ -21,7 +21,7 @@ from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
 from shared.domain.trainings import Training
-from shared.services import comparison_runs, dataset_import, training_runs, trainings
+from shared.services import comparison_runs, dataset_import, dataset_import_runs, training_runs, trainings
 from worker.engine import Engine
 from worker.training import pipeline, run
 from worker.training.cancellation import Stopped
@@ -137,7 +137,7 @@ class Trainer:
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
-            waiting = dataset_import.list_waiting(self.container, self._served)
+            waiting = dataset_import_runs.list_waiting(self.container, self._served)
             untried = [dataset for dataset in waiting if dataset.id not in tried]
             if not untried:
                 return

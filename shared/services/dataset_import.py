@@ -4,7 +4,8 @@
     URL, folder in a store ──┴──> a local file ─┴──> tree: checked, decoded, hashed ──> one blob ──> one commit
 
 Only the commit has an effect. A loader that crashes before it leaves a dataset that is LOADING, which another loader
-starts again, and a blob that no example refers to, which `collect_garbage` removes.
+starts again, and a blob that no example refers to, which `collect_garbage` removes. The state changes of a loading are
+in dataset_import_runs.py.
 """
 
 from __future__ import annotations
@@ -15,32 +16,32 @@ import logging
 import math
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 import uuid6
 
 from shared import errors
-from shared.container import Container, UnitOfWork, Writer
-from shared.domain import archive_layout, lock_names
+from shared.container import Container, Writer
+from shared.domain import archive_layout
 from shared.domain.archive_layout import ExamplePath
-from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Source, open_next_version
-from shared.domain.fair_order import fair_order
+from shared.domain.datasets import REASONS, Dataset
 from shared.domain.pictures import Limits
 from shared.imaging import archives, images
-from shared.services import bucket_import
+from shared.services import bucket_import, dataset_import_runs
+from shared.services.dataset_import_runs import ArchiveContents, StoredPicture
 
 PIECE = 1024 * 1024
 """The number of bytes of an upload that are in memory at once."""
-_TOLD_EVERY = 1.0
+_REPORT_EVERY = 1.0
 """The minimum number of seconds between two progress reports of a loading."""
 _FETCHING = 0.5
 """The share of the progress, from 0 to 1, that fetching from a URL or a store takes."""
 _SHOWN = 3
 """The number of files that the error for an archive without any usable picture lists, each with its reason."""
-_LONGEST_TOLD = 300
+_LONGEST_REASON = 300
 """The maximum number of characters of a path, and of a reason; each dataset stores up to REASONS of them."""
 log = logging.getLogger(__name__)
 
@@ -58,20 +59,6 @@ def keep_upload(container: Container, stream: IO[bytes]) -> str:
     return key
 
 
-def list_waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
-    """Return the datasets that are LOADING and that no loader holds, in the order in which they are to be loaded.
-
-    `served` as in `fair_order`.
-    """
-    with container.database.read() as uow:
-        loading = uow.datasets.in_state(DatasetState.LOADING)
-    return [
-        dataset
-        for dataset in fair_order(loading, served)
-        if not container.queue.locks.is_held(lock_names.dataset_import(dataset.id))
-    ]
-
-
 def load(container: Container, dataset_id: int, stopping: threading.Event | None = None) -> None:
     """Load a dataset whose lock the caller holds; its state and message record the result.
 
@@ -79,31 +66,34 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
     is unreachable, or when the loader fails, up to `max_attempts` times. Raises Unavailable when the database is
     unreachable.
     """
-    begun = _begin(container, dataset_id)
+    begun = dataset_import_runs.begin(container, dataset_id)
     if begun is None:
         return
-    found = _Found()
+    contents = ArchiveContents()
     if begun.attempts > container.settings.max_attempts:
         crashed = f"{begun.attempts - 1} loaders crashed on the archive; the last word was: {begun.message}"
-        _give_up(container, begun, crashed, found)
+        dataset_import_runs.give_up(container, begun, crashed, contents)
         return
     progress = _Progress(container, begun, stopping or threading.Event())
     try:
         with _archive(container, begun, progress) as file:
-            _take_in(container, begun, file, found, progress)
+            blob = _read(container, begun, file, contents, progress)
+            dataset_import_runs.finish(container, begun, blob, contents)
     except _Stopped:
-        _put_back(container, begun)
+        dataset_import_runs.put_back(container, begun)
     except errors.BadRequest as error:
-        _give_up(container, begun, error.message, found)
+        dataset_import_runs.give_up(container, begun, error.message, contents)
     except errors.StorageFull as error:
-        _give_up(container, begun, error.message, found)
+        dataset_import_runs.give_up(container, begun, error.message, contents)
     except errors.Unavailable as error:
-        _await(container, begun, error.message, found)
+        dataset_import_runs.put_back_until_reachable(container, begun, error.message, contents)
     except OSError as error:
-        _pause(container, begun, f"The disk of the loader fails ({error.strerror or error}).", found)
+        reason = f"The disk of the loader fails ({error.strerror or error})."
+        dataset_import_runs.leave_for_next_attempt(container, begun, reason, contents)
     except Exception as error:
         log.exception("loading dataset %d", begun.id)
-        _pause(container, begun, f"The loader failed by {type(error).__name__}; its log says more.", found)
+        reason = f"The loader failed by {type(error).__name__}; its log says more."
+        dataset_import_runs.leave_for_next_attempt(container, begun, reason, contents)
 
 
 # getting the archive
@@ -119,7 +109,7 @@ class _Progress:
     def __init__(self, container: Container, dataset: Dataset, stopping: threading.Event) -> None:
         self._container = container
         self._dataset_id = dataset.id
-        self._told = -math.inf
+        self._reported_at = -math.inf
         self.stopping = stopping
         self.fetched = 0.0
         """The share of the progress, from 0 to 1, that fetching took; 0 for an upload."""
@@ -128,27 +118,22 @@ class _Progress:
         """Report the bytes fetched so far; `total` is 0 if it is unknown."""
         self.fetched = _FETCHING
         of = f" of {total / 1e6:,.1f}" if total else ""
-        self._tell(_FETCHING * min(1.0, done / total) if total else 0.0, f"fetched {done / 1e6:,.1f}{of} MB")
+        self._report(_FETCHING * min(1.0, done / total) if total else 0.0, f"fetched {done / 1e6:,.1f}{of} MB")
 
     def reading(self, done: int, total: int) -> None:
         """Report the files of the archive read so far; `total` is 0 before the archive has been listed."""
         share = done / total if total else 0.0
         words = f"read {done:,} of {total:,} pictures" if total else "looking into the archive"
-        self._tell(self.fetched + (1 - self.fetched) * share, words)
+        self._report(self.fetched + (1 - self.fetched) * share, words)
 
-    def _tell(self, progress: float, message: str) -> None:
+    def _report(self, progress: float, message: str) -> None:
         if self.stopping.is_set():
             raise _Stopped
         now = self._container.now()
-        if now - self._told < _TOLD_EVERY:
+        if now - self._reported_at < _REPORT_EVERY:
             return
-        self._told = now
-        try:
-            with self._container.database.write() as uow:
-                uow.datasets.set_progress(self._dataset_id, progress, message)
-        except errors.Unavailable as error:  # only the commit needs the database; a lost progress report is harmless
-            log.warning("loading dataset %d: %s", self._dataset_id, error.message)
-        self._container.queue.events.publish([], [str(self._dataset_id)])
+        self._reported_at = now
+        dataset_import_runs.report_progress(self._container, self._dataset_id, progress, message)
 
 
 class _Stoppable(io.FileIO):
@@ -179,7 +164,7 @@ def _archive(container: Container, dataset: Dataset, progress: _Progress) -> Ite
 
 def _fetch(container: Container, source: str, path: str, progress: _Progress) -> None:
     settings = container.settings
-    if _is_upload(source):
+    if dataset_import_runs.is_upload(source):
         try:
             container.storage.fetch_to(source, path)
         except FileNotFoundError:
@@ -195,54 +180,40 @@ def _fetch(container: Container, source: str, path: str, progress: _Progress) ->
         )  # fmt: skip
 
 
-def _is_upload(source: str) -> bool:
-    """Return True if the source is the key of an uploaded archive, which was stored for this loading only."""
-    return not source.lower().startswith(("http://", "https://")) and not bucket_import.is_folder(source)
-
-
-# reading it
-
-
-@dataclass(frozen=True)
-class _Kept:
-    place: ExamplePath
-    sha256: str
-    offset: int
-    size: int
+# reading the archive
 
 
 @dataclass
-class _Found:
-    """The usable pictures, duplicates and unreadable files found in an archive so far."""
+class _PictureCollector:
+    """Stores the usable pictures of an archive in a blob, and lists its duplicates and unreadable files."""
 
-    seen: set[str] = field(default_factory=set)
-    """The SHA-256 of each picture that the dataset already has or that was kept from the archive."""
-    kept: list[_Kept] = field(default_factory=list)
-    duplicates: int = 0
-    unreadable: int = 0
-    reasons: list[tuple[str, str]] = field(default_factory=list)
+    seen: set[str]
+    """The SHA-256 of each picture that the dataset already has or that was stored from the archive."""
+    contents: ArchiveContents
+    limits: Limits
+    blob: Writer
 
-    def take(self, path: str, data: bytes, place: ExamplePath, limits: Limits, blob: Writer) -> None:
-        """Keep a picture, or count it as a duplicate or as unreadable."""
+    def add(self, path: str, data: bytes, place: ExamplePath) -> None:
+        """Store a picture, or count it as a duplicate or as unreadable."""
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in self.seen:
-            self.duplicates += 1
+            self.contents.duplicates += 1
             return
         try:
-            images.check(path, data, limits)
+            images.check(path, data, self.limits)
             # The pixels are discarded: a broken picture must be listed now instead of failing a training later.
             images.decode(data, exif=False, mode="RGB")
         except errors.BadPicture as error:
             self.refuse(path, _phrase(error, path))
             return
         self.seen.add(sha256)
-        self.kept.append(_Kept(place, sha256, blob.write(data), len(data)))
+        self.contents.pictures.append(StoredPicture(place, sha256, self.blob.write(data), len(data)))
 
-    def refuse(self, path: str, why: str) -> None:
-        """Count an unusable file; `why` is a phrase that follows its path."""
-        self.unreadable += 1
-        if len(self.reasons) < REASONS:
-            self.reasons.append((_told(path), _told(why)))
+    def refuse(self, path: str, reason: str) -> None:
+        """Count an unusable file; `reason` is a phrase that follows its path."""
+        self.contents.unreadable += 1
+        if len(self.contents.reasons) < REASONS:
+            self.contents.reasons.append((_printable(path), _printable(reason)))
 
 
 def _phrase(error: errors.BadPicture, path: str) -> str:
@@ -250,34 +221,35 @@ def _phrase(error: errors.BadPicture, path: str) -> str:
     return error.message.removeprefix(f"{path!r} ").removeprefix("The picture ")
 
 
-def _told(text: str) -> str:
+def _printable(text: str) -> str:
     """Return the text shortened and printable: some messages repeat bytes that libraries found in the file."""
-    shown = text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…"
+    shown = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
 
 
-def _take_in(container: Container, begun: Dataset, file: BinaryIO, found: _Found, progress: _Progress) -> None:
-    """Read the archive, store its pictures in a single blob, and commit them."""
+def _read(container: Container, begun: Dataset, file: BinaryIO, contents: ArchiveContents, progress: _Progress) -> str:
+    """Read the archive into `contents`, and return the key of the blob that holds its pictures; raises BadDataset."""
     progress.reading(0, 0)
     limits = _limits(container)
     bounds = {"max_files": limits.max_files, "max_unpacked": limits.max_unpacked}
     places = archive_layout.resolve(archives.names(file, **bounds))
     with container.database.read() as uow:
-        found.seen |= uow.datasets.digests(begun)
+        seen = uow.datasets.digests(begun)
     key = f"datasets/{begun.id}/{uuid6.uuid7()}"
     with container.storage.writing(key) as blob:
+        collector = _PictureCollector(seen, contents, limits, blob)
         members = archives.tree(file, **bounds, max_member=limits.max_bytes)
         for number, ((path, data), place) in enumerate(zip(members, places, strict=True)):
             progress.reading(number, len(places))
             if isinstance(place, str):
-                found.refuse(path, place)
+                collector.refuse(path, place)
             elif isinstance(data, errors.BadPicture):
-                found.refuse(path, _phrase(data, path))
+                collector.refuse(path, _phrase(data, path))
             else:
-                found.take(path, data, place, limits, blob)
-        if not found.kept and not found.duplicates:
-            raise errors.BadDataset(_complaint(found))
-    _finish(container, begun, key, found)
+                collector.add(path, data, place)
+        if not contents.pictures and not contents.duplicates:
+            raise errors.BadDataset(_describe_unusable(contents))
+    return key
 
 
 def _limits(container: Container) -> Limits:
@@ -291,152 +263,7 @@ def _limits(container: Container) -> Limits:
     )
 
 
-def _complaint(found: _Found) -> str:
-    first = "; ".join(f"{path!r} {why}" for path, why in found.reasons[:_SHOWN])
-    more = f"; and {found.unreadable - _SHOWN} more" if found.unreadable > _SHOWN else ""
+def _describe_unusable(contents: ArchiveContents) -> str:
+    first = "; ".join(f"{path!r} {why}" for path, why in contents.reasons[:_SHOWN])
+    more = f"; and {contents.unreadable - _SHOWN} more" if contents.unreadable > _SHOWN else ""
     return f"No file of the archive is a picture that can be used: {first}{more}"
-
-
-# the beginning and the ends, each of which checks that no other loader has taken over
-
-
-def _begin(container: Container, dataset_id: int) -> Dataset | None:
-    """Count this attempt and return the dataset; None when there is nothing to load."""
-    with container.database.write() as uow:
-        found = uow.datasets.by_id(dataset_id, lock=True)
-        if found is None or found.state is not DatasetState.LOADING:
-            return None
-        begun = replace(found, attempts=found.attempts + 1)
-        uow.datasets.save(begun)
-    return begun
-
-
-def _own(uow: UnitOfWork, begun: Dataset) -> Dataset | None:
-    """Return the current dataset; None if it is gone, or if another loader has begun it, as after a lost lock."""
-    now = uow.datasets.by_id(begun.id, lock=True)
-    if now is None or now.state is not DatasetState.LOADING:
-        return None
-    return now if (now.source, now.attempts) == (begun.source, begun.attempts) else None
-
-
-def _finish(container: Container, begun: Dataset, blob: str, found: _Found) -> None:
-    try:
-        stored = _commit(container, begun, blob, found)
-    except errors.Unavailable:
-        raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
-    except BaseException:
-        container.storage.delete(blob)
-        raise
-    if not stored or not found.kept:
-        _drop(container, blob)
-    if stored:
-        log.info("dataset %d: %d pictures from its archive", begun.id, len(found.kept))
-        _ended(container, begun)
-
-
-def _commit(container: Container, begun: Dataset, blob: str, found: _Found) -> bool:
-    """Store the found pictures; return False when the dataset no longer belongs to this loader."""
-    now = container.now()
-    with container.database.write() as uow:
-        current = _own(uow, begun)
-        if current is None:
-            return False
-        after = open_next_version(current) if found.kept else current
-        ids = {name: label_id for label_id, name in uow.datasets.label_names(current.id).items()}
-        # Only labels that have a picture, sorted by name, because the order in an archive is arbitrary.
-        new = sorted({kept.place.label for kept in found.kept} - ids.keys())
-        ids |= {name: label_id for label_id, name in enumerate(new, current.last_label + 1)}
-        uow.datasets.add_labels(current.id, {ids[name]: name for name in new})
-        uow.datasets.add_examples(
-            [
-                DatasetExample(
-                    current.id,
-                    number,
-                    ids[kept.place.label],
-                    kept.place.label,
-                    kept.place.name,
-                    kept.place.split,
-                    Source.UPLOAD,
-                    kept.sha256,
-                    blob,
-                    kept.offset,
-                    kept.size,
-                    after.version,
-                    now,
-                )
-                for number, kept in enumerate(found.kept, current.last_example + 1)
-            ]
-        )
-        uow.datasets.save(
-            replace(
-                _at_rest(after, now),
-                duplicates=current.duplicates + found.duplicates,
-                unreadable=current.unreadable + found.unreadable,
-                reasons=(*current.reasons, *found.reasons)[:REASONS],
-                last_label=current.last_label + len(new),
-                last_example=current.last_example + len(found.kept),
-            )
-        )
-    return True
-
-
-def _at_rest(dataset: Dataset, now: float) -> Dataset:
-    return replace(dataset, state=DatasetState.READY, message="", progress=1.0, source="", adding=False, attempts=0,
-                   updated_at=now)  # fmt: skip
-
-
-def _give_up(container: Container, begun: Dataset, reason: str, found: _Found) -> None:
-    """End without the archive: a dataset that the archive was to be added to is READY as before, else FAILED."""
-    with container.database.write() as uow:
-        current = _own(uow, begun)
-        if current is None:
-            return
-        ended = _at_rest(current, container.now())
-        if current.adding:
-            ended = replace(ended, message=f"the last archive could not be read: {reason}")
-        else:
-            ended = replace(ended, state=DatasetState.FAILED, message=reason, unreadable=found.unreadable,
-                            reasons=tuple(found.reasons))  # fmt: skip
-        uow.datasets.save(ended)
-    log.info("dataset %d: %s", begun.id, reason)
-    _ended(container, begun)
-
-
-def _put_back(container: Container, begun: Dataset, message: str = "waiting for a trainer to read it") -> None:
-    """Put the dataset back without counting the attempt: `stopping` was set, or the storage is unreachable."""
-    with container.database.write() as uow:
-        if current := _own(uow, begun):
-            uow.datasets.save(replace(current, attempts=begun.attempts - 1, progress=0.0, message=message))
-
-
-def _await(container: Container, begun: Dataset, why: str, found: _Found) -> None:
-    """Put the dataset back until the storage is reachable; give up after `dataset_timeout` seconds."""
-    log.warning("dataset %d: %s", begun.id, why)
-    if container.now() > begun.updated_at + container.settings.dataset_timeout:
-        _give_up(container, begun, why, found)
-        return
-    _put_back(container, begun, f"{why} It is tried again soon.")
-
-
-def _pause(container: Container, begun: Dataset, why: str, found: _Found) -> None:
-    """Leave the dataset for another attempt, unless this attempt was the last."""
-    log.warning("dataset %d: %s", begun.id, why)
-    if begun.attempts >= container.settings.max_attempts:
-        _give_up(container, begun, f"{why} It was tried {begun.attempts} times.", found)
-        return
-    with container.database.write() as uow:
-        uow.datasets.set_progress(begun.id, 0.0, f"{why} It is tried again soon.")
-    container.queue.events.publish([], [str(begun.id)])
-
-
-def _ended(container: Container, begun: Dataset) -> None:
-    if _is_upload(begun.source):
-        _drop(container, begun.source)
-    container.queue.events.publish([str(begun.id)])
-
-
-def _drop(container: Container, key: str) -> None:
-    try:
-        container.storage.delete(key)
-    except errors.Unavailable as error:  # nothing refers to it, so `collect_garbage` removes it later
-        log.warning("%s stays for a while: %s", key, error.message)

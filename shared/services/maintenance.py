@@ -17,7 +17,7 @@ from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status, job_created_at
 from shared.domain.models import ModelState
 from shared.domain.stored_images import image_created_at
-from shared.services import dataset_import, datasets, jobs, models, stored_images, trainings
+from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def retrain(container: Container) -> None:
         compared = uow.comparisons.queued()
     if any(not container.queue.locks.is_held(lock_names.training(training.id)) for training in live):
         _call_seldom(container, "train")
-    if compared or dataset_import.list_waiting(container, {}):
+    if compared or dataset_import_runs.list_waiting(container, {}):
         _call_seldom(container, "load")
 
 

@@ -21,7 +21,7 @@ from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Split
 from shared.domain.jobs import job_created_at
-from shared.services import dataset_import, datasets, maintenance
+from shared.services import dataset_import, dataset_import_runs, datasets, maintenance
 from tests.unit.archive_files import Files, as_tgz, as_zip
 from tests.unit.toy_server import serving
 
@@ -297,8 +297,12 @@ def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -
         datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
         for seconds, tenant in enumerate(("anna", "anna", "bert"))
     ]
-    assert [one.id for one in dataset_import.list_waiting(each.container, {})] == [made[0].id, made[2].id, made[1].id]
-    assert [one.id for one in dataset_import.list_waiting(each.container, {"anna": 1.0})] == [
+    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {})] == [
+        made[0].id,
+        made[2].id,
+        made[1].id,
+    ]
+    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {"anna": 1.0})] == [
         made[2].id,
         made[0].id,
         made[1].id,
@@ -408,7 +412,7 @@ def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pyt
         each.load(dataset)
     assert (each.again(dataset).state, each.again(dataset).attempts) == (DatasetState.LOADING, 1)
     assert each.examples(dataset) == []
-    assert [one.id for one in dataset_import.list_waiting(each.container, {})] == [dataset.id]
+    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {})] == [dataset.id]
 
     made = each.load(dataset)
 

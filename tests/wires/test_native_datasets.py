@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from shared import errors
 from shared.container import Container
 from shared.domain.datasets import DatasetState
-from shared.services import dataset_import, datasets
+from shared.services import dataset_import, dataset_import_runs, datasets
 from tests.unit.archive_files import as_tgz, as_zip
 from tests.wires.described import described_client
 from tests.wires.training_requests import archive, complaint, form, keys, made, png
@@ -50,7 +50,7 @@ def patient(container: Container) -> Iterator[FlaskClient]:
 
 def load(container: Container) -> None:
     """What a loader does when the bell rings."""
-    for waiting in dataset_import.list_waiting(container, {}):
+    for waiting in dataset_import_runs.list_waiting(container, {}):
         dataset_import.load(container, waiting.id)
 
 
