@@ -17,13 +17,13 @@ PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forward
 """Headers that proxies add: a caller behind a proxy is not on this machine, even if the connection is local."""
 
 
-View = TypeVar("View", bound=Callable[..., Any])
+Route = TypeVar("Route", bound=Callable[..., Any])
 
 
-def public(view: View) -> View:
+def public(route: Route) -> Route:
     """Mark a route as public: it shows nothing of a tenant, or checks credentials of its own kind."""
-    view.__dict__["public"] = True
-    return view
+    route.__dict__["public"] = True
+    return route
 
 
 def is_public(endpoint: str) -> bool:

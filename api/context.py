@@ -16,7 +16,7 @@ from shared.domain.jobs import Item, Job, Submission
 from shared.domain.keys import Caller
 from shared.services import jobs
 
-View = TypeVar("View", bound=Callable[..., Any])
+Route = TypeVar("Route", bound=Callable[..., Any])
 Thing = TypeVar("Thing")
 
 
@@ -30,17 +30,17 @@ def caller() -> Caller:
     return cast(Caller, g.caller)
 
 
-def scope(name: str) -> Callable[[View], View]:
+def scope(name: str) -> Callable[[Route], Route]:
     """Decorate a route so that it raises Forbidden for a caller without that scope."""
 
-    def decorate(route: View) -> View:
+    def decorate(route: Route) -> Route:
         @wraps(route)
         def checked(*args: Any, **kwargs: Any) -> Any:
             caller().must(name)
             return route(*args, **kwargs)
 
         checked.scope = name  # type: ignore[attr-defined]  # the OpenAPI document states it
-        return cast(View, checked)
+        return cast(Route, checked)
 
     return decorate
 

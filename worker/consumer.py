@@ -78,13 +78,13 @@ class BatchConsumer:
                 self._delay(batch)
                 more = not self._worker.stopping.is_set() and time.monotonic() < until
                 coming: Future[Batch] | None = None
-                if more and not batch.alone and not self._lapsed_due():
+                if more and not batch.alone and not self._is_expired_check_due():
                     coming = ahead.submit(self._fresh, 0.0)
                 self._run(batch)
                 if not more:
                     return
                 batch = coming.result() if coming else self._next(0.0)
-                self._top_up(batch)
+                self._fill_batch(batch)
                 batch = batch or self._next(settings.linger)
 
     def _next(self, watch: float) -> Batch:
@@ -93,17 +93,17 @@ class BatchConsumer:
         A picture that crashed one worker must not affect others: it runs alone, with nothing decoded ahead, so that the
         pictures that were in the same batch when the worker crashed are not counted a second failed attempt.
         """
-        if self._lapsed_due():
-            lapsed = self._container.queue.streams.claim_expired(self._version_id, self._worker.id)
-            if lapsed is not None:
+        if self._is_expired_check_due():
+            expired = self._container.queue.streams.claim_expired(self._version_id, self._worker.id)
+            if expired is not None:
                 batch = Batch(alone=True)
-                self._worker.hold([lapsed])
-                self._add(batch, [lapsed])
+                self._worker.hold([expired])
+                self._add(batch, [expired])
                 return batch
             self._worker.expired_checked_at[self._version_id] = time.monotonic()
         return self._fresh(watch)
 
-    def _lapsed_due(self) -> bool:
+    def _is_expired_check_due(self) -> bool:
         """Return True if it is time to look for expired leases; this is done every sixth of a lease."""
         last = self._worker.expired_checked_at.get(self._version_id, 0.0)
         return time.monotonic() >= last + self._container.settings.lease / 6
@@ -124,7 +124,7 @@ class BatchConsumer:
         self._add(batch, entries)
         return batch
 
-    def _top_up(self, batch: Batch) -> None:
+    def _fill_batch(self, batch: Batch) -> None:
         """Fill the batch with entries that have arrived meanwhile."""
         room = self._model.max_batch - len(batch.entries)
         if batch and room > 0 and not batch.alone:
@@ -134,7 +134,7 @@ class BatchConsumer:
         """Wait `max_delay_ms` for a fuller batch, if the version has that option."""
         if delay := self._model.version.max_delay_ms:
             time.sleep(delay / 1000)
-            self._top_up(batch)
+            self._fill_batch(batch)
 
     def _claim(self, count: int) -> list[StreamEntry]:
         entries = self._container.queue.streams.claim(self._version_id, self._worker.id, count)
@@ -151,7 +151,7 @@ class BatchConsumer:
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
         # a millisecond for all others.
         decoding = self._decoders.map(self._decode, alive)
-        runnable = self._patiently(lambda: jobs.begin(self._container, entries))
+        runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
         decoded = dict(zip(map(id, alive), decoding, strict=True))
         for entry in runnable:
             made = decoded.get(id(entry))
@@ -165,7 +165,9 @@ class BatchConsumer:
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
-            data = self._patiently(lambda: self._container.storage.read(entry.blob, entry.offset, entry.size))
+            data = self._retry_while_unavailable(
+                lambda: self._container.storage.read(entry.blob, entry.offset, entry.size)
+            )
             with self._worker.timed():
                 tensor = self._model.prepare(data, exif=entry.exif)
             key = ""
@@ -182,12 +184,12 @@ class BatchConsumer:
         with self._worker.batch(self._version_id, len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
-        self._patiently(lambda: jobs.finish(self._container, batch.outcomes))
-        self._patiently(lambda: self._container.queue.streams.acknowledge(batch.entries))
+        self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes))
+        self._retry_while_unavailable(lambda: self._container.queue.streams.acknowledge(batch.entries))
         self._worker.release(batch.entries)
         self._canary.compare([one.entry for one in batch.inputs], batch.outcomes)
 
-    def _patiently(self, step: Callable[[], T]) -> T:
+    def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Retry while the database, Redis or the storage is unreachable; the heartbeat keeps the lease meanwhile.
 
         Giving up would let the lease expire, and an outage would count as a crash caused by these pictures.
@@ -226,7 +228,7 @@ class BatchConsumer:
         example = self._model.version.example
         if example is None:
             return
-        data = self._patiently(lambda: self._container.storage.read(example.blob))
+        data = self._retry_while_unavailable(lambda: self._container.storage.read(example.blob))
         try:
             self._model.forward([self._model.prepare(data)], "classify")
         except Exception:

@@ -219,7 +219,11 @@ def fit(network: nn.Module, state: Weights) -> None:
         for name in own
         if name in state and _kind(state[name]) != _kind(own[name])
     ]
-    faults = _told(missing, "missing") + _told(extra, "not part of it") + _told(wrong, "of another shape or type")
+    faults = (
+        _count_names(missing, "missing")
+        + _count_names(extra, "not part of it")
+        + _count_names(wrong, "of another shape or type")
+    )
     if faults:
         raise BadWeights(
             f"The weights do not fit the architecture; of the tensors it wants, {'; '.join(faults)}. "
@@ -239,7 +243,7 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{tuple(tensor.shape)}{'' if tensor.is_floating_point() else ' integers'}"
 
 
-def _told(names: Sequence[str], fault: str) -> list[str]:
+def _count_names(names: Sequence[str], fault: str) -> list[str]:
     """Return the fault with its count and the first three names, or an empty list if there are no names."""
     if not names:
         return []

@@ -92,7 +92,7 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
             yield openapi_path(rule.rule), method.lower(), rule
 
 
-def _from_view(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
+def _operation(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
     """Return a short entry for a route that no dialect describes: its docstring, and the parameters of its path."""
     text = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
     summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", text))

@@ -102,7 +102,7 @@ class ModelVersion:
     """Number of times that a check has begun; a version that repeatedly crashes workers is refused."""
     training_id: str = ""
     """The training that made it, with its evidence; empty for an imported version or one of the catalogue."""
-    withheld: bool = False
+    requires_deployment: bool = False
     """True if it was trained for a wire on which it must be deployed before it answers; the other wires ignore this."""
     canary: float = 0.0
     """Share of the requests without a version that it answers, although it is not the default; 0 to 1."""

@@ -77,12 +77,12 @@ class TrainingRequest:
     """The caller's own name for the training; empty is the model's name."""
     promote: bool = False
     """Make the new version the model's default when it is done, whatever the comparison says."""
-    withheld: bool = False
+    requires_deployment: bool = False
     """Do not answer on the wire through which it was trained until it is deployed there."""
-    patient: bool = False
+    allow_unready_dataset: bool = False
     """Accept a dataset that is still loading or has too few pictures: the training then waits, or fails with the
     reason, instead of the request."""
-    alone: bool = False
+    exclusive: bool = False
     """Refuse the request while another training uses the dataset."""
     webhook: str = ""
     webhook_secret: str = ""
@@ -112,7 +112,7 @@ class Training:
     created_at: float
     updated_at: float
     promote: bool = False
-    withheld: bool = False
+    requires_deployment: bool = False
     progress: float = 0.0
     """0 to 1."""
     message: str = ""

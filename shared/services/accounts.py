@@ -147,7 +147,7 @@ def refresh(container: Container, secret: str, seconds: int = LONGEST, *, from_l
         return Token(_text(), _within(seconds))
     hashed = hash_secret(secret)
     with container.database.write() as uow:
-        key = uow.keys.by_token(hashed, REFRESH, container.now())
+        key = uow.keys.find_by_token(hashed, REFRESH, container.now())
         if key is not None:
             uow.keys.keep_token(hashed, container.now() + REFRESH_SECONDS)
     if key is None:

@@ -36,7 +36,7 @@ def begin(container: Container, comparison: Comparison) -> Comparison:
     A comparison that has used up its attempts fails here with the reason.
     """
     with container.database.write() as uow:
-        current = uow.comparisons.get(comparison.tenant, comparison.id)
+        current = uow.comparisons.find(comparison.tenant, comparison.id)
         if current is None or current.status.terminal:
             raise ComparisonEnded
         if current.attempts < container.settings.max_attempts:
@@ -72,8 +72,8 @@ def get_material(
 ) -> tuple[ModelVersion, ModelVersion, tuple[list[DatasetExample], int]]:
     """Return (candidate, baseline, the result of `pictures` for both), read together; raises NotFound, BadDataset."""
     with container.database.read() as uow:
-        candidate = uow.model_versions.get(comparison.candidate_id)
-        baseline = uow.model_versions.get(comparison.baseline_id)
+        candidate = uow.model_versions.find(comparison.candidate_id)
+        baseline = uow.model_versions.find(comparison.baseline_id)
         if candidate is None or baseline is None:
             raise errors.NotFound("One of the versions has been removed.")
         return (
@@ -111,7 +111,7 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
     Pictures that either version has learned from, and pictures whose label neither version has, are left out. The
     test split is the candidate's own if the candidate was trained on this dataset.
     """
-    dataset = uow.datasets.get(tenant, dataset_id)
+    dataset = uow.datasets.find(tenant, dataset_id)
     if dataset is None:
         raise errors.NotFound(f"The dataset {dataset_id} is gone.")
     trainings = _trainings(uow, candidate)
@@ -143,15 +143,15 @@ def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
     The version has learned from the pictures of all of them.
     """
     found: list[Training] = []
-    while version and version.training_id and (training := uow.trainings.by_id(version.training_id)):
+    while version and version.training_id and (training := uow.trainings.find_by_id(version.training_id)):
         found.append(training)
-        version = uow.model_versions.get(training.base_id)
+        version = uow.model_versions.find(training.base_id)
     return found
 
 
 def _learned(uow: UnitOfWork, training: Training) -> set[str]:
     """Return the SHA-256 of the pictures that a training has trained or validated on; empty if its dataset is gone."""
-    dataset = uow.datasets.get(training.tenant, training.dataset_id)
+    dataset = uow.datasets.find(training.tenant, training.dataset_id)
     if dataset is None:
         return set()
     found = uow.datasets.examples(replace(dataset, version=training.dataset_version))

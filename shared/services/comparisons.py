@@ -34,7 +34,7 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and stays as it is.")
         chosen = pick(known, name, candidate)
         other = pick(known, name, baseline)
-        trained = uow.trainings.get(tenant, chosen.training_id) if chosen.training_id else None
+        trained = uow.trainings.find(tenant, chosen.training_id) if chosen.training_id else None
     if chosen.id == other.id:
         raise errors.BadOption(f"version {chosen.version} of {name!r} cannot be compared with itself")
     for version in (chosen, other):
@@ -49,8 +49,6 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
     )
     with container.database.write() as uow:
         dataset = uow.datasets.get(tenant, dataset_id, lock=True)
-        if dataset is None:
-            raise errors.NotFound(f"There is no dataset {dataset_id}.")
         if dataset.state is not DatasetState.READY:
             raise errors.Conflict(f"The dataset {dataset.name!r} is {dataset.state.lower()}, not ready.")
         made = replace(made, dataset_version=dataset.version)
@@ -64,10 +62,7 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
 def get(container: Container, tenant: str, comparison_id: str) -> Comparison:
     """Return the tenant's comparison; raises NotFound."""
     with container.database.read() as uow:
-        found = uow.comparisons.get(tenant, comparison_id)
-    if found is None:
-        raise errors.NotFound(f"There is no comparison {comparison_id}.")
-    return found
+        return uow.comparisons.get(tenant, comparison_id)
 
 
 def wait(container: Container, tenant: str, comparison_id: str, seconds: float) -> Comparison:

@@ -63,7 +63,7 @@ def is_upload(source: str) -> bool:
 def begin(container: Container, dataset_id: int) -> Dataset | None:
     """Count this attempt and return the dataset; None if it is not LOADING."""
     with container.database.write() as uow:
-        dataset = uow.datasets.by_id(dataset_id, lock=True)
+        dataset = uow.datasets.find_by_id(dataset_id, lock=True)
         if dataset is None or dataset.state is not DatasetState.LOADING:
             return None
         begun = replace(dataset, attempts=dataset.attempts + 1)
@@ -73,7 +73,7 @@ def begin(container: Container, dataset_id: int) -> Dataset | None:
 
 def _own(uow: UnitOfWork, begun: Dataset) -> Dataset | None:
     """Return the current dataset; None if it is gone, or if another loader has begun it, as after a lost lock."""
-    current = uow.datasets.by_id(begun.id, lock=True)
+    current = uow.datasets.find_by_id(begun.id, lock=True)
     if current is None or current.state is not DatasetState.LOADING:
         return None
     return current if (current.source, current.attempts) == (begun.source, begun.attempts) else None

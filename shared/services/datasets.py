@@ -56,7 +56,7 @@ def create(container: Container, tenant: str, name: str, *, source: str = "", la
         made = replace(made, progress=0.0, message="waiting for a trainer to read it")
     named = list(dict.fromkeys(check_name(label, "label") for label in labels))
     with container.database.write() as uow:
-        there = uow.datasets.named(tenant, name)
+        there = uow.datasets.find_by_name(tenant, name)
         if unique and there and there.state is not DatasetState.FAILED:
             raise errors.Conflict(f"There is a dataset {name!r} already, {there.id}: add to it, or take another name.")
         uow.datasets.add(replace(made, last_label=len(named)))
@@ -105,7 +105,7 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             found = _changeable(uow, tenant, dataset_id)
             now = container.now()
             after = changed(found, now)
-            if there := uow.datasets.by_sha256(found, digest):
+            if there := uow.datasets.find_by_sha256(found, digest):
                 if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
                     raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
                 _take_out(uow, there, after)  # a new correction replaces the old; `collect_garbage` removes its bytes
@@ -161,7 +161,7 @@ def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:
     Models that were trained on it stay, with their evidence; they can no longer be compared on its pictures.
     """
     with container.database.write() as uow:
-        found = _locked(uow, tenant, dataset_id)
+        found = uow.datasets.get(tenant, dataset_id, lock=True)
         if found.state is DatasetState.LOADING:
             raise errors.Conflict(f"The dataset {found.name!r} is being loaded; delete it when that has ended.")
         if busy := uow.trainings.live_on(dataset_id):
@@ -192,15 +192,13 @@ def drop_deleted(container: Container) -> None:
 def find(container: Container, tenant: str, dataset_id: int) -> Dataset | None:
     """Return the tenant's dataset; None for another tenant's dataset or a removed dataset."""
     with container.database.read() as uow:
-        return uow.datasets.get(tenant, dataset_id)
+        return uow.datasets.find(tenant, dataset_id)
 
 
 def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
     """Return the tenant's dataset; raises NotFound for another tenant's, with the same text as for an unknown id."""
-    found = find(container, tenant, dataset_id)
-    if found is None:
-        raise errors.NotFound(f"There is no dataset {dataset_id}.")
-    return found
+    with container.database.read() as uow:
+        return uow.datasets.get(tenant, dataset_id)
 
 
 def list_page(container: Container, tenant: str, *, before: int | None = None, offset: int = 0,
@@ -214,9 +212,9 @@ def list_page(container: Container, tenant: str, *, before: int | None = None, o
 def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
     """Return the dataset with that id, else the newest with that name; raises NotFound, which lists known names."""
     with container.database.read() as uow:
-        if reference.isdecimal() and len(reference) < 17 and (found := uow.datasets.get(tenant, int(reference))):
+        if reference.isdecimal() and len(reference) < 17 and (found := uow.datasets.find(tenant, int(reference))):
             return found
-        if named := uow.datasets.named(tenant, normalize_name(reference)):
+        if named := uow.datasets.find_by_name(tenant, normalize_name(reference)):
             return named
         newest = uow.datasets.page(tenant, limit=20)
     known = sorted({dataset.name for dataset in newest if dataset.state is not DatasetState.DELETING})
@@ -249,8 +247,8 @@ def list_examples_with_labels(
 def find_example_of_any_tenant(container: Container, dataset_id: int, example_id: int) -> DatasetExample | None:
     """Return the example behind a signed URL, which has no tenant; None if it was removed."""
     with container.database.read() as uow:
-        dataset = uow.datasets.by_id(dataset_id)
-        return uow.datasets.example(dataset, example_id) if dataset else None
+        dataset = uow.datasets.find_by_id(dataset_id)
+        return uow.datasets.find_example(dataset, example_id) if dataset else None
 
 
 def get_names_and_labels(
@@ -258,7 +256,7 @@ def get_names_and_labels(
 ) -> Mapping[int, tuple[str, str]]:
     """Return example id -> (name, label); examples of a removed dataset are left out."""
     with container.database.read() as uow:
-        return uow.datasets.told(dataset_id, example_ids)
+        return uow.datasets.names_and_labels(dataset_id, example_ids)
 
 
 def labels(container: Container, tenant: str, dataset_id: int) -> list[DatasetLabel]:
@@ -303,16 +301,9 @@ def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Data
     )
 
 
-def _locked(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
-    found = uow.datasets.get(tenant, dataset_id, lock=True)
-    if found is None:
-        raise errors.NotFound(f"There is no dataset {dataset_id}.")
-    return found
-
-
 def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
     """Return the dataset, locked until the transaction ends; raises NotFound, Conflict unless it is READY."""
-    found = _locked(uow, tenant, dataset_id)
+    found = uow.datasets.get(tenant, dataset_id, lock=True)
     if found.state is not DatasetState.READY:
         raise errors.Conflict(f"The dataset {found.name!r} is {describe_state(found)}.")
     return found
@@ -329,7 +320,7 @@ def _label_name(container: Container, tenant: str, dataset_id: int, label_id: in
 
 
 def _example(uow: UnitOfWork, dataset: Dataset, example_id: int) -> DatasetExample:
-    found = uow.datasets.example(dataset, example_id)
+    found = uow.datasets.find_example(dataset, example_id)
     if found is None:
         raise errors.NotFound(f"The dataset {dataset.id} has no example {example_id}.")
     return found

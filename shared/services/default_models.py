@@ -78,7 +78,7 @@ def is_chosen(uow: UnitOfWork, tenant: str, name: str) -> bool:
 def versions_behind(uow: UnitOfWork, tenant: str, name: str) -> list[ModelVersion]:
     """Return the versions behind a name or alias, oldest first; empty if there is no such model."""
     versions = uow.model_versions.named(tenant, name)
-    if not versions and (alias := uow.model_aliases.get(tenant, name)):
+    if not versions and (alias := uow.model_aliases.find(tenant, name)):
         versions = uow.model_versions.named(tenant, alias.name)
     return versions
 

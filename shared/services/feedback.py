@@ -21,7 +21,7 @@ def correct_job(container: Container, tenant: str, job_id: str, position: int, l
     job = jobs.get(container, tenant, job_id)
     with container.database.read() as uow:
         found = uow.jobs.items(job_id, start=position, limit=1) if 0 <= position < job.total else []
-        version = uow.model_versions.get(job.version_id)
+        version = uow.model_versions.find(job.version_id)
     if not found:
         raise errors.NotFound(f"The job {job_id} has no picture {position}; its {job.total} are counted from 0.")
     dataset_id = dataset_id if dataset_id is not None else _dataset_of(container, tenant, version, job.model)
@@ -41,7 +41,7 @@ def correct_model(container: Container, tenant: str, name: str, label: str, pict
 
 def _dataset_of(container: Container, tenant: str, version: ModelVersion | None, name: str) -> int:
     with container.database.read() as uow:
-        training = uow.trainings.get(tenant, version.training_id) if version and version.training_id else None
+        training = uow.trainings.find(tenant, version.training_id) if version and version.training_id else None
     if training is None:
         raise errors.Conflict(f"The model {name!r} was not trained here: name the dataset that the picture is for.")
     return training.dataset_id

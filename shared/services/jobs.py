@@ -132,10 +132,7 @@ def finish(container: Container, outcomes: Sequence[Outcome]) -> None:
 def get(container: Container, tenant: str, job_id: str) -> Job:
     """Return the tenant's job; raises NotFound for another tenant's job, with the same text as for an unknown id."""
     with container.database.read() as uow:
-        job = uow.jobs.get(tenant, job_id)
-    if job is None:
-        raise errors.NotFound(f"There is no job {job_id}.")
-    return job
+        return uow.jobs.get(tenant, job_id)
 
 
 def list_page(
@@ -181,8 +178,6 @@ def cancel(container: Container, tenant: str, job_id: str) -> Job:
     """Cancel a job; it takes effect when the next batch is assembled. Raises NotFound, Conflict when it has ended."""
     with container.database.write() as uow:
         job = uow.jobs.get(tenant, job_id)
-        if job is None:
-            raise errors.NotFound(f"There is no job {job_id}.")
         if job.status.terminal and job.status is not Status.CANCELLED:
             raise errors.Conflict(f"Job {job_id} has ended as {job.status} and cannot be cancelled.")
         uow.jobs.end([job_id], Status.CANCELLED, container.now())
@@ -221,7 +216,7 @@ def _store(container: Container, job: Job, items: Sequence[Item]) -> Job | None:
     try:
         with container.database.write() as uow:
             key = job.idempotency_key
-            if key and (earlier := uow.jobs.by_idempotency_key(job.tenant, key)):
+            if key and (earlier := uow.jobs.find_by_idempotency_key(job.tenant, key)):
                 return earlier
             if not uow.model_versions.keep(job.version_id):
                 raise errors.NotFound(f"The model {job.model!r} has just been removed.")
@@ -229,7 +224,7 @@ def _store(container: Container, job: Job, items: Sequence[Item]) -> Job | None:
             return None
     except errors.Conflict:  # a concurrent request with the same key committed first
         with container.database.read() as uow:
-            if earlier := uow.jobs.by_idempotency_key(job.tenant, job.idempotency_key):
+            if earlier := uow.jobs.find_by_idempotency_key(job.tenant, job.idempotency_key):
                 return earlier
         raise
 

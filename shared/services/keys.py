@@ -23,7 +23,11 @@ def identify(container: Container, secret: str, *, from_loopback: bool) -> Calle
         return Caller(DEFAULT_TENANT, SCOPES)
     with container.database.read() as uow:
         hashed = hash_secret(secret)
-        key = (uow.keys.by_hash(hashed) or uow.keys.by_token(hashed, ACCESS, container.now())) if secret else None
+        key = (
+            (uow.keys.find_by_hash(hashed) or uow.keys.find_by_token(hashed, ACCESS, container.now()))
+            if secret
+            else None
+        )
     if key is not None:
         return Caller(key.tenant, key.scopes, key.stage)
     if is_open(container, from_loopback=from_loopback):

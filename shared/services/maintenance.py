@@ -229,7 +229,7 @@ def drop_training_orphans(container: Container) -> None:
 def _drop_unused(container: Container, dataset_id: int) -> None:
     blobs = container.storage.list(f"datasets/{dataset_id}")
     with container.database.read() as uow:
-        found = uow.datasets.by_id(dataset_id)
+        found = uow.datasets.find_by_id(dataset_id)
         if found and found.state is DatasetState.LOADING:
             return  # a blob that is being written now may be older than an hour when it is committed
         used = uow.datasets.blobs(dataset_id)

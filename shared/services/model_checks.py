@@ -18,7 +18,7 @@ def begin(container: Container, version_id: str) -> ModelVersion:
     A version that has used up its attempts fails here with the reason.
     """
     with container.database.read() as uow:
-        version = uow.model_versions.get(version_id)
+        version = uow.model_versions.find(version_id)
     if version is None or version.state is not ModelState.CHECKING:
         raise CheckEnded
     if version.attempts >= container.settings.max_attempts:
@@ -60,6 +60,6 @@ def finish(container: Container, begun: ModelVersion, ready: ModelVersion, secon
 def _store(container: Container, version: ModelVersion) -> None:
     """Store and announce the version; one that was removed meanwhile stays removed."""
     with container.database.write() as uow:
-        if uow.model_versions.get(version.id) is not None:
+        if uow.model_versions.find(version.id) is not None:
             uow.model_versions.save(version)
     container.queue.events.publish([version.id])

@@ -86,13 +86,13 @@ def get_version(
 def find_version_by_id(container: Container, version_id: str) -> ModelVersion | None:
     """Return the version with that id, of any tenant; None when it has been removed."""
     with container.database.read() as uow:
-        return uow.model_versions.get(version_id)
+        return uow.model_versions.find(version_id)
 
 
 def find_versions_by_id(container: Container, version_ids: Collection[str]) -> dict[str, ModelVersion]:
     """Return id -> version, of any tenant, read together; removed versions are left out."""
     with container.database.read() as uow:
-        found = {version_id: uow.model_versions.get(version_id) for version_id in version_ids}
+        found = {version_id: uow.model_versions.find(version_id) for version_id in version_ids}
     return {version_id: version for version_id, version in found.items() if version}
 
 
@@ -110,7 +110,7 @@ def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlia
     with container.database.write() as uow:
         if uow.model_versions.named(tenant, alias):
             raise errors.Conflict(f"There is a model {alias!r}; an alias would never be looked at.")
-        if busy := uow.trainings.live_of(tenant, alias):
+        if busy := uow.trainings.find_live_of(tenant, alias):
             raise errors.Conflict(f"The training {busy.id} makes a model {alias!r}; an alias would never be looked at.")
         uow.model_aliases.set(made)
     return made
@@ -151,7 +151,7 @@ def add(
         known_before = uow.model_versions.named(tenant, name)
     forget(container, [known for known in known_before if known.tenant == tenant and known.state is ModelState.REFUSED])
     with container.database.write() as uow:
-        if uow.model_aliases.get(tenant, name):
+        if uow.model_aliases.find(tenant, name):
             raise errors.Conflict(f"{name!r} is an alias, and would no longer be looked at; remove that first.")
         versions = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
         version = version or next_version(versions)
@@ -278,7 +278,7 @@ def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[Mode
     busy = uow.jobs.left_by_version()
     if waiting := sum(busy.get(found.id, 0) for found in chosen):
         raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
-    training = uow.trainings.live_of(tenant, name) if whole else None
+    training = uow.trainings.find_live_of(tenant, name) if whole else None
     if using := [*([training] if training else []), *uow.trainings.live_from([found.id for found in chosen])]:
         raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
 
@@ -308,7 +308,7 @@ def fetch(container: Container, version: ModelVersion) -> ModelVersion:
     A refused version of the catalogue is checked again, since it cannot be removed and added again.
     """
     with container.database.write() as uow:
-        now = uow.model_versions.get(version.id) or version
+        now = uow.model_versions.find(version.id) or version
         again = now.state is ModelState.REFUSED and now.tenant == ALL_TENANTS
         if now.state is not ModelState.ABSENT and not again:
             return now  # it is being checked, or ready
@@ -350,7 +350,7 @@ def get_with_training(
     """Return (a version, the training that made it with its evidence, or None), read together; raises NotFound."""
     with container.database.read() as uow:
         found = pick(uow.model_versions.named(tenant, name), name, version)
-        return found, uow.trainings.get(tenant, found.training_id) if found.training_id else None
+        return found, uow.trainings.find(tenant, found.training_id) if found.training_id else None
 
 
 def list_aliases(container: Container, tenant: str) -> list[ModelAlias]:
@@ -362,4 +362,4 @@ def list_aliases(container: Container, tenant: str) -> list[ModelAlias]:
 def find_alias(container: Container, tenant: str, alias: str) -> ModelAlias | None:
     """Return the alias; None if there is no such alias."""
     with container.database.read() as uow:
-        return uow.model_aliases.get(tenant, alias)
+        return uow.model_aliases.find(tenant, alias)

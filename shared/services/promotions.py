@@ -17,7 +17,7 @@ def promote(container: Container, tenant: str, name: str, version: str) -> Model
         chosen, default = _both(uow, tenant, name, version)
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r} already.")
-        if not uow.comparisons.between(chosen.id, default.id):
+        if not uow.comparisons.find_between(chosen.id, default.id):
             raise errors.Conflict(
                 f"Version {chosen.version} of {name!r} has not been compared with version {default.version}, the "
                 "default: compare them first, and look at the report."
@@ -51,7 +51,7 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
         chosen, default = _both(uow, tenant, name, version)
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r}, and answers everything.")
-        if chosen.withheld:
+        if chosen.requires_deployment:
             raise errors.Conflict(f"Version {chosen.version} of {name!r} is withheld: deploy it, or promote it.")
         made = Canary(chosen.id, share, 0, 0, container.now())
         uow.promotions.clear_canary(tenant, name)
@@ -70,7 +70,7 @@ def canary(container: Container, tenant: str, name: str) -> Canary:
     """Return the model's canary with its counts; raises NotFound."""
     with container.database.read() as uow:
         for version in _own(uow, tenant, name):
-            if version.canary and (found := uow.promotions.canary(version)):
+            if version.canary and (found := uow.promotions.find_canary(version)):
                 return found
     raise errors.NotFound(f"The model {name!r} has no canary.")
 
@@ -98,7 +98,7 @@ def deploy(container: Container, tenant: str, name: str, version: str) -> ModelV
         chosen = pick(_own(uow, tenant, name), name, version)
         if chosen.state not in (ModelState.READY, ModelState.CHECKING):
             raise errors.Conflict(f"Version {version} of {name!r} is {chosen.state}, not ready: {chosen.reason}")
-        uow.model_versions.withhold(chosen.id, False)
+        uow.model_versions.set_requires_deployment(chosen.id, False)
     return _again(container, chosen)
 
 
@@ -108,10 +108,10 @@ def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion
     Raises NotFound if there is no such version, or if it is already withheld.
     """
     with container.database.write() as uow:
-        chosen = uow.model_versions.get(version_id)
-        if chosen is None or chosen.tenant != tenant or chosen.withheld:
+        chosen = uow.model_versions.find(version_id)
+        if chosen is None or chosen.tenant != tenant or chosen.requires_deployment:
             raise errors.NotFound(f"There is no deployment {version_id}.")
-        uow.model_versions.withhold(version_id, True)
+        uow.model_versions.set_requires_deployment(version_id, True)
     return _again(container, chosen)
 
 
@@ -136,4 +136,4 @@ def _both(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelV
 
 def _again(container: Container, version: ModelVersion) -> ModelVersion:
     with container.database.read() as uow:
-        return uow.model_versions.get(version.id) or version
+        return uow.model_versions.find(version.id) or version

@@ -33,7 +33,7 @@ def get(container: Container, tenant: str, stage: str, image_id: str) -> StoredI
     A wire that must not distinguish the two errors turns Forbidden into NotFound; ids cannot be guessed.
     """
     with container.database.read() as uow:
-        image = uow.stored_images.get(image_id)
+        image = uow.stored_images.find(image_id)
     if image is None:
         raise errors.NotFound(f"There is no image {image_id}.")
     if (image.tenant, image.stage) != (tenant, stage):

@@ -32,12 +32,12 @@ def begin(container: Container, training: Training) -> Training:
     A training that has used up its attempts, or whose dataset proved unusable, fails here with the reason.
     """
     with container.database.write() as uow:
-        found = uow.trainings.by_id(training.id, lock=True)
+        found = uow.trainings.find_by_id(training.id, lock=True)
         if found is None or found.status.terminal:
             raise TrainingEnded
         if not found.dataset_version:
             try:
-                found = trainings.sealed(uow, replace(found, updated_at=container.now()), patient=True)
+                found = trainings.sealed(uow, replace(found, updated_at=container.now()), allow_unready_dataset=True)
             except errors.NotFound as error:
                 found = replace(found, status=Status.FAILED, error_code=error.code, error=error.message)
         if found.attempts >= container.settings.max_attempts:
@@ -129,7 +129,9 @@ def _register(container: Container, training: Training, version: ModelVersion, e
         named = uow.model_versions.named(training.tenant, training.name, lock=True)
         others = [known for known in named if known.tenant == training.tenant]
         number, first = next_version(others), not others
-        made = replace(version, version=number, is_default=first, withheld=training.withheld, created_at=now)
+        made = replace(
+            version, version=number, is_default=first, requires_deployment=training.requires_deployment, created_at=now
+        )
         uow.model_versions.add(made)
         if report is not None:  # compared with the default of that time: another may be promoted by now
             report = {**report, "candidate": {**report["candidate"], "version": number}}
@@ -149,7 +151,7 @@ def abandon(container: Container, training_id: str) -> None:
     version with the same id, or may be about to. A later failure or cancellation drops the rest.
     """
     with container.database.read() as uow:
-        found = uow.trainings.by_id(training_id)
+        found = uow.trainings.find_by_id(training_id)
     if not found or (found.status.terminal and found.status is not Status.DONE):
         models.drop_made(container, training_id)
 
@@ -162,7 +164,7 @@ def _ended(container: Container, training_id: str) -> None:
 def dealt(container: Container, training: Training) -> Splits:
     """Return the examples that the training uses, each in its split; raises NotFound when the dataset is gone."""
     with container.database.read() as uow:
-        found = uow.datasets.get(training.tenant, training.dataset_id)
+        found = uow.datasets.find(training.tenant, training.dataset_id)
         if found is None:
             raise errors.NotFound(f"The dataset {training.dataset_id} is gone.")
         examples = uow.datasets.examples(replace(found, version=training.dataset_version))

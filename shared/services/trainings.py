@@ -31,7 +31,7 @@ from shared.services import default_models, models
 def submit(container: Container, tenant: str, asked: TrainingRequest) -> Training:
     """Store a training and notify a trainer; its dataset version is sealed.
 
-    Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `alone` is
+    Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `exclusive` is
     set; name being trained; an alias), ModelNotReady or ModelRefused (base).
     """
     if not NAME_PATTERN.fullmatch(asked.name):
@@ -54,7 +54,7 @@ def submit(container: Container, tenant: str, asked: TrainingRequest) -> Trainin
         created_at=now,
         updated_at=now,
         promote=asked.promote,
-        withheld=asked.withheld,
+        requires_deployment=asked.requires_deployment,
         message="waiting for a trainer",
         webhook=asked.webhook,
         webhook_secret=asked.webhook_secret,
@@ -64,8 +64,8 @@ def submit(container: Container, tenant: str, asked: TrainingRequest) -> Trainin
         must_be_free(uow, tenant, asked.name)
         if base and not uow.model_versions.keep(base.id):
             raise errors.NotFound(f"The base {made.base} has just been removed; choose another one.")
-        made = sealed(uow, made, patient=asked.patient)
-        if asked.alone and (busy := uow.trainings.live_on(asked.dataset_id)):  # its row is locked by now
+        made = sealed(uow, made, allow_unready_dataset=asked.allow_unready_dataset)
+        if asked.exclusive and (busy := uow.trainings.live_on(asked.dataset_id)):  # its row is locked by now
             raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
         uow.trainings.add(made)
     container.queue.notifications.send_task("train")
@@ -79,22 +79,22 @@ def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
     """
     if any(known.tenant != tenant for known in uow.model_versions.named(tenant, name)):
         raise errors.Conflict(f"{name!r} is a model of the catalogue; take another name for one of your own.")
-    if uow.model_aliases.get(tenant, name):
+    if uow.model_aliases.find(tenant, name):
         raise errors.Conflict(f"{name!r} is an alias; take another name, or remove the alias first.")
-    if busy := uow.trainings.live_of(tenant, name):
+    if busy := uow.trainings.find_live_of(tenant, name):
         raise errors.Conflict(f"The model {name!r} is being trained already, by training {busy.id}.")
 
 
-def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
+def sealed(uow: UnitOfWork, training: Training, *, allow_unready_dataset: bool) -> Training:
     """Seal the dataset version that the training will use, and return the training with that version.
 
-    With `patient`, a training whose dataset is still loading stays without a version, and a training whose dataset
-    cannot be trained on is FAILED. Raises NotFound, Conflict, BadDataset.
+    With `allow_unready_dataset`, a training whose dataset is still loading stays without a version, and a training
+    whose dataset cannot be trained on is FAILED. Raises NotFound, Conflict, BadDataset.
     """
-    found = uow.datasets.get(training.tenant, training.dataset_id, lock=True)
+    found = uow.datasets.find(training.tenant, training.dataset_id, lock=True)
     if found is None or found.state is DatasetState.DELETING:
         raise errors.NotFound(f"There is no dataset {training.dataset_id}.")
-    if found.state is DatasetState.LOADING and patient:
+    if found.state is DatasetState.LOADING and allow_unready_dataset:
         return training
     try:
         if found.state is not DatasetState.READY:
@@ -103,7 +103,7 @@ def sealed(uow: UnitOfWork, training: Training, *, patient: bool) -> Training:
         # By counts: reading a hundred thousand examples takes a second, in which no other transaction could write.
         splits.check(uow.datasets.tallies(found), with_feedback=training.parameters.with_feedback)
     except (errors.BadDataset, errors.Conflict) as error:
-        if not patient:
+        if not allow_unready_dataset:
             raise
         return replace(training, status=Status.FAILED, error_code=error.code, error=error.message, message="",
                        started_at=training.updated_at, finished_at=training.updated_at)  # fmt: skip
@@ -147,10 +147,7 @@ def _is_general(version: ModelVersion) -> bool:
 def get(container: Container, tenant: str, training_id: str) -> Training:
     """Return the tenant's training with its evidence; raises NotFound, with the same text for another tenant's."""
     with container.database.read() as uow:
-        found = uow.trainings.get(tenant, training_id)
-    if found is None:
-        raise errors.NotFound(f"There is no training {training_id}.")
-    return found
+        return uow.trainings.get(tenant, training_id)
 
 
 def list_page(container: Container, tenant: str, *, wire: str = "", dataset_id: int | None = None, name: str = "",
@@ -164,25 +161,25 @@ def list_makers(container: Container, tenant: str, name: str) -> list[Training |
     """Return the training of each version of a model, read together; None for a version that was not trained here."""
     with container.database.read() as uow:
         made_by = [version.training_id for version in uow.model_versions.named(tenant, name)]
-        return [uow.trainings.get(tenant, training_id) for training_id in made_by]
+        return [uow.trainings.find(tenant, training_id) for training_id in made_by]
 
 
 def find_last(container: Container, tenant: str, name: str) -> Training | None:
     """Return the newest training of a model of that name, with its evidence; None if there is no such training."""
     with container.database.read() as uow:
-        return uow.trainings.last_of(tenant, name)
+        return uow.trainings.find_last_of(tenant, name)
 
 
 def find_live(container: Container, tenant: str, name: str) -> Training | None:
     """Return the training that makes a model of that name now; None if there is no such training."""
     with container.database.read() as uow:
-        return uow.trainings.live_of(tenant, name)
+        return uow.trainings.find_live_of(tenant, name)
 
 
 def find_by_title(container: Container, tenant: str, wire: str, title: str) -> Training | None:
     """Return the newest training of that title that was submitted by `wire`; None if there is no such training."""
     with container.database.read() as uow:
-        return uow.trainings.titled(tenant, wire, title)
+        return uow.trainings.find_by_title(tenant, wire, title)
 
 
 def get_summaries(container: Container, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -207,11 +204,9 @@ def wait(container: Container, tenant: str, training_id: str, seconds: float) ->
 def cancel(container: Container, tenant: str, training_id: str) -> Training:
     """Cancel a training; it stops between two epochs or batches of pictures. Raises NotFound, Conflict when ended."""
     with container.database.write() as uow:
-        found = uow.trainings.get(tenant, training_id, lock=True)
-        if found is None:
-            raise errors.NotFound(f"There is no training {training_id}.")
-        if found.status.terminal and found.status is not Status.CANCELLED:
-            raise errors.Conflict(f"The training {training_id} has ended as {found.status} and cannot be cancelled.")
+        training = uow.trainings.get(tenant, training_id, lock=True)
+        if training.status.terminal and training.status is not Status.CANCELLED:
+            raise errors.Conflict(f"The training {training_id} has ended as {training.status} and cannot be cancelled.")
         uow.trainings.end(training_id, Status.CANCELLED, container.now())
     forget_checkpoint(container, training_id)
     models.drop_made(container, training_id)
@@ -225,7 +220,7 @@ def remove(container: Container, tenant: str, training_id: str) -> None:
     if not found.status.terminal:
         raise errors.Conflict(f"The training {training_id} is {found.status}; cancel it first.")
     with container.database.write() as uow:
-        if found.version_id and uow.model_versions.get(found.version_id):
+        if found.version_id and uow.model_versions.find(found.version_id):
             raise errors.Conflict(f"The training {training_id} is the evidence of {found.name} {found.version}.")
         uow.trainings.delete([training_id])
     drop_plots(container, training_id)
@@ -286,7 +281,7 @@ def find_measured(container: Container, tenant: str, name: str) -> Training | No
     with container.database.read() as uow:
         versions = uow.model_versions.named(tenant, name)
         for version in sorted(versions, key=lambda known: (known.is_default, known.created_at), reverse=True):
-            training = uow.trainings.get(tenant, version.training_id) if version.training_id else None
+            training = uow.trainings.find(tenant, version.training_id) if version.training_id else None
             if training and training.evidence:
                 return training
     return None

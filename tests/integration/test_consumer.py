@@ -525,7 +525,7 @@ def imported(container: Container, architecture: str, data: bytes, labels: list[
 
 def state_of(container: Container, version: ModelVersion) -> ModelVersion:
     with container.database.read() as uow:
-        found = uow.model_versions.get(version.id)
+        found = uow.model_versions.find(version.id)
     assert found is not None
     return found
 

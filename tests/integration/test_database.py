@@ -42,7 +42,7 @@ def stored(database: Database, *jobs: Job) -> Job:
 
 def found(database: Database, job: Job) -> Job:
     with database.read() as uow:
-        again = uow.jobs.get(job.tenant, job.id)
+        again = uow.jobs.find(job.tenant, job.id)
     assert again is not None
     return again
 
@@ -127,8 +127,8 @@ def test_items_come_back_in_upload_order_and_in_pages(database: Database) -> Non
 def test_a_job_is_nobody_elses(database: Database) -> None:
     job = stored(database, a_job("anna"))
     with database.read() as uow:
-        assert uow.jobs.get("anna", job.id) is not None
-        assert uow.jobs.get("bert", job.id) is None
+        assert uow.jobs.find("anna", job.id) is not None
+        assert uow.jobs.find("bert", job.id) is None
         assert uow.jobs.page("bert") == []
 
 
@@ -159,16 +159,16 @@ def test_an_error_in_the_block_takes_everything_back(database: Database) -> None
         uow.jobs.add(job, its_items(job))
         raise AssertionError
     with database.read() as uow:
-        assert uow.jobs.get("anna", job.id) is None
+        assert uow.jobs.find("anna", job.id) is None
         assert uow.jobs.items(job.id) == []
 
 
 def test_an_idempotency_key_is_found_by_its_tenant_only(database: Database) -> None:
     job = stored(database, a_job("anna", idempotency_key="once"), a_job("anna"), a_job("anna"))
     with database.read() as uow:
-        assert uow.jobs.by_idempotency_key("anna", "once") == job
-        assert uow.jobs.by_idempotency_key("bert", "once") is None
-        assert uow.jobs.by_idempotency_key("anna", "twice") is None
+        assert uow.jobs.find_by_idempotency_key("anna", "once") == job
+        assert uow.jobs.find_by_idempotency_key("bert", "once") is None
+        assert uow.jobs.find_by_idempotency_key("anna", "twice") is None
 
 
 def test_two_tenants_may_use_the_same_idempotency_key_but_one_tenant_not_twice(database: Database) -> None:
@@ -511,9 +511,9 @@ def test_a_version_comes_back_as_it_was_stored(database: Database) -> None:
     )
     bare = added(database, a_version(name="bare"))
     with database.read() as uow:
-        assert uow.model_versions.get(version.id) == version
-        assert uow.model_versions.get(bare.id) == bare
-        assert uow.model_versions.get("unknown") is None
+        assert uow.model_versions.find(version.id) == version
+        assert uow.model_versions.find(bare.id) == bare
+        assert uow.model_versions.find("unknown") is None
 
 
 def test_everybodys_models_are_seen_by_all_and_a_tenants_by_that_tenant(database: Database) -> None:
@@ -554,7 +554,7 @@ def test_one_version_of_a_model_is_the_default(database: Database) -> None:
         uow.model_versions.make_default(second)
     with database.read() as uow:
         assert [version.is_default for version in uow.model_versions.named("anna", "m")] == [False, True]
-        assert [uow.model_versions.get(version.id) for version in others] == list(others)
+        assert [uow.model_versions.find(version.id) for version in others] == list(others)
     assert first.is_default
 
 
@@ -570,7 +570,7 @@ def test_states_reasons_and_blobs_are_kept(database: Database) -> None:
         assert uow.model_versions.in_state(ModelState.CHECKING) == []
         uow.model_versions.delete([version.id])
     with database.read() as uow:
-        assert uow.model_versions.get(version.id) is None
+        assert uow.model_versions.find(version.id) is None
 
 
 # images, keys, facts
@@ -603,8 +603,8 @@ def test_images_are_found_by_id_or_age_and_deleted(database: Database) -> None:
         for image in [*images, an_image(0)]:
             uow.stored_images.add(image)
     with database.write() as uow:
-        assert uow.stored_images.get(images[1].id) == images[1]
-        assert uow.stored_images.get("image_none") is None
+        assert uow.stored_images.find(images[1].id) == images[1]
+        assert uow.stored_images.find("image_none") is None
         assert uow.stored_images.made_before("test", NOW + 2, limit=99) == images[:2]
         assert uow.stored_images.made_before("test", NOW + 3, limit=2) == images[:2]
         uow.stored_images.delete([images[0].id, images[2].id])
@@ -622,13 +622,13 @@ def test_a_key_is_valid_until_its_own_tenant_revokes_it(database: Database) -> N
     with database.write() as uow:
         uow.keys.add(key)
     with database.write() as uow:
-        assert uow.keys.by_hash("hash-1") == key
-        assert uow.keys.by_hash("hash-2") is None
+        assert uow.keys.find_by_hash("hash-1") == key
+        assert uow.keys.find_by_hash("hash-2") is None
         assert not uow.keys.revoke("bert", key.id, NOW)
-        assert uow.keys.by_hash("hash-1") == key
+        assert uow.keys.find_by_hash("hash-1") == key
         assert uow.keys.revoke("anna", key.id, NOW)
         assert not uow.keys.revoke("anna", key.id, NOW + 1)
-        assert uow.keys.by_hash("hash-1") is None
+        assert uow.keys.find_by_hash("hash-1") is None
     with database.read() as uow:
         assert [known.revoked_at for known in uow.keys.all("anna")] == [NOW]
         assert uow.keys.all("bert") == []
@@ -688,7 +688,7 @@ def test_text_that_no_database_can_hold_is_refused(database: Database) -> None:
         if database.engine.dialect.name == "sqlite" and "\0" in odd:
             continue  # SQLite takes it
         with pytest.raises(BadRequest), database.read() as uow:
-            uow.jobs.get("anna", odd)
+            uow.jobs.find("anna", odd)
 
 
 def test_a_number_that_no_database_can_hold_is_refused(database: Database) -> None:

@@ -182,7 +182,7 @@ def test_a_dataset_that_is_trained_on_is_not_deleted_and_afterwards_goes_whole(g
     with pytest.raises(errors.Conflict, match="being deleted"):
         datasets.add_label(ground.container, "anna", made.id, "fig")
     with pytest.raises(errors.NotFound):
-        ground.submit(made, patient=True)
+        ground.submit(made, allow_unready_dataset=True)
     with pytest.raises(errors.NotFound, match=r"there are: other\.$"):
         datasets.get_by_reference(ground.container, "anna", "fruit")
     assert len(ground.blobs(made)) == 1

@@ -83,7 +83,7 @@ def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
     database: Database, tmp_path: Path
 ) -> None:
     ground = dataset_fixtures.on(database, tmp_path)
-    version = ground.trained(ground.dataset(), webhook="https://example.org", withheld=True)
+    version = ground.trained(ground.dataset(), webhook="https://example.org", requires_deployment=True)
     job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, AnswerOptions(), "normal", 0.0, 0,
               webhook="https://example.org")  # fmt: skip
     with database.write() as uow:
@@ -107,8 +107,10 @@ def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
 
     with database.read() as uow:
         assert [(due.job_id, due.kind) for due in uow.webhook_deliveries.due(2.0)] == [("job", "job")]
-        assert uow.model_versions.get(version.id) == replace(version, training_id="", withheld=False, canary=0.0)
-        assert uow.jobs.get("anna", "job") is not None
+        assert uow.model_versions.find(version.id) == replace(
+            version, training_id="", requires_deployment=False, canary=0.0
+        )
+        assert uow.jobs.find("anna", "job") is not None
     assert sa.inspect(database.engine).get_foreign_keys("deliveries") == []
 
 

@@ -59,14 +59,14 @@ def defaults(ground: Ground) -> list[str]:
 
 
 def test_only_what_was_compared_with_the_default_is_promoted(here: Ground) -> None:
-    first, second, _ = three(here, withheld=True)
+    first, second, _ = three(here, requires_deployment=True)
     compared(here, first, second)  # the other way round says nothing
     for number, why in (("2", "has not been compared with version 1"), ("1", "is the default")):
         with pytest.raises(errors.Conflict, match=why):
             promotions.promote(here.container, "anna", "fruits", number)
     compared(here, second, first)
     promoted = promotions.promote(here.container, "anna", "fruits", "2")
-    assert (promoted.is_default, promoted.withheld, defaults(here)) == (True, False, ["2"])
+    assert (promoted.is_default, promoted.requires_deployment, defaults(here)) == (True, False, ["2"])
     assert models.get_ready_version(here.container, "anna", "fruits").id == second.id
 
 
@@ -112,7 +112,7 @@ def test_two_promotions_at_once_are_one_after_the_other(ground: Ground) -> None:
 
 
 def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground) -> None:
-    first, second = (here.version("fruits", number, withheld=True) for number in "12")
+    first, second = (here.version("fruits", number, requires_deployment=True) for number in "12")
     third = here.version("fruits", "3")
     compared(here, second, first)
     promotions.promote(here.container, "anna", "fruits", "2")
@@ -121,7 +121,7 @@ def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground
         for stale in (first, second, third):
             uow.model_versions.save(replace(stale, reason="checked"))
     now = here.versions("fruits")
-    assert {number: (known.is_default, known.withheld, known.canary) for number, known in now.items()} == {
+    assert {number: (known.is_default, known.requires_deployment, known.canary) for number, known in now.items()} == {
         "1": (False, True, 0.0), "2": (True, False, 0.0), "3": (False, False, 0.5),
     }  # fmt: skip
     assert now["1"].reason == "checked"
@@ -196,12 +196,12 @@ def test_a_canary_is_told_as_it_was_set_whoever_takes_it_away_meanwhile(
     made = promotions.set_canary(here.container, "anna", "fruits", "2", 0.5)
     assert (made.version_id, made.share, made.compared, made.agreed) == (second.id, 0.5, 0, 0)
     with here.container.database.read() as uow:
-        assert uow.promotions.canary(here.versions("fruits")["2"]) == made
+        assert uow.promotions.find_canary(here.versions("fruits")["2"]) == made
 
 
 def test_a_version_that_is_withheld_is_no_canary(here: Ground) -> None:
     here.version("fruits")
-    here.version("fruits", "2", withheld=True)
+    here.version("fruits", "2", requires_deployment=True)
     with pytest.raises(errors.Conflict, match="withheld: deploy it, or promote it"):
         promotions.set_canary(here.container, "anna", "fruits", "2", 0.5)
 

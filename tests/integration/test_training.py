@@ -81,7 +81,7 @@ def trained(trainer: Trainer, training: Training) -> Training:
 
 def version(container: Container, training: Training) -> ModelVersion:
     with container.database.read() as uow:
-        found = uow.model_versions.get(training.version_id)
+        found = uow.model_versions.find(training.version_id)
     assert found is not None
     return found
 
@@ -155,7 +155,7 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
     ended = trained(trainer, submit(container, numbers, parameters=parameters))
     dealt = training_runs.dealt(container, ended)
     with container.database.read() as uow:
-        base = uow.model_versions.get(ended.base_id)
+        base = uow.model_versions.find(ended.base_id)
     assert base is not None
     everything = features(
         container.storage, trainer.engine.load(base), (*dealt.training, *dealt.test), lambda done: None
@@ -486,7 +486,7 @@ def test_nobody_waits_behind_all_archives_of_another(
         if not later:  # while the first is being loaded, somebody else asks
             later.append(made("bert"))
         with container.database.write() as uow:
-            found = uow.datasets.by_id(dataset_id)
+            found = uow.datasets.find_by_id(dataset_id)
             assert found
             if dataset_id != second:
                 uow.datasets.save(replace(found, state=DatasetState.READY))
@@ -501,7 +501,7 @@ def test_nobody_waits_behind_all_archives_of_another(
 def test_a_training_waits_for_its_dataset_and_then_begins(container: Container, trainer: Trainer) -> None:
     key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files(FEW))))
     found = datasets.create(container, "anna", "numbers", source=key)
-    training = submit(container, found, patient=True)
+    training = submit(container, found, allow_unready_dataset=True)
     assert trained(trainer, training).status is Status.QUEUED
 
     trainer._run_errands()
@@ -515,7 +515,7 @@ def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(
 ) -> None:
     key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files({1: 5}))))
     found = datasets.create(container, "anna", "numbers", source=key)
-    training = submit(container, found, patient=True)
+    training = submit(container, found, allow_unready_dataset=True)
 
     trainer._run_errands()
 

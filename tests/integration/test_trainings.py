@@ -62,7 +62,7 @@ def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(groun
     about: dict[str, Any] = {"title": "my own", "metadata": {"order": [7]}, "webhook": "https://example.org"}
     parameters = TrainingParameters(epochs=7, learning_rate=0.5, with_feedback=False, fine_tune="never", max_seconds=60)
     ground.sent.clear()
-    training = ground.submit(made, base="base", parameters=parameters, promote=True, withheld=True, **about)
+    training = ground.submit(made, base="base", parameters=parameters, promote=True, requires_deployment=True, **about)
     assert ground.see(training) == training
     assert (training.status, training.base, training.base_id) == (Status.QUEUED, "base 1", base.id)
     assert (training.title, training.dataset_version, training.parameters) == ("my own", 1, parameters)
@@ -70,7 +70,7 @@ def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(groun
     with ground.container.database.read() as uow:
         assert uow.trainings.page("anna") == [training]
         assert uow.trainings.page("bert") == []
-        assert uow.trainings.titled("anna", "native", "my own") == training
+        assert uow.trainings.find_by_title("anna", "native", "my own") == training
         assert uow.trainings.live_from([base.id]) == [training]
 
 
@@ -153,7 +153,7 @@ def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> N
     made = datasets.create(container, "anna", "fruit", source="uploads/1", labels=["pear", "plum"])
     with pytest.raises(errors.Conflict, match="still being loaded"):
         ground.submit(made)
-    training = ground.submit(made, patient=True)
+    training = ground.submit(made, allow_unready_dataset=True)
     assert (training.status, training.dataset_version) == (Status.QUEUED, 0)
     with pytest.raises(TrainingEnded):
         training_runs.begin(container, training)
@@ -170,7 +170,7 @@ def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> N
 
 def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_back(here: Ground) -> None:
     made = datasets.create(here.container, "anna", "fruit", source="uploads/1")
-    training = here.submit(made, patient=True, webhook="https://example.org")
+    training = here.submit(made, allow_unready_dataset=True, webhook="https://example.org")
     with here.container.database.write() as uow:
         uow.datasets.save(replace(made, state=DatasetState.FAILED, message="no picture in it"))
     with pytest.raises(TrainingEnded):
@@ -179,7 +179,7 @@ def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_ba
     assert (failed.status, failed.error_code) == (Status.FAILED, "conflict")
     assert "no picture in it" in failed.error
 
-    few = here.submit(here.dataset({"pear": 9}), patient=True, webhook="https://example.org")
+    few = here.submit(here.dataset({"pear": 9}), allow_unready_dataset=True, webhook="https://example.org")
     assert (few.status, few.error_code) == (Status.FAILED, "bad_dataset")
     assert here.see(few) == few
     with here.container.database.read() as uow:
@@ -294,12 +294,14 @@ def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(gr
 
 def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground) -> None:
     made = here.dataset()
-    first = here.trained(made, withheld=True)
-    assert first.withheld
-    withheld = here.trained(made, withheld=True)
-    assert (withheld.withheld, withheld.is_default) == (True, False)
-    here.trained(made, promote=True, withheld=True)
-    defaults = {number: (known.is_default, known.withheld) for number, known in here.versions("fruits").items()}
+    first = here.trained(made, requires_deployment=True)
+    assert first.requires_deployment
+    withheld = here.trained(made, requires_deployment=True)
+    assert (withheld.requires_deployment, withheld.is_default) == (True, False)
+    here.trained(made, promote=True, requires_deployment=True)
+    defaults = {
+        number: (known.is_default, known.requires_deployment) for number, known in here.versions("fruits").items()
+    }
     assert defaults == {"1": (False, True), "2": (False, True), "3": (True, False)}
     assert promotions.rollback(here.container, "anna", "fruits").version == "1"
 
@@ -491,7 +493,7 @@ def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
     with here.container.database.engine.connect() as connection, here.container.database.read() as uow:
         for ask in (
             lambda: uow.trainings.in_status(Status.QUEUED),
-            lambda: uow.trainings.live_of("anna", "fruits"),
+            lambda: uow.trainings.find_live_of("anna", "fruits"),
             lambda: uow.trainings.live_from(["x"]),
         ):
             ((statement, parameters),) = here.statements(ask)

@@ -64,7 +64,7 @@ def status(client: FlaskClient, model_id: str) -> dict[str, Any]:
 
 def last(container: Container, model_id: str) -> Training:
     with container.database.read() as uow:
-        found = uow.trainings.last_of("default", model_id)
+        found = uow.trainings.find_last_of("default", model_id)
     assert found is not None
     return found
 

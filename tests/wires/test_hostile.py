@@ -122,7 +122,7 @@ def test_a_model_that_pictures_wait_for_is_not_removed(container: Container) -> 
     with pytest.raises(errors.Conflict):
         models.remove(container, "default", "mine")
     with container.database.read() as uow:
-        assert uow.model_versions.get(version.id) is not None
+        assert uow.model_versions.find(version.id) is not None
 
 
 def test_a_commit_whose_answer_is_lost_keeps_its_pictures(

@@ -212,7 +212,7 @@ def test_an_image_is_shown_downloaded_and_deleted(wire: Wire) -> None:
 def test_an_image_whose_bytes_are_gone_already_is_not_found(wire: Wire) -> None:
     image_id = wire.kept()
     with wire.container.database.read() as uow:
-        image = uow.stored_images.get(image_id)
+        image = uow.stored_images.find(image_id)
     assert image
     wire.container.storage.delete(image.blob)
     answer = wire("GET", f"/v1/images/{image_id}/download")

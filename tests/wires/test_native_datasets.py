@@ -112,7 +112,7 @@ def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: Flask
     answer = client.post("/v1/datasets", json={"name": "wild birds"})
     assert str(first["id"]) in complaint(answer, 409, "conflict")
     with container.database.write() as uow:
-        found = uow.datasets.get("default", first["id"])
+        found = uow.datasets.find("default", first["id"])
         assert found is not None
         uow.datasets.save(replace(found, state=DatasetState.FAILED))
     assert client.post("/v1/datasets", json={"name": "wild birds"}).status_code == 201

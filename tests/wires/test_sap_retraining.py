@@ -94,7 +94,7 @@ def job(client: FlaskClient, **asked: Any) -> dict[str, Any]:
 
 def training(container: Container, job_id: str) -> Training:
     with container.database.read() as uow:
-        found = uow.trainings.titled("default", "sap", job_id)
+        found = uow.trainings.find_by_title("default", "sap", job_id)
     assert found
     return found
 
@@ -155,7 +155,7 @@ def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_s
     assert with_store.storage.list("uploads") == []  # nothing is copied while the caller waits
     dataset_import.load(with_store, dataset.id)
     with with_store.database.read() as uow:
-        loaded = uow.datasets.get("default", dataset.id)
+        loaded = uow.datasets.find("default", dataset.id)
         assert loaded
         examples = uow.datasets.examples(loaded)
         labels = [label.name for label in uow.datasets.labels(loaded)]
@@ -316,7 +316,7 @@ def test_everything_that_may_be_said_is_taken(
     made = training(container, answer.json["id"])
     used = made.parameters
     assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (3, 2, 8, 0.5)
-    assert (used.max_seconds, made.name, made.wire, made.withheld) == (3600, "cups", "sap", True)
+    assert (used.max_seconds, made.name, made.wire, made.requires_deployment) == (3600, "cups", "sap", True)
 
 
 LIMITS = {"batchSize": (1, 1024), "maxEpochs": (1, 10000), "maxUnimprovedEpochs": (1, 10000),

@@ -20,8 +20,8 @@ from api.reading import Fields
 from shared import errors
 from shared.domain.pictures import Limits
 
-View = Callable[..., ResponseReturnValue]
-Calls = Sequence[tuple[str, str, View]]
+Route = Callable[..., ResponseReturnValue]
+Calls = Sequence[tuple[str, str, Route]]
 """(path below the generation, method, route) of each call of a module."""
 GENERATIONS = ("/v2", "/v1")
 METER = "einstein"

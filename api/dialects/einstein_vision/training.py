@@ -70,8 +70,8 @@ def _begin(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
         parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
         title=title,
         promote=_is_ours(name),
-        patient=True,
-        alone=True,
+        allow_unready_dataset=True,
+        exclusive=True,
         metadata={"trainParams": params} if params is not None else {},
         wire=METER,
     )

@@ -129,9 +129,9 @@ def _get_deployed(model: str, version: str) -> ModelVersion:
     If a canary is chosen that is not deployed, the default version answers on this wire.
     """
     chosen = models.get_ready_version(container(), caller().tenant, model, version)
-    if chosen.withheld and not version:
+    if chosen.requires_deployment and not version:
         chosen = models.get_version(container(), caller().tenant, model)
-    if chosen.withheld:
+    if chosen.requires_deployment:
         raise errors.NotFound(
             f"Version {chosen.version} of model {chosen.name!r} is not deployed. Deploy it first: POST modelName and "
             f"modelVersion to {RETRAINING}/deployments."

@@ -92,8 +92,8 @@ def _submit_training(parsed: ParsedRequest) -> Training:
         parsed.model,
         parameters=parsed.parameters,
         title=job_id(parsed.dataset, container().now()),
-        withheld=True,
-        patient=True,
+        requires_deployment=True,
+        allow_unready_dataset=True,
         wire=WIRE,
     )
     return trainings.submit(container(), caller().tenant, training_request)
@@ -278,7 +278,7 @@ def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[
         "updatedAt": created,  # a version never changes
         "checksum": version.checksum,
         "labels": list(version.labels),
-        "deployed": not version.withheld,
+        "deployed": not version.requires_deployment,
     }
     return body | ({"accuracy": measured["accuracy"]} if measured else {})
 
@@ -289,7 +289,7 @@ def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[
 @bp.get("/deployments")
 def deployments() -> ResponseReturnValue:
     """List the versions of the tenant's own models that answer on this wire, or will once they are checked."""
-    deployed = [version for version in _own_versions() if version.state in DEPLOYMENTS and not version.withheld]
+    deployed = [version for version in _own_versions() if version.state in DEPLOYMENTS and not version.requires_deployment]
     return jsonify(deployments=[_deployment(version) for version in deployed])
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import uuid6
 from sqlalchemy.engine import Connection, Row
 
+from shared import errors
 from shared.adapters.database.tables import comparisons
 from shared.domain.comparisons import Comparison
 from shared.domain.jobs import Status
@@ -23,7 +24,14 @@ class Comparisons:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, tenant: str, comparison_id: str) -> Comparison | None:
+    def get(self, tenant: str, comparison_id: str) -> Comparison:
+        """Return a comparison of the tenant; raises NotFound."""
+        comparison = self.find(tenant, comparison_id)
+        if comparison is None:
+            raise errors.NotFound(f"There is no comparison {comparison_id}.")
+        return comparison
+
+    def find(self, tenant: str, comparison_id: str) -> Comparison | None:
         """Return a comparison of the tenant, or None."""
         query = sa.select(comparisons).where(comparisons.c.tenant == tenant, comparisons.c.id == comparison_id)
         found = self._connection.execute(query).first()
@@ -35,7 +43,7 @@ class Comparisons:
         query = query.order_by(comparisons.c.id.desc()).limit(limit)
         return [_comparison(row) for row in self._connection.execute(query)]
 
-    def between(self, candidate_id: str, baseline_id: str) -> Comparison | None:
+    def find_between(self, candidate_id: str, baseline_id: str) -> Comparison | None:
         """Return the newest DONE comparison with this candidate and this baseline, or None."""
         query = sa.select(comparisons).where(
             comparisons.c.candidate_id == candidate_id,

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from shared import errors
 from shared.adapters.database.tables import dataset_labels, datasets, examples
 from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
 from shared.domain.splits import Tally
@@ -25,13 +26,20 @@ class Datasets:
 
     # -- datasets
 
-    def get(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset | None:
+    def get(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset:
+        """Return a dataset of the tenant; raises NotFound. `lock` is as in `find`."""
+        dataset = self.find(tenant, dataset_id, lock=lock)
+        if dataset is None:
+            raise errors.NotFound(f"There is no dataset {dataset_id}.")
+        return dataset
+
+    def find(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset | None:
         """Return a dataset of the tenant, or None. With `lock` its row is locked until the transaction ends."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id, datasets.c.tenant == tenant)
         found = self._connection.execute(query.with_for_update() if lock else query).first()
         return _dataset(found) if found else None
 
-    def named(self, tenant: str, name: str) -> Dataset | None:
+    def find_by_name(self, tenant: str, name: str) -> Dataset | None:
         """Return the newest dataset of that name that is not being deleted, or None."""
         query = sa.select(datasets).where(datasets.c.tenant == tenant, datasets.c.name == name)
         query = query.where(datasets.c.state != DatasetState.DELETING).order_by(datasets.c.id.desc()).limit(1)
@@ -45,7 +53,7 @@ class Datasets:
             query = query.where(datasets.c.id < before)
         return [_dataset(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
-    def by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
+    def find_by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
         """Return a dataset of any tenant, or None; loaders know only its id. `lock` is as in `get`."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id)
         found = self._connection.execute(query.with_for_update() if lock else query).first()
@@ -126,7 +134,7 @@ class Datasets:
 
     # -- examples
 
-    def example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
+    def find_example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
         """Return an example of the dataset's version, or None."""
         found = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
         return _example(found) if found else None
@@ -147,7 +155,7 @@ class Datasets:
             query = query.where(examples.c.label_id == label_id)
         return [_example(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
-    def told(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    def names_and_labels(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return example id -> (name, label) for the ids that exist, in any version."""
         its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
         named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
@@ -163,7 +171,7 @@ class Datasets:
         query = sa.select(sa.func.count()).select_from(examples).where(_in_version(dataset))
         return int(self._connection.execute(query).scalar_one())
 
-    def by_sha256(self, dataset: Dataset, sha256: str) -> DatasetExample | None:
+    def find_by_sha256(self, dataset: Dataset, sha256: str) -> DatasetExample | None:
         """Return the example with that SHA-256 in the current version, or None."""
         # The condition is that of the partial index, so that the database can use it.
         now = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))

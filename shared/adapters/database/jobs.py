@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from shared import errors
 from shared.adapters.database.tables import items, jobs, webhook_deliveries
 from shared.domain.jobs import LIVE, AnswerOptions, Item, Job, Outcome, Status, sources
 
@@ -24,12 +25,19 @@ class Jobs:
 
     # -- for requests: the tenant is the first parameter
 
-    def get(self, tenant: str, job_id: str) -> Job | None:
+    def get(self, tenant: str, job_id: str) -> Job:
+        """Return a job of the tenant; raises NotFound."""
+        job = self.find(tenant, job_id)
+        if job is None:
+            raise errors.NotFound(f"There is no job {job_id}.")
+        return job
+
+    def find(self, tenant: str, job_id: str) -> Job | None:
         """Return a job of the tenant, or None."""
         found = self._connection.execute(_GET, {"tenant": tenant, "id": job_id}).first()
         return _job(found) if found else None
 
-    def by_idempotency_key(self, tenant: str, key: str) -> Job | None:
+    def find_by_idempotency_key(self, tenant: str, key: str) -> Job | None:
         """Return the tenant's job with that idempotency key, or None."""
         query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
         found = self._connection.execute(query).first()

@@ -21,7 +21,7 @@ class Keys:
         """Insert a key."""
         self._connection.execute(sa.insert(keys), asdict(key) | {"scopes": list(key.scopes)})
 
-    def by_hash(self, digest: str) -> ApiKey | None:
+    def find_by_hash(self, digest: str) -> ApiKey | None:
         """Return the valid key with that hash, or None."""
         row = self._connection.execute(_BY_HASH, {"hash": digest}).first()
         return _key(row) if row else None
@@ -31,7 +31,7 @@ class Keys:
         query = sa.select(keys).where(keys.c.account == account, keys.c.revoked_at.is_(None)).order_by(keys.c.id)
         return [_key(row) for row in self._connection.execute(query)]
 
-    def by_token(self, digest: str, kind: str, now: float) -> ApiKey | None:
+    def find_by_token(self, digest: str, kind: str, now: float) -> ApiKey | None:
         """Return the key for which a token was issued, while both are valid, or None."""
         row = self._connection.execute(_BY_TOKEN, {"hash": digest, "kind": kind, "now": now}).first()
         return _key(row) if row else None

@@ -18,7 +18,7 @@ class ModelAliases:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, tenant: str, alias: str) -> ModelAlias | None:
+    def find(self, tenant: str, alias: str) -> ModelAlias | None:
         """Return an alias of the tenant, or None."""
         query = sa.select(model_aliases).where(model_aliases.c.tenant == tenant, model_aliases.c.alias == alias)
         found = self._connection.execute(query).first()

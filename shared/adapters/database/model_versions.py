@@ -22,7 +22,7 @@ class ModelVersions:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, version_id: str) -> ModelVersion | None:
+    def find(self, version_id: str) -> ModelVersion | None:
         """Return a version by id, or None; workers have the id from the queue."""
         found = self._connection.execute(sa.select(*_COLUMNS).where(model_versions.c.id == version_id)).first()
         return _version(found) if found else None
@@ -71,10 +71,10 @@ class ModelVersions:
             sa.update(model_versions).where(same).values(is_default=model_versions.c.id == version.id)
         )
 
-    def withhold(self, version_id: str, withheld: bool) -> None:
-        """Set whether the version is withheld from its wire; other columns stay as they are."""
+    def set_requires_deployment(self, version_id: str, value: bool) -> None:
+        """Set whether the version is withheld from its wire until it is deployed; other columns stay as they are."""
         self._connection.execute(
-            sa.update(model_versions).where(model_versions.c.id == version_id).values(withheld=withheld)
+            sa.update(model_versions).where(model_versions.c.id == version_id).values(withheld=value)
         )
 
     def set_reason(self, version_id: str, reason: str) -> None:
@@ -113,6 +113,7 @@ def _values(version: ModelVersion) -> dict[str, Any]:
     values = asdict(version)
     if values["preprocessing"] and values["preprocessing"]["crop_mode"] == "center":
         del values["preprocessing"]["crop_mode"]  # so that older releases without crop modes can read the row
+    values["withheld"] = values.pop("requires_deployment")  # the column is older than the name
     return values | {"labels": list(version.labels)}
 
 
@@ -125,6 +126,7 @@ def _version(row: Row[Any]) -> ModelVersion:
     values = dict(row._mapping)
     values["state"] = ModelState(values["state"])
     values["labels"] = _labels(values["labels"])
+    values["requires_deployment"] = values.pop("withheld")
     if values["preprocessing"]:
         prepared = values["preprocessing"]
         values["preprocessing"] = Preprocessing(

@@ -50,7 +50,7 @@ class Promotions:
         row = {name: value for name, value in asdict(canary).items() if name != "share"}
         self._connection.execute(sa.insert(canaries), row)
 
-    def canary(self, version: ModelVersion) -> Canary | None:
+    def find_canary(self, version: ModelVersion) -> Canary | None:
         """Return the canary of a version, or None."""
         found = self._connection.execute(sa.select(canaries).where(canaries.c.version_id == version.id)).first()
         return Canary(found.version_id, version.canary, found.compared, found.agreed, found.since) if found else None

@@ -23,7 +23,7 @@ class StoredImages:
         """Insert a stored image."""
         self._connection.execute(sa.insert(stored_images), asdict(image))
 
-    def get(self, image_id: str) -> StoredImage | None:
+    def find(self, image_id: str) -> StoredImage | None:
         """Return a stored image of any tenant, or None; the use-case checks who may see it."""
         found = self._connection.execute(sa.select(stored_images).where(stored_images.c.id == image_id)).first()
         return StoredImage(**found._mapping) if found else None

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from shared import errors
 from shared.adapters.database.tables import trainings, webhook_deliveries
 from shared.domain.fair_order import fair_order
 from shared.domain.jobs import LIVE, Status, sources
@@ -24,7 +25,14 @@ class Trainings:
 
     # -- for requests: the tenant is the first parameter
 
-    def get(self, tenant: str, training_id: str, *, lock: bool = False) -> Training | None:
+    def get(self, tenant: str, training_id: str, *, lock: bool = False) -> Training:
+        """Return a training of the tenant; raises NotFound. `lock` is as in `find`."""
+        training = self.find(tenant, training_id, lock=lock)
+        if training is None:
+            raise errors.NotFound(f"There is no training {training_id}.")
+        return training
+
+    def find(self, tenant: str, training_id: str, *, lock: bool = False) -> Training | None:
         """Return a training of the tenant, or None. With `lock` its row is locked until the transaction ends."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.id == training_id)
         return self._first(query.with_for_update() if lock else query)
@@ -44,24 +52,26 @@ class Trainings:
             query = query.where(trainings.c.id < before)
         return self._all(query.offset(offset).limit(limit))
 
-    def titled(self, tenant: str, wire: str, title: str) -> Training | None:
+    def find_by_title(self, tenant: str, wire: str, title: str) -> Training | None:
         """Return the newest training with this title (the caller's own name for it) that came through one wire, or
         None."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.wire == wire)
         return self._first(query.where(trainings.c.title == title).order_by(trainings.c.id.desc()).limit(1))
 
-    def live_of(self, tenant: str, name: str) -> Training | None:
+    def find_live_of(self, tenant: str, name: str) -> Training | None:
         """Return the live training for a model of that name, or None."""
         return self._first(sa.select(trainings).where(_LIVE, trainings.c.tenant == tenant, trainings.c.name == name))
 
-    def last_of(self, tenant: str, name: str) -> Training | None:
+    def find_last_of(self, tenant: str, name: str) -> Training | None:
         """Return the newest training for a model of that name, with its evidence, or None."""
         query = sa.select(trainings).where(trainings.c.tenant == tenant, trainings.c.name == name)
         return self._first(query.order_by(trainings.c.id.desc()).limit(1))
 
     def add(self, training: Training) -> None:
         """Insert a training; if it has ended already, its callback is due at once."""
-        self._connection.execute(sa.insert(trainings), asdict(training))
+        values = asdict(training)
+        values["withheld"] = values.pop("requires_deployment")  # the column is older than the name
+        self._connection.execute(sa.insert(trainings), values)
         if training.finished_at is not None:
             self._call_back(training.id, training.finished_at)
 
@@ -88,7 +98,7 @@ class Trainings:
 
     # -- for trainers, maintenance and other use-cases: ids come from rows
 
-    def by_id(self, training_id: str, *, lock: bool = False) -> Training | None:
+    def find_by_id(self, training_id: str, *, lock: bool = False) -> Training | None:
         """Return a training of any tenant, or None; `lock` is as in `get`."""
         query = sa.select(trainings).where(trainings.c.id == training_id)
         return self._first(query.with_for_update() if lock else query)
@@ -207,5 +217,6 @@ def _training(row: Row[Any]) -> Training:
     values = dict(row._mapping)
     values["status"] = Status(values["status"])
     values["parameters"] = TrainingParameters(**values["parameters"])
+    values["requires_deployment"] = values.pop("withheld")
     values["curve"] = tuple(values.get("curve", ()))
     return Training(**values)

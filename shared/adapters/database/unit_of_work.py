@@ -3,7 +3,7 @@
     with container.database.write() as uow:      one commit at the end of the block; an exception rolls back
         uow.jobs.add(job, items)
     with container.database.read() as uow:       changes nothing
-        job = uow.jobs.get(tenant, job_id)
+        job = uow.jobs.find(tenant, job_id)
 
 Every query takes the tenant first, except the queries of workers, which have ids from the queue.
 """

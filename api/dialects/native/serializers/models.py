@@ -109,7 +109,7 @@ def _version_fields(version: ModelVersion, summaries: Summaries) -> dict[str, An
         "training": version.training_id or None,
         "accuracy": measured.get("accuracy"),
         "method": measured.get("method"),
-        "requires_deployment": version.withheld,
+        "requires_deployment": version.requires_deployment,
         "canary": version.canary,
     }
 
