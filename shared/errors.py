@@ -213,5 +213,9 @@ def by_code(code: str, message: str) -> InferqError:
         error = kind(message)
         if error.code == code:
             return error
-    told: dict[str, type[InferqError]] = {"expired": Conflict, "gone": Conflict, "model_unavailable": Unavailable}
-    return told.get(code, InferqError)(message)
+    other_kinds: dict[str, type[InferqError]] = {
+        "expired": Conflict,
+        "gone": Conflict,
+        "model_unavailable": Unavailable,
+    }
+    return other_kinds.get(code, InferqError)(message)

@@ -226,20 +226,20 @@ _OF_KUBERNETES = re.compile(
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from `INFERQ_*`; raises ValueError with one line that names each variable that cannot be taken."""
     environ = os.environ if environ is None else environ
-    given = {name: text for name, text in environ.items() if text}
-    found: dict[str, str] = {}
+    variables = {name: text for name, text in environ.items() if text}
+    values: dict[str, str] = {}
     for variable, name in _VARIABLES.items():
-        text = given.get(variable) or given.get(_USUAL_NAMES.get(name, ""))
+        text = variables.get(variable) or variables.get(_USUAL_NAMES.get(name, ""))
         if text is not None:
-            found[name] = text
-    data = found["data"] = found.get("data") or default_data()
-    found.setdefault("database_url", f"sqlite:///{data}/inferq.db")
-    found.setdefault("storage_url", f"file://{data}/blobs")
-    wrong = [_unknown(name) for name, text in sorted(given.items()) if not _is_known(name, text)]
+            values[name] = text
+    data = values["data"] = values.get("data") or default_data()
+    values.setdefault("database_url", f"sqlite:///{data}/inferq.db")
+    values.setdefault("storage_url", f"file://{data}/blobs")
+    wrong = [_unknown(name) for name, text in sorted(variables.items()) if not _is_known(name, text)]
     try:
-        settings = Settings.model_validate(found)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        wrong = [_complaint(str(one["loc"][0]), one["input"]) for one in error.errors()] + wrong
+        wrong = [_complaint(str(problem["loc"][0]), problem["input"]) for problem in error.errors()] + wrong
     if wrong:
         raise ValueError("; ".join(wrong))
     return settings
@@ -250,7 +250,9 @@ def bounds(name: str) -> str:
     if words := choices(name):
         return f"{', '.join(words[:-1])} or {words[-1]}"
     metadata = Settings.model_fields[name].metadata
-    limits = {key: getattr(one, key) for one in metadata for key in ("ge", "le") if hasattr(one, key)}
+    limits = {
+        key: getattr(constraint, key) for constraint in metadata for key in ("ge", "le") if hasattr(constraint, key)
+    }
     if not limits:
         return ""
     return f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"from {limits['ge']} up"

@@ -36,7 +36,7 @@ def main() -> int:
         action="store_true",
         help="repairs, callbacks and the clock; exactly one",
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         settings = from_environment()
     except ValueError as error:  # a setting that cannot be taken
@@ -45,7 +45,7 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # they log a line per task
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    run = maintain if asked.maintenance else train if asked.trainer else serve
+    run = maintain if arguments.maintenance else train if arguments.trainer else serve
     return run(settings)
 
 

@@ -49,13 +49,16 @@ class Watch:
 
     def _count(self, default: ModelVersion, entries: Sequence[StreamEntry], outcomes: Sequence[Outcome]) -> None:
         container = self._worker.container
-        answers = {(one.job_id, one.position): one.result for one in outcomes if one.result}
-        shown = [one for one in entries if one.task == "classify" and (one.job_id, one.position) in answers]
+        answers = {(outcome.job_id, outcome.position): outcome.result for outcome in outcomes if outcome.result}
+        shown = [entry for entry in entries if entry.task == "classify" and (entry.job_id, entry.position) in answers]
         if not shown:
             return
         model = self._worker.engine.load(default)
-        inputs = [model.prepare(container.storage.read(one.blob, one.offset, one.size), exif=one.exif) for one in shown]
+        inputs = [
+            model.prepare(container.storage.read(entry.blob, entry.offset, entry.size), exif=entry.exif)
+            for entry in shown
+        ]
         best = model.forward(inputs).argmax(dim=1).tolist()
-        said = [answers[one.job_id, one.position][0][0] for one in shown]
-        same = [default.labels[index] == label for index, label in zip(best, said, strict=True)]
+        canary_labels = [answers[entry.job_id, entry.position][0][0] for entry in shown]
+        same = [default.labels[index] == label for index, label in zip(best, canary_labels, strict=True)]
         promotions.count_agreement(container, self._version.id, len(same), sum(same))

@@ -154,13 +154,13 @@ class BatchConsumer:
         runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
         decoded = dict(zip(map(id, alive), decoding, strict=True))
         for entry in runnable:
-            made = decoded.get(id(entry))
-            if made is None:
-                made = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
-            if isinstance(made, Outcome):
-                batch.outcomes.append(made)
+            result = decoded.get(id(entry))
+            if result is None:
+                result = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
+            if isinstance(result, Outcome):
+                batch.outcomes.append(result)
             else:
-                batch.inputs.append(made)
+                batch.inputs.append(result)
 
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
         """Return the prepared picture, or the outcome if it cannot be read."""
@@ -187,7 +187,7 @@ class BatchConsumer:
         self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes))
         self._retry_while_unavailable(lambda: self._container.queue.streams.acknowledge(batch.entries))
         self._worker.release(batch.entries)
-        self._canary.compare([one.entry for one in batch.inputs], batch.outcomes)
+        self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
 
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Retry while the database, Redis or the storage is unreachable; the heartbeat keeps the lease meanwhile.
@@ -205,12 +205,14 @@ class BatchConsumer:
     def _forward(self, task: str, inputs: list[Input]) -> list[Outcome]:
         """Return the outcomes of pictures of one task. A failing batch is halved until the picture at fault is
         alone."""
-        entries = [one.entry for one in inputs]
+        entries = [prepared.entry for prepared in inputs]
         try:
-            made = self._model.forward([one.tensor for one in inputs], task)
-            outcomes = self._answers(task, entries, made)
-            if kept := {one.key: row.tolist() for one, row in zip(inputs, made, strict=True) if one.key}:
-                result_cache.keep(self._container, kept)
+            rows = self._model.forward([prepared.tensor for prepared in inputs], task)
+            outcomes = self._answers(task, entries, rows)
+            if cacheable := {
+                prepared.key: row.tolist() for prepared, row in zip(inputs, rows, strict=True) if prepared.key
+            }:
+                result_cache.keep(self._container, cacheable)
             return outcomes
         except Exception as error:
             if len(inputs) > 1:
@@ -235,17 +237,17 @@ class BatchConsumer:
             log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
             os._exit(71)
 
-    def _answers(self, task: str, entries: list[StreamEntry], made: Tensor) -> list[Outcome]:
+    def _answers(self, task: str, entries: list[StreamEntry], rows: Tensor) -> list[Outcome]:
         """Return the outcomes for the rows of logits or features."""
-        if len(made) != len(entries):
-            raise RuntimeError(f"the model gave {len(made)} answers for {len(entries)} pictures")
+        if len(rows) != len(entries):
+            raise RuntimeError(f"the model gave {len(rows)} answers for {len(entries)} pictures")
         if task == "features":
-            return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, made.tolist(), strict=True)]
+            return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, rows.tolist(), strict=True)]
         outcomes: list[Outcome] = []
         start = 0
         for (k, function), run in groupby(entries, key=lambda entry: (entry.top_k, entry.function_to_apply)):
             same = list(run)
-            ranked = top_k(made[start : start + len(same)], self._model.version.labels, k, function)
+            ranked = top_k(rows[start : start + len(same)], self._model.version.labels, k, function)
             outcomes += [Outcome(e.job_id, e.position, result) for e, result in zip(same, ranked, strict=True)]
             start += len(same)
         return outcomes
@@ -289,5 +291,5 @@ def _failed(entry: StreamEntry, code: str, message: str) -> Outcome:
     return Outcome(entry.job_id, entry.position, error_code=code, error=message)
 
 
-def _task(one: Input) -> str:
-    return one.entry.task
+def _task(prepared: Input) -> str:
+    return prepared.entry.task

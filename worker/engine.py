@@ -92,14 +92,14 @@ class Loaded:
 
     def _features(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the input of the head, averaged over height and width if it is 4-D."""
-        found: list[torch.Tensor] = []
+        captured: list[torch.Tensor] = []
         head = self._network.get_submodule(self._head)
-        hook = head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+        hook = head.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
         try:
             self._network(batch)
         finally:
             hook.remove()
-        return found[0].mean(dim=(2, 3)) if found[0].ndim == 4 else found[0]
+        return captured[0].mean(dim=(2, 3)) if captured[0].ndim == 4 else captured[0]
 
     def _shrink(self, tried: int) -> None:
         """Halve `max_batch` after the device ran out of memory; raises InferqError if it was a single picture."""
@@ -157,22 +157,22 @@ class Engine:
 
     def load(self, version: ModelVersion) -> Loaded:
         """Return the version, ready to run, from memory if it is loaded; raises BadWeights if it cannot be served."""
-        if found := self._found(version):
-            return found
+        if loaded := self._found(version):
+            return loaded
         with self._loading:
-            if (found := self._found(version)) is None:
-                found = self._read(version)
+            if (loaded := self._found(version)) is None:
+                loaded = self._read(version)
                 with self._lock:
-                    self._kept[version.id] = found
-            return found
+                    self._kept[version.id] = loaded
+            return loaded
 
     def _found(self, version: ModelVersion) -> Loaded | None:
         with self._lock:
-            found = self._kept.get(version.id)
-            if found is None or found.version.checksum != version.checksum:
+            loaded = self._kept.get(version.id)
+            if loaded is None or loaded.version.checksum != version.checksum:
                 return None
             self._kept.move_to_end(version.id)
-            return found
+            return loaded
 
     def forget(self, version_id: str) -> None:
         """Drop a version from memory, if it is loaded."""
@@ -183,7 +183,7 @@ class Engine:
     def loaded(self) -> list[str]:
         """Return `name/version` of the loaded models, the least recently used first."""
         with self._lock:
-            return [f"{kept.version.name}/{kept.version.version}" for kept in self._kept.values()]
+            return [f"{model.version.name}/{model.version.version}" for model in self._kept.values()]
 
     def _read(self, version: ModelVersion) -> Loaded:
         started = time.monotonic()
@@ -203,7 +203,7 @@ class Engine:
     def _make_room(self, size: int) -> None:
         """Drop models until `size` more bytes are within the limit; a single model may exceed it."""
         with self._lock:
-            while self._kept and sum(kept.bytes for kept in self._kept.values()) + size > self._settings.model_memory:
+            while self._kept and sum(model.bytes for model in self._kept.values()) + size > self._settings.model_memory:
                 dropped = self._kept.popitem(last=False)[1].version
                 log.info("dropped %s version %s to make room", dropped.name, dropped.version)
         _give_back_memory()

@@ -69,7 +69,7 @@ def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> 
 
     Its blobs are stored, its row is not. The engine, which loads it next, checks that it reproduces its example.
     """
-    found = weights.examine(
+    examined = weights.examine(
         version.architecture,
         path,
         version.labels or None,
@@ -78,23 +78,23 @@ def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> 
         folder,
         published=version.source == PRETRAINED,
     )
-    blob = f"weights/{found.checksum}.safetensors"
+    blob = f"weights/{examined.checksum}.safetensors"
     if version.training_id:  # two trainings with identical weights must not be able to delete each other's blob
-        blob = trained_weights_key(version.training_id, found.checksum)
-    storage.put_from(str(found.path), blob)
+        blob = trained_weights_key(version.training_id, examined.checksum)
+    storage.put_from(str(examined.path), blob)
     example = example_key(version.id)
-    storage.write(example, found.example_png)
+    storage.write(example, examined.example_png)
     return replace(
         version,
-        family=found.family,
+        family=examined.family,
         state=ModelState.READY,
         reason="",
-        labels=found.labels,
-        preprocessing=found.preprocessing,
-        preset=found.preset,
+        labels=examined.labels,
+        preprocessing=examined.preprocessing,
+        preset=examined.preset,
         weights=blob,
-        checksum=found.checksum,
-        example=ModelExample(example, found.example_logits),
+        checksum=examined.checksum,
+        example=ModelExample(example, examined.example_logits),
     )
 
 

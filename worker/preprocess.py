@@ -49,22 +49,22 @@ def _resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
 def _bordered(inside: Image.Image, size: tuple[int, int], at: tuple[int, int], wanted: Preprocessing) -> Image.Image:
     """Return the crop with the mean colour, instead of black, outside of the resized picture."""
     colour = tuple(round(255 * value) for value in wanted.mean)
-    whole = Image.new(inside.mode, inside.size, colour if len(colour) > 1 else colour[0])
+    canvas = Image.new(inside.mode, inside.size, colour if len(colour) > 1 else colour[0])
     left, top = max(0, at[0]), max(0, at[1])
     right, bottom = min(wanted.crop, at[0] + size[0]), min(wanted.crop, at[1] + size[1])
-    whole.paste(inside.crop((left, top, right, bottom)), (left, top))
-    return whole
+    canvas.paste(inside.crop((left, top, right, bottom)), (left, top))
+    return canvas
 
 
-def _start(size: int, kept: int) -> int:
+def _start(size: int, crop_size: int) -> int:
     """Return where the kept part begins along one side; negative if the picture is smaller and is padded."""
-    return -((kept - size) // 2) if size < kept else round((size - kept) / 2)
+    return -((crop_size - size) // 2) if size < crop_size else round((size - crop_size) / 2)
 
 
 def stack(crops: Sequence[torch.Tensor]) -> torch.Tensor:
     """Stack crops to (N, channels, crop, crop) in channels-last order; a plain copy, because the crops have that order
     already."""
-    return torch.stack([one.permute(1, 2, 0) for one in crops]).permute(0, 3, 1, 2)
+    return torch.stack([crop_pixels.permute(1, 2, 0) for crop_pixels in crops]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: torch.Tensor, wanted: Preprocessing) -> torch.Tensor:

@@ -70,7 +70,7 @@ def examine(
     """
     family = families.find(architecture)
     recognised = family.identify(checksum(path))
-    known = recognised or family.pretrained(architecture)
+    published_file = recognised or family.pretrained(architecture)
     preset = None
     if not isinstance(preprocessing, Preprocessing):
         preprocessing, preset = choose_preprocessing(family, architecture, preprocessing, recognised)
@@ -78,7 +78,7 @@ def examine(
             preset = replace(preset, origin=Origin.PUBLISHED)
     state = family.adapt(architecture, read(path))
     network = assemble(family, architecture, preprocessing, state)
-    chosen = _labels(labels, known, outputs(network))
+    chosen = _labels(labels, published_file, outputs(network))
     check_labels(outputs(network), chosen)
     png = example()
     logits = plain_logits(network, preprocessing, png)
@@ -88,18 +88,18 @@ def examine(
 
 
 def choose_preprocessing(
-    family: Family, architecture: str, asked: PreprocessingRequest | None, recognised: Pretrained | None
+    family: Family, architecture: str, request: PreprocessingRequest | None, recognised: Pretrained | None
 ) -> tuple[Preprocessing, Preset]:
     """Return the preprocessing for imported weights, and where it comes from; raises BadOption for an unknown preset.
 
     It is what the import asked for; else that of the published file with the same checksum; else that of the
     architecture's default weights, which is reported to the importer as assumed.
     """
-    asked = asked or PreprocessingRequest()
+    request = request or PreprocessingRequest()
     presets = family.presets(architecture)
-    if asked.preset:
-        base, name, origin = _find_preset(presets, asked.preset, architecture), asked.preset, Origin.REQUESTED
-    elif asked.complete:
+    if request.preset:
+        base, name, origin = _find_preset(presets, request.preset, architecture), request.preset, Origin.REQUESTED
+    elif request.complete:
         base, name, origin = None, "", Origin.REQUESTED
     elif recognised:
         base, name, origin = recognised.preprocessing, recognised.weights_name, Origin.RECOGNISED
@@ -108,20 +108,20 @@ def choose_preprocessing(
         base, name = family.preprocessing(architecture), default.weights_name if default else ""
         # Only timm's names have a dot, before a tag that names the weights and thereby their preprocessing.
         origin = Origin.REQUESTED if "." in architecture else Origin.ASSUMED
-    return asked.apply(base), Preset(name, origin, tuple(presets), tuple(asked.values) if base else ())
+    return request.apply(base), Preset(name, origin, tuple(presets), tuple(request.values) if base else ())
 
 
 def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: str) -> Preprocessing:
     """Return a preset of the architecture by name, or that of any of torchvision's weights by its full name."""
-    found = presets.get(name) or families.torchvision_preset(name)
-    if found is None:
+    preset = presets.get(name) or families.torchvision_preset(name)
+    if preset is None:
         own = f"{architecture} has {', '.join(presets)}" if presets else f"{architecture} has none"
         raise BadOption(
             f"There is no preset {name!r}: {own}; those of other architectures have names such as "
             "ResNet50_Weights.IMAGENET1K_V1, and timm's tags belong to timm's architectures (timm/resnet50). Without a "
             "preset, give resize, crop, mean and std."
         )
-    return found
+    return preset
 
 
 def assemble(family: Family, architecture: str, preprocessing: Preprocessing, state: Weights) -> nn.Module:
@@ -147,8 +147,8 @@ def read(path: Path) -> Weights:
         start = file.read(9)
     if len(start) < 9:
         raise BadWeights("The weights file is empty or cut off.")
-    found = _safetensors(path) if start[8:] == b"{" else _pickled(path, zipped=start.startswith(b"PK"))
-    state = _unwrap(found)
+    content = _safetensors(path) if start[8:] == b"{" else _pickled(path, zipped=start.startswith(b"PK"))
+    state = _unwrap(content)
     _check_tensors(state, path.stat().st_size)
     return state
 
@@ -165,9 +165,9 @@ def _pickled(path: Path, zipped: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"the file names {named[1]}" if named else "the file is more than tensors, or no PyTorch file"
+        cause = f"the file names {named[1]}" if named else "the file is more than tensors, or no PyTorch file"
         raise BadWeights(
-            f"Loading the weights could run code ({what}), so they were not loaded. "
+            f"Loading the weights could run code ({cause}), so they were not loaded. "
             "Save the tensors alone, torch.save(model.state_dict(), FILE), or use safetensors."
         ) from error
     except Exception as error:  # torch raises half a dozen types of error on damaged archives
@@ -177,16 +177,16 @@ def _pickled(path: Path, zipped: bool) -> Any:
         ) from error
 
 
-def _unwrap(found: Any) -> Weights:
+def _unwrap(content: Any) -> Weights:
     """Return the tensors from inside the dictionaries and name prefixes that training scripts add."""
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
-        found = inner
-    if not isinstance(found, Mapping) or not found:
+        content = inner
+    if not isinstance(content, Mapping) or not content:
         raise BadWeights("The file holds no tensors by name. Save them with torch.save(model.state_dict(), FILE).")
-    state = {str(name): tensor for name, tensor in found.items()}
+    state = {str(name): tensor for name, tensor in content.items()}
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -251,15 +251,15 @@ def _count_names(names: Sequence[str], fault: str) -> list[str]:
     return [f"{len(names)} {'is' if len(names) == 1 else 'are'} {fault} ({', '.join(names[:3])}{more})"]
 
 
-def _labels(given: Sequence[str] | str | None, known: Pretrained | None, count: int) -> tuple[str, ...]:
-    if given and given != IMAGENET:
-        return tuple(given)
-    if known is None or len(known.labels) != count:
+def _labels(labels: Sequence[str] | str | None, published_file: Pretrained | None, count: int) -> tuple[str, ...]:
+    if labels and labels != IMAGENET:
+        return tuple(labels)
+    if published_file is None or len(published_file.labels) != count:
         raise BadWeights(
             f"The weights have {count} outputs, and the labels of the published weights do not fit. "
             f"Give a labels file with {count} lines, in the order of the outputs."
         )
-    return known.labels
+    return published_file.labels
 
 
 def check_labels(count: int, labels: Sequence[str]) -> None:

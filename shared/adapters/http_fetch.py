@@ -73,10 +73,10 @@ def fetch_to(
     whole, begin = _deadline(timeout), _deadline(min(timeout, STALLED))
     begun = False
 
-    def left() -> float:
+    def seconds_left() -> float:
         return min(whole(), STALLED) if begun else begin()
 
-    with _answered(url, "*/*", left, allow_private) as response:
+    with _answered(url, "*/*", seconds_left, allow_private) as response:
         begun = True
         length = _header(response, b"content-length")
         done, total = 0, int(length) if length.isdecimal() else 0
@@ -117,13 +117,13 @@ def _deadline(timeout: float) -> Callable[[], float]:
     """Return a function that returns the seconds left, and raises BadUrl when none are left."""
     end = time.monotonic() + timeout
 
-    def left() -> float:
+    def seconds_left() -> float:
         seconds = end - time.monotonic()
         if seconds <= 0:
             raise _late()
         return seconds
 
-    return left
+    return seconds_left
 
 
 def _late() -> BadUrl:
@@ -162,13 +162,13 @@ def _host(url: httpcore.URL) -> str:
 
 @contextmanager
 def _answered(
-    url: str, accept: str, left: Callable[[], float], allow_private: bool, hosts: Sequence[str] = ()
+    url: str, accept: str, seconds_left: Callable[[], float], allow_private: bool, hosts: Sequence[str] = ()
 ) -> Iterator[httpcore.Response]:
     """Yield the response at the end of all redirects; each redirect target is checked like the first URL."""
     for _ in range(MAX_REDIRECTS + 1):
         if hosts and not _is_listed(_parse(url).host.decode(), hosts):
             raise BadUrl("Pictures are not fetched from that host. Send the bytes themselves.")
-        with _request("GET", url, b"", {"Accept": accept}, left, allow_private) as response:
+        with _request("GET", url, b"", {"Accept": accept}, seconds_left, allow_private) as response:
             location = _header(response, b"location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 yield response
@@ -182,7 +182,12 @@ def _answered(
 
 @contextmanager
 def _request(
-    method: str, url: str, body: bytes, headers: Mapping[str, str], left: Callable[[], float], allow_private: bool
+    method: str,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    seconds_left: Callable[[], float],
+    allow_private: bool,
 ) -> Iterator[httpcore.Response]:
     """Send one request over a connection to a checked address, and yield the response. Raises BadUrl."""
     parsed = _parse(url)
@@ -190,7 +195,7 @@ def _request(
     sent = [("Host", _host(parsed)), ("User-Agent", "inferq"), ("Accept-Encoding", "identity"), *headers.items()]
     if body:
         sent.append(("Content-Length", str(len(body))))
-    backend = _Pinned(left, allow_private)
+    backend = _Pinned(seconds_left, allow_private)
     try:
         with (
             httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend) as pool,
@@ -204,18 +209,18 @@ def _request(
         raise BadUrl(f"The host behind the URL cannot be reached properly ({reason}). Check the URL.") from error
 
 
-def _body(response: httpcore.Response, max_bytes: int, what: str) -> Iterator[bytes]:
-    """Yield the body of a response with status 200 in chunks as they arrive; `what` is the noun for the content in
+def _body(response: httpcore.Response, max_bytes: int, noun: str) -> Iterator[bytes]:
+    """Yield the body of a response with status 200 in chunks as they arrive; `noun` is the noun for the content in
     error messages."""
     if response.status != 200:
-        raise BadUrl(f"The URL answered with status {response.status} instead of the {what}. Check the URL.")
+        raise BadUrl(f"The URL answered with status {response.status} instead of the {noun}. Check the URL.")
     if (_header(response, b"content-encoding") or "identity") != "identity":
         raise BadUrl("The URL answered with compressed content, which was not asked for. Send the bytes themselves.")
     size = 0
     for chunk in response.iter_stream():
         size += len(chunk)
         if size > max_bytes:
-            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller {what}.")
+            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller {noun}.")
         yield chunk
 
 
@@ -246,18 +251,18 @@ def _header(response: httpcore.Response, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
 
 
-def _addresses(host: str, port: int, left: Callable[[], float], allow_private: bool) -> list[str]:
+def _addresses(host: str, port: int, seconds_left: Callable[[], float], allow_private: bool) -> list[str]:
     """Return all addresses of a host, resolved once. Raises BadUrl when any of them is not public."""
-    found = list(dict.fromkeys(_look_up(host, port, left)))
-    if not found:
+    addresses = list(dict.fromkeys(_look_up(host, port, seconds_left)))
+    if not addresses:
         raise BadUrl(f"The host {host!r} of the URL is not known. Check the URL.")
-    if not allow_private and not all(is_public(address) for address in found):
+    if not allow_private and not all(is_public(address) for address in addresses):
         # A private address among public ones is refused as well: that is the pattern of DNS rebinding.
         raise BadUrl(f"The host {host!r} is not on the public internet. Send the bytes themselves.")
-    return found
+    return addresses
 
 
-def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
+def _look_up(host: str, port: int, seconds_left: Callable[[], float]) -> list[str]:
     """Resolve a host in a thread: getaddrinfo has no timeout, and the caller's name server may be slow on purpose."""
     answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
@@ -269,7 +274,7 @@ def _look_up(host: str, port: int, left: Callable[[], float]) -> list[str]:
 
     threading.Thread(target=look_up, daemon=True).start()
     try:
-        return answer.get(timeout=left())
+        return answer.get(timeout=seconds_left())
     except queue.Empty:
         raise _late() from None
 
@@ -286,8 +291,8 @@ class _Pinned(httpcore.NetworkBackend):
     """Network backend that connects to the address that was checked; TLS still verifies the certificate for the host
     name."""
 
-    def __init__(self, left: Callable[[], float], allow_private: bool) -> None:
-        self._left = left
+    def __init__(self, seconds_left: Callable[[], float], allow_private: bool) -> None:
+        self._left = seconds_left
         self._allow_private = allow_private
 
     def connect_tcp(
@@ -315,9 +320,9 @@ class _Timed(httpcore.NetworkStream):
     A limit per read instead would let a host send single bytes for ever.
     """
 
-    def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, seconds_left: Callable[[], float]) -> None:
         self._stream = stream
-        self._left = left
+        self._left = seconds_left
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, self._left())

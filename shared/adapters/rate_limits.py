@@ -65,7 +65,7 @@ class RateLimits:
         try:
             used = self._storage.incr(key, item.get_expiry())
             # Redis reports whole seconds, rounded to the nearest; adding 0.5 makes the result an upper bound.
-            left = math.ceil(self._storage.get_expiry(key) - time.time() + 0.5)
+            seconds_left = math.ceil(self._storage.get_expiry(key) - time.time() + 0.5)
         except StorageError as error:
             log.warning("requests are not counted, Redis does not answer: %s", error)
             return None
@@ -73,7 +73,7 @@ class RateLimits:
             limit=item.amount,
             seconds=item.get_expiry(),
             remaining=max(0, item.amount - used),
-            reset_in=max(1, min(left, item.get_expiry())),
+            reset_in=max(1, min(seconds_left, item.get_expiry())),
             allowed=used <= item.amount,
         )
 

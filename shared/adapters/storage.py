@@ -109,10 +109,10 @@ class Storage:
         """Return the keys directly below a folder; an empty list when there is no such folder."""
         with _answering():
             try:
-                found = self._fs.ls(self._path(folder), detail=False, refresh=True)
+                names = self._fs.ls(self._path(folder), detail=False, refresh=True)
             except FileNotFoundError:
                 return []
-        return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in found]
+        return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in names]
 
     def tree(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield key and size in bytes of all files below a folder, at any depth, in order; nothing when there is no
@@ -120,19 +120,19 @@ class Storage:
 
         Symbolic links on a local disk are skipped, and a folder that is a link counts as empty: links may lead outside.
         """
-        left = [] if self._local and os.path.islink(self._path(folder)) else [folder]
-        while left:
-            here = left.pop()
+        folders = [] if self._local and os.path.islink(self._path(folder)) else [folder]
+        while folders:
+            here = folders.pop()
             try:
                 with _answering():
-                    found = self._fs.ls(self._path(here), detail=True, refresh=True)
+                    listing = self._fs.ls(self._path(here), detail=True, refresh=True)
             except FileNotFoundError:
                 continue
-            named = {str(entry["name"]).rstrip("/"): entry for entry in found}
+            named = {str(entry["name"]).rstrip("/"): entry for entry in listing}
             named.pop(self._path(here), None)  # an object store may list a folder as an entry of itself
             keys = {f"{here}/{posixpath.basename(name)}": entry for name, entry in sorted(named.items())}
             yield from ((key, int(entry["size"])) for key, entry in keys.items() if entry["type"] == "file")
-            left += [key for key, entry in reversed(keys.items()) if entry["type"] == "directory"]
+            folders += [key for key, entry in reversed(keys.items()) if entry["type"] == "directory"]
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"

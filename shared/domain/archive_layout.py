@@ -109,9 +109,9 @@ def _place(part: _Parts, split: Split) -> ExamplePath | str:
 
 
 def _complaint(paths: Sequence[str], places: Sequence[ExamplePath | str]) -> str:
-    found = "; ".join(f"{path[:80]!r} {place}" for path, place in list(zip(paths, places, strict=True))[:_SHOWN])
+    problems = "; ".join(f"{path[:80]!r} {place}" for path, place in list(zip(paths, places, strict=True))[:_SHOWN])
     more = f"; and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return (
         "No file of the archive lies in a label folder. Pack the pictures as LABEL/picture.jpg, or with the folders "
-        f"training, validation and test around the labels. Found: {found or 'nothing'}{more}."
+        f"training, validation and test around the labels. Found: {problems or 'nothing'}{more}."
     )

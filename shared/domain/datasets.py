@@ -131,14 +131,14 @@ def normalize_name(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def check_name(text: str, what: str) -> str:
-    """Return the name of a dataset, label or training in its stored form; raises BadOption. `what` is the noun for the
+def check_name(text: str, noun: str) -> str:
+    """Return the name of a dataset, label or training in its stored form; raises BadOption. `noun` is the noun for the
     error."""
     name = normalize_name(text)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        article = "an" if what[0] in "aeiou" else "a"
+        article = "an" if noun[0] in "aeiou" else "a"
         bounds = f"1 to {LONGEST_NAME} characters, all of them printable"
-        raise errors.BadOption(f"the name of {article} {what} has {bounds}")
+        raise errors.BadOption(f"the name of {article} {noun} has {bounds}")
     return name
 
 

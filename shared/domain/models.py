@@ -131,8 +131,8 @@ def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> Mode
     for candidate in versions:
         if candidate.version == version:
             return candidate
-    known = ", ".join(candidate.version for candidate in versions)
-    raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {known}.")
+    available = ", ".join(candidate.version for candidate in versions)
+    raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {available}.")
 
 
 def example_key(version_id: str) -> str:
@@ -153,5 +153,5 @@ def plots_folder(training_id: str) -> str:
 
 def next_version(versions: Sequence[ModelVersion]) -> str:
     """Return the number after the highest of these; versions with names that are not numbers are ignored."""
-    numbers = [int(known.version) for known in versions if known.version.isdigit()]
+    numbers = [int(version.version) for version in versions if version.version.isdigit()]
     return str(max(numbers, default=0) + 1)

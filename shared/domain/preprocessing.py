@@ -102,11 +102,11 @@ def parse_request(preprocessing: object, single_values: Mapping[str, object]) ->
     `preprocessing` is a preset's name, or values as a mapping or as JSON text, where `preset` may name their base.
     `single_values` override both.
     """
-    given = _read_json(preprocessing) if isinstance(preprocessing, str) else preprocessing
-    if given is not None and not isinstance(given, (str, Mapping)):
+    content = _read_json(preprocessing) if isinstance(preprocessing, str) else preprocessing
+    if content is not None and not isinstance(content, (str, Mapping)):
         raise BadOption("preprocessing must be the name of a preset, or an object of values")
-    values = dict(given) if isinstance(given, Mapping) else {}
-    preset = given if isinstance(given, str) else values.pop("preset", "")
+    values = dict(content) if isinstance(content, Mapping) else {}
+    preset = content if isinstance(content, str) else values.pop("preset", "")
     if not isinstance(preset, str):
         raise BadOption("preset must be the name of a preset")
     values |= {name: value for name, value in single_values.items() if value not in (None, "")}
@@ -119,10 +119,10 @@ def _read_json(text: str) -> object:
     if not text.lstrip().startswith(("{", "[")):
         return text.strip()
     try:
-        found: object = json.loads(text)
+        value: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadOption(f"preprocessing is not valid JSON: {error}") from None
-    return found
+    return value
 
 
 def _read_value(name: str, value: object) -> object:
@@ -132,8 +132,8 @@ def _read_value(name: str, value: object) -> object:
         return _read_numbers(name, value)
     choices = {"interpolation": INTERPOLATIONS, "crop_mode": CROP_MODES, "mode": tuple(MODES)}
     if name not in choices:
-        known = ", ".join(field.name for field in fields(Preprocessing))
-        raise BadOption(f"preprocessing has no value {name!r}; it has preset, {known}")
+        names = ", ".join(field.name for field in fields(Preprocessing))
+        raise BadOption(f"preprocessing has no value {name!r}; it has preset, {names}")
     if value not in choices[name]:
         raise BadOption(f"{name} must be one of {', '.join(choices[name])}, not {value!r}")
     return value
@@ -150,8 +150,8 @@ def _read_side(name: str, value: object) -> int:
 
 
 def _read_numbers(name: str, value: object) -> list[float]:
-    given: Any = value.replace(",", " ").split() if isinstance(value, str) else value
-    items = given if isinstance(given, (list, tuple)) else [given]
+    parts: Any = value.replace(",", " ").split() if isinstance(value, str) else value
+    items = parts if isinstance(parts, (list, tuple)) else [parts]
     try:
         numbers = [float(item) for item in items if not isinstance(item, bool)]
     except (TypeError, ValueError, OverflowError):

@@ -43,20 +43,20 @@ class Tally:
 
 def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
     """Raise BadDataset unless examples with these counts can be split, and trained and tested on."""
-    chosen = [one for one in tallies if with_feedback or one.source is not Source.FEEDBACK]
+    chosen = [tally for tally in tallies if with_feedback or tally.source is not Source.FEEDBACK]
     used: Counter[str] = Counter()
-    for one in chosen:
-        used[one.label] += one.count
+    for tally in chosen:
+        used[tally.label] += tally.count
     _check_labels(used)
-    learned = {one.label for one in chosen if one.split not in (Split.VALIDATION, Split.TEST)}
+    learned = {tally.label for tally in chosen if tally.split not in (Split.VALIDATION, Split.TEST)}
     if missing := [label for label in used if label not in learned]:
         raise errors.BadDataset(f"There is no picture of {missing[0]!r} to learn from; add one to `training`.")
-    if Split.TEST in {one.split for one in chosen}:
+    if Split.TEST in {tally.split for tally in chosen}:
         return
     cut: Counter[str] = Counter()
-    for one in chosen:
-        if one.split is not Split.VALIDATION and one.source is not Source.FEEDBACK:
-            cut[one.label] += one.count
+    for tally in chosen:
+        if tally.split is not Split.VALIDATION and tally.source is not Source.FEEDBACK:
+            cut[tally.label] += tally.count
     if max(cut.values(), default=0) < FEWEST_EXAMPLES:
         raise errors.BadDataset("There is no picture to test on; add some to `test`, or do not name the splits.")
 
@@ -69,10 +69,10 @@ def _check_labels(used: Counter[str]) -> None:
         )
     few = [label for label, count in used.items() if count < FEWEST_EXAMPLES]
     if few:
-        told = ", ".join(repr(label) for label in few[:5]) + (", …" if len(few) > 5 else "")
+        listed = ", ".join(repr(label) for label in few[:5]) + (", …" if len(few) > 5 else "")
         raise errors.BadDataset(
             f"Training needs at least {FEWEST_EXAMPLES} pictures of each label, one to learn from and one to be tested "
-            f"on; there are too few of {told}. Add more of them, or take them out."
+            f"on; there are too few of {listed}. Add more of them, or take them out."
         )
 
 
@@ -94,17 +94,17 @@ def deal(
     """
     if checked:
         check(_tallies(examples), with_feedback=with_feedback)
-    chosen = [one for one in examples if with_feedback or one.source is not Source.FEEDBACK]
-    declared = {one.split for one in chosen}
+    chosen = [example for example in examples if with_feedback or example.source is not Source.FEEDBACK]
+    declared = {example.split for example in chosen}
     parts: dict[Split, list[DatasetExample]] = {Split.TRAINING: [], Split.VALIDATION: [], Split.TEST: []}
     by_label: dict[int, list[DatasetExample]] = {}
-    for one in sorted(chosen, key=lambda one: _rank(one, seed)):
-        if one.split in (Split.VALIDATION, Split.TEST):
-            parts[one.split].append(one)
-        elif one.source is Source.FEEDBACK:
-            parts[Split.TRAINING].append(one)
+    for example in sorted(chosen, key=lambda example: _rank(example, seed)):
+        if example.split in (Split.VALIDATION, Split.TEST):
+            parts[example.split].append(example)
+        elif example.source is Source.FEEDBACK:
+            parts[Split.TRAINING].append(example)
         else:
-            by_label.setdefault(one.label_id, []).append(one)
+            by_label.setdefault(example.label_id, []).append(example)
     for own in by_label.values():
         test, validation = _sizes(len(own), train_ratio, declared)
         parts[Split.TEST] += own[:test]
@@ -128,7 +128,7 @@ def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, i
 
 
 def _tallies(examples: Sequence[DatasetExample]) -> list[Tally]:
-    counted = Counter((one.label, one.source, one.split) for one in examples)
+    counted = Counter((example.label, example.source, example.split) for example in examples)
     return [Tally(*kind, count) for kind, count in counted.items()]
 
 

@@ -146,8 +146,8 @@ def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files
         return tar_entries(stream)
     if sort == "gzip":
         return tar_entries(gzip.GzipFile(fileobj=stream))
-    found = f"A {sort} archive" if sort else "A file of this kind"
-    raise BadArchive(f"{found} is not taken as an archive. Send zip, tar or tar.gz.")
+    description = f"A {sort} archive" if sort else "A file of this kind"
+    raise BadArchive(f"{description} is not taken as an archive. Send zip, tar or tar.gz.")
 
 
 def _flat_name(entry: ArchiveEntry) -> str:

@@ -187,8 +187,8 @@ def _check_size(name: str, image: ImageFile.ImageFile, size: int, limits: Limits
         raise PictureTooLarge(f"{shape}, in a variant of its format that is slow to decode. Save it as PNG.")
 
 
-def _pixels(found: str, limits: Limits) -> str:
-    return f"{found}; at most {limits.max_pixels} are allowed. Shrink it."
+def _pixels(finding: str, limits: Limits) -> str:
+    return f"{finding}; at most {limits.max_pixels} are allowed. Shrink it."
 
 
 def _reason(error: Exception) -> str:

@@ -34,25 +34,25 @@ def bring(container: Container, tenant: str, name: str) -> Dataset:
     Concurrent requests create a single dataset. Raises BadOption (neither a dataset nor a folder at the top of the
     store), NotFound (no file in the folder), Unavailable.
     """
-    if found := _usable(container, tenant, name):
-        return found
+    if existing := _usable(container, tenant, name):
+        return existing
     name = check_name(name, "dataset")
     _check(container, name)
     for _ in range(_TRIES):
         with container.queue.locks.renewed(lock_names.bucket_import(tenant, name)) as held:
             if held:
-                made = _usable(container, tenant, name)  # created by the request that held the lock before
-                return made or datasets.create(container, tenant, name, source=f"{SCHEME}{name}")
+                created = _usable(container, tenant, name)  # created by the request that held the lock before
+                return created or datasets.create(container, tenant, name, source=f"{SCHEME}{name}")
         time.sleep(_PAUSE)
     raise errors.Unavailable(f"The dataset {name!r} is being made by another request; try again soon.")
 
 
 def _usable(container: Container, tenant: str, name: str) -> Dataset | None:
     try:
-        found = datasets.get_by_reference(container, tenant, name)
+        dataset = datasets.get_by_reference(container, tenant, name)
     except errors.NotFound:
         return None
-    return found if found.state is not DatasetState.FAILED else None
+    return dataset if dataset.state is not DatasetState.FAILED else None
 
 
 def _check(container: Container, folder: str) -> None:

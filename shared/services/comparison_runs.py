@@ -91,8 +91,10 @@ def find_default_material(
     Returns None if there is no such version, or no picture that both versions can be run on. Raises NotFound (dataset).
     """
     with container.database.read() as uow:
-        known = uow.model_versions.named(training.tenant, training.name)
-        own = [version for version in known if version.tenant == training.tenant and version.state is ModelState.READY]
+        versions = uow.model_versions.named(training.tenant, training.name)
+        own = [
+            version for version in versions if version.tenant == training.tenant and version.state is ModelState.READY
+        ]
         default = next((version for version in own if version.is_default), None)
         if default is None:
             return None
@@ -117,9 +119,9 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
     trainings = _trainings(uow, candidate)
     own = trainings[0] if trainings and trainings[0].dataset_id == dataset_id else None
     parameters = own.parameters if own else TrainingParameters()
-    found = uow.datasets.examples(replace(dataset, version=dataset_version))
+    examples = uow.datasets.examples(replace(dataset, version=dataset_version))
     dealt = splits.deal(
-        found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
+        examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
     )
     learned = set[str]().union(*(_learned(uow, training) for training in (*trainings, *_trainings(uow, baseline))))
     new = [example for example in dealt.test if example.sha256 not in learned]
@@ -128,13 +130,13 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
             "There is no test picture that neither of the two versions has learned from; add new pictures to the "
             "dataset, in a folder `test`, and compare again, or name another dataset."
         )
-    left = [example for example in new if example.label in candidate.labels or example.label in baseline.labels]
-    if not left:
+    usable = [example for example in new if example.label in candidate.labels or example.label in baseline.labels]
+    if not usable:
         raise errors.BadDataset(
             f"Neither of the two versions knows a label of the test pictures, such as {new[0].label!r}; name another "
             "dataset."
         )
-    return left, len(dealt.test) - len(left)
+    return usable, len(dealt.test) - len(usable)
 
 
 def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
@@ -142,11 +144,11 @@ def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
 
     The version has learned from the pictures of all of them.
     """
-    found: list[Training] = []
+    ancestors: list[Training] = []
     while version and version.training_id and (training := uow.trainings.find_by_id(version.training_id)):
-        found.append(training)
+        ancestors.append(training)
         version = uow.model_versions.find(training.base_id)
-    return found
+    return ancestors
 
 
 def _learned(uow: UnitOfWork, training: Training) -> set[str]:
@@ -154,7 +156,7 @@ def _learned(uow: UnitOfWork, training: Training) -> set[str]:
     dataset = uow.datasets.find(training.tenant, training.dataset_id)
     if dataset is None:
         return set()
-    found = uow.datasets.examples(replace(dataset, version=training.dataset_version))
+    examples = uow.datasets.examples(replace(dataset, version=training.dataset_version))
     parameters = training.parameters
-    dealt = splits.deal(found, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
+    dealt = splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
     return {example.sha256 for example in (*dealt.training, *dealt.validation)}

@@ -29,11 +29,11 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
     """
     container.queue.ping()
     with container.database.read() as uow:
-        known = uow.model_versions.named(tenant, name)
-        if any(version.tenant != tenant for version in known):
+        versions = uow.model_versions.named(tenant, name)
+        if any(version.tenant != tenant for version in versions):
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and stays as it is.")
-        chosen = pick(known, name, candidate)
-        other = pick(known, name, baseline)
+        chosen = pick(versions, name, candidate)
+        other = pick(versions, name, baseline)
         trained = uow.trainings.find(tenant, chosen.training_id) if chosen.training_id else None
     if chosen.id == other.id:
         raise errors.BadOption(f"version {chosen.version} of {name!r} cannot be compared with itself")
@@ -44,19 +44,19 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
         if trained is None:
             raise errors.BadOption(f"version {chosen.version} was not trained here: name a dataset to test it on")
         dataset_id = trained.dataset_id
-    made = Comparison(
+    comparison = Comparison(
         str(uuid6.uuid7()), tenant, name, chosen.id, other.id, dataset_id, 0, Status.QUEUED, container.now()
     )
     with container.database.write() as uow:
         dataset = uow.datasets.get(tenant, dataset_id, lock=True)
         if dataset.state is not DatasetState.READY:
             raise errors.Conflict(f"The dataset {dataset.name!r} is {dataset.state.lower()}, not ready.")
-        made = replace(made, dataset_version=dataset.version)
+        comparison = replace(comparison, dataset_version=dataset.version)
         if not dataset.sealed:
             uow.datasets.save(replace(dataset, sealed=True))
-        uow.comparisons.add(made)
+        uow.comparisons.add(comparison)
     container.queue.notifications.send_task("load")
-    return made
+    return comparison
 
 
 def get(container: Container, tenant: str, comparison_id: str) -> Comparison:

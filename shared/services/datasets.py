@@ -49,30 +49,30 @@ def create(container: Container, tenant: str, name: str, *, source: str = "", la
     name = check_name(name, "dataset")
     if source:
         container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
-    made = Dataset(
+    dataset = Dataset(
         new_id(now), tenant, name, DatasetState.LOADING if source else DatasetState.READY, now, now, source=source
     )
     if source:
-        made = replace(made, progress=0.0, message="waiting for a trainer to read it")
+        dataset = replace(dataset, progress=0.0, message="waiting for a trainer to read it")
     named = list(dict.fromkeys(check_name(label, "label") for label in labels))
     with container.database.write() as uow:
         there = uow.datasets.find_by_name(tenant, name)
         if unique and there and there.state is not DatasetState.FAILED:
             raise errors.Conflict(f"There is a dataset {name!r} already, {there.id}: add to it, or take another name.")
-        uow.datasets.add(replace(made, last_label=len(named)))
-        uow.datasets.add_labels(made.id, dict(enumerate(named, 1)))
+        uow.datasets.add(replace(dataset, last_label=len(named)))
+        uow.datasets.add_labels(dataset.id, dict(enumerate(named, 1)))
     if source:
         container.queue.notifications.send_task("load")
-    return get(container, tenant, made.id)
+    return get(container, tenant, dataset.id)
 
 
 def add_archive(container: Container, tenant: str, dataset_id: int, source: str) -> Dataset:
     """Load more pictures from `source`, as `create` does; raises NotFound, Conflict unless the dataset is READY."""
     container.queue.ping()
     with container.database.write() as uow:
-        found = _changeable(uow, tenant, dataset_id)
+        dataset = _changeable(uow, tenant, dataset_id)
         uow.datasets.save(
-            replace(found, state=DatasetState.LOADING, source=source, adding=True, attempts=0, progress=0.0,
+            replace(dataset, state=DatasetState.LOADING, source=source, adding=True, attempts=0, progress=0.0,
                     updated_at=container.now(), message="waiting for a trainer to read it")
         )  # fmt: skip
     container.queue.notifications.send_task("load")
@@ -83,13 +83,13 @@ def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> 
     """Add a label without examples; raises NotFound, BadOption, Conflict (not READY, or the label exists)."""
     name = check_name(name, "label")
     with container.database.write() as uow:
-        found = _changeable(uow, tenant, dataset_id)
-        if name in uow.datasets.label_names(found.id).values():
+        dataset = _changeable(uow, tenant, dataset_id)
+        if name in uow.datasets.label_names(dataset.id).values():
             raise errors.Conflict(f"The dataset has a label {name!r} already.")
-        made = DatasetLabel(found.id, found.last_label + 1, name)
-        uow.datasets.save(replace(changed(found, container.now()), last_label=made.id))
-        uow.datasets.add_labels(found.id, {made.id: name})
-    return made
+        label = DatasetLabel(dataset.id, dataset.last_label + 1, name)
+        uow.datasets.save(replace(changed(dataset, container.now()), last_label=label.id))
+        uow.datasets.add_labels(dataset.id, {label.id: name})
+    return label
 
 
 def add_example(container: Container, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
@@ -102,16 +102,16 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
     container.storage.write(blob, picture.data)
     try:
         with container.database.write() as uow:
-            found = _changeable(uow, tenant, dataset_id)
+            dataset = _changeable(uow, tenant, dataset_id)
             now = container.now()
-            after = changed(found, now)
-            if there := uow.datasets.find_by_sha256(found, digest):
+            after = changed(dataset, now)
+            if there := uow.datasets.find_by_sha256(dataset, digest):
                 if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
                     raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
                 _take_out(uow, there, after)  # a new correction replaces the old; `collect_garbage` removes its bytes
-            made = DatasetExample(
-                found.id,
-                found.last_example + 1,
+            example = DatasetExample(
+                dataset.id,
+                dataset.last_example + 1,
                 label_id,
                 named,
                 name,
@@ -124,22 +124,22 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
                 after.version,
                 now,
             )
-            uow.datasets.add_examples([made])
-            uow.datasets.save(replace(after, last_example=made.id))
+            uow.datasets.add_examples([example])
+            uow.datasets.save(replace(after, last_example=example.id))
     except errors.Unavailable:
         raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:
         container.storage.delete(blob)
         raise
-    return made
+    return example
 
 
 def remove_example(container: Container, tenant: str, dataset_id: int, example_id: int) -> None:
     """Remove a picture from the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
     with container.database.write() as uow:
-        found = _changeable(uow, tenant, dataset_id)
-        gone = _example(uow, found, example_id)
-        after = changed(found, container.now())
+        dataset = _changeable(uow, tenant, dataset_id)
+        gone = _example(uow, dataset, example_id)
+        after = changed(dataset, container.now())
         uow.datasets.save(after)
         _take_out(uow, gone, after)
         is_last = not uow.datasets.uses(gone.dataset_id, gone.blob)
@@ -161,15 +161,15 @@ def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:
     Models that were trained on it stay, with their evidence; they can no longer be compared on its pictures.
     """
     with container.database.write() as uow:
-        found = uow.datasets.get(tenant, dataset_id, lock=True)
-        if found.state is DatasetState.LOADING:
-            raise errors.Conflict(f"The dataset {found.name!r} is being loaded; delete it when that has ended.")
+        dataset = uow.datasets.get(tenant, dataset_id, lock=True)
+        if dataset.state is DatasetState.LOADING:
+            raise errors.Conflict(f"The dataset {dataset.name!r} is being loaded; delete it when that has ended.")
         if busy := uow.trainings.live_on(dataset_id):
             raise errors.Conflict(f"The training {busy[0].id} uses the dataset; cancel it, or let it finish.")
         if waiting := uow.comparisons.queued_on(dataset_id):
             raise errors.Conflict(f"The comparison {waiting[0].id} uses the dataset; let it finish.")
         after = replace(
-            found, state=DatasetState.DELETING, updated_at=container.now(), message="its pictures are being removed"
+            dataset, state=DatasetState.DELETING, updated_at=container.now(), message="its pictures are being removed"
         )
         uow.datasets.save(after)
     return after
@@ -205,20 +205,20 @@ def list_page(container: Container, tenant: str, *, before: int | None = None, o
               limit: int) -> list[tuple[Dataset, list[DatasetLabel]]]:  # fmt: skip
     """Return the tenant's datasets, newest first, each with its labels; `before` is the previous page's last id."""
     with container.database.read() as uow:
-        found = uow.datasets.page(tenant, before=before, offset=offset, limit=limit)
-        return [(dataset, uow.datasets.labels(dataset)) for dataset in found]
+        page = uow.datasets.page(tenant, before=before, offset=offset, limit=limit)
+        return [(dataset, uow.datasets.labels(dataset)) for dataset in page]
 
 
 def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
     """Return the dataset with that id, else the newest with that name; raises NotFound, which lists known names."""
     with container.database.read() as uow:
-        if reference.isdecimal() and len(reference) < 17 and (found := uow.datasets.find(tenant, int(reference))):
-            return found
+        if reference.isdecimal() and len(reference) < 17 and (dataset := uow.datasets.find(tenant, int(reference))):
+            return dataset
         if named := uow.datasets.find_by_name(tenant, normalize_name(reference)):
             return named
         newest = uow.datasets.page(tenant, limit=20)
-    known = sorted({dataset.name for dataset in newest if dataset.state is not DatasetState.DELETING})
-    there = f"there are: {', '.join(known)}" if known else "there are none"
+    names = sorted({recent.name for recent in newest if recent.state is not DatasetState.DELETING})
+    there = f"there are: {', '.join(names)}" if names else "there are none"
     raise errors.NotFound(f"There is no dataset {reference!r}; {there}.")
 
 
@@ -240,8 +240,8 @@ def list_examples_with_labels(
 ) -> tuple[list[DatasetExample], list[DatasetLabel]]:
     """Return (examples from `offset` on, all labels of the dataset), read together."""
     with container.database.read() as uow:
-        found = uow.datasets.examples(dataset, source=source, label_id=label_id, offset=offset, limit=limit)
-        return found, uow.datasets.labels(dataset)
+        examples = uow.datasets.examples(dataset, source=source, label_id=label_id, offset=offset, limit=limit)
+        return examples, uow.datasets.labels(dataset)
 
 
 def find_example_of_any_tenant(container: Container, dataset_id: int, example_id: int) -> DatasetExample | None:
@@ -261,34 +261,34 @@ def get_names_and_labels(
 
 def labels(container: Container, tenant: str, dataset_id: int) -> list[DatasetLabel]:
     """Return the labels in the order of their ids, each with its current number of examples; raises NotFound."""
-    found = get(container, tenant, dataset_id)
+    dataset = get(container, tenant, dataset_id)
     with container.database.read() as uow:
-        return uow.datasets.labels(found)
+        return uow.datasets.labels(dataset)
 
 
 def label(container: Container, tenant: str, dataset_id: int, label_id: int) -> DatasetLabel:
     """Return the label with that id; raises NotFound."""
-    for known in labels(container, tenant, dataset_id):
-        if known.id == label_id:
-            return known
+    for label in labels(container, tenant, dataset_id):
+        if label.id == label_id:
+            return label
     raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
 
 
 def label_named(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
     """Return the label of that name; raises NotFound (dataset), BadOption, which lists the existing labels."""
-    known = labels(container, tenant, dataset_id)
-    for found in known:
-        if found.name == normalize_name(name):
-            return found
-    there = f"it has: {', '.join(existing.name for existing in known[:20])}" if known else "it has none yet"
+    existing = labels(container, tenant, dataset_id)
+    for label in existing:
+        if label.name == normalize_name(name):
+            return label
+    there = f"it has: {', '.join(label.name for label in existing[:20])}" if existing else "it has none yet"
     raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {there}")
 
 
 def example(container: Container, tenant: str, dataset_id: int, example_id: int) -> DatasetExample:
     """Return an example of the current version; raises NotFound."""
-    found = get(container, tenant, dataset_id)
+    dataset = get(container, tenant, dataset_id)
     with container.database.read() as uow:
-        return _example(uow, found, example_id)
+        return _example(uow, dataset, example_id)
 
 
 def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
@@ -303,24 +303,24 @@ def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Data
 
 def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
     """Return the dataset, locked until the transaction ends; raises NotFound, Conflict unless it is READY."""
-    found = uow.datasets.get(tenant, dataset_id, lock=True)
-    if found.state is not DatasetState.READY:
-        raise errors.Conflict(f"The dataset {found.name!r} is {describe_state(found)}.")
-    return found
+    dataset = uow.datasets.get(tenant, dataset_id, lock=True)
+    if dataset.state is not DatasetState.READY:
+        raise errors.Conflict(f"The dataset {dataset.name!r} is {describe_state(dataset)}.")
+    return dataset
 
 
 def _label_name(container: Container, tenant: str, dataset_id: int, label_id: int) -> str:
     """Return the name of the label; raises NotFound (dataset, label)."""
-    found = get(container, tenant, dataset_id)
+    dataset = get(container, tenant, dataset_id)
     with container.database.read() as uow:
-        names = uow.datasets.label_names(found.id)
+        names = uow.datasets.label_names(dataset.id)
     if label_id not in names:
         raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
     return names[label_id]
 
 
 def _example(uow: UnitOfWork, dataset: Dataset, example_id: int) -> DatasetExample:
-    found = uow.datasets.find_example(dataset, example_id)
-    if found is None:
+    example = uow.datasets.find_example(dataset, example_id)
+    if example is None:
         raise errors.NotFound(f"The dataset {dataset.id} has no example {example_id}.")
-    return found
+    return example

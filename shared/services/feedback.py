@@ -20,12 +20,12 @@ def correct_job(container: Container, tenant: str, job_id: str, position: int, l
     """
     job = jobs.get(container, tenant, job_id)
     with container.database.read() as uow:
-        found = uow.jobs.items(job_id, start=position, limit=1) if 0 <= position < job.total else []
+        items = uow.jobs.items(job_id, start=position, limit=1) if 0 <= position < job.total else []
         version = uow.model_versions.find(job.version_id)
-    if not found:
+    if not items:
         raise errors.NotFound(f"The job {job_id} has no picture {position}; its {job.total} are counted from 0.")
     dataset_id = dataset_id if dataset_id is not None else _dataset_of(container, tenant, version, job.model)
-    item = found[0]
+    item = items[0]
     try:
         data = container.storage.read(item.blob, item.offset, item.size)
     except FileNotFoundError:

@@ -24,14 +24,14 @@ from shared.domain.stream_entry import StreamEntry
 from shared.services import models
 
 
-def submit(container: Container, tenant: str, asked: Submission) -> tuple[Job, bool]:
+def submit(container: Container, tenant: str, submission: Submission) -> tuple[Job, bool]:
     """Store the pictures and the job, push the items to the queue; return the job, and True if it is new.
 
     The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
     the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
     Raises BadPicture and its kinds, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
     """
-    version = models.get_ready_version(container, tenant, asked.model, asked.version)
+    version = models.get_ready_version(container, tenant, submission.model, submission.version)
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
     waiting = container.queue.streams.count_unfinished(version.id, tenant)
@@ -40,23 +40,23 @@ def submit(container: Container, tenant: str, asked: Submission) -> tuple[Job, b
     job = Job(
         id=job_id,
         tenant=tenant,
-        wire=asked.wire,
+        wire=submission.wire,
         status=Status.QUEUED,
         model=version.name,
         version=version.version,
         version_id=version.id,
-        options=asked.options,
-        priority=asked.priority,
+        options=submission.options,
+        priority=submission.priority,
         created_at=container.now(),
         total=0,
-        deadline=asked.deadline,
-        metadata=asked.metadata,
-        idempotency_key=asked.idempotency_key,
-        webhook=asked.webhook,
-        webhook_secret=asked.webhook_secret,
+        deadline=submission.deadline,
+        metadata=submission.metadata,
+        idempotency_key=submission.idempotency_key,
+        webhook=submission.webhook,
+        webhook_secret=submission.webhook_secret,
         blob=container.storage.dated("jobs", job_id, container.now()),
     )
-    items, fingerprint = _store_pictures(container, job, asked)
+    items, fingerprint = _store_pictures(container, job, submission)
     job = replace(job, total=len(items), fingerprint=fingerprint)
     try:
         _within_quota(container, waiting, len(items))
@@ -70,7 +70,7 @@ def submit(container: Container, tenant: str, asked: Submission) -> tuple[Job, b
         container.storage.delete(job.blob)
         return _same_request(earlier, fingerprint), False
     with contextlib.suppress(errors.Unavailable):  # the job is committed, so it is accepted; `reconcile` pushes it
-        push(container, job, items, remember=asked.remember)
+        push(container, job, items, remember=submission.remember)
     return job, True
 
 
@@ -185,7 +185,7 @@ def cancel(container: Container, tenant: str, job_id: str) -> Job:
     return get(container, tenant, job_id)
 
 
-def _store_pictures(container: Container, job: Job, asked: Submission) -> tuple[list[Item], str]:
+def _store_pictures(container: Container, job: Job, submission: Submission) -> tuple[list[Item], str]:
     """Write all pictures, in the order of upload, into the job's single blob; return (items, fingerprint).
 
     The fingerprint is the SHA-256 (hex) of all bytes and of the requested options.
@@ -193,7 +193,7 @@ def _store_pictures(container: Container, job: Job, asked: Submission) -> tuple[
     items: list[Item] = []
     digest = hashlib.sha256()
     with container.storage.writing(job.blob) as blob:
-        for position, picture in enumerate(asked.pictures):
+        for position, picture in enumerate(submission.pictures):
             name = _storable(picture.name)
             if isinstance(picture, ImageReference):
                 digest.update(picture.id.encode())
@@ -207,7 +207,14 @@ def _store_pictures(container: Container, job: Job, asked: Submission) -> tuple[
             raise errors.NoInput()
     # The requested model and version, not the resolved ones: a canary, or a promotion meanwhile, may have another
     # version answer the same request.
-    request = [digest.hexdigest(), asked.model, asked.version, repr(job.options), job.priority, dict(job.metadata)]
+    request = [
+        digest.hexdigest(),
+        submission.model,
+        submission.version,
+        repr(job.options),
+        job.priority,
+        dict(job.metadata),
+    ]
     return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
 
 

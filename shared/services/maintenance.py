@@ -52,11 +52,11 @@ def reconcile(container: Container, missing_before: frozenset[str] = frozenset()
 def count_missing(container: Container) -> frozenset[str]:
     """Return the ids of the versions of which SQL has more unfinished pictures than Redis."""
     with container.database.read() as uow:
-        left = uow.jobs.left_by_version()
-    held: dict[str, int] = {}
-    for depth in container.queue.streams.depths(left):
-        held[depth.version_id] = held.get(depth.version_id, 0) + depth.waiting + depth.running
-    return frozenset(version_id for version_id, count in left.items() if count > held.get(version_id, 0))
+        unfinished = uow.jobs.left_by_version()
+    queued: dict[str, int] = {}
+    for depth in container.queue.streams.depths(unfinished):
+        queued[depth.version_id] = queued.get(depth.version_id, 0) + depth.waiting + depth.running
+    return frozenset(version_id for version_id, count in unfinished.items() if count > queued.get(version_id, 0))
 
 
 def push_again(container: Container, version_id: str) -> int:
@@ -155,10 +155,10 @@ def collect_garbage(container: Container) -> None:
     now = container.now()
     with container.database.read() as uow:
         refused = [
-            known for known in uow.model_versions.in_state(ModelState.REFUSED) if known.created_at < now - 86_400
+            version for version in uow.model_versions.in_state(ModelState.REFUSED) if version.created_at < now - 86_400
         ]
-        used = {known.source for known in uow.model_versions.in_state(ModelState.CHECKING)}
-        used |= {known.source for known in uow.datasets.in_state(DatasetState.LOADING)}
+        used = {version.source for version in uow.model_versions.in_state(ModelState.CHECKING)}
+        used |= {dataset.source for dataset in uow.datasets.in_state(DatasetState.LOADING)}
     models.forget(container, refused)
     for key in container.storage.list("uploads"):
         if key not in used and job_created_at(key.rsplit("/", 1)[1]) < now - 86_400:
@@ -193,10 +193,10 @@ def drop_orphans(container: Container) -> None:
             folder = container.storage.dated(kind, "", day).rstrip("/")
             blobs = {key.rsplit("/", 1)[1]: key for key in container.storage.list(folder)}
             with container.database.read() as uow:
-                known = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
-            for name in blobs.keys() - known:
-                made = job_created_at(name) if kind == "jobs" else image_created_at(name)
-                if made < now - 3600:
+                stored = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
+            for name in blobs.keys() - stored:
+                created_at = job_created_at(name) if kind == "jobs" else image_created_at(name)
+                if created_at < now - 3600:
                     log.info("removing the pictures of %s, which was never stored", name)
                     container.storage.delete(blobs[name])
 
@@ -218,10 +218,10 @@ def drop_dataset_orphans(container: Container) -> None:
 def drop_training_orphans(container: Container) -> None:
     """Delete checkpoints of trainings that have ended, and plots of trainings that no longer exist."""
     for folder, drop in (("checkpoints", trainings.forget_checkpoint), ("plots", trainings.drop_plots)):
-        found = {key.rsplit("/", 1)[1] for key in container.storage.list(folder)}
+        training_ids = {key.rsplit("/", 1)[1] for key in container.storage.list(folder)}
         with container.database.read() as uow:
-            needed = uow.trainings.live(found) if folder == "checkpoints" else uow.trainings.known(found)
-        for training_id in found - needed:
+            needed = uow.trainings.live(training_ids) if folder == "checkpoints" else uow.trainings.known(training_ids)
+        for training_id in training_ids - needed:
             if job_created_at(training_id) < container.now() - 3600:
                 drop(container, training_id)
 
@@ -229,14 +229,14 @@ def drop_training_orphans(container: Container) -> None:
 def _drop_unused(container: Container, dataset_id: int) -> None:
     blobs = container.storage.list(f"datasets/{dataset_id}")
     with container.database.read() as uow:
-        found = uow.datasets.find_by_id(dataset_id)
-        if found and found.state is DatasetState.LOADING:
+        dataset = uow.datasets.find_by_id(dataset_id)
+        if dataset and dataset.state is DatasetState.LOADING:
             return  # a blob that is being written now may be older than an hour when it is committed
         used = uow.datasets.blobs(dataset_id)
     # Features hold no example, but later trainings need them. They are removed together with the whole dataset.
-    kept = (*used, *(key for key in blobs if found and key.rsplit("/", 1)[1].startswith("features-")))
-    for key in set(blobs).difference(kept):
-        if not found or job_created_at(key.rsplit("/", 1)[1]) < container.now() - 3600:
+    needed = (*used, *(key for key in blobs if dataset and key.rsplit("/", 1)[1].startswith("features-")))
+    for key in set(blobs).difference(needed):
+        if not dataset or job_created_at(key.rsplit("/", 1)[1]) < container.now() - 3600:
             log.info("removing %s, in which no example lies", key)
             container.storage.delete(key)
 

@@ -41,19 +41,19 @@ def get_ready_version(
     available at all. A caller with `patience` waits for up to that many seconds, until this is known. Raises NotFound,
     ModelRefused, or ModelNotReady, whose message describes the next step.
     """
-    found = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - it is no secret
-    state, reason = found.state, found.reason
+    answering = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - it is no secret
+    state, reason = answering.state, answering.reason
     if state is ModelState.ABSENT:
-        found = fetch(container, found)
-    if patience and found.state is ModelState.CHECKING:
-        found = until_checked(container, found, patience)
-        state, reason = found.state, found.reason
-    if found.state is ModelState.READY:
-        return found
-    where = f"model {found.name} version {found.version}"
-    if found.state is ModelState.REFUSED:
+        answering = fetch(container, answering)
+    if patience and answering.state is ModelState.CHECKING:
+        answering = until_checked(container, answering, patience)
+        state, reason = answering.state, answering.reason
+    if answering.state is ModelState.READY:
+        return answering
+    where = f"model {answering.name} version {answering.version}"
+    if answering.state is ModelState.REFUSED:
         raise errors.ModelRefused(f"The {where} was refused: {reason}")
-    if found.state is ModelState.ABSENT:
+    if answering.state is ModelState.ABSENT:
         raise errors.ModelRefused(f"The {where} is not at hand: {reason}")
     with container.database.read() as uow:
         expected = float(uow.key_values.get(CHECK_SECONDS) or 0) or None
@@ -76,10 +76,10 @@ def get_version(
     with container.database.read() as uow:
         name = name or default_models.resolve(container, uow, tenant).name
         versions = default_models.versions_behind(uow, tenant, name)
-        known = [] if versions else sorted({seen.name for seen in uow.model_versions.visible(tenant)})
+        names = [] if versions else sorted({visible.name for visible in uow.model_versions.visible(tenant)})
     if not versions:
-        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(known[:20])}.")
-    canary = next((known for known in versions if chance < known.canary and known.state is ModelState.READY), None)
+        raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(names[:20])}.")
+    canary = next((each for each in versions if chance < each.canary and each.state is ModelState.READY), None)
     return canary if canary and not version else pick(versions, name, version)
 
 
@@ -92,8 +92,8 @@ def find_version_by_id(container: Container, version_id: str) -> ModelVersion | 
 def find_versions_by_id(container: Container, version_ids: Collection[str]) -> dict[str, ModelVersion]:
     """Return id -> version, of any tenant, read together; removed versions are left out."""
     with container.database.read() as uow:
-        found = {version_id: uow.model_versions.find(version_id) for version_id in version_ids}
-    return {version_id: version for version_id, version in found.items() if version}
+        versions = {version_id: uow.model_versions.find(version_id) for version_id in version_ids}
+    return {version_id: version for version_id, version in versions.items() if version}
 
 
 def list_visible(container: Container, tenant: str) -> list[ModelVersion]:
@@ -106,14 +106,14 @@ def alias(container: Container, tenant: str, alias: str, name: str) -> ModelAlia
     """Make `alias` refer to a model on every wire; raises NotFound, BadOption, Conflict."""
     if not ALIAS_PATTERN.fullmatch(alias):
         raise errors.BadOption("an alias is a name or OWNER/NAME of letters, digits, '.', '_' and '-', 100 each")
-    made = ModelAlias(tenant, alias, get_version(container, tenant, name).name)
+    stored = ModelAlias(tenant, alias, get_version(container, tenant, name).name)
     with container.database.write() as uow:
         if uow.model_versions.named(tenant, alias):
             raise errors.Conflict(f"There is a model {alias!r}; an alias would never be looked at.")
         if busy := uow.trainings.find_live_of(tenant, alias):
             raise errors.Conflict(f"The training {busy.id} makes a model {alias!r}; an alias would never be looked at.")
-        uow.model_aliases.set(made)
-    return made
+        uow.model_aliases.set(stored)
+    return stored
 
 
 def unalias(container: Container, tenant: str, alias: str) -> None:
@@ -148,14 +148,14 @@ def add(
     if plain and (listed := _in_catalogue(container, tenant, name, architecture)):
         return fetch(container, listed)
     with container.database.read() as uow:
-        known_before = uow.model_versions.named(tenant, name)
-    forget(container, [known for known in known_before if known.tenant == tenant and known.state is ModelState.REFUSED])
+        earlier = uow.model_versions.named(tenant, name)
+    forget(container, [other for other in earlier if other.tenant == tenant and other.state is ModelState.REFUSED])
     with container.database.write() as uow:
         if uow.model_aliases.find(tenant, name):
             raise errors.Conflict(f"{name!r} is an alias, and would no longer be looked at; remove that first.")
-        versions = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
+        versions = [other for other in uow.model_versions.named(tenant, name) if other.tenant == tenant]
         version = version or next_version(versions)
-        if any(known.version == version for known in versions):
+        if any(other.version == version for other in versions):
             raise errors.Conflict(f"Model {name!r} has a version {version!r} already; take another or remove it first.")
         added = ModelVersion(
             id=str(uuid6.uuid7()),
@@ -182,10 +182,10 @@ def _in_catalogue(container: Container, tenant: str, name: str, architecture: st
 
     Returns None otherwise.
     """
-    if not any(name == known.name and architecture in ("", known.architecture) for known in CATALOGUE):
+    if not any(name == listed.name and architecture in ("", listed.architecture) for listed in CATALOGUE):
         return None
     with container.database.read() as uow:
-        return next((known for known in uow.model_versions.named(tenant, name) if known.tenant == ALL_TENANTS), None)
+        return next((listed for listed in uow.model_versions.named(tenant, name) if listed.tenant == ALL_TENANTS), None)
 
 
 def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
@@ -222,24 +222,23 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
         chosen = [pick(versions, name, version)] if version else versions
         if not chosen:
             raise errors.NotFound(f"There is no model {name!r}.")
-        if any(found.tenant != tenant for found in chosen):
+        if any(leaving.tenant != tenant for leaving in chosen):
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
         if version:
             _must_not_decide(chosen[0], versions)
         # Deleted first: on PostgreSQL this waits for submissions that hold the version, and blocks later submissions.
         used = _drop_rows(uow, chosen)
         _must_be_idle(uow, tenant, name, chosen, whole=not version)
-        left = [known for known in uow.model_versions.named(tenant, name) if known.tenant == tenant]
+        remaining = [own for own in uow.model_versions.named(tenant, name) if own.tenant == tenant]
         if not uow.model_versions.named(tenant, name) and default_models.is_chosen(uow, tenant, name):
             raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
         if not version:  # the model's trainings that made no version are removed with it
             uow.trainings.delete_of(tenant, name)
-        if not left:
+        if not remaining:
             uow.model_aliases.delete_of(tenant, name)  # else they would refer to a catalogue model of the same name
-        elif not any(known.is_default for known in left):
-            uow.model_versions.make_default(
-                [known for known in left if known.state is ModelState.READY or known is left[0]][-1]
-            )
+        elif not any(candidate.is_default for candidate in remaining):
+            ready = [candidate for candidate in remaining if candidate.state is ModelState.READY]
+            uow.model_versions.make_default(ready[-1] if ready else remaining[0])
     _drop_blobs(container, chosen, used)
 
 
@@ -265,7 +264,7 @@ def drop_plots(container: Container, training_id: str) -> None:
 
 def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) -> None:
     """Raise Conflict for a READY default while another version is READY: no promotion has chosen its successor."""
-    ready = [known for known in versions if known.state is ModelState.READY]
+    ready = [candidate for candidate in versions if candidate.state is ModelState.READY]
     if leaving.is_default and leaving in ready and len(ready) > 1:
         raise errors.Conflict(
             f"Version {leaving.version} is the default of {leaving.name!r}: promote another one first, or remove the "
@@ -276,10 +275,10 @@ def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) ->
 def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[ModelVersion], *, whole: bool) -> None:
     """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another version."""
     busy = uow.jobs.left_by_version()
-    if waiting := sum(busy.get(found.id, 0) for found in chosen):
+    if waiting := sum(busy.get(leaving.id, 0) for leaving in chosen):
         raise errors.Conflict(f"{waiting} pictures wait for model {name!r}; cancel their jobs, or let them finish.")
     training = uow.trainings.find_live_of(tenant, name) if whole else None
-    if using := [*([training] if training else []), *uow.trainings.live_from([found.id for found in chosen])]:
+    if using := [*([training] if training else []), *uow.trainings.live_from([leaving.id for leaving in chosen])]:
         raise errors.Conflict(f"The training {using[0].id} needs model {name!r}; cancel it, or let it finish.")
 
 
@@ -349,8 +348,8 @@ def get_with_training(
 ) -> tuple[ModelVersion, Training | None]:
     """Return (a version, the training that made it with its evidence, or None), read together; raises NotFound."""
     with container.database.read() as uow:
-        found = pick(uow.model_versions.named(tenant, name), name, version)
-        return found, uow.trainings.find(tenant, found.training_id) if found.training_id else None
+        chosen = pick(uow.model_versions.named(tenant, name), name, version)
+        return chosen, uow.trainings.find(tenant, chosen.training_id) if chosen.training_id else None
 
 
 def list_aliases(container: Container, tenant: str) -> list[ModelAlias]:

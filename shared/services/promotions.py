@@ -29,14 +29,14 @@ def promote(container: Container, tenant: str, name: str, version: str) -> Model
 def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
     """Make the version that was the default before the last promotion the default; raises NotFound, Conflict."""
     with container.database.write() as uow:
-        known = [version for version in _own(uow, tenant, name, lock=True) if version.state is ModelState.READY]
-        previous = uow.promotions.take_back(tenant, name, {version.id for version in known})
-        found = next((version for version in known if version.id == previous), None)
-        if found is None:
+        versions = [version for version in _own(uow, tenant, name, lock=True) if version.state is ModelState.READY]
+        previous = uow.promotions.take_back(tenant, name, {version.id for version in versions})
+        restored = next((version for version in versions if version.id == previous), None)
+        if restored is None:
             raise errors.Conflict(f"No promotion of {name!r} is left to undo.")
-        uow.model_versions.make_default(found)
+        uow.model_versions.make_default(restored)
         uow.promotions.clear_canary(tenant, name)
-    return _again(container, found)
+    return _again(container, restored)
 
 
 def set_canary(container: Container, tenant: str, name: str, version: str, share: float) -> Canary:
@@ -53,10 +53,10 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r}, and answers everything.")
         if chosen.requires_deployment:
             raise errors.Conflict(f"Version {chosen.version} of {name!r} is withheld: deploy it, or promote it.")
-        made = Canary(chosen.id, share, 0, 0, container.now())
+        canary = Canary(chosen.id, share, 0, 0, container.now())
         uow.promotions.clear_canary(tenant, name)
-        uow.promotions.set_canary(made)
-    return made
+        uow.promotions.set_canary(canary)
+    return canary
 
 
 def clear_canary(container: Container, tenant: str, name: str) -> None:
@@ -70,8 +70,8 @@ def canary(container: Container, tenant: str, name: str) -> Canary:
     """Return the model's canary with its counts; raises NotFound."""
     with container.database.read() as uow:
         for version in _own(uow, tenant, name):
-            if version.canary and (found := uow.promotions.find_canary(version)):
-                return found
+            if version.canary and (counted := uow.promotions.find_canary(version)):
+                return counted
     raise errors.NotFound(f"The model {name!r} has no canary.")
 
 
@@ -79,8 +79,10 @@ def find_default_beside(container: Container, version: ModelVersion) -> ModelVer
     """Return the READY default version of the model while `version` is its canary; None otherwise."""
     with container.database.read() as uow:
         is_canary = uow.promotions.is_canary(version.id)
-        known = uow.model_versions.named(version.tenant, version.name) if is_canary else []
-    return next((found for found in known if found.is_default and found.state is ModelState.READY), None)
+        versions = uow.model_versions.named(version.tenant, version.name) if is_canary else []
+    return next(
+        (candidate for candidate in versions if candidate.is_default and candidate.state is ModelState.READY), None
+    )
 
 
 def count_agreement(container: Container, version_id: str, compared: int, agreed: int) -> None:
@@ -117,18 +119,18 @@ def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion
 
 def _own(uow: UnitOfWork, tenant: str, name: str, *, lock: bool = False) -> list[ModelVersion]:
     """Return the tenant's versions of a model; `lock` keeps other transactions from changing its default or canary."""
-    found = uow.model_versions.named(tenant, name, lock=lock)
-    if not found:
+    versions = uow.model_versions.named(tenant, name, lock=lock)
+    if not versions:
         raise errors.NotFound(f"There is no model {name!r}.")
-    if any(version.tenant != tenant for version in found):
+    if any(version.tenant != tenant for version in versions):
         raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and stays as it is.")
-    return found
+    return versions
 
 
 def _both(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelVersion, ModelVersion]:
     """Return (the named version, the default version)."""
-    known = _own(uow, tenant, name, lock=True)
-    chosen, default = pick(known, name, version), pick(known, name)
+    versions = _own(uow, tenant, name, lock=True)
+    chosen, default = pick(versions, name, version), pick(versions, name)
     if chosen.state is not ModelState.READY:
         raise errors.Conflict(f"Version {chosen.version} of {name!r} is {chosen.state}, not ready.")
     return chosen, default

@@ -25,9 +25,9 @@ from shared.domain.models import ModelVersion
 
 def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
     """Return the SHA-256 (hex) of everything that the model's answer depends on."""
-    made = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
-    made.update(picture)
-    return made.hexdigest()
+    digest = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
+    digest.update(picture)
+    return digest.hexdigest()
 
 
 def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
@@ -52,10 +52,10 @@ def recall(
     if not container.settings.cache_entries:
         return None
     wanted = key(tenant, version.id, options.task, options.exif, picture)
-    found = container.queue.result_slots.get(_slot(container, wanted))
-    if not found or not found.startswith(wanted):
+    stored = container.queue.result_slots.get(_slot(container, wanted))
+    if not stored or not stored.startswith(wanted):
         return None
-    data = base64.b64decode(found[len(wanted) :])
+    data = base64.b64decode(stored[len(wanted) :])
     logits = struct.unpack(f"<{len(data) // 4}f", data)
     return ranked(logits, version.labels, options.top_k, options.function_to_apply)
 

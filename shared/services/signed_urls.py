@@ -37,7 +37,7 @@ def _signature(secret: str, path: str, expires: int) -> str:
 
 def _secret(container: Container) -> str:
     with container.database.read() as uow:
-        if found := uow.key_values.get(SECRET):
-            return found
+        if stored := uow.key_values.get(SECRET):
+            return stored
     with container.database.write() as uow:
         return uow.key_values.get_or_set(SECRET, secrets.token_hex(32))

@@ -32,32 +32,38 @@ def begin(container: Container, training: Training) -> Training:
     A training that has used up its attempts, or whose dataset proved unusable, fails here with the reason.
     """
     with container.database.write() as uow:
-        found = uow.trainings.find_by_id(training.id, lock=True)
-        if found is None or found.status.terminal:
+        current = uow.trainings.find_by_id(training.id, lock=True)
+        if current is None or current.status.terminal:
             raise TrainingEnded
-        if not found.dataset_version:
+        if not current.dataset_version:
             try:
-                found = trainings.sealed(uow, replace(found, updated_at=container.now()), allow_unready_dataset=True)
+                current = trainings.sealed(
+                    uow, replace(current, updated_at=container.now()), allow_unready_dataset=True
+                )
             except errors.NotFound as error:
-                found = replace(found, status=Status.FAILED, error_code=error.code, error=error.message)
-        if found.attempts >= container.settings.max_attempts:
-            cause = f"{found.attempts} trainers crashed on it, or gave up, without an epoch in between: {found.message}"
-            found = replace(found, status=Status.FAILED, error_code="poison", error=cause)
-        if found.status is Status.FAILED:
-            uow.trainings.end(found.id, Status.FAILED, container.now(), error_code=found.error_code, error=found.error)
-        elif found.dataset_version:
-            started = found.started_at or container.now()
-            found = replace(found, status=Status.RUNNING, attempts=found.attempts + 1, started_at=started)
-            uow.trainings.start(found, container.now())
-    if found.status is Status.QUEUED:  # its dataset is still loading
+                current = replace(current, status=Status.FAILED, error_code=error.code, error=error.message)
+        if current.attempts >= container.settings.max_attempts:
+            cause = (
+                f"{current.attempts} trainers crashed on it, or gave up, without an epoch in between: {current.message}"
+            )
+            current = replace(current, status=Status.FAILED, error_code="poison", error=cause)
+        if current.status is Status.FAILED:
+            uow.trainings.end(
+                current.id, Status.FAILED, container.now(), error_code=current.error_code, error=current.error
+            )
+        elif current.dataset_version:
+            started = current.started_at or container.now()
+            current = replace(current, status=Status.RUNNING, attempts=current.attempts + 1, started_at=started)
+            uow.trainings.start(current, container.now())
+    if current.status is Status.QUEUED:  # its dataset is still loading
         raise TrainingEnded
-    if found.status is Status.FAILED:
-        trainings.forget_checkpoint(container, found.id)
-        models.drop_made(container, found.id)
-        _ended(container, found.id)
+    if current.status is Status.FAILED:
+        trainings.forget_checkpoint(container, current.id)
+        models.drop_made(container, current.id)
+        _ended(container, current.id)
         raise TrainingEnded
-    container.queue.events.publish([found.id])
-    return found
+    container.queue.events.publish([current.id])
+    return current
 
 
 def report_progress(
@@ -112,12 +118,12 @@ def finish(container: Container, training: Training, version: ModelVersion, evid
     TrainingEnded when the training was cancelled meanwhile.
     """
     try:
-        made = _register(container, training, version, evidence, report)
+        registered = _register(container, training, version, evidence, report)
     except errors.Conflict:  # a concurrent import took the number; the second try reads it
-        made = _register(container, training, version, evidence, report)
+        registered = _register(container, training, version, evidence, report)
     trainings.forget_checkpoint(container, training.id)
     _ended(container, training.id)
-    return made
+    return registered
 
 
 def _register(container: Container, training: Training, version: ModelVersion, evidence: Mapping[str, Any],
@@ -127,21 +133,21 @@ def _register(container: Container, training: Training, version: ModelVersion, e
         if not uow.trainings.hold(training.id):
             raise TrainingEnded
         named = uow.model_versions.named(training.tenant, training.name, lock=True)
-        others = [known for known in named if known.tenant == training.tenant]
+        others = [other for other in named if other.tenant == training.tenant]
         number, first = next_version(others), not others
-        made = replace(
+        registered = replace(
             version, version=number, is_default=first, requires_deployment=training.requires_deployment, created_at=now
         )
-        uow.model_versions.add(made)
+        uow.model_versions.add(registered)
         if report is not None:  # compared with the default of that time: another may be promoted by now
             report = {**report, "candidate": {**report["candidate"], "version": number}}
-            for baseline in [known for known in others if known.version == report["baseline"]["version"]]:
-                uow.comparisons.add_done(training, made, baseline, report, now)
-        default = next((known for known in others if known.is_default), None)
+            for baseline in [other for other in others if other.version == report["baseline"]["version"]]:
+                uow.comparisons.add_done(training, registered, baseline, report, now)
+        default = next((other for other in others if other.is_default), None)
         if default and training.promote:
-            uow.promotions.promote(made, default, now)
-        uow.trainings.done(training.id, made, evidence, now)
-    return made
+            uow.promotions.promote(registered, default, now)
+        uow.trainings.done(training.id, registered, evidence, now)
+    return registered
 
 
 def abandon(container: Container, training_id: str) -> None:
@@ -151,8 +157,8 @@ def abandon(container: Container, training_id: str) -> None:
     version with the same id, or may be about to. A later failure or cancellation drops the rest.
     """
     with container.database.read() as uow:
-        found = uow.trainings.find_by_id(training_id)
-    if not found or (found.status.terminal and found.status is not Status.DONE):
+        training = uow.trainings.find_by_id(training_id)
+    if not training or (training.status.terminal and training.status is not Status.DONE):
         models.drop_made(container, training_id)
 
 
@@ -164,9 +170,9 @@ def _ended(container: Container, training_id: str) -> None:
 def dealt(container: Container, training: Training) -> Splits:
     """Return the examples that the training uses, each in its split; raises NotFound when the dataset is gone."""
     with container.database.read() as uow:
-        found = uow.datasets.find(training.tenant, training.dataset_id)
-        if found is None:
+        dataset = uow.datasets.find(training.tenant, training.dataset_id)
+        if dataset is None:
             raise errors.NotFound(f"The dataset {training.dataset_id} is gone.")
-        examples = uow.datasets.examples(replace(found, version=training.dataset_version))
-    asked = training.parameters
-    return splits.deal(examples, asked.train_split_ratio, asked.seed, with_feedback=asked.with_feedback)
+        examples = uow.datasets.examples(replace(dataset, version=training.dataset_version))
+    parameters = training.parameters
+    return splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)

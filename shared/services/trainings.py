@@ -28,48 +28,48 @@ from shared.domain.trainings import (
 from shared.services import default_models, models
 
 
-def submit(container: Container, tenant: str, asked: TrainingRequest) -> Training:
+def submit(container: Container, tenant: str, request: TrainingRequest) -> Training:
     """Store a training and notify a trainer; its dataset version is sealed.
 
     Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `exclusive` is
     set; name being trained; an alias), ModelNotReady or ModelRefused (base).
     """
-    if not NAME_PATTERN.fullmatch(asked.name):
+    if not NAME_PATTERN.fullmatch(request.name):
         raise errors.BadOption("the name of a model is made of letters, digits, '.', '_' and '-', 100 at most")
     container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
-    base = choose_base(container, tenant, asked.base, asked.base_version)
+    base = choose_base(container, tenant, request.base, request.base_version)
     now = container.now()
-    made = Training(
+    training = Training(
         id=str(uuid6.uuid7()),
         tenant=tenant,
-        wire=asked.wire,
-        name=asked.name,
-        title=check_name(asked.title or asked.name, "training"),
+        wire=request.wire,
+        name=request.name,
+        title=check_name(request.title or request.name, "training"),
         status=Status.QUEUED,
-        dataset_id=asked.dataset_id,
+        dataset_id=request.dataset_id,
         dataset_version=0,
         base=f"{base.name} {base.version}" if base else SCRATCH,
         base_id=base.id if base else "",
-        parameters=asked.parameters,
+        parameters=request.parameters,
         created_at=now,
         updated_at=now,
-        promote=asked.promote,
-        requires_deployment=asked.requires_deployment,
+        promote=request.promote,
+        requires_deployment=request.requires_deployment,
         message="waiting for a trainer",
-        webhook=asked.webhook,
-        webhook_secret=asked.webhook_secret,
-        metadata=asked.metadata,
+        webhook=request.webhook,
+        webhook_secret=request.webhook_secret,
+        metadata=request.metadata,
     )
     with container.database.write() as uow:
-        must_be_free(uow, tenant, asked.name)
+        must_be_free(uow, tenant, request.name)
         if base and not uow.model_versions.keep(base.id):
-            raise errors.NotFound(f"The base {made.base} has just been removed; choose another one.")
-        made = sealed(uow, made, allow_unready_dataset=asked.allow_unready_dataset)
-        if asked.exclusive and (busy := uow.trainings.live_on(asked.dataset_id)):  # its row is locked by now
+            raise errors.NotFound(f"The base {training.base} has just been removed; choose another one.")
+        training = sealed(uow, training, allow_unready_dataset=request.allow_unready_dataset)
+        if request.exclusive and (busy := uow.trainings.live_on(request.dataset_id)):  # its row is locked by now
             raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
-        uow.trainings.add(made)
+        uow.trainings.add(training)
     container.queue.notifications.send_task("train")
-    return made
+    return training
 
 
 def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
@@ -77,7 +77,7 @@ def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
 
     A name of the catalogue would from then on refer to the new model, also for requests that name no model.
     """
-    if any(known.tenant != tenant for known in uow.model_versions.named(tenant, name)):
+    if any(version.tenant != tenant for version in uow.model_versions.named(tenant, name)):
         raise errors.Conflict(f"{name!r} is a model of the catalogue; take another name for one of your own.")
     if uow.model_aliases.find(tenant, name):
         raise errors.Conflict(f"{name!r} is an alias; take another name, or remove the alias first.")
@@ -91,25 +91,27 @@ def sealed(uow: UnitOfWork, training: Training, *, allow_unready_dataset: bool) 
     With `allow_unready_dataset`, a training whose dataset is still loading stays without a version, and a training
     whose dataset cannot be trained on is FAILED. Raises NotFound, Conflict, BadDataset.
     """
-    found = uow.datasets.find(training.tenant, training.dataset_id, lock=True)
-    if found is None or found.state is DatasetState.DELETING:
+    dataset = uow.datasets.find(training.tenant, training.dataset_id, lock=True)
+    if dataset is None or dataset.state is DatasetState.DELETING:
         raise errors.NotFound(f"There is no dataset {training.dataset_id}.")
-    if found.state is DatasetState.LOADING and allow_unready_dataset:
+    if dataset.state is DatasetState.LOADING and allow_unready_dataset:
         return training
     try:
-        if found.state is not DatasetState.READY:
-            why = "is still being loaded" if found.state is DatasetState.LOADING else f"is unusable: {found.message}"
-            raise errors.Conflict(f"The dataset {found.name!r} {why}.")
+        if dataset.state is not DatasetState.READY:
+            why = (
+                "is still being loaded" if dataset.state is DatasetState.LOADING else f"is unusable: {dataset.message}"
+            )
+            raise errors.Conflict(f"The dataset {dataset.name!r} {why}.")
         # By counts: reading a hundred thousand examples takes a second, in which no other transaction could write.
-        splits.check(uow.datasets.tallies(found), with_feedback=training.parameters.with_feedback)
+        splits.check(uow.datasets.tallies(dataset), with_feedback=training.parameters.with_feedback)
     except (errors.BadDataset, errors.Conflict) as error:
         if not allow_unready_dataset:
             raise
         return replace(training, status=Status.FAILED, error_code=error.code, error=error.message, message="",
                        started_at=training.updated_at, finished_at=training.updated_at)  # fmt: skip
-    if not found.sealed:
-        uow.datasets.save(replace(found, sealed=True))
-    return replace(training, dataset_version=found.version)
+    if not dataset.sealed:
+        uow.datasets.save(replace(dataset, sealed=True))
+    return replace(training, dataset_version=dataset.version)
 
 
 def choose_base(container: Container, tenant: str, name: str, version: str = "") -> ModelVersion | None:
@@ -124,16 +126,16 @@ def choose_base(container: Container, tenant: str, name: str, version: str = "")
         return None
     if name:
         # The default version itself: a canary may answer requests, but is not built on.
-        found = models.get_version(container, tenant, name, version)
-        return models.get_ready_version(container, tenant, found.name, found.version)
+        named = models.get_version(container, tenant, name, version)
+        return models.get_ready_version(container, tenant, named.name, named.version)
     with container.database.read() as uow:
         default = default_models.resolve(container, uow, tenant).name
         visible = uow.model_versions.visible(tenant)
-    general = [known for known in visible if known.state is ModelState.READY and _is_general(known)]
+    general = [candidate for candidate in visible if candidate.state is ModelState.READY and _is_general(candidate)]
     rank = {STANDARD: 1, default: 2}
-    general.sort(key=lambda known: (known.is_default * rank.get(known.name, 0), known.created_at))
+    general.sort(key=lambda candidate: (candidate.is_default * rank.get(candidate.name, 0), candidate.created_at))
     best = general[-1] if general else None
-    checking = any(known.name == STANDARD and known.state is ModelState.CHECKING for known in visible)
+    checking = any(candidate.name == STANDARD and candidate.state is ModelState.CHECKING for candidate in visible)
     if checking and (best is None or best.name != default):
         return models.get_ready_version(container, tenant, STANDARD)
     return best
@@ -216,12 +218,12 @@ def cancel(container: Container, tenant: str, training_id: str) -> Training:
 
 def remove(container: Container, tenant: str, training_id: str) -> None:
     """Delete an ended training and its plots; raises NotFound, Conflict before it ends or while its version exists."""
-    found = get(container, tenant, training_id)
-    if not found.status.terminal:
-        raise errors.Conflict(f"The training {training_id} is {found.status}; cancel it first.")
+    training = get(container, tenant, training_id)
+    if not training.status.terminal:
+        raise errors.Conflict(f"The training {training_id} is {training.status}; cancel it first.")
     with container.database.write() as uow:
-        if found.version_id and uow.model_versions.find(found.version_id):
-            raise errors.Conflict(f"The training {training_id} is the evidence of {found.name} {found.version}.")
+        if training.version_id and uow.model_versions.find(training.version_id):
+            raise errors.Conflict(f"The training {training_id} is the evidence of {training.name} {training.version}.")
         uow.trainings.delete([training_id])
     drop_plots(container, training_id)
 

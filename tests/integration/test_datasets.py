@@ -351,7 +351,7 @@ def test_one_picture_is_looked_up_by_an_index_and_the_few_that_move_by_another(h
     with database.engine.connect() as connection:
         for ask, index in (
             (lambda r: r.datasets.in_state(DatasetState.LOADING), "ix_datasets_moving"),
-            (lambda r: r.datasets.by_sha256(made, "0" * 64), "uq_examples_dataset_id_sha256"),
+            (lambda r: r.datasets.find_by_sha256(made, "0" * 64), "uq_examples_dataset_id_sha256"),
         ):
             with database.read() as uow:
                 ((statement, parameters),) = here.statements(partial(ask, uow))

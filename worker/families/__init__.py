@@ -98,12 +98,12 @@ def find(architecture: str) -> Family:
         return load(architecture)
     if architecture.startswith("timm/"):
         return load("timm")
-    known = architectures()
-    if architecture in known:
-        return load(known[architecture])
-    if architecture.partition(".")[0] in known:  # only timm's names have a tag
+    families = architectures()
+    if architecture in families:
+        return load(families[architecture])
+    if architecture.partition(".")[0] in families:  # only timm's names have a tag
         return load("timm")
-    near = difflib.get_close_matches(architecture.lower(), known, n=5, cutoff=0.5) or ["efficientnet_b0", "resnet50"]
+    near = difflib.get_close_matches(architecture.lower(), families, n=5, cutoff=0.5) or ["efficientnet_b0", "resnet50"]
     raise BadOption(f"There is no architecture {architecture!r}. Near it are: {', '.join(near)}.")
 
 

@@ -68,8 +68,8 @@ def preprocessing(architecture: str) -> Preprocessing:
     _, config = _find(architecture)
     wanted = resolve_data_config(pretrained_cfg=config.to_dict())
     channels, height, width = wanted["input_size"]
-    known = wanted["interpolation"] in INTERPOLATIONS and wanted["crop_mode"] in CROP_MODES
-    if channels != 3 or height != width or not known:
+    supported = wanted["interpolation"] in INTERPOLATIONS and wanted["crop_mode"] in CROP_MODES
+    if channels != 3 or height != width or not supported:
         raise BadOption(
             f"The architecture {architecture!r} wants pictures of {width} x {height} pixels with {channels} channels, "
             f"{wanted['interpolation']} and {wanted['crop_mode']}; only square colour pictures can be prepared."
@@ -155,6 +155,6 @@ def _labels(config: PretrainedCfg) -> tuple[str, ...]:
 
 def _bundled() -> Path:
     """Return the path of the installed weights file; it does not exist if the package is missing."""
-    found = importlib.util.find_spec(_LITE0_PACKAGE)  # found, not imported: its code is not needed
-    folders = found.submodule_search_locations if found else None
+    spec = importlib.util.find_spec(_LITE0_PACKAGE)  # found, not imported: its code is not needed
+    folders = spec.submodule_search_locations if spec else None
     return Path((folders or [_LITE0_PACKAGE])[0]) / _LITE0_FILE

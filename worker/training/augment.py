@@ -41,13 +41,13 @@ class TensorCache:
         self._room = room
 
     def __call__(self, number: int) -> torch.Tensor:
-        if (kept := self._kept.get(number)) is not None:
-            return kept
-        made = self._make(number)
-        if made.nbytes <= self._room:
-            self._kept[number] = made
-            self._room -= made.nbytes
-        return made
+        if (cached := self._kept.get(number)) is not None:
+            return cached
+        tensor = self._make(number)
+        if tensor.nbytes <= self._room:
+            self._kept[number] = tensor
+            self._room -= tensor.nbytes
+        return tensor
 
 
 def served(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:

@@ -79,5 +79,5 @@ def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0
 
 def error(bins: list[Bin]) -> float:
     """Return the expected calibration error (Guo et al. 2017): the mean distance of score and accuracy, 0 to 1."""
-    total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / max(total, 1)
+    total = sum(bin_.count for bin_ in bins)
+    return sum(bin_.count * abs(bin_.confidence - bin_.accuracy) for bin_ in bins) / max(total, 1)

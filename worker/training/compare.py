@@ -20,10 +20,11 @@ _TIMED = 20
 
 def compare(
     storage: Storage, candidate: Loaded, baseline: Loaded, pictures: Sequence[DatasetExample], left_out: int,
-    tell: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the report of a comparison, as `Comparison` describes it; `tell` is called with the number of pictures
-    done.
+    """Return the report of a comparison, as `Comparison` describes it.
+
+    `on_progress` is called with the number of pictures done.
 
     Answers are compared by the text of their labels, so that versions with different labels can be compared as well: a
     version that lacks a label is wrong on all pictures of it.
@@ -32,22 +33,22 @@ def compare(
     pace: dict[str, list[float]] = {"candidate": [], "baseline": []}
     size = min(candidate.max_batch, baseline.max_batch)
     for start in range(0, len(pictures), size):
-        data = [stored.read(storage, one) for one in pictures[start : start + size]]
+        data = [stored.read(storage, example) for example in pictures[start : start + size]]
         for role, model in (("candidate", candidate), ("baseline", baseline)):
-            inputs = [model.prepare(one) for one in data]
+            inputs = [model.prepare(picture) for picture in data]
             timed = inputs[: max(0, _TIMED - len(pace[role]))]
-            pace[role] += [_milliseconds(model, one) for one in timed]
+            pace[role] += [_milliseconds(model, tensor) for tensor in timed]
             answers[role] += best(model, inputs)
-        tell(len(answers["baseline"]))
-    truths = [one.label for one in pictures]
+        on_progress(len(answers["baseline"]))
+    truths = [example.label for example in pictures]
     same = sum(mine == other for mine, other in zip(answers["candidate"], answers["baseline"], strict=True))
     return {
         "pictures": len(pictures),
         "left_out": left_out,
         "agreement": same / len(pictures),
         "labels": _labels(candidate, baseline),
-        "candidate": _told(candidate, truths, answers["candidate"], pace["candidate"]),
-        "baseline": _told(baseline, truths, answers["baseline"], pace["baseline"]),
+        "candidate": _measure(candidate, truths, answers["candidate"], pace["candidate"]),
+        "baseline": _measure(baseline, truths, answers["baseline"], pace["baseline"]),
     }
 
 
@@ -56,9 +57,9 @@ def best(model: Loaded, inputs: Sequence[torch.Tensor]) -> list[str]:
     return [model.version.labels[index] for index in model.forward(inputs).argmax(dim=1).tolist()]
 
 
-def _milliseconds(model: Loaded, one: torch.Tensor) -> float:
+def _milliseconds(model: Loaded, tensor: torch.Tensor) -> float:
     began = time.perf_counter()
-    model.forward([one])
+    model.forward([tensor])
     return (time.perf_counter() - began) * 1000
 
 
@@ -69,7 +70,7 @@ def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
     return {"candidate": len(mine), "baseline": len(other), "common": len(mine & other)}
 
 
-def _told(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:
+def _measure(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:
     right = sum(truth == answer for truth, answer in zip(truths, answers, strict=True))
     rows = [_label(label, truths, answers) for label in sorted(set(truths))]
     return {

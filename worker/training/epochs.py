@@ -104,8 +104,8 @@ class EpochTraining(ABC):
             for index, values in self.optimizer.state_dict()["state"].items()
             for name, tensor in values.items()
         }
-        found = {"progress": torch.tensor(numbers, dtype=torch.float64), **moments, **self._own()}
-        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
+        tensors = {"progress": torch.tensor(numbers, dtype=torch.float64), **moments, **self._own()}
+        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
     def load(self, state: Tensors) -> None:
         """Resume where `state()` was called; the data, parameters and starting weights must be the same."""

@@ -39,7 +39,7 @@ def evidence(
     rows = [_label(labels[number], confusion, number) for number in range(size)]
     occurring = [row["f1"] for number, row in enumerate(rows) if confusion[number].sum() + confusion[:, number].sum()]
     before, after = (calibration.reliability(logits, truths, divisor) for divisor in (1.0, temperature))
-    tested = [[one.id, answer] for one, answer in zip(examples, answers.tolist(), strict=True)]
+    tested = [[example.id, answer] for example, answer in zip(examples, answers.tolist(), strict=True)]
     return {
         "accuracy": _share(int(confusion.trace()), len(truths)),
         "macro_f1": _share(sum(occurring), len(occurring)),
@@ -49,8 +49,8 @@ def evidence(
         "temperature": temperature,
         "ece_before": calibration.error(before),
         "ece_after": calibration.error(after),
-        "reliability_before": [asdict(one) for one in before],
-        "reliability": [asdict(one) for one in after],
+        "reliability_before": [asdict(item) for item in before],
+        "reliability": [asdict(item) for item in after],
         "mistakes_in_all": len(truths) - int(confusion.trace()),
         "mistakes": _mistakes(logits / temperature, truths, labels, examples),
         "tested": tested[:MOST_TESTED],

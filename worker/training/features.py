@@ -20,41 +20,45 @@ _EVERY = 20.0
 
 
 def features(
-    storage: Storage, model: Loaded, examples: Sequence[DatasetExample], tell: Callable[[int], None]
+    storage: Storage, model: Loaded, examples: Sequence[DatasetExample], on_progress: Callable[[int], None]
 ) -> torch.Tensor:
     """Return (N, D) float32, the input of the model's head for each example of a dataset.
 
     Features that an earlier training has computed are read from blobs beside the pictures, which are deleted with them.
-    `tell` is called with the number of pictures done. Raises NotFound, BadPicture kinds.
+    `on_progress` is called with the number of pictures done. Raises NotFound, BadPicture kinds.
     """
     prefix = f"datasets/{examples[0].dataset_id}/features-{model.version.checksum[:32]}-"
-    kept = _read(storage, prefix)
-    wanted = [one for one in {one.sha256: one for one in examples}.values() if one.sha256 not in kept]
+    by_sha256 = _read(storage, prefix)
+    wanted = [
+        example
+        for example in {example.sha256: example for example in examples}.values()
+        if example.sha256 not in by_sha256
+    ]
     fresh: dict[str, torch.Tensor] = {}
     saved = time.monotonic()
     for start in range(0, len(wanted), model.max_batch):
-        some = wanted[start : start + model.max_batch]
-        inputs = [model.prepare(pictures.read(storage, one)) for one in some]
+        batch = wanted[start : start + model.max_batch]
+        inputs = [model.prepare(pictures.read(storage, example)) for example in batch]
         rows = model.forward(inputs, "features")
-        fresh |= {one.sha256: row for one, row in zip(some, rows, strict=True)}
+        fresh |= {example.sha256: row for example, row in zip(batch, rows, strict=True)}
         if time.monotonic() - saved > _EVERY:
-            kept |= _saved(storage, prefix, fresh)
+            by_sha256 |= _saved(storage, prefix, fresh)
             saved, fresh = time.monotonic(), {}
-        tell(len(kept) + len(fresh))
-    kept |= _saved(storage, prefix, fresh)
-    return torch.stack([kept[one.sha256] for one in examples])
+        on_progress(len(by_sha256) + len(fresh))
+    by_sha256 |= _saved(storage, prefix, fresh)
+    return torch.stack([by_sha256[example.sha256] for example in examples])
 
 
 def _read(storage: Storage, prefix: str) -> dict[str, torch.Tensor]:
     """Return SHA-256 -> features, from all parts."""
-    kept: dict[str, torch.Tensor] = {}
+    stored: dict[str, torch.Tensor] = {}
     for key in storage.list(prefix.rpartition("/")[0]):
         if key.startswith(prefix):
             with contextlib.suppress(FileNotFoundError, safetensors.SafetensorError):  # just removed, or damaged
-                found = safetensors.torch.load(storage.read(key))
-                names = [row.tobytes().hex() for row in found["sha256"].numpy()]
-                kept |= dict(zip(names, found["features"], strict=True))
-    return kept
+                part = safetensors.torch.load(storage.read(key))
+                names = [row.tobytes().hex() for row in part["sha256"].numpy()]
+                stored |= dict(zip(names, part["features"], strict=True))
+    return stored
 
 
 def _saved(storage: Storage, prefix: str, fresh: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

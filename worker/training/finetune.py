@@ -218,7 +218,7 @@ def trainable(network: nn.Module) -> list[nn.Module]:
     owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
     head = families.penultimate(network)
     chosen, weights = [head], 0
-    before = [one for one in reversed(owners) if one is not head]
+    before = [module for module in reversed(owners) if module is not head]
     for module in before[: math.ceil(len(owners) * _LAST) - 1]:
         weights += sum(tensor.numel() for tensor in module.parameters(recurse=False))
         if weights > _MOST_WEIGHTS:

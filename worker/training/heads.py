@@ -69,14 +69,14 @@ def _put(network: nn.Module, name: str, weight: torch.Tensor, bias: torch.Tensor
 
 def features(network: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the input of the head for a batch, (N, D) or (N, D, H, W), and the logits (N, C)."""
-    found: list[torch.Tensor] = []
-    hook = families.penultimate(network).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    captured: list[torch.Tensor] = []
+    hook = families.penultimate(network).register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
     try:
         with optimise.ALONE, torch.inference_mode():
             logits = network(batch)
     finally:
         hook.remove()
-    return found[0], logits
+    return captured[0], logits
 
 
 def _raised(network: nn.Module, weight: torch.Tensor, bias: torch.Tensor, batches: Iterable[torch.Tensor]) -> float:

@@ -44,15 +44,15 @@ def regression(
         return value
 
     solver.step(loss)
-    found = weight.detach()
-    return found if back is None else found @ back, bias.detach()
+    solution = weight.detach()
+    return solution if back is None else solution @ back, bias.detach()
 
 
 def _span(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return coordinates (N, R) in the span of the rows, and the orthonormal basis (R, D) that leads back."""
     wide = features.double()
     values, vectors = torch.linalg.eigh(wide @ wide.T)
-    kept = values > 1e-9 * values[-1].clamp(min=1e-30)
-    sides = values[kept].sqrt()
-    coordinates = vectors[:, kept] * sides
-    return coordinates.float(), (coordinates.T @ wide / values[kept].unsqueeze(1)).float()
+    significant = values > 1e-9 * values[-1].clamp(min=1e-30)
+    sides = values[significant].sqrt()
+    coordinates = vectors[:, significant] * sides
+    return coordinates.float(), (coordinates.T @ wide / values[significant].unsqueeze(1)).float()

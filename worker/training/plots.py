@@ -89,12 +89,12 @@ def learning_curve(epochs: Sequence[Mapping[str, Any]], format: Format) -> bytes
 def _learning_curve(epochs: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, what in ((left, "loss"), (right, "accuracy")):
+    for axes, measure in ((left, "loss"), (right, "accuracy")):
         for part, colour, line, name in (
             ("train", _GREY, "--", "training pictures"),
             ("validation", _BLUE, "-", "validation pictures"),
         ):
-            values = [(number, row[f"{part}_{what}"]) for number, row in enumerate(epochs, 1)]
+            values = [(number, row[f"{part}_{measure}"]) for number, row in enumerate(epochs, 1)]
             rows = [(number, value) for number, value in values if value is not None]
             if rows:
                 mark = "o" if len(rows) <= 30 else ""
@@ -136,24 +136,24 @@ def _reliability(evidence: Mapping[str, Any]) -> Figure:
                   rotation=45, rotation_mode="anchor", transform_rotates_text=True, fontsize=8.5)  # fmt: skip
     before, after = evidence["reliability_before"], evidence["reliability"]
     for when, bins, colour, mark in (("before", before, _ORANGE, "s"), ("after", after, _BLUE, "o")):
-        filled = [one for one in bins if one["count"]]
+        filled = [row for row in bins if row["count"]]
         error = 100 * evidence[f"ece_{when}"]
-        where = [one["confidence"] for one in filled], [one["accuracy"] for one in filled]
-        sizes = [18 + 220 * one["count"] / max(_count(evidence), 1) for one in filled]
+        where = [row["confidence"] for row in filled], [row["accuracy"] for row in filled]
+        sizes = [18 + 220 * row["count"] / max(_count(evidence), 1) for row in filled]
         name = f"{when} (off by {error:.1f} points on average)"
         axes.plot(*where, color=colour, lw=1, alpha=0.4, ls="--" if when == "before" else "-")
         axes.scatter(*where, s=sizes, color=colour, marker=mark, alpha=0.9, label=name, zorder=3)
     below.bar(
-        [one["low"] for one in after],
-        [one["count"] for one in after],
+        [row["low"] for row in after],
+        [row["count"] for row in after],
         width=1 / len(after),
         align="edge",
         color=_BLUE,
         edgecolor="white",
         linewidth=0.8,
     )
-    for one in (axes, below):
-        _open(one)
+    for panel in (axes, below):
+        _open(panel)
     axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel="share of right answers")
     below.set(xlabel="score of the answer", ylabel="pictures")
     below.yaxis.get_major_locator().set_params(integer=True, nbins=3)

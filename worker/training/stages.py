@@ -83,8 +83,8 @@ def from_base(
     )  # fmt: skip
     stopped = _run_epochs(run, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
-    some = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
-    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, some, wanted))
+    sample = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
+    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, sample, wanted))
     run.checkpoints.add_seconds(HEAD, began)
     loss, accuracy = _measured(learnt @ weight.T + bias, labels[0])
     logits = checked @ weight.T + bias
@@ -141,13 +141,13 @@ def _fine_tuned(
     device: torch.device,
 ) -> TrainedNetwork:
     began = time.monotonic()
-    asked = run.training.parameters
-    gently = replace(asked, epochs=min(asked.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
-                     learning_rate=min(asked.learning_rate, _FINE_RATE))  # fmt: skip
+    parameters = run.training.parameters
+    gently = replace(parameters, epochs=min(parameters.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
+                     learning_rate=min(parameters.learning_rate, _FINE_RATE))  # fmt: skip
     wanted = frozen.preprocessing
     training = finetune.last_stages(
         copy.deepcopy(frozen.network), wanted, *_pictures(storage, dealt, labels, wanted), gently,
-        flip=asked.flip, device=str(device), check=run.progress.refresh,
+        flip=parameters.flip, device=str(device), check=run.progress.refresh,
     )  # fmt: skip
     stopped = _run_epochs(run, FINE_TUNING, training, (0.6, 0.9))
     run.checkpoints.add_seconds("fine_tuning", began)
@@ -219,7 +219,7 @@ def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]
 
 def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
     """Return the number of each example's label, (N,) int64."""
-    return torch.tensor([numbers[one.label_id] for one in examples], dtype=torch.int64)
+    return torch.tensor([numbers[example.label_id] for example in examples], dtype=torch.int64)
 
 
 def batches(
@@ -228,7 +228,9 @@ def batches(
     """Yield normalised batches (N, channels, crop, crop) of pictures, in their order."""
     for start in range(0, len(examples), _PIECE):
         progress.refresh()
-        crops = [preprocess.crop(decoded(storage, one, wanted), wanted) for one in examples[start : start + _PIECE]]
+        crops = [
+            preprocess.crop(decoded(storage, example, wanted), wanted) for example in examples[start : start + _PIECE]
+        ]
         yield preprocess.normalise(preprocess.stack(crops), wanted).contiguous(memory_format=torch.channels_last)
 
 

@@ -34,8 +34,8 @@ class Comparisons:
     def find(self, tenant: str, comparison_id: str) -> Comparison | None:
         """Return a comparison of the tenant, or None."""
         query = sa.select(comparisons).where(comparisons.c.tenant == tenant, comparisons.c.id == comparison_id)
-        found = self._connection.execute(query).first()
-        return _comparison(found) if found else None
+        row = self._connection.execute(query).first()
+        return _comparison(row) if row else None
 
     def of(self, tenant: str, name: str, limit: int = 50) -> list[Comparison]:
         """Return the comparisons of one model, newest first."""
@@ -50,8 +50,8 @@ class Comparisons:
             comparisons.c.baseline_id == baseline_id,
             comparisons.c.status == Status.DONE,
         )
-        found = self._connection.execute(query.order_by(comparisons.c.id.desc()).limit(1)).first()
-        return _comparison(found) if found else None
+        row = self._connection.execute(query.order_by(comparisons.c.id.desc()).limit(1)).first()
+        return _comparison(row) if row else None
 
     def queued(self) -> list[Comparison]:
         """Return the QUEUED comparisons of all tenants, oldest first."""

@@ -36,15 +36,15 @@ class Datasets:
     def find(self, tenant: str, dataset_id: int, *, lock: bool = False) -> Dataset | None:
         """Return a dataset of the tenant, or None. With `lock` its row is locked until the transaction ends."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id, datasets.c.tenant == tenant)
-        found = self._connection.execute(query.with_for_update() if lock else query).first()
-        return _dataset(found) if found else None
+        row = self._connection.execute(query.with_for_update() if lock else query).first()
+        return _dataset(row) if row else None
 
     def find_by_name(self, tenant: str, name: str) -> Dataset | None:
         """Return the newest dataset of that name that is not being deleted, or None."""
         query = sa.select(datasets).where(datasets.c.tenant == tenant, datasets.c.name == name)
         query = query.where(datasets.c.state != DatasetState.DELETING).order_by(datasets.c.id.desc()).limit(1)
-        found = self._connection.execute(query).first()
-        return _dataset(found) if found else None
+        row = self._connection.execute(query).first()
+        return _dataset(row) if row else None
 
     def page(self, tenant: str, *, before: int | None = None, offset: int = 0, limit: int = 50) -> list[Dataset]:
         """Return the tenant's datasets, newest first; `before` is the last id of the previous page."""
@@ -56,8 +56,8 @@ class Datasets:
     def find_by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
         """Return a dataset of any tenant, or None; loaders know only its id. `lock` is as in `get`."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id)
-        found = self._connection.execute(query.with_for_update() if lock else query).first()
-        return _dataset(found) if found else None
+        row = self._connection.execute(query.with_for_update() if lock else query).first()
+        return _dataset(row) if row else None
 
     def in_state(self, state: DatasetState) -> list[Dataset]:
         """Return the datasets of all tenants in that state, oldest first."""
@@ -93,9 +93,11 @@ class Datasets:
     def known(self, dataset_ids: Collection[int]) -> set[int]:
         """Return the ids that exist."""
         return {
-            found
+            dataset_id
             for chunk in _chunks(list(dataset_ids))
-            for found in self._connection.execute(sa.select(datasets.c.id).where(datasets.c.id.in_(chunk))).scalars()
+            for dataset_id in self._connection.execute(
+                sa.select(datasets.c.id).where(datasets.c.id.in_(chunk))
+            ).scalars()
         }
 
     # -- labels
@@ -136,8 +138,8 @@ class Datasets:
 
     def find_example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
         """Return an example of the dataset's version, or None."""
-        found = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
-        return _example(found) if found else None
+        row = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
+        return _example(row) if row else None
 
     def examples(
         self, dataset: Dataset, *, source: str = "", label_id: int | None = None, after: int = 0, offset: int = 0,
@@ -157,13 +159,15 @@ class Datasets:
 
     def names_and_labels(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return example id -> (name, label) for the ids that exist, in any version."""
-        its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
+        same_label = sa.and_(
+            dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id
+        )
         named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
-        query = named.join_from(examples, dataset_labels, its).where(examples.c.dataset_id == dataset_id)
+        query = named.join_from(examples, dataset_labels, same_label).where(examples.c.dataset_id == dataset_id)
         return {
-            found: (name, label)
+            example_id: (name, label)
             for chunk in _chunks(example_ids)
-            for found, name, label in self._connection.execute(query.where(examples.c.id.in_(chunk)))
+            for example_id, name, label in self._connection.execute(query.where(examples.c.id.in_(chunk)))
         }
 
     def count(self, dataset: Dataset) -> int:
@@ -174,17 +178,17 @@ class Datasets:
     def find_by_sha256(self, dataset: Dataset, sha256: str) -> DatasetExample | None:
         """Return the example with that SHA-256 in the current version, or None."""
         # The condition is that of the partial index, so that the database can use it.
-        now = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))
-        found = self._connection.execute(_examples(dataset).where(now)).first()
-        return _example(found) if found else None
+        is_current = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))
+        row = self._connection.execute(_examples(dataset).where(is_current)).first()
+        return _example(row) if row else None
 
     def digests(self, dataset: Dataset) -> set[str]:
         """Return the SHA-256 of every picture in the dataset's version."""
         return set(self._connection.execute(sa.select(examples.c.sha256).where(_in_version(dataset))).scalars())
 
-    def add_examples(self, some: Sequence[DatasetExample]) -> None:
+    def add_examples(self, new_examples: Sequence[DatasetExample]) -> None:
         """Insert examples."""
-        for chunk in _chunks(some, 5000):
+        for chunk in _chunks(new_examples, 5000):
             # `vars`, because `asdict` copies each value: for 100,000 examples that takes seconds under the write lock.
             rows = [{name: value for name, value in vars(example).items() if name != "label"} for example in chunk]
             self._connection.execute(sa.insert(examples), rows)
@@ -223,8 +227,10 @@ def _examples(dataset: Dataset) -> sa.Select[Any]:
 
 
 def _of_version(query: sa.Select[Any], dataset: Dataset) -> sa.Select[Any]:
-    its = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id)
-    return query.join_from(examples, dataset_labels, its).where(_in_version(dataset))
+    same_label = sa.and_(
+        dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id
+    )
+    return query.join_from(examples, dataset_labels, same_label).where(_in_version(dataset))
 
 
 def _is(example: DatasetExample) -> sa.ColumnElement[bool]:

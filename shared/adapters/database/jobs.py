@@ -34,14 +34,14 @@ class Jobs:
 
     def find(self, tenant: str, job_id: str) -> Job | None:
         """Return a job of the tenant, or None."""
-        found = self._connection.execute(_GET, {"tenant": tenant, "id": job_id}).first()
-        return _job(found) if found else None
+        row = self._connection.execute(_GET, {"tenant": tenant, "id": job_id}).first()
+        return _job(row) if row else None
 
     def find_by_idempotency_key(self, tenant: str, key: str) -> Job | None:
         """Return the tenant's job with that idempotency key, or None."""
         query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
-        found = self._connection.execute(query).first()
-        return _job(found) if found else None
+        row = self._connection.execute(query).first()
+        return _job(row) if row else None
 
     def page(
         self, tenant: str, *, status: str = "", model: str = "", before: str = "", since: float | None = None,
@@ -63,8 +63,8 @@ class Jobs:
 
     def items(self, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
         """Return the items of a job in upload order. This does not check the tenant: call `get` for the job first."""
-        asked = {"job_id": job_id, "start": start, "limit": limit}
-        return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, asked)]
+        parameters = {"job_id": job_id, "start": start, "limit": limit}
+        return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, parameters)]
 
     def add(self, job: Job, its_items: Sequence[Item]) -> None:
         """Insert a job and its items."""
@@ -102,13 +102,13 @@ class Jobs:
 
     def finished_items(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
         """Return those of the (job id, position) pairs that already have an outcome."""
-        found: set[tuple[str, int]] = set()
+        finished: set[tuple[str, int]] = set()
         for chunk in _chunks(list(wanted), CHUNK):
             query = sa.select(items.c.job_id, items.c.position).where(
                 sa.tuple_(items.c.job_id, items.c.position).in_(chunk), items.c.status != Status.QUEUED
             )
-            found |= {(row.job_id, row.position) for row in self._connection.execute(query)}
-        return found
+            finished |= {(row.job_id, row.position) for row in self._connection.execute(query)}
+        return finished
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
         """Write outcomes of items that have none yet, in jobs that have not ended; returns the jobs that end by it."""
@@ -133,9 +133,9 @@ class Jobs:
         """Move jobs to a terminal status, where MOVES allows it; their callbacks become due."""
         self._move(job_ids, status, finished_at=now, error_code=error_code, error=error)
         for chunk in _chunks(list(job_ids), CHUNK):
-            told = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
+            has_delivery = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
             due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
-                jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.status == status, ~told
+                jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.status == status, ~has_delivery
             )
             self._connection.execute(
                 sa.insert(webhook_deliveries).from_select(["job_id", "attempts", "due_at", "error"], due)
@@ -144,7 +144,7 @@ class Jobs:
     def left_by_version(self) -> dict[str, int]:
         """Return version id -> number of pictures without an outcome, for versions with live jobs."""
         query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_LIVE).group_by(jobs.c.version_id)
-        return {version_id: int(left) for version_id, left in self._connection.execute(query)}
+        return {version_id: int(count) for version_id, count in self._connection.execute(query)}
 
     def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
         """Iterate over the live jobs of a version that were created before a time (Unix seconds)."""
@@ -175,24 +175,24 @@ class Jobs:
 
     def known(self, job_ids: Collection[str]) -> set[str]:
         """Return the ids that exist."""
-        found: set[str] = set()
+        known_ids: set[str] = set()
         for chunk in _chunks(list(job_ids), CHUNK):
-            found |= set(self._connection.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
-        return found
+            known_ids |= set(self._connection.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+        return known_ids
 
     # -- internal
 
     def _locked(self, job_ids: Collection[str]) -> list[Row[Any]]:
         """Return the live jobs, locked in the order of their ids so that two workers cannot deadlock."""
-        found: list[Row[Any]] = []
+        rows: list[Row[Any]] = []
         for chunk in _chunks(sorted(job_ids), CHUNK):
-            found += self._connection.execute(_LOCKED, {"ids": chunk})
-        return found
+            rows += self._connection.execute(_LOCKED, {"ids": chunk})
+        return rows
 
     def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> None:
         for chunk in _chunks(list(job_ids), CHUNK):
-            asked = {"ids": chunk, "sources": sources(status), "status": status}
-            self._connection.execute(_MOVE, asked | values)
+            parameters = {"ids": chunk, "sources": sources(status), "status": status}
+            self._connection.execute(_MOVE, parameters | values)
 
     def _counts(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Return the counts (done, failed) of each job, computed from its items."""
@@ -219,12 +219,12 @@ class Jobs:
         self._end(bad, Status.FAILED, now, code, error)
         return good + bad
 
-    def _end(self, some: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
+    def _end(self, ended_jobs: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
         """End jobs that were just read, as `end` does; a batch without any webhook needs one statement only."""
-        if any(job.webhook for job in some):
-            self.end([job.id for job in some], status, now, error_code=code, error=error)
+        if any(job.webhook for job in ended_jobs):
+            self.end([job.id for job in ended_jobs], status, now, error_code=code, error=error)
         else:
-            self._move([job.id for job in some], status, finished_at=now, error_code=code, error=error)
+            self._move([job.id for job in ended_jobs], status, finished_at=now, error_code=code, error=error)
 
 
 _JOB_COLUMNS = [field.name for field in fields(Job)]

@@ -23,8 +23,8 @@ class KeyValues:
 
     def get_all(self, names: Sequence[str]) -> dict[str, str]:
         """Return name -> value for the names that are set."""
-        found = self._connection.execute(sa.select(key_values).where(key_values.c.name.in_(names)))
-        return {row.name: row.value for row in found}
+        rows = self._connection.execute(sa.select(key_values).where(key_values.c.name.in_(names)))
+        return {row.name: row.value for row in rows}
 
     def delete(self, name: str) -> None:
         """Delete a pair."""
@@ -36,6 +36,6 @@ class KeyValues:
 
     def get_or_set(self, name: str, value: str) -> str:
         """Return the existing value, or set this value and return it; concurrent callers all get the same value."""
-        kept = {"value": key_values.c.value}
-        self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, kept))
+        existing = {"value": key_values.c.value}
+        self._connection.execute(upsert(self._connection, key_values, {"name": name, "value": value}, existing))
         return self.get(name)

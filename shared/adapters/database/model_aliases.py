@@ -21,8 +21,8 @@ class ModelAliases:
     def find(self, tenant: str, alias: str) -> ModelAlias | None:
         """Return an alias of the tenant, or None."""
         query = sa.select(model_aliases).where(model_aliases.c.tenant == tenant, model_aliases.c.alias == alias)
-        found = self._connection.execute(query).first()
-        return ModelAlias(**found._mapping) if found else None
+        row = self._connection.execute(query).first()
+        return ModelAlias(**row._mapping) if row else None
 
     def all(self, tenant: str) -> list[ModelAlias]:
         """Return the tenant's aliases, sorted by alias."""

@@ -24,8 +24,8 @@ class ModelVersions:
 
     def find(self, version_id: str) -> ModelVersion | None:
         """Return a version by id, or None; workers have the id from the queue."""
-        found = self._connection.execute(sa.select(*_COLUMNS).where(model_versions.c.id == version_id)).first()
-        return _version(found) if found else None
+        row = self._connection.execute(sa.select(*_COLUMNS).where(model_versions.c.id == version_id)).first()
+        return _version(row) if row else None
 
     def named(self, tenant: str, name: str, *, lock: bool = False) -> list[ModelVersion]:
         """Return the versions of a model, oldest first; the tenant's own model hides a model of all tenants with that

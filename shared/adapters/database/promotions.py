@@ -31,7 +31,7 @@ class Promotions:
                "previous_id": previous.id, "created_at": now}  # fmt: skip
         self._connection.execute(sa.insert(promotions), row)
 
-    def take_back(self, tenant: str, name: str, known: Collection[str]) -> str:
+    def take_back(self, tenant: str, name: str, existing_ids: Collection[str]) -> str:
         """Delete the last promotion; returns the id of the version that was the default before, empty if there is none.
 
         Promotions of or from versions that no longer exist are skipped.
@@ -39,7 +39,7 @@ class Promotions:
         query = sa.select(promotions).where(promotions.c.tenant == tenant, promotions.c.name == name)
         for row in self._connection.execute(query.order_by(promotions.c.id.desc())).all():
             self._connection.execute(sa.delete(promotions).where(promotions.c.id == row.id))
-            if row.version_id in known and row.previous_id in known:
+            if row.version_id in existing_ids and row.previous_id in existing_ids:
                 return str(row.previous_id)
         return ""
 
@@ -52,8 +52,8 @@ class Promotions:
 
     def find_canary(self, version: ModelVersion) -> Canary | None:
         """Return the canary of a version, or None."""
-        found = self._connection.execute(sa.select(canaries).where(canaries.c.version_id == version.id)).first()
-        return Canary(found.version_id, version.canary, found.compared, found.agreed, found.since) if found else None
+        row = self._connection.execute(sa.select(canaries).where(canaries.c.version_id == version.id)).first()
+        return Canary(row.version_id, version.canary, row.compared, row.agreed, row.since) if row else None
 
     def is_canary(self, version_id: str) -> bool:
         """Return True if the version is a canary."""

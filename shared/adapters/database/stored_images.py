@@ -25,8 +25,8 @@ class StoredImages:
 
     def find(self, image_id: str) -> StoredImage | None:
         """Return a stored image of any tenant, or None; the use-case checks who may see it."""
-        found = self._connection.execute(sa.select(stored_images).where(stored_images.c.id == image_id)).first()
-        return StoredImage(**found._mapping) if found else None
+        row = self._connection.execute(sa.select(stored_images).where(stored_images.c.id == image_id)).first()
+        return StoredImage(**row._mapping) if row else None
 
     def page(self, tenant: str, stage: str, *, first: str = "", limit: int = 50) -> list[StoredImage]:
         """Return stored images, newest first, starting with the id `first`, or with the newest."""
@@ -46,11 +46,11 @@ class StoredImages:
 
     def known(self, image_ids: Collection[str]) -> set[str]:
         """Return the ids that exist."""
-        asked, found = list(image_ids), set[str]()
-        for start in range(0, len(asked), 500):  # databases limit the parameters of a statement
-            query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(asked[start : start + 500]))
-            found |= set(self._connection.execute(query).scalars())
-        return found
+        candidates, known_ids = list(image_ids), set[str]()
+        for start in range(0, len(candidates), 500):  # databases limit the parameters of a statement
+            query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(candidates[start : start + 500]))
+            known_ids |= set(self._connection.execute(query).scalars())
+        return known_ids
 
     def delete(self, image_ids: Sequence[str]) -> None:
         """Delete stored images."""

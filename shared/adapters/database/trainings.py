@@ -106,15 +106,17 @@ class Trainings:
     def in_status(self, *statuses: Status) -> list[Training]:
         """Return the live trainings of all tenants with one of these statuses, oldest first, without evidence and
         curve."""
-        found = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
+        matching = self._all(sa.select(*_LISTED).where(_LIVE, trainings.c.status.in_(statuses)))
         # Sorted here: with ORDER BY, SQLite scans all trainings in the order of the index rather than sort these few.
-        return sorted(found, key=lambda training: training.id)
+        return sorted(matching, key=lambda training: training.id)
 
     def in_turn(self) -> list[Training]:
         """Return the QUEUED trainings in the order in which they are to be served."""
         waiting = self.in_status(Status.QUEUED)
-        theirs = sa.and_(trainings.c.tenant.in_({one.tenant for one in waiting}), trainings.c.started_at.is_not(None))
-        last = sa.select(trainings.c.tenant, sa.func.max(trainings.c.started_at)).where(theirs)
+        begun = sa.and_(
+            trainings.c.tenant.in_({training.tenant for training in waiting}), trainings.c.started_at.is_not(None)
+        )
+        last = sa.select(trainings.c.tenant, sa.func.max(trainings.c.started_at)).where(begun)
         served = self._connection.execute(last.group_by(trainings.c.tenant))
         return fair_order(waiting, {row[0]: row[1] for row in served})
 
@@ -189,15 +191,15 @@ class Trainings:
         self._connection.execute(sa.insert(webhook_deliveries).from_select(columns, due))
 
     def _ids(self, training_ids: Collection[str], where: sa.ColumnElement[bool]) -> set[str]:
-        asked, found = list(training_ids), set[str]()
-        for start in range(0, len(asked), 500):  # databases limit the parameters of a statement
-            query = sa.select(trainings.c.id).where(_among(asked[start : start + 500]), where)
-            found |= set(self._connection.execute(query).scalars())
-        return found
+        candidates, matching = list(training_ids), set[str]()
+        for start in range(0, len(candidates), 500):  # databases limit the parameters of a statement
+            query = sa.select(trainings.c.id).where(_among(candidates[start : start + 500]), where)
+            matching |= set(self._connection.execute(query).scalars())
+        return matching
 
     def _first(self, query: sa.Select[Any]) -> Training | None:
-        found = self._connection.execute(query).first()
-        return _training(found) if found else None
+        row = self._connection.execute(query).first()
+        return _training(row) if row else None
 
     def _all(self, query: sa.Select[Any]) -> list[Training]:
         return [_training(row) for row in self._connection.execute(query)]

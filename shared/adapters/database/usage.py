@@ -22,8 +22,8 @@ class Usage:
     def take(self, tenant: str, meter: str, month: str, limit: int) -> int | None:
         """Add 1 and return the new count if the count is below `limit` (at least 1), else return None."""
         more = self._one_more(tenant, meter, month, usage.c.used < limit)
-        found: int | None = self._connection.execute(more).scalar()
-        return found
+        count: int | None = self._connection.execute(more).scalar()
+        return count
 
     def give_back(self, tenant: str, meter: str, month: str) -> None:
         """Subtract 1, but not below 0."""

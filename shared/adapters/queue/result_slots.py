@@ -23,5 +23,5 @@ class ResultSlots:
     def get(self, slot: str) -> str | None:
         """Return the text in a slot; None when the slot is empty."""
         with translated_errors():
-            found: str | None = self._redis.get(self._key("cache", slot))
-        return found
+            value: str | None = self._redis.get(self._key("cache", slot))
+        return value

@@ -85,12 +85,12 @@ class Streams:
             open_streams = [self._stream(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
             random.shuffle(open_streams)  # decides who is served when there are more tenants than places
             while open_streams and (room := count - len(entries)) > 0:
-                asked, later = open_streams[:room], open_streams[room:]
-                share = room // len(asked)
-                found = self._read(asked, consumer, share)
-                entries += found
-                full = {stream for stream in asked if sum(entry.stream == stream for entry in found) == share}
-                open_streams = [stream for stream in asked if stream in full] + later
+                turn, later = open_streams[:room], open_streams[room:]
+                share = room // len(turn)
+                claimed = self._read(turn, consumer, share)
+                entries += claimed
+                full = {stream for stream in turn if sum(entry.stream == stream for entry in claimed) == share}
+                open_streams = [stream for stream in turn if stream in full] + later
         return entries
 
     def wait_for_entries(self, version_id: str, consumer: str, count: int, seconds: float) -> list[StreamEntry]:
@@ -101,12 +101,12 @@ class Streams:
         until = time.monotonic() + seconds
         self._notifications.suppress(version_id, consumer, seconds + 0.5)
         try:
-            while (left := until - time.monotonic()) > 0:
+            while (remaining := until - time.monotonic()) > 0:
                 streams = self._all_streams(version_id)
                 if not streams:
                     return []
-                if found := self._read(streams, consumer, count, block=max(1, min(50, int(left * 1000)))):
-                    return found
+                if entries := self._read(streams, consumer, count, block=max(1, min(50, int(remaining * 1000)))):
+                    return entries
                 if self._notifications.others_wait():
                     return []
             return []
@@ -175,7 +175,7 @@ class Streams:
 
         This reads whole streams and is slow; only the second check of maintenance uses it.
         """
-        found: set[tuple[str, int]] = set()
+        present: set[tuple[str, int]] = set()
         for stream in self._all_streams(version_id):
             start = "-"
             while True:
@@ -185,9 +185,9 @@ class Streams:
                     break
                 for _, fields in page:
                     job_id, position, *_rest = json.loads(fields["e"])
-                    found.add((job_id, position))
+                    present.add((job_id, position))
                 start = f"({page[-1][0]}"
-        return found
+        return present
 
     def drop_empty_streams(self, version_id: str, idle: float = 600.0) -> None:
         """Remove empty streams to which nothing was added for `idle` seconds."""
@@ -242,9 +242,9 @@ class Streams:
         """Read new entries from the streams; `block` is the time to wait in milliseconds, None is not to wait."""
         entries: list[StreamEntry] = []
         with self._grouped(streams):
-            found = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
+            pages = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
             entries = [
-                StreamEntry.unpack(fields, entry_id, stream) for stream, page in found for entry_id, fields in page
+                StreamEntry.unpack(fields, entry_id, stream) for stream, page in pages for entry_id, fields in page
             ]
         return entries  # noqa: RET504 - if the group did not exist, the block above was left early and the list is empty
 

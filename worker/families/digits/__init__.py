@@ -76,5 +76,5 @@ def adapt(architecture: str, state: dict[str, torch.Tensor]) -> dict[str, torch.
 @lru_cache(maxsize=1)
 def card() -> dict[str, object]:
     """Return the labels and measurements that train.py stored with the weights."""
-    found: dict[str, object] = json.loads(CARD.read_text())
-    return found
+    values: dict[str, object] = json.loads(CARD.read_text())
+    return values

@@ -29,9 +29,9 @@ def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(1)  # sums in a fixed order: two runs on one machine write the same bytes
     torch.use_deterministic_algorithms(True)
-    train, known, held_out, truth = data()
+    train, digit_labels, held_out, truth = data()
     network = digits.build("digits", 10, digits.PREPROCESSING.crop)
-    fit(network, batch(train), known)
+    fit(network, batch(train), digit_labels)
     measured = {
         "accuracy": accuracy(network, held_out, truth),
         "accuracy_dark_on_light_256px": accuracy(network, [drawing(small) for small in held_out], truth),
@@ -68,7 +68,7 @@ def picture(row: np.ndarray) -> Image.Image:
 
 def batch(pictures: list[Image.Image]) -> torch.Tensor:
     """Return (N, 1, 32, 32) uint8, prepared exactly as a worker does it."""
-    return preprocess.stack([preprocess.crop(one, digits.PREPROCESSING) for one in pictures]).contiguous()
+    return preprocess.stack([preprocess.crop(image, digits.PREPROCESSING) for image in pictures]).contiguous()
 
 
 def fit(network: nn.Module, pictures: torch.Tensor, answers: torch.Tensor) -> None:
