@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one small tree; each kind knows its HTTP status, no kind knows a wire.
+"""Errors are one small tree of classes; each class has its HTTP status, and none depends on a wire.
 
     caller ──> dialect ──> use-case ──> database / queue / storage ──> worker
           (1)         (2)          (3)                          (2)
@@ -20,13 +20,13 @@
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
-        ├── StorageFull       (3) nothing that waiting would mend
-        └── StillRunning      (2) a wait ran out, on a wire that knows no polling; carries job_id
+        ├── StorageFull       (3) waiting does not help
+        └── StillRunning      (2) a wait ran out, on a wire without polling; carries job_id
 
 A picture that fails in the worker fails alone: its `code` and `message` are stored with the item.
 
-`message` is written for the caller and says what to do. `code` is stable, in snake case, for programs.
-What is not in this tree is a bug: it is logged in full, and the caller gets a fixed sentence.
+`message` is written for the caller and suggests what to do. `code` is stable, in snake case, for programs.
+Any other exception is a bug: it is logged in full, and the caller gets a fixed sentence.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class InferqError(Exception):
 
     status = 500
     retry_after: float | None = None
-    """Seconds after which trying again makes sense; None when it does not."""
+    """Seconds after which the caller may try again; None if trying again does not help."""
     job_id = ""
-    """The job that failed by it, where there is one, so that no answer loses the id."""
+    """The id of the job that failed by this error, so that every response includes it; empty if there is no job."""
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
         """`message` defaults to the class docstring, so that a general text is written once."""
@@ -54,7 +54,7 @@ class InferqError(Exception):
 
     @property
     def message(self) -> str:
-        """Of LONGEST characters at most: some messages repeat what the caller sent, which may be megabytes."""
+        """The text for the caller, cut at LONGEST characters: some messages repeat parts of a request of megabytes."""
         text = str(self.args[0])
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
@@ -197,17 +197,17 @@ class Unavailable(InferqError):
 class StorageFull(Unavailable):
     """The storage is full; make room on its disk."""
 
-    retry_after = None  # nothing that waiting would mend
+    retry_after = None  # waiting does not help
 
 
 class StillRunning(Unavailable):
     """The job is still running; ask for it by its id."""
 
-    retry_after = None  # sent again, the picture would only make the queue longer
+    retry_after = None  # sending the picture again would only make the queue longer
 
 
 def by_code(code: str, message: str) -> InferqError:
-    """The error behind an item's stored code, for a caller who waited; a fault of ours unless it says otherwise."""
+    """Return the error that an item's stored code stands for; an unknown code is an error of the service itself."""
     kinds: list[type[InferqError]] = [BadPicture, *BadPicture.__subclasses__()]
     for kind in kinds:
         error = kind(message)

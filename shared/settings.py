@@ -1,4 +1,4 @@
-"""All settings in one frozen object; the only file that reads the environment."""
+"""Settings are one frozen object; no other file reads the environment."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
-"""Without an upper end, where much is as good as no limit."""
+"""Has no maximum, because a very large value works as no limit."""
 Natural = Annotated[int, Field(ge=0)]
 Threads = Annotated[int, Field(ge=1, le=10_000)]
 Seconds = Annotated[float, Field(ge=0.1, le=7 * 24 * 3600)]
-"""Shorter, and the waiting itself takes a core; longer, and a socket refuses it as a time limit."""
+"""A shorter time would keep a core busy with waiting; a longer one is refused by sockets as a timeout."""
 Pause = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 Keeping = Annotated[float, Field(ge=0, le=100 * 365 * 24 * 3600)]
 
 
 def default_data() -> str:
-    """The data folder of the embedded stack: `$XDG_DATA_HOME/inferq`, or `~/.local/share/inferq`."""
+    """Return the data folder of the embedded stack: `$XDG_DATA_HOME/inferq`, or `~/.local/share/inferq`."""
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(Path.home(), ".local", "share")
     return os.path.join(base, "inferq")
 
 
 class Settings(BaseSettings):
-    """What can be set, with its default; the variable is `INFERQ_` and the name in capitals.
+    """Every setting with its default; its environment variable is `INFERQ_` and its name in capitals.
 
-    Three have the usual names as well: `DATABASE_URL`, `REDIS_URL`, `STORAGE_URL`.
+    Three settings have the usual names as well: `DATABASE_URL`, `REDIS_URL`, `STORAGE_URL`.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Redis or Valkey, 6.2 or newer."""
     training_redis_url: str = ""
-    """Where the bells for trainings ring, with a Redis database of their own; empty is the next database of
+    """Redis database for the notifications of trainings, which must not be shared; empty is the next database of
     `redis_url`."""
     storage_url: str = ""
     """fsspec URL of the blobs; empty is a folder in the data folder."""
@@ -54,20 +54,20 @@ class Settings(BaseSettings):
 
     # the HTTP side
     host: str = "127.0.0.1"
-    """Where the API listens; anywhere but on loopback it refuses to start without a key."""
+    """Address on which the API listens; on any address but loopback it refuses to start without a key."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Where the API listens."""
+    """Port on which the API listens."""
     public_url: str = ""
-    """The URL by which callers reach the API, as `https://vision.example.com`; empty is what the request says.
-    Set it where strangers connect: signed assertions must name it."""
+    """The URL by which callers reach the API, as `https://vision.example.com`; empty takes it from each request.
+    Set it if the API is public: signed assertions must name it."""
     api_threads: Threads = 96
-    """HTTP threads. A request that waits for its job holds one; a quarter is kept free of waiting ones."""
+    """HTTP threads. A request that waits for its job holds one; a quarter of them is kept free of waiting requests."""
     admin_key: str = ""
-    """A key that is always valid, for the tenant `default`; the way in where no key exists yet."""
+    """A key that is always valid, for the tenant `default`, also before the first key exists."""
     max_wait: Pause = 60.0
     """Seconds that one request may wait for its job before it is answered with 202."""
 
-    # what is taken
+    # limits of requests
     max_body: Positive = 256 * 1024 * 1024
     """Bytes of one request body."""
     max_picture: Positive = 32 * 1024 * 1024
@@ -75,13 +75,13 @@ class Settings(BaseSettings):
     max_pixels: Positive = 64_000_000
     """Pixels of one picture; Pillow itself refuses more than 178 million."""
     max_aspect: Annotated[float, Field(ge=1)] = 100.0
-    """Longer side over shorter side. A 10 x 63498 picture costs 1.7 GB in a resize."""
+    """Maximum of the longer side divided by the shorter. Resizing a 10 x 63498 picture takes 1.7 GB of memory."""
     max_files: Positive = 10_000
     """Pictures in one job."""
     max_unpacked: Positive = 1024 * 1024 * 1024
     """Bytes of all members of one archive, unpacked."""
     max_queued: Natural = 200_000
-    """Pictures that one tenant may have waiting for one model version; more is answered with 429."""
+    """Pictures of one tenant that may wait for one model version; more are refused with 429."""
     fetch_timeout: Seconds = 10.0
     """Seconds for fetching a picture from a URL, in all."""
     fetch_private: bool = False
@@ -89,18 +89,18 @@ class Settings(BaseSettings):
 
     # the wires
     sap_max_side: Natural = 1024
-    """The documented limit of the SAP v1 paths: a side must stay under it; 0 switches the rule off."""
+    """The documented limit of the SAP v1 paths: each side of a picture must be shorter; 0 is no limit."""
     sap_product_model: str = ""
     """The model behind product image classification; empty is the default model."""
     sap_store: str = ""
     """fsspec URL by which the service reads the bucket of the store for SAP retraining, as `s3://data`; credentials as
-    for `storage_url`. Empty is no store: datasets come by the native API only."""
+    for `storage_url`. Empty is no store: datasets are uploaded by the native API only."""
     sap_store_endpoint: str = ""
-    """The address of that store, as it is told to clients of the tenant `default` to put datasets there."""
+    """The address of that store that clients of the tenant `default` get, to upload datasets to it."""
     sap_store_access_key: str = ""
-    """The key to the store that is handed to them; it should open nothing else."""
+    """The access key of the store that these clients get; it should give access to nothing else."""
     sap_store_secret_key: str = ""
-    """The secret of that key."""
+    """The secret of that access key."""
     einstein_quota: Natural = 0
     """Predictions that one tenant may ask for on the Einstein wire in a calendar month; 0 is no quota."""
     img_hosts: str = ""
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     keep_test_images: Keeping = 90 * 24 * 3600.0
     """Seconds that images uploaded with a key of the stage `test` are kept."""
 
-    # how often one tenant may ask: `100/minute`, `5/second`, `10000/day`; empty or `off` is no limit
+    # requests of one tenant: `100/minute`, `5/second`, `10000/day`; empty or `off` is no limit
     native_rate: str = ""
     """Requests on the native wire."""
     sap_rate: str = ""
@@ -124,50 +124,51 @@ class Settings(BaseSettings):
 
     # models and workers
     default_model: str = ""
-    """The model for requests that name none, of tenants that have chosen none themselves; empty is
-    `efficientnet_lite0`. A model of the tenant `default` is the default of that tenant only."""
+    """The model for requests that name none, for tenants that have chosen no default; empty is `efficientnet_lite0`.
+    A model of the tenant `default` is the default of that tenant only."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """`float32`, `bfloat16` or `float16`; the last two on CUDA only."""
     compile: bool = False
-    """Run models through torch.compile; it needs a C++ compiler on the worker."""
+    """Compile models by torch.compile; it needs a C++ compiler on the worker."""
     torch_threads: Threads = 1
-    """Threads of one torch operation. One per worker survives noisy neighbours; two do not."""
+    """Threads of one torch operation. With more than one per worker, other load on the machine slows a worker down
+    much."""
     decode_threads: Threads = 1
-    """Threads of one worker that decode pictures; more than one pays on a GPU."""
+    """Threads of one worker that decode pictures; more than one helps on a GPU."""
     max_batch: Annotated[int, Field(ge=1, le=100_000)] = 16
-    """Pictures in one batch, where the model version does not say."""
+    """Maximum pictures in one batch, unless the model version sets its own maximum."""
     model_memory: Positive = 2 * 1024 * 1024 * 1024
-    """Bytes of weights that a worker keeps; the least recently used model goes first."""
+    """Bytes of weights that a worker keeps in memory; the least recently used model is dropped first."""
     weights_timeout: Seconds = 3.0
-    """Seconds after which a weights server that does not answer counts as absent."""
+    """Seconds after which a server of weights that does not answer counts as unreachable."""
     weights_url: str = ""
-    """Where pretrained weights are fetched from, in place of torchvision's own server."""
+    """Base URL of a server of pretrained weights, in place of their publishers' servers."""
 
     # the queue
     lease: Seconds = 6.0
-    """Seconds after which a picture held by a silent worker is given to another."""
+    """Seconds after which the pictures of a worker that has stopped answering are given to another worker."""
     max_attempts: Positive = 3
-    """Deaths of a worker that one picture may cause before it fails as poison."""
+    """Crashes of a worker that one picture may cause before it fails with the code `poison`."""
     time_slice: Pause = 5.0
-    """Seconds that one drain may run while others wait."""
+    """Seconds for which a worker consumes the pictures of one model version before it turns to another."""
     linger: Pause = 1.0
-    """Seconds that an emptied stream is watched before the drain ends."""
+    """Seconds for which a worker waits at an emptied stream before it turns to another version."""
     sweep_every: Seconds = 2.0
-    """Seconds between two sweeps."""
+    """Seconds between two runs of maintenance."""
 
-    # keeping
+    # how long things are kept
     cache_entries: Natural = 10_000
-    """Answers that the result cache holds: 5 KB of Redis each for a model of 1000 labels; 0 switches it off."""
+    """Results that the result cache holds: 5 KB of Redis each for a model of 1000 labels; 0 switches it off."""
     cache_seconds: Annotated[float, Field(ge=0.1, le=100 * 365 * 24 * 3600)] = 3600.0
-    """Seconds that an answer stays in the result cache."""
+    """Seconds for which a result stays in the result cache."""
     keep_jobs: Keeping = 7 * 24 * 3600.0
-    """Seconds that a finished job is kept."""
+    """Seconds for which a finished job is kept."""
 
     # training
     max_dataset_archive: Positive = 2 * 1024 * 1024 * 1024
-    """Bytes of an archive that a dataset is loaded from by URL; one that is uploaded is a request body."""
+    """Bytes of an archive that a dataset is loaded from by URL; for an uploaded archive, `max_body` applies."""
     max_dataset_files: Positive = 100_000
     """Pictures in one archive of a dataset."""
     max_dataset_unpacked: Positive = 16 * 1024 * 1024 * 1024
@@ -175,11 +176,11 @@ class Settings(BaseSettings):
     dataset_timeout: Seconds = 3600.0
     """Seconds for fetching an archive of a dataset from a URL, in all."""
     trainer_threads: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Threads of one torch operation in a trainer; 0 is one per core but one, and one at least."""
+    """Threads of one torch operation in a trainer; 0 is the number of cores minus one, at least one."""
 
-    # being called back
+    # webhooks
     webhook_secret: str = ""
-    """Signs callbacks that bring no secret of their own."""
+    """The secret that signs callbacks of jobs and trainings without a secret of their own."""
     webhook_private: bool = False
     """Allow callbacks to private addresses. Only for tests and closed networks."""
 
@@ -195,28 +196,28 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given in code: the environment is read by `from_environment` alone."""
+        """Use the values given in code only, because `from_environment` reads the environment."""
         return (init_settings,)
 
     def changed(self, **values: object) -> Settings:
-        """These settings with other values for some; raises ValueError when one is not allowed."""
+        """Return these settings with some values replaced; raises ValueError for a value that is not allowed."""
         return self.model_validate(dict(self) | values)
 
     @property
     def broker_prefix(self) -> str:
-        """Celery's own keys live apart from the streams."""
+        """The prefix of Celery's own keys, which keeps them apart from the streams."""
         return f"{self.prefix}celery:"
 
     @property
     def training_broker_url(self) -> str:
-        """Where the bells for trainings ring; raises ValueError when `redis_url` names no database by number."""
+        """The broker of the trainings; raises ValueError if `redis_url` does not name its database by number."""
         return self.training_redis_url or _next_database(self.redis_url)
 
 
 _USUAL_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "storage_url": "STORAGE_URL"}
 _VARIABLES = {f"INFERQ_{name.upper()}": name for name in Settings.model_fields}
 _OF_OTHERS = re.compile(r"INFERQ_(URL|KEY|STACK|PUBLISH|TEST_.+)")
-"""No settings, and not ours to complain about: of the command, `inferq up`, Docker Compose and the tests."""
+"""Variables that are no settings and are not reported: of the command, `inferq up`, Docker Compose and the tests."""
 _OF_KUBERNETES = re.compile(
     r"INFERQ_(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)=.*|.+=(tcp|udp|sctp)://.*"
 )
@@ -224,7 +225,7 @@ _OF_KUBERNETES = re.compile(
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from `INFERQ_*`; raises ValueError with one line that names each variable that cannot be taken."""
+    """Return the settings of `INFERQ_*`; raises ValueError with one line that names each variable that is wrong."""
     environ = os.environ if environ is None else environ
     variables = {name: text for name, text in environ.items() if text}
     values: dict[str, str] = {}
@@ -246,7 +247,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def bounds(name: str) -> str:
-    """What a setting may be, as `from 0 to 65535`; empty where any value of its type will do."""
+    """Return the allowed values of a setting, as `from 0 to 65535`; empty if any value of its type is allowed."""
     if words := choices(name):
         return f"{', '.join(words[:-1])} or {words[-1]}"
     metadata = Settings.model_fields[name].metadata
@@ -259,7 +260,7 @@ def bounds(name: str) -> str:
 
 
 def choices(name: str) -> tuple[str, ...]:
-    """The only words that a setting may be; none where it is no choice."""
+    """Return the words that are allowed for a setting; empty if it is not one of a few words."""
     return get_args(Settings.model_fields[name].annotation)
 
 
@@ -276,13 +277,13 @@ def _is_known(variable: str, text: str) -> bool:
 
 
 def _unknown(variable: str) -> str:
-    names = [name.upper() for name in Settings.model_fields]  # without what all have in common
+    names = [name.upper() for name in Settings.model_fields]  # without the common prefix
     near = difflib.get_close_matches(variable.removeprefix("INFERQ_").upper(), names, 1)
     return f"{variable} is no setting; " + (f"is it INFERQ_{near[0]}?" if near else "docs/settings.md lists them")
 
 
 def _next_database(url: str) -> str:
-    """The Redis URL of the database after this one, on the same server."""
+    """Return the Redis URL of the next database on the same server."""
     address, mark, query = url.partition("?")
     try:
         if address.startswith("unix:"):  # its path is the socket's

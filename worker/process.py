@@ -45,7 +45,7 @@ class WorkerProcess:
         self._held: dict[str, StreamEntry] = {}
         self._lock = threading.Lock()
         self._busy: dict[int, float] = {}
-        """Thread -> when it must be done with what it has in hand (monotonic seconds)."""
+        """Thread -> when the watchdog expires that it has set by `timed` (monotonic seconds)."""
         self._since = time.time()
         self._done = 0
         self._batches = 0

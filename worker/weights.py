@@ -92,8 +92,8 @@ def choose_preprocessing(
 ) -> tuple[Preprocessing, Preset]:
     """Return the preprocessing for imported weights, and where it comes from; raises BadOption for an unknown preset.
 
-    It is what the import asked for; else that of the published file with the same checksum; else that of the
-    architecture's default weights, which is reported to the importer as assumed.
+    It is the preprocessing that the import requested; else that of the published file with the same checksum; else that
+    of the architecture's default weights, which is reported to the importer as assumed.
     """
     request = request or PreprocessingRequest()
     presets = family.presets(architecture)

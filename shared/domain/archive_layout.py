@@ -50,7 +50,7 @@ class ExamplePath:
 
 
 def resolve(paths: Sequence[str]) -> list[ExamplePath | str]:
-    """Return, for each path, its ExamplePath, or a phrase to follow the path that says why it is not used.
+    """Return, for each path, its ExamplePath, or the reason why it is not used, as a phrase that follows the path.
 
     `paths` are all files of one archive, as `archives.names` returns them. Raises BadDataset if no path is usable.
     """

@@ -76,7 +76,7 @@ class TrainingRequest:
     title: str = ""
     """The caller's own name for the training; empty is the model's name."""
     promote: bool = False
-    """Make the new version the model's default when it is done, whatever the comparison says."""
+    """Make the new version the model's default when it is done, whatever the result of the comparison."""
     requires_deployment: bool = False
     """Do not answer on the wire through which it was trained until it is deployed there."""
     allow_unready_dataset: bool = False

@@ -30,7 +30,7 @@ def begin(container: Container, version_id: str) -> ModelVersion:
 
 
 def report_progress(container: Container, version_id: str, message: str) -> None:
-    """Store what the check is doing as the version's reason; its state stays the same."""
+    """Store the progress of the check as the version's reason; its state stays the same."""
     with container.database.write() as uow:
         uow.model_versions.set_reason(version_id, message)
 

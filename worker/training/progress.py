@@ -1,4 +1,4 @@
-"""Progress: what callers read of a running training while it runs."""
+"""Progress of a running training, as callers read it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainingProgress:
         self._reported_at = 0.0
 
     def report(self, fraction: float, message: str) -> None:
-        """Set the progress, from 0 to 1, and what is being done, and report both unless a report was just sent."""
+        """Set the progress, from 0 to 1, and its message, and report both unless a report was just sent."""
         self._set(fraction, message)
         self.refresh()
 
