@@ -73,21 +73,21 @@ class BatchConsumer:
         settings = self._container.settings
         until = time.monotonic() + settings.time_slice
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-            batch = self._next(settings.linger)
+            batch = self._next_batch(settings.linger)
             while batch:
-                self._delay(batch)
+                self._wait_for_more(batch)
                 more = not self._worker.stopping.is_set() and time.monotonic() < until
                 coming: Future[Batch] | None = None
                 if more and not batch.alone and not self._is_expired_check_due():
-                    coming = ahead.submit(self._fresh, 0.0)
+                    coming = ahead.submit(self._claim_batch, 0.0)
                 self._run(batch)
                 if not more:
                     return
-                batch = coming.result() if coming else self._next(0.0)
+                batch = coming.result() if coming else self._next_batch(0.0)
                 self._fill_batch(batch)
-                batch = batch or self._next(settings.linger)
+                batch = batch or self._next_batch(settings.linger)
 
-    def _next(self, watch: float) -> Batch:
+    def _next_batch(self, watch: float) -> Batch:
         """Claim one picture with an expired lease, or else what waits; never called while another batch is claimed.
 
         A picture that crashed one worker must not affect others: it runs alone, with nothing decoded ahead, so that the
@@ -101,14 +101,14 @@ class BatchConsumer:
                 self._add(batch, [expired])
                 return batch
             self._worker.expired_checked_at[self._version_id] = time.monotonic()
-        return self._fresh(watch)
+        return self._claim_batch(watch)
 
     def _is_expired_check_due(self) -> bool:
         """Return True if it is time to look for expired leases; this is done every sixth of a lease."""
         last = self._worker.expired_checked_at.get(self._version_id, 0.0)
         return time.monotonic() >= last + self._container.settings.lease / 6
 
-    def _fresh(self, watch: float) -> Batch:
+    def _claim_batch(self, watch: float) -> Batch:
         """Claim and decode what waits; returns an empty batch when nothing arrives within `watch` seconds."""
         batch = Batch()
         entries = self._claim(self._model.max_batch)
@@ -130,7 +130,7 @@ class BatchConsumer:
         if batch and room > 0 and not batch.alone:
             self._add(batch, self._claim(room))
 
-    def _delay(self, batch: Batch) -> None:
+    def _wait_for_more(self, batch: Batch) -> None:
         """Wait `max_delay_ms` for a fuller batch, if the version has that option."""
         if delay := self._model.version.max_delay_ms:
             time.sleep(delay / 1000)
@@ -168,7 +168,7 @@ class BatchConsumer:
             data = self._retry_while_unavailable(
                 lambda: self._container.storage.read(entry.blob, entry.offset, entry.size)
             )
-            with self._worker.timed():
+            with self._worker.watchdog():
                 tensor = self._model.prepare(data, exif=entry.exif)
             key = ""
             if entry.remember:
@@ -208,7 +208,7 @@ class BatchConsumer:
         entries = [prepared.entry for prepared in inputs]
         try:
             rows = self._model.forward([prepared.tensor for prepared in inputs], task)
-            outcomes = self._answers(task, entries, rows)
+            outcomes = self._outcomes(task, entries, rows)
             if cacheable := {
                 prepared.key: row.tolist() for prepared, row in zip(inputs, rows, strict=True) if prepared.key
             }:
@@ -219,10 +219,10 @@ class BatchConsumer:
                 middle = len(inputs) // 2
                 return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
             log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
-            self._must_still_work()
+            self._check_device()
             return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
 
-    def _must_still_work(self) -> None:
+    def _check_device(self) -> None:
         """Run the version's example; if that fails as well, the device is at fault and not the picture.
 
         The process then exits without recording anything: a worker whose GPU is lost would fail the whole queue.
@@ -237,7 +237,7 @@ class BatchConsumer:
             log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
             os._exit(71)
 
-    def _answers(self, task: str, entries: list[StreamEntry], rows: Tensor) -> list[Outcome]:
+    def _outcomes(self, task: str, entries: list[StreamEntry], rows: Tensor) -> list[Outcome]:
         """Return the outcomes for the rows of logits or features."""
         if len(rows) != len(entries):
             raise RuntimeError(f"the model gave {len(rows)} answers for {len(entries)} pictures")
@@ -257,10 +257,10 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
     """Handle a notification; the pictures of a version that was removed or cannot be loaded fail with the reason."""
     container = worker.container
     container.queue.notifications.clear(version_id)
-    version = worker.ready(version_id)
+    version = worker.find_ready(version_id)
     if version is None:
-        if worker.is_gone(version_id):
-            _refuse(worker, version_id, "The model was removed before the picture ran.")
+        if worker.is_removed(version_id):
+            _fail_all(worker, version_id, "The model was removed before the picture ran.")
         return
     try:
         model = worker.engine.load(version)
@@ -268,7 +268,7 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
         raise  # the storage is unreachable: nothing was claimed, and maintenance notifies again
     except Exception as error:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
-        _refuse(worker, version_id, f"The model cannot be loaded: {error}")
+        _fail_all(worker, version_id, f"The model cannot be loaded: {error}")
         return
     try:
         with ThreadPoolExecutor(container.settings.decode_threads, thread_name_prefix="decode") as decoders:
@@ -279,7 +279,7 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
         container.queue.notifications.notify(version_id)  # the time slice is over, but pictures still wait
 
 
-def _refuse(worker: WorkerProcess, version_id: str, reason: str) -> None:
+def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
     """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
         runnable = jobs.begin(worker.container, entries)

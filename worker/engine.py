@@ -157,16 +157,16 @@ class Engine:
 
     def load(self, version: ModelVersion) -> Loaded:
         """Return the version, ready to run, from memory if it is loaded; raises BadWeights if it cannot be served."""
-        if loaded := self._found(version):
+        if loaded := self._find_loaded(version):
             return loaded
         with self._loading:
-            if (loaded := self._found(version)) is None:
+            if (loaded := self._find_loaded(version)) is None:
                 loaded = self._read(version)
                 with self._lock:
                     self._kept[version.id] = loaded
             return loaded
 
-    def _found(self, version: ModelVersion) -> Loaded | None:
+    def _find_loaded(self, version: ModelVersion) -> Loaded | None:
         with self._lock:
             loaded = self._kept.get(version.id)
             if loaded is None or loaded.version.checksum != version.checksum:

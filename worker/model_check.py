@@ -60,11 +60,11 @@ def check(worker: WorkerProcess, version_id: str) -> None:
 def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:
     """Turn the weights into a checked safetensors blob with labels, preprocessing and an example; raises BadRequest
     kinds."""
-    proven = prove(worker.container.storage, version, _weights_file(worker, version, folder), folder)
-    return replace(proven, source=PRETRAINED if version.source == PRETRAINED else "")
+    stored = store_examined(worker.container.storage, version, _weights_file(worker, version, folder), folder)
+    return replace(stored, source=PRETRAINED if version.source == PRETRAINED else "")
 
 
-def prove(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> ModelVersion:
+def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> ModelVersion:
     """Return the version with the weights in `path`, READY unless the engine finds otherwise; raises BadRequest kinds.
 
     Its blobs are stored, its row is not. The engine, which loads it next, checks that it reproduces its example.

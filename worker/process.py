@@ -45,7 +45,7 @@ class WorkerProcess:
         self._held: dict[str, StreamEntry] = {}
         self._lock = threading.Lock()
         self._busy: dict[int, float] = {}
-        """Thread -> when the watchdog expires that it has set by `timed` (monotonic seconds)."""
+        """Thread -> when its watchdog expires (monotonic seconds)."""
         self._since = time.time()
         self._done = 0
         self._batches = 0
@@ -73,7 +73,7 @@ class WorkerProcess:
         """Finish the claimed entries and claim no more."""
         self.stopping.set()
 
-    def ready(self, version_id: str) -> ModelVersion | None:
+    def find_ready(self, version_id: str) -> ModelVersion | None:
         """Return the version if it is READY. It is read from SQL once: a READY version never changes, it is only
         removed."""
         if version_id not in self._ready:
@@ -83,7 +83,7 @@ class WorkerProcess:
             self._ready[version_id] = version
         return self._ready[version_id]
 
-    def is_gone(self, version_id: str) -> bool:
+    def is_removed(self, version_id: str) -> bool:
         """Return True if the version was removed."""
         return models.find_version_by_id(self.container, version_id) is None
 
@@ -104,7 +104,7 @@ class WorkerProcess:
             self._held.clear()
 
     @contextmanager
-    def timed(self, pictures: int = 1) -> Iterator[None]:
+    def watchdog(self, pictures: int = 1) -> Iterator[None]:
         """Watchdog. If the block takes longer than HANGING_SECONDS per picture, the heartbeat thread kills the process,
         and the attempt count of each of its pictures rises."""
         me = threading.get_ident()
@@ -118,7 +118,7 @@ class WorkerProcess:
     def batch(self, version_id: str, size: int) -> Iterator[None]:
         """Measure the rate (pictures per second) of the forward pass in the block."""
         started = time.monotonic()
-        with self.timed(size):
+        with self.watchdog(size):
             yield
         rate = size / max(1e-6, time.monotonic() - started)
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate

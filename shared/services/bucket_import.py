@@ -28,7 +28,7 @@ def is_folder(source: str) -> bool:
     return source.startswith(SCHEME)
 
 
-def bring(container: Container, tenant: str, name: str) -> Dataset:
+def get_or_create(container: Container, tenant: str, name: str) -> Dataset:
     """Return the tenant's usable dataset of that name, else create a dataset, LOADING from the folder of that name.
 
     Concurrent requests create a single dataset. Raises BadOption (neither a dataset nor a folder at the top of the

@@ -225,10 +225,10 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
         if any(leaving.tenant != tenant for leaving in chosen):
             raise errors.Forbidden(f"Model {name!r} belongs to the catalogue and cannot be removed.")
         if version:
-            _must_not_decide(chosen[0], versions)
+            _check_default_may_leave(chosen[0], versions)
         # Deleted first: on PostgreSQL this waits for submissions that hold the version, and blocks later submissions.
         used = _drop_rows(uow, chosen)
-        _must_be_idle(uow, tenant, name, chosen, whole=not version)
+        _check_unused(uow, tenant, name, chosen, whole=not version)
         remaining = [own for own in uow.model_versions.named(tenant, name) if own.tenant == tenant]
         if not uow.model_versions.named(tenant, name) and default_models.is_chosen(uow, tenant, name):
             raise errors.Conflict(f"Model {name!r} is your default: choose another one first, or take the choice back.")
@@ -249,7 +249,7 @@ def forget(container: Container, chosen: Sequence[ModelVersion]) -> None:
     _drop_blobs(container, chosen, used)
 
 
-def drop_made(container: Container, training_id: str) -> None:
+def drop_unregistered(container: Container, training_id: str) -> None:
     """Remove the blobs that a training has made and not registered; its version would have the training's id."""
     for blob in (*container.storage.list(trained_weights_key(training_id)), example_key(training_id)):
         container.storage.delete(blob)
@@ -262,7 +262,7 @@ def drop_plots(container: Container, training_id: str) -> None:
         container.storage.delete(key)
 
 
-def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) -> None:
+def _check_default_may_leave(leaving: ModelVersion, versions: Sequence[ModelVersion]) -> None:
     """Raise Conflict for a READY default while another version is READY: no promotion has chosen its successor."""
     ready = [candidate for candidate in versions if candidate.state is ModelState.READY]
     if leaving.is_default and leaving in ready and len(ready) > 1:
@@ -272,7 +272,7 @@ def _must_not_decide(leaving: ModelVersion, versions: Sequence[ModelVersion]) ->
         )
 
 
-def _must_be_idle(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[ModelVersion], *, whole: bool) -> None:
+def _check_unused(uow: UnitOfWork, tenant: str, name: str, chosen: Sequence[ModelVersion], *, whole: bool) -> None:
     """Raise Conflict while jobs wait for these versions, or a training starts from them or makes another version."""
     busy = uow.jobs.left_by_version()
     if waiting := sum(busy.get(leaving.id, 0) for leaving in chosen):

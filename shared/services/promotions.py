@@ -14,7 +14,7 @@ from shared.domain.promotions import Canary
 def promote(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
     """Make a version the default; raises NotFound, Conflict (not READY, or not compared with the default yet)."""
     with container.database.write() as uow:
-        chosen, default = _both(uow, tenant, name, version)
+        chosen, default = _chosen_and_default(uow, tenant, name, version)
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r} already.")
         if not uow.comparisons.find_between(chosen.id, default.id):
@@ -23,7 +23,7 @@ def promote(container: Container, tenant: str, name: str, version: str) -> Model
                 "default: compare them first, and look at the report."
             )
         uow.promotions.promote(chosen, default, container.now())
-    return _again(container, chosen)
+    return _read_again(container, chosen)
 
 
 def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
@@ -36,7 +36,7 @@ def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
             raise errors.Conflict(f"No promotion of {name!r} is left to undo.")
         uow.model_versions.make_default(restored)
         uow.promotions.clear_canary(tenant, name)
-    return _again(container, restored)
+    return _read_again(container, restored)
 
 
 def set_canary(container: Container, tenant: str, name: str, version: str, share: float) -> Canary:
@@ -48,7 +48,7 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
     if not 0 < share <= 1:
         raise errors.BadOption(f"share must be above 0 and at most 1, not {share}")
     with container.database.write() as uow:
-        chosen, default = _both(uow, tenant, name, version)
+        chosen, default = _chosen_and_default(uow, tenant, name, version)
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r}, and answers everything.")
         if chosen.requires_deployment:
@@ -101,7 +101,7 @@ def deploy(container: Container, tenant: str, name: str, version: str) -> ModelV
         if chosen.state not in (ModelState.READY, ModelState.CHECKING):
             raise errors.Conflict(f"Version {version} of {name!r} is {chosen.state}, not ready: {chosen.reason}")
         uow.model_versions.set_requires_deployment(chosen.id, False)
-    return _again(container, chosen)
+    return _read_again(container, chosen)
 
 
 def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion:
@@ -114,7 +114,7 @@ def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion
         if chosen is None or chosen.tenant != tenant or chosen.requires_deployment:
             raise errors.NotFound(f"There is no deployment {version_id}.")
         uow.model_versions.set_requires_deployment(version_id, True)
-    return _again(container, chosen)
+    return _read_again(container, chosen)
 
 
 def _own(uow: UnitOfWork, tenant: str, name: str, *, lock: bool = False) -> list[ModelVersion]:
@@ -127,7 +127,7 @@ def _own(uow: UnitOfWork, tenant: str, name: str, *, lock: bool = False) -> list
     return versions
 
 
-def _both(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelVersion, ModelVersion]:
+def _chosen_and_default(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelVersion, ModelVersion]:
     """Return (the named version, the default version)."""
     versions = _own(uow, tenant, name, lock=True)
     chosen, default = pick(versions, name, version), pick(versions, name)
@@ -136,6 +136,6 @@ def _both(uow: UnitOfWork, tenant: str, name: str, version: str) -> tuple[ModelV
     return chosen, default
 
 
-def _again(container: Container, version: ModelVersion) -> ModelVersion:
+def _read_again(container: Container, version: ModelVersion) -> ModelVersion:
     with container.database.read() as uow:
         return uow.model_versions.find(version.id) or version

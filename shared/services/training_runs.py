@@ -37,7 +37,7 @@ def begin(container: Container, training: Training) -> Training:
             raise TrainingEnded
         if not current.dataset_version:
             try:
-                current = trainings.sealed(
+                current = trainings.seal_dataset(
                     uow, replace(current, updated_at=container.now()), allow_unready_dataset=True
                 )
             except errors.NotFound as error:
@@ -59,7 +59,7 @@ def begin(container: Container, training: Training) -> Training:
         raise TrainingEnded
     if current.status is Status.FAILED:
         trainings.forget_checkpoint(container, current.id)
-        models.drop_made(container, current.id)
+        models.drop_unregistered(container, current.id)
         _ended(container, current.id)
         raise TrainingEnded
     container.queue.events.publish([current.id])
@@ -106,7 +106,7 @@ def fail(container: Container, training_id: str, code: str, reason: str) -> None
         if not uow.trainings.end(training_id, Status.FAILED, container.now(), error_code=code, error=reason):
             return
     trainings.forget_checkpoint(container, training_id)
-    models.drop_made(container, training_id)
+    models.drop_unregistered(container, training_id)
     _ended(container, training_id)
 
 
@@ -159,7 +159,7 @@ def abandon(container: Container, training_id: str) -> None:
     with container.database.read() as uow:
         training = uow.trainings.find_by_id(training_id)
     if not training or (training.status.terminal and training.status is not Status.DONE):
-        models.drop_made(container, training_id)
+        models.drop_unregistered(container, training_id)
 
 
 def _ended(container: Container, training_id: str) -> None:
@@ -167,7 +167,7 @@ def _ended(container: Container, training_id: str) -> None:
     container.queue.notifications.send_task("deliver")
 
 
-def dealt(container: Container, training: Training) -> Splits:
+def get_splits(container: Container, training: Training) -> Splits:
     """Return the examples that the training uses, each in its split; raises NotFound when the dataset is gone."""
     with container.database.read() as uow:
         dataset = uow.datasets.find(training.tenant, training.dataset_id)

@@ -64,7 +64,7 @@ def submit(container: Container, tenant: str, request: TrainingRequest) -> Train
         must_be_free(uow, tenant, request.name)
         if base and not uow.model_versions.keep(base.id):
             raise errors.NotFound(f"The base {training.base} has just been removed; choose another one.")
-        training = sealed(uow, training, allow_unready_dataset=request.allow_unready_dataset)
+        training = seal_dataset(uow, training, allow_unready_dataset=request.allow_unready_dataset)
         if request.exclusive and (busy := uow.trainings.live_on(request.dataset_id)):  # its row is locked by now
             raise errors.Conflict(f"The dataset is used by the training of {busy[0].name}; begin when that has ended.")
         uow.trainings.add(training)
@@ -85,7 +85,7 @@ def must_be_free(uow: UnitOfWork, tenant: str, name: str) -> None:
         raise errors.Conflict(f"The model {name!r} is being trained already, by training {busy.id}.")
 
 
-def sealed(uow: UnitOfWork, training: Training, *, allow_unready_dataset: bool) -> Training:
+def seal_dataset(uow: UnitOfWork, training: Training, *, allow_unready_dataset: bool) -> Training:
     """Seal the dataset version that the training will use, and return the training with that version.
 
     With `allow_unready_dataset`, a training whose dataset is still loading stays without a version, and a training
@@ -211,7 +211,7 @@ def cancel(container: Container, tenant: str, training_id: str) -> Training:
             raise errors.Conflict(f"The training {training_id} has ended as {training.status} and cannot be cancelled.")
         uow.trainings.end(training_id, Status.CANCELLED, container.now())
     forget_checkpoint(container, training_id)
-    models.drop_made(container, training_id)
+    models.drop_unregistered(container, training_id)
     container.queue.events.publish([training_id])
     return get(container, tenant, training_id)
 

@@ -137,7 +137,7 @@ def test_a_version_that_was_trained_on_keeps_exactly_its_examples(ground: Ground
     assert (now.version, now.sealed, added.since) == (2, False, 2)
     assert ground.ids(made) == [2, 3, 4, 5]
     assert ground.ids(made, version=1) == [1, 2, 3, 4]
-    dealt = training_runs.dealt(ground.container, training)
+    dealt = training_runs.get_splits(ground.container, training)
     assert sorted(one.id for part in (dealt.training, dealt.validation, dealt.test) for one in part) == [1, 2, 3, 4]
     with pytest.raises(errors.NotFound, match="no example 1"):
         datasets.remove_example(ground.container, "anna", made.id, 1)

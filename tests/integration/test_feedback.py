@@ -71,12 +71,12 @@ def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground
 
     for seed in range(5):
         training = training_runs.begin(ground.container, ground.submit(made, parameters=TrainingParameters(seed=seed)))
-        dealt = training_runs.dealt(ground.container, training)
+        dealt = training_runs.get_splits(ground.container, training)
         assert {first, second} <= set(dealt.training)
         assert not {first, second} & {*dealt.validation, *dealt.test}
         trainings.cancel(ground.container, "anna", training.id)
     without = ground.submit(made, parameters=TrainingParameters(with_feedback=False))
-    dealt = training_runs.dealt(ground.container, without)
+    dealt = training_runs.get_splits(ground.container, without)
     assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
 
 

@@ -332,7 +332,7 @@ def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(
     child = here.trained(made, base="fruits", parameters=TrainingParameters(seed=2, train_split_ratio=0.3))
     other = here.version("fruits", "3")
     older, newer = (
-        training_runs.dealt(container, trainings.get(container, "anna", one.training_id)) for one in (first, child)
+        training_runs.get_splits(container, trainings.get(container, "anna", one.training_id)) for one in (first, child)
     )
     fair = [one for one in newer.test if one in older.test]
     with container.database.read() as uow:

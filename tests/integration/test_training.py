@@ -130,7 +130,7 @@ def test_the_plots_lie_beside_the_evidence(container: Container, trainer: Traine
 def test_the_evidence_is_that_of_the_network_that_serves(container: Container, trainer: Trainer) -> None:
     ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
     model = trainer.engine.load(version(container, ended))
-    test = training_runs.dealt(container, ended).test
+    test = training_runs.get_splits(container, ended).test
 
     inputs = [model.prepare(container.storage.read(one.blob, one.offset, one.size)) for one in test]
     answers = model.forward(inputs).argmax(dim=1).tolist()
@@ -153,7 +153,7 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
 ) -> None:
     numbers = dataset(container, digit_images.files({0: 60, 3: 60, 5: 60, 6: 60, 8: 60, 9: 60}))
     ended = trained(trainer, submit(container, numbers, parameters=parameters))
-    dealt = training_runs.dealt(container, ended)
+    dealt = training_runs.get_splits(container, ended)
     with container.database.read() as uow:
         base = uow.model_versions.find(ended.base_id)
     assert base is not None
@@ -409,7 +409,7 @@ def test_one_whose_time_is_over_before_it_learned_anything_says_so(
 
 def test_a_picture_that_is_gone_is_named(container: Container, trainer: Trainer) -> None:
     numbers = dataset(container, digit_images.files(FEW))
-    (blob,) = {one.blob for one in training_runs.dealt(container, submit(container, numbers)).training}
+    (blob,) = {one.blob for one in training_runs.get_splits(container, submit(container, numbers)).training}
     container.storage.delete(blob)
     with container.database.read() as uow:
         training = uow.trainings.in_status(Status.QUEUED)[0]

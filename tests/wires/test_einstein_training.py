@@ -76,7 +76,7 @@ def begun(container: Container, model_id: str) -> Training:
 
 def evidence(container: Container, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
     """What would have been measured, on the pictures that were kept for the test."""
-    test = training_runs.dealt(container, training).test
+    test = training_runs.get_splits(container, training).test
     return {
         "accuracy": accuracy,
         "labels": ["Red", "Blue"],

@@ -129,11 +129,11 @@ class EpochTraining(ABC):
 
     @abstractmethod
     def _train(self) -> Measured:
-        """One epoch over the training pictures."""
+        """Train for one epoch over the training pictures, and return what was measured in it."""
 
     @abstractmethod
     def _validate(self) -> Measured | None:
-        """Loss and accuracy on the validation pictures; None where there are none."""
+        """Return loss and accuracy on the validation pictures; None if there are none."""
 
     @abstractmethod
     def _keep(self) -> None:
@@ -148,7 +148,7 @@ class EpochTraining(ABC):
         """Load the weights that `_own` returned."""
 
 
-def chance(parameters: TrainingParameters, epoch: int) -> torch.Generator:
+def random_generator(parameters: TrainingParameters, epoch: int) -> torch.Generator:
     """Return the random generator of an epoch; it does not depend on earlier epochs."""
     return torch.Generator().manual_seed(parameters.seed % 2**40 * 2**20 + epoch)
 

@@ -89,13 +89,13 @@ class NetworkTraining(EpochTraining):
         return super()._better(measured) and not lost
 
     def _train(self) -> Measured:
-        chance = epochs.chance(self.parameters, self.epoch)
+        generator = epochs.random_generator(self.parameters, self.epoch)
         self._network.train(self._learning_norms)
         total, right, done = 0.0, 0, 0
         # Augmentation and dropout use the global generator; its state is restored afterwards for other code.
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(chance.initial_seed())
-            for batch in epochs.batches(len(self._labels), self.parameters, chance):
+            torch.manual_seed(generator.initial_seed())
+            for batch in epochs.batches(len(self._labels), self.parameters, generator):
                 loss, correct = self._learn(batch, done)
                 total, right, done = total + loss, right + correct, done + len(batch)
         self._network.eval()
@@ -205,7 +205,7 @@ def from_scratch(
     family = families.find(architecture)
     preprocessing = family.preprocessing(architecture)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(epochs.chance(parameters, 0).initial_seed())
+        torch.manual_seed(epochs.random_generator(parameters, 0).initial_seed())
         network = family.build(architecture, classes, preprocessing.crop)
     network.train()
     return NetworkTraining(network, preprocessing, train, validation, parameters, flip=flip, device=device,

@@ -73,9 +73,9 @@ class HeadTraining(EpochTraining):
         return measured.loss < self._best_loss - _WORTH
 
     def _train(self) -> Measured:
-        chance = epochs.chance(self.parameters, self.epoch)
+        generator = epochs.random_generator(self.parameters, self.epoch)
         weight, bias = self._weights
-        for batch in epochs.batches(len(self._labels), self.parameters, chance):
+        for batch in epochs.batches(len(self._labels), self.parameters, generator):
             chosen = batch.to(self._labels.device)
             logits = torch.addmm(bias, self._features[chosen], weight.T)
             loss = epochs.losses(logits, self._labels[chosen], self._counting) / len(chosen)

@@ -29,7 +29,7 @@ from shared.domain.trainings import Training, plot_key
 from shared.services import comparison_runs, datasets, models, training_runs
 from worker import families, optimise, weights
 from worker.engine import Engine, Loaded
-from worker.model_check import prove
+from worker.model_check import store_examined
 from worker.training import calibration, plots
 from worker.training.checkpoint_store import CheckpointStore
 from worker.training.compare import compare
@@ -50,27 +50,27 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
     """
     training, progress = run.training, run.progress
     progress.report(0.0, "reading the dataset")
-    dealt = training_runs.dealt(container, training)
+    dealt = training_runs.get_splits(container, training)
     examples = sorted((*dealt.training, *dealt.test), key=lambda example: example.label_id)
     labels = {example.label_id: example.label for example in examples}
     numbers = {label_id: number for number, label_id in enumerate(labels)}
-    base = _base(container, training, engine)
+    base = _load_base(container, training, engine)
     if base:
         trained = from_base(container.storage, run, base, dealt, numbers)
     else:
         trained = from_scratch(container.storage, run, dealt, numbers, engine.device)
     temperature = _calibrate(container.storage, progress, trained, dealt.validation, numbers)
     with tempfile.TemporaryDirectory(prefix="inferq-train-") as folder:
-        version = _proven(container, training, trained, tuple(labels.values()), base, Path(folder))
+        version = _store_version(container, training, trained, tuple(labels.values()), base, Path(folder))
     try:
         model = engine.load(version)
         began = time.monotonic()
-        logits = _answers(container.storage, progress, model, dealt.test)
+        logits = _run_test_pictures(container.storage, progress, model, dealt.test)
         run.checkpoints.add_seconds("testing", began)
         truths = labels_of(dealt.test, numbers)
         measured = evidence(logits * temperature, truths, version.labels, dealt.test, temperature)
-        measured |= _facts(container, training, run.checkpoints, trained, dealt, engine)
-        report = _compared(container, training, progress, engine, model)
+        measured |= _describe_training(container, training, run.checkpoints, trained, dealt, engine)
+        report = _compare_with_default(container, training, progress, engine, model)
         measured["seconds"] = run.checkpoints.seconds | {
             "total": round(container.now() - (training.started_at or 0.0), 3)
         }
@@ -85,7 +85,7 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
         engine.forget(version.id)  # it was loaded without its version number, which the commit assigns
 
 
-def _base(container: Container, training: Training, engine: Engine) -> Loaded | None:
+def _load_base(container: Container, training: Training, engine: Engine) -> Loaded | None:
     if not training.base_id:
         return None
     base = models.find_version_by_id(container, training.base_id)
@@ -116,11 +116,11 @@ def _calibrate(
             progress.report(0.9, "calibrating")
         logits = torch.cat(rows)
     temperature = calibration.temperature(logits, labels_of(validation, numbers))
-    _cool(trained.network, temperature)
+    _divide_logits(trained.network, temperature)
     return temperature
 
 
-def _proven(
+def _store_version(
     container: Container,
     training: Training,
     trained: TrainedNetwork,
@@ -149,10 +149,10 @@ def _proven(
         max_batch=base.version.max_batch if base else 0,
         training_id=training.id,
     )
-    return prove(container.storage, version, path, folder)
+    return store_examined(container.storage, version, path, folder)
 
 
-def _answers(
+def _run_test_pictures(
     storage: Storage, progress: TrainingProgress, model: Loaded, test: Sequence[DatasetExample]
 ) -> torch.Tensor:
     """Return the logits (N, C) of the test pictures, from the network as it will be served."""
@@ -164,7 +164,7 @@ def _answers(
     return torch.cat(rows)
 
 
-def _facts(
+def _describe_training(
     container: Container,
     training: Training,
     checkpoints: CheckpointStore,
@@ -196,7 +196,7 @@ def _facts(
     }  # fmt: skip
 
 
-def _compared(
+def _compare_with_default(
     container: Container, training: Training, progress: TrainingProgress, engine: Engine, candidate: Loaded
 ) -> dict[str, Any] | None:
     """Return the comparison with the model's default version; None if there is no default or no picture suits both."""
@@ -218,7 +218,7 @@ def _compared(
     )
 
 
-def _cool(network: nn.Module, temperature: float) -> None:
+def _divide_logits(network: nn.Module, temperature: float) -> None:
     """Divide the logits by the temperature, in the head, so that the scores of every wire are calibrated."""
     head = families.penultimate(network)
     with torch.no_grad():

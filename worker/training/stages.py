@@ -74,8 +74,8 @@ def from_base(
     """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
     wanted = base.preprocessing
     labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
-    network = _plain(storage, base)
-    learnt, checked = _features(storage, run, base, dealt)
+    network = _load_plain(storage, base)
+    learnt, checked = _compute_features(storage, run, base, dealt)
     began = time.monotonic()
     head = HeadTraining(
         (learnt, labels[0]), (checked, labels[1]), len(numbers), run.training.parameters,
@@ -86,15 +86,15 @@ def from_base(
     sample = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
     heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, sample, wanted))
     run.checkpoints.add_seconds(HEAD, began)
-    loss, accuracy = _measured(learnt @ weight.T + bias, labels[0])
+    loss, accuracy = _measure(learnt @ weight.T + bias, labels[0])
     logits = checked @ weight.T + bias
-    right = _measured(logits, labels[1])[1] if len(labels[1]) else None
+    right = _measure(logits, labels[1])[1] if len(labels[1]) else None
     note = f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was."
     architecture, epoch = base.version.architecture, head.best_epoch
     frozen = TrainedNetwork(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
     if not _is_fine_tuning_worthwhile(run, frozen, dealt, base):
         return frozen
-    return _fine_tuned(storage, run, frozen, dealt, labels, base.device)
+    return _fine_tune(storage, run, frozen, dealt, labels, base.device)
 
 
 def from_scratch(
@@ -132,7 +132,7 @@ def _is_fine_tuning_worthwhile(run: TrainingRun, frozen: TrainedNetwork, dealt: 
     return affordable and len(dealt.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
 
 
-def _fine_tuned(
+def _fine_tune(
     storage: Storage,
     run: TrainingRun,
     frozen: TrainedNetwork,
@@ -191,7 +191,9 @@ def _best(curve: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> tuple[f
     return None, 0.0, None
 
 
-def _features(storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits) -> tuple[torch.Tensor, torch.Tensor]:
+def _compute_features(
+    storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the features of the training and of the validation pictures."""
     began = time.monotonic()
     both = (*dealt.training, *dealt.validation)
@@ -205,14 +207,14 @@ def _features(storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits) -
     return rows[: len(dealt.training)], rows[len(dealt.training) :]
 
 
-def _plain(storage: Storage, base: Loaded) -> nn.Module:
+def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
     """Return the base's network as it was before optimisation, which can be trained and stored."""
     state = safetensors.torch.load(storage.read(base.version.weights))
     family = families.load(base.version.family)
     return weights.assemble(family, base.version.architecture, base.preprocessing, state)
 
 
-def _measured(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+def _measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return (loss, accuracy), with equal weight for every picture."""
     return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
 

@@ -196,7 +196,7 @@ def _dataset(name: str) -> Dataset:
     """Return the newest dataset of that name, imported from the store if it is missing or unusable. Raises NotFound."""
     tenant = caller().tenant
     if container().settings.sap_store and tenant == DEFAULT_TENANT:
-        return bucket_import.bring(container(), tenant, name)
+        return bucket_import.get_or_create(container(), tenant, name)
     try:
         return datasets.get_by_reference(container(), tenant, name)
     except errors.NotFound as error:
