@@ -21,7 +21,7 @@ from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
 from shared.domain.trainings import Training
-from shared.services import comparison_runs, dataset_import, dataset_import_runs, training_runs, trainings
+from shared.services import comparison_runs, dataset_import, dataset_import_runs, training_runs
 from worker.engine import Engine
 from worker.training import pipeline, run
 from worker.training.cancellation import Stopped
@@ -105,8 +105,7 @@ class Trainer:
             pipeline.train(self.container, current, self.engine)
         except training_runs.TrainingEnded:
             log.info("training %s was cancelled", training.id)
-            trainings.forget_checkpoint(self.container, training.id)
-            training_runs.abandon(self.container, training.id)
+            training_runs.discard(self.container, training.id)
         except Stopped:
             if not held.lost.is_set():
                 self._put_back(training, "waiting for a trainer")

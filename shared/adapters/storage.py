@@ -1,4 +1,4 @@
-"""Storage keeps blobs behind an fsspec URL: a folder or an object store. It knows nothing of what a blob contains."""
+"""Storage keeps blobs behind an fsspec URL, a folder or an object store, whatever their contents."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from shared import errors
-from shared.container import Container
+from shared.container import Container, UnitOfWork
 from shared.domain import splits
 from shared.domain.jobs import Status
 from shared.domain.models import ModelVersion, next_version
@@ -35,35 +35,37 @@ def begin(container: Container, training: Training) -> Training:
         current = uow.trainings.find_by_id(training.id, lock=True)
         if current is None or current.status.terminal:
             raise TrainingEnded
-        if not current.dataset_version:
-            try:
-                current = trainings.seal_dataset(
-                    uow, replace(current, updated_at=container.now()), allow_unready_dataset=True
-                )
-            except errors.NotFound as error:
-                current = replace(current, status=Status.FAILED, error_code=error.code, error=error.message)
-        if current.attempts >= container.settings.max_attempts:
-            cause = (
-                f"{current.attempts} trainers crashed on it, or gave up, without an epoch in between: {current.message}"
-            )
-            current = replace(current, status=Status.FAILED, error_code="poison", error=cause)
-        if current.status is Status.FAILED:
-            uow.trainings.end(
-                current.id, Status.FAILED, container.now(), error_code=current.error_code, error=current.error
-            )
-        elif current.dataset_version:
-            started = current.started_at or container.now()
-            current = replace(current, status=Status.RUNNING, attempts=current.attempts + 1, started_at=started)
-            uow.trainings.start(current, container.now())
-    if current.status is Status.QUEUED:  # its dataset is still loading
+        begun = _start_or_fail(container, uow, current)
+    if begun.status is Status.QUEUED:  # its dataset is still loading
         raise TrainingEnded
-    if current.status is Status.FAILED:
-        trainings.forget_checkpoint(container, current.id)
-        models.drop_unregistered(container, current.id)
-        _ended(container, current.id)
+    if begun.status is Status.FAILED:
+        trainings.forget_checkpoint(container, begun.id)
+        models.drop_unregistered(container, begun.id)
+        _ended(container, begun.id)
         raise TrainingEnded
-    container.queue.events.publish([current.id])
-    return current
+    container.queue.events.publish([begun.id])
+    return begun
+
+
+def _start_or_fail(container: Container, uow: UnitOfWork, training: Training) -> Training:
+    """Update a live training and return it: RUNNING, FAILED with the reason, or QUEUED while its dataset is loading."""
+    now = container.now()
+    if not training.dataset_version:
+        try:
+            training = trainings.seal_dataset(uow, replace(training, updated_at=now), allow_unready_dataset=True)
+        except errors.NotFound as error:
+            training = replace(training, status=Status.FAILED, error_code=error.code, error=error.message)
+    if training.attempts >= container.settings.max_attempts:
+        crashes = f"{training.attempts} trainers crashed on it, or gave up, without an epoch in between"
+        reason = f"{crashes}: {training.message}"
+        training = replace(training, status=Status.FAILED, error_code="poison", error=reason)
+    if training.status is Status.FAILED:
+        uow.trainings.end(training.id, Status.FAILED, now, error_code=training.error_code, error=training.error)
+    elif training.dataset_version:
+        started_at = training.started_at or now
+        training = replace(training, status=Status.RUNNING, attempts=training.attempts + 1, started_at=started_at)
+        uow.trainings.start(training, now)
+    return training
 
 
 def report_progress(
@@ -148,6 +150,12 @@ def _register(container: Container, training: Training, version: ModelVersion, e
             uow.promotions.promote(registered, default, now)
         uow.trainings.done(training.id, registered, evidence, now)
     return registered
+
+
+def discard(container: Container, training_id: str) -> None:
+    """Drop the checkpoint of a cancelled training, and all that a trainer has made for it."""
+    trainings.forget_checkpoint(container, training_id)
+    abandon(container, training_id)
 
 
 def abandon(container: Container, training_id: str) -> None:

@@ -54,7 +54,7 @@ class Datasets:
         return [_dataset(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
 
     def find_by_id(self, dataset_id: int, *, lock: bool = False) -> Dataset | None:
-        """Return a dataset of any tenant, or None; loaders know only its id. `lock` is as in `get`."""
+        """Return a dataset of any tenant, or None; loaders have only its id. `lock` is as in `find`."""
         query = sa.select(datasets).where(datasets.c.id == dataset_id)
         row = self._connection.execute(query.with_for_update() if lock else query).first()
         return _dataset(row) if row else None

@@ -102,7 +102,7 @@ class Waiters:
         """Start the subscriber thread, unless it is running. A server does so before its first request."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="announcements", daemon=True)
+                self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -117,10 +117,10 @@ class Waiters:
                 for event_ids in self._queue.events.listen(self._closed):
                     self._wake(event_ids)
             except errors.Unavailable:
-                log.warning("announcements are away; waiting requests look at the database every second")
+                log.warning("events do not arrive; waiting requests read the database every second")
                 self._closed.wait(1.0)
             except Exception:  # if the thread ended, every wait would take up to a second longer
-                log.exception("announcements")
+                log.exception("events")
                 self._closed.wait(1.0)
 
     def _wake(self, event_ids: list[str]) -> None:
