@@ -63,7 +63,7 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         entry = document["paths"].setdefault(path, {})
         if method not in entry:
             tag = tags[dialects.speaking(all_dialects, path).__name__]
-            entry[method] = _from_view(app.view_functions[rule.endpoint], rule, path, method, tag)
+            entry[method] = _operation(app.view_functions[rule.endpoint], rule, path, method, tag)
         if is_public(rule.endpoint):
             entry[method]["security"] = []
     _name_tags(document)

@@ -116,8 +116,7 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
         for path in files()
         if path.startswith(f"{package}/")
         for line, name in imports(path)
-        if name.split(".")[0] in FORBIDDEN[package]
-        and not f"{name}.".startswith(f"{ALLOWED.get(package, ' ')}.")
+        if name.split(".")[0] in FORBIDDEN[package] and not f"{name}.".startswith(f"{ALLOWED.get(package, ' ')}.")
     ]
     assert wrong == []
 

@@ -289,7 +289,9 @@ def _version(version: ModelVersion, measured: Mapping[str, Any] | None) -> dict[
 @bp.get("/deployments")
 def deployments() -> ResponseReturnValue:
     """List the versions of the tenant's own models that answer on this wire, or will once they are checked."""
-    deployed = [version for version in _own_versions() if version.state in DEPLOYMENTS and not version.requires_deployment]
+    deployed = [
+        version for version in _own_versions() if version.state in DEPLOYMENTS and not version.requires_deployment
+    ]
     return jsonify(deployments=[_deployment(version) for version in deployed])
 
 
