@@ -1,3 +1,3 @@
-"""What a user of the service holds: the Python client, and the `inferq` command on top of it."""
+"""The Python client of the service, and the `inferq` command on top of it."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The `inferq` command: a table of its commands, each loaded only when it is asked for."""
+"""The `inferq` command: a table of its commands, each loaded only when it is called."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from inferq.errors import CannotStart, InferqError, InferqHTTPError
 
 COMMANDS = {
     "up": "Start the whole service on this machine; Ctrl-C drains and stops it.",
-    "demo": "Start the service for a moment, send it photographs, show what comes back.",
-    "samples": "Copy some photographs into FOLDER, to try things with.",
+    "demo": "Start the service temporarily, classify photographs, and show the labels.",
+    "samples": "Copy sample photographs into FOLDER.",
     "classify": "Classify pictures.",
     "jobs": "List, show, wait for and cancel jobs; fetch their results.",
     "datasets": "Create, add to, list, show and delete datasets to train on.",
@@ -27,38 +27,38 @@ COMMANDS = {
     "bench": "Measure throughput and latency of the real HTTP path.",
     "doctor": "Check that this machine has all that inferq needs.",
 }
-"""Each is `inferq/commands/NAME.py`, and in it the click command NAME. The line is here as well as in the file so that
-`inferq --help` need not load httpx, rich and all the rest."""
+"""Name -> help. Each command is the click command NAME in `inferq/commands/NAME.py`. The line is repeated here so that
+`inferq --help` need not import httpx and rich."""
 SERVER = ("up", "demo", "bench", "doctor")
-"""Commands that run the service on this machine; the others need the client only."""
+"""Commands that run the service on this machine; the others need only the client."""
 BROUGHT = ("flask", "celery", "sqlalchemy", "torch")
-"""Some of what the extra `server` installs; it is looked for, not imported."""
+"""Some packages of the extra `server`; they are looked for, not imported."""
 
 
 class Commands(click.Group):
-    """Loads a command when it is needed, and turns what can go wrong into one line and an exit code."""
+    """The group loads a command when it is called, and prints an error as one line with an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a new user needs them."""
+        """Return the names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, from its file."""
+        """Return the command from its file; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(f"inferq.commands.{cmd_name}"), cmd_name)
         if cmd_name in SERVER and not all(map(importlib.util.find_spec, BROUGHT)):
-            command = copy.copy(command)  # its --help works all the same
+            command = copy.copy(command)  # its --help still works
             command.callback = _refuse
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in `--help`, from the table."""
+        """Write the list of commands in `--help` from the table."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run it; exits with the code of the error, and with 130 on Ctrl-C."""
+        """Run the command; exits with the code of the error, and with 130 on Ctrl-C."""
         try:
             return super().invoke(ctx)
         except InferqError as error:
@@ -69,12 +69,12 @@ class Commands(click.Group):
 
 
 def _refuse(**_: object) -> NoReturn:
-    """Stands for a command that needs more than the client, where no more is installed."""
+    """Replace a command that needs the server where only the client is installed; raises CannotStart."""
     raise CannotStart("this command needs the server: pip install 'inferq[server]'")
 
 
 def _remedy(error: InferqError) -> str:
-    """What the command can add to words that were written for every client."""
+    """Return what the command line adds to an error message that is written for every client."""
     refused = isinstance(error, InferqHTTPError) and error.status == 401
     return " On the command line: --key KEY, or INFERQ_KEY." if refused else ""
 

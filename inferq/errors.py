@@ -1,19 +1,19 @@
-"""What can go wrong on the user's side, as one small tree; each kind knows the exit code of the command.
+"""The errors of client and command as a tree; each kind has the exit code of the command.
 
 InferqError            1
 ├── InferqHTTPError    1  the server answered with an error
-├── Unreachable        1  there is no server at that URL, or it went away
+├── Unreachable        1  there is no server at that URL, or the connection broke
 ├── BadAnswer          1  the server's answer is of another version of inferq
-├── StillRunning       1  the job did not end within the time given; it goes on
-├── StartFailed        1  a part of the embedded stack does not come up
-└── CannotStart        2  the embedded stack was not started: something must be put right first
+├── StillRunning       1  the job did not end in time; it continues
+├── StartFailed        1  a part of the embedded stack did not start
+└── CannotStart        2  the embedded stack was not started, as a precondition is not met
 """
 
 from __future__ import annotations
 
 
 class InferqError(Exception):
-    """Something went wrong; the text is one line for people."""
+    """The base of all errors here; the text is one line for people."""
 
     exit_code = 1
 
@@ -30,7 +30,7 @@ class InferqHTTPError(InferqError):
 
 
 class Unreachable(InferqError):
-    """There is no server at that URL, or it went away in the middle."""
+    """There is no server at that URL, or the connection broke."""
 
 
 class BadAnswer(InferqError):
@@ -38,14 +38,14 @@ class BadAnswer(InferqError):
 
 
 class StillRunning(InferqError):
-    """The job did not end within the time given; it goes on, and can be waited for again."""
+    """The job did not end in time; it continues, and can be waited for again."""
 
 
 class StartFailed(InferqError):
-    """A part of the embedded stack does not come up."""
+    """A part of the embedded stack did not start."""
 
 
 class CannotStart(InferqError):
-    """The embedded stack was not started: something must be put right first."""
+    """The embedded stack was not started, as a precondition is not met."""
 
     exit_code = 2

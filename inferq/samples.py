@@ -1,4 +1,4 @@
-"""Photographs to try the service with, as two installed packages bring them; none is part of this project."""
+"""Sample photographs from two installed packages; none is part of this project."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Photo:
     """One photograph inside an installed package."""
 
     name: str
-    """The file name that it is shown by; it says what a person sees."""
+    """The file name in the output; it names the subject."""
     package: str
     file: str
-    """Its path inside the package."""
+    """The path inside the package."""
     terms: str
-    """Who took it, and on which terms it may be used."""
+    """The photographer and the licence."""
 
 
 PHOTOS = (
@@ -32,13 +32,13 @@ PHOTOS = (
 
 
 def installed() -> dict[str, Path]:
-    """Name to path of the photographs that are there; none where the extra `demo` is not installed."""
+    """Return name -> path of the installed photographs; empty without the extra `demo`."""
     paths = {photo.name: folder / photo.file for photo in PHOTOS if (folder := _folder(photo.package))}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def _folder(package: str) -> Path | None:
-    """Where a package lies; it is found, not imported, because importing these takes seconds."""
+    """Return the folder of a package, or None; it is not imported, since importing these takes seconds."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) if folders else None

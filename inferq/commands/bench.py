@@ -1,4 +1,4 @@
-"""`inferq bench`: hands everything to the benchmark, which is a program of its own."""
+"""`inferq bench` passes its arguments to the benchmark, which is a separate program."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def bench(arguments: tuple[str, ...]) -> None:
     """Measure throughput and latency of the real HTTP path."""
     if importlib.util.find_spec("bench") is None:
         raise InferqError("the benchmark is not installed here; run it from a checkout of the project")
-    # Replaced, not started: Ctrl-C and the exit code are then the benchmark's own.
+    # This process is replaced, so that the benchmark itself receives Ctrl-C and sets the exit code.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "bench", *arguments])  # noqa: S606

@@ -1,4 +1,4 @@
-"""`inferq classify`: pictures in, labels out."""
+"""`inferq classify` submits pictures and prints their labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from inferq.commands.jobs import follow
 
 @click.command()
 @options.PICTURES
-@click.option("--model", help="The model; the server's default where none is named.")
-@click.option("--version", help="The version of the model; its default where none is named.")
-@click.option("--top-k", type=click.IntRange(min=1), help="How many labels per picture.")
+@click.option("--model", help="The model; by default the server's default model.")
+@click.option("--version", help="The version of the model; by default its default version.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Number of labels per picture; 5 by default.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
-@click.option("--async", "asynchronous", is_flag=True, help="Print the job's id and do not wait.")
+@click.option("--async", "asynchronous", is_flag=True, help="Print the job's id without waiting.")
 @options.JSON
 @options.server
 def classify(
@@ -33,7 +33,7 @@ def classify(
 ) -> None:
     """Classify pictures.
 
-    One archive of pictures does as well.
+    FILES are pictures, or one archive of pictures.
 
     \b
       inferq classify duck.jpg cat.png

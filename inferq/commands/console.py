@@ -1,4 +1,4 @@
-"""How things look in the terminal: tables, bars, sparklines, one console for answers and one for remarks."""
+"""Output in the terminal: tables, bars, sparklines; a console for answers (stdout), and one for remarks (stderr)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from rich.text import Text
 from shared.schemas.jobs import Job, JobSummary, Prediction
 
 _PIPED = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
-"""The width of a pipe, which has none; None lets rich ask the terminal or COLUMNS."""
+"""Width of tables in a pipe; None lets rich take the width of the terminal or of COLUMNS."""
 out = Console(highlight=False, markup=False, width=_PIPED)
-"""Answers: what a pipe should get. No markup: file names and labels may hold brackets."""
+"""Answers, on stdout. No markup: file names and labels may hold brackets."""
 remarks = Console(stderr=True, highlight=False, markup=False)
-"""Everything that is not the answer."""
+"""Remarks and progress, on stderr."""
 
 _BAR = 20
 _IDS = ("id", "job", "training")
-"""Columns of what is copied from here into the next command; others make room for them."""
+"""Columns of ids, which users copy into the next command: they are never wrapped."""
 _SPARKS = "▁▂▃▄▅▆▇█"
 STATUS_STYLE = {
     "DONE": "green", "READY": "green", "ready": "green",
@@ -36,7 +36,7 @@ STATUS_STYLE = {
 
 
 def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Table:
-    """An empty table in the style of all tables here; the columns `numbers` are aligned to the right."""
+    """Return an empty table in the style of all tables; the columns `numbers` are aligned to the right."""
     new = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
@@ -45,12 +45,12 @@ def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Tabl
 
 
 def status(state: str) -> Text:
-    """A status or state in its colour."""
+    """Return a status or state in its colour."""
     return Text(state, style=STATUS_STYLE.get(state, ""))
 
 
 def bar(score: float, width: int = _BAR) -> Text:
-    """A score between 0 and 1 as a bar; values outside, from `function_to_apply=none`, have none."""
+    """Return a score from 0 to 1 as a bar; an empty text for other values, which `function_to_apply=none` gives."""
     if not 0 <= score <= 1:
         return Text("")
     filled = round(score * width)
@@ -59,12 +59,12 @@ def bar(score: float, width: int = _BAR) -> Text:
 
 
 def percent(share: float | None) -> str:
-    """`93.3 %`; what is not known is a dash."""
+    """Return a share from 0 to 1 as `93.3 %`; None is a dash."""
     return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def spark(values: Sequence[float], width: int = _BAR) -> str:
-    """Numbers as a line of small columns, from the lowest to the highest of them; evenly chosen where they are many."""
+    """Return numbers as a line of small columns, scaled to their range; of more than `width` an even selection."""
     if len(values) > width:
         values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
     low, high = min(values, default=0.0), max(values, default=0.0)
@@ -73,23 +73,23 @@ def spark(values: Sequence[float], width: int = _BAR) -> str:
 
 
 def local_time(when: datetime) -> str:
-    """A time of the server's, as the clock here shows it."""
+    """Return an ISO 8601 time in the local time zone; a text that is no time is returned unchanged."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def short_time(when: datetime) -> str:
-    """The same in a narrow column: the time of what is of today, else the day."""
+    """Return the local time of an ISO 8601 time of today, else its day; for a narrow column."""
     day, _, clock = local_time(when).partition(" ")
     return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day
 
 
 def print_json(data: object) -> None:
-    """JSON for programs, of an answer or several: plain in a pipe, and never wrapped."""
+    """Print JSON on stdout, never wrapped."""
     out.print(json.dumps(msgspec.to_builtins(data), indent=2, ensure_ascii=False), soft_wrap=True)
 
 
 def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None:
-    """A table, or one remark where there is nothing."""
+    """Print a table, or the remark `empty` if there are no rows."""
     filled = table(*columns)
     for row in rows:
         filled.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
@@ -100,7 +100,7 @@ def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None
 
 
 def print_notes(notes: Iterable[tuple[str, str]]) -> None:
-    """What is too long for a table: one line each, and where it must be wrapped, under itself."""
+    """Print (subject, text) pairs that are too long for a table, one per line; long texts wrap in their column."""
     listed = Table.grid(padding=(0, 1))
     for about, text in notes:
         listed.add_row(Text(about, style="dim", no_wrap=True), Text(text))
@@ -109,7 +109,7 @@ def print_notes(notes: Iterable[tuple[str, str]]) -> None:
 
 
 def print_job(job: Job) -> None:
-    """A job and its labels."""
+    """Print a job and its labels."""
     head = Text.assemble(
         ("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model.name} {job.model.version}".rstrip()
     )

@@ -1,4 +1,4 @@
-"""`inferq datasets`: labelled pictures to train on."""
+"""`inferq datasets` manages labelled pictures for trainings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from shared.schemas.datasets import Dataset
 
 NAME = click.argument("name")
 _REASONS = 10
-"""Unusable files shown one by one; `--json` has all that the server tells."""
+"""Most unusable files in the output; `--json` has all that the server reports."""
 _FEWEST = 2
-"""Labels that a training needs, and pictures of each."""
+"""Fewest labels for a training, and fewest pictures of each."""
 
 
 @click.group()
@@ -28,21 +28,25 @@ def datasets() -> None:
 @datasets.command()
 @NAME
 @click.argument("source", metavar="[PATH|URL]", required=False)
-@click.option("--label", "labels", multiple=True, help="A label of an empty dataset, once for each; instead of PATH.")
+@click.option(
+    "--label", "labels", multiple=True, help="A label of an empty dataset, instead of PATH; repeat it for each label."
+)
 @options.JSON
 @options.server
 def create(client: Client, name: str, source: str | None, labels: tuple[str, ...], as_json: bool) -> None:
-    """Create a dataset from label folders, and wait until it is read.
+    """Create a dataset from label folders, and wait until it is loaded.
 
-    PATH is a folder that has a folder of pictures for each label, or an archive of such (zip, tar, tar.gz); URL is the
-    address of an archive. Folders named training, validation and test around the labels are honoured.
+    PATH is a folder with a folder of pictures for each label, or an archive of that (zip, tar, tar.gz); URL is the
+    address of an archive. Folders training, validation and test above the label folders are kept as the split.
 
     \b
       inferq datasets create flowers flowers/      flowers/rose/1.jpg and so on
       inferq datasets create empty --label rose --label daisy
     """
     if bool(source) == bool(labels):
-        raise click.UsageError("name a folder, an archive or a URL, or else the labels of an empty dataset by --label")
+        raise click.UsageError(
+            "name a folder, an archive or a URL, or else the labels of an empty dataset with --label"
+        )
     if source is None:
         _print(client.datasets.create(name, labels=labels), as_json)
         return
@@ -58,9 +62,10 @@ def create(client: Client, name: str, source: str | None, labels: tuple[str, ...
 @options.JSON
 @options.server
 def add(client: Client, name: str, source: str, as_json: bool) -> None:
-    """Add pictures to a dataset, from what `create` takes.
+    """Add pictures to a dataset.
 
-    A dataset that was trained on stays as it was for that training: this makes its next version.
+    PATH or URL is a folder or an archive as in `create`.
+    A version that was trained on never changes: the pictures go into the next version.
     """
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
@@ -73,7 +78,7 @@ def add(client: Client, name: str, source: str, as_json: bool) -> None:
 @options.JSON
 @options.server
 def list_(client: Client, limit: int, as_json: bool) -> None:
-    """The newest datasets."""
+    """List the newest datasets."""
     newest = client.datasets.list(limit=limit)
     if as_json:
         console.print_json(newest)
@@ -100,7 +105,7 @@ def list_(client: Client, limit: int, as_json: bool) -> None:
 @options.JSON
 @options.server
 def show(client: Client, name: str, as_json: bool) -> None:
-    """One dataset, by its name or id."""
+    """Show one dataset, by its name or id."""
     _print(client.datasets.get(name), as_json)
 
 
@@ -114,7 +119,7 @@ def delete(client: Client, name: str) -> None:
 
 
 def _source(source: str) -> str | Path:
-    """What to send; said to be missing before anything is sent."""
+    """Return a URL as it is, else a path; raises BadParameter if there is no such file."""
     if is_url(source):
         return source
     if not Path(source).exists():
@@ -123,13 +128,13 @@ def _source(source: str) -> str | Path:
 
 
 def _follow_loading(client: Client, created: Dataset, as_json: bool) -> None:
-    """Show the loading until it has ended; exits with 1 when nothing came of it: a message then says why."""
+    """Show the progress of loading until it ends; exits with 1 if it failed, and prints the reason."""
     try:
         dataset = progress_view.follow(
             client.datasets.follow(created.id), progress_view.dataset, progress_view.dataset_line
         )
     except KeyboardInterrupt:
-        hint = f"dataset {created.id} goes on loading; look at it with: inferq datasets show {created.id}"
+        hint = f"dataset {created.id} continues loading; show it with: inferq datasets show {created.id}"
         console.remarks.print(hint, soft_wrap=True)
         raise
     _print(dataset, as_json)
@@ -143,7 +148,7 @@ def _print(dataset: Dataset, as_json: bool) -> None:
         return
     head = Text.assemble(("dataset ", "dim"), (dataset.name, "bold"), "  ", console.status(dataset.state))
     console.out.print(head.append(f"  version {dataset.version}  id {dataset.id}", "dim"), soft_wrap=True)
-    if dataset.message:  # why the last archive was not read; or how far this one is
+    if dataset.message:  # the reason of a failed archive, or the progress of loading
         console.out.print(Text(dataset.message, "yellow" if dataset.state == "LOADING" else "red"), soft_wrap=True)
     most = max((label.examples for label in dataset.labels), default=0) or 1
     rows = (
@@ -168,7 +173,7 @@ def _print(dataset: Dataset, as_json: bool) -> None:
 
 
 def _print_next(dataset: Dataset) -> None:
-    """A training, or what is missing for one."""
+    """Print the next command: a training, or more pictures if there are too few for one."""
     name, used = shlex.quote(dataset.name), [label.examples for label in dataset.labels if label.examples]
     line = f"inferq train {name} --name MODEL"
     if len(used) < _FEWEST or min(used) < _FEWEST:

@@ -1,4 +1,4 @@
-"""`inferq demo`: the service for a moment, with photographs sent both ways."""
+"""`inferq demo` runs the service temporarily and classifies photographs synchronously and by polling."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ then, from another terminal:
 
 
 @click.command()
-@click.option("--photo", "photos", multiple=True, type=options.FILE, help="Classify this, too.")
+@click.option(
+    "--photo", "photos", multiple=True, type=options.FILE, help="Classify this picture, too; repeat it for more."
+)
 def demo(photos: tuple[Path, ...]) -> None:
-    """Start the service for a moment, send it photographs, show what comes back.
+    """Start the service temporarily, classify photographs, and show the labels.
 
-    It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent both ways:
+    It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent in two ways:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
     pictures = [*samples.installed().items(), *((photo.name, photo) for photo in photos)]
@@ -49,7 +51,7 @@ def demo(photos: tuple[Path, ...]) -> None:
             decision = stack.start(plan, supervisor, _quiet)
             ready = f"ready after {time.monotonic() - began:.1f} s at {plan.url}; default model {decision.model}"
             console.out.print(f"{ready}: {decision.why}\n", soft_wrap=True)
-            # In a thread, so that this one keeps the parts alive and hears Ctrl-C.
+            # In a thread, so that the main thread keeps the parts running and receives Ctrl-C.
             shown = beside.submit(_show, plan.url, pictures)
             if not supervisor.watch(shown.done):
                 raise KeyboardInterrupt
@@ -58,8 +60,8 @@ def demo(photos: tuple[Path, ...]) -> None:
 
 
 def _show(url: str, pictures: Sequence[tuple[str, Path]]) -> None:
-    """Send each picture, by the name that it is shown by, and print what comes back."""
-    filled = console.table("file", "label", "score", "", "way", "status", "ms", title="What came back")
+    """Classify each (name, path), and print the labels, statuses and milliseconds."""
+    filled = console.table("file", "label", "score", "", "way", "status", "ms", title="Answers")
     half = max(1, len(pictures) // 2)
     with Client(url, os.environ.get("INFERQ_ADMIN_KEY", "")) as client:  # the stack inherits it, and asks for it
 
@@ -96,4 +98,4 @@ def _milliseconds(began: float) -> Text:
 
 
 def _quiet(name: str, text: str) -> None:
-    """The demo shows what comes back, not what it is made of."""
+    """Print nothing: the demo does not show the parts of the service."""

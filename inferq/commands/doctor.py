@@ -1,4 +1,4 @@
-"""`inferq doctor`: one line per thing that inferq needs, and what to do where it is missing."""
+"""`inferq doctor` checks each requirement of inferq, and prints what to do if one is missing."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {cuda}
 
 
 class Missing(Exception):
-    """Something is not as it should be; the text says what to do."""
+    """A requirement is missing; the text says what to do."""
 
 
 @click.command()
 @options.DATA
-@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", help="Where `inferq up` would listen.")
-@click.option("--port", envvar="INFERQ_PORT", default=8000, help="Where `inferq up` would listen.")
+@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", help="Host on which `inferq up` would listen.")
+@click.option("--port", envvar="INFERQ_PORT", default=8000, help="Port on which `inferq up` would listen.")
 def doctor(data: Path, host: str, port: int) -> None:
     """Check that this machine has all that inferq needs.
 
-    Says what to do about what is missing, and exits with 1 then.
+    Prints what to do about each missing requirement, and exits with 1 if there is one.
     """
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
@@ -71,8 +71,8 @@ def _python() -> str:
 
 def _packages() -> str:
     if _installed("inferq") is None:
-        raise Missing("inferq itself is not installed, it only lies here; run `make setup`")
-    # Those of the client and of the server, without what is for some platforms only.
+        raise Missing("inferq itself is not installed; run `make setup`")
+    # Requirements of the client and of the server, without those of single platforms.
     markers = ("", 'extra == "server"')
     requirements = [
         line for line in importlib.metadata.requires("inferq") or () if line.partition(";")[2].strip() in markers
@@ -94,7 +94,7 @@ def _celery() -> str:
 
 
 def _torch() -> str:
-    # In a process of its own: a torch that does not fit this machine can crash whoever imports it.
+    # In a separate process: a torch that does not fit this machine can crash the process that imports it.
     completed = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, check=False)
     if completed.returncode != 0:
         lines = completed.stderr.strip().splitlines() or [f"exit {completed.returncode}"]
@@ -105,7 +105,7 @@ def _torch() -> str:
 def _redis() -> str:
     url = os.environ.get("REDIS_URL")
     if not url:
-        return "REDIS_URL is not set; `inferq up` brings its own"
+        return "REDIS_URL is not set; `inferq up` starts its own Redis"
     try:
         version = valkey.server_version(url)
     except OSError as error:
@@ -136,7 +136,7 @@ def _port(host: str, port: int) -> str:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
+    """Return the path, or the nearest existing folder above it."""
     return path if path.exists() else _nearest(path.parent)
 
 

@@ -1,4 +1,4 @@
-"""What a training came to, in the terminal: the summary at its end, and the evidence when it is asked for."""
+"""The evidence of a training in the terminal: a summary, and the details for `inferq trainings show`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _WRONG = ((92, 44, 40), (214, 62, 52))
 _HEAD = 12
 """Characters of a label above its column of the confusion matrix."""
 _STAGES = {"head": "head", "fine-tuned": "fine-tuning", "scratch": "network"}
-"""Method of a version -> the stage of training that made it."""
+"""Method of a version -> the stage of the training whose epochs it comes from."""
 _LABELS = 24
 _FEW = 30
-"""Test pictures below which a single one moves the accuracy by points."""
+"""Test pictures below which a single picture changes the accuracy by percentage points."""
 _MISTAKES = 10
-"""Shown one by one; `--json` has all that are known."""
+"""Most mistakes in the output; `--json` has all that are stored."""
 
 
 def summary(training: Training) -> Group:
-    """Accuracy, calibration, how and from what it was made, then each label; for a training that is DONE."""
+    """Return accuracy, calibration, method and data, then a row per label; for a training that is DONE."""
     evidence = _evidence(training)
     return Group(key_value_table(_facts(evidence)), *_labels(evidence.per_label))
 
 
 def details(training: Training, width: int) -> Group:
-    """What goes beyond the summary: the parameters, the confusion matrix, and the pictures it got wrong."""
+    """Return the parameters, the confusion matrix and the mistakes; `width` is that of the terminal, in characters."""
     evidence = _evidence(training)
     rows = [
         ("parameters", Text(_listed(evidence.parameters))),
@@ -51,12 +51,12 @@ def details(training: Training, width: int) -> Group:
 
 def _evidence(training: Training) -> Evidence:
     if training.evidence is None:
-        raise InferqError(f"training {training.id} is {training.status}: there is evidence only of one that is DONE")
+        raise InferqError(f"training {training.id} is {training.status}: only a training that is DONE has evidence")
     return training.evidence
 
 
 def key_value_table(rows: Sequence[tuple[str, Text]]) -> Table:
-    """A word and what there is to say about it, line by line; what is too long is wrapped under itself."""
+    """Return a table of (name, text) rows without empty texts; long texts wrap in their column."""
     listed = Table.grid(padding=(0, 2, 0, 1), pad_edge=True)
     listed.add_column(style="dim", no_wrap=True)
     listed.add_column(overflow="fold")
@@ -83,7 +83,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
 
 
 def few(tested: int) -> Text:
-    """What to make of figures that come from so few test pictures; empty where there are enough, or none."""
+    """Return a warning if there are so few test pictures that each counts; empty if there are enough, or none."""
     if not 0 < tested < _FEW:
         return Text("")
     pictures = "1 picture: it" if tested == 1 else f"{tested} pictures: each of them"
@@ -99,13 +99,13 @@ def _calibration(evidence: Evidence) -> Text:
 
 
 def _kept_epochs(evidence: Evidence) -> list[Epoch]:
-    """The epochs that the version comes from: a stage that did not help was tried in vain."""
+    """Return the epochs of the stage that made the version; a stage that did not improve it is left out."""
     stage = _STAGES.get(evidence.method)
     return [epoch for epoch in evidence.curve if stage in (None, epoch.stage)]
 
 
 def losses(curve: Sequence[Epoch], width: int = 16) -> Text:
-    """Train and validation loss of the last stage, each as a small line that ends in its last value."""
+    """Return the training and validation losses of the last stage as sparklines, each with its last value."""
     stage = curve[-1].stage if curve else ""
     line = Text()
     last = [epoch for epoch in curve if epoch.stage == stage]
@@ -138,7 +138,7 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _labels(rows: Sequence[LabelEvidence]) -> list[RenderableType]:
-    """All labels in their order; of many the worst."""
+    """Return a row per label, in order; of more than _LABELS those with the lowest F1."""
     chosen = rows if len(rows) <= _LABELS else sorted(rows, key=lambda row: row.f1)[:_LABELS]
     numbers = ("precision", "recall", "F1", "tested")
     listed = console.table("label", "precision", "recall", "F1", "", "tested", numbers=numbers)
@@ -156,7 +156,10 @@ def _labels(rows: Sequence[LabelEvidence]) -> list[RenderableType]:
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], width: int) -> list[RenderableType]:
-    """The matrix with shaded cells, rows are the truth; the commonest confusions where it is wider than `width`."""
+    """Return the confusion matrix with shaded cells, one row per true label.
+
+    If it is wider than `width` characters, return the commonest confusions instead.
+    """
     if not counts:
         return []
     row_head = min(max(map(len, labels)), width // 4)
@@ -165,7 +168,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], width: int
         cell = max(digits, column_head) + 2
         numbered = column_head < min(max(map(len, labels)), _HEAD)
         if row_head + numbered * (column_head + 1) + 3 + cell * len(labels) <= width:
-            about = Text("\n rows: what was shown; columns: what it was taken for", "dim")
+            about = Text("\n rows: true label; columns: predicted label", "dim")
             return [about, _matrix(labels, counts, cell, numbered=numbered)]
     return [_commonest_confusions(labels, counts)]
 
@@ -201,7 +204,7 @@ def _commonest_confusions(labels: Sequence[str], counts: Sequence[Sequence[int]]
         for column, count in enumerate(line)
         if count and row != column
     ]
-    listed = console.table("most often mistaken", "taken for", "times", numbers=("times",))
+    listed = console.table("true label", "predicted", "times", numbers=("times",))
     for count, actual, predicted in sorted(pairs, key=lambda pair: -pair[0])[:_MISTAKES]:
         listed.add_row(Text(actual), Text(predicted), str(count))
     return listed
@@ -209,8 +212,8 @@ def _commonest_confusions(labels: Sequence[str], counts: Sequence[Sequence[int]]
 
 def _mistakes(mistakes: Sequence[Mistake]) -> list[RenderableType]:
     if not mistakes:
-        return [Text("\n No test picture was mistaken.", "dim")]
-    listed = console.table("mistaken picture", "shows", "taken for", "score", numbers=("score",))
+        return [Text("\n Every test picture was classified correctly.", "dim")]
+    listed = console.table("mistaken picture", "true label", "predicted", "score", numbers=("score",))
     for mistake in mistakes[:_MISTAKES]:
         listed.add_row(
             Text(mistake.name),

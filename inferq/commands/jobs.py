@@ -1,4 +1,4 @@
-"""`inferq jobs`: what has become of what was sent."""
+"""`inferq jobs` shows submitted jobs and their results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--status", default="", help="Only jobs in this status: QUEUED, RUNNING, DONE, ...")
+@click.option("--status", default="", help="Only jobs with this status: QUEUED, RUNNING, DONE, ...")
 @click.option("--model", default="", help="Only jobs of this model.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
 @options.JSON
 @options.server
 def list_(client: Client, status: str, model: str, limit: int, as_json: bool) -> None:
-    """The newest jobs."""
+    """List the newest jobs."""
     newest = client.jobs.list(status=status.upper(), model=model, limit=limit)
     if as_json:
         console.print_json(newest)
@@ -49,17 +49,17 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
 @options.JSON
 @options.server
 def show(client: Client, job_id: str, as_json: bool) -> None:
-    """One job as it stands."""
+    """Show one job in its current state."""
     _print(client.jobs.get(job_id), as_json)
 
 
 @jobs.command()
 @JOB
-@click.option("--timeout", default=3600.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--timeout", default=3600.0, show_default=True, help="Most seconds to wait.")
 @options.JSON
 @options.server
 def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
-    """Wait for the end of a job and show it. Exits with 1 unless it is DONE."""
+    """Wait until a job has ended and show it. Exits with 1 unless it is DONE."""
     job = follow(client, job_id, timeout)
     _print(job, as_json)
     if job.status != "DONE":
@@ -70,7 +70,7 @@ def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
 @JOB
 @options.server
 def cancel(client: Client, job_id: str) -> None:
-    """Cancel a job. What runs at this moment is finished, the rest is not begun."""
+    """Cancel a job. Pictures that a worker is running are finished; the others are not started."""
     job = client.jobs.cancel(job_id)
     console.remarks.print(f"{job_id} is {job.status}")
 
@@ -80,18 +80,18 @@ def cancel(client: Client, job_id: str) -> None:
 @click.option("--format", default="ndjson", show_default=True, type=click.Choice(["ndjson", "csv"]))
 @options.server
 def results(client: Client, job_id: str, format: str) -> None:
-    """The results of a job, line by line. Made for archives of thousands."""
+    """Print the results of a job, line by line. Also for archives of thousands of pictures."""
     for line in client.jobs.results(job_id, format=format):
         click.echo(line)
 
 
 def follow(client: Client, job_id: str, timeout: float) -> Job:
-    """Wait until a job has ended; Ctrl-C says that it goes on, and how to wait for it again."""
+    """Wait at most `timeout` seconds until a job has ended. Ctrl-C prints how to wait for it again."""
     try:
         with console.remarks.status(f"waiting for {job_id}"):
             return client.jobs.wait(job_id, timeout=timeout)
     except KeyboardInterrupt:
-        console.remarks.print(f"job {job_id} goes on; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
+        console.remarks.print(f"job {job_id} continues; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
         raise
 
 

@@ -1,4 +1,4 @@
-"""`inferq keys`: who may use the service."""
+"""`inferq keys` manages API keys and registered public keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inferq.client import Client
 from inferq.commands import console, options
 
 EXCHANGE = "/v2/oauth2/token"
-"""Where a signed assertion becomes a token."""
+"""Path at which a signed assertion is exchanged for a token."""
 
 
 @click.group()
@@ -19,12 +19,14 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--name", default="", help="What the key is for; shown in the list.")
-@click.option("--tenant", default="", help="Whose key it is; your own tenant where none is named.")
-@click.option("--scope", "scopes", multiple=True, help="infer, models or keys, once for each; without: infer, models.")
-@click.option("--stage", type=click.Choice(["live", "test"]), help="Makes a key that begins with it.")
+@click.option("--name", default="", help="A description of the key, shown in the list.")
+@click.option("--tenant", default="", help="The tenant of the key; by default your own.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="infer, models or keys; repeat it for more. By default infer and models."
+)
+@click.option("--stage", type=click.Choice(["live", "test"]), help="The stage of the key, with which the key begins.")
 @click.option("--public-key", type=options.FILE, help="Register this public key (PEM) for --account; no key is made.")
-@click.option("--account", default="", metavar="EMAIL", help="Who has the private key to --public-key.")
+@click.option("--account", default="", metavar="EMAIL", help="The account that has the private key of --public-key.")
 @options.server
 def create(
     client: Client,
@@ -37,14 +39,14 @@ def create(
 ) -> None:
     """Create a key, or register a public one.
 
-    It is shown this once: only a hash of it is kept. The first key closes the open door of loopback, so let it be one
-    that can make others:
+    The key is shown only once, as only a hash of it is stored. From the first key on, requests without a key are
+    refused on loopback too, so give it the scope `keys` to create others:
 
     \b
       export INFERQ_KEY=$(inferq keys create --name owner --scope infer --scope models --scope keys)
 
-    Or register the public key of an account, whose clients sign assertions with the private one and exchange them
-    for tokens:
+    Or register the public key of an account, whose clients sign assertions with the private key and exchange them for
+    tokens:
 
     \b
       inferq keys create --public-key public.pem --account anna@example.org
@@ -52,7 +54,7 @@ def create(
     if bool(public_key) != bool(account):
         raise click.UsageError("--public-key and --account go together")
     if public_key and stage:
-        raise click.UsageError("--stage is for keys that begin with it; leave it out with --public-key")
+        raise click.UsageError("--stage cannot be combined with --public-key, for which no key is created")
     first = not client.keys.list()  # who may ask sees at least the key he asks with, unless the door is open
     if public_key:
         pem = public_key.read_text(errors="replace")  # what is no text is no PEM, and refused as such
@@ -64,19 +66,19 @@ def create(
     else:
         created = client.keys.create(name, tenant=tenant, scopes=scopes, stage=stage or "")
         click.echo(created.key)
-        _remark("Keep it: it cannot be shown again.")
+        _remark("Store it now: it cannot be shown again.")
     _remark(f"To revoke it: inferq keys revoke {created.id}")
     if first:
-        _remark("It is the first key: from now on every request needs one.")
+        _remark("It is the first key: from now on every request needs a key.")
 
 
 @keys.command("list")
 @options.JSON
 @options.server
 def list_(client: Client, as_json: bool) -> None:
-    """The keys that you manage, without what must stay secret.
+    """List the keys of your tenant, without their secrets.
 
-    Those of your tenant; the tenant `default` manages everybody's.
+    The tenant `default` lists the keys of all tenants.
     """
     entries = client.keys.list()
     if as_json:
@@ -105,7 +107,7 @@ def list_(client: Client, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID")
 @options.server
 def revoke(client: Client, key_id: str) -> None:
-    """Make a key worthless, at once."""
+    """Revoke a key; it is refused from then on."""
     client.keys.revoke(key_id)
     console.remarks.print(f"revoked {key_id}")
 

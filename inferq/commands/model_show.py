@@ -1,4 +1,4 @@
-"""`inferq models show`: one version of a model, with all that decides its answers."""
+"""`inferq models show` prints one version of a model with its architecture, preprocessing and labels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _FIRST_LABELS = 6
 _ORIGINS = {
     "published": "as published with the weights",
     "recognised": "recognised by the checksum of the file",
-    "requested": "as the import asked",
+    "requested": "as the import requested",
     "assumed": "assumed, since the import named none",
 }
 
 
 @click.command()
 @click.argument("name")
-@click.option("--version", default="", help="The default version if not given.")
+@click.option("--version", default="", help="The version; by default the default version.")
 @options.JSON
 @options.server
 def show(client: Client, name: str, version: str, as_json: bool) -> None:
-    """Show a model with all that decides its answers."""
+    """Show a version of a model: architecture, preprocessing, labels."""
     model = client.models.get(name)
     details = client.models.get_version(name, version or model.default_version)
     if as_json:
@@ -57,7 +57,7 @@ def _rows(model: Model, version: VersionDetails) -> list[tuple[str, object]]:
 
 
 def describe(version: Version) -> str:
-    """The preprocessing in two lines: the values, and where they are known from; empty while nothing is known."""
+    """Return the preprocessing in two lines, its values and their origin; empty while it is unknown."""
     values = version.preprocessing
     if not values:
         return ""
@@ -66,12 +66,12 @@ def describe(version: Version) -> str:
     if preset := version.preset:
         text += f"\n{' '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
         if changed := preset.changed:
-            text += f"; as the import gave them: {', '.join(changed)}"
+            text += f"; set by the import: {', '.join(changed)}"
     return text
 
 
 def warn_if_assumed(version: Version, architecture: str) -> None:
-    """Say on stderr which preset was assumed, and how to name another one."""
+    """Print on stderr which preset was assumed, and how to name another one."""
     preset = version.preset
     if preset is None or preset.origin != "assumed":
         return
@@ -79,10 +79,10 @@ def warn_if_assumed(version: Version, architecture: str) -> None:
     alternatives = (
         f"{architecture} also has {', '.join(other_presets)}"
         if other_presets
-        else "a JSON file or single values do as well"
+        else "a JSON file or single values can be given too"
     )
     name = preset.name or "the architecture's own"
-    scope = " for what was not given" if preset.changed else ""
+    scope = " for the values that were not given" if preset.changed else ""
     console.remarks.print(
         f"preprocessing {name} was assumed{scope}: {describe(version).splitlines()[0]}.\nIf these weights were trained "
         f"with another one, their scores are wrong: import them again with --preprocessing NAME; {alternatives}.",
@@ -91,7 +91,7 @@ def warn_if_assumed(version: Version, architecture: str) -> None:
 
 
 def get_version(model: Model, version: str) -> Version:
-    """That version of the model; raises InferqError where it was removed meanwhile."""
+    """Return that version of the model; raises InferqError if it was removed meanwhile."""
     for entry in model.versions:
         if entry.version == version:
             return entry

@@ -1,4 +1,4 @@
-"""`inferq models`: what can be asked, how more is added, and (in promotion.py) which version answers."""
+"""`inferq models` lists, adds, imports and removes models; promotion.py decides which version answers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from inferq.errors import InferqError
 from shared.schemas.models import Model, Version
 
 _DEFAULT_ORIGINS = {
-    "tenant": "your choice; take it back with: inferq models default --reset",
-    "setting": "named when the service was started",
+    "tenant": "your choice; undo it with: inferq models default --reset",
+    "setting": "set when the service was started",
     "service": "the service's default",
 }
 _POLL_SECONDS = 0.5
-"""Seconds between two looks at a version that is being checked."""
+"""Seconds between two polls of a version that is being checked."""
 
 
 @click.group()
@@ -38,7 +38,7 @@ for command in (model_show.show, *promotion.COMMANDS):
 @options.JSON
 @options.server
 def list_(client: Client, as_json: bool) -> None:
-    """All models and their versions. The default model has a star."""
+    """List all models and their versions. The default model has a star."""
     visible = client.models.list()
     if as_json:
         console.print_json(visible)
@@ -61,7 +61,7 @@ def list_(client: Client, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--arch", default="", help="The architecture, where the name is not one.")
+@click.option("--arch", default="", help="The architecture, if NAME is not one.")
 @options.server
 def add(client: Client, name: str, arch: str) -> None:
     """Add an architecture with its published weights.
@@ -76,21 +76,19 @@ def add(client: Client, name: str, arch: str) -> None:
 
 @models.command("import")
 @click.argument("name")
-@click.option("--arch", required=True, help="The architecture of the weights, as torchvision or timm calls it.")
+@click.option("--arch", required=True, help="The architecture of the weights, by its name in torchvision or timm.")
 @click.option("--weights", required=True, type=options.FILE, help="A .safetensors file, or .pth with tensors only.")
 @click.option("--labels", required=True, metavar="FILE|imagenet", help="A file, one label per line, in logit order.")
-@click.option("--version", default="", help="The name of the version; the next number where none is given.")
+@click.option("--version", default="", help="The name of the version; by default the next number.")
 @click.option(
     "--preprocessing", default="", metavar="PRESET|FILE",
-    help="How the pictures were prepared that the weights learned from: a published preset, or a JSON file.",
+    help="The preprocessing that the weights were trained with: a published preset, or a JSON file.",
 )  # fmt: skip
-@click.option("--resize", type=int, help="Pixels of the shorter side, in place of the preset's.")
-@click.option("--crop", type=int, help="Pixels of the central square, in place of the preset's.")
-@click.option("--mean", metavar="R,G,B", help="Mean per channel (0 to 1), or one for all, in place of the preset's.")
-@click.option("--std", metavar="R,G,B", help="Standard deviation per channel, in place of the preset's.")
-@click.option(
-    "--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="In place of the preset's."
-)
+@click.option("--resize", type=int, help="Pixels of the shorter side; overrides the preset.")
+@click.option("--crop", type=int, help="Pixels of the central square; overrides the preset.")
+@click.option("--mean", metavar="R,G,B", help="Mean per channel (0 to 1), or one for all; overrides the preset.")
+@click.option("--std", metavar="R,G,B", help="Standard deviation per channel; overrides the preset.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="Overrides the preset.")
 @options.server
 def import_(
     client: Client, name: str, arch: str, weights: Path, labels: str, version: str, preprocessing: str, **values: Any
@@ -125,7 +123,7 @@ def remove(client: Client, name: str, version: str) -> None:
 
 @models.command()
 @click.argument("name", required=False)
-@click.option("--reset", is_flag=True, help="Take your choice back.")
+@click.option("--reset", is_flag=True, help="Undo your choice.")
 @options.server
 def default(client: Client, name: str | None, reset: bool) -> None:
     """Choose your default model, or show it.
@@ -150,26 +148,26 @@ def default(client: Client, name: str | None, reset: bool) -> None:
 @click.argument("model")
 @options.server
 def alias(client: Client, alias: str, model: str) -> None:
-    """Let a name of your choice stand for a model, on every wire.
+    """Create an alias, another name for a model, on every wire.
 
     \b
       inferq models alias google/vit-base-patch16-224 vit
     """
     answer = client.models.set_alias(alias, model)
-    console.remarks.print(f"{alias} stands for {answer.model}", soft_wrap=True)
+    console.remarks.print(f"{alias} is an alias of {answer.model}", soft_wrap=True)
 
 
 @models.command()
 @click.argument("alias")
 @options.server
 def unalias(client: Client, alias: str) -> None:
-    """Take an alias away; the model stays."""
+    """Remove an alias; the model stays."""
     client.models.remove_alias(alias)
-    console.remarks.print(f"{alias} stands for nothing any more", soft_wrap=True)
+    console.remarks.print(f"removed the alias {alias}", soft_wrap=True)
 
 
 def wait_until_ready(client: Client, name: str, version: str) -> Version:
-    """Show what the workers make of it until it is ready; raises InferqError with the reason when it is not taken."""
+    """Show the progress of a version until it is ready, and return it; raises InferqError with the reason if not."""
     began = time.monotonic()
     with console.remarks.status(f"{name} {version}") as line:
         while (checked := model_show.get_version(client.models.get(name), version)).state not in ("ready", "refused"):
@@ -190,7 +188,7 @@ def _report_ready(client: Client, name: str, version: str) -> Version:
 
 
 def _preprocessing(preset_or_file: str, values: Mapping[str, Any]) -> str | dict[str, Any]:
-    """The name of a preset, or an object with the values of the file, and in their place the single ones."""
+    """Return the name of a preset, or an object with the values of the file; single values override both."""
     single = {name: value for name, value in values.items() if value is not None}
     path = Path(preset_or_file)
     if path.suffix == ".json" and not path.is_file():
@@ -200,7 +198,9 @@ def _preprocessing(preset_or_file: str, values: Mapping[str, Any]) -> str | dict
     try:
         document = json.loads(path.read_text("utf-8-sig"))
     except ValueError as error:
-        raise click.BadParameter(f"{preset_or_file} is no JSON file: {error}", param_hint="--preprocessing") from None
+        raise click.BadParameter(
+            f"{preset_or_file} is not a JSON file: {error}", param_hint="--preprocessing"
+        ) from None
     if not isinstance(document, dict):
         raise click.BadParameter(f"{preset_or_file} must hold a JSON object", param_hint="--preprocessing")
     return document | single

@@ -1,4 +1,4 @@
-"""The options that commands share, and the client they stand for."""
+"""The options that commands share, and the client that is built from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PICTURES = click.argument("pictures", metavar="FILES...", nargs=-1, required=True, type=FILE)
 DATA = click.option(
     "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=data_dir.default,
-    help="The folder that keeps everything; ~/.local/share/inferq if not given.",
+    help="The data folder; by default ~/.local/share/inferq.",
 )  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON instead of a table.")
 
@@ -27,7 +27,7 @@ def server(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option(
         "--url", envvar="INFERQ_URL", default=DEFAULT_URL, show_default=True, show_envvar=True,
-        help="The server.",
+        help="The address of the server.",
     )  # fmt: skip
     @click.option("--key", envvar="INFERQ_KEY", default="", show_envvar=True, help="An API key.")
     @wraps(command)

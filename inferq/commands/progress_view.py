@@ -1,4 +1,4 @@
-"""What goes on, while it goes on: a display that changes in place on a terminal, plain lines in a pipe."""
+"""Progress of trainings and datasets: a display that changes in place on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.schemas.evidence import Epoch
 from shared.schemas.trainings import Training
 
 _EPOCHS = 6
-"""The newest epochs shown at once; the display has to fit a small terminal."""
+"""Most epochs in the display, which must fit a small terminal."""
 
 
 class Progressing(Protocol):
-    """What a display needs to know of anything that moves."""
+    """The protocol of things with progress: a share from 0 to 1, and a message."""
 
     @property
     def progress(self) -> float: ...
@@ -35,16 +35,16 @@ Thing = TypeVar("Thing", bound=Progressing)
 
 
 def follow(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType], say: Callable[[Thing], str]) -> Thing:
-    """Show the updates, the way `draw` has them on a terminal, as lines that `say` gives in a pipe; the last one.
+    """Show the updates, drawn by `draw` on a terminal, as lines of `say` in a pipe; return the last update.
 
-    There has to be one at least.
+    There must be at least one.
     """
     passed = deque(_drawn(updates, draw) if console.remarks.is_terminal else _logged(updates, say), maxlen=1)
     return passed.pop()
 
 
 def _drawn(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType]) -> Iterator[Thing]:
-    """The updates as they pass, each shown in the place of the one before; nothing stays of them."""
+    """Yield the updates, each drawn over the previous one; the display is cleared at the end."""
     spinner, began = Spinner("dots", style="cyan"), time.monotonic()
     below: list[RenderableType] = []
 
@@ -52,7 +52,7 @@ def _drawn(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType]) ->
         spinner.update(text=Text(_clock(time.monotonic() - began), "dim"))
         return Group(spinner, *below)
 
-    # Drawn anew several times a second, so that the clock runs between two updates.
+    # Drawn several times a second, so that the clock runs between two updates.
     with Live(get_renderable=render, console=console.remarks, transient=True, refresh_per_second=8):
         for update in updates:
             below[:] = [meter(update), draw(update)]
@@ -60,7 +60,7 @@ def _drawn(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType]) ->
 
 
 def _logged(updates: Iterable[Thing], say: Callable[[Thing], str]) -> Iterator[Thing]:
-    """The updates as they pass, each as one line if it is a new one."""
+    """Yield the updates, and print the line of each that differs from the last line."""
     last = ""
     for update in updates:
         if (line := say(update)) not in ("", last):
@@ -70,24 +70,24 @@ def _logged(updates: Iterable[Thing], say: Callable[[Thing], str]) -> Iterator[T
 
 
 def dataset(update: Dataset) -> RenderableType:
-    """Nothing beyond the line of progress."""
+    """Return an empty text: a dataset has only its line of progress."""
     return Text("")
 
 
 def dataset_line(update: Dataset) -> str:
-    """One line of a log."""
+    """Return one line of a log; empty if there is nothing to report."""
     return f"{update.name}: {update.message}" if update.state == "LOADING" and update.message else ""
 
 
 def training(update: Training) -> RenderableType:
-    """The newest epochs, and how the losses went; a star is the lowest loss of its stage so far."""
+    """Return the newest epochs and the losses; a star marks the lowest loss of each stage."""
     if update.position:
         return Text(_place(update), "dim")
     return Group(_epochs(update.curve), Text(" loss  ", "dim") + losses(update.curve, 20)) if update.curve else Text("")
 
 
 def training_line(update: Training) -> str:
-    """One line of a log: the newest epoch, or what it is doing before the first."""
+    """Return one line of a log: the newest epoch, or the current step before the first epoch."""
     if update.terminal:
         return ""
     if not update.curve:
@@ -125,7 +125,7 @@ def _epochs(curve: Sequence[Epoch]) -> RenderableType:
 
 
 def _best(curve: Iterable[Epoch]) -> list[Epoch]:
-    """Of each stage the epoch with the lowest loss, of validation where there is one."""
+    """Return of each stage the epoch with the lowest validation loss, or training loss if there is no other."""
     best: dict[str, Epoch] = {}
     for epoch in curve:
         stage = epoch.stage
@@ -143,7 +143,7 @@ def _number(value: float | None) -> str:
 
 
 def meter(update: Progressing) -> Text:
-    """How far it is, and below what it is doing."""
+    """Return a progress bar, and below it the current step."""
     share = (f" {update.progress:4.0%}", "bold")
     return Text.assemble(" ", console.bar(update.progress, 50), share, f"\n {update.message}")
 

@@ -19,14 +19,16 @@ VERSION = click.argument("version")
 @click.command()
 @NAME
 @VERSION
-@click.option("--with", "baseline", default="", metavar="VERSION", help="The default version if not given.")
-@click.option("--dataset", help="Whose test pictures to use; the one that VERSION was trained on if not given.")
+@click.option(
+    "--with", "baseline", default="", metavar="VERSION", help="The other version; by default the default version."
+)
+@click.option("--dataset", help="The dataset with the test pictures; by default the dataset of VERSION.")
 @options.JSON
 @options.server
 def compare(client: Client, name: str, version: str, baseline: str, dataset: str | None, as_json: bool) -> None:
-    """Compare a version with another one, on the same test pictures.
+    """Compare a version with another one on the same test pictures.
 
-    Pictures that either of the two has learned from are left out.
+    Pictures that one of the two was trained on are left out.
     """
     with console.remarks.status(f"comparing {name} {version} with {baseline or 'the default version'}"):
         comparison = client.models.compare(name, version, baseline=baseline, dataset=dataset)
@@ -46,7 +48,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
 @VERSION
 @options.server
 def promote(client: Client, name: str, version: str) -> None:
-    """Make a version the default version, once it was compared."""
+    """Make a version the default version. It must have been compared before."""
     client.models.promote(name, version)
     undo = f"undo it with: inferq models rollback {shlex.quote(name)}"
     console.remarks.print(f"{name} {version} is the default version; {undo}", soft_wrap=True)
@@ -62,7 +64,7 @@ def rollback(client: Client, name: str) -> None:
 
 
 def _share(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    """Refuse what is no share; 0 is what somebody types who wants the canary to end."""
+    """Return a share above 0 and at most 1; raises BadParameter otherwise, also for 0, which points to --off."""
     if value is not None and not 0 < value <= 1:
         raise click.BadParameter(f"{value:g} is not above 0 and at most 1; to end a canary: --off")
     return value
@@ -72,14 +74,14 @@ def _share(_context: click.Context, _parameter: click.Parameter, value: float | 
 @NAME
 @click.argument("version", required=False)
 @click.argument("share", required=False, type=float, callback=_share)
-@click.option("--off", is_flag=True, help="Let the default version answer everything again.")
+@click.option("--off", is_flag=True, help="End the canary: the default version answers everything.")
 @options.JSON
 @options.server
 def canary(client: Client, name: str, version: str | None, share: float | None, off: bool, as_json: bool) -> None:
     """Let a version answer a SHARE of the requests, from 0 to 1.
 
-    Of the requests that name no version. Without VERSION and SHARE it says how often the canary agreed with the
-    default.
+    SHARE is a part of the requests that name no version. Without VERSION and SHARE the command shows how often
+    the canary agreed with the default version.
 
     \b
       inferq models canary flowers 3 0.1
@@ -87,10 +89,10 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
       inferq models canary flowers --off
     """
     if (version is None) != (share is None) or (off and version is not None):
-        raise click.UsageError("name a version and its share, or --off, or nothing to see how the canary does")
+        raise click.UsageError("name a version and its share, or --off, or nothing to show the canary")
     if off:
         client.models.clear_canary(name)
-        console.remarks.print(f"{name} has no canary any more", soft_wrap=True)
+        console.remarks.print(f"{name} has no canary now", soft_wrap=True)
         return
     state = (
         client.models.get_canary(name)
@@ -104,7 +106,7 @@ def canary(client: Client, name: str, version: str | None, share: float | None, 
     agreement = (
         f"it agreed with the default version on {agreed} of {compared} pictures"
         if compared
-        else "nothing compared so far"
+        else "no picture has been compared so far"
     )
     share_of = f"answers {console.percent(state.share)} of the requests that name no version"
     console.out.print(Text.assemble((f"{name} {state.version}", "bold"), f" {share_of}; {agreement}"), soft_wrap=True)
@@ -122,7 +124,7 @@ def _print(comparison: Comparison) -> ComparisonReport:
     summary = f" on {pictures}; the two agree on {console.percent(report.agreement)}"
     console.out.print(Text.assemble((comparison.name, "bold"), summary), soft_wrap=True)
     if left_out := report.left_out:
-        why = "learned from by one of the two, or known to neither"
+        why = "one of the two was trained on them, or neither has their label"
         console.out.print(Text(f"{left_out} more are left out: {why}", "dim"), soft_wrap=True)
     for remark in (evidence.few(report.pictures), _labels(report.labels)):
         if remark:
@@ -142,16 +144,16 @@ def _print(comparison: Comparison) -> ComparisonReport:
 
 
 def _labels(counted: LabelCounts | None) -> Text:
-    """That the versions know different labels; empty where they know the same, or where an old report does not say."""
+    """Return a warning if the versions have different labels; empty if not, or if an old report does not count them."""
     if counted is None or counted.candidate == counted.baseline == counted.common:
         return Text("")
     counts = f"{counted.candidate} and {counted.baseline}, {counted.common} in common"
-    return Text(f"the versions know different labels: {counts}", "yellow")
+    return Text(f"the versions have different labels: {counts}", "yellow")
 
 
 def _compared(new: float, old: float | None, scale: float, shown: str, *, judged: bool = True) -> list[Text]:
-    """Both values and what changed, in green for the better and in red for the worse; not `judged`, as it is."""
-    if old is None:  # a label that the other version does not know
+    """Return both values and the change, green if better and red if worse; without colours if not `judged`."""
+    if old is None:  # the other version does not have the label
         return [Text(shown.format(new * scale)), Text("–"), Text(""), Text("")]
     change = (new - old) * scale
     text = shown.replace(":", ":+").format(change).removesuffix(" %")  # points, not a share of the old value

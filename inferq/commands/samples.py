@@ -1,4 +1,4 @@
-"""`inferq samples`: photographs to try things with."""
+"""`inferq samples` copies sample photographs into a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inferq.errors import InferqError
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def samples(folder: Path) -> None:
-    """Copy some photographs into FOLDER, to try things with.
+    """Copy sample photographs into FOLDER.
 
     They come from scikit-image and scikit-learn, which the extra `demo` installs.
     """
@@ -27,7 +27,7 @@ def samples(folder: Path) -> None:
     for photo in photographs.PHOTOS:
         if path := paths.get(photo.name):
             if (folder / photo.name).exists():
-                console.remarks.print(f"{folder / photo.name} is there already and stays as it is", soft_wrap=True)
+                console.remarks.print(f"{folder / photo.name} exists already and is left unchanged", soft_wrap=True)
                 continue
             shutil.copyfile(path, folder / photo.name)
             console.out.print(Text.assemble(str(folder / photo.name), (f"  {photo.terms}", "dim")), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`inferq train`: a dataset in, a version of a model out."""
+"""`inferq train` trains a version of a model on a dataset."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from inferq.commands.trainings import follow_to_end
 
 @click.command()
 @click.argument("dataset")
-@click.option("--name", required=True, help="The model; one that there is already gets another version.")
-@click.option("--base", default="", help="The model to start from, or `scratch`; the best at hand if not given.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most; 100 if not given.")
-@click.option("--learning-rate", type=float, help="0.001 if not given.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures of one step; 32 if not given.")
+@click.option("--name", required=True, help="The model; an existing model gets another version.")
+@click.option("--base", default="", help="The model to start from, or `scratch`; by default the best that is ready.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Most epochs; 100 by default.")
+@click.option("--learning-rate", type=float, help="0.001 by default.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures per step; 32 by default.")
 @click.option("--patience", "max_unimproved_epochs", type=click.IntRange(min=1),
-              help="Epochs without improvement after which it is enough; 10 if not given.")  # fmt: skip
-@click.option("--split", "train_split_ratio", type=float, help="Share of each label that trains; 0.8 if not given.")
+              help="Epochs without improvement after which the training stops; 10 by default.")  # fmt: skip
+@click.option("--split", "train_split_ratio", type=float, help="Share of each label for training; 0.8 by default.")
 @click.option("--seed", type=int,
               help="The same data and seed give the same model; another seed also splits the pictures differently. "
-                   "0 if not given.")  # fmt: skip
+                   "0 by default.")  # fmt: skip
 @click.option("--fine-tune", type=click.Choice(["auto", "always", "never"]),
-              help="Train the base's last stages too. always: tried always, kept only if it is better; "
-                   "auto: tried where it may help. auto if not given.")  # fmt: skip
-@click.option("--no-flip", is_flag=True, help="Mirrored pictures mean something else, as digits and letters do.")
+              help="Whether the last stages of the base are trained too. always: tried, and kept if it is better; "
+                   "auto (the default): tried if it may help.")  # fmt: skip
+@click.option(
+    "--no-flip", is_flag=True, help="Do not train on mirrored pictures, as digits and letters change their meaning."
+)
 @click.option("--no-feedback", is_flag=True, help="Leave out corrections of wrong predictions.")
-@click.option("--detach", is_flag=True, help="Print the training's id and do not wait.")
+@click.option("--detach", is_flag=True, help="Print the training's id without waiting.")
 @options.JSON
 @options.server
 def train(

@@ -1,4 +1,4 @@
-"""`inferq trainings`: what is being trained, how it went, and the evidence."""
+"""`inferq trainings` shows trainings, their progress and their evidence."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def trainings() -> None:
 
 
 @trainings.command("list")
-@click.option("--status", default="", help="Only trainings in this status: QUEUED, RUNNING, DONE, ...")
+@click.option("--status", default="", help="Only trainings with this status: QUEUED, RUNNING, DONE, ...")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
 @options.JSON
 @options.server
 def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
-    """The newest trainings."""
+    """List the newest trainings."""
     newest = client.trainings.list(status=status.upper(), limit=limit)
     if as_json:
         console.print_json(newest)
@@ -58,7 +58,7 @@ def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
 @options.JSON
 @options.server
 def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> None:
-    """One training as it stands; of one that is done all the evidence."""
+    """Show one training in its current state. If it is DONE, all its evidence is shown."""
     training = client.trainings.get(training_id)
     if save is not None:
         _save(client, training, save)
@@ -70,7 +70,7 @@ def show(client: Client, training_id: str, save: Path | None, as_json: bool) -> 
 @options.JSON
 @options.server
 def wait(client: Client, training_id: str, as_json: bool) -> None:
-    """Follow a training to its end and show what came of it. Exits with 1 unless it is DONE."""
+    """Follow a training to its end and show the result. Exits with 1 unless it is DONE."""
     follow_to_end(client, training_id, as_json)
 
 
@@ -86,7 +86,7 @@ def cancel(client: Client, training_id: str) -> None:
 def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
     """Follow a training to its end and print it; exits with 1 unless it is DONE.
 
-    Ctrl-C leaves it running, and says so.
+    Ctrl-C leaves it running, and prints how to follow it again.
     """
     try:
         training = progress_view.follow(
@@ -95,7 +95,7 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
         if training.status == "DONE":
             models.wait_until_ready(client, training.name, made_version(training))
     except KeyboardInterrupt:
-        hint = f"training {training_id} goes on; follow it with: inferq trainings wait {training_id}"
+        hint = f"training {training_id} continues; follow it with: inferq trainings wait {training_id}"
         console.remarks.print(f"{hint}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)
         raise
     print_training(client, training, as_json=as_json)
@@ -104,7 +104,7 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
 
 
 def print_training(client: Client, training: Training, *, as_json: bool, everything: bool = False) -> None:
-    """A training as people or programs read it; `everything` adds the confusion matrix and the mistakes."""
+    """Print a training as text or JSON; `everything` adds the confusion matrix and the mistakes."""
     if as_json:
         console.print_json(training)
         return
@@ -133,7 +133,7 @@ def made_version(training: TrainingState) -> str:
 
 
 def _default(client: Client, training: Training) -> str:
-    """The model's default version; empty where there is no version yet, or none any more."""
+    """Return the model's default version; empty if the model has no version, or was removed."""
     try:
         return client.models.get(training.name).default_version if training.model else ""
     except InferqHTTPError as error:
@@ -143,7 +143,7 @@ def _default(client: Client, training: Training) -> str:
 
 
 def _next(name: str, version: str, default: str) -> None:
-    """Commands that make sense now, as they can be typed."""
+    """Print the next commands, ready to be copied."""
     called, arguments = shlex.quote(name), shlex.join((name, version))
     if version == default:
         lines = [f"inferq classify --model {called} PICTURE"]
@@ -160,7 +160,7 @@ def _next(name: str, version: str, default: str) -> None:
 
 def _save(client: Client, training: Training, folder: Path) -> None:
     if training.evidence is None:
-        raise InferqError(f"training {training.id} is {training.status}: there is evidence only of one that is DONE")
+        raise InferqError(f"training {training.id} is {training.status}: only a training that is DONE has evidence")
     plots: dict[str, Any] = {name: client.trainings.plot(training.id, name) for name in PLOTS}
     text = json.dumps(training.evidence.to_json(), indent=2, ensure_ascii=False).encode()
     try:

@@ -1,4 +1,4 @@
-"""`inferq up`: the whole service as one process tree."""
+"""`inferq up` runs the whole service as one process tree."""
 
 from __future__ import annotations
 
@@ -20,39 +20,41 @@ from inferq.stack.logs import Follower
 from inferq.stack.supervisor import Supervisor
 
 FEW = 2
-"""Workers when the number is left to us. Each holds torch, some 400 MB; on more cores each uses more threads."""
+"""Most workers by default. Each needs some 400 MB for torch; on more cores each uses more threads."""
 
 
 @click.command()
-@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", show_default=True, help="Host to listen on.")
 @click.option(
     "--port", envvar="INFERQ_PORT", default=8000, show_default=True, type=click.IntRange(0, 65535),
-    help="Where to listen; 0 picks a free port.",
+    help="Port to listen on; 0 picks a free one.",
 )  # fmt: skip
 @options.DATA
-@click.option("--workers", type=click.IntRange(1, 256), help=f"One per core, at most {FEW}, if not given.")
-@click.option("--no-trainer", is_flag=True, help="Do not train here: datasets and trainings then wait.")
-@click.option("--default-model", default="", help="For requests that name none; efficientnet_lite0 if not given.")
-@click.option("--verbose", is_flag=True, help="Show what the parts log.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help=f"Number of workers; by default one per core, at most {FEW}."
+)
+@click.option("--no-trainer", is_flag=True, help="Start no trainer: datasets and trainings then wait.")
+@click.option("--default-model", default="", help="Model for requests that name none; efficientnet_lite0 by default.")
+@click.option("--verbose", is_flag=True, help="Show the logs of the parts.")
 def up(
     host: str, port: int, data: Path, workers: int | None, no_trainer: bool, default_model: str, verbose: bool
 ) -> None:
     """Start the whole service on this machine; Ctrl-C drains and stops it.
 
-    It brings its own Redis (Valkey), database (SQLite) and blob folder, and keeps all of them in the data folder;
-    DATABASE_URL, REDIS_URL and STORAGE_URL are not looked at. To run it on yours, see docker-compose.yml.
-    Nothing accepted is lost when it is stopped or killed: what was not finished is finished after the next start.
+    It starts its own Redis (Valkey), database (SQLite) and blob folder in the data folder, and ignores DATABASE_URL,
+    REDIS_URL and STORAGE_URL. To run the service on your own, see docker-compose.yml.
+    No accepted job is lost when it is stopped or killed: unfinished jobs are finished after the next start.
     """
     stack_options = stack.StackOptions(
         data.expanduser().absolute(), host, port, workers or few_workers(), not no_trainer, default_model
     )
     began = time.monotonic()
     with running(stack_options, _part_up, verbose=verbose) as (plan, supervisor):
-        _say("inferq", f"{__version__}, everything is kept in {stack_options.data}", "bold")
+        _say("inferq", f"{__version__}, data folder {stack_options.data}", "bold")
         decision = stack.start(plan, supervisor, _part_up)
         _welcome(stack_options, plan.url, decision, time.monotonic() - began)
         supervisor.watch(lambda: False)
-        _say("stopping", "what runs is finished first; Ctrl-C again stops at once", "yellow")
+        _say("stopping", "running batches are finished first; Ctrl-C again stops at once", "yellow")
     _say("stopped", "", "bold")
 
 
@@ -60,7 +62,7 @@ def up(
 def running(
     stack_options: stack.StackOptions, progress: Callable[[str, str], None], *, verbose: bool = False
 ) -> Iterator[tuple[stack.Plan, Supervisor]]:
-    """Claim the folder, lay out the stack, and hand it over with its supervisor; drains at the end, whatever happens.
+    """Lock the data folder and yield the plan of the stack and its supervisor; the end of the block drains the stack.
 
     Raises CannotStart. Ctrl-C, SIGTERM and a closed terminal ask the supervisor to stop. Call it in the main thread.
     """
@@ -82,7 +84,7 @@ def running(
 
 
 def few_workers() -> int:
-    """One worker per core, but no more than FEW."""
+    """Return the default number of workers: one per core, at most FEW."""
     return min(stack.cores(), FEW)
 
 
@@ -103,7 +105,7 @@ def _welcome(stack_options: stack.StackOptions, url: str, decision: stack.Decisi
 
 
 def _try_it(url: str) -> str:
-    """A curl command that works as it stands where a photograph is installed."""
+    """Return a curl command; it works unchanged if a sample photograph is installed."""
     photo = samples.installed().get("coffee.png")
     picture = shlex.quote(str(_relative(photo))) if photo else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
@@ -111,12 +113,12 @@ def _try_it(url: str) -> str:
 
 
 def _elsewhere(url: str) -> dict[str, str]:
-    """How the other commands get to know where the service is; nothing where they look there anyway."""
+    """Return how to direct the other commands to the service; empty if they find it by default."""
     return {} if url == DEFAULT_URL else {"commands": f"export INFERQ_URL={url}"}
 
 
 def _relative(path: Path) -> Path:
-    """As somebody in this folder would type it."""
+    """Return the path relative to the current folder, if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

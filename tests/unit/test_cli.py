@@ -137,7 +137,7 @@ def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
     monkeypatch.setattr("inferq.client.Client.wait", interrupted)
     result = run("classify", duck)
     assert result.exit_code == 130
-    assert "job j1 goes on; wait for it with: inferq jobs wait j1" in result.stderr
+    assert "job j1 continues; wait for it with: inferq jobs wait j1" in result.stderr
 
 
 def test_a_score_bar_can_be_read_without_colour() -> None:
@@ -248,16 +248,16 @@ def test_the_aliases_of_a_model_stand_below_the_table(server: ToyServer, run: Ca
     several = model(version("ready"), aliases=["google/birds", "microsoft/birds"])
     server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain", aliases=[])]}))
     said = run("models", "list").stdout
-    assert "birds: also called google/birds, microsoft/birds" in said
+    assert "birds: aliases google/birds, microsoft/birds" in said
     assert "plain:" not in said
 
 
 def test_a_model_gets_an_alias_and_loses_it(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("PUT /v1/aliases/google/birds", (201, {}, {"alias": "google/birds", "model": "birds"}))
     server.on("DELETE /v1/aliases/google/birds", (204, {}, b""))
-    assert run("models", "alias", "google/birds", "birds").stderr == "google/birds stands for birds\n"
+    assert run("models", "alias", "google/birds", "birds").stderr == "google/birds is an alias of birds\n"
     assert json.loads(server.asked[0].body) == {"model": "birds"}
-    assert run("models", "unalias", "google/birds").stderr == "google/birds stands for nothing any more\n"
+    assert run("models", "unalias", "google/birds").stderr == "removed the alias google/birds\n"
 
 
 def test_import_follows_the_check_until_the_model_is_ready(
@@ -324,7 +324,7 @@ def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
     (tmp_path / "p.json").write_text("{")
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet",
                  "--preprocessing", tmp_path / "p.json")  # fmt: skip
-    assert (result.exit_code, "is no JSON file" in result.stderr) == (2, True)
+    assert (result.exit_code, "is not a JSON file" in result.stderr) == (2, True)
     assert server.asked == []
 
 
@@ -397,7 +397,7 @@ def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[.
 def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
     server.on("GET /v1/keys", (200, {}, {"keys": []}))
-    assert "from now on every request needs one" in run("keys", "create").stderr
+    assert "from now on every request needs a key" in run("keys", "create").stderr
     assert run("keys", "list").stderr == "no keys\n"
 
 

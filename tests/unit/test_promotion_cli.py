@@ -40,7 +40,7 @@ def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
     result = run("feedback", "j1", "rose", "--position", 2)
-    assert result.stderr == "picture 2 of job j1 is an example of rose now\n"
+    assert result.stderr == "picture 2 of job j1 is now an example of rose\n"
     assert json.loads(server.asked[0].body) == {"label": "rose", "position": 2}
 
 
@@ -91,7 +91,7 @@ def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[
     compared(server, REPORT | {"pictures": 12, "labels": {"candidate": 5, "baseline": 1000, "common": 3}})
     lines = run("models", "compare", "my flowers", "2").stdout.splitlines()
     assert "tested on 12 pictures: each of them is worth 8.3 points" in lines
-    assert "the versions know different labels: 5 and 1000, 3 in common" in lines
+    assert "the versions have different labels: 5 and 1000, 3 in common" in lines
 
 
 def test_a_comparison_on_many_pictures_and_equal_labels_says_nothing_of_them(
@@ -137,10 +137,10 @@ def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callab
     server.on("GET /v1/models/flowers/canary", (200, {}, {"version": "2", "share": 0.1, "compared": 95, "agreed": 88}))
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
     begun = "flowers 2 answers 10.0 % of the requests that name no version"
-    assert run("models", "canary", "flowers", "2", "0.1").stdout == f"{begun}; nothing compared so far\n"
+    assert run("models", "canary", "flowers", "2", "0.1").stdout == f"{begun}; no picture has been compared so far\n"
     shared = f"{begun}; it agreed with the default version on 88 of 95 pictures\n"
     assert run("models", "canary", "flowers").stdout == shared
-    assert run("models", "canary", "flowers", "--off").stderr == "flowers has no canary any more\n"
+    assert run("models", "canary", "flowers", "--off").stderr == "flowers has no canary now\n"
     assert [asked.method for asked in server.asked] == ["PUT", "GET", "DELETE"]
 
 

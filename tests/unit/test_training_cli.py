@@ -165,7 +165,7 @@ def test_ctrl_c_while_a_dataset_loads_says_how_to_look_at_it_later(
     monkeypatch.setattr("inferq.client.Client.follow_dataset", _interrupted)
     result = run("datasets", "create", "flowers", flowers)
     assert result.exit_code == 130
-    assert "dataset 7 goes on loading; look at it with: inferq datasets show 7" in result.stderr
+    assert "dataset 7 continues loading; show it with: inferq datasets show 7" in result.stderr
 
 
 def test_datasets_are_listed_shown_and_deleted(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -248,7 +248,7 @@ def test_ctrl_c_leaves_the_training_and_says_how_to_follow_and_cancel_it(
     monkeypatch.setattr("inferq.client.Client.follow_training", _interrupted)
     result = run("train", "flowers", "--name", "flowers")
     assert result.exit_code == 130
-    assert "training t1 goes on; follow it with: inferq trainings wait t1\n" in result.stderr
+    assert "training t1 continues; follow it with: inferq trainings wait t1\n" in result.stderr
     assert "cancel it with: inferq trainings cancel t1\n" in result.stderr
     assert [asked.method for asked in server.asked] == ["POST"]
 
@@ -293,7 +293,7 @@ def test_trainings_are_listed(server: ToyServer, run: Callable[..., Result]) -> 
 def test_show_presents_the_confusions_and_the_mistakes(server: ToyServer, run: Callable[..., Result]) -> None:
     trains(server, done())
     said = run("trainings", "show", "t1").stdout
-    cells = {line.split()[0]: line.split()[1:] for line in said.partition("rows: what was shown")[2].splitlines()[2:4]}
+    cells = {line.split()[0]: line.split()[1:] for line in said.partition("rows: true label")[2].splitlines()[2:4]}
     assert cells == {"daisy": ["4", "1"], "rose": ["·", "5"]}
     assert ["d3.jpg", "daisy", "rose", "0.770"] in [line.split() for line in said.splitlines()]
     assert "epochs 100, learning_rate 0.001" in said
@@ -349,7 +349,7 @@ def test_wait_ends_with_1_when_somebody_has_cancelled_it(server: ToyServer, run:
     assert "CANCELLED" in result.stdout
 
 
-@pytest.mark.parametrize(("labels", "says"), [(5, "what it was taken for"), (14, " 14 "), (60, "most often mistaken")])
+@pytest.mark.parametrize(("labels", "says"), [(5, "columns: predicted label"), (14, " 14 "), (60, "predicted   times")])
 @pytest.mark.parametrize("width", [80, 100])
 def test_confusions_fit_the_terminal_however_many_labels_there_are(labels: int, says: str, width: int) -> None:
     names = [f"label {number}" for number in range(1, labels + 1)]

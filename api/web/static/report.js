@@ -24,7 +24,7 @@ export function report(comparison) {
 function differing({ candidate, baseline, common }) {
   if (candidate === baseline && candidate === common) return null;
   const said = `${candidate} and ${baseline}, ${common} in common`;
-  return el("p", { class: "calm" }, `The versions know different labels: ${said}.`);
+  return el("p", { class: "calm" }, `The versions have different labels: ${said}.`);
 }
 
 function tenths(value) {
