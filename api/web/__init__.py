@@ -20,75 +20,76 @@ POLICY = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action
 @bp.get("/")
 @public
 def home() -> ResponseReturnValue:
-    """The way to the page below."""
+    """Redirect to `/docs`."""
     return redirect("/docs")
 
 
 @bp.get("/docs")
 @public
 def docs() -> ResponseReturnValue:
-    """A page made from the OpenAPI document, with a form to try each call."""
+    """Return the page of all calls, built from the OpenAPI document, with a form to try each."""
     return _page("docs", "Calls", "The calls")
 
 
 @bp.get("/ui")
 @public
 def start() -> ResponseReturnValue:
-    """The first of the pages below."""
+    """Redirect to `/ui/datasets`."""
     return redirect("/ui/datasets")
 
 
 @bp.get("/ui/datasets")
 @public
 def datasets() -> ResponseReturnValue:
-    """The caller's datasets, and a place to drop an archive that becomes one."""
-    return _page("datasets", "Datasets", "Datasets", "Labelled pictures to train on.")
+    """Return the page of the caller's datasets, with an upload of an archive as a new dataset."""
+    return _page("datasets", "Datasets", "Datasets", "Labelled pictures for trainings.")
 
 
 @bp.get("/ui/datasets/<reference>")
 @public
 def dataset(reference: str) -> ResponseReturnValue:
-    """One dataset: its labels and pictures, and a form that starts a training."""
-    return _page("dataset", "Datasets", "A dataset")
+    """Return the page of one dataset: labels, pictures, and a form that starts a training."""
+    return _page("dataset", "Datasets", "Dataset")
 
 
 @bp.get("/ui/trainings")
 @public
 def trainings() -> ResponseReturnValue:
-    """The caller's trainings, and how far they are."""
-    return _page("trainings", "Trainings", "Trainings", "Each makes a version of a model out of a dataset.")
+    """Return the page of the caller's trainings with their progress."""
+    return _page("trainings", "Trainings", "Trainings", "Each training makes a version of a model from a dataset.")
 
 
 @bp.get("/ui/trainings/<training_id>")
 @public
 def training(training_id: str) -> ResponseReturnValue:
-    """One training, live while it runs; then with what was measured."""
-    return _page("training", "Trainings", "A training")
+    """Return the page of one training: live progress, then the evidence."""
+    return _page("training", "Trainings", "Training")
 
 
 @bp.get("/ui/models")
 @public
 def models() -> ResponseReturnValue:
-    """The caller's models with their versions: compare, promote, roll back, and try on a share of the traffic."""
-    return _page("models", "Models", "Models", "Each answers with its default version; others can be tried beside it.")
+    """Return the page of the caller's models: compare versions, promote, roll back, and set a canary."""
+    about = "Each answers with its default version; a canary answers a share of the requests."
+    return _page("models", "Models", "Models", about)
 
 
 @bp.get("/openapi.json")
 @public
 def document() -> ResponseReturnValue:
-    """This document (OpenAPI 3.1)."""
+    """Return this document (OpenAPI 3.1)."""
     return jsonify(openapi.describe(current_app, container().settings, _version()))
 
 
 @bp.get("/favicon.ico")
 @public
 def icon() -> ResponseReturnValue:
-    """For browsers that look at an answer of ours, and ask by habit."""
+    """Return the icon that browsers request for every site."""
     return send_from_directory(str(bp.static_folder), "favicon.svg")
 
 
 def _page(name: str, here: str, title: str, about: str = "") -> Response:
-    """Return the page whose script has that name. It holds no data: its script fetches them with the key typed in."""
+    """Return the page whose script has that name. It holds no data: the script fetches them with the entered key."""
     template = "docs.html" if name == "docs" else "shell.html"
     response = Response(render_template(template, page=name, here=here, title=title, about=about, version=_version()))
     response.headers["Content-Security-Policy"] = POLICY

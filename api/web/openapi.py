@@ -22,9 +22,9 @@ from api.openapi_builder import openapi_path
 from shared.settings import Settings
 
 _SERVICE = {
-    "/healthz": ("Is it alive?", "The process answers. Nothing else is asked."),
-    "/readyz": ("Is it ready?", "Database, queue, a worker and the default model; 503 says what is missing."),
-    "/metrics": ("Numbers for Prometheus", "Pictures waiting and running, workers, pictures run."),
+    "/healthz": ("Liveness", "200 while the process runs; no dependency is checked."),
+    "/readyz": ("Readiness", "200 if database, queue, a worker and the default model are ready; 503 with the reasons."),
+    "/metrics": ("Metrics for Prometheus", "Pictures that wait or run, workers, and pictures that were run."),
 }
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -33,14 +33,14 @@ _SECURITY = {
 }
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _UNDESCRIBED = {
-    "description": "Whatever this wire takes; most take pictures as `files`.",
+    "description": "The body that this wire reads; most wires read pictures as `files`.",
     "content": {"multipart/form-data": {"schema": {
         "type": "object", "properties": {"files": {"type": "array", "items": _FILE}}, "additionalProperties": True,
     }}},
 }  # fmt: skip
 _ABOUT = (
-    "A request becomes a job, workers run it, and you wait for the answer, poll, or are called back. "
-    "On loopback no key is needed until the first one exists."
+    "A request becomes a job that workers run; you wait for the answer, poll for it, or receive a webhook. "
+    "On loopback no key is needed until the first key exists."
 )
 Document = dict[str, Any]
 
@@ -110,7 +110,7 @@ def _operation(view: Callable[..., Any], rule: Rule, path: str, method: str, tag
         "summary": summary,
         "description": about,
         "parameters": parameters,
-        "responses": {"default": {"description": "What this wire answers."}},
+        "responses": {"default": {"description": "The answer of this wire."}},
     }
 
 

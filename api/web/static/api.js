@@ -1,9 +1,9 @@
-// Calls to the service. The key is kept in this tab, and goes out in a header only: addresses end up in logs.
+// Calls to the service. The key is kept in this tab, and sent in a header only, as addresses end up in logs.
 
 const KEPT = "inferq-key";
-const AGAIN = 2000; // milliseconds until asking again, where no stream of events can be had
+const AGAIN = 2000; // milliseconds between two polls, if no event stream is available
 
-/** Something that a call was refused for, in words for people; `status` is 0 where no answer came at all. */
+/** The error of a call, with a message for users; `status` is 0 if there was no answer. */
 export class Problem extends Error {
   constructor(status, message) {
     super(message);
@@ -19,17 +19,17 @@ export function keep(value) {
   sessionStorage.setItem(KEPT, value);
 }
 
-/** These headers, and the key where there is one. */
+/** Return the headers, with the key if there is one. */
 export function authorized(headers = {}) {
   return key() ? { ...headers, Authorization: `Bearer ${key()}` } : headers;
 }
 
-/** What a GET answers; `wait` is how many seconds it may take to have ended. */
+/** Return the answer to a GET; with `wait` the service may hold it for that many seconds. */
 export function get(path, { wait, signal } = {}) {
   return call("GET", path, { wait, signal });
 }
 
-/** What a call answers, read as JSON: null where the answer is empty. Throws Problem. */
+/** Return the answer to a call as JSON; null if it is empty. Throws Problem. */
 export async function call(method, path, { json, wait, signal } = {}) {
   const headers = authorized({
     ...(json ? { "Content-Type": "application/json" } : {}), ...(wait ? { Prefer: `wait=${wait}` } : {}),
@@ -39,14 +39,14 @@ export async function call(method, path, { json, wait, signal } = {}) {
   return text ? JSON.parse(text) : null;
 }
 
-/** Send a form, and tell `seen` which share of its bytes is on its way; gives what is answered. Throws Problem. */
+/** Send a form and return the answer; `seen` is called with the share of bytes that were sent. Throws Problem. */
 export function upload(path, form, seen) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch does not tell how far an upload is
+    const request = new XMLHttpRequest(); // fetch reports no progress of an upload
     request.open("POST", path);
     for (const [name, value] of Object.entries(authorized())) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => seen(event.loaded / event.total));
-    request.addEventListener("error", () => reject(new Problem(0, "The connection broke before all was sent.")));
+    request.addEventListener("error", () => reject(new Problem(0, "The connection broke before the upload ended.")));
     request.addEventListener("load", () => {
       if (request.status < 400) resolve(JSON.parse(request.responseText));
       else reject(refusal(request.status, request.statusText, request.responseText));
@@ -55,13 +55,13 @@ export function upload(path, form, seen) {
   });
 }
 
-/** A blob: address of a picture, which only a call with the key may see. Throws Problem. */
+/** Return the blob: address of a picture that needs the key. Throws Problem. */
 export async function picture(path, signal) {
   const response = await answered(path, { headers: authorized(), signal });
   return URL.createObjectURL(await response.blob());
 }
 
-/** Call `seen` with each news of a training until it has ended: as they come, or by asking where no stream is free. */
+/** Call `seen` with each state of a training until it has ended: by the event stream, or by polling if none is free. */
 export async function follow(path, seen, signal) {
   for (let ended = false; !ended && !signal.aborted;) {
     try {
@@ -83,7 +83,7 @@ export async function follow(path, seen, signal) {
   }
 }
 
-/** The data of each server-sent event. An EventSource cannot be used: it sends no header, hence no key. */
+/** Yield the data of each server-sent event. EventSource cannot be used: it sends no header, hence no key. */
 async function* stream(path, signal) {
   const response = await answered(path, { headers: authorized({ Accept: "text/event-stream" }), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -98,7 +98,7 @@ async function* stream(path, signal) {
   }
 }
 
-/** What `ask` gives; null where the service is away, or busy, for now. */
+/** Return the result of `ask`; null if the service is unavailable or busy. */
 async function patient(ask, signal) {
   try {
     return await ask();

@@ -1,8 +1,8 @@
-// A place to drop an archive of label folders, from which it is sent to the service.
+// The upload of an archive of label folders, by drop or choice.
 import { upload } from "./api.js";
 import { act, dropping, el, moving } from "./page.js";
 
-/** The place, and one for what there is to say; an archive goes to `path` in a form, and `done` gets the answer. */
+/** Return the drop area and its messages; the archive is posted to `path` in a form, and `done` gets the answer. */
 export function archive(path, form, done) {
   const file = el("input", { type: "file", accept: ".zip,.tar,.tgz,.gz" });
   const says = el("div", { class: "sends", "aria-live": "polite" });
@@ -15,8 +15,8 @@ export function archive(path, form, done) {
 function send(path, chosen, form, says) {
   form.append("file", chosen);
   const tell = (share) => {
-    const now = share < 1 ? `Sending ${chosen.name}` : "All is sent; the service looks at it …";
-    says.replaceChildren(...moving(now, share, "How much is sent"));
+    const now = share < 1 ? `Uploading ${chosen.name}` : "Uploaded; the service is checking it …";
+    says.replaceChildren(...moving(now, share, "Progress of the upload"));
   };
   tell(0);
   return upload(path, form, tell);

@@ -5,10 +5,10 @@ const WIDTH = 420;
 const HEIGHT = 210;
 const EDGE = { left: 50, right: 14, top: 22, bottom: 26 };
 const DOTTED = 40; // epochs up to which each has a dot
-const FEWEST = 5; // epochs that the axis is wide at least
+const FEWEST = 5; // fewest epochs on the axis
 const LINES = [["train", "training pictures"], ["validation", "validation pictures"]];
 
-/** The two diagrams side by side, with what their lines mean. */
+/** Return the two diagrams side by side, with a legend. */
 export function curves(curve) {
   const shown = LINES.filter(([part]) => curve.some((epoch) => epoch[`${part}_loss`] != null));
   const legend = shown.map(([part, name]) => el("span", { class: part }, el("i"), name));
@@ -35,7 +35,7 @@ function panel(title, curve, what, written) {
     draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name }, parts));
 }
 
-/** Of the last epoch: on validation pictures where there are any. */
+/** Return the last value, on validation pictures if there are any. */
 function last(curve, what, written) {
   const { [`validation_${what}`]: checked, [`train_${what}`]: trained } = curve.at(-1);
   const value = checked ?? trained;

@@ -1,4 +1,4 @@
-// One dataset: its labels, what could not be used, its pictures, and a form that starts a training.
+// One dataset: labels, unusable files, pictures, and a form that starts a training.
 import { get, pause } from "./api.js";
 import { archive } from "./archive.js";
 import {
@@ -9,7 +9,7 @@ import { thumb } from "./thumbs.js";
 
 const AGAIN = 1000; // milliseconds
 const PAGE = 24;
-const LABELS = 40; // that are shown before they are asked for
+const LABELS = 40; // shown before the list is unfolded
 const path = `/v1/datasets/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let round = 0;
@@ -40,7 +40,7 @@ function show(dataset) {
 function standing(dataset) {
   if (dataset.state === "LOADING") {
     const says = dataset.message || "Waiting to be loaded …";
-    return el("div", { class: "card" }, moving(says, dataset.progress, "How far the loading is"));
+    return el("div", { class: "card" }, moving(says, dataset.progress, "Progress of loading"));
   }
   if (dataset.state === "DELETING") return el("div", { class: "card" }, el("p", {}, "It is being deleted."));
   if (dataset.message) {
@@ -62,20 +62,20 @@ function labels(dataset) {
 function unreadable(dataset) {
   const { duplicates, unreadable: count, reasons } = dataset;
   if (!duplicates && !count) return null;
-  const twice = many(duplicates, "picture that was there already", "pictures that were there already");
+  const twice = many(duplicates, "picture that exists already", "pictures that exist already");
   const lines = reasons.map(({ path: file, why }) => el("li", {}, el("code", {}, file), el("span", {}, why)));
   const rest = count > lines.length ? el("p", { class: "calm" }, `And ${count - lines.length} more.`) : null;
-  return group("Left out", "", el("div", { class: "card" },
+  return group("Unused files", "", el("div", { class: "card" },
     facts([["duplicates", duplicates ? twice : ""], ["unusable", count ? many(count, "file") : ""]]),
-    lines.length ? fold("Which, and why", el("ul", { class: "reasons" }, lines), rest) : null));
+    lines.length ? fold("Files and reasons", el("ul", { class: "reasons" }, lines), rest) : null));
 }
 
 function adding() {
   const place = el("div", { class: "card create" }, archive(`${path}/archive`, () => new FormData(), load));
-  return group("Add pictures", "What it was trained on stays as it was: this makes its next version.", place);
+  return group("Add pictures", "A version that was trained on never changes: the pictures go into the next version.", place);
 }
 
-/** The pictures in pages, of one label where one is chosen. */
+/** Return the pictures in pages, optionally of one label. */
 function pictures(dataset) {
   const grid = el("div", { "aria-live": "off" });
   const options = dataset.labels.map(({ name, examples }) => el("option", { value: name }, `${name} (${examples})`));

@@ -1,4 +1,4 @@
-// The datasets, newest first, and a place to drop an archive that becomes one.
+// The datasets, newest first, and the upload of an archive as a new dataset.
 import { get, pause } from "./api.js";
 import { archive } from "./archive.js";
 import { $, ago, el, empty, fill, many, pager, progress, state, whenKeyed } from "./page.js";
@@ -43,9 +43,9 @@ function row(dataset) {
     el("span", { class: "when" }, state(dataset.state), el("small", {}, ago(dataset.created_at))));
 }
 
-/** The form above the list. */
+/** Return the upload form above the list. */
 function creation() {
-  const name = el("input", { type: "text", placeholder: "as the archive is called", autocomplete: "off" });
+  const name = el("input", { type: "text", placeholder: "name of the archive", autocomplete: "off" });
   const form = () => {
     const said = new FormData();
     if (name.value.trim()) said.append("name", name.value.trim());

@@ -1,9 +1,9 @@
-// The page of the calls, made from /openapi.json: what each takes, a curl line, and a form to try it.
-// Texts go in as text, never as markup: names of files and answers come from strangers.
+// The page of the calls, built from /openapi.json: parameters, a curl command, and a form to try each call.
+// Texts are inserted as text, never as markup: names of files and answers are untrusted.
 import { authorized, key } from "./api.js";
 import { $, bar, dropping, el, fold, words } from "./page.js";
 
-const PAGES = "Pages"; // the tag of what is looked at, not called
+const PAGES = "Pages"; // the tag of the pages, which are not listed as calls
 const FORMS = ["multipart/form-data", "application/x-www-form-urlencoded"]; // whose Content-Type the browser writes
 
 // -- the document
@@ -76,7 +76,7 @@ function answerTable(call) {
 
 // -- trying a call
 
-/** What a form says: {method, url, headers, body, parts}; `parts` is for curl, which sends files by name. */
+/** Return the request of a form: {method, url, headers, body, parts}; `parts` is for curl, which sends files by name. */
 class Trial {
   constructor(path, method, call) {
     Object.assign(this, { path, method, call, bodies: bodiesOf(call), fields: [] });
@@ -223,7 +223,7 @@ function squeezed(json) {
   try { return JSON.stringify(JSON.parse(json)); } catch { return json; }
 }
 
-/** Send, and show what comes back as it comes; `files` give the pictures beside their labels. */
+/** Send the request and show the answer as it arrives; `files` are the pictures shown beside their labels. */
 async function ask(place, url, options, files, brief = false) {
   const began = performance.now();
   let response;
@@ -266,7 +266,7 @@ async function showText(place, response, type, files, brief) {
   place.append(pictures.length || brief ? fold("The whole answer", raw) : raw);
 }
 
-/** Predictions in an answer of any wire: objects with a list of labels and scores, or with an error. */
+/** Return the predictions in an answer of any wire: objects with a list of labels and scores, or with an error. */
 function labelled(data) {
   if (Array.isArray(data)) return labelled({ predictions: [{ results: data }] });
   const list = Array.isArray(data.predictions) ? data.predictions : [];
@@ -345,7 +345,7 @@ function build(spec) {
   followReader();
 }
 
-/** Mark in the list the call that is being read. */
+/** Mark the visible call in the list. */
 function followReader() {
   const links = new Map([...document.querySelectorAll("#calls a")].map((link) => [link.hash.slice(1), link]));
   const watch = new IntersectionObserver((seen) => {

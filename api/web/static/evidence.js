@@ -1,18 +1,18 @@
-// What was measured of the version that a training made: nobody has to believe in it.
+// The evidence of a training: what was measured of its version on test pictures.
 import { picture } from "./api.js";
 import { bar, el, facts, few, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
 import { thumb } from "./thumbs.js";
 
 const PLOTS = [
-  ["confusion", "Confusion matrix: what was answered for which label"],
-  ["curve", "Learning curve: loss and right answers over the epochs"],
-  ["reliability", "Reliability diagram: whether the scores can be believed"],
+  ["confusion", "Confusion matrix: predicted labels for each true label"],
+  ["curve", "Learning curve: loss and accuracy over the epochs"],
+  ["reliability", "Reliability diagram: accuracy for each range of scores"],
 ];
-const ROWS = 20; // labels, and mistakes, that are shown before they are asked for
-const STOPPED = { early: "it no longer improved", epochs: "no more were asked for", time: "its time was over" };
+const ROWS = 20; // labels, and mistakes, shown before the list is unfolded
+const STOPPED = { early: "it no longer improved", epochs: "the requested number was reached", time: "the time limit was reached" };
 const METHODS = { head: "new head", "fine-tuned": "fine-tuned", scratch: "from scratch" };
 
-/** The sections of a training that is DONE. */
+/** Return the sections of a training that is DONE. */
 export function evidence(training) {
   const found = training.evidence;
   return [
@@ -21,7 +21,7 @@ export function evidence(training) {
   ];
 }
 
-/** How a version was made, in a word or two. */
+/** Return the method of a version in a few words. */
 export function method(word) {
   return METHODS[word] || word || "";
 }
@@ -31,10 +31,10 @@ function summary(found) {
   const right = Math.round(found.accuracy * test);
   return el("div", { class: "card" },
     el("div", { class: "stats" },
-      stat(percent(found.accuracy), "accuracy", `${right} of ${many(test, "test picture")} right`),
-      stat(found.macro_f1.toFixed(3), "macro F1", "all labels count alike"),
+      stat(percent(found.accuracy), "accuracy", `${right} of ${many(test, "test picture")} correct`),
+      stat(found.macro_f1.toFixed(3), "macro F1", "all labels count equally"),
       stat(percent(found.ece_after), "calibration error", `${percent(found.ece_before)} before`),
-      stat(lasting(found.seconds.total), "to train", method(found.method))),
+      stat(lasting(found.seconds.total), "training time", method(found.method))),
     few(test), el("p", {}, found.note));
 }
 
@@ -43,7 +43,7 @@ function labels(rows) {
   const body = el("tbody", {}, weakest.slice(0, ROWS).map(label));
   const table = el("table", { class: "numbers" }, heads("label", "precision", "recall", "F1", "pictures"), body);
   const rest = weakest.slice(ROWS);
-  return group("Label by label", "On the test pictures, the weakest first.", el("div", { class: "card" }, table,
+  return group("Labels", "On the test pictures, lowest F1 first.", el("div", { class: "card" }, table,
     more(rest.length, `Show all ${weakest.length}`, () => body.append(...rest.map(label)))));
 }
 
@@ -58,7 +58,7 @@ function plots(links) {
   return group("Plots", "", el("div", { class: "plots" }, shown));
 }
 
-/** The picture is fetched, because an address alone carries no key; it can be saved as it is. */
+/** Return a plot; it is fetched with the key, which a plain link would not carry, and can be saved. */
 function plot(path, name, alt) {
   const place = el("div");
   fill(place, () => picture(path), (address) =>
@@ -70,20 +70,20 @@ function calibration(found) {
   const most = Math.max(found.ece_before, found.ece_after, 0.01);
   const before = bar("before", found.ece_before / most, percent(found.ece_before));
   before.classList.add("before");
-  return group("Calibration", "How far scores are from the share of right answers, on average; lower is better.",
+  return group("Calibration", "Mean difference between scores and the share of correct answers; lower is better.",
     el("div", { class: "card" }, before, bar("after", found.ece_after / most, percent(found.ece_after)),
-      el("p", { class: "calm" }, "All scores are those after: the logits are divided by a temperature of ",
-        `${found.temperature.toFixed(2)}, which was found on the validation pictures.`)));
+      el("p", { class: "calm" }, "Scores are calibrated: the logits are divided by a temperature of ",
+        `${found.temperature.toFixed(2)}, which was fitted on the validation pictures.`)));
 }
 
 function mistakes(found) {
   const all = found.mistakes;
-  if (!all.length) return group("Mistakes", "None: every test picture was answered right.");
+  if (!all.length) return group("Mistakes", "None: every test picture was classified correctly.");
   const shots = (some) => some.map((one) => mistake(one, found.dataset.id));
   const grid = el("div", { class: "shots" }, shots(all.slice(0, ROWS)));
   const rest = all.slice(ROWS);
   const count = Math.max(all.length, Math.round((1 - found.accuracy) * found.examples.test));
-  return group("Mistakes", `${count} of ${many(found.examples.test, "test picture")}, the most confident first.`, grid,
+  return group("Mistakes", `${count} of ${many(found.examples.test, "test picture")}, highest score first.`, grid,
     more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
 }
 
@@ -108,14 +108,14 @@ function making(found, training) {
   const loss = found.train_loss == null ? "" : `, loss ${found.train_loss.toFixed(3)}`;
   const parameters = Object.entries(found.parameters).map(([name, value]) =>
     el("span", { class: "parameter" }, el("code", {}, name), ` ${value}`));
-  return group("How it was made", "", el("div", { class: "card" }, facts([
+  return group("Method and data", "", el("div", { class: "card" }, facts([
     ["dataset", el("a", { href: `/ui/datasets/${dataset.id}` }, `${dataset.name}, version ${dataset.version}`)],
-    ["pictures", `${examples.training} to train, ${examples.validation} to validate, ${examples.test} to test`],
+    ["pictures", `${examples.training} training, ${examples.validation} validation, ${examples.test} test`],
     ["base", found.base],
     ["method", method(found.method)],
-    ["epochs", `${found.epochs} in all, the best of its stage was ${found.best_epoch}; ${STOPPED[found.stopped]}`],
-    ["training pictures", `${percent(found.train_accuracy)} right${loss}`],
-    ["validation pictures", found.validation_accuracy == null ? "" : `${percent(found.validation_accuracy)} right`],
+    ["epochs", `${found.epochs} in all, best epoch of its stage ${found.best_epoch}; ${STOPPED[found.stopped]}`],
+    ["training pictures", `${percent(found.train_accuracy)} correct${loss}`],
+    ["validation pictures", found.validation_accuracy == null ? "" : `${percent(found.validation_accuracy)} correct`],
     ["time", `${lasting(seconds.total)}${times.length ? `: ${times.join(", ")}` : ""}`],
     ["machine", known.map(([name, value]) => `${name} ${value}`).join(", ")],
     ["parameters", parameters],

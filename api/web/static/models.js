@@ -1,11 +1,11 @@
-// The models: their versions, which of them answers, and what decides that.
+// The models, their versions, and the choice of the version that answers.
 import { call, get, pause } from "./api.js";
 import { method } from "./evidence.js";
 import { $, ago, button, el, empty, fill, fold, many, percent, state, sure, track, whenKeyed } from "./page.js";
 import { report } from "./report.js";
 
 const WAIT = 20; // seconds that one call may wait for a comparison
-const AGAIN = 1000; // milliseconds between two such calls: the service may have no seat to wait in
+const AGAIN = 1000; // milliseconds between two such calls, as the service may have no free waiting place
 const place = $("content");
 
 function load() {
@@ -18,7 +18,7 @@ function load() {
   });
 }
 
-/** Every model; those with a choice of versions come with `comparisons`, those with a canary with its counts. */
+/** Return every model, with `comparisons` if it has several versions, and with the counts of its canary. */
 async function fetched() {
   const { models } = await get("/v1/models");
   return Promise.all(models.map(async (model) => {
@@ -51,7 +51,7 @@ function card(model) {
 function about(model) {
   const parts = [many(model.versions.length, "version")];
   if (model.is_default) parts.push("answers requests that name no model");
-  if (model.aliases.length) parts.push(`also called ${model.aliases.join(", ")}`);
+  if (model.aliases.length) parts.push(`aliases ${model.aliases.join(", ")}`);
   return parts.join(" · ");
 }
 
@@ -59,7 +59,7 @@ function row(model, version, says, name = `version ${version.version}`) {
   const isDefault = model.shared ? model.is_default : version.version === model.default_version;
   const meaning = `the default: answers requests that name no ${model.shared ? "model" : "version"}`;
   const title = el("b", {}, name);
-  const origin = method(version.method) || (model.shared ? "published weights" : "brought along");
+  const origin = method(version.method) || (model.shared ? "published weights" : "imported");
   const made = [origin, version.architecture, version.labels && many(version.labels, "label")];
   const right = version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)];
   const open = !isDefault && version.state === "ready" && !model.shared;
@@ -75,7 +75,7 @@ function row(model, version, says, name = `version ${version.version}`) {
     el("span", { class: "actions" }, open ? choices(model, version, says) : null));
 }
 
-/** What can be done with a version that is ready and not the default. */
+/** Return the actions of a version that is ready and not the default. */
 function choices(model, version, says) {
   const body = { version: version.version };
   return [
@@ -88,13 +88,13 @@ function choices(model, version, says) {
   ];
 }
 
-/** Show the report of a version beside the default; the newest that there is, or else a new one. */
+/** Show the newest comparison of a version with the default version, or make a new one. */
 async function compare(model, version, says, again = false) {
   const known = model.comparisons.find((one) =>
     one.candidate === version.version && one.baseline === model.default_version && one.status !== "FAILED");
   let found = again ? null : known;
   const both = `Version ${version.version} and version ${model.default_version}`;
-  says.replaceChildren(el("p", { class: "calm" }, `${both} are shown the same test pictures …`));
+  says.replaceChildren(el("p", { class: "calm" }, `${both} are compared on the same test pictures …`));
   found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
   while (!found.terminal) {
     await pause(AGAIN);
@@ -108,7 +108,7 @@ async function compare(model, version, says, again = false) {
 
 function canaryForm(model, version, says) {
   const share = el("input", { type: "number", min: 1, max: 100, value: 10, required: true });
-  const start = el("button", { type: "submit" }, "Begin");
+  const start = el("button", { type: "submit" }, "Start the canary");
   const submit = async (event) => {
     event.preventDefault();
     start.disabled = true;
@@ -127,22 +127,22 @@ function canaryForm(model, version, says) {
 function canaryLine(model, says) {
   const { version, share, compared, agreed, agreement } = model.canary;
   const counted = `it agreed with the default on ${agreed} of ${many(compared, "picture")}, ${percent(agreement)}`;
-  const so = compared ? counted : "nothing was compared so far";
+  const so = compared ? counted : "no picture has been compared so far";
   return el("div", { class: "canary" },
     el("p", {}, el("b", {}, `Version ${version}`), ` answers ${percent(share, 0)} of the requests that name no version; `,
       `${so}.`),
     compared ? track(agreement) : null,
-    sure("End the canary", "The default answers everything again?", says, async () => {
+    sure("End the canary", "Let the default answer everything?", says, async () => {
       await call("DELETE", `${address(model)}/canary`);
       await load();
     }));
 }
 
-/** What everybody has; each is there in one version. */
+/** Return the models of the catalogue, each with one version. */
 function catalogue(models) {
   const rows = models.flatMap((model) => model.versions.map((version) => row(model, version, null, model.name)));
   const list = el("div", { class: "card model" }, el("ul", { class: "versions" }, rows));
-  return fold(`From the catalogue (${models.length})`, list);
+  return fold(`Catalogue (${models.length})`, list);
 }
 
 whenKeyed(load);

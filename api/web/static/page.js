@@ -1,20 +1,20 @@
-// What the pages have in common: making elements, writing numbers, the states of a page, the key field and the menu.
-// Texts go in as text, never as markup: names of files, labels and models come from strangers.
+// Shared functions of the pages: elements, numbers, states of a page, the key field and the menu.
+// Texts are inserted as text, never as markup: names of files, labels and models are untrusted.
 import { Problem, keep, key } from "./api.js";
 
 const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const TITLES = { 403: "This key may not see that", 404: "There is nothing here" };
-const FEW = 30; // test pictures below which a single one moves the accuracy by points
+const TITLES = { 403: "This key lacks the permission", 404: "Not found" };
+const FEW = 30; // test pictures below which a single picture changes the accuracy by percentage points
 const SURE = 4000; // milliseconds in which a second click counts
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element: attributes, `on...` listeners, and children, which are elements or texts. */
+/** Return an element: attributes, `on...` listeners, and children, which are elements or texts. */
 export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same of SVG. */
+/** Return an SVG element, with the same arguments. */
 export function draw(tag, attributes = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
@@ -28,7 +28,7 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** A text in which `backticks` mean code. */
+/** Return the parts of a text in which `backticks` mark code. */
 export function words(text) {
   return (text || "").split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
@@ -43,14 +43,14 @@ export function many(count, one, several = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
 }
 
-/** What to make of figures that come from so few test pictures; null where there are enough of them. */
+/** Return a warning about few test pictures; null if there are enough. */
 export function few(tested) {
   if (tested < 1 || tested >= FEW) return null;
   const pictures = tested === 1 ? "1 picture: it" : `${tested} pictures: each of them`;
   return el("p", { class: "calm" }, `Tested on ${pictures} is worth ${(100 / tested).toFixed(1)} points.`);
 }
 
-/** How long ago, with the exact time behind it. */
+/** Return the time since then, with the exact time as its title. */
 export function ago(iso) {
   if (!iso) return "";
   const seconds = (Date.now() - new Date(iso)) / 1000;
@@ -82,7 +82,7 @@ export function bar(label, share, shown) {
     el("span", { class: "score" }, shown));
 }
 
-/** A progress bar that says its share to those who cannot see it. */
+/** Return a progress bar that screen readers read. */
 export function progress(share, what) {
   const made = track(share);
   made.classList.add("progress");
@@ -91,7 +91,7 @@ export function progress(share, what) {
   return made;
 }
 
-/** What is going on, and how far that is; no figure where `share` is null. */
+/** Return the current step and its progress; without a bar value if `share` is null. */
 export function moving(says, share, what) {
   return [
     el("p", { class: "headline" }, el("span", {}, says), el("b", {}, share == null ? "" : percent(share, 0))),
@@ -99,12 +99,12 @@ export function moving(says, share, what) {
   ];
 }
 
-/** Buttons that turn pages: `cursors` are those of the pages up to this one, and `turn` gets those up to another. */
+/** Return buttons that turn pages: `cursors` lead to the pages up to this one; `turn` gets those up to the next. */
 export function pager(cursors, next, turn) {
   if (cursors.length === 1 && !next) return null;
   const leaf = (label, to) =>
     el("button", { class: "quiet", type: "button", disabled: !to, onclick: () => turn(to) }, label);
-  return el("p", { class: "pager" }, leaf("Before", cursors.length > 1 && cursors.slice(0, -1)),
+  return el("p", { class: "pager" }, leaf("Previous", cursors.length > 1 && cursors.slice(0, -1)),
     el("span", {}, `page ${cursors.length}`), leaf("Next", next && [...cursors, next]));
 }
 
@@ -118,7 +118,7 @@ export function state(word) {
   return el("span", { class: `state ${word.toLowerCase()}` }, word.toLowerCase());
 }
 
-/** Words and what there is to say of each; what is empty is left out. */
+/** Return a list of names and values, without empty values. */
 export function facts(rows) {
   const told = rows.filter(([, value]) => value != null && value !== "");
   return el("dl", { class: "facts" }, told.map(([word, value]) => [el("dt", {}, word), el("dd", {}, value)]));
@@ -137,19 +137,19 @@ export function fold(title, ...inside) {
   return el("details", { class: "fold" }, el("summary", {}, title), inside);
 }
 
-/** What to read where there is nothing yet: a sentence, and the command that changes that. */
+/** Return the card of an empty page: a sentence, and the command that fills it. */
 export function empty(text, command) {
   return el("div", { class: "card empty" }, el("p", {}, text), el("pre", {}, command));
 }
 
-/** A button that does `work`; what goes wrong is told in `says`. */
+/** Return a button that runs `work`; an error is shown in `says`. */
 export function button(label, says, work, kind = "quiet") {
   const made = el("button", { type: "button", class: kind || false }, label);
   made.addEventListener("click", () => act(made, says, work));
   return made;
 }
 
-/** A button that wants a second click, because what it does is not easily undone. */
+/** Return a button that requires a second click, as its action cannot easily be undone. */
 export function sure(label, question, says, work) {
   let armed = 0;
   const disarm = () => { armed = 0; made.textContent = label; made.classList.remove("armed"); };
@@ -167,7 +167,7 @@ export function sure(label, question, says, work) {
   return made;
 }
 
-/** Do `work` with the button out of use meanwhile. */
+/** Run `work` with the button disabled. */
 export async function act(made, says, work) {
   made.disabled = true;
   says.replaceChildren();
@@ -180,7 +180,7 @@ export async function act(made, says, work) {
   }
 }
 
-/** Let a label with a file input take files that are dropped on it, too. */
+/** Let a label with a file input also accept dropped files. */
 export function dropping(area, take) {
   const input = area.querySelector("input");
   const given = (files) => { if (files.length) take([...files]); };
@@ -196,10 +196,7 @@ export function dropping(area, take) {
 
 const turns = new WeakMap();
 
-/**
- * Fill a place with what `write` makes of what `load` gives. Waiting has words, too; so has a problem, with a button
- * for `again`.
- */
+/** Fill a place with `write(await load())`; shows a text while waiting, and an error with a button for `again`. */
 export async function fill(place, load, write, again = () => fill(place, load, write)) {
   const turn = (turns.get(place) || 0) + 1;
   const latest = () => turns.get(place) === turn;
@@ -213,21 +210,21 @@ export async function fill(place, load, write, again = () => fill(place, load, w
   }
 }
 
-/** Why something cannot be shown, and what to do about it. */
+/** Return the card of an error: the reason, and what to do. */
 export function trouble(error, again) {
   if (!(error instanceof Problem)) console.error(error);
   if (error.status === 401) {
     const ask = el("button", { type: "button", onclick: focusKey }, key() ? "Enter another key" : "Enter the key");
-    const title = key() ? "This key is not valid here" : "An API key is needed";
+    const title = key() ? "This key is not valid" : "An API key is needed";
     return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", {}, error.message), ask);
   }
-  const title = TITLES[error.status] || "This cannot be shown now";
+  const title = TITLES[error.status] || "Cannot be loaded";
   const retry = el("button", { type: "button", class: "quiet", onclick: again }, "Try again");
   const why = el("p", { class: "wrong" }, words(error.message));
   return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), why, retry);
 }
 
-/** Load now, and again whenever another key is entered. */
+/** Load now, and again when another key is entered. */
 export function whenKeyed(load) {
   let timer = 0;
   document.addEventListener("inferq-key", () => { clearTimeout(timer); timer = setTimeout(load, 400); });

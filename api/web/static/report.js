@@ -1,13 +1,13 @@
-// Two versions side by side on the same test pictures.
+// The comparison of two versions on the same test pictures.
 import { ago, el, few, heads, many, percent, track } from "./page.js";
 
-/** The report of a comparison that is DONE. */
+/** Return the report of a comparison that is DONE. */
 export function report(comparison) {
   const { candidate, baseline, pictures, left_out: left, agreement, labels } = comparison.report;
   const others = new Map(baseline.per_label.map((row) => [row.label, row.f1]));
   return el("div", { class: "report" },
     el("p", {}, `On ${many(pictures, "test picture")} they agree in ${percent(agreement)}. `,
-      left ? `${many(left, "picture was", "pictures were")} left out: learned from by one of the two, or known to neither. ` : "",
+      left ? `${many(left, "picture was", "pictures were")} left out: one of the two was trained on them, or neither has their label. ` : "",
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
     few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },
@@ -20,7 +20,7 @@ export function report(comparison) {
         candidate.per_label.map((row) => line(`F1 of ${row.label}`, row.f1, others.get(row.label))))));
 }
 
-/** That the versions know different labels; reports of before this was counted do not say. */
+/** Return a warning if the versions have different labels; old reports do not count them. */
 function differing({ candidate, baseline, common }) {
   if (candidate === baseline && candidate === common) return null;
   const said = `${candidate} and ${baseline}, ${common} in common`;
@@ -32,10 +32,10 @@ function tenths(value) {
 }
 
 function named(version) {
-  return version ? `version ${version}` : "one that is gone";
+  return version ? `version ${version}` : "a removed version";
 }
 
-/** A row: both values and what changed in `digits` decimals of `scale`; with bars and colours where it is `judged`. */
+/** Return a row: both values and the change, times `scale`, with `digits` decimals; bars and colours if `judged`. */
 function line(name, mine, other, { written = (value) => value.toFixed(3), scale = 1, digits = 3, judged = true } = {}) {
   const known = (value) => el("td", {}, written(value), judged ? track(value) : null);
   const cell = (value) => (value == null ? el("td", {}, "–") : known(value));

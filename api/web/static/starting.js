@@ -3,19 +3,19 @@ import { call, get } from "./api.js";
 import { act, el, fold, group } from "./page.js";
 
 const NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,99}"; // of models
-const NUMBERS = [ // name, words, what it is if left out, smallest, largest, step
-  ["epochs", "Epochs, at most", 100, 1, 10000, 1],
+const NUMBERS = [ // name, label, default, smallest, largest, step
+  ["epochs", "Most epochs", 100, 1, 10000, 1],
   ["learning_rate", "Learning rate", 0.001, 0.000001, 0.999999, "any"],
-  ["batch_size", "Pictures in a step", 32, 1, 1024, 1],
+  ["batch_size", "Pictures per step", 32, 1, 1024, 1],
   ["max_unimproved_epochs", "Epochs without improvement", 10, 1, 10000, 1],
-  ["train_split_ratio", "Share that trains", 0.8, 0.1, 0.95, "any"],
+  ["train_split_ratio", "Share for training", 0.8, 0.1, 0.95, "any"],
   ["seed", "Seed", 0, 0, 2147483647, 1],
 ];
-const BASES = [["", "the best at hand"], ["scratch", "from scratch"]];
-const FINE_TUNING = [["", "tried where it may help"], ["always", "always tried, kept if better"], ["never", "never"]];
+const BASES = [["", "the best ready model"], ["scratch", "from scratch"]];
+const FINE_TUNING = [["", "tried if it may help"], ["always", "always tried, kept if it is better"], ["never", "never"]];
 const SWITCHES = [
-  ["flip", "Mirrored pictures mean the same (not so with digits and letters)"],
-  ["with_feedback", "Learn from corrections of wrong predictions, too"],
+  ["flip", "Also train on mirrored pictures (not for digits and letters)"],
+  ["with_feedback", "Also train on corrections of wrong predictions"],
 ];
 
 export function starting(dataset) {
@@ -34,7 +34,7 @@ export function starting(dataset) {
       field("Also train the last stages", el("select", { name: "fine_tune" }, FINE_TUNING.map(option)))),
     fold("More", el("div", { class: "fields" }, NUMBERS.map(number)), SWITCHES.map(tick)),
     el("p", { class: "actions" }, start), says);
-  return group("Train on it", "A name that there is already gets another version.", el("div", { class: "card" }, form));
+  return group("Train a model", "An existing model gets another version.", el("div", { class: "card" }, form));
 }
 
 function option([value, words]) {
@@ -53,7 +53,7 @@ function tick([name, words]) {
   return el("label", { class: "tick-off" }, el("input", { type: "checkbox", name, checked: true }), words);
 }
 
-/** The models that can be started from; without them there are still the two choices above. */
+/** Add the ready models to the choice of the base. */
 async function offer(base) {
   const { models } = await get("/v1/models").catch(() => ({ models: [] }));
   const ready = models.filter((model) => model.versions.some((version) => version.state === "ready"));

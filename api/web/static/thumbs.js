@@ -1,4 +1,4 @@
-// Pictures of a dataset, each fetched with the key when it comes into sight; a few at a time, for others wait, too.
+// Pictures of a dataset, each fetched with the key when it becomes visible; a few at a time, to leave free waiting places.
 import { Problem, pause, picture } from "./api.js";
 import { el } from "./page.js";
 
@@ -16,7 +16,7 @@ const watch = new IntersectionObserver((seen) => {
   }
 }, { rootMargin: "300px" });
 
-/** A picture with what is written below it; `path` is where its bytes are. */
+/** Return a picture with a caption; `path` is the call that returns its bytes. */
 export function thumb(path, name, ...below) {
   const place = el("div", { class: "thumb", "data-path": path });
   watch.observe(place);
@@ -27,7 +27,7 @@ export function thumb(path, name, ...below) {
 async function next() {
   if (busy >= AT_ONCE || !waiting.length) return;
   const place = waiting.shift();
-  if (!place.isConnected) { // another page of them is shown by now
+  if (!place.isConnected) { // another page is shown by now
     next();
     return;
   }
@@ -35,7 +35,7 @@ async function next() {
   try {
     show(place, await fetched(place.dataset.path));
   } catch (error) {
-    missing(place, error.status === 404 ? "gone" : error.message);
+    missing(place, error.status === 404 ? "deleted" : error.message);
   } finally {
     busy -= 1;
     next();
@@ -56,7 +56,7 @@ async function fetched(path) {
 function show(place, address) {
   const forget = () => URL.revokeObjectURL(address);
   const image = el("img", { alt: "", onload: forget });
-  image.addEventListener("error", () => { forget(); missing(place, "this browser cannot show its format"); });
+  image.addEventListener("error", () => { forget(); missing(place, "this browser cannot display the format"); });
   image.src = address;
   place.replaceChildren(image);
 }

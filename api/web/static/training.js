@@ -1,4 +1,4 @@
-// One training: how far it is while it runs, what was measured when it is done.
+// One training: its progress while it runs, its evidence when it is done.
 import { call, follow, get } from "./api.js";
 import { curves } from "./curve.js";
 import { evidence } from "./evidence.js";
@@ -7,7 +7,7 @@ import { $, ago, el, facts, fill, moving, state, sure, trouble, whenKeyed } from
 const path = `/v1/trainings/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let watching = new AbortController();
-let called = ""; // the name of the dataset, which a training does not tell before it is done
+let called = ""; // the name of the dataset, which a training has only in its evidence
 
 async function load() {
   watching.abort();
@@ -23,7 +23,7 @@ async function load() {
   const live = el("div");
   place.replaceChildren(live);
   const says = el("div", { "aria-live": "polite" });
-  const question = "Really? What it has learned is dropped";
+  const question = "Cancel it? Its progress is lost";
   const cancel = sure("Cancel the training", question, says, () => call("DELETE", path));
   const news = (training) => { head(training); live.replaceChildren(...underway(training)); };
   news(found);
@@ -54,27 +54,27 @@ function head(training) {
   const base = training.base && training.base !== "scratch" ? `, from ${training.base.replace(" ", "\u00a0")}` : "";
   $("hero").replaceChildren(el("h1", {}, title, " ", state(training.status)),
     el("p", {}, "A training on ", el("a", { href: `/ui/datasets/${dataset.id}` }, named),
-      dataset.version ? `, version ${dataset.version}` : "", base, ", begun ", ago(training.created_at)));
+      dataset.version ? `, version ${dataset.version}` : "", base, ", created ", ago(training.created_at)));
 }
 
 function underway(training) {
-  const { position } = training; // told while it waits for its turn
-  const says = position ? `Waiting: place ${position} in the queue.` : training.message || "Beginning …";
+  const { position } = training; // set while it is queued
+  const says = position ? `Waiting: position ${position} in the queue.` : training.message || "Starting …";
   return [
-    el("div", { class: "card" }, moving(says, position ? null : training.progress, "How far the training is")),
+    el("div", { class: "card" }, moving(says, position ? null : training.progress, "Progress of the training")),
     training.curve.length ? el("div", { class: "card" }, curves(training.curve)) : null,
   ].filter(Boolean);
 }
 
-/** What is left of one that made no version. */
+/** Return the cards of a training that ended without a version. */
 function ended(training) {
   const cancelled = training.status === "CANCELLED";
-  const why = cancelled ? "It was cancelled; the dataset is as it was." : training.error || "No reason was given.";
+  const why = cancelled ? "It was cancelled; the dataset is unchanged." : training.error || "No reason was given.";
   return [
-    el("div", { class: "card" }, el("h3", {}, cancelled ? "Cancelled" : "It did not come to an end"),
+    el("div", { class: "card" }, el("h3", {}, cancelled ? "Cancelled" : "Failed"),
       el("p", { class: cancelled ? "calm" : "wrong" }, why),
       facts([
-        ["began", ago(training.started_at)], ["ended", ago(training.finished_at)], ["code", training.error_code],
+        ["started", ago(training.started_at)], ["ended", ago(training.finished_at)], ["code", training.error_code],
       ])),
     training.curve.length ? el("div", { class: "card" }, curves(training.curve)) : null,
   ];

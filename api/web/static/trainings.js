@@ -1,4 +1,4 @@
-// The trainings, newest first; those that move are asked for again.
+// The trainings, newest first; the page polls while one is active.
 import { get, pause } from "./api.js";
 import { $, ago, el, empty, fill, pager, percent, progress, state, whenKeyed } from "./page.js";
 
@@ -20,7 +20,7 @@ async function load() {
   }
 }
 
-/** After a while, and not before somebody looks. */
+/** Wait AGAIN milliseconds, and until the page is visible. */
 async function sight() {
   await pause(AGAIN);
   while (document.hidden) {
@@ -57,13 +57,13 @@ function row(training, names) {
     el("span", { class: "when" }, state(training.status), el("small", {}, ago(when))));
 }
 
-/** What is most worth knowing of a training at its stage. */
+/** Return the progress, queue position, accuracy or error of a training, by its status. */
 function told(training) {
   if (training.status === "RUNNING") {
     return [progress(training.progress, `Training of ${training.name}`), el("small", {}, training.message)];
   }
-  if (training.status === "QUEUED") return el("small", {}, `place ${training.position} in the queue`);
-  if (training.status === "DONE") return el("small", {}, `${percent(training.accuracy)} of the test pictures right`);
+  if (training.status === "QUEUED") return el("small", {}, `position ${training.position} in the queue`);
+  if (training.status === "DONE") return el("small", {}, `${percent(training.accuracy)} of the test pictures correct`);
   return el("small", { class: training.status === "FAILED" ? "wrong" : false }, training.error || "");
 }
 
