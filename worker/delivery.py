@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+
+import msgspec
 
 from shared import errors
 from shared.adapters import http_fetch
 from shared.container import Container
 from shared.domain import lock_names, webhooks
 from shared.domain.webhooks import Delivery
+from shared.schemas.common import moment_at
+from shared.schemas.jobs import ModelReference, Progress
+from shared.schemas.webhooks import EndedJob, EndedTraining, JobEvent, TrainingEvent
 from shared.services import jobs, trainings, webhook_deliveries
 
 log = logging.getLogger(__name__)
@@ -70,14 +73,9 @@ def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str,
     """Return body and headers. The body stays small and reveals no results: the receiver fetches those by the
     job's id."""
     now = int(container.now())
-    state = _training(container, delivery) if delivery.kind == "training" else _job(container, delivery)
-    body = json.dumps(
-        {
-            "type": f"{delivery.kind}.{state['status'].lower()}",
-            "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
-            "data": {"_id": delivery.job_id, "terminal": True, **state},
-        }
-    ).encode()
+    make_event = _training_event if delivery.kind == "training" else _job_event
+    event = make_event(container, delivery, now)
+    body = msgspec.json.encode(event)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "inferq-webhooks",
@@ -90,13 +88,24 @@ def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str,
     return body, headers
 
 
-def _job(container: Container, delivery: Delivery) -> dict[str, Any]:
+def _job_event(container: Container, delivery: Delivery, now: int) -> JobEvent:
     job = jobs.get(container, delivery.tenant, delivery.job_id)
-    progress = {"total": job.total, "done": job.done, "failed": job.failed}
-    return {"status": job.status, "progress": progress, "metadata": dict(job.metadata)}
+    data = EndedJob(
+        id=job.id,
+        status=job.status,
+        progress=Progress(total=job.total, done=job.done, failed=job.failed),
+        metadata=dict(job.metadata),
+    )
+    return JobEvent(type=f"job.{job.status.lower()}", timestamp=moment_at(now), data=data)
 
 
-def _training(container: Container, delivery: Delivery) -> dict[str, Any]:
+def _training_event(container: Container, delivery: Delivery, now: int) -> TrainingEvent:
     training = trainings.get(container, delivery.tenant, delivery.job_id)
-    model = {"name": training.name, "version": training.version} if training.version else None
-    return {"status": training.status, "model": model, "error": training.error, "metadata": dict(training.metadata)}
+    data = EndedTraining(
+        id=training.id,
+        status=training.status,
+        model=ModelReference(name=training.name, version=training.version) if training.version else None,
+        error=training.error,
+        metadata=dict(training.metadata),
+    )
+    return TrainingEvent(type=f"training.{training.status.lower()}", timestamp=moment_at(now), data=data)

@@ -54,6 +54,7 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         "security": [{name: []} for name in _SECURITY],
         "tags": [],
         "paths": {},
+        "webhooks": {},
         "components": {"securitySchemes": dict(_SECURITY)},
     }
     all_dialects = dialects.find()
@@ -77,6 +78,7 @@ def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) ->
     tag = str(part["tags"][0]["name"]) if part.get("tags") else dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
     document["tags"] += part.get("tags", [])
     document["paths"] |= part.get("paths", {})
+    document["webhooks"] |= part.get("webhooks", {})
     for kind, entries in part.get("components", {}).items():
         document["components"].setdefault(kind, {}).update(entries)
     for entry in part.get("paths", {}).values():

@@ -392,7 +392,7 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
     delivery.deliver(ground.container)
     delivery.deliver(replace(ground.container, now=lambda: NOW + 10**6))
 
-    told = {json.loads(body)["data"].pop("_id"): (body, headers) for body, headers in calls}
+    told = {json.loads(body)["data"].pop("id"): (body, headers) for body, headers in calls}
     assert len(calls) == len(told) == 2
     assert json.loads(told[job.id][0])["type"] == "job.cancelled"
     body, headers = told[made.training_id]

@@ -20,8 +20,8 @@ from bench import load, material, report
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
 from bench.training_load import LOADED, TrainingLoad
 from inferq.client import Client
-from shared.schemas.jobs import Dataset, Training
 from inferq.errors import InferqError, InferqHTTPError
+from shared.schemas.jobs import Dataset, Training
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from inferq.cli import main
 from inferq.client import connection
-from shared.schemas.jobs import Training
 from inferq.commands import console, evidence, progress_view
+from shared.schemas.jobs import Training
 from tests.unit.toy_server import ToyServer, serving
 
 EPOCH = {"stage": "head", "train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6, "validation_accuracy": 0.75}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from inferq.client import connection
+from inferq.client import Client, connection
 from inferq.client.folder_archive import packed
-from inferq.client import Client
 from inferq.errors import InferqError, InferqHTTPError, Unreachable
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 

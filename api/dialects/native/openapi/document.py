@@ -12,6 +12,7 @@ from api import openapi_builder
 from api.dialects.native.openapi.operations import Body, Media, Operation
 from api.openapi_builder import Part, Schema, path, response
 from shared.schemas.common import Answer, Problem, Request
+from shared.schemas.webhooks import JobEvent, TrainingEvent
 
 TAGS = (
     ("Jobs", "Submit pictures, follow the job, read its results."),
@@ -35,6 +36,7 @@ _PATH_PARAMETERS = {
     "training_id": "The `id` of the training.",
     "version": "The version; `1` is the first.",
 }
+_WEBHOOKS: dict[str, type[Answer]] = {"jobEnded": JobEvent, "trainingEnded": TrainingEvent}
 _FORM, _JSON, _RAW = "multipart/form-data", "application/json", "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 
@@ -44,10 +46,14 @@ def document(operations: Mapping[tuple[str, str], Operation]) -> Part:
     paths: dict[str, Part] = {}
     for (rule, method), operation in operations.items():
         paths.setdefault(rule, {})[method] = _call(rule, operation)
-    kinds = {kind for operation in operations.values() for kind in operation.types()}
+    kinds: set[type[Request] | type[Answer]] = {
+        *_WEBHOOKS.values(),
+        *(kind for operation in operations.values() for kind in operation.types()),
+    }
     return {
         "tags": [{"name": name, "description": description} for name, description in TAGS],
         "paths": paths,
+        "webhooks": {name: {"post": _webhook(name, kind)} for name, kind in _WEBHOOKS.items()},
         "components": {"schemas": schemas([*sorted(kinds, key=lambda kind: kind.__name__), Problem])},
     }
 
@@ -72,6 +78,16 @@ def _call(rule: str, operation: Operation) -> Part:
         body=_body(operation.body) if operation.body else None,
         tag=operation.tag,
     )  # fmt: skip
+
+
+def _webhook(name: str, kind: type[Answer]) -> Part:
+    return {
+        "operationId": name,
+        "summary": (kind.__doc__ or "").rstrip("."),
+        "description": "Signed as Standard Webhooks say; sent again, later and later, until a status 2xx answers.",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": openapi_builder.ref(kind.__name__)}}},
+        "responses": {"2XX": openapi_builder.empty("It was received.")},
+    }
 
 
 def _response(description: str, kind: type[Answer] | Media | None) -> Part:
