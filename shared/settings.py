@@ -240,7 +240,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        wrong = [_complaint(str(problem["loc"][0]), problem["input"]) for problem in error.errors()] + wrong
+        wrong = [_describe_limits(str(problem["loc"][0]), problem["input"]) for problem in error.errors()] + wrong
     if wrong:
         raise ValueError("; ".join(wrong))
     return settings
@@ -264,7 +264,7 @@ def choices(name: str) -> tuple[str, ...]:
     return get_args(Settings.model_fields[name].annotation)
 
 
-def _complaint(name: str, value: object) -> str:
+def _describe_limits(name: str, value: object) -> str:
     kinds: dict[object, str] = {int: "a whole number ", float: "a number ", bool: "true or false"}
     allowed = kinds.get(Settings.model_fields[name].annotation, "") + bounds(name)
     return f"INFERQ_{name.upper()} must be {allowed}, not {value!r}"

@@ -17,41 +17,45 @@ _FILTERS = {
 }
 
 
-def crop(picture: Image.Image, wanted: Preprocessing) -> torch.Tensor:
+def crop(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """Resize and keep the centre: uint8 of shape (channels, crop, crop), in NHWC memory order.
 
     The result equals torchvision's `resize` and `center_crop` for a PIL picture bit for bit, and timm's evaluation
     transform (`timm.data.transforms_factory`) in its three crop modes. `resize(box=...)` for the kept part alone would
     halve the time, but up to a quarter of the pixels then differ by one level.
     """
-    size = _resized(picture.size, wanted)
+    size = _resized(picture.size, preprocessing)
     if size != picture.size:
-        picture = picture.resize(size, _FILTERS[wanted.interpolation])
-    left, top = _start(size[0], wanted.crop), _start(size[1], wanted.crop)
-    inside = picture.crop((left, top, left + wanted.crop, top + wanted.crop))  # outside the picture it is black
-    picture = _bordered(inside, size, (-left, -top), wanted) if wanted.crop_mode == "border" else inside
-    pixels = np.array(picture).reshape(wanted.crop, wanted.crop, -1)
+        picture = picture.resize(size, _FILTERS[preprocessing.interpolation])
+    left, top = _start(size[0], preprocessing.crop), _start(size[1], preprocessing.crop)
+    inside = picture.crop(
+        (left, top, left + preprocessing.crop, top + preprocessing.crop)
+    )  # outside the picture it is black
+    picture = _bordered(inside, size, (-left, -top), preprocessing) if preprocessing.crop_mode == "border" else inside
+    pixels = np.array(picture).reshape(preprocessing.crop, preprocessing.crop, -1)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
     """Return (width, height) after resizing, rounded as the references round."""
     width, height = size
-    if wanted.crop_mode == "squash":
-        return wanted.resize, wanted.resize
-    if wanted.crop_mode == "border":
-        ratio = max(width, height) / wanted.resize
+    if preprocessing.crop_mode == "squash":
+        return preprocessing.resize, preprocessing.resize
+    if preprocessing.crop_mode == "border":
+        ratio = max(width, height) / preprocessing.resize
         return max(1, round(width / ratio)), max(1, round(height / ratio))
     short = min(width, height)
-    return int(wanted.resize * width / short), int(wanted.resize * height / short)
+    return int(preprocessing.resize * width / short), int(preprocessing.resize * height / short)
 
 
-def _bordered(inside: Image.Image, size: tuple[int, int], at: tuple[int, int], wanted: Preprocessing) -> Image.Image:
+def _bordered(
+    inside: Image.Image, size: tuple[int, int], at: tuple[int, int], preprocessing: Preprocessing
+) -> Image.Image:
     """Return the crop with the mean colour, instead of black, outside of the resized picture."""
-    colour = tuple(round(255 * value) for value in wanted.mean)
+    colour = tuple(round(255 * value) for value in preprocessing.mean)
     canvas = Image.new(inside.mode, inside.size, colour if len(colour) > 1 else colour[0])
     left, top = max(0, at[0]), max(0, at[1])
-    right, bottom = min(wanted.crop, at[0] + size[0]), min(wanted.crop, at[1] + size[1])
+    right, bottom = min(preprocessing.crop, at[0] + size[0]), min(preprocessing.crop, at[1] + size[1])
     canvas.paste(inside.crop((left, top, right, bottom)), (left, top))
     return canvas
 
@@ -67,9 +71,9 @@ def stack(crops: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([crop_pixels.permute(1, 2, 0) for crop_pixels in crops]).permute(0, 3, 1, 2)
 
 
-def normalise(batch: torch.Tensor, wanted: Preprocessing) -> torch.Tensor:
+def normalise(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Convert uint8 pixels to the float32 values that the network was trained on; same shape, device and memory
     order."""
-    mean = torch.tensor(wanted.mean, device=batch.device).view(-1, 1, 1)
-    std = torch.tensor(wanted.std, device=batch.device).view(-1, 1, 1)
+    mean = torch.tensor(preprocessing.mean, device=batch.device).view(-1, 1, 1)
+    std = torch.tensor(preprocessing.std, device=batch.device).view(-1, 1, 1)
     return batch.float().div_(255).sub_(mean).div_(std)

@@ -120,7 +120,7 @@ class Trainer:
             if held.lost.is_set():
                 log.warning("training %s, which another trainer has by now", training.id, exc_info=True)
             else:
-                training_runs.fail(self.container, training.id, *_explained(error, training.id))
+                training_runs.fail(self.container, training.id, *_explain(error, training.id))
         return not held.lost.is_set()
 
     def _put_back(self, training: Training, message: str) -> None:
@@ -203,7 +203,7 @@ class Trainer:
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease, role="trainers")
 
 
-def _explained(error: Exception, training_id: str) -> tuple[str, str]:
+def _explain(error: Exception, training_id: str) -> tuple[str, str]:
     """Return (code, reason) of a failed training, for a caller who cannot read the trainer's log."""
     # On the CPU, torch raises a plain RuntimeError when memory runs out.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):

@@ -122,15 +122,15 @@ class Storage:
         """
         folders = [] if self._local and os.path.islink(self._path(folder)) else [folder]
         while folders:
-            here = folders.pop()
+            current = folders.pop()
             try:
                 with _answering():
-                    listing = self._fs.ls(self._path(here), detail=True, refresh=True)
+                    listing = self._fs.ls(self._path(current), detail=True, refresh=True)
             except FileNotFoundError:
                 continue
             named = {str(entry["name"]).rstrip("/"): entry for entry in listing}
-            named.pop(self._path(here), None)  # an object store may list a folder as an entry of itself
-            keys = {f"{here}/{posixpath.basename(name)}": entry for name, entry in sorted(named.items())}
+            named.pop(self._path(current), None)  # an object store may list a folder as an entry of itself
+            keys = {f"{current}/{posixpath.basename(name)}": entry for name, entry in sorted(named.items())}
             yield from ((key, int(entry["size"])) for key, entry in keys.items() if entry["type"] == "file")
             folders += [key for key, entry in reversed(keys.items()) if entry["type"] == "directory"]
 

@@ -60,7 +60,7 @@ def resolve(paths: Sequence[str]) -> list[ExamplePath | str]:
         inside = _read([part[1:] or part for part in parts])
         places = max(places, inside, key=_placed)
     if not _placed(places):
-        raise BadDataset(_complaint(paths, places))
+        raise BadDataset(_describe_unusable(paths, places))
     return places
 
 
@@ -108,7 +108,7 @@ def _place(part: _Parts, split: Split) -> ExamplePath | str:
         return f"lies in a folder that names no label: {error.message}"
 
 
-def _complaint(paths: Sequence[str], places: Sequence[ExamplePath | str]) -> str:
+def _describe_unusable(paths: Sequence[str], places: Sequence[ExamplePath | str]) -> str:
     problems = "; ".join(f"{path[:80]!r} {place}" for path, place in list(zip(paths, places, strict=True))[:_SHOWN])
     more = f"; and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return (

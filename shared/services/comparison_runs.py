@@ -120,11 +120,11 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
     own = trainings[0] if trainings and trainings[0].dataset_id == dataset_id else None
     parameters = own.parameters if own else TrainingParameters()
     examples = uow.datasets.examples(replace(dataset, version=dataset_version))
-    dealt = splits.deal(
+    parts = splits.deal(
         examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
     )
     learned = set[str]().union(*(_learned(uow, training) for training in (*trainings, *_trainings(uow, baseline))))
-    new = [example for example in dealt.test if example.sha256 not in learned]
+    new = [example for example in parts.test if example.sha256 not in learned]
     if not new:
         raise errors.BadDataset(
             "There is no test picture that neither of the two versions has learned from; add new pictures to the "
@@ -136,7 +136,7 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
             f"Neither of the two versions knows a label of the test pictures, such as {new[0].label!r}; name another "
             "dataset."
         )
-    return usable, len(dealt.test) - len(usable)
+    return usable, len(parts.test) - len(usable)
 
 
 def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:
@@ -158,5 +158,5 @@ def _learned(uow: UnitOfWork, training: Training) -> set[str]:
         return set()
     examples = uow.datasets.examples(replace(dataset, version=training.dataset_version))
     parameters = training.parameters
-    dealt = splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
-    return {example.sha256 for example in (*dealt.training, *dealt.validation)}
+    parts = splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
+    return {example.sha256 for example in (*parts.training, *parts.validation)}

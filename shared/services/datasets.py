@@ -56,9 +56,11 @@ def create(container: Container, tenant: str, name: str, *, source: str = "", la
         dataset = replace(dataset, progress=0.0, message="waiting for a trainer to read it")
     named = list(dict.fromkeys(check_name(label, "label") for label in labels))
     with container.database.write() as uow:
-        there = uow.datasets.find_by_name(tenant, name)
-        if unique and there and there.state is not DatasetState.FAILED:
-            raise errors.Conflict(f"There is a dataset {name!r} already, {there.id}: add to it, or take another name.")
+        namesake = uow.datasets.find_by_name(tenant, name)
+        if unique and namesake and namesake.state is not DatasetState.FAILED:
+            raise errors.Conflict(
+                f"There is a dataset {name!r} already, {namesake.id}: add to it, or take another name."
+            )
         uow.datasets.add(replace(dataset, last_label=len(named)))
         uow.datasets.add_labels(dataset.id, dict(enumerate(named, 1)))
     if source:
@@ -105,10 +107,14 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             dataset = _changeable(uow, tenant, dataset_id)
             now = container.now()
             after = changed(dataset, now)
-            if there := uow.datasets.find_by_sha256(dataset, digest):
-                if not source is there.source is Source.FEEDBACK or there.label_id == label_id:
-                    raise errors.Conflict(f"The dataset has this picture already: example {there.id}, {there.label!r}.")
-                _take_out(uow, there, after)  # a new correction replaces the old; `collect_garbage` removes its bytes
+            if duplicate := uow.datasets.find_by_sha256(dataset, digest):
+                if not source is duplicate.source is Source.FEEDBACK or duplicate.label_id == label_id:
+                    raise errors.Conflict(
+                        f"The dataset has this picture already: example {duplicate.id}, {duplicate.label!r}."
+                    )
+                _take_out(
+                    uow, duplicate, after
+                )  # a new correction replaces the old; `collect_garbage` removes its bytes
             example = DatasetExample(
                 dataset.id,
                 dataset.last_example + 1,
@@ -138,21 +144,21 @@ def remove_example(container: Container, tenant: str, dataset_id: int, example_i
     """Remove a picture from the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
     with container.database.write() as uow:
         dataset = _changeable(uow, tenant, dataset_id)
-        gone = _example(uow, dataset, example_id)
+        example = _example(uow, dataset, example_id)
         after = changed(dataset, container.now())
         uow.datasets.save(after)
-        _take_out(uow, gone, after)
-        is_last = not uow.datasets.uses(gone.dataset_id, gone.blob)
+        _take_out(uow, example, after)
+        is_last = not uow.datasets.uses(example.dataset_id, example.blob)
     if is_last:
-        container.storage.delete(gone.blob)
+        container.storage.delete(example.blob)
 
 
-def _take_out(uow: UnitOfWork, gone: DatasetExample, after: Dataset) -> None:
+def _take_out(uow: UnitOfWork, example: DatasetExample, after: Dataset) -> None:
     """Remove the example from this version; earlier versions that share it keep it."""
-    if gone.since < after.version:
-        uow.datasets.end_example(gone, after.version)
+    if example.since < after.version:
+        uow.datasets.end_example(example, after.version)
     else:
-        uow.datasets.delete_example(gone)
+        uow.datasets.delete_example(example)
 
 
 def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:
@@ -218,8 +224,8 @@ def get_by_reference(container: Container, tenant: str, reference: str) -> Datas
             return named
         newest = uow.datasets.page(tenant, limit=20)
     names = sorted({recent.name for recent in newest if recent.state is not DatasetState.DELETING})
-    there = f"there are: {', '.join(names)}" if names else "there are none"
-    raise errors.NotFound(f"There is no dataset {reference!r}; {there}.")
+    hint = f"there are: {', '.join(names)}" if names else "there are none"
+    raise errors.NotFound(f"There is no dataset {reference!r}; {hint}.")
 
 
 def list_labels(container: Container, dataset: Dataset) -> list[DatasetLabel]:
@@ -280,8 +286,8 @@ def label_named(container: Container, tenant: str, dataset_id: int, name: str) -
     for label in existing:
         if label.name == normalize_name(name):
             return label
-    there = f"it has: {', '.join(label.name for label in existing[:20])}" if existing else "it has none yet"
-    raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {there}")
+    hint = f"it has: {', '.join(label.name for label in existing[:20])}" if existing else "it has none yet"
+    raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {hint}")
 
 
 def example(container: Container, tenant: str, dataset_id: int, example_id: int) -> DatasetExample:

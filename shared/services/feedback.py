@@ -48,5 +48,5 @@ def _dataset_of(container: Container, tenant: str, version: ModelVersion | None,
 
 
 def _add(container: Container, tenant: str, dataset_id: int, label: str, picture: Picture) -> DatasetExample:
-    wanted = datasets.label_named(container, tenant, dataset_id, label)
-    return datasets.add_example(container, tenant, dataset_id, wanted.id, picture, source=Source.FEEDBACK)
+    dataset_label = datasets.label_named(container, tenant, dataset_id, label)
+    return datasets.add_example(container, tenant, dataset_id, dataset_label.id, picture, source=Source.FEEDBACK)

@@ -104,8 +104,8 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
     """
     with container.database.write() as uow:
         running, late, expired = uow.jobs.start({entry.job_id for entry in entries}, container.now())
-        again = [(entry.job_id, entry.position) for entry in entries if entry.attempts > 1]
-        finished = uow.jobs.finished_items(again)
+        redelivered = [(entry.job_id, entry.position) for entry in entries if entry.attempts > 1]
+        finished = uow.jobs.finished_items(redelivered)
     if expired:
         container.queue.events.publish(expired)
     if late:

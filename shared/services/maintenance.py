@@ -210,8 +210,8 @@ def drop_dataset_orphans(container: Container) -> None:
     named = {int(name) for key in container.storage.list("datasets") if (name := key.rsplit("/", 1)[1]).isdecimal()}
     with container.database.read() as uow:
         changed = {dataset.id for dataset in uow.datasets.changed_since(container.now() - 2 * 86_400)}
-        gone = named - uow.datasets.known(named)
-    for dataset_id in named & changed | gone:
+        removed = named - uow.datasets.known(named)
+    for dataset_id in named & changed | removed:
         _drop_unused(container, dataset_id)
 
 

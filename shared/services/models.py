@@ -307,14 +307,14 @@ def fetch(container: Container, version: ModelVersion) -> ModelVersion:
     A refused version of the catalogue is checked again, since it cannot be removed and added again.
     """
     with container.database.write() as uow:
-        now = uow.model_versions.find(version.id) or version
-        again = now.state is ModelState.REFUSED and now.tenant == ALL_TENANTS
-        if now.state is not ModelState.ABSENT and not again:
-            return now  # it is being checked, or ready
-        now = replace(now, state=ModelState.CHECKING, attempts=0, reason="a worker is getting its weights")
-        uow.model_versions.save(now)
+        current = uow.model_versions.find(version.id) or version
+        is_refused_listed = current.state is ModelState.REFUSED and current.tenant == ALL_TENANTS
+        if current.state is not ModelState.ABSENT and not is_refused_listed:
+            return current  # it is being checked, or ready
+        current = replace(current, state=ModelState.CHECKING, attempts=0, reason="a worker is getting its weights")
+        uow.model_versions.save(current)
     container.queue.notifications.send_task("check", version.id)
-    return now
+    return current
 
 
 @dataclass(frozen=True)

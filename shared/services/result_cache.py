@@ -51,11 +51,11 @@ def recall(
     """
     if not container.settings.cache_entries:
         return None
-    wanted = key(tenant, version.id, options.task, options.exif, picture)
-    stored = container.queue.result_slots.get(_slot(container, wanted))
-    if not stored or not stored.startswith(wanted):
+    cache_key = key(tenant, version.id, options.task, options.exif, picture)
+    stored = container.queue.result_slots.get(_slot(container, cache_key))
+    if not stored or not stored.startswith(cache_key):
         return None
-    data = base64.b64decode(stored[len(wanted) :])
+    data = base64.b64decode(stored[len(cache_key) :])
     logits = struct.unpack(f"<{len(data) // 4}f", data)
     return ranked(logits, version.labels, options.top_k, options.function_to_apply)
 

@@ -66,21 +66,21 @@ def build(architecture: str, classes: int, crop: int) -> nn.Module:
 def preprocessing(architecture: str) -> Preprocessing:
     """Return that of timm's evaluation transform; raises BadOption for the few networks without square colour input."""
     _, config = _find(architecture)
-    wanted = resolve_data_config(pretrained_cfg=config.to_dict())
-    channels, height, width = wanted["input_size"]
-    supported = wanted["interpolation"] in INTERPOLATIONS and wanted["crop_mode"] in CROP_MODES
+    resolved = resolve_data_config(pretrained_cfg=config.to_dict())
+    channels, height, width = resolved["input_size"]
+    supported = resolved["interpolation"] in INTERPOLATIONS and resolved["crop_mode"] in CROP_MODES
     if channels != 3 or height != width or not supported:
         raise BadOption(
             f"The architecture {architecture!r} wants pictures of {width} x {height} pixels with {channels} channels, "
-            f"{wanted['interpolation']} and {wanted['crop_mode']}; only square colour pictures can be prepared."
+            f"{resolved['interpolation']} and {resolved['crop_mode']}; only square colour pictures can be prepared."
         )
     return Preprocessing(
-        resize=math.floor(height / wanted["crop_pct"]),
+        resize=math.floor(height / resolved["crop_pct"]),
         crop=height,
-        mean=tuple(wanted["mean"]),
-        std=tuple(wanted["std"]),
-        interpolation=wanted["interpolation"],
-        crop_mode=wanted["crop_mode"],
+        mean=tuple(resolved["mean"]),
+        std=tuple(resolved["std"]),
+        interpolation=resolved["interpolation"],
+        crop_mode=resolved["crop_mode"],
     )
 
 

@@ -50,17 +50,17 @@ class TensorCache:
         return tensor
 
 
-def served(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
+def served(pictures: LabelledPictures, preprocessing: Preprocessing) -> TensorCache:
     """Return the pictures by number as uint8 (channels, crop, crop), exactly as a worker prepares them."""
-    return TensorCache(lambda number: preprocess.crop(pictures.picture(number), wanted))
+    return TensorCache(lambda number: preprocess.crop(pictures.picture(number), preprocessing))
 
 
-def reduced(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
+def reduced(pictures: LabelledPictures, preprocessing: Preprocessing) -> TensorCache:
     """Return the pictures by number as uint8 (channels, height, width), not much larger than needed."""
 
     def make(number: int) -> torch.Tensor:
         picture = pictures.picture(number)
-        factor = _ROOM * max(wanted.resize, wanted.crop) / min(picture.size)
+        factor = _ROOM * max(preprocessing.resize, preprocessing.crop) / min(picture.size)
         if factor < 1:
             size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
             picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
@@ -70,15 +70,15 @@ def reduced(pictures: LabelledPictures, wanted: Preprocessing) -> TensorCache:
     return TensorCache(make)
 
 
-def changes(wanted: Preprocessing, *, flip: bool, colour: float = 0.2) -> v2.Transform:
+def changes(preprocessing: Preprocessing, *, flip: bool, colour: float = 0.2) -> v2.Transform:
     """Return the augmentation from a reduced picture to uint8 (channels, crop, crop): crop, mirror, and colour changes.
 
     It is mild, because pictures of few examples often differ only in a detail that a strong crop would cut away. It
     uses torch's global random generator.
     """
     steps: list[v2.Transform] = [
-        v2.RandomResizedCrop(wanted.crop, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),
-        v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour if wanted.mode == "RGB" else None),
+        v2.RandomResizedCrop(preprocessing.crop, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),
+        v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour if preprocessing.mode == "RGB" else None),
     ]
     if flip:
         steps.insert(1, v2.RandomHorizontalFlip())

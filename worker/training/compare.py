@@ -66,8 +66,12 @@ def _milliseconds(model: Loaded, tensor: torch.Tensor) -> float:
 def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
     """Return the number of labels that each version knows, and that both know: versions of a model may differ in
     labels."""
-    mine, other = set(candidate.version.labels), set(baseline.version.labels)
-    return {"candidate": len(mine), "baseline": len(other), "common": len(mine & other)}
+    candidate_labels, baseline_labels = set(candidate.version.labels), set(baseline.version.labels)
+    return {
+        "candidate": len(candidate_labels),
+        "baseline": len(baseline_labels),
+        "common": len(candidate_labels & baseline_labels),
+    }
 
 
 def _measure(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:

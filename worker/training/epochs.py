@@ -162,9 +162,9 @@ def balance(labels: torch.Tensor, classes: int) -> torch.Tensor:
     """Return the weight (classes,) of a picture of each label: lower for frequent labels, within limits; 1 on
     average."""
     counts = torch.bincount(labels.cpu(), minlength=classes).double()
-    wanted = counts.max() / counts.clamp(min=1)
-    wanted = torch.where(counts > 0, wanted.clamp(max=_SPREAD), 0.0)
-    return (wanted * counts.sum() / (wanted * counts).sum()).float()
+    weights = counts.max() / counts.clamp(min=1)
+    weights = torch.where(counts > 0, weights.clamp(max=_SPREAD), 0.0)
+    return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
 def losses(logits: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor) -> torch.Tensor:

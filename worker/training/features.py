@@ -29,15 +29,15 @@ def features(
     """
     prefix = f"datasets/{examples[0].dataset_id}/features-{model.version.checksum[:32]}-"
     by_sha256 = _read(storage, prefix)
-    wanted = [
+    missing = [
         example
         for example in {example.sha256: example for example in examples}.values()
         if example.sha256 not in by_sha256
     ]
     fresh: dict[str, torch.Tensor] = {}
     saved = time.monotonic()
-    for start in range(0, len(wanted), model.max_batch):
-        batch = wanted[start : start + model.max_batch]
+    for start in range(0, len(missing), model.max_batch):
+        batch = missing[start : start + model.max_batch]
         inputs = [model.prepare(pictures.read(storage, example)) for example in batch]
         rows = model.forward(inputs, "features")
         fresh |= {example.sha256: row for example, row in zip(batch, rows, strict=True)}

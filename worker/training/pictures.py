@@ -22,6 +22,6 @@ def read(storage: Storage, example: DatasetExample) -> bytes:
         ) from None
 
 
-def decoded(storage: Storage, example: DatasetExample, wanted: Preprocessing) -> Image.Image:
+def decoded(storage: Storage, example: DatasetExample, preprocessing: Preprocessing) -> Image.Image:
     """Return the picture upright, in the mode of the network; raises as `read` does, and BrokenPicture."""
-    return images.decode(read(storage, example), exif=True, mode=wanted.mode)
+    return images.decode(read(storage, example), exif=True, mode=preprocessing.mode)

@@ -50,26 +50,26 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
     """
     training, progress = run.training, run.progress
     progress.report(0.0, "reading the dataset")
-    dealt = training_runs.get_splits(container, training)
-    examples = sorted((*dealt.training, *dealt.test), key=lambda example: example.label_id)
+    splits = training_runs.get_splits(container, training)
+    examples = sorted((*splits.training, *splits.test), key=lambda example: example.label_id)
     labels = {example.label_id: example.label for example in examples}
     numbers = {label_id: number for number, label_id in enumerate(labels)}
     base = _load_base(container, training, engine)
     if base:
-        trained = from_base(container.storage, run, base, dealt, numbers)
+        trained = from_base(container.storage, run, base, splits, numbers)
     else:
-        trained = from_scratch(container.storage, run, dealt, numbers, engine.device)
-    temperature = _calibrate(container.storage, progress, trained, dealt.validation, numbers)
+        trained = from_scratch(container.storage, run, splits, numbers, engine.device)
+    temperature = _calibrate(container.storage, progress, trained, splits.validation, numbers)
     with tempfile.TemporaryDirectory(prefix="inferq-train-") as folder:
         version = _store_version(container, training, trained, tuple(labels.values()), base, Path(folder))
     try:
         model = engine.load(version)
         began = time.monotonic()
-        logits = _run_test_pictures(container.storage, progress, model, dealt.test)
+        logits = _run_test_pictures(container.storage, progress, model, splits.test)
         run.checkpoints.add_seconds("testing", began)
-        truths = labels_of(dealt.test, numbers)
-        measured = evidence(logits * temperature, truths, version.labels, dealt.test, temperature)
-        measured |= _describe_training(container, training, run.checkpoints, trained, dealt, engine)
+        truths = labels_of(splits.test, numbers)
+        measured = evidence(logits * temperature, truths, version.labels, splits.test, temperature)
+        measured |= _describe_training(container, training, run.checkpoints, trained, splits, engine)
         report = _compare_with_default(container, training, progress, engine, model)
         measured["seconds"] = run.checkpoints.seconds | {
             "total": round(container.now() - (training.started_at or 0.0), 3)
@@ -169,7 +169,7 @@ def _describe_training(
     training: Training,
     checkpoints: CheckpointStore,
     trained: TrainedNetwork,
-    dealt: Splits,
+    splits: Splits,
     engine: Engine,
 ) -> dict[str, Any]:
     """Return the part of the evidence that is not measured on the test pictures."""
@@ -185,7 +185,7 @@ def _describe_training(
         "stopped": trained.stopped,
         "curve": list(checkpoints.curve),
         "examples": {
-            "training": len(dealt.training), "validation": len(dealt.validation), "test": len(dealt.test),
+            "training": len(splits.training), "validation": len(splits.validation), "test": len(splits.test),
         },
         "dataset": {
             "id": training.dataset_id, "name": dataset.name if dataset else "", "version": training.dataset_version,

@@ -69,43 +69,45 @@ class TrainedNetwork:
 
 
 def from_base(
-    storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits, numbers: Mapping[int, int]
+    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, numbers: Mapping[int, int]
 ) -> TrainedNetwork:
     """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
-    wanted = base.preprocessing
-    labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
+    preprocessing = base.preprocessing
+    labels = [labels_of(part, numbers) for part in (splits.training, splits.validation)]
     network = _load_plain(storage, base)
-    learnt, checked = _compute_features(storage, run, base, dealt)
+    training_features, validation_features = _compute_features(storage, run, base, splits)
     began = time.monotonic()
     head = HeadTraining(
-        (learnt, labels[0]), (checked, labels[1]), len(numbers), run.training.parameters,
+        (training_features, labels[0]), (validation_features, labels[1]), len(numbers), run.training.parameters,
         biased=heads.has_bias(network), device=str(base.device), check=run.check_before_learning,
     )  # fmt: skip
     stopped = _run_epochs(run, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
-    sample = dealt.training[:: max(1, len(dealt.training) // _SHOWN)]
-    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, sample, wanted))
+    sample = splits.training[:: max(1, len(splits.training) // _SHOWN)]
+    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, sample, preprocessing))
     run.checkpoints.add_seconds(HEAD, began)
-    loss, accuracy = _measure(learnt @ weight.T + bias, labels[0])
-    logits = checked @ weight.T + bias
+    loss, accuracy = _measure(training_features @ weight.T + bias, labels[0])
+    logits = validation_features @ weight.T + bias
     right = _measure(logits, labels[1])[1] if len(labels[1]) else None
     note = f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was."
     architecture, epoch = base.version.architecture, head.best_epoch
-    frozen = TrainedNetwork(network, architecture, wanted, "head", note, stopped, epoch, loss, accuracy, right, logits)
-    if not _is_fine_tuning_worthwhile(run, frozen, dealt, base):
+    frozen = TrainedNetwork(
+        network, architecture, preprocessing, "head", note, stopped, epoch, loss, accuracy, right, logits
+    )
+    if not _is_fine_tuning_worthwhile(run, frozen, splits, base):
         return frozen
-    return _fine_tune(storage, run, frozen, dealt, labels, base.device)
+    return _fine_tune(storage, run, frozen, splits, labels, base.device)
 
 
 def from_scratch(
-    storage: Storage, run: TrainingRun, dealt: Splits, numbers: Mapping[int, int], device: torch.device
+    storage: Storage, run: TrainingRun, splits: Splits, numbers: Mapping[int, int], device: torch.device
 ) -> TrainedNetwork:
     """Train all of a small network."""
-    wanted = families.find(SMALL).preprocessing(SMALL)
-    labels = [labels_of(part, numbers) for part in (dealt.training, dealt.validation)]
+    preprocessing = families.find(SMALL).preprocessing(SMALL)
+    labels = [labels_of(part, numbers) for part in (splits.training, splits.validation)]
     began = time.monotonic()
     training = finetune.from_scratch(
-        SMALL, len(numbers), *_pictures(storage, dealt, labels, wanted), run.training.parameters,
+        SMALL, len(numbers), *_pictures(storage, splits, labels, preprocessing), run.training.parameters,
         flip=run.training.parameters.flip, device=str(device), check=run.check_before_learning,
     )  # fmt: skip
     stopped = _run_epochs(run, NETWORK, training, (0.0, 0.9))
@@ -118,40 +120,40 @@ def from_scratch(
         )
     note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
     best = _best(run.checkpoints.curve, NETWORK, training.best_epoch)
-    return TrainedNetwork(training.result(), SMALL, wanted, "scratch", note, stopped, training.best_epoch, *best)
+    return TrainedNetwork(training.result(), SMALL, preprocessing, "scratch", note, stopped, training.best_epoch, *best)
 
 
-def _is_fine_tuning_worthwhile(run: TrainingRun, frozen: TrainedNetwork, dealt: Splits, base: Loaded) -> bool:
+def _is_fine_tuning_worthwhile(run: TrainingRun, frozen: TrainedNetwork, splits: Splits, base: Loaded) -> bool:
     """Return True if fine-tuning is to be tried: if asked for, or by default if it may help and does not take long."""
     wish = run.training.parameters.fine_tune
     if run.cancellation.out_of_time or wish == "never":
         return False
     if wish == "always":
         return True
-    affordable = base.device.type == "cuda" or len(dealt.training) <= _AFFORDABLE
-    return affordable and len(dealt.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
+    affordable = base.device.type == "cuda" or len(splits.training) <= _AFFORDABLE
+    return affordable and len(splits.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
 
 
 def _fine_tune(
     storage: Storage,
     run: TrainingRun,
     frozen: TrainedNetwork,
-    dealt: Splits,
+    splits: Splits,
     labels: Sequence[torch.Tensor],
     device: torch.device,
 ) -> TrainedNetwork:
     began = time.monotonic()
     parameters = run.training.parameters
-    gently = replace(parameters, epochs=min(parameters.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
+    gentle = replace(parameters, epochs=min(parameters.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
                      learning_rate=min(parameters.learning_rate, _FINE_RATE))  # fmt: skip
-    wanted = frozen.preprocessing
+    preprocessing = frozen.preprocessing
     training = finetune.last_stages(
-        copy.deepcopy(frozen.network), wanted, *_pictures(storage, dealt, labels, wanted), gently,
+        copy.deepcopy(frozen.network), preprocessing, *_pictures(storage, splits, labels, preprocessing), gentle,
         flip=parameters.flip, device=str(device), check=run.progress.refresh,
     )  # fmt: skip
     stopped = _run_epochs(run, FINE_TUNING, training, (0.6, 0.9))
     run.checkpoints.add_seconds("fine_tuning", began)
-    if dealt.validation and not training.improved:
+    if splits.validation and not training.improved:
         return replace(frozen, note=f"{frozen.note} Training its last stages as well was tried, and did not help.")
     note = f"The last stages of {run.training.base} with a new head, trained on varied pictures."
     best = _best(run.checkpoints.curve, FINE_TUNING, training.best_epoch)
@@ -166,10 +168,10 @@ def _run_epochs(run: TrainingRun, stage: str, training: EpochTraining, span: tup
 
     If the checkpoint is of a later stage, nothing is reported again: the epochs of this stage are on the curve already.
     """
-    again = run.checkpoints.stage not in ("", stage)
+    is_repeated = run.checkpoints.stage not in ("", stage)
     if run.checkpoints.stage == stage:
         training.load(run.checkpoints.tensors)
-    training.check = run.progress.refresh if again else run.check_within_epoch
+    training.check = run.progress.refresh if is_repeated else run.check_within_epoch
     low, high = span
     while not training.finished:
         try:
@@ -177,7 +179,7 @@ def _run_epochs(run: TrainingRun, stage: str, training: EpochTraining, span: tup
             report = training.step()
         except OutOfTime:
             return "time"
-        if not again:
+        if not is_repeated:
             fraction = low + (high - low) * report.epoch / training.parameters.epochs
             run.record_epoch(stage, report, fraction, training.state)
     return "epochs" if training.epoch >= training.parameters.epochs else "early"
@@ -192,11 +194,11 @@ def _best(curve: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> tuple[f
 
 
 def _compute_features(
-    storage: Storage, run: TrainingRun, base: Loaded, dealt: Splits
+    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the features of the training and of the validation pictures."""
     began = time.monotonic()
-    both = (*dealt.training, *dealt.validation)
+    both = (*splits.training, *splits.validation)
 
     def on_progress(done: int) -> None:
         run.check_before_learning()
@@ -204,7 +206,7 @@ def _compute_features(
 
     rows = features(storage, base, both, on_progress)
     run.checkpoints.add_seconds("features", began)
-    return rows[: len(dealt.training)], rows[len(dealt.training) :]
+    return rows[: len(splits.training)], rows[len(splits.training) :]
 
 
 def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
@@ -225,23 +227,24 @@ def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) ->
 
 
 def batches(
-    storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], wanted: Preprocessing
+    storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], preprocessing: Preprocessing
 ) -> Iterator[torch.Tensor]:
     """Yield normalised batches (N, channels, crop, crop) of pictures, in their order."""
     for start in range(0, len(examples), _PIECE):
         progress.refresh()
         crops = [
-            preprocess.crop(decoded(storage, example, wanted), wanted) for example in examples[start : start + _PIECE]
+            preprocess.crop(decoded(storage, example, preprocessing), preprocessing)
+            for example in examples[start : start + _PIECE]
         ]
-        yield preprocess.normalise(preprocess.stack(crops), wanted).contiguous(memory_format=torch.channels_last)
+        yield preprocess.normalise(preprocess.stack(crops), preprocessing).contiguous(memory_format=torch.channels_last)
 
 
 def _pictures(
-    storage: Storage, dealt: Splits, labels: Sequence[torch.Tensor], wanted: Preprocessing
+    storage: Storage, splits: Splits, labels: Sequence[torch.Tensor], preprocessing: Preprocessing
 ) -> tuple[LabelledPictures, LabelledPictures]:
     """Return the training and the validation pictures, decoded on demand."""
 
     def of(part: Sequence[DatasetExample], its_labels: torch.Tensor) -> LabelledPictures:
-        return LabelledPictures(lambda number: decoded(storage, part[number], wanted), its_labels)
+        return LabelledPictures(lambda number: decoded(storage, part[number], preprocessing), its_labels)
 
-    return of(dealt.training, labels[0]), of(dealt.validation, labels[1])
+    return of(splits.training, labels[0]), of(splits.validation, labels[1])

@@ -100,10 +100,10 @@ class Jobs:
         self.end(expired, Status.EXPIRED, now)
         return running, late, expired
 
-    def finished_items(self, wanted: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    def finished_items(self, positions: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
         """Return those of the (job id, position) pairs that already have an outcome."""
         finished: set[tuple[str, int]] = set()
-        for chunk in _chunks(list(wanted), CHUNK):
+        for chunk in _chunks(list(positions), CHUNK):
             query = sa.select(items.c.job_id, items.c.position).where(
                 sa.tuple_(items.c.job_id, items.c.position).in_(chunk), items.c.status != Status.QUEUED
             )

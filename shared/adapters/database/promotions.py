@@ -83,5 +83,5 @@ class Promotions:
         """Delete the canaries and promotions of these versions."""
         ids = list(version_ids)
         self._connection.execute(sa.delete(canaries).where(canaries.c.version_id.in_(ids)))
-        gone = sa.or_(promotions.c.version_id.in_(ids), promotions.c.previous_id.in_(ids))
-        self._connection.execute(sa.delete(promotions).where(gone))
+        either = sa.or_(promotions.c.version_id.in_(ids), promotions.c.previous_id.in_(ids))
+        self._connection.execute(sa.delete(promotions).where(either))

@@ -35,8 +35,8 @@ class Workers:
         with translated_errors():
             living = set(self._redis.zrangebyscore(self._key(role), time.time(), "+inf"))
             about: dict[str, str] = self._redis.hgetall(self._key(role, "about"))
-            gone = [name for name in about if name not in living]
-            if gone:
-                self._redis.hdel(self._key(role, "about"), *gone)
+            expired = [name for name in about if name not in living]
+            if expired:
+                self._redis.hdel(self._key(role, "about"), *expired)
                 self._redis.zremrangebyscore(self._key(role), "-inf", time.time() - 3600)
         return [{"id": name, **json.loads(text)} for name, text in sorted(about.items()) if name in living]
