@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import uuid6
 
@@ -207,11 +207,13 @@ def _store_pictures(container: Container, job: Job, submission: Submission) -> t
             raise errors.NoInput()
     # The requested model and version, not the resolved ones: a canary, or a promotion meanwhile, may have another
     # version answer the same request.
+    # Stored fingerprints outlive upgrades: the text of the options must not change with the name of their class.
+    options = f"Options({', '.join(f'{name}={value!r}' for name, value in asdict(job.options).items())})"
     request = [
         digest.hexdigest(),
         submission.model,
         submission.version,
-        repr(job.options),
+        options,
         job.priority,
         dict(job.metadata),
     ]
