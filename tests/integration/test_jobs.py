@@ -1,14 +1,203 @@
-"""Use-cases of jobs: what submitting stores, refuses and repeats, and what waiting and cancelling return."""
+"""Use-cases of jobs: what submitting stores, refuses and repeats, what a worker begins, and how a job ends."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from shared import errors
 from shared.container import Container
-from shared.domain.jobs import Submission
+from shared.domain.jobs import AnswerOptions, ImageReference, Job, Outcome, Status, Submission
+from shared.domain.models import ALL_TENANTS
+from shared.domain.pictures import Picture
+from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs
 from tests.dataset_fixtures import picture
+
+
+def submitted(container: Container, count: int = 2, tenant: str = "anna", **about: Any) -> Job:
+    job, new = jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about))
+    assert new
+    return job
+
+
+def claimed(container: Container, job: Job, count: int = 10) -> list[StreamEntry]:
+    return container.queue.streams.claim(job.version_id, "worker", count)
+
+
+def at(container: Container, now: float) -> Container:
+    return replace(container, now=lambda: now)
+
+
+def answered(job: Job, *positions: int) -> list[Outcome]:
+    return [Outcome(job.id, position, [["one", 0.9]]) for position in positions]
+
+
+def all_done(container: Container, job: Job) -> Job:
+    jobs.begin(container, claimed(container, job))
+    jobs.finish(container, answered(job, *range(job.total)))
+    return jobs.get(container, job.tenant, job.id)
+
+
+def limited(container: Container, most: int) -> Container:
+    return replace(container, settings=container.settings.changed(max_queued=most))
+
+
+def blobs(container: Container) -> list[str]:
+    return [key for key, _ in container.storage.tree("jobs")]
+
+
+@contextmanager
+def away(part: Any, method: str) -> Iterator[None]:
+    """The method of this part raises Unavailable."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise errors.Unavailable("It is away.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, method, fail)
+        yield
+
+
+# -- submitting
+
+
+def test_a_job_is_stored_as_it_was_asked_for(container: Container) -> None:
+    options = AnswerOptions(task="features", top_k=3, function_to_apply="none", exif=False)
+    asked: dict[str, Any] = {
+        "options": options, "priority": "low", "deadline": 2000.0, "metadata": {"order": 7}, "wire": "einstein",
+        "webhook": "https://example.org", "webhook_secret": "secret", "idempotency_key": "once",
+    }  # fmt: skip
+
+    job = submitted(at(container, 1000.0), **asked)
+
+    assert {name: getattr(job, name) for name in asked} == asked
+    assert (job.tenant, job.status, job.model, job.version, job.total) == ("anna", Status.QUEUED, "digits", "1", 2)
+    assert (job.created_at, job.started_at, job.finished_at, job.done, job.failed) == (1000.0, None, None, 0, 0)
+    assert jobs.get(container, "anna", job.id) == job
+
+
+def test_the_pictures_lie_one_after_the_other_in_the_blob_of_the_job(container: Container) -> None:
+    job = submitted(container, 3)
+    items = jobs.list_items(container, job.id)
+    assert blobs(container) == [job.blob]
+    assert [(item.position, item.name) for item in items] == [(0, "0.png"), (1, "1.png"), (2, "2.png")]
+    read = [container.storage.read(item.blob, item.offset, item.size) for item in items]
+    assert read == [picture(number).data for number in range(3)]
+
+
+def test_a_stored_image_is_referred_to_and_not_copied(container: Container) -> None:
+    image = ImageReference("image_1", "duck.png", "images/1", 77)
+    job, _ = jobs.submit(container, "anna", Submission([picture(0), image, picture(1)], "digits"))
+    items = jobs.list_items(container, job.id)
+    assert (items[1].blob, items[1].offset, items[1].size, items[1].name) == ("images/1", 0, 77, "duck.png")
+    assert (items[2].position, items[2].offset) == (2, items[0].size)
+
+
+def test_the_entries_say_all_that_a_worker_needs(container: Container) -> None:
+    options = AnswerOptions(task="features", top_k=3, function_to_apply="sigmoid", exif=False)
+    job = submitted(container, options=options, remember=True)
+    for entry, item in zip(claimed(container, job), jobs.list_items(container, job.id), strict=True):
+        assert (entry.job_id, entry.position, entry.blob, entry.offset, entry.size) == (
+            job.id, item.position, item.blob, item.offset, item.size)  # fmt: skip
+        said = (entry.task, entry.top_k, entry.function_to_apply, entry.exif, entry.remember)
+        assert said == ("features", 3, "sigmoid", False, True)
+        assert (entry.tenant, entry.attempts) == ("anna", 1)
+
+
+def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
+    job = submitted(container)
+    jobs.push(container, job, jobs.list_items(container, job.id))
+    assert [entry.remember for entry in claimed(container, job)] == [False] * 4
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "a\udc80b.png"])
+def test_a_file_name_that_a_database_refuses_is_mended(container: Container, name: str) -> None:
+    one = replace(picture(1), name=name)
+    job, _ = jobs.submit(container, "anna", Submission([one], "digits"))
+    assert jobs.list_items(container, job.id)[0].name == name.replace("\0", "").replace("\udc80", "?")
+
+
+def test_a_job_without_a_picture_is_refused_and_leaves_nothing(container: Container) -> None:
+    with pytest.raises(errors.NoInput):
+        submitted(container, 0)
+    assert blobs(container) == []
+
+
+def test_a_picture_that_turns_out_bad_while_they_are_read_leaves_nothing(container: Container) -> None:
+    def pictures() -> Iterator[Picture]:
+        yield picture(1)
+        raise errors.NotAPicture("That is none.")
+
+    with pytest.raises(errors.NotAPicture):
+        jobs.submit(container, "anna", Submission(pictures(), "digits"))
+    assert blobs(container) == []
+
+
+def test_a_version_that_was_removed_meanwhile_is_not_found_and_leaves_nothing(container: Container) -> None:
+    def pictures() -> Iterator[Picture]:
+        yield picture(1)
+        with container.database.write() as uow:
+            uow.model_versions.delete([one.id for one in uow.model_versions.named(ALL_TENANTS, "digits")])
+
+    with pytest.raises(errors.NotFound, match="The model 'digits' has just been removed"):
+        jobs.submit(container, "anna", Submission(pictures(), "digits"))
+    assert blobs(container) == []
+
+
+# -- the quota
+
+
+def test_a_tenant_may_fill_its_quota_to_the_last_picture(container: Container) -> None:
+    tight = limited(container, 3)
+    submitted(tight, 2)
+    submitted(tight, 1)
+
+
+@pytest.mark.parametrize(("first", "more"), [(0, 4), (1, 3), (3, 1)])
+def test_a_picture_past_the_quota_is_refused_with_a_time_to_come_back(
+    container: Container, first: int, more: int
+) -> None:
+    tight = limited(container, 3)
+    before = [submitted(tight, first).blob] if first else []
+    with pytest.raises(errors.TooManyRequests, match="would pass the limit of 3") as refused:
+        submitted(tight, more)
+    assert refused.value.retry_after == 5.0
+    assert blobs(container) == before
+
+
+def test_a_full_quota_is_noticed_before_a_picture_is_read(container: Container) -> None:
+    tight = limited(container, 1)
+    submitted(tight, 1)
+
+    read: list[int] = []
+
+    def pictures() -> Iterator[Picture]:
+        read.append(1)
+        yield picture(1)
+
+    with pytest.raises(errors.TooManyRequests, match="1 pictures of yours wait for this model and 1 more"):
+        jobs.submit(tight, "anna", Submission(pictures(), "digits"))
+    assert read == []
+
+
+def test_the_quota_is_each_tenants_own_and_frees_with_each_answer(container: Container) -> None:
+    tight = limited(container, 2)
+    job = submitted(tight, 2)
+    submitted(tight, 2, "bert")
+    mine = [entry for entry in claimed(container, job) if entry.tenant == "anna"]
+    container.queue.streams.acknowledge(mine[:1])
+    submitted(tight, 1)
+
+
+# -- the same request again
 
 
 def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(container: Container) -> None:
@@ -21,3 +210,229 @@ def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(contai
     job, _ = jobs.submit(container, "anna", asked)
 
     assert job.fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_same_request_with_the_same_key_gets_the_same_job_and_no_second_blob(container: Container) -> None:
+    job = submitted(container, idempotency_key="once")
+    asked = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
+    again, new = jobs.submit(container, "anna", asked)
+    assert (again.id, new) == (job.id, False)
+    assert blobs(container) == [job.blob]
+    assert len(claimed(container, job)) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pictures": [picture(0)]},
+        {"pictures": [picture(1), picture(0)]},
+        {"pictures": [picture(0), replace(picture(1), name="x.png")]},
+        {"options": AnswerOptions(top_k=4)},
+        {"options": AnswerOptions(exif=False)},
+        {"priority": "high"},
+        {"metadata": {"order": 8}},
+        {"version": "1"},
+    ],
+)
+def test_another_request_with_the_same_key_is_a_conflict(container: Container, other: dict[str, Any]) -> None:
+    job = submitted(container, idempotency_key="once")
+    asked = Submission(**{"pictures": [picture(0), picture(1)], "model": "digits", "idempotency_key": "once"} | other)
+    with pytest.raises(errors.Conflict, match=f"'once' was used for another request \\(job {job.id}\\)"):
+        jobs.submit(container, "anna", asked)
+    assert blobs(container) == [job.blob]
+
+
+def test_two_references_to_different_images_are_different_requests(container: Container) -> None:
+    one, other = (ImageReference(f"image_{number}", "duck.png", "images/1", 77) for number in (1, 2))
+    jobs.submit(container, "anna", Submission([one], "digits", idempotency_key="once"))
+    with pytest.raises(errors.Conflict):
+        jobs.submit(container, "anna", Submission([other], "digits", idempotency_key="once"))
+
+
+def test_a_key_is_its_tenants_own_and_no_key_is_none(container: Container) -> None:
+    made = [submitted(container, tenant=tenant, idempotency_key="once").id for tenant in ("anna", "bert")]
+    made += [submitted(container).id, submitted(container).id]
+    assert len(set(made)) == 4
+
+
+# -- outages
+
+
+def test_a_queue_that_is_away_refuses_a_job_before_it_is_stored(container: Container) -> None:
+    with away(container.queue.streams, "count_unfinished"), pytest.raises(errors.Unavailable):
+        submitted(container)
+    assert blobs(container) == []
+
+
+def test_a_job_is_accepted_when_the_queue_goes_away_after_the_commit(container: Container) -> None:
+    with away(container.queue.streams, "push"):
+        job = submitted(container)
+    assert jobs.get(container, "anna", job.id).status is Status.QUEUED
+
+
+def test_the_pictures_stay_when_it_is_not_known_whether_the_commit_succeeded(container: Container) -> None:
+    with away(container.database, "write"), pytest.raises(errors.Unavailable):
+        submitted(container)
+    assert len(blobs(container)) == 1
+
+
+# -- beginning and finishing
+
+
+def test_beginning_makes_a_job_running_and_all_its_entries_runnable(container: Container) -> None:
+    job = submitted(container)
+    entries = claimed(container, job)
+    assert jobs.begin(at(container, 50.0), entries) == (entries, [])
+    begun = jobs.get(container, "anna", job.id)
+    assert (begun.status, begun.started_at) == (Status.RUNNING, 50.0)
+
+
+def test_entries_of_cancelled_jobs_are_skipped_and_others_run(container: Container) -> None:
+    cancelled, job = submitted(container, 1), submitted(container, 1)
+    jobs.cancel(container, "anna", cancelled.id)
+    runnable, skipped = jobs.begin(container, claimed(container, job))
+    assert ([one.job_id for one in runnable], [one.job_id for one in skipped]) == ([job.id], [cancelled.id])
+
+
+def test_an_entry_that_comes_again_is_skipped_where_its_outcome_is_recorded(container: Container) -> None:
+    job = submitted(container)
+    entries = claimed(container, job)
+    jobs.begin(container, entries)
+    jobs.finish(container, answered(job, 0))
+    again = [replace(entry, attempts=2) for entry in entries]
+    assert jobs.begin(container, again) == ([again[1]], [again[0]])
+
+
+def test_a_job_past_its_deadline_expires_before_its_first_picture(container: Container) -> None:
+    job = submitted(container, deadline=100.0)
+    assert jobs.begin(at(container, 101.0), claimed(container, job))[0] == []
+    assert jobs.get(container, "anna", job.id).status is Status.EXPIRED
+
+
+def test_a_deadline_in_the_middle_of_a_job_fails_the_pictures_that_are_left(container: Container) -> None:
+    job, other = submitted(container, deadline=100.0), submitted(container, 1)
+    entries = claimed(container, job)
+    jobs.begin(at(container, 99.0), entries[:1])
+    jobs.finish(container, answered(job, 0))
+
+    runnable, skipped = jobs.begin(at(container, 101.0), entries[1:])
+
+    assert [entry.job_id for entry in runnable] == [other.id]
+    assert [entry.job_id for entry in skipped] == [job.id]
+    late = jobs.list_items(container, job.id)[1]
+    assert (late.error_code, late.error) == ("expired", "The deadline of the job passed before this picture ran.")
+    ended = jobs.get(container, "anna", job.id)
+    assert (ended.status, ended.done, ended.failed) == (Status.DONE, 1, 1)
+
+
+def test_the_last_outcome_ends_a_job_and_a_second_one_changes_nothing(container: Container) -> None:
+    job = all_done(container, submitted(container))
+    jobs.finish(container, [Outcome(job.id, 0, error_code="crash", error="late")])
+    assert jobs.get(container, "anna", job.id) == job
+    assert (job.status, job.done, job.failed) == (Status.DONE, 2, 0)
+
+
+@pytest.mark.parametrize(("webhook", "sent"), [("https://example.org", [("deliver",)]), ("", [])])
+def test_a_deliverer_is_called_where_an_ended_job_has_a_webhook(
+    container: Container, monkeypatch: pytest.MonkeyPatch, webhook: str, sent: list[tuple[str]]
+) -> None:
+    job, calls = submitted(container, webhook=webhook), list[tuple[str, ...]]()
+    jobs.begin(container, claimed(container, job))
+    monkeypatch.setattr(container.queue.notifications, "send_task", lambda *task: calls.append(task))
+    jobs.finish(container, answered(job, 0))
+    assert calls == []
+    jobs.finish(container, answered(job, 1))
+    assert calls == sent
+
+
+def test_ended_jobs_are_announced_apart_from_those_that_moved(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, moved, said = submitted(container, 1), submitted(container, 2), list[tuple[list[str], ...]]()
+    monkeypatch.setattr(container.queue.events, "publish", lambda *lists: said.append(lists))
+    jobs.begin(container, claimed(container, ended))
+    jobs.finish(container, answered(ended, 0) + answered(moved, 0))
+    assert said == [([ended.id], [moved.id])]
+
+
+# -- looking
+
+
+def test_another_tenants_job_is_not_found_in_the_words_of_an_unknown_one(container: Container) -> None:
+    job = submitted(container)
+    for ask in (jobs.get, jobs.cancel):
+        with pytest.raises(errors.NotFound, match=rf"^There is no job {job.id}\.$"):
+            ask(container, "bert", job.id)
+
+
+def test_jobs_are_listed_newest_first_in_pages(container: Container) -> None:
+    first, second, third = [submitted(container, 1).id for _ in range(3)]
+    everything: dict[str, Any] = {"status": "", "model": "", "since": None, "until": None}
+    page = jobs.list_page(container, "anna", before="", limit=2, **everything)
+    assert [job.id for job in page] == [third, second]
+    rest = jobs.list_page(container, "anna", before=second, limit=2, **everything)
+    assert [job.id for job in rest] == [first]
+
+
+def test_items_are_listed_from_a_position_on_and_up_to_a_limit(container: Container) -> None:
+    job = submitted(container, 4)
+    assert [item.position for item in jobs.list_items(container, job.id, start=2)] == [2, 3]
+    assert [item.position for item in jobs.list_items(container, job.id, start=1, limit=2)] == [1, 2]
+
+
+def test_waiting_returns_the_job_as_it_is_when_the_time_is_over(container: Container) -> None:
+    job, clock = submitted(container), iter([0.0, 0.95, 0.99, 1.0, 1.0, 1.1])
+    waited = jobs.wait(replace(container, now=lambda: next(clock)), "anna", job.id, 1.0)
+    assert waited.status is Status.QUEUED
+    assert next(clock) == 1.1  # it ended at its end: neither before nor a turn later
+
+
+def test_waiting_returns_soon_after_a_job_has_ended(container: Container) -> None:
+    job = submitted(container, 1)
+    timer = threading.Timer(0.1, all_done, (container, job))
+    timer.start()
+    assert jobs.wait(container, "anna", job.id, 30.0).status is Status.DONE
+    timer.join()
+
+
+# -- failing and cancelling
+
+
+def test_a_failed_job_raises_the_error_of_its_picture_with_the_id_of_the_job(container: Container) -> None:
+    job = submitted(container, 1)
+    jobs.begin(container, claimed(container, job))
+    jobs.finish(container, [Outcome(job.id, 0, error_code="not_a_picture", error="That is none.")])
+    failed = jobs.get(container, "anna", job.id)
+    assert failed.status is Status.FAILED
+    with pytest.raises(errors.NotAPicture, match="That is none") as raised:
+        jobs.raise_failure(container, failed)
+    assert raised.value.job_id == job.id
+
+
+def test_a_failed_job_without_items_raises_its_own_error(container: Container) -> None:
+    job = replace(submitted(container, 1), id="gone", status=Status.FAILED, error="It broke.")
+    with pytest.raises(errors.InferqError, match="It broke"):
+        jobs.raise_failure(container, job)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.FAILED])
+def test_a_job_that_has_not_failed_raises_nothing(container: Container, status: Status) -> None:
+    jobs.raise_failure(container, replace(submitted(container, 1), status=status))
+
+
+def test_a_job_is_cancelled_once_or_twice_and_says_when(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, said = submitted(container), list[list[str]]()
+    monkeypatch.setattr(container.queue.events, "publish", said.append)
+    first = jobs.cancel(at(container, 70.0), "anna", job.id)
+    assert (first.status, first.finished_at) == (Status.CANCELLED, 70.0)
+    assert jobs.cancel(at(container, 80.0), "anna", job.id) == first
+    assert said[0] == [job.id]
+
+
+def test_a_running_job_can_be_cancelled_and_an_ended_one_cannot(container: Container) -> None:
+    job = submitted(container)
+    jobs.begin(container, claimed(container, job))
+    assert jobs.cancel(container, "anna", job.id).status is Status.CANCELLED
+    done = all_done(container, submitted(container, 1))
+    with pytest.raises(errors.Conflict, match=f"Job {done.id} has ended as DONE and cannot be cancelled"):
+        jobs.cancel(container, "anna", done.id)
