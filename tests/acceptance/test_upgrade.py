@@ -111,14 +111,25 @@ def trace(checkpoint: Path) -> None:
     checkpoint.write_bytes(safetensors.torch.save(tensors))
 
 
+RENAMED = {"withheld": "requires_deployment"}
+"""Field of the recorded answers -> what it is called now; trainings also have `id` where they had `_id`."""
+
+
 def timeless(answer: Any, like: Any) -> Any:
     """The fields of an answer that `like` has, without times, which are moved when the state is restored."""
     if isinstance(like, dict):
-        return {name: timeless(answer[name], like[name]) for name in like if not name.endswith(("_at", "_time"))}
+        names = [name for name in like if not name.endswith(("_at", "_time"))]
+        return {name: timeless(_named(answer, name), like[name]) for name in names}
     if isinstance(like, list):
         assert len(answer) == len(like)
         return [timeless(*pair) for pair in zip(answer, like, strict=True)]
     return answer
+
+
+def _named(answer: dict[str, Any], name: str) -> Any:
+    if name in answer:
+        return answer[name]
+    return answer["id" if name == "_id" else RENAMED[name]]
 
 
 def labels(job: dict[str, Any]) -> dict[str, list[str]]:

@@ -203,11 +203,11 @@ def _restore_valkey(data: Path, databases: dict[str, list[Command]], later: floa
     port, password = stack.free_port(), "restoring"
     configuration = valkey.configure(data / "redis", port, password)
     url = f"redis://:{password}@127.0.0.1:{port}"
-    mark = {data_dir.MARK: str(data)}  # so that `inferq up` ends it, should this process be killed
+    mark = {data_dir.STACK_VARIABLE: str(data)}  # so that `inferq up` ends it, should this process be killed
     with subprocess.Popen([valkey.binary(), str(configuration)], stdout=subprocess.DEVNULL, env=mark) as server:
         try:
             end = time.monotonic() + 20
-            while not valkey.answers(url):
+            while not valkey.is_ready(url):
                 assert time.monotonic() < end, "Valkey does not start"
                 time.sleep(0.05)
             for number, commands in databases.items():
