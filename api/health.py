@@ -64,7 +64,7 @@ def _outcome(check: object) -> str:
 
 def _check_worker(container: Container) -> None:
     if not container.queue.workers.list():
-        raise errors.Unavailable("No worker is alive.")
+        raise errors.Unavailable("No worker is running.")
 
 
 def _check_default_model(container: Container) -> None:
@@ -92,15 +92,17 @@ class _QueueCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         labels = ["model", "version", "priority"]
         waiting = GaugeMetricFamily("inferq_queue_waiting", "Pictures that no worker has claimed.", labels=labels)
-        running = GaugeMetricFamily("inferq_queue_running", "Pictures that a worker holds.", labels=labels)
-        oldest = GaugeMetricFamily("inferq_queue_oldest_seconds", "Age of the oldest unfinished.", labels=labels)
+        running = GaugeMetricFamily("inferq_queue_running", "Pictures that a worker has claimed.", labels=labels)
+        oldest = GaugeMetricFamily(
+            "inferq_queue_oldest_seconds", "Age of the oldest unfinished picture.", labels=labels
+        )
         for where, depth in queue_by_model(self._container).items():
             waiting.add_metric(where, depth["waiting"])
             running.add_metric(where, depth["running"])
             oldest.add_metric(where, depth["oldest_seconds"])
         workers = self._container.queue.workers.list()
-        alive = GaugeMetricFamily("inferq_workers", "Workers that are alive.", value=len(workers))
-        done = CounterMetricFamily("inferq_pictures", "Pictures run by living workers.", labels=["worker"])
+        alive = GaugeMetricFamily("inferq_workers", "Workers with a current heartbeat.", value=len(workers))
+        done = CounterMetricFamily("inferq_pictures", "Pictures run by the current workers.", labels=["worker"])
         for worker in workers:
             done.add_metric([worker["id"]], worker["pictures"])
         yield from (waiting, running, oldest, alive, done)

@@ -26,7 +26,7 @@ def main() -> int:
     try:
         if not keys.may_listen(container, settings.host):
             print(
-                f"inferq: refusing to listen on {settings.host} without a key: anybody could use the service. "
+                f"inferq: refusing to listen on {settings.host} without a key: the service would be open to all. "
                 "Create one first on loopback (`inferq keys create --name NAME --scope keys --scope infer --scope "
                 "models`), or set INFERQ_ADMIN_KEY.",
                 file=sys.stderr,

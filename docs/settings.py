@@ -1,6 +1,6 @@
-"""Writes settings.md, the table of all settings, from shared/settings.py: `python docs/settings.py`.
+"""`python docs/settings.py` writes settings.md, the table of all settings, from shared/settings.py.
 
-A test fails while the table says something else than the code.
+A test fails while the table differs from the code.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from shared import settings  # noqa: E402
 HEAD = """\
 # Settings
 
-Every setting is an environment variable. `inferq up` sets what is about places (data, database, Redis, blobs, host,
-port) by itself; everything else it hands on. A value that cannot be read or is not allowed stops the start with one
-line that names the variable, and so does a variable `INFERQ_…` that does not exist. An empty one counts as not set.
+Every setting is an environment variable. `inferq up` sets the places itself (data, database, Redis, blobs, host, port)
+and passes all other settings on. An invalid value stops the start with one line that names the variable, and so does an
+unknown variable `INFERQ_…`. An empty variable counts as not set.
 
-This page is written by `python docs/settings.py`; edit the words in `shared/settings.py`.
+This page is written by `python docs/settings.py`; edit the descriptions in `shared/settings.py`.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [HEAD]
     for title, fields in sections():
         lines += [f"## {title[0].upper()}{title[1:]}", "", "| variable | default | meaning |", "|---|---|---|"]
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """(title, [(field, its words)]): the comments between the fields are the titles."""
+    """Yield (title, [(field, description)]); the comments between the fields are the titles."""
     source = Path(settings.__file__).read_text()
     body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
     title, fields, lines = "", list[tuple[str, str]](), source.splitlines()
@@ -54,20 +54,20 @@ def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def docstring(node: ast.stmt | None) -> str:
-    """The text that stands below a field, on one line."""
+    """Return the docstring of a field on one line; empty if there is none."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return " ".join(node.value.value.split())
     return ""
 
 
 def variable(name: str) -> str:
-    """The names under which a field is read."""
+    """Return the names of the environment variables of a field."""
     usual = settings._USUAL_NAMES.get(name)  # noqa: SLF001 - there is no reason to make it public for this page
     return f"`INFERQ_{name.upper()}`" + (f" or `{usual}`" if usual else "")
 
 
 def meaning(name: str, words: str) -> str:
-    """The words, with what is allowed where they do not say it."""
+    """Return the description, with the allowed range if there is one."""
     allowed = settings.bounds(name)
     if not allowed or settings.choices(name):  # which are explained one by one
         return words
@@ -75,7 +75,7 @@ def meaning(name: str, words: str) -> str:
 
 
 def default(name: str) -> str:
-    """As it is written into a variable, and in MiB, hours or days where that is easier to read."""
+    """Return the default as it is written into a variable, also in MiB or days where that is easier to read."""
     value = settings.Settings.model_fields[name].default
     if value == "":
         return ""

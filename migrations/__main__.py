@@ -1,4 +1,4 @@
-"""Bring the database that DATABASE_URL names up to date, or say in one line why not and exit with 2."""
+"""`python -m migrations` updates the schema of the database at DATABASE_URL; exits with 2 and one line on an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.settings import from_environment
 
 
 def configuration(url: str) -> Config:
-    """Alembic's configuration without its ini file: there is nothing in it that differs between installations."""
+    """Return Alembic's configuration; no ini file is read, since nothing in it would differ between installations."""
     config = Config()
     config.set_main_option("script_location", os.path.dirname(__file__))
     config.attributes["url"] = url
@@ -22,17 +22,17 @@ def configuration(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Make the database, where it is a file, and bring its schema up to date."""
+    """Update the schema to the newest step; creates the folder of an SQLite file. Raises SQLAlchemyError, OSError."""
     if url.startswith("sqlite:///"):
         os.makedirs(os.path.dirname(url.removeprefix("sqlite:///")) or ".", exist_ok=True)
     command.upgrade(configuration(url), "head")
 
 
 def main() -> int:
-    """Exit status: 0, or 2 with one line on stderr."""
+    """Run the update and return the exit status: 0, or 2 with one line on stderr."""
     try:
         settings = from_environment()
-    except ValueError as error:  # a setting that cannot be taken
+    except ValueError as error:  # a setting is not valid
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     try:

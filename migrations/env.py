@@ -1,4 +1,4 @@
-"""How Alembic reaches the database; run by Alembic itself."""
+"""Alembic runs this file to connect to the database and to run the steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ with database.engine.connect() as connection:
         compare_type=True,
     )
     with context.begin_transaction():
-        # Two replicas that start together: the second waits, and finds nothing left to do. 0x1f3e9 is any number.
+        # Of two replicas that start together the second waits, and finds nothing to do. 127977 is an arbitrary number.
         is_server = connection.dialect.name == "postgresql"
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)" if is_server else "BEGIN IMMEDIATE")
         context.run_migrations()

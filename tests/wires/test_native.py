@@ -1021,7 +1021,7 @@ def test_weights_under_a_bad_name_are_refused_and_not_kept(
 def test_alive_ready_and_why_not(client: FlaskClient, container: Container) -> None:
     assert client.get("/healthz").json == {"status": "ok"}
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json["workers"]) == (503, "No worker is alive.")
+    assert (answer.status_code, answer.json["workers"]) == (503, "No worker is running.")
     assert (answer.json["database"], answer.json["queue"], answer.json["model"]) == ("ok", "ok", "ok")
     assert answer.headers["Retry-After"]
     container.queue.workers.heartbeat("worker", {"pictures": 0}, 60)

@@ -30,7 +30,7 @@ def blueprints(settings: Settings) -> Sequence[Blueprint]:
     for model_id in IDS:
         for models_path in MODELS:
             bp.add_url_rule(f"{models_path}/{model_id}", "infer", routes.infer, methods=["POST"])
-            bp.add_url_rule(f"{models_path}/{model_id}", "alive", routes.alive, methods=["GET"])
+            bp.add_url_rule(f"{models_path}/{model_id}", "exists", routes.exists, methods=["GET"])
         bp.add_url_rule(f"/api/models/{model_id}", "about", routes.about, methods=["GET"])
     return [bp]
 

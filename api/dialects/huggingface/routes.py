@@ -40,7 +40,7 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
 
 
 @scope("infer")
-def alive(name: str, owner: str = "") -> ResponseReturnValue:
+def exists(name: str, owner: str = "") -> ResponseReturnValue:
     """Answer 200 if the model exists, ready or not; raises NotFound."""
     models.get_version(container(), caller().tenant, common.model_id(name, owner))
     return serializers.write({"ok": "ok"})
