@@ -1,4 +1,4 @@
-"""The small rules of the domain: what an id says of its time, what a key may do, which name stands for what."""
+"""The small rules of the domain: what an id says of its time, which version a name stands for, where blobs lie."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import dataclasses
 import importlib
 import math
 import pkgutil
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import uuid6
 
 from shared import domain, errors
+from shared.domain import datasets
+from shared.domain.datasets import Dataset, DatasetState
 from shared.domain.jobs import job_created_at
-from shared.domain.keys import Caller, is_loopback
 from shared.domain.models import (
     ModelState,
     ModelVersion,
@@ -65,25 +68,6 @@ def test_ids_of_images_sort_by_time() -> None:
     assert new_id(35 / 1000) < new_id(36 / 1000) < new_id(37 / 1000) < new_id(1_700_000_000.0)
 
 
-def test_a_caller_may_do_what_its_key_is_for() -> None:
-    caller = Caller("anna", ("infer", "models"))
-    caller.must("infer")
-    with pytest.raises(errors.Forbidden, match="lacks the scope 'keys'; it has: infer, models"):
-        caller.must("keys")
-    with pytest.raises(errors.Forbidden, match="it has: none"):
-        Caller("anna", ()).must("infer")
-
-
-@pytest.mark.parametrize("host", ["localhost", "::1", "127.0.0.1", "127.8.9.10"])
-def test_these_hosts_are_reached_from_this_machine_only(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "128.127.0.1", "localhost.example.org"])
-def test_these_hosts_are_reached_from_elsewhere(host: str) -> None:
-    assert not is_loopback(host)
-
-
 def test_a_version_is_picked_by_its_name_or_as_the_default_or_as_the_last() -> None:
     first, second, third = version("1"), version("2", is_default=True), version("3")
     assert pick([first, second, third], "fruits", "3") is third
@@ -119,3 +103,57 @@ def test_a_stream_entry_is_read_as_it_was_written(exif: bool, remember: bool) ->
 def test_a_stream_entry_is_written_as_older_workers_read_it() -> None:
     entry = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", True)
     assert entry.pack() == {"e": '["job",3,"jobs/1",10,20,"classify",5,"softmax",1]'}
+
+
+def test_the_id_of_a_dataset_says_its_millisecond_and_fits_into_53_bits() -> None:
+    made = datasets.new_id(1_700_000_000.001)
+    assert made >> 12 == 1_700_000_000_001
+    assert datasets.new_id(2_199_023_255.551) < 2**53  # in the year 2039
+    assert len({datasets.new_id(1.0) for _ in range(100)}) > 1
+
+
+def test_a_name_has_up_to_its_longest_number_of_printable_characters() -> None:
+    longest = "n" * datasets.LONGEST_NAME
+    assert datasets.check_name(f" {longest} ", "dataset") == longest
+    assert datasets.check_name("Ju\u0308tta", "label") == "Jütta"
+    assert datasets.check_name("x", "label") == "x"
+    for wrong in ("", "  ", longest + "n", "a\nb"):
+        with pytest.raises(errors.BadOption, match=f"name of a dataset has 1 to {len(longest)} characters"):
+            datasets.check_name(wrong, "dataset")
+    with pytest.raises(errors.BadOption, match="the name of an alias has"):
+        datasets.check_name("", "alias")
+
+
+def test_the_file_name_of_an_example_keeps_its_end_and_nothing_unprintable() -> None:
+    most = datasets.LONGEST_NAME
+    assert datasets.file_name("x" * most + ".png") == "x" * (most - 4) + ".png"
+    assert datasets.file_name("y" + "x" * (most - 1)) == "y" + "x" * (most - 1)
+    assert datasets.file_name("a\nb.png") == "a\N{REPLACEMENT CHARACTER}b.png"
+
+
+def test_a_change_opens_another_version_of_a_sealed_dataset_only() -> None:
+    open_one = Dataset(1, "anna", "fruit", DatasetState.READY, 10.0, 10.0, message="an archive was unreadable")
+    after = datasets.changed(open_one, 20.0)
+    assert (after.version, after.sealed, after.message, after.updated_at) == (1, False, "", 20.0)
+    after = datasets.changed(replace(open_one, sealed=True, version=3), 20.0)
+    assert (after.version, after.sealed, after.created_at) == (4, False, 10.0)
+
+
+def test_a_fresh_dataset_has_nothing_and_waits_for_nothing() -> None:
+    fresh = Dataset(1, "anna", "fruit", DatasetState.READY, 10.0, 10.0)
+    assert (fresh.version, fresh.sealed, fresh.progress, fresh.adding) == (1, False, 1.0, False)
+    assert (fresh.attempts, fresh.duplicates, fresh.unreadable, fresh.last_label, fresh.last_example) == (0,) * 5
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (DatasetState.LOADING, "still being loaded; try again when it is ready"),
+        (DatasetState.FAILED, r"unusable \(no picture\); delete it and send a better archive"),
+        (DatasetState.DELETING, "being deleted"),
+        (DatasetState.READY, "ready"),
+    ],
+)
+def test_a_state_is_said_in_words_that_give_advice(state: DatasetState, words: str) -> None:
+    dataset = Dataset(1, "anna", "fruit", state, 10.0, 10.0, message="no picture")
+    assert re.fullmatch(words, datasets.describe_state(dataset))

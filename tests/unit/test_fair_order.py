@@ -1,31 +1,46 @@
-"""Tenants as rules: what counts as this machine, and what a caller may do."""
+"""Round-robin over tenants: the first of each, then the second of each, and so on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from shared.domain.keys import SCOPES, Caller, is_loopback
-from shared.errors import Forbidden
+from shared.domain.fair_order import fair_order
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-def test_loopback_is_known_by_all_its_names(host: str) -> None:
-    assert is_loopback(host)
+@dataclass(frozen=True)
+class Waiting:
+    """What waits, by its id, which sorts by time."""
+
+    id: str
+    tenant: str
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.27", "example.org", "", "localhost.org"])
-def test_everything_else_is_elsewhere(host: str) -> None:
-    assert not is_loopback(host)
+def order(waiting: str, served: dict[str, float] | None = None) -> str:
+    """The ids in their order; `a1 b2` are two things, of the tenants a and b."""
+    things = [Waiting(word[1:], word[0]) for word in waiting.split()]
+    return " ".join(f"{thing.tenant}{thing.id}" for thing in fair_order(things, served or {}))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-def test_a_caller_may_do_what_its_key_says(scope: str) -> None:
-    Caller("t", (scope,)).must(scope)
-    for other in set(SCOPES) - {scope}:
-        with pytest.raises(Forbidden, match=f"lacks the scope '{other}'; it has: {scope}"):
-            Caller("t", (scope,)).must(other)
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        ("", ""),
+        ("a1 a2 a3", "a1 a2 a3"),
+        ("a3 a1 a2", "a1 a2 a3"),
+        ("a1 a2 a3 b4", "a1 b4 a2 a3"),
+        ("a1 a2 a3 b4 b5 c6", "a1 b4 c6 a2 b5 a3"),
+        ("c6 b5 a3 b4 a2 a1", "a1 b4 c6 a2 b5 a3"),
+    ],
+)
+def test_no_tenant_has_a_second_turn_before_each_has_had_a_first(waiting: str, expected: str) -> None:
+    assert order(waiting) == expected
 
 
-def test_a_key_without_scopes_may_do_nothing() -> None:
-    with pytest.raises(Forbidden, match="it has: none"):
-        Caller("t", ()).must("infer")
+def test_within_a_round_the_tenant_that_was_served_longest_ago_comes_first() -> None:
+    assert order("a1 a2 b3 b4 c5", {"a": 20.0, "b": 10.0}) == "c5 b3 a1 b4 a2"
+
+
+def test_a_tenant_that_was_never_served_comes_before_one_that_was() -> None:
+    assert order("a1 b2", {"a": 0.5}) == "b2 a1"
