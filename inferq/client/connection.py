@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from inferq.errors import BadAnswer, InferqHTTPError, Unreachable
 from shared.schemas.common import Answer
 
 A = TypeVar("A", bound=Answer)
+E = TypeVar("E")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 EVERY = 0.5
@@ -87,17 +88,23 @@ class Connection:
                 raise http.problem(response)
             yield response
 
-    def pages(self, path: str, kind: type[A], query: Mapping[str, Any], limit: int) -> Iterator[A]:
-        """Yield as many pages of a list as `limit` entries need; each page is a `kind` with `next`."""
-        cursor, left = "", limit
-        while left > 0:
-            size = min(left, LONGEST_PAGE)
-            asked = {**query, "cursor": cursor, "limit": size}
+    def entries(
+        self, path: str, kind: type[A], of: Callable[[A], Sequence[E]], query: Mapping[str, Any], limit: int
+    ) -> list[E]:
+        """Return at most `limit` entries of a list, from as many pages as needed.
+
+        Each page is a `kind` with `next`, and `of` returns its entries, which may be fewer than were asked for.
+        """
+        found: list[E] = []
+        cursor = ""
+        while len(found) < limit:
+            asked = {**query, "cursor": cursor, "limit": min(limit - len(found), LONGEST_PAGE)}
             page = read(kind, self.get(path, params={name: value for name, value in asked.items() if value}))
-            yield page
-            cursor, left = getattr(page, "next", None) or "", left - size
+            found += of(page)
+            cursor = getattr(page, "next", None) or ""
             if not cursor:
-                return
+                break
+        return found[:limit]
 
     def follow(self, path: str, kind: type[A], ended: Callable[[A], bool]) -> Iterator[A]:
         """Yield the resource at `path` now, then each time it has changed, until it has ended.
@@ -129,7 +136,7 @@ def read(kind: type[A], response: httpx.Response) -> A:
     """Return the answer in a response; raises BadAnswer naming the field that does not fit."""
     try:
         return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadAnswer(f"the server's answer is not that of this version of inferq: {error}") from None
 
 

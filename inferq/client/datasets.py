@@ -36,8 +36,7 @@ class Datasets:
 
     def list(self, *, limit: int = 50) -> list[Dataset]:
         """Return the newest datasets, at most `limit`."""
-        pages = self._connection.pages("/v1/datasets", DatasetPage, {}, limit)
-        return [dataset for page in pages for dataset in page.datasets]
+        return self._connection.entries("/v1/datasets", DatasetPage, lambda page: page.datasets, {}, limit)
 
     def get(self, dataset: int | str) -> Dataset:
         """Return the dataset in its current state."""

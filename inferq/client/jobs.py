@@ -52,8 +52,7 @@ class Jobs:
     def list(self, *, status: str = "", model: str = "", limit: int = 50) -> list[JobSummary]:
         """Return the newest jobs, at most `limit`, from as many pages as needed."""
         query = {"status": status, "model": model}
-        pages = self._connection.pages("/v1/jobs", JobPage, query, limit)
-        return [job for page in pages for job in page.jobs]
+        return self._connection.entries("/v1/jobs", JobPage, lambda page: page.jobs, query, limit)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended."""

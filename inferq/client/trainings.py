@@ -37,8 +37,8 @@ class Trainings:
 
     def list(self, *, status: str = "", limit: int = 50) -> list[TrainingSummary]:
         """Return the newest trainings, at most `limit`, without evidence."""
-        pages = self._connection.pages("/v1/trainings", TrainingPage, {"status": status}, limit)
-        return [training for page in pages for training in page.trainings]
+        query = {"status": status}
+        return self._connection.entries("/v1/trainings", TrainingPage, lambda page: page.trainings, query, limit)
 
     def follow(self, training_id: str) -> Iterator[Training]:
         """Yield the training now and each time it has changed; the last has ended, and has its evidence.
