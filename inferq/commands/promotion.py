@@ -129,7 +129,7 @@ def _print(comparison: Comparison) -> ComparisonReport:
     for remark in (evidence.few(report.pictures), _labels(report.labels)):
         if remark:
             console.out.print(remark, soft_wrap=True)
-    versions = [f"version {comparison.candidate}", f"version {comparison.baseline}"]
+    versions = [f"version {candidate.version}", f"version {baseline.version}"]
     listed = console.table("", *versions, "change", "", numbers=(*versions, "change"))
     listed.add_row("accuracy", *_compared(candidate.accuracy, baseline.accuracy, 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate.macro_f1, baseline.macro_f1, 1, "{:.3f}"))
