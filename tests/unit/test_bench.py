@@ -20,8 +20,13 @@ from bench import load, material, report
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
 from bench.training_load import LOADED, TrainingLoad
 from inferq.client import Client
+from inferq.client.datasets import Datasets
+from inferq.client.models import Models
+from inferq.client.trainings import Trainings
 from inferq.errors import InferqError, InferqHTTPError
-from shared.schemas.jobs import Dataset, Training
+from shared.schemas.datasets import Dataset
+from shared.schemas.trainings import Training
+from tests.unit.answers import answer, training_answer
 
 pytestmark = pytest.mark.slow
 
@@ -184,46 +189,70 @@ class Server(Client):
 
     def __init__(self, *endings: str) -> None:
         super().__init__("http://127.0.0.1:9")
-        self._endings = list(endings)
-        self._statuses: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
         self.removed: list[str] = []
+        self.datasets = LoadedDatasets(self.removed)
+        self.trainings = ToldTrainings([*endings], self.asked)
+        self.models = RemovedModels(self.removed)
 
-    def create_dataset(self, name: str, *_: object, **__: object) -> Dataset:
-        return Dataset.read({"id": 1, "name": name, "state": "LOADING"})
 
-    def dataset(self, dataset: int | str) -> Dataset:
-        return Dataset.read({"id": dataset, "state": "READY"})
+class LoadedDatasets(Datasets):
+    """Datasets that are READY when they are looked at."""
 
-    def train(self, dataset: int | str, name: str, **parameters: Any) -> Training:
+    def __init__(self, removed: list[str]) -> None:
+        self._removed = removed
+
+    def create(self, name: str, *_: object, **__: object) -> Dataset:
+        return answer(Dataset, id=1, name=name, state="LOADING")
+
+    def get(self, dataset: int | str) -> Dataset:
+        return answer(Dataset, id=dataset, state="READY")
+
+    def remove(self, dataset: int | str) -> None:
+        self._removed.append(f"dataset {dataset}")
+
+
+class ToldTrainings(Trainings):
+    """Trainings that end as they are told to, once they are followed."""
+
+    def __init__(self, endings: list[str], asked: list[dict[str, Any]]) -> None:
+        self._endings = endings
+        self._asked = asked
+        self._statuses: dict[str, str] = {}
+
+    def start(self, dataset: int | str, name: str, **parameters: Any) -> Training:
         training_id = f"training {len(self._statuses) + 1}"
         self._statuses[training_id] = "RUNNING"
-        self.asked.append({"dataset": dataset, "name": name, **parameters})
-        return Training.read({"_id": training_id, "name": name, "status": "RUNNING"})
+        self._asked.append({"dataset": dataset, "name": name, **parameters})
+        return training_answer("RUNNING", id=training_id, name=name)
 
-    def follow_training(self, training_id: str) -> Iterator[Training]:
-        yield self.training(training_id)
+    def follow(self, training_id: str) -> Iterator[Training]:
+        yield self.get(training_id)
         self._statuses[training_id] = self._endings.pop(0)
-        yield self.training(training_id)
+        yield self.get(training_id)
 
-    def training(self, training_id: str) -> Training:
-        evidence = {"seconds": {"head": 0.5}, "method": "head", "accuracy": 0.9}
-        status = self._statuses[training_id]
-        told = {"created_at": "2026-01-02T03:04:05.000Z", "started_at": "2026-01-02T03:04:05.250Z"}
-        return Training.read({"_id": training_id, "status": status, "evidence": evidence, "curve": [{"epoch": 1}],
-                              "error": "no memory", **told})  # fmt: skip
+    def get(self, training_id: str) -> Training:
+        return training_answer(
+            self._statuses[training_id], id=training_id, error="no memory", curve=[{"epoch": 1}],
+            evidence={"seconds": {"head": 0.5}, "method": "head", "accuracy": 0.9},
+            created_at="2026-01-02T03:04:05.000Z", started_at="2026-01-02T03:04:05.250Z",
+        )  # fmt: skip
 
-    def cancel_training(self, training_id: str) -> Training:
+    def cancel(self, training_id: str) -> Training:
         if self._statuses[training_id] != "RUNNING":
             raise InferqHTTPError(409, "conflict", "It has ended.")
         self._statuses[training_id] = "CANCELLED"
-        return self.training(training_id)
+        return self.get(training_id)
 
-    def remove_model(self, name: str, version: str = "") -> None:
-        self.removed.append(name)
 
-    def remove_dataset(self, dataset: int | str) -> None:
-        self.removed.append(f"dataset {dataset}")
+class RemovedModels(Models):
+    """Models of which only the removals are kept."""
+
+    def __init__(self, removed: list[str]) -> None:
+        self._removed = removed
+
+    def remove(self, name: str, version: str = "") -> None:
+        self._removed.append(name)
 
 
 def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_path: Path) -> None:
@@ -237,7 +266,7 @@ def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_
             assert running()
         assert not running()
     assert server.removed == ["base-taught-1", "base-taught-2", "dataset 1"]
-    assert all(asked["base"] == "base" and asked["dataset"] == "1" for asked in server.asked)
+    assert all(asked["base"] == "base" and asked["dataset"] == 1 for asked in server.asked)
 
 
 def test_a_training_that_fails_ends_the_benchmark_with_its_reason(tmp_path: Path) -> None:

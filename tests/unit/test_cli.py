@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -21,6 +22,10 @@ from inferq.commands import console, demo, doctor, up
 from inferq.errors import CannotStart, InferqError
 from inferq.stack import stack
 from inferq.stack.supervisor import Supervisor
+from shared.schemas.jobs import JobPage
+from shared.schemas.keys import KeyList, NewKey
+from shared.schemas.models import Alias, DefaultModel, Model, ModelList, VersionDetails
+from tests.unit.answers import complete, job, model, version
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,23 +49,15 @@ def duck(tmp_path: Path) -> Path:
     return tmp_path / "duck.png"
 
 
-def job(status: str, **more: object) -> dict[str, object]:
-    terminal = status not in ("QUEUED", "RUNNING")
-    return {"_id": "j1", "status": status, "terminal": terminal, "model": {"name": "m", "version": "1"}, **more}
-
-
-def answers(server: ToyServer, ended: dict[str, object]) -> None:
+def answers(server: ToyServer, ended: dict[str, Any]) -> None:
     """A job is taken, and has ended as this when it is asked for."""
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
     server.on("GET /v1/jobs/j1", (200, {}, ended))
 
 
-def model(*states: dict[str, object], **more: object) -> dict[str, object]:
-    return {"name": "birds", "default_version": "1", "is_default": True, "versions": list(states), **more}
-
-
-def version(state: str, **more: object) -> dict[str, object]:
-    return {"version": "1", "state": state, "architecture": "resnet18", "labels": 1000, "reason": "", **more}
+def listed(*models: dict[str, Any]) -> dict[str, Any]:
+    """A list of models, which has no names of labels."""
+    return complete(ModelList, models=[{name: known[name] for name in Model.__struct_fields__} for known in models])
 
 
 def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> None:
@@ -95,7 +92,7 @@ except SystemExit:
 def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
     predictions = [
         {"name": "duck.png", "results": [{"label": "drake", "score": 0.93}, {"label": "goose", "score": 0.02}]},
-        {"name": "bad.png", "error": "broken", "error_description": "The image is damaged [sic]."},
+        {"name": "bad.png", "error": {"code": "broken", "message": "The image is damaged [sic]."}},
     ]
     answers(server, job("DONE", predictions=predictions))
     result = run("classify", duck, "--top-k", 2, "--model", "m")
@@ -134,7 +131,7 @@ def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
         raise KeyboardInterrupt
 
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
-    monkeypatch.setattr("inferq.client.Client.wait", interrupted)
+    monkeypatch.setattr("inferq.client.jobs.Jobs.wait", interrupted)
     result = run("classify", duck)
     assert result.exit_code == 130
     assert "job j1 continues; wait for it with: inferq jobs wait j1" in result.stderr
@@ -172,13 +169,25 @@ def test_what_the_server_refuses_is_one_line_too(run: Callable[..., Result]) -> 
     assert (result.exit_code, result.stderr) == (1, "inferq: There is nothing here.\n")
 
 
+def test_an_answer_of_another_version_of_the_service_is_one_line_that_names_the_field(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    server.on("GET /v1/jobs/j1", (200, {}, {"_id": "j1"}))
+    result = run("jobs", "show", "j1")
+    said = "inferq: the server's answer is not that of this version of inferq: Object missing required field `status`\n"
+    assert (result.exit_code, result.stderr) == (1, said)
+
+
 def test_jobs_are_listed_with_status_version_progress_and_local_time(
     server: ToyServer, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "UTC-2")
     time.tzset()
-    found = job("RUNNING", progress={"total": 9, "done": 3, "failed": 1}, created_at="2026-11-21T23:00:01.250Z")
-    server.on("GET /v1/jobs", (200, {}, {"jobs": [found], "next": None}))
+    running = {
+        "id": "j1", "status": "RUNNING", "model": {"name": "m", "version": "1"},
+        "progress": {"total": 9, "done": 3, "failed": 1}, "created_at": "2026-11-21T23:00:01.250Z",
+    }  # fmt: skip
+    server.on("GET /v1/jobs", (200, {}, complete(JobPage, jobs=[running])))
     result = run("jobs", "list", "--status", "running")
     monkeypatch.undo()
     time.tzset()
@@ -195,7 +204,7 @@ def test_jobs_wait_ends_with_the_job(server: ToyServer, run: Callable[..., Resul
 
 
 def test_a_cancelled_job_shows_how_far_it_got(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/jobs/j1", (200, {}, job("CANCELLED", progress={"total": 500, "done": 0})))
+    server.on("GET /v1/jobs/j1", (200, {}, job("CANCELLED", progress={"total": 500})))
     assert "0 of 500" in run("jobs", "show", "j1").stdout
 
 
@@ -210,7 +219,7 @@ def test_cancel_says_what_the_job_is_now(server: ToyServer, run: Callable[..., R
 
 
 def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/models", (200, {}, {"models": [model(version("ready"))]}))
+    server.on("GET /v1/models", (200, {}, listed(model(version("ready")))))
     result = run("models", "list")
     assert "birds *" in result.stdout
     assert "1000" in result.stdout
@@ -218,13 +227,13 @@ def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Ca
 
 def test_of_several_versions_the_default_one_is_marked(server: ToyServer, run: Callable[..., Result]) -> None:
     several = model(version("ready"), version("ready", version="2"), default_version="2")
-    server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain")]}))
+    server.on("GET /v1/models", (200, {}, listed(several, model(version("ready"), name="plain"))))
     assert [line.split()[0] for line in run("models", "list").stdout.splitlines() if "2 default" in line] == ["birds"]
 
 
 def test_a_canary_is_listed_with_its_share(server: ToyServer, run: Callable[..., Result]) -> None:
-    several = model(version("ready", canary=None), version("ready", version="2", canary=0.1))
-    server.on("GET /v1/models", (200, {}, {"models": [several]}))
+    several = model(version("ready", canary=0.0), version("ready", version="2", canary=0.1))
+    server.on("GET /v1/models", (200, {}, listed(several)))
     assert run("models", "list").stdout.count("canary") == 1
     assert "2 canary 10.0 %" in run("models", "list").stdout
 
@@ -233,7 +242,7 @@ def test_a_canary_is_listed_with_its_share(server: ToyServer, run: Callable[...,
 @pytest.mark.parametrize("columns", [60, 200])
 def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: ToyServer, columns: int) -> None:
     reason = "the weights are not on disk and their server does not answer; " * 3
-    server.on("GET /v1/models", (200, {}, {"models": [model(version("absent", reason=reason.strip()))]}))
+    server.on("GET /v1/models", (200, {}, listed(model(version("absent", reason=reason.strip())))))
     ran = subprocess.run(
         [sys.executable, "-m", "inferq", "models", "list", "--url", server.url],
         cwd=REPOSITORY, env={**os.environ, "COLUMNS": str(columns)}, capture_output=True, text=True, check=True,
@@ -246,14 +255,14 @@ def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: 
 
 def test_the_aliases_of_a_model_stand_below_the_table(server: ToyServer, run: Callable[..., Result]) -> None:
     several = model(version("ready"), aliases=["google/birds", "microsoft/birds"])
-    server.on("GET /v1/models", (200, {}, {"models": [several, model(version("ready"), name="plain", aliases=[])]}))
+    server.on("GET /v1/models", (200, {}, listed(several, model(version("ready"), name="plain", aliases=[]))))
     said = run("models", "list").stdout
     assert "birds: aliases google/birds, microsoft/birds" in said
     assert "plain:" not in said
 
 
 def test_a_model_gets_an_alias_and_loses_it(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("PUT /v1/aliases/google/birds", (201, {}, {"alias": "google/birds", "model": "birds"}))
+    server.on("PUT /v1/aliases/google/birds", (201, {}, complete(Alias, alias="google/birds", model="birds")))
     server.on("DELETE /v1/aliases/google/birds", (204, {}, b""))
     assert run("models", "alias", "google/birds", "birds").stderr == "google/birds is an alias of birds\n"
     assert json.loads(server.asked[0].body) == {"model": "birds"}
@@ -263,7 +272,7 @@ def test_a_model_gets_an_alias_and_loses_it(server: ToyServer, run: Callable[...
 def test_import_follows_the_check_until_the_model_is_ready(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
-    server.on("POST /v1/models", (202, {}, {"name": "birds", **version("checking")}))
+    server.on("POST /v1/models", (202, {}, version("checking")))
     server.on("GET /v1/models/birds", (200, {}, model(version("checking"))), (200, {}, model(version("ready"))))
     result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", "imagenet")
     assert (result.exit_code, result.stdout) == (0, "birds 1 is ready: 1000 labels\n")
@@ -280,7 +289,7 @@ def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
     found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED)
-    server.on("POST /v1/models", (202, {}, {"name": "birds", **found}))
+    server.on("POST /v1/models", (202, {}, found))
     server.on("GET /v1/models/birds", (200, {}, model(found)))
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
     assert "preprocessing IMAGENET1K_V2 was assumed: resize 232, crop 224" in result.stderr
@@ -292,7 +301,7 @@ def test_an_import_whose_preset_is_known_is_told_nothing(
     server: ToyServer, run: Callable[..., Result], duck: Path, origin: str
 ) -> None:
     found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED | {"origin": origin})
-    server.on("POST /v1/models", (202, {}, {"name": "birds", **found}))
+    server.on("POST /v1/models", (202, {}, found))
     server.on("GET /v1/models/birds", (200, {}, model(found)))
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
     assert (result.exit_code, "assumed" in result.stderr) == (0, False)
@@ -312,7 +321,7 @@ def test_preprocessing_is_sent_as_a_name_or_as_values(
 ) -> None:
     (tmp_path / "p.json").write_text('{"crop": 99}')
     given = [tmp_path / "p.json" if option == "FILE" else option for option in options]
-    server.on("POST /v1/models", (202, {}, {"name": "birds", **version("ready")}))
+    server.on("POST /v1/models", (202, {}, version("ready")))
     server.on("GET /v1/models/birds", (200, {}, model(version("ready"))))
     run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet", *given)
     assert f'name="preprocessing"\r\n\r\n{sent}\r\n'.encode() in server.asked[0].body
@@ -331,7 +340,8 @@ def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
 def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, run: Callable[..., Result]) -> None:
     found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED, family="torchvision", checksum="abc")
     server.on("GET /v1/models/birds", (200, {}, model(found, version("ready", version="2"), aliases=["a/b"])))
-    whole = found | {"label_names": [f"bird {n}" for n in range(9)], "engine": "torch float32 on cpu"}
+    names = [f"bird {n}" for n in range(9)]
+    whole = complete(VersionDetails, **found, label_names=names, engine="torch float32 on cpu")
     server.on("GET /v1/models/birds/versions/1", (200, {}, whole))
     shown = " ".join(run("models", "show", "birds").stdout.split())
     for part in (
@@ -343,9 +353,10 @@ def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, r
 
 
 def test_the_default_model_is_shown_chosen_and_taken_back(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "origin": "service"}))
-    server.on("PUT /v1/default-model", (200, {}, {"model": "birds", "origin": "tenant"}))
-    server.on("DELETE /v1/default-model", (200, {}, {"model": "efficientnet_lite0", "origin": "service"}))
+    by_service = complete(DefaultModel, model="efficientnet_lite0", origin="service")
+    server.on("GET /v1/default-model", (200, {}, by_service))
+    server.on("PUT /v1/default-model", (200, {}, complete(DefaultModel, model="birds", origin="tenant")))
+    server.on("DELETE /v1/default-model", (200, {}, by_service))
     assert run("models", "default").stdout == "efficientnet_lite0, the service's default\n"
     run("models", "default", "birds")
     assert json.loads(server.asked[1].body) == {"model": "birds"}
@@ -356,7 +367,7 @@ def test_the_default_model_is_shown_chosen_and_taken_back(server: ToyServer, run
 def test_import_of_a_model_that_is_refused_is_exit_1_with_the_reason(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
-    server.on("POST /v1/models", (202, {}, model(version("checking"))))
+    server.on("POST /v1/models", (202, {}, version("checking")))
     server.on("GET /v1/models/birds", (200, {}, model(version("refused", reason="fc.weight has the wrong shape"))))
     result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", duck)
     assert (result.exit_code, result.stderr) == (1, "inferq: birds 1 is refused: fc.weight has the wrong shape\n")
@@ -365,7 +376,7 @@ def test_import_of_a_model_that_is_refused_is_exit_1_with_the_reason(
 def test_add_ends_with_the_reason_when_the_weights_cannot_be_fetched(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
-    server.on("POST /v1/models", (202, {}, model(version("absent"))))
+    server.on("POST /v1/models", (202, {}, version("absent")))
     server.on(
         "GET /v1/models/birds",
         (200, {}, model(version("absent"))),
@@ -385,8 +396,8 @@ def test_labels_that_are_no_file_are_refused_before_anything_is_sent(
 
 
 def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
-    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "iq_ab"}]}))
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", key="iq_secret")))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k0"}])))
     result = run("keys", "create", "--name", "laptop", "--scope", "infer", "--scope", "models")
     assert result.stdout == "iq_secret\n"
     assert "inferq keys revoke k1" in result.stderr
@@ -395,15 +406,15 @@ def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[.
 
 
 def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "iq_secret", "prefix": "iq_se"}))
-    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", key="iq_secret")))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList)))
     assert "from now on every request needs a key" in run("keys", "create").stderr
     assert run("keys", "list").stderr == "no keys\n"
 
 
 def test_a_key_of_a_stage_is_asked_for(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/keys", (201, {}, {"id": "k1", "key": "test_secret", "prefix": "test_sec"}))
-    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "iq_ab"}]}))
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", key="test_secret")))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k0"}])))
     assert run("keys", "create", "--stage", "test").stdout == "test_secret\n"
     assert json.loads(server.asked[-1].body) == {"stage": "test"}
     assert run("keys", "create", "--stage", "rehearsal").exit_code == 2
@@ -421,8 +432,8 @@ def pem(tmp_path: Path) -> Path:
 def test_a_registered_public_key_is_told_how_to_be_used(
     server: ToyServer, run: Callable[..., Result], pem: Path
 ) -> None:
-    server.on("POST /v1/keys", (201, {}, {"id": "k1", "account": "anna@example.org", "prefix": ""}))
-    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", account="anna@example.org")))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList)))
     result = run("keys", "create", "--public-key", pem, "--account", "anna@example.org", "--scope", "keys")
     assert (result.exit_code, result.stdout) == (0, "")
     said = result.stderr
@@ -436,7 +447,7 @@ def test_a_registered_public_key_is_told_how_to_be_used(
 
 def test_a_private_key_is_refused_before_it_is_sent(server: ToyServer, run: Callable[..., Result], pem: Path) -> None:
     pem.write_text(PUBLIC.replace("PUBLIC", "RSA PRIVATE"))
-    server.on("GET /v1/keys", (200, {}, {"keys": []}))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList)))
     result = run("keys", "create", "--public-key", pem, "--account", "anna@example.org")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "private key, keep it" in result.stderr
@@ -457,8 +468,9 @@ def test_half_of_an_account_or_more_is_refused_before_anything_is_asked(
 
 
 def test_the_list_of_keys_shows_stages_and_accounts(server: ToyServer, run: Callable[..., Result]) -> None:
-    theirs = {"id": "k1", "prefix": "", "stage": "live", "account": "anna@example.org"}
-    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k0", "prefix": "test_ab", "stage": "test"}, theirs]}))
+    ours = {"id": "k0", "prefix": "test_ab", "stage": "test"}
+    theirs = {"id": "k1", "stage": "live", "account": "anna@example.org"}
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[ours, theirs])))
     said = run("keys", "list").stdout.split()
     assert {"test_ab…", "test", "anna@example.org", "live"} <= set(said)
 
@@ -471,7 +483,7 @@ def test_a_missing_key_is_said_to_have_an_option(server: ToyServer, run: Callabl
 
 def test_keys_are_listed_and_revoked(server: ToyServer, run: Callable[..., Result]) -> None:
     key = {"id": "k1", "prefix": "iq_se", "name": "laptop", "tenant": "acme"}
-    server.on("GET /v1/keys", (200, {}, {"keys": [key]}))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[key])))
     server.on("DELETE /v1/keys/k1", (204, {}, b""))
     listed = run("keys", "list").stdout
     assert "iq_se…" in listed
@@ -481,7 +493,7 @@ def test_keys_are_listed_and_revoked(server: ToyServer, run: Callable[..., Resul
 
 def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -> None:
     def answer(asked: Asked) -> Answer:
-        return 200, {}, {"keys": [{"id": asked.headers["authorization"], "prefix": ""}]}
+        return 200, {}, complete(KeyList, keys=[{"id": asked.headers["authorization"]}])
 
     server.on("GET /v1/keys", answer)
     assert "Bearer mine" in run("keys", "list", "--key", "mine").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from inferq.client import Client
-from inferq.errors import InferqError, InferqHTTPError, StillRunning, Unreachable
+from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unreachable
+from shared.schemas.jobs import JobPage
+from shared.schemas.keys import KeyList, NewKey
+from shared.schemas.models import Alias, AliasList
+from shared.schemas.workers import Queue
+from tests.unit.answers import complete, job, version
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 
@@ -24,10 +30,6 @@ def server() -> Iterator[ToyServer]:
 def client(server: ToyServer) -> Iterator[Client]:
     with Client(server.url) as made:
         yield made
-
-
-def job(status: str, **more: object) -> dict[str, object]:
-    return {"_id": "j1", "status": status, "terminal": status == "DONE", "model": {"name": "m", "version": "1"}, **more}
 
 
 def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, client: Client, tmp_path: Path) -> None:
@@ -56,14 +58,15 @@ def test_an_idempotency_key_travels_as_a_header(server: ToyServer, client: Clien
 def test_classify_returns_labels_and_per_picture_errors(server: ToyServer, client: Client) -> None:
     predictions = [
         {"name": "a", "results": [{"label": "drake", "score": 0.93}]},
-        {"name": "b", "error": "broken_picture", "error_description": "The image is damaged."},
+        {"name": "b", "error": {"code": "broken_picture", "message": "The image is damaged."}},
     ]
     server.on("POST /v1/classify", (200, {}, job("DONE", predictions=predictions)))
 
     good, bad = client.jobs.classify(b"x", b"y").predictions
 
-    assert (good.results[0].label, good.results[0].score, good.error) == ("drake", 0.93, "")
-    assert (bad.results, bad.error) == ((), "The image is damaged.")
+    assert (good.results[0].label, good.results[0].score, good.error) == ("drake", 0.93, None)
+    assert bad.error
+    assert (bad.results, bad.error.code, bad.error.message) == ([], "broken_picture", "The image is damaged.")
 
 
 def test_a_classify_answered_with_202_goes_on_waiting_for_the_same_job(server: ToyServer, client: Client) -> None:
@@ -131,7 +134,7 @@ def test_an_error_page_of_a_proxy_is_an_error_too(server: ToyServer, client: Cli
 
 def test_a_server_that_is_not_there_is_named(server: ToyServer) -> None:
     with Client("http://127.0.0.1:1") as nowhere, pytest.raises(Unreachable, match="reached at http://127") as caught:
-        nowhere.models()
+        nowhere.models.list()
     assert "httpx." not in "".join(traceback.format_exception(caught.value))
 
 
@@ -143,15 +146,15 @@ def test_what_is_no_http_url_is_said_to_be_none(url: str) -> None:
 
 def test_loopback_is_never_reached_through_a_proxy(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    server.on("GET /v1/queue", (200, {}, {"waiting": 0}))
+    server.on("GET /v1/queue", (200, {}, complete(Queue, waiting=3)))
     with Client(server.url) as client:
-        assert client.workers.queue() == {"waiting": 0}
+        assert client.workers.queue().waiting == 3
 
 
 def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, client: Client) -> None:
     def page(asked: Asked) -> Answer:
         more = "cursor=two" not in asked.path
-        return 200, {}, {"jobs": [job("DONE"), job("FAILED")], "next": "two" if more else None}
+        return 200, {}, complete(JobPage, jobs=[{"status": "DONE"}, {"status": "FAILED"}], next="two" if more else None)
 
     server.on("GET /v1/jobs", page)
     assert len(client.jobs.list()) == 4
@@ -159,9 +162,9 @@ def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, clie
 
 
 def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
-    server.on("GET /v1/keys", (200, {}, {"keys": [{"id": "k", "prefix": "iq_ab"}]}))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k"}])))
     with Client(server.url + "/", "secret") as client:
-        assert client.keys.list()[0]["id"] == "k"
+        assert [key.id for key in client.keys.list()] == ["k"]
     assert server.asked[0].headers["authorization"] == "Bearer secret"
 
 
@@ -170,7 +173,7 @@ def test_url_and_key_come_from_the_environment_where_none_is_given(
 ) -> None:
     monkeypatch.setenv("INFERQ_URL", server.url)
     monkeypatch.setenv("INFERQ_KEY", "mine")
-    server.on("GET /v1/queue", (200, {}, {}))
+    server.on("GET /v1/queue", (200, {}, complete(Queue)))
     for made in (Client(), Client(server.url, key="other"), Client(key="")):
         with made as client:
             client.workers.queue()
@@ -188,20 +191,58 @@ def test_results_of_an_unknown_job_are_an_error_not_lines(client: Client) -> Non
         list(client.jobs.results("none"))
 
 
-def test_a_cancel_without_a_body_is_fine(server: ToyServer, client: Client) -> None:
-    server.on("DELETE /v1/jobs/j1", (204, {}, b""))
-    assert client.jobs.cancel("j1") is None
+def test_a_cancel_answers_with_the_job(server: ToyServer, client: Client) -> None:
+    server.on("DELETE /v1/jobs/j1", (200, {}, job("CANCELLED", progress={"total": 9, "done": 4})))
+    cancelled = client.jobs.cancel("j1")
+    assert (cancelled.status, cancelled.progress.done, cancelled.progress.total) == ("CANCELLED", 4, 9)
+
+
+def test_an_answer_is_written_as_the_server_wrote_it(server: ToyServer, client: Client) -> None:
+    told = job("FAILED", tenant_name="acme", error="expired", metadata={"who": "me"}, predictions=[{"name": "a"}])
+    server.on("GET /v1/jobs/j1", (200, {}, told))
+    assert client.jobs.get("j1").to_json() == told
+
+
+@pytest.mark.parametrize("lacking", ["_id", "terminal", "tenantName"])
+def test_an_answer_that_lacks_a_field_is_an_error_that_names_it(
+    server: ToyServer, client: Client, lacking: str
+) -> None:
+    told = job("DONE")
+    del told[lacking]
+    server.on("GET /v1/jobs/j1", (200, {}, told))
+    with pytest.raises(BadAnswer, match=f"not that of this version of inferq: .*`{lacking}`"):
+        client.jobs.get("j1")
+
+
+def test_a_field_of_another_type_is_an_error_that_says_where_it_is(server: ToyServer, client: Client) -> None:
+    server.on("GET /v1/jobs", (200, {}, {"jobs": [job("DONE") | {"progress": {"total": "9"}}], "next": None}))
+    with pytest.raises(BadAnswer, match=re.escape("$.jobs[0].progress.total")):
+        client.jobs.list()
+
+
+def test_fields_that_a_newer_server_has_are_ignored(server: ToyServer, client: Client) -> None:
+    newer = job("DONE") | {"mood": "good", "model": {"name": "m", "version": "1", "colour": "red"}}
+    server.on("GET /v1/jobs/j1", (200, {}, newer))
+    assert client.jobs.get("j1").to_json() == job("DONE")
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"", b"[]", b'{"_id": "\xff"}'])
+def test_what_is_no_answer_of_the_service_is_said_to_be_none(server: ToyServer, client: Client, body: bytes) -> None:
+    server.on("GET /v1/jobs/j1", (200, {}, body))
+    with pytest.raises(BadAnswer, match="not that of this version of inferq"):
+        client.jobs.get("j1")
 
 
 def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"tensors")
     (tmp_path / "l.txt").write_text("duck\ngoose\n")
-    server.on("POST /v1/models", (202, {}, {"name": "birds", "version": "1", "state": "checking"}))
+    server.on("POST /v1/models", (202, {}, version("checking")))
 
     client.models.upload(
         "birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels=tmp_path / "l.txt", version="1"
     )
-    client.models.upload("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
+    made = client.models.upload("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
+    assert (made.name, made.version, made.state) == ("birds", "1", "checking")
 
     first, second = server.asked
     assert b'name="weights"; filename="w.safetensors"' in first.body
@@ -213,13 +254,13 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
 
 
 def test_an_alias_keeps_its_slash_in_the_path(server: ToyServer, client: Client) -> None:
-    known = {"alias": "google/vit-base", "model": "vit"}
+    known = complete(Alias, alias="google/vit-base", model="vit")
     server.on("PUT /v1/aliases/google/vit-base", (201, {}, known))
-    server.on("GET /v1/aliases", (200, {}, {"aliases": [known]}))
+    server.on("GET /v1/aliases", (200, {}, complete(AliasList, aliases=[known])))
     server.on("DELETE /v1/aliases/google/vit-base", (204, {}, b""))
-    assert client.models.set_alias("google/vit-base", "vit") == known
+    assert client.models.set_alias("google/vit-base", "vit").to_json() == known
     assert json.loads(server.asked[0].body) == {"model": "vit"}
-    assert client.models.list_aliases() == [known]
+    assert [alias.to_json() for alias in client.models.list_aliases()] == [known]
     client.models.remove_alias("google/vit-base")
     assert server.asked[-1].method == "DELETE"
 
@@ -230,8 +271,9 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN+/=\nBgkqhkiG\n-----END PUBLIC KEY
 @pytest.mark.parametrize("kind", ["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"])
 def test_a_public_key_is_registered_for_an_account(server: ToyServer, client: Client, kind: str) -> None:
     pem = PUBLIC.replace("PUBLIC KEY", kind).replace("\n", "\r\n")
-    server.on("POST /v1/keys", (201, {}, {"id": "k1", "account": "anna@example.org"}))
-    assert client.keys.register("anna@example.org", pem, scopes=["infer"])["id"] == "k1"
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", account="anna@example.org")))
+    registered = client.keys.register("anna@example.org", pem, scopes=["infer"])
+    assert (registered.id, registered.account, registered.key) == ("k1", "anna@example.org", "")
     sent = {"account": "anna@example.org", "public_key": pem, "scopes": ["infer"]}
     assert json.loads(server.asked[0].body) == sent
 

@@ -11,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from inferq.cli import main
 from inferq.client import connection
+from shared.schemas.datasets import Example
+from shared.schemas.promotions import Canary, Comparison
+from tests.unit.answers import complete, version
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
 
 REPORT: dict[str, Any] = {
@@ -22,6 +25,12 @@ REPORT: dict[str, Any] = {
     "baseline": {"version": "1", "accuracy": 0.905, "macro_f1": 0.93, "milliseconds": 12.1,
                  "per_label": [{"label": "rose", "f1": 0.94}]},
 }  # fmt: skip
+
+
+def comparison(status: str, **known: Any) -> dict[str, Any]:
+    """The comparison c1 of version 2 with version 1."""
+    versions = {"name": "my flowers", "candidate": "2", "baseline": "1"}
+    return complete(Comparison, **{"id": "c1", "status": status, "terminal": status != "QUEUED"} | versions | known)
 
 
 @pytest.fixture
@@ -38,22 +47,21 @@ def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 
 
 def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
+    server.on("POST /v1/jobs/j1/feedback", (201, {}, complete(Example, id=5, label={"name": "rose"})))
     result = run("feedback", "j1", "rose", "--position", 2)
     assert result.stderr == "picture 2 of job j1 is now an example of rose\n"
     assert json.loads(server.asked[0].body) == {"label": "rose", "position": 2}
 
 
 def test_feedback_goes_to_the_dataset_that_is_named(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
+    server.on("POST /v1/jobs/j1/feedback", (201, {}, complete(Example, id=5, label={"name": "rose"})))
     assert run("feedback", "j1", "rose", "--dataset", "flowers").exit_code == 0
     assert json.loads(server.asked[0].body) == {"label": "rose", "position": 0, "dataset": "flowers"}
 
 
 def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..., Result]) -> None:
-    known = {"_id": "c1", "name": "flowers", "candidate": "2", "baseline": "1"}
-    ended = known | {"status": "DONE", "terminal": True, "report": REPORT}
-    server.on("POST /v1/models/flowers/compare", (202, {}, {"_id": "c1", "status": "QUEUED", "terminal": False}))
+    ended = comparison("DONE", name="flowers", report=REPORT)
+    server.on("POST /v1/models/flowers/compare", (202, {}, comparison("QUEUED")))
     server.on("GET /v1/comparisons/c1", (200, {}, ended))
     result = run("models", "compare", "flowers", "2")
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -71,11 +79,10 @@ def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..
     assert json.loads(run("models", "compare", "flowers", "2", "--with", "1", "--json").stdout) == ended
 
 
-def compared(server: ToyServer, report: dict[str, Any]) -> None:
+def compared(server: ToyServer, report: dict[str, Any], **known: Any) -> None:
     """The comparison of a model with a name to be quoted, with this report."""
-    ended = {"_id": "c1", "name": "my flowers", "candidate": "2", "baseline": "1", "status": "DONE", "terminal": True}
-    server.on("POST /v1/models/my%20flowers/compare", (202, {}, ended))
-    server.on("GET /v1/comparisons/c1", (200, {}, ended | {"report": report}))
+    server.on("POST /v1/models/my%20flowers/compare", (202, {}, comparison("QUEUED")))
+    server.on("GET /v1/comparisons/c1", (200, {}, comparison("DONE", report=report, **known)))
 
 
 @pytest.mark.parametrize(("accuracy", "hinted"), [(0.8, False), (0.905, True)])
@@ -94,6 +101,14 @@ def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[
     assert "the versions have different labels: 5 and 1000, 3 in common" in lines
 
 
+def test_versions_that_were_removed_meanwhile_still_head_their_columns(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    compared(server, REPORT, candidate=None, baseline=None)
+    rows = [line.split() for line in run("models", "compare", "my flowers", "2").stdout.splitlines()]
+    assert ["version", "2", "version", "1", "change"] in rows
+
+
 def test_a_comparison_on_many_pictures_and_equal_labels_says_nothing_of_them(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
@@ -104,7 +119,7 @@ def test_a_comparison_on_many_pictures_and_equal_labels_says_nothing_of_them(
 
 
 def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, run: Callable[..., Result]) -> None:
-    failed = {"_id": "c1", "status": "FAILED", "terminal": True, "error": "There is no test picture."}
+    failed = comparison("FAILED", error="There is no test picture.")
     server.on("POST /v1/models/flowers/compare", (202, {}, failed))
     server.on("GET /v1/comparisons/c1", (200, {}, failed))
     result = run("models", "compare", "flowers", "2", "--dataset", "flowers")
@@ -113,8 +128,8 @@ def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, ru
 
 
 def test_a_promotion_says_how_to_undo_it(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("POST /v1/models/flowers/promote", (200, {}, {"version": "2"}))
-    server.on("POST /v1/models/flowers/rollback", (200, {}, {"version": "1"}))
+    server.on("POST /v1/models/flowers/promote", (200, {}, version("ready", version="2")))
+    server.on("POST /v1/models/flowers/rollback", (200, {}, version("ready", version="1")))
     said = run("models", "promote", "flowers", "2").stderr
     assert said == "flowers 2 is the default version; undo it with: inferq models rollback flowers\n"
     assert run("models", "rollback", "flowers").stderr == "flowers 1 is the default version again\n"
@@ -131,10 +146,12 @@ def test_a_promotion_without_a_comparison_is_refused_in_the_servers_words(
 
 def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callable[..., Result]) -> None:
     def kept(asked: Asked) -> Answer:
-        return 200, {}, json.loads(asked.body) | {"compared": 0, "agreed": 0}
+        return 200, {}, complete(Canary, **json.loads(asked.body))
 
     server.on("PUT /v1/models/flowers/canary", kept)
-    server.on("GET /v1/models/flowers/canary", (200, {}, {"version": "2", "share": 0.1, "compared": 95, "agreed": 88}))
+    server.on(
+        "GET /v1/models/flowers/canary", (200, {}, complete(Canary, version="2", share=0.1, compared=95, agreed=88))
+    )
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
     begun = "flowers 2 answers 10.0 % of the requests that name no version"
     assert run("models", "canary", "flowers", "2", "0.1").stdout == f"{begun}; no picture has been compared so far\n"

@@ -14,7 +14,10 @@ from rich.console import Console
 from inferq.cli import main
 from inferq.client import connection
 from inferq.commands import console, evidence, progress_view
-from shared.schemas.jobs import Training
+from shared.schemas.datasets import DatasetPage
+from shared.schemas.evidence import Evidence
+from shared.schemas.trainings import Training, TrainingPage
+from tests.unit.answers import complete, dataset, model, training, training_answer, version
 from tests.unit.toy_server import ToyServer, serving
 
 EPOCH = {"stage": "head", "train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6, "validation_accuracy": 0.75}
@@ -33,6 +36,7 @@ EVIDENCE: dict[str, Any] = {
     "temperature": 1.42,
     "mistakes": [{"example": 3, "name": "d3.jpg", "expected": "daisy", "predicted": "rose", "score": 0.77}],
     "curve": CURVE,
+    "method": "head",
     "note": "A linear head on the features of mobilenet_v2 1.",
     "examples": {"training": 80, "validation": 10, "test": 10},
     "dataset": {"id": 7, "name": "flowers", "version": 2},
@@ -62,31 +66,29 @@ def flowers(tmp_path: Path) -> Path:
     return tmp_path / "flowers"
 
 
-def dataset(state: str, **more: object) -> dict[str, object]:
-    return {"id": 7, "name": "flowers", "state": state, "message": "", "version": 1, "progress": 1.0, **more}
-
-
-def loaded(**more: object) -> dict[str, object]:
+def loaded(**known: Any) -> dict[str, Any]:
     labels = [{"id": 1, "name": "daisy", "examples": 20}, {"id": 2, "name": "rose [sic]", "examples": 40}]
-    return dataset("READY", labels=labels, label_count=2, examples=60, **more)
+    return dataset("READY", labels=labels, label_count=2, examples=60, **known)
 
 
-def training(status: str, **more: object) -> dict[str, object]:
-    terminal = status in ("DONE", "FAILED", "CANCELLED")
-    return {"_id": "t1", "status": status, "terminal": terminal, "name": "flowers", "base": "resnet18 1", **more}
+MADE = {"name": "flowers", "version": "2"}
 
 
-def done() -> dict[str, object]:
-    return training("DONE", progress=1.0, curve=CURVE, model={"name": "flowers", "version": "2"}, evidence=EVIDENCE)
+def trained(**measured: Any) -> Training:
+    """A training that is done, with these parts of its evidence."""
+    return training_answer("DONE", progress=1.0, curve=CURVE, model=MADE, evidence=EVIDENCE | measured)
 
 
-def trains(server: ToyServer, *steps: dict[str, object], default: str = "2") -> None:
+def done() -> dict[str, Any]:
+    return trained().to_json()
+
+
+def trains(server: ToyServer, *steps: dict[str, Any], default: str = "2") -> None:
     """A training is taken and goes through these steps; what it has made is ready."""
     server.on("POST /v1/trainings", (202, {}, steps[0]))
     server.on("GET /v1/trainings/t1", *[(200, {}, step) for step in steps])
-    versions = [{"version": "1", "state": "ready"}, {"version": "2", "state": "ready"}]
-    model = {"name": "flowers", "default_version": default, "versions": versions}
-    server.on("GET /v1/models/flowers", (200, {}, model))
+    ready = [version("ready", name="flowers"), version("ready", name="flowers", version="2")]
+    server.on("GET /v1/models/flowers", (200, {}, model(*ready, name="flowers", default_version=default)))
 
 
 def shown(renderable: object, width: int = 80) -> str:
@@ -144,7 +146,7 @@ def test_a_dataset_that_cannot_be_trained_on_says_what_it_needs(
     server: ToyServer, run: Callable[..., Result], counts: tuple[int, ...], enough: bool
 ) -> None:
     labels = [{"id": number, "name": str(number), "examples": count} for number, count in enumerate(counts, 1)]
-    server.on("GET /v1/datasets/7", (200, {}, dataset("READY", labels=labels) | {"name": "my flowers"}))
+    server.on("GET /v1/datasets/7", (200, {}, dataset("READY", labels=labels, name="my flowers")))
     said = run("datasets", "show", "7").stderr
     assert ("inferq train 'my flowers' --name MODEL" in said) == enough
     assert ("inferq datasets add 'my flowers' FOLDER    training needs two labels" in said) != enough
@@ -162,14 +164,16 @@ def test_ctrl_c_while_a_dataset_loads_says_how_to_look_at_it_later(
     server: ToyServer, run: Callable[..., Result], flowers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.on("POST /v1/datasets", (202, {}, dataset("LOADING")))
-    monkeypatch.setattr("inferq.client.Client.follow_dataset", _interrupted)
+    monkeypatch.setattr("inferq.client.datasets.Datasets.follow", _interrupted)
     result = run("datasets", "create", "flowers", flowers)
     assert result.exit_code == 130
     assert "dataset 7 continues loading; show it with: inferq datasets show 7" in result.stderr
 
 
 def test_datasets_are_listed_shown_and_deleted(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("GET /v1/datasets", (200, {}, {"datasets": [loaded(created_at="2020-01-02T12:00:00Z")], "next": None}))
+    server.on(
+        "GET /v1/datasets", (200, {}, complete(DatasetPage, datasets=[loaded(created_at="2020-01-02T12:00:00Z")]))
+    )
     server.on("GET /v1/datasets/flowers", (200, {}, loaded()))
     server.on("DELETE /v1/datasets/flowers", (202, {}, dataset("DELETING")))
     (row,) = (line.split() for line in run("datasets", "list").stdout.splitlines() if "flowers" in line)
@@ -245,7 +249,7 @@ def test_ctrl_c_leaves_the_training_and_says_how_to_follow_and_cancel_it(
     server: ToyServer, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trains(server, training("QUEUED"))
-    monkeypatch.setattr("inferq.client.Client.follow_training", _interrupted)
+    monkeypatch.setattr("inferq.client.trainings.Trainings.follow", _interrupted)
     result = run("train", "flowers", "--name", "flowers")
     assert result.exit_code == 130
     assert "training t1 continues; follow it with: inferq trainings wait t1\n" in result.stderr
@@ -261,7 +265,7 @@ def test_programs_get_the_servers_json_of_the_end(server: ToyServer, run: Callab
 def test_on_a_terminal_the_progress_is_drawn_in_place_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(console, "remarks", terminal)
-    steps = [Training.read(training("RUNNING", message="training", progress=0.5, curve=CURVE)), Training.read(done())]
+    steps = [training_answer("RUNNING", message="training", progress=0.5, curve=CURVE), trained()]
     with terminal.capture() as capture:
         assert progress_view.follow(steps, progress_view.training, progress_view.training_line) is steps[1]
     drawn = capture.get()
@@ -272,7 +276,7 @@ def test_on_a_terminal_the_progress_is_drawn_in_place_and_nothing_of_it_stays(mo
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_newest_epochs_fit_the_terminal_and_a_star_is_the_best(width: int) -> None:
     curve = [EPOCH | {"epoch": epoch, "validation_loss": abs(epoch - 9) / 10} for epoch in range(1, 12)]
-    drawn = shown(progress_view.training(Training.read(training("RUNNING", curve=curve))), width)
+    drawn = shown(progress_view.training(training_answer("RUNNING", curve=curve)), width)
     assert max(map(len, drawn.splitlines())) <= width
     rows = [line.split() for line in drawn.splitlines() if " head " in line]
     assert [row[1] for row in rows] == ["6", "7", "8", "9", "10", "11"]
@@ -283,8 +287,9 @@ def test_the_newest_epochs_fit_the_terminal_and_a_star_is_the_best(width: int) -
 
 
 def test_trainings_are_listed(server: ToyServer, run: Callable[..., Result]) -> None:
-    listed = done() | {"created_at": "2020-01-02T12:00:00Z"}
-    server.on("GET /v1/trainings", (200, {}, {"trainings": [listed], "next": None}))
+    listed = {"id": "t1", "status": "DONE", "name": "flowers", "model": MADE, "progress": 1.0}
+    page = complete(TrainingPage, trainings=[listed | {"created_at": "2020-01-02T12:00:00Z"}])
+    server.on("GET /v1/trainings", (200, {}, page))
     (row,) = (line.split() for line in run("trainings", "list", "--status", "done").stdout.splitlines() if "t1" in line)
     assert row == ["t1", "DONE", "flowers", "2", "100%", "2020-01-02"]
     assert "status=DONE" in server.asked[0].path
@@ -324,7 +329,7 @@ def test_saved_evidence_is_its_json_and_all_plots(
     result = run("trainings", "show", "t1", "--save", tmp_path / "new" / "folder")
     assert result.exit_code == 0
     saved = {path.name: path.read_bytes() for path in (tmp_path / "new" / "folder").iterdir()}
-    assert json.loads(saved.pop("evidence.json")) == EVIDENCE
+    assert json.loads(saved.pop("evidence.json")) == complete(Evidence, **EVIDENCE)
     assert saved == {name: name.encode() for name in names}
 
 
@@ -361,8 +366,8 @@ def test_confusions_fit_the_terminal_however_many_labels_there_are(labels: int, 
 
 def test_of_many_labels_the_worst_are_shown() -> None:
     row = {"precision": 1.0, "recall": 1.0, "support": 1}
-    known = EVIDENCE | {"per_label": [row | {"label": f"label-{n}", "f1": n / 100} for n in reversed(range(50))]}
-    drawn = shown(evidence.summary(Training.read(done() | {"evidence": known})))
+    rows = [row | {"label": f"label-{n}", "f1": n / 100} for n in reversed(range(50))]
+    drawn = shown(evidence.summary(trained(per_label=rows)))
     assert [line.split()[0] for line in drawn.splitlines() if " label-" in line] == [f"label-{n}" for n in range(24)]
     assert "and 26 labels with a better F1" in drawn
 
@@ -370,8 +375,7 @@ def test_of_many_labels_the_worst_are_shown() -> None:
 def test_the_losses_are_those_of_the_stage_that_made_the_version() -> None:
     tried = [*CURVE, EPOCH | {"stage": "fine-tuning", "epoch": 1, "train_loss": 7.0}]
     for method, loss in (("head", "0.250"), ("fine-tuned", "7.000")):
-        known = EVIDENCE | {"method": method, "curve": tried}
-        drawn = shown(evidence.summary(Training.read(done() | {"evidence": known})))
+        drawn = shown(evidence.summary(trained(method=method, curve=tried)))
         assert loss in next(line for line in drawn.splitlines() if line.startswith(" loss"))
 
 

@@ -10,12 +10,21 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from inferq.client import Client, connection
+from inferq.client.connection import Connection
 from inferq.client.folder_archive import packed
 from inferq.errors import InferqError, InferqHTTPError, Unreachable
+from shared.schemas.datasets import DatasetPage, Example
+from shared.schemas.models import VersionDetails, VersionList
+from shared.schemas.promotions import Canary, Comparison
+from shared.schemas.trainings import TrainingPage
+from tests.unit.answers import complete, dataset, training, version
 from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+
+EVIDENCE = {"accuracy": 0.9, "method": "head"}
 
 
 @pytest.fixture
@@ -41,15 +50,6 @@ def flowers(tmp_path: Path) -> Path:
     return tmp_path / "flowers"
 
 
-def dataset(state: str, **more: object) -> dict[str, object]:
-    return {"id": 7, "name": "flowers", "state": state, "version": 1, "progress": 1.0, **more}
-
-
-def training(status: str, **more: object) -> dict[str, object]:
-    terminal = status in ("DONE", "FAILED", "CANCELLED")
-    return {"_id": "t1", "status": status, "terminal": terminal, "name": "flowers", "position": None, **more}
-
-
 def sent_zip(body: bytes) -> zipfile.ZipFile:
     """The archive in a multipart body."""
     return zipfile.ZipFile(io.BytesIO(body[body.index(b"PK\x03\x04") : body.rindex(b"\r\n--")]))
@@ -58,7 +58,7 @@ def sent_zip(body: bytes) -> zipfile.ZipFile:
 def test_a_folder_is_packed_without_hidden_files_and_junk(server: ToyServer, client: Client, flowers: Path) -> None:
     server.on("POST /v1/datasets", (202, {}, dataset("LOADING", progress=0.0)))
     made = client.datasets.create("mine", flowers)
-    assert (made.id, made.state) == ("7", "LOADING")
+    assert (made.id, made.state) == (7, "LOADING")
     body = server.asked[0].body
     assert b'name="name"\r\n\r\nmine' in body
     assert b'name="file"; filename="flowers.zip"' in body
@@ -131,9 +131,10 @@ def test_a_dataset_is_read_with_its_labels_and_reasons(server: ToyServer, client
         "READY", examples=5, labels=[{"id": 1, "name": "rose", "examples": 5}], duplicates=2, unreadable=1,
         reasons=[{"path": "rose/x.jpg", "why": "is damaged"}],
     )  # fmt: skip
-    server.on("GET /v1/datasets", (200, {}, {"datasets": [told], "next": None}))
+    server.on("GET /v1/datasets", (200, {}, complete(DatasetPage, datasets=[told])))
     (found,) = client.datasets.list()
-    assert (found.labels, found.reasons) == ((("rose", 5),), (("rose/x.jpg", "is damaged"),))
+    assert [(label.name, label.examples) for label in found.labels] == [("rose", 5)]
+    assert [(file.path, file.why) for file in found.reasons] == [("rose/x.jpg", "is damaged")]
     assert (found.examples, found.duplicates, found.unreadable) == (5, 2, 1)
 
 
@@ -163,11 +164,14 @@ def test_a_training_is_followed_through_an_outage_to_its_end(server: ToyServer, 
         (200, {}, training("QUEUED", position=1)),
         (502, {}, b"bad gateway"),
         (200, {}, training("RUNNING", curve=[{"stage": "head", "epoch": 1}])),
-        (200, {}, training("DONE", model={"name": "flowers", "version": "2"}, evidence={"accuracy": 0.9})),
+        (200, {}, training("DONE", model={"name": "flowers", "version": "2"}, evidence=EVIDENCE)),
     )
     waiting, running, done = client.trainings.follow("t1")
     assert (waiting.status, running.status, done.status) == ("QUEUED", "RUNNING", "DONE")
-    assert (running.curve[0]["epoch"], done.version, done.evidence) == (1, "2", {"accuracy": 0.9})
+    assert [(epoch.stage, epoch.epoch) for epoch in running.curve] == [("head", 1)]
+    assert done.model
+    assert done.evidence
+    assert (done.model.version, done.evidence.accuracy, done.evidence.method) == ("2", 0.9, "head")
     assert server.asked[1].headers["prefer"] == "wait=1"
 
 
@@ -176,13 +180,13 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(
 ) -> None:
     answers = iter([training("RUNNING"), Unreachable("nobody is there"), training("CANCELLED")])
 
-    def request(self: Client, method: str, path: str, **rest: object) -> object:
+    def request(self: Connection, method: str, path: str, **rest: object) -> httpx.Response:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
-        return type("Response", (), {"json": lambda _: answer})()
+        return httpx.Response(200, json=answer)
 
-    monkeypatch.setattr(Client, "_request", request)
+    monkeypatch.setattr(Connection, "request", request)
     assert [one.status for one in client.trainings.follow("t1")] == ["RUNNING", "CANCELLED"]
 
 
@@ -205,7 +209,7 @@ def test_an_error_that_will_not_pass_ends_following_at_once(server: ToyServer, c
 def test_trainings_are_listed_through_pages_and_cancelled(server: ToyServer, client: Client) -> None:
     def page(asked: Asked) -> Answer:
         more = "cursor=two" not in asked.path
-        return 200, {}, {"trainings": [training("RUNNING")], "next": "two" if more else None}
+        return 200, {}, complete(TrainingPage, trainings=[{"id": "t1"}], next="two" if more else None)
 
     server.on("GET /v1/trainings", page)
     server.on("DELETE /v1/trainings/t1", (200, {}, training("CANCELLED")))
@@ -220,8 +224,9 @@ def test_a_plot_comes_as_bytes(server: ToyServer, client: Client) -> None:
 
 
 def test_feedback_says_which_picture_and_only_where_asked_which_dataset(server: ToyServer, client: Client) -> None:
-    server.on("POST /v1/jobs/j1/feedback", (201, {}, {"id": 5, "label": {"id": 1, "name": "rose"}}))
-    assert client.jobs.correct("j1", "rose")["id"] == 5
+    server.on("POST /v1/jobs/j1/feedback", (201, {}, complete(Example, id=5, label={"name": "rose"})))
+    example = client.jobs.correct("j1", "rose")
+    assert (example.id, example.label.name) == (5, "rose")
     client.jobs.correct("j1", "rose", 3, dataset="flowers")
     assert [json.loads(asked.body) for asked in server.asked] == [
         {"label": "rose", "position": 0},
@@ -230,31 +235,34 @@ def test_feedback_says_which_picture_and_only_where_asked_which_dataset(server: 
 
 
 def test_a_comparison_is_waited_for(server: ToyServer, client: Client) -> None:
-    asked = {"_id": "c1", "status": "QUEUED", "terminal": False}
-    ended = {"_id": "c1", "status": "DONE", "terminal": True, "report": {"agreement": 0.9}}
+    asked = complete(Comparison, id="c1", status="QUEUED")
+    ended = complete(Comparison, id="c1", status="DONE", terminal=True, report={"agreement": 0.9})
     server.on("POST /v1/models/flowers/compare", (202, {}, asked))
     server.on("GET /v1/comparisons/c1", (200, {}, asked), (200, {}, ended))
-    assert client.models.compare("flowers", "2") == ended
+    assert client.models.compare("flowers", "2").to_json() == ended
     client.models.compare("flowers", "2", baseline="1", dataset=7)
     bodies = [json.loads(one.body) for one in server.asked if one.method == "POST"]
     assert bodies == [{"version": "2"}, {"version": "2", "baseline": "1", "dataset": 7}]
 
 
 def test_versions_are_promoted_rolled_back_and_given_a_share(server: ToyServer, client: Client) -> None:
-    share = {"version": "2", "share": 0.1}
-    server.on("GET /v1/models/flowers/versions", (200, {}, {"versions": [{"version": "1"}]}))
-    server.on("GET /v1/models/flowers/versions/1", (200, {}, {"version": "1", "evidence": {}}))
-    server.on("POST /v1/models/flowers/promote", (200, {}, {"version": "2"}))
-    server.on("POST /v1/models/flowers/rollback", (200, {}, {"version": "1"}))
-    server.on("PUT /v1/models/flowers/canary", lambda asked: (200, {}, json.loads(asked.body)))
-    server.on("GET /v1/models/flowers/canary", (200, {}, share))
+    first, second = version("ready", version="1"), version("ready", version="2")
+    shared = complete(Canary, version="2", share=0.1, compared=4, agreed=3, agreement=0.75)
+    server.on("GET /v1/models/flowers/versions", (200, {}, complete(VersionList, versions=[first, second])))
+    details = complete(VersionDetails, version="1", label_names=["rose"], evidence=EVIDENCE)
+    server.on("GET /v1/models/flowers/versions/1", (200, {}, details))
+    server.on("POST /v1/models/flowers/promote", (200, {}, second))
+    server.on("POST /v1/models/flowers/rollback", (200, {}, first))
+    server.on("PUT /v1/models/flowers/canary", lambda asked: (200, {}, complete(Canary, **json.loads(asked.body))))
+    server.on("GET /v1/models/flowers/canary", (200, {}, shared))
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
-    assert client.models.list_versions("flowers") == [{"version": "1"}]
-    assert client.models.get_version("flowers", "1")["evidence"] == {}
-    assert client.models.promote("flowers", "2") == {"version": "2"}
-    assert client.models.rollback("flowers") == {"version": "1"}
-    assert client.models.set_canary("flowers", "2", 0.1) == share
-    assert client.models.get_canary("flowers") == share
+    assert [found.version for found in client.models.list_versions("flowers")] == ["1", "2"]
+    assert client.models.get_version("flowers", "1").to_json() == details
+    assert client.models.promote("flowers", "2").version == "2"
+    assert client.models.rollback("flowers").version == "1"
+    begun = client.models.set_canary("flowers", "2", 0.1)
+    assert (begun.version, begun.share, begun.agreement) == ("2", 0.1, None)
+    assert client.models.get_canary("flowers").to_json() == shared
     client.models.clear_canary("flowers")
     assert server.asked[-1].method == "DELETE"
 
