@@ -40,7 +40,7 @@ def classify(
       inferq classify photos.zip --async        then: inferq jobs wait ID
     """
     parameters: dict[str, Any] = {"model": model, "version": version, "top_k": top_k}
-    job = client.jobs.submit(*pictures, **parameters)  # not client.classify: on Ctrl-C the id must be known
+    job = client.jobs.submit(*pictures, **parameters)  # not client.jobs.classify: on Ctrl-C the id must be known
     if not asynchronous:
         job = follow(client, job.id, timeout)
     if as_json:

@@ -73,18 +73,18 @@ def spark(values: Sequence[float], width: int = _BAR) -> str:
 
 
 def local_time(when: datetime) -> str:
-    """Return an ISO 8601 time in the local time zone; a text that is no time is returned unchanged."""
+    """Return a time in the local time zone, as `2026-01-02 03:04:05`."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def short_time(when: datetime) -> str:
-    """Return the local time of an ISO 8601 time of today, else its day; for a narrow column."""
+    """Return the local time of day of a time of today, else its day; for a narrow column."""
     day, _, clock = local_time(when).partition(" ")
     return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day
 
 
 def print_json(data: object) -> None:
-    """Print JSON on stdout, never wrapped."""
+    """Print answers, or a list of them, as JSON on stdout, never wrapped."""
     out.print(json.dumps(msgspec.to_builtins(data), indent=2, ensure_ascii=False), soft_wrap=True)
 
 

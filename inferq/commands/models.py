@@ -55,7 +55,7 @@ def list_(client: Client, as_json: bool) -> None:
         if version.reason
     )
     console.print_notes(
-        (f"{model.name}:", "also called " + ", ".join(model.aliases)) for model in visible if model.aliases
+        (f"{model.name}:", "aliases " + ", ".join(model.aliases)) for model in visible if model.aliases
     )
 
 
