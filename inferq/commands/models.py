@@ -54,9 +54,7 @@ def list_(client: Client, as_json: bool) -> None:
         for version in model.versions
         if version.reason
     )
-    console.print_notes(
-        (f"{model.name}:", "aliases " + ", ".join(model.aliases)) for model in visible if model.aliases
-    )
+    console.print_notes((f"{model.name}:", "aliases " + ", ".join(model.aliases)) for model in visible if model.aliases)
 
 
 @models.command()
