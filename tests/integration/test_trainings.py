@@ -392,13 +392,14 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
     delivery.deliver(ground.container)
     delivery.deliver(replace(ground.container, now=lambda: NOW + 10**6))
 
-    told = {json.loads(body)["data"].pop("id"): (body, headers) for body, headers in calls}
-    assert len(calls) == len(told) == 2
-    assert json.loads(told[job.id][0])["type"] == "job.cancelled"
-    body, headers = told[made.training_id]
+    received = {headers["webhook-id"]: (body, headers) for body, headers in calls}
+    assert len(calls) == len(received) == 2
+    of_job = json.loads(received[job.id][0])
+    assert (of_job["type"], of_job["data"]["_id"]) == ("job.cancelled", job.id)
+    body, headers = received[made.training_id]
     assert json.loads(body)["type"] == "training.done"
     assert json.loads(body)["data"] == {
-        "_id": made.training_id,
+        "id": made.training_id,
         "terminal": True,
         "status": "DONE",
         "model": {"name": "fruits", "version": "1"},
