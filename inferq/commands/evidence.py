@@ -109,7 +109,7 @@ def losses(curve: Sequence[Epoch], width: int = 16) -> Text:
     stage = curve[-1].stage if curve else ""
     line = Text()
     last = [epoch for epoch in curve if epoch.stage == stage]
-    train = [epoch.train_loss for epoch in last]
+    train = [epoch.train_loss for epoch in last if epoch.train_loss is not None]
     validation = [epoch.validation_loss for epoch in last if epoch.validation_loss is not None]
     for name, values in (("train", train), ("validation", validation)):
         if values:

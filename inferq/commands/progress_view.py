@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -135,7 +136,8 @@ def _best(curve: Iterable[Epoch]) -> list[Epoch]:
 
 
 def _best_loss(epoch: Epoch) -> float:
-    return epoch.train_loss if epoch.validation_loss is None else epoch.validation_loss
+    losses = (epoch.validation_loss, epoch.train_loss)
+    return next((loss for loss in losses if loss is not None), math.inf)
 
 
 def _number(value: float | None) -> str:

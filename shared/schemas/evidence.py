@@ -14,9 +14,11 @@ class Epoch(Answer, kw_only=True):
 
     stage: Annotated[str, Meta(description="`head`, `fine-tuning` or `network`.")]
     epoch: Annotated[int, Meta(description="1 is the first of its stage.")]
-    train_loss: float
+    train_loss: Annotated[float | None, Meta(description="Null if it is not finite.")]
     train_accuracy: float
-    validation_loss: Annotated[float | None, Meta(description="Null without validation pictures.")]
+    validation_loss: Annotated[
+        float | None, Meta(description="Null without validation pictures, or if it is not finite.")
+    ]
     validation_accuracy: float | None
 
 

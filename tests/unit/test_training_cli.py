@@ -283,6 +283,13 @@ def test_the_newest_epochs_fit_the_terminal_and_a_star_is_the_best(width: int) -
     assert [row[1] for row in rows if row[-1] == "★"] == ["9"]
 
 
+def test_an_epoch_without_a_finite_loss_has_a_dash_and_is_never_the_best() -> None:
+    curve = [EPOCH | {"epoch": 1}, EPOCH | {"epoch": 2, "train_loss": None, "validation_loss": None}]
+    drawn = shown(progress_view.training(training_answer("RUNNING", curve=curve)))
+    rows = {row[1]: row for row in (line.split() for line in drawn.splitlines()) if row[:1] == ["head"]}
+    assert (rows["1"][-1], rows["2"][2]) == ("★", "–")
+
+
 # trainings
 
 

@@ -7,12 +7,14 @@ import json
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 import torch
 from PIL import Image
 from sklearn import metrics
 
 from shared.domain.datasets import DatasetExample, Source, Split
+from shared.schemas.evidence import Evidence
 from worker.training import calibration, plots
 from worker.training.evidence import MOST_MISTAKES, evidence
 
@@ -106,6 +108,11 @@ def test_evidence_is_plain_json_even_where_nothing_can_be_computed() -> None:
     empty = evidence(logits[:0], torch.tensor([], dtype=torch.int64), ["a", "b", "c"], [], 1.0)
     json.dumps(empty, allow_nan=False)
     assert empty["accuracy"] == 0.0
+
+
+def test_evidence_is_what_the_api_declares_also_where_an_epoch_has_no_finite_loss() -> None:
+    found = made() | {"method": "fine-tuned"}
+    assert [epoch.train_loss for epoch in msgspec.convert(found, Evidence).curve] == [0.9, None]
 
 
 def test_mistakes_are_told_the_most_confident_first_and_not_without_end() -> None:
