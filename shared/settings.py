@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     data: str = ""
     """The data folder of the embedded stack."""
     prefix: str = "inferq:"
-    """Put before every Redis key and Celery queue, so that several stacks can share one server."""
+    """The prefix of every Redis key and Celery queue, by which several stacks can share one server."""
 
     # the HTTP side
     host: str = "127.0.0.1"
@@ -96,9 +96,9 @@ class Settings(BaseSettings):
     """fsspec URL by which the service reads the bucket of the store for SAP retraining, as `s3://data`; credentials as
     for `storage_url`. Empty is no store: datasets are uploaded by the native API only."""
     sap_store_endpoint: str = ""
-    """The address of that store that clients of the tenant `default` get, to upload datasets to it."""
+    """The address of that store, which clients of the tenant `default` receive, to upload datasets to it."""
     sap_store_access_key: str = ""
-    """The access key of the store that these clients get; it should give access to nothing else."""
+    """The access key of the store that these clients receive; it should give access to nothing else."""
     sap_store_secret_key: str = ""
     """The secret of that access key."""
     einstein_quota: Natural = 0
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     img_hosts: str = ""
     """Hosts from which the IMG wire fetches pictures, as `*.example.com, cdn.example.org`; empty is any public one."""
     keep_test_images: Keeping = 90 * 24 * 3600.0
-    """Seconds that images uploaded with a key of the stage `test` are kept."""
+    """Seconds for which stored images of the stage `test` are kept."""
 
     # requests of one tenant: `100/minute`, `5/second`, `10000/day`; empty or `off` is no limit
     native_rate: str = ""
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     """Compile models by torch.compile; it needs a C++ compiler on the worker."""
     torch_threads: Threads = 1
     """Threads of one torch operation. With more than one per worker, other load on the machine slows a worker down
-    much."""
+    considerably."""
     decode_threads: Threads = 1
     """Threads of one worker that decode pictures; more than one helps on a GPU."""
     max_batch: Annotated[int, Field(ge=1, le=100_000)] = 16
@@ -148,13 +148,14 @@ class Settings(BaseSettings):
 
     # the queue
     lease: Seconds = 6.0
-    """Seconds after which the pictures of a worker that has stopped answering are given to another worker."""
+    """Seconds for which a worker's claim on pictures lasts. A running worker renews it; after the lease of a worker
+    that was killed has expired, another worker claims the pictures."""
     max_attempts: Positive = 3
-    """Crashes of a worker that one picture may cause before it fails with the code `poison`."""
+    """Attempts to run one picture. If a worker crashes in each of them, the picture fails with the code `poison`."""
     time_slice: Pause = 5.0
     """Seconds for which a worker consumes the pictures of one model version before it turns to another."""
     linger: Pause = 1.0
-    """Seconds for which a worker waits at an emptied stream before it turns to another version."""
+    """Seconds for which a worker polls the empty streams of a version before it turns to another version."""
     sweep_every: Seconds = 2.0
     """Seconds between two runs of maintenance."""
 
@@ -180,9 +181,9 @@ class Settings(BaseSettings):
 
     # webhooks
     webhook_secret: str = ""
-    """The secret that signs callbacks of jobs and trainings without a secret of their own."""
+    """The secret that signs the webhooks of jobs and trainings without a secret of their own."""
     webhook_private: bool = False
-    """Allow callbacks to private addresses. Only for tests and closed networks."""
+    """Allow webhooks to private addresses. Only for tests and closed networks."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
