@@ -13,7 +13,7 @@ CONSTRAINTS ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast lint bench doctor constraints clean
+.PHONY: help setup demo serve test test-fast mutants lint bench doctor constraints clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -44,6 +44,12 @@ test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
 test-fast: setup  ## Run the unit tests that need no process, no network and no training.
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
 
+# Cosmic Ray has a .venv of its own: nothing else needs it, nor what it brings.
+mutants: setup  ## Try whether the tests notice a sample of small faults; takes a quarter of an hour or more.
+	@test -x .venv-mutants/bin/cosmic-ray || { $(PYTHON) -m venv .venv-mutants && \
+	  .venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.7,<9'; }
+	.venv-mutants/bin/python tests/mutants.py $(ARGS)
+
 lint: setup  ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,4 +69,4 @@ constraints: setup  ## Write the versions that are installed into constraints.tx
 	@mv constraints.new constraints.txt
 
 clean:  ## Remove what was installed and built; the data folder stays.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -91,6 +91,11 @@ def test_a_folder_beside_the_splits_has_no_place() -> None:
     assert "beside the folders for training, validation and test" in reason("1.jpg", *paths)
 
 
+def test_pictures_that_lie_too_deep_do_not_make_a_split_of_a_label() -> None:
+    deep = ["test/red/closer/1.jpg", "test/red/closer/2.jpg"]
+    assert placed(*deep, "test/3.jpg", "red/4.jpg") == [("", ""), ("", ""), ("test", ""), ("red", "")]
+
+
 def test_a_picture_directly_in_a_split_has_no_label() -> None:
     assert "beside the label folders" in reason("training/1.jpg", "training/red/2.jpg")
     with pytest.raises(BadDataset, match="beside the label folders"):
