@@ -8,7 +8,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from io import BytesIO
 from typing import Any, BinaryIO, cast
 
 from flask import Request, Response, after_this_request, request
@@ -116,11 +115,6 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
 def with_pictures(settings: Settings) -> int:
     """Return the most bytes of a JSON body that may carry pictures: the largest picture in base64, plus SMALL."""
     return settings.max_picture * 4 // 3 + SMALL
-
-
-def in_memory(name: str, data: bytes) -> Upload:
-    """Return bytes that are already in memory as an upload."""
-    return Upload(name, BytesIO(data))
 
 
 class Fields:

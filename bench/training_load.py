@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,10 +69,11 @@ class TrainingLoad:
         watch = _Stopwatch(self._pids)
         *_, training = self._client.trainings.follow(self._begin().id)
         _require(training.status == "DONE", training)
-        evidence, started = training.evidence, training.started_at
-        if evidence is None or started is None:
+        evidence = training.evidence
+        if evidence is None or training.started_at is None:
             raise InferqError(f"training {training.id} is DONE and has no evidence")
-        stages = evidence.seconds | {"waiting": (started - training.created_at).total_seconds()}
+        created, started = (datetime.fromisoformat(when) for when in (training.created_at, training.started_at))
+        stages = evidence.seconds | {"waiting": (started - created).total_seconds()}
         return watch.step(name, stages=stages, method=evidence.method, accuracy=evidence.accuracy)
 
     @contextmanager

@@ -7,8 +7,6 @@ import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-import msgspec
-
 from shared import errors
 from shared.adapters import http_fetch
 from shared.container import Container
@@ -75,7 +73,7 @@ def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str,
     now = int(container.now())
     make_event = _training_event if delivery.kind == "training" else _job_event
     event = make_event(container, delivery, now)
-    body = msgspec.json.encode(event)
+    body = event.encode()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "inferq-webhooks",

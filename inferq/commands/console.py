@@ -72,12 +72,12 @@ def spark(values: Sequence[float], width: int = _BAR) -> str:
     return "".join(_SPARKS[round((value - low) * scale)] for value in values)
 
 
-def local_time(when: datetime) -> str:
-    """Return a time in the local time zone, as `2026-01-02 03:04:05`."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def local_time(when: str) -> str:
+    """Return a time in RFC 3339 in the local time zone, as `2026-01-02 03:04:05`."""
+    return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def short_time(when: datetime) -> str:
+def short_time(when: str) -> str:
     """Return the local time of day of a time of today, else its day; for a narrow column."""
     day, _, clock = local_time(when).partition(" ")
     return clock if day == datetime.now().astimezone().strftime("%Y-%m-%d") else day

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -24,6 +25,24 @@ class Answer(msgspec.Struct, kw_only=True):
         """Return the answer as it is written in JSON."""
         return dict(msgspec.to_builtins(self))
 
+    def encode(self) -> bytes:
+        """Return the answer as JSON in UTF-8, in one line for every reader of lines.
+
+        Half of a surrogate pair, which JSON can carry as an escape and UTF-8 cannot, becomes U+FFFD.
+        """
+        try:
+            data = msgspec.json.encode(self)
+        except UnicodeEncodeError:
+            text = json.dumps(self.to_json(), ensure_ascii=False)
+            data = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        for character, escape in _LINE_BREAKS:
+            data = data.replace(character, escape)
+        return data
+
+
+_LINE_BREAKS = [(character.encode(), f"\\u{ord(character):04x}".encode()) for character in "\x85\u2028\u2029"]
+"""Characters at which some readers of NDJSON and event streams break a line, and their escapes in JSON."""
+
 
 def one_of(values: Iterable[str | None], description: str = "", **more: Any) -> Meta:
     """Return the annotation of a text that is one of `values`.
@@ -33,19 +52,22 @@ def one_of(values: Iterable[str | None], description: str = "", **more: Any) -> 
     return Meta(description=description or None, extra_json_schema={"enum": [*values]}, **more)
 
 
-def moment(when: float | None) -> datetime | None:
-    """Return Unix seconds as a time in UTC with milliseconds, which is written as RFC 3339; None for None."""
-    return None if when is None else datetime.fromtimestamp(round(when, 3), UTC)
+def moment(when: float | None) -> str | None:
+    """Return Unix seconds in RFC 3339, in UTC with milliseconds and `Z`; None for None."""
+    return None if when is None else moment_at(when)
 
 
-def moment_at(when: float) -> datetime:
-    """Return Unix seconds as a time in UTC with milliseconds, which is written as RFC 3339."""
-    return datetime.fromtimestamp(round(when, 3), UTC)
+def moment_at(when: float) -> str:
+    """Return Unix seconds in RFC 3339, in UTC with milliseconds and `Z`."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Time = Annotated[datetime, Meta(description="RFC 3339, in UTC.")]
-Moment = Annotated[datetime | None, Meta(description="RFC 3339, in UTC; null until it is reached.")]
-Share = Annotated[float, Meta(ge=0, le=1)]
+Time = Annotated[str, Meta(description="RFC 3339, in UTC.", extra_json_schema={"format": "date-time"})]
+Moment = Annotated[
+    str | None,
+    Meta(description="RFC 3339, in UTC; null until it is reached.", extra_json_schema={"format": "date-time"}),
+]
+Share = Annotated[float, Meta(extra_json_schema={"minimum": 0, "maximum": 1})]
 File = Annotated[str, Meta(extra_json_schema={"format": "binary", "contentMediaType": "application/octet-stream"})]
 """The bytes of a file in a form; the page /docs shows a file chooser for it."""
 Limit = Annotated[int, Meta(description="Entries of a page, 1 to 500.", ge=1, le=500)]

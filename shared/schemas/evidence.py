@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from shared.schemas.common import Answer, Share
+from shared.schemas.common import Answer, Share, one_of
+
+METHODS = ("head", "fine-tuned", "scratch")
+"""The training methods of a version."""
 
 
 class Epoch(Answer, kw_only=True):
@@ -71,7 +74,7 @@ class EvidenceDataset(Answer, kw_only=True):
 class Evidence(Answer, kw_only=True):
     """All measurements of a trained version on its test pictures."""
 
-    accuracy: Annotated[float, Meta(description="On the test pictures, as are all of the following.", ge=0, le=1)]
+    accuracy: Annotated[float, Meta(description="On the test pictures, as are all of the following.")]
     macro_f1: Share = 0.0
     labels: Annotated[list[str], Meta(description="In the order of the rows and columns.")] = field(
         default_factory=list
@@ -99,7 +102,7 @@ class Evidence(Answer, kw_only=True):
     train_accuracy: float | None = None
     train_loss: float | None = None
     validation_accuracy: float | None = None
-    method: Annotated[str, Meta(description="How it was trained: `head`, `fine-tuned` or `scratch`.")]
+    method: Annotated[str, one_of(METHODS, "How it was trained.")]
     note: Annotated[str, Meta(description="How it was made, in a sentence.")] = ""
     stopped: Annotated[str, Meta(description="Why it stopped: `early`, `epochs` or `time`.")] = ""
     examples: ExampleCounts | None = None

@@ -49,7 +49,8 @@ class JobOptions(Request, kw_only=True):
     exif: Annotated[bool, Meta(description="Rotate the picture according to its EXIF orientation.")] = True
     priority: Annotated[str, one_of(PRIORITIES, "Which pictures go first.")] = "normal"
     deadline: Annotated[
-        str, Meta(description="Seconds from now, or a time in RFC 3339, after which the job expires unanswered.")
+        str | float,
+        Meta(description="Seconds from now, or a time in RFC 3339, when the job expires."),
     ] = ""
     webhook: Annotated[
         str | Webhook, Meta(description="A URL that is called when the job has ended, or an object with its secret.")
@@ -77,7 +78,9 @@ class Input(Request, kw_only=True):
 class JobRequest(JobOptions, kw_only=True):
     """A job as JSON."""
 
-    inputs: Annotated[list[Input], Meta(description="The pictures.", min_length=1)]
+    inputs: Annotated[
+        list[Input | str] | Input | str, Meta(description="The pictures; a text is a URL, or the picture in base64.")
+    ]
 
 
 class RawJob(JobOptions, kw_only=True):
@@ -140,7 +143,7 @@ class Prediction(Answer, kw_only=True, omit_defaults=True):
     feature_vectors: Annotated[list[float], Meta(description="For `features`.")] = field(
         name="featureVectors", default_factory=list
     )
-    error: PictureError | None = None
+    error: Annotated[PictureError | None, Meta(description="Why this picture has no answer.")] = None
     status: Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] = ""
 
 
@@ -208,7 +211,10 @@ class Job(JobSummary, kw_only=True):
     """A job with its first 1,000 predictions; all of them are at `links.results`."""
 
     request: JobInput
-    predictions: list[Prediction]
+    predictions: Annotated[
+        list[Prediction],
+        Meta(description="The first 1,000, once the job has ended; all are at `links.results`."),
+    ]
 
 
 class JobPage(Answer, kw_only=True):

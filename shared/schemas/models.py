@@ -9,10 +9,8 @@ from msgspec import Meta
 from shared.domain.models import ModelState
 from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, MAX_SIDE, MODES, Origin
 from shared.schemas.common import Answer, File, Request, Time, one_of
-from shared.schemas.evidence import Evidence, Plots
+from shared.schemas.evidence import METHODS, Evidence, Plots
 
-METHODS = ("head", "fine-tuned", "scratch")
-"""The training methods of a version."""
 DEFAULT_ORIGINS = ("tenant", "setting", "service")
 
 # requests
@@ -180,7 +178,7 @@ class Alias(Answer, kw_only=True):
     """An alias, and the model whose default version answers to it."""
 
     alias: Annotated[str, Meta(examples=["google/vit-base-patch16-224"])]
-    model: str
+    model: Annotated[str, Meta(description="The model whose default version answers.")]
 
 
 class AliasList(Answer, kw_only=True):
@@ -192,7 +190,7 @@ class AliasList(Answer, kw_only=True):
 class DefaultModel(Answer, kw_only=True):
     """The model that answers requests that name none."""
 
-    model: str
+    model: Annotated[str, Meta(description="Answers requests that name no model.")]
     origin: Annotated[
         str, one_of(DEFAULT_ORIGINS, "Who chose it: the `tenant`, the `setting`, or the `service` by itself.")
     ]

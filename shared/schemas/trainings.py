@@ -140,7 +140,7 @@ class TrainingState(Answer, kw_only=True, omit_defaults=True):
     parameters: EffectiveParameters
     progress: Share
     message: Annotated[str, Meta(description="The current activity, for people.")]
-    position: Annotated[int, Meta(description="In the queue while it is QUEUED; 1 is the next.")] = 0
+    position: Annotated[int | None, Meta(description="In the queue while it is QUEUED; 1 is the next.")] = None
     curve: Annotated[list[Epoch], Meta(description="One entry per epoch; empty in lists.")]
     model: Annotated[ModelReference | None, Meta(description="The version that it has made.")]
     error: Annotated[str | None, Meta(description="Why it has FAILED, for people.")]
@@ -155,7 +155,7 @@ class TrainingState(Answer, kw_only=True, omit_defaults=True):
 class TrainingSummary(TrainingState, kw_only=True):
     """A training in a list: without evidence, but with its accuracy."""
 
-    accuracy: Annotated[float, Meta(description="On its test pictures, if it is DONE.")] | None = None
+    accuracy: Annotated[float | None, Meta(description="On its test pictures, if it is DONE.")] = None
     method: Annotated[str, Meta(description="As in the evidence.")] = ""
 
 

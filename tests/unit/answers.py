@@ -24,7 +24,6 @@ _PLAINEST: Mapping[type[inspect.Type], Any] = {
     inspect.BoolType: False,
     inspect.IntType: 0,
     inspect.FloatType: 0.0,
-    inspect.DateTimeType: SOME_TIME,
     inspect.ListType: [],
     inspect.DictType: {},
 }
@@ -122,7 +121,8 @@ def _placeholder(declared: inspect.Type) -> Any:
         case inspect.Metadata():
             plainest = _placeholder(declared.type)
             schema = declared.extra_json_schema or {}
-            named = [*schema.get("enum", ()), *schema.get("examples", ())]
+            times = [SOME_TIME] if schema.get("format") == "date-time" else []
+            named = [*schema.get("enum", ()), *schema.get("examples", ()), *times]
             return named[0] if plainest == "" and named else plainest
         case inspect.UnionType():
             return None if declared.includes_none else _placeholder(declared.types[0])

@@ -39,7 +39,7 @@ ONLY_IN = {
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),
     "pydantic_settings": ("shared/settings.py",),
-    "msgspec": ("shared/schemas/", "api/", "inferq/", "worker/delivery.py"),
+    "msgspec": ("shared/schemas/", "api/", "inferq/"),
     "limits": ("shared/adapters/rate_limits.py",),
     "sqlalchemy": ("shared/adapters/database/", "migrations/"),
     "alembic": ("migrations/",),

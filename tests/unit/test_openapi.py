@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,28 @@ def test_an_answer_is_written_as_described_and_read_again_as_it_was(document: di
     written = answer.to_json()
     fits(document, document["components"]["schemas"][type(answer).__name__], written)
     assert msgspec.convert(written, type(answer)) == answer
+
+
+ODD_EVIDENCE: list[dict[str, Any]] = [
+    {"accuracy": 0.75},
+    {"accuracy": 0.75, "method": "head", "macro_f1": 1.0000000000000002, "seconds": {"total": None}},
+    {"accuracy": None, "of": {"another": "version"}},
+]
+
+
+@pytest.mark.parametrize("evidence", ODD_EVIDENCE)
+def test_what_a_trainer_of_another_version_measured_is_written_as_it_is_stored(evidence: dict[str, Any]) -> None:
+    curve = ({"stage": "network", "epoch": 1, "train_loss": None},)
+    written = json.loads(trainings.training(replace(TRAINING, evidence=evidence, curve=curve), 1).encode())
+    assert (written["evidence"], written["curve"]) == (evidence, list(curve))
+    report = {"pictures": 3, "labels": {"candidate": 2}, "candidate": {"milliseconds": None}}
+    assert json.loads(promotions.comparison(replace(COMPARISON, report=report), {}).encode())["report"] == report
+
+
+def test_an_answer_is_one_line_of_valid_text_whatever_it_holds() -> None:
+    alias = Alias(alias="a\u2028b\u2029c\x85d\n\ud800", model="birds")
+    (line,) = alias.encode().decode().splitlines()
+    assert json.loads(line) == {"alias": "a\u2028b\u2029c\x85d\n\N{REPLACEMENT CHARACTER}", "model": "birds"}
 
 
 def test_an_answer_of_a_newer_server_is_read_without_the_fields_that_it_adds() -> None:

@@ -348,6 +348,7 @@ UNKNOWN_OPTIONS: list[Any] = [
         "did you mean secret?",
     ),
     ({"data": png(), "query_string": {"xyzzy": "2"}}, "there are: model, version, task"),
+    ({"json": {"input": ["aGk="]}}, "did you mean inputs?"),
 ]
 
 
@@ -360,6 +361,29 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(
         sent = {"data": data | {"files": (io.BytesIO(png()), "a.png")}}  # the client reads the file to its end
     assert says in complaint(client.post(path, **sent), 400, "bad_option")
     assert nothing_was_stored(client, container)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/trainings", "/v1/keys", "/v1/models", "/v1/datasets", "/v1/models/digits/promote", "/v1/jobs/1/feedback"],
+)
+def test_an_unknown_option_in_the_query_is_refused_beside_a_json_body_as_well(client: FlaskClient, path: str) -> None:
+    assert "bogus" in complaint(client.post(f"{path}?bogus=1", json={}), 400, "bad_option")
+
+
+def test_a_file_that_was_sent_as_text_is_refused_with_what_to_write(client: FlaskClient) -> None:
+    for path in ("/v1/classify", "/v1/jobs"):
+        answer = client.post(path, data={"files": "a.png"}, content_type="multipart/form-data")
+        assert "-F files=@FILE" in complaint(answer, 400, "no_input")
+    answer = client.post("/v1/models", data={"name": "x", "weights": "x.pth"}, content_type="multipart/form-data")
+    assert "-F weights=@FILE" in complaint(answer, 400, "no_input")
+
+
+def test_a_misspelt_file_of_a_model_is_refused_and_no_other_weights_are_taken(client: FlaskClient) -> None:
+    form = {"name": "mine", "architecture": "resnet18", "weigths": (io.BytesIO(b"tensors"), "my.pth")}
+    answer = client.post("/v1/models", data=form, content_type="multipart/form-data")
+    assert "did you mean weights?" in complaint(answer, 400, "bad_option")
+    assert client.get("/v1/models/mine").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -517,10 +541,26 @@ def test_options_may_come_in_the_query_the_form_or_the_json(client: FlaskClient)
 
 
 def test_metadata_priority_and_deadline_are_kept_with_the_job(client: FlaskClient, container: Container) -> None:
-    job_id = submitted(client, metadata='{"order": 7}', priority="high", deadline="2099-01-01T00:00:00Z")
+    job_id = submitted(client, metadata='{"order": 7}', priority="high", deadline="2099-01-01T00:00:00.000Z")
     job = client.get(f"/v1/jobs/{job_id}").json
-    assert (job["metadata"], job["deadline"]) == ({"order": 7}, "2099-01-01T00:00:00Z")
+    assert (job["metadata"], job["deadline"]) == ({"order": 7}, "2099-01-01T00:00:00.000Z")
     assert [depth.priority for depth in container.queue.streams.depths() if depth.waiting] == ["high"]
+
+
+def test_a_compact_date_is_a_deadline_as_well(client: FlaskClient) -> None:
+    job_id = submitted(client, deadline="20990101")
+    assert client.get(f"/v1/jobs/{job_id}").json["deadline"] == "2099-01-01T00:00:00.000Z"
+
+
+def test_names_and_metadata_with_line_breaks_of_unicode_stay_on_their_line(
+    client: FlaskClient, container: Container
+) -> None:
+    name = "a\u2028b\u2029c\x85d.png"
+    job_id = send(client, (name, png()), metadata=json.dumps({"of": name, "half": "\ud800"})).json["_id"]
+    work(container, 1)
+    (line,) = client.get(f"/v1/jobs/{job_id}/results").text.splitlines()
+    assert json.loads(line)["name"] == name
+    assert client.get(f"/v1/jobs/{job_id}").json["metadata"] == {"of": name, "half": "\N{REPLACEMENT CHARACTER}"}
 
 
 def test_a_deadline_in_seconds_is_counted_from_now(client: FlaskClient, container: Container) -> None:
@@ -688,6 +728,7 @@ def test_the_list_can_be_narrowed(client: FlaskClient, container: Container) -> 
     assert listed(f"until={time.time() - 3600}") == []
     assert len(listed(f"since={time.time() - 3600}")) == 2
     assert (len(listed("since=2020-01-31T12:00:00Z")), listed("until=2020-01-31T12:00:00Z")) == (2, [])
+    assert (len(listed("since=20200131")), len(listed("until=9999999999"))) == (2, 2)
 
 
 @pytest.mark.parametrize("query", ["status=happy", "limit=0", "limit=501", "limit=x", "since=yesterday", "until=nan"])
@@ -1048,7 +1089,7 @@ def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, contain
     (lane,) = queue["queue"]
     assert (lane["model"], lane["version"], lane["priority"], lane["waiting"]) == ("digits", "1", "normal", 3)
     (worker,) = client.get("/v1/workers").json["workers"]
-    assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00Z", ["digits/1"])
+    assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00.000Z", ["digits/1"])
 
 
 @pytest.mark.parametrize("path", ["/v1//jobs", "/v1///jobs/", "//v1//jobs", "/v1/jobs/"])

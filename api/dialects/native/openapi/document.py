@@ -61,7 +61,14 @@ def document(operations: Mapping[tuple[str, str], Operation]) -> Part:
 def schemas(kinds: Iterable[type[Request] | type[Answer]]) -> dict[str, Schema]:
     """Return the JSON Schemas of the types, and of all types that their fields have, by name."""
     _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    return {name: _tidy(schema) for name, schema in components.items()}
+    return {name: _required_first(_tidy(schema)) for name, schema in components.items()}
+
+
+def _required_first(schema: Schema) -> Schema:
+    """Return the schema of an object with its required properties first, as the page /docs asks for them first."""
+    required = schema.get("required", ())
+    properties = sorted(schema.get("properties", {}).items(), key=lambda item: item[0] not in required)
+    return schema | ({"properties": dict(properties)} if properties else {})
 
 
 def _call(rule: str, operation: Operation) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -48,12 +48,13 @@ class Operation:
     tag: str
     summary: str
     description: str
-    scope: str
     query: type[Request] | None
     body: Body | None
     headers: Sequence[Part]
     answers: Mapping[int, tuple[str, type[Answer] | Media | None]]
     """Status -> (description, content); None is an answer without a body."""
+    scope: str = ""
+    """The scope that the caller's key must have; `@scope` stands above `@operation`, so that it is checked first."""
 
     def types(self) -> Iterator[type[Request] | type[Answer]]:
         """Yield the types of its bodies and answers."""
@@ -90,7 +91,6 @@ def operation(
             tag=tag,
             summary=" ".join(summary.split()).rstrip("."),
             description=" ".join(description.split()),
-            scope=getattr(route, "scope", ""),
             query=query,
             body=body,
             headers=headers,
@@ -115,4 +115,5 @@ class OperationsBlueprint(Blueprint):
         """Add a route, as Flask does, and remember its operation."""
         super().add_url_rule(rule, endpoint, view_func, *args, **options)
         for method in options["methods"]:
-            self.operations[openapi_path(rule), method.lower()] = view_func.operation
+            scope = getattr(view_func, "scope", "")
+            self.operations[openapi_path(rule), method.lower()] = replace(view_func.operation, scope=scope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -35,7 +35,17 @@ def parse(kind: type[R], *sources: Mapping[str, Any]) -> R:
     return kind(**_values(known, Fields(*sources)))
 
 
-def refuse_unknown(known: Mapping[str, Any], *sources: Mapping[str, Any]) -> None:
+def parse_json(kind: type[R]) -> R:
+    """Return the request in a small JSON body; fields that it lacks are taken from the query. Raises as `parse`."""
+    return parse(kind, json_body(), request.args)
+
+
+def field_names(kind: type[Request]) -> Collection[str]:
+    """Return the names of all fields of a request."""
+    return _fields(kind)
+
+
+def refuse_unknown(known: Collection[str], *sources: Mapping[str, Any]) -> None:
     """Raise BadOption if a source has a name that is not known, with the nearest known name."""
     for name in (name for source in sources for name in source):
         if name not in known:
@@ -70,7 +80,7 @@ def cursor_number(cursor: str) -> int | None:
     """Return the numeric id at the end of the page before; None for the first page. Raises BadOption."""
     if not cursor:
         return None
-    if not cursor.isdecimal() or not int(cursor) < LARGEST_ID:
+    if not cursor.isdecimal() or len(cursor) > 16 or not int(cursor) < LARGEST_ID:
         raise errors.BadOption("cursor must be the `next` of the page before")
     return int(cursor)
 
@@ -94,6 +104,8 @@ def _fields(kind: type[Request]) -> dict[str, inspect.Field]:
 def _values(known: Mapping[str, inspect.Field], fields: Fields) -> dict[str, Any]:
     values = {}
     for name, field in known.items():
+        if _is_file(field.type) and fields.has(name):
+            raise errors.NoInput(f"The field {name} holds a text, not a file; with curl: -F {name}=@FILE")
         if fields.has(name):
             values[field.name] = _value(name, field.type, fields)
         elif field.required and not _is_file(field.type):
@@ -121,7 +133,10 @@ def _value(name: str, kind: inspect.Type, fields: Fields) -> Any:
         case inspect.ListType() as texts:
             value = _texts(name, texts, fields)
         case inspect.UnionType() as union:
-            scalar = all(isinstance(_bare(choice), inspect.StrType | inspect.IntType) for choice in union.types)
+            scalar = all(
+                isinstance(_bare(choice), inspect.StrType | inspect.IntType | inspect.FloatType)
+                for choice in union.types
+            )
             value = fields.text(name) if scalar else fields.raw(name)
         case _:
             value = _one_of(name, fields.text(name), _schema(kind).get("enum", ()))

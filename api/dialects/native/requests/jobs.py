@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +21,7 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Submission
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stored_images import StoredImage
 from shared.imaging import images
-from shared.schemas.jobs import Input, JobForm, JobOptions, RawJob
+from shared.schemas.jobs import Input, JobForm, JobOptions, JobRequest, RawJob, Webhook
 from shared.services import stored_images
 
 FAR = 100 * 366 * 24 * 3600
@@ -38,6 +40,7 @@ def read(request: Request) -> Submission:
         pictures: Iterator[Picture | ImageReference] = iter(images.pictures(reading.files(request), limits))
     elif reading.is_json(request):
         body = reading.json_object(request, reading.with_pictures(container().settings))
+        common.refuse_unknown(common.field_names(JobRequest), body)
         inputs = body.pop("inputs", None)
         options = common.parse(JobOptions, body, request.args)
         pictures = _inputs(inputs, limits)
@@ -91,7 +94,7 @@ def _input(index: int, data: Any) -> Input:
     if len(kinds) != 1 or not isinstance(data[kinds[0]], str):
         raise errors.BadOption(f"inputs[{index}] must have exactly one of `url`, `base64` or `image_id`, as a text")
     try:
-        common.refuse_unknown(dict.fromkeys((*_KINDS, "name")), data)
+        common.refuse_unknown(common.field_names(Input), data)
     except errors.BadOption as error:
         raise errors.BadOption(f"inputs[{index}]: {error.message}") from None
     return Input(**{kinds[0]: data[kinds[0]]}, name=str(data.get("name") or ""))
@@ -121,34 +124,34 @@ def _stored(image_id: str) -> StoredImage:
         raise errors.NotFound(f"There is no image {image_id}.") from None
 
 
-def _deadline(deadline: str) -> float | None:
+def _deadline(deadline: str | float) -> float | None:
     """Return the deadline in Unix seconds, given as seconds from now or in RFC 3339; raises BadOption."""
-    if not deadline:
+    if deadline == "":
         return None
-    try:
-        seconds = float(deadline)
-        when = time.time() + seconds if 0.0 < seconds <= FAR else None
-    except ValueError:
-        when = parse_time(deadline)  # a past time is no mistake: the job expires
+    when, earliest = _iso_time(str(deadline)), float(-FAR)  # a past time is no mistake: the job expires
     if when is None:
+        with suppress(ValueError):
+            when, earliest = time.time() + float(deadline), 0.0
+    if when is None or not earliest < when - time.time() <= FAR:
         raise errors.BadOption(f"deadline must be seconds, above 0 and up to {FAR}, or such a time in RFC 3339")
     return when
 
 
 def parse_time(text: str) -> float | None:
-    """Return a time in RFC 3339, or in Unix seconds, as Unix seconds; None if it is neither.
+    """Return a time in RFC 3339, or in Unix seconds, as finite Unix seconds; None if it is neither."""
+    when = _iso_time(text)
+    with suppress(ValueError):
+        when = float(text) if when is None else when
+    return when if when is not None and math.isfinite(when) else None
 
-    A time without a zone is in UTC. The largest time is FAR from now.
-    """
+
+def _iso_time(text: str) -> float | None:
+    """Return a time in ISO 8601 as Unix seconds, in UTC if it names no zone; None if it is no such time."""
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            when = datetime.fromisoformat(text)
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
-    return seconds if abs(seconds - time.time()) <= FAR else None
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def webhook(given: Any) -> tuple[str, str]:
@@ -158,7 +161,7 @@ def webhook(given: Any) -> tuple[str, str]:
     if isinstance(given, str) and given.lstrip().startswith("{"):
         given = reading.Fields({"webhook": given}).mapping("webhook")
     if isinstance(given, dict):
-        common.refuse_unknown(dict.fromkeys(("url", "secret")), given)
+        common.refuse_unknown(common.field_names(Webhook), given)
         url, secret = given.get("url"), given.get("secret") or ""
     else:
         url, secret = given, ""

@@ -21,7 +21,7 @@ from api.dialects.native.openapi.operations import (
     operation,
 )
 from api.dialects.native.requests import common
-from api.dialects.native.requests.common import json_body, parse, preferred_wait
+from api.dialects.native.requests.common import parse, parse_json, preferred_wait
 from api.dialects.native.serializers import datasets as serializers
 from api.dialects.native.serializers.common import cut, respond
 from shared import errors
@@ -51,6 +51,7 @@ _RAW_ARCHIVE = "An archive of label folders: zip, tar or tar.gz."
 
 
 @bp.post("/v1/datasets")
+@scope("models")
 @operation(
     "createDataset",
     "Datasets",
@@ -63,7 +64,6 @@ _RAW_ARCHIVE = "An archive of label folders: zip, tar or tar.gz."
     ),
     headers=[WAIT],
 )
-@scope("models")
 def create() -> Response:
     """Create a dataset.
 
@@ -74,7 +74,7 @@ def create() -> Response:
     common.refuse_idempotency_key()
     seconds, tenant = preferred_wait(), caller().tenant
     if reading.is_json(request):
-        wanted = parse(schemas.DatasetRequest, json_body(), request.args)
+        wanted = parse_json(schemas.DatasetRequest)
         url, labels = _checked(wanted.url), wanted.labels
         if url and labels:
             raise errors.BadOption("name either the url of an archive, whose folders are the labels, or labels")
@@ -118,8 +118,8 @@ def show(reference: str) -> Response:
 
 
 @bp.delete("/v1/datasets/<reference>")
-@operation("removeDataset", "Datasets", {202: ("It is being removed.", schemas.Dataset)})
 @scope("models")
+@operation("removeDataset", "Datasets", {202: ("It is being removed.", schemas.Dataset)})
 def remove(reference: str) -> Response:
     """Remove a dataset.
 
@@ -130,6 +130,7 @@ def remove(reference: str) -> Response:
 
 
 @bp.post("/v1/datasets/<reference>/archive")
+@scope("models")
 @operation(
     "addArchive",
     "Datasets",
@@ -142,7 +143,6 @@ def remove(reference: str) -> Response:
     ),
     headers=[WAIT],
 )
-@scope("models")
 def add_archive(reference: str) -> Response:
     """Add an archive to a dataset.
 
@@ -150,7 +150,7 @@ def add_archive(reference: str) -> Response:
     """
     seconds, dataset = preferred_wait(), _get(reference)
     if reading.is_json(request):
-        body = json_body()
+        body = common.json_body()
         if not body.get("url"):
             raise errors.NoInput("Send an archive as `file`, or name the `url` of one.")
         url = _checked(parse(schemas.ArchiveRequest, body, request.args).url)
@@ -179,19 +179,19 @@ def labels(reference: str) -> Response:
 
 
 @bp.post("/v1/datasets/<reference>/labels")
+@scope("models")
 @operation(
     "addLabel",
     "Datasets",
     {201: ("The label.", schemas.DatasetLabel)},
     body=Body(json=schemas.LabelRequest, example={"name": "teal"}),
 )
-@scope("models")
 def add_label(reference: str) -> Response:
     """Add a label to a dataset.
 
     Without examples.
     """
-    dataset, wanted = _get(reference), parse(schemas.LabelRequest, json_body())
+    dataset, wanted = _get(reference), parse_json(schemas.LabelRequest)
     return respond(serializers.label(datasets.add_label(container(), dataset.tenant, dataset.id, wanted.name)), 201)
 
 
@@ -216,8 +216,8 @@ def examples(reference: str) -> Response:
 
 
 @bp.post("/v1/datasets/<reference>/examples")
-@operation("addExample", "Datasets", {201: ("The example.", schemas.Example)}, body=Body(form=schemas.ExampleForm))
 @scope("models")
+@operation("addExample", "Datasets", {201: ("The example.", schemas.Example)}, body=Body(form=schemas.ExampleForm))
 def add_example(reference: str) -> Response:
     """Add an example to a dataset.
 
@@ -245,8 +245,8 @@ def show_example(reference: str, example_id: int) -> Response:
 
 
 @bp.delete(_ONE)
-@operation("removeExample", "Datasets", {204: ("It is removed.", None)})
 @scope("models")
+@operation("removeExample", "Datasets", {204: ("It is removed.", None)})
 def remove_example(reference: str, example_id: int) -> ResponseReturnValue:
     """Remove an example.
 
@@ -355,6 +355,8 @@ def _uploaded(named: bool) -> tuple[str, Upload]:
         upload = _only("an archive of label folders")
         return name or _stem(upload.name), upload
     name = parse(schemas.RawDataset, request.args).name if named else ""
+    if not named:
+        common.refuse_unknown((), request.args)
     body = reading.body(request, "the body")
     if body is None:
         raise errors.NoInput("Send an archive of label folders as `file`, or JSON with its `url` or with `labels`.")

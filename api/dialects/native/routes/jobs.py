@@ -24,10 +24,10 @@ from api.dialects.native.openapi.operations import (
     operation,
 )
 from api.dialects.native.requests import jobs as job_requests
-from api.dialects.native.requests.common import find_dataset, json_body, parse, preferred_wait
+from api.dialects.native.requests.common import find_dataset, parse, parse_json, preferred_wait
 from api.dialects.native.serializers import datasets as dataset_serializers
 from api.dialects.native.serializers import jobs as serializers
-from api.dialects.native.serializers.common import cut, encode, respond
+from api.dialects.native.serializers.common import cut, respond
 from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
@@ -53,8 +53,8 @@ _WAITED = {
 
 
 @bp.post("/v1/jobs")
-@operation("submitJob", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 @scope("infer")
+@operation("submitJob", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 def submit() -> Response:
     """Submit pictures as a job.
 
@@ -64,8 +64,8 @@ def submit() -> Response:
 
 
 @bp.post("/v1/classify")
-@operation("classify", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 @scope("infer")
+@operation("classify", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 def classify() -> Response:
     """Classify pictures and wait for the answer.
 
@@ -88,13 +88,13 @@ def _submit(default_wait: float) -> Response:
 
 
 @bp.get("/v1/jobs/<job_id>")
+@scope("infer")
 @operation(
     "getJob",
     "Jobs",
     {200: ("The job.", schemas.Job), 304: ("Nothing has changed since that `ETag`.", None)},
     headers=[WAIT, IF_NONE_MATCH],
 )
-@scope("infer")
 def poll(job_id: str) -> ResponseReturnValue:
     """Poll a job.
 
@@ -106,8 +106,8 @@ def poll(job_id: str) -> ResponseReturnValue:
 
 
 @bp.get("/v1/jobs")
-@operation("listJobs", "Jobs", {200: ("A page.", schemas.JobPage)}, query=schemas.JobQuery)
 @scope("infer")
+@operation("listJobs", "Jobs", {200: ("A page.", schemas.JobPage)}, query=schemas.JobQuery)
 def listing() -> Response:
     """List jobs.
 
@@ -129,8 +129,8 @@ def listing() -> Response:
 
 
 @bp.delete("/v1/jobs/<job_id>")
-@operation("cancelJob", "Jobs", {200: ("The job.", schemas.Job)})
 @scope("infer")
+@operation("cancelJob", "Jobs", {200: ("The job.", schemas.Job)})
 def cancel(job_id: str) -> Response:
     """Cancel a job.
 
@@ -140,6 +140,7 @@ def cancel(job_id: str) -> Response:
 
 
 @bp.get("/v1/jobs/<job_id>/results")
+@scope("infer")
 @operation(
     "getResults",
     "Jobs",
@@ -147,7 +148,6 @@ def cancel(job_id: str) -> Response:
            Media(["application/x-ndjson", "text/csv"]))},
     query=schemas.ResultsQuery,
 )  # fmt: skip
-@scope("infer")
 def results(job_id: str) -> Response:
     """Stream the results.
 
@@ -158,17 +158,17 @@ def results(job_id: str) -> Response:
     items = _all_items(container(), job)
     if (query.format or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")) == "csv":
         return Response(stream_with_context(_csv(job, items)), mimetype="text/csv")
-    lines = (encode(serializers.streamed_prediction(job, item)) + b"\n" for item in items)
+    lines = (serializers.streamed_prediction(job, item).encode() + b"\n" for item in items)
     return Response(stream_with_context(lines), mimetype="application/x-ndjson")
 
 
 @bp.get("/v1/jobs/<job_id>/events")
+@scope("infer")
 @operation(
     "followJob",
     "Jobs",
     {200: ("Events; the data of each is a job without its predictions.", Media(["text/event-stream"]))},
 )
-@scope("infer")
 def events(job_id: str) -> Response:
     """Follow a job.
 
@@ -179,25 +179,25 @@ def events(job_id: str) -> Response:
 
     def look() -> Snapshot:
         job = jobs.get(made, tenant, job_id)
-        return Snapshot(job.status, (job.done, job.failed), encode(serializers.summary(job)))
+        return Snapshot(job.status, (job.done, job.failed), serializers.summary(job).encode())
 
     return server_sent_events.stream(job_id, look)
 
 
 @bp.post("/v1/jobs/<job_id>/feedback")
+@scope("infer")
 @operation(
     "correctJob",
     "Jobs",
     {201: ("The example.", Example)},
     body=Body(json=schemas.FeedbackRequest, example={"label": "duck"}),
 )
-@scope("infer")
 def correct(job_id: str) -> Response:
     """Correct a prediction.
 
     The picture becomes an example of the dataset, for the next training to learn from.
     """
-    wanted = parse(schemas.FeedbackRequest, json_body(), request.args)
+    wanted = parse_json(schemas.FeedbackRequest)
     dataset, limits = find_dataset(wanted.dataset), reading.limits(container().settings)
     example = feedback.correct_job(
         container(), caller().tenant, job_id, wanted.position, wanted.label, dataset.id if dataset else None, limits

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
-from api.dialects.native.requests.common import json_body, parse
+from api.dialects.native.requests.common import parse_json
 from api.dialects.native.serializers import keys as serializers
 from api.dialects.native.serializers.common import respond
 from shared import errors
@@ -19,13 +19,13 @@ bp = OperationsBlueprint("native-keys", __name__)
 
 
 @bp.post("/v1/keys")
+@scope("keys")
 @operation(
     "createKey",
     "Keys",
     {201: ("The key, with its text in `key`.", NewKey)},
     body=Body(json=KeyRequest, example={"name": "owner", "scopes": list(SCOPES)}),
 )
-@scope("keys")
 def create() -> Response:
     """Create a key.
 
@@ -33,7 +33,7 @@ def create() -> Response:
     as well, so the first key needs the scope `keys`. With `public_key` there is no text: the holder of the private key
     exchanges assertions signed with it for tokens.
     """
-    wanted = parse(KeyRequest, json_body())
+    wanted = parse_json(KeyRequest)
     tenant, name, scopes = wanted.tenant, wanted.name, wanted.scopes
     if not (wanted.public_key or wanted.account):
         key, text = keys.create(container(), caller(), tenant=tenant, name=name, scopes=scopes, stage=wanted.stage)
@@ -48,8 +48,8 @@ def create() -> Response:
 
 
 @bp.get("/v1/keys")
-@operation("listKeys", "Keys", {200: ("The keys.", KeyList)})
 @scope("keys")
+@operation("listKeys", "Keys", {200: ("The keys.", KeyList)})
 def listing() -> Response:
     """List the keys.
 
@@ -59,8 +59,8 @@ def listing() -> Response:
 
 
 @bp.delete("/v1/keys/<key_id>")
-@operation("revokeKey", "Keys", {204: ("It is revoked.", None)})
 @scope("keys")
+@operation("revokeKey", "Keys", {204: ("It is revoked.", None)})
 def revoke(key_id: str) -> ResponseReturnValue:
     """Revoke a key.
 

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from api import reading
 from api.context import caller, container, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
-from api.dialects.native.requests.common import json_body, parse
+from api.dialects.native.requests.common import parse, parse_json, refuse_unknown
 from api.dialects.native.serializers import models as serializers
 from api.dialects.native.serializers.common import respond
 from shared import errors
@@ -24,6 +24,8 @@ from shared.services import dataset_import, default_models, models, trainings
 bp = OperationsBlueprint("native-models", __name__)
 _LARGEST_JSON = 64 * 1024
 """Most bytes of a JSON file of preprocessing."""
+_FILES = ("weights", "labels", "preprocessing")
+"""The parts of a form that may be files."""
 _CHOICE = Body(json=schemas.ModelChoice, example={"model": "vit"})
 
 
@@ -85,6 +87,7 @@ def show_version(name: str, version: str) -> Response:
 
 
 @bp.post("/v1/models")
+@scope("models")
 @operation(
     "addModel",
     "Models",
@@ -95,7 +98,6 @@ def show_version(name: str, version: str) -> Response:
     },
     body=Body(form=schemas.ModelForm, json=schemas.ModelRequest, example={"name": "mobilenet_v2"}),
 )
-@scope("models")
 def add() -> Response:
     """Add a model.
 
@@ -104,8 +106,9 @@ def add() -> Response:
     """
     if reading.is_multipart(request):
         wanted: schemas.ModelRequest = parse(schemas.ModelForm, request.form, request.args)
+        refuse_unknown(_FILES, request.files)
     else:
-        wanted = parse(schemas.ModelRequest, json_body(), request.args)
+        wanted = parse_json(schemas.ModelRequest)
     preprocessing = _preprocessing(wanted)
     source = _keep_weights()
     try:
@@ -148,20 +151,20 @@ def default_model() -> Response:
 
 
 @bp.put("/v1/default-model")
-@operation("chooseDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)}, body=_CHOICE)
 @scope("models")
+@operation("chooseDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)}, body=_CHOICE)
 def choose_default_model() -> Response:
     """Choose the default model.
 
     For all requests of the caller's tenant that name no model, on every wire.
     """
-    wanted = parse(schemas.ModelChoice, json_body())
+    wanted = parse_json(schemas.ModelChoice)
     return respond(serializers.default_model(default_models.choose(container(), caller().tenant, wanted.model)))
 
 
 @bp.delete("/v1/default-model")
-@operation("resetDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)})
 @scope("models")
+@operation("resetDefaultModel", "Models", {200: ("The default model.", schemas.DefaultModel)})
 def reset_default_model() -> Response:
     """Remove the tenant's choice of a default model.
 
@@ -171,8 +174,8 @@ def reset_default_model() -> Response:
 
 
 @bp.delete("/v1/models/<name>")
-@operation("removeModel", "Models", {204: ("It is removed.", None)})
 @scope("models")
+@operation("removeModel", "Models", {204: ("It is removed.", None)})
 def remove(name: str) -> ResponseReturnValue:
     """Remove a model.
 
@@ -183,8 +186,8 @@ def remove(name: str) -> ResponseReturnValue:
 
 
 @bp.delete("/v1/models/<name>/versions/<version>")
-@operation("removeVersion", "Models", {204: ("It is removed.", None)})
 @scope("models")
+@operation("removeVersion", "Models", {204: ("It is removed.", None)})
 def remove_version(name: str, version: str) -> ResponseReturnValue:
     """Remove a version.
 
@@ -206,27 +209,27 @@ def aliases() -> Response:
 
 
 @bp.put("/v1/aliases/<path:alias>")
+@scope("models")
 @operation(
     "setAlias",
     "Models",
     {200: ("It stood for a model before.", schemas.Alias), 201: ("It is new.", schemas.Alias)},
     body=_CHOICE,
 )
-@scope("models")
 def set_alias(alias: str) -> Response:
     """Let an alias stand for a model.
 
     It replaces what the alias stood for before.
     """
-    wanted = parse(schemas.ModelChoice, json_body())
+    wanted = parse_json(schemas.ModelChoice)
     before = models.find_alias(container(), caller().tenant, alias)
     stored = models.alias(container(), caller().tenant, alias, wanted.model)
     return respond(serializers.alias(stored), 200 if before else 201)
 
 
 @bp.delete("/v1/aliases/<path:alias>")
-@operation("removeAlias", "Models", {204: ("It is removed.", None)})
 @scope("models")
+@operation("removeAlias", "Models", {204: ("It is removed.", None)})
 def remove_alias(alias: str) -> ResponseReturnValue:
     """Remove an alias.
 

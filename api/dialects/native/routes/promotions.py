@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope, waited
 from api.dialects.native.openapi.operations import WAIT, Body, OperationsBlueprint, operation
-from api.dialects.native.requests.common import find_dataset, json_body, parse, preferred_wait
+from api.dialects.native.requests.common import find_dataset, parse_json, preferred_wait
 from api.dialects.native.routes.models import summaries
 from api.dialects.native.serializers import models as model_serializers
 from api.dialects.native.serializers import promotions as serializers
@@ -29,6 +29,7 @@ POLL_AGAIN = 2
 
 
 @bp.post("/v1/models/<name>/compare")
+@scope("models")
 @operation(
     "compareVersions",
     "Promotion",
@@ -39,14 +40,13 @@ POLL_AGAIN = 2
     body=Body(json=schemas.ComparisonRequest, example={"version": "2"}),
     headers=[WAIT],
 )
-@scope("models")
 def compare(name: str) -> Response:
     """Compare two versions.
 
     Both are run on the same test pictures, none of which either has learned from. A training that adds a version
     compares it with the default version by itself.
     """
-    seconds, wanted = preferred_wait(), parse(schemas.ComparisonRequest, json_body())
+    seconds, wanted = preferred_wait(), parse_json(schemas.ComparisonRequest)
     dataset, tenant = find_dataset(wanted.dataset), caller().tenant
     comparison = comparisons.request(
         container(), tenant, name, wanted.version, wanted.baseline, dataset.id if dataset else None
@@ -79,25 +79,25 @@ def show(comparison_id: str) -> Response:
 
 
 @bp.post("/v1/models/<name>/promote")
+@scope("models")
 @operation(
     "promoteVersion",
     "Promotion",
     {200: ("The version that is the default now.", Version)},
     body=Body(json=schemas.PromotionRequest, example={"version": "2"}),
 )
-@scope("models")
 def promote(name: str) -> Response:
     """Make a version the default.
 
     409 unless it was compared with the present default: look at the report first.
     """
-    wanted = parse(schemas.PromotionRequest, json_body())
+    wanted = parse_json(schemas.PromotionRequest)
     return _respond_default(promotions.promote(container(), caller().tenant, name, wanted.version))
 
 
 @bp.post("/v1/models/<name>/rollback")
-@operation("rollbackVersion", "Promotion", {200: ("The version that is the default again.", Version)})
 @scope("models")
+@operation("rollbackVersion", "Promotion", {200: ("The version that is the default again.", Version)})
 def rollback(name: str) -> Response:
     """Undo the last promotion."""
     return _respond_default(promotions.rollback(container(), caller().tenant, name))
@@ -114,25 +114,25 @@ def canary(name: str) -> Response:
 
 
 @bp.put("/v1/models/<name>/canary")
+@scope("models")
 @operation(
     "setCanary",
     "Promotion",
     {200: ("The canary.", schemas.Canary)},
     body=Body(json=schemas.CanaryRequest, example={"version": "2", "share": 0.1}),
 )
-@scope("models")
 def set_canary(name: str) -> Response:
     """Give a version a share of the requests.
 
     Of those that name no version. It replaces another canary, and its agreement is counted from 0 again.
     """
-    wanted = parse(schemas.CanaryRequest, json_body())
+    wanted = parse_json(schemas.CanaryRequest)
     return _respond_canary(promotions.set_canary(container(), caller().tenant, name, wanted.version, wanted.share))
 
 
 @bp.delete("/v1/models/<name>/canary")
-@operation("clearCanary", "Promotion", {204: ("The default version answers every request again.", None)})
 @scope("models")
+@operation("clearCanary", "Promotion", {204: ("The default version answers every request again.", None)})
 def clear_canary(name: str) -> ResponseReturnValue:
     """End the canary.
 

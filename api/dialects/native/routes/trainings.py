@@ -23,13 +23,13 @@ from api.dialects.native.requests import jobs
 from api.dialects.native.requests.common import (
     find_dataset,
     get_dataset,
-    json_body,
     parse,
+    parse_json,
     preferred_wait,
     refuse_idempotency_key,
 )
 from api.dialects.native.serializers import trainings as serializers
-from api.dialects.native.serializers.common import cut, encode, respond
+from api.dialects.native.serializers.common import cut, respond
 from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
@@ -46,6 +46,7 @@ KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 @bp.post("/v1/trainings")
+@scope("models")
 @operation(
     "submitTraining",
     "Trainings",
@@ -56,7 +57,6 @@ KINDS = {"svg": "image/svg+xml", "png": "image/png"}
     body=Body(json=schemas.TrainingRequest, example={"dataset": "ducks", "name": "ducks"}),
     headers=[WAIT],
 )
-@scope("models")
 def submit() -> Response:
     """Train a model.
 
@@ -64,7 +64,7 @@ def submit() -> Response:
     is its default, later ones are promoted. An `Idempotency-Key` is refused: it is for jobs only.
     """
     refuse_idempotency_key()
-    seconds, wanted = preferred_wait(), parse(schemas.TrainingRequest, json_body())
+    seconds, wanted = preferred_wait(), parse_json(schemas.TrainingRequest)
     dataset = get_dataset(wanted.dataset)
     if wanted.base_version and wanted.base in ("", SCRATCH):
         raise errors.BadOption("base_version is the version of a model; name that model as base")
@@ -127,8 +127,8 @@ def show(training_id: str) -> ResponseReturnValue:
 
 
 @bp.delete("/v1/trainings/<training_id>")
-@operation("cancelTraining", "Trainings", {200: ("The training.", schemas.Training)})
 @scope("models")
+@operation("cancelTraining", "Trainings", {200: ("The training.", schemas.Training)})
 def cancel(training_id: str) -> Response:
     """Cancel a training.
 
@@ -154,7 +154,7 @@ def events(training_id: str) -> Response:
     def look() -> Snapshot:
         training = trainings.get(made, tenant, training_id)
         place = _place(made, training)
-        return Snapshot(training.status, _mark(training, place), encode(serializers.state(training, place)))
+        return Snapshot(training.status, _mark(training, place), serializers.state(training, place).encode())
 
     return server_sent_events.stream(training_id, look)
 

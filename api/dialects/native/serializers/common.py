@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Protocol, TypeVar
 
-import msgspec
 from flask import Response
 
 from shared.schemas.common import Answer
@@ -22,17 +20,9 @@ class _HasId(Protocol):
 Listed = TypeVar("Listed", bound=_HasId)
 
 
-def encode(answer: Answer) -> bytes:
-    """Return the answer as JSON."""
-    try:
-        return msgspec.json.encode(answer)
-    except UnicodeEncodeError:  # half of a surrogate pair, which a caller may send as an escape and gets back as one
-        return json.dumps(msgspec.to_builtins(answer)).encode()
-
-
 def respond(answer: Answer, status: int = 200, *, location: str = "", retry_after: int = 0) -> Response:
     """Return the answer as JSON; `retry_after` is in seconds, 0 leaves the header out."""
-    response = Response(encode(answer), status, mimetype="application/json")
+    response = Response(answer.encode(), status, mimetype="application/json")
     if location:
         response.headers["Location"] = location
     if retry_after:

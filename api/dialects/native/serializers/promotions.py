@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import msgspec
+from typing import cast
 
 from shared.domain.comparisons import Comparison
 from shared.domain.models import ModelVersion
@@ -23,7 +22,7 @@ def comparison(comparison: Comparison, names: Mapping[str, str]) -> schemas.Comp
         candidate=names.get(comparison.candidate_id),
         baseline=names.get(comparison.baseline_id),
         dataset=schemas.ComparisonDataset(id=comparison.dataset_id, version=comparison.dataset_version),
-        report=msgspec.convert(comparison.report, schemas.ComparisonReport) if comparison.report else None,
+        report=cast("schemas.ComparisonReport | None", comparison.report),  # as it is stored
         error=comparison.error or None,
         created_at=moment_at(comparison.created_at),
         finished_at=moment(comparison.finished_at),

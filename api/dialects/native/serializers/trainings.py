@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import msgspec
+from typing import Any, cast
 
 from shared.domain.jobs import Status
 from shared.domain.trainings import Training
 from shared.schemas import trainings as schemas
 from shared.schemas.common import moment, moment_at
-from shared.schemas.evidence import Epoch, Evidence, Plots
+from shared.schemas.evidence import Evidence, Plots
 from shared.schemas.jobs import ModelReference
 
 PLOTS = ("confusion", "curve", "reliability")
@@ -33,8 +31,9 @@ def summary(training: Training, position: int, measured: Mapping[str, Any]) -> s
 
 
 def evidence(training: Training) -> Evidence | None:
-    """Return the evidence of a training; None before it is DONE."""
-    return msgspec.convert(training.evidence, Evidence) if training.evidence else None
+    """Return the evidence of a training as it is stored; None before it is DONE."""
+    # Not converted: what a trainer of another version measured is written as it is, and never refused.
+    return cast("Evidence | None", training.evidence)
 
 
 def plots(training: Training) -> Plots:
@@ -59,7 +58,7 @@ def _fields(training: Training, position: int) -> dict[str, Any]:
         "parameters": schemas.EffectiveParameters(**vars(training.parameters)),
         "progress": training.progress,
         "message": training.message,
-        "curve": msgspec.convert(training.curve, list[Epoch]),
+        "curve": list(training.curve),
         "model": made,
         "error": training.error or None,
         "error_code": training.error_code or None,
