@@ -64,7 +64,7 @@ def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(t
     training = post(taught, "/v1/trainings", json=asked)
     assert training["status"] in ("QUEUED", "RUNNING")
 
-    ended = trained(taught, training["_id"])
+    ended = trained(taught, training["id"])
 
     assert (ended["status"], ended["model"]) == ("DONE", {"name": "mine", "version": "1"})
     assert ended["evidence"]["accuracy"] >= 0.9
@@ -76,7 +76,7 @@ def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(t
 def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) -> None:
     for number in ("1", "2"):
         asked = {"dataset": "numbers", "name": "twice", "base": "digits", "parameters": {"epochs": 3}}
-        assert trained(taught, post(taught, "/v1/trainings", json=asked)["_id"])["model"]["version"] == number
+        assert trained(taught, post(taught, "/v1/trainings", json=asked)["id"])["model"]["version"] == number
 
     (report,) = taught.get("/v1/models/twice/comparisons")["comparisons"]
     assert report["status"] == "DONE"
@@ -100,7 +100,7 @@ def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: S
 
     before = taught.get(path)
     assert before["status"] == "RUNNING"
-    ended = trained(taught, training["_id"])
+    ended = trained(taught, training["id"])
     assert ended["status"] == "DONE", ended
     assert [point["epoch"] for point in ended["curve"]] == list(range(1, 31))
     kept = before["curve"]
@@ -118,7 +118,7 @@ def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
     assert cancelled.json()["status"] == "CANCELLED"
     assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
     asked = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
-    assert trained(taught, post(taught, "/v1/trainings", json=asked)["_id"])["status"] == "DONE"  # the trainer is free
+    assert trained(taught, post(taught, "/v1/trainings", json=asked)["id"])["status"] == "DONE"  # the trainer is free
 
 
 def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:
