@@ -92,16 +92,16 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     """An empty database with the schema of the migrations, on each kind of server."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "inferq.db")
-        found = Database(f"sqlite:///{tmp_path}/inferq.db")
-        yield found
-        found.close()
+        database = Database(f"sqlite:///{tmp_path}/inferq.db")
+        yield database
+        database.close()
         return
     say, template = request.getfixturevalue("postgres"), request.getfixturevalue("empty_database")
     name = f"inferq_test_{uuid.uuid4().hex[:12]}"
     say(f"CREATE DATABASE {name} TEMPLATE {template}")
-    found = Database(_postgres_url(name))
-    yield found
-    found.close()
+    database = Database(_postgres_url(name))
+    yield database
+    database.close()
     say(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -135,13 +135,13 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     """An empty queue with a short lease, on each kind of server; bells go to nobody."""
     settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.5)
     if request.param == "fakeredis":
-        found = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
+        queue = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
     else:
         url = request.getfixturevalue("valkey")
         client = redis.Redis.from_url(url, decode_responses=True, protocol=2)
-        found = Queue(settings.changed(redis_url=url), client)
-    yield found
-    found.close()
+        queue = Queue(settings.changed(redis_url=url), client)
+    yield queue
+    queue.close()
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
     shutil.copy(empty_file, tmp_path / "inferq.db")
     settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000,
                         default_model="digits")  # fmt: skip
-    made = Container(
+    container = Container(
         database=Database(url),
         queue=(made_queue := Queue(settings, fakeredis.FakeRedis(decode_responses=True))),
         storage=Storage(settings.storage_url),
@@ -161,16 +161,16 @@ def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
         rate_limits=RateLimits(settings, MemoryStorage()),
     )
     made_queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
-    catalogue.fill(made)
-    catalogue.decide_default(made)
-    with made.database.write() as uow:
+    catalogue.fill(container)
+    catalogue.decide_default(container)
+    with container.database.write() as uow:
         for version in uow.model_versions.named(ALL_TENANTS, "digits"):
             ready = {"state": ModelState.READY, "labels": tuple("0123456789"), "family": "digits"}
             uow.model_versions.save(ModelVersion(**version.__dict__ | ready))
         for version in uow.model_versions.named(ALL_TENANTS, STANDARD):  # no worker is there to check it
             uow.model_versions.save(replace(version, state=ModelState.ABSENT))
-    yield made
-    made.close()
+    yield container
+    container.close()
 
 
 @pytest.fixture

@@ -55,55 +55,57 @@ class Ground:
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> Dataset:  # fmt: skip
         """READY, with so many pictures of each label, in one blob."""
         counts = {"pear": 3, "plum": 3} if counts is None else counts
-        made = datasets.create(self.container, tenant, name, labels=list(counts))
+        dataset = datasets.create(self.container, tenant, name, labels=list(counts))
         names = [label for label, count in counts.items() for _ in range(count)]
-        blob = f"datasets/{made.id}/{uuid6.uuid7()}"
+        blob = f"datasets/{dataset.id}/{uuid6.uuid7()}"
         self.container.storage.write(blob, b"?" * len(names))
         numbered = dict(zip(counts, range(1, len(counts) + 1), strict=True))
         with self.container.database.write() as uow:
             uow.datasets.add_examples([
-                DatasetExample(made.id, number, numbered[label], label, f"{number}.png", split, source,
+                DatasetExample(dataset.id, number, numbered[label], label, f"{number}.png", split, source,
                         hashlib.sha256(f"{name} {number}".encode()).hexdigest(), blob, number - 1, 1, 1, NOW)
                 for number, label in enumerate(names, 1)
             ])  # fmt: skip
-            uow.datasets.save(replace(made, last_example=len(names)))
-        return self.again(made)
+            uow.datasets.save(replace(dataset, last_example=len(names)))
+        return self.again(dataset)
 
     def again(self, dataset: Dataset) -> Dataset:
         return datasets.get(self.container, dataset.tenant, dataset.id)
 
     def ids(self, dataset: Dataset, version: int | None = None) -> list[int]:
         """Of the examples of the dataset in its current, or that, version."""
-        found = self.again(dataset)
+        current = self.again(dataset)
         with self.container.database.read() as uow:
-            return [one.id for one in uow.datasets.examples(replace(found, version=version or found.version))]
+            return [
+                example.id for example in uow.datasets.examples(replace(current, version=version or current.version))
+            ]
 
     def blobs(self, dataset: Dataset) -> list[str]:
         return self.container.storage.list(f"datasets/{dataset.id}")
 
     def version(self, name: str, number: str = "1", tenant: str = "anna", **about: Any) -> ModelVersion:
         """READY, and the default if it is the first."""
-        known: dict[str, Any] = {"is_default": number == "1", "labels": ("pear", "plum"), "state": ModelState.READY}
-        known |= {"family": "torchvision", "architecture": "resnet18", "created_at": NOW + float(number)}
-        made = ModelVersion(str(uuid6.uuid7()), tenant, name, number, **known | about)
+        fields: dict[str, Any] = {"is_default": number == "1", "labels": ("pear", "plum"), "state": ModelState.READY}
+        fields |= {"family": "torchvision", "architecture": "resnet18", "created_at": NOW + float(number)}
+        version = ModelVersion(str(uuid6.uuid7()), tenant, name, number, **fields | about)
         with self.container.database.write() as uow:
-            uow.model_versions.add(made)
-        return made
+            uow.model_versions.add(version)
+        return version
 
     def versions(self, name: str, tenant: str = "anna") -> dict[str, ModelVersion]:
         with self.container.database.read() as uow:
             return {version.version: version for version in uow.model_versions.named(tenant, name)}
 
     def submit(self, dataset: Dataset, name: str = "fruits", **about: Any) -> Training:
-        asked = TrainingRequest(dataset.id, name, **{"base": SCRATCH} | about)
-        return trainings.submit(self.container, dataset.tenant, asked)
+        request = TrainingRequest(dataset.id, name, **{"base": SCRATCH} | about)
+        return trainings.submit(self.container, dataset.tenant, request)
 
     def see(self, training: Training) -> Training:
         return trainings.get(self.container, training.tenant, training.id)
 
     def finish(self, training: Training, report: Mapping[str, Any] | None = REPORT) -> ModelVersion:
         """As a trainer would, from what it has begun."""
-        made = ModelVersion(
+        version = ModelVersion(
             training.id,
             training.tenant,
             training.name,
@@ -117,9 +119,9 @@ class Ground:
             weights=trained_weights_key(training.id, "0123"),
             training_id=training.id,
         )
-        self.container.storage.write(made.weights, b"weights")
+        self.container.storage.write(version.weights, b"weights")
         self.container.storage.write(plot_key(training.id, "curve.svg"), b"<svg/>")
-        return training_runs.finish(self.container, training, made, EVIDENCE, report)
+        return training_runs.finish(self.container, training, version, EVIDENCE, report)
 
     def trained(self, dataset: Dataset, name: str = "fruits", **about: Any) -> ModelVersion:
         """From the request to the version."""
@@ -127,17 +129,17 @@ class Ground:
 
     def statements(self, ask: Callable[[], object]) -> list[tuple[str, Any]]:
         """The SQL that is sent meanwhile, with its parameters."""
-        said: list[tuple[str, Any]] = []
+        statements: list[tuple[str, Any]] = []
 
         def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            said.append((statement, parameters))
+            statements.append((statement, parameters))
 
         sa.event.listen(self.container.database.engine, "before_cursor_execute", hear)
         try:
             ask()
         finally:
             sa.event.remove(self.container.database.engine, "before_cursor_execute", hear)
-        return said
+        return statements
 
 
 def on(database: Database, folder: Path) -> Ground:
@@ -152,7 +154,7 @@ def on(database: Database, folder: Path) -> Ground:
 
     queue.notifications.send_task = call  # type: ignore[method-assign, assignment]
     ticks = iter(range(10**6))
-    made = Container(
+    container = Container(
         database=database,
         queue=queue,
         storage=Storage(settings.storage_url),
@@ -161,7 +163,7 @@ def on(database: Database, folder: Path) -> Ground:
         waiters=Waiters(queue),
         rate_limits=RateLimits(settings, MemoryStorage()),
     )
-    return Ground(made, sent)
+    return Ground(container, sent)
 
 
 def picture(number: int) -> Picture:
@@ -183,7 +185,7 @@ def at_once(*steps: Callable[[], object]) -> list[object]:
         except Exception as error:  # noqa: BLE001
             outcomes[number] = error
 
-    threads = [threading.Thread(target=run, args=found) for found in enumerate(steps)]
+    threads = [threading.Thread(target=run, args=step) for step in enumerate(steps)]
     for thread in threads:
         thread.start()
     for thread in threads:

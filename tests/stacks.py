@@ -42,7 +42,7 @@ class Stack:
             self._process = subprocess.Popen(
                 command, env=clean | self._settings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        until(self._ready, 90, self.said)
+        until(self._ready, 90, self.output)
 
     def stop(self) -> int:
         """Ctrl-C, and the exit status; at once when it has ended already."""
@@ -88,15 +88,15 @@ class Stack:
                 job = self.get(f"/v1/jobs/{job_id}", Prefer="wait=2")
                 if job["terminal"]:
                     return dict(job)
-            assert time.monotonic() < end, f"job {job_id} has not ended within {seconds} s\n{self.said()}"
+            assert time.monotonic() < end, f"job {job_id} has not ended within {seconds} s\n{self.output()}"
 
-    def said(self) -> str:
+    def output(self) -> str:
         """The end of what it printed."""
         return (self.data.parent / "up.log").read_text(errors="replace")[-3000:]
 
     def _ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, self.said()
+        assert self._process.poll() is None, self.output()
         with contextlib.suppress(OSError, ValueError, KeyError, httpx.HTTPError):
             self.url = json.loads((self.data / "stack.json").read_text())["url"]
             return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200

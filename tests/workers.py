@@ -17,15 +17,15 @@ from shared.settings import Settings
 
 def make_container(folder: Path, queue: Queue, **settings: Any) -> Container:
     """On a database, a folder and this queue, with a short lease; no bell is heard by anybody."""
-    known: dict[str, Any] = {"device": "cpu", "linger": 0.05, "lease": 0.2, "max_batch": 16, "weights_timeout": 0.2}
-    known |= {"weights_url": "http://127.0.0.1:9"}
+    defaults: dict[str, Any] = {"device": "cpu", "linger": 0.05, "lease": 0.2, "max_batch": 16, "weights_timeout": 0.2}
+    defaults |= {"weights_url": "http://127.0.0.1:9"}
     queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]
     return Container(
         database=Database(f"sqlite:///{folder}/inferq.db"),
         queue=queue,
         storage=Storage(f"file://{folder}/blobs"),
         now=time.time,
-        settings=Settings(**known | settings),
+        settings=Settings(**defaults | settings),
         waiters=Waiters(queue),
         rate_limits=RateLimits(Settings()),
     )

@@ -81,14 +81,14 @@ def test_the_model_says_what_it_is(stack: Stack) -> None:
 
 def pieces(path: Path, count: int) -> list[bytes]:
     """Square parts of a photograph, as PNG."""
-    photo, chance, found = Image.open(path).convert("RGB"), np.random.default_rng(0), []
+    photo, chance, encoded = Image.open(path).convert("RGB"), np.random.default_rng(0), []
     for _ in range(count):
         side = int(chance.integers(150, 250))
         left, top = (int(chance.integers(0, size - side)) for size in photo.size)
         file = io.BytesIO()
         photo.crop((left, top, left + side, top + side)).save(file, "PNG")
-        found.append(file.getvalue())
-    return found
+        encoded.append(file.getvalue())
+    return encoded
 
 
 def test_a_training_that_names_no_base_starts_from_it(stack: Stack, photos: dict[str, Path]) -> None:

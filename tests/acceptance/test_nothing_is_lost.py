@@ -49,7 +49,7 @@ def all_right(stack: Stack, job: dict[str, object], pictures: int) -> None:
 
 
 def until_it_runs(stack: Stack, job_id: str) -> None:
-    stacks.until(lambda: stack.get(f"/v1/jobs/{job_id}")["progress"]["done"] > 0, 30, stack.said)
+    stacks.until(lambda: stack.get(f"/v1/jobs/{job_id}")["progress"]["done"] > 0, 30, stack.output)
 
 
 def holding(stack: Stack, part: str) -> int:
@@ -71,7 +71,7 @@ def freeze_in_mid_batch(stack: Stack, part: str) -> None:
         os.kill(pid, signal.SIGCONT)
         return False
 
-    stacks.until(frozen, 30, stack.said)
+    stacks.until(frozen, 30, stack.output)
 
 
 def test_the_pictures_of_a_worker_that_was_killed_in_mid_batch_are_taken_over_and_run_once(own_stack: Stack) -> None:

@@ -23,8 +23,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with a trainer, and a dataset `numbers`; a trainer that is gone is missed soon."""
     data = tmp_path_factory.mktemp("taught") / "data"
     with stacks.running(data, "--workers", "1", trainer=True, INFERQ_LEASE="2") as running:
-        found = post(running, "/v1/datasets", files={"file": archive()}, data={"name": "numbers"}, wait=60)
-        assert (found["state"], found["examples"]) == ("READY", 75), found
+        dataset = post(running, "/v1/datasets", files={"file": archive()}, data={"name": "numbers"}, wait=60)
+        assert (dataset["state"], dataset["examples"]) == ("READY", 75), dataset
         yield running
 
 
@@ -40,14 +40,14 @@ def post(stack: Stack, path: str, wait: float = 0, **body: Any) -> dict[str, Any
 
 def trained(stack: Stack, training_id: str, seconds: float = 90) -> dict[str, Any]:
     """The training, when it has ended."""
-    found: dict[str, Any] = {}
+    training: dict[str, Any] = {}
 
     def ended() -> bool:
-        found.update(stack.get(f"/v1/trainings/{training_id}", Prefer="wait=2"))
-        return bool(found["terminal"])
+        training.update(stack.get(f"/v1/trainings/{training_id}", Prefer="wait=2"))
+        return bool(training["terminal"])
 
-    stacks.until(ended, seconds, lambda: str(found))
-    return found
+    stacks.until(ended, seconds, lambda: str(training))
+    return training
 
 
 def held_back(digit: int) -> tuple[str, bytes]:
@@ -60,8 +60,8 @@ def classified(stack: Stack, model: str, digit: int) -> str:
 
 
 def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(taught: Stack) -> None:
-    asked = {"dataset": "numbers", "name": "mine", "base": "digits"}
-    training = post(taught, "/v1/trainings", json=asked)
+    request = {"dataset": "numbers", "name": "mine", "base": "digits"}
+    training = post(taught, "/v1/trainings", json=request)
     assert training["status"] in ("QUEUED", "RUNNING")
 
     ended = trained(taught, training["id"])
@@ -75,8 +75,8 @@ def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(t
 
 def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) -> None:
     for number in ("1", "2"):
-        asked = {"dataset": "numbers", "name": "twice", "base": "digits", "parameters": {"epochs": 3}}
-        assert trained(taught, post(taught, "/v1/trainings", json=asked)["id"])["model"]["version"] == number
+        request = {"dataset": "numbers", "name": "twice", "base": "digits", "parameters": {"epochs": 3}}
+        assert trained(taught, post(taught, "/v1/trainings", json=request)["id"])["model"]["version"] == number
 
     (report,) = taught.get("/v1/models/twice/comparisons")["comparisons"]
     assert report["status"] == "DONE"
@@ -91,10 +91,10 @@ def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) ->
 
 def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: Stack) -> None:
     parameters = {"epochs": 30, "max_unimproved_epochs": 100}
-    asked = {"dataset": "numbers", "name": "survivor", "base": "scratch", "parameters": parameters}
-    training = post(taught, "/v1/trainings", json=asked)
+    request = {"dataset": "numbers", "name": "survivor", "base": "scratch", "parameters": parameters}
+    training = post(taught, "/v1/trainings", json=request)
     path = f"/v1/trainings/{training['_id']}"
-    stacks.until(lambda: len(taught.get(path)["curve"]) >= 3, 60, taught.said)
+    stacks.until(lambda: len(taught.get(path)["curve"]) >= 3, 60, taught.output)
 
     os.kill(taught.pids()["trainer"], signal.SIGKILL)
 
@@ -109,22 +109,24 @@ def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: S
 
 
 def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
-    asked = {"dataset": "numbers", "name": "unwanted", "base": "scratch", "parameters": {"epochs": 5000}}
-    training = post(taught, "/v1/trainings", json=asked)
-    stacks.until(lambda: bool(taught.get(f"/v1/trainings/{training['_id']}")["curve"]), 60, taught.said)
+    request = {"dataset": "numbers", "name": "unwanted", "base": "scratch", "parameters": {"epochs": 5000}}
+    training = post(taught, "/v1/trainings", json=request)
+    stacks.until(lambda: bool(taught.get(f"/v1/trainings/{training['_id']}")["curve"]), 60, taught.output)
 
     cancelled = httpx.delete(f"{taught.url}/v1/trainings/{training['_id']}", timeout=30)
 
     assert cancelled.json()["status"] == "CANCELLED"
     assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
-    asked = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
-    assert trained(taught, post(taught, "/v1/trainings", json=asked)["id"])["status"] == "DONE"  # the trainer is free
+    request = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
+    assert (
+        trained(taught, post(taught, "/v1/trainings", json=request)["id"])["status"] == "DONE"
+    )  # the trainer is free
 
 
 def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:
     wire = f"{taught.url}/api/v2/image/retraining"
-    asked = {"dataset": "numbers", "modelName": "sapling", "maxEpochs": 5, "batchSize": 64}
-    job = httpx.post(f"{wire}/jobs", json=asked, timeout=30).raise_for_status().json()
+    request = {"dataset": "numbers", "modelName": "sapling", "maxEpochs": 5, "batchSize": 64}
+    job = httpx.post(f"{wire}/jobs", json=request, timeout=30).raise_for_status().json()
 
     def status() -> str:
         return str(httpx.get(f"{wire}/jobs/{job['id']}", timeout=30).json()["status"])

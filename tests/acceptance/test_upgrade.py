@@ -67,7 +67,7 @@ class Upgraded:
     callbacks: Callbacks
     keys: dict[str, str]
     ids: dict[str, Any]
-    said: dict[str, dict[str, Any]]
+    answers: dict[str, dict[str, Any]]
     """Tenant -> path -> what the old stack answered there."""
     pictures: list[tuple[str, bytes]]
     """(name, PNG) of each digit, as they were sent to the old stack."""
@@ -77,14 +77,14 @@ class Upgraded:
         return httpx.request(method, self.stack.url + path, headers=headers, timeout=90, **body).raise_for_status()
 
     def ended(self, path: str, tenant: str = "owner") -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
 
         def terminal() -> bool:
-            found.update(self.ask(path, tenant).json())
-            return bool(found["terminal"])
+            answer.update(self.ask(path, tenant).json())
+            return bool(answer["terminal"])
 
-        stacks.until(terminal, 90, lambda: f"{found}\n{self.stack.said()}")
-        return found
+        stacks.until(terminal, 90, lambda: f"{answer}\n{self.stack.output()}")
+        return answer
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     settings = {"INFERQ_WEBHOOK_PRIVATE": "true", "INFERQ_LEASE": "2"}
     with stacks.running(data, "--workers", "1", trainer=True, **settings) as stack:
         digits = snapshot.pictures(data, recorded["ids"]["done"])
-        yield Upgraded(stack, callbacks, recorded["keys"], recorded["ids"], recorded["said"], digits)
+        yield Upgraded(stack, callbacks, recorded["keys"], recorded["ids"], recorded["answers"], digits)
     callbacks.shutdown()
     callbacks.server_close()
 
@@ -134,7 +134,9 @@ def _named(answer: dict[str, Any], name: str) -> Any:
 
 def labels(job: dict[str, Any]) -> dict[str, list[str]]:
     """Picture -> the labels of its answers, the best first."""
-    return {found["name"]: [one["label"] for one in found["results"]] for found in job["predictions"]}
+    return {
+        prediction["name"]: [result["label"] for result in prediction["results"]] for prediction in job["predictions"]
+    }
 
 
 def test_the_database_is_of_this_revision(upgraded: Upgraded) -> None:
@@ -152,7 +154,7 @@ def test_every_picture_that_waited_is_answered_as_the_old_stack_would_have(upgra
     job = upgraded.ended(f"/v1/jobs/{upgraded.ids['queued'][queued]}", tenant)
 
     assert (job["status"], job["progress"]) == ("DONE", {"total": pictures, "done": pictures, "failed": 0})
-    before = upgraded.said["owner"][f"/v1/jobs/{upgraded.ids['done']}"]
+    before = upgraded.answers["owner"][f"/v1/jobs/{upgraded.ids['done']}"]
     assert labels(job) == labels(before)
 
 
@@ -187,7 +189,7 @@ def test_callbacks_that_were_due_arrive_once(upgraded: Upgraded) -> None:
 
 
 def test_what_was_stored_is_answered_as_before(upgraded: Upgraded) -> None:
-    for tenant, answers in upgraded.said.items():
+    for tenant, answers in upgraded.answers.items():
         for path, before in answers.items():
             answer = upgraded.ask(path, tenant)
             now = answer.json() if isinstance(before, dict) else answer.text

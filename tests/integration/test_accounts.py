@@ -45,8 +45,10 @@ def private(key: RSAPrivateKey) -> str:
 def certificate(key: RSAPrivateKey) -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "anna")])
     now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
-    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def signed(key: Any = PRIVATE, algorithm: str = "RS256", **claims: Any) -> str:

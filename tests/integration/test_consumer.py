@@ -39,21 +39,21 @@ LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
 @pytest.fixture
 def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
     shutil.copytree(checked, tmp_path / "data")
-    made = make_container(tmp_path / "data", queue)
-    yield made
-    made.waiters.close()
-    if made.waiters._thread:
-        made.waiters._thread.join(10)
-    made.database.close()
+    container = make_container(tmp_path / "data", queue)
+    yield container
+    container.waiters.close()
+    if container.waiters._thread:
+        container.waiters._thread.join(10)
+    container.database.close()
 
 
 @pytest.fixture
 def worker(container: Container) -> Iterator[WorkerProcess]:
     """A worker whose heart beats."""
-    made = WorkerProcess(container)
-    made.register()
-    yield made
-    made.stop()
+    worker = WorkerProcess(container)
+    worker.register()
+    yield worker
+    worker.stop()
     heart = next((thread for thread in threading.enumerate() if thread.name == "heartbeat"), None)
     if heart:
         heart.join(10)
@@ -189,7 +189,9 @@ def test_options_of_different_jobs_meet_in_one_batch(container: Container, worke
         AnswerOptions(top_k=99),
     ]
     wanted += [AnswerOptions(top_k=1, function_to_apply="sigmoid")]
-    softmax, plain, three, all_of_them, sigmoid = (submit(container, [picture(6)], options=asked) for asked in wanted)
+    softmax, plain, three, all_of_them, sigmoid = (
+        submit(container, [picture(6)], options=options) for options in wanted
+    )
 
     consumer.consume(worker, softmax.version_id)
 
@@ -210,13 +212,13 @@ def test_features_are_the_input_of_the_last_layer(container: Container, worker: 
 
     consumer.consume(worker, features.version_id)
 
-    one, two = (item.result for item in items(container, features))
-    assert (len(one), len(two)) == (896, 896)
-    assert one != two
+    first, two = (item.result for item in items(container, features))
+    assert (len(first), len(two)) == (896, 896)
+    assert first != two
     version = named(container, "digits")
     state = safetensors.torch.load(container.storage.read(version.weights))
     last = max((name for name in state if name.endswith(".weight")), key=lambda name: int(name.split(".")[0]))
-    logits = state[last] @ torch.tensor(one) + state[last.replace("weight", "bias")]
+    logits = state[last] @ torch.tensor(first) + state[last.replace("weight", "bias")]
     answered = dict(items(container, classify)[0].result)
     assert [answered[label] for label in version.labels] == pytest.approx(logits.tolist(), abs=1e-3)
 
@@ -525,9 +527,9 @@ def imported(container: Container, architecture: str, data: bytes, labels: list[
 
 def state_of(container: Container, version: ModelVersion) -> ModelVersion:
     with container.database.read() as uow:
-        found = uow.model_versions.find(version.id)
-    assert found is not None
-    return found
+        version_now = uow.model_versions.find(version.id)
+    assert version_now is not None
+    return version_now
 
 
 def test_the_checked_digits_are_ready_with_labels_and_an_example(container: Container) -> None:
@@ -656,8 +658,8 @@ def recalled(container: Container, tenant: str = "anna", number: int = 7, **opti
 
 
 def test_what_is_remembered_is_recalled_as_if_it_had_run(container: Container, worker: WorkerProcess) -> None:
-    asked = [AnswerOptions(top_k=3), AnswerOptions(top_k=10, function_to_apply="none")]
-    jobs_run = [submit(container, [picture(7)], options=options, remember=True) for options in asked]
+    both_options = [AnswerOptions(top_k=3), AnswerOptions(top_k=10, function_to_apply="none")]
+    jobs_run = [submit(container, [picture(7)], options=options, remember=True) for options in both_options]
     consumer.consume(worker, named(container, "digits").id)
     (best,), (raw,) = ([item.result for item in items(container, job)] for job in jobs_run)
 

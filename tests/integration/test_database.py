@@ -23,9 +23,9 @@ NOW = 1_700_000_000.0
 
 
 def a_job(tenant: str = "anna", total: int = 2, **about: Any) -> Job:
-    known: dict[str, Any] = {"wire": "native", "model": "m", "version": "1", "version_id": "v1", "priority": "normal"}
-    known |= {"id": str(uuid6.uuid7()), "status": Status.QUEUED, "options": AnswerOptions(), "created_at": NOW}
-    return Job(tenant=tenant, total=total, **known | about)
+    fields: dict[str, Any] = {"wire": "native", "model": "m", "version": "1", "version_id": "v1", "priority": "normal"}
+    fields |= {"id": str(uuid6.uuid7()), "status": Status.QUEUED, "options": AnswerOptions(), "created_at": NOW}
+    return Job(tenant=tenant, total=total, **fields | about)
 
 
 def its_items(job: Job) -> list[Item]:
@@ -40,7 +40,7 @@ def stored(database: Database, *jobs: Job) -> Job:
     return jobs[0]
 
 
-def found(database: Database, job: Job) -> Job:
+def stored_job(database: Database, job: Job) -> Job:
     with database.read() as uow:
         again = uow.jobs.find(job.tenant, job.id)
     assert again is not None
@@ -111,7 +111,7 @@ def test_a_job_comes_back_as_it_was_stored(database: Database) -> None:
         wire="sap",
     )
     stored(database, job)
-    assert found(database, job) == job
+    assert stored_job(database, job) == job
 
 
 def test_items_come_back_in_upload_order_and_in_pages(database: Database) -> None:
@@ -187,7 +187,7 @@ def test_starting_moves_queued_jobs_to_running_once(database: Database) -> None:
     for now in (NOW + 1, NOW + 2):
         with database.write() as uow:
             assert uow.jobs.start({job.id}, now) == ({job.id}, set(), [])
-    again = found(database, job)
+    again = stored_job(database, job)
     assert (again.status, again.started_at) == (Status.RUNNING, NOW + 1)
 
 
@@ -195,7 +195,7 @@ def test_a_job_whose_deadline_passed_before_it_ran_expires(database: Database) -
     job = stored(database, a_job(deadline=NOW - 1))
     with database.write() as uow:
         assert uow.jobs.start({job.id}, NOW) == (set(), set(), [job.id])
-    again = found(database, job)
+    again = stored_job(database, job)
     assert (again.status, again.finished_at) == (Status.EXPIRED, NOW)
 
 
@@ -203,7 +203,7 @@ def test_a_running_job_whose_deadline_passes_is_late_and_goes_on(database: Datab
     job = running(database, a_job(deadline=NOW + 1))
     with database.write() as uow:
         assert uow.jobs.start({job.id}, NOW + 2) == (set(), {job.id}, [])
-    assert found(database, job).status is Status.RUNNING
+    assert stored_job(database, job).status is Status.RUNNING
 
 
 def test_ended_and_unknown_jobs_are_not_started(database: Database) -> None:
@@ -211,7 +211,7 @@ def test_ended_and_unknown_jobs_are_not_started(database: Database) -> None:
     stored(database, *ended)
     with database.write() as uow:
         assert uow.jobs.start({job.id for job in ended} | {"unknown"}, NOW) == (set(), set(), [])
-    assert [found(database, job).status for job in ended] == [job.status for job in ended]
+    assert [stored_job(database, job).status for job in ended] == [job.status for job in ended]
 
 
 def test_a_thousand_jobs_are_started_in_one_call(database: Database) -> None:
@@ -236,7 +236,7 @@ def test_outcomes_are_stored_with_their_items(database: Database) -> None:
     assert (first.error_code, first.error) == ("broken_picture", "It is damaged.")
     assert (second.status, second.result) == ("QUEUED", None)
     assert (third.status, third.result, third.error_code) == ("DONE", [["dog", 0.9]], "")
-    again = found(database, job)
+    again = stored_job(database, job)
     assert (again.status, again.done, again.failed, again.left) == (Status.RUNNING, 1, 1, 1)
 
 
@@ -257,7 +257,7 @@ def test_the_last_outcome_ends_the_job(
     ended = record(database, outcomes[1](job, 1))
 
     assert [again.id for again in ended] == [job.id]
-    again = found(database, job)
+    again = stored_job(database, job)
     assert ended[0].status == status
     assert (again.status, again.error_code, again.finished_at, again.left) == (status, code, NOW + 5, 0)
 
@@ -270,14 +270,14 @@ def test_what_is_delivered_twice_is_recorded_once(database: Database) -> None:
 
     assert items(database, job)[0].result == [["first", 0.9]]
     assert items(database, job)[1].status == "DONE"
-    assert (found(database, job).done, found(database, job).failed) == (2, 0)
+    assert (stored_job(database, job).done, stored_job(database, job).failed) == (2, 0)
 
 
 def test_twice_in_the_same_batch_is_recorded_once_too(database: Database) -> None:
     job = running(database, a_job(total=2))
     record(database, good(job, 0, "first"), good(job, 0, "second"), bad(job, 0))
     assert items(database, job)[0].result == [["first", 0.9]]
-    assert (found(database, job).done, found(database, job).failed) == (1, 0)
+    assert (stored_job(database, job).done, stored_job(database, job).failed) == (1, 0)
 
 
 def test_one_batch_may_end_many_jobs(database: Database) -> None:
@@ -296,7 +296,7 @@ def test_cancelled_while_running_nothing_more_is_written(database: Database) -> 
 
     assert record(database, good(job, 1)) == []
 
-    again = found(database, job)
+    again = stored_job(database, job)
     assert (again.status, again.done, again.finished_at) == (Status.CANCELLED, 1, NOW + 1)
     assert items(database, job)[1].status == "QUEUED"
 
@@ -314,7 +314,7 @@ def test_no_move_leads_away_from_an_ended_job(database: Database, status: Status
     with database.write() as uow:
         for target in Status:
             uow.jobs.end([job.id], target, NOW + 9)
-    again = found(database, job)
+    again = stored_job(database, job)
     assert (again.status, again.finished_at) == (status, NOW)
 
 
@@ -330,7 +330,9 @@ def test_two_workers_that_record_the_same_pictures_at_once_count_them_once(datab
 
     together(lambda: work(outcomes), lambda: work(outcomes[::-1]), lambda: work(outcomes))
 
-    assert [(found(database, job).done, found(database, job).status) for job in jobs] == [(20, Status.DONE)] * 10
+    assert [(stored_job(database, job).done, stored_job(database, job).status) for job in jobs] == [
+        (20, Status.DONE)
+    ] * 10
     assert sorted(ended) == sorted(job.id for job in jobs)
 
 
@@ -347,7 +349,7 @@ def test_a_cancel_in_the_middle_of_recording_leaves_counters_and_items_in_step(d
 
     together(work, cancel)
 
-    assert found(database, job).done == sum(item.status == "DONE" for item in items(database, job))
+    assert stored_job(database, job).done == sum(item.status == "DONE" for item in items(database, job))
 
 
 # the sweep's questions
@@ -480,13 +482,13 @@ def test_the_longest_due_callbacks_come_first(database: Database) -> None:
 
 
 def a_version(tenant: str = "anna", name: str = "m", version: str = "1", **about: Any) -> ModelVersion:
-    known = {
+    fields = {
         "family": "digits",
         "architecture": "digits",
         "state": ModelState.READY,
         "created_at": NOW + float(version),
     }
-    return ModelVersion(str(uuid6.uuid7()), tenant, name, version, **known | about)  # type: ignore[arg-type]
+    return ModelVersion(str(uuid6.uuid7()), tenant, name, version, **fields | about)  # type: ignore[arg-type]
 
 
 def added(database: Database, *versions: ModelVersion) -> ModelVersion:
@@ -563,7 +565,7 @@ def test_states_reasons_and_blobs_are_kept(database: Database) -> None:
     with database.write() as uow:
         uow.model_versions.set_reason(version.id, "half way")
     with database.read() as uow:
-        assert [known.reason for known in uow.model_versions.in_state(ModelState.CHECKING)] == ["half way"]
+        assert [version.reason for version in uow.model_versions.in_state(ModelState.CHECKING)] == ["half way"]
         assert uow.model_versions.known_weights(["w1", "w3"]) == {"w1"}
     with database.write() as uow:
         uow.model_versions.save(replace(version, state=ModelState.READY))
@@ -630,7 +632,7 @@ def test_a_key_is_valid_until_its_own_tenant_revokes_it(database: Database) -> N
         assert not uow.keys.revoke("anna", key.id, NOW + 1)
         assert uow.keys.find_by_hash("hash-1") is None
     with database.read() as uow:
-        assert [known.revoked_at for known in uow.keys.all("anna")] == [NOW]
+        assert [key.revoked_at for key in uow.keys.all("anna")] == [NOW]
         assert uow.keys.all("bert") == []
 
 
@@ -679,8 +681,8 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
     job = stored(database, a_job())
     with database.write() as writing:
         writing.jobs.end([job.id], Status.CANCELLED, NOW)
-        assert found(database, job).status is Status.QUEUED
-    assert found(database, job).status is Status.CANCELLED
+        assert stored_job(database, job).status is Status.QUEUED
+    assert stored_job(database, job).status is Status.CANCELLED
 
 
 def test_text_that_no_database_can_hold_is_refused(database: Database) -> None:

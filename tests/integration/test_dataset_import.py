@@ -134,54 +134,54 @@ def test_an_archive_of_label_folders_becomes_examples(each: Shelf, pack: Callabl
     assert before.state is DatasetState.LOADING
     assert ("load",) in each.called
 
-    made = each.load(before)
+    dataset = each.load(before)
 
-    assert (made.state, made.message, made.progress, made.source) == (DatasetState.READY, "", 1.0, "")
-    assert (made.version, made.duplicates, made.unreadable, made.attempts) == (1, 0, 0, 0)
-    assert each.labels(made) == {"green": 2, "red": 2}
-    found = each.examples(made)
-    assert [(one.id, one.label, one.name, one.split) for one in found] == [
+    assert (dataset.state, dataset.message, dataset.progress, dataset.source) == (DatasetState.READY, "", 1.0, "")
+    assert (dataset.version, dataset.duplicates, dataset.unreadable, dataset.attempts) == (1, 0, 0, 0)
+    assert each.labels(dataset) == {"green": 2, "red": 2}
+    examples = each.examples(dataset)
+    assert [(example.id, example.label, example.name, example.split) for example in examples] == [
         (1, "red", "1.png", Split.OPEN),
         (2, "green", "2.png", Split.OPEN),
         (3, "red", "3.png", Split.OPEN),
         (4, "green", "4.png", Split.OPEN),
     ]
-    assert [each.container.storage.read(one.blob, one.offset, one.size) for one in found] == [
+    assert [each.container.storage.read(example.blob, example.offset, example.size) for example in examples] == [
         png(n) for n in (1, 2, 3, 4)
     ]
-    assert len(each.blobs(made)) == 1
+    assert len(each.blobs(dataset)) == 1
     assert each.uploads() == []
 
 
 def test_declared_splits_are_kept(shelf: Shelf) -> None:
-    made = shelf.loaded([(f"{split}/red/{n}.png", png(n)) for n, split in enumerate(("train", "val", "test"))])
-    assert [one.split for one in shelf.examples(made)] == [Split.TRAINING, Split.VALIDATION, Split.TEST]
+    dataset = shelf.loaded([(f"{split}/red/{n}.png", png(n)) for n, split in enumerate(("train", "val", "test"))])
+    assert [example.split for example in shelf.examples(dataset)] == [Split.TRAINING, Split.VALIDATION, Split.TEST]
 
 
 def test_an_archive_comes_by_url(shelf: Shelf) -> None:
     with serving() as toy:
         toy.on("GET /moved", (302, {"Location": f"{toy.url}/fruit.zip"}, b""))
         toy.on("GET /fruit.zip", (200, {}, as_zip(FRUIT)))
-        made = shelf.load(datasets.create(shelf.container, "anna", "fruit", source=f"{toy.url}/moved"))
-    assert made.state is DatasetState.READY
-    assert len(shelf.examples(made)) == 4
+        dataset = shelf.load(datasets.create(shelf.container, "anna", "fruit", source=f"{toy.url}/moved"))
+    assert dataset.state is DatasetState.READY
+    assert len(shelf.examples(dataset)) == 4
 
 
 def test_who_waits_is_told_how_far_it_is(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
     dataset = shelf.create(as_zip(FRUIT))
     clock = iter(range(1_000_000, 2_000_000))
     container = replace(shelf.container, now=lambda: float(next(clock)))
 
     def announce(ended: list[str], moved: list[str] = []) -> None:  # noqa: B006
         now = shelf.again(dataset)
-        told.append((now.progress, now.message))
+        reports.append((now.progress, now.message))
         assert [*ended, *moved] == [str(dataset.id)]
 
     monkeypatch.setattr(container.queue.events, "publish", announce)
     dataset_import.load(container, dataset.id)
     pictures = [(n / 4, f"read {n} of 4 pictures") for n in range(4)]
-    assert told == [(0.0, "looking into the archive"), *pictures, (1.0, "")]
+    assert reports == [(0.0, "looking into the archive"), *pictures, (1.0, "")]
 
 
 def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
@@ -194,20 +194,20 @@ def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
 
 
 def test_pictures_that_are_there_already_are_left_out_and_counted(each: Shelf) -> None:
-    made = each.loaded([*FRUIT, ("green/again.png", png(1))])
-    assert (made.duplicates, len(each.examples(made))) == (1, 4)
+    dataset = each.loaded([*FRUIT, ("green/again.png", png(1))])
+    assert (dataset.duplicates, len(each.examples(dataset))) == (1, 4)
 
-    more = each.load(each.add(made, as_zip([*FRUIT, ("blue/5.png", png(5)), ("blue/6.png", png(5))])))
+    more = each.load(each.add(dataset, as_zip([*FRUIT, ("blue/5.png", png(5)), ("blue/6.png", png(5))])))
 
     assert (more.state, more.duplicates, more.last_example) == (DatasetState.READY, 6, 5)
     assert each.labels(more) == {"green": 2, "red": 2, "blue": 1}
 
 
 def test_an_archive_of_nothing_new_changes_nothing(each: Shelf) -> None:
-    made = each.seal(each.loaded(FRUIT))
-    again = each.load(each.add(made, as_zip(FRUIT)))
+    dataset = each.seal(each.loaded(FRUIT))
+    again = each.load(each.add(dataset, as_zip(FRUIT)))
     assert (again.state, again.version, again.sealed, again.duplicates) == (DatasetState.READY, 1, True, 4)
-    assert len(each.blobs(made)) == 1
+    assert len(each.blobs(dataset)) == 1
 
 
 def test_files_that_are_no_use_are_listed_with_the_reason(each: Shelf) -> None:
@@ -223,12 +223,12 @@ def test_files_that_are_no_use_are_listed_with_the_reason(each: Shelf) -> None:
         ("only text/a.txt", b"text"),
     ]
     each = each.among(max_picture=2000)
-    made = each.loaded([*FRUIT, *bad])
+    dataset = each.loaded([*FRUIT, *bad])
 
-    assert made.state is DatasetState.READY
-    assert each.labels(made) == {"green": 2, "red": 2}
-    assert made.unreadable == len(made.reasons) == len(bad)
-    why = dict(made.reasons)
+    assert dataset.state is DatasetState.READY
+    assert each.labels(dataset) == {"green": 2, "red": 2}
+    assert dataset.unreadable == len(dataset.reasons) == len(bad)
+    why = dict(dataset.reasons)
     assert why.keys() == {path for path, _ in bad}
     assert "is not a picture in a known format" in why["red/notes.txt"]
     assert "is damaged and cannot be decoded" in why["red/cut.jpg"]
@@ -241,9 +241,9 @@ def test_files_that_are_no_use_are_listed_with_the_reason(each: Shelf) -> None:
 
 
 def test_of_very_many_bad_files_the_first_are_listed_and_all_are_counted(shelf: Shelf) -> None:
-    made = shelf.loaded([*FRUIT, *((f"red/{n}.txt", b"%d" % n) for n in range(REASONS + 20))])
-    assert made.unreadable == REASONS + 20
-    assert [path for path, _ in made.reasons] == [f"red/{n}.txt" for n in range(REASONS)]
+    dataset = shelf.loaded([*FRUIT, *((f"red/{n}.txt", b"%d" % n) for n in range(REASONS + 20))])
+    assert dataset.unreadable == REASONS + 20
+    assert [path for path, _ in dataset.reasons] == [f"red/{n}.txt" for n in range(REASONS)]
 
 
 # what comes of a bad one
@@ -262,50 +262,50 @@ def test_of_very_many_bad_files_the_first_are_listed_and_all_are_counted(shelf: 
     ids=["flat", "no pictures", "cut off", "misplaced", "no archive", "nothing in it"],
 )
 def test_a_first_archive_that_gives_nothing_fails_with_what_to_do(shelf: Shelf, archive: bytes, says: str) -> None:
-    made = shelf.load(shelf.create(archive))
-    assert made.state is DatasetState.FAILED
-    assert says in made.message
-    assert shelf.labels(made) == {}
-    assert shelf.blobs(made) == shelf.uploads() == []
+    dataset = shelf.load(shelf.create(archive))
+    assert dataset.state is DatasetState.FAILED
+    assert says in dataset.message
+    assert shelf.labels(dataset) == {}
+    assert shelf.blobs(dataset) == shelf.uploads() == []
 
 
 def test_an_add_that_fails_leaves_the_dataset_as_it_was(each: Shelf) -> None:
-    made = each.seal(each.loaded(FRUIT))
+    dataset = each.seal(each.loaded(FRUIT))
     broken = as_tgz([("blue/5.png", png(5)), ("blue/6.png", png(6))])[:-12]  # good pictures, then the end is missing
 
-    after = each.load(each.add(made, broken))
+    after = each.load(each.add(dataset, broken))
 
     assert after.message.startswith("the last archive could not be read: The archive is damaged")
-    assert replace(after, message="", updated_at=0) == replace(made, updated_at=0)
+    assert replace(after, message="", updated_at=0) == replace(dataset, updated_at=0)
     assert len(each.examples(after)) == 4
-    assert len(each.blobs(made)) == 1
+    assert len(each.blobs(dataset)) == 1
     assert each.uploads() == []
-    assert each.load(each.add(made, as_zip([("blue/5.png", png(5))]))).message == ""
+    assert each.load(each.add(dataset, as_zip([("blue/5.png", png(5))]))).message == ""
 
 
 @pytest.mark.parametrize("labels", [[], ["red"]])
 def test_an_empty_dataset_survives_a_bad_archive(each: Shelf, labels: list[str]) -> None:
-    made = datasets.create(each.container, "anna", "fruit", labels=labels)
-    after = each.load(each.add(made, b"no archive"))
+    dataset = datasets.create(each.container, "anna", "fruit", labels=labels)
+    after = each.load(each.add(dataset, b"no archive"))
     assert (after.state, after.adding) == (DatasetState.READY, False)
     assert after.message.startswith("the last archive could not be read: ")
-    assert each.load(each.add(made, as_zip(FRUIT))).state is DatasetState.READY
+    assert each.load(each.add(dataset, as_zip(FRUIT))).state is DatasetState.READY
 
 
 def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -> None:
-    made = [
+    created = [
         datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
         for seconds, tenant in enumerate(("anna", "anna", "bert"))
     ]
-    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {})] == [
-        made[0].id,
-        made[2].id,
-        made[1].id,
+    assert [dataset.id for dataset in dataset_import_runs.list_waiting(each.container, {})] == [
+        created[0].id,
+        created[2].id,
+        created[1].id,
     ]
-    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {"anna": 1.0})] == [
-        made[2].id,
-        made[0].id,
-        made[1].id,
+    assert [dataset.id for dataset in dataset_import_runs.list_waiting(each.container, {"anna": 1.0})] == [
+        created[2].id,
+        created[0].id,
+        created[1].id,
     ]
 
 
@@ -322,17 +322,17 @@ def test_a_url_that_gives_no_archive_fails_with_the_reason(shelf: Shelf, path: s
         toy.on("GET /large.zip", (200, {}, b"x" * 2000))
         source = toy.url + path
         small = shelf.among(max_dataset_archive=1000)
-        made = small.load(datasets.create(small.container, "anna", "fruit", source=source))
-    assert made.state is DatasetState.FAILED
-    assert says in made.message
+        dataset = small.load(datasets.create(small.container, "anna", "fruit", source=source))
+    assert dataset.state is DatasetState.FAILED
+    assert says in dataset.message
 
 
 def test_a_url_of_this_network_is_not_asked(shelf: Shelf) -> None:
     strict = shelf.among(fetch_private=False)
     with serving() as toy:
-        made = strict.load(datasets.create(strict.container, "anna", "fruit", source=f"{toy.url}/fruit.zip"))
-        assert toy.asked == []
-    assert "not on the public internet" in made.message
+        dataset = strict.load(datasets.create(strict.container, "anna", "fruit", source=f"{toy.url}/fruit.zip"))
+        assert toy.requests == []
+    assert "not on the public internet" in dataset.message
 
 
 def test_an_upload_that_is_gone_is_asked_for_again(shelf: Shelf) -> None:
@@ -353,14 +353,15 @@ def test_an_add_after_a_training_opens_a_version_and_leaves_the_old_one(each: Sh
     assert (second.version, second.sealed) == (2, False)
     assert each.labels(second) == {"green": 2, "red": 3, "blue": 1}
     assert each.examples(replace(second, version=1)) == old
-    assert [(one.id, one.since) for one in each.examples(second)] == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2)]
+    since = {example.id: example.since for example in each.examples(second)}
+    assert since == {1: 1, 2: 1, 3: 1, 4: 1, 5: 2, 6: 2}
 
 
 def test_a_picture_that_was_taken_out_may_come_again(each: Shelf) -> None:
     first = each.seal(each.loaded(FRUIT))
     datasets.remove_example(each.container, "anna", first.id, 1)
     again = each.load(each.add(each.again(first), as_zip([("red/1.png", png(1))])))
-    assert (again.duplicates, [one.id for one in each.examples(again)]) == (0, [2, 3, 4, 5])
+    assert (again.duplicates, [example.id for example in each.examples(again)]) == (0, [2, 3, 4, 5])
 
 
 # interruptions
@@ -412,13 +413,13 @@ def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pyt
         each.load(dataset)
     assert (each.again(dataset).state, each.again(dataset).attempts) == (DatasetState.LOADING, 1)
     assert each.examples(dataset) == []
-    assert [one.id for one in dataset_import_runs.list_waiting(each.container, {})] == [dataset.id]
+    assert [waiting.id for waiting in dataset_import_runs.list_waiting(each.container, {})] == [dataset.id]
 
-    made = each.load(dataset)
+    loaded = each.load(dataset)
 
-    assert made.state is DatasetState.READY
-    assert [one.id for one in each.examples(made)] == [1, 2, 3, 4]
-    assert len(each.blobs(made)) == 1
+    assert loaded.state is DatasetState.READY
+    assert [example.id for example in each.examples(loaded)] == [1, 2, 3, 4]
+    assert len(each.blobs(loaded)) == 1
 
 
 def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,30 +434,30 @@ def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch
 
 
 def test_a_full_storage_is_told_at_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = shelf.loaded(FRUIT)
-    shelf.add(made, as_zip([("blue/5.png", png(5))]))
+    dataset = shelf.loaded(FRUIT)
+    shelf.add(dataset, as_zip([("blue/5.png", png(5))]))
     with upon_writing(monkeypatch, raising(OSError(28, "No space left on device")), after=1):
-        after = shelf.load(made)
+        after = shelf.load(dataset)
     assert after.state is DatasetState.READY
     assert "The storage is full" in after.message
-    assert len(shelf.examples(made)) == 4
-    assert len(shelf.blobs(made)) == 1
+    assert len(shelf.examples(dataset)) == 4
+    assert len(shelf.blobs(dataset)) == 1
 
 
 def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_told(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = shelf.loaded(FRUIT)
-    shelf.add(made, as_zip([("blue/5.png", png(5))]))
+    dataset = shelf.loaded(FRUIT)
+    shelf.add(dataset, as_zip([("blue/5.png", png(5))]))
     fail = raising(OSError(28, "No space left on device"))
     monkeypatch.setattr(shelf.container.storage, "fetch_to", lambda *_: fail())
-    seen = [shelf.load(made) for _ in range(shelf.container.settings.max_attempts)]
-    assert [one.state for one in seen] == [DatasetState.LOADING, DatasetState.LOADING, DatasetState.READY]
+    seen = [shelf.load(dataset) for _ in range(shelf.container.settings.max_attempts)]
+    assert [dataset.state for dataset in seen] == [DatasetState.LOADING, DatasetState.LOADING, DatasetState.READY]
     assert "No space left on device" in seen[0].message
     assert seen[0].message.endswith("tried again soon.")
     assert "No space left on device" in seen[2].message
-    assert len(shelf.examples(made)) == 4
-    assert len(shelf.blobs(made)) == 1
+    assert len(shelf.examples(dataset)) == 4
+    assert len(shelf.blobs(dataset)) == 1
 
 
 def test_a_loader_that_lost_its_lock_stores_nothing(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,11 +468,11 @@ def test_a_loader_that_lost_its_lock_stores_nothing(each: Shelf, monkeypatch: py
         each.load(dataset)
 
     with upon_writing(monkeypatch, overtake):
-        made = each.load(dataset)
+        loaded = each.load(dataset)
 
-    assert made.state is DatasetState.READY
-    assert len(each.examples(made)) == 4
-    assert len(each.blobs(made)) == 1
+    assert loaded.state is DatasetState.READY
+    assert len(each.examples(loaded)) == 4
+    assert len(each.blobs(loaded)) == 1
 
 
 def test_a_dataset_that_is_gone_keeps_nothing_of_its_archive(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -487,8 +488,8 @@ def test_a_dataset_that_is_gone_keeps_nothing_of_its_archive(each: Shelf, monkey
 
 
 def test_one_that_is_not_loading_is_left_alone(each: Shelf) -> None:
-    made = each.loaded(FRUIT)
-    assert each.load(made) == made
+    dataset = each.loaded(FRUIT)
+    assert each.load(dataset) == dataset
     dataset_import.load(each.container, 7)
 
 
@@ -507,12 +508,12 @@ def test_archives_that_nobody_loads_are_rung_for_now_and_then(shelf: Shelf) -> N
 
 
 def test_a_sweep_removes_deleted_datasets_with_their_pictures(each: Shelf) -> None:
-    made, kept = each.loaded(FRUIT), each.loaded(FRUIT)
-    datasets.delete(each.container, "anna", made.id)
+    dataset, kept = each.loaded(FRUIT), each.loaded(FRUIT)
+    datasets.delete(each.container, "anna", dataset.id)
     maintenance.reconcile(each.container)
     with pytest.raises(errors.NotFound):
-        each.again(made)
-    assert each.blobs(made) == []
+        each.again(dataset)
+    assert each.blobs(dataset) == []
     assert len(each.blobs(kept)) == 1
 
 
@@ -525,18 +526,18 @@ def test_the_upload_of_a_dataset_that_waits_is_kept_however_old_it_is(each: Shel
 
 
 def test_blobs_in_which_no_example_lies_are_removed_after_an_hour(each: Shelf) -> None:
-    made, being_read = each.loaded(FRUIT), each.create(as_zip(FRUIT))
-    (used,) = each.blobs(made)
-    orphans = {name: f"datasets/{name}/{used.rsplit('/', 1)[1][:-1]}x" for name in (made.id, being_read.id, 77)}
-    kept, gone = (f"datasets/{name}/features-{'a' * 32}-{used.rsplit('/', 1)[1]}" for name in (made.id, 77))
+    dataset, being_read = each.loaded(FRUIT), each.create(as_zip(FRUIT))
+    (used,) = each.blobs(dataset)
+    orphans = {name: f"datasets/{name}/{used.rsplit('/', 1)[1][:-1]}x" for name in (dataset.id, being_read.id, 77)}
+    kept, gone = (f"datasets/{name}/features-{'a' * 32}-{used.rsplit('/', 1)[1]}" for name in (dataset.id, 77))
     for key in (*orphans.values(), kept, gone):
         each.container.storage.write(key, b"orphan")
     assert job_created_at(used.rsplit("/", 1)[1]) > time.time() - 60
 
     maintenance.collect_garbage(each.later(1800))
-    assert set(each.blobs(made)) == {used, kept, orphans[made.id]}
+    assert set(each.blobs(dataset)) == {used, kept, orphans[dataset.id]}
     assert each.container.storage.list("datasets/77") == []  # nothing more will come of it
     maintenance.collect_garbage(each.later(7200))
 
-    assert set(each.blobs(made)) == {used, kept}
+    assert set(each.blobs(dataset)) == {used, kept}
     assert each.blobs(being_read) == [orphans[being_read.id]]

@@ -53,48 +53,50 @@ def predicted(ground: Ground, version: ModelVersion, tenant: str = "anna") -> Jo
 
 
 def correct(ground: Ground, job: Job, position: int, label: str, dataset: Dataset | None = None) -> DatasetExample:
-    known = dataset.id if dataset else None
-    return feedback.correct_job(ground.container, job.tenant, job.id, position, label, known, LIMITS)
+    dataset_id = dataset.id if dataset else None
+    return feedback.correct_job(ground.container, job.tenant, job.id, position, label, dataset_id, LIMITS)
 
 
 def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground: Ground) -> None:
-    made = ground.dataset()
-    job = predicted(ground, ground.trained(made))
+    dataset = ground.dataset()
+    job = predicted(ground, ground.trained(dataset))
     first, second = correct(ground, job, 0, "plum"), correct(ground, job, 1, " pear")
-    assert (first.dataset_id, first.label, first.name, first.source) == (made.id, "plum", "101.png", Source.FEEDBACK)
+    assert (first.dataset_id, first.label, first.name, first.source) == (dataset.id, "plum", "101.png", Source.FEEDBACK)
     assert (second.name, second.since) == (f"{job.id}-1", 2)
     assert ground.container.storage.read(first.blob, first.offset, first.size) == picture(101).data
     with pytest.raises(errors.Conflict, match="has this picture already"):
         correct(ground, job, 0, "plum")
     with ground.container.database.read() as uow:
-        assert uow.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [first, second]
+        assert uow.datasets.examples(ground.again(dataset), source=Source.FEEDBACK) == [first, second]
 
     for seed in range(5):
-        training = training_runs.begin(ground.container, ground.submit(made, parameters=TrainingParameters(seed=seed)))
+        training = training_runs.begin(
+            ground.container, ground.submit(dataset, parameters=TrainingParameters(seed=seed))
+        )
         dealt = training_runs.get_splits(ground.container, training)
         assert {first, second} <= set(dealt.training)
         assert not {first, second} & {*dealt.validation, *dealt.test}
         trainings.cancel(ground.container, "anna", training.id)
-    without = ground.submit(made, parameters=TrainingParameters(with_feedback=False))
+    without = ground.submit(dataset, parameters=TrainingParameters(with_feedback=False))
     dealt = training_runs.get_splits(ground.container, without)
     assert not {first, second} & {*dealt.training, *dealt.validation, *dealt.test}
 
 
 def test_a_correction_can_be_corrected(ground: Ground) -> None:
-    made = ground.dataset()
-    job = predicted(ground, ground.trained(made))
+    dataset = ground.dataset()
+    job = predicted(ground, ground.trained(dataset))
     correct(ground, job, 0, "plum")
 
     second = correct(ground, job, 0, "pear")
 
     with ground.container.database.read() as uow:
-        assert uow.datasets.examples(ground.again(made), source=Source.FEEDBACK) == [second]
+        assert uow.datasets.examples(ground.again(dataset), source=Source.FEEDBACK) == [second]
     assert second.label == "pear"
 
 
 def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground) -> None:
-    made, theirs = ground.dataset(), ground.dataset(tenant="bert")
-    version = ground.trained(made)
+    dataset, theirs = ground.dataset(), ground.dataset(tenant="bert")
+    version = ground.trained(dataset)
     job, brought = predicted(ground, version), predicted(ground, ground.version("brought"))
     gone = predicted(ground, replace(version, id="gone"))
     refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
@@ -111,25 +113,25 @@ def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground
     for error, match, ask in refusals:
         with pytest.raises(error, match=match):
             ask()
-    assert correct(ground, brought, 0, "plum", made).dataset_id == made.id
+    assert correct(ground, brought, 0, "plum", dataset).dataset_id == dataset.id
     ground.container.storage.delete(job.blob)
     with pytest.raises(errors.Conflict, match="not kept any more"):
         correct(ground, job, 1, "plum")
-    assert len(ground.ids(made)) == 7
+    assert len(ground.ids(dataset)) == 7
 
 
 def test_a_picture_that_a_model_got_wrong_can_be_sent_with_its_label(ground: Ground) -> None:
-    made = ground.dataset()
-    ground.trained(made)
+    dataset = ground.dataset()
+    ground.trained(dataset)
     added = feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(1))
-    assert (added.dataset_id, added.source, added.label) == (made.id, Source.FEEDBACK, "plum")
+    assert (added.dataset_id, added.source, added.label) == (dataset.id, Source.FEEDBACK, "plum")
     ground.version("brought")
     for error, name in ((errors.NotFound, "none"), (errors.Conflict, "brought")):
         with pytest.raises(error):
             feedback.correct_model(ground.container, "anna", name, "plum", picture(2))
     with pytest.raises(errors.NotFound):
         feedback.correct_model(ground.container, "bert", "fruits", "plum", picture(2))
-    datasets.delete(ground.container, "anna", made.id)
+    datasets.delete(ground.container, "anna", dataset.id)
     with pytest.raises(errors.Conflict, match="being deleted"):
         feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(2))
     datasets.drop_deleted(ground.container)

@@ -71,14 +71,14 @@ def away(part: Any, method: str) -> Iterator[None]:
 
 def test_a_job_is_stored_as_it_was_asked_for(container: Container) -> None:
     options = AnswerOptions(task="features", top_k=3, function_to_apply="none", exif=False)
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "options": options, "priority": "low", "deadline": 2000.0, "metadata": {"order": 7}, "wire": "einstein",
         "webhook": "https://example.org", "webhook_secret": "secret", "idempotency_key": "once",
     }  # fmt: skip
 
-    job = submitted(at(container, 1000.0), **asked)
+    job = submitted(at(container, 1000.0), **fields)
 
-    assert {name: getattr(job, name) for name in asked} == asked
+    assert {name: getattr(job, name) for name in fields} == fields
     assert (job.tenant, job.status, job.model, job.version, job.total) == ("anna", Status.QUEUED, "digits", "1", 2)
     assert (job.created_at, job.started_at, job.finished_at, job.done, job.failed) == (1000.0, None, None, 0, 0)
     assert jobs.get(container, "anna", job.id) == job
@@ -107,8 +107,8 @@ def test_the_entries_say_all_that_a_worker_needs(container: Container) -> None:
     for entry, item in zip(claimed(container, job), jobs.list_items(container, job.id), strict=True):
         assert (entry.job_id, entry.position, entry.blob, entry.offset, entry.size) == (
             job.id, item.position, item.blob, item.offset, item.size)  # fmt: skip
-        said = (entry.task, entry.top_k, entry.function_to_apply, entry.exif, entry.remember)
-        assert said == ("features", 3, "sigmoid", False, True)
+        of_the_entry = (entry.task, entry.top_k, entry.function_to_apply, entry.exif, entry.remember)
+        assert of_the_entry == ("features", 3, "sigmoid", False, True)
         assert (entry.tenant, entry.attempts) == ("anna", 1)
 
 
@@ -120,8 +120,8 @@ def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b.png", "a\udc80b.png"])
 def test_a_file_name_that_a_database_refuses_is_mended(container: Container, name: str) -> None:
-    one = replace(picture(1), name=name)
-    job, _ = jobs.submit(container, "anna", Submission([one], "digits"))
+    renamed = replace(picture(1), name=name)
+    job, _ = jobs.submit(container, "anna", Submission([renamed], "digits"))
     assert jobs.list_items(container, job.id)[0].name == name.replace("\0", "").replace("\udc80", "?")
 
 
@@ -145,7 +145,7 @@ def test_a_version_that_was_removed_meanwhile_is_not_found_and_leaves_nothing(co
     def pictures() -> Iterator[Picture]:
         yield picture(1)
         with container.database.write() as uow:
-            uow.model_versions.delete([one.id for one in uow.model_versions.named(ALL_TENANTS, "digits")])
+            uow.model_versions.delete([version.id for version in uow.model_versions.named(ALL_TENANTS, "digits")])
 
     with pytest.raises(errors.NotFound, match="The model 'digits' has just been removed"):
         jobs.submit(container, "anna", Submission(pictures(), "digits"))
@@ -201,21 +201,21 @@ def test_the_quota_is_each_tenants_own_and_frees_with_each_answer(container: Con
 
 
 def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(container: Container) -> None:
-    one = picture(1)
-    pictures = hashlib.sha256(f"{one.name}\0{len(one.data)}\0".encode() + one.data).hexdigest()
+    sent = picture(1)
+    pictures = hashlib.sha256(f"{sent.name}\0{len(sent.data)}\0".encode() + sent.data).hexdigest()
     options = "Options(task='classify', top_k=5, function_to_apply='softmax', exif=True)"
     text = json.dumps([pictures, "digits", "1", options, "low", {"order": 7}], sort_keys=True)
 
-    asked = Submission([one], "digits", "1", priority="low", metadata={"order": 7})
-    job, _ = jobs.submit(container, "anna", asked)
+    request = Submission([sent], "digits", "1", priority="low", metadata={"order": 7})
+    job, _ = jobs.submit(container, "anna", request)
 
     assert job.fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_same_request_with_the_same_key_gets_the_same_job_and_no_second_blob(container: Container) -> None:
     job = submitted(container, idempotency_key="once")
-    asked = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
-    again, new = jobs.submit(container, "anna", asked)
+    request = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
+    again, new = jobs.submit(container, "anna", request)
     assert (again.id, new) == (job.id, False)
     assert blobs(container) == [job.blob]
     assert len(claimed(container, job)) == 2
@@ -236,23 +236,23 @@ def test_the_same_request_with_the_same_key_gets_the_same_job_and_no_second_blob
 )
 def test_another_request_with_the_same_key_is_a_conflict(container: Container, other: dict[str, Any]) -> None:
     job = submitted(container, idempotency_key="once")
-    asked = Submission(**{"pictures": [picture(0), picture(1)], "model": "digits", "idempotency_key": "once"} | other)
+    request = Submission(**{"pictures": [picture(0), picture(1)], "model": "digits", "idempotency_key": "once"} | other)
     with pytest.raises(errors.Conflict, match=f"'once' was used for another request \\(job {job.id}\\)"):
-        jobs.submit(container, "anna", asked)
+        jobs.submit(container, "anna", request)
     assert blobs(container) == [job.blob]
 
 
 def test_two_references_to_different_images_are_different_requests(container: Container) -> None:
-    one, other = (ImageReference(f"image_{number}", "duck.png", "images/1", 77) for number in (1, 2))
-    jobs.submit(container, "anna", Submission([one], "digits", idempotency_key="once"))
+    first, other = (ImageReference(f"image_{number}", "duck.png", "images/1", 77) for number in (1, 2))
+    jobs.submit(container, "anna", Submission([first], "digits", idempotency_key="once"))
     with pytest.raises(errors.Conflict):
         jobs.submit(container, "anna", Submission([other], "digits", idempotency_key="once"))
 
 
 def test_a_key_is_its_tenants_own_and_no_key_is_none(container: Container) -> None:
-    made = [submitted(container, tenant=tenant, idempotency_key="once").id for tenant in ("anna", "bert")]
-    made += [submitted(container).id, submitted(container).id]
-    assert len(set(made)) == 4
+    job_ids = [submitted(container, tenant=tenant, idempotency_key="once").id for tenant in ("anna", "bert")]
+    job_ids += [submitted(container).id, submitted(container).id]
+    assert len(set(job_ids)) == 4
 
 
 # -- outages
@@ -346,11 +346,11 @@ def test_a_deliverer_is_called_where_an_ended_job_has_a_webhook(
 def test_ended_jobs_are_announced_apart_from_those_that_moved(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended, moved, said = submitted(container, 1), submitted(container, 2), list[tuple[list[str], ...]]()
-    monkeypatch.setattr(container.queue.events, "publish", lambda *lists: said.append(lists))
+    ended, moved, published = submitted(container, 1), submitted(container, 2), list[tuple[list[str], ...]]()
+    monkeypatch.setattr(container.queue.events, "publish", lambda *lists: published.append(lists))
     jobs.begin(container, claimed(container, ended))
     jobs.finish(container, answered(ended, 0) + answered(moved, 0))
-    assert said == [([ended.id], [moved.id])]
+    assert published == [([ended.id], [moved.id])]
 
 
 # -- looking
@@ -417,12 +417,12 @@ def test_a_job_that_has_not_failed_raises_nothing(container: Container, status: 
 
 
 def test_a_job_is_cancelled_once_or_twice_and_says_when(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, said = submitted(container), list[list[str]]()
-    monkeypatch.setattr(container.queue.events, "publish", said.append)
+    job, published = submitted(container), list[list[str]]()
+    monkeypatch.setattr(container.queue.events, "publish", published.append)
     first = jobs.cancel(at(container, 70.0), "anna", job.id)
     assert (first.status, first.finished_at) == (Status.CANCELLED, 70.0)
     assert jobs.cancel(at(container, 80.0), "anna", job.id) == first
-    assert said[0] == [job.id]
+    assert published[0] == [job.id]
 
 
 def test_a_running_job_can_be_cancelled_and_an_ended_one_cannot(container: Container) -> None:

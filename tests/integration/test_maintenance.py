@@ -128,8 +128,8 @@ def test_pushing_again_leaves_out_what_is_still_there(house: House) -> None:
 
 
 def test_what_is_pushed_again_carries_the_options_of_its_job(house: House) -> None:
-    asked = AnswerOptions(task="features", top_k=2, function_to_apply="none", exif=False)
-    job = house.submit(1, options=asked, priority="low")
+    options = AnswerOptions(task="features", top_k=2, function_to_apply="none", exif=False)
+    job = house.submit(1, options=options, priority="low")
     (before,) = house.claim(job, 1)
     house.flush()
     maintenance.push_again(house.later(10), job.version_id)
@@ -235,7 +235,7 @@ def test_only_orphans_that_are_old_enough_are_removed(house: House) -> None:
     kept = house.submit(1)
     now = time.time()
     ids = {"old": id_made_at(now - 7200), "young": str(uuid6.uuid7())}
-    keys = {name: house.container.storage.dated("jobs", made, now) for name, made in ids.items()}
+    keys = {name: house.container.storage.dated("jobs", job_id, now) for name, job_id in ids.items()}
     for key in keys.values():
         house.container.storage.write(key, b"orphan")
 
@@ -251,7 +251,7 @@ def test_the_bytes_of_an_image_that_was_never_stored_are_removed_after_an_hour(h
     container, now = house.container, time.time()
     kept = stored_images.store(replace(container, now=lambda: now - 7200), "anna", "live", a_picture())
     ids = {"old": new_id(now - 7200), "young": new_id(now), "foreign": "notes.txt"}
-    keys = {name: container.storage.dated("images", made, now) for name, made in ids.items()}
+    keys = {name: container.storage.dated("images", image_id, now) for name, image_id in ids.items()}
     for key in keys.values():
         container.storage.write(key, b"orphan")
 
@@ -264,10 +264,10 @@ def test_the_bytes_of_an_image_that_was_never_stored_are_removed_after_an_hour(h
 
 
 def test_the_pictures_of_a_stored_job_stay_however_old_it_is(house: House) -> None:
-    made = id_made_at(time.time() - 7200)
-    key = house.container.storage.dated("jobs", made, time.time())
+    job_id = id_made_at(time.time() - 7200)
+    key = house.container.storage.dated("jobs", job_id, time.time())
     house.container.storage.write(key, b"pictures")
-    job = replace(house.submit(1), id=made, blob=key)
+    job = replace(house.submit(1), id=job_id, blob=key)
     with house.container.database.write() as uow:
         uow.jobs.add(job, [])
     maintenance.collect_garbage(house.container)
@@ -312,8 +312,8 @@ def test_an_image_whose_removal_broke_off_is_removed_by_the_next_sweep(
 
 def id_made_at(when: float) -> str:
     """A UUIDv7 of that time."""
-    made = uuid6.uuid7().hex
-    digits = f"{int(when * 1000):012x}{made[12:]}"
+    new_id = uuid6.uuid7().hex
+    digits = f"{int(when * 1000):012x}{new_id[12:]}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
@@ -321,12 +321,12 @@ def id_made_at(when: float) -> str:
 
 
 def with_version(house: House, state: ModelState, **about: Any) -> ModelVersion:
-    made = ModelVersion(
+    version = ModelVersion(
         str(uuid6.uuid7()), "anna", f"m{time.time_ns()}", "1", "", "digits", state, time.time(), **about
     )
     with house.container.database.write() as uow:
-        uow.model_versions.add(made)
-    return made
+        uow.model_versions.add(version)
+    return version
 
 
 def test_versions_that_nobody_checks_are_sent_to_a_worker_again(house: House) -> None:
@@ -409,9 +409,9 @@ def test_an_ended_job_calls_back_once_and_signed(house: House, hook: Any) -> Non
     delivery.deliver(house.later(10_000))
 
     ((headers, body),) = hook.calls
-    told = json.loads(body)
-    assert told["type"] == "job.done"
-    assert told["data"] == {
+    event = json.loads(body)
+    assert event["type"] == "job.done"
+    assert event["data"] == {
         "_id": job.id,
         "status": "DONE",
         "terminal": True,

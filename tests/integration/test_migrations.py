@@ -34,12 +34,12 @@ def test_a_table_that_the_migrations_forgot_would_be_noticed(database: Database)
         table.to_metadata(wider)
     wider.tables["jobs"].append_column(sa.Column("forgotten", sa.Text))
     with database.engine.connect() as connection:
-        found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), wider)
-    assert [(step[0], step[3].name) for step in found] == [("add_column", "forgotten")]
+        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), wider)
+    assert [(step[0], step[3].name) for step in differences] == [("add_column", "forgotten")]
 
 
 def test_the_indexes_on_live_jobs_are_partial_on_both_servers(database: Database) -> None:
-    (index,) = [found for found in sa.inspect(database.engine).get_indexes("jobs") if found["name"] == "ix_jobs_live"]
+    (index,) = [index for index in sa.inspect(database.engine).get_indexes("jobs") if index["name"] == "ix_jobs_live"]
     condition = str(index["dialect_options"][f"{database.engine.dialect.name}_where"])
     assert "QUEUED" in condition
     assert "RUNNING" in condition

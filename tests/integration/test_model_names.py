@@ -215,9 +215,9 @@ def test_a_chosen_default_is_not_removed_under_the_requests_that_rely_on_it(cont
 
 
 def test_a_model_of_the_catalogue_is_fetched_for_all_and_not_added_twice(container: Container) -> None:
-    found = models.add(container, "anna", "resnet50")
-    assert (found.tenant, found.state) == (ALL_TENANTS, ModelState.CHECKING)
-    assert models.add(container, "bert", "resnet50", architecture="resnet50").id == found.id
+    added = models.add(container, "anna", "resnet50")
+    assert (added.tenant, added.state) == (ALL_TENANTS, ModelState.CHECKING)
+    assert models.add(container, "bert", "resnet50", architecture="resnet50").id == added.id
     with container.database.read() as uow:
         assert len(uow.model_versions.visible("anna")) == len(CATALOGUE)
 

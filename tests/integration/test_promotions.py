@@ -45,14 +45,14 @@ def three(ground: Ground, **about: Any) -> list[ModelVersion]:
 
 
 def compared(ground: Ground, candidate: ModelVersion, baseline: ModelVersion) -> None:
-    one = Comparison(f"{candidate.id}{baseline.id}"[:40], "anna", "fruits", candidate.id, baseline.id, 1, 1,
+    comparison = Comparison(f"{candidate.id}{baseline.id}"[:40], "anna", "fruits", candidate.id, baseline.id, 1, 1,
                                  Status.DONE, NOW, report=REPORT)  # fmt: skip
     with ground.container.database.write() as uow:
-        uow.comparisons.add(one)
+        uow.comparisons.add(comparison)
 
 
 def defaults(ground: Ground) -> list[str]:
-    return [number for number, known in ground.versions("fruits").items() if known.is_default]
+    return [number for number, version in ground.versions("fruits").items() if version.is_default]
 
 
 # promoting and rolling back
@@ -121,7 +121,8 @@ def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground
         for stale in (first, second, third):
             uow.model_versions.save(replace(stale, reason="checked"))
     now = here.versions("fruits")
-    assert {number: (known.is_default, known.requires_deployment, known.canary) for number, known in now.items()} == {
+    flags = {number: (each.is_default, each.requires_deployment, each.canary) for number, each in now.items()}
+    assert flags == {
         "1": (False, True, 0.0), "2": (True, False, 0.0), "3": (False, False, 0.5),
     }  # fmt: skip
     assert now["1"].reason == "checked"
@@ -158,9 +159,9 @@ def test_a_canary_gets_its_share_and_only_of_those_who_name_no_version(
     three(here)
     promotions.set_canary(here.container, "anna", "fruits", "2", 0.3)
     monkeypatch.setattr(random, "random", random.Random(7).random)
-    said = Counter(models.get_ready_version(here.container, "anna", "fruits").version for _ in range(300))
-    assert 70 <= said["2"] <= 110  # 90 expected; three standard deviations are 24
-    assert said["1"] + said["2"] == 300
+    answers = Counter(models.get_ready_version(here.container, "anna", "fruits").version for _ in range(300))
+    assert 70 <= answers["2"] <= 110  # 90 expected; three standard deviations are 24
+    assert answers["1"] + answers["2"] == 300
     monkeypatch.setattr(random, "random", lambda: 0.0)
     assert models.get_ready_version(here.container, "anna", "fruits").version == "2"
     assert models.get_ready_version(here.container, "anna", "fruits", "1").version == "1"
@@ -174,18 +175,18 @@ def test_there_is_one_canary_and_another_begins_to_count_anew(ground: Ground) ->
     _, second, third = three(ground)
     with pytest.raises(errors.Conflict, match="is the default"):
         promotions.set_canary(ground.container, "anna", "fruits", "1", 0.5)
-    made = promotions.set_canary(ground.container, "anna", "fruits", "2", 0.5)
+    canary = promotions.set_canary(ground.container, "anna", "fruits", "2", 0.5)
     with ground.container.database.write() as uow:
         uow.promotions.count(second.id, 10, 9)
         uow.promotions.count(second.id, 1, 0)
-    found = promotions.canary(ground.container, "anna", "fruits")
-    assert found == replace(made, compared=11, agreed=9)
+    counted = promotions.canary(ground.container, "anna", "fruits")
+    assert counted == replace(canary, compared=11, agreed=9)
     at_once(*[partial(promotions.set_canary, ground.container, "anna", "fruits", number, 0.2) for number in "32"])
-    shares = [known.canary for known in ground.versions("fruits").values()]
+    shares = [version.canary for version in ground.versions("fruits").values()]
     assert sorted(shares) == [0.0, 0.0, 0.2]
     assert promotions.canary(ground.container, "anna", "fruits").compared == 0
     with ground.container.database.read() as uow:
-        assert [uow.promotions.is_canary(one.id) for one in (second, third)].count(True) == 1
+        assert [uow.promotions.is_canary(version.id) for version in (second, third)].count(True) == 1
 
 
 def test_a_canary_is_told_as_it_was_set_whoever_takes_it_away_meanwhile(
@@ -193,10 +194,10 @@ def test_a_canary_is_told_as_it_was_set_whoever_takes_it_away_meanwhile(
 ) -> None:
     _, second, _ = three(here)
     monkeypatch.setattr(promotions, "canary", None)  # nothing is read again
-    made = promotions.set_canary(here.container, "anna", "fruits", "2", 0.5)
-    assert (made.version_id, made.share, made.compared, made.agreed) == (second.id, 0.5, 0, 0)
+    canary = promotions.set_canary(here.container, "anna", "fruits", "2", 0.5)
+    assert (canary.version_id, canary.share, canary.compared, canary.agreed) == (second.id, 0.5, 0, 0)
     with here.container.database.read() as uow:
-        assert uow.promotions.find_canary(here.versions("fruits")["2"]) == made
+        assert uow.promotions.find_canary(here.versions("fruits")["2"]) == canary
 
 
 def test_a_version_that_is_withheld_is_no_canary(here: Ground) -> None:
@@ -245,11 +246,11 @@ def test_a_request_that_is_repeated_is_the_same_whoever_would_answer_it_now(
     here: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three(here)
-    asked = Submission([picture(1)], model="fruits", idempotency_key="once")
+    request = Submission([picture(1)], model="fruits", idempotency_key="once")
     monkeypatch.setattr(random, "random", lambda: 0.9)
-    job, _ = jobs.submit(here.container, "anna", asked)
+    job, _ = jobs.submit(here.container, "anna", request)
     promotions.set_canary(here.container, "anna", "fruits", "2", 1.0)
-    assert jobs.submit(here.container, "anna", asked) == (job, False)
+    assert jobs.submit(here.container, "anna", request) == (job, False)
 
 
 class Network:
@@ -288,20 +289,20 @@ def test_the_default_is_shown_what_a_canary_answered_and_agreement_is_counted(gr
     watch = Watch(worker, second)
     watch.compare(entries, outcomes)
     watch.compare(entries[3:], outcomes[3:])
-    found = promotions.canary(ground.container, "anna", "fruits")
-    assert (found.compared, found.agreed, loaded) == (2, 1, [first.id])
+    canary = promotions.canary(ground.container, "anna", "fruits")
+    assert (canary.compared, canary.agreed, loaded) == (2, 1, [first.id])
 
     ground.container.storage.delete("job")
     watch.compare(entries, outcomes)  # is logged, and costs nobody his answer
-    assert promotions.canary(ground.container, "anna", "fruits") == found
+    assert promotions.canary(ground.container, "anna", "fruits") == canary
 
 
 # comparing
 
 
 def test_a_comparison_is_asked_for_in_words_that_make_sense(here: Ground) -> None:
-    container, made = here.container, here.dataset()
-    first, second = here.trained(made), here.trained(made)
+    container, dataset = here.container, here.dataset()
+    first, second = here.trained(dataset), here.trained(dataset)
     here.version("fruits", "3", state=ModelState.CHECKING)
     here.version("fruits", "4")
     refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
@@ -316,33 +317,34 @@ def test_a_comparison_is_asked_for_in_words_that_make_sense(here: Ground) -> Non
     for error, match, ask in refusals:
         with pytest.raises(error, match=match):
             ask()
-    datasets.remove_example(container, "anna", made.id, 1)
+    datasets.remove_example(container, "anna", dataset.id, 1)
     here.sent.clear()
-    asked = comparisons.request(container, "anna", "fruits", "2")
-    assert (asked.candidate_id, asked.baseline_id, asked.dataset_version) == (second.id, first.id, 2)
+    comparison = comparisons.request(container, "anna", "fruits", "2")
+    assert (comparison.candidate_id, comparison.baseline_id, comparison.dataset_version) == (second.id, first.id, 2)
     assert here.sent == [("load",)]
-    assert comparisons.get(container, "anna", asked.id) == asked
-    assert here.again(made).sealed
-    assert comparisons.request(container, "anna", "fruits", "4", dataset_id=made.id).dataset_version == 2
+    assert comparisons.get(container, "anna", comparison.id) == comparison
+    assert here.again(dataset).sealed
+    assert comparisons.request(container, "anna", "fruits", "4", dataset_id=dataset.id).dataset_version == 2
 
 
 def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(here: Ground) -> None:
-    container, made = here.container, here.dataset({"pear": 12, "plum": 12})
-    first = here.trained(made, parameters=TrainingParameters(seed=1, train_split_ratio=0.3))
-    child = here.trained(made, base="fruits", parameters=TrainingParameters(seed=2, train_split_ratio=0.3))
+    container, dataset = here.container, here.dataset({"pear": 12, "plum": 12})
+    first = here.trained(dataset, parameters=TrainingParameters(seed=1, train_split_ratio=0.3))
+    child = here.trained(dataset, base="fruits", parameters=TrainingParameters(seed=2, train_split_ratio=0.3))
     other = here.version("fruits", "3")
     older, newer = (
-        training_runs.get_splits(container, trainings.get(container, "anna", one.training_id)) for one in (first, child)
+        training_runs.get_splits(container, trainings.get(container, "anna", version.training_id))
+        for version in (first, child)
     )
-    fair = [one for one in newer.test if one in older.test]
+    fair = [example for example in newer.test if example in older.test]
     with container.database.read() as uow:
-        found, left_out = comparison_runs.pictures(uow, child, other, "anna", made.id, 1)
-    assert found == fair
+        examples, left_out = comparison_runs.pictures(uow, child, other, "anna", dataset.id, 1)
+    assert examples == fair
     assert left_out == len(newer.test) - len(fair) > 0
-    datasets.add_example(container, "anna", made.id, 1, picture(1), split=Split.TEST)
+    datasets.add_example(container, "anna", dataset.id, 1, picture(1), split=Split.TEST)
     with container.database.read() as uow:
-        found, _ = comparison_runs.pictures(uow, other, child, "anna", made.id, 2)
-    assert [one.id for one in found] == [25]
+        examples, _ = comparison_runs.pictures(uow, other, child, "anna", dataset.id, 2)
+    assert [example.id for example in examples] == [25]
 
 
 def test_a_model_of_everybody_is_no_canary_of_its_own(here: Ground) -> None:

@@ -34,8 +34,8 @@ def entries(count: int, job: str = "job") -> list[StreamEntry]:
     ]
 
 
-def keys(found: list[StreamEntry]) -> list[tuple[str, int]]:
-    return [(entry.job_id, entry.position) for entry in found]
+def keys(entries: list[StreamEntry]) -> list[tuple[str, int]]:
+    return [(entry.job_id, entry.position) for entry in entries]
 
 
 def push(queue: Queue, count: int, job: str = "job", priority: str = "normal", tenant: str = "anna") -> None:
@@ -229,13 +229,13 @@ def test_a_renewed_lease_keeps_and_does_not_count(queue: Queue) -> None:
     kept, left = queue.streams.claim(V, "first", 2)
     until_lapsed = time.monotonic() + 10
 
-    while (found := queue.streams.claim_expired(V, "second")) is None:  # renewed more often than the lease is long
+    while (expired := queue.streams.claim_expired(V, "second")) is None:  # renewed more often than the lease is long
         assert time.monotonic() < until_lapsed
         queue.streams.renew("first", [kept])
         time.sleep(0.02)
 
-    assert found.id == left.id  # the time has passed for the one that was not renewed
-    queue.streams.acknowledge([found])  # or it would lapse again, before or after the renewed one
+    assert expired.id == left.id  # the time has passed for the one that was not renewed
+    queue.streams.acknowledge([expired])  # or it would lapse again, before or after the renewed one
     for _ in range(5):
         queue.streams.renew("first", [kept])
     again = lapsed(queue)
@@ -328,9 +328,9 @@ def test_depths_tell_what_waits_what_runs_and_since_when(queue: Queue) -> None:
     push(queue, 2, priority="high", tenant="bert")
     queue.streams.claim(V, "worker", 3)
 
-    found = {(depth.priority, depth.tenant): depth for depth in queue.streams.depths()}
+    depths = {(depth.priority, depth.tenant): depth for depth in queue.streams.depths()}
 
-    high, normal = found["high", "bert"], found["normal", "anna"]
+    high, normal = depths["high", "bert"], depths["normal", "anna"]
     assert (high.version_id, high.waiting, high.running) == (V, 0, 2)
     assert (normal.waiting, normal.running) == (4, 1)
     assert normal.oldest == pytest.approx(before, abs=60)
@@ -425,9 +425,9 @@ def test_a_bell_that_could_not_be_sent_is_not_taken_for_rung(queue: Queue) -> No
 @pytest.fixture
 def ringing(valkey: str) -> Iterator[Queue]:
     """A queue on a real server, whose bells ring."""
-    made = Queue(Settings(redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:"))
-    yield made
-    made.close()
+    queue = Queue(Settings(redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:"))
+    yield queue
+    queue.close()
 
 
 def sent(settings: Settings, url: str) -> dict[str, list[Any]]:
@@ -545,11 +545,11 @@ def test_watching_is_given_up_when_another_bell_waits(queue: Queue) -> None:
 
 @pytest.fixture
 def waiters(queue: Queue) -> Iterator[Waiters]:
-    made = Waiters(queue)
-    yield made
-    made.close()
-    if made._thread is not None:
-        made._thread.join(10)  # or it finds the connection closed below it
+    waiters = Waiters(queue)
+    yield waiters
+    waiters.close()
+    if waiters._thread is not None:
+        waiters._thread.join(10)  # or it finds the connection closed below it
 
 
 def test_an_announcement_wakes_those_who_wait_for_that_job(waiters: Waiters, other: Queue) -> None:

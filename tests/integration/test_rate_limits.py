@@ -42,8 +42,8 @@ def server(settings: Settings) -> Iterator[redis.Redis]:
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     """Something that takes connections and is no Redis."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        yield found
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
 
 
 def at(listener: socket.socket) -> Settings:

@@ -43,10 +43,10 @@ QUICK = TrainingParameters(epochs=5, fine_tune="never")
 def container(checked: Path, tmp_path: Path) -> Iterator[Container]:
     shutil.copytree(checked, tmp_path / "data")
     queue = Queue(Settings(lease=5.0), fakeredis.FakeRedis(decode_responses=True))
-    made = make_container(tmp_path / "data", queue, lease=5.0)
-    yield made
-    made.waiters.close()
-    made.database.close()
+    container = make_container(tmp_path / "data", queue, lease=5.0)
+    yield container
+    container.waiters.close()
+    container.database.close()
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +64,14 @@ def trainer(container: Container) -> Trainer:
 
 def dataset(container: Container, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
     key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(members)))
-    made = datasets.create(container, "anna", name, source=key)
-    dataset_import.load(container, made.id)
-    return datasets.get(container, "anna", made.id)
+    created = datasets.create(container, "anna", name, source=key)
+    dataset_import.load(container, created.id)
+    return datasets.get(container, "anna", created.id)
 
 
-def submit(container: Container, found: Dataset, **about: Any) -> Training:
-    asked: dict[str, Any] = {"name": "mine", "base": "digits", "parameters": QUICK} | about
-    return trainings.submit(container, "anna", TrainingRequest(found.id, **asked))
+def submit(container: Container, source: Dataset, **about: Any) -> Training:
+    fields: dict[str, Any] = {"name": "mine", "base": "digits", "parameters": QUICK} | about
+    return trainings.submit(container, "anna", TrainingRequest(source.id, **fields))
 
 
 def trained(trainer: Trainer, training: Training) -> Training:
@@ -81,9 +81,9 @@ def trained(trainer: Trainer, training: Training) -> Training:
 
 def version(container: Container, training: Training) -> ModelVersion:
     with container.database.read() as uow:
-        found = uow.model_versions.find(training.version_id)
-    assert found is not None
-    return found
+        stored = uow.model_versions.find(training.version_id)
+    assert stored is not None
+    return stored
 
 
 def blobs(container: Container, folder: str) -> list[str]:
@@ -95,29 +95,29 @@ def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(containe
     ended = trained(trainer, submit(container, numbers))
 
     assert (ended.status, ended.error, ended.progress) == (Status.DONE, "", 1.0)
-    made = version(container, ended)
-    assert (made.state, made.version, made.is_default, made.labels) == (
+    added = version(container, ended)
+    assert (added.state, added.version, added.is_default, added.labels) == (
         ModelState.READY,
         "1",
         True,
         ("one", "three", "two"),
     )
-    assert made.training_id == ended.id
-    assert models.get_ready_version(container, "anna", "mine").id == made.id
-    found = dict(ended.evidence or {})
-    assert found["accuracy"] >= 0.9
-    assert found["examples"] == {"training": 48, "validation": 6, "test": 6}
-    assert sum(map(sum, found["confusion"])) == 6
-    assert [row["label"] for row in found["per_label"]] == ["one", "three", "two"]
-    assert found["labels"] == ["one", "three", "two"]
-    assert found["dataset"] == {"id": numbers.id, "name": "numbers", "version": 1}
-    assert found["base"] == "digits 1"
-    assert found["method"] == "head"
-    assert len(found["tested"]) == 6
-    assert found["curve"] == list(ended.curve)
+    assert added.training_id == ended.id
+    assert models.get_ready_version(container, "anna", "mine").id == added.id
+    evidence = dict(ended.evidence or {})
+    assert evidence["accuracy"] >= 0.9
+    assert evidence["examples"] == {"training": 48, "validation": 6, "test": 6}
+    assert sum(map(sum, evidence["confusion"])) == 6
+    assert [row["label"] for row in evidence["per_label"]] == ["one", "three", "two"]
+    assert evidence["labels"] == ["one", "three", "two"]
+    assert evidence["dataset"] == {"id": numbers.id, "name": "numbers", "version": 1}
+    assert evidence["base"] == "digits 1"
+    assert evidence["method"] == "head"
+    assert len(evidence["tested"]) == 6
+    assert evidence["curve"] == list(ended.curve)
     assert {point["stage"] for point in ended.curve} == {"head"}
-    assert found["parameters"]["epochs"] == 5
-    assert set(found) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
+    assert evidence["parameters"]["epochs"] == 5
+    assert set(evidence) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
     assert blobs(container, "checkpoints") == []
 
 
@@ -132,12 +132,14 @@ def test_the_evidence_is_that_of_the_network_that_serves(container: Container, t
     model = trainer.engine.load(version(container, ended))
     test = training_runs.get_splits(container, ended).test
 
-    inputs = [model.prepare(container.storage.read(one.blob, one.offset, one.size)) for one in test]
+    inputs = [model.prepare(container.storage.read(example.blob, example.offset, example.size)) for example in test]
     answers = model.forward(inputs).argmax(dim=1).tolist()
 
-    right = sum(model.version.labels[answer] == one.label for answer, one in zip(answers, test, strict=True))
+    right = sum(model.version.labels[answer] == example.label for answer, example in zip(answers, test, strict=True))
     assert (ended.evidence or {})["accuracy"] == right / len(test)
-    assert (ended.evidence or {})["tested"] == [[one.id, answer] for one, answer in zip(test, answers, strict=True)]
+    assert (ended.evidence or {})["tested"] == [
+        [example.id, answer] for example, answer in zip(test, answers, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +162,11 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
     everything = features(
         container.storage, trainer.engine.load(base), (*dealt.training, *dealt.test), lambda done: None
     )
-    learnt, asked = everything[: len(dealt.training)].numpy(), everything[len(dealt.training) :].numpy()
+    learnt, tested = everything[: len(dealt.training)].numpy(), everything[len(dealt.training) :].numpy()
 
-    probe = LogisticRegression(max_iter=2000).fit(learnt, [one.label for one in dealt.training])
+    probe = LogisticRegression(max_iter=2000).fit(learnt, [example.label for example in dealt.training])
 
-    theirs = float(np.mean(probe.predict(asked) == [one.label for one in dealt.test]))
+    theirs = float(np.mean(probe.predict(tested) == [example.label for example in dealt.test]))
     assert (ended.evidence or {})["accuracy"] >= theirs - 0.02
 
 
@@ -194,11 +196,11 @@ def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(container: Cont
         trainer, submit(container, numbers, parameters=TrainingParameters(epochs=3, fine_tune="always", flip=False))
     )
 
-    found = dict(ended.evidence or {})
+    evidence = dict(ended.evidence or {})
     assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning"}
-    assert found["method"] in ("head", "fine-tuned")
-    assert ("did not help" in found["note"]) == (found["method"] == "head")
-    assert found["seconds"]["fine_tuning"] > 0
+    assert evidence["method"] in ("head", "fine-tuned")
+    assert ("did not help" in evidence["note"]) == (evidence["method"] == "head")
+    assert evidence["seconds"]["fine_tuning"] > 0
 
 
 def test_features_are_computed_once_for_each_picture(
@@ -409,7 +411,7 @@ def test_one_whose_time_is_over_before_it_learned_anything_says_so(
 
 def test_a_picture_that_is_gone_is_named(container: Container, trainer: Trainer) -> None:
     numbers = dataset(container, digit_images.files(FEW))
-    (blob,) = {one.blob for one in training_runs.get_splits(container, submit(container, numbers)).training}
+    (blob,) = {example.blob for example in training_runs.get_splits(container, submit(container, numbers)).training}
     container.storage.delete(blob)
     with container.database.read() as uow:
         training = uow.trainings.in_status(Status.QUEUED)[0]
@@ -432,7 +434,7 @@ def test_another_version_is_compared_with_the_default_and_waits_for_promotion(
 
     assert (second.version, version(container, second).is_default) == ("2", False)
     with container.database.read() as uow:
-        (report,) = [found.report for found in uow.comparisons.of("anna", "mine")]
+        (report,) = [comparison.report for comparison in uow.comparisons.of("anna", "mine")]
     assert report is not None
     assert (report["candidate"]["version"], report["baseline"]["version"]) == ("2", "1")
     assert report["pictures"] == 8
@@ -450,8 +452,8 @@ def test_pictures_that_the_default_has_learned_from_are_left_out(container: Cont
     trained(trainer, submit(container, numbers, parameters=TrainingParameters(epochs=1, seed=1, fine_tune="never")))
 
     with container.database.read() as uow:
-        (found,) = uow.comparisons.of("anna", "mine")
-    report = dict(found.report or {})
+        (comparison,) = uow.comparisons.of("anna", "mine")
+    report = dict(comparison.report or {})
     assert report["left_out"] > 0
     assert report["pictures"] + report["left_out"] == 8
 
@@ -462,10 +464,10 @@ def test_two_versions_are_compared_when_somebody_asks(container: Container, trai
         trained(trainer, submit(container, numbers))
     other = dataset(container, digit_images.files({1: 20, 7: 20}, start=100), "fresh")
 
-    asked = comparisons.request(container, "anna", "mine", "2", "1", dataset_id=other.id)
+    comparison = comparisons.request(container, "anna", "mine", "2", "1", dataset_id=other.id)
     trainer._run_errands()
 
-    ended = comparisons.get(container, "anna", asked.id)
+    ended = comparisons.get(container, "anna", comparison.id)
     assert (ended.status, ended.error) == (Status.DONE, "")
     assert ended.report is not None
     assert ended.report["agreement"] == 1.0  # the same data and seed
@@ -474,22 +476,22 @@ def test_two_versions_are_compared_when_somebody_asks(container: Container, trai
 def test_nobody_waits_behind_all_archives_of_another(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made(tenant: str) -> int:
+    def create(tenant: str) -> int:
         return datasets.create(container, tenant, "numbers", source="uploads/none").id
 
-    first, second = sorted([made("anna"), made("anna")])  # ids within a hundredth of a second are chance
+    first, second = sorted([create("anna"), create("anna")])  # ids within a hundredth of a second are chance
     done: list[object] = []
     later: list[int] = []
 
     def load(container: Container, dataset_id: int, stopping: threading.Event) -> None:
         done.append(dataset_id)
         if not later:  # while the first is being loaded, somebody else asks
-            later.append(made("bert"))
+            later.append(create("bert"))
         with container.database.write() as uow:
-            found = uow.datasets.find_by_id(dataset_id)
-            assert found
+            loading = uow.datasets.find_by_id(dataset_id)
+            assert loading
             if dataset_id != second:
-                uow.datasets.save(replace(found, state=DatasetState.READY))
+                uow.datasets.save(replace(loading, state=DatasetState.READY))
 
     monkeypatch.setattr(dataset_import, "load", load)
     monkeypatch.setattr(trainer, "_compare_all", lambda: done.append("compared"))
@@ -500,8 +502,8 @@ def test_nobody_waits_behind_all_archives_of_another(
 
 def test_a_training_waits_for_its_dataset_and_then_begins(container: Container, trainer: Trainer) -> None:
     key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files(FEW))))
-    found = datasets.create(container, "anna", "numbers", source=key)
-    training = submit(container, found, allow_unready_dataset=True)
+    waiting = datasets.create(container, "anna", "numbers", source=key)
+    training = submit(container, waiting, allow_unready_dataset=True)
     assert trained(trainer, training).status is Status.QUEUED
 
     trainer._run_errands()
@@ -514,8 +516,8 @@ def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(
     container: Container, trainer: Trainer
 ) -> None:
     key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files({1: 5}))))
-    found = datasets.create(container, "anna", "numbers", source=key)
-    training = submit(container, found, allow_unready_dataset=True)
+    waiting = datasets.create(container, "anna", "numbers", source=key)
+    training = submit(container, waiting, allow_unready_dataset=True)
 
     trainer._run_errands()
 

@@ -58,11 +58,13 @@ def blobs_of(ground: Ground, training: Training) -> list[str]:
 
 def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(ground: Ground) -> None:
     base = ground.version("base")
-    made = ground.dataset()
+    dataset = ground.dataset()
     about: dict[str, Any] = {"title": "my own", "metadata": {"order": [7]}, "webhook": "https://example.org"}
     parameters = TrainingParameters(epochs=7, learning_rate=0.5, with_feedback=False, fine_tune="never", max_seconds=60)
     ground.sent.clear()
-    training = ground.submit(made, base="base", parameters=parameters, promote=True, requires_deployment=True, **about)
+    training = ground.submit(
+        dataset, base="base", parameters=parameters, promote=True, requires_deployment=True, **about
+    )
     assert ground.see(training) == training
     assert (training.status, training.base, training.base_id) == (Status.QUEUED, "base 1", base.id)
     assert (training.title, training.dataset_version, training.parameters) == ("my own", 1, parameters)
@@ -89,16 +91,16 @@ def test_parameters_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> N
 
 
 def test_what_cannot_be_trained_is_refused_and_leaves_nothing(here: Ground) -> None:
-    made, container = here.dataset(), here.container
+    dataset, container = here.dataset(), here.container
     models.alias(container, "anna", "taken", "digits")
     refusals: list[tuple[type[Exception], str, Callable[[], object]]] = [
-        (errors.BadOption, "name of a model", lambda: here.submit(made, "no/name")),
-        (errors.BadOption, "name of a training", lambda: here.submit(made, title="a\0b")),
-        (errors.NotFound, "no dataset 5", lambda: here.submit(replace(made, id=5))),
-        (errors.NotFound, "no model 'none'", lambda: here.submit(made, base="none")),
-        (errors.NotFound, "no version '9'", lambda: here.submit(made, base="digits", base_version="9")),
-        (errors.ModelNotReady, "resnet50", lambda: here.submit(made, base="resnet50")),
-        (errors.Conflict, "is an alias", lambda: here.submit(made, "taken")),
+        (errors.BadOption, "name of a model", lambda: here.submit(dataset, "no/name")),
+        (errors.BadOption, "name of a training", lambda: here.submit(dataset, title="a\0b")),
+        (errors.NotFound, "no dataset 5", lambda: here.submit(replace(dataset, id=5))),
+        (errors.NotFound, "no model 'none'", lambda: here.submit(dataset, base="none")),
+        (errors.NotFound, "no version '9'", lambda: here.submit(dataset, base="digits", base_version="9")),
+        (errors.ModelNotReady, "resnet50", lambda: here.submit(dataset, base="resnet50")),
+        (errors.Conflict, "is an alias", lambda: here.submit(dataset, "taken")),
         (errors.BadDataset, "has 1", lambda: here.submit(here.dataset({"pear": 9}))),
         (errors.BadDataset, "too few of 'plum'", lambda: here.submit(here.dataset({"pear": 9, "plum": 1}))),
     ]
@@ -107,72 +109,72 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(here: Ground) -> N
             ask()
     with container.database.read() as uow:
         assert uow.trainings.page("anna") == []
-    assert not here.again(made).sealed
+    assert not here.again(dataset).sealed
 
 
 def test_a_name_is_trained_by_one_training_at_a_time(ground: Ground) -> None:
-    made, other = ground.dataset(), ground.dataset(name="other")
-    outcomes = at_once(lambda: ground.submit(made), lambda: ground.submit(other), lambda: ground.submit(made))
+    dataset, other = ground.dataset(), ground.dataset(name="other")
+    outcomes = at_once(lambda: ground.submit(dataset), lambda: ground.submit(other), lambda: ground.submit(dataset))
     (won,) = [outcome for outcome in outcomes if isinstance(outcome, Training)]
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "Conflict", "Training"]
-    for lost in (made, other):
+    for lost in (dataset, other):
         if lost.id != won.dataset_id:
             assert not ground.again(lost).sealed
     with pytest.raises(errors.Conflict, match=won.id):
-        ground.submit(made)
+        ground.submit(dataset)
     with pytest.raises(errors.Conflict, match=won.id):
         models.alias(ground.container, "anna", "fruits", ground.version("other").name)
     ground.submit(ground.dataset(tenant="bert"))  # another one's model of that name
     trainings.cancel(ground.container, "anna", won.id)
-    assert ground.submit(made).id > won.id
+    assert ground.submit(dataset).id > won.id
 
 
 def test_a_base_that_is_removed_meanwhile_is_told_at_once(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    base, made = here.version("base"), here.dataset()
+    base, dataset = here.version("base"), here.dataset()
     choose = trainings.choose_base
 
-    def removed_at_once(*asked: Any) -> Any:
-        chosen = choose(*asked)
+    def removed_at_once(*arguments: Any) -> Any:
+        chosen = choose(*arguments)
         models.remove(here.container, "anna", base.name)
         return chosen
 
     monkeypatch.setattr(trainings, "choose_base", removed_at_once)
     with pytest.raises(errors.NotFound, match="base 1 has just been removed"):
-        here.submit(made, base="base")
+        here.submit(dataset, base="base")
 
 
 def test_a_canary_answers_but_is_not_built_on(here: Ground) -> None:
-    default, canary, made = here.version("base"), here.version("base", "2"), here.dataset()
+    default, canary, dataset = here.version("base"), here.version("base", "2"), here.dataset()
     promotions.set_canary(here.container, "anna", "base", "2", 1.0)
     assert models.get_ready_version(here.container, "anna", "base").id == canary.id
-    assert here.submit(made, base="base").base_id == default.id
+    assert here.submit(dataset, base="base").base_id == default.id
 
 
 def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> None:
     container = ground.container
-    made = datasets.create(container, "anna", "fruit", source="uploads/1", labels=["pear", "plum"])
+    dataset = datasets.create(container, "anna", "fruit", source="uploads/1", labels=["pear", "plum"])
     with pytest.raises(errors.Conflict, match="still being loaded"):
-        ground.submit(made)
-    training = ground.submit(made, allow_unready_dataset=True)
+        ground.submit(dataset)
+    training = ground.submit(dataset, allow_unready_dataset=True)
     assert (training.status, training.dataset_version) == (Status.QUEUED, 0)
     with pytest.raises(TrainingEnded):
         training_runs.begin(container, training)
     assert ground.see(training) == training  # no attempt is counted for waiting
 
     with container.database.write() as uow:
-        uow.datasets.save(replace(made, state=DatasetState.READY))
+        uow.datasets.save(replace(dataset, state=DatasetState.READY))
     for number in range(4):
-        datasets.add_example(container, "anna", made.id, number % 2 + 1, picture(number))
+        datasets.add_example(container, "anna", dataset.id, number % 2 + 1, picture(number))
     begun = training_runs.begin(container, training)
     assert (begun.status, begun.dataset_version, begun.attempts) == (Status.RUNNING, 1, 1)
-    assert ground.again(made).sealed
+    assert ground.again(dataset).sealed
 
 
 def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_back(here: Ground) -> None:
-    made = datasets.create(here.container, "anna", "fruit", source="uploads/1")
-    training = here.submit(made, allow_unready_dataset=True, webhook="https://example.org")
+    dataset = datasets.create(here.container, "anna", "fruit", source="uploads/1")
+    training = here.submit(dataset, allow_unready_dataset=True, webhook="https://example.org")
     with here.container.database.write() as uow:
-        uow.datasets.save(replace(made, state=DatasetState.FAILED, message="no picture in it"))
+        uow.datasets.save(replace(dataset, state=DatasetState.FAILED, message="no picture in it"))
     with pytest.raises(TrainingEnded):
         training_runs.begin(here.container, training)
     failed = here.see(training)
@@ -194,9 +196,9 @@ def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) ->
     first, second, third = (ground.submit(mine, name) for name in ("a", "b", "c"))
     other = ground.submit(theirs, "a")
     waiting = [first, other, second, third]
-    assert [trainings.position(ground.container, one) for one in waiting] == [1, 2, 3, 4]
+    assert [trainings.position(ground.container, training) for training in waiting] == [1, 2, 3, 4]
     training_runs.begin(ground.container, first)
-    assert [trainings.position(ground.container, one) for one in waiting] == [0, 1, 2, 3]
+    assert [trainings.position(ground.container, training) for training in waiting] == [0, 1, 2, 3]
 
 
 # a trainer's side
@@ -209,11 +211,11 @@ def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Gro
     training_runs.report_progress(ground.container, training.id, 0.3, "reading")
     assert (ground.see(training).attempts, ground.see(training).message) == (2, "reading")
     training_runs.report_progress(ground.container, training.id, 7.0, "head", [{"epoch": 1, "train_loss": 0.5}])
-    told = ground.see(training)
-    assert (told.attempts, told.progress, told.curve) == (0, 1.0, ({"epoch": 1, "train_loss": 0.5},))
+    reported = ground.see(training)
+    assert (reported.attempts, reported.progress, reported.curve) == (0, 1.0, ({"epoch": 1, "train_loss": 0.5},))
     again = training_runs.begin(ground.container, training)
-    assert (again.attempts, again.curve) == (1, told.curve)
-    assert again.started_at == told.started_at
+    assert (again.attempts, again.curve) == (1, reported.curve)
+    assert again.started_at == reported.started_at
     with ground.container.database.write() as uow:
         uow.trainings.put_back(training.id)
         uow.trainings.put_back(training.id)
@@ -236,13 +238,13 @@ def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> N
 
 
 def test_what_is_cancelled_registers_nothing_at_any_moment(ground: Ground) -> None:
-    container, made = ground.container, ground.dataset()
-    before = ground.submit(made)
+    container, dataset = ground.container, ground.dataset()
+    before = ground.submit(dataset)
     assert trainings.cancel(container, "anna", before.id).status is Status.CANCELLED
     with pytest.raises(TrainingEnded):
         training_runs.begin(container, before)
 
-    between = training_runs.begin(container, ground.submit(made))
+    between = training_runs.begin(container, ground.submit(dataset))
     container.storage.write(checkpoint_key(between.id), b"an epoch")
     cancelled = trainings.cancel(container, "anna", between.id)
     assert trainings.cancel(container, "anna", between.id) == cancelled
@@ -262,22 +264,22 @@ def test_what_is_cancelled_registers_nothing_at_any_moment(ground: Ground) -> No
 
 
 def test_a_failure_says_why_and_the_dataset_stays(here: Ground) -> None:
-    made = here.dataset()
-    training = training_runs.begin(here.container, here.submit(made))
+    dataset = here.dataset()
+    training = training_runs.begin(here.container, here.submit(dataset))
     here.container.storage.write(checkpoint_key(training.id), b"an epoch")
     here.container.storage.write(plot_key(training.id, "curve.svg"), b"<svg/>")
     training_runs.fail(here.container, training.id, "out_of_memory", "too little")
     failed = here.see(training)
     assert (failed.status, failed.error_code, failed.error) == (Status.FAILED, "out_of_memory", "too little")
     assert blobs_of(here, training) == []
-    assert len(here.ids(made)) == 6
+    assert len(here.ids(dataset)) == 6
     with pytest.raises(errors.Conflict, match="has ended as FAILED"):
         trainings.cancel(here.container, "anna", training.id)
 
 
 def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(ground: Ground) -> None:
-    made = ground.dataset()
-    first, second = ground.trained(made), ground.trained(made)
+    dataset = ground.dataset()
+    first, second = ground.trained(dataset), ground.trained(dataset)
     assert (first.version, first.is_default, second.version, second.is_default) == ("1", True, "2", False)
     assert ground.versions("fruits") == {"1": first, "2": second}
     done = trainings.get(ground.container, "anna", second.training_id)
@@ -293,23 +295,23 @@ def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(gr
 
 
 def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground) -> None:
-    made = here.dataset()
-    first = here.trained(made, requires_deployment=True)
+    dataset = here.dataset()
+    first = here.trained(dataset, requires_deployment=True)
     assert first.requires_deployment
-    withheld = here.trained(made, requires_deployment=True)
+    withheld = here.trained(dataset, requires_deployment=True)
     assert (withheld.requires_deployment, withheld.is_default) == (True, False)
-    here.trained(made, promote=True, requires_deployment=True)
+    here.trained(dataset, promote=True, requires_deployment=True)
     defaults = {
-        number: (known.is_default, known.requires_deployment) for number, known in here.versions("fruits").items()
+        number: (version.is_default, version.requires_deployment) for number, version in here.versions("fruits").items()
     }
     assert defaults == {"1": (False, True), "2": (False, True), "3": (True, False)}
     assert promotions.rollback(here.container, "anna", "fruits").version == "1"
 
 
 def test_no_model_of_ones_own_takes_a_name_of_the_catalogue(here: Ground) -> None:
-    made = here.dataset()
+    dataset = here.dataset()
     with pytest.raises(errors.Conflict, match="of the catalogue; take another name"):
-        here.submit(made, name="digits")
+        here.submit(dataset, name="digits")
     assert models.get_version(here.container, "anna", "digits").tenant == ALL_TENANTS
 
 
@@ -363,7 +365,7 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
 
     monkeypatch.setattr(http_fetch, "post", post)
     about: dict[str, Any] = {"webhook": "https://example.org", "webhook_secret": "s3cret", "metadata": {"order": 7}}
-    made = ground.trained(ground.dataset(), **about)
+    version = ground.trained(ground.dataset(), **about)
     job = Job(
         str(uuid6.uuid7()),
         "anna",
@@ -371,7 +373,7 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
         Status.QUEUED,
         "fruits",
         "1",
-        made.id,
+        version.id,
         AnswerOptions(),
         "normal",
         NOW,
@@ -382,10 +384,11 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
         uow.jobs.add(job, [])
         uow.jobs.end([job.id], Status.CANCELLED, NOW)
         due = {
-            one.job_id: (one.kind, one.tenant, one.url) for one in uow.webhook_deliveries.due(ground.container.now())
+            delivery.job_id: (delivery.kind, delivery.tenant, delivery.url)
+            for delivery in uow.webhook_deliveries.due(ground.container.now())
         }
     assert due == {
-        made.training_id: ("training", "anna", "https://example.org"),
+        version.training_id: ("training", "anna", "https://example.org"),
         job.id: ("job", "anna", "https://example.org/job"),
     }
 
@@ -396,17 +399,17 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
     assert len(calls) == len(received) == 2
     of_job = json.loads(received[job.id][0])
     assert (of_job["type"], of_job["data"]["_id"]) == ("job.cancelled", job.id)
-    body, headers = received[made.training_id]
+    body, headers = received[version.training_id]
     assert json.loads(body)["type"] == "training.done"
     assert json.loads(body)["data"] == {
-        "id": made.training_id,
+        "id": version.training_id,
         "terminal": True,
         "status": "DONE",
         "model": {"name": "fruits", "version": "1"},
         "error": "",
         "metadata": {"order": 7},
     }
-    signed = f"{made.training_id}.{headers['webhook-timestamp']}.".encode() + body
+    signed = f"{version.training_id}.{headers['webhook-timestamp']}.".encode() + body
     digest = base64.b64encode(hmac.new(b"s3cret", signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{digest}"
 
@@ -443,15 +446,15 @@ def test_the_sweep_rings_only_for_what_nobody_holds(here: Ground) -> None:
 
 
 def test_a_model_that_a_training_needs_is_not_removed(ground: Ground) -> None:
-    container, made = ground.container, ground.dataset()
-    first = ground.trained(made)
-    child = ground.submit(made, "children", base="fruits")
+    container, dataset = ground.container, ground.dataset()
+    first = ground.trained(dataset)
+    child = ground.submit(dataset, "children", base="fruits")
     for name, version in (("fruits", ""), ("fruits", "1")):
         with pytest.raises(errors.Conflict, match=child.id):
             models.remove(container, "anna", name, version)
     assert ground.versions("fruits") == {"1": first}
     trainings.cancel(container, "anna", child.id)
-    again = ground.submit(made)
+    again = ground.submit(dataset)
     with pytest.raises(errors.Conflict, match=again.id):
         models.remove(container, "anna", "fruits")
     models.remove(container, "anna", "fruits", "1")  # what it makes will stand alone
@@ -459,9 +462,9 @@ def test_a_model_that_a_training_needs_is_not_removed(ground: Ground) -> None:
 
 
 def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: Ground) -> None:
-    container, made = ground.container, ground.dataset()
-    first, second, third = (ground.trained(made) for _ in range(3))
-    trainings.cancel(container, "anna", ground.submit(made).id)
+    container, dataset = ground.container, ground.dataset()
+    first, second, third = (ground.trained(dataset) for _ in range(3))
+    trainings.cancel(container, "anna", ground.submit(dataset).id)
     promotions.promote(container, "anna", "fruits", "2")
     promotions.set_canary(container, "anna", "fruits", "3", 0.5)
     with pytest.raises(errors.Conflict, match="evidence of fruits 2"):
@@ -472,11 +475,11 @@ def test_with_a_version_goes_its_evidence_and_with_the_model_everything(ground: 
     models.remove(container, "anna", "fruits", "2")
     with pytest.raises(errors.NotFound):
         trainings.get(container, "anna", second.training_id)
-    assert [one.candidate_id for one in comparisons_of(ground)] == [third.id]
-    assert [number for number, known in ground.versions("fruits").items() if known.is_default] == ["3"]
+    assert [comparison.candidate_id for comparison in comparisons_of(ground)] == [third.id]
+    assert [number for number, version in ground.versions("fruits").items() if version.is_default] == ["3"]
     with pytest.raises(errors.Conflict, match="No promotion"):
         promotions.rollback(container, "anna", "fruits")
-    assert [container.storage.list(f"weights/{one.id}") for one in (first, second, third)] == [
+    assert [container.storage.list(f"weights/{version.id}") for version in (first, second, third)] == [
         [first.weights], [], [third.weights],
     ]  # fmt: skip
     assert container.storage.list(f"plots/{second.id}") == []

@@ -29,53 +29,53 @@ _PLAINEST: Mapping[type[inspect.Type], Any] = {
 }
 
 
-def complete(kind: type[A], **known: Any) -> dict[str, Any]:
+def complete(kind: type[A], **fields: Any) -> dict[str, Any]:
     """Return the JSON of an answer with these fields; the server's other required fields have placeholders.
 
     Objects in `known` may be incomplete as well. Fields have the names of the type, or those of the wire.
     """
-    return answer(kind, **known).to_json()
+    return answer(kind, **fields).to_json()
 
 
-def answer(kind: type[A], **known: Any) -> A:
+def answer(kind: type[A], **fields: Any) -> A:
     """Return the answer that `complete` returns the JSON of, as a client reads it."""
-    return msgspec.convert(_object(_declared(kind), known), kind)
+    return msgspec.convert(_object(_declared(kind), fields), kind)
 
 
-def job(status: str, **known: Any) -> dict[str, Any]:
+def job(status: str, **fields: Any) -> dict[str, Any]:
     """Return the job j1."""
     model = {"name": "m", "version": "1"}
     terminal = status not in ("QUEUED", "RUNNING")
-    return complete(Job, **{"id": "j1", "status": status, "terminal": terminal, "model": model} | known)
+    return complete(Job, **{"id": "j1", "status": status, "terminal": terminal, "model": model} | fields)
 
 
-def version(state: str, **known: Any) -> dict[str, Any]:
+def version(state: str, **fields: Any) -> dict[str, Any]:
     """Return version 1 of the model `birds`."""
     resnet = {"name": "birds", "version": "1", "state": state, "architecture": "resnet18", "labels": 1000}
-    return complete(Version, **resnet | known)
+    return complete(Version, **resnet | fields)
 
 
-def model(*versions: dict[str, Any], **known: Any) -> dict[str, Any]:
+def model(*versions: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """Return the model `birds`, which is the default model."""
     birds = {"name": "birds", "default_version": "1", "is_default": True, "versions": list(versions)}
-    return complete(ModelDetails, **birds | known)
+    return complete(ModelDetails, **birds | fields)
 
 
-def dataset(state: str, **known: Any) -> dict[str, Any]:
+def dataset(state: str, **fields: Any) -> dict[str, Any]:
     """Return the dataset 7, `flowers`."""
-    return complete(Dataset, **{"id": 7, "name": "flowers", "state": state, "version": 1, "progress": 1.0} | known)
+    return complete(Dataset, **{"id": 7, "name": "flowers", "state": state, "version": 1, "progress": 1.0} | fields)
 
 
-def training(status: str, **known: Any) -> dict[str, Any]:
+def training(status: str, **fields: Any) -> dict[str, Any]:
     """Return the training t1 of the model `flowers`."""
-    return training_answer(status, **known).to_json()
+    return training_answer(status, **fields).to_json()
 
 
-def training_answer(status: str, **known: Any) -> Training:
+def training_answer(status: str, **fields: Any) -> Training:
     """Return the training t1 of the model `flowers`, as a client reads it."""
     terminal = status in ("DONE", "FAILED", "CANCELLED")
     flowers = {"id": "t1", "status": status, "terminal": terminal, "name": "flowers", "base": "resnet18 1"}
-    return answer(Training, **flowers | known)
+    return answer(Training, **flowers | fields)
 
 
 @cache
@@ -85,10 +85,10 @@ def _declared(kind: type[Answer]) -> inspect.StructType:
     return declared
 
 
-def _object(declared: inspect.StructType, known: Mapping[str, Any]) -> dict[str, Any]:
+def _object(declared: inspect.StructType, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an object by their names on the wire; raises TypeError for one that the type lacks."""
     names = {field.name: field.encode_name for field in declared.fields}
-    given = {names.get(name, name): value for name, value in known.items()}
+    given = {names.get(name, name): value for name, value in fields.items()}
     if lacking := given.keys() - names.values():
         raise TypeError(f"{declared.cls.__name__} has no field {', '.join(sorted(lacking))}")
     return {

@@ -123,9 +123,9 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_stays_where_it_belongs(library: str) -> None:
-    found = [(path, line) for path in files() for line, name in imports(path) if name.split(".")[0] == library]
-    assert found, f"nobody imports {library}: the rule is out of date"
-    assert [f"{path}:{line}" for path, line in found if not within(path, ONLY_IN[library])] == []
+    imports_found = [(path, line) for path in files() for line, name in imports(path) if name.split(".")[0] == library]
+    assert imports_found, f"nobody imports {library}: the rule is out of date"
+    assert [f"{path}:{line}" for path, line in imports_found if not within(path, ONLY_IN[library])] == []
 
 
 LAYERS = {
@@ -170,13 +170,13 @@ def module_of(path: str) -> str:
 
 def imported_modules() -> dict[str, set[str]]:
     """Module -> modules of the project that it imports, at run time or for the type checker only."""
-    known = {module_of(path) for path in files()}
+    modules = {module_of(path) for path in files()}
     return {
         (module := module_of(path)): {
             # `from worker import engine` names the package too, which is loaded before any of its modules anyway.
             name
             for _, name in imports(path)
-            if name in known and not f"{module}.".startswith(f"{name}.")
+            if name in modules and not f"{module}.".startswith(f"{name}.")
         }
         for path in files()
     }
@@ -184,7 +184,7 @@ def imported_modules() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
-    graph = {module: found for module, found in imported_modules().items() if module.split(".")[0] == package}
+    graph = {module: imported for module, imported in imported_modules().items() if module.split(".")[0] == package}
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
@@ -216,10 +216,10 @@ def sources() -> dict[str, str]:
 )
 def test_foreign_words_stay_at_their_door(dialect: str, word: str) -> None:
     pattern = re.compile(rf"\b{re.escape(word)}\b")
-    found = [path for path, text in sources().items() if pattern.search(text)]
-    assert found, f"nobody says {word!r}: the rule is out of date"
+    occurrences = [path for path, text in sources().items() if pattern.search(text)]
+    assert occurrences, f"nobody says {word!r}: the rule is out of date"
     door = (f"api/dialects/{dialect}.py", f"api/dialects/{dialect}/")
-    assert [path for path in found if not within(path, door)] == []
+    assert [path for path in occurrences if not within(path, door)] == []
 
 
 def test_every_foreign_wire_has_words_of_its_own() -> None:
@@ -227,8 +227,8 @@ def test_every_foreign_wire_has_words_of_its_own() -> None:
 
 
 def dialects() -> set[str]:
-    found = {path.split("/")[2].removesuffix(".py") for path in files() if path.startswith("api/dialects/")}
-    return found - {"__init__"}
+    names = {path.split("/")[2].removesuffix(".py") for path in files() if path.startswith("api/dialects/")}
+    return names - {"__init__"}
 
 
 def test_one_dialect_does_not_know_another() -> None:

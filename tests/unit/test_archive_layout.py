@@ -19,9 +19,9 @@ def placed(*paths: str) -> list[tuple[str, str]]:
 
 
 def reason(path: str, *others: str) -> str:
-    found = resolve([path, *others])[0]
-    assert isinstance(found, str)
-    return found
+    outcome = resolve([path, *others])[0]
+    assert isinstance(outcome, str)
+    return outcome
 
 
 def test_a_folder_is_a_label() -> None:

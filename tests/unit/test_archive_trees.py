@@ -39,9 +39,9 @@ def names(data: bytes, max_files: int = 3, max_unpacked: int = 10_000) -> list[s
 
 def both(data: bytes, max_member: int = 5_000, **bounds: int) -> Tree:
     """The tree, of which the names must be what `names` says."""
-    found = tree(data, max_member=max_member, **bounds)
-    assert [path for path, _ in found] == names(data, **bounds)
-    return found
+    members = tree(data, max_member=max_member, **bounds)
+    assert [path for path, _ in members] == names(data, **bounds)
+    return members
 
 
 def refusal(data: bytes) -> str:
@@ -135,8 +135,8 @@ def test_what_no_database_takes_is_replaced_in_a_path() -> None:
 @pack_each_way
 def test_a_large_file_comes_with_the_reason_and_the_others_with_their_bytes(pack: Pack) -> None:
     files = [("red/a.jpg", b"one"), ("red/b.jpg", bytes(5001)), ("red/c.jpg", b"two")]
-    (_, one), (path, large), (_, two) = both(pack(files))
-    assert (one, path, two) == (b"one", "red/b.jpg", b"two")
+    (_, first), (path, large), (_, two) = both(pack(files))
+    assert (first, path, two) == (b"one", "red/b.jpg", b"two")
     assert isinstance(large, PictureTooLarge)
     assert "'red/b.jpg' in the archive has more than the allowed 5000 bytes" in large.message
 
@@ -216,8 +216,8 @@ def test_a_folder_in_a_tar_that_claims_a_size_opens_no_door() -> None:
 
 
 def test_a_bomb_in_a_zip_comes_with_the_reason_or_ends_the_archive() -> None:
-    one = as_zip([("red/a.jpg", bytes(1_000_000)), ("red/b.jpg", b"two")])
-    (_, large), second = both(one)
+    bombed = as_zip([("red/a.jpg", bytes(1_000_000)), ("red/b.jpg", b"two")])
+    (_, large), second = both(bombed)
     assert isinstance(large, PictureTooLarge)
     assert second == ("red/b.jpg", b"two")
     with pytest.raises(BadArchive, match="more than 10000 bytes"):
@@ -320,5 +320,5 @@ def test_names_and_tree_agree_on_damaged_archives(pack: Pack) -> None:
             data[chance.randrange(len(data))] = chance.randrange(256)
         paths, error = as_it_went(bytes(data))
         with contextlib.suppress(InferqError):
-            found = names(bytes(data))
-            assert found == paths if not error else found[: len(paths)] == paths
+            listed = names(bytes(data))
+            assert listed == paths if not error else listed[: len(paths)] == paths

@@ -62,9 +62,9 @@ def result() -> Result:
     ],
 )
 def test_percentiles_are_values_that_were_measured(values: list[float], expected: tuple[float, ...]) -> None:
-    found = Percentiles.of(values)
-    assert (found.p50, found.p95, found.p99) == expected
-    assert found.count == len(values)
+    percentiles = Percentiles.of(values)
+    assert (percentiles.p50, percentiles.p95, percentiles.p99) == expected
+    assert percentiles.count == len(values)
 
 
 def test_there_are_no_percentiles_of_nothing() -> None:
@@ -73,8 +73,8 @@ def test_there_are_no_percentiles_of_nothing() -> None:
 
 
 def test_goals_are_judged_against_the_limit_of_the_same_run(result: Result) -> None:
-    found = {goal.name: (round(goal.value, 3), goal.reached) for goal in result.goals()}
-    assert found == {
+    goals = {goal.name: (round(goal.value, 3), goal.reached) for goal in result.goals()}
+    assert goals == {
         "p50 added on an idle system, back to back": (9.0, True),
         "p50 added on an idle system, a notification for each": (16.0, False),
         "share of the in-process limit, synchronous": (0.75, False),
@@ -166,12 +166,12 @@ def test_the_tables_fit_into_a_pipe_and_say_what_was_missed(result: Result) -> N
 
 
 def test_the_pictures_are_the_same_every_time(tmp_path: Path) -> None:
-    made = []
+    drawn = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        made.append([path.read_bytes() for path in material.pictures(tmp_path / name, 3)])
-    assert made[0] == made[1]
-    assert len(set(made[0])) == 3
+        drawn.append([path.read_bytes() for path in material.pictures(tmp_path / name, 3)])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
 
 
 def test_the_labelled_pictures_all_differ_and_lie_in_a_folder_for_each_label(tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ class Server(Client):
 
     def __init__(self, *endings: str) -> None:
         super().__init__("http://127.0.0.1:9")
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.removed: list[str] = []
         self.datasets = LoadedDatasets(self.removed)
-        self.trainings = ToldTrainings([*endings], self.asked)
+        self.trainings = ScriptedTrainings([*endings], self.requests)
         self.models = RemovedModels(self.removed)
 
 
@@ -212,18 +212,18 @@ class LoadedDatasets(Datasets):
         self._removed.append(f"dataset {dataset}")
 
 
-class ToldTrainings(Trainings):
+class ScriptedTrainings(Trainings):
     """Trainings that end as they are told to, once they are followed."""
 
-    def __init__(self, endings: list[str], asked: list[dict[str, Any]]) -> None:
+    def __init__(self, endings: list[str], requests: list[dict[str, Any]]) -> None:
         self._endings = endings
-        self._asked = asked
+        self._requests = requests
         self._statuses: dict[str, str] = {}
 
     def start(self, dataset: int | str, name: str, **parameters: Any) -> Training:
         training_id = f"training {len(self._statuses) + 1}"
         self._statuses[training_id] = "RUNNING"
-        self._asked.append({"dataset": dataset, "name": name, **parameters})
+        self._requests.append({"dataset": dataset, "name": name, **parameters})
         return training_answer("RUNNING", id=training_id, name=name)
 
     def follow(self, training_id: str) -> Iterator[Training]:
@@ -266,7 +266,7 @@ def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_
             assert running()
         assert not running()
     assert server.removed == ["base-taught-1", "base-taught-2", "dataset 1"]
-    assert all(asked["base"] == "base" and asked["dataset"] == 1 for asked in server.asked)
+    assert all(request["base"] == "base" and request["dataset"] == 1 for request in server.requests)
 
 
 def test_a_training_that_fails_ends_the_benchmark_with_its_reason(tmp_path: Path) -> None:

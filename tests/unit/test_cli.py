@@ -26,7 +26,7 @@ from shared.schemas.jobs import JobPage
 from shared.schemas.keys import KeyList, NewKey
 from shared.schemas.models import Alias, DefaultModel, Model, ModelList, VersionDetails
 from tests.unit.answers import complete, job, model, version
-from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -57,7 +57,7 @@ def answers(server: ToyServer, ended: dict[str, Any]) -> None:
 
 def listed(*models: dict[str, Any]) -> dict[str, Any]:
     """A list of models, which has no names of labels."""
-    return complete(ModelList, models=[{name: known[name] for name in Model.__struct_fields__} for known in models])
+    return complete(ModelList, models=[{name: details[name] for name in Model.__struct_fields__} for details in models])
 
 
 def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> None:
@@ -99,7 +99,7 @@ def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable
     assert result.exit_code == 0
     for words in ("duck.png", "drake", "0.9300", "goose", "bad.png", "The image is damaged [sic]."):
         assert words in result.stdout
-    assert b'name="top_k"\r\n\r\n2' in server.asked[0].body
+    assert b'name="top_k"\r\n\r\n2' in server.requests[0].body
 
 
 def test_classify_prints_the_servers_json_for_programs(
@@ -120,8 +120,8 @@ def test_a_wait_that_is_over_says_how_long_it_was_and_how_to_go_on(
 ) -> None:
     answers(server, job("RUNNING"))
     result = run("classify", duck, "--timeout", 0.05)
-    said = "inferq: job j1 is RUNNING after 0.05 s; wait for it with: inferq jobs wait j1"
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, said)
+    expected = "inferq: job j1 is RUNNING after 0.05 s; wait for it with: inferq jobs wait j1"
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
 
 
 def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
@@ -174,8 +174,10 @@ def test_an_answer_of_another_version_of_the_service_is_one_line_that_names_the_
 ) -> None:
     server.on("GET /v1/jobs/j1", (200, {}, {"_id": "j1"}))
     result = run("jobs", "show", "j1")
-    said = "inferq: the server's answer is not that of this version of inferq: Object missing required field `status`\n"
-    assert (result.exit_code, result.stderr) == (1, said)
+    expected = (
+        "inferq: the server's answer is not that of this version of inferq: Object missing required field `status`\n"
+    )
+    assert (result.exit_code, result.stderr) == (1, expected)
 
 
 def test_jobs_are_listed_with_status_version_progress_and_local_time(
@@ -193,7 +195,7 @@ def test_jobs_are_listed_with_status_version_progress_and_local_time(
     time.tzset()
     for words in ("j1", "m 1", "4/9", "2026-11-22 01:00:01"):
         assert words in result.stdout
-    assert "status=RUNNING" in server.asked[0].path
+    assert "status=RUNNING" in server.requests[0].path
 
 
 def test_jobs_wait_ends_with_the_job(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -256,16 +258,16 @@ def test_the_reason_of_a_model_stands_below_the_table_and_fits_the_pipe(server: 
 def test_the_aliases_of_a_model_stand_below_the_table(server: ToyServer, run: Callable[..., Result]) -> None:
     several = model(version("ready"), aliases=["google/birds", "microsoft/birds"])
     server.on("GET /v1/models", (200, {}, listed(several, model(version("ready"), name="plain", aliases=[]))))
-    said = run("models", "list").stdout
-    assert "birds: aliases google/birds, microsoft/birds" in said
-    assert "plain:" not in said
+    printed = run("models", "list").stdout
+    assert "birds: aliases google/birds, microsoft/birds" in printed
+    assert "plain:" not in printed
 
 
 def test_a_model_gets_an_alias_and_loses_it(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("PUT /v1/aliases/google/birds", (201, {}, complete(Alias, alias="google/birds", model="birds")))
     server.on("DELETE /v1/aliases/google/birds", (204, {}, b""))
     assert run("models", "alias", "google/birds", "birds").stderr == "google/birds is an alias of birds\n"
-    assert json.loads(server.asked[0].body) == {"model": "birds"}
+    assert json.loads(server.requests[0].body) == {"model": "birds"}
     assert run("models", "unalias", "google/birds").stderr == "removed the alias google/birds\n"
 
 
@@ -288,9 +290,9 @@ ASSUMED = {"name": "IMAGENET1K_V2", "origin": "assumed", "available": ["IMAGENET
 def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
-    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED)
-    server.on("POST /v1/models", (202, {}, found))
-    server.on("GET /v1/models/birds", (200, {}, model(found)))
+    imported = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED)
+    server.on("POST /v1/models", (202, {}, imported))
+    server.on("GET /v1/models/birds", (200, {}, model(imported)))
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
     assert "preprocessing IMAGENET1K_V2 was assumed: resize 232, crop 224" in result.stderr
     assert "--preprocessing NAME; resnet50 also has IMAGENET1K_V1" in " ".join(result.stderr.split())
@@ -300,9 +302,9 @@ def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
 def test_an_import_whose_preset_is_known_is_told_nothing(
     server: ToyServer, run: Callable[..., Result], duck: Path, origin: str
 ) -> None:
-    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED | {"origin": origin})
-    server.on("POST /v1/models", (202, {}, found))
-    server.on("GET /v1/models/birds", (200, {}, model(found)))
+    imported = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED | {"origin": origin})
+    server.on("POST /v1/models", (202, {}, imported))
+    server.on("GET /v1/models/birds", (200, {}, model(imported)))
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
     assert (result.exit_code, "assumed" in result.stderr) == (0, False)
 
@@ -324,7 +326,7 @@ def test_preprocessing_is_sent_as_a_name_or_as_values(
     server.on("POST /v1/models", (202, {}, version("ready")))
     server.on("GET /v1/models/birds", (200, {}, model(version("ready"))))
     run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet", *given)
-    assert f'name="preprocessing"\r\n\r\n{sent}\r\n'.encode() in server.asked[0].body
+    assert f'name="preprocessing"\r\n\r\n{sent}\r\n'.encode() in server.requests[0].body
 
 
 def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
@@ -334,14 +336,14 @@ def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet",
                  "--preprocessing", tmp_path / "p.json")  # fmt: skip
     assert (result.exit_code, "is not a JSON file" in result.stderr) == (2, True)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, run: Callable[..., Result]) -> None:
-    found = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED, family="torchvision", checksum="abc")
-    server.on("GET /v1/models/birds", (200, {}, model(found, version("ready", version="2"), aliases=["a/b"])))
+    imported = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED, family="torchvision", checksum="abc")
+    server.on("GET /v1/models/birds", (200, {}, model(imported, version("ready", version="2"), aliases=["a/b"])))
     names = [f"bird {n}" for n in range(9)]
-    whole = complete(VersionDetails, **found, label_names=names, engine="torch float32 on cpu")
+    whole = complete(VersionDetails, **imported, label_names=names, engine="torch float32 on cpu")
     server.on("GET /v1/models/birds/versions/1", (200, {}, whole))
     shown = " ".join(run("models", "show", "birds").stdout.split())
     for part in (
@@ -359,7 +361,7 @@ def test_the_default_model_is_shown_chosen_and_taken_back(server: ToyServer, run
     server.on("DELETE /v1/default-model", (200, {}, by_service))
     assert run("models", "default").stdout == "efficientnet_lite0, the service's default\n"
     run("models", "default", "birds")
-    assert json.loads(server.asked[1].body) == {"model": "birds"}
+    assert json.loads(server.requests[1].body) == {"model": "birds"}
     assert run("models", "default", "--reset").exit_code == 0
     assert run("models", "default", "birds", "--reset").exit_code == 2
 
@@ -392,7 +394,7 @@ def test_labels_that_are_no_file_are_refused_before_anything_is_sent(
     result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", "nowhere.txt")
     assert result.exit_code == 2
     assert "nowhere.txt" in result.stderr
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -402,7 +404,7 @@ def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[.
     assert result.stdout == "iq_secret\n"
     assert "inferq keys revoke k1" in result.stderr
     assert "first key" not in result.stderr
-    assert json.loads(server.asked[1].body) == {"name": "laptop", "scopes": ["infer", "models"]}
+    assert json.loads(server.requests[1].body) == {"name": "laptop", "scopes": ["infer", "models"]}
 
 
 def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -416,7 +418,7 @@ def test_a_key_of_a_stage_is_asked_for(server: ToyServer, run: Callable[..., Res
     server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", key="test_secret")))
     server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k0"}])))
     assert run("keys", "create", "--stage", "test").stdout == "test_secret\n"
-    assert json.loads(server.asked[-1].body) == {"stage": "test"}
+    assert json.loads(server.requests[-1].body) == {"stage": "test"}
     assert run("keys", "create", "--stage", "rehearsal").exit_code == 2
 
 
@@ -436,13 +438,13 @@ def test_a_registered_public_key_is_told_how_to_be_used(
     server.on("GET /v1/keys", (200, {}, complete(KeyList)))
     result = run("keys", "create", "--public-key", pem, "--account", "anna@example.org", "--scope", "keys")
     assert (result.exit_code, result.stdout) == (0, "")
-    said = result.stderr
-    assert "sub anna@example.org\n" in said
-    assert f"aud {server.url}/v2/oauth2/token " in said
-    assert "inferq keys revoke k1" in said
-    assert "the first key" in said
+    printed = result.stderr
+    assert "sub anna@example.org\n" in printed
+    assert f"aud {server.url}/v2/oauth2/token " in printed
+    assert "inferq keys revoke k1" in printed
+    assert "the first key" in printed
     sent = {"account": "anna@example.org", "public_key": PUBLIC, "scopes": ["keys"]}
-    assert json.loads(server.asked[-1].body) == sent
+    assert json.loads(server.requests[-1].body) == sent
 
 
 def test_a_private_key_is_refused_before_it_is_sent(server: ToyServer, run: Callable[..., Result], pem: Path) -> None:
@@ -452,7 +454,7 @@ def test_a_private_key_is_refused_before_it_is_sent(server: ToyServer, run: Call
     assert (result.exit_code, result.stdout) == (1, "")
     assert "private key, keep it" in result.stderr
     assert "openssl pkey" in result.stderr
-    assert all(asked.method == "GET" and not asked.body for asked in server.asked)
+    assert all(request.method == "GET" and not request.body for request in server.requests)
 
 
 @pytest.mark.parametrize(
@@ -464,15 +466,15 @@ def test_half_of_an_account_or_more_is_refused_before_anything_is_asked(
     result = run("keys", "create", *words.replace("PEM", str(pem)).split())
     assert result.exit_code == 2
     assert "public-key" in result.stderr
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_the_list_of_keys_shows_stages_and_accounts(server: ToyServer, run: Callable[..., Result]) -> None:
     ours = {"id": "k0", "prefix": "test_ab", "stage": "test"}
     theirs = {"id": "k1", "stage": "live", "account": "anna@example.org"}
     server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[ours, theirs])))
-    said = run("keys", "list").stdout.split()
-    assert {"test_ab…", "test", "anna@example.org", "live"} <= set(said)
+    words = run("keys", "list").stdout.split()
+    assert {"test_ab…", "test", "anna@example.org", "live"} <= set(words)
 
 
 def test_a_missing_key_is_said_to_have_an_option(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -492,8 +494,8 @@ def test_keys_are_listed_and_revoked(server: ToyServer, run: Callable[..., Resul
 
 
 def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -> None:
-    def answer(asked: Asked) -> Answer:
-        return 200, {}, complete(KeyList, keys=[{"id": asked.headers["authorization"]}])
+    def answer(request: ToyRequest) -> Answer:
+        return 200, {}, complete(KeyList, keys=[{"id": request.headers["authorization"]}])
 
     server.on("GET /v1/keys", answer)
     assert "Bearer mine" in run("keys", "list", "--key", "mine").stdout
@@ -648,4 +650,4 @@ def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixtu
     assert shown.count("submit, then poll") == 1
     assert shown.count("synchronous") == 2
     assert "three.png" in shown
-    assert b'name="model"' not in server.asked[-1].body
+    assert b'name="model"' not in server.requests[-1].body

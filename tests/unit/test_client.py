@@ -17,7 +17,7 @@ from shared.schemas.keys import KeyList, NewKey
 from shared.schemas.models import Alias, AliasList
 from shared.schemas.workers import Queue
 from tests.unit.answers import complete, job, version
-from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
 
 
 @pytest.fixture
@@ -28,31 +28,33 @@ def server() -> Iterator[ToyServer]:
 
 @pytest.fixture
 def client(server: ToyServer) -> Iterator[Client]:
-    with Client(server.url) as made:
-        yield made
+    with Client(server.url) as client:
+        yield client
 
 
 def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "duck.png").write_bytes(b"quack")
     server.on("POST /v1/jobs", (202, {"Location": "/v1/jobs/j1"}, job("QUEUED")))
 
-    made = client.jobs.submit(tmp_path / "duck.png", ("cat.png", b"meow"), top_k=3, metadata={"who": "me"}, model=None)
+    submitted = client.jobs.submit(
+        tmp_path / "duck.png", ("cat.png", b"meow"), top_k=3, metadata={"who": "me"}, model=None
+    )
 
-    assert (made.id, made.status, made.terminal) == ("j1", "QUEUED", False)
-    asked = server.asked[0]
-    assert asked.headers["prefer"] == "respond-async"
-    assert b'name="files"; filename="duck.png"' in asked.body
-    assert b"quack" in asked.body
-    assert b'name="files"; filename="cat.png"' in asked.body
-    assert b'name="top_k"\r\n\r\n3' in asked.body
-    assert b'{"who": "me"}' in asked.body
-    assert b'name="model"' not in asked.body
+    assert (submitted.id, submitted.status, submitted.terminal) == ("j1", "QUEUED", False)
+    request = server.requests[0]
+    assert request.headers["prefer"] == "respond-async"
+    assert b'name="files"; filename="duck.png"' in request.body
+    assert b"quack" in request.body
+    assert b'name="files"; filename="cat.png"' in request.body
+    assert b'name="top_k"\r\n\r\n3' in request.body
+    assert b'{"who": "me"}' in request.body
+    assert b'name="model"' not in request.body
 
 
 def test_an_idempotency_key_travels_as_a_header(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
     client.jobs.submit(b"x", idempotency_key="once")
-    assert server.asked[0].headers["idempotency-key"] == "once"
+    assert server.requests[0].headers["idempotency-key"] == "once"
 
 
 def test_classify_returns_labels_and_per_picture_errors(server: ToyServer, client: Client) -> None:
@@ -73,7 +75,7 @@ def test_a_classify_answered_with_202_goes_on_waiting_for_the_same_job(server: T
     server.on("POST /v1/classify", (202, {}, job("RUNNING")))
     server.on("GET /v1/jobs/j1", (200, {}, job("DONE")))
     assert client.jobs.classify(b"x").status == "DONE"
-    assert server.asked[1].headers["prefer"].startswith("wait=")
+    assert server.requests[1].headers["prefer"].startswith("wait=")
 
 
 def test_waiting_trusts_terminal_more_than_statuses_it_knows(server: ToyServer, client: Client) -> None:
@@ -102,7 +104,7 @@ def test_a_get_is_repeated_when_the_service_is_away_for_a_moment(server: ToyServ
     away: Answer = (503, {"Retry-After": "0"}, {"title": "Unavailable", "code": "unavailable", "detail": "Soon."})
     server.on("GET /v1/jobs/j1", away, away, (200, {}, job("DONE")))
     assert client.jobs.get("j1").status == "DONE"
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 def test_a_get_gives_up_when_the_service_stays_away(server: ToyServer, client: Client) -> None:
@@ -116,7 +118,7 @@ def test_a_post_is_never_repeated(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/jobs", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "Soon."}))
     with pytest.raises(InferqHTTPError):
         client.jobs.submit(b"x")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_problem_document_becomes_an_error_with_status_code_and_detail(client: Client) -> None:
@@ -152,20 +154,20 @@ def test_loopback_is_never_reached_through_a_proxy(server: ToyServer, monkeypatc
 
 
 def test_jobs_are_read_through_as_many_pages_as_it_takes(server: ToyServer, client: Client) -> None:
-    def page(asked: Asked) -> Answer:
-        more = "cursor=two" not in asked.path
+    def page(request: ToyRequest) -> Answer:
+        more = "cursor=two" not in request.path
         return 200, {}, complete(JobPage, jobs=[{"status": "DONE"}, {"status": "FAILED"}], next="two" if more else None)
 
     server.on("GET /v1/jobs", page)
     assert len(client.jobs.list()) == 4
-    assert [found.status for found in client.jobs.list(limit=3)] == ["DONE", "FAILED", "DONE"]
+    assert [job.status for job in client.jobs.list(limit=3)] == ["DONE", "FAILED", "DONE"]
 
 
 def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
     server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k"}])))
     with Client(server.url + "/", "secret") as client:
         assert [key.id for key in client.keys.list()] == ["k"]
-    assert server.asked[0].headers["authorization"] == "Bearer secret"
+    assert server.requests[0].headers["authorization"] == "Bearer secret"
 
 
 def test_url_and_key_come_from_the_environment_where_none_is_given(
@@ -174,16 +176,17 @@ def test_url_and_key_come_from_the_environment_where_none_is_given(
     monkeypatch.setenv("INFERQ_URL", server.url)
     monkeypatch.setenv("INFERQ_KEY", "mine")
     server.on("GET /v1/queue", (200, {}, complete(Queue)))
-    for made in (Client(), Client(server.url, key="other"), Client(key="")):
-        with made as client:
+    for configured in (Client(), Client(server.url, key="other"), Client(key="")):
+        with configured as client:
             client.workers.queue()
-    assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer mine", "Bearer other", None]
+    sent = [request.headers.get("authorization") for request in server.requests]
+    assert sent == ["Bearer mine", "Bearer other", None]
 
 
 def test_results_arrive_line_by_line(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/jobs/j1/results", (200, {}, b'{"name": "a"}\n{"name": "b"}\n'))
     assert list(client.jobs.results("j1")) == ['{"name": "a"}', '{"name": "b"}']
-    assert server.asked[0].path.endswith("?format=ndjson")
+    assert server.requests[0].path.endswith("?format=ndjson")
 
 
 def test_results_of_an_unknown_job_are_an_error_not_lines(client: Client) -> None:
@@ -198,18 +201,18 @@ def test_a_cancel_answers_with_the_job(server: ToyServer, client: Client) -> Non
 
 
 def test_an_answer_is_written_as_the_server_wrote_it(server: ToyServer, client: Client) -> None:
-    told = job("FAILED", tenant_name="acme", error="expired", metadata={"who": "me"}, predictions=[{"name": "a"}])
-    server.on("GET /v1/jobs/j1", (200, {}, told))
-    assert client.jobs.get("j1").to_json() == told
+    answer = job("FAILED", tenant_name="acme", error="expired", metadata={"who": "me"}, predictions=[{"name": "a"}])
+    server.on("GET /v1/jobs/j1", (200, {}, answer))
+    assert client.jobs.get("j1").to_json() == answer
 
 
 @pytest.mark.parametrize("lacking", ["_id", "terminal", "tenantName"])
 def test_an_answer_that_lacks_a_field_is_an_error_that_names_it(
     server: ToyServer, client: Client, lacking: str
 ) -> None:
-    told = job("DONE")
-    del told[lacking]
-    server.on("GET /v1/jobs/j1", (200, {}, told))
+    answer = job("DONE")
+    del answer[lacking]
+    server.on("GET /v1/jobs/j1", (200, {}, answer))
     with pytest.raises(BadAnswer, match=f"not that of this version of inferq: .*`{lacking}`"):
         client.jobs.get("j1")
 
@@ -241,10 +244,12 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
     client.models.upload(
         "birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels=tmp_path / "l.txt", version="1"
     )
-    made = client.models.upload("birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet")
-    assert (made.name, made.version, made.state) == ("birds", "1", "checking")
+    imported = client.models.upload(
+        "birds", architecture="resnet18", weights=tmp_path / "w.safetensors", labels="imagenet"
+    )
+    assert (imported.name, imported.version, imported.state) == ("birds", "1", "checking")
 
-    first, second = server.asked
+    first, second = server.requests
     assert b'name="weights"; filename="w.safetensors"' in first.body
     assert b"tensors" in first.body
     assert b'name="labels"; filename="l.txt"' in first.body
@@ -254,15 +259,15 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
 
 
 def test_an_alias_keeps_its_slash_in_the_path(server: ToyServer, client: Client) -> None:
-    known = complete(Alias, alias="google/vit-base", model="vit")
-    server.on("PUT /v1/aliases/google/vit-base", (201, {}, known))
-    server.on("GET /v1/aliases", (200, {}, complete(AliasList, aliases=[known])))
+    answer = complete(Alias, alias="google/vit-base", model="vit")
+    server.on("PUT /v1/aliases/google/vit-base", (201, {}, answer))
+    server.on("GET /v1/aliases", (200, {}, complete(AliasList, aliases=[answer])))
     server.on("DELETE /v1/aliases/google/vit-base", (204, {}, b""))
-    assert client.models.set_alias("google/vit-base", "vit").to_json() == known
-    assert json.loads(server.asked[0].body) == {"model": "vit"}
-    assert [alias.to_json() for alias in client.models.list_aliases()] == [known]
+    assert client.models.set_alias("google/vit-base", "vit").to_json() == answer
+    assert json.loads(server.requests[0].body) == {"model": "vit"}
+    assert [alias.to_json() for alias in client.models.list_aliases()] == [answer]
     client.models.remove_alias("google/vit-base")
-    assert server.asked[-1].method == "DELETE"
+    assert server.requests[-1].method == "DELETE"
 
 
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN+/=\nBgkqhkiG\n-----END PUBLIC KEY-----\n"
@@ -275,7 +280,7 @@ def test_a_public_key_is_registered_for_an_account(server: ToyServer, client: Cl
     registered = client.keys.register("anna@example.org", pem, scopes=["infer"])
     assert (registered.id, registered.account, registered.key) == ("k1", "anna@example.org", "")
     sent = {"account": "anna@example.org", "public_key": pem, "scopes": ["infer"]}
-    assert json.loads(server.asked[0].body) == sent
+    assert json.loads(server.requests[0].body) == sent
 
 
 @pytest.mark.parametrize(
@@ -299,10 +304,10 @@ def test_nothing_but_a_public_key_ever_leaves_the_machine(
 ) -> None:
     with pytest.raises(InferqError, match=says):
         client.keys.register("anna@example.org", text)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_names_with_slashes_stay_one_part_of_the_path(server: ToyServer, client: Client) -> None:
     server.on("DELETE /v1/models/a%2Fb/versions/1", (204, {}, b""))
     client.models.remove("a/b", "1")
-    assert server.asked[0].method == "DELETE"
+    assert server.requests[0].method == "DELETE"

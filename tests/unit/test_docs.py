@@ -43,10 +43,10 @@ def test_every_setting_has_its_variable_and_its_meaning_in_the_table(name: str) 
 
 
 def test_every_variable_that_the_readme_names_exists() -> None:
-    known = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
+    variables = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
     of_the_command = {"INFERQ_URL", "INFERQ_KEY"}
     of_compose = set(re.findall(r"\$\{(INFERQ_\w+)", (ROOT / "docker-compose.yml").read_text()))
-    assert set(re.findall(r"INFERQ_\w+", README)) <= known | of_the_command | of_compose
+    assert set(re.findall(r"INFERQ_\w+", README)) <= variables | of_the_command | of_compose
 
 
 def test_every_command_that_the_readme_shows_exists() -> None:
@@ -83,9 +83,9 @@ def is_genuine() -> Callable[[str, dict[str, str], bytes], bool]:
     """The function that the README gives to people who are called back."""
     snippet = re.search(r"```python\n(import base64.*?)```", README, re.DOTALL)
     assert snippet
-    found: dict[str, Any] = {}
-    exec(snippet[1], found)
-    function: Callable[[str, dict[str, str], bytes], bool] = found["is_genuine"]
+    namespace: dict[str, Any] = {}
+    exec(snippet[1], namespace)
+    function: Callable[[str, dict[str, str], bytes], bool] = namespace["is_genuine"]
     return function
 
 

@@ -36,7 +36,7 @@ def version(number: str, **about: Any) -> ModelVersion:
 
 def test_everything_that_the_domain_describes_is_immutable() -> None:
     modules = [
-        importlib.import_module(f"{domain.__name__}.{found.name}") for found in pkgutil.iter_modules(domain.__path__)
+        importlib.import_module(f"{domain.__name__}.{module.name}") for module in pkgutil.iter_modules(domain.__path__)
     ]
     kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
     assert len(kinds) > 20
@@ -44,8 +44,8 @@ def test_everything_that_the_domain_describes_is_immutable() -> None:
 
 
 def test_the_id_of_a_job_says_when_it_was_made() -> None:
-    made = job_created_at("018bcfe5-6800-7000-8000-000000000000")
-    assert made == 1_700_000_000.0
+    created_at = job_created_at("018bcfe5-6800-7000-8000-000000000000")
+    assert created_at == 1_700_000_000.0
     assert job_created_at("018bcfe5-6801-7fff-bfff-ffffffffffff") == 1_700_000_000.001
     assert 0 <= uuid6.uuid7().time / 1000 - job_created_at(str(uuid6.uuid7())) + 1 < 2
 
@@ -57,11 +57,11 @@ def test_a_text_that_is_no_id_was_never_made() -> None:
 
 @pytest.mark.parametrize("now", [0.0, 0.001, 1_700_000_000.123])
 def test_the_id_of_an_image_says_when_it_was_made(now: float) -> None:
-    made = new_id(now)
-    assert image_created_at(made) == now
-    assert len(made) == len("image_") + 24
-    assert set(made.removeprefix("image_")) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
-    assert new_id(now) != made
+    image_id = new_id(now)
+    assert image_created_at(image_id) == now
+    assert len(image_id) == len("image_") + 24
+    assert set(image_id.removeprefix("image_")) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
+    assert new_id(now) != image_id
 
 
 def test_ids_of_images_sort_by_time() -> None:
@@ -112,8 +112,8 @@ def test_a_stream_entry_is_written_as_older_workers_read_it() -> None:
 
 
 def test_the_id_of_a_dataset_says_its_millisecond_and_fits_into_53_bits() -> None:
-    made = datasets.new_id(1_700_000_000.001)
-    assert made >> 12 == 1_700_000_000_001
+    dataset_id = datasets.new_id(1_700_000_000.001)
+    assert dataset_id >> 12 == 1_700_000_000_001
     assert datasets.new_id(2_199_023_255.551) < 2**53  # in the year 2039
     assert max(datasets.new_id(1.0) & 0xFFF for _ in range(100)) > 1000  # all of the last 12 bits are drawn
 

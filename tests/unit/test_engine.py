@@ -65,19 +65,19 @@ def preset(wanted: Preprocessing) -> ImageClassification:
 def network(architecture: str) -> nn.Module:
     """Random weights whose answers differ from picture to picture; fresh ones give nearly the same score to all."""
     torch.manual_seed(0)
-    made = torchvision.build(architecture, 20, 224).eval()
+    built = torchvision.build(architecture, 20, 224).eval()
     inputs = torch.stack([preset(torchvision.preprocessing(architecture))(picture(size)) for size in SIZES])
     with torch.no_grad():
-        for module in made.modules():  # normalised by these very pictures, or the signal dies out on its way
+        for module in built.modules():  # normalised by these very pictures, or the signal dies out on its way
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum, module.training = None, True
-        made(inputs)
-        made.eval()
-        head = families.penultimate(made)
-        logits = made(inputs)
+        built(inputs)
+        built.eval()
+        head = families.penultimate(built)
+        logits = built(inputs)
         head.weight *= 3 / logits.std(0).mean()
-        head.bias -= (made(inputs)).mean(0)
-    return made
+        head.bias -= (built(inputs)).mean(0)
+    return built
 
 
 class Shelf:
@@ -89,7 +89,7 @@ class Shelf:
     def version(self, architecture: str, key: str = "", **changes: object) -> ModelVersion:
         key = key or architecture
         self.blobs[key] = data = save({n: t.contiguous() for n, t in network(architecture).state_dict().items()})
-        made = ModelVersion(
+        version = ModelVersion(
             id=key,
             tenant="*",
             name=key,
@@ -103,7 +103,7 @@ class Shelf:
             weights=key,
             checksum=hashlib.sha256(data).hexdigest(),
         )
-        return replace(made, **changes)  # type: ignore[arg-type]
+        return replace(version, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_grey_pictures_enter_a_grey_network_and_digits_are_read(shelf: Shelf, en
 def test_a_picture_is_answered_alike_alone_in_a_batch_and_from_another_thread(shelf: Shelf, engine: Engine) -> None:
     loaded = engine.load(shelf.version("resnet18"))
     inputs = [loaded.prepare(png(picture(size))) for size in SIZES] * 2
-    alone = torch.cat([loaded.forward([one]) for one in inputs])
+    alone = torch.cat([loaded.forward([picture]) for picture in inputs])
     together: list[torch.Tensor] = []
     thread = threading.Thread(target=lambda: together.append(loaded.forward(inputs)))
     thread.start()
@@ -300,11 +300,11 @@ def test_a_version_without_preprocessing_is_not_served(shelf: Shelf, engine: Eng
 def test_only_a_version_that_reproduces_its_example_is_served(tmp_path: Path, shelf: Shelf, engine: Engine) -> None:
     version = shelf.version("squeezenet1_1")
     (tmp_path / "w").write_bytes(shelf.blobs[version.weights])
-    found = weights.examine("squeezenet1_1", tmp_path / "w", version.labels, None, tmp_path)
-    shelf.blobs["example"] = found.example_png
-    right = replace(version, example=ModelExample("example", found.example_logits))
+    examined = weights.examine("squeezenet1_1", tmp_path / "w", version.labels, None, tmp_path)
+    shelf.blobs["example"] = examined.example_png
+    right = replace(version, example=ModelExample("example", examined.example_logits))
     assert engine.load(right).version == right
-    moved = tuple(value + 0.01 * max(map(abs, found.example_logits)) for value in found.example_logits)
+    moved = tuple(value + 0.01 * max(map(abs, examined.example_logits)) for value in examined.example_logits)
     with pytest.raises(BadWeights, match="does not reproduce its example"):
         engine.load(replace(right, id="other", example=ModelExample("example", moved)))
 

@@ -83,11 +83,11 @@ def test_those_that_pass_by_themselves_say_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("kind", [errors.BrokenPicture, errors.PictureTooLarge, errors.NotAPicture, errors.WrongFormat])
 def test_a_stored_code_about_the_picture_becomes_that_error_again(kind: type[InferqError]) -> None:
-    found = errors.by_code(kind().code, "the reason")
-    assert (type(found), found.message) == (kind, "the reason")
+    error = errors.by_code(kind().code, "the reason")
+    assert (type(error), error.message) == (kind, "the reason")
 
 
 @pytest.mark.parametrize("code", ["poison", "model_failed", "not_found", ""])
 def test_any_other_stored_code_is_a_fault_of_ours(code: str) -> None:
-    found = errors.by_code(code, "the reason")
-    assert (found.status, found.message) == (500, "the reason")
+    error = errors.by_code(code, "the reason")
+    assert (error.status, error.message) == (500, "the reason")

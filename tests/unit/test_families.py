@@ -110,10 +110,10 @@ def test_every_published_file_has_a_checksum_and_a_label_for_each_output() -> No
 
 def test_preprocessing_is_that_of_the_default_weights() -> None:
     preset = models.EfficientNet_V2_L_Weights.DEFAULT.transforms()
-    found = torchvision.preprocessing("efficientnet_v2_l")
-    assert ([found.resize], [found.crop]) == (preset.resize_size, preset.crop_size)
-    assert (list(found.mean), list(found.std)) == (preset.mean, preset.std)
-    assert found.interpolation == "bicubic"
+    preprocessing = torchvision.preprocessing("efficientnet_v2_l")
+    assert ([preprocessing.resize], [preprocessing.crop]) == (preset.resize_size, preset.crop_size)
+    assert (list(preprocessing.mean), list(preprocessing.std)) == (preset.mean, preset.std)
+    assert preprocessing.interpolation == "bicubic"
 
 
 def test_a_vit_takes_the_size_of_its_published_weights() -> None:
@@ -145,7 +145,7 @@ def test_the_shipped_digits_are_right_on_at_least_98_percent_of_the_held_out_par
     measured = digits.card()["metrics"]
     assert train.accuracy(network, pictures, truth) == measured["accuracy"] >= 0.98
     assert train.confusion(network, pictures, truth) == measured["confusion"]
-    assert train.accuracy(network, [train.drawing(one) for one in pictures], truth) >= 0.98
+    assert train.accuracy(network, [train.drawing(drawing) for drawing in pictures], truth) >= 0.98
 
 
 def test_the_digits_card_describes_the_shipped_file() -> None:

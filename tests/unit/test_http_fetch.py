@@ -298,17 +298,17 @@ def test_a_server_that_drips_is_cut_at_the_whole_time(server: Server, path: str)
         get(server.url(path), timeout=0.3)
 
 
-def get_to(file: io.BytesIO, url: str, told: Callable[[int, int], None], **about: Any) -> None:
+def get_to(file: io.BytesIO, url: str, on_progress: Callable[[int, int], None], **about: Any) -> None:
     bounds = {"max_bytes": 100_000, "timeout": 5.0, "allow_private": True} | about
-    http_fetch.fetch_to(url, file, on_progress=told, **bounds)
+    http_fetch.fetch_to(url, file, on_progress=on_progress, **bounds)
 
 
 def test_an_archive_is_written_as_it_comes_and_told_of(server: Server) -> None:
-    file, told = io.BytesIO(), []
-    get_to(file, server.url("to//bytes/90000"), lambda *progress: told.append(progress))
+    file, reports = io.BytesIO(), []
+    get_to(file, server.url("to//bytes/90000"), lambda *progress: reports.append(progress))
     assert file.getvalue() == b"x" * 90_000
-    assert told[-1] == (90_000, 90_000)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reports[-1] == (90_000, 90_000)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
 
 def test_an_archive_is_bounded_and_guarded_like_a_picture(server: Server) -> None:

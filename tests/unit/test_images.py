@@ -167,8 +167,8 @@ def test_variants_that_decode_in_slow_python_are_taken_only_when_small() -> None
 
 
 def test_uploads_come_out_in_order_with_their_names() -> None:
-    found = pictures(upload("b", encoded("PNG")), upload("a", encoded("JPEG")))
-    assert [(picture.name, picture.format) for picture in found] == [("b", "PNG"), ("a", "JPEG")]
+    read = pictures(upload("b", encoded("PNG")), upload("a", encoded("JPEG")))
+    assert [(picture.name, picture.format) for picture in read] == [("b", "PNG"), ("a", "JPEG")]
 
 
 def test_no_upload_is_no_input() -> None:
@@ -182,8 +182,8 @@ def test_an_empty_part_is_named() -> None:
 
 
 def test_an_archive_gives_its_members_as_pictures() -> None:
-    found = pictures(upload("photos", zipped(a=encoded("PNG"), b=encoded("GIF"))))
-    assert [(picture.name, picture.format) for picture in found] == [("a", "PNG"), ("b", "GIF")]
+    read = pictures(upload("photos", zipped(a=encoded("PNG"), b=encoded("GIF"))))
+    assert [(picture.name, picture.format) for picture in read] == [("a", "PNG"), ("b", "GIF")]
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -65,12 +65,12 @@ def test_options_default_to_five_labels_by_softmax_with_the_picture_turned_uprig
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
 @pytest.mark.parametrize("top_k", [1, 100_000])
 def test_allowed_options_are_taken(task: str, function: str, top_k: int) -> None:
-    asked = AnswerOptions(task=task, function_to_apply=function, top_k=top_k)
-    assert (asked.task, asked.function_to_apply, asked.top_k) == (task, function, top_k)
+    options = AnswerOptions(task=task, function_to_apply=function, top_k=top_k)
+    assert (options.task, options.function_to_apply, options.top_k) == (task, function, top_k)
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("options", "says"),
     [
         ({"task": "detect"}, "task must be one of classify, features, not 'detect'"),
         ({"function_to_apply": "relu"}, "function_to_apply must be one of softmax, sigmoid, none"),
@@ -79,9 +79,9 @@ def test_allowed_options_are_taken(task: str, function: str, top_k: int) -> None
         ({"top_k": 100_001}, "top_k"),
     ],
 )
-def test_other_options_are_refused_with_what_is_allowed(asked: dict[str, object], says: str) -> None:
+def test_other_options_are_refused_with_what_is_allowed(options: dict[str, object], says: str) -> None:
     with pytest.raises(BadOption, match=says):
-        AnswerOptions(**asked)  # type: ignore[arg-type]
+        AnswerOptions(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])

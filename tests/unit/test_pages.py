@@ -40,14 +40,14 @@ def text(app: Flask, path: str) -> str:
 
 def scripts_of(page: str) -> set[str]:
     """Names of the scripts that a page loads, and that those load."""
-    found: set[str] = set()
+    scripts: set[str] = set()
     left = re.findall(r'<script [^>]*src="/static/(\w+\.js)"', page)
     while left:
         name = left.pop()
-        if name not in found:
-            found.add(name)
+        if name not in scripts:
+            scripts.add(name)
             left += re.findall(r'from "\./(\w+\.js)"', (STATIC / name).read_text())
-    return found
+    return scripts
 
 
 @cache

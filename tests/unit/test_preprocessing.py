@@ -23,18 +23,18 @@ def test_an_import_that_says_nothing_asks_for_nothing() -> None:
 
 @pytest.mark.parametrize("given", [ALL, json.dumps(ALL), json.dumps(ALL | {"preset": ""})])
 def test_all_values_need_no_preset(given: object) -> None:
-    asked = parse_request(given, {})
-    assert asked
-    assert asked.complete
-    assert asked.apply(None) == Preprocessing(100, 90, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+    request = parse_request(given, {})
+    assert request
+    assert request.complete
+    assert request.apply(None) == Preprocessing(100, 90, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
 
 
 def test_single_values_take_the_place_of_the_presets() -> None:
-    asked = parse_request(" IMAGENET1K_V1 ", {"resize": "240", "mean": "0.5, 0.4,0.3", "interpolation": "bicubic"})
-    assert asked == PreprocessingRequest(
+    request = parse_request(" IMAGENET1K_V1 ", {"resize": "240", "mean": "0.5, 0.4,0.3", "interpolation": "bicubic"})
+    assert request == PreprocessingRequest(
         "IMAGENET1K_V1", {"resize": 240, "mean": [0.5, 0.4, 0.3], "interpolation": "bicubic"}
     )
-    assert asked.apply(V1) == Preprocessing(240, 224, (0.5, 0.4, 0.3), V1.std, "bicubic")
+    assert request.apply(V1) == Preprocessing(240, 224, (0.5, 0.4, 0.3), V1.std, "bicubic")
 
 
 def test_a_file_may_name_its_preset() -> None:
@@ -76,10 +76,10 @@ def test_what_cannot_be_meant_is_refused_by_name(given: object, complaint: str) 
 
 
 def test_three_numbers_do_not_fit_a_grey_picture() -> None:
-    asked = parse_request({"mode": "L"}, {})
-    assert asked
+    request = parse_request({"mode": "L"}, {})
+    assert request
     with pytest.raises(BadOption, match="mean has 3 numbers; a picture in mode L has 1 channels"):
-        asked.apply(V1)
+        request.apply(V1)
 
 
 # what a worker makes of it
@@ -87,22 +87,22 @@ def test_three_numbers_do_not_fit_a_grey_picture() -> None:
 torchvision = families.load("torchvision")
 
 
-def chosen(asked: PreprocessingRequest | None, architecture: str = "resnet50") -> tuple[Preprocessing, str, Origin]:
-    found, preset = weights.choose_preprocessing(families.find(architecture), architecture, asked, None)
-    return found, preset.name, preset.origin
+def chosen(request: PreprocessingRequest | None, architecture: str = "resnet50") -> tuple[Preprocessing, str, Origin]:
+    preprocessing, preset = weights.choose_preprocessing(families.find(architecture), architecture, request, None)
+    return preprocessing, preset.name, preset.origin
 
 
 def test_the_newest_preset_is_assumed_and_the_others_are_named() -> None:
-    found, preset = weights.choose_preprocessing(torchvision, "resnet50", None, None)
+    preprocessing, preset = weights.choose_preprocessing(torchvision, "resnet50", None, None)
     assert (preset.name, preset.origin) == ("IMAGENET1K_V2", Origin.ASSUMED)
     assert preset.available == ("IMAGENET1K_V1", "IMAGENET1K_V2")
-    assert found == torchvision.preprocessing("resnet50")
+    assert preprocessing == torchvision.preprocessing("resnet50")
 
 
 def test_a_recognised_file_has_its_own_preset() -> None:
     published = torchvision.identify("0676ba61" + "0" * 56)
-    found, preset = weights.choose_preprocessing(torchvision, "resnet50", None, published)
-    assert (found, preset.name, preset.origin) == (V1, "IMAGENET1K_V1", Origin.RECOGNISED)
+    preprocessing, preset = weights.choose_preprocessing(torchvision, "resnet50", None, published)
+    assert (preprocessing, preset.name, preset.origin) == (V1, "IMAGENET1K_V1", Origin.RECOGNISED)
 
 
 @pytest.mark.parametrize("name", ["IMAGENET1K_V1", "ResNet50_Weights.IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1"])
@@ -111,9 +111,9 @@ def test_a_preset_of_any_architecture_can_be_named(name: str) -> None:
 
 
 def test_torchvisions_presets_serve_other_families_too() -> None:
-    asked = PreprocessingRequest("ResNet50_Weights.IMAGENET1K_V1", {"resize": 300})
-    found, *_ = chosen(asked, "regnetz_005")
-    assert (found.resize, found.crop) == (300, 224)
+    request = PreprocessingRequest("ResNet50_Weights.IMAGENET1K_V1", {"resize": 300})
+    preprocessing, *_ = chosen(request, "regnetz_005")
+    assert (preprocessing.resize, preprocessing.crop) == (300, 224)
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
@@ -122,8 +122,8 @@ def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
 
 
 def test_values_without_a_preset_are_put_on_what_would_be_assumed() -> None:
-    found, name, origin = chosen(PreprocessingRequest("", {"resize": 256}))
-    assert (found.resize, name, origin) == (256, "IMAGENET1K_V2", Origin.ASSUMED)
+    preprocessing, name, origin = chosen(PreprocessingRequest("", {"resize": 256}))
+    assert (preprocessing.resize, name, origin) == (256, "IMAGENET1K_V2", Origin.ASSUMED)
     _, preset = weights.choose_preprocessing(torchvision, "resnet50", PreprocessingRequest("", {"resize": 256}), None)
     assert preset.changed == ("resize",)
     assert chosen(PreprocessingRequest("", ALL))[1:] == ("", Origin.REQUESTED)

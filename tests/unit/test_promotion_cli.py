@@ -14,7 +14,7 @@ from inferq.client import connection
 from shared.schemas.datasets import Example
 from shared.schemas.promotions import Canary, Comparison
 from tests.unit.answers import complete, version
-from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
 
 REPORT: dict[str, Any] = {
     "pictures": 95,
@@ -27,10 +27,10 @@ REPORT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def comparison(status: str, **known: Any) -> dict[str, Any]:
+def comparison(status: str, **fields: Any) -> dict[str, Any]:
     """The comparison c1 of version 2 with version 1."""
     versions = {"name": "my flowers", "candidate": "2", "baseline": "1"}
-    return complete(Comparison, **{"id": "c1", "status": status, "terminal": status != "QUEUED"} | versions | known)
+    return complete(Comparison, **{"id": "c1", "status": status, "terminal": status != "QUEUED"} | versions | fields)
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[
     server.on("POST /v1/jobs/j1/feedback", (201, {}, complete(Example, id=5, label={"name": "rose"})))
     result = run("feedback", "j1", "rose", "--position", 2)
     assert result.stderr == "picture 2 of job j1 is now an example of rose\n"
-    assert json.loads(server.asked[0].body) == {"label": "rose", "position": 2}
+    assert json.loads(server.requests[0].body) == {"label": "rose", "position": 2}
 
 
 def test_feedback_goes_to_the_dataset_that_is_named(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/jobs/j1/feedback", (201, {}, complete(Example, id=5, label={"name": "rose"})))
     assert run("feedback", "j1", "rose", "--dataset", "flowers").exit_code == 0
-    assert json.loads(server.asked[0].body) == {"label": "rose", "position": 0, "dataset": "flowers"}
+    assert json.loads(server.requests[0].body) == {"label": "rose", "position": 0, "dataset": "flowers"}
 
 
 def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -79,10 +79,10 @@ def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..
     assert json.loads(run("models", "compare", "flowers", "2", "--with", "1", "--json").stdout) == ended
 
 
-def compared(server: ToyServer, report: dict[str, Any], **known: Any) -> None:
+def compared(server: ToyServer, report: dict[str, Any], **fields: Any) -> None:
     """The comparison of a model with a name to be quoted, with this report."""
     server.on("POST /v1/models/my%20flowers/compare", (202, {}, comparison("QUEUED")))
-    server.on("GET /v1/comparisons/c1", (200, {}, comparison("DONE", report=report, **known)))
+    server.on("GET /v1/comparisons/c1", (200, {}, comparison("DONE", report=report, **fields)))
 
 
 @pytest.mark.parametrize(("accuracy", "hinted"), [(0.8, False), (0.905, True)])
@@ -90,8 +90,8 @@ def test_only_a_version_that_is_not_worse_is_proposed_for_promotion(
     server: ToyServer, run: Callable[..., Result], accuracy: float, hinted: bool
 ) -> None:
     compared(server, REPORT | {"candidate": REPORT["candidate"] | {"accuracy": accuracy}})
-    said = run("models", "compare", "my flowers", "2").stderr
-    assert ("inferq models promote 'my flowers' 2" in said) == hinted
+    hints = run("models", "compare", "my flowers", "2").stderr
+    assert ("inferq models promote 'my flowers' 2" in hints) == hinted
 
 
 def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -113,9 +113,9 @@ def test_a_comparison_on_many_pictures_and_equal_labels_says_nothing_of_them(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
     compared(server, REPORT | {"labels": {"candidate": 5, "baseline": 5, "common": 5}})
-    said = run("models", "compare", "my flowers", "2").stdout
-    assert "tested on" not in said
-    assert "different labels" not in said
+    printed = run("models", "compare", "my flowers", "2").stdout
+    assert "tested on" not in printed
+    assert "different labels" not in printed
 
 
 def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -130,8 +130,8 @@ def test_a_comparison_that_fails_is_exit_1_with_the_reason(server: ToyServer, ru
 def test_a_promotion_says_how_to_undo_it(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/models/flowers/promote", (200, {}, version("ready", version="2")))
     server.on("POST /v1/models/flowers/rollback", (200, {}, version("ready", version="1")))
-    said = run("models", "promote", "flowers", "2").stderr
-    assert said == "flowers 2 is the default version; undo it with: inferq models rollback flowers\n"
+    hints = run("models", "promote", "flowers", "2").stderr
+    assert hints == "flowers 2 is the default version; undo it with: inferq models rollback flowers\n"
     assert run("models", "rollback", "flowers").stderr == "flowers 1 is the default version again\n"
 
 
@@ -145,8 +145,8 @@ def test_a_promotion_without_a_comparison_is_refused_in_the_servers_words(
 
 
 def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callable[..., Result]) -> None:
-    def kept(asked: Asked) -> Answer:
-        return 200, {}, complete(Canary, **json.loads(asked.body))
+    def kept(request: ToyRequest) -> Answer:
+        return 200, {}, complete(Canary, **json.loads(request.body))
 
     server.on("PUT /v1/models/flowers/canary", kept)
     server.on(
@@ -158,7 +158,7 @@ def test_a_canary_is_set_looked_at_and_taken_away(server: ToyServer, run: Callab
     shared = f"{begun}; it agreed with the default version on 88 of 95 pictures\n"
     assert run("models", "canary", "flowers").stdout == shared
     assert run("models", "canary", "flowers", "--off").stderr == "flowers has no canary now\n"
-    assert [asked.method for asked in server.asked] == ["PUT", "GET", "DELETE"]
+    assert [request.method for request in server.requests] == ["PUT", "GET", "DELETE"]
 
 
 @pytest.mark.parametrize("words", ["2", "2 0", "2 1.5", "2 0.5 --off"])
@@ -166,7 +166,7 @@ def test_half_a_canary_is_refused_before_anything_is_sent(
     server: ToyServer, run: Callable[..., Result], words: str
 ) -> None:
     assert run("models", "canary", "flowers", *words.split()).exit_code == 2
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_canary_of_nothing_is_told_how_to_end_it(run: Callable[..., Result]) -> None:

@@ -19,10 +19,10 @@ def test_python_ranks_logits_as_the_worker_ranks_a_batch(function: str, k: int) 
     labels = [f"label {number}" for number in range(1000)]
 
     (expected,) = top_k(logits, labels, k, function)
-    found = result_cache.ranked(logits[0].tolist(), labels, k, function)
+    ranked = result_cache.ranked(logits[0].tolist(), labels, k, function)
 
-    assert [label for label, _ in found] == [label for label, _ in expected]
-    assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=1e-12)
+    assert [label for label, _ in ranked] == [label for label, _ in expected]
+    assert [score for _, score in ranked] == pytest.approx([score for _, score in expected], rel=1e-12)
 
 
 def test_equal_logits_stay_in_label_order() -> None:

@@ -134,9 +134,9 @@ def test_a_trainer_without_a_place_for_its_bells_refuses_to_start_with_one_line(
 ) -> None:
     monkeypatch.setattr("os.nice", lambda _: 0)
     assert worker.__main__.train(Settings(redis_url="redis://host/zero")) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("inferq: this worker cannot start: INFERQ_REDIS_URL must end with the number of a database")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("inferq: this worker cannot start: INFERQ_REDIS_URL must end with the number of a database")
+    assert error.count("\n") == 1
 
 
 def test_settings_made_in_code_do_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

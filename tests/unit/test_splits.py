@@ -25,32 +25,32 @@ def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = 
 
 
 def counts(part: tuple[DatasetExample, ...]) -> dict[str, int]:
-    return dict(Counter(one.label for one in part))
+    return dict(Counter(example.label for example in part))
 
 
 def pictures(part: tuple[DatasetExample, ...]) -> set[str]:
-    return {one.sha256 for one in part}
+    return {example.sha256 for example in part}
 
 
-def sizes(found: Splits) -> tuple[int, int, int]:
-    return len(found.training), len(found.validation), len(found.test)
+def sizes(dealt: Splits) -> tuple[int, int, int]:
+    return len(dealt.training), len(dealt.validation), len(dealt.test)
 
 
 def test_every_picture_is_in_one_split_and_each_label_in_its_share() -> None:
     given = some("red", 100) + some("green", 50)
-    found = splits.deal(given, 0.8, 0)
-    assert counts(found.training) == {"red": 80, "green": 40}
-    assert counts(found.validation) == {"red": 10, "green": 5}
-    assert counts(found.test) == {"red": 10, "green": 5}
-    everything = [one.sha256 for part in (found.training, found.validation, found.test) for one in part]
-    assert sorted(everything) == sorted(one.sha256 for one in given)
+    dealt = splits.deal(given, 0.8, 0)
+    assert counts(dealt.training) == {"red": 80, "green": 40}
+    assert counts(dealt.validation) == {"red": 10, "green": 5}
+    assert counts(dealt.test) == {"red": 10, "green": 5}
+    everything = [example.sha256 for part in (dealt.training, dealt.validation, dealt.test) for example in part]
+    assert sorted(everything) == sorted(example.sha256 for example in given)
 
 
 def test_the_order_in_which_pictures_come_does_not_count() -> None:
     given = some("red", 30) + some("green", 30)
     mixed = random.Random(1).sample(given, len(given))
-    one, other = splits.deal(given, 0.8, 7), splits.deal(mixed, 0.8, 7)
-    assert (pictures(one.training), pictures(one.test)) == (pictures(other.training), pictures(other.test))
+    first, other = splits.deal(given, 0.8, 7), splits.deal(mixed, 0.8, 7)
+    assert (pictures(first.training), pictures(first.test)) == (pictures(other.training), pictures(other.test))
 
 
 def test_another_seed_deals_otherwise() -> None:
@@ -74,31 +74,31 @@ def test_few_pictures_of_two_labels_are_tested_before_they_validate(count: int, 
 
 
 def test_one_picture_trains_at_least_however_small_the_share() -> None:
-    found = splits.deal(some("red", 3) + some("green", 3), 0.1, 0)
-    assert counts(found.training) == {"red": 1, "green": 1}
+    dealt = splits.deal(some("red", 3) + some("green", 3), 0.1, 0)
+    assert counts(dealt.training) == {"red": 1, "green": 1}
 
 
 def test_declared_splits_are_kept() -> None:
     parts = {split: some("red", 5, split=split) + some("green", 5, split=split) for split in list(Split)[1:]}
-    found = splits.deal([one for part in parts.values() for one in part], 0.5, 0)
-    assert pictures(found.training) == pictures(tuple(parts[Split.TRAINING]))
-    assert pictures(found.validation) == pictures(tuple(parts[Split.VALIDATION]))
-    assert pictures(found.test) == pictures(tuple(parts[Split.TEST]))
+    dealt = splits.deal([example for part in parts.values() for example in part], 0.5, 0)
+    assert pictures(dealt.training) == pictures(tuple(parts[Split.TRAINING]))
+    assert pictures(dealt.validation) == pictures(tuple(parts[Split.VALIDATION]))
+    assert pictures(dealt.test) == pictures(tuple(parts[Split.TEST]))
 
 
 @pytest.mark.parametrize(("declared", "expected"), [(Split.TEST, (16, 4, 6)), (Split.VALIDATION, (16, 6, 4))])
 def test_what_is_not_declared_is_cut_from_the_training_pictures(declared: Split, expected: tuple[int, ...]) -> None:
     training = some("red", 10, split=Split.TRAINING) + some("green", 10, split=Split.TRAINING)
     held = some("red", 3, split=declared) + some("green", 3, split=declared)
-    found = splits.deal(training + held, 0.8, 0)
-    assert sizes(found) == expected
+    dealt = splits.deal(training + held, 0.8, 0)
+    assert sizes(dealt) == expected
 
 
 def test_corrections_only_train() -> None:
     corrected = some("red", 20, source=Source.FEEDBACK)
-    found = splits.deal(some("red", 10) + some("green", 10) + corrected, 0.8, 0)
-    assert pictures(tuple(corrected)) <= pictures(found.training)
-    assert sizes(found) == (36, 2, 2)
+    dealt = splits.deal(some("red", 10) + some("green", 10) + corrected, 0.8, 0)
+    assert pictures(tuple(corrected)) <= pictures(dealt.training)
+    assert sizes(dealt) == (36, 2, 2)
 
 
 def test_corrections_are_left_out_where_they_are_not_wanted() -> None:

@@ -46,17 +46,17 @@ time.sleep(600)
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def boss(said: list[str]) -> Iterator[Supervisor]:
-    made = Supervisor(said.append)
-    yield made
-    made.stop()
-    made.stop()
-    made.drain()
+def boss(messages: list[str]) -> Iterator[Supervisor]:
+    supervisor = Supervisor(messages.append)
+    yield supervisor
+    supervisor.stop()
+    supervisor.stop()
+    supervisor.drain()
 
 
 @pytest.fixture
@@ -86,32 +86,32 @@ def eventually(true: Callable[[], object]) -> bool:
     return True
 
 
-def test_a_part_that_dies_is_started_again_and_it_is_said(boss: Supervisor, said: list[str], part: Any) -> None:
+def test_a_part_that_dies_is_started_again_and_it_is_said(boss: Supervisor, messages: list[str], part: Any) -> None:
     boss.start(part("api", FOREVER))
     first = boss.pids()["api"]
     os.kill(first, signal.SIGKILL)
     assert boss.watch(lambda: boss.pids().get("api", first) != first, GENEROUS)
-    assert said[0] == "api was killed by SIGKILL; starting it again in 0.2 s"
-    assert said[1].startswith("api is running again")
+    assert messages[0] == "api was killed by SIGKILL; starting it again in 0.2 s"
+    assert messages[1].startswith("api is running again")
 
 
 def test_a_part_that_keeps_dying_is_started_ever_more_slowly_and_its_last_words_are_said(
-    boss: Supervisor, said: list[str], part: Any
+    boss: Supervisor, messages: list[str], part: Any
 ) -> None:
     boss.start(part("worker", "print('no such model', flush=True); raise SystemExit(3)"))
-    boss.watch(lambda: len(said) >= 5, GENEROUS)
-    exits = [line for line in said if "exited" in line]
+    boss.watch(lambda: len(messages) >= 5, GENEROUS)
+    exits = [line for line in messages if "exited" in line]
     assert exits[0] == "worker exited with 3: no such model; starting it again in 0.2 s"
     assert [line.rpartition(" in ")[2] for line in exits[:3]] == ["0.2 s", "0.4 s", "0.8 s"]
 
 
 def test_a_part_that_lived_long_enough_is_started_again_quickly(
-    boss: Supervisor, said: list[str], part: Any, monkeypatch: pytest.MonkeyPatch
+    boss: Supervisor, messages: list[str], part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "HEALTHY_AFTER", 0.0)
     boss.start(part("worker", "raise SystemExit(3)"))
-    boss.watch(lambda: len(said) >= 3, GENEROUS)
-    assert [line for line in said if "exited" in line][1].endswith("in 0.2 s")
+    boss.watch(lambda: len(messages) >= 3, GENEROUS)
+    assert [line for line in messages if "exited" in line][1].endswith("in 0.2 s")
 
 
 def test_stages_stop_in_the_reverse_order_of_their_start(boss: Supervisor, part: Any, tmp_path: Path) -> None:
@@ -137,17 +137,17 @@ def test_a_part_that_was_started_beside_another_stops_with_it(boss: Supervisor, 
 
 
 def test_a_part_that_does_not_stop_in_time_is_killed_and_it_is_said(
-    boss: Supervisor, said: list[str], part: Any, tmp_path: Path
+    boss: Supervisor, messages: list[str], part: Any, tmp_path: Path
 ) -> None:
     boss.start(part("worker", STUBBORN, drain=0.1))
     pid = boss.pids()["worker"]
     assert boss.watch(lambda: last_line(tmp_path / "worker.log") == "up", GENEROUS)
     boss.drain()
     assert gone(pid)
-    assert said == ["worker did not stop within 0.1 s and is killed"]
+    assert messages == ["worker did not stop within 0.1 s and is killed"]
 
 
-def test_a_second_stop_kills_at_once(boss: Supervisor, said: list[str], part: Any, tmp_path: Path) -> None:
+def test_a_second_stop_kills_at_once(boss: Supervisor, messages: list[str], part: Any, tmp_path: Path) -> None:
     boss.start(part("worker", STUBBORN, drain=10 * GENEROUS))
     pid = boss.pids()["worker"]
     assert boss.watch(lambda: last_line(tmp_path / "worker.log") == "up", GENEROUS)
@@ -157,7 +157,7 @@ def test_a_second_stop_kills_at_once(boss: Supervisor, said: list[str], part: An
     boss.drain()
     second.join()
     assert gone(pid)
-    assert said == []
+    assert messages == []
 
 
 def test_parts_do_not_hear_the_terminals_ctrl_c(boss: Supervisor, part: Any) -> None:
@@ -167,14 +167,14 @@ def test_parts_do_not_hear_the_terminals_ctrl_c(boss: Supervisor, part: Any) -> 
 
 
 def test_what_a_dead_part_leaves_behind_goes_with_it(
-    boss: Supervisor, said: list[str], part: Any, tmp_path: Path
+    boss: Supervisor, messages: list[str], part: Any, tmp_path: Path
 ) -> None:
     fork = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)"
     boss.start(part("api", f"{fork}; {FOREVER}"))
     assert boss.watch(lambda: last_line(tmp_path / "api.log").isdigit(), GENEROUS)
     orphan = int(last_line(tmp_path / "api.log"))
     os.kill(boss.pids()["api"], signal.SIGKILL)
-    assert boss.watch(lambda: said, GENEROUS)
+    assert boss.watch(lambda: messages, GENEROUS)
     assert eventually(lambda: gone(orphan))
 
 
@@ -304,7 +304,7 @@ def test_a_stack_has_one_trainer_unless_it_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
-    boss: Supervisor, said: list[str], tmp_path: Path
+    boss: Supervisor, messages: list[str], tmp_path: Path
 ) -> None:
     planned = stack.plan(stack.StackOptions(tmp_path, port=0))
     boss.start(planned.valkey)
@@ -314,7 +314,7 @@ def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
         connection.set("accepted", "job")
         assert connection.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         os.kill(boss.pids()["valkey"], signal.SIGKILL)
-        assert boss.watch(lambda: said, GENEROUS)
+        assert boss.watch(lambda: messages, GENEROUS)
         assert boss.watch(lambda: valkey.is_ready(planned.redis_url), GENEROUS)
         assert connection.get("accepted") == b"job"
     assert valkey.server_version(planned.redis_url) >= (6, 2)

@@ -61,27 +61,27 @@ def png(image: Image.Image) -> bytes:
 def transform(architecture: str, **changes: Any) -> Any:
     """timm's own evaluation transform for the architecture."""
     config = reference.get_pretrained_cfg(architecture.removeprefix("timm/"))
-    asked = resolve_data_config(changes, pretrained_cfg=config.to_dict())  # type: ignore[no-untyped-call]
-    return create_transform(**asked)
+    options = resolve_data_config(changes, pretrained_cfg=config.to_dict())  # type: ignore[no-untyped-call]
+    return create_transform(**options)
 
 
-def served(found: weights.Examined, architecture: str) -> Loaded:
+def served(examined: weights.Examined, architecture: str) -> Loaded:
     """The import as a worker's engine runs it, made fast."""
-    blobs = {"w": found.path.read_bytes(), "e": found.example_png}
+    blobs = {"w": examined.path.read_bytes(), "e": examined.example_png}
     version = ModelVersion(
         id="v",
         tenant="*",
         name="v",
         version="1",
-        family=found.family,
+        family=examined.family,
         architecture=architecture,
         state=ModelState.READY,
         created_at=0.0,
-        labels=found.labels,
-        preprocessing=found.preprocessing,
+        labels=examined.labels,
+        preprocessing=examined.preprocessing,
         weights="w",
-        checksum=found.checksum,
-        example=ModelExample("e", found.example_logits),
+        checksum=examined.checksum,
+        example=ModelExample("e", examined.example_logits),
     )
     return Engine(Settings(device="cpu"), blobs.__getitem__).load(version)
 
@@ -105,19 +105,19 @@ def lively(architecture: str) -> nn.Module:
 def own_logits(network: nn.Module, architecture: str, images: list[Image.Image]) -> torch.Tensor:
     prepare = transform(architecture)
     with torch.inference_mode():
-        found: torch.Tensor = network.eval()(torch.stack([prepare(image) for image in images]))
-    return found
+        logits: torch.Tensor = network.eval()(torch.stack([prepare(image) for image in images]))
+    return logits
 
 
 @pytest.mark.parametrize("architecture", SMALL)
 def test_logits_equal_timms_own(architecture: str, tmp_path: Path) -> None:
     network = lively(architecture)
     save_file({name: tensor.clone() for name, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
-    found = weights.examine(architecture, tmp_path / "w.safetensors", list("abcdefg"), None, tmp_path)
+    examined = weights.examine(architecture, tmp_path / "w.safetensors", list("abcdefg"), None, tmp_path)
     images = [picture(size) for size in SIZES]
     expected = own_logits(network, architecture, images)
 
-    loaded = served(found, architecture)
+    loaded = served(examined, architecture)
 
     logits = loaded.forward([loaded.prepare(png(image)) for image in images])
     assert (logits - expected).abs().max() < 1e-4

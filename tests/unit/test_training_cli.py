@@ -66,9 +66,9 @@ def flowers(tmp_path: Path) -> Path:
     return tmp_path / "flowers"
 
 
-def loaded(**known: Any) -> dict[str, Any]:
+def loaded(**fields: Any) -> dict[str, Any]:
     labels = [{"id": 1, "name": "daisy", "examples": 20}, {"id": 2, "name": "rose [sic]", "examples": 40}]
-    return dataset("READY", labels=labels, label_count=2, examples=60, **known)
+    return dataset("READY", labels=labels, label_count=2, examples=60, **fields)
 
 
 MADE = {"name": "flowers", "version": "2"}
@@ -117,7 +117,7 @@ def test_a_folder_becomes_a_dataset_and_the_loading_is_shown(
     assert "daisy              20   ━━━━━━━━━━··········" in result.stdout
     assert [line.split() for line in lines if "duplicates" in line] == [["duplicates", "left", "out", "3"]]
     assert "rose/x.jpg: the picture is damaged" in result.stdout
-    assert b"rose/1.jpg" in server.asked[0].body
+    assert b"rose/1.jpg" in server.requests[0].body
 
 
 @pytest.mark.parametrize("state", ["FAILED", "READY"])
@@ -129,14 +129,14 @@ def test_an_archive_that_cannot_be_read_is_exit_1_with_the_reason(
     result = run("datasets", "add", "flowers", "https://example.org/flowers.zip")
     assert result.exit_code == 1
     assert "No file lies in a label folder." in result.stdout
-    assert json.loads(server.asked[0].body) == {"url": "https://example.org/flowers.zip"}
+    assert json.loads(server.requests[0].body) == {"url": "https://example.org/flowers.zip"}
 
 
 def test_an_empty_dataset_has_the_labels_that_were_named(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/datasets", (201, {}, dataset("READY", labels=[{"id": 1, "name": "rose", "examples": 0}])))
     result = run("datasets", "create", "empty", "--label", "rose", "--label", "daisy")
     assert result.exit_code == 0
-    assert json.loads(server.asked[0].body)["labels"] == ["rose", "daisy"]
+    assert json.loads(server.requests[0].body)["labels"] == ["rose", "daisy"]
     assert "inferq train" not in result.stderr
     assert "training needs two labels, with two pictures each" in result.stderr
 
@@ -147,9 +147,9 @@ def test_a_dataset_that_cannot_be_trained_on_says_what_it_needs(
 ) -> None:
     labels = [{"id": number, "name": str(number), "examples": count} for number, count in enumerate(counts, 1)]
     server.on("GET /v1/datasets/7", (200, {}, dataset("READY", labels=labels, name="my flowers")))
-    said = run("datasets", "show", "7").stderr
-    assert ("inferq train 'my flowers' --name MODEL" in said) == enough
-    assert ("inferq datasets add 'my flowers' FOLDER    training needs two labels" in said) != enough
+    printed = run("datasets", "show", "7").stderr
+    assert ("inferq train 'my flowers' --name MODEL" in printed) == enough
+    assert ("inferq datasets add 'my flowers' FOLDER    training needs two labels" in printed) != enough
 
 
 @pytest.mark.parametrize("words", ["flowers", "flowers https://example.org/a.zip --label rose", "flowers nowhere.zip"])
@@ -157,7 +157,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     server: ToyServer, run: Callable[..., Result], words: str
 ) -> None:
     assert run("datasets", "create", *words.split()).exit_code == 2
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_ctrl_c_while_a_dataset_loads_says_how_to_look_at_it_later(
@@ -216,7 +216,7 @@ def test_a_training_is_followed_in_lines_and_ends_with_what_was_made(
         "0.909   ━━━━━━━━━━━━━━━━━━··",
     ):
         assert words in result.stdout
-    assert json.loads(server.asked[0].body) == {
+    assert json.loads(server.requests[0].body) == {
         "dataset": "flowers", "name": "flowers", "base": "resnet18",
         "parameters": {"max_unimproved_epochs": 3, "flip": False},
     }  # fmt: skip
@@ -226,10 +226,10 @@ def test_a_version_that_is_not_the_default_is_told_how_to_become_it(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
     trains(server, done(), default="1")
-    said = run("train", "flowers", "--name", "flowers").stderr
-    assert "inferq classify --model flowers --version 2 PICTURE" in said
-    assert "inferq models compare flowers 2" in said
-    assert "inferq models promote flowers 2" in said
+    printed = run("train", "flowers", "--name", "flowers").stderr
+    assert "inferq classify --model flowers --version 2 PICTURE" in printed
+    assert "inferq models compare flowers 2" in printed
+    assert "inferq models promote flowers 2" in printed
 
 
 def test_a_failed_training_is_exit_1_with_the_reason(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -242,7 +242,7 @@ def test_a_failed_training_is_exit_1_with_the_reason(server: ToyServer, run: Cal
 def test_detached_prints_only_the_id(server: ToyServer, run: Callable[..., Result]) -> None:
     trains(server, training("QUEUED"))
     assert run("train", "flowers", "--name", "flowers", "--detach").stdout == "t1\n"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_ctrl_c_leaves_the_training_and_says_how_to_follow_and_cancel_it(
@@ -254,7 +254,7 @@ def test_ctrl_c_leaves_the_training_and_says_how_to_follow_and_cancel_it(
     assert result.exit_code == 130
     assert "training t1 continues; follow it with: inferq trainings wait t1\n" in result.stderr
     assert "cancel it with: inferq trainings cancel t1\n" in result.stderr
-    assert [asked.method for asked in server.asked] == ["POST"]
+    assert [request.method for request in server.requests] == ["POST"]
 
 
 def test_programs_get_the_servers_json_of_the_end(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -299,24 +299,24 @@ def test_trainings_are_listed(server: ToyServer, run: Callable[..., Result]) -> 
     server.on("GET /v1/trainings", (200, {}, page))
     (row,) = (line.split() for line in run("trainings", "list", "--status", "done").stdout.splitlines() if "t1" in line)
     assert row == ["t1", "DONE", "flowers", "2", "100%", "2020-01-02"]
-    assert "status=DONE" in server.asked[0].path
+    assert "status=DONE" in server.requests[0].path
 
 
 def test_show_presents_the_confusions_and_the_mistakes(server: ToyServer, run: Callable[..., Result]) -> None:
     trains(server, done())
-    said = run("trainings", "show", "t1").stdout
-    cells = {line.split()[0]: line.split()[1:] for line in said.partition("rows: true label")[2].splitlines()[2:4]}
+    printed = run("trainings", "show", "t1").stdout
+    cells = {line.split()[0]: line.split()[1:] for line in printed.partition("rows: true label")[2].splitlines()[2:4]}
     assert cells == {"daisy": ["4", "1"], "rose": ["·", "5"]}
-    assert ["d3.jpg", "daisy", "rose", "0.770"] in [line.split() for line in said.splitlines()]
-    assert "epochs 100, learning_rate 0.001" in said
+    assert ["d3.jpg", "daisy", "rose", "0.770"] in [line.split() for line in printed.splitlines()]
+    assert "epochs 100, learning_rate 0.001" in printed
 
 
 def test_show_of_one_that_runs_says_how_far_it_is(server: ToyServer, run: Callable[..., Result]) -> None:
     trains(server, training("RUNNING", progress=0.5, message="training the head", curve=CURVE))
-    said = run("trainings", "show", "t1").stdout
-    assert "50%" in said
-    assert "training the head" in said
-    assert "0.2500" in said
+    printed = run("trainings", "show", "t1").stdout
+    assert "50%" in printed
+    assert "training the head" in printed
+    assert "0.2500" in printed
 
 
 def test_the_evidence_of_a_removed_model_is_still_shown(server: ToyServer, run: Callable[..., Result]) -> None:

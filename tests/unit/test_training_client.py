@@ -22,7 +22,7 @@ from shared.schemas.models import VersionDetails, VersionList
 from shared.schemas.promotions import Canary, Comparison
 from shared.schemas.trainings import TrainingPage
 from tests.unit.answers import complete, dataset, training, version
-from tests.unit.toy_server import Answer, Asked, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
 
 EVIDENCE = {"accuracy": 0.9, "method": "head"}
 
@@ -36,8 +36,8 @@ def server() -> Iterator[ToyServer]:
 @pytest.fixture
 def client(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(connection, "EVERY", 0.0)
-    with Client(server.url) as made:
-        yield made
+    with Client(server.url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def sent_zip(body: bytes) -> zipfile.ZipFile:
 
 def test_a_folder_is_packed_without_hidden_files_and_junk(server: ToyServer, client: Client, flowers: Path) -> None:
     server.on("POST /v1/datasets", (202, {}, dataset("LOADING", progress=0.0)))
-    made = client.datasets.create("mine", flowers)
-    assert (made.id, made.state) == (7, "LOADING")
-    body = server.asked[0].body
+    created = client.datasets.create("mine", flowers)
+    assert (created.id, created.state) == (7, "LOADING")
+    body = server.requests[0].body
     assert b'name="name"\r\n\r\nmine' in body
     assert b'name="file"; filename="flowers.zip"' in body
     with sent_zip(body) as archive:
@@ -73,7 +73,7 @@ def test_an_archive_is_sent_as_it_is_and_adds_to_a_dataset_by_its_name(
     (tmp_path / "more.tgz").write_bytes(b"tar and gz")
     server.on("POST /v1/datasets/my%20flowers/archive", (202, {}, dataset("LOADING")))
     client.datasets.add_archive("my flowers", tmp_path / "more.tgz")
-    body = server.asked[0].body
+    body = server.requests[0].body
     assert b'name="file"; filename="more.tgz"' in body
     assert b"tar and gz" in body
 
@@ -82,7 +82,7 @@ def test_a_url_and_labels_are_sent_as_json(server: ToyServer, client: Client) ->
     server.on("POST /v1/datasets", (201, {}, dataset("READY")))
     client.datasets.create("a", "https://example.org/flowers.zip")
     client.datasets.create("b", labels=["rose", "daisy"])
-    assert [json.loads(asked.body) for asked in server.asked] == [
+    assert [json.loads(request.body) for request in server.requests] == [
         {"name": "a", "url": "https://example.org/flowers.zip"},
         {"name": "b", "labels": ["rose", "daisy"]},
     ]
@@ -91,7 +91,7 @@ def test_a_url_and_labels_are_sent_as_json(server: ToyServer, client: Client) ->
 def test_an_archive_that_is_not_there_is_an_error_before_anything_is_sent(server: ToyServer, client: Client) -> None:
     with pytest.raises(OSError, match="nowhere"):
         client.datasets.create("a", "nowhere.zip")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
@@ -127,32 +127,35 @@ def test_a_file_that_cannot_be_read_is_named(flowers: Path) -> None:
 
 
 def test_a_dataset_is_read_with_its_labels_and_reasons(server: ToyServer, client: Client) -> None:
-    told = dataset(
+    answer = dataset(
         "READY", examples=5, labels=[{"id": 1, "name": "rose", "examples": 5}], duplicates=2, unreadable=1,
         reasons=[{"path": "rose/x.jpg", "why": "is damaged"}],
     )  # fmt: skip
-    server.on("GET /v1/datasets", (200, {}, complete(DatasetPage, datasets=[told])))
-    (found,) = client.datasets.list()
-    assert [(label.name, label.examples) for label in found.labels] == [("rose", 5)]
-    assert [(file.path, file.why) for file in found.reasons] == [("rose/x.jpg", "is damaged")]
-    assert (found.examples, found.duplicates, found.unreadable) == (5, 2, 1)
+    server.on("GET /v1/datasets", (200, {}, complete(DatasetPage, datasets=[answer])))
+    (listed,) = client.datasets.list()
+    assert [(label.name, label.examples) for label in listed.labels] == [("rose", 5)]
+    assert [(file.path, file.why) for file in listed.reasons] == [("rose/x.jpg", "is damaged")]
+    assert (listed.examples, listed.duplicates, listed.unreadable) == (5, 2, 1)
 
 
 def test_a_dataset_is_followed_until_it_is_loaded(server: ToyServer, client: Client) -> None:
     steps = [dataset("LOADING", progress=share) for share in (0.0, 0.5, 0.5)]
     server.on("GET /v1/datasets/7", *[(200, {}, step) for step in steps], (200, {}, dataset("FAILED", message="empty")))
     followed = list(client.datasets.follow(7))
-    assert [(one.state, one.progress) for one in followed] == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
+    steps = [(dataset.state, dataset.progress) for dataset in followed]
+    assert steps == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
     assert followed[-1].message == "empty"
 
 
 def test_a_training_is_asked_for_with_what_was_chosen_and_nothing_else(server: ToyServer, client: Client) -> None:
     server.on("POST /v1/trainings", (202, {}, training("QUEUED", position=3)))
-    made = client.trainings.start(7, "flowers", base="mobilenet_v2", epochs=5, seed=0, flip=False, learning_rate=None)
-    assert (made.id, made.position, made.terminal) == ("t1", 3, False)
+    started = client.trainings.start(
+        7, "flowers", base="mobilenet_v2", epochs=5, seed=0, flip=False, learning_rate=None
+    )
+    assert (started.id, started.position, started.terminal) == ("t1", 3, False)
     client.trainings.start("mine", "flowers", options={"metadata": {"who": "me"}})
     parameters = {"epochs": 5, "seed": 0, "flip": False}
-    assert [json.loads(asked.body) for asked in server.asked] == [
+    assert [json.loads(request.body) for request in server.requests] == [
         {"dataset": 7, "name": "flowers", "base": "mobilenet_v2", "parameters": parameters},
         {"dataset": "mine", "name": "flowers", "metadata": {"who": "me"}},
     ]
@@ -172,7 +175,7 @@ def test_a_training_is_followed_through_an_outage_to_its_end(server: ToyServer, 
     assert done.model
     assert done.evidence
     assert (done.model.version, done.evidence.accuracy, done.evidence.method) == ("2", 0.9, "head")
-    assert server.asked[1].headers["prefer"] == "wait=1"
+    assert server.requests[1].headers["prefer"] == "wait=1"
 
 
 def test_a_server_that_goes_away_for_a_moment_is_waited_for(
@@ -187,7 +190,7 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(
         return httpx.Response(200, json=answer)
 
     monkeypatch.setattr(Connection, "request", request)
-    assert [one.status for one in client.trainings.follow("t1")] == ["RUNNING", "CANCELLED"]
+    assert [training.status for training in client.trainings.follow("t1")] == ["RUNNING", "CANCELLED"]
 
 
 def test_a_server_that_stays_away_is_given_up(
@@ -203,18 +206,18 @@ def test_an_error_that_will_not_pass_ends_following_at_once(server: ToyServer, c
     server.on("GET /v1/trainings/t1", (200, {}, training("RUNNING")), (404, {}, {"detail": "There is no training."}))
     with pytest.raises(InferqHTTPError, match="There is no training"):
         list(client.trainings.follow("t1"))
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_trainings_are_listed_through_pages_and_cancelled(server: ToyServer, client: Client) -> None:
-    def page(asked: Asked) -> Answer:
-        more = "cursor=two" not in asked.path
+    def page(request: ToyRequest) -> Answer:
+        more = "cursor=two" not in request.path
         return 200, {}, complete(TrainingPage, trainings=[{"id": "t1"}], next="two" if more else None)
 
     server.on("GET /v1/trainings", page)
     server.on("DELETE /v1/trainings/t1", (200, {}, training("CANCELLED")))
     assert len(client.trainings.list(status="RUNNING")) == 2
-    assert "status=RUNNING" in server.asked[1].path
+    assert "status=RUNNING" in server.requests[1].path
     assert client.trainings.cancel("t1").status == "CANCELLED"
 
 
@@ -228,20 +231,20 @@ def test_feedback_says_which_picture_and_only_where_asked_which_dataset(server: 
     example = client.jobs.correct("j1", "rose")
     assert (example.id, example.label.name) == (5, "rose")
     client.jobs.correct("j1", "rose", 3, dataset="flowers")
-    assert [json.loads(asked.body) for asked in server.asked] == [
+    assert [json.loads(request.body) for request in server.requests] == [
         {"label": "rose", "position": 0},
         {"label": "rose", "position": 3, "dataset": "flowers"},
     ]
 
 
 def test_a_comparison_is_waited_for(server: ToyServer, client: Client) -> None:
-    asked = complete(Comparison, id="c1", status="QUEUED")
+    answer = complete(Comparison, id="c1", status="QUEUED")
     ended = complete(Comparison, id="c1", status="DONE", terminal=True, report={"agreement": 0.9})
-    server.on("POST /v1/models/flowers/compare", (202, {}, asked))
-    server.on("GET /v1/comparisons/c1", (200, {}, asked), (200, {}, ended))
+    server.on("POST /v1/models/flowers/compare", (202, {}, answer))
+    server.on("GET /v1/comparisons/c1", (200, {}, answer), (200, {}, ended))
     assert client.models.compare("flowers", "2").to_json() == ended
     client.models.compare("flowers", "2", baseline="1", dataset=7)
-    bodies = [json.loads(one.body) for one in server.asked if one.method == "POST"]
+    bodies = [json.loads(request.body) for request in server.requests if request.method == "POST"]
     assert bodies == [{"version": "2"}, {"version": "2", "baseline": "1", "dataset": 7}]
 
 
@@ -253,10 +256,10 @@ def test_versions_are_promoted_rolled_back_and_given_a_share(server: ToyServer, 
     server.on("GET /v1/models/flowers/versions/1", (200, {}, details))
     server.on("POST /v1/models/flowers/promote", (200, {}, second))
     server.on("POST /v1/models/flowers/rollback", (200, {}, first))
-    server.on("PUT /v1/models/flowers/canary", lambda asked: (200, {}, complete(Canary, **json.loads(asked.body))))
+    server.on("PUT /v1/models/flowers/canary", lambda request: (200, {}, complete(Canary, **json.loads(request.body))))
     server.on("GET /v1/models/flowers/canary", (200, {}, shared))
     server.on("DELETE /v1/models/flowers/canary", (204, {}, b""))
-    assert [found.version for found in client.models.list_versions("flowers")] == ["1", "2"]
+    assert [version.version for version in client.models.list_versions("flowers")] == ["1", "2"]
     assert client.models.get_version("flowers", "1").to_json() == details
     assert client.models.promote("flowers", "2").version == "2"
     assert client.models.rollback("flowers").version == "1"
@@ -264,7 +267,7 @@ def test_versions_are_promoted_rolled_back_and_given_a_share(server: ToyServer, 
     assert (begun.version, begun.share, begun.agreement) == ("2", 0.1, None)
     assert client.models.get_canary("flowers").to_json() == shared
     client.models.clear_canary("flowers")
-    assert server.asked[-1].method == "DELETE"
+    assert server.requests[-1].method == "DELETE"
 
 
 @pytest.mark.parametrize(

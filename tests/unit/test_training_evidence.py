@@ -37,7 +37,7 @@ def answers(count: int, classes: int, sharpness: float = 3.0) -> tuple[torch.Ten
     return sharpness * logits, truths
 
 
-def made(count: int = 300, classes: int = 5, labels: list[str] | None = None) -> dict[str, Any]:
+def made_up_evidence(count: int = 300, classes: int = 5, labels: list[str] | None = None) -> dict[str, Any]:
     logits, truths = answers(count, classes)
     examples = [example(number) for number in range(count)]
     names = labels or [f"label {number}" for number in range(classes)]
@@ -50,20 +50,22 @@ def example(number: int) -> DatasetExample:
 
 def test_a_temperature_mends_scores_that_are_too_sure() -> None:
     (logits, truths), half = answers(4000, 5), 2000
-    found = calibration.temperature(logits[:half], truths[:half])
+    temperature = calibration.temperature(logits[:half], truths[:half])
     before, after = (
-        calibration.error(calibration.reliability(logits[half:], truths[half:], divisor)) for divisor in (1.0, found)
+        calibration.error(calibration.reliability(logits[half:], truths[half:], divisor))
+        for divisor in (1.0, temperature)
     )
-    assert found > 1.5
+    assert temperature > 1.5
     assert after < before / 2
 
 
 def test_the_temperature_is_the_likeliest() -> None:
     logits, truths = answers(500, 4)
-    found = calibration.temperature(logits, truths)
+    temperature = calibration.temperature(logits, truths)
     loss = torch.nn.functional.cross_entropy
     assert all(
-        loss(logits / found, truths) <= loss(logits / (found * near), truths) + 1e-6 for near in (0.5, 0.97, 1.03, 2)
+        loss(logits / temperature, truths) <= loss(logits / (temperature * near), truths) + 1e-6
+        for near in (0.5, 0.97, 1.03, 2)
     )
 
 
@@ -84,48 +86,50 @@ def test_bins_hold_every_picture_once() -> None:
     logits, truths = answers(100, 3)
     bins = calibration.reliability(logits, truths)
     assert len(bins) == 15
-    assert sum(one.count for one in bins) == 100
-    assert all(one.low < one.confidence <= one.high + 1e-9 for one in bins if one.count)
+    assert sum(bin_.count for bin_ in bins) == 100
+    assert all(bin_.low < bin_.confidence <= bin_.high + 1e-9 for bin_ in bins if bin_.count)
 
 
 def test_evidence_agrees_with_scikit_learn() -> None:
     logits, truths = answers(300, 5)
-    found, predicted = made(), logits.argmax(1)
+    computed, predicted = made_up_evidence(), logits.argmax(1)
     rows = metrics.precision_recall_fscore_support(truths, predicted)
     for name, expected in zip(("precision", "recall", "f1", "support"), rows, strict=True):
-        assert [row[name] for row in found["per_label"]] == pytest.approx(list(expected))
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truths, predicted))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(truths, predicted, average="macro"))
-    assert found["confusion"] == metrics.confusion_matrix(truths, predicted).tolist()
+        assert [row[name] for row in computed["per_label"]] == pytest.approx(list(expected))
+    assert computed["accuracy"] == pytest.approx(metrics.accuracy_score(truths, predicted))
+    assert computed["macro_f1"] == pytest.approx(metrics.f1_score(truths, predicted, average="macro"))
+    assert computed["confusion"] == metrics.confusion_matrix(truths, predicted).tolist()
 
 
 def test_evidence_is_plain_json_even_where_nothing_can_be_computed() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
-    found = evidence(logits, torch.tensor([0, 1]), ["a", "b", "c"], [example(1), example(2)], 1.0)
-    json.dumps(found, allow_nan=False)
-    assert found["per_label"][1]["precision"] == found["per_label"][2]["recall"] == 0.0
-    assert found["macro_f1"] == pytest.approx(1 / 3)
+    computed = evidence(logits, torch.tensor([0, 1]), ["a", "b", "c"], [example(1), example(2)], 1.0)
+    json.dumps(computed, allow_nan=False)
+    assert computed["per_label"][1]["precision"] == computed["per_label"][2]["recall"] == 0.0
+    assert computed["macro_f1"] == pytest.approx(1 / 3)
     empty = evidence(logits[:0], torch.tensor([], dtype=torch.int64), ["a", "b", "c"], [], 1.0)
     json.dumps(empty, allow_nan=False)
     assert empty["accuracy"] == 0.0
 
 
 def test_evidence_is_what_the_api_declares_also_where_an_epoch_has_no_finite_loss() -> None:
-    found = made() | {"method": "fine-tuned"}
-    assert [epoch.train_loss for epoch in msgspec.convert(found, Evidence).curve] == [0.9, None]
+    declared = msgspec.convert(made_up_evidence() | {"method": "fine-tuned"}, Evidence)
+    assert [epoch.train_loss for epoch in declared.curve] == [0.9, None]
 
 
 def test_mistakes_are_told_the_most_confident_first_and_not_without_end() -> None:
-    found = made(count=2000)
-    scores = [mistake["score"] for mistake in found["mistakes"]]
+    computed = made_up_evidence(count=2000)
+    scores = [mistake["score"] for mistake in computed["mistakes"]]
     assert scores == sorted(scores, reverse=True)
-    assert len(scores) == MOST_MISTAKES < found["mistakes_in_all"]
-    assert all(mistake["expected"] != mistake["predicted"] for mistake in found["mistakes"])
-    assert found["mistakes"][0]["name"] == f"{found['mistakes'][0]['example']}.jpg"
+    assert len(scores) == MOST_MISTAKES < computed["mistakes_in_all"]
+    assert all(mistake["expected"] != mistake["predicted"] for mistake in computed["mistakes"])
+    assert computed["mistakes"][0]["name"] == f"{computed['mistakes'][0]['example']}.jpg"
 
 
 def strange() -> dict[str, Any]:
-    return made(classes=3, labels=["$x^2$ & <b>", "a label of a length that nobody reads to its end", "猫\n\t"])
+    return made_up_evidence(
+        classes=3, labels=["$x^2$ & <b>", "a label of a length that nobody reads to its end", "猫\n\t"]
+    )
 
 
 def test_plots_are_valid_svg_and_png_and_the_same_bytes_each_time() -> None:
@@ -145,5 +149,5 @@ def test_plots_are_valid_svg_and_png_and_the_same_bytes_each_time() -> None:
 
 
 def test_very_many_labels_and_no_epochs_can_be_drawn() -> None:
-    assert plots.confusion_matrix(made(600, 130), "svg")
+    assert plots.confusion_matrix(made_up_evidence(600, 130), "svg")
     assert plots.learning_curve([], "svg")

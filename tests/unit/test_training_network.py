@@ -93,8 +93,8 @@ def tuning(epochs: int = 3, rate: float = 0.001) -> NetworkTraining:
     return finetune.last_stages(network, small.PREPROCESSING, pictures(12), pictures(6, first=900), params)
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(mine, other.state_dict()[name]) for name, mine in one.state_dict().items())
+def same(first: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(mine, other.state_dict()[name]) for name, mine in first.state_dict().items())
 
 
 @pytest.mark.parametrize("make", [fresh, tuning])

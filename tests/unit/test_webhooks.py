@@ -25,13 +25,13 @@ def expected(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def test_hand_made_hmac_agrees_with_the_vector_of_rfc_4231() -> None:
-    made = hmac_by_hand(b"Jefe", b"what do ya want for nothing?").hex()
-    assert made == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    signature = hmac_by_hand(b"Jefe", b"what do ya want for nothing?").hex()
+    assert signature == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
 
 def test_a_plain_secret_is_the_key_as_it_is() -> None:
-    made = webhooks.signature("a plain secret", "msg_1", 1_700_000_000, BODY)
-    assert made == expected(b"a plain secret", "msg_1", 1_700_000_000, BODY)
+    signature = webhooks.signature("a plain secret", "msg_1", 1_700_000_000, BODY)
+    assert signature == expected(b"a plain secret", "msg_1", 1_700_000_000, BODY)
 
 
 def test_a_whsec_secret_is_base64_of_the_key() -> None:

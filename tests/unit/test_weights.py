@@ -73,7 +73,7 @@ class Hostile:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda found, path: path.write_bytes(pickle.dumps(found, 2))])
+@pytest.mark.parametrize("save", [torch.save, lambda saved, path: path.write_bytes(pickle.dumps(saved, 2))])
 def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(tmp_path: Path, save: Callable[..., None]) -> None:
     save({"a": torch.ones(1), "b": Hostile(tmp_path / "ran")}, tmp_path / "w.pth")
     message = refusal(tmp_path / "w.pth")
@@ -196,28 +196,28 @@ def test_the_example_is_always_the_same() -> None:
 
 def test_an_import_becomes_a_checked_version(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     path = saved({"state_dict": {f"module.{name}": t.half() for name, t in small.items()}}, tmp_path / "w.pth")
-    found = weights.examine("squeezenet1_1", path, list("abcde"), None, tmp_path)
-    assert (found.family, found.labels) == ("torchvision", tuple("abcde"))
-    assert found.preprocessing == torchvision.preprocessing("squeezenet1_1")
-    assert found.checksum == weights.checksum(found.path)
-    assert load_file(found.path).keys() == small.keys()
-    assert len(found.example_logits) == 5
-    assert found.example_png.startswith(b"\x89PNG")
+    examined = weights.examine("squeezenet1_1", path, list("abcde"), None, tmp_path)
+    assert (examined.family, examined.labels) == ("torchvision", tuple("abcde"))
+    assert examined.preprocessing == torchvision.preprocessing("squeezenet1_1")
+    assert examined.checksum == weights.checksum(examined.path)
+    assert load_file(examined.path).keys() == small.keys()
+    assert len(examined.example_logits) == 5
+    assert examined.example_png.startswith(b"\x89PNG")
 
 
 def test_preprocessing_can_be_given(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     given = Preprocessing(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    found = weights.examine("squeezenet1_1", saved(small, tmp_path / "w"), list("abcde"), given, tmp_path)
-    assert found.preprocessing == given
+    examined = weights.examine("squeezenet1_1", saved(small, tmp_path / "w"), list("abcde"), given, tmp_path)
+    assert examined.preprocessing == given
 
 
 def test_the_shipped_digits_pass_their_own_examination(tmp_path: Path) -> None:
     shipped = families.pretrained("digits")
     assert shipped
     assert shipped.path
-    found = weights.examine("digits", shipped.path, None, None, tmp_path)
-    assert found.labels == tuple("0123456789")
-    assert found.checksum == digits.card()["sha256"]
+    examined = weights.examine("digits", shipped.path, None, None, tmp_path)
+    assert examined.labels == tuple("0123456789")
+    assert examined.checksum == digits.card()["sha256"]
 
 
 @pytest.mark.parametrize("labels", [None, "imagenet"])
@@ -230,8 +230,8 @@ def test_imagenet_labels_need_a_thousand_outputs(
 
 def test_imagenet_labels_come_from_torchvision(tmp_path: Path) -> None:
     state = torchvision.build("squeezenet1_1", 1000, 224).state_dict()
-    found = weights.examine("squeezenet1_1", saved(state, tmp_path / "w"), "imagenet", None, tmp_path)
-    assert (len(found.labels), found.labels[0]) == (1000, "tench")
+    examined = weights.examine("squeezenet1_1", saved(state, tmp_path / "w"), "imagenet", None, tmp_path)
+    assert (len(examined.labels), examined.labels[0]) == (1000, "tench")
 
 
 def test_the_wrong_number_of_labels_and_an_unknown_architecture_are_refused(
@@ -302,11 +302,13 @@ def failed_fetch(url: str, prefix: str, folder: Path, timeout: float = 5.0) -> s
 
 
 def test_a_download_arrives_whole_and_tells_how_far_it_is(tmp_path: Path, serve: Callable[[Handler], str]) -> None:
-    told: list[tuple[int, int | None]] = []
-    weights.fetch(serve(whole), CHECKSUM[:8], tmp_path / "w.pth", 5.0, lambda done, total: told.append((done, total)))
+    reports: list[tuple[int, int | None]] = []
+    weights.fetch(
+        serve(whole), CHECKSUM[:8], tmp_path / "w.pth", 5.0, lambda done, total: reports.append((done, total))
+    )
     assert (tmp_path / "w.pth").read_bytes() == BODY
-    assert told == sorted(told)
-    assert told[-1] == (len(BODY), len(BODY))
+    assert reports == sorted(reports)
+    assert reports[-1] == (len(BODY), len(BODY))
     assert [file.name for file in tmp_path.iterdir()] == ["w.pth"]
 
 

@@ -15,7 +15,7 @@ Answer = tuple[int, dict[str, str], Any]
 
 
 @dataclass
-class Asked:
+class ToyRequest:
     """One request as it arrived."""
 
     method: str
@@ -29,20 +29,20 @@ class ToyServer:
     """Scripted answers by method and path; a list is used up from the front, its last one stays."""
 
     url: str
-    asked: list[Asked] = field(default_factory=list)
-    answers: dict[str, list[Answer | Callable[[Asked], Answer]]] = field(default_factory=dict)
+    requests: list[ToyRequest] = field(default_factory=list)
+    answers: dict[str, list[Answer | Callable[[ToyRequest], Answer]]] = field(default_factory=dict)
 
-    def on(self, call: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
+    def on(self, call: str, *answers: Answer | Callable[[ToyRequest], Answer]) -> None:
         """`on("GET /v1/jobs", (200, {}, {...}))`; the query string does not count."""
         self.answers[call] = list(answers)
 
-    def answer(self, asked: Asked) -> Answer:
-        self.asked.append(asked)
-        script = self.answers.get(f"{asked.method} {asked.path.partition('?')[0]}")
+    def answer(self, request: ToyRequest) -> Answer:
+        self.requests.append(request)
+        script = self.answers.get(f"{request.method} {request.path.partition('?')[0]}")
         if not script:
             return 404, {}, {"title": "Not Found", "code": "not_found", "detail": "There is nothing here."}
         chosen = script.pop(0) if len(script) > 1 else script[0]
-        return chosen(asked) if callable(chosen) else chosen
+        return chosen(request) if callable(chosen) else chosen
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def serving() -> Iterator[ToyServer]:
         def _any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self._chunks()
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, extra, answer = toy.answer(Asked(self.command, self.path, headers, body))
+            status, extra, answer = toy.answer(ToyRequest(self.command, self.path, headers, body))
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in extra.items():

@@ -73,8 +73,8 @@ class OldStack(Stack):
 
     def ask(self, method: str, path: str, tenant: str = "owner", wait: float = 0, key: str = "", **body: Any) -> Any:
         """The JSON of an answer, or its text."""
-        known = self.keys.get(tenant)
-        headers = {"Authorization": f"Bearer {known}"} if known else {}
+        secret = self.keys.get(tenant)
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         headers |= {"Prefer": f"wait={wait:g}"} if wait else {}
         headers |= {"Idempotency-Key": key} if key else {}
         answer = httpx.request(method, self.url + path, headers=headers, timeout=90, **body)
@@ -83,7 +83,7 @@ class OldStack(Stack):
 
     def send(self, tenant: str = "owner", count: int = 10, key: str = "", **fields: str) -> str:
         """Submit a job of drawn digits, with that idempotency key; its id."""
-        files = [("files", found) for found in (pictures() * 2)[:count]]
+        files = [("files", path) for path in (pictures() * 2)[:count]]
         return str(self.ask("POST", "/v1/jobs", tenant, key=key, files=files, data=fields)["_id"])
 
     def freeze(self, part: str) -> None:
@@ -97,8 +97,8 @@ class OldStack(Stack):
     def kill(self, part: str) -> None:
         """SIGKILL to a part and its child processes, and wait until their connections are closed."""
         process = psutil.Process(self.pids()[part])
-        for one in [*process.children(recursive=True), process]:
-            one.kill()
+        for running in [*process.children(recursive=True), process]:
+            running.kill()
         stacks.until(lambda: process.status() == psutil.STATUS_ZOMBIE, 10)
 
 
@@ -143,7 +143,7 @@ def queued_work(stack: OldStack) -> dict[str, str]:
               "anna": stack.send("anna", model="numerals")}  # fmt: skip
     with writing(stack):
         os.kill(stack.pids()["worker-1"], signal.SIGCONT)
-        stacks.until(lambda: claimed(stack) > 0, 30, stack.said)
+        stacks.until(lambda: claimed(stack) > 0, 30, stack.output)
         stack.kill("worker-1")
     return queued
 
@@ -151,16 +151,16 @@ def queued_work(stack: OldStack) -> dict[str, str]:
 def trainings(stack: OldStack) -> dict[str, str]:
     """A training whose trainer is killed once it has stored an epoch, and one that waits behind it."""
     parameters = {"epochs": 100, "max_unimproved_epochs": 100, "fine_tune": "never"}
-    asked = {"dataset": "numbers", "base": "digits", "parameters": parameters}
-    running = stack.ask("POST", "/v1/trainings", json=asked | {"name": "mine"})
+    request = {"dataset": "numbers", "base": "digits", "parameters": parameters}
+    running = stack.ask("POST", "/v1/trainings", json=request | {"name": "mine"})
     with contextlib.closing(sqlite3.connect(stack.data / "inferq.db")) as database:
         begun = "SELECT count(*) FROM trainings WHERE curve != '[]'"
         end = time.monotonic() + 60
         while not database.execute(begun).fetchone()[0]:
-            assert time.monotonic() < end, stack.said()
+            assert time.monotonic() < end, stack.output()
             time.sleep(0.001)
     stack.kill("trainer")
-    waiting = stack.ask("POST", "/v1/trainings", json=asked | {"name": "next"})
+    waiting = stack.ask("POST", "/v1/trainings", json=request | {"name": "next"})
     return {"running": running["_id"], "waiting": waiting["_id"]}
 
 
@@ -189,14 +189,14 @@ def main(checkout: str) -> None:
 def in_mid_work(stack: OldStack) -> dict[str, Any]:
     """Give it all its work and stop its parts; what it has answered, and the ids of what is there."""
     ids: dict[str, Any] = finished_work(stack)
-    stacks.until(lambda: refused(stack.data), 30, stack.said)
+    stacks.until(lambda: refused(stack.data), 30, stack.output)
     paths = {
         "owner": [f"/v1/jobs/{ids['done']}", f"/v1/jobs/{ids['done']}/results?format=csv", "/v1/aliases", "/v1/keys",
                   f"/v1/images/{ids['image']}", "/v1/datasets/numbers", "/v1/datasets/numbers/labels",
                   "/v1/datasets/numbers/examples", "/v1/models/digits/versions/1"],
         "anna": [f"/v1/jobs/{ids['theirs']}", "/v1/aliases"],
     }  # fmt: skip
-    said = {who: {path: stack.ask("GET", path, who) for path in found} for who, found in paths.items()}
+    answers = {who: {path: stack.ask("GET", path, who) for path in tenant_paths} for who, tenant_paths in paths.items()}
     stack.freeze_supervisor()
     stack.kill("keeper")
     stack.freeze("worker-1")
@@ -205,7 +205,7 @@ def in_mid_work(stack: OldStack) -> dict[str, Any]:
     ids["queued"] = queued_work(stack)
     ids["trainings"] = trainings(stack)
     snapshot.record(stack.data, redis_url(stack.data), snapshot.FOLDER)
-    return {"recorded_at": time.time(), "keys": stack.keys, "ids": ids, "said": said}
+    return {"recorded_at": time.time(), "keys": stack.keys, "ids": ids, "answers": answers}
 
 
 def redis_url(data: Path) -> str:

@@ -179,9 +179,9 @@ def _bytes(blob: dict[str, str]) -> bytes:
 def pictures(data: Path, job_id: str) -> list[tuple[str, bytes]]:
     """(name, bytes) of the pictures of a job in a data folder."""
     with contextlib.closing(sqlite3.connect(data / "inferq.db")) as database:
-        asked = "SELECT name, blob, offset, size FROM items WHERE job_id = ? ORDER BY position"
-        found = database.execute(asked, (job_id,)).fetchall()
-    return [(name, (data / "blobs" / blob).read_bytes()[offset : offset + size]) for name, blob, offset, size in found]
+        query = "SELECT name, blob, offset, size FROM items WHERE job_id = ? ORDER BY position"
+        rows = database.execute(query, (job_id,)).fetchall()
+    return [(name, (data / "blobs" / blob).read_bytes()[offset : offset + size]) for name, blob, offset, size in rows]
 
 
 def _restore_database(data: Path, sql: str, later: float, replacements: tuple[tuple[str, str], ...]) -> None:
@@ -223,9 +223,9 @@ def _restore_valkey(data: Path, databases: dict[str, list[Command]], later: floa
 def _moved(word: str, later: float) -> str:
     """Move the end of a Celery message, `"expires": "<ISO time>"`, by so many seconds."""
 
-    def move(found: re.Match[str]) -> str:
-        moved = datetime.fromisoformat(found[2]) + timedelta(seconds=later)
-        return f'{found[1]}"{moved.isoformat()}"'
+    def move(match: re.Match[str]) -> str:
+        moved = datetime.fromisoformat(match[2]) + timedelta(seconds=later)
+        return f'{match[1]}"{moved.isoformat()}"'
 
     return re.sub(r'("expires": )"([^"]+)"', move, word)
 

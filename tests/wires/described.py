@@ -53,11 +53,11 @@ def _call(app: Flask, path: str, method: str) -> dict[str, Any]:
 
 
 def _compare(call: dict[str, Any], answer: TestResponse) -> None:
-    said = call["responses"].get(str(answer.status_code))
-    assert said or answer.status_code >= 400, f"{call['operationId']} answers {answer.status_code}"
-    content = (said or call["responses"]["default"]).get("content", {})
+    response = call["responses"].get(str(answer.status_code))
+    assert response or answer.status_code >= 400, f"{call['operationId']} answers {answer.status_code}"
+    content = (response or call["responses"]["default"]).get("content", {})
     kind = answer.mimetype or ""
-    kinds = [known for known in content if known in (kind, f"{kind.partition('/')[0]}/*")]
+    kinds = [kind_described for kind_described in content if kind_described in (kind, f"{kind.partition('/')[0]}/*")]
     assert bool(kinds) == bool(content), f"{call['operationId']} answers {kind}"
     if kinds and kinds[0].endswith("json"):
         schema = {**content[kinds[0]]["schema"], "components": _document()["components"]}

@@ -33,7 +33,7 @@ def send(client: FlaskClient, method: str, where: str, file: str = "mugs.zip", *
 
 def _part(value: Any, file: str) -> Any:
     if isinstance(value, list):
-        return [_part(one, file) for one in value]
+        return [_part(part, file) for part in value]
     return FileStorage(io.BytesIO(value), file) if isinstance(value, bytes) else value
 
 
@@ -54,8 +54,8 @@ def listed(answer: TestResponse, schema: str) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     body = answer.get_json()
     assert (set(body), body["object"]) == ({"object", "data"}, "list")
-    for one in body["data"]:
-        _must_fit(one, schema)
+    for resource in body["data"]:
+        _must_fit(resource, schema)
     return list(body["data"])
 
 

@@ -267,7 +267,7 @@ UNWANTED = [
 
 
 @pytest.mark.parametrize("size", [10, 500_000])
-@pytest.mark.parametrize(("method", "path", "status"), UNWANTED, ids=[" ".join(one[:2]) for one in UNWANTED])
+@pytest.mark.parametrize(("method", "path", "status"), UNWANTED, ids=[" ".join(case[:2]) for case in UNWANTED])
 def test_a_body_that_nobody_wants_does_not_disturb_the_next_request(
     stack: Stack, method: str, path: str, status: int, size: int
 ) -> None:
@@ -326,9 +326,9 @@ def test_a_success_has_exactly_the_status_of_the_wire(stack: Stack, wire: Wire) 
 
 def test_making_is_201_on_the_img_wire_and_looking_is_200(stack: Stack) -> None:
     kept = WIRES["IMG"].send(stack).json()["id"]
-    one = f"{stack.url}/v1/images/{kept}"
-    assert httpx.post(f"{one}/classify", timeout=90).status_code == 201
-    for path in (one, f"{one}/download", f"{stack.url}/v1/images"):
+    image_url = f"{stack.url}/v1/images/{kept}"
+    assert httpx.post(f"{image_url}/classify", timeout=90).status_code == 201
+    for path in (image_url, f"{image_url}/download", f"{stack.url}/v1/images"):
         assert httpx.get(path).status_code == 200
 
 

@@ -132,7 +132,7 @@ def test_an_archive_that_nothing_can_be_learned_from_is_refused_and_leaves_no_da
     for bad in (b"no archive", as_zip([("picture.png", picture(1))]), as_zip([("Red/notes.txt", b"text")])):
         refused(post(client, f"{ROOT}/upload/sync", data=bad))
     assert len(loader) == 3
-    assert {one["statusMsg"] for one in listed(client.get(ROOT), "EinsteinDataset")} <= {"DELETE_PENDING"}
+    assert {dataset["statusMsg"] for dataset in listed(client.get(ROOT), "EinsteinDataset")} <= {"DELETE_PENDING"}
     datasets.drop_deleted(container)
     assert listed(client.get(ROOT), "EinsteinDataset") == []
     assert not uploads(container)
@@ -165,9 +165,9 @@ def test_an_upload_in_the_background_is_polled(client: FlaskClient, container: C
 
 
 def test_a_wrong_layout_in_the_background_is_told_by_the_dataset(client: FlaskClient, container: Container) -> None:
-    made = fine(post(client, f"{ROOT}/upload", data=as_zip([("a.png", picture(1))])), "EinsteinDataset")
-    dataset_import.load(container, made["id"])
-    body = fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")
+    dataset = fine(post(client, f"{ROOT}/upload", data=as_zip([("a.png", picture(1))])), "EinsteinDataset")
+    dataset_import.load(container, dataset["id"])
+    body = fine(client.get(f"{ROOT}/{dataset['id']}"), "EinsteinDataset")
     assert not body["available"]
     assert re.match("FAILED: .*label folder", body["statusMsg"])
 
@@ -176,11 +176,11 @@ def test_an_upload_by_url_in_the_background_is_fetched_by_the_loader(
     client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = served(monkeypatch, MUGS)
-    made = fine(post(client, f"{ROOT}/upload", path=URL), "EinsteinDataset")
+    dataset = fine(post(client, f"{ROOT}/upload", path=URL), "EinsteinDataset")
     assert fetched == []
-    dataset_import.load(container, made["id"])
+    dataset_import.load(container, dataset["id"])
     assert fetched == [URL]
-    assert fine(client.get(f"{ROOT}/{made['id']}"), "EinsteinDataset")["totalExamples"] == 3
+    assert fine(client.get(f"{ROOT}/{dataset['id']}"), "EinsteinDataset")["totalExamples"] == 3
 
 
 def test_a_url_that_leads_nowhere_or_inside_is_refused_in_the_documented_words(client: FlaskClient) -> None:
@@ -239,9 +239,9 @@ def test_large_archives_are_refused_however_they_come(
 
 
 def test_an_empty_dataset_has_the_labels_that_are_named(client: FlaskClient) -> None:
-    made = fine(post(client, ROOT, name="mugs", labels=" Red,Blue,, Red ,light green"), "EinsteinDataset")
-    assert [label["name"] for label in made["labelSummary"]["labels"]] == ["Red", "Blue", "light green"]
-    assert (made["available"], made["statusMsg"], made["totalExamples"]) == (True, "SUCCEEDED", 0)
+    dataset = fine(post(client, ROOT, name="mugs", labels=" Red,Blue,, Red ,light green"), "EinsteinDataset")
+    assert [label["name"] for label in dataset["labelSummary"]["labels"]] == ["Red", "Blue", "light green"]
+    assert (dataset["available"], dataset["statusMsg"], dataset["totalExamples"]) == (True, "SUCCEEDED", 0)
     assert fine(post(client, ROOT, name="none", type="image"), "EinsteinDataset")["totalLabels"] == 0
 
 
@@ -254,12 +254,12 @@ def test_a_dataset_needs_a_name_that_can_be_one(client: FlaskClient) -> None:
 
 
 def test_datasets_are_listed_in_pages_of_25(client: FlaskClient) -> None:
-    made = [fine(post(client, ROOT, name=f"set {number}"), "EinsteinDataset")["id"] for number in range(27)]
+    dataset_ids = [fine(post(client, ROOT, name=f"set {number}"), "EinsteinDataset")["id"] for number in range(27)]
     pages = [listed(client.get(f"{ROOT}?offset={offset}&count=100"), "EinsteinDataset") for offset in (0, 25, 50)]
     assert [len(page) for page in pages] == [25, 2, 0]
-    assert {one["id"] for page in pages for one in page} == set(made)
-    assert [one["id"] for one in listed(client.get(f"{ROOT}?count=2&offset=1"), "EinsteinDataset")] == [
-        one["id"] for one in pages[0][1:3]
+    assert {dataset["id"] for page in pages for dataset in page} == set(dataset_ids)
+    assert [dataset["id"] for dataset in listed(client.get(f"{ROOT}?count=2&offset=1"), "EinsteinDataset")] == [
+        dataset["id"] for dataset in pages[0][1:3]
     ]
     assert listed(client.get(f"{ROOT}?global=true"), "EinsteinDataset") == []
     assert len(listed(client.get(f"{ROOT}?type=all"), "EinsteinDataset")) == 25
@@ -282,28 +282,28 @@ def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskCli
     owner = Caller("default", SCOPES)
     keys.create(container, owner)
     _, key = keys.create(container, owner, scopes=("infer",))
-    made = datasets.create(container, "default", "mugs", labels=["Red"])
+    dataset = datasets.create(container, "default", "mugs", labels=["Red"])
     headers = {"Authorization": f"Bearer {key}"}
-    one = f"{ROOT}/{made.id}"
-    for method, path in [("POST", ROOT), ("POST", f"{ROOT}/upload"), ("POST", f"{ROOT}/upload/sync"), ("DELETE", one),
-                         ("PUT", f"{one}/upload"), ("POST", f"{one}/labels"), ("POST", f"{one}/examples"),
-                         ("DELETE", f"{one}/examples/1"), ("POST", "/v2/vision/train"), ("POST", "/v2/vision/retrain"),
+    mugs = f"{ROOT}/{dataset.id}"
+    for method, path in [("POST", ROOT), ("POST", f"{ROOT}/upload"), ("POST", f"{ROOT}/upload/sync"), ("DELETE", mugs),
+                         ("PUT", f"{mugs}/upload"), ("POST", f"{mugs}/labels"), ("POST", f"{mugs}/examples"),
+                         ("DELETE", f"{mugs}/examples/1"), ("POST", "/v2/vision/train"), ("POST", "/v2/vision/retrain"),
                          ("DELETE", "/v2/vision/models/M")]:  # fmt: skip
         assert "models" in refused(client.open(path, method=method, headers=headers), 403)
-    assert fine(client.get(one, headers=headers), "EinsteinDataset")["id"] == made.id
+    assert fine(client.get(mugs, headers=headers), "EinsteinDataset")["id"] == dataset.id
     refused(client.post("/v2/vision/feedback", headers=headers), 400)
 
 
 def test_pictures_are_added_in_the_background(client: FlaskClient, container: Container, mugs: dict[str, Any]) -> None:
-    one = f"{ROOT}/{mugs['id']}"
+    dataset_path = f"{ROOT}/{mugs['id']}"
     more = as_zip([("Green/1.png", picture(9)), ("Red/1.png", picture(1))])
-    body = fine(send(client, "PUT", f"{one}/upload", data=more), "EinsteinDataset")
+    body = fine(send(client, "PUT", f"{dataset_path}/upload", data=more), "EinsteinDataset")
     assert (body["available"], body["statusMsg"], body["totalExamples"]) == (False, "UPLOADING", 3)
-    assert refused(send(client, "PUT", f"{one}/upload", data=more)) == BUSY
-    assert "loaded" in refused(post(client, f"{one}/labels", name="Black"))
-    refused(client.delete(one))
+    assert refused(send(client, "PUT", f"{dataset_path}/upload", data=more)) == BUSY
+    assert "loaded" in refused(post(client, f"{dataset_path}/labels", name="Black"))
+    refused(client.delete(dataset_path))
     dataset_import.load(container, mugs["id"])
-    after = fine(client.get(one), "EinsteinDataset")
+    after = fine(client.get(dataset_path), "EinsteinDataset")
     assert (after["available"], after["totalExamples"], after["totalLabels"], after["numOfDuplicates"]) == (
         True,
         4,
@@ -325,25 +325,25 @@ def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
 
 
 def test_to_a_dataset_that_failed_nothing_is_added(client: FlaskClient, container: Container) -> None:
-    made = fine(post(client, f"{ROOT}/upload", data=b"no archive"), "EinsteinDataset")["id"]
-    dataset_import.load(container, made)
-    assert fine(client.get(f"{ROOT}/{made}"), "EinsteinDataset")["statusMsg"].startswith("FAILED: ")
-    said = refused(send(client, "PUT", f"{ROOT}/{made}/upload", data=MUGS))
-    assert "unusable" in said
-    assert "delete it" in said
+    dataset_id = fine(post(client, f"{ROOT}/upload", data=b"no archive"), "EinsteinDataset")["id"]
+    dataset_import.load(container, dataset_id)
+    assert fine(client.get(f"{ROOT}/{dataset_id}"), "EinsteinDataset")["statusMsg"].startswith("FAILED: ")
+    complaint = refused(send(client, "PUT", f"{ROOT}/{dataset_id}/upload", data=MUGS))
+    assert "unusable" in complaint
+    assert "delete it" in complaint
     assert uploads(container) == []
 
 
 def test_a_deleted_dataset_goes_soon(client: FlaskClient, container: Container, mugs: dict[str, Any]) -> None:
-    one = f"{ROOT}/{mugs['id']}"
-    gone = fine(client.delete(one), "EinsteinDeletion")
+    dataset_path = f"{ROOT}/{mugs['id']}"
+    gone = fine(client.delete(dataset_path), "EinsteinDeletion")
     assert (gone["type"], gone["status"], gone["progress"]) == ("DATASET", "QUEUED", 0)
     assert (gone["object"], gone["organizationId"], gone["deletedObjectId"]) == ("deletion", "default", str(mugs["id"]))
-    assert fine(client.get(one), "EinsteinDataset")["statusMsg"] == "DELETE_PENDING"
-    assert "deleted" in refused(post(client, f"{one}/labels", name="Black"))
+    assert fine(client.get(dataset_path), "EinsteinDataset")["statusMsg"] == "DELETE_PENDING"
+    assert "deleted" in refused(post(client, f"{dataset_path}/labels", name="Black"))
     datasets.drop_deleted(container)
-    refused(client.get(one), 404)
-    refused(client.delete(one), 404)
+    refused(client.get(dataset_path), 404)
+    refused(client.delete(dataset_path), 404)
 
 
 def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient) -> None:
@@ -354,71 +354,73 @@ def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient)
 def test_numbers_beyond_all_ids_are_not_found_and_an_offset_behind_all_lists_nothing(
     client: FlaskClient, mugs: dict[str, Any]
 ) -> None:
-    one = f"{ROOT}/{mugs['id']}"
+    dataset_path = f"{ROOT}/{mugs['id']}"
     for number in (2**53, 2**63, 10**30, "9" * 5000):
-        for path in (f"{ROOT}/{number}", f"{one}/labels/{number}", f"{one}/examples/{number}"):
+        for path in (f"{ROOT}/{number}", f"{dataset_path}/labels/{number}", f"{dataset_path}/examples/{number}"):
             refused(client.get(path), 404)
     assert listed(client.get(f"{ROOT}?offset={10**30}"), "EinsteinDataset") == []
-    assert listed(client.get(f"{one}/examples?offset={2**64}"), "EinsteinExample") == []
-    assert listed(client.get(f"{one}/models?offset={2**64}"), "EinsteinModel") == []
+    assert listed(client.get(f"{dataset_path}/examples?offset={2**64}"), "EinsteinExample") == []
+    assert listed(client.get(f"{dataset_path}/models?offset={2**64}"), "EinsteinModel") == []
 
 
 # -- labels and examples
 
 
 def test_a_label_is_added_and_found(client: FlaskClient, mugs: dict[str, Any]) -> None:
-    one = f"{ROOT}/{mugs['id']}/labels"
-    made = fine(post(client, one, name="Green "), "EinsteinLabel")
-    assert made == {"id": 3, "datasetId": mugs["id"], "name": "Green", "object": "label"}
-    assert fine(client.get(f"{one}/3"), "EinsteinLabel") == made
-    refused(client.get(f"{one}/4"), 404)
+    labels_path = f"{ROOT}/{mugs['id']}/labels"
+    label = fine(post(client, labels_path, name="Green "), "EinsteinLabel")
+    assert label == {"id": 3, "datasetId": mugs["id"], "name": "Green", "object": "label"}
+    assert fine(client.get(f"{labels_path}/3"), "EinsteinLabel") == label
+    refused(client.get(f"{labels_path}/4"), 404)
     for name in ("", "x" * 181, "Green"):
-        refused(post(client, one, name=name))
+        refused(post(client, labels_path, name=name))
 
 
 def test_an_example_is_added_found_listed_and_deleted(client: FlaskClient, mugs: dict[str, Any]) -> None:
-    one = f"{ROOT}/{mugs['id']}/examples"
-    made = fine(post(client, one, name="my mug ", labelId="2 ", data=picture(7, "JPEG")), "EinsteinExample")
-    assert (made["id"], made["name"], made["object"]) == (4, "my mug", "example")
-    assert made["label"] == {"id": 2, "datasetId": mugs["id"], "name": "Red", "numExamples": 3}
-    found = fine(client.get(f"{one}/4"), "EinsteinExample")
-    assert {**found, "location": ""} == {**made, "location": ""}
-    assert [example["id"] for example in listed(client.get(one), "EinsteinExample")] == [1, 2, 3, 4]
-    assert [example["id"] for example in listed(client.get(f"{one}?offset=1&count=2"), "EinsteinExample")] == [2, 3]
+    examples_path = f"{ROOT}/{mugs['id']}/examples"
+    added = fine(post(client, examples_path, name="my mug ", labelId="2 ", data=picture(7, "JPEG")), "EinsteinExample")
+    assert (added["id"], added["name"], added["object"]) == (4, "my mug", "example")
+    assert added["label"] == {"id": 2, "datasetId": mugs["id"], "name": "Red", "numExamples": 3}
+    shown = fine(client.get(f"{examples_path}/4"), "EinsteinExample")
+    assert {**shown, "location": ""} == {**added, "location": ""}
+    assert [example["id"] for example in listed(client.get(examples_path), "EinsteinExample")] == [1, 2, 3, 4]
+    assert [
+        example["id"] for example in listed(client.get(f"{examples_path}?offset=1&count=2"), "EinsteinExample")
+    ] == [2, 3]
     by_label = listed(client.get(f"{ROOT}/{mugs['id']}/labels/1/examples"), "EinsteinExample")
     assert [example["label"]["name"] for example in by_label] == ["Blue"]
-    gone = client.delete(f"{one}/4")
+    gone = client.delete(f"{examples_path}/4")
     assert (gone.status_code, gone.data) == (204, b"")
-    refused(client.get(f"{one}/4"), 404)
-    refused(client.delete(f"{one}/4"), 404)
+    refused(client.get(f"{examples_path}/4"), 404)
+    refused(client.delete(f"{examples_path}/4"), 404)
 
 
 def test_an_example_is_a_new_png_or_jpeg_of_a_megabyte_with_a_label(client: FlaskClient, mugs: dict[str, Any]) -> None:
-    one = f"{ROOT}/{mugs['id']}/examples"
+    examples_path = f"{ROOT}/{mugs['id']}/examples"
     good = {"name": "mug", "labelId": "1", "data": picture(8)}
     for wrong in ({"data": picture(8, "GIF")}, {"data": b"text"}, {"data": picture(8) + bytes(1 << 20)}, {"data": ""},
                   {"data": [picture(8), picture(9)]}, {"labelId": ""}, {"labelId": "Red"}, {"name": "x" * 181},
                   {"data": picture(1)}):  # fmt: skip
-        refused(post(client, one, **good | wrong))
-    refused(post(client, one, **good | {"labelId": "7"}), 404)
-    refused(post(client, one, **good | {"data": picture(8) + bytes(2 << 20)}), 413)
+        refused(post(client, examples_path, **good | wrong))
+    refused(post(client, examples_path, **good | {"labelId": "7"}), 404)
+    refused(post(client, examples_path, **good | {"data": picture(8) + bytes(2 << 20)}), 413)
     del good["name"]
-    assert fine(post(client, one, **good), "EinsteinExample")["name"] == "mugs.zip"  # as its file is called
+    assert fine(post(client, examples_path, **good), "EinsteinExample")["name"] == "mugs.zip"  # as its file is called
 
 
 def test_examples_are_told_apart_by_how_they_came(
     client: FlaskClient, container: Container, mugs: dict[str, Any]
 ) -> None:
-    one = f"{ROOT}/{mugs['id']}/examples"
-    for asked, count in [
+    examples_path = f"{ROOT}/{mugs['id']}/examples"
+    for query, count in [
         ("source=all", 3),
         ("source=upload", 3),
         ("source=feedback", 0),
         ("type=upload", 3),
         ("type=", 3),
     ]:
-        assert len(listed(client.get(f"{one}?{asked}"), "EinsteinExample")) == count
-    assert "feedback" in refused(client.get(f"{one}?source=elsewhere"))
+        assert len(listed(client.get(f"{examples_path}?{query}"), "EinsteinExample")) == count
+    assert "feedback" in refused(client.get(f"{examples_path}?source=elsewhere"))
 
 
 # -- where they can be seen
@@ -467,9 +469,9 @@ def test_a_link_shows_one_example_for_half_an_hour(
 
 
 def test_all_processes_sign_with_one_secret(container: Container) -> None:
-    made = signed_urls.sign(container, ["/a", "/b"], 10)
-    assert signed_urls.sign(container, ["/a", "/b"], 10) == made
-    assert len({*made, *signed_urls.sign(container, ["/a"], 11)}) == 3
+    signed = signed_urls.sign(container, ["/a", "/b"], 10)
+    assert signed_urls.sign(container, ["/a", "/b"], 10) == signed
+    assert len({*signed, *signed_urls.sign(container, ["/a"], 11)}) == 3
     with container.database.write() as uow:
         kept = uow.key_values.get(signed_urls.SECRET)
         assert uow.key_values.get_or_set(signed_urls.SECRET, "another") == kept

@@ -40,10 +40,10 @@ def mug(shade: int, name: str = "mug.png") -> Picture:
 @pytest.fixture
 def mugs(container: Container) -> Dataset:
     """Four red mugs and four blue ones."""
-    made = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
+    dataset = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number in range(8):
-        datasets.add_example(container, "default", made.id, 1 + number % 2, mug(number, f"{number}.png"))
-    return datasets.get(container, "default", made.id)
+        datasets.add_example(container, "default", dataset.id, 1 + number % 2, mug(number, f"{number}.png"))
+    return datasets.get(container, "default", dataset.id)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def status(client: FlaskClient, model_id: str) -> dict[str, Any]:
 
 def last(container: Container, model_id: str) -> Training:
     with container.database.read() as uow:
-        found = uow.trainings.find_last_of("default", model_id)
-    assert found is not None
-    return found
+        training = uow.trainings.find_last_of("default", model_id)
+    assert training is not None
+    return training
 
 
 def begun(container: Container, model_id: str) -> Training:
@@ -82,9 +82,9 @@ def evidence(container: Container, training: Training, accuracy: float = 0.75) -
         "labels": ["Red", "Blue"],
         "per_label": [{"label": "Red", "f1": 0.8}, {"label": "Blue", "f1": 0.7}],
         "confusion": [[1, 0], [1, 0]],
-        "mistakes": [{"example": one.id, "name": one.name, "expected": one.label, "predicted": "Red", "score": 0.6}
-                     for one in test if one.label == "Blue"],
-        "tested": [[one.id, 0] for one in test],
+        "mistakes": [{"example": example.id, "name": example.name, "expected": example.label, "predicted": "Red",
+                      "score": 0.6} for example in test if example.label == "Blue"],
+        "tested": [[example.id, 0] for example in test],
         "curve": CURVE,
         "train_accuracy": 0.9,
         "train_loss": 0.2,
@@ -98,7 +98,7 @@ def evidence(container: Container, training: Training, accuracy: float = 0.75) -
 def finish(container: Container, model_id: str, accuracy: float = 0.75) -> ModelVersion:
     """Let the last training of a model succeed."""
     training = begun(container, model_id)
-    made = ModelVersion(
+    version = ModelVersion(
         training.id,
         "default",
         training.name,
@@ -110,7 +110,7 @@ def finish(container: Container, model_id: str, accuracy: float = 0.75) -> Model
         labels=("Red", "Blue"),
         training_id=training.id,
     )
-    return training_runs.finish(container, training, made, evidence(container, training, accuracy))
+    return training_runs.finish(container, training, version, evidence(container, training, accuracy))
 
 
 # -- beginning
@@ -198,15 +198,15 @@ def test_a_dataset_that_is_not_there_cannot_be_trained_on(
 
 def test_one_label_is_refused_at_once(client: FlaskClient, container: Container) -> None:
     for labels in ([], ["Red"]):
-        made = datasets.create(container, "default", "mugs", labels=labels)
-        assert "at least 2 labels" in refused(post(client, TRAIN, name="mugs", datasetId=str(made.id)))
+        dataset = datasets.create(container, "default", "mugs", labels=labels)
+        assert "at least 2 labels" in refused(post(client, TRAIN, name="mugs", datasetId=str(dataset.id)))
 
 
 def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, container: Container) -> None:
-    made = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
+    dataset = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number, label in enumerate((1, 1, 2)):
-        datasets.add_example(container, "default", made.id, label, mug(number))
-    body = begin(client, made)
+        datasets.add_example(container, "default", dataset.id, label, mug(number))
+    body = begin(client, dataset)
     assert body["status"] == "FAILED"
     assert "'Blue'" in body["failureMsg"]
     assert status(client, body["modelId"])["failureMsg"] == body["failureMsg"]
@@ -216,10 +216,10 @@ def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, co
 def test_a_dataset_that_is_still_loading_is_waited_for(client: FlaskClient, container: Container) -> None:
     archive = as_zip([(f"{label}/{number}.png", picture(number)) for number, label in enumerate("RRBB")])
     answer = post(client, f"{SETS}/upload", data=archive)
-    made = datasets.get(container, "default", answer.get_json()["id"])
-    body = begin(client, made)
+    dataset = datasets.get(container, "default", answer.get_json()["id"])
+    body = begin(client, dataset)
     assert body["status"] == "QUEUED"
-    dataset_import.load(container, made.id)
+    dataset_import.load(container, dataset.id)
     finish(container, body["modelId"])
     assert status(client, body["modelId"])["status"] == "SUCCEEDED"
 
@@ -339,7 +339,7 @@ def test_a_model_keeps_its_id_when_it_is_trained_again(
     finish(container, model_id, accuracy=0.5)
     assert models.get_version(container, "default", model_id).version == "2"
     assert fine(client.get(f"{MODELS}/{model_id}"), "EinsteinMetrics")["metricsData"]["testAccuracy"] == 0.5
-    assert [one["modelId"] for one in listed(client.get(f"{SETS}/{mugs.id}/models"), "EinsteinModel")] == [model_id]
+    assert [model["modelId"] for model in listed(client.get(f"{SETS}/{mugs.id}/models"), "EinsteinModel")] == [model_id]
 
 
 def test_a_model_id_may_come_url_encoded(client: FlaskClient, model_id: str) -> None:
@@ -385,7 +385,7 @@ def test_the_models_of_a_dataset_are_listed_newest_first(
         "datasetId": mugs.id, "datasetVersionId": 0, "name": "mugs v1", "status": "SUCCEEDED", "progress": 1,
         "modelId": model_id, "modelType": "image", "language": "N/A", "object": "model",
     }  # fmt: skip
-    assert [one["modelId"] for one in listed(client.get(f"{path}?offset=1&count=5"), "EinsteinModel")] == [model_id]
+    assert [model["modelId"] for model in listed(client.get(f"{path}?offset=1&count=5"), "EinsteinModel")] == [model_id]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -418,15 +418,16 @@ def test_the_learning_curve_has_the_epochs_asked_for_and_the_test_pictures_after
     client: FlaskClient, model_id: str
 ) -> None:
     curve = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")
-    assert [(one["epoch"], one["object"]) for one in curve] == [(number, "learningcurve") for number in (1, 2)]
+    assert [(epoch["epoch"], epoch["object"]) for epoch in curve] == [(number, "learningcurve") for number in (1, 2)]
     assert (curve[0]["metricsData"]["trainingLoss"], curve[0]["epochResults"]) == (1.0, [])
     metrics = client.get(f"{MODELS}/{model_id}").get_json()["metricsData"]
     assert curve[1]["metricsData"] == metrics
     results = curve[1]["epochResults"]
-    assert sorted((one["expectedLabel"], one["predictedLabel"]) for one in results) == [("Blue", "Red"), ("Red", "Red")]
-    assert all(re.fullmatch(r"\d\.png", one["exampleName"]) for one in results)
+    labels = sorted((result["expectedLabel"], result["predictedLabel"]) for result in results)
+    assert labels == [("Blue", "Red"), ("Red", "Red")]
+    assert all(re.fullmatch(r"\d\.png", result["exampleName"]) for result in results)
     pages = [listed(client.get(f"{MODELS}/{model_id}/lc?offset={at}&count=1"), "EinsteinEpoch") for at in (0, 1, 2)]
-    assert [one for page in pages for one in page] == curve
+    assert [epoch for page in pages for epoch in page] == curve
 
 
 def test_of_a_dataset_that_is_gone_the_curve_knows_the_mistakes(
@@ -435,7 +436,7 @@ def test_of_a_dataset_that_is_gone_the_curve_knows_the_mistakes(
     datasets.delete(container, "default", mugs.id)
     datasets.drop_deleted(container)
     results = listed(client.get(f"{MODELS}/{model_id}/lc"), "EinsteinEpoch")[1]["epochResults"]
-    assert [(one["expectedLabel"], one["predictedLabel"]) for one in results] == [("Blue", "Red")]
+    assert [(result["expectedLabel"], result["predictedLabel"]) for result in results] == [("Blue", "Red")]
 
 
 def test_a_model_is_deleted_before_its_dataset(
@@ -485,7 +486,9 @@ def test_a_wrong_prediction_becomes_an_example(client: FlaskClient, mugs: Datase
     body = fine(answer, "EinsteinExample")
     assert (body["name"], body["label"]["name"], body["label"]["numExamples"]) == ("wrong.png", "Blue", 5)
     path = f"{SETS}/{mugs.id}/examples"
-    assert [one["id"] for one in listed(client.get(f"{path}?source=feedback"), "EinsteinExample")] == [body["id"]]
+    assert [example["id"] for example in listed(client.get(f"{path}?source=feedback"), "EinsteinExample")] == [
+        body["id"]
+    ]
     assert len(listed(client.get(f"{path}?type=all"), "EinsteinExample")) == 9
 
 

@@ -70,9 +70,9 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
     """To the real service; it is opened by the first request and, unless somebody hangs up, kept for all."""
     where = urlsplit(stack.url)
-    made = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
-    yield made
-    made.close()
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    yield connection
+    connection.close()
 
 
 def predict(client: FlaskClient, path: str = PREDICT, **sent: Any) -> TestResponse:
@@ -161,16 +161,16 @@ def test_base64_may_also_come_urlencoded(client: FlaskClient, answered: list[Job
     assert (answer.status_code, answer.json["object"]) == (200, "predictresponse")
 
 
-@pytest.mark.parametrize(("asked", "got"), [("1", 1), (" 2 ", 2), ("5", 5), ("", 5), ("999999999", 5)])
+@pytest.mark.parametrize(("number", "count"), [("1", 1), (" 2 ", 2), ("5", 5), ("", 5), ("999999999", 5)])
 def test_as_many_labels_come_as_are_asked_for_and_there_are(
-    client: FlaskClient, answered: list[Job], asked: str, got: int
+    client: FlaskClient, answered: list[Job], number: str, count: int
 ) -> None:
-    assert len(predict(client, numResults=asked).json["probabilities"]) == got
+    assert len(predict(client, numResults=number).json["probabilities"]) == count
 
 
-@pytest.mark.parametrize("asked", ["0", "-1", "many", "1.5"])
-def test_numbers_of_labels_that_are_none_are_refused(client: FlaskClient, asked: str) -> None:
-    answer = predict(client, numResults=asked)
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1.5"])
+def test_numbers_of_labels_that_are_none_are_refused(client: FlaskClient, number: str) -> None:
+    answer = predict(client, numResults=number)
     assert answer.status_code == 400
     assert "numResults" in complaint(answer)
 
@@ -335,9 +335,9 @@ def test_a_picture_that_turns_out_to_be_damaged_is_refused_with_the_reason(
 def test_a_wait_that_runs_out_is_no_success_and_names_the_job(client: FlaskClient, container: Container) -> None:
     answer = predict(client)
     assert answer.status_code == 503
-    found = re.search(r"/v1/jobs/([0-9a-f-]{36})", complaint(answer))
-    assert found
-    assert client.get(found[0]).json["status"] == "QUEUED"
+    job_path = re.search(r"/v1/jobs/([0-9a-f-]{36})", complaint(answer))
+    assert job_path
+    assert client.get(job_path[0]).json["status"] == "QUEUED"
     assert "Retry-After" not in answer.headers  # sent again, it would be another job
     assert usage.used(container, "default", "einstein") == 1
 
@@ -624,20 +624,20 @@ def form(pad: str = "", end: str = "\r\n", **parts: str | bytes) -> bytes:
     return out + f"--{BOUNDARY}--{end}".encode()
 
 
-Asked = tuple[int, http.client.HTTPResponse, dict[str, Any]]
+Exchange = tuple[int, http.client.HTTPResponse, dict[str, Any]]
 
 
 def ask(
     connection: http.client.HTTPConnection, method: str, path: str, body: Any = b"", type: str = "", **how: Any
-) -> Asked:
+) -> Exchange:
     headers = {"Content-Type": type or f"multipart/form-data; boundary={BOUNDARY}"}
     connection.request(method, path, body, headers, **how)
     answer = connection.getresponse()
     return answer.status, answer, json.loads(answer.read())
 
 
-def label(asked: Asked) -> str:
-    status, _, body = asked
+def label(exchange: Exchange) -> str:
+    status, _, body = exchange
     assert status == 200, body
     assert body["object"] == "predictresponse"
     return str(body["probabilities"][0]["label"])
@@ -689,8 +689,8 @@ def test_chunked_bodies_are_read(connection: http.client.HTTPConnection) -> None
 
     def ask_in_chunks() -> None:
         pieces = iter([whole[at : at + 500] for at in range(0, len(whole), 500)])
-        asked = ask(connection, "POST", PREDICT, pieces, encode_chunked=True)
-        assert (label(asked), asked[2]["sampleId"]) == ("3", "chunked")
+        exchange = ask(connection, "POST", PREDICT, pieces, encode_chunked=True)
+        assert (label(exchange), exchange[2]["sampleId"]) == ("3", "chunked")
         assert ask(connection, "GET", USAGE, iter([b"unwanted"]), encode_chunked=True)[0] == 200
 
     on_one_connection(connection, ask_in_chunks)
@@ -706,9 +706,9 @@ def test_padding_behind_texts_and_lines_is_no_part_of_them(
         body = form(pad, end, numResults="2", sampleId="", **sample)
 
         def ask_padded(body: bytes = body) -> None:
-            asked = ask(connection, "POST", PREDICT, body, kind)
-            assert label(asked) == "3"
-            assert (set(asked[2]), len(asked[2]["probabilities"])) == ({"probabilities", "object"}, 2)
+            exchange = ask(connection, "POST", PREDICT, body, kind)
+            assert label(exchange) == "3"
+            assert (set(exchange[2]), len(exchange[2]["probabilities"])) == ({"probabilities", "object"}, 2)
 
         on_one_connection(connection, ask_padded)
 
@@ -720,13 +720,13 @@ def test_a_model_id_may_come_url_encoded(connection: http.client.HTTPConnection)
 def test_the_real_service_answers_both_generations_and_counts(connection: http.client.HTTPConnection) -> None:
     used = ask(connection, "GET", USAGE)[2]["data"][0]["predictionsUsed"]
     for prefix in PREFIXES:
-        asked = ask(connection, "POST", f"{prefix}/vision/predict", form(sampleContent=THREE, numResults="20"))
-        scores = [entry["probability"] for entry in asked[2]["probabilities"]]
+        exchange = ask(connection, "POST", f"{prefix}/vision/predict", form(sampleContent=THREE, numResults="20"))
+        scores = [entry["probability"] for entry in exchange[2]["probabilities"]]
         assert len(scores) == 10
         assert scores == sorted(scores, reverse=True)
         assert 0 <= scores[-1] <= scores[0] <= 1
         used += 1
-        assert int(asked[1].headers["X-RateLimit-Remaining"]) == 2147483647 - used
+        assert int(exchange[1].headers["X-RateLimit-Remaining"]) == 2147483647 - used
 
 
 # -- what it says about itself

@@ -101,9 +101,9 @@ def ask(stack: Stack, service: dict[str, str], *calls: tuple[str, list[str]]) ->
 
     What is given to them may refer to the answers before it: `{0[id]}` is the id in the first one's body.
     """
-    asked = json.dumps({"url": stack.url, "service": service, "calls": calls})
+    instructions = json.dumps({"url": stack.url, "service": service, "calls": calls})
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
-    done = subprocess.run(command, input=asked, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, input=instructions, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout.splitlines()[-1]))
 
@@ -192,7 +192,7 @@ def until_trained(stack: Stack, service: dict[str, str], model_id: str, seconds:
         return dict(httpx.get(f"{stack.url}/v2/vision/train/{model_id}", headers=headers, timeout=30).json())
 
     stacks.until(
-        lambda: status()["status"] not in ("QUEUED", "RUNNING"), seconds, lambda: f"{status()}\n{stack.said()}"
+        lambda: status()["status"] not in ("QUEUED", "RUNNING"), seconds, lambda: f"{status()}\n{stack.output()}"
     )
     assert status()["status"] == "SUCCEEDED", status()
 
@@ -223,8 +223,8 @@ def test_a_dataset_is_made_trained_on_and_predicted_with(guarded: Stack, pem: st
     assert (status["body"]["progress"], status["body"]["trainStats"]["examples"]) == (1, 24)
     assert metrics["body"]["metricsData"]["labels"] == ["one", "zero"]
     assert metrics["body"]["metricsData"]["testAccuracy"] > 0.4
-    assert [one["modelId"] for one in models["body"]["data"]] == [training["modelId"]]
-    assert [one["id"] for one in listed["body"]["data"]] == [dataset["id"]]
+    assert [model["modelId"] for model in models["body"]["data"]] == [training["modelId"]]
+    assert [dataset["id"] for dataset in listed["body"]["data"]] == [dataset["id"]]
     assert (unknown["status"], set(unknown["body"])) == (404, {"message"})
     assert [answer["body"]["probabilities"][0]["label"] for answer in predictions] == ["zero", "one"]
 
@@ -239,4 +239,4 @@ def test_an_archive_that_is_not_there_is_told_in_the_documented_words(guarded: S
         )  # fmt: skip
     assert refused["status"] == 400
     assert refused["body"] == {"message": "Failed to download the dataset from the public URL."}
-    assert "nothing" not in [one["name"] for one in listed["body"]["data"]]
+    assert "nothing" not in [dataset["name"] for dataset in listed["body"]["data"]]

@@ -169,7 +169,7 @@ BASE64 = base64.b64encode(THREE).decode()
 
 def test_json_brings_the_picture_in_any_base64(client: FlaskClient, worker: Worker) -> None:
     worker(result=[["3", 1.0]])
-    for asked in (
+    for body in (
         {"inputs": BASE64},
         {"image": BASE64},
         {"image": BASE64, "inputs": "something else"},
@@ -180,7 +180,7 @@ def test_json_brings_the_picture_in_any_base64(client: FlaskClient, worker: Work
         {"inputs": BASE64, "parameters": None, "options": None},
         {"inputs": BASE64, "options": {"use_gpu": True}},
     ):
-        assert post(client, body=json.dumps(asked).encode()).status_code == 200, asked
+        assert post(client, body=json.dumps(body).encode()).status_code == 200, body
 
 
 def test_the_function_and_the_number_of_labels_can_be_chosen(stack: Stack) -> None:

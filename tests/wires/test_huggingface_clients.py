@@ -58,10 +58,10 @@ def hub(url: str, folder: Path, calls: dict[str, dict[str, Any]], key: str = "an
     """What each call of `huggingface_hub` gave: `[[label, score], …]`, or kind, status and text of the error."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     ours = {"HF_ENDPOINT": url, "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": key}
-    asked = {name: {"image": str(THREE)} | call for name, call in calls.items()}
+    program_input = {name: {"image": str(THREE)} | call for name, call in calls.items()}
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=mine | ours, input=json.dumps(asked), capture_output=True, text=True,
-        timeout=100, check=False,
+        [sys.executable, "-c", PROGRAM], env=mine | ours, input=json.dumps(program_input),
+        capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return dict(json.loads(result.stdout))
@@ -100,10 +100,10 @@ def url(stack: Stack) -> Iterator[str]:
 
 
 def set_state(container: Container, state: ModelState) -> ModelVersion:
-    found = models.get_version(container, "default", "digits")
+    version = models.get_version(container, "default", "digits")
     with container.database.write() as uow:
-        uow.model_versions.save(replace(found, state=state))
-    return found
+        uow.model_versions.save(replace(version, state=state))
+    return version
 
 
 def remember_the_three(container: Container) -> None:
@@ -171,8 +171,8 @@ def test_the_python_client_is_told_that_a_model_is_loading(
     monkeypatch.setattr(common, "PATIENCE", 0.01)
     set_state(container, ModelState.CHECKING)
     with serving(container) as url:
-        told = hub(url, tmp_path, {"call": {"model": f"{url}/models/digits"}})["call"]
-    assert (told["status"], "currently loading" in told["text"]) == (503, True)
+        outcome = hub(url, tmp_path, {"call": {"model": f"{url}/models/digits"}})["call"]
+    assert (outcome["status"], "currently loading" in outcome["text"]) == (503, True)
 
 
 def test_the_python_client_is_told_when_it_may_ask_again(container: Container, tmp_path: Path) -> None:
@@ -229,11 +229,11 @@ def test_the_npm_client_gets_its_labels(javascript: Answers, call: str) -> None:
 def test_the_npm_client_is_told_what_is_wrong(
     javascript: Answers, call: str, kind: str, status: int, text: str
 ) -> None:
-    told = javascript[call]
-    assert (told["kind"], told["status"]) == (kind, status)
-    assert told["text"].endswith(told["body"]["error"])
-    assert text in told["text"]
-    assert told["requestId"]
+    outcome = javascript[call]
+    assert (outcome["kind"], outcome["status"]) == (kind, status)
+    assert outcome["text"].endswith(outcome["body"]["error"])
+    assert text in outcome["text"]
+    assert outcome["requestId"]
 
 
 @pytest.mark.node
@@ -243,12 +243,12 @@ def test_the_npm_client_comes_again_until_the_model_is_loaded(
     monkeypatch.setattr(common, "PATIENCE", 0.01)
     remember_the_three(container)
     set_state(container, ModelState.CHECKING)
-    asked: list[str] = []
+    requests: list[str] = []
     servable = models.get_ready_version
 
     def loaded_at_the_third_time(*args: Any, **more: Any) -> ModelVersion:
-        asked.append("")
-        if len(asked) == 3:
+        requests.append("")
+        if len(requests) == 3:
             set_state(container, ModelState.READY)
         return servable(*args, **more)
 
@@ -256,7 +256,7 @@ def test_the_npm_client_comes_again_until_the_model_is_loaded(
     with serving(container) as url:
         answers = node(url, npm, "patient")
     assert answers["patient"][0]["label"] == "3"
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 @pytest.mark.node
@@ -266,19 +266,19 @@ def test_the_npm_client_can_decline_to_come_again(
     monkeypatch.setattr(common, "PATIENCE", 0.01)
     set_state(container, ModelState.CHECKING)
     with serving(container) as url:
-        told = node(url, npm, "typed")["typed"]
-    assert told["status"] == 503
-    assert set(told["body"]) == {"error", "estimated_time"}
-    assert told["text"].endswith("Model digits is currently loading")
+        outcome = node(url, npm, "typed")["typed"]
+    assert outcome["status"] == 503
+    assert set(outcome["body"]) == {"error", "estimated_time"}
+    assert outcome["text"].endswith("Model digits is currently loading")
 
 
 @pytest.mark.node
 def test_the_npm_client_does_not_send_a_picture_again_that_still_waits(container: Container, npm: Path) -> None:
     with serving(container) as url:
-        told = node(url, npm, "patient")["patient"]
+        outcome = node(url, npm, "patient")["patient"]
     with container.database.read() as uow:
         assert len(uow.jobs.page("default", limit=10)) == 1
-    assert "/v1/jobs/" in told["text"]
+    assert "/v1/jobs/" in outcome["text"]
 
 
 @pytest.mark.node
@@ -287,6 +287,6 @@ def test_the_npm_client_needs_the_right_token(container: Container, npm: Path) -
     _, key = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     with serving(container) as url:
         assert node(url, npm, "typed", key=key)["typed"][0]["label"] == "3"
-        told = node(url, npm, "typed", key="hf_wrong")["typed"]
-    assert (told["kind"], told["status"]) == ("ProviderApiError", 401)
-    assert told["text"].endswith("Invalid credentials in Authorization header")
+        outcome = node(url, npm, "typed", key="hf_wrong")["typed"]
+    assert (outcome["kind"], outcome["status"]) == ("ProviderApiError", 401)
+    assert outcome["text"].endswith("Invalid credentials in Authorization header")

@@ -66,8 +66,8 @@ def fits(
     document = img_processing.openapi(container.settings)
     described: dict[str, Any] = next((calls for shape, calls in document["paths"].items() if _is(path, shape)), {})
     responses = described.get(method.lower(), {}).get("responses", {})
-    found = responses.get(str(status)) or responses.get("default") or {"content": _problem()}
-    content = found.get("content", {})
+    response = responses.get(str(status)) or responses.get("default") or {"content": _problem()}
+    content = response.get("content", {})
     if "application/json" not in content:
         assert (status, text) == (204, "") or headers["Content-Type"].startswith("image/")
         return
@@ -381,11 +381,11 @@ def test_words_for_nothing_count_as_absent(wire: Wire, seven_images: list[str]) 
 
 
 def test_ten_images_are_listed_where_no_number_is_given(wire: Wire) -> None:
-    made = [wire.kept() for _ in range(11)]
+    image_ids = [wire.kept() for _ in range(11)]
     page = wire("GET", "/v1/images")
     assert len(ids(page)) == 10
     (last,) = ids(wire("GET", query(page.json["links"]["next"])))
-    assert sorted([*ids(page), last]) == sorted(made)
+    assert sorted([*ids(page), last]) == sorted(image_ids)
 
 
 def test_a_page_of_another_size_is_refused(wire: Wire) -> None:
@@ -405,15 +405,15 @@ def test_a_page_that_begins_with_no_image_of_the_list_is_refused(key_maker: Call
 
 def test_pages_are_the_same_on_each_database(wire: Wire, database: Database) -> None:
     there = Wire(replace(wire.container, database=database))
-    made = [StoredImage(new_id(n), "default", "live", str(n), "b", "PNG", 1, 1, 1, n) for n in range(5)][::-1]
+    images = [StoredImage(new_id(n), "default", "live", str(n), "b", "PNG", 1, 1, 1, n) for n in range(5)][::-1]
     with database.write() as uow:
-        for image in made:
+        for image in images:
             uow.stored_images.add(image)
-    page = there("GET", f"/v1/images?take=2&from={made[2].id}")
-    assert ids(page) == [image.id for image in made[2:4]]
+    page = there("GET", f"/v1/images?take=2&from={images[2].id}")
+    assert ids(page) == [image.id for image in images[2:4]]
     assert page.json["links"] == {
-        "previous": f"http://localhost/v1/images?take=2&from={made[0].id}",
-        "next": f"http://localhost/v1/images?take=2&from={made[4].id}",
+        "previous": f"http://localhost/v1/images?take=2&from={images[0].id}",
+        "next": f"http://localhost/v1/images?take=2&from={images[4].id}",
     }
 
 
@@ -509,9 +509,9 @@ def test_resnet50_answers_where_it_is_ready_and_no_other_was_chosen(
     catalogue.decide_default(wire.container)
     with wire.container.database.write() as uow:
         for name in ("resnet50", STANDARD):
-            (known,) = uow.model_versions.named(ALL_TENANTS, name)
+            (version,) = uow.model_versions.named(ALL_TENANTS, name)
             state = ModelState.ABSENT if name == "resnet50" and not ready else ModelState.READY
-            uow.model_versions.save(replace(known, state=state))
+            uow.model_versions.save(replace(version, state=state))
     if own:
         default_models.choose(wire.container, "default", own)
     says(FIVE)
@@ -674,8 +674,8 @@ def test_a_picture_above_20_megabytes(wire: Wire) -> None:
 def test_what_is_no_picture_of_the_three_formats(wire: Wire, data: bytes, complaint: str) -> None:
     answer = wire.upload(data)
     assert answer.status_code == 422
-    (said,) = answer.json["errors"]
-    assert said.startswith(complaint)
+    (error,) = answer.json["errors"]
+    assert error.startswith(complaint)
     assert wire.container.storage.list("images") == []
 
 
@@ -715,8 +715,8 @@ def test_several_pictures_at_once(wire: Wire) -> None:
 def test_a_json_body_that_cannot_be_used(wire: Wire, body: bytes, complaint: str) -> None:
     answer = wire("POST", "/v1/images", data=body, content_type="application/json")
     assert answer.status_code == 422
-    (said,) = answer.json["errors"]
-    assert said.startswith(complaint)
+    (error,) = answer.json["errors"]
+    assert error.startswith(complaint)
 
 
 def test_too_many_requests(key_maker: Callable[..., Wire], container: Container) -> None:
@@ -788,21 +788,21 @@ def test_a_live_key_is_told_what_it_has_used_and_only_201_counts(
     says(FIVE)
     anna = key_maker()
 
-    def told(answer: TestResponse) -> tuple[int, str]:
+    def usage(answer: TestResponse) -> tuple[int, str]:
         return answer.status_code, answer.headers[USAGE]
 
-    assert told(anna("GET", "/v1/images")) == (200, "0")
+    assert usage(anna("GET", "/v1/images")) == (200, "0")
     uploaded = anna.upload()
     path = f"/v1/images/{uploaded.json['id']}"
-    assert told(uploaded) == (201, "1")
-    assert told(anna("POST", f"{path}/classify")) == (201, "2")
-    assert told(anna("POST", "/v1/images", json={"name": "a", "base64": encoded(SEVEN)})) == (201, "3")
-    assert told(anna("GET", path)) == (200, "3")
-    assert told(anna("GET", f"{path}/download")) == (200, "3")
-    assert told(anna.upload(b"no picture")) == (422, "3")
-    assert told(anna("GET", f"/v1/images/{NOBODYS}")) == (404, "3")
-    assert told(anna("DELETE", path)) == (204, "3")
-    assert told(key_maker("bert")("GET", "/v1/images")) == (200, "0")
+    assert usage(uploaded) == (201, "1")
+    assert usage(anna("POST", f"{path}/classify")) == (201, "2")
+    assert usage(anna("POST", "/v1/images", json={"name": "a", "base64": encoded(SEVEN)})) == (201, "3")
+    assert usage(anna("GET", path)) == (200, "3")
+    assert usage(anna("GET", f"{path}/download")) == (200, "3")
+    assert usage(anna.upload(b"no picture")) == (422, "3")
+    assert usage(anna("GET", f"/v1/images/{NOBODYS}")) == (404, "3")
+    assert usage(anna("DELETE", path)) == (204, "3")
+    assert usage(key_maker("bert")("GET", "/v1/images")) == (200, "0")
 
 
 def test_a_month_begins_with_nothing_used(key_maker: Callable[..., Wire]) -> None:
@@ -896,10 +896,10 @@ def test_the_sdk_with_a_wrapped_fetch_uploads_and_classifies_in_chunks(stack: St
         assert (uploaded.status_code, uploaded.json()["size"]) == (201, len(SEVEN))
         path = f"/v1/images/{uploaded.json()['id']}"
         called = {"content-type": "application/json"}
-        found = held(container, sdk.post(f"{path}/classify", content=in_pieces(b"{}", 1), headers=called))
-        assert found.status_code == 201, found.text
-        assert found.json()["main_label"] == "7"
-        assert USAGE not in found.headers
+        classified = held(container, sdk.post(f"{path}/classify", content=in_pieces(b"{}", 1), headers=called))
+        assert classified.status_code == 201, classified.text
+        assert classified.json()["main_label"] == "7"
+        assert USAGE not in classified.headers
         download = sdk.get(f"{path}/download", headers={"Accept": "image/*"})
         assert (download.content, download.headers["content-type"]) == (SEVEN, "image/png")
         assert held(container, sdk.delete(path)).status_code == 204
@@ -913,9 +913,9 @@ def test_every_digit_is_recognised_with_and_without_a_body(stack: Stack, contain
             body: dict[str, Any] = {} if number % 2 else {"json": {}}
             answer = held(container, sdk.post(f"/v1/images/{image['id']}/classify", **body))
             assert answer.status_code == 201, answer.text
-            found = answer.json()
-            assert found["main_label"] == str(number)
-            scores = [found["main_score"], *(other["score"] for other in found["secondary_labels"])]
+            answered = answer.json()
+            assert answered["main_label"] == str(number)
+            scores = [answered["main_score"], *(other["score"] for other in answered["secondary_labels"])]
             assert len(scores) == 5
             assert scores == sorted(scores, reverse=True)
             assert sum(scores) <= 1
@@ -950,8 +950,8 @@ def test_chunks_of_odd_sizes_on_a_connection_that_is_kept(stack: Stack) -> None:
             ({"Content-Type": "application/json", "Content-Length": "2"}, b"{}"),
             ({"Content-Length": "0"}, b""),
         ):
-            status, found = ask(path, headers, data)
-            assert (status, found.get("main_label")) == (201, "7"), found
+            status, classified = ask(path, headers, data)
+            assert (status, classified.get("main_label")) == (201, "7"), classified
         reader.close()
 
 
@@ -1000,12 +1000,12 @@ const call = async (send, path, body, type) => {
 def test_requests_of_nodes_own_fetch_are_taken_straight_and_wrapped(stack: Stack) -> None:
     if not shutil.which("node"):
         pytest.skip("Node.js is not here")
-    known = os.environ | {"SVC_URL": stack.url, "PICTURE": str(stacks.SAMPLES / DIGITS[7][0])}
+    environment = os.environ | {"SVC_URL": stack.url, "PICTURE": str(stacks.SAMPLES / DIGITS[7][0])}
     command = ["node", "--no-deprecation", "-e", WITH_NODES_FETCH]
-    ran = subprocess.run(command, env=known, capture_output=True, text=True, timeout=100, check=False)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
-    for name, said in json.loads(ran.stdout).items():
-        image, found, published = said["image"], said["found"], said["published"]
+    for name, outcome in json.loads(ran.stdout).items():
+        image, classified, published = outcome["image"], outcome["found"], outcome["published"]
         assert (image["status"], image["body"].get("name")) == (201, name), image
-        assert (found["status"], found["body"].get("main_label")) == (201, "7"), found
+        assert (classified["status"], classified["body"].get("main_label")) == (201, "7"), classified
         assert (published["status"], published["body"].get("error")) == (404, "Not Found"), published

@@ -42,35 +42,35 @@ def refused(answer: TestResponse, status: int, code: str) -> str:
 
 @pytest.mark.parametrize("stage", ["live", "test"])
 def test_a_key_of_a_stage_begins_with_its_name(client: FlaskClient, owner: dict[str, str], stage: str) -> None:
-    made = client.post("/v1/keys", json={"stage": stage, "scopes": ["keys"]}, headers=owner)
-    assert made.status_code == 201
-    assert (made.json["stage"], made.json["account"]) == (stage, "")
-    assert made.json["key"].startswith(f"{stage}_")
-    listed = client.get("/v1/keys", headers={"Authorization": f"Bearer {made.json['key']}"}).json["keys"]
+    answer = client.post("/v1/keys", json={"stage": stage, "scopes": ["keys"]}, headers=owner)
+    assert answer.status_code == 201
+    assert (answer.json["stage"], answer.json["account"]) == (stage, "")
+    assert answer.json["key"].startswith(f"{stage}_")
+    listed = client.get("/v1/keys", headers={"Authorization": f"Bearer {answer.json['key']}"}).json["keys"]
     assert [key["stage"] for key in listed] == ["live", stage]
 
 
 def test_an_ordinary_key_is_of_the_stage_live(client: FlaskClient, owner: dict[str, str]) -> None:
-    made = client.post("/v1/keys", json={}, headers=owner).json
-    assert (made["stage"], made["key"][:3]) == ("live", "iq_")
+    key = client.post("/v1/keys", json={}, headers=owner).json
+    assert (key["stage"], key["key"][:3]) == ("live", "iq_")
 
 
 def test_an_account_has_a_key_without_a_text(client: FlaskClient, owner: dict[str, str], public: str) -> None:
-    asked = {"account": ACCOUNT, "public_key": public, "tenant": "acme", "name": "batch", "scopes": ["infer"]}
-    made = client.post("/v1/keys", json=asked, headers=owner)
-    assert made.status_code == 201, made.text
-    assert "key" not in made.get_json()
+    request = {"account": ACCOUNT, "public_key": public, "tenant": "acme", "name": "batch", "scopes": ["infer"]}
+    answer = client.post("/v1/keys", json=request, headers=owner)
+    assert answer.status_code == 201, answer.text
+    assert "key" not in answer.get_json()
     for field in ("account", "tenant", "name", "scopes"):
-        assert made.json[field] == asked[field]
-    assert made.json in client.get("/v1/keys", headers=owner).json["keys"]
-    assert client.delete(f"/v1/keys/{made.json['id']}", headers=owner).status_code == 204
+        assert answer.json[field] == request[field]
+    assert answer.json in client.get("/v1/keys", headers=owner).json["keys"]
+    assert client.delete(f"/v1/keys/{answer.json['id']}", headers=owner).status_code == 204
 
 
 def test_the_assertion_that_the_command_describes_opens_what_its_key_opens(
     client: FlaskClient, owner: dict[str, str], private: rsa.RSAPrivateKey, public: str
 ) -> None:
-    asked = {"account": ACCOUNT, "public_key": public, "tenant": "acme", "scopes": ["keys"]}
-    client.post("/v1/keys", json=asked, headers=owner)
+    request = {"account": ACCOUNT, "public_key": public, "tenant": "acme", "scopes": ["keys"]}
+    client.post("/v1/keys", json=request, headers=owner)
     claims = {"sub": ACCOUNT, "aud": f"http://localhost{EXCHANGE}", "exp": time.time() + 60}
     assertion = jwt.encode(claims, private, "RS256")
     sent = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
@@ -90,7 +90,7 @@ def test_a_private_key_is_not_taken(client: FlaskClient, owner: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {"stage": "rehearsal"},
         {"stage": "test", "account": ACCOUNT, "public_key": "PEM"},
@@ -101,17 +101,17 @@ def test_a_private_key_is_not_taken(client: FlaskClient, owner: dict[str, str], 
     ],
 )
 def test_a_key_that_could_not_be_used_is_refused(
-    client: FlaskClient, owner: dict[str, str], public: str, asked: dict[str, Any]
+    client: FlaskClient, owner: dict[str, str], public: str, fields: dict[str, Any]
 ) -> None:
-    sent = {name: public if value == "PEM" else value for name, value in asked.items()}
+    sent = {name: public if value == "PEM" else value for name, value in fields.items()}
     refused(client.post("/v1/keys", json=sent, headers=owner), 400, "bad_option")
     assert [key["name"] for key in client.get("/v1/keys", headers=owner).json["keys"]] == ["owner"]
 
 
 def test_the_same_public_key_is_registered_once(client: FlaskClient, owner: dict[str, str], public: str) -> None:
-    asked = {"account": ACCOUNT, "public_key": public}
-    assert client.post("/v1/keys", json=asked, headers=owner).status_code == 201
-    refused(client.post("/v1/keys", json=asked, headers=owner), 409, "conflict")
+    request = {"account": ACCOUNT, "public_key": public}
+    assert client.post("/v1/keys", json=request, headers=owner).status_code == 201
+    refused(client.post("/v1/keys", json=request, headers=owner), 409, "conflict")
 
 
 def test_an_account_does_not_close_the_open_door(client: FlaskClient, public: str) -> None:

@@ -40,10 +40,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def network() -> torch.nn.Module:
     """squeezenet1_1 with random weights, and a last layer large enough that answers differ."""
     torch.manual_seed(3)
-    made: torch.nn.Module = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
+    model: torch.nn.Module = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
     with torch.no_grad():
-        made.classifier[1].weight *= 15
-    return made
+        model.classifier[1].weight *= 15
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def pth(state: object) -> bytes:
 
 def bring(stack: Stack, name: str, weights: bytes, labels: list[str] | str = LABELS, **fields: str) -> httpx.Response:
     text = labels if isinstance(labels, str) else "\n".join(labels)
-    known = {"name": name, "architecture": "squeezenet1_1", "labels": text}
-    return httpx.post(f"{stack.url}/v1/models", data=known | fields, files={"weights": ("w", weights)}, timeout=90)
+    form = {"name": name, "architecture": "squeezenet1_1", "labels": text}
+    return httpx.post(f"{stack.url}/v1/models", data=form | fields, files={"weights": ("w", weights)}, timeout=90)
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> str:
@@ -130,7 +130,7 @@ def test_imported_weights_are_served_with_torchvisions_own_scores(
     stack: Stack, network: torch.nn.Module, state: Weights
 ) -> None:
     answer = bring(stack, "mine", save(state))
-    assert answer.status_code == 201, answer.text + stack.said()
+    assert answer.status_code == 201, answer.text + stack.output()
     version = answer.json()
     assert (version["state"], version["version"], version["labels"]) == ("ready", "1", 5)
     assert answer.headers["Location"] == "/v1/models/mine/versions/1"
@@ -138,7 +138,9 @@ def test_imported_weights_are_served_with_torchvisions_own_scores(
     assert uploads(stack) == []
 
     expected = {name: reference(network, data) for name, data in PHOTOS.items()}
-    assert max(found["ant"] for found in expected.values()) - min(found["ant"] for found in expected.values()) > 0.05
+    assert (
+        max(scores["ant"] for scores in expected.values()) - min(scores["ant"] for scores in expected.values()) > 0.05
+    )
     for name, data in PHOTOS.items():
         assert scores(stack, "mine", data) == pytest.approx(expected[name], abs=1e-4), name
 
@@ -159,8 +161,8 @@ def test_what_training_scripts_wrap_around_the_tensors_is_no_hindrance(stack: St
 def test_labels_may_come_as_a_file(stack: Stack, state: Weights) -> None:
     labels = "\ufeff" + "\r\n".join(LABELS) + "\r\n\r\n"
     files: dict[str, Any] = {"weights": ("w", save(state)), "labels": ("labels.txt", labels)}
-    known = {"name": "with-a-file", "architecture": "squeezenet1_1"}
-    answer = httpx.post(f"{stack.url}/v1/models", data=known, files=files, timeout=90)
+    form = {"name": "with-a-file", "architecture": "squeezenet1_1"}
+    answer = httpx.post(f"{stack.url}/v1/models", data=form, files=files, timeout=90)
     assert answer.status_code == 201, answer.text
     assert stack.get("/v1/models/with-a-file/versions/1")["label_names"] == LABELS
 
@@ -171,7 +173,7 @@ def test_versions_are_numbered_chosen_and_removed(stack: Stack, state: Weights) 
     assert bring(stack, "several", save(state), version="2026-rc.1").json()["version"] == "2026-rc.1"
     assert "version '2'" in refused(bring(stack, "several", save(state), version="2"), 409, "conflict")
     model = stack.get("/v1/models/several")
-    assert (model["default_version"], [found["version"] for found in model["versions"]]) == (
+    assert (model["default_version"], [version["version"] for version in model["versions"]]) == (
         "1",
         ["1", "2", "2026-rc.1"],
     )
@@ -203,8 +205,10 @@ class RunsCode:
 
 def changed(state: Weights, **tensors: torch.Tensor | None) -> bytes:
     """The weights with some tensors replaced, added, or taken away by None; `_` stands for `.` in names."""
-    known = state | {name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None}
-    return save({name: tensor for name, tensor in known.items() if tensors.get(name.replace(".", "__"), 0) is not None})
+    complete = state | {name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None}
+    return save(
+        {name: tensor for name, tensor in complete.items() if tensors.get(name.replace(".", "__"), 0) is not None}
+    )
 
 
 def bad_weights(state: Weights) -> dict[str, tuple[bytes, list[str] | str, str]]:
@@ -235,7 +239,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason_and_leave_nothing(
     assert uploads(stack) == before
 
 
-@pytest.mark.parametrize("pack", [pth, lambda found: pickle.dumps(found, 2)], ids=["torch.save", "pickle"])
+@pytest.mark.parametrize("pack", [pth, lambda weights: pickle.dumps(weights, 2)], ids=["torch.save", "pickle"])
 def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(
     stack: Stack, state: Weights, tmp_path: Path, pack: Any
 ) -> None:
@@ -388,13 +392,15 @@ VIT = "google/vit-base-patch16-224"
 
 def bring_along(container: Container, name: str, tenant: str = "default") -> None:
     """A model that is ready, as far as the database knows."""
-    made = ModelVersion(f"{tenant}-{name}", tenant, name, "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",))
+    version = ModelVersion(
+        f"{tenant}-{name}", tenant, name, "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",)
+    )
     with container.database.write() as uow:
-        uow.model_versions.add(replace(made, is_default=True))
+        uow.model_versions.add(replace(version, is_default=True))
 
 
 def shown(client: FlaskClient, name: str) -> list[str]:
-    (model,) = [found for found in client.get("/v1/models").json["models"] if found["name"] == name]
+    (model,) = [model for model in client.get("/v1/models").json["models"] if model["name"] == name]
     whole = client.get(f"/v1/models/{name}").json
     assert {field: whole[field] for field in model} == model
     return list(model["aliases"])

@@ -135,9 +135,9 @@ def on_each_database(container: Container, database: Database) -> Container:
     with container.database.read() as uow:
         versions = uow.model_versions.visible("default")
     with database.write() as uow:
-        known = {version.id for version in uow.model_versions.visible("default")}
+        present = {version.id for version in uow.model_versions.visible("default")}
         for version in versions:
-            if version.id not in known:
+            if version.id not in present:
                 uow.model_versions.add(version)
         uow.key_values.set("default_model", "digits")
     return replace(container, database=database)
@@ -527,13 +527,13 @@ def test_a_raw_body_leaves_no_temporary_file_open(client: FlaskClient) -> None:
 
 def test_options_may_come_in_the_query_the_form_or_the_json(client: FlaskClient) -> None:
     chosen = {"task": "classify", "exif": False, "top_k": 3, "function_to_apply": "none"}
-    asked = {"exif": "false", "top_k": "3", "function_to_apply": "none"}
+    options = {"exif": "false", "top_k": "3", "function_to_apply": "none"}
     url = "/v1/jobs?exif=false&top_k=3&function_to_apply=none"
     encoded = {"inputs": [base64.b64encode(png()).decode()]}
     answers = [
         client.post(url, data=png()),
-        send(client, ("a.png", png()), **asked),
-        client.post("/v1/jobs", json=encoded | asked | {"top_k": 3, "exif": False}),
+        send(client, ("a.png", png()), **options),
+        client.post("/v1/jobs", json=encoded | options | {"top_k": 3, "exif": False}),
         client.post(url, json=encoded),
         send(client, ("a.png", png()), to=url),
     ]
@@ -703,7 +703,7 @@ def test_partial_success_is_done_with_errors_per_picture(client: FlaskClient, co
 
 
 def test_the_list_has_all_jobs_newest_first_in_pages(client: FlaskClient) -> None:
-    made = [submitted(client) for _ in range(5)]
+    job_ids = [submitted(client) for _ in range(5)]
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -711,7 +711,7 @@ def test_the_list_has_all_jobs_newest_first_in_pages(client: FlaskClient) -> Non
         assert 1 <= len(page["jobs"]) <= 2
         seen += [job["_id"] for job in page["jobs"]]
         cursor = page["next"]
-    assert seen == made[::-1]
+    assert seen == job_ids[::-1]
 
 
 def test_the_list_can_be_narrowed(client: FlaskClient, container: Container) -> None:
@@ -798,17 +798,17 @@ def events(answer: TestResponse | httpx.Response, chunks: Iterator[str]) -> Iter
 def test_events_follow_a_job_to_its_end(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client, 3)}/events"
     answer = client.get(path, buffered=False)
-    told = events(answer, (chunk.decode() for chunk in answer.iter_encoded()))
+    received = events(answer, (chunk.decode() for chunk in answer.iter_encoded()))
 
-    assert next(told)[1]["status"] == "QUEUED"
+    assert next(received)[1]["status"] == "QUEUED"
     work(container, 1)
-    kind, job = next(told)
+    kind, job = next(received)
     assert (kind, job["status"], job["progress"]["done"]) == ("status", "RUNNING", 1)
     work(container, 1)
-    kind, job = next(told)
+    kind, job = next(received)
     assert (kind, job["progress"]["done"]) == ("progress", 2)
     work(container, 1)
-    assert [(kind, job["status"]) for kind, job in told] == [("status", "DONE"), ("done", "DONE")]
+    assert [(kind, job["status"]) for kind, job in received] == [("status", "DONE"), ("done", "DONE")]
     answer.close()
 
 
@@ -853,8 +853,8 @@ def tenant(client: FlaskClient, owner: dict[str, str]) -> Callable[..., dict[str
     """Headers with a new key of a tenant."""
 
     def make(name: str, *scopes: str) -> dict[str, str]:
-        asked = {"tenant": name, "scopes": scopes or ("infer", "models", "keys")}
-        answer = client.post("/v1/keys", json=asked, headers=owner)
+        request = {"tenant": name, "scopes": scopes or ("infer", "models", "keys")}
+        answer = client.post("/v1/keys", json=request, headers=owner)
         assert (answer.status_code, answer.json["tenant"]) == (201, name)
         return bearer(answer.json["key"])
 
@@ -913,17 +913,17 @@ def test_the_first_key_must_be_able_to_make_others(client: FlaskClient) -> None:
 
 
 def test_a_keys_text_is_shown_once_and_a_revoked_key_is_dead(client: FlaskClient, owner: dict[str, str]) -> None:
-    made = client.post("/v1/keys", json={"name": "short-lived"}, headers=owner).json
+    created = client.post("/v1/keys", json={"name": "short-lived"}, headers=owner).json
     listed = client.get("/v1/keys", headers=owner)
-    assert made["key"] not in listed.text
+    assert created["key"] not in listed.text
     assert {"owner", "short-lived"} == {key["name"] for key in listed.json["keys"]}
-    assert made["key"].startswith(made["prefix"])
-    assert client.get("/v1/jobs", headers=bearer(made["key"])).status_code == 200
+    assert created["key"].startswith(created["prefix"])
+    assert client.get("/v1/jobs", headers=bearer(created["key"])).status_code == 200
 
-    assert client.delete(f"/v1/keys/{made['id']}", headers=owner).status_code == 204
+    assert client.delete(f"/v1/keys/{created['id']}", headers=owner).status_code == 204
 
-    complaint(client.get("/v1/jobs", headers=bearer(made["key"])), 401, "unauthorized")
-    complaint(client.delete(f"/v1/keys/{made['id']}", headers=owner), 404, "not_found")
+    complaint(client.get("/v1/jobs", headers=bearer(created["key"])), 401, "unauthorized")
+    complaint(client.delete(f"/v1/keys/{created['id']}", headers=owner), 404, "not_found")
 
 
 def test_revoking_the_last_key_does_not_open_the_door_again(client: FlaskClient, owner: dict[str, str]) -> None:
@@ -954,7 +954,7 @@ def test_a_key_without_the_scope_is_403(
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("fields", "says"),
     [
         ({"scopes": ["everything"]}, "'everything'"),
         ({"scopes": "infer"}, "list"),
@@ -963,8 +963,8 @@ def test_a_key_without_the_scope_is_403(
         ({"tenant": "*"}, "tenant"),
     ],
 )
-def test_a_bad_key_is_refused(client: FlaskClient, owner: dict[str, str], asked: dict[str, Any], says: str) -> None:
-    assert says in complaint(client.post("/v1/keys", json=asked, headers=owner), 400, "bad_option")
+def test_a_bad_key_is_refused(client: FlaskClient, owner: dict[str, str], fields: dict[str, Any], says: str) -> None:
+    assert says in complaint(client.post("/v1/keys", json=fields, headers=owner), 400, "bad_option")
 
 
 def test_only_the_default_tenant_makes_keys_for_others(
@@ -1178,7 +1178,7 @@ def test_json_raw_and_stored_pictures_get_the_same_answer(stack: Stack) -> None:
     raw = httpx.post(url, content=data, timeout=60).json()
     results = [prediction["results"] for prediction in both["predictions"] + raw["predictions"]]
     for result in results:  # the batches differ, and with them the last digits
-        assert [found["label"] for found in result] == [found["label"] for found in results[0]]
+        assert [label["label"] for label in result] == [label["label"] for label in results[0]]
         assert result[0] == {"label": "7", "score": pytest.approx(results[0][0]["score"], abs=1e-5)}
 
 
@@ -1202,9 +1202,9 @@ def test_an_archive_streams_its_results(stack: Stack) -> None:
 def test_events_end_with_done(stack: Stack) -> None:
     job = stack.submit([("many.zip", zipped(*digits()))], model="digits")
     with httpx.stream("GET", f"{stack.url}/v1/jobs/{job['_id']}/events", timeout=60) as answer:
-        told = list(events(answer, iter(answer.read().decode().split("\n\n"))))
-    assert [kind for kind, _ in told][-1] == "done"
-    assert told[-1][1]["progress"] == {"total": 10, "done": 10, "failed": 0}
+        received = list(events(answer, iter(answer.read().decode().split("\n\n"))))
+    assert [kind for kind, _ in received][-1] == "done"
+    assert received[-1][1]["progress"] == {"total": 10, "done": 10, "failed": 0}
 
 
 def test_the_whole_stack_says_that_it_is_ready(stack: Stack) -> None:

@@ -16,7 +16,7 @@ from shared.domain.datasets import DatasetState
 from shared.services import dataset_import, dataset_import_runs, datasets
 from tests.unit.archive_files import as_tgz, as_zip
 from tests.wires.described import described_client
-from tests.wires.training_requests import archive, complaint, form, keys, made, png
+from tests.wires.training_requests import archive, complaint, form, keys, new_dataset, png
 
 EMPTY_7Z = b"7z\xbc\xaf\x27\x1c" + bytes(26)
 
@@ -79,12 +79,12 @@ def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, c
     assert client.get(answer.headers["Location"]).headers["Retry-After"]
 
     load(container)
-    found = client.get(answer.headers["Location"])
-    assert "Retry-After" not in found.headers
-    assert (found.json["state"], found.json["progress"], found.json["message"]) == ("READY", 1.0, "")
-    assert (found.json["examples"], found.json["duplicates"], found.json["unreadable"]) == (3, 1, 2)
-    assert {reason["path"] for reason in found.json["reasons"]} == {"mallard/no.png", "readme.txt"}
-    assert {label["name"]: label["examples"] for label in found.json["labels"]} == {"mallard": 1, "teal": 2}
+    shown = client.get(answer.headers["Location"])
+    assert "Retry-After" not in shown.headers
+    assert (shown.json["state"], shown.json["progress"], shown.json["message"]) == ("READY", 1.0, "")
+    assert (shown.json["examples"], shown.json["duplicates"], shown.json["unreadable"]) == (3, 1, 2)
+    assert {reason["path"] for reason in shown.json["reasons"]} == {"mallard/no.png", "readme.txt"}
+    assert {label["name"]: label["examples"] for label in shown.json["labels"]} == {"mallard": 1, "teal": 2}
     assert container.storage.list("uploads") == []
 
 
@@ -108,13 +108,13 @@ def _forget(container: Container, dataset_id: int) -> None:
 
 
 def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: FlaskClient, container: Container) -> None:
-    first = made(client, "wild birds", teal=1)
+    first = new_dataset(client, "wild birds", teal=1)
     answer = client.post("/v1/datasets", json={"name": "wild birds"})
     assert str(first["id"]) in complaint(answer, 409, "conflict")
     with container.database.write() as uow:
-        found = uow.datasets.find("default", first["id"])
-        assert found is not None
-        uow.datasets.save(replace(found, state=DatasetState.FAILED))
+        dataset = uow.datasets.find("default", first["id"])
+        assert dataset is not None
+        uow.datasets.save(replace(dataset, state=DatasetState.FAILED))
     assert client.post("/v1/datasets", json={"name": "wild birds"}).status_code == 201
 
 
@@ -141,11 +141,11 @@ def test_what_cannot_be_loaded_within_the_wait_leaves_nothing_behind(
 
 
 def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, container: Container) -> None:
-    made = client.post("/v1/datasets", **form("x.zip", as_zip([("1.png", png())]))).json
+    created = client.post("/v1/datasets", **form("x.zip", as_zip([("1.png", png())]))).json
     load(container)
-    found = client.get(made["links"]["self"]).json
-    assert found["state"] == "FAILED"
-    assert "LABEL/picture" in found["message"]
+    shown = client.get(created["links"]["self"]).json
+    assert shown["state"] == "FAILED"
+    assert "LABEL/picture" in shown["message"]
 
 
 def test_a_dataset_may_come_from_a_url(container: Container) -> None:
@@ -221,7 +221,7 @@ def test_nothing_is_kept_when_the_queue_is_away(
 
 
 def test_a_dataset_is_found_by_its_id_or_its_name(client: FlaskClient) -> None:
-    birds = made(client, "wild birds", teal=1)
+    birds = new_dataset(client, "wild birds", teal=1)
     assert client.get("/v1/datasets/wild%20birds").json == birds
     assert client.get(f"/v1/datasets/{birds['id']}").json == birds
     for unknown in ("none", "5", "\u00b2", "9" * 40):
@@ -234,7 +234,7 @@ def test_the_list_is_newest_first_in_pages(client: FlaskClient) -> None:
         client.post("/v1/datasets", json={"name": name})
     first = client.get("/v1/datasets?limit=2").json
     second = client.get(f"/v1/datasets?limit=2&cursor={first['next']}").json
-    assert [one["name"] for one in first["datasets"] + second["datasets"]] == names[::-1]
+    assert [dataset["name"] for dataset in first["datasets"] + second["datasets"]] == names[::-1]
     assert second["next"] is None
 
 
@@ -243,33 +243,33 @@ def test_a_list_shows_the_first_labels_of_each_and_counts_them_all(client: Flask
     whole = client.post("/v1/datasets", json={"name": "birds", "labels": labels}).json
     assert (len(whole["labels"]), whole["label_count"]) == (101, 101)
     (listed,) = client.get("/v1/datasets").json["datasets"]
-    assert ([one["name"] for one in listed["labels"]], listed["label_count"]) == (labels[:100], 101)
+    assert ([label["name"] for label in listed["labels"]], listed["label_count"]) == (labels[:100], 101)
 
 
 def test_a_bad_page_is_refused(client: FlaskClient) -> None:
-    path = made(client, teal=1)["links"]["self"]
+    path = new_dataset(client, teal=1)["links"]["self"]
     for query in ("limit=0", "limit=501", "limit=x", "cursor=x", "cursor=-1", f"cursor={10**30}"):
         for listed in ("/v1/datasets", f"{path}/examples"):
             complaint(client.get(f"{listed}?{query}"), 400, "bad_option")
 
 
 def test_another_archive_adds_to_what_is_there(patient: FlaskClient) -> None:
-    path = made(patient, teal=1)["links"]["self"]
+    path = new_dataset(patient, teal=1)["links"]["self"]
     answer = patient.post(f"{path}/archive", headers={"Prefer": "wait=30"}, **form("x.zip", archive(teal=2, mallard=1)))
     assert (answer.status_code, answer.json["duplicates"]) == (200, 1)
     assert {label["name"]: label["examples"] for label in answer.json["labels"]} == {"teal": 2, "mallard": 1}
 
 
 def test_a_bad_archive_takes_nothing_away(patient: FlaskClient) -> None:
-    path = made(patient, teal=1)["links"]["self"]
+    path = new_dataset(patient, teal=1)["links"]["self"]
     bad = form("x.zip", as_zip([("1.png", png())]))
     complaint(patient.post(f"{path}/archive", headers={"Prefer": "wait=30"}, **bad), 400, "bad_dataset")
-    found = patient.get(path).json
-    assert (found["state"], found["examples"]) == ("READY", 1)
+    dataset = patient.get(path).json
+    assert (dataset["state"], dataset["examples"]) == ("READY", 1)
 
 
 def test_nothing_is_changed_while_an_archive_is_being_loaded(client: FlaskClient, container: Container) -> None:
-    path = made(client, teal=1)["links"]["self"]
+    path = new_dataset(client, teal=1)["links"]["self"]
     answer = client.post(f"{path}/archive", **form("x.zip", archive(teal=2)))
     assert (answer.status_code, answer.json["state"]) == (202, "LOADING")
     for changed in (
@@ -291,13 +291,13 @@ def test_an_archive_that_is_none_is_refused(client: FlaskClient) -> None:
 
 
 def test_a_deleted_dataset_is_soon_gone(client: FlaskClient, container: Container) -> None:
-    found = made(client, teal=1)
+    dataset = new_dataset(client, teal=1)
     for _ in range(2):
-        answer = client.delete("/v1/datasets/birds" if _ == 0 else found["links"]["self"])
+        answer = client.delete("/v1/datasets/birds" if _ == 0 else dataset["links"]["self"])
         assert (answer.status_code, answer.json["state"]) == (202, "DELETING")
     datasets.drop_deleted(container)
-    complaint(client.get(found["links"]["self"]), 404, "not_found")
-    assert container.storage.list(f"datasets/{found['id']}") == []
+    complaint(client.get(dataset["links"]["self"]), 404, "not_found")
+    assert container.storage.list(f"datasets/{dataset['id']}") == []
 
 
 def test_a_label_is_added_once(client: FlaskClient) -> None:
@@ -330,7 +330,7 @@ def test_an_example_is_kept_as_it_came(client: FlaskClient) -> None:
 
 
 def test_an_example_that_is_taken_out_is_gone(client: FlaskClient) -> None:
-    path = made(client, teal=2)["links"]["self"]
+    path = new_dataset(client, teal=2)["links"]["self"]
     assert client.delete(f"{path}/examples/1").status_code == 204
     for answer in (client.get(f"{path}/examples/1"), client.get(f"{path}/examples/1/picture"),
                    client.delete(f"{path}/examples/1"), client.get(f"{path}/examples/{2**60}"),
@@ -340,14 +340,14 @@ def test_an_example_that_is_taken_out_is_gone(client: FlaskClient) -> None:
 
 
 def test_a_picture_whose_bytes_are_gone_is_404(client: FlaskClient, container: Container) -> None:
-    found = made(client, teal=1)
-    for key in container.storage.list(f"datasets/{found['id']}"):
+    dataset = new_dataset(client, teal=1)
+    for key in container.storage.list(f"datasets/{dataset['id']}"):
         container.storage.delete(key)
-    complaint(client.get(f"/v1/datasets/{found['id']}/examples/1/picture"), 404, "not_found")
+    complaint(client.get(f"/v1/datasets/{dataset['id']}/examples/1/picture"), 404, "not_found")
 
 
 def test_the_same_picture_is_an_example_once(client: FlaskClient) -> None:
-    path = made(client, teal=1, mallard=1)["links"]["self"]
+    path = new_dataset(client, teal=1, mallard=1)["links"]["self"]
     assert "example 1" in complaint(
         client.post(f"{path}/examples", **form("other.png", png(0), label="mallard")), 409, "conflict"
     )
@@ -372,18 +372,18 @@ BAD_EXAMPLES: list[Any] = [
 
 
 def test_a_bad_example_is_refused(client: FlaskClient) -> None:
-    path = made(client, teal=1, mallard=0)["links"]["self"]
+    path = new_dataset(client, teal=1, mallard=0)["links"]["self"]
     for sent, code, says in BAD_EXAMPLES:
         assert says in complaint(client.post(f"{path}/examples", **sent), 400, code)
     assert client.get(path).json["examples"] == 1
 
 
 def test_examples_are_listed_by_label_and_source_in_pages(client: FlaskClient) -> None:
-    path = made(client, teal=3, mallard=2)["links"]["self"]
+    path = new_dataset(client, teal=3, mallard=2)["links"]["self"]
 
     def listed(query: str) -> tuple[list[int], str | None]:
         page = client.get(f"{path}/examples?{query}").json
-        return [one["id"] for one in page["examples"]], page["next"]
+        return [example["id"] for example in page["examples"]], page["next"]
 
     assert listed("") == ([1, 2, 3, 4, 5], None)
     assert listed("limit=2") == ([1, 2], "2")
@@ -403,13 +403,13 @@ def job(client: FlaskClient, number: int = 40) -> str:
 
 
 def test_a_corrected_prediction_becomes_an_example(client: FlaskClient) -> None:
-    path = made(client, teal=1)["links"]["self"]
-    asked = {"label": "teal", "dataset": "birds"}
-    answer = client.post(f"/v1/jobs/{job(client)}/feedback", json=asked)
+    path = new_dataset(client, teal=1)["links"]["self"]
+    correction = {"label": "teal", "dataset": "birds"}
+    answer = client.post(f"/v1/jobs/{job(client)}/feedback", json=correction)
     assert (answer.status_code, answer.headers["Location"]) == (201, f"{path}/examples/2")
     assert (answer.json["source"], answer.json["name"]) == ("feedback", "odd\ufffdname.png")
     assert client.get(answer.json["links"]["picture"]).data == png(40)
-    assert [one["id"] for one in client.get(f"{path}/examples?source=feedback").json["examples"]] == [2]
+    assert [example["id"] for example in client.get(f"{path}/examples?source=feedback").json["examples"]] == [2]
 
 
 BAD_CORRECTIONS: list[Any] = [
@@ -426,9 +426,9 @@ BAD_CORRECTIONS: list[Any] = [
 
 
 def test_a_bad_correction_is_refused(client: FlaskClient) -> None:
-    path, job_id = made(client, teal=1)["links"]["self"], job(client)
-    for asked, status, code in BAD_CORRECTIONS:
-        complaint(client.post(f"/v1/jobs/{job_id}/feedback", json=asked), status, code)
+    path, job_id = new_dataset(client, teal=1)["links"]["self"], job(client)
+    for correction, status, code in BAD_CORRECTIONS:
+        complaint(client.post(f"/v1/jobs/{job_id}/feedback", json=correction), status, code)
     assert client.get(path).json["examples"] == 1
 
 
@@ -448,18 +448,18 @@ def test_one_tenant_never_sees_anothers_datasets(client: FlaskClient) -> None:
         ("GET", "/examples"), ("POST", "/examples"), ("GET", "/examples/1"), ("DELETE", "/examples/1"),
         ("GET", "/examples/1/picture"),
     ):  # fmt: skip
-        asked = [
+        answers = [
             client.open(f"/v1/datasets/{which}{path}", method=method, json={"name": "x"}, headers=headers["bert"])
             for which in (annas["id"], 5)
         ]
-        same, none = (complaint(answer, 404, "not_found") for answer in asked)
+        same, none = (complaint(answer, 404, "not_found") for answer in answers)
         assert same.replace(str(annas["id"]), "5") == none
     assert client.get("/v1/datasets", headers=headers["bert"]).json["datasets"] == []
     assert len(client.get("/v1/datasets", headers=headers["anna"]).json["datasets"]) == 1
 
 
 def test_who_may_only_infer_looks_and_corrects_and_changes_nothing(client: FlaskClient) -> None:
-    path = made(client, teal=1)["links"]["self"]
+    path = new_dataset(client, teal=1)["links"]["self"]
     headers = keys(client, default=["infer"])["default"]
     for looked in ("/v1/datasets", path, f"{path}/labels", f"{path}/examples/1", f"{path}/examples/1/picture"):
         assert client.get(looked, headers=headers).status_code == 200
@@ -469,5 +469,5 @@ def test_who_may_only_infer_looks_and_corrects_and_changes_nothing(client: Flask
     ):  # fmt: skip
         assert "models" in complaint(client.open(changed, method=method, headers=headers), 403, "forbidden")
     sent = client.post("/v1/jobs", data=png(50), headers=headers).json["_id"]
-    asked = {"label": "teal", "dataset": "birds"}
-    assert client.post(f"/v1/jobs/{sent}/feedback", json=asked, headers=headers).status_code == 201
+    correction = {"label": "teal", "dataset": "birds"}
+    assert client.post(f"/v1/jobs/{sent}/feedback", json=correction, headers=headers).status_code == 201

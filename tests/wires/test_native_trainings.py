@@ -19,7 +19,7 @@ from shared.domain.models import ModelVersion
 from shared.domain.trainings import Training, TrainingParameters, plot_key
 from shared.services import models, training_runs, trainings
 from tests.wires.described import described_client
-from tests.wires.training_requests import archive, complaint, form, keys, made, png
+from tests.wires.training_requests import archive, complaint, form, keys, new_dataset, png
 
 BIRDS: dict[str, Any] = {"teal": 3, "mallard": 3}
 EPOCH = {"stage": "head", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": None,
@@ -41,8 +41,8 @@ def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
     container.waiters.close()
 
 
-def submit(client: FlaskClient, **asked: Any) -> TestResponse:
-    return client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"} | asked)
+def submit(client: FlaskClient, **fields: Any) -> TestResponse:
+    return client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"} | fields)
 
 
 def begin(container: Container, answer: TestResponse) -> Training:
@@ -74,27 +74,30 @@ def trained(client: FlaskClient, container: Container, report: dict[str, Any] | 
 
 
 def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, container: Container) -> None:
-    dataset = made(client, **BIRDS)
+    dataset = new_dataset(client, **BIRDS)
     answer = submit(client)
     assert answer.status_code == 202
     assert answer.headers["Location"] == answer.json["links"]["self"] == f"/v1/trainings/{answer.json['id']}"
     assert answer.headers["Retry-After"]
-    found = answer.json
-    assert (found["status"], found["terminal"], found["position"], found["progress"]) == ("QUEUED", False, 1, 0.0)
-    assert (found["name"], found["base"], found["dataset"]) == ("birds", "scratch", {"id": dataset["id"], "version": 1})
-    assert found["parameters"] == vars(TrainingParameters())
-    assert (found["model"], found["evidence"], found["error"], found["links"]["plots"]) == (None, None, None, {})
+    training = answer.json
+    assert (training["status"], training["terminal"]) == ("QUEUED", False)
+    assert (training["position"], training["progress"]) == (1, 0.0)
+    assert (training["name"], training["base"]) == ("birds", "scratch")
+    assert training["dataset"] == {"id": dataset["id"], "version": 1}
+    assert training["parameters"] == vars(TrainingParameters())
+    assert (training["model"], training["evidence"], training["error"]) == (None, None, None)
+    assert training["links"]["plots"] == {}
 
     assert submit(client, name="fowl", dataset=dataset["id"]).json["position"] == 2
     listed = client.get("/v1/trainings").json["trainings"]
-    assert [(one["name"], one["position"], "evidence" in one) for one in listed] == [
+    assert [(training["name"], training["position"], "evidence" in training) for training in listed] == [
         ("fowl", 2, False), ("birds", 1, False)
     ]  # fmt: skip
 
 
 def test_what_is_asked_for_is_told_back_but_for_the_secret(container: Container) -> None:
     client = described_client(replace(container, settings=container.settings.changed(webhook_private=True)))
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60}
     answer = submit(client, base="digits", base_version="1", parameters=parameters | {"seed": None},
                     webhook="http://127.0.0.1:9/", webhook_secret="hush", metadata={"of": "mine"})  # fmt: skip
@@ -129,7 +132,7 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
 
 
 def test_a_bad_parameter_is_refused_by_name(client: FlaskClient) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     for parameters, says in BAD_PARAMETERS:
         body = json.dumps({"dataset": "birds", "name": "birds", "parameters": parameters})
         answer = client.post("/v1/trainings", data=body, content_type="application/json")
@@ -162,31 +165,31 @@ BAD_REQUESTS: list[tuple[dict[str, Any], int, str, str]] = [
 
 
 def test_a_training_that_can_come_to_nothing_is_refused(client: FlaskClient) -> None:
-    made(client, **BIRDS)
-    made(client, "one label", teal=4)
-    made(client, "one picture", teal=2, mallard=1)
+    new_dataset(client, **BIRDS)
+    new_dataset(client, "one label", teal=4)
+    new_dataset(client, "one picture", teal=2, mallard=1)
     client.post("/v1/datasets", **form("x.zip", archive(teal=2, mallard=2)))
-    for asked, status, code, says in BAD_REQUESTS:
-        assert says in complaint(submit(client, **asked), status, code), asked
+    for fields, status, code, says in BAD_REQUESTS:
+        assert says in complaint(submit(client, **fields), status, code), fields
     assert client.get("/v1/trainings").json["trainings"] == []
 
 
 def test_an_idempotency_key_that_would_not_be_heeded_is_refused(client: FlaskClient) -> None:
-    made(client, **BIRDS)
-    asked = {"dataset": "birds", "name": "birds"}
-    answer = client.post("/v1/trainings", json=asked, headers={"Idempotency-Key": "1"})
+    new_dataset(client, **BIRDS)
+    fields = {"dataset": "birds", "name": "birds"}
+    answer = client.post("/v1/trainings", json=fields, headers={"Idempotency-Key": "1"})
     assert "jobs only" in complaint(answer, 400, "bad_option")
     assert client.get("/v1/trainings").json["trainings"] == []
 
 
 def test_a_name_is_trained_once_at_a_time(client: FlaskClient) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     first = submit(client).json["id"]
     assert first in complaint(submit(client), 409, "conflict")
 
 
 def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -> None:
-    path = made(client, **BIRDS)["links"]["self"]
+    path = new_dataset(client, **BIRDS)["links"]["self"]
     training = submit(client).json["id"]
     assert training in complaint(client.delete(path), 409, "conflict")
     client.post(f"{path}/examples", **form("new.png", png(99), label="teal"))
@@ -199,34 +202,34 @@ def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -
 
 def test_who_waits_is_told_of_the_end(client: FlaskClient, container: Container) -> None:
     patient = described_client(replace(container, settings=container.settings.changed(max_wait=30.0)))
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     answer = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers={"Prefer": "wait=0.1"})
     assert (answer.status_code, answer.json["status"]) == (202, "QUEUED")
     ending = threading.Timer(0.1, lambda: finish(container, begin(container, answer)))
     ending.start()
-    found = patient.get(answer.headers["Location"], headers={"Prefer": "wait=30"})
+    ended = patient.get(answer.headers["Location"], headers={"Prefer": "wait=30"})
     ending.join()
-    assert (found.status_code, found.json["status"]) == (200, "DONE")
-    assert "Retry-After" not in found.headers
+    assert (ended.status_code, ended.json["status"]) == (200, "DONE")
+    assert "Retry-After" not in ended.headers
 
 
 def test_events_follow_a_training_to_its_end(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     training = submit(client)
     answer = client.get(training.json["links"]["events"], buffered=False)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
-    told = _events(chunk.decode() for chunk in answer.iter_encoded())
+    received = _events(chunk.decode() for chunk in answer.iter_encoded())
 
-    kind, seen = next(told)
+    kind, seen = next(received)
     assert (kind, seen["status"], seen["position"]) == ("status", "QUEUED", 1)
     begun = begin(container, training)
-    kind, seen = next(told)
+    kind, seen = next(received)
     assert (kind, seen["status"]) == ("status", "RUNNING")
     training_runs.report_progress(container, begun.id, 0.5, "epoch 1", [EPOCH])
-    kind, seen = next(told)
+    kind, seen = next(received)
     assert (kind, seen["progress"], seen["message"], seen["curve"]) == ("progress", 0.5, "epoch 1", [EPOCH])
     finish(container, begun)
-    assert [(kind, seen["status"]) for kind, seen in told] == [("status", "DONE"), ("done", "DONE")]
+    assert [(kind, seen["status"]) for kind, seen in received] == [("status", "DONE"), ("done", "DONE")]
     answer.close()
 
 
@@ -239,7 +242,7 @@ def _events(chunks: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     training = submit(client)
     path = training.headers["Location"]
     mark = {"If-None-Match": client.get(path).headers["ETag"]}
@@ -249,7 +252,7 @@ def test_an_unchanged_training_is_304_and_a_changed_one_is_not(client: FlaskClie
 
 
 def test_a_cancelled_training_stays_cancelled_and_an_ended_one_ended(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     path = submit(client).headers["Location"]
     for _ in range(2):
         answer = client.delete(path)
@@ -259,27 +262,27 @@ def test_a_cancelled_training_stays_cancelled_and_an_ended_one_ended(client: Fla
 
 
 def test_a_training_that_failed_says_why(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     training = submit(client)
     training_runs.fail(container, begin(container, training).id, "out_of_memory", "The batches are too large.")
-    found = client.get(training.headers["Location"]).json
-    assert (found["status"], found["error_code"], found["error"]) == (
+    shown = client.get(training.headers["Location"]).json
+    assert (shown["status"], shown["error_code"], shown["error"]) == (
         "FAILED", "out_of_memory", "The batches are too large."
     )  # fmt: skip
-    assert (found["model"], found["evidence"]) == (None, None)
+    assert (shown["model"], shown["evidence"]) == (None, None)
 
 
 def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     for name in ("a", "b", "c"):
         submit(client, name=name)
     client.delete(submit(client, name="d").headers["Location"])
 
     def listed(query: str) -> list[str]:
-        return [one["name"] for one in client.get(f"/v1/trainings?{query}").json["trainings"]]
+        return [training["name"] for training in client.get(f"/v1/trainings?{query}").json["trainings"]]
 
     first = client.get("/v1/trainings?limit=3").json
-    assert [one["name"] for one in first["trainings"]] == ["d", "c", "b"]
+    assert [training["name"] for training in first["trainings"]] == ["d", "c", "b"]
     assert listed(f"cursor={first['next']}") == ["a"]
     assert listed("status=cancelled") == ["d"]
     assert listed("name=b") == ["b"]
@@ -293,11 +296,12 @@ def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, contai
 
 
 def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     version = trained(client, container)
-    found = client.get(f"/v1/trainings/{version.training_id}").json
-    assert (found["status"], found["progress"], found["model"]) == ("DONE", 1.0, {"name": "birds", "version": "1"})
-    assert found["evidence"].items() >= EVIDENCE.items()
+    training = client.get(f"/v1/trainings/{version.training_id}").json
+    assert (training["status"], training["progress"]) == ("DONE", 1.0)
+    assert training["model"] == {"name": "birds", "version": "1"}
+    assert training["evidence"].items() >= EVIDENCE.items()
 
     (listed,) = client.get("/v1/models/birds/versions").json["versions"]
     assert (listed["training"], listed["accuracy"], listed["method"]) == (version.training_id, 0.75, "head")
@@ -308,14 +312,14 @@ def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, c
     assert whole["evidence"].items() >= EVIDENCE.items()
     assert whole["label_names"] == ["teal", "mallard"]
     assert whole["links"]["training"] == f"/v1/trainings/{version.training_id}"
-    assert whole["links"]["plots"] == found["links"]["plots"]
+    assert whole["links"]["plots"] == training["links"]["plots"]
 
-    plot = client.get(found["links"]["plots"]["confusion"])
+    plot = client.get(training["links"]["plots"]["confusion"])
     assert (plot.data, plot.mimetype) == (b"<svg/>", "image/svg+xml")
     assert "default-src 'none'" in plot.headers["Content-Security-Policy"]
     assert plot.headers["X-Content-Type-Options"] == "nosniff"
     mark = {"If-None-Match": plot.headers["ETag"]}
-    assert client.get(found["links"]["plots"]["confusion"], headers=mark).status_code == 304
+    assert client.get(training["links"]["plots"]["confusion"], headers=mark).status_code == 304
 
 
 def test_a_version_that_was_brought_has_no_evidence(client: FlaskClient) -> None:
@@ -326,7 +330,7 @@ def test_a_version_that_was_brought_has_no_evidence(client: FlaskClient) -> None
 
 
 def test_a_plot_that_is_none_is_404(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     path = submit(client).headers["Location"]
     for plot, says in (("confusion.svg", "QUEUED"), ("roc.svg", "reliability"), ("curve.gif", "png"),
                        ("..%2f..%2fx.svg", ""), ("curve", "")):  # fmt: skip
@@ -334,7 +338,7 @@ def test_a_plot_that_is_none_is_404(client: FlaskClient, container: Container) -
 
 
 def test_a_correction_goes_where_the_model_was_trained(client: FlaskClient, container: Container) -> None:
-    path = made(client, **BIRDS)["links"]["self"]
+    path = new_dataset(client, **BIRDS)["links"]["self"]
     trained(client, container)
     picture = {"files": (io.BytesIO(png(70)), "a.png"), "model": "birds"}
     job = client.post("/v1/jobs", data=picture, content_type="multipart/form-data").json["_id"]
@@ -348,30 +352,31 @@ def test_a_correction_goes_where_the_model_was_trained(client: FlaskClient, cont
 
 
 def test_two_versions_are_compared_and_the_report_is_kept(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container), trained(client, container)
     answer = client.post("/v1/models/birds/compare", json={"version": "2"}, headers={"Prefer": "wait=0.1"})
     assert (answer.status_code, answer.json["status"], answer.json["report"]) == (202, "QUEUED", None)
     assert (answer.json["candidate"], answer.json["baseline"]) == ("2", "1")
     with container.database.write() as uow:
         uow.comparisons.end(answer.json["id"], container.now(), report=REPORT)
-    found = client.get(answer.headers["Location"], headers={"Prefer": "wait=30"}).json
-    assert (found["status"], found["terminal"], found["report"]) == ("DONE", True, REPORT)
-    assert client.get("/v1/models/birds/comparisons").json == {"comparisons": [found]}
+    comparison = client.get(answer.headers["Location"], headers={"Prefer": "wait=30"}).json
+    assert (comparison["status"], comparison["terminal"], comparison["report"]) == ("DONE", True, REPORT)
+    assert client.get("/v1/models/birds/comparisons").json == {"comparisons": [comparison]}
 
 
 def test_a_comparison_that_failed_says_why(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container), trained(client, container)
     answer = client.post("/v1/models/birds/compare", json={"version": 2, "baseline": "1", "dataset": "birds"})
     with container.database.write() as uow:
         uow.comparisons.end(answer.json["id"], container.now(), error="There is no test picture.")
-    found = client.get(answer.headers["Location"]).json
-    assert (found["status"], found["error"], found["report"]) == ("FAILED", "There is no test picture.", None)
+    comparison = client.get(answer.headers["Location"]).json
+    assert (comparison["status"], comparison["report"]) == ("FAILED", None)
+    assert comparison["error"] == "There is no test picture."
 
 
 def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container), trained(client, container)
     refused = client.post("/v1/models/birds/promote", json={"version": "2"})
     assert "compare" in complaint(refused, 409, "conflict")
@@ -387,7 +392,7 @@ def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: Flas
 
 
 def test_a_canary_gets_its_share_and_gives_it_back(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container)
     canary = trained(client, container)
     complaint(client.get("/v1/models/birds/canary"), 404, "not_found")
@@ -396,8 +401,8 @@ def test_a_canary_gets_its_share_and_gives_it_back(client: FlaskClient, containe
     assert client.get("/v1/models/birds/versions/2").json["canary"] == 0.25
     with container.database.write() as uow:
         uow.promotions.count(canary.id, 4, 3)
-    found = client.get("/v1/models/birds/canary").json
-    assert (found["compared"], found["agreed"], found["agreement"]) == (4, 3, 0.75)
+    counted = client.get("/v1/models/birds/canary").json
+    assert (counted["compared"], counted["agreed"], counted["agreement"]) == (4, 3, 0.75)
     assert client.delete("/v1/models/birds/canary").status_code == 204
     complaint(client.delete("/v1/models/birds/canary"), 404, "not_found")
 
@@ -432,10 +437,10 @@ BAD_CHOICES: list[tuple[str, str, dict[str, Any], int, str]] = [
 
 
 def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container), trained(client, container)
-    for method, path, asked, status, code in BAD_CHOICES:
-        answer = client.open(f"/v1/models/{path}", method=method, json=asked)
+    for method, path, body, status, code in BAD_CHOICES:
+        answer = client.open(f"/v1/models/{path}", method=method, json=body)
         complaint(answer, status, code)
     assert client.get("/v1/models/birds/comparisons").json == {"comparisons": []}
     complaint(client.get("/v1/comparisons/none"), 404, "not_found")
@@ -445,7 +450,7 @@ def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, container:
 
 
 def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     trained(client, container), trained(client, container)
     training = submit(client).json["id"]
     comparison = client.post("/v1/models/birds/compare", json={"version": "2"}).json["id"]
@@ -464,15 +469,15 @@ def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container
         ("GET", "versions"), ("GET", "comparisons"), ("POST", "compare"), ("POST", "promote"), ("POST", "rollback"),
         ("GET", "canary"), ("PUT", "canary"), ("DELETE", "canary"),
     ):  # fmt: skip
-        asked = {"version": "2"} | ({"share": 0.5} if method == "PUT" else {})
-        complaint(client.open(f"/v1/models/birds/{path}", method=method, json=asked, headers=anna), 404, "not_found")
+        body = {"version": "2"} | ({"share": 0.5} if method == "PUT" else {})
+        complaint(client.open(f"/v1/models/birds/{path}", method=method, json=body, headers=anna), 404, "not_found")
     assert client.get("/v1/trainings", headers=anna).json["trainings"] == []
     taken = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers=anna)
     complaint(taken, 404, "not_found")
 
 
 def test_who_may_only_infer_looks_and_changes_nothing(client: FlaskClient, container: Container) -> None:
-    made(client, **BIRDS)
+    new_dataset(client, **BIRDS)
     done = trained(client, container).training_id
     headers = keys(client, default=["infer"])["default"]
     for path in ("/v1/trainings", f"/v1/trainings/{done}", "/v1/models/birds/versions", "/v1/models/birds/comparisons"):

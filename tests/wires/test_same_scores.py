@@ -100,7 +100,7 @@ def test_an_answer_from_the_cache_is_the_same_again(stack: Stack, expected: Labe
     same(of_results(second.json()), expected)
 
 
-def same(found: Labels, expected: Labels) -> None:
+def same(scores: Labels, expected: Labels) -> None:
     """Labels in the same order; one wire writes them in Title Case."""
-    assert [label.lower() for label, _ in found] == [label.lower() for label, _ in expected]
-    assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=0, abs=1e-9)
+    assert [label.lower() for label, _ in scores] == [label.lower() for label, _ in expected]
+    assert [score for _, score in scores] == pytest.approx([score for _, score in expected], rel=0, abs=1e-9)

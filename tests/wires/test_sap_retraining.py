@@ -42,11 +42,11 @@ def picture(shade: int) -> bytes:
 @pytest.fixture
 def mugs(container: Container) -> Dataset:
     """A dataset that was made by the native API."""
-    made = datasets.create(container, "default", "mugs", labels=["blue", "red"])
+    dataset = datasets.create(container, "default", "mugs", labels=["blue", "red"])
     for number in range(6):
-        found = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
-        datasets.add_example(container, "default", made.id, 1 + number % 2, found)
-    return made
+        example = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
+        datasets.add_example(container, "default", dataset.id, 1 + number % 2, example)
+    return dataset
 
 
 @pytest.fixture
@@ -66,8 +66,12 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def with_store(container: Container, store: Path) -> Container:
-    told = {"sap_store_endpoint": "https://store.example", "sap_store_access_key": "AK", "sap_store_secret_key": "SK"}
-    return replace(container, settings=container.settings.changed(sap_store=f"file://{store}", **told))
+    store_settings = {
+        "sap_store_endpoint": "https://store.example",
+        "sap_store_access_key": "AK",
+        "sap_store_secret_key": "SK",
+    }
+    return replace(container, settings=container.settings.changed(sap_store=f"file://{store}", **store_settings))
 
 
 def app(container: Container, **changed: Any) -> FlaskClient:
@@ -86,27 +90,27 @@ def key(container: Container, **terms: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-def job(client: FlaskClient, **asked: Any) -> dict[str, Any]:
-    answer = client.post(f"{BASE}/jobs", json=MUGS | asked)
+def job(client: FlaskClient, **fields: Any) -> dict[str, Any]:
+    answer = client.post(f"{BASE}/jobs", json=MUGS | fields)
     assert answer.status_code == 202, answer.json
     return dict(answer.get_json())
 
 
 def training(container: Container, job_id: str) -> Training:
     with container.database.read() as uow:
-        found = uow.trainings.find_by_title("default", "sap", job_id)
-    assert found
-    return found
+        stored = uow.trainings.find_by_title("default", "sap", job_id)
+    assert stored
+    return stored
 
 
 def run(container: Container, job_id: str) -> ModelVersion:
     """What a trainer does with a job, but for the work."""
-    found = training_runs.begin(container, training(container, job_id))
+    begun = training_runs.begin(container, training(container, job_id))
     with container.database.read() as uow:
         digits = uow.model_versions.named(ALL_TENANTS, "digits")[0]
-    version = replace(digits, id=str(uuid6.uuid7()), tenant=found.tenant, name=found.name, training_id=found.id,
+    version = replace(digits, id=str(uuid6.uuid7()), tenant=begun.tenant, name=begun.name, training_id=begun.id,
                       checksum="ab" * 32, labels=("blue", "red"))  # fmt: skip
-    return training_runs.finish(container, found, version, {"accuracy": 0.875, "method": "head", "curve": []})
+    return training_runs.finish(container, begun, version, {"accuracy": 0.875, "method": "head", "curve": []})
 
 
 @pytest.fixture
@@ -149,9 +153,9 @@ def test_without_a_store_the_native_api_is_named(with_store: Container, missing:
 
 def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_store: Container) -> None:
     client = app(with_store)
-    made = job(client)
+    created = job(client)
     (dataset,) = page(with_store)
-    assert (dataset.name, dataset.state, made["status"]) == ("mugs", DatasetState.LOADING, "PENDING")
+    assert (dataset.name, dataset.state, created["status"]) == ("mugs", DatasetState.LOADING, "PENDING")
     assert with_store.storage.list("uploads") == []  # nothing is copied while the caller waits
     dataset_import.load(with_store, dataset.id)
     with with_store.database.read() as uow:
@@ -160,19 +164,19 @@ def test_a_folder_of_the_store_becomes_a_dataset_while_its_job_is_pending(with_s
         examples = uow.datasets.examples(loaded)
         labels = [label.name for label in uow.datasets.labels(loaded)]
     assert labels == ["blue", "red"]
-    assert [one.split for one in examples].count(Split.TRAINING) == 6
-    assert {one.split for one in examples} == {Split.TRAINING, Split.VALIDATION, Split.TEST}
+    assert [example.split for example in examples].count(Split.TRAINING) == 6
+    assert {example.split for example in examples} == {Split.TRAINING, Split.VALIDATION, Split.TEST}
     assert with_store.storage.list("uploads") == []
-    run(with_store, made["id"])
-    assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "SUCCEEDED"
+    run(with_store, created["id"])
+    assert client.get(f"{BASE}/jobs/{created['id']}").json["status"] == "SUCCEEDED"
 
 
 def test_jobs_that_name_a_new_folder_at_once_share_one_dataset(with_store: Container) -> None:
     client = app(with_store)
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda n: job(client.application.test_client(), modelName=f"cups{n}"), range(4)))
+        jobs_created = list(pool.map(lambda n: job(client.application.test_client(), modelName=f"cups{n}"), range(4)))
     (dataset,) = page(with_store)
-    assert {training(with_store, one["id"]).dataset_id for one in made} == {dataset.id}
+    assert {training(with_store, created["id"]).dataset_id for created in jobs_created} == {dataset.id}
 
 
 def page(container: Container) -> list[Dataset]:
@@ -181,8 +185,8 @@ def page(container: Container) -> list[Dataset]:
 
 
 def test_a_dataset_that_is_there_is_not_fetched_again(with_store: Container, mugs: Dataset) -> None:
-    made = job(app(with_store))
-    assert training(with_store, made["id"]).dataset_id == mugs.id
+    created = job(app(with_store))
+    assert training(with_store, created["id"]).dataset_id == mugs.id
     assert [dataset.id for dataset in page(with_store)] == [mugs.id]
 
 
@@ -190,17 +194,17 @@ def test_a_folder_that_could_not_be_used_is_read_again(with_store: Container, st
     client = app(with_store)
     (store / "lids").mkdir()
     (store / "lids" / "notes.txt").write_text("no picture")
-    made = job(client, dataset="lids")
+    created = job(client, dataset="lids")
     dataset_import.load(with_store, page(with_store)[0].id)
     with pytest.raises(training_runs.TrainingEnded):
-        training_runs.begin(with_store, training(with_store, made["id"]))
-    assert client.get(f"{BASE}/jobs/{made['id']}").json["status"] == "FAILED"
+        training_runs.begin(with_store, training(with_store, created["id"]))
+    assert client.get(f"{BASE}/jobs/{created['id']}").json["status"] == "FAILED"
     for shade, label in enumerate(["blue", "blue", "red", "red"]):
         (store / "lids" / label).mkdir(exist_ok=True)
         (store / "lids" / label / f"{shade}.png").write_bytes(picture(shade))
-    made = job(client, dataset="lids")
+    created = job(client, dataset="lids")
     dataset_import.load(with_store, page(with_store)[0].id)
-    assert run(with_store, made["id"]).version == "1"
+    assert run(with_store, created["id"]).version == "1"
 
 
 def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(
@@ -210,9 +214,9 @@ def test_a_picture_that_is_too_large_is_listed_and_does_not_spoil_the_folder(
     (store / "mugs" / "test" / "red" / "huge.png").write_bytes(bytes(5000))
     job(app(container))
     dataset_import.load(container, page(container)[0].id)
-    (found,) = page(container)
-    assert (found.state, found.unreadable) == (DatasetState.READY, 1)
-    assert found.reasons[0][0] == "test/red/huge.png"
+    (dataset,) = page(container)
+    assert (dataset.state, dataset.unreadable) == (DatasetState.READY, 1)
+    assert dataset.reasons[0][0] == "test/red/huge.png"
 
 
 @pytest.mark.parametrize("bound", [{"max_dataset_files": 9}, {"max_dataset_unpacked": 500}])
@@ -226,11 +230,11 @@ def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(
 
 def failed(container: Container) -> str:
     """Why the only dataset could not be loaded."""
-    (made,) = page(container)
-    dataset_import.load(container, made.id)
-    (found,) = page(container)
-    assert found.state is DatasetState.FAILED
-    return found.message
+    (loading,) = page(container)
+    dataset_import.load(container, loading.id)
+    (loaded,) = page(container)
+    assert loaded.state is DatasetState.FAILED
+    return loaded.message
 
 
 def test_a_folder_that_went_before_it_was_read_fails_with_the_reason(with_store: Container, store: Path) -> None:
@@ -257,9 +261,9 @@ def test_a_dataset_cannot_lead_out_of_the_store(with_store: Container) -> None:
 
 def test_a_folder_that_is_not_there_says_what_to_do(with_store: Container) -> None:
     answer = app(with_store).post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"})
-    said = complaint(answer, 404)
-    assert "plates/" in said
-    assert "POST /v1/datasets" in said
+    complaint_text = complaint(answer, 404)
+    assert "plates/" in complaint_text
+    assert "POST /v1/datasets" in complaint_text
     assert page(with_store) == []
 
 
@@ -284,13 +288,13 @@ def test_a_job_is_accepted_and_can_be_polled(client: FlaskClient, mugs: Dataset)
 
 
 def test_a_job_runs_and_succeeds(client: FlaskClient, container: Container, mugs: Dataset) -> None:
-    made = job(client)["id"]
-    training_runs.begin(container, training(container, made))
-    running = client.get(f"{BASE}/jobs/{made}").json
+    job_id = job(client)["id"]
+    training_runs.begin(container, training(container, job_id))
+    running = client.get(f"{BASE}/jobs/{job_id}").json
     assert (running["status"], running["finishTime"]) == ("RUNNING", UNSET)
     assert running["startTime"] > running["submissionTime"]
-    run(container, made)
-    done = client.get(f"{BASE}/jobs/{made}").json
+    run(container, job_id)
+    done = client.get(f"{BASE}/jobs/{job_id}").json
     assert (done["status"], done["modelName"], done["modelVersion"]) == ("SUCCEEDED", "cups", "1")
     assert done["finishTime"] >= done["startTime"]
 
@@ -313,10 +317,10 @@ def test_everything_that_may_be_said_is_taken(
 ) -> None:
     answer = client.post(f"{BASE}/jobs", json=body)
     assert answer.status_code == 202
-    made = training(container, answer.json["id"])
-    used = made.parameters
+    stored = training(container, answer.json["id"])
+    used = stored.parameters
     assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (3, 2, 8, 0.5)
-    assert (used.max_seconds, made.name, made.wire, made.requires_deployment) == (3600, "cups", "sap", True)
+    assert (used.max_seconds, stored.name, stored.wire, stored.requires_deployment) == (3600, "cups", "sap", True)
 
 
 LIMITS = {"batchSize": (1, 1024), "maxEpochs": (1, 10000), "maxUnimprovedEpochs": (1, 10000),
@@ -347,9 +351,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 def test_what_is_wrong_is_named_and_nothing_begins(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     for wrong, says in WRONG:
-        said = complaint(client.post(f"{BASE}/jobs", json=MUGS | wrong), 400)
-        assert said.startswith("Invalid request: ")
-        assert says in said
+        text = complaint(client.post(f"{BASE}/jobs", json=MUGS | wrong), 400)
+        assert text.startswith("Invalid request: ")
+        assert says in text
     assert client.get(f"{BASE}/jobs").json == {"jobs": []}
 
 
@@ -358,30 +362,30 @@ def test_a_body_that_is_no_json_is_said_to_be_none(client: FlaskClient) -> None:
 
 
 def test_an_unknown_dataset_says_which_there_are_and_how_to_make_one(client: FlaskClient, mugs: Dataset) -> None:
-    said = complaint(client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"}), 404)
-    assert "there are: mugs" in said
-    assert "POST /v1/datasets" in said
+    text = complaint(client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "plates"}), 404)
+    assert "there are: mugs" in text
+    assert "POST /v1/datasets" in text
 
 
 def test_a_model_is_trained_by_one_job_at_a_time(with_store: Container) -> None:
     client = app(with_store)
-    made = job(client)
+    created = job(client)
     answer = client.post(f"{BASE}/jobs", json=MUGS | {"dataset": "another"})
-    assert f"being trained already, by job {made['id']};" in complaint(answer, 409)
+    assert f"being trained already, by job {created['id']};" in complaint(answer, 409)
     assert len(page(with_store)) == 1
 
 
 def test_of_a_training_by_another_wire_no_id_is_told(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     trainings.submit(container, "default", TrainingRequest(mugs.id, "cups"))
-    said = complaint(client.post(f"{BASE}/jobs", json=MUGS), 409)
-    assert said == "The model 'cups' is being trained already."
+    text = complaint(client.post(f"{BASE}/jobs", json=MUGS), 409)
+    assert text == "The model 'cups' is being trained already."
 
 
 def test_a_dataset_of_one_label_fails_its_job_with_the_reason(client: FlaskClient, container: Container) -> None:
     datasets.create(container, "default", "mugs", labels=["blue"])
-    made = job(client)
-    assert (made["status"], made["finishTime"] == UNSET) == ("FAILED", False)
-    assert "at least 2 labels" in made["message"]
+    created = job(client)
+    assert (created["status"], created["finishTime"] == UNSET) == ("FAILED", False)
+    assert "at least 2 labels" in created["message"]
 
 
 def test_a_job_that_lives_is_cancelled_and_one_that_came_to_nothing_goes(
@@ -399,10 +403,10 @@ def test_a_job_that_lives_is_cancelled_and_one_that_came_to_nothing_goes(
 def test_a_job_that_made_a_version_leaves_the_list_and_its_evidence_stays(
     client: FlaskClient, container: Container, mugs: Dataset
 ) -> None:
-    made = job(client)["id"]
-    version = run(container, made)
-    assert client.delete(f"{BASE}/jobs/{made}").status_code == 204
-    complaint(client.get(f"{BASE}/jobs/{made}"), 404)
+    job_id = job(client)["id"]
+    version = run(container, job_id)
+    assert client.delete(f"{BASE}/jobs/{job_id}").status_code == 204
+    complaint(client.get(f"{BASE}/jobs/{job_id}"), 404)
     assert client.get(f"{BASE}/jobs").json == {"jobs": []}
     complaint(client.get(f"{BASE}/jobs/cups"), 404)
     assert trainings.get(container, "default", version.training_id).evidence
@@ -425,16 +429,16 @@ def test_the_id_of_a_job_fits_into_a_path_whatever_its_dataset_is_called(
 ) -> None:
     for name in ("Big Red/Mugs", "größe", "…"):
         datasets.create(container, "default", name)
-        made = job(client, dataset=name)["id"]
-        assert re.fullmatch(r"[a-z0-9._-]+-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
-        assert client.get(f"{BASE}/jobs/{made}").json["id"] == made
+        job_id = job(client, dataset=name)["id"]
+        assert re.fullmatch(r"[a-z0-9._-]+-\d{4}-\d\d-\d\dt\d{4}z\d{6}", job_id)
+        assert client.get(f"{BASE}/jobs/{job_id}").json["id"] == job_id
 
 
 def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClient, container: Container) -> None:
     for length in (157, 158, 180):
         datasets.create(container, "default", "m" * length)
-        made = job(client, dataset="m" * length)["id"]
-        assert re.fullmatch(r"m{157}-\d{4}-\d\d-\d\dt\d{4}z\d{6}", made)
+        job_id = job(client, dataset="m" * length)["id"]
+        assert re.fullmatch(r"m{157}-\d{4}-\d\d-\d\dt\d{4}z\d{6}", job_id)
 
 
 # -- models
@@ -445,11 +449,11 @@ def test_models_are_told_with_their_versions_and_what_was_measured(
 ) -> None:
     run(container, job(client)["id"])
     body = client.get(f"{BASE}/models").json
-    ((one,), (first, second)) = (body["models"], body["models"][0]["versions"])
+    ((model,), (first, second)) = (body["models"], body["models"][0]["versions"])
     assert (first["modelName"], first["version"], second["version"]) == ("cups", "1", "2")
     assert (first["accuracy"], first["checksum"], first["deployed"]) == (0.875, "ab" * 32, False)
     assert first["createdAt"] == first["updatedAt"]
-    assert client.get(f"{BASE}/models/cups/versions").json == {"versions": one["versions"]}
+    assert client.get(f"{BASE}/models/cups/versions").json == {"versions": model["versions"]}
 
 
 def test_only_models_of_ones_own_that_are_ready_are_told(
@@ -527,14 +531,14 @@ def test_the_native_wire_does_not_ask_for_deployments(client: FlaskClient, train
 
 
 def test_a_promoted_version_is_deployed(client: FlaskClient, container: Container, trained: ModelVersion) -> None:
-    made = run(container, job(client)["id"])
+    version = run(container, job(client)["id"])
     with container.database.write() as uow:
         uow.comparisons.add_done(
-            training(container, trained_title(container, made)), made, trained, {}, container.now()
+            training(container, trained_title(container, version)), version, trained, {}, container.now()
         )
     promotions.promote(container, "default", "cups", "2")
     (deployed,) = client.get(f"{BASE}/deployments").json["deployments"]
-    assert (deployed["modelVersion"], deployed["id"]) == ("2", made.id)
+    assert (deployed["modelVersion"], deployed["id"]) == ("2", version.id)
 
 
 def trained_title(container: Container, version: ModelVersion) -> str:
@@ -545,8 +549,8 @@ def test_a_version_that_was_brought_is_deployed_and_pending_while_it_is_checked(
     client: FlaskClient, container: Container
 ) -> None:
     added = models.add(container, "default", "brought", architecture="resnet50")
-    (told,) = client.get(f"{BASE}/deployments").json["deployments"]
-    assert (told["id"], told["status"]["state"]) == (added.id, "PENDING")
+    (deployment,) = client.get(f"{BASE}/deployments").json["deployments"]
+    assert (deployment["id"], deployment["status"]["state"]) == (added.id, "PENDING")
     assert deploy(client, "brought").json["status"]["state"] == "PENDING"
 
 
@@ -563,9 +567,9 @@ def test_what_cannot_be_deployed_is_said(client: FlaskClient, container: Contain
 def test_another_tenant_cannot_take_a_deployment_back(
     client: FlaskClient, container: Container, trained: ModelVersion
 ) -> None:
-    made = deploy(client).json
+    deployment = deploy(client).json
     headers = another_tenant(container)
-    complaint(client.delete(f"{BASE}/deployments/{made['id']}", headers=headers), 404)
+    complaint(client.delete(f"{BASE}/deployments/{deployment['id']}", headers=headers), 404)
     assert client.get(f"{BASE}/deployments", headers=headers).json == {"deployments": []}
 
 
@@ -596,6 +600,6 @@ def test_an_unknown_path_has_the_words_of_the_wire(client: FlaskClient) -> None:
 
 
 def test_a_cancelled_training_has_failed(client: FlaskClient, container: Container, mugs: Dataset) -> None:
-    made = job(client)["id"]
-    assert trainings.cancel(container, "default", training(container, made).id).status is Status.CANCELLED
+    job_id = job(client)["id"]
+    assert trainings.cancel(container, "default", training(container, job_id).id).status is Status.CANCELLED
     assert client.get(f"{BASE}/jobs").json["jobs"][0]["status"] == "FAILED"

@@ -91,8 +91,8 @@ def test_two_tenants_do_not_share_a_window(container: Container) -> None:
 
 def test_two_keys_of_one_tenant_share_a_window(container: Container) -> None:
     client = limited(container, native_rate="1/minute")
-    one, other = key_of(container), key_of(container)
-    assert [client.get(NATIVE, headers=key).status_code for key in (one, other)] == [200, 429]
+    first, other = key_of(container), key_of(container)
+    assert [client.get(NATIVE, headers=key).status_code for key in (first, other)] == [200, 429]
 
 
 def test_two_wires_do_not_share_a_window(container: Container) -> None:
@@ -137,11 +137,11 @@ def test_two_api_processes_share_one_window(container: Container, valkey: str) -
     settings = container.settings.changed(
         redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:", native_rate="2/minute"
     )
-    one, other = (
+    first, other = (
         create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
         for _ in range(2)
     )
-    assert [client.get(NATIVE).status_code for client in (one, other, one, other)] == [200, 200, 429, 429]
+    assert [client.get(NATIVE).status_code for client in (first, other, first, other)] == [200, 200, 429, 429]
 
 
 def test_without_redis_requests_go_through(container: Container) -> None:
@@ -161,9 +161,9 @@ def test_a_rule_that_is_none_stops_the_start_with_one_line(
     monkeypatch.setenv("INFERQ_DATA", str(tmp_path))
     monkeypatch.setenv("INFERQ_SAP_RATE", "many")
     assert start() == 2
-    said = capsys.readouterr().err
-    assert said.startswith("inferq: INFERQ_SAP_RATE must be a rule")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("inferq: INFERQ_SAP_RATE must be a rule")
+    assert error.count("\n") == 1
 
 
 def _headers(answer: TestResponse) -> list[str]:

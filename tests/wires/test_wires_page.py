@@ -21,9 +21,9 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "wires.md").read_text()
 
 def snippets(section: str, language: str) -> list[str]:
     """The pieces of code below one heading."""
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    assert found
-    return re.findall(rf"```{language}\n(.*?)```", found[1], re.DOTALL)
+    section_text = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    assert section_text
+    return re.findall(rf"```{language}\n(.*?)```", section_text[1], re.DOTALL)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def said(code: str) -> list[str]:
+def printed_comments(code: str) -> list[str]:
     """What the code says that its print statements print."""
     return re.findall(r"^.*(?:print|log)\(.*(?:#|//) (.+)$", code, re.MULTILINE)
 
@@ -54,7 +54,7 @@ def printed(stack: Stack, folder: Path, *command: str) -> list[str]:
 @pytest.mark.parametrize("section", ["Einstein Vision", "Hugging Face"])
 def test_the_python_of_the_page_prints_what_it_says(stack: Stack, folder: Path, section: str) -> None:
     code = "\n".join(snippets(section, "python"))  # a later one goes on where the one before it ended
-    expected = said(code)
+    expected = printed_comments(code)
     assert expected
     (folder / "page.py").write_text(code.replace("http://127.0.0.1:8000", stack.url))
     lines = printed(stack, folder, sys.executable, "-W", "ignore", "page.py")
@@ -69,10 +69,10 @@ def test_the_javascript_of_the_page_prints_what_it_says(
     (code,) = snippets(section, "js")
     (folder / name).write_text(code.replace("http://127.0.0.1:8000", stack.url))
     (folder / "node_modules").symlink_to(npm / "node_modules")
-    assert said(code)
-    assert printed(stack, folder, "node", name)[-len(said(code)) :] == said(code)
+    assert printed_comments(code)
+    assert printed(stack, folder, "node", name)[-len(printed_comments(code)) :] == printed_comments(code)
 
 
 def test_every_setting_that_the_page_names_exists() -> None:
-    known = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"INFERQ_\w+", PAGE)) <= known | {"INFERQ_URL", "INFERQ_KEY"}
+    variables = {f"INFERQ_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"INFERQ_\w+", PAGE)) <= variables | {"INFERQ_URL", "INFERQ_KEY"}

@@ -38,7 +38,7 @@ def complaint(answer: TestResponse, status: int, code: str) -> str:
     return str(answer.json["detail"])
 
 
-def made(client: FlaskClient, name: str = "birds", **counts: int) -> dict[str, Any]:
+def new_dataset(client: FlaskClient, name: str = "birds", **counts: int) -> dict[str, Any]:
     """A dataset with so many pictures of each label, added one by one."""
     answer = client.post("/v1/datasets", json={"name": name, "labels": list(counts)})
     assert answer.status_code == 201, answer.text
@@ -54,6 +54,6 @@ def keys(client: FlaskClient, **scopes: list[str]) -> dict[str, dict[str, str]]:
     """Tenant -> headers with a key of it that has these scopes."""
     owner = client.post("/v1/keys", json={"scopes": ["infer", "models", "keys"]}).json["key"]
     headers: Mapping[str, str] = {"Authorization": f"Bearer {owner}"}
-    asked = [{"tenant": tenant, "scopes": given} for tenant, given in scopes.items()]
-    texts = [client.post("/v1/keys", json=one, headers=headers).json["key"] for one in asked]
+    requests = [{"tenant": tenant, "scopes": given} for tenant, given in scopes.items()]
+    texts = [client.post("/v1/keys", json=request, headers=headers).json["key"] for request in requests]
     return {tenant: {"Authorization": f"Bearer {text}"} for tenant, text in zip(scopes, texts, strict=True)}
