@@ -9,14 +9,14 @@ from api.context import WaitLimiter
 from shared.container import Container
 from shared.settings import Settings
 
-_made: dict[Settings, Flask] = {}
-"""By what routes depend on: the settings, but for where things are."""
+_apps: dict[Settings, Flask] = {}
+"""Apps by their settings, without those that only say where data is: no route depends on them."""
 
 
 def over(container: Container) -> Flask:
-    """The app with these settings, over these container from now on; there is no second one beside it."""
+    """Return the app of the container's settings, over this container instead of that of an earlier test."""
     key = container.settings.changed(database_url="", storage_url="", redis_url="", data="", prefix="")
-    if key not in _made:
-        _made[key] = create_app(container)
-    _made[key].extensions |= {"inferq": container, "inferq.wait_limiter": WaitLimiter(container.settings.api_threads)}
-    return _made[key]
+    if key not in _apps:
+        _apps[key] = create_app(container)
+    _apps[key].extensions |= {"inferq": container, "inferq.wait_limiter": WaitLimiter(container.settings.api_threads)}
+    return _apps[key]

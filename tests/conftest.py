@@ -1,4 +1,4 @@
-"""Fixtures: container on real small things, the app over them, and a whole stack for those who need predictions."""
+"""Fixtures: databases, queues, a container over them, the app over the container, and a running stack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POSTGRES = os.environ.get("INFERQ_TEST_POSTGRES", "postgresql://postgres@127.0.0
 
 
 def missing(what: str) -> None:
-    """A server that is not there skips on a laptop and fails in CI."""
+    """Skip the test on a laptop and fail it in CI, since a server is missing."""
     if CI:
         pytest.fail(f"{what} is needed in CI")
     pytest.skip(f"{what} is not here")
@@ -58,7 +58,7 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[str], None]]:
-    """Sends a statement to the PostgreSQL server."""
+    """A function that sends a statement to the PostgreSQL server."""
     server = sa.create_engine(POSTGRES.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
 
     def say(statement: str) -> None:
@@ -132,7 +132,7 @@ def _has_valkey() -> bool:
 
 @pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.redis)])
 def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
-    """An empty queue with a short lease, on each kind of server; bells go to nobody."""
+    """An empty queue with a short lease, on each kind of server; no worker consumes its notifications."""
     settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.5)
     if request.param == "fakeredis":
         queue = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
@@ -181,18 +181,18 @@ def client(container: Container) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
-    """One whole stack for all tests that only ask it things; those that hurt one start their own."""
+    """One running stack for all tests that only send requests; a test that kills processes starts its own."""
     with stacks.running(tmp_path_factory.mktemp("stack") / "data", "--workers", "1") as running:
         yield running
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Bytes are named by their parameter: archives hold the time, and xdist wants the same ids in all processes."""
+    """Name bytes by their parameter: archives hold the time, and xdist wants the same ids in all processes."""
     return argname if isinstance(val, bytes) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that ask a server on a socket are slow ones, see `make test-fast`."""
+    """Mark tests that use a server on a socket as slow, see `make test-fast`."""
     for item in items:
         if {"server", "stack", "valkey", "postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -46,14 +46,14 @@ EVIDENCE = {"accuracy": 0.9, "method": "head", "curve": [{"epoch": 1}]}
 
 @dataclass
 class Ground:
-    """Container whose clock is put forward by hand, and the tasks that were sent."""
+    """A container with a clock that tests put forward, and the tasks that were sent."""
 
     container: Container
     sent: list[tuple[str, ...]]
 
     def dataset(self, counts: Mapping[str, int] | None = None, tenant: str = "anna", name: str = "fruit",
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> Dataset:  # fmt: skip
-        """READY, with so many pictures of each label, in one blob."""
+        """Store a READY dataset with so many pictures of each label, in one blob."""
         counts = {"pear": 3, "plum": 3} if counts is None else counts
         dataset = datasets.create(self.container, tenant, name, labels=list(counts))
         names = [label for label, count in counts.items() for _ in range(count)]
@@ -73,7 +73,7 @@ class Ground:
         return datasets.get(self.container, dataset.tenant, dataset.id)
 
     def ids(self, dataset: Dataset, version: int | None = None) -> list[int]:
-        """Of the examples of the dataset in its current, or that, version."""
+        """Return the ids of a dataset's examples, in its current version or the given one."""
         current = self.again(dataset)
         with self.container.database.read() as uow:
             return [
@@ -84,7 +84,7 @@ class Ground:
         return self.container.storage.list(f"datasets/{dataset.id}")
 
     def version(self, name: str, number: str = "1", tenant: str = "anna", **about: Any) -> ModelVersion:
-        """READY, and the default if it is the first."""
+        """Store a READY version, which is the default if its number is 1."""
         fields: dict[str, Any] = {"is_default": number == "1", "labels": ("pear", "plum"), "state": ModelState.READY}
         fields |= {"family": "torchvision", "architecture": "resnet18", "created_at": NOW + float(number)}
         version = ModelVersion(str(uuid6.uuid7()), tenant, name, number, **fields | about)
@@ -104,7 +104,7 @@ class Ground:
         return trainings.get(self.container, training.tenant, training.id)
 
     def finish(self, training: Training, report: Mapping[str, Any] | None = REPORT) -> ModelVersion:
-        """As a trainer would, from what it has begun."""
+        """End a training that has begun, with a new version, as a trainer does."""
         version = ModelVersion(
             training.id,
             training.tenant,
@@ -124,11 +124,11 @@ class Ground:
         return training_runs.finish(self.container, training, version, EVIDENCE, report)
 
     def trained(self, dataset: Dataset, name: str = "fruits", **about: Any) -> ModelVersion:
-        """From the request to the version."""
+        """Submit, begin and finish a training; return its version."""
         return self.finish(training_runs.begin(self.container, self.submit(dataset, name, **about)))
 
     def statements(self, ask: Callable[[], object]) -> list[tuple[str, Any]]:
-        """The SQL that is sent meanwhile, with its parameters."""
+        """Return the SQL statements that the function sends, with their parameters."""
         statements: list[tuple[str, Any]] = []
 
         def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -143,7 +143,7 @@ class Ground:
 
 
 def on(database: Database, folder: Path) -> Ground:
-    """Container on that database, fakeredis and a folder; no broker listens."""
+    """Return a container on that database, fakeredis and a folder, without a broker."""
     settings = Settings(storage_url=f"file://{folder}/blobs", max_attempts=3)
     queue = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
     sent: list[tuple[str, ...]] = []
@@ -167,14 +167,14 @@ def on(database: Database, folder: Path) -> Ground:
 
 
 def picture(number: int) -> Picture:
-    """Another one for each number."""
+    """Return a picture, a different one for each number."""
     file = io.BytesIO()
     Image.new("L", (8, 8), number).save(file, "PNG")
     return images.check(f"{number}.png", file.getvalue(), LIMITS)
 
 
 def at_once(*steps: Callable[[], object]) -> list[object]:
-    """What each of the steps gave or raised, when all began at the same time."""
+    """Run the steps at the same time; return what each returned or raised."""
     outcomes: list[object] = [None] * len(steps)
     gate = threading.Barrier(len(steps))
 

@@ -21,7 +21,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @cache
 def pictures(digit: int) -> tuple[bytes, ...]:
-    """PNGs of one digit, 32 pixels wide: each another person's."""
+    """Return PNGs of one digit, 32 pixels wide, each in another handwriting."""
     pixels, answers = load_digits(return_X_y=True)
     return tuple(_png(row) for row in pixels[answers == digit])
 
@@ -43,7 +43,7 @@ def files(counts: Mapping[int, int], start: int = 0) -> dict[str, bytes]:
 
 
 def archive(members: Mapping[str, bytes]) -> bytes:
-    """They as a tar.gz."""
+    """Return the files as a tar.gz."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
         for name, data in members.items():

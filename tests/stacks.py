@@ -1,4 +1,4 @@
-"""A whole stack as real processes, started the way a user starts it, with the means to hurt it."""
+"""A stack of real processes, started as a user starts it, whose processes can be killed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Stack:
     """`inferq up` in a folder of its own; the service at `url`."""
 
     def __init__(self, data: Path, *, trainer: bool = False, **settings: str) -> None:
-        """`trainer` starts one as well, which takes a core for some seconds that most tests need not wait for."""
+        """`trainer` also starts a trainer, whose start takes a core for some seconds."""
         self.data = data
         self._trainer = trainer
-        # What is asked of most stacks are digits, and their model is loaded in no time.
+        # Most stacks only classify digits, whose model is loaded in no time.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
-        # All tests ask one stack, as one caller, and have more to ask of this wire than its 100 requests a minute.
+        # All tests use one stack as one caller, and send more requests to this wire than its 100 a minute.
         self._settings = unreachable | {"INFERQ_IMG_LIVE_RATE": "off"} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -45,13 +45,13 @@ class Stack:
         until(self._ready, 90, self.output)
 
     def stop(self) -> int:
-        """Ctrl-C, and the exit status; at once when it has ended already."""
+        """Send Ctrl-C; return the exit status. Returns at once if the stack has ended already."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
         return self._process.wait(60)
 
     def kill_everything(self) -> None:
-        """SIGKILL to every process of the stack at once, the supervisor included."""
+        """Send SIGKILL to all processes of the stack at once, including the supervisor."""
         assert self._process is not None
         pids = self.pids()
         self._process.kill()
@@ -65,7 +65,7 @@ class Stack:
         return dict(json.loads((self.data / "stack.json").read_text())["pids"])
 
     def kill(self, part: str) -> None:
-        """SIGKILL to one part, which the supervisor starts again."""
+        """Send SIGKILL to one part, which the supervisor starts again."""
         os.kill(self.pids()[part], signal.SIGKILL)
 
     def redis(self) -> redis.Redis:
@@ -75,13 +75,13 @@ class Stack:
         return httpx.get(self.url + path, headers=headers, timeout=90).raise_for_status().json()
 
     def submit(self, files: list[tuple[str, bytes]], **fields: str) -> dict[str, Any]:
-        """POST /v1/jobs; the stored job."""
+        """Send POST /v1/jobs; return the stored job."""
         parts = [("files", (name, data)) for name, data in files]
         answer = httpx.post(f"{self.url}/v1/jobs", files=parts, data=fields, timeout=60)
         return dict(answer.raise_for_status().json())
 
     def finished(self, job_id: str, seconds: float) -> dict[str, Any]:
-        """The job, when it has ended; fails when it has not within `seconds`."""
+        """Return the job when it has ended; fail if it has not within `seconds`."""
         end = time.monotonic() + seconds
         while True:
             with contextlib.suppress(httpx.TransportError, httpx.HTTPStatusError):
@@ -91,7 +91,7 @@ class Stack:
             assert time.monotonic() < end, f"job {job_id} has not ended within {seconds} s\n{self.output()}"
 
     def output(self) -> str:
-        """The end of what it printed."""
+        """Return the end of what the stack has printed."""
         return (self.data.parent / "up.log").read_text(errors="replace")[-3000:]
 
     def _ready(self) -> bool:
@@ -105,7 +105,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(data: Path, *arguments: str, trainer: bool = False, **settings: str) -> Iterator[Stack]:
-    """A stack that is stopped at the end, whatever the test did to it."""
+    """Yield a stack and stop it at the end, whatever the test did to it."""
     stack = Stack(data, trainer=trainer, **settings)
     stack.start(*arguments)
     try:
@@ -115,16 +115,16 @@ def running(data: Path, *arguments: str, trainer: bool = False, **settings: str)
             stack.stop()
 
 
-def until(true: Callable[[], bool], seconds: float, what: Callable[[], str] = lambda: "") -> None:
-    """Wait until it is true; fails with what there is to say when it does not become so."""
+def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str] = lambda: "") -> None:
+    """Wait until `condition` is true; fail with the text of `explain` if it is not within `seconds`."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s\n{what()}"
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s\n{explain()}"
         time.sleep(0.05)
 
 
 def digits() -> list[tuple[str, bytes]]:
-    """(name, PNG) of one picture of each digit, in order."""
+    """Return (name, PNG) of one picture of each digit, in order."""
     return [(path.name, path.read_bytes()) for path in sorted(SAMPLES.glob("digit_*.png"))]
 
 

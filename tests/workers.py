@@ -16,7 +16,7 @@ from shared.settings import Settings
 
 
 def make_container(folder: Path, queue: Queue, **settings: Any) -> Container:
-    """On a database, a folder and this queue, with a short lease; no bell is heard by anybody."""
+    """Return a container on a database, a folder and this queue, with a short lease; notifications reach no worker."""
     defaults: dict[str, Any] = {"device": "cpu", "linger": 0.05, "lease": 0.2, "max_batch": 16, "weights_timeout": 0.2}
     defaults |= {"weights_url": "http://127.0.0.1:9"}
     queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]

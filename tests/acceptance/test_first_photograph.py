@@ -31,7 +31,7 @@ MODEL = "efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """As `inferq up` starts it on a machine that reaches no server of weights."""
+    """A stack of `inferq up` on a machine that reaches no server of weights."""
     data = tmp_path_factory.mktemp("first") / "data"
     with stacks.running(data, "--workers", "1", trainer=True, INFERQ_DEFAULT_MODEL="") as running:
         yield running
@@ -80,7 +80,7 @@ def test_the_model_says_what_it_is(stack: Stack) -> None:
 
 
 def pieces(path: Path, count: int) -> list[bytes]:
-    """Square parts of a photograph, as PNG."""
+    """Return square parts of a photograph as PNG."""
     photo, chance, encoded = Image.open(path).convert("RGB"), np.random.default_rng(0), []
     for _ in range(count):
         side = int(chance.integers(150, 250))

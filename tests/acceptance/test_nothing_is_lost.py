@@ -1,4 +1,4 @@
-"""Accepted means answered: real processes, killed, flushed and restarted in the middle of the work."""
+"""Every accepted picture is answered once, though processes are killed, restarted and Redis is flushed meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def archive(pictures: int) -> bytes:
-    """A tar of digits, `pictures` of them, named so that the right label can be read off."""
+    """Return a tar of so many digits, whose names contain the right labels."""
     out = io.BytesIO()
     digits = stacks.digits()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -40,7 +40,7 @@ def archive(pictures: int) -> bytes:
 
 
 def all_right(stack: Stack, job: dict[str, object], pictures: int) -> None:
-    """Every picture has exactly one outcome, and the right one."""
+    """Check that every picture has exactly one outcome, and the right one."""
     assert (job["status"], job["progress"]) == ("DONE", {"total": pictures, "done": pictures, "failed": 0})
     lines = httpx.get(f"{stack.url}/v1/jobs/{job['_id']}/results?format=csv", timeout=60).text.splitlines()[1:]
     best = [line.split(",") for line in lines if line.split(",")[3] == "1"]
@@ -53,9 +53,9 @@ def until_it_runs(stack: Stack, job_id: str) -> None:
 
 
 def holding(stack: Stack, part: str) -> int:
-    """How many pictures the part has claimed and not answered, by what Redis knows."""
+    """Return how many pictures the part has claimed and not acknowledged, according to Redis."""
     redis, name = stack.redis(), f"-{stack.pids()[part]}-"
-    pending = [redis.xpending(lane, "workers") for lane in redis.scan_iter("inferq:lane:*")]
+    pending = [redis.xpending(stream, "workers") for stream in redis.scan_iter("inferq:lane:*")]
     consumers = [consumer for about in pending for consumer in about["consumers"]]
     return sum(consumer["pending"] for consumer in consumers if name in consumer["name"].decode())
 
@@ -82,7 +82,7 @@ def test_the_pictures_of_a_worker_that_was_killed_in_mid_batch_are_taken_over_an
 
 
 def test_a_picture_that_kills_every_worker_fails_as_poison_and_the_fleet_lives_on(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"PYTHONPATH": str(Path(__file__).parent / "deadly"), "INFERQ_LEASE": "2"}
+    settings: dict[str, Any] = {"PYTHONPATH": str(Path(__file__).parent / "marked_picture_kills"), "INFERQ_LEASE": "2"}
     with stacks.running(tmp_path / "data", "--workers", "2", **settings) as stack:
         name, data = stacks.digits()[0]
         job = stack.submit([*stacks.digits() * 2, (name, data + b"this one kills")])
@@ -101,7 +101,7 @@ def test_both_workers_killed_at_once_lose_nothing(own_stack: Stack) -> None:
     all_right(own_stack, own_stack.finished(job["_id"], 60), 2000)
 
 
-def test_a_flushed_redis_is_healed_by_the_sweep(own_stack: Stack) -> None:
+def test_a_flushed_redis_is_filled_again_by_the_maintenance(own_stack: Stack) -> None:
     job = own_stack.submit([("many.tar", archive(3000))])
     until_it_runs(own_stack, job["_id"])
     own_stack.redis().flushall()
@@ -143,7 +143,7 @@ def test_everything_killed_at_once_finishes_after_the_next_start(tmp_path: Path)
         assert stack.stop() == 0
 
 
-def test_ctrl_c_drains_and_the_rest_is_done_after_the_next_start(tmp_path: Path) -> None:
+def test_ctrl_c_drains_the_stack_and_the_rest_is_done_after_the_next_start(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "data")
     stack.start("--workers", "1")
     job = stack.submit([("many.tar", archive(3000))])

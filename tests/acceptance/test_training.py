@@ -20,7 +20,7 @@ LEARNT = {3: 25, 5: 25, 8: 25}
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with a trainer, and a dataset `numbers`; a trainer that is gone is missed soon."""
+    """A stack with a trainer and a dataset `numbers`; leases are short, so a killed trainer is replaced soon."""
     data = tmp_path_factory.mktemp("taught") / "data"
     with stacks.running(data, "--workers", "1", trainer=True, INFERQ_LEASE="2") as running:
         dataset = post(running, "/v1/datasets", files={"file": archive()}, data={"name": "numbers"}, wait=60)
@@ -39,7 +39,7 @@ def post(stack: Stack, path: str, wait: float = 0, **body: Any) -> dict[str, Any
 
 
 def trained(stack: Stack, training_id: str, seconds: float = 90) -> dict[str, Any]:
-    """The training, when it has ended."""
+    """Return the training when it has ended."""
     training: dict[str, Any] = {}
 
     def ended() -> bool:

@@ -34,7 +34,7 @@ TRACER = 1234.5
 
 
 class Callbacks(ThreadingHTTPServer):
-    """Counts the bodies that are posted to it, by job."""
+    """An HTTP server that counts the bodies that are posted to it, by job."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Receiver)
@@ -56,7 +56,7 @@ class _Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Not to the test's output."""
+        """Write no log of requests into the test's output."""
 
 
 @dataclass
@@ -116,7 +116,7 @@ RENAMED = {"withheld": "requires_deployment"}
 
 
 def timeless(answer: Any, like: Any) -> Any:
-    """The fields of an answer that `like` has, without times, which are moved when the state is restored."""
+    """Return the fields of an answer that `like` has, without times, which are moved when the state is restored."""
     if isinstance(like, dict):
         names = [name for name in like if not name.endswith(("_at", "_time"))]
         return {name: timeless(_named(answer, name), like[name]) for name in names}

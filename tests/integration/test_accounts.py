@@ -52,13 +52,13 @@ def certificate(key: RSAPrivateKey) -> str:
 
 
 def signed(key: Any = PRIVATE, algorithm: str = "RS256", **claims: Any) -> str:
-    """An assertion that would do, but for what `claims` change; None leaves one out."""
+    """Return a valid assertion, changed by `claims`; None leaves a claim out."""
     payload = {"sub": ANNA, "aud": HERE, "exp": time.time() + 600} | claims
     return jwt.encode({name: value for name, value in payload.items() if value is not None}, key, algorithm)
 
 
 def register(container: Container, key: RSAPrivateKey = PRIVATE, account: str = ANNA, **about: Any) -> ApiKey:
-    """A key of an account; the owner's own key is there already, as it must be."""
+    """Create the key of an account; the owner's own key must exist already."""
     with container.database.read() as uow:
         first = not uow.keys.any()
     if first:
@@ -115,7 +115,7 @@ def test_an_account_has_a_name_that_fits(container: Container, account: str) -> 
         accounts.register(container, OWNER, account=account, public_key=public(PRIVATE))
 
 
-def test_who_may_make_keys_for_whom_is_the_same_as_for_keys_with_a_text(container: Container) -> None:
+def test_the_tenants_a_caller_may_make_keys_for_are_those_of_keys_with_a_text(container: Container) -> None:
     key = register(container, tenant="anna")
     assert (key.tenant, key.scopes) == ("anna", ("infer", "models"))
     with pytest.raises(errors.Forbidden):
@@ -141,7 +141,7 @@ def test_the_same_key_is_registered_once_for_an_account_of_whatever_tenant(conta
     assert register(container).id != key.id
 
 
-def test_of_many_who_register_the_same_key_at_once_one_succeeds(database: Database, container: Container) -> None:
+def test_of_many_registrations_of_the_same_key_at_once_one_succeeds(database: Database, container: Container) -> None:
     container = replace(container, database=database)
     register(container, OTHER, "first")
 
@@ -155,8 +155,8 @@ def test_of_many_who_register_the_same_key_at_once_one_succeeds(database: Databa
         assert sum(pool.map(registered, range(8))) == 1
 
 
-def test_nobody_but_the_operators_tenant_can_claim_an_account(container: Container) -> None:
-    """Else ben could register anna's public key, and her assertions would open his tenant for her pictures."""
+def test_only_the_operators_tenant_can_claim_an_account(container: Container) -> None:
+    """Otherwise ben could register anna's public key, and her pictures would be stored under his tenant."""
     with pytest.raises(errors.Forbidden, match="default"):
         accounts.register(container, Caller("ben", SCOPES), account=ANNA, public_key=public(PRIVATE))
 
@@ -246,7 +246,7 @@ def test_an_assertion_that_proves_nothing_is_refused(
 
 
 def test_the_public_key_is_no_secret_to_sign_with(container: Container) -> None:
-    """The old trick: HS256, with the public key, which anybody may have, as the secret."""
+    """A known attack: an assertion signed with HS256 and the public key, which is no secret, as its secret."""
     pem = register(container).public_key.encode()
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (
         {"alg": "HS256", "typ": "JWT"}, {"sub": ANNA, "aud": HERE, "exp": int(time.time()) + 600})]  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_refresh_token_outlives_access_tokens_but_is_none(container: Container
             accounts.refresh(container, other)
 
 
-def test_a_refresh_token_that_nobody_uses_ends(container: Container) -> None:
+def test_an_unused_refresh_token_ends(container: Container) -> None:
     register(container)
     token = exchange(container, signed(), offline=True)
     later = replace(container, now=lambda: time.time() + accounts.REFRESH_SECONDS + 1)

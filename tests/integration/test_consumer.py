@@ -1,4 +1,4 @@
-"""A real worker in this process, with the real `digits`: every picture gets its own outcome, once."""
+"""A worker in this process, with the real `digits`: every picture gets its own outcome, once."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container
 
 @pytest.fixture
 def worker(container: Container) -> Iterator[WorkerProcess]:
-    """A worker whose heart beats."""
+    """A registered worker with a running heartbeat thread."""
     worker = WorkerProcess(container)
     worker.register()
     yield worker
     worker.stop()
-    heart = next((thread for thread in threading.enumerate() if thread.name == "heartbeat"), None)
-    if heart:
-        heart.join(10)
+    heartbeat = next((thread for thread in threading.enumerate() if thread.name == "heartbeat"), None)
+    if heartbeat:
+        heartbeat.join(10)
 
 
 def named(container: Container, name: str) -> ModelVersion:
@@ -70,12 +70,12 @@ def picture(number: int) -> Picture:
 
 
 def broken() -> Picture:
-    """Its header is fine; its pixels are cut off."""
+    """Return a picture with a valid header and truncated pixels."""
     return images.check("broken.png", digits()[0][1][:-30], LIMITS)
 
 
 def marked() -> Picture:
-    """All white, which no digit is."""
+    """Return a white picture, which is no digit."""
     file = io.BytesIO()
     Image.new("L", (32, 32), 255).save(file, "PNG")
     return images.check("marked.png", file.getvalue(), LIMITS)
@@ -97,12 +97,12 @@ def items(container: Container, job: Job) -> list[Item]:
 
 
 def labels(container: Container, job: Job) -> list[str]:
-    """The best label of each picture, or the code of what went wrong."""
+    """Return the best label of each picture, or its error code."""
     return [item.result[0][0] if item.result else item.error_code for item in items(container, job)]
 
 
 def spied(worker: WorkerProcess, fails: Callable[[torch.Tensor], bool] = lambda tensor: False) -> list[int]:
-    """Sizes of the batches that the model is given from now on; it fails when `fails` for a picture of the batch."""
+    """Record the sizes of the model's batches; a batch fails if `fails` is true for one of its pictures."""
     model = worker.engine.load(named(worker.container, "digits"))
     forward, sizes = model.forward, list[int]()
 
@@ -117,11 +117,11 @@ def spied(worker: WorkerProcess, fails: Callable[[torch.Tensor], bool] = lambda 
 
 
 def nothing_is_left(worker: WorkerProcess, job: Job) -> bool:
-    """Neither on the stream nor in the worker's hands."""
+    """Return True if no entry waits on the streams and none is claimed."""
     return not worker.container.queue.streams.present(job.version_id) and not worker._held
 
 
-# what a batch does
+# batches
 
 
 def test_pictures_are_classified_and_taken_off_the_stream(container: Container, worker: WorkerProcess) -> None:
@@ -240,7 +240,7 @@ def test_exif_is_applied_unless_switched_off(container: Container, worker: Worke
     assert items(container, left)[0].result != items(container, upright)[0].result
 
 
-# what is not run
+# pictures that are not run
 
 
 def test_cancelled_jobs_are_skipped(container: Container, worker: WorkerProcess) -> None:
@@ -297,20 +297,22 @@ def test_an_image_that_was_deleted_before_it_ran_is_gone(container: Container, w
     assert "removed" in items(container, job)[1].error
 
 
-def test_a_bell_for_a_version_that_is_gone_or_not_ready_is_ignored(container: Container, worker: WorkerProcess) -> None:
+def test_a_notification_for_a_version_that_is_gone_or_not_ready_is_ignored(
+    container: Container, worker: WorkerProcess
+) -> None:
     consumer.consume(worker, "unknown")
     consumer.consume(worker, named(container, "resnet50").id)
     assert worker.engine.loaded() == []
 
 
-# workers that die, and things that are away
+# workers that are killed, and outages
 
 
-def dies_with(container: Container, version_id: str, deaths: int) -> None:
-    """A worker claims everything, dies, and so do its successors with the first picture of it."""
-    assert container.queue.streams.claim(version_id, "dead-1", 99)
-    for _ in range(deaths - 1):
-        until(lambda: container.queue.streams.claim_expired(version_id, "dead") is not None, 10)
+def fail_attempts(container: Container, version_id: str, attempts: int) -> None:
+    """Claim all entries as a worker that is then killed; let the first entry fail so many attempts in all."""
+    assert container.queue.streams.claim(version_id, "killed-1", 99)
+    for _ in range(attempts - 1):
+        until(lambda: container.queue.streams.claim_expired(version_id, "killed") is not None, 10)
     until(lambda: container.queue.streams.has_expired(version_id), 10)
 
 
@@ -322,10 +324,10 @@ def consume_until_ended(worker: WorkerProcess, job: Job) -> None:
     until(ended, 20)
 
 
-def test_the_pictures_of_a_dead_worker_run_alone(container: Container, worker: WorkerProcess) -> None:
+def test_the_pictures_of_a_killed_worker_run_alone(container: Container, worker: WorkerProcess) -> None:
     sizes = spied(worker)
     job = submit(container, [picture(number) for number in range(4)])
-    dies_with(container, job.version_id, 1)
+    fail_attempts(container, job.version_id, 1)
 
     consume_until_ended(worker, job)
 
@@ -334,11 +336,11 @@ def test_the_pictures_of_a_dead_worker_run_alone(container: Container, worker: W
     assert nothing_is_left(worker, job)
 
 
-def test_a_picture_that_three_workers_died_with_is_poison_and_the_others_are_done(
+def test_a_picture_that_killed_three_workers_is_poison_and_the_others_are_done(
     container: Container, worker: WorkerProcess
 ) -> None:
     job = submit(container, [picture(0)])
-    dies_with(container, job.version_id, 3)
+    fail_attempts(container, job.version_id, 3)
     innocent = submit(container, [picture(number) for number in range(1, 5)])
 
     consume_until_ended(worker, job)
@@ -351,9 +353,9 @@ def test_a_picture_that_three_workers_died_with_is_poison_and_the_others_are_don
     assert nothing_is_left(worker, job)
 
 
-def test_after_two_deaths_a_picture_still_gets_its_chance(container: Container, worker: WorkerProcess) -> None:
+def test_after_two_failed_attempts_a_picture_gets_a_third(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(0)])
-    dies_with(container, job.version_id, 2)
+    fail_attempts(container, job.version_id, 2)
     consume_until_ended(worker, job)
     assert labels(container, job) == ["0"]
 
@@ -361,7 +363,7 @@ def test_after_two_deaths_a_picture_still_gets_its_chance(container: Container, 
 def test_what_was_stored_but_not_acknowledged_is_not_run_again(container: Container, worker: WorkerProcess) -> None:
     sizes = spied(worker)
     job = submit(container, [picture(1), picture(2)])
-    claimed = container.queue.streams.claim(job.version_id, "dead", 1)
+    claimed = container.queue.streams.claim(job.version_id, "killed", 1)
     jobs.begin(container, claimed)
     jobs.finish(container, [Outcome(job.id, 0, [["stored", 1.0]])])
     until(lambda: container.queue.streams.has_expired(job.version_id), 10)
@@ -444,10 +446,10 @@ def test_damaged_weights_fail_the_waiting_pictures_with_the_reason(container: Co
     assert nothing_is_left(worker, job)
 
 
-# when a drain ends
+# when a consumer ends
 
 
-def bells(container: Container) -> list[tuple[str, ...]]:
+def record_notifications(container: Container) -> list[tuple[str, ...]]:
     sent: list[tuple[str, ...]] = []
 
     def send_task(task: str, *arguments: str) -> bool:
@@ -462,7 +464,7 @@ def test_a_stopping_worker_finishes_its_batch_and_leaves_the_rest_to_others(
     container: Container, worker: WorkerProcess
 ) -> None:
     job = submit(container, [picture(number % 10) for number in range(40)])
-    sent = bells(container)
+    sent = record_notifications(container)
     worker.stop()
 
     consumer.consume(worker, job.version_id)
@@ -473,9 +475,9 @@ def test_a_stopping_worker_finishes_its_batch_and_leaves_the_rest_to_others(
     assert again(container, job).done == 40
 
 
-def test_a_drain_whose_time_is_over_rings_for_the_rest(container: Container) -> None:
+def test_a_consumer_whose_time_is_over_notifies_of_the_rest(container: Container) -> None:
     job = submit(container, [picture(number % 10) for number in range(40)])
-    sent = bells(container)
+    sent = record_notifications(container)
     hasty = WorkerProcess(replace(container, settings=container.settings.changed(time_slice=0.0)))
     consumer.consume(hasty, job.version_id)
     assert again(container, job).done == 16
@@ -484,7 +486,7 @@ def test_a_drain_whose_time_is_over_rings_for_the_rest(container: Container) -> 
 
 def test_a_backlog_calls_another_worker_in(container: Container, worker: WorkerProcess) -> None:
     small = submit(container, [picture(1)] * 16)
-    sent = bells(container)
+    sent = record_notifications(container)
     consumer.consume(worker, small.version_id)
     assert sent == []
 
@@ -494,7 +496,7 @@ def test_a_backlog_calls_another_worker_in(container: Container, worker: WorkerP
     assert ("drain", big.version_id) in sent
 
 
-def test_a_drain_that_watches_takes_what_comes_in(container: Container) -> None:
+def test_a_consumer_that_watches_takes_what_comes_in(container: Container) -> None:
     worker = WorkerProcess(replace(container, settings=container.settings.changed(linger=20.0)))
     first = submit(container, [picture(1)])
     thread = threading.Thread(target=consumer.consume, args=(worker, first.version_id))
@@ -517,7 +519,7 @@ def test_high_priority_overtakes_what_waits(container: Container) -> None:
     assert (again(container, high).status, again(container, low).status) == (Status.DONE, Status.QUEUED)
 
 
-# from checking to ready
+# checks of versions
 
 
 def imported(container: Container, architecture: str, data: bytes, labels: list[str]) -> ModelVersion:
@@ -627,22 +629,22 @@ def test_a_check_that_was_sent_again_to_the_same_worker_meanwhile_is_not_a_try(
     assert state_of(container, version).reason == "It is no good."
 
 
-def test_the_heart_keeps_the_lease_of_what_is_held(container: Container, worker: WorkerProcess) -> None:
+def test_the_heartbeat_renews_the_lease_of_what_is_held(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(1), picture(2)])
     held: list[StreamEntry] = container.queue.streams.claim(job.version_id, worker.id, 1)
     worker.hold(held)
-    container.queue.streams.claim(job.version_id, "dead", 1)
+    container.queue.streams.claim(job.version_id, "killed", 1)
 
     until(lambda: container.queue.streams.has_expired(job.version_id), 10)  # the entry that no worker renews
 
-    lapsed = container.queue.streams.claim_expired(job.version_id, "second")
-    assert lapsed is not None
-    assert lapsed.position == 1
+    expired = container.queue.streams.claim_expired(job.version_id, "second")
+    assert expired is not None
+    assert expired.position == 1
     worker.release(held)
     until(lambda: container.queue.streams.has_expired(job.version_id), 10)
 
 
-def test_the_heart_tells_the_fleet_what_the_worker_has(container: Container, worker: WorkerProcess) -> None:
+def test_the_heartbeat_reports_what_the_worker_has(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(1), picture(2)])
     consumer.consume(worker, job.version_id)
     until(lambda: container.queue.workers.list()[0]["pictures"] == 2, 10)

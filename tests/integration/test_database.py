@@ -1,4 +1,4 @@
-"""The queries, on SQLite and PostgreSQL alike: nothing is seen by another tenant, nothing is recorded twice."""
+"""Queries on SQLite and PostgreSQL: another tenant sees nothing, and no outcome is recorded twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def its_items(job: Job) -> list[Item]:
 
 
 def stored(database: Database, *jobs: Job) -> Job:
-    """Add jobs with their items; the first of them."""
+    """Add jobs with their items; return the first job."""
     with database.write() as uow:
         for job in jobs:
             uow.jobs.add(job, its_items(job))
@@ -48,7 +48,7 @@ def stored_job(database: Database, job: Job) -> Job:
 
 
 def running(database: Database, *jobs: Job) -> Job:
-    """Add jobs that a worker has begun."""
+    """Add jobs that a worker has begun; return the first job."""
     stored(database, *jobs)
     with database.write() as uow:
         uow.jobs.start({job.id for job in jobs}, NOW)
@@ -124,7 +124,7 @@ def test_items_come_back_in_upload_order_and_in_pages(database: Database) -> Non
         assert [item.position for item in uow.jobs.items(job.id, start=5, limit=3)] == [5, 6, 7]
 
 
-def test_a_job_is_nobody_elses(database: Database) -> None:
+def test_a_job_is_not_found_by_another_tenant(database: Database) -> None:
     job = stored(database, a_job("anna"))
     with database.read() as uow:
         assert uow.jobs.find("anna", job.id) is not None
@@ -352,7 +352,7 @@ def test_a_cancel_in_the_middle_of_recording_leaves_counters_and_items_in_step(d
     assert stored_job(database, job).done == sum(item.status == "DONE" for item in items(database, job))
 
 
-# the sweep's questions
+# queries of the maintenance
 
 
 def test_left_by_version_adds_up_live_jobs(database: Database) -> None:
@@ -374,7 +374,7 @@ def test_live_and_unfinished_are_what_a_lost_stream_is_filled_from(database: Dat
         assert [item.position for item in uow.jobs.unfinished_items(old.id)] == [0, 2]
 
 
-def test_finished_items_are_told_from_the_others(database: Database) -> None:
+def test_finished_items_are_distinguished_from_the_others(database: Database) -> None:
     job = running(database, a_job(total=600))
     record(database, *[good(job, number) for number in range(0, 600, 2)])
     with database.read() as uow:
@@ -518,7 +518,7 @@ def test_a_version_comes_back_as_it_was_stored(database: Database) -> None:
         assert uow.model_versions.find("unknown") is None
 
 
-def test_everybodys_models_are_seen_by_all_and_a_tenants_by_that_tenant(database: Database) -> None:
+def test_models_of_the_catalogue_are_seen_by_all_and_a_tenants_by_that_tenant(database: Database) -> None:
     shared, own = added(database, a_version(ALL_TENANTS, "shared")), added(database, a_version("anna", "own"))
     with database.read() as uow:
         assert {version.id for version in uow.model_versions.visible("anna")} == {shared.id, own.id}
@@ -527,7 +527,7 @@ def test_everybodys_models_are_seen_by_all_and_a_tenants_by_that_tenant(database
         assert uow.model_versions.named("bert", "shared") == [shared]
 
 
-def test_a_tenants_own_model_hides_everybodys_of_the_same_name(database: Database) -> None:
+def test_a_tenants_own_model_hides_that_of_the_catalogue_of_the_same_name(database: Database) -> None:
     shared = added(database, a_version(ALL_TENANTS, "resnet50"))
     own = added(database, a_version("anna", "resnet50", "2"))
     with database.read() as uow:
@@ -575,7 +575,7 @@ def test_states_reasons_and_blobs_are_kept(database: Database) -> None:
         assert uow.model_versions.find(version.id) is None
 
 
-# images, keys, facts
+# images, keys, key_values
 
 
 def an_image(number: int, tenant: str = "anna", stage: str = "live") -> StoredImage:
@@ -667,7 +667,7 @@ def test_a_fact_is_remembered_until_it_is_set_anew(database: Database) -> None:
 # the database itself
 
 
-def test_a_database_that_is_away_is_said_to_be(tmp_path: Any) -> None:
+def test_a_database_that_is_away_is_named(tmp_path: Any) -> None:
     for url in (f"sqlite:///{tmp_path}/no/such/folder/inferq.db", "postgresql://nobody@127.0.0.1:9/none"):
         database = Database(url)
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Archives of datasets: all of an archive in one commit, or nothing of it, whatever happens in between."""
+"""Imports of archives: all of an archive is stored in one commit, or nothing of it, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.toy_server import serving
 
 @dataclass
 class Shelf:
-    """The container, and what a caller and a trainer do with them."""
+    """A container, with what a caller and a trainer do with datasets."""
 
     container: Container
     called: list[tuple[str, ...]]
@@ -60,7 +60,7 @@ class Shelf:
         return {label.name: label.examples for label in datasets.labels(self.container, "anna", dataset.id)}
 
     def seal(self, dataset: Dataset) -> Dataset:
-        """As a training does."""
+        """Seal the current version of a dataset, as a training does."""
         with self.container.database.write() as uow:
             uow.datasets.save(replace(dataset, sealed=True))
         return self.again(dataset)
@@ -92,7 +92,7 @@ def shelf(container: Container, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
 @pytest.fixture
 def each(shelf: Shelf, database: Database) -> Shelf:
-    """The same on each kind of database."""
+    """A shelf on each kind of database."""
     return replace(shelf, container=replace(shelf.container, database=database))
 
 
@@ -103,7 +103,7 @@ def png(color: int) -> bytes:
 
 
 def huge_png() -> bytes:
-    """A header that promises 100,000 x 100,000 pixels."""
+    """Return a PNG header of 100,000 x 100,000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT"
@@ -116,7 +116,7 @@ def cut_jpeg() -> bytes:
 
 
 def misplaced_zip() -> bytes:
-    """One that says its members begin ten bytes before it."""
+    """Return a zip whose directory says that its members begin ten bytes before it."""
     good = as_zip(FRUIT)
     (start,) = struct.unpack("<I", good[-6:-2])
     return good[:-6] + struct.pack("<I", start + 10) + good[-2:]
@@ -125,7 +125,7 @@ def misplaced_zip() -> bytes:
 FRUIT: Files = [("red/1.png", png(1)), ("green/2.png", png(2)), ("red/3.png", png(3)), ("green/4.png", png(4))]
 
 
-# what comes of a good archive
+# valid archives
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tgz])
@@ -167,7 +167,7 @@ def test_an_archive_comes_by_url(shelf: Shelf) -> None:
     assert len(shelf.examples(dataset)) == 4
 
 
-def test_who_waits_is_told_how_far_it_is(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_announced_to_waiting_callers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     reports: list[tuple[float, str]] = []
     dataset = shelf.create(as_zip(FRUIT))
     clock = iter(range(1_000_000, 2_000_000))
@@ -190,7 +190,7 @@ def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
     assert container.storage.list("uploads") == []
 
 
-# what is left out
+# pictures that are left out
 
 
 def test_pictures_that_are_there_already_are_left_out_and_counted(each: Shelf) -> None:
@@ -246,7 +246,7 @@ def test_of_very_many_bad_files_the_first_are_listed_and_all_are_counted(shelf: 
     assert [path for path, _ in dataset.reasons] == [f"red/{n}.txt" for n in range(REASONS)]
 
 
-# what comes of a bad one
+# invalid archives
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_an_empty_dataset_survives_a_bad_archive(each: Shelf, labels: list[str])
     assert each.load(each.add(dataset, as_zip(FRUIT))).state is DatasetState.READY
 
 
-def test_nobodys_second_archive_is_loaded_before_everybodys_first(each: Shelf) -> None:
+def test_the_first_archive_of_each_tenant_is_loaded_before_the_second_of_any(each: Shelf) -> None:
     created = [
         datasets.create(each.later(seconds), tenant, "fruit", source="uploads/1")
         for seconds, tenant in enumerate(("anna", "anna", "bert"))
@@ -391,7 +391,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     return do
 
 
-def test_a_stop_in_the_middle_leaves_nothing_and_is_no_death(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_in_the_middle_leaves_nothing_and_is_no_attempt(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, stopping = each.create(as_zip(FRUIT)), threading.Event()
     with upon_writing(monkeypatch, stopping.set):
         stopped = each.load(dataset, stopping)
@@ -407,7 +407,7 @@ def test_a_stop_ends_even_the_first_look_into_the_archive(shelf: Shelf) -> None:
     assert shelf.load(dataset, stopping).state is DatasetState.LOADING
 
 
-def test_a_loader_that_dies_is_followed_by_another(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_that_is_killed_is_followed_by_another(each: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = each.create(as_zip(FRUIT))
     with upon_writing(monkeypatch, raising(KeyboardInterrupt())), pytest.raises(KeyboardInterrupt):
         each.load(dataset)
@@ -433,7 +433,7 @@ def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch
     assert shelf.uploads() == []
 
 
-def test_a_full_storage_is_told_at_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_storage_is_reported_at_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = shelf.loaded(FRUIT)
     shelf.add(dataset, as_zip([("blue/5.png", png(5))]))
     with upon_writing(monkeypatch, raising(OSError(28, "No space left on device")), after=1):
@@ -444,7 +444,7 @@ def test_a_full_storage_is_told_at_once(shelf: Shelf, monkeypatch: pytest.Monkey
     assert len(shelf.blobs(dataset)) == 1
 
 
-def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_told(
+def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_reported(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = shelf.loaded(FRUIT)
@@ -496,7 +496,7 @@ def test_one_that_is_not_loading_is_left_alone(each: Shelf) -> None:
 # maintenance
 
 
-def test_archives_that_nobody_loads_are_rung_for_now_and_then(shelf: Shelf) -> None:
+def test_trainers_are_notified_now_and_then_of_archives_that_are_not_being_loaded(shelf: Shelf) -> None:
     dataset = shelf.create(as_zip(FRUIT))
     shelf.called.clear()
     with shelf.container.queue.locks.renewed(lock_names.dataset_import(dataset.id)):
@@ -507,7 +507,7 @@ def test_archives_that_nobody_loads_are_rung_for_now_and_then(shelf: Shelf) -> N
     assert shelf.called == [("load",)]
 
 
-def test_a_sweep_removes_deleted_datasets_with_their_pictures(each: Shelf) -> None:
+def test_garbage_collection_removes_deleted_datasets_with_their_pictures(each: Shelf) -> None:
     dataset, kept = each.loaded(FRUIT), each.loaded(FRUIT)
     datasets.delete(each.container, "anna", dataset.id)
     maintenance.reconcile(each.container)
@@ -518,7 +518,7 @@ def test_a_sweep_removes_deleted_datasets_with_their_pictures(each: Shelf) -> No
 
 
 def test_the_upload_of_a_dataset_that_waits_is_kept_however_old_it_is(each: Shelf) -> None:
-    dataset, forgotten = each.create(as_zip(FRUIT)), each.upload(b"somebody died before the dataset was made")
+    dataset, forgotten = each.create(as_zip(FRUIT)), each.upload(b"its request failed before the dataset was stored")
     maintenance.collect_garbage(each.later(3600))
     assert set(each.uploads()) == {dataset.source, forgotten}
     maintenance.collect_garbage(each.later(200_000))

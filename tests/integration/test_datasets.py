@@ -1,4 +1,4 @@
-"""Datasets on both databases: a picture is there once, a version that was trained on stays, what is deleted goes."""
+"""Datasets on both databases: pictures are stored once, sealed versions never change, deleted datasets go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ground(database: Database, tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def here(container: Container, tmp_path: Path) -> Ground:
-    """On SQLite only, for what is no matter of the database."""
+    """The same on SQLite only, for tests that do not depend on the kind of database."""
     return dataset_fixtures.on(container.database, tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_a_picture_is_there_once_by_its_bytes_whatever_its_name_and_label(here: 
     assert here.blobs(dataset) == [first.blob]
 
 
-def test_of_two_who_add_one_picture_at_once_one_wins_and_no_blob_is_left(ground: Ground) -> None:
+def test_of_two_requests_that_add_one_picture_at_once_one_wins_and_no_blob_is_left(ground: Ground) -> None:
     dataset = datasets.create(ground.container, "anna", "fruit", labels=["pear", "plum"])
 
     def add(label: int) -> DatasetExample:
@@ -111,7 +111,7 @@ def test_what_others_add_at_once_is_all_there(ground: Ground) -> None:
     assert (ground.again(dataset).last_example, ground.again(dataset).last_label) == (4, 2)
 
 
-def test_a_blob_stays_when_nobody_knows_whether_its_example_was_stored(
+def test_a_blob_stays_when_it_is_unknown_whether_its_example_was_stored(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = datasets.create(container, "anna", "fruit", labels=["pear"])
@@ -273,7 +273,7 @@ def test_names_that_cannot_be_shown_are_refused(container: Container, name: str)
         assert [dataset.name for dataset in uow.datasets.page("anna")] == ["fruit"]
 
 
-def test_names_are_told_apart_as_people_see_them_and_fit_both_databases(ground: Ground) -> None:
+def test_names_that_look_alike_are_equal_and_fit_both_databases(ground: Ground) -> None:
     composed, decomposed, long = "Äpfel 🍏", unicodedata.normalize("NFD", "Äpfel 🍏"), "长" * 180
     dataset = datasets.create(ground.container, "anna", decomposed, labels=[composed, decomposed, long])
     assert dataset.name == composed
@@ -314,7 +314,7 @@ def test_the_last_of_a_label_is_counted_by_version_source_and_split(ground: Grou
         ([("pear", "upload", "training", 2), ("plum", "upload", "training", 2)], ""),
     ],
 )
-def test_what_cannot_be_trained_on_is_told_by_counts_as_by_dealing(
+def test_what_cannot_be_trained_on_is_recognised_by_counts_as_by_dealing(
     container: Container, tallies: list[tuple[str, str, str, int]], complaint: str
 ) -> None:
     counted = [Tally(label, Source(source), Split(split), count) for label, source, split, count in tallies]

@@ -1,4 +1,4 @@
-"""Feedback: a wrong prediction, corrected, becomes an example that trains and never tests."""
+"""Feedback: a corrected prediction becomes an example for training, and never one for the test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ground(database: Database, tmp_path: Path) -> Ground:
 
 
 def predicted(ground: Ground, version: ModelVersion, tenant: str = "anna") -> Job:
-    """A job with two pictures that the version has looked at; the second one has no name."""
+    """Store a DONE job with two pictures that the version has classified; the second picture has no name."""
     first, second = picture(101).data, picture(102).data
     job = Job(
         str(uuid6.uuid7()),

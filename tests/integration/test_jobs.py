@@ -1,4 +1,4 @@
-"""Use-cases of jobs: what submitting stores, refuses and repeats, what a worker begins, and how a job ends."""
+"""Use-cases of jobs: submission, idempotency keys, the begin of pictures, and the end of a job."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def blobs(container: Container) -> list[str]:
 
 @contextmanager
 def away(part: Any, method: str) -> Iterator[None]:
-    """The method of this part raises Unavailable."""
+    """Let this method of an adapter raise Unavailable."""
 
     def fail(*_: object, **__: object) -> None:
         raise errors.Unavailable("It is away.")

@@ -1,4 +1,4 @@
-"""Which version a name stands for: aliases, defaults, and patience with a model that is loading."""
+"""Names of models: aliases, defaults, and waiting for a version that is not ready."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIT = "google/vit-base-patch16-224"
 
 
 def change(container: Container, name: str, state: ModelState, reason: str = "") -> ModelVersion:
-    """As a worker would, with the announcement."""
+    """Change the state of a version and announce it, as a worker does."""
     with container.database.write() as uow:
         (version,) = uow.model_versions.named(ALL_TENANTS, name)
         uow.model_versions.save(replace(version, state=state, reason=reason))
@@ -40,7 +40,7 @@ def added(container: Container, tenant: str, name: str) -> ModelVersion:
 
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Do something once, when somebody waits for a model."""
+    """Call a function once, when a request begins to wait for a model."""
 
     def arrange(what: Callable[[], object]) -> None:
         waits = iter([what])
@@ -118,7 +118,7 @@ def set_to(container: Container, default_model: str) -> Container:
     return replace(container, settings=container.settings.changed(default_model=default_model))
 
 
-def test_where_nothing_is_chosen_the_standard_model_answers_everybody(container: Container) -> None:
+def test_where_nothing_is_chosen_the_standard_model_answers_all_tenants(container: Container) -> None:
     plain = set_to(container, "")
     assert catalogue.decide_default(plain) == (STANDARD, "its weights come with inferq")
     assert models.get_version(plain, "anna").name == models.get_version(plain, DEFAULT_TENANT).name == STANDARD
@@ -234,7 +234,7 @@ def test_an_alias_that_no_client_could_ask_for_is_refused(container: Container, 
 
 
 def test_with_the_model_go_its_aliases(container: Container) -> None:
-    """Else they would stand for everybody's model of the same name, with other weights."""
+    """Otherwise they would stand for the catalogue's model of the same name, which has other weights."""
     added(container, "anna", "digits")
     models.alias(container, "anna", VIT, "digits")
     models.remove(container, "anna", "digits")

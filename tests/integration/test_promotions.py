@@ -1,4 +1,4 @@
-"""Which version answers: nothing is promoted unseen, everything can be undone, and a canary gets its share."""
+"""Promotions: versions are compared before they become the default, can be rolled back, and serve as canaries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ground(database: Database, tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def here(container: Container, tmp_path: Path) -> Ground:
-    """On SQLite only, for what is no matter of the database."""
+    """The same on SQLite only, for tests that do not depend on the kind of database."""
     return dataset_fixtures.on(container.database, tmp_path)
 
 
@@ -111,7 +111,7 @@ def test_two_promotions_at_once_are_one_after_the_other(ground: Ground) -> None:
     assert promotions.rollback(ground.container, "anna", "fruits").version == "1"
 
 
-def test_a_check_that_ends_meanwhile_changes_nothing_of_who_answers(here: Ground) -> None:
+def test_a_check_that_ends_meanwhile_does_not_change_which_version_answers(here: Ground) -> None:
     first, second = (here.version("fruits", number, requires_deployment=True) for number in "12")
     third = here.version("fruits", "3")
     compared(here, second, first)
@@ -153,7 +153,7 @@ def test_a_share_is_above_0_and_at_most_1(here: Ground, share: float) -> None:
         promotions.set_canary(here.container, "anna", "fruits", "2", share)
 
 
-def test_a_canary_gets_its_share_and_only_of_those_who_name_no_version(
+def test_a_canary_gets_its_share_and_only_of_requests_that_name_no_version(
     here: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three(here)
@@ -189,7 +189,7 @@ def test_there_is_one_canary_and_another_begins_to_count_anew(ground: Ground) ->
         assert [uow.promotions.is_canary(version.id) for version in (second, third)].count(True) == 1
 
 
-def test_a_canary_is_told_as_it_was_set_whoever_takes_it_away_meanwhile(
+def test_a_canary_is_returned_as_it_was_set_even_if_it_is_taken_away_meanwhile(
     here: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, second, _ = three(here)
@@ -242,7 +242,7 @@ def test_a_canary_that_is_promoted_or_removed_is_none_any_more(here: Ground) -> 
     assert models.get_ready_version(here.container, "anna", "fruits").id == second.id
 
 
-def test_a_request_that_is_repeated_is_the_same_whoever_would_answer_it_now(
+def test_a_request_that_is_repeated_is_the_same_whichever_version_would_answer_it_now(
     here: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three(here)
@@ -254,7 +254,7 @@ def test_a_request_that_is_repeated_is_the_same_whoever_would_answer_it_now(
 
 
 class Network:
-    """Says of a picture what its bytes are: the number of a label."""
+    """A model whose answer for a picture is the label with the number in its bytes."""
 
     def prepare(self, data: bytes, *, exif: bool) -> int:
         return int(data)
@@ -293,7 +293,7 @@ def test_the_default_is_shown_what_a_canary_answered_and_agreement_is_counted(gr
     assert (canary.compared, canary.agreed, loaded) == (2, 1, [first.id])
 
     ground.container.storage.delete("job")
-    watch.compare(entries, outcomes)  # is logged, and costs nobody his answer
+    watch.compare(entries, outcomes)  # a failure is logged, and the answers are kept
     assert promotions.canary(ground.container, "anna", "fruits") == canary
 
 
@@ -347,8 +347,8 @@ def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(
     assert [example.id for example in examples] == [25]
 
 
-def test_a_model_of_everybody_is_no_canary_of_its_own(here: Ground) -> None:
+def test_a_model_of_the_catalogue_is_no_canary_of_its_own(here: Ground) -> None:
     digits = models.get_version(here.container, "anna", "digits")
     assert digits.tenant == ALL_TENANTS
-    worker: Any = SimpleNamespace(container=None, engine=None)  # is not even asked
+    worker: Any = SimpleNamespace(container=None, engine=None)  # is not used
     Watch(worker, digits).compare([], [])

@@ -1,4 +1,4 @@
-"""The batch queue, on fakeredis and on a real server: nothing is held twice, nothing is lost, nobody starves."""
+"""The queue on fakeredis and on a real server: leases, fair order over tenants, notifications, events and locks."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def push(queue: Queue, count: int, job: str = "job", priority: str = "normal", t
 
 
 @pytest.fixture(autouse=True)
-def bells(queue: Queue) -> list[tuple[str, ...]]:
-    """The Celery tasks that were sent; there is no broker here."""
+def notifications(queue: Queue) -> list[tuple[str, ...]]:
+    """The Celery tasks that the queue has sent; there is no broker."""
     sent: list[tuple[str, ...]] = []
 
     def call(task: str, *arguments: str) -> bool:
@@ -57,7 +57,7 @@ def bells(queue: Queue) -> list[tuple[str, ...]]:
 
 @pytest.fixture
 def other(queue: Queue, request: pytest.FixtureRequest) -> Iterator[Queue]:
-    """The same queue as another process sees it: it remembers nothing of what the first has made."""
+    """The same queue in another process, which has cached nothing."""
     settings: Settings = queue.connection.settings
     second = Queue(settings, queue.connection.redis if settings.redis_url == Settings().redis_url else None)
     second.notifications.send_task = queue.notifications.send_task  # type: ignore[method-assign]
@@ -66,8 +66,8 @@ def other(queue: Queue, request: pytest.FixtureRequest) -> Iterator[Queue]:
         second.close()
 
 
-def lapsed(queue: Queue) -> StreamEntry:
-    """The next lapsed entry, waiting until there is one."""
+def claim_expired(queue: Queue) -> StreamEntry:
+    """Wait for the next entry whose lease has expired, and claim it."""
     end = time.monotonic() + 10
     while (entry := queue.streams.claim_expired(V, "second")) is None:
         assert time.monotonic() < end
@@ -75,24 +75,24 @@ def lapsed(queue: Queue) -> StreamEntry:
     return entry
 
 
-# the way in and out
+# pushing, claiming, acknowledging
 
 
 def test_an_entry_survives_being_packed() -> None:
     entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
-    again = StreamEntry.unpack(entry.pack(), "1-0", "lane", attempts=2)
-    assert again == replace(entry, id="1-0", stream="lane", attempts=2)
+    again = StreamEntry.unpack(entry.pack(), "1-0", "stream", attempts=2)
+    assert again == replace(entry, id="1-0", stream="stream", attempts=2)
 
 
 def test_an_entry_that_waited_through_an_upgrade_is_understood() -> None:
     packed = '["job",3,"jobs/2023/x",10,20,"features",7,"none",0]'
-    assert StreamEntry.unpack({"e": packed}, "1-0", "lane") == StreamEntry(
-        "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", stream="lane"
+    assert StreamEntry.unpack({"e": packed}, "1-0", "stream") == StreamEntry(
+        "job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, id="1-0", stream="stream"
     )
 
 
 def test_a_worker_of_the_version_before_can_read_every_entry() -> None:
-    """It reads nine values from one field, and would count an entry that it cannot read as a death."""
+    """It reads nine values from one field, and would count an entry that it cannot read as a failed attempt."""
     entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
     assert len(json.loads(entry.pack()["e"])) == 9
 
@@ -139,7 +139,7 @@ def test_acknowledging_nothing_or_twice_is_no_error(queue: Queue) -> None:
     assert queue.streams.present(V) == set()
 
 
-# who comes first
+# the order of entries
 
 
 def test_the_urgent_come_first(queue: Queue) -> None:
@@ -170,7 +170,7 @@ def test_what_one_tenant_does_not_use_others_get(queue: Queue) -> None:
     assert abs(claimed["big"] - claimed["middle"]) <= 1
 
 
-def test_with_more_tenants_than_places_nobody_waits_forever(queue: Queue) -> None:
+def test_with_more_tenants_than_places_no_tenant_waits_forever(queue: Queue) -> None:
     tenants = [f"tenant-{number}" for number in range(6)]
     for tenant in tenants:
         push(queue, 100, job=tenant, tenant=tenant)
@@ -182,7 +182,7 @@ def test_with_more_tenants_than_places_nobody_waits_forever(queue: Queue) -> Non
     assert served == set(tenants)
 
 
-def test_odd_tenant_names_keep_their_lanes_apart(queue: Queue) -> None:
+def test_odd_tenant_names_keep_their_streams_apart(queue: Queue) -> None:
     for tenant in ("a:b", "a", "ü", "high:x"):
         push(queue, 1, job=tenant, tenant=tenant)
     assert {entry.job_id for entry in queue.streams.claim(V, "worker", 9)} == {"a:b", "a", "ü", "high:x"}
@@ -191,58 +191,58 @@ def test_odd_tenant_names_keep_their_lanes_apart(queue: Queue) -> None:
 # leases
 
 
-def test_a_lapsed_entry_is_claimed_alone_and_says_that_it_was_delivered_before(queue: Queue) -> None:
+def test_an_expired_entry_is_claimed_alone_and_says_that_it_was_delivered_before(queue: Queue) -> None:
     push(queue, 3)
     queue.streams.claim(V, "first", 3)
     assert queue.streams.claim_expired(V, "second") is None
 
-    again = lapsed(queue)
+    again = claim_expired(queue)
 
     assert (again.job_id, again.position, again.attempts) == ("job", 0, 2)
-    assert keys([lapsed(queue), lapsed(queue)]) == [("job", 1), ("job", 2)]
+    assert keys([claim_expired(queue), claim_expired(queue)]) == [("job", 1), ("job", 2)]
 
 
-def test_every_death_counts(queue: Queue) -> None:
+def test_every_attempt_counts(queue: Queue) -> None:
     push(queue, 1)
     queue.streams.claim(V, "first", 1)
-    assert [lapsed(queue).attempts for _ in range(3)] == [2, 3, 4]
+    assert [claim_expired(queue).attempts for _ in range(3)] == [2, 3, 4]
 
 
-def test_what_is_not_claimed_cannot_lapse(queue: Queue) -> None:
+def test_what_is_not_claimed_does_not_expire(queue: Queue) -> None:
     push(queue, 2)
     (claimed,) = queue.streams.claim(V, "first", 1)
-    assert lapsed(queue).id == claimed.id
+    assert claim_expired(queue).id == claimed.id
     assert queue.streams.claim_expired(V, "third") is None
     assert keys(queue.streams.claim(V, "third", 9)) == [("job", 1)]
 
 
-def test_an_acknowledged_entry_does_not_lapse(queue: Queue) -> None:
+def test_an_acknowledged_entry_does_not_expire(queue: Queue) -> None:
     push(queue, 2)
     done, held = queue.streams.claim(V, "first", 2)
     queue.streams.acknowledge([done])
-    assert lapsed(queue).id == held.id
+    assert claim_expired(queue).id == held.id
     assert queue.streams.claim_expired(V, "third") is None
 
 
 def test_a_renewed_lease_keeps_and_does_not_count(queue: Queue) -> None:
     push(queue, 2)
     kept, left = queue.streams.claim(V, "first", 2)
-    until_lapsed = time.monotonic() + 10
+    deadline = time.monotonic() + 10
 
     while (expired := queue.streams.claim_expired(V, "second")) is None:  # renewed more often than the lease is long
-        assert time.monotonic() < until_lapsed
+        assert time.monotonic() < deadline
         queue.streams.renew("first", [kept])
         time.sleep(0.02)
 
     assert expired.id == left.id  # the time has passed for the one that was not renewed
-    queue.streams.acknowledge([expired])  # or it would lapse again, before or after the renewed one
+    queue.streams.acknowledge([expired])  # or its lease would expire again, before or after the renewed one
     for _ in range(5):
         queue.streams.renew("first", [kept])
-    again = lapsed(queue)
+    again = claim_expired(queue)
     assert (again.id, again.attempts) == (kept.id, 2)
 
 
-def test_has_lapsed_tells_of_silent_workers(queue: Queue) -> None:
+def test_has_expired_reports_entries_of_silent_workers(queue: Queue) -> None:
     push(queue, 1)
     assert not queue.streams.has_expired(V)
     claimed = queue.streams.claim(V, "first", 1)
@@ -292,7 +292,7 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
         lambda queue: queue.streams.wait_for_entries(V, "worker", 9, 0.1),
         lambda queue: queue.streams.drop_empty_streams(V),
     ],
-    ids=["claim", "claim_lapsed", "has_lapsed", "depths", "backlog", "present", "renew", "ack", "watch", "drop"],
+    ids=["claim", "claim_expired", "has_expired", "depths", "backlog", "present", "renew", "ack", "watch", "drop"],
 )
 def test_what_another_process_pushed_after_a_flush_is_no_error_to_a_worker_from_before(
     queue: Queue, other: Queue, step: Callable[[Queue], Any]
@@ -319,10 +319,10 @@ def test_entries_held_across_a_flush_can_be_renewed_and_acknowledged(queue: Queu
     assert queue.streams.present(V) == {("new", 0)}
 
 
-# looking at it
+# depths and counts
 
 
-def test_depths_tell_what_waits_what_runs_and_since_when(queue: Queue) -> None:
+def test_depths_show_what_waits_what_runs_and_since_when(queue: Queue) -> None:
     before = time.time()
     push(queue, 5)
     push(queue, 2, priority="high", tenant="bert")
@@ -345,25 +345,25 @@ def test_what_a_tenant_has_waiting_for_a_version_is_counted_until_it_is_done_wit
     assert queue.streams.count_unfinished(V, "anna") == 7
     queue.streams.acknowledge(claimed)
     assert queue.streams.count_unfinished(V, "anna") == 7 - len(claimed)
-    assert queue.streams.count_unfinished(V, "nobody") == 0
+    assert queue.streams.count_unfinished(V, "carla") == 0
 
 
 def test_names_of_workers_that_are_gone_are_forgotten_unless_they_hold_something(queue: Queue) -> None:
     push(queue, 2)
     queue.streams.claim(V, "holding", 1)
     queue.streams.acknowledge(queue.streams.claim(V, "done", 1))
-    (lane,) = queue.streams._all_streams(V)
+    (stream,) = queue.streams._all_streams(V)
 
     queue.streams.drop_gone_consumers(V, idle=60)
-    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(lane, "workers")} == {
+    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(stream, "workers")} == {
         "holding",
         "done",
     }
     queue.streams.drop_gone_consumers(V, idle=-60)
-    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(lane, "workers")} == {"holding"}
+    assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(stream, "workers")} == {"holding"}
 
 
-def test_a_backlog_is_what_nobody_has_claimed(queue: Queue) -> None:
+def test_a_backlog_is_what_is_not_claimed(queue: Queue) -> None:
     assert not queue.streams.backlog(V)
     push(queue, 2)
     assert queue.streams.backlog(V)
@@ -379,7 +379,7 @@ def test_present_is_everything_claimed_or_not(queue: Queue) -> None:
     assert queue.streams.present(V) == {("job", number) for number in range(1, 6000)} | {("low", 0)}
 
 
-def test_empty_lanes_are_dropped_and_others_stay(queue: Queue) -> None:
+def test_empty_streams_are_dropped_and_others_stay(queue: Queue) -> None:
     push(queue, 1, tenant="done")
     push(queue, 1, tenant="held")
     for entry in queue.streams.claim(V, "worker", 2):
@@ -395,43 +395,43 @@ def test_empty_lanes_are_dropped_and_others_stay(queue: Queue) -> None:
     assert keys(queue.streams.claim(V, "worker", 9)) == [("again", 0)]
 
 
-# the bell
+# notifications
 
 
-def test_the_bell_is_rung_once_until_it_is_answered(queue: Queue, bells: list[tuple[str, ...]]) -> None:
+def test_a_notification_is_sent_once_until_it_is_cleared(queue: Queue, notifications: list[tuple[str, ...]]) -> None:
     for number in range(5):
         push(queue, 1, job=f"job-{number}")
-    assert bells == [("drain", V)]
+    assert notifications == [("drain", V)]
     assert queue.notifications.is_pending(V)
 
     queue.notifications.clear(V)
     assert not queue.notifications.is_pending(V)
     push(queue, 1)
-    assert bells == [("drain", V)] * 2
+    assert notifications == [("drain", V)] * 2
 
 
-def test_every_version_has_a_bell_of_its_own(queue: Queue, bells: list[tuple[str, ...]]) -> None:
+def test_every_version_has_a_notification_of_its_own(queue: Queue, notifications: list[tuple[str, ...]]) -> None:
     push(queue, 1)
     queue.streams.push("version-2", "normal", "anna", entries(1))
-    assert bells == [("drain", V), ("drain", "version-2")]
+    assert notifications == [("drain", V), ("drain", "version-2")]
 
 
-def test_a_bell_that_could_not_be_sent_is_not_taken_for_rung(queue: Queue) -> None:
+def test_a_notification_that_could_not_be_sent_counts_as_not_sent(queue: Queue) -> None:
     queue.notifications.send_task = lambda task, *arguments: False  # type: ignore[method-assign]
     push(queue, 1)
     assert not queue.notifications.is_pending(V)
 
 
 @pytest.fixture
-def ringing(valkey: str) -> Iterator[Queue]:
-    """A queue on a real server, whose bells ring."""
+def broker_queue(valkey: str) -> Iterator[Queue]:
+    """A queue on a real server, which is also the broker of its notifications."""
     queue = Queue(Settings(redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:"))
     yield queue
     queue.close()
 
 
 def sent(settings: Settings, url: str) -> dict[str, list[Any]]:
-    """Celery queue -> the first arguments of the tasks that wait in it, in the database of this URL."""
+    """Return Celery queue -> first arguments of the tasks that wait in it, in the database of this URL."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         names = [name for name in client.scan_iter(f"{settings.prefix}*") if client.type(name) == "list"]
         waiting = {name: [json.loads(text) for text in client.lrange(name, 0, -1)] for name in names}
@@ -443,18 +443,18 @@ def sent(settings: Settings, url: str) -> dict[str, list[Any]]:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("task", ["train", "load"])
-def test_a_trainer_is_called_in_the_database_for_trainings_and_nowhere_else(ringing: Queue, task: str) -> None:
-    settings = ringing.connection.settings
-    assert ringing.notifications.send_task(task, "training-1")
+def test_a_trainer_is_called_in_the_database_for_trainings_and_nowhere_else(broker_queue: Queue, task: str) -> None:
+    settings = broker_queue.connection.settings
+    assert broker_queue.notifications.send_task(task, "training-1")
     assert sent(settings, settings.training_broker_url) == {TRAINING_QUEUE: ["training-1"]}
     assert sent(settings, settings.redis_url) == {}
 
 
 @pytest.mark.redis
-def test_workers_and_maintenance_are_called_in_the_main_database_and_nowhere_else(ringing: Queue) -> None:
-    settings = ringing.connection.settings
-    assert ringing.notifications.send_task("drain", V)
-    assert ringing.notifications.send_task("deliver", "job-1")
+def test_workers_and_maintenance_are_called_in_the_main_database_and_nowhere_else(broker_queue: Queue) -> None:
+    settings = broker_queue.connection.settings
+    assert broker_queue.notifications.send_task("drain", V)
+    assert broker_queue.notifications.send_task("deliver", "job-1")
     assert sent(settings, settings.redis_url) == {MODEL_QUEUE: [V], MAINTENANCE_QUEUE: ["job-1"]}
     assert sent(settings, settings.training_broker_url) == {}
 
@@ -474,7 +474,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, queue: Queue, other: Queue) -> None:
         super().__init__()
-        self.found: list[StreamEntry] = []
+        self.entries: list[StreamEntry] = []
         self._queue = queue
         push(queue, 1)
         queue.streams.acknowledge(queue.streams.claim(V, "worker", 1))
@@ -483,19 +483,21 @@ class Watcher(threading.Thread):
         until(lambda: other.notifications.is_pending(V), 10)
 
     def run(self) -> None:
-        self.found = self._queue.streams.wait_for_entries(V, "worker", 9, 20)
+        self.entries = self._queue.streams.wait_for_entries(V, "worker", 9, 20)
 
 
 def test_watching_returns_what_arrives(queue: Queue, other: Queue) -> None:
     watcher = Watcher(queue, other)
     push(other, 1, job="new")
     watcher.join(10)
-    assert keys(watcher.found) == [("new", 0)]
+    assert keys(watcher.entries) == [("new", 0)]
 
 
-def test_what_a_watcher_takes_needs_no_bell(queue: Queue, other: Queue, bells: list[tuple[str, ...]]) -> None:
+def test_what_a_watcher_takes_needs_no_notification(
+    queue: Queue, other: Queue, notifications: list[tuple[str, ...]]
+) -> None:
     watcher = Watcher(queue, other)
-    bells.clear()
+    notifications.clear()
     send = other.notifications.send_if_first
 
     def send_late(version_id: str, first: bool) -> None:
@@ -506,15 +508,15 @@ def test_what_a_watcher_takes_needs_no_bell(queue: Queue, other: Queue, bells: l
     push(other, 1, job="new")
 
     watcher.join(10)
-    assert keys(watcher.found) == [("new", 0)]
-    assert bells == []
+    assert keys(watcher.entries) == [("new", 0)]
+    assert notifications == []
 
 
 def test_watching_hears_of_a_tenant_that_was_never_there_before(queue: Queue, other: Queue) -> None:
     watcher = Watcher(queue, other)
     push(other, 1, job="new", tenant="newcomer", priority="high")
     watcher.join(10)
-    assert keys(watcher.found) == [("new", 0)]
+    assert keys(watcher.entries) == [("new", 0)]
 
 
 def test_watching_ends_with_nothing_when_nothing_comes(queue: Queue) -> None:
@@ -524,7 +526,7 @@ def test_watching_ends_with_nothing_when_nothing_comes(queue: Queue) -> None:
     assert not queue.notifications.is_pending(V)
 
 
-def test_watching_is_given_up_when_another_bell_waits(queue: Queue) -> None:
+def test_watching_is_given_up_when_another_notification_waits(queue: Queue) -> None:
     push(queue, 1)
     queue.streams.claim(V, "worker", 1)
     queue.connection.redis.rpush(
@@ -540,7 +542,7 @@ def test_watching_is_given_up_when_another_bell_waits(queue: Queue) -> None:
     assert over.wait(20)
 
 
-# announcements
+# events
 
 
 @pytest.fixture
@@ -552,7 +554,7 @@ def waiters(queue: Queue) -> Iterator[Waiters]:
         waiters._thread.join(10)  # or it finds the connection closed below it
 
 
-def test_an_announcement_wakes_those_who_wait_for_that_job(waiters: Waiters, other: Queue) -> None:
+def test_an_event_wakes_the_requests_that_wait_for_that_job(waiters: Waiters, other: Queue) -> None:
     with (
         waiters.subscribe("mine") as mine,
         waiters.subscribe("mine") as also_mine,
@@ -593,7 +595,7 @@ def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
     assert waiters._thread is None or not waiters._thread.is_alive()
 
 
-# the fleet
+# workers
 
 
 def test_workers_are_known_until_they_leave_or_fall_silent(queue: Queue) -> None:
@@ -615,7 +617,7 @@ def test_the_last_word_of_a_worker_counts(queue: Queue) -> None:
     assert queue.workers.list() == [{"id": "worker", "pictures": 2}]
 
 
-def test_a_lock_has_one_holder_who_may_renew_it(queue: Queue) -> None:
+def test_a_lock_has_one_holder_that_may_renew_it(queue: Queue) -> None:
     assert not queue.locks.is_held("check:1")
     first = queue.locks.acquire("check:1", 60)
     assert first
@@ -664,7 +666,7 @@ def test_a_lock_is_renewed_while_the_block_lasts_and_free_afterwards(
     assert not queue.locks.is_held("one")
 
 
-def test_a_lost_lock_is_said_to_be_lost(queue: Queue) -> None:
+def test_a_lost_lock_is_reported(queue: Queue) -> None:
     with queue.locks.renewed("one") as held:
         assert held
         queue.connection.redis.set(queue.connection.key("lock", "one"), "another holder")
@@ -689,7 +691,7 @@ def test_a_queue_that_goes_away_costs_no_work(queue: Queue, monkeypatch: pytest.
         assert held
 
 
-def test_a_redis_that_is_away_is_said_to_be() -> None:
+def test_a_redis_that_is_away_is_named() -> None:
     queue = Queue(Settings(redis_url="redis://127.0.0.1:9/0"))
     for step in (
         queue.ping,

@@ -1,4 +1,4 @@
-"""Fixed windows on a real server: counted once wherever the request came in, and no bar to anybody without Redis."""
+"""Rate limits on a real server: one window per caller over all processes, and no limit while Redis is away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = [name for name in Settings.model_fields if name.endswith("_rate")]
 
 @pytest.fixture
 def settings(valkey: str) -> Settings:
-    """A prefix of its own on the server that all tests share."""
+    """Settings with a prefix of their own on the server that all tests share."""
     return Settings(redis_url=valkey, prefix=f"test-{uuid.uuid4().hex[:8]}:")
 
 
@@ -34,14 +34,14 @@ def counter(settings: Settings) -> RateLimits:
 
 @pytest.fixture
 def server(settings: Settings) -> Iterator[redis.Redis]:
-    """The server, to look at what is kept there."""
+    """A client of the server, to read the keys that were stored."""
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         yield client
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Something that takes connections and is no Redis."""
+    """A socket that accepts connections and is no Redis."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
@@ -66,7 +66,7 @@ def test_a_window_takes_so_many_requests_and_no_more(counter: RateLimits) -> Non
 
 
 @pytest.mark.redis
-def test_everybody_has_a_window_of_their_own(counter: RateLimits) -> None:
+def test_each_caller_has_a_window_of_its_own(counter: RateLimits) -> None:
     for who in (("sap", "anna", "live"), ("sap", "anna", "test"), ("sap", "bert", "live"), ("img", "anna", "live")):
         assert hit(counter, *who).remaining == 2
 
@@ -84,7 +84,7 @@ def test_a_new_window_begins_when_the_old_one_is_over(
 
 @pytest.mark.redis
 @pytest.mark.parametrize("milliseconds", [10_000, 10_400, 10_600])
-def test_who_waits_as_long_as_told_is_not_too_early(
+def test_a_caller_that_waits_for_retry_after_is_not_too_early(
     milliseconds: int, counter: RateLimits, settings: Settings, server: redis.Redis
 ) -> None:
     hit(counter, "anna")
@@ -119,7 +119,7 @@ def test_what_is_kept_lies_below_the_prefix_and_goes_away_by_itself(
     assert 0 < server.ttl(key) <= 60
 
 
-def test_without_redis_nobody_is_counted_and_nobody_is_refused(listener: socket.socket) -> None:
+def test_without_redis_no_request_is_counted_and_none_is_refused(listener: socket.socket) -> None:
     settings = at(listener)
     listener.close()
     counter = RateLimits(settings)
@@ -136,7 +136,7 @@ def test_a_redis_that_says_nothing_holds_a_request_up_only_for_a_moment(
 def test_a_redis_that_hangs_up_is_asked_once_and_not_before_there_is_something_to_count(
     listener: socket.socket,
 ) -> None:
-    """What is asked again after a pause keeps the caller waiting, and could count one request twice."""
+    """A second attempt after a pause would keep the caller waiting, and could count one request twice."""
     callers: list[object] = []
 
     def hang_up() -> None:
@@ -170,13 +170,13 @@ def test_no_limit_is_no_window_and_nothing_is_counted(rule: str) -> None:
     ("rule", "limit", "seconds"),
     [("100/minute", 100, 60), ("5/second", 5, 1), ("10000/day", 10_000, 86_400), ("500 per 5 minutes", 500, 300)],
 )
-def test_rules_are_read_as_they_are_said(rule: str, limit: int, seconds: int) -> None:
+def test_rules_are_read_as_they_are_written(rule: str, limit: int, seconds: int) -> None:
     window = hit(RateLimits(Settings(), MemoryStorage()), "anna", rule=rule)
     assert (window.limit, window.seconds, window.remaining) == (limit, seconds, limit - 1)
 
 
 @pytest.mark.parametrize("rule", ["many", "100", "-1/minute", "100/fortnight", "1/second; 100/minute", "0/minute"])
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_rule_that_is_none_is_said_at_the_start_with_the_name_of_its_setting(setting: str, rule: str) -> None:
+def test_an_invalid_rule_is_refused_at_the_start_with_the_name_of_its_setting(setting: str, rule: str) -> None:
     with pytest.raises(ValueError, match=f"^INFERQ_{setting.upper()} must be a rule .*{rule}"):
         RateLimits(Settings().changed(**{setting: rule}))

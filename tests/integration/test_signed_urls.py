@@ -1,4 +1,4 @@
-"""Signed URLs: good until their last second, for one path, and for no other time."""
+"""Signed URLs: each is valid for one path until its last second."""
 
 from __future__ import annotations
 

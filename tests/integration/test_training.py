@@ -1,4 +1,4 @@
-"""A real trainer in this process, with the real `digits` as base: from an archive to a version that serves."""
+"""A trainer in this process, with the real `digits` as base: from an archive to a version that serves."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def container(checked: Path, tmp_path: Path) -> Iterator[Container]:
 
 @pytest.fixture(autouse=True)
 def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots take a second each time, and one test looks at them."""
+    """Replace the plots, which take a second each; one test checks the real ones."""
     if "plots" not in request.node.name:
         monkeypatch.setattr(plots, "render", lambda evidence: {"confusion.svg": b"<svg/>"})
 
 
 @pytest.fixture
 def trainer(container: Container) -> Trainer:
-    """One whose threads do not run: tests say when it does what."""
+    """A trainer without threads; tests call its steps."""
     return Trainer(container)
 
 
@@ -226,7 +226,7 @@ def test_features_are_computed_once_for_each_picture(
     assert sum(looked) <= 8 + 6  # the new ones, and what was test before and is not now
 
 
-def test_a_trainer_that_is_told_to_stop_leaves_the_rest_to_another(
+def test_a_trainer_that_is_stopped_leaves_the_rest_to_another(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = dataset(container, digit_images.files(FEW))
@@ -246,18 +246,18 @@ def test_a_trainer_that_is_told_to_stop_leaves_the_rest_to_another(
 
 
 @pytest.mark.parametrize("where", ["features", "epoch", "plots"])
-def test_a_trainer_that_dies_anywhere_leaves_nothing_and_another_finishes(
+def test_a_trainer_that_is_killed_anywhere_leaves_nothing_and_another_finishes(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     training = submit(container, dataset(container, digit_images.files(FEW)))
 
-    def die(*_: Any, **__: Any) -> None:
+    def crash(*_: Any, **__: Any) -> None:
         raise SystemExit(9)
 
     if where == "epoch":
-        _after_epochs(monkeypatch, 2, die)
+        _after_epochs(monkeypatch, 2, crash)
     else:
-        monkeypatch.setattr(*{"features": (stages, "features"), "plots": (plots, "render")}[where], die)
+        monkeypatch.setattr(*{"features": (stages, "features"), "plots": (plots, "render")}[where], crash)
     with pytest.raises(SystemExit):
         trainer._train_all()
     assert trainings.get(container, "anna", training.id).status is Status.RUNNING
@@ -458,7 +458,7 @@ def test_pictures_that_the_default_has_learned_from_are_left_out(container: Cont
     assert report["pictures"] + report["left_out"] == 8
 
 
-def test_two_versions_are_compared_when_somebody_asks(container: Container, trainer: Trainer) -> None:
+def test_two_versions_are_compared_on_request(container: Container, trainer: Trainer) -> None:
     numbers = dataset(container, digit_images.files({1: 40, 7: 40}))
     for _ in range(2):
         trained(trainer, submit(container, numbers))
@@ -473,7 +473,7 @@ def test_two_versions_are_compared_when_somebody_asks(container: Container, trai
     assert ended.report["agreement"] == 1.0  # the same data and seed
 
 
-def test_nobody_waits_behind_all_archives_of_another(
+def test_no_tenant_waits_behind_all_archives_of_another(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def create(tenant: str) -> int:
@@ -485,7 +485,7 @@ def test_nobody_waits_behind_all_archives_of_another(
 
     def load(container: Container, dataset_id: int, stopping: threading.Event) -> None:
         done.append(dataset_id)
-        if not later:  # while the first is being loaded, somebody else asks
+        if not later:  # while the first is being loaded, another tenant adds one
             later.append(create("bert"))
         with container.database.write() as uow:
             loading = uow.datasets.find_by_id(dataset_id)
@@ -565,7 +565,7 @@ def _raises(error: BaseException) -> Callable[..., Any]:
 
 
 def _after_epochs(monkeypatch: pytest.MonkeyPatch, count: int, then: Callable[[], object]) -> None:
-    """Do something just before the epoch of that number is recorded."""
+    """Call a function just before the epoch of that number is recorded."""
     record_epoch, recorded = TrainingRun.record_epoch, []
     for module in (checkpoint_store, progress):
         monkeypatch.setattr(module, "OFTEN", 0.0)

@@ -1,4 +1,4 @@
-"""Trainings on both databases: what is refused, who is next, every end once, and never half a version."""
+"""Trainings on both databases: refusals, the order of the queue, one end for each, and no incomplete version."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ground(database: Database, tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def here(container: Container, tmp_path: Path) -> Ground:
-    """On SQLite only, for what is no matter of the database."""
+    """The same on SQLite only, for tests that do not depend on the kind of database."""
     return dataset_fixtures.on(container.database, tmp_path)
 
 
@@ -53,7 +53,7 @@ def blobs_of(ground: Ground, training: Training) -> list[str]:
     return stored + container.storage.list(f"plots/{training.id}")
 
 
-# asking for one
+# submitting
 
 
 def test_a_training_comes_back_as_it_was_asked_for_and_a_trainer_is_called(ground: Ground) -> None:
@@ -129,7 +129,7 @@ def test_a_name_is_trained_by_one_training_at_a_time(ground: Ground) -> None:
     assert ground.submit(dataset).id > won.id
 
 
-def test_a_base_that_is_removed_meanwhile_is_told_at_once(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_that_is_removed_meanwhile_is_refused_at_once(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     base, dataset = here.version("base"), here.dataset()
     choose = trainings.choose_base
 
@@ -188,10 +188,10 @@ def test_one_that_waited_for_an_unfit_dataset_fails_with_the_reason_and_calls_ba
         assert {due.job_id for due in uow.webhook_deliveries.due(here.container.now())} == {training.id, few.id}
 
 
-# whose turn it is
+# the order of trainings
 
 
-def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) -> None:
+def test_the_first_training_of_each_tenant_comes_before_the_second_of_any(ground: Ground) -> None:
     mine, theirs = ground.dataset(), ground.dataset(tenant="bert")
     first, second, third = (ground.submit(mine, name) for name in ("a", "b", "c"))
     other = ground.submit(theirs, "a")
@@ -204,7 +204,7 @@ def test_nobody_has_his_second_before_everybody_has_his_first(ground: Ground) ->
 # a trainer's side
 
 
-def test_progress_is_kept_and_an_epoch_forgives_the_deaths_before_it(ground: Ground) -> None:
+def test_progress_is_kept_and_a_stored_epoch_resets_the_attempts(ground: Ground) -> None:
     training = ground.submit(ground.dataset())
     training_runs.begin(ground.container, training)
     assert training_runs.begin(ground.container, training).attempts == 2
@@ -226,7 +226,7 @@ def test_one_that_kills_its_trainers_fails_and_leaves_no_blob(here: Ground) -> N
     training = here.submit(here.dataset(), webhook="https://example.org")
     for _ in range(here.container.settings.max_attempts):
         training_runs.begin(here.container, training)
-        here.container.storage.write(checkpoint_key(training.id), b"before the first epoch was told")
+        here.container.storage.write(checkpoint_key(training.id), b"before the first epoch was reported")
     here.sent.clear()
     with pytest.raises(TrainingEnded):
         training_runs.begin(here.container, training)
@@ -351,7 +351,7 @@ def test_a_cancel_and_a_finish_at_once_agree_on_the_end(ground: Ground) -> None:
         assert ground.versions("fruits") == {}
 
 
-# being called back
+# webhooks
 
 
 def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
@@ -425,10 +425,10 @@ def test_a_training_that_is_cancelled_twice_calls_back_once(here: Ground) -> Non
         assert uow.webhook_deliveries.due(here.container.now()) == []
 
 
-# maintenance, and taking things away
+# maintenance and removals
 
 
-def test_the_sweep_rings_only_for_what_nobody_holds(here: Ground) -> None:
+def test_maintenance_notifies_only_of_what_is_not_held(here: Ground) -> None:
     container = here.container
     training = here.submit(here.dataset())
     loading_one = datasets.create(container, "anna", "more", source="uploads/1")
@@ -505,7 +505,7 @@ def test_the_live_ones_are_found_by_their_index(here: Ground) -> None:
             assert "uq_trainings_tenant_name" in str(plan)
 
 
-def test_what_trainers_left_behind_is_tidied_away_when_nobody_can_need_it(here: Ground) -> None:
+def test_what_trainers_left_behind_is_collected_when_it_cannot_be_needed(here: Ground) -> None:
     container = here.container
     live = here.submit(here.dataset(name="one"), name="one")
     ended = here.submit(here.dataset(name="two"), name="two")
@@ -523,7 +523,7 @@ def test_what_trainers_left_behind_is_tidied_away_when_nobody_can_need_it(here: 
     assert container.storage.list(f"plots/{strange}") == []
 
 
-def test_who_lost_a_training_removes_nothing_of_who_has_it_now(here: Ground) -> None:
+def test_a_trainer_that_lost_a_training_removes_nothing_of_its_successor(here: Ground) -> None:
     training = training_runs.begin(here.container, here.submit(here.dataset()))
     weights = trained_weights_key(training.id, "0123")
     here.container.storage.write(weights, b"proven by another trainer")

@@ -1,4 +1,4 @@
-"""The meters, on SQLite and PostgreSQL alike: nothing is lost, and every month begins with nothing."""
+"""Usage on SQLite and PostgreSQL: every picture is counted, and each month begins at zero."""
 
 from __future__ import annotations
 

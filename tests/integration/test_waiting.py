@@ -1,4 +1,4 @@
-"""Every wait lasts as long as was asked for, also when the wall clock is corrected meanwhile."""
+"""Waits last as long as requested, also when the wall clock is set meanwhile."""
 
 from __future__ import annotations
 

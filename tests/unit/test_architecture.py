@@ -1,4 +1,4 @@
-"""The house rules as tests: who may import whom, and whose words stay where."""
+"""The rules of the layout as tests: which package imports which, and where the words of a wire may occur."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ FOREIGN_WORDS = {
         "You are not allowed to access this image",
     ),
 }  # fmt: skip
-"""Dialect -> names of fields and words of complaints that are its wire's, and nobody else's to know."""
+"""Dialect -> names of fields and words of complaints that occur in the folder of its wire only."""
 SHIPPED = ("api", "worker", "shared", "inferq", "migrations")
 SOURCES = (".py", ".js", ".html", ".css", ".mako")
 
@@ -124,7 +124,7 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_stays_where_it_belongs(library: str) -> None:
     imports_found = [(path, line) for path in files() for line, name in imports(path) if name.split(".")[0] == library]
-    assert imports_found, f"nobody imports {library}: the rule is out of date"
+    assert imports_found, f"no file imports {library}: the rule is out of date"
     assert [f"{path}:{line}" for path, line in imports_found if not within(path, ONLY_IN[library])] == []
 
 
@@ -217,7 +217,7 @@ def sources() -> dict[str, str]:
 def test_foreign_words_stay_at_their_door(dialect: str, word: str) -> None:
     pattern = re.compile(rf"\b{re.escape(word)}\b")
     occurrences = [path for path, text in sources().items() if pattern.search(text)]
-    assert occurrences, f"nobody says {word!r}: the rule is out of date"
+    assert occurrences, f"no file has {word!r}: the rule is out of date"
     door = (f"api/dialects/{dialect}.py", f"api/dialects/{dialect}/")
     assert [path for path in occurrences if not within(path, door)] == []
 

@@ -1,4 +1,4 @@
-"""What layout.py makes of the paths in an archive: a label, a split, or a reason."""
+"""archive_layout.py: a path in an archive gives a label and a split, or a reason."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_the_name_of_a_picture_never_costs_the_picture() -> None:
     assert names == ["x" * 176 + ".jpg", "a\ufffdb\ufffd.jpg", "ü.jpg"]
 
 
-def test_where_nothing_has_a_place_the_layout_is_told_and_what_was_found() -> None:
+def test_where_nothing_has_a_place_the_layout_is_explained_and_what_was_found() -> None:
     with pytest.raises(BadDataset) as caught:
         resolve([f"{number}.jpg" for number in range(10)])
     assert caught.value.message == (

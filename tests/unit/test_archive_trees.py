@@ -1,4 +1,4 @@
-"""What archives.py promises of datasets: folders are read, a bad file ends no other, a hostile archive is refused."""
+"""archives.py for datasets: folders are read, a bad file does not stop the others, a hostile archive is refused."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def names(data: bytes, max_files: int = 3, max_unpacked: int = 10_000) -> list[s
 
 
 def both(data: bytes, max_member: int = 5_000, **bounds: int) -> Tree:
-    """The tree, of which the names must be what `names` says."""
+    """Return the members of `tree`; their names must equal those of `names`."""
     members = tree(data, max_member=max_member, **bounds)
     assert [path for path, _ in members] == names(data, **bounds)
     return members
 
 
 def refusal(data: bytes) -> str:
-    """What both passes over an archive say that is refused as a whole."""
+    """Return the error of an archive that `names` and `tree` refuse alike."""
     with pytest.raises(BadArchive) as first:
         names(data)
     with pytest.raises(BadArchive) as second:
@@ -87,7 +87,7 @@ def test_a_twin_from_macos_for_each_picture_and_a_folder_for_each_are_not_too_ma
 
 @pack_each_way
 @pytest.mark.parametrize("name", ["red\\a.jpg", "./red/a.jpg", ".\\red\\a.jpg", "red//a.jpg", "red/./a.jpg"])
-def test_a_path_is_told_in_one_way(pack: Pack, name: str) -> None:
+def test_a_path_is_written_in_one_way(pack: Pack, name: str) -> None:
     assert both(pack([(name, b"one")])) == [("red/a.jpg", b"one")]
 
 
@@ -194,7 +194,7 @@ def test_the_sum_of_all_files_is_bounded_taken_or_not(pack: Pack, name: str) -> 
 @pytest.mark.parametrize("look", [names, tree])
 @pytest.mark.parametrize("pack", [as_tar, as_tgz])
 def test_what_a_tar_passes_over_counts_as_unpacked(pack: Pack, look: Callable[[bytes], object]) -> None:
-    """Else a too large file, of which the first bytes are read, would hide a bomb in what is skipped of it."""
+    """Otherwise a file that is too large, of which only the first bytes are read, could hide a bomb in the rest."""
     assert len(both(pack([("red/a.jpg", bytes(9_000)), ("red/b.jpg", b"")]))) == 2
     with pytest.raises(BadArchive, match="more than 10000 bytes"):
         look(pack([("red/a.jpg", bytes(9_999)), ("red/b.jpg", bytes(2))]))
@@ -281,7 +281,7 @@ def test_a_cut_archive_never_passes_for_a_whole_one(pack: Pack) -> None:
 
 
 def as_it_went(data: bytes) -> tuple[list[str], str]:
-    """The paths that `tree` yields before it ends, and by what error it does."""
+    """Return the paths that `tree` yields before it ends, and the code of its error."""
     paths = []
     try:
         for path, _ in walk(data):
@@ -304,7 +304,7 @@ def test_names_and_tree_agree_on_any_archive(pack: Pack) -> None:
         paths, error = as_it_went(data)
         if not error:
             assert names(data) == paths
-        elif pack is not as_zip or error != "bad_archive":  # a zip's names are told without unpacking
+        elif pack is not as_zip or error != "bad_archive":  # a zip's names are known without unpacking
             with pytest.raises(InferqError) as caught:
                 names(data)
             assert caught.value.code == error

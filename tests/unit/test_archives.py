@@ -1,4 +1,4 @@
-"""What archives.py promises: flat archives of pictures, and a clear answer before a hostile one costs anything."""
+"""archives.py for jobs: flat archives of pictures are read, and a hostile one is refused before it costs anything."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_leading_dot_and_what_systems_leave_behind_do_no_harm(pack: Pack) -> N
 
 @pytest.mark.parametrize(
     "data",
-    # Not an empty tar: it is nothing but zeros, and not told from them.
+    # Not an empty tar, which is nothing but zeros like the padding.
     [as_zip([]), as_tgz([]), as_zip([(".DS_Store", b"x")]), as_tar([(".DS_Store", b"x")])],
     ids=["zip", "tgz", "zip of junk", "tar of junk"],
 )

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic and its report: a number that is wrong there is wrong for everybody who reads it."""
+"""The arithmetic and the report of the benchmark."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_was_not_measured_is_not_judged(result: Result) -> None:
 
 
 def taught(result: Result) -> Result:
-    """The same with its trainings."""
+    """The result of a run with trainings."""
     stages = {"waiting": 0.1, "features": 4.0, "head": 0.5, "fine_tuning": 30.0, "testing": 0.5, "total": 36.0}
     result.teaching = [
         Step(LOADED, 1.5, {"trainer": 0.9}, 0.0),
@@ -185,7 +185,7 @@ def test_the_labelled_pictures_all_differ_and_lie_in_a_folder_for_each_label(tmp
 
 
 class Server(Client):
-    """A server whose trainings end as they are told to, one after another."""
+    """A server whose trainings end as `endings` says, one after another."""
 
     def __init__(self, *endings: str) -> None:
         super().__init__("http://127.0.0.1:9")
@@ -197,7 +197,7 @@ class Server(Client):
 
 
 class LoadedDatasets(Datasets):
-    """Datasets that are READY when they are looked at."""
+    """Datasets that are READY when they are read."""
 
     def __init__(self, removed: list[str]) -> None:
         self._removed = removed
@@ -213,7 +213,7 @@ class LoadedDatasets(Datasets):
 
 
 class ScriptedTrainings(Trainings):
-    """Trainings that end as they are told to, once they are followed."""
+    """Trainings that end as `endings` says when they are followed."""
 
     def __init__(self, endings: list[str], requests: list[dict[str, Any]]) -> None:
         self._endings = endings
@@ -246,7 +246,7 @@ class ScriptedTrainings(Trainings):
 
 
 class RemovedModels(Models):
-    """Models of which only the removals are kept."""
+    """Models that record only which of them are removed."""
 
     def __init__(self, removed: list[str]) -> None:
         self._removed = removed
@@ -283,7 +283,7 @@ POLLED: list[str] = []
 
 @pytest.fixture
 def service() -> Iterator[str]:
-    """Answers a submission with 202, and its first poll with DONE."""
+    """A service that answers a submission with 202, and its first poll with DONE."""
 
     POLLED.clear()
 

@@ -50,13 +50,13 @@ def duck(tmp_path: Path) -> Path:
 
 
 def answers(server: ToyServer, ended: dict[str, Any]) -> None:
-    """A job is taken, and has ended as this when it is asked for."""
+    """Let the server accept a job that has ended with this status when it is read."""
     server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
     server.on("GET /v1/jobs/j1", (200, {}, ended))
 
 
 def listed(*models: dict[str, Any]) -> dict[str, Any]:
-    """A list of models, which has no names of labels."""
+    """Return a list of models, which lacks the names of labels."""
     return complete(ModelList, models=[{name: details[name] for name in Model.__struct_fields__} for details in models])
 
 
@@ -149,7 +149,7 @@ def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable
     assert "Nothing to see." in result.stdout
 
 
-def test_a_reason_that_stands_beside_its_picture_is_said_once(
+def test_a_reason_that_stands_beside_its_picture_is_shown_once(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
     damaged = {"name": "duck.png", "error": {"code": "broken", "message": "It is damaged."}}
@@ -287,7 +287,7 @@ PREPROCESSING = {
 ASSUMED = {"name": "IMAGENET1K_V2", "origin": "assumed", "available": ["IMAGENET1K_V1", "IMAGENET1K_V2"]}
 
 
-def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
+def test_an_import_shows_which_preset_was_assumed_and_how_to_name_another(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
     imported = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED)
@@ -299,7 +299,7 @@ def test_an_import_is_told_which_preset_was_assumed_and_how_to_name_another(
 
 
 @pytest.mark.parametrize("origin", ["requested", "recognised", "published"])
-def test_an_import_whose_preset_is_known_is_told_nothing(
+def test_an_import_whose_preset_is_known_shows_no_hint(
     server: ToyServer, run: Callable[..., Result], duck: Path, origin: str
 ) -> None:
     imported = version("ready", preprocessing=PREPROCESSING, preset=ASSUMED | {"origin": origin})
@@ -407,7 +407,7 @@ def test_a_new_key_is_all_that_goes_to_stdout(server: ToyServer, run: Callable[.
     assert json.loads(server.requests[1].body) == {"name": "laptop", "scopes": ["infer", "models"]}
 
 
-def test_the_first_key_is_said_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
+def test_the_first_key_is_announced_to_close_the_door(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", key="iq_secret")))
     server.on("GET /v1/keys", (200, {}, complete(KeyList)))
     assert "from now on every request needs a key" in run("keys", "create").stderr
@@ -431,7 +431,7 @@ def pem(tmp_path: Path) -> Path:
     return tmp_path / "public.pem"
 
 
-def test_a_registered_public_key_is_told_how_to_be_used(
+def test_a_registered_public_key_is_shown_with_how_to_use_it(
     server: ToyServer, run: Callable[..., Result], pem: Path
 ) -> None:
     server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1", account="anna@example.org")))
@@ -477,7 +477,7 @@ def test_the_list_of_keys_shows_stages_and_accounts(server: ToyServer, run: Call
     assert {"test_ab…", "test", "anna@example.org", "live"} <= set(words)
 
 
-def test_a_missing_key_is_said_to_have_an_option(server: ToyServer, run: Callable[..., Result]) -> None:
+def test_a_missing_key_is_answered_with_the_option_for_it(server: ToyServer, run: Callable[..., Result]) -> None:
     server.on("GET /v1/jobs", (401, {}, {"code": "unauthorized", "detail": "An API key is required."}))
     result = run("jobs", "list")
     assert result.stderr == "inferq: An API key is required. On the command line: --key KEY, or INFERQ_KEY.\n"
@@ -553,7 +553,7 @@ def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: 
 
 
 @pytest.mark.parametrize(("words", "trainer"), [([], True), (["--no-trainer"], False)])
-def test_up_trains_unless_it_is_told_not_to(
+def test_up_trains_unless_an_option_forbids_it(
     tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, words: list[str], trainer: bool
 ) -> None:
     def refuse(wanted: stack.StackOptions, *_: object, **__: object) -> None:

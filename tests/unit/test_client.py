@@ -141,7 +141,7 @@ def test_a_server_that_is_not_there_is_named(server: ToyServer) -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://somewhere", "http://[", "http://here:x", "nonsense"])
-def test_what_is_no_http_url_is_said_to_be_none(url: str) -> None:
+def test_what_is_no_http_url_is_refused_as_such(url: str) -> None:
     with pytest.raises(Unreachable, match="is not a URL"):
         Client(url)
 
@@ -230,7 +230,7 @@ def test_fields_that_a_newer_server_has_are_ignored(server: ToyServer, client: C
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"", b"[]", b'{"_id": "\xff"}'])
-def test_what_is_no_answer_of_the_service_is_said_to_be_none(server: ToyServer, client: Client, body: bytes) -> None:
+def test_what_is_no_answer_of_the_service_is_reported_as_such(server: ToyServer, client: Client, body: bytes) -> None:
     server.on("GET /v1/jobs/j1", (200, {}, body))
     with pytest.raises(BadAnswer, match="not that of this version of inferq"):
         client.jobs.get("j1")

@@ -1,4 +1,4 @@
-"""What the pages say is so: settings, commands, targets, links, and the snippet that people will copy."""
+"""The pages agree with the code: settings, commands, make targets, links, and the snippet for webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def settings_page() -> str:
-    """The page as docs/settings.py would write it now."""
+    """Return the page as docs/settings.py writes it."""
     spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "settings.py")
     assert spec
     assert spec.loader
@@ -80,7 +80,7 @@ def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def is_genuine() -> Callable[[str, dict[str, str], bytes], bool]:
-    """The function that the README gives to people who are called back."""
+    """Return the function of the README that verifies a webhook."""
     snippet = re.search(r"```python\n(import base64.*?)```", README, re.DOTALL)
     assert snippet
     namespace: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The small rules of the domain: what an id says of its time, which version a name stands for, where blobs lie."""
+"""Rules of the domain: times in ids, versions by name, keys of blobs."""
 
 from __future__ import annotations
 
@@ -161,6 +161,6 @@ def test_a_fresh_dataset_has_nothing_and_waits_for_nothing() -> None:
         (DatasetState.READY, "ready"),
     ],
 )
-def test_a_state_is_said_in_words_that_give_advice(state: DatasetState, words: str) -> None:
+def test_a_state_is_described_in_words_that_give_advice(state: DatasetState, words: str) -> None:
     dataset = Dataset(1, "anna", "fruit", state, 10.0, 10.0, message="no picture")
     assert re.fullmatch(words, datasets.describe_state(dataset))

@@ -1,4 +1,4 @@
-"""The engine: scores are torchvision's own, models come and go by memory, and what is wrong is not served."""
+"""The engine: scores equal torchvision's, models are loaded and evicted by memory, and broken ones are not served."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ARCHITECTURES = ["squeezenet1_1", "mobilenet_v3_small", "resnet18", "shufflenet_
 
 
 def picture(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
-    """Waves and noise; another one for each size."""
+    """Return a picture of waves and noise, a different one for each size."""
     rng = np.random.default_rng(size[0] * 10_000 + size[1])
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     slopes = rng.uniform(-0.2, 0.2, (3, 2))
@@ -63,12 +63,12 @@ def preset(wanted: Preprocessing) -> ImageClassification:
 
 @cache
 def network(architecture: str) -> nn.Module:
-    """Random weights whose answers differ from picture to picture; fresh ones give nearly the same score to all."""
+    """Return a network with random weights, scaled so that its answers differ from picture to picture."""
     torch.manual_seed(0)
     built = torchvision.build(architecture, 20, 224).eval()
     inputs = torch.stack([preset(torchvision.preprocessing(architecture))(picture(size)) for size in SIZES])
     with torch.no_grad():
-        for module in built.modules():  # normalised by these very pictures, or the signal dies out on its way
+        for module in built.modules():  # normalised by these very pictures, or the signal vanishes on its way
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum, module.training = None, True
         built(inputs)
@@ -81,7 +81,7 @@ def network(architecture: str) -> nn.Module:
 
 
 class Shelf:
-    """Blobs and versions, as storage and database would hold them."""
+    """Blobs and versions, in place of the storage and the database."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -116,7 +116,7 @@ def engine(shelf: Shelf) -> Engine:
     return Engine(CPU, shelf.blobs.__getitem__)
 
 
-# as torchvision does it
+# scores equal torchvision's
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -204,7 +204,7 @@ def test_a_broken_picture_raises_when_it_is_prepared(shelf: Shelf, engine: Engin
 
 
 class Moody(nn.Module):
-    """Control flow that cannot be traced; out of memory above `room` pictures; NaN for a picture of zeros."""
+    """A network that cannot be traced, is out of memory above `room` pictures, and gives NaN for a picture of zeros."""
 
     room = 1000
 
@@ -382,7 +382,7 @@ def test_a_stack_of_crops_needs_no_reordering() -> None:
 
 
 def test_no_network_runs_while_another_is_traced(moody: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What traces puts hooks into every module of the process, on which a network in another thread fails."""
+    """Tracing puts hooks into every module of the process, and a network that runs in another thread fails on them."""
     ran, meanwhile = threading.Event(), list[bool]()
     picture = torch.ones(3, 8, 8, dtype=torch.uint8)
 

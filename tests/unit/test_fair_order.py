@@ -11,14 +11,14 @@ from shared.domain.fair_order import fair_order
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits, by its id, which sorts by time."""
+    """A waiting thing with an id, which sorts by time."""
 
     id: str
     tenant: str
 
 
 def order(waiting: str, served: dict[str, float] | None = None) -> str:
-    """The ids in their order; `a1 b2` are two things, of the tenants a and b."""
+    """Return the ids in their order; `a1 b2` are two things, of the tenants a and b."""
     things = [Waiting(word[1:], word[0]) for word in waiting.split()]
     return " ".join(f"{thing.tenant}{thing.id}" for thing in fair_order(things, served or {}))
 

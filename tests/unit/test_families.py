@@ -33,7 +33,7 @@ KNOWN_FEATURES = {
 
 
 def meta(architecture: str, classes: int = 1000) -> torch.nn.Module:
-    """The network without memory: shapes are computed, numbers are not."""
+    """Return the network on the device `meta`: shapes are computed, numbers are not."""
     with families.hollow():
         crop = torchvision.preprocessing(architecture).crop
         return torchvision.build(architecture, classes, crop).to("meta").eval()

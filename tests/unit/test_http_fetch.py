@@ -1,4 +1,4 @@
-"""What fetch.py promises: public addresses only, the one that was checked, and never longer or larger than allowed."""
+"""http_fetch.py: fetches connect to the checked public address only, and keep their limits of time and size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = "93.184.216.34"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One path per habit of a server."""
+    """A server with one path for each kind of behaviour."""
 
     seen: list[tuple[str, dict[str, str], bytes]]
     stopped: threading.Event
@@ -110,7 +110,7 @@ class Server:
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """A caller that hangs up is what these tests are about."""
+        """Write no traceback: these tests close connections early."""
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
-    """Let DNS give these answers, one per question; a further question fails the test."""
+    """Let DNS give these answers, one per query; a further query fails the test."""
     waiting = iter(answers)
 
     def answer(_: str, port: int, *__: object, **___: object) -> list[object]:
@@ -303,7 +303,7 @@ def get_to(file: io.BytesIO, url: str, on_progress: Callable[[int, int], None], 
     http_fetch.fetch_to(url, file, on_progress=on_progress, **bounds)
 
 
-def test_an_archive_is_written_as_it_comes_and_told_of(server: Server) -> None:
+def test_an_archive_is_written_as_it_comes_and_its_progress_is_reported(server: Server) -> None:
     file, reports = io.BytesIO(), []
     get_to(file, server.url("to//bytes/90000"), lambda *progress: reports.append(progress))
     assert file.getvalue() == b"x" * 90_000
@@ -347,7 +347,7 @@ def test_a_receiver_that_takes_its_time_is_not_the_hosts_fault(server: Server, m
     assert len(file.getvalue()) == 99_999
 
 
-def test_who_is_told_of_the_progress_can_end_it(server: Server) -> None:
+def test_the_progress_callback_can_end_the_download(server: Server) -> None:
     totals = []
 
     def enough(done: int, total: int) -> None:
@@ -367,7 +367,7 @@ def test_a_name_server_that_does_not_answer_is_cut_at_the_whole_time(monkeypatch
     released.set()
 
 
-def test_a_refusing_status_is_told_without_its_body(server: Server) -> None:
+def test_a_refusing_status_is_reported_without_its_body(server: Server) -> None:
     with pytest.raises(BadUrl, match="status 403") as caught:
         get(server.url("status/403"))
     assert "secret" not in caught.value.message

@@ -1,4 +1,4 @@
-"""What images.py promises: bytes decide, headers are checked before pixels, and every refusal says what to do."""
+"""images.py: formats are recognised by bytes, headers are checked before pixels, and refusals say what to do."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def pictures(*uploads: Upload, limits: Limits = LIMITS) -> list[Picture]:
 
 
 @pytest.mark.parametrize("format", sorted(ALL_FORMATS))
-def test_every_accepted_format_is_told_by_its_bytes_and_measured(format: str) -> None:
+def test_every_accepted_format_is_recognised_by_its_bytes_and_measured(format: str) -> None:
     data = encoded(format, (80, 60))
     assert images.check("no-extension", data, LIMITS) == Picture("no-extension", data, format, 80, 60)
 
@@ -109,7 +109,7 @@ def test_a_format_that_this_wire_does_not_take_is_named_with_those_it_takes() ->
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
     ],
 )
-def test_a_format_that_nobody_takes_is_named_without_being_opened(head: bytes, name: str) -> None:
+def test_a_format_that_is_not_taken_is_named_without_being_opened(head: bytes, name: str) -> None:
     with pytest.raises(WrongFormat, match=f"is a {name} picture"):
         images.check("a", head + bytes(100), LIMITS)
 

@@ -1,4 +1,4 @@
-"""A light install: the client and the commands for a service elsewhere, with nothing but the base dependencies."""
+"""A light install: the client and the commands for a remote service load with the base dependencies only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Hiding(PathFinder):
 
 sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
 """
-"""Makes an interpreter one in which the packages that its first argument names are not installed."""
+"""A program that hides the packages that its first argument names, as if they were not installed."""
 
 
 def normal(name: str) -> str:
@@ -46,7 +46,7 @@ def normal(name: str) -> str:
 
 
 def brought(requirements: list[str], seen: set[str]) -> Iterator[str]:
-    """The distributions that an install of these brings, and what those bring."""
+    """Return the distributions that an install of these brings, with their own dependencies."""
     for requirement in map(Requirement, requirements):
         name = normal(requirement.name)
         if name not in seen and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
@@ -57,7 +57,7 @@ def brought(requirements: list[str], seen: set[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def hidden() -> list[str]:
-    """Every importable package here that the base dependencies do not bring."""
+    """Return every importable package that the base dependencies do not bring."""
     base = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     light = set(brought(base, set()))
     return [

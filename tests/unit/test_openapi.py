@@ -1,4 +1,4 @@
-"""The OpenAPI document says everything about the routes, and nothing that is not so."""
+"""The OpenAPI document describes all routes, and every answer fits it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from shared.settings import Settings
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The app with container that are never connected to."""
+    """The app over a container whose adapters never connect."""
     folder: Path = tmp_path_factory.mktemp("openapi")
     container = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
     yield create_app(container)
@@ -56,7 +56,7 @@ KINDS = (
     errors.InferqError, errors.BadOption, errors.NotAPicture, errors.Unauthorized, errors.Forbidden, errors.NotFound,
     errors.MethodNotAllowed, errors.Conflict, errors.ModelNotReady, errors.TooLarge, errors.TooManyRequests,
 )  # fmt: skip
-"""Without Unavailable, at which one wire holds the caller for a moment."""
+"""Errors but Unavailable, after which one wire delays its answer."""
 OPEN = {
     "/", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
     "/ui", "/ui/datasets", "/ui/datasets/{reference}", "/ui/trainings", "/ui/trainings/{training_id}", "/ui/models",
@@ -65,11 +65,11 @@ OPEN = {
     "/v1/vision/datasets/{dataset_id}/examples/{example_id}/picture",
     "/v2/vision/datasets/{dataset_id}/examples/{example_id}/picture",
 }  # fmt: skip
-"""What needs no key: pages, what the service says about itself, and the calls that look for a proof of their own."""
+"""Paths that need no key: pages, descriptions of the service, and calls with a proof of their own."""
 
 
 def routes(app: Flask, *but: str) -> set[tuple[str, str]]:
-    """(path, method) of every route, but of those whose endpoints begin so."""
+    """Return (path, method) of every route, without those whose endpoints begin so."""
     return {
         (openapi_path(rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -83,14 +83,14 @@ def described(document: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def calls(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(path, method, call)"""
+    """Yield (path, method, operation) of every call of the document."""
     for path, entry in document["paths"].items():
         for method, call in entry.items():
             yield path, method, call
 
 
 def fits(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
-    """Raises ValidationError when it does not."""
+    """Check that a body fits its schema; raises ValidationError."""
     whole = {**schema, "components": document["components"]}
     jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(value)
 
@@ -111,7 +111,7 @@ def test_every_route_of_a_wire_is_described_by_that_wire(app: Flask) -> None:
         assert dialects.speaking(DIALECTS, path) is dialect, path
 
 
-def test_no_wire_overwrites_what_another_has_said() -> None:
+def test_no_wire_overwrites_what_another_describes() -> None:
     parts = [dialect.openapi(Settings()) for dialect in DIALECTS]
     for names in (
         [path for part in parts for path in part["paths"]],
@@ -144,7 +144,7 @@ def test_every_part_of_a_path_is_explained(document: dict[str, Any]) -> None:
 
 @EACH_DIALECT
 def test_every_complaint_of_a_wire_is_as_its_document_says(app: Flask, document: dict[str, Any], dialect: Any) -> None:
-    """Whatever goes wrong, at whatever call: the status is one that is described, and so is the body."""
+    """For every kind of error at every call, the status and the body are described."""
     for path, method, call in calls(document):
         if dialects.speaking(DIALECTS, path) is not dialect or call["tags"][0] in ("Service", "Pages"):
             continue
@@ -164,7 +164,7 @@ def test_every_call_belongs_to_a_tag_that_is_listed(document: dict[str, Any]) ->
     assert used == set(listed)
 
 
-def test_only_what_anybody_may_see_needs_no_key(document: dict[str, Any]) -> None:
+def test_only_what_is_public_needs_no_key(document: dict[str, Any]) -> None:
     assert {path for path, _, call in calls(document) if call.get("security") == []} == OPEN
 
 
@@ -253,5 +253,5 @@ def test_only_the_documented_fields_of_a_job_are_not_in_snake_case(document: dic
 
 
 def document_of(part: dict[str, Any]) -> set[str]:
-    """The names of all fields of all schemas."""
+    """Return the names of all fields of all schemas."""
     return {name for schema in part["components"]["schemas"].values() for name in schema.get("properties", {})}

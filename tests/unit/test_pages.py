@@ -1,4 +1,4 @@
-"""The pages people look at: open to anybody, made of files that are all here, and safe with what strangers wrote."""
+"""The pages: they need no key, load no file from elsewhere, and escape what callers wrote."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STATIC = Path(web.__file__).parent / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))
 EACH_SCRIPT = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 NAMESPACE = "http://www.w3.org/2000/svg"
-"""Looks like an address, and is a name that nobody asks for."""
+"""Looks like a URL, and is the name of an XML namespace that is never fetched."""
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The app with container that are never connected to."""
+    """The app over a container whose adapters never connect."""
     folder: Path = tmp_path_factory.mktemp("pages")
     container = build(Settings(database_url=f"sqlite:///{folder}/jobs.db", storage_url=f"file://{folder}/blobs"))
     yield create_app(container)
@@ -39,7 +39,7 @@ def text(app: Flask, path: str) -> str:
 
 
 def scripts_of(page: str) -> set[str]:
-    """Names of the scripts that a page loads, and that those load."""
+    """Return the names of the scripts that a page loads, and that those load."""
     scripts: set[str] = set()
     left = re.findall(r'<script [^>]*src="/static/(\w+\.js)"', page)
     while left:

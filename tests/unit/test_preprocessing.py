@@ -1,4 +1,4 @@
-"""Preprocessing as an import asks for it: presets by name, values, and where in the end it is known from."""
+"""Preprocessing of an import: presets by name, single values, and the origin that is reported."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_three_numbers_do_not_fit_a_grey_picture() -> None:
         request.apply(V1)
 
 
-# what a worker makes of it
+# preprocessing that a worker chooses
 
 torchvision = families.load("torchvision")
 

@@ -1,4 +1,4 @@
-"""The commands that decide which version answers, and that correct wrong answers; against a small real HTTP server."""
+"""The commands for feedback, comparisons, promotions and canaries, against a small real HTTP server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPORT: dict[str, Any] = {
 
 
 def comparison(status: str, **fields: Any) -> dict[str, Any]:
-    """The comparison c1 of version 2 with version 1."""
+    """Return the comparison c1 of version 2 with version 1."""
     versions = {"name": "my flowers", "candidate": "2", "baseline": "1"}
     return complete(Comparison, **{"id": "c1", "status": status, "terminal": status != "QUEUED"} | versions | fields)
 
@@ -80,7 +80,7 @@ def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..
 
 
 def compared(server: ToyServer, report: dict[str, Any], **fields: Any) -> None:
-    """The comparison of a model with a name to be quoted, with this report."""
+    """Let the server compare versions of `my flowers`, a name that a shell needs quoted, with this report."""
     server.on("POST /v1/models/my%20flowers/compare", (202, {}, comparison("QUEUED")))
     server.on("GET /v1/comparisons/c1", (200, {}, comparison("DONE", report=report, **fields)))
 
@@ -169,5 +169,5 @@ def test_half_a_canary_is_refused_before_anything_is_sent(
     assert server.requests == []
 
 
-def test_a_canary_of_nothing_is_told_how_to_end_it(run: Callable[..., Result]) -> None:
+def test_a_canary_without_a_share_is_answered_with_how_to_end_one(run: Callable[..., Result]) -> None:
     assert "to end a canary: --off" in run("models", "canary", "flowers", "2", "0").stderr

@@ -104,7 +104,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         json_object(request(body), SMALL)
 
 
-def test_bad_json_is_told_with_the_place_where_it_breaks() -> None:
+def test_bad_json_is_refused_with_the_place_where_it_breaks() -> None:
     with pytest.raises(BadJson, match="line 1 column 7"):
         json_object(request(b'{"a": }'), SMALL)
 

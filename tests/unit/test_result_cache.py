@@ -1,4 +1,4 @@
-"""The result cache ranks as the worker does, whatever is asked of it."""
+"""The result cache ranks logits as the worker does, for all options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: every one from its variable, the usual names too, and what cannot be read is said by name."""
+"""Settings: each is read from its variable or its usual name, and an unreadable value is refused with its name."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_flags_are_read_in_the_usual_words(text: str, expected: bool) -> None:
         ),
     ],
 )
-def test_what_cannot_be_taken_is_said_in_one_line_with_its_name(environ: dict[str, str], says: str) -> None:
+def test_what_cannot_be_taken_is_refused_in_one_line_with_its_name(environ: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
         from_environment(environ)
 
@@ -129,7 +129,7 @@ def test_every_part_of_the_service_refuses_to_start_with_one_line(
     assert capsys.readouterr().err == "inferq: INFERQ_LEASE must be a number from 0.1 to 604800, not '0'\n"
 
 
-def test_a_trainer_without_a_place_for_its_bells_refuses_to_start_with_one_line(
+def test_a_trainer_without_a_database_for_its_broker_refuses_to_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("os.nice", lambda _: 0)
@@ -183,11 +183,11 @@ def test_celerys_keys_live_below_our_prefix() -> None:
         ("unix://:secret@/run/redis.sock?client_name=us&db=3", "unix://:secret@/run/redis.sock?client_name=us&db=4"),
     ],
 )
-def test_bells_for_trainings_ring_in_the_next_database(url: str, expected: str) -> None:
+def test_notifications_of_trainings_go_to_the_next_database(url: str, expected: str) -> None:
     assert Settings(redis_url=url).training_broker_url == expected
 
 
-def test_bells_for_trainings_ring_where_they_are_told_to() -> None:
+def test_notifications_of_trainings_go_where_the_setting_says() -> None:
     settings = from_environment({"REDIS_URL": "redis://host/0", "INFERQ_TRAINING_REDIS_URL": "redis://other/0"})
     assert settings.training_broker_url == "redis://other/0"
 

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: the same pictures in the same splits, and none of them in two."""
+"""Splits: the same examples always get the same splits, and no example is in two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.domain.splits import Splits, Tally
 
 
 def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> list[DatasetExample]:
-    """Pictures of one label; the same call gives the same ones, and a larger count those and others."""
+    """Return examples of one label; a larger count gives the same ones and more."""
     label_id = sum(label.encode())
     return [
         DatasetExample(1, 0, label_id, label, f"{n}.png", split, source,

@@ -32,7 +32,7 @@ def test_a_tree_is_every_file_below_a_folder_with_its_size(storage: Storage) -> 
 
 def test_a_tree_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "blobs" / "mugs").mkdir(parents=True)
-    (tmp_path / "secret").write_text("of somebody else")
+    (tmp_path / "secret").write_text("of another user")
     (tmp_path / "blobs" / "mugs" / "file").symlink_to(tmp_path / "secret")
     (tmp_path / "blobs" / "mugs" / "folder").symlink_to(tmp_path)
     assert list(Storage(f"file://{tmp_path}/blobs").tree("mugs")) == []

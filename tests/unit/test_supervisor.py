@@ -1,4 +1,4 @@
-"""The supervisor, the data folder and `inferq up`, with small real processes in place of the parts."""
+"""The supervisor, the data folder and `inferq up`, with small processes in place of the parts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def part(tmp_path: Path) -> Callable[..., Part]:
 
 
 def gone(pid: int) -> bool:
-    """No such process, or nothing but its entry in the table."""
+    """Return True if the process has ended, also if its parent has not collected it yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -86,7 +86,9 @@ def eventually(true: Callable[[], object]) -> bool:
     return True
 
 
-def test_a_part_that_dies_is_started_again_and_it_is_said(boss: Supervisor, messages: list[str], part: Any) -> None:
+def test_a_part_that_is_killed_is_started_again_with_a_message(
+    boss: Supervisor, messages: list[str], part: Any
+) -> None:
     boss.start(part("api", FOREVER))
     first = boss.pids()["api"]
     os.kill(first, signal.SIGKILL)
@@ -95,7 +97,7 @@ def test_a_part_that_dies_is_started_again_and_it_is_said(boss: Supervisor, mess
     assert messages[1].startswith("api is running again")
 
 
-def test_a_part_that_keeps_dying_is_started_ever_more_slowly_and_its_last_words_are_said(
+def test_a_part_that_keeps_exiting_is_started_ever_more_slowly_and_its_last_lines_are_shown(
     boss: Supervisor, messages: list[str], part: Any
 ) -> None:
     boss.start(part("worker", "print('no such model', flush=True); raise SystemExit(3)"))
@@ -136,7 +138,7 @@ def test_a_part_that_was_started_beside_another_stops_with_it(boss: Supervisor, 
     assert order.read_text().split()[0] == "api"
 
 
-def test_a_part_that_does_not_stop_in_time_is_killed_and_it_is_said(
+def test_a_part_that_does_not_stop_in_time_is_killed_with_a_message(
     boss: Supervisor, messages: list[str], part: Any, tmp_path: Path
 ) -> None:
     boss.start(part("worker", STUBBORN, drain=0.1))
@@ -166,7 +168,7 @@ def test_parts_do_not_hear_the_terminals_ctrl_c(boss: Supervisor, part: Any) -> 
     assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
 
 
-def test_what_a_dead_part_leaves_behind_goes_with_it(
+def test_what_an_exited_part_leaves_running_is_killed_with_it(
     boss: Supervisor, messages: list[str], part: Any, tmp_path: Path
 ) -> None:
     fork = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)"
@@ -344,10 +346,10 @@ TOYS = {
 
 
 class Up:
-    """`inferq up` among the toys, and what it has printed."""
+    """`inferq up` with toy processes as its parts, and the lines that it has printed."""
 
     def __init__(self, toys: Path, data: Path, *more: str) -> None:
-        # Started in a folder that has packages by the same names, as somebody's own project may.
+        # Started in a folder that has packages by the same names, as a user's own project may.
         foreign = data.parent / "project"
         for name in TOYS:
             (foreign / name).parent.mkdir(parents=True, exist_ok=True)
@@ -369,7 +371,7 @@ class Up:
             if words in line:
                 return seen
         assert self.process.stderr is not None
-        raise AssertionError(f"{words!r} was never said, but: {seen} {self.process.stderr.read()}")
+        raise AssertionError(f"{words!r} was never printed, but: {seen} {self.process.stderr.read()}")
 
     def pids(self) -> dict[str, int]:
         return dict(json.loads((self.data / "stack.json").read_text())["pids"])

@@ -45,7 +45,7 @@ SMALL = [
 
 
 def picture(size: tuple[int, int]) -> Image.Image:
-    """Waves and noise; another one for each size."""
+    """Return a picture of waves and noise, a different one for each size."""
     rng = np.random.default_rng(size[0] * 10_000 + size[1])
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     waves = np.stack([100 * np.sin(a * x + b * y) for a, b in rng.uniform(-0.2, 0.2, (3, 2))], axis=2)
@@ -59,14 +59,14 @@ def png(image: Image.Image) -> bytes:
 
 
 def transform(architecture: str, **changes: Any) -> Any:
-    """timm's own evaluation transform for the architecture."""
+    """Return timm's own evaluation transform for the architecture."""
     config = reference.get_pretrained_cfg(architecture.removeprefix("timm/"))
     options = resolve_data_config(changes, pretrained_cfg=config.to_dict())  # type: ignore[no-untyped-call]
     return create_transform(**options)
 
 
 def served(examined: weights.Examined, architecture: str) -> Loaded:
-    """The import as a worker's engine runs it, made fast."""
+    """Return the imported model as a worker's engine runs it, after the optimisations."""
     blobs = {"w": examined.path.read_bytes(), "e": examined.example_png}
     version = ModelVersion(
         id="v",
@@ -87,13 +87,13 @@ def served(examined: weights.Examined, architecture: str) -> Loaded:
 
 
 def lively(architecture: str) -> nn.Module:
-    """timm's network with random weights, made so that its answers differ from picture to picture."""
+    """Return timm's network with random weights, scaled so that its answers differ from picture to picture."""
     torch.manual_seed(0)
     network = reference.create_model(architecture.removeprefix("timm/"), pretrained=False, num_classes=7)
     prepare = transform(architecture)
     inputs = torch.stack([prepare(picture(size)) for size in SIZES])
     with torch.no_grad():
-        for module in network.modules():  # normalised by these very pictures, or the signal dies out on its way
+        for module in network.modules():  # normalised by these very pictures, or the signal vanishes on its way
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = None
         network.train()(inputs)
@@ -141,7 +141,7 @@ def test_the_installed_weights_are_prepared_as_timm_prepares_them(lite0: weights
 
 
 def test_the_installed_weights_name_what_photographs_show(lite0: weights.Examined) -> None:
-    """And their logits are those of timm's network and transform, to which the tensors are matched by order."""
+    """Their logits equal those of timm's network and transform; tensors are matched by order."""
     photos = {"tiger cat": "chelsea", "espresso": "coffee", "missile": "rocket"}
     images = [Image.fromarray(getattr(skimage.data, name)()) for name in photos.values()]
     loaded = served(lite0, LITE0)

@@ -1,4 +1,4 @@
-"""The commands that teach models: datasets, train, trainings; against a small real HTTP server."""
+"""The commands `datasets`, `train` and `trainings`, against a small real HTTP server."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ MADE = {"name": "flowers", "version": "2"}
 
 
 def trained(**measured: Any) -> Training:
-    """A training that is done, with these parts of its evidence."""
+    """Return a DONE training with these parts of its evidence."""
     return training_answer("DONE", progress=1.0, curve=CURVE, model=MADE, evidence=EVIDENCE | measured)
 
 
@@ -84,7 +84,7 @@ def done() -> dict[str, Any]:
 
 
 def trains(server: ToyServer, *steps: dict[str, Any], default: str = "2") -> None:
-    """A training is taken and goes through these steps; what it has made is ready."""
+    """Let the server accept a training that goes through these steps; its version is ready."""
     server.on("POST /v1/trainings", (202, {}, steps[0]))
     server.on("GET /v1/trainings/t1", *[(200, {}, step) for step in steps])
     ready = [version("ready", name="flowers"), version("ready", name="flowers", version="2")]
@@ -222,7 +222,7 @@ def test_a_training_is_followed_in_lines_and_ends_with_what_was_made(
     }  # fmt: skip
 
 
-def test_a_version_that_is_not_the_default_is_told_how_to_become_it(
+def test_a_version_that_is_not_the_default_is_shown_with_how_to_make_it_so(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
     trains(server, done(), default="1")
@@ -354,7 +354,7 @@ def test_a_training_is_cancelled(server: ToyServer, run: Callable[..., Result]) 
     assert run("trainings", "cancel", "t1").stderr == "t1 is CANCELLED\n"
 
 
-def test_wait_ends_with_1_when_somebody_has_cancelled_it(server: ToyServer, run: Callable[..., Result]) -> None:
+def test_wait_ends_with_1_when_the_training_was_cancelled(server: ToyServer, run: Callable[..., Result]) -> None:
     trains(server, training("RUNNING"), training("CANCELLED"))
     result = run("trainings", "wait", "t1")
     assert result.exit_code == 1

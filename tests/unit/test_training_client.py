@@ -1,4 +1,4 @@
-"""The Python client and what teaches models: datasets, trainings, feedback, versions; against a small real server."""
+"""The Python client for datasets, trainings, feedback and versions, against a small real HTTP server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def client(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clien
 
 @pytest.fixture
 def flowers(tmp_path: Path) -> Path:
-    """A folder of label folders, with what systems leave behind."""
+    """A folder of label folders, with hidden files that operating systems leave."""
     for name in ("rose/1.jpg", "daisy/2.jpg", "rose/.hidden.jpg", ".git/config", "__MACOSX/rose/1.jpg", "Thumbs.db"):
         file = tmp_path / "flowers" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def flowers(tmp_path: Path) -> Path:
 
 
 def sent_zip(body: bytes) -> zipfile.ZipFile:
-    """The archive in a multipart body."""
+    """Return the archive in a multipart body."""
     return zipfile.ZipFile(io.BytesIO(body[body.index(b"PK\x03\x04") : body.rindex(b"\r\n--")]))
 
 
@@ -142,8 +142,8 @@ def test_a_dataset_is_followed_until_it_is_loaded(server: ToyServer, client: Cli
     steps = [dataset("LOADING", progress=share) for share in (0.0, 0.5, 0.5)]
     server.on("GET /v1/datasets/7", *[(200, {}, step) for step in steps], (200, {}, dataset("FAILED", message="empty")))
     followed = list(client.datasets.follow(7))
-    steps = [(dataset.state, dataset.progress) for dataset in followed]
-    assert steps == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
+    progress = [(dataset.state, dataset.progress) for dataset in followed]
+    assert progress == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
     assert followed[-1].message == "empty"
 
 
@@ -181,7 +181,7 @@ def test_a_training_is_followed_through_an_outage_to_its_end(server: ToyServer, 
 def test_a_server_that_goes_away_for_a_moment_is_waited_for(
     server: ToyServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([training("RUNNING"), Unreachable("nobody is there"), training("CANCELLED")])
+    answers = iter([training("RUNNING"), Unreachable("no server is there"), training("CANCELLED")])
 
     def request(self: Connection, method: str, path: str, **rest: object) -> httpx.Response:
         answer = next(answers)

@@ -29,7 +29,7 @@ CURVE = [
 
 
 def answers(count: int, classes: int, sharpness: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are right more often than not, and far too sure of it."""
+    """Return logits that are mostly right and far too confident."""
     chance = torch.Generator().manual_seed(0)
     truths = torch.randint(0, classes, (count,), generator=chance)
     logits = torch.randn(count, classes, generator=chance)
@@ -117,7 +117,7 @@ def test_evidence_is_what_the_api_declares_also_where_an_epoch_has_no_finite_los
     assert [epoch.train_loss for epoch in declared.curve] == [0.9, None]
 
 
-def test_mistakes_are_told_the_most_confident_first_and_not_without_end() -> None:
+def test_mistakes_are_listed_the_most_confident_first_and_not_without_end() -> None:
     computed = made_up_evidence(count=2000)
     scores = [mistake["score"] for mistake in computed["mistakes"]]
     assert scores == sorted(scores, reverse=True)
@@ -127,9 +127,7 @@ def test_mistakes_are_told_the_most_confident_first_and_not_without_end() -> Non
 
 
 def strange() -> dict[str, Any]:
-    return made_up_evidence(
-        classes=3, labels=["$x^2$ & <b>", "a label of a length that nobody reads to its end", "猫\n\t"]
-    )
+    return made_up_evidence(classes=3, labels=["$x^2$ & <b>", "a label that is too long to be shown whole", "猫\n\t"])
 
 
 def test_plots_are_valid_svg_and_png_and_the_same_bytes_each_time() -> None:

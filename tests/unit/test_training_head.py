@@ -23,12 +23,12 @@ WIRES = {
     "slow": TrainingParameters(epochs=20, learning_rate=0.0001, batch_size=32, max_unimproved_epochs=20),
     "long": TrainingParameters(epochs=150, learning_rate=0.001, batch_size=64, max_unimproved_epochs=15),
 }
-"""The defaults of the three wires that train."""
+"""The default parameters of the three wires that train."""
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Sums this small only wait for each other on two."""
+    """Run torch on one thread; such small sums are slower on two."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

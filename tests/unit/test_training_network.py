@@ -1,4 +1,4 @@
-"""Heads that are put into networks, and networks that are trained themselves."""
+"""Heads that are put into networks, and fine-tuning of whole networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = 3
 
 
 def built(architecture: str) -> tuple[nn.Module, torch.Tensor]:
-    """A network with random weights and eleven classes, and a batch for it."""
+    """Return a network with random weights and eleven classes, and a batch for it."""
     family = families.find(architecture)
     wanted = family.preprocessing(architecture)
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_only_the_last_quarter_of_the_layers_is_tuned() -> None:
 
 @cache
 def drawn(number: int) -> Image.Image:
-    """A picture whose label is its brightest colour."""
+    """Return a picture whose label is its brightest colour."""
     pixels = np.random.default_rng(number).integers(0, 160, (70, 90, 3), dtype=np.uint8)
     pixels[..., number % CLASSES] += 80
     return Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Weights from strangers: read without running code, refused with the reason, fetched whole or not at all."""
+"""Weights of callers: read without running code, refused with a reason, downloaded whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Handler = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 @pytest.fixture(scope="module")
 def small() -> dict[str, torch.Tensor]:
-    """A state that fits squeezenet1_1 with five outputs."""
+    """A state dict that fits squeezenet1_1 with five outputs."""
     torch.manual_seed(0)
     return torchvision.build("squeezenet1_1", 5, 224).state_dict()
 
@@ -51,7 +51,7 @@ def test_pytorch_files_new_and_old_are_read(tmp_path: Path, zipped: bool) -> Non
     assert torch.equal(weights.read(tmp_path / "w.pth")["a"], torch.arange(3.0))
 
 
-def test_safetensors_are_told_by_their_bytes(tmp_path: Path) -> None:
+def test_safetensors_are_recognised_by_their_bytes(tmp_path: Path) -> None:
     save_file({"a": torch.arange(3.0)}, tmp_path / "misnamed.pth")
     assert torch.equal(weights.read(tmp_path / "misnamed.pth")["a"], torch.arange(3.0))
 
@@ -64,7 +64,7 @@ def test_what_training_scripts_put_around_the_tensors_is_taken_off(tmp_path: Pat
 
 
 class Hostile:
-    """Unpickled, it would make a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +139,7 @@ def test_missing_extra_and_misshapen_tensors_are_named(small: dict[str, torch.Te
     assert "(features.0.weight: (64, 1, 3, 3) instead of (64, 3, 3, 3))" in caught.value.message
 
 
-def test_a_long_list_of_faults_is_counted_not_told(small: dict[str, torch.Tensor]) -> None:
+def test_a_long_list_of_faults_is_counted_and_not_written_out(small: dict[str, torch.Tensor]) -> None:
     with pytest.raises(BadWeights, match=r"52 are not part of it .*, and 49 more") as caught:
         weights.fit(digits.build("digits", 10, 32), small)
     assert len(caught.value.message) < 1000
@@ -249,7 +249,7 @@ def test_the_wrong_number_of_labels_and_an_unknown_architecture_are_refused(
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Handler], str]]:
-    """Start a server that answers GET with the given function; gives its address."""
+    """A function that starts a server, which answers GET with the given function, and returns its URL."""
     servers = []
 
     def start(answer: Handler) -> str:
@@ -258,7 +258,7 @@ def serve() -> Iterator[Callable[[Handler], str]]:
                 answer(self)
 
             def log_message(self, *args: object) -> None:
-                """Quiet."""
+                """Write no log of requests."""
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -301,7 +301,7 @@ def failed_fetch(url: str, prefix: str, folder: Path, timeout: float = 5.0) -> s
     return caught.value.message
 
 
-def test_a_download_arrives_whole_and_tells_how_far_it_is(tmp_path: Path, serve: Callable[[Handler], str]) -> None:
+def test_a_download_arrives_whole_and_reports_its_progress(tmp_path: Path, serve: Callable[[Handler], str]) -> None:
     reports: list[tuple[int, int | None]] = []
     weights.fetch(
         serve(whole), CHECKSUM[:8], tmp_path / "w.pth", 5.0, lambda done, total: reports.append((done, total))
@@ -330,7 +330,7 @@ def test_a_server_that_never_answers_counts_as_absent(tmp_path: Path) -> None:
         assert "no answer in time" in failed_fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/w", "", tmp_path, 0.1)
 
 
-def test_a_port_where_nobody_listens_counts_as_absent(tmp_path: Path) -> None:
+def test_a_port_on_which_no_server_listens_counts_as_absent(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closing:
         port = closing.getsockname()[1]
     assert "refused" in failed_fetch(f"http://127.0.0.1:{port}/w", "", tmp_path)

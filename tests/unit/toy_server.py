@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers as a test tells it to, and remembers what it was asked."""
+"""A small real HTTP server with scripted answers, which records the requests it gets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ToyRequest:
 
 @dataclass
 class ToyServer:
-    """Scripted answers by method and path; a list is used up from the front, its last one stays."""
+    """Scripted answers by method and path; each answer is given once, the last one any number of times."""
 
     url: str
     requests: list[ToyRequest] = field(default_factory=list)
     answers: dict[str, list[Answer | Callable[[ToyRequest], Answer]]] = field(default_factory=dict)
 
     def on(self, call: str, *answers: Answer | Callable[[ToyRequest], Answer]) -> None:
-        """`on("GET /v1/jobs", (200, {}, {...}))`; the query string does not count."""
+        """Set the answers of a call: `on("GET /v1/jobs", (200, {}, {...}))`; the query string is ignored."""
         self.answers[call] = list(answers)
 
     def answer(self, request: ToyRequest) -> Answer:
@@ -74,7 +74,7 @@ def serving() -> Iterator[ToyServer]:
         do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Silence: the tests look at `asked`."""
+            """Write no log; tests read `requests`."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     toy = ToyServer(f"http://127.0.0.1:{server.server_port}")

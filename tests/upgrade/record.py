@@ -36,7 +36,7 @@ from tests.stacks import Stack
 from tests.upgrade import snapshot
 
 HOOK = "http://127.0.0.1:9/called-back"
-"""Nothing listens there; the test puts the address of its own server in its place."""
+"""A URL at which no server listens; the test replaces it by the address of its own server."""
 WORDS = {3: "three", 8: "eight"}
 SETTINGS = {"INFERQ_WEBHOOK_PRIVATE": "true", "INFERQ_MAX_BATCH": "4", "INFERQ_DEFAULT_MODEL": "digits"}
 
@@ -82,7 +82,7 @@ class OldStack(Stack):
         return answer.json() if answer.headers["content-type"].startswith("application/json") else answer.text
 
     def send(self, tenant: str = "owner", count: int = 10, key: str = "", **fields: str) -> str:
-        """Submit a job of drawn digits, with that idempotency key; its id."""
+        """Submit a job of drawn digits with that idempotency key; return its id."""
         files = [("files", path) for path in (pictures() * 2)[:count]]
         return str(self.ask("POST", "/v1/jobs", tenant, key=key, files=files, data=fields)["_id"])
 
@@ -90,12 +90,12 @@ class OldStack(Stack):
         os.kill(self.pids()[part], signal.SIGSTOP)
 
     def freeze_supervisor(self) -> None:
-        """What is killed from now on is not started again."""
+        """Stop the supervisor, so that killed parts are not started again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self, part: str) -> None:
-        """SIGKILL to a part and its child processes, and wait until their connections are closed."""
+        """Send SIGKILL to a part and its child processes, and wait until their connections are closed."""
         process = psutil.Process(self.pids()[part])
         for running in [*process.children(recursive=True), process]:
             running.kill()
@@ -103,7 +103,7 @@ class OldStack(Stack):
 
 
 def finished_work(stack: OldStack) -> dict[str, Any]:
-    """Keys, an alias, an image, a dataset, and jobs that are DONE; the paths and ids of what is there."""
+    """Create keys, an alias, an image, a dataset and DONE jobs; return their paths and ids."""
     first = stack.ask("POST", "/v1/keys", json={"name": "owner", "scopes": ["infer", "models", "keys"]})
     stack.keys["owner"] = first["key"]
     second = stack.ask("POST", "/v1/keys", json={"name": "app", "tenant": "anna"})
@@ -132,13 +132,13 @@ def writing(stack: OldStack) -> Iterator[None]:
 
 
 def claimed(stack: OldStack) -> int:
-    """Pictures that are claimed and not acknowledged."""
+    """Return how many pictures are claimed and not acknowledged."""
     server = stack.redis()
-    return sum(server.xpending(lane, "workers")["pending"] for lane in server.scan_iter("inferq:lane:*"))
+    return sum(server.xpending(stream, "workers")["pending"] for stream in server.scan_iter("inferq:lane:*"))
 
 
 def queued_work(stack: OldStack) -> dict[str, str]:
-    """Jobs of which a worker had claimed the first pictures when it was killed; the other pictures wait."""
+    """Submit jobs and kill the worker when it has claimed their first pictures; return their ids."""
     queued = {"claimed": stack.send(count=20), "low": stack.send(priority="low", deadline="3600"),
               "anna": stack.send("anna", model="numerals")}  # fmt: skip
     with writing(stack):
@@ -149,7 +149,7 @@ def queued_work(stack: OldStack) -> dict[str, str]:
 
 
 def trainings(stack: OldStack) -> dict[str, str]:
-    """A training whose trainer is killed once it has stored an epoch, and one that waits behind it."""
+    """Submit two trainings and kill the trainer when it has stored an epoch of the first; return their ids."""
     parameters = {"epochs": 100, "max_unimproved_epochs": 100, "fine_tune": "never"}
     request = {"dataset": "numbers", "base": "digits", "parameters": parameters}
     running = stack.ask("POST", "/v1/trainings", json=request | {"name": "mine"})
@@ -165,7 +165,7 @@ def trainings(stack: OldStack) -> dict[str, str]:
 
 
 def refused(data: Path) -> bool:
-    """Whether the callback has been tried, in vain."""
+    """Return True if the delivery of the webhook was tried and has failed."""
     with contextlib.closing(sqlite3.connect(data / "inferq.db")) as database:
         return bool(database.execute("SELECT 1 FROM deliveries WHERE attempts > 0").fetchall())
 
@@ -187,7 +187,7 @@ def main(checkout: str) -> None:
 
 
 def in_mid_work(stack: OldStack) -> dict[str, Any]:
-    """Give it all its work and stop its parts; what it has answered, and the ids of what is there."""
+    """Give the stack all its work and stop its parts; return its answers and the ids of its resources."""
     ids: dict[str, Any] = finished_work(stack)
     stacks.until(lambda: refused(stack.data), 30, stack.output)
     paths = {
@@ -209,7 +209,7 @@ def in_mid_work(stack: OldStack) -> dict[str, Any]:
 
 
 def redis_url(data: Path) -> str:
-    """Of the running stack."""
+    """Return the URL of the stack's Valkey."""
     return str(json.loads((data / "stack.json").read_text())["redis_url"])
 
 

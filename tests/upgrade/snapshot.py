@@ -91,7 +91,7 @@ def _list(server: Any, key: str) -> Iterator[Command]:
 
 
 def _stream(server: Any, key: str) -> Iterator[Command]:
-    """Entries, groups, consumers, and who has claimed what, how long ago and how often."""
+    """Yield the commands that restore a stream: entries, groups, consumers, and claims with their ages and counts."""
     for entry_id, fields in server.xrange(key):
         yield ["XADD", key, entry_id, *_flat(fields.items())]
     for group in server.xinfo_groups(key):
@@ -123,7 +123,7 @@ def _named_or_whole(data: bytes) -> dict[str, str]:
 
 
 def _pixels(data: bytes) -> bytes:
-    """Of a PNG; nothing when it is none."""
+    """Return the pixels of a PNG; empty if the bytes are none."""
     try:
         return Image.open(io.BytesIO(data)).tobytes()
     except UnidentifiedImageError:
@@ -231,6 +231,6 @@ def _moved(word: str, later: float) -> str:
 
 
 def _connect(url: str, number: int) -> Any:
-    """A client of that database; Any, because redis-py types each answer as all that any protocol may return."""
+    """Return a client of that database, typed Any: redis-py types each answer as a union over all protocols."""
     address = url.rpartition("/")[0]
     return redis.Redis.from_url(f"{address}/{number}", decode_responses=True, protocol=2)

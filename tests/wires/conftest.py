@@ -16,12 +16,12 @@ NPM = Path(__file__).parent / "npm"
 
 @pytest.fixture(scope="session")
 def npm() -> Path:
-    """The folder with a script per client; what they need goes into `node_modules`, which git ignores, if need be."""
+    """The folder with a script per client; their packages are installed into `node_modules` if they are missing."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("Node.js is not here")
     wanted = json.loads((NPM / "package.json").read_text())["dependencies"]
     if any(_installed(name) != version for name, version in wanted.items()):
-        # No lock file: it would name the registry of whoever ran this last.
+        # No lock file: it would name the registry of the machine that wrote it.
         command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
         result = subprocess.run(command, cwd=NPM, capture_output=True, text=True, timeout=100, check=False)
         if result.returncode:

@@ -19,7 +19,7 @@ from tests import apps
 
 
 class DescribedClient(FlaskClient):
-    """Fails where status, media type or JSON of an answer are not as described."""
+    """A test client that fails where status, media type or JSON of an answer are not as described."""
 
     def open(self, *arguments: Any, **options: Any) -> TestResponse:
         answer = super().open(*arguments, **options)
@@ -30,7 +30,7 @@ class DescribedClient(FlaskClient):
 
 
 def described_client(container: Container) -> FlaskClient:
-    """Such a client of the app over these container."""
+    """Return such a client of the app over this container."""
     app = apps.over(container)
     return DescribedClient(app, app.response_class)
 

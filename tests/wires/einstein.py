@@ -1,4 +1,4 @@
-"""Asking the Einstein Vision wire, for tests of its datasets and trainings: bodies as sent, answers as described."""
+"""Requests to the Einstein Vision wire for tests of datasets and trainings, checked against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000"
 
 
 def picture(shade: int, format: str = "PNG") -> bytes:
-    """A small picture; no two shades give the same one."""
+    """Return a small picture, a different one for each shade."""
     out = io.BytesIO()
     Image.new("RGB", (12, 12), (shade, 255 - shade, 40)).save(out, format)
     return out.getvalue()
 
 
 def send(client: FlaskClient, method: str, where: str, file: str = "mugs.zip", **sent: Any) -> TestResponse:
-    """Multipart: bytes and lists of them as file parts called `file`, texts as fields."""
+    """Send a multipart body: bytes and lists of bytes as file parts, texts as fields."""
     boundary, body = encode_multipart({name: _part(value, file) for name, value in sent.items()})
     return client.open(where, method=method, data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
@@ -42,7 +42,7 @@ def post(client: FlaskClient, where: str, **sent: Any) -> TestResponse:
 
 
 def fine(answer: TestResponse, schema: str) -> dict[str, Any]:
-    """The body of a success, which must be as it is described, and nothing more."""
+    """Return the body of a success, which must fit its schema exactly."""
     assert answer.status_code == 200, answer.text
     body = dict(answer.get_json())
     _must_fit(body, schema)
@@ -50,7 +50,7 @@ def fine(answer: TestResponse, schema: str) -> dict[str, Any]:
 
 
 def listed(answer: TestResponse, schema: str) -> list[dict[str, Any]]:
-    """What is in a list, each entry as it is described."""
+    """Return the entries of a list, each of which must fit its schema."""
     assert answer.status_code == 200, answer.text
     body = answer.get_json()
     assert (set(body), body["object"]) == ({"object", "data"}, "list")
@@ -60,7 +60,7 @@ def listed(answer: TestResponse, schema: str) -> list[dict[str, Any]]:
 
 
 def refused(answer: TestResponse, status: int = 400) -> str:
-    """The message of a complaint, which must be all there is."""
+    """Return the message of a refusal, which must be the only field."""
     assert answer.status_code == status, answer.text
     assert set(answer.get_json()) == {"message"}
     assert answer.get_json()["message"]

@@ -1,4 +1,4 @@
-"""What a server must do so that every genuine client can talk to it, on every wire: eight points, one by one."""
+"""Eight requirements of genuine clients, each checked on every wire."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ BOUNDARY = "0123456789abcdef0123456789abcdef"
 
 @dataclass(frozen=True)
 class Wire:
-    """How one wire takes a picture."""
+    """How a request of one wire carries a picture."""
 
     path: str
     part: str = "files"
-    """The file part of a multipart body; empty for a wire that takes the picture as the body."""
+    """The name of the multipart part with the file; empty if the picture is the whole body."""
     fields: dict[str, str] = field(default_factory=dict)
     success: int = 200
     refused: int = 400
     unknown: str = ""
-    """A path below its prefix that does not exist."""
+    """A path below the prefix of the wire that does not exist."""
     complains_as: str = "application/json"
     rate: str = ""
     """The setting of its rate limit."""
@@ -88,7 +88,7 @@ EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds for which callers were held, without holding them."""
+    """The seconds for which the server would have delayed its answers; it does not delay them."""
     naps: list[float] = []
     monkeypatch.setattr(time, "sleep", naps.append)
     return naps
@@ -99,7 +99,7 @@ def with_settings(container: Container, **changed: Any) -> FlaskClient:
 
 
 def close_the_door(container: Container) -> str:
-    """From now on a key is needed; the text of one."""
+    """Create a key, so that requests need one; return its text."""
     return keys.create(container, Caller("default", SCOPES), scopes=SCOPES)[1]
 
 
@@ -160,7 +160,7 @@ def test_too_many_requests_are_answered_in_json(container: Container, wire: Wire
 
 
 @EVERY_WIRE
-def test_a_bug_of_ours_is_answered_in_json_and_tells_nothing_of_itself(container: Container, wire: Wire) -> None:
+def test_a_bug_of_ours_is_answered_in_json_and_reveals_nothing_of_itself(container: Container, wire: Wire) -> None:
     app = create_app(container)
 
     def broken(**_: Any) -> Any:
@@ -213,7 +213,7 @@ def test_a_picture_is_known_by_its_bytes(stack: Stack, wire: Wire, name: str, ki
 
 NONE_OR_CURLS = ["", "application/x-www-form-urlencoded"]
 FALSE = ["multipart/form-data", "application/json"]
-"""Here the native wire takes a client by its word."""
+"""Wrong media types of a picture, which only the native wire believes."""
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,11 @@ def test_a_raw_picture_needs_no_content_type(stack: Stack, path: str, kind: str)
         assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
 
 
-# 4. bodies that nobody wants, and bodies of unknown length
+# 4. unwanted bodies, and bodies of unknown length
 
 
 class Connection:
-    """One connection to the stack, which must not be closed meanwhile."""
+    """A connection to the stack that must not be closed between its requests."""
 
     def __init__(self, stack: Stack) -> None:
         address = httpx.URL(stack.url)
@@ -268,7 +268,7 @@ UNWANTED = [
 
 @pytest.mark.parametrize("size", [10, 500_000])
 @pytest.mark.parametrize(("method", "path", "status"), UNWANTED, ids=[" ".join(case[:2]) for case in UNWANTED])
-def test_a_body_that_nobody_wants_does_not_disturb_the_next_request(
+def test_an_unwanted_body_does_not_disturb_the_next_request(
     stack: Stack, method: str, path: str, status: int, size: int
 ) -> None:
     headers, body = Wire("", fields={"type": "image"}).body(bytes(size))
@@ -367,10 +367,10 @@ def test_doubled_slashes_count_as_one(stack: Stack, wire: Wire, double: Any) -> 
     assert replace(wire, path=double(wire.path)).send(stack).status_code == wire.success
 
 
-# 8. who comes again at once is held for a moment
+# 8. answers after which clients come again at once are delayed
 
 
-def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
+def test_a_request_for_a_model_that_is_loading_is_delayed_before_the_503(
     client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
@@ -387,7 +387,7 @@ def test_who_asks_for_a_model_that_is_loading_is_held_before_the_503(
     assert held[1] == container.settings.max_wait
 
 
-def test_who_meets_a_503_is_held_before_it(
+def test_an_answer_of_503_is_delayed(
     client: FlaskClient, container: Container, naps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Datasets on the Einstein Vision wire: uploads, labels, examples, feedback, and what is refused in which words."""
+"""Datasets on the Einstein Vision wire: uploads, labels, examples, feedback, and the words of refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MUGS = as_zip([("Red/1.png", picture(1)), ("Red/2.png", picture(2)), ("Blue/1.pn
 
 @pytest.fixture
 def loader(container: Container, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """From now on who waits for a dataset sees it loaded; the ids of those that were."""
+    """Load each dataset when a request waits for it; return the list of their ids."""
     loaded: list[int] = []
 
     def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
@@ -61,7 +61,7 @@ def mugs(client: FlaskClient, loader: list[int]) -> dict[str, Any]:
 
 
 def served(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[str]:
-    """From now on every URL leads to these bytes; those that were fetched."""
+    """Let every URL give these bytes; return the list of URLs that were fetched."""
     fetched: list[str] = []
 
     def fetch_to(url: str, file: Any, *, max_bytes: int, on_progress: Callable[[int, int], None], **_: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_load_that_outlasts_the_wait_goes_on_and_is_no_error(client: FlaskClie
     assert fine(client.get(f"{ROOT}/{body['id']}"), "EinsteinDataset")["available"]
 
 
-def test_nobody_waits_where_every_seat_is_taken(client: FlaskClient, container: Container) -> None:
+def test_no_request_waits_where_every_place_is_taken(client: FlaskClient, container: Container) -> None:
     full = with_settings(container, api_threads=1)
     assert full.application.extensions["inferq.wait_limiter"].acquire()
     answer = post(full, f"{ROOT}/upload/sync", data=MUGS)
@@ -164,7 +164,7 @@ def test_an_upload_in_the_background_is_polled(client: FlaskClient, container: C
     assert (polled["available"], polled["statusMsg"], polled["totalExamples"]) == (True, "SUCCEEDED", 3)
 
 
-def test_a_wrong_layout_in_the_background_is_told_by_the_dataset(client: FlaskClient, container: Container) -> None:
+def test_a_wrong_layout_in_the_background_is_reported_by_the_dataset(client: FlaskClient, container: Container) -> None:
     dataset = fine(post(client, f"{ROOT}/upload", data=as_zip([("a.png", picture(1))])), "EinsteinDataset")
     dataset_import.load(container, dataset["id"])
     body = fine(client.get(f"{ROOT}/{dataset['id']}"), "EinsteinDataset")
@@ -278,7 +278,7 @@ def test_what_belongs_to_others_is_not_there(client: FlaskClient, container: Con
         refused(client.open(f"{ROOT}/{theirs.id}{path}", method=method, headers=headers), 404)
 
 
-def test_whoever_may_only_infer_changes_no_dataset_but_corrects(client: FlaskClient, container: Container) -> None:
+def test_a_key_that_may_only_infer_changes_no_dataset_but_corrects(client: FlaskClient, container: Container) -> None:
     owner = Caller("default", SCOPES)
     keys.create(container, owner)
     _, key = keys.create(container, owner, scopes=("infer",))
@@ -312,7 +312,7 @@ def test_pictures_are_added_in_the_background(client: FlaskClient, container: Co
     )
 
 
-def test_pictures_that_could_not_be_added_are_told_and_cost_nothing(
+def test_pictures_that_could_not_be_added_are_reported_and_cost_nothing(
     client: FlaskClient, container: Container, mugs: dict[str, Any]
 ) -> None:
     fine(send(client, "PUT", f"{ROOT}/{mugs['id']}/upload", data=b"no archive"), "EinsteinDataset")
@@ -346,7 +346,7 @@ def test_a_deleted_dataset_goes_soon(client: FlaskClient, container: Container, 
     refused(client.delete(dataset_path), 404)
 
 
-def test_what_is_not_there_is_told_in_the_form_of_this_wire(client: FlaskClient) -> None:
+def test_what_is_not_there_is_answered_in_the_form_of_this_wire(client: FlaskClient) -> None:
     for path in ("/57", "/57/labels/1", "/57/examples", "/57/examples/1", "/57/models", "/nothing"):
         refused(client.get(ROOT + path), 404)
 
@@ -408,7 +408,7 @@ def test_an_example_is_a_new_png_or_jpeg_of_a_megabyte_with_a_label(client: Flas
     assert fine(post(client, examples_path, **good), "EinsteinExample")["name"] == "mugs.zip"  # as its file is called
 
 
-def test_examples_are_told_apart_by_how_they_came(
+def test_examples_are_filtered_by_how_they_came(
     client: FlaskClient, container: Container, mugs: dict[str, Any]
 ) -> None:
     examples_path = f"{ROOT}/{mugs['id']}/examples"
@@ -423,7 +423,7 @@ def test_examples_are_told_apart_by_how_they_came(
     assert "feedback" in refused(client.get(f"{examples_path}?source=elsewhere"))
 
 
-# -- where they can be seen
+# -- URLs of pictures
 
 
 def seen(client: FlaskClient, location: str, **how: Any) -> TestResponse:

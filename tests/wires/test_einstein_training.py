@@ -1,4 +1,4 @@
-"""Training on the Einstein Vision wire: begun, asked about, done again; models, their metrics, and their end."""
+"""Training on the Einstein Vision wire: trainings, retraining, models with their metrics, and their removal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mugs(container: Container) -> Dataset:
 
 @pytest.fixture
 def model_id(client: FlaskClient, container: Container, mugs: Dataset) -> str:
-    """Of a model that was trained on the mugs."""
+    """The id of a model that was trained on the mugs."""
     begun = begin(client, mugs)
     finish(container, begun["modelId"])
     return str(begun["modelId"])
@@ -70,12 +70,12 @@ def last(container: Container, model_id: str) -> Training:
 
 
 def begun(container: Container, model_id: str) -> Training:
-    """The last training of a model, as a trainer has begun it."""
+    """Begin the last training of a model, as a trainer does."""
     return training_runs.begin(container, last(container, model_id))
 
 
 def evidence(container: Container, training: Training, accuracy: float = 0.75) -> dict[str, Any]:
-    """What would have been measured, on the pictures that were kept for the test."""
+    """Return evidence on the test examples of a training."""
     test = training_runs.get_splits(container, training).test
     return {
         "accuracy": accuracy,
@@ -140,7 +140,7 @@ def test_a_training_is_queued_for_a_model_with_a_new_id(
     assert fine(client.get(f"{prefix}/vision/train/{model_id}"), "EinsteinTraining")["status"] == "QUEUED"
 
 
-def test_how_to_train_is_taken_and_told(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_how_to_train_is_taken_and_shown(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     params = {"trainSplitRatio": 0.7, "withFeedback": True, "somethingNew": [1, 2]}
     body = begin(client, mugs, epochs="7 ", learningRate=" 0.005", trainParams=json.dumps(params))
     assert (body["epochs"], body["learningRate"]) == (7, 0.005)
@@ -254,7 +254,9 @@ def test_of_trainings_begun_at_once_on_a_dataset_one_passes(
 # -- asking
 
 
-def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_a_training_that_waits_shows_how_many_are_before_it(
+    client: FlaskClient, container: Container, mugs: Dataset
+) -> None:
     other = datasets.create(container, "default", "others", labels=["Red", "Blue"])
     for number in range(4):
         datasets.add_example(container, "default", other.id, 1 + number % 2, mug(number))
@@ -264,7 +266,7 @@ def test_who_waits_is_told_how_many_are_before_him(client: FlaskClient, containe
     assert status(client, second["modelId"])["queuePosition"] == 1
 
 
-def test_a_training_tells_how_far_it_is(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_a_training_shows_its_progress(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs)["modelId"]
     training = begun(container, model_id)
     training_runs.report_progress(container, training.id, 0.4, "epoch 3")
@@ -273,7 +275,7 @@ def test_a_training_tells_how_far_it_is(client: FlaskClient, container: Containe
     assert not {"queuePosition", "failureMsg", "earlyStopping"} & set(body)
 
 
-def test_a_training_that_is_done_tells_what_came_of_it(client: FlaskClient, model_id: str) -> None:
+def test_a_training_that_is_done_shows_what_came_of_it(client: FlaskClient, model_id: str) -> None:
     body = status(client, model_id)
     assert (body["status"], body["progress"], body["earlyStopping"], body["lastEpochDone"]) == ("SUCCEEDED", 1, True, 2)
     stats = body["trainStats"]
@@ -284,7 +286,7 @@ def test_a_training_that_is_done_tells_what_came_of_it(client: FlaskClient, mode
     }  # fmt: skip
 
 
-def test_no_more_epochs_are_told_than_were_asked_for(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_no_more_epochs_are_shown_than_were_asked_for(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     model_id = begin(client, mugs, epochs="2")["modelId"]
     finish(container, model_id)
     body = status(client, model_id)
@@ -389,7 +391,7 @@ def test_the_models_of_a_dataset_are_listed_newest_first(
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_metrics_tell_how_good_a_model_is(client: FlaskClient, model_id: str, prefix: str) -> None:
+def test_metrics_show_how_good_a_model_is(client: FlaskClient, model_id: str, prefix: str) -> None:
     body = fine(client.get(f"{prefix}/vision/models/{model_id}"), "EinsteinMetrics")
     assert re.fullmatch(TIME, body.pop("createdAt"))
     assert body == {

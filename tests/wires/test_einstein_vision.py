@@ -1,4 +1,4 @@
-"""The Einstein Vision wire, as its documentation and its clients show it: accounts, predictions, what is left."""
+"""The Einstein Vision wire, as its documentation and its clients show it: accounts, predictions, quotas."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """From now on a wait ends with SCORES, as many as were asked for; the jobs that were waited for."""
+    """Let each waiting job end with SCORES, cut to its top_k; return the list of those jobs."""
     waited: list[Job] = []
 
     def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
@@ -68,7 +68,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 @pytest.fixture
 def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
-    """To the real service; it is opened by the first request and, unless somebody hangs up, kept for all."""
+    """A connection to the running service, opened by the first request and kept for the others."""
     where = urlsplit(stack.url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
     yield connection
@@ -76,7 +76,7 @@ def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
 
 
 def predict(client: FlaskClient, path: str = PREDICT, **sent: Any) -> TestResponse:
-    """Multipart: bytes as file parts, texts as fields, None for a field that is left out; `headers`."""
+    """Send a multipart body: bytes as file parts, texts as fields; None leaves a field out."""
     headers = sent.pop("headers", {})
     fields = {"modelId": GENERAL, "sampleContent": THREE} | sent
     parts = {
@@ -91,7 +91,7 @@ def with_settings(container: Container, **changed: Any) -> FlaskClient:
 
 
 def close_the_door(container: Container, **about: Any) -> str:
-    """From now on a key is needed; the text of one."""
+    """Create a key, so that requests need one; return its text."""
     _, text = keys.create(container, OWNER, **about)
     return text
 
@@ -111,7 +111,7 @@ def picture(format: str, width: int = 20) -> bytes:
 
 
 def complaint(answer: TestResponse) -> str:
-    """The message, which must be all there is."""
+    """Return the message of a refusal, which must be the only field."""
     assert answer.mimetype == "application/json"
     assert set(answer.get_json()) == {"message"}
     assert isinstance(answer.json["message"], str)
@@ -194,7 +194,7 @@ def test_a_model_is_found_by_its_name_its_alias_or_as_the_general_one(
 def test_a_model_that_is_called_like_the_general_one_is_meant_by_its_name(
     client: FlaskClient, container: Container
 ) -> None:
-    """No request that names a model is answered by another."""
+    """A request that names a model is never answered by another one."""
     models.alias(container, "default", GENERAL, "resnet50")
     assert predict(client).status_code == 404
 
@@ -252,7 +252,7 @@ def test_without_a_default_model_the_service_is_not_ready_and_says_when(containe
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_an_unknown_model_is_told_before_a_picture_is_fetched(
+def test_an_unknown_model_is_refused_before_a_picture_is_fetched(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(http_fetch, "fetch")
@@ -329,7 +329,7 @@ def test_a_picture_that_turns_out_to_be_damaged_is_refused_with_the_reason(
     assert "damaged" in body["message"]
 
 
-# -- what else can go wrong
+# -- other errors
 
 
 def test_a_wait_that_runs_out_is_no_success_and_names_the_job(client: FlaskClient, container: Container) -> None:
@@ -342,7 +342,7 @@ def test_a_wait_that_runs_out_is_no_success_and_names_the_job(client: FlaskClien
     assert usage.used(container, "default", "einstein") == 1
 
 
-def test_a_fault_of_ours_is_told_in_the_same_form(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_answered_in_the_same_form(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("secret")
 
@@ -378,11 +378,11 @@ def test_requests_are_limited_where_the_setting_says_so(container: Container, an
     complaint(answer)
 
 
-# -- who is asking
+# -- authentication
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", PREDICT), ("GET", USAGE), ("POST", "/v1/vision/predict")])
-def test_the_two_ways_to_be_nobody_are_told_in_the_documented_words(
+def test_a_missing_and_a_wrong_token_are_refused_in_the_documented_words(
     client: FlaskClient, container: Container, method: str, path: str
 ) -> None:
     close_the_door(container)
@@ -398,7 +398,7 @@ def test_the_two_ways_to_be_nobody_are_told_in_the_documented_words(
         complaint(answer)
 
 
-def test_an_expired_token_is_told_in_the_documented_words(container: Container, answered: list[Job]) -> None:
+def test_an_expired_token_is_refused_in_the_documented_words(container: Container, answered: list[Job]) -> None:
     register(container)
     client = create_app(container).test_client()
     token = exchange(client).json["access_token"]
@@ -461,7 +461,7 @@ def test_colons_in_the_grant_may_come_raw_or_escaped(client: FlaskClient, contai
             assert client.post(TOKEN, data=body, headers=headers).status_code == 200
 
 
-def test_whoever_stays_offline_gets_a_refresh_token_and_lives_on_it(
+def test_the_scope_offline_gives_a_refresh_token_that_gets_new_tokens(
     client: FlaskClient, container: Container, answered: list[Job]
 ) -> None:
     register(container)
@@ -518,7 +518,7 @@ def test_a_token_call_that_cannot_be_understood_says_why(
     assert reason in complaint(answer)
 
 
-def test_nobody_may_make_the_token_call_read_megabytes(client: FlaskClient, container: Container) -> None:
+def test_the_token_call_does_not_read_megabytes(client: FlaskClient, container: Container) -> None:
     register(container)
     answer = exchange(client, assertion="A" * 300_000)
     assert answer.status_code == 413
@@ -537,7 +537,7 @@ def test_on_the_open_door_any_assertion_gets_a_token_and_any_token_predicts(
     assert elsewhere.status_code == 401
 
 
-# -- how many are left
+# -- quotas
 
 
 def left(answer: TestResponse) -> tuple[str, str]:
@@ -601,7 +601,7 @@ def test_usage_is_a_list_of_one_plan(container: Container, answered: list[Job], 
     assert {frozenset(part) for part in plan["planData"]} == {frozenset({"plan", "amount", "source"})}
 
 
-def test_without_a_quota_there_is_more_than_anybody_uses(client: FlaskClient, answered: list[Job]) -> None:
+def test_without_a_quota_the_largest_number_is_left(client: FlaskClient, answered: list[Job]) -> None:
     assert left(predict(client)) == ("2147483647", "2147483646")
     (plan,) = client.get(USAGE).json["data"]
     assert (plan["predictionsMax"], plan["predictionsUsed"]) == (2147483647, 1)
@@ -614,7 +614,7 @@ BOUNDARY = "0123456789abcdef0123456789abcdef"
 
 
 def form(pad: str = "", end: str = "\r\n", **parts: str | bytes) -> bytes:
-    """A multipart body; bytes are a file. `pad` goes behind texts and behind the lines that name the parts."""
+    """Return a multipart body; bytes are a file. `pad` follows texts and the header lines of parts."""
     out = b""
     for name, value in ({"modelId": GENERAL} | parts).items():
         file = '; filename="three.png"' if isinstance(value, bytes) else ""
@@ -644,7 +644,7 @@ def label(exchange: Exchange) -> str:
 
 
 def on_one_connection(connection: http.client.HTTPConnection, ask_twice: Callable[[], None]) -> None:
-    """Ask, and ask again: the second time on the very connection of the first."""
+    """Call twice; the second request must use the connection of the first."""
     ask_twice()
     used = connection.sock
     assert used is not None, "the server hung up"
@@ -658,7 +658,7 @@ def on_one_connection(connection: http.client.HTTPConnection, ask_twice: Callabl
     [("GET", USAGE, 200), ("DELETE", "/v2/vision/datasets/57", 404), ("GET", "/v2/vision/datasets", 200),
      ("DELETE", PREDICT, 405)],
 )  # fmt: skip
-def test_a_body_that_nobody_wants_is_read_and_the_connection_lives_on(
+def test_an_unwanted_body_is_read_and_the_connection_is_kept(
     connection: http.client.HTTPConnection, method: str, path: str, status: int, size: int
 ) -> None:
     def ask_with_a_body() -> None:
@@ -729,7 +729,7 @@ def test_the_real_service_answers_both_generations_and_counts(connection: http.c
         assert int(exchange[1].headers["X-RateLimit-Remaining"]) == 2147483647 - used
 
 
-# -- what it says about itself
+# -- descriptions of the service
 
 
 def test_the_calls_are_described_as_they_are(client: FlaskClient) -> None:

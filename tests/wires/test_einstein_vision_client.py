@@ -59,7 +59,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A service with a key, which so has no open door, and which may fetch from this machine."""
+    """A stack that needs a key, and may fetch from private addresses."""
     data = tmp_path_factory.mktemp("guarded") / "data"
     with stacks.running(data, "--workers", "1", trainer=True, INFERQ_FETCH_PRIVATE="1") as running:
         yield running
@@ -85,7 +85,7 @@ def picture_url() -> Iterator[str]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The URL behind which a folder is on this machine."""
+    """Serve a folder on this machine; yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -97,7 +97,7 @@ def private(key: rsa.RSAPrivateKey) -> str:
 
 
 def ask(stack: Stack, service: dict[str, str], *calls: tuple[str, list[str]]) -> list[dict[str, Any]]:
-    """What the client's methods, called one after the other, come back with, and the token it then has.
+    """Call methods of the client one after the other; return their answers and the client's token.
 
     What is given to them may refer to the answers before it: `{0[id]}` is the id in the first one's body.
     """
@@ -132,7 +132,7 @@ def test_an_account_gets_a_token_and_predicts_with_it(guarded: Stack, pem: str, 
         assert_three(answer)
 
 
-def test_a_wrong_key_gets_no_token_and_is_told_why(guarded: Stack, pem: str) -> None:
+def test_a_wrong_key_gets_no_token_but_the_reason(guarded: Stack, pem: str) -> None:
     wrong = private(rsa.generate_private_key(65537, 2048))
     (refused,) = ask(guarded, {"email": EMAIL, "rsa_cert": wrong}, ("get_token", []))
     (unknown,) = ask(guarded, {"email": "ben@example.test", "rsa_cert": pem}, ("get_token", []))
@@ -174,7 +174,7 @@ def test_on_the_open_door_any_key_gets_a_token(stack: Stack) -> None:
 
 
 def begun(stack: Stack, service: dict[str, str], url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(dataset, training) of the archive behind a URL, as the client makes them."""
+    """Create a dataset and a training of the archive behind a URL with the client; return both."""
     dataset, training = ask(
         stack, service,
         ("create_dataset_synchronous", [url]),
@@ -185,7 +185,7 @@ def begun(stack: Stack, service: dict[str, str], url: str) -> tuple[dict[str, An
 
 
 def until_trained(stack: Stack, service: dict[str, str], model_id: str, seconds: float) -> None:
-    """Fails unless the training succeeds within `seconds`. Not asked by the client: each time it is another process."""
+    """Fail unless the training succeeds within `seconds`. Polled without the client, which needs a process per call."""
     headers = {"Authorization": f"Bearer {service['token']}"}
 
     def status() -> dict[str, Any]:
@@ -229,7 +229,9 @@ def test_a_dataset_is_made_trained_on_and_predicted_with(guarded: Stack, pem: st
     assert [answer["body"]["probabilities"][0]["label"] for answer in predictions] == ["zero", "one"]
 
 
-def test_an_archive_that_is_not_there_is_told_in_the_documented_words(guarded: Stack, pem: str, tmp_path: Path) -> None:
+def test_an_archive_that_is_not_there_is_reported_in_the_documented_words(
+    guarded: Stack, pem: str, tmp_path: Path
+) -> None:
     with serving(tmp_path) as root:
         _, refused, listed = ask(
             guarded, {"email": EMAIL, "rsa_cert": pem},

@@ -1,4 +1,4 @@
-"""What a stranger may try: each of these once stopped something, kept something for ever, or opened a door."""
+"""Hostile requests: each of these once stopped a process, was never cleaned up, or got past a check."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def picture() -> Picture:
 
 
 def scans(number: int) -> bytes:
-    """A progressive JPEG with its last scan repeated."""
+    """Return a progressive JPEG with its last scan repeated."""
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(out, "JPEG", progressive=True)
     data = out.getvalue()
@@ -98,7 +98,7 @@ def test_a_path_cannot_forge_a_line_of_the_log(client: FlaskClient, caplog: pyte
 
 
 def own_model(container: Container) -> ModelVersion:
-    """A READY model of the tenant `default`."""
+    """Store a READY model of the tenant `default`."""
     added = models.add(container, "default", "mine", architecture="digits")
     with container.database.write() as uow:
         uow.model_versions.save(replace(added, state=ModelState.READY))
@@ -144,7 +144,7 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
     assert container.storage.read(job.blob) == picture().data
 
 
-def test_an_upload_that_nobody_came_back_for_is_removed_after_a_day(container: Container) -> None:
+def test_an_abandoned_upload_is_removed_after_a_day(container: Container) -> None:
     old, fresh = "uploads/01900000-0000-7000-8000-000000000000", f"uploads/{uuid6.uuid7()}"
     for key in (old, fresh):
         container.storage.write(key, b"weights")
@@ -166,5 +166,5 @@ def test_silent_connections_do_not_stop_the_service(stack: Stack) -> None:
             connection.close()
 
 
-def test_the_files_of_a_stack_are_nobody_elses_to_read(stack: Stack) -> None:
+def test_the_files_of_a_stack_are_readable_by_its_user_only(stack: Stack) -> None:
     assert Path(stack.data).stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""The Hugging Face wire: what is classified, how it is complained, what is waited for and what is remembered."""
+"""The Hugging Face wire: classification, errors, waiting for models, and the result cache."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def in_json(picture: bytes = THREE, **more: Any) -> bytes:
 
 
 def post(client: FlaskClient, path: str = MODEL, body: bytes = THREE, **headers: str) -> TestResponse:
-    """POST without a Content-Type; a header's name is written with underscores."""
+    """Send POST without a Content-Type; names of headers are written with underscores."""
     return client.post(path, data=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
@@ -57,7 +57,7 @@ def with_settings(container: Container, **changed: Any) -> FlaskClient:
 
 
 def close_the_door(container: Container) -> dict[str, Any]:
-    """From now on a key is needed; the header that brings one."""
+    """Create a key, so that requests need one; return the header with it."""
     _, text = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     return {"Authorization": f"Bearer {text}"}
 
@@ -77,7 +77,7 @@ def change_digits(container: Container, **changed: Any) -> None:
 
 
 def a_picture_never_seen() -> bytes:
-    """The three with a text in it that no other has: the same pixels, other bytes."""
+    """Return the picture of a three with a unique text in it: the same pixels, other bytes."""
     out, text = io.BytesIO(), PngInfo()
     text.add_text("Comment", uuid.uuid4().hex)
     Image.open(io.BytesIO(THREE)).save(out, "PNG", pnginfo=text)
@@ -89,7 +89,7 @@ Worker = Callable[..., list[Job]]
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """Lets every job end with the outcome given; the jobs that came are in the list that it returns."""
+    """A function that lets every job end with the given outcome and returns the list of jobs that were submitted."""
 
     def answers(**outcome: Any) -> list[Job]:
         seen: list[Job] = []
@@ -109,7 +109,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """For how many seconds each request would wait for its model, after it was found not to be ready; none does."""
+    """The seconds that each request would wait for its model; no request waits in these tests."""
     seen: list[float] = []
     servable = models.get_ready_version
 
@@ -219,7 +219,7 @@ def test_an_id_with_an_owner_is_an_alias(client: FlaskClient, container: Contain
 @pytest.mark.parametrize(
     ("accepted", "packed"), [("gzip, deflate", "gzip"), ("identity", None), ("deflate, gzip;q=0", None)]
 )
-def test_a_large_answer_is_packed_for_who_takes_that(
+def test_a_large_answer_is_compressed_for_clients_that_accept_it(
     client: FlaskClient, worker: Worker, accepted: str, packed: str | None
 ) -> None:
     worker(result=[["a label of many letters " * 10, 0.1]] * 5)
@@ -246,7 +246,7 @@ def test_a_model_that_is_there_says_so(client: FlaskClient, path: str) -> None:
     assert client.head(path).status_code == 200
 
 
-# -- what the hub says
+# -- models of the hub
 
 
 @pytest.mark.parametrize("model_id", ["digits", ALIAS])
@@ -381,7 +381,9 @@ def test_another_method_is_405_in_json(client: FlaskClient, path: str) -> None:
     assert "GET" in answer.headers["Allow"]
 
 
-def test_a_bad_token_and_none_are_told_apart(client: FlaskClient, container: Container, worker: Worker) -> None:
+def test_a_bad_token_and_none_are_answered_differently(
+    client: FlaskClient, container: Container, worker: Worker
+) -> None:
     worker(result=[["3", 1.0]])
     own = close_the_door(container)
     bad = post(client, Authorization="Bearer hf_wrong")
@@ -413,7 +415,7 @@ def test_a_picture_of_too_many_pixels_is_refused(container: Container) -> None:
     assert_complaint(post(with_settings(container, max_pixels=10)), 400, "10")
 
 
-def test_too_many_requests_are_told_in_the_words_of_the_wire(container: Container, worker: Worker) -> None:
+def test_too_many_requests_are_refused_in_the_words_of_the_wire(container: Container, worker: Worker) -> None:
     worker(result=[["3", 1.0]])
     client = with_settings(container, huggingface_rate="1/minute")
     assert post(client).status_code == 200
@@ -425,7 +427,7 @@ def test_too_many_requests_are_told_in_the_words_of_the_wire(container: Containe
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_a_queue_that_is_full_is_told_so_too(container: Container) -> None:
+def test_a_full_queue_is_reported_in_the_words_of_the_wire(container: Container) -> None:
     answer = post(with_settings(container, max_queued=0))
     assert_complaint(answer, 429)
     assert answer.json["error"].startswith("Rate limit reached. ")
@@ -508,7 +510,7 @@ def test_a_request_waits_for_its_model_if_it_asks_for_that(
     assert patience == [33.0 if waits else common.PATIENCE]
 
 
-def test_nobody_waits_when_all_seats_are_taken(
+def test_no_request_waits_when_all_places_are_taken(
     client: FlaskClient, container: Container, patience: list[float]
 ) -> None:
     change_digits(container, state=ModelState.CHECKING)
@@ -520,7 +522,7 @@ def test_nobody_waits_when_all_seats_are_taken(
     limiter.release()
     assert post(client, x_wait_for_model="true").status_code == 503
     assert patience == [container.settings.max_wait]
-    assert limiter.acquire(), "the seat was not given back"
+    assert limiter.acquire(), "the place was not given back"
 
 
 def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClient, container: Container) -> None:
@@ -528,7 +530,7 @@ def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClien
     assert_complaint(post(client), 500, "The weights are of another network.")
 
 
-def test_who_would_come_again_at_once_is_held_while_something_is_away(
+def test_an_answer_after_which_clients_retry_at_once_is_delayed_during_an_outage(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: Any) -> None:
@@ -555,7 +557,7 @@ def test_a_picture_that_still_waits_is_not_sent_again(client: FlaskClient) -> No
 
 
 def remember(container: Container, tenant: str = "default", picture: bytes = THREE) -> None:
-    """As a worker does after a job that asked for it."""
+    """Store logits in the result cache, as a worker does."""
     key = result_cache.key(tenant, digits(container).id, "classify", True, picture)
     result_cache.keep(container, {key: LOGITS})
 
@@ -620,7 +622,7 @@ def test_the_cache_is_used_unless_it_is_declined(
     assert len(seen) == (1 if uses else 2)
 
 
-def test_one_tenant_is_not_told_what_another_has_seen(
+def test_one_tenant_does_not_get_what_another_has_seen(
     client: FlaskClient, container: Container, worker: Worker
 ) -> None:
     worker(result=[["3", 1.0]])

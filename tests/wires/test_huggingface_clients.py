@@ -49,13 +49,13 @@ def answer(image, as_bytes=False, provider=None, **more):
 
 print(json.dumps({name: answer(**call) for name, call in json.load(sys.stdin).items()}))
 """
-"""In a process of its own, as the address of the hub is read when the client is imported."""
+"""A program for a process of its own, since the client reads the hub's address when it is imported."""
 
 Answers = dict[str, Any]
 
 
 def hub(url: str, folder: Path, calls: dict[str, dict[str, Any]], key: str = "any-key") -> Answers:
-    """What each call of `huggingface_hub` gave: `[[label, score], …]`, or kind, status and text of the error."""
+    """Return what each call of `huggingface_hub` gave: `[[label, score], …]`, or kind, status and text of the error."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     ours = {"HF_ENDPOINT": url, "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": key}
     program_input = {name: {"image": str(THREE)} | call for name, call in calls.items()}
@@ -68,7 +68,7 @@ def hub(url: str, folder: Path, calls: dict[str, dict[str, Any]], key: str = "an
 
 
 def node(url: str, npm: Path, *names: str, key: str = "any-key") -> Answers:
-    """What each named call of the script gave: a list of labels, or kind, text, status and body of the error."""
+    """Return what each named call of the script gave: labels, or kind, text, status and body of the error."""
     command = ["node", str(npm / "huggingface.mjs"), str(THREE), str(NO_PICTURE), ALIAS, *names]
     environment = os.environ | {"SVC_URL": url, "SVC_KEY": key}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
@@ -78,7 +78,7 @@ def node(url: str, npm: Path, *names: str, key: str = "any-key") -> Answers:
 
 @contextmanager
 def serving(container: Container) -> Iterator[str]:
-    """The app on a port of its own, for what no shared stack can show; no worker is there."""
+    """Serve the app on a port of its own, without a worker; yield its URL."""
     server = make_server("127.0.0.1", 0, create_app(container), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -92,7 +92,7 @@ def serving(container: Container) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url(stack: Stack) -> Iterator[str]:
-    """The running stack, where `digits` has an alias."""
+    """The URL of the running stack, in which `digits` has an alias."""
     path = f"{stack.url}/v1/aliases/{ALIAS}"
     httpx.put(path, json={"model": "digits"}, timeout=30).raise_for_status()
     yield stack.url
@@ -107,7 +107,7 @@ def set_state(container: Container, state: ModelState) -> ModelVersion:
 
 
 def remember_the_three(container: Container) -> None:
-    """What a worker would have kept of it, so that it is answered without one."""
+    """Put the picture of a three into the result cache, so that it is answered without a worker."""
     version = models.get_version(container, "default", "digits")
     key = result_cache.key("default", version.id, "classify", True, THREE.read_bytes())
     result_cache.keep(container, {key: LOGITS})
@@ -118,7 +118,7 @@ def remember_the_three(container: Container) -> None:
 
 @pytest.fixture(scope="module")
 def python(url: str, tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What came of the calls that the stack can answer."""
+    """The outcomes of the calls that the shared stack can answer."""
     model = f"{url}/models/digits"
     chosen = {"top_k": 7, "function_to_apply": "none"}
     calls: dict[str, dict[str, Any]] = {
@@ -160,12 +160,12 @@ def test_the_parameters_of_the_python_client_are_honoured(python: Answers, call:
         ("unknown id", "HfHubHTTPError", 404, "google/unknown"),
     ],
 )
-def test_the_python_client_is_told_what_is_wrong(python: Answers, call: str, kind: str, status: int, text: str) -> None:
+def test_the_python_client_learns_what_is_wrong(python: Answers, call: str, kind: str, status: int, text: str) -> None:
     assert (python[call]["kind"], python[call]["status"]) == (kind, status)
     assert text in python[call]["text"]
 
 
-def test_the_python_client_is_told_that_a_model_is_loading(
+def test_the_python_client_learns_that_a_model_is_loading(
     container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(common, "PATIENCE", 0.01)
@@ -175,7 +175,7 @@ def test_the_python_client_is_told_that_a_model_is_loading(
     assert (outcome["status"], "currently loading" in outcome["text"]) == (503, True)
 
 
-def test_the_python_client_is_told_when_it_may_ask_again(container: Container, tmp_path: Path) -> None:
+def test_the_python_client_learns_when_it_may_ask_again(container: Container, tmp_path: Path) -> None:
     remember_the_three(container)
     limited = replace(container, settings=container.settings.changed(huggingface_rate="1/minute"))
     with serving(limited) as url:
@@ -204,7 +204,7 @@ def test_the_python_client_needs_the_right_token(container: Container, tmp_path:
 
 @pytest.fixture(scope="module")
 def javascript(url: str, npm: Path) -> Answers:
-    """What came of the calls that the stack can answer."""
+    """The outcomes of the calls that the shared stack can answer."""
     return node(url, npm)
 
 
@@ -226,9 +226,7 @@ def test_the_npm_client_gets_its_labels(javascript: Answers, call: str) -> None:
         ("unknownId", "HubApiError", 404, "google/unknown"),
     ],
 )
-def test_the_npm_client_is_told_what_is_wrong(
-    javascript: Answers, call: str, kind: str, status: int, text: str
-) -> None:
+def test_the_npm_client_learns_what_is_wrong(javascript: Answers, call: str, kind: str, status: int, text: str) -> None:
     outcome = javascript[call]
     assert (outcome["kind"], outcome["status"]) == (kind, status)
     assert outcome["text"].endswith(outcome["body"]["error"])

@@ -1,4 +1,4 @@
-"""The IMG Processing wire, as its documentation and its clients show it; every answer is held against the document."""
+"""The IMG Processing wire, as its documentation and its clients show it; answers are checked against the document."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SEVEN = DIGITS[7][1]
 ERRORS = "https://docs.img-processing.com/errors"
 FAULT = "Something unexpected happened on our side. Try again, and contact support if it happens again."
 USAGE = "X-Image-Processing-Usage"
-NOBODYS = f"image_{'0' * 24}"
+UNKNOWN_IMAGE = f"image_{'0' * 24}"
 
 
 def picture(format: str = "PNG", width: int = 9, height: int = 7) -> bytes:
@@ -56,13 +56,13 @@ def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-# what every answer is held against
+# the schema of each answer
 
 
 def fits(
     container: Container, method: str, path: str, status: int, headers: Mapping[str, str] | Headers, text: str
 ) -> None:
-    """The answer has the shape that the document gives for this call and status."""
+    """Check that an answer has the schema of its call and status."""
     document = img_processing.openapi(container.settings)
     described: dict[str, Any] = next((calls for shape, calls in document["paths"].items() if _is(path, shape)), {})
     responses = described.get(method.lower(), {}).get("responses", {})
@@ -92,7 +92,7 @@ def _problem() -> dict[str, Any]:
 
 @dataclass
 class Wire:
-    """Requests with one key."""
+    """A client of the wire with one key."""
 
     container: Container
     key: str = ""
@@ -113,7 +113,7 @@ class Wire:
         return self("POST", "/v1/images/upload", data=fields | {part: (io.BytesIO(data), "blob")})
 
     def kept(self, data: bytes = SEVEN, name: str = "seven") -> str:
-        """The id of a new image."""
+        """Upload an image; return its id."""
         answer = self.upload(data, name)
         assert answer.status_code == 201, answer.text
         return str(answer.json["id"])
@@ -124,13 +124,13 @@ class Wire:
 
 @pytest.fixture
 def wire(container: Container) -> Wire:
-    """On the open door, of the stage `live`."""
+    """A client without a key, of the stage `live`."""
     return Wire(container).with_settings(img_live_rate="", img_test_rate="")
 
 
 @pytest.fixture
 def key_maker(wire: Wire) -> Callable[..., Wire]:
-    """A wire with a new key."""
+    """A function that returns a client with a new key."""
     owner = Caller("default", SCOPES)
     keys.create(wire.container, owner, scopes=SCOPES)
 
@@ -143,7 +143,7 @@ def key_maker(wire: Wire) -> Callable[..., Wire]:
 
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """What a worker would say of the next picture, without one."""
+    """A function that sets the answer for the next picture, in place of a worker."""
 
     def say(result: Any = None, **failed: str) -> None:
         def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
@@ -235,7 +235,7 @@ def test_a_name_of_up_to_30_characters_is_kept_as_sent(wire: Wire) -> None:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """A server with one picture, reached under two names."""
+    """A server with one picture that is reached under two names."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/to/"):
@@ -314,14 +314,14 @@ def ids(answer: TestResponse) -> list[str]:
 
 @pytest.fixture
 def seven_images(wire: Wire) -> list[str]:
-    """Their ids, newest first."""
+    """The ids of seven images, newest first."""
     clock = iter(range(100))
     slow = Wire(replace(wire.container, now=lambda: 1_700_000_000.0 + next(clock)), wire.key)
     return [slow.kept(name=f"{number}") for number in range(7)][::-1]
 
 
 def query(link: str) -> str:
-    """What a client of another host sends: it cuts the host off, and sends the rest to its own."""
+    """Return the path and query of a URL, to which clients add their own host."""
     assert link.startswith("http://localhost/v1/images?")
     return link.removeprefix("http://localhost")
 
@@ -399,7 +399,7 @@ def test_a_page_of_another_size_is_refused(wire: Wire) -> None:
 def test_a_page_that_begins_with_no_image_of_the_list_is_refused(key_maker: Callable[..., Wire], wire: Wire) -> None:
     anna = key_maker()
     anna.kept()
-    for unknown in (NOBODYS, "image_zzz", "%00", key_maker("bert").kept(), key_maker("anna", "test").kept()):
+    for unknown in (UNKNOWN_IMAGE, "image_zzz", "%00", key_maker("bert").kept(), key_maker("anna", "test").kept()):
         invalid(anna("GET", f"/v1/images?from={unknown}"), "from must be the id of an image in the list")
 
 
@@ -455,7 +455,7 @@ def test_a_job_takes_an_image_by_its_id_but_only_one_that_its_key_can_see(key_ma
         assert "There is no image" in answer.json["detail"]
 
 
-def test_on_the_open_door_the_word_before_the_key_tells_the_stage(wire: Wire) -> None:
+def test_without_keys_the_word_before_the_key_names_the_stage(wire: Wire) -> None:
     test, live = Wire(wire.container, "test_local"), Wire(wire.container, "live_local")
     image_id = test.kept()
     assert ids(test("GET", "/v1/images")) == [image_id]
@@ -565,7 +565,7 @@ def test_an_image_that_is_deleted_before_it_ran_is_not_found(wire: Wire, monkeyp
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "two\nlines"])
-def test_a_name_that_nobody_could_read_is_a_complaint_about_the_name(wire: Wire, name: str) -> None:
+def test_an_unreadable_name_is_a_complaint_about_the_name(wire: Wire, name: str) -> None:
     answer = wire("POST", "/v1/images", json={"name": name, "base64": base64.b64encode(SEVEN).decode()})
     assert answer.status_code == 422
     assert [text.partition(" ")[0] for text in answer.json["errors"]] == ["name"]
@@ -606,7 +606,7 @@ def test_a_key_that_may_not_use_images(key_maker: Callable[..., Wire]) -> None:
 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/download"), ("POST", "/classify")])
 def test_an_unknown_image(wire: Wire, method: str, tail: str) -> None:
-    for image_id in (NOBODYS, "upload", "x", "a" * 500):
+    for image_id in (UNKNOWN_IMAGE, "upload", "x", "a" * 500):
         answer = wire(method, f"/v1/images/{image_id}{tail}")
         refused(answer, 404, "Not Found", f"Image with id {image_id} not found.")
 
@@ -779,10 +779,10 @@ def test_a_default_model_that_cannot_serve(wire: Wire, state: ModelState) -> Non
     assert "digits" in answer.json["message"]
 
 
-# the bill
+# usage
 
 
-def test_a_live_key_is_told_what_it_has_used_and_only_201_counts(
+def test_a_live_key_sees_what_it_has_used_and_only_201_counts(
     key_maker: Callable[..., Wire], says: Callable[..., None]
 ) -> None:
     says(FIVE)
@@ -800,7 +800,7 @@ def test_a_live_key_is_told_what_it_has_used_and_only_201_counts(
     assert usage(anna("GET", path)) == (200, "3")
     assert usage(anna("GET", f"{path}/download")) == (200, "3")
     assert usage(anna.upload(b"no picture")) == (422, "3")
-    assert usage(anna("GET", f"/v1/images/{NOBODYS}")) == (404, "3")
+    assert usage(anna("GET", f"/v1/images/{UNKNOWN_IMAGE}")) == (404, "3")
     assert usage(anna("DELETE", path)) == (204, "3")
     assert usage(key_maker("bert")("GET", "/v1/images")) == (200, "0")
 
@@ -820,7 +820,7 @@ def test_a_test_key_is_not_billed(key_maker: Callable[..., Wire]) -> None:
     assert usage.used(test.container, "anna", "img") == 0
 
 
-def test_who_is_not_known_is_told_nothing(key_maker: Callable[..., Wire]) -> None:
+def test_a_caller_without_a_valid_key_learns_nothing(key_maker: Callable[..., Wire]) -> None:
     assert USAGE not in Wire(key_maker().container)("GET", "/v1/images").headers
 
 
@@ -843,7 +843,7 @@ FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def as_the_sdk_sends(data: bytes, kind: str = "image/png", name: str = "seven") -> bytes:
-    """Version 1.2.0: `name`, then `image`, which is called "blob" and has the type that its bytes were found to be."""
+    """Return the body of version 1.2.0: `name`, then `image` with the file name "blob" and the type of its bytes."""
     head = (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="name"\r\n\r\n{name}\r\n'
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="blob"\r\nContent-Type: {kind}\r\n\r\n'
@@ -923,7 +923,7 @@ def test_every_digit_is_recognised_with_and_without_a_body(stack: Stack, contain
 
 
 def test_chunks_of_odd_sizes_on_a_connection_that_is_kept(stack: Stack) -> None:
-    """What no client library would send so: a chunk per byte, an extension, a trailer, an empty chunked body."""
+    """Valid bodies that no client library sends: a chunk per byte, an extension, a trailer, an empty chunked body."""
     body = as_the_sdk_sends(SEVEN, name="socket")
     pieces = [body[:1], body[1:3], *in_pieces(body[3:], 777)]
     chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\nX-Trailer: y\r\n\r\n"
@@ -978,7 +978,7 @@ const call = async (send, path, body, type) => {
   return { status: answer.status, body: await answer.json() };
 };
 (async () => {
-  const said = {};
+  const outcomes = {};
   for (const [name, send] of Object.entries({ straight, wrapped })) {
     const form = new FormData();
     form.append('name', name);
@@ -986,14 +986,14 @@ const call = async (send, path, body, type) => {
     const image = await call(send, '/v1/images/upload', form);
     const path = `/v1/images/${image.body.id}`;
     const json = { 'content-type': 'application/json' };
-    const found = await call(send, `${path}/classify`, '{}', json);
+    const classified = await call(send, `${path}/classify`, '{}', json);
     const published = await call(send, `${path}/publish`);
-    said[name] = { image, found, published };
+    outcomes[name] = { image, classified, published };
   }
-  console.log(JSON.stringify(said));
+  console.log(JSON.stringify(outcomes));
 })();
 """
-"""What both generations of the client stand on: FormData, Blob and fetch as Node has them."""
+"""A script with FormData, Blob and fetch of Node, on which both generations of the client are built."""
 
 
 @pytest.mark.node
@@ -1005,7 +1005,7 @@ def test_requests_of_nodes_own_fetch_are_taken_straight_and_wrapped(stack: Stack
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     for name, outcome in json.loads(ran.stdout).items():
-        image, classified, published = outcome["image"], outcome["found"], outcome["published"]
+        image, classified, published = outcome["image"], outcome["classified"], outcome["published"]
         assert (image["status"], image["body"].get("name")) == (201, name), image
         assert (classified["status"], classified["body"].get("main_label")) == (201, "7"), classified
         assert (published["status"], published["body"].get("error")) == (404, "Not Found"), published

@@ -29,7 +29,7 @@ def public(private: rsa.RSAPrivateKey) -> str:
 
 @pytest.fixture
 def owner(client: FlaskClient) -> dict[str, str]:
-    """The headers of the first key."""
+    """Create the first key; return its headers."""
     answer = client.post("/v1/keys", json={"name": "owner"})
     assert answer.status_code == 201, answer.text
     return {"Authorization": f"Bearer {answer.json['key']}"}

@@ -1,4 +1,4 @@
-"""Bringing models over HTTP: what fits is served with torchvision's own scores, what does not leaves nothing behind."""
+"""Imports of models over HTTP: scores equal torchvision's, and a refused import leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of its own, that cannot reach the server of the published weights."""
+    """A stack of its own that cannot reach the server of the published weights."""
     settings: dict[str, Any] = {"INFERQ_WEIGHTS_URL": "http://127.0.0.1:9", "INFERQ_DEFAULT_MODEL": "digits"}
     with stacks.running(tmp_path_factory.mktemp("models") / "data", "--workers", "1", **settings) as running:
         yield running
@@ -38,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    """squeezenet1_1 with random weights, and a last layer large enough that answers differ."""
+    """Return squeezenet1_1 with random weights, whose last layer is scaled so that answers differ."""
     torch.manual_seed(3)
     model: torch.nn.Module = torchvision.models.squeezenet1_1(weights=None, num_classes=len(LABELS)).eval()
     with torch.no_grad():
@@ -79,7 +79,7 @@ def uploads(stack: Stack) -> list[Path]:
 
 
 def photo(width: int, height: int, mode: str = "RGB", kind: str = "PNG", **options: Any) -> bytes:
-    """Waves and noise; another picture for each size."""
+    """Return a picture of waves and noise, a different one for each size."""
     y, x = np.mgrid[0:height, 0:width]
     waves = np.stack([128 + 100 * np.sin(x / (7 + a) + y / (11 - a)) for a in range(3)], axis=2)
     noise = np.random.default_rng(width).normal(0, 15, waves.shape)
@@ -107,7 +107,7 @@ PHOTOS = {
 
 
 def reference(network: torch.nn.Module, data: bytes) -> dict[str, float]:
-    """What torchvision itself says: its own transforms on the picture, eager, float32."""
+    """Return torchvision's own scores: its transforms on the picture, eager, float32."""
     transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.no_grad():
@@ -123,7 +123,7 @@ def scores(stack: Stack, model: str, data: bytes, **fields: str) -> dict[str, fl
     return {result["label"]: result["score"] for result in prediction["results"]}
 
 
-# what fits
+# weights that fit
 
 
 def test_imported_weights_are_served_with_torchvisions_own_scores(
@@ -190,11 +190,11 @@ def test_versions_are_numbered_chosen_and_removed(stack: Stack, state: Weights) 
     refused(httpx.delete(f"{stack.url}/v1/models/several"), 404, "not_found")
 
 
-# what does not fit
+# weights that do not fit
 
 
 class RunsCode:
-    """Unpickled, it would make a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -204,7 +204,7 @@ class RunsCode:
 
 
 def changed(state: Weights, **tensors: torch.Tensor | None) -> bytes:
-    """The weights with some tensors replaced, added, or taken away by None; `_` stands for `.` in names."""
+    """Return the weights with tensors replaced, added, or removed by None; `__` stands for `.` in names."""
     complete = state | {name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None}
     return save(
         {name: tensor for name, tensor in complete.items() if tensors.get(name.replace(".", "__"), 0) is not None}
@@ -265,7 +265,9 @@ def test_after_a_refusal_the_right_file_is_taken_as_the_first_version(stack: Sta
     assert stack.get("/v1/models/second-try")["default_version"] == "1"
 
 
-def test_published_weights_that_cannot_be_fetched_are_told_how_to_be_imported(stack: Stack, state: Weights) -> None:
+def test_published_weights_that_cannot_be_fetched_are_refused_with_how_to_import_them(
+    stack: Stack, state: Weights
+) -> None:
     for _ in range(2):
         answer = httpx.post(f"{stack.url}/v1/models", json={"name": "squeezenet1_1"}, timeout=60)
         assert "inferq models import" in refused(answer, 409, "conflict")
@@ -288,7 +290,7 @@ def test_the_default_model_that_is_not_at_hand_says_how_to_import_it(stack: Stac
 
 
 def older(network: torch.nn.Module, data: bytes) -> dict[str, float]:
-    """What torchvision says with the preprocessing of its first ResNet weights; the newest has another one."""
+    """Return torchvision's scores with the preprocessing of its first ResNet weights, which the newest do not have."""
     transforms = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.no_grad():
@@ -377,7 +379,7 @@ def test_a_default_that_could_not_answer_is_refused(client: FlaskClient, body: d
     assert client.put("/v1/default-model", json=body).status_code == status
 
 
-def test_a_model_of_the_catalogue_that_cannot_be_fetched_stays_and_one_that_is_ready_is_told_so(stack: Stack) -> None:
+def test_a_model_of_the_catalogue_that_cannot_be_fetched_stays_and_a_ready_one_is_returned(stack: Stack) -> None:
     answer = httpx.post(f"{stack.url}/v1/models", json={"name": "resnet50"}, timeout=60)
     assert "inferq models import" in refused(answer, 409, "conflict")
     assert "resnet50" in names(stack)
@@ -391,7 +393,7 @@ VIT = "google/vit-base-patch16-224"
 
 
 def bring_along(container: Container, name: str, tenant: str = "default") -> None:
-    """A model that is ready, as far as the database knows."""
+    """Store a READY version in the database, without weights."""
     version = ModelVersion(
         f"{tenant}-{name}", tenant, name, "1", "digits", "digits", ModelState.READY, 1.0, labels=("a",)
     )

@@ -1,4 +1,4 @@
-"""The native wire: what it takes, what it answers, and how it refuses; without a worker, and then with a real one."""
+"""The native wire: requests, answers and refusals, first without a worker and then with a real one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def png(width: int = 8, height: int = 8, colour: int = 0) -> bytes:
 
 
 def header_of(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and holds nothing."""
+    """Return a PNG with a header of that size and no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -75,7 +75,7 @@ def tarred(*members: tuple[str, bytes], mode: str = "w") -> bytes:
 
 
 def encrypted() -> bytes:
-    """A zip whose one member says that it has a password."""
+    """Return a zip whose only member is marked as encrypted."""
     data = bytearray(zipped(("a.png", png())))
     for sign, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(sign) + offset] |= 1
@@ -83,7 +83,7 @@ def encrypted() -> bytes:
 
 
 def parts(*files: tuple[str, bytes], **fields: str) -> dict[str, Any]:
-    """A multipart body for the test client."""
+    """Return a multipart body for the test client."""
     return {"files": [(io.BytesIO(data), name) for name, data in files], **fields}
 
 
@@ -92,7 +92,7 @@ def send(client: FlaskClient, *files: tuple[str, bytes], to: str = "/v1/jobs", *
 
 
 def submitted(client: FlaskClient, pictures: int = 2, headers: dict[str, str] | None = None, **fields: str) -> str:
-    """The id of a new job."""
+    """Submit a job; return its id."""
     files = [(f"{number}.png", png(colour=number)) for number in range(pictures)]
     answer = client.post("/v1/jobs", data=parts(*files, **fields), headers=headers, content_type="multipart/form-data")
     assert answer.status_code == 202, answer.json
@@ -100,7 +100,7 @@ def submitted(client: FlaskClient, pictures: int = 2, headers: dict[str, str] | 
 
 
 def complaint(answer: TestResponse, status: int, code: str) -> str:
-    """The detail of a problem document (RFC 9457), which must be whole."""
+    """Return the detail of a problem document (RFC 9457), all fields of which are checked."""
     assert (answer.status_code, (answer.json or {}).get("code")) == (status, code), answer.text
     assert answer.mimetype == "application/problem+json"
     assert answer.json["status"] == status
@@ -111,7 +111,7 @@ def complaint(answer: TestResponse, status: int, code: str) -> str:
 
 
 def work(container: Container, count: int, wrong: bool = False) -> None:
-    """What a worker does with the next pictures, without running a model."""
+    """Record outcomes for the next pictures, as a worker does, without running a model."""
     for version_id in container.queue.streams.version_ids():
         entries = container.queue.streams.claim(version_id, "worker", count)
         keep = jobs.begin(container, entries)
@@ -131,7 +131,7 @@ def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
 
 @pytest.fixture
 def on_each_database(container: Container, database: Database) -> Container:
-    """The container over SQLite, and over PostgreSQL, with the same models."""
+    """The container on SQLite and on PostgreSQL, with the same models."""
     with container.database.read() as uow:
         versions = uow.model_versions.visible("default")
     with database.write() as uow:
@@ -197,7 +197,7 @@ def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
-def test_a_request_without_a_picture_is_told_to_send_one(client: FlaskClient, path: str) -> None:
+def test_a_request_without_a_picture_is_refused_with_how_to_send_one(client: FlaskClient, path: str) -> None:
     body: dict[str, Any]
     for body in ({"data": {"top_k": "3"}, "content_type": "multipart/form-data"}, {}, {"json": {"inputs": []}}):
         complaint(client.post(path, **body), 400, "no_input")
@@ -786,7 +786,7 @@ def test_results_in_another_format_are_refused(client: FlaskClient) -> None:
 
 
 def events(answer: TestResponse | httpx.Response, chunks: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(event, data) as they come."""
+    """Yield (event, data) as they arrive."""
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     for chunk in chunks:
         for block in chunk.strip().split("\n\n"):
@@ -842,7 +842,7 @@ def bearer(key: str) -> dict[str, str]:
 
 @pytest.fixture
 def owner(client: FlaskClient) -> dict[str, str]:
-    """The headers of the first key."""
+    """Create the first key; return its headers."""
     answer = client.post("/v1/keys", json={"name": "owner", "scopes": ["infer", "models", "keys"]})
     assert answer.status_code == 201
     return bearer(answer.json["key"])
@@ -850,7 +850,7 @@ def owner(client: FlaskClient) -> dict[str, str]:
 
 @pytest.fixture
 def tenant(client: FlaskClient, owner: dict[str, str]) -> Callable[..., dict[str, str]]:
-    """Headers with a new key of a tenant."""
+    """A function that returns headers with a new key of a tenant."""
 
     def make(name: str, *scopes: str) -> dict[str, str]:
         request = {"tenant": name, "scopes": scopes or ("infer", "models", "keys")}
@@ -912,7 +912,7 @@ def test_the_first_key_must_be_able_to_make_others(client: FlaskClient) -> None:
     assert client.get("/v1/jobs").status_code == 200
 
 
-def test_a_keys_text_is_shown_once_and_a_revoked_key_is_dead(client: FlaskClient, owner: dict[str, str]) -> None:
+def test_a_keys_text_is_shown_once_and_a_revoked_key_is_refused(client: FlaskClient, owner: dict[str, str]) -> None:
     created = client.post("/v1/keys", json={"name": "short-lived"}, headers=owner).json
     listed = client.get("/v1/keys", headers=owner)
     assert created["key"] not in listed.text
@@ -1039,7 +1039,7 @@ def test_tenants_do_not_share_idempotency_keys(client: FlaskClient, tenant: Call
     assert ids[0] != ids[1]
 
 
-def test_the_catalogue_is_everybodys_to_use_and_nobodys_to_remove(client: FlaskClient) -> None:
+def test_the_catalogue_can_be_used_by_all_tenants_and_removed_by_none(client: FlaskClient) -> None:
     names = {model["name"] for model in client.get("/v1/models").json["models"]}
     assert names == {"digits", "efficientnet_lite0", "resnet50"}
     complaint(client.delete("/v1/models/digits"), 403, "forbidden")
@@ -1086,8 +1086,8 @@ def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, contain
     container.queue.workers.heartbeat("worker-1", about, 60)
     queue = client.get("/v1/queue").json
     assert (queue["waiting"], queue["running"]) == (3, 0)
-    (lane,) = queue["queue"]
-    assert (lane["model"], lane["version"], lane["priority"], lane["waiting"]) == ("digits", "1", "normal", 3)
+    (stream,) = queue["queue"]
+    assert (stream["model"], stream["version"], stream["priority"], stream["waiting"]) == ("digits", "1", "normal", 3)
     (worker,) = client.get("/v1/workers").json["workers"]
     assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00.000Z", ["digits/1"])
 

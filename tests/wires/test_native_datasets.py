@@ -1,4 +1,4 @@
-"""Datasets on the native wire: archives, labels, examples and feedback, and how what is no use is refused."""
+"""Datasets on the native wire: archives, labels, examples and feedback, and what is refused."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
 
 @pytest.fixture
 def patient(container: Container) -> Iterator[FlaskClient]:
-    """A client that may wait, while a loader loads whatever there is as soon as the bell rings."""
+    """A client whose requests may wait; each notification loads all waiting datasets at once."""
     loaders: list[threading.Thread] = []
 
-    def ring(task: str, *_: str) -> bool:
+    def notify(task: str, *_: str) -> bool:
         loaders.append(threading.Thread(target=load, args=(container,)))
         loaders[-1].start()
         return True
 
-    container.queue.notifications.send_task = ring  # type: ignore[method-assign]
+    container.queue.notifications.send_task = notify  # type: ignore[method-assign]
     yield described_client(replace(container, settings=container.settings.changed(max_wait=30.0)))
     for loader in loaders:
         loader.join()
 
 
 def load(container: Container) -> None:
-    """What a loader does when the bell rings."""
+    """Load all waiting datasets, as a trainer does on a notification."""
     for waiting in dataset_import_runs.list_waiting(container, {}):
         dataset_import.load(container, waiting.id)
 
@@ -125,7 +125,7 @@ def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient, cont
         _forget(container, answer.json["id"])
 
 
-def test_who_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
+def test_a_request_that_waits_gets_the_loaded_dataset(patient: FlaskClient) -> None:
     answer = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", archive(teal=2, mallard=1)))
     assert (answer.status_code, answer.json["state"], answer.json["examples"]) == (201, "READY", 3)
     assert "Retry-After" not in answer.headers
@@ -436,7 +436,7 @@ def test_a_job_that_is_none_cannot_be_corrected(client: FlaskClient) -> None:
     complaint(client.post("/v1/jobs/none/feedback", json={"label": "teal"}), 404, "not_found")
 
 
-# who may do what
+# tenants and scopes
 
 
 def test_one_tenant_never_sees_anothers_datasets(client: FlaskClient) -> None:
@@ -458,7 +458,7 @@ def test_one_tenant_never_sees_anothers_datasets(client: FlaskClient) -> None:
     assert len(client.get("/v1/datasets", headers=headers["anna"]).json["datasets"]) == 1
 
 
-def test_who_may_only_infer_looks_and_corrects_and_changes_nothing(client: FlaskClient) -> None:
+def test_a_key_that_may_only_infer_reads_and_corrects_and_changes_nothing(client: FlaskClient) -> None:
     path = new_dataset(client, teal=1)["links"]["self"]
     headers = keys(client, default=["infer"])["default"]
     for looked in ("/v1/datasets", path, f"{path}/labels", f"{path}/examples/1", f"{path}/examples/1/picture"):

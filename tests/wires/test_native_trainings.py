@@ -1,4 +1,4 @@
-"""Trainings, versions, comparisons and promotion on the native wire; who trains is played by the tests."""
+"""Trainings, versions, comparisons and promotions on the native wire; the tests take the trainer's part."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def submit(client: FlaskClient, **fields: Any) -> TestResponse:
 
 
 def begin(container: Container, answer: TestResponse) -> Training:
-    """What a trainer does first."""
+    """Begin a training, as a trainer does."""
     return training_runs.begin(container, trainings.get(container, "default", answer.json["id"]))
 
 
 def finish(container: Container, training: Training, report: dict[str, Any] | None = None) -> ModelVersion:
-    """What a trainer does last: a version like `digits` comes out."""
+    """Finish a training with a version like `digits`, as a trainer does."""
     digits = models.get_version(container, training.tenant, "digits")
     about: dict[str, Any] = {
         "id": str(uuid6.uuid7()),
@@ -66,11 +66,11 @@ def finish(container: Container, training: Training, report: dict[str, Any] | No
 
 
 def trained(client: FlaskClient, container: Container, report: dict[str, Any] | None = None) -> ModelVersion:
-    """One more version of `birds`."""
+    """Train one more version of `birds`."""
     return finish(container, begin(container, submit(client)), report)
 
 
-# asking for one
+# submitting
 
 
 def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, container: Container) -> None:
@@ -95,7 +95,7 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, contai
     ]  # fmt: skip
 
 
-def test_what_is_asked_for_is_told_back_but_for_the_secret(container: Container) -> None:
+def test_what_is_asked_for_is_shown_but_for_the_secret(container: Container) -> None:
     client = described_client(replace(container, settings=container.settings.changed(webhook_private=True)))
     new_dataset(client, **BIRDS)
     parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60}
@@ -197,10 +197,10 @@ def test_a_dataset_that_is_trained_on_is_sealed_and_stays(client: FlaskClient) -
     assert client.get(f"/v1/trainings/{training}").json["dataset"]["version"] == 1
 
 
-# following it
+# progress and waiting
 
 
-def test_who_waits_is_told_of_the_end(client: FlaskClient, container: Container) -> None:
+def test_a_waiting_request_is_answered_at_the_end(client: FlaskClient, container: Container) -> None:
     patient = described_client(replace(container, settings=container.settings.changed(max_wait=30.0)))
     new_dataset(client, **BIRDS)
     answer = client.post("/v1/trainings", json={"dataset": "birds", "name": "birds"}, headers={"Prefer": "wait=0.1"})
@@ -292,7 +292,7 @@ def test_the_list_can_be_narrowed_and_comes_in_pages(client: FlaskClient, contai
     complaint(client.get("/v1/trainings?dataset=geese"), 404, "not_found")
 
 
-# what comes of it
+# versions and evidence
 
 
 def test_a_done_training_has_a_version_evidence_and_plots(client: FlaskClient, container: Container) -> None:
@@ -446,7 +446,7 @@ def test_a_choice_that_cannot_be_made_is_refused(client: FlaskClient, container:
     complaint(client.get("/v1/comparisons/none"), 404, "not_found")
 
 
-# who may do what
+# tenants and scopes
 
 
 def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container: Container) -> None:
@@ -476,7 +476,7 @@ def test_one_tenant_never_sees_anothers_trainings(client: FlaskClient, container
     complaint(taken, 404, "not_found")
 
 
-def test_who_may_only_infer_looks_and_changes_nothing(client: FlaskClient, container: Container) -> None:
+def test_a_key_that_may_only_infer_reads_and_changes_nothing(client: FlaskClient, container: Container) -> None:
     new_dataset(client, **BIRDS)
     done = trained(client, container).training_id
     headers = keys(client, default=["infer"])["default"]

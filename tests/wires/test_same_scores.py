@@ -1,4 +1,4 @@
-"""One picture, every wire: whichever client people have, the model says the same."""
+"""One picture gets the same scores on every wire."""
 
 from __future__ import annotations
 
@@ -101,6 +101,6 @@ def test_an_answer_from_the_cache_is_the_same_again(stack: Stack, expected: Labe
 
 
 def same(scores: Labels, expected: Labels) -> None:
-    """Labels in the same order; one wire writes them in Title Case."""
+    """Check for equal labels and scores; one wire writes labels in Title Case."""
     assert [label.lower() for label, _ in scores] == [label.lower() for label, _ in expected]
     assert [score for _, score in scores] == pytest.approx([score for _, score in expected], rel=0, abs=1e-9)

@@ -97,7 +97,7 @@ def with_settings(container: Container, **changed: Any) -> FlaskClient:
 
 
 def close_the_door(container: Container) -> str:
-    """From now on a key is needed; the text of one."""
+    """Create a key, so that requests need one; return its text."""
     _, text = keys.create(container, Caller("default", SCOPES), scopes=SCOPES)
     return text
 
@@ -195,7 +195,7 @@ def test_one_broken_picture_among_several_keeps_its_place_with_the_reason(stack:
     assert "damaged" in predictions[1]["error"]
 
 
-def test_a_single_broken_picture_is_refused_and_the_id_is_told(stack: Stack) -> None:
+def test_a_single_broken_picture_is_refused_with_the_id_of_its_job(stack: Stack) -> None:
     name, content = THREE
     broken = (name, content[: len(content) // 2])
     first, second = send(stack, CLASSIFY_V1, broken), send(stack, CLASSIFY_V2, broken)
@@ -240,7 +240,7 @@ def test_a_later_job_is_pending_and_then_done(stack: Stack, path: str) -> None:
 
 
 def finished(stack: Stack, path: str, unfinished: set[str]) -> dict[str, Any]:
-    """What polling gives in the end; on the way there only these statuses may be seen."""
+    """Poll until the job has ended and return the answer; only these statuses may be seen before."""
     seen: list[dict[str, Any]] = []
 
     def done() -> bool:
@@ -287,7 +287,7 @@ def test_a_job_that_was_ended_has_failed_with_the_reason(
     ]
 
 
-def test_a_fault_of_ours_is_told_as_such_in_the_job(client: FlaskClient, container: Container) -> None:
+def test_a_fault_of_ours_is_shown_as_such_in_the_job(client: FlaskClient, container: Container) -> None:
     job_id = post(client, "/jobs", THREE).json["_id"]
     with container.database.write() as uow:
         uow.jobs.start({job_id}, container.now())
@@ -381,7 +381,7 @@ def test_options_must_be_a_json_object(client: FlaskClient, options: str) -> Non
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "400")
 
 
-def test_an_unknown_url_is_answered_by_whoever_would_have_been_asked(client: FlaskClient) -> None:
+def test_an_unknown_url_is_answered_in_the_form_of_its_prefix(client: FlaskClient) -> None:
     for path in ("/api/v2/image/nothing", "/mlfs/api/v2/nothing", "/ml/imageclassification/nothing"):
         answer = client.post(path)
         assert (answer.status_code, answer.json["error"]["code"]) == (404, "404")

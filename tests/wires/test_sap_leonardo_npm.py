@@ -20,7 +20,7 @@ pytestmark = pytest.mark.node
 
 @pytest.fixture(scope="session")
 def answers(npm: Path, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each call of the script resolved to."""
+    """The answer of each call of the script."""
     folder = tmp_path_factory.mktemp("npm")
     picture, text = folder / AWKWARD_NAME, folder / "notes.png"
     shutil.copy(SAMPLES / "digit_3.png", picture)

@@ -41,7 +41,7 @@ def picture(shade: int) -> bytes:
 
 @pytest.fixture
 def mugs(container: Container) -> Dataset:
-    """A dataset that was made by the native API."""
+    """A dataset that was created on the native wire."""
     dataset = datasets.create(container, "default", "mugs", labels=["blue", "red"])
     for number in range(6):
         example = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
@@ -79,7 +79,7 @@ def app(container: Container, **changed: Any) -> FlaskClient:
 
 
 def another_tenant(container: Container) -> dict[str, str]:
-    """The headers of somebody who is not the tenant `default`; from now on everybody needs a key."""
+    """The headers of a tenant other than `default`; all requests need a key from then on."""
     return key(container, tenant="other", scopes=["infer", "models"])
 
 
@@ -104,7 +104,7 @@ def training(container: Container, job_id: str) -> Training:
 
 
 def run(container: Container, job_id: str) -> ModelVersion:
-    """What a trainer does with a job, but for the work."""
+    """Begin and finish a job as a trainer does, without training."""
     begun = training_runs.begin(container, training(container, job_id))
     with container.database.read() as uow:
         digits = uow.model_versions.named(ALL_TENANTS, "digits")[0]
@@ -134,7 +134,7 @@ def complaint(answer: TestResponse, status: int) -> str:
 
 
 @pytest.mark.parametrize("ask", [FlaskClient.get, FlaskClient.post])
-def test_the_store_is_told_to_the_tenant_default(with_store: Container, ask: Callable[..., TestResponse]) -> None:
+def test_the_store_is_shown_to_the_tenant_default(with_store: Container, ask: Callable[..., TestResponse]) -> None:
     answer = ask(app(with_store), f"{BASE}/storage")
     assert answer.status_code == 200
     assert answer.json == {"endpoint": "https://store.example", "accessKey": "AK", "secretKey": "SK"}
@@ -229,7 +229,7 @@ def test_a_folder_of_more_than_may_be_loaded_fails_with_the_reason(
 
 
 def failed(container: Container) -> str:
-    """Why the only dataset could not be loaded."""
+    """Load the only dataset, which must fail; return the reason."""
     (loading,) = page(container)
     dataset_import.load(container, loading.id)
     (loaded,) = page(container)
@@ -299,7 +299,7 @@ def test_a_job_runs_and_succeeds(client: FlaskClient, container: Container, mugs
     assert done["finishTime"] >= done["startTime"]
 
 
-def test_what_is_not_said_has_the_documented_default(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_what_is_not_given_has_the_documented_default(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     used = training(container, job(client)["id"]).parameters
     assert (used.epochs, used.max_unimproved_epochs, used.batch_size, used.learning_rate) == (150, 15, 64, 0.001)
     assert used.max_seconds == 24 * 3600
@@ -312,7 +312,7 @@ ALL = {"batchSize": 8, "learningRate": 0.5, "maxEpochs": 3, "maxUnimprovedEpochs
 @pytest.mark.parametrize(
     "body", [MUGS | ALL, {"mode": "image", "options": MUGS | ALL}], ids=["flat", "nested, as an older client sends it"]
 )
-def test_everything_that_may_be_said_is_taken(
+def test_every_documented_field_is_taken(
     client: FlaskClient, container: Container, mugs: Dataset, body: dict[str, Any]
 ) -> None:
     answer = client.post(f"{BASE}/jobs", json=body)
@@ -357,7 +357,7 @@ def test_what_is_wrong_is_named_and_nothing_begins(client: FlaskClient, containe
     assert client.get(f"{BASE}/jobs").json == {"jobs": []}
 
 
-def test_a_body_that_is_no_json_is_said_to_be_none(client: FlaskClient) -> None:
+def test_a_body_that_is_no_json_is_refused_as_such(client: FlaskClient) -> None:
     assert "JSON" in complaint(client.post(f"{BASE}/jobs", data=b"dataset=mugs"), 400)
 
 
@@ -375,7 +375,7 @@ def test_a_model_is_trained_by_one_job_at_a_time(with_store: Container) -> None:
     assert len(page(with_store)) == 1
 
 
-def test_of_a_training_by_another_wire_no_id_is_told(client: FlaskClient, container: Container, mugs: Dataset) -> None:
+def test_of_a_training_by_another_wire_no_id_is_shown(client: FlaskClient, container: Container, mugs: Dataset) -> None:
     trainings.submit(container, "default", TrainingRequest(mugs.id, "cups"))
     text = complaint(client.post(f"{BASE}/jobs", json=MUGS), 409)
     assert text == "The model 'cups' is being trained already."
@@ -444,7 +444,7 @@ def test_the_name_of_a_dataset_may_be_as_long_as_names_may_be(client: FlaskClien
 # -- models
 
 
-def test_models_are_told_with_their_versions_and_what_was_measured(
+def test_models_are_listed_with_their_versions_and_what_was_measured(
     client: FlaskClient, container: Container, trained: ModelVersion
 ) -> None:
     run(container, job(client)["id"])
@@ -456,7 +456,7 @@ def test_models_are_told_with_their_versions_and_what_was_measured(
     assert client.get(f"{BASE}/models/cups/versions").json == {"versions": model["versions"]}
 
 
-def test_only_models_of_ones_own_that_are_ready_are_told(
+def test_only_models_of_ones_own_that_are_ready_are_listed(
     client: FlaskClient, container: Container, trained: ModelVersion
 ) -> None:
     models.add(container, "default", "unchecked", architecture="resnet50")
@@ -554,7 +554,9 @@ def test_a_version_that_was_brought_is_deployed_and_pending_while_it_is_checked(
     assert deploy(client, "brought").json["status"]["state"] == "PENDING"
 
 
-def test_what_cannot_be_deployed_is_said(client: FlaskClient, container: Container, trained: ModelVersion) -> None:
+def test_what_cannot_be_deployed_is_refused_with_the_reason(
+    client: FlaskClient, container: Container, trained: ModelVersion
+) -> None:
     assert "no version '7'" in complaint(deploy(client, version="7"), 404)
     assert "nothing" in complaint(deploy(client, "nothing"), 404)
     assert "catalogue" in complaint(deploy(client, "digits"), 403)

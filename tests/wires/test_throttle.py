@@ -1,4 +1,4 @@
-"""How often one may ask, on every wire that there is: told in headers, refused in the words of the wire."""
+"""Rate limits on every wire: headers with what is left, and refusals in the words of the wire."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def limited(container: Container, **rates: str) -> FlaskClient:
 
 
 def key_of(container: Container, tenant: str = DEFAULT_TENANT, stage: str = "live") -> dict[str, str]:
-    """The header of a new key."""
+    """Return the header of a new key."""
     _, text = keys.create(container, Caller(DEFAULT_TENANT, SCOPES), tenant=tenant, scopes=SCOPES, stage=stage)
     return {"Authorization": f"Bearer {text}"}
 
 
 def last_of(client: FlaskClient, path: str, count: int) -> TestResponse:
-    """The answer to the last of so many requests."""
+    """Return the answer to the last of so many requests."""
     for _ in range(count):
         answer = client.get(path)
     return answer
@@ -51,7 +51,7 @@ def test_every_answer_of_a_limited_wire_says_what_is_left(container: Container) 
         assert answer.headers["RateLimit-Policy"] == '"fixed window";"api";q=3;w=60'
 
 
-def test_a_request_that_fails_counts_and_is_told_what_is_left_too(container: Container) -> None:
+def test_a_request_that_fails_counts_and_shows_what_is_left_too(container: Container) -> None:
     answer = limited(container, native_rate="3/minute").get("/v1/jobs/unknown")
     assert answer.status_code == 404
     assert answer.headers["RateLimit"].startswith('"api";r=2;')
@@ -115,7 +115,7 @@ def test_a_wire_without_a_rule_has_neither_limit_nor_headers(
     assert not _headers(last_of(client, NATIVE, 3))
 
 
-def test_what_anybody_may_see_is_not_counted(container: Container) -> None:
+def test_what_is_public_is_not_counted(container: Container) -> None:
     client = limited(container, native_rate="1/minute")
     answer = last_of(client, "/healthz", 3)
     assert answer.status_code == 200
@@ -123,7 +123,7 @@ def test_what_anybody_may_see_is_not_counted(container: Container) -> None:
     assert client.get(NATIVE).status_code == 200
 
 
-def test_a_stranger_uses_up_nobodys_requests(container: Container) -> None:
+def test_a_request_without_a_valid_key_uses_up_no_tenants_requests(container: Container) -> None:
     client = limited(container, native_rate="1/minute")
     key = key_of(container)
     refused = client.get(NATIVE, headers={"Authorization": "Bearer wrong"})
@@ -146,8 +146,8 @@ def test_two_api_processes_share_one_window(container: Container, valkey: str) -
 
 def test_without_redis_requests_go_through(container: Container) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"redis://127.0.0.1:{free.getsockname()[1]}/0"
-    settings = container.settings.changed(redis_url=nobody, native_rate="1/minute")
+        closed_port = f"redis://127.0.0.1:{free.getsockname()[1]}/0"
+    settings = container.settings.changed(redis_url=closed_port, native_rate="1/minute")
     client = create_app(replace(container, settings=settings, rate_limits=RateLimits(settings))).test_client()
     answer = last_of(client, NATIVE, 3)
     assert answer.status_code == 200

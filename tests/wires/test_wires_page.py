@@ -1,4 +1,4 @@
-"""The page about the wires: its snippets run as they stand, and print what they say."""
+"""The page about the wires: its snippets run unchanged, and print what their comments say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "wires.md").read_text()
 
 
 def snippets(section: str, language: str) -> list[str]:
-    """The pieces of code below one heading."""
+    """Return the code blocks below one heading."""
     section_text = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
     assert section_text
     return re.findall(rf"```{language}\n(.*?)```", section_text[1], re.DOTALL)
@@ -28,7 +28,7 @@ def snippets(section: str, language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the reader of the page is: a picture and a private key are at hand."""
+    """A folder to run snippets in, with a picture and a private key."""
     shutil.copy(SAMPLES / "digit_7.png", tmp_path / "seven.png")
     key = rsa.generate_private_key(65537, 2048)
     (tmp_path / "private.pem").write_bytes(
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def printed_comments(code: str) -> list[str]:
-    """What the code says that its print statements print."""
+    """Return the output that the comments of the code say it prints."""
     return re.findall(r"^.*(?:print|log)\(.*(?:#|//) (.+)$", code, re.MULTILINE)
 
 

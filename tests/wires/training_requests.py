@@ -1,4 +1,4 @@
-"""What the tests of datasets and trainings over HTTP need: pictures, archives, keys, and complaints read whole."""
+"""Helpers for tests of datasets and trainings over HTTP: pictures, archives, keys, and checks of refusals."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from tests.unit.archive_files import as_zip
 
 
 def png(number: int = 0) -> bytes:
-    """A picture like no other number's."""
+    """Return a picture, a different one for each number."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8), (number, 255 - number, 7)).save(file, "PNG")
     return file.getvalue()
 
 
 def archive(**counts: int) -> bytes:
-    """A zip with so many pictures of each label."""
+    """Return a zip with so many pictures of each label."""
     names = [f"{label}/{number}.png" for label, count in counts.items() for number in range(count)]
     return as_zip([(name, png(number)) for number, name in enumerate(names)])
 
 
 def form(file: str, data: bytes, /, **fields: str) -> dict[str, Any]:
-    """A multipart body with one file, for one request."""
+    """Return a multipart body with one file, for one request."""
     return {"data": {"file": (io.BytesIO(data), file), **fields}, "content_type": "multipart/form-data"}
 
 
 def complaint(answer: TestResponse, status: int, code: str) -> str:
-    """The detail of a problem document (RFC 9457)."""
+    """Return the detail of a problem document (RFC 9457)."""
     assert (answer.status_code, (answer.json or {}).get("code")) == (status, code), answer.text
     assert answer.mimetype == "application/problem+json"
     return str(answer.json["detail"])
 
 
 def new_dataset(client: FlaskClient, name: str = "birds", **counts: int) -> dict[str, Any]:
-    """A dataset with so many pictures of each label, added one by one."""
+    """Create a dataset with so many pictures of each label, added one by one."""
     answer = client.post("/v1/datasets", json={"name": name, "labels": list(counts)})
     assert answer.status_code == 201, answer.text
     path = answer.json["links"]["self"]

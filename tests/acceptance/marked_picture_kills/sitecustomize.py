@@ -11,12 +11,12 @@ _open = PIL.Image.open
 MARK = b"this one kills"
 
 
-def deadly_open(fp: Any, *args: Any, **kwargs: Any) -> Any:
-    """As Pillow's own, unless this is a worker and the picture is the marked one."""
+def open_or_kill(fp: Any, *args: Any, **kwargs: Any) -> Any:
+    """Open a picture as Pillow does; kill the process if it is a worker and the picture is the marked one."""
     in_worker = sys.argv[0].endswith(os.path.join("worker", "__main__.py"))
     if in_worker and hasattr(fp, "getvalue") and fp.getvalue().endswith(MARK):
         os.kill(os.getpid(), signal.SIGKILL)
     return _open(fp, *args, **kwargs)
 
 
-PIL.Image.open = deadly_open
+PIL.Image.open = open_or_kill
