@@ -118,9 +118,7 @@ def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
     assert cancelled.json()["status"] == "CANCELLED"
     assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
     request = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
-    assert (
-        trained(taught, post(taught, "/v1/trainings", json=request)["id"])["status"] == "DONE"
-    )  # the trainer is free
+    assert trained(taught, post(taught, "/v1/trainings", json=request)["id"])["status"] == "DONE"  # the trainer is free
 
 
 def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:
