@@ -196,11 +196,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="part of the paths of the modules to mutate")
-    asked = parser.parse_args()
-    population = [mutant for module in sorted(TESTS) if asked.only in module for mutant in mutants(module)]
-    drawn = random.Random(asked.seed).sample(population, min(asked.count, len(population)))
+    arguments = parser.parse_args()
+    population = [mutant for module in sorted(TESTS) if arguments.only in module for mutant in mutants(module)]
+    drawn = random.Random(arguments.seed).sample(population, min(arguments.count, len(population)))
     sample = [mutant for mutant in drawn if mutant.compiles]
-    survivors = run(sample, asked.processes)
+    survivors = run(sample, arguments.processes)
     killed = len(sample) - len(survivors)
     print(f"\n{killed} of {len(sample)} killed ({killed / len(sample):.1%}); {len(population)} mutants are possible")
 
