@@ -70,7 +70,7 @@ def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(t
     assert ended["evidence"]["accuracy"] >= 0.9
     assert [classified(taught, "mine", digit) for digit in LEARNT] == ["three", "five", "eight"]
     for kind in ("svg", "png"):
-        assert httpx.get(f"{taught.url}/v1/trainings/{training['_id']}/plots/confusion.{kind}").status_code == 200
+        assert httpx.get(f"{taught.url}/v1/trainings/{training['id']}/plots/confusion.{kind}").status_code == 200
 
 
 def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) -> None:
@@ -93,7 +93,7 @@ def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: S
     parameters = {"epochs": 30, "max_unimproved_epochs": 100}
     request = {"dataset": "numbers", "name": "survivor", "base": "scratch", "parameters": parameters}
     training = post(taught, "/v1/trainings", json=request)
-    path = f"/v1/trainings/{training['_id']}"
+    path = f"/v1/trainings/{training['id']}"
     stacks.until(lambda: len(taught.get(path)["curve"]) >= 3, 60, taught.output)
 
     os.kill(taught.pids()["trainer"], signal.SIGKILL)
@@ -111,9 +111,9 @@ def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: S
 def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
     request = {"dataset": "numbers", "name": "unwanted", "base": "scratch", "parameters": {"epochs": 5000}}
     training = post(taught, "/v1/trainings", json=request)
-    stacks.until(lambda: bool(taught.get(f"/v1/trainings/{training['_id']}")["curve"]), 60, taught.output)
+    stacks.until(lambda: bool(taught.get(f"/v1/trainings/{training['id']}")["curve"]), 60, taught.output)
 
-    cancelled = httpx.delete(f"{taught.url}/v1/trainings/{training['_id']}", timeout=30)
+    cancelled = httpx.delete(f"{taught.url}/v1/trainings/{training['id']}", timeout=30)
 
     assert cancelled.json()["status"] == "CANCELLED"
     assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
