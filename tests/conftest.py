@@ -192,7 +192,26 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use a server on a socket as slow, see `make test-fast`."""
+    """Mark tests that use a server on a socket as slow, see `make test-fast`, and spread the acceptance tests."""
     for item in items:
         if {"server", "stack", "valkey", "postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    items[:] = _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the items with the files of the acceptance tests spread evenly among the others.
+
+    They mostly wait for processes, so that beside them another core computes. Side by side, or left to the end, they
+    made the suite a quarter longer.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    acceptance = [path for path in files if "acceptance" in path.parts]
+    others = [path for path in files if path not in acceptance]
+    step = -(-len(others) // max(1, len(acceptance)))
+    order = list(others)
+    for number, path in reversed(list(enumerate(acceptance))):
+        order.insert(number * step, path)
+    return [item for path in order for item in files[path]]

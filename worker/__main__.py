@@ -114,4 +114,9 @@ def _run(app: Celery, settings: Settings, queue: str, threads: int, *more: str) 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    # Not sys.exit: with torch loaded, the interpreter takes seconds to take itself apart, and every stop of a stack
+    # waits for it. By now the work is done and the connections are closed; the system frees the rest.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
