@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	  { echo "'$(PYTHON) -m venv' does not work; on Debian and Ubuntu it needs the package python3-venv"; exit 2; }
 	@echo "installing into $(VENV); the first time this takes a minute or more"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
-	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
+	  $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@
 
 demo: setup  ## Start the service for a moment, send it photographs, show what comes back.

@@ -70,7 +70,7 @@ class Commands(click.Group):
 
 def _refuse(**_: object) -> NoReturn:
     """Replace a command that needs the server where only the client is installed; raises CannotStart."""
-    raise CannotStart("this command needs the server: pip install 'inferq[server]'")
+    raise CannotStart("this command needs the server; in the checkout: pip install '.[server]'")
 
 
 def _remedy(error: InferqError) -> str:

@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-INSTALL = "pip install 'inferq[demo]'"
+INSTALL = "pip install '.[demo]' in the checkout"
 
 
 @dataclass(frozen=True)

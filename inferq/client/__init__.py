@@ -12,5 +12,15 @@ from __future__ import annotations
 from inferq.client.client import Client
 from inferq.client.connection import DEFAULT_URL
 from inferq.client.http import Picture
+from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unreachable
 
-__all__ = ["DEFAULT_URL", "Client", "Picture"]
+__all__ = [
+    "DEFAULT_URL",
+    "BadAnswer",
+    "Client",
+    "InferqError",
+    "InferqHTTPError",
+    "Picture",
+    "StillRunning",
+    "Unreachable",
+]

@@ -19,7 +19,22 @@ class Client:
 
     Every method raises InferqHTTPError if the server refuses, Unreachable if it does not answer, and BadAnswer if its
     answer is not that of this version of inferq; the constructor raises Unreachable if the URL is invalid.
+
+    jobs        submit, classify, get, wait, list, cancel, results, correct
+    models      list, get, add, upload, remove; the default model, aliases, versions, comparison, promotion, canary
+    datasets    create, add_archive, list, get, follow, remove
+    trainings   start, get, list, follow, cancel, plot
+    keys        create, register, list, revoke
+    workers     list, queue
     """
+
+    url: str
+    jobs: Jobs
+    models: Models
+    datasets: Datasets
+    trainings: Trainings
+    keys: Keys
+    workers: Workers
 
     def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
         """Without a URL or key, INFERQ_URL and INFERQ_KEY are used; `key=""` sends no key.

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from inferq.errors import InferqHTTPError, Unreachable
+from inferq.errors import InferqError, InferqHTTPError, Unreachable
 
 Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
 """A path, bytes, or a name with bytes; an archive of pictures counts as a single picture."""
@@ -83,9 +83,14 @@ def prefer(wait: float) -> dict[str, str]:
 
 
 def part(number: int, picture: Picture) -> tuple[str, bytes]:
-    """Return name and bytes of the picture number `number` of a request; raises OSError if it cannot be read."""
+    """Return name and bytes of the picture number `number` of a request.
+
+    Raises OSError if it cannot be read, InferqError if it is no Picture.
+    """
     if isinstance(picture, tuple):
         return picture
+    if not isinstance(picture, str | bytes | os.PathLike) or str(picture).startswith(("http://", "https://")):
+        raise InferqError(f"picture {number} must be a path, bytes, or a tuple of name and bytes; not {picture!r:.80}")
     if isinstance(picture, bytes):
         return f"picture-{number}", picture
     return Path(picture).name, Path(picture).read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from inferq.client import http
 from inferq.client.connection import Connection, read
@@ -17,24 +17,38 @@ _LONGEST_POLL = 20.0
 """Seconds of one long poll; proxies cut connections that are silent for 30 or 60."""
 
 
+class Options(TypedDict, total=False):
+    """The options of `POST /v1/jobs`: the fields of `JobOptions` in shared/schemas/jobs.py, which describes them."""
+
+    model: str | None
+    version: str | None
+    task: Literal["classify", "features"]
+    top_k: int | None
+    function_to_apply: Literal["softmax", "sigmoid", "none"]
+    exif: bool
+    priority: Literal["high", "normal", "low"]
+    deadline: str | float
+    webhook: str | Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+
 class Jobs:
     """The jobs of the key's tenant."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def submit(self, *pictures: Picture, idempotency_key: str = "", **options: Any) -> Job:
+    def submit(self, *pictures: Picture, idempotency_key: str = "", **options: Unpack[Options]) -> Job:
         """Send pictures (or one archive) as a job and return at once.
 
-        Options are those of `POST /v1/jobs`: model, version, top_k, function_to_apply, task, priority, deadline,
-        exif, metadata, webhook. Raises OSError when a file cannot be read.
+        The options are those of `Options`. Raises OSError when a file cannot be read.
         """
         headers = {"Prefer": "respond-async"}
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         return self._send("/v1/jobs", pictures, options, headers, 0.0)
 
-    def classify(self, *pictures: Picture, timeout: float = 60.0, **options: Any) -> Job:
+    def classify(self, *pictures: Picture, timeout: float = 60.0, **options: Unpack[Options]) -> Job:
         """Send pictures and return the ended job; raises StillRunning after `timeout` seconds. Options as in submit."""
         began = time.monotonic()
         wait = min(timeout, _LONGEST_POLL)
@@ -87,7 +101,7 @@ class Jobs:
                 time.sleep(min(http.retry_after(response, 0.5), max(0.0, end - time.monotonic())))
 
     def _send(
-        self, path: str, pictures: Sequence[Picture], options: Mapping[str, Any], headers: dict[str, str], wait: float
+        self, path: str, pictures: Sequence[Picture], options: Options, headers: dict[str, str], wait: float
     ) -> Job:
         parts = [("files", http.part(number, picture)) for number, picture in enumerate(pictures, 1)]
         fields = [(name, (None, http.text(value))) for name, value in options.items() if value is not None]

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from inferq.client import http
 from inferq.client.connection import Connection, read
 from shared.schemas.trainings import Training, TrainingPage, TrainingSummary
+
+
+class Parameters(TypedDict, total=False):
+    """How to train: the fields of `TrainingParameters` in shared/schemas/trainings.py, which describes them."""
+
+    epochs: int | None
+    learning_rate: float | None
+    batch_size: int | None
+    max_unimproved_epochs: int | None
+    train_split_ratio: float | None
+    seed: int | None
+    with_feedback: bool | None
+    fine_tune: Literal["auto", "always", "never"] | None
+    flip: bool | None
+    max_seconds: float | None
 
 
 class Trainings:
@@ -18,13 +33,12 @@ class Trainings:
 
     def start(
         self, dataset: int | str, name: str, *, base: str = "", base_version: str = "",
-        options: Mapping[str, Any] | None = None, **parameters: Any,
+        options: Mapping[str, Any] | None = None, **parameters: Unpack[Parameters],
     ) -> Training:  # fmt: skip
         """Start a training of a version of the model `name` on a dataset, and return at once.
 
         `base` is the model to start from, or `scratch`; by default the best available. `options` are webhook,
-        webhook_secret and metadata. Parameters are those of `POST /v1/trainings`: epochs, learning_rate, batch_size,
-        max_unimproved_epochs, train_split_ratio, seed, with_feedback, fine_tune, flip, max_seconds.
+        webhook_secret and metadata. A parameter that is None has its default.
         """
         given = {key: value for key, value in parameters.items() if value is not None}
         fields = {"dataset": dataset, "name": name, "base": base, "base_version": base_version, "parameters": given}

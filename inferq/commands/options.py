@@ -19,7 +19,7 @@ DATA = click.option(
     "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=data_dir.default,
     help="The data folder; by default ~/.local/share/inferq.",
 )  # fmt: skip
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON instead of a table.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON instead of a table.")
 
 
 def server(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -43,7 +43,7 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
     """Make a version the canary, which answers `share` (0 to 1) of the requests that name no version.
 
     It replaces another canary of that model, and its counts start at 0. Raises NotFound, BadOption, Conflict (not
-    READY, withheld, or the default).
+    READY, waits for its deployment, or is the default).
     """
     if not 0 < share <= 1:
         raise errors.BadOption(f"share must be above 0 and at most 1, not {share}")
@@ -52,7 +52,7 @@ def set_canary(container: Container, tenant: str, name: str, version: str, share
         if chosen.id == default.id:
             raise errors.Conflict(f"Version {chosen.version} is the default of {name!r}, and answers everything.")
         if chosen.requires_deployment:
-            raise errors.Conflict(f"Version {chosen.version} of {name!r} is withheld: deploy it, or promote it.")
+            raise errors.Conflict(f"Version {chosen.version} of {name!r} is not deployed: deploy it, or promote it.")
         canary = Canary(chosen.id, share, 0, 0, container.now())
         uow.promotions.clear_canary(tenant, name)
         uow.promotions.set_canary(canary)
@@ -92,7 +92,7 @@ def count_agreement(container: Container, version_id: str, compared: int, agreed
 
 
 def deploy(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
-    """Make a withheld version answer on the wire that requires a deployment; a deployed version stays deployed.
+    """Make a version answer on the wire that requires a deployment; a deployed version stays deployed.
 
     Raises NotFound, Forbidden for the catalogue, Conflict unless it is READY or being checked.
     """
@@ -107,7 +107,7 @@ def deploy(container: Container, tenant: str, name: str, version: str) -> ModelV
 def undeploy(container: Container, tenant: str, version_id: str) -> ModelVersion:
     """Withhold a version again; only the wire that requires a deployment is affected.
 
-    Raises NotFound if there is no such version, or if it is already withheld.
+    Raises NotFound if there is no such version, or if it is not deployed.
     """
     with container.database.write() as uow:
         chosen = uow.model_versions.find(version_id)

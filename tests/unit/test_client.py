@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import structs
 
 from inferq.client import Client
+from inferq.client.jobs import Options
+from inferq.client.trainings import Parameters
 from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unreachable
-from shared.schemas.jobs import JobPage
+from shared.schemas.jobs import JobOptions, JobPage
 from shared.schemas.keys import KeyList, NewKey
 from shared.schemas.models import Alias, AliasList
+from shared.schemas.trainings import TrainingParameters
 from shared.schemas.workers import Queue
 from tests.unit.answers import complete, job, version
 from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
@@ -311,3 +317,15 @@ def test_names_with_slashes_stay_one_part_of_the_path(server: ToyServer, client:
     server.on("DELETE /v1/models/a%2Fb/versions/1", (204, {}, b""))
     client.models.remove("a/b", "1")
     assert server.requests[0].method == "DELETE"
+
+
+def test_options_and_parameters_are_those_of_the_requests() -> None:
+    assert set(Options.__annotations__) == {field.name for field in structs.fields(JobOptions)}
+    assert set(Parameters.__annotations__) == {field.name for field in structs.fields(TrainingParameters)}
+
+
+@pytest.mark.parametrize("picture", [["a.png", "b.png"], io.BytesIO(b"x"), "https://example.org/duck.jpg"])
+def test_what_is_no_picture_is_refused_before_anything_is_sent(server: ToyServer, client: Client, picture: Any) -> None:
+    with pytest.raises(InferqError, match="picture 1 must be a path, bytes, or a tuple"):
+        client.jobs.classify(picture)
+    assert server.requests == []

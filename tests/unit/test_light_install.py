@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("api", "worker", "shared", "inferq", "migrations", "bench")
 REMOTE = ("classify", "jobs", "models", "datasets", "train", "trainings", "keys", "feedback")
-LINE = "inferq: this command needs the server: pip install 'inferq[server]'\n"
+LINE = "inferq: this command needs the server; in the checkout: pip install '.[server]'\n"
 
 HIDE = """
 import json, sys

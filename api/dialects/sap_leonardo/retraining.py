@@ -1,6 +1,6 @@
 """`/api/v2/image/retraining`: a dataset becomes a job, the job a version of a model, and the version is deployed.
 
-    dataset of the native API, or folder in the store ──> job ──> version, withheld ──> deployment: it answers here
+    dataset of the native API, or folder in the store ──> job ──> version, not deployed ──> deployment: it answers here
 
 A job is a training of this wire; its id, `mugs-2020-01-31t0915z004211`, is the training's title. A version that was
 trained on another wire, or imported, is deployed from the start.

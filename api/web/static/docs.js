@@ -88,11 +88,18 @@ class Trial {
   }
 
   draw() {
-    this.fields = inputsOf(this.call).map((input) => this.field(input.name, input.in, input.schema, input.required));
-    const labels = this.fields.map((one) => one.label);
+    const inputs = inputsOf(this.call);
+    this.fields = [];
+    const add = (input) => {
+      this.fields.push(this.field(input.name, input.in, input.schema, input.required));
+      return this.fields.at(-1).label;
+    };
+    // Headers last: they can be left out, and the body has what a call is about.
+    const labels = inputs.filter((input) => input.in !== "header").map(add);
     if (this.bodies.length > 1) labels.push(this.chooser());
     const body = this.bodies.find((one) => one.type === this.type);
     if (body) labels.push(...this.bodyFields(body));
+    labels.push(...inputs.filter((input) => input.in === "header").map(add));
     this.grid.replaceChildren(...labels);
     this.tell();
   }

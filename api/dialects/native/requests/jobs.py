@@ -28,6 +28,7 @@ FAR = 100 * 366 * 24 * 3600
 """Seconds; a deadline over a century away, in past or future, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
 """Seconds for fetching all pictures of one request, as it occupies a thread of the API."""
+_URLENCODED = "application/x-www-form-urlencoded"
 _KINDS = ("url", "base64", "image_id")
 
 
@@ -47,6 +48,11 @@ def read(request: Request) -> Submission:
     else:
         options = raw = common.parse(RawJob, request.args)
         upload = reading.body(request, raw.name)
+        if upload and request.mimetype == _URLENCODED:  # what curl says of `-d`, unless it is told otherwise
+            head = upload.stream.read(1)
+            upload.stream.seek(0)
+            if head in (b"{", b"["):
+                raise errors.NoInput("The body looks like JSON; send it with -H 'Content-Type: application/json'.")
         pictures = iter(images.pictures([upload] if upload else [], limits))
     url, secret = webhook(options.webhook)
     return Submission(
@@ -133,7 +139,9 @@ def _deadline(deadline: str | float) -> float | None:
         with suppress(ValueError):
             when, earliest = time.time() + float(deadline), 0.0
     if when is None or not earliest < when - time.time() <= FAR:
-        raise errors.BadOption(f"deadline must be seconds, above 0 and up to {FAR}, or such a time in RFC 3339")
+        raise errors.BadOption(
+            f"deadline must be seconds from now, above 0 and up to {FAR}, or such a time in RFC 3339"
+        )
     return when
 
 
