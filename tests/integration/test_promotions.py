@@ -200,10 +200,10 @@ def test_a_canary_is_returned_as_it_was_set_even_if_it_is_taken_away_meanwhile(
         assert uow.promotions.find_canary(here.versions("fruits")["2"]) == canary
 
 
-def test_a_version_that_is_withheld_is_no_canary(here: Ground) -> None:
+def test_a_version_that_is_not_deployed_is_no_canary(here: Ground) -> None:
     here.version("fruits")
     here.version("fruits", "2", requires_deployment=True)
-    with pytest.raises(errors.Conflict, match="withheld: deploy it, or promote it"):
+    with pytest.raises(errors.Conflict, match="not deployed: deploy it, or promote it"):
         promotions.set_canary(here.container, "anna", "fruits", "2", 0.5)
 
 

@@ -294,7 +294,7 @@ def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(gr
     assert promotions.promote(ground.container, "anna", "fruits", "2").is_default
 
 
-def test_a_version_is_promoted_or_withheld_where_that_was_asked_for(here: Ground) -> None:
+def test_a_version_is_promoted_or_waits_for_its_deployment_on_request(here: Ground) -> None:
     dataset = here.dataset()
     first = here.trained(dataset, requires_deployment=True)
     assert first.requires_deployment
