@@ -38,9 +38,10 @@ serve: setup  ## Run the service until Ctrl-C; ARGS="--port 9000" and so on are 
 	@exec $(BIN)/inferq up $(ARGS)
 
 # One process per core; the tests of one file stay together, since many files share a stack of their own. The order is
-# that of tests/conftest.py: by default xdist takes the files with the most tests first, and the longest ones last.
+# that of tests/conftest.py: by default xdist takes the files with the most tests first, and the longest ones last. One
+# thread for each process, since two that share two cores wait for each other.
 test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: setup  ## Run the unit tests that need no process, no network and no training.
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
