@@ -98,7 +98,9 @@ def serve(settings: Settings) -> int:
 
     # Threads, not solo: the main thread keeps reading the broker and SIGTERM while a task runs. A single thread, since
     # a second task would only share the same cores or GPU. Never prefork: CUDA does not work in a forked child.
-    return _run(app, settings, MODEL_QUEUE, 1)
+    status = _run(app, settings, MODEL_QUEUE, 1)
+    worker.deregister()
+    return status
 
 
 def _refused(error: Exception) -> int:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from shared import errors
 from shared.container import Container
@@ -72,6 +72,14 @@ class WorkerProcess:
     def stop(self) -> None:
         """Finish the claimed entries and claim no more."""
         self.stopping.set()
+
+    def deregister(self) -> None:
+        """Remove the worker from the registry; called at the end of its process, when its last batch is done.
+
+        Not by the heartbeat thread, which the end of the process may cut off. Without Redis the entry expires later.
+        """
+        with suppress(errors.Unavailable):
+            self.container.queue.workers.deregister(self.id)
 
     def find_ready(self, version_id: str) -> ModelVersion | None:
         """Return the version if it is READY. It is read from SQL once: a READY version never changes, it is only
@@ -144,7 +152,6 @@ class WorkerProcess:
                 os._exit(70)
             if self.stopping.is_set():
                 time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
-        self._deregister()
 
     def _heartbeat(self) -> None:
         about = {
@@ -158,9 +165,3 @@ class WorkerProcess:
             "holds": len(self._held),
         }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)
-
-    def _deregister(self) -> None:
-        try:
-            self.container.queue.workers.deregister(self.id)
-        except errors.Unavailable:
-            log.debug("could not say goodbye; the fleet forgets this worker by itself")

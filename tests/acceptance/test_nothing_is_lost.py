@@ -74,6 +74,19 @@ def freeze_in_mid_batch(stack: Stack, part: str) -> None:
     stacks.until(frozen, 30, stack.output)
 
 
+@pytest.mark.parametrize("part", ["worker-1", "worker-2"])
+def test_a_worker_that_is_stopped_leaves_the_registry_before_its_process_ends(own_stack: Stack, part: str) -> None:
+    pid = own_stack.pids()[part]
+
+    def registered() -> bool:
+        return any(f"-{pid}-" in worker["id"] for worker in own_stack.get("/v1/workers")["workers"])
+
+    stacks.until(registered, 30, own_stack.output)
+    os.kill(pid, signal.SIGTERM)
+    stacks.until(lambda: own_stack.pids()[part] != pid, 30, own_stack.output)  # the supervisor has seen its end
+    assert not registered()
+
+
 def test_the_pictures_of_a_worker_that_was_killed_in_mid_batch_are_taken_over_and_run_once(own_stack: Stack) -> None:
     job = own_stack.submit([("many.tar", archive(3000))])
     freeze_in_mid_batch(own_stack, "worker-1")
