@@ -367,7 +367,7 @@ def test_doubled_slashes_count_as_one(stack: Stack, wire: Wire, double: Any) -> 
     assert replace(wire, path=double(wire.path)).send(stack).status_code == wire.success
 
 
-# 8. answers after which clients come again at once are delayed
+# 8. answers to which clients react by sending the request again at once are delayed
 
 
 def test_a_request_for_a_model_that_is_loading_is_delayed_before_the_503(

@@ -1107,7 +1107,7 @@ def test_doubled_and_trailing_slashes_do_not_matter(client: FlaskClient, path: s
 
 
 def test_a_database_that_is_away_is_503_with_a_time_to_come_again(container: Container) -> None:
-    away = create_app(replace(container, database=Database("postgresql://nobody@127.0.0.1:9/none"))).test_client()
+    away = create_app(replace(container, database=Database("postgresql://127.0.0.1:9/none"))).test_client()
     for answer in (away.get("/v1/jobs"), away.post("/v1/jobs", data=png()), away.get("/v1/models")):
         complaint(answer, 503, "unavailable")
         assert int(answer.headers["Retry-After"]) >= 1

@@ -48,7 +48,7 @@ def read(request: Request) -> Submission:
     else:
         options = raw = common.parse(RawJob, request.args)
         upload = reading.body(request, raw.name)
-        if upload and request.mimetype == _URLENCODED:  # what curl says of `-d`, unless it is told otherwise
+        if upload and request.mimetype == _URLENCODED:  # the Content-Type that `curl -d` sends by default
             head = upload.stream.read(1)
             upload.stream.seek(0)
             if head in (b"{", b"["):
