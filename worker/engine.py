@@ -23,9 +23,8 @@ import torch
 from torch import nn
 
 from shared.domain.models import ModelVersion
-from shared.domain.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing, sides
 from shared.errors import BadOption, BadWeights, InferqError
-from shared.imaging import images
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 
@@ -46,6 +45,7 @@ class Loaded:
         """Move the plain float32 network, in eval mode, to the device and optimise it there."""
         self.version = version
         self.preprocessing = _preprocessing(version)
+        self._shape = (self.preprocessing.channels, *sides(self.preprocessing.crop))
         self.max_batch = version.max_batch or settings.max_batch
         """Pictures in one batch; halved for good when the device runs out of memory."""
         self.bytes = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
@@ -57,12 +57,12 @@ class Loaded:
         self._compiled = torch.compile(self._network, dynamic=True) if settings.compile else self._network
 
     def prepare(self, data: bytes, *, exif: bool = True) -> torch.Tensor:
-        """Decode, resize and crop a picture: uint8 of shape (channels, crop, crop). `exif` applies the EXIF
+        """Decode, resize and crop a picture: uint8 of shape (channels, height, width). `exif` applies the EXIF
         orientation.
 
         Raises BrokenPicture.
         """
-        return preprocess.crop(images.decode(data, exif=exif, mode=self.preprocessing.mode), self.preprocessing)
+        return preprocess.crop(preprocess.decode(data, self.preprocessing, exif=exif), self.preprocessing)
 
     @torch.inference_mode()
     def forward(self, inputs: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
@@ -113,8 +113,7 @@ class Loaded:
     def _made_fast(self, network: nn.Module, compiled: bool) -> nn.Module:
         network = optimise.fused(network).to(self.device, self.type).to(memory_format=torch.channels_last)
         if self.device.type == "cpu" and optimise.can_pack() and not compiled:
-            channels, crop = len(self.preprocessing.mode), self.preprocessing.crop
-            batch = torch.zeros(self._piece, channels, crop, crop).contiguous(memory_format=torch.channels_last)
+            batch = torch.zeros(self._piece, *self._shape).contiguous(memory_format=torch.channels_last)
             with optimise.ALONE:
                 optimise.pack(network, batch)
         return network
@@ -122,7 +121,7 @@ class Loaded:
     def warm_up(self, example_png: bytes | None) -> None:
         """Run once, so that the first request is not slower; raises BadWeights unless the example is reproduced."""
         if self.version.example is None or example_png is None:
-            self.forward([torch.zeros(len(self.preprocessing.mode), self.preprocessing.crop, self.preprocessing.crop)])
+            self.forward([torch.zeros(self._shape)])
             return
         expected = torch.tensor(self.version.example.logits)
         difference = (self.forward([self.prepare(example_png)])[0, : len(expected)] - expected).abs().max().item()
@@ -193,7 +192,7 @@ class Engine:
         self._make_room(len(data))
         family = families.load(version.family) if version.family else families.find(version.architecture)
         state = safetensors.torch.load(data)
-        network = weights.assemble(family, version.architecture, _preprocessing(version), state)
+        network = weights.assemble(family, version.architecture, _preprocessing(version), state, version.config)
         weights.check_labels(weights.outputs(network), version.labels)
         loaded = Loaded(version, network, self.device, self._settings)
         loaded.warm_up(self._read_blob(version.example.blob) if version.example else None)

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
+from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset, sides
 from shared.errors import BadOption, BadWeights, Unavailable
 from worker import families, preprocess
-from worker.families import Family, Pretrained, Weights
+from worker.families import Config, Family, Pretrained, Weights
 
 IMAGENET = "imagenet"
 """The name that stands for the thousand labels of ImageNet."""
@@ -124,13 +124,15 @@ def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: 
     return preset
 
 
-def assemble(family: Family, architecture: str, preprocessing: Preprocessing, state: Weights) -> nn.Module:
+def assemble(
+    family: Family, architecture: str, preprocessing: Preprocessing, state: Weights, config: Config = families.NO_CONFIG
+) -> nn.Module:
     """Build the network with these weights, in eval mode, on the CPU; it has as many outputs as the weights."""
     with families.hollow(family):
-        network = family.build(architecture, 1000, preprocessing.crop)
+        network = family.build(architecture, 1000, preprocessing.crop, config)
         weight = state.get(f"{families.head(network)[0]}.weight")
         if weight is not None and weight.ndim > 0:
-            network = family.build(architecture, len(weight), preprocessing.crop)
+            network = family.build(architecture, len(weight), preprocessing.crop, config)
     fit(network, state)
     return network.eval().requires_grad_(False)
 
@@ -290,6 +292,7 @@ def plain_logits(network: nn.Module, preprocessing: Preprocessing, png: bytes) -
 
     Raises BadWeights if they are not finite, or the network does not accept a picture prepared in this way.
     """
+    height, width = sides(preprocessing.crop)
     picture = Image.open(io.BytesIO(png)).convert(preprocessing.mode)
     batch = preprocess.normalise(preprocess.stack([preprocess.crop(picture, preprocessing)]), preprocessing)
     try:
@@ -297,8 +300,8 @@ def plain_logits(network: nn.Module, preprocessing: Preprocessing, png: bytes) -
             logits = network(batch.contiguous())[0]
     except RuntimeError as error:
         raise BadWeights(
-            f"The network cannot take pictures of {preprocessing.crop} x {preprocessing.crop} pixels in mode "
-            f"{preprocessing.mode}: {str(error).splitlines()[0]}"
+            f"The network cannot take pictures of {height} x {width} pixels in mode {preprocessing.mode}: "
+            f"{str(error).splitlines()[0]}"
         ) from error
     if not torch.isfinite(logits).all():
         raise BadWeights("With these weights the network answers a test picture with NaN or infinite numbers.")

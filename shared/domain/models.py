@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from shared import errors
 from shared.domain.preprocessing import Preprocessing, PreprocessingRequest, Preset
@@ -34,6 +35,15 @@ class ModelState(StrEnum):
     REFUSED = "refused"
 
 
+class ProblemType(StrEnum):
+    """The kind of answer of a model, in the words of Hugging Face's `problem_type`."""
+
+    SINGLE_LABEL = "single_label_classification"
+    """One label is true of a picture: softmax, the scores of all labels add up to 1."""
+    MULTI_LABEL = "multi_label_classification"
+    """Any number of labels is true of a picture: sigmoid, each label has a score of its own."""
+
+
 @dataclass(frozen=True)
 class CatalogueModel:
     """A model that every installation has from the start, for all tenants."""
@@ -60,6 +70,30 @@ class ModelExample:
     blob: str
     logits: tuple[float, ...]
     """The first ten logits, in label order, of the plain float32 model."""
+
+
+@dataclass(frozen=True)
+class ImportCheck:
+    """A picture, and the label that an imported model must give it."""
+
+    blob: str
+    """The key of the uploaded picture."""
+    name: str
+    """The name of the picture, for errors."""
+    label: str
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an import asks for, beside labels and preprocessing."""
+
+    state_key: str = ""
+    """The set of weights to take from a file that holds several; empty if it holds only one."""
+    problem_type: str = ""
+    """A ProblemType; empty for what the file says, or what follows from the number of outputs."""
+    thresholds: tuple[float, ...] = ()
+    """As in ModelVersion; empty for what the file says, or the usual ones."""
+    checks: tuple[ImportCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +144,14 @@ class ModelVersion:
     """The origin of `preprocessing`; None until a worker has checked an import."""
     wanted_preprocessing: PreprocessingRequest | None = None
     """The preprocessing that the import asked for; None if it gave none."""
+    import_options: ImportOptions | None = None
+    """What else the import asked for; None if it asked for nothing."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the family needs beside the architecture to build the network: the values of a `config.json`, or what an
+    ONNX file says about its input. JSON."""
+    problem_type: ProblemType = ProblemType.SINGLE_LABEL
+    thresholds: tuple[float, ...] = ()
+    """For MULTI_LABEL: the score from which a label is part of the answer, one for all labels or one per label."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,22 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from shared.domain.models import ModelState
-from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, MAX_SIDE, MODES, Origin
+from shared.domain.preprocessing import (
+    CHANNEL_ORDERS,
+    COLOR_PROFILES,
+    CROP_MODES,
+    CROP_OFFSETS,
+    INTERPOLATIONS,
+    MAX_SIDE,
+    MODES,
+    Origin,
+)
 from shared.schemas.common import Answer, File, Request, Time, one_of
 from shared.schemas.evidence import METHODS, Evidence, Plots
 
 DEFAULT_ORIGINS = ("tenant", "setting", "service")
+Side = int | list[int]
+"""Pixels of both sides, or [height, width]."""
 
 # requests
 
@@ -77,13 +88,24 @@ class ModelChoice(Request, kw_only=True):
 class Preprocessing(Answer, kw_only=True):
     """How pictures are prepared for the network."""
 
-    resize: Annotated[int, Meta(description="Pixels of the shorter side after resizing.")]
-    crop: Annotated[int, Meta(description="Pixels of the side of the central square that is kept.")]
-    mean: Annotated[list[float], Meta(description="One per channel, of values scaled to 0..1.")]
-    std: Annotated[list[float], Meta(description="One per channel, of values scaled to 0..1.")]
+    resize: Annotated[
+        Side, Meta(description="Pixels of the shorter side after resizing; height and width where they differ.")
+    ]
+    crop: Annotated[Side, Meta(description="Pixels of the sides of the central part that is kept.")]
+    mean: Annotated[list[float], Meta(description="One per channel, of scaled values.")]
+    std: Annotated[list[float], Meta(description="One per channel, of scaled values.")]
     interpolation: Annotated[str, one_of(INTERPOLATIONS)]
     mode: Annotated[str, one_of(MODES)]
     crop_mode: Annotated[str, one_of(CROP_MODES, "`squash` resizes both sides, `border` the longer one.")]
+    channel_order: Annotated[str, one_of(CHANNEL_ORDERS)] = "RGB"
+    scale: Annotated[float, Meta(description="Factor for pixels 0 to 255, before mean and deviation.")] = 1 / 255
+    crop_offset: Annotated[
+        str, one_of(CROP_OFFSETS, "How half a pixel of the margin is rounded: as torchvision, or as transformers.")
+    ] = "round"
+    background: Annotated[
+        str, Meta(description="The colour `#rrggbb` below transparent pictures; empty: transparency is dropped.")
+    ] = ""
+    color_profile: Annotated[str, one_of(COLOR_PROFILES, "Whether an embedded ICC profile is applied.")] = "ignore"
 
 
 class Preset(Answer, kw_only=True):

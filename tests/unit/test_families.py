@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torchvision import models
 
+from shared.domain.preprocessing import sides
 from shared.errors import BadOption
 from worker import families, preprocess, weights
 from worker.families import digits, torchvision
@@ -48,7 +49,7 @@ def test_the_input_of_the_penultimate_layer_is_the_feature_vector(architecture: 
     network, entered = meta(architecture, classes=7), []
     families.penultimate(network).register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0].shape))
     crop = torchvision.preprocessing(architecture).crop
-    logits = network(torch.empty(2, 3, crop, crop, device="meta"))
+    logits = network(torch.empty(2, 3, *sides(crop), device="meta"))
     assert logits.shape == (2, 7)
     assert len(entered) == 1
     assert entered[0][:2] == (2, KNOWN_FEATURES.get(architecture, entered[0][1]))

@@ -46,20 +46,23 @@ def test_a_file_may_name_its_preset() -> None:
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"resize": 0}, "resize must be a whole number of pixels, 1 to 1024, not 0"),
+        ({"resize": 0}, "resize must be a whole number of pixels, 1 to 1024, or height and width as 288x384, not 0"),
         ({"crop": "224px"}, "crop must be"),
         ({"crop": True}, "crop must be"),
         ({"crop": 223.5}, "crop must be"),
         ({"mean": [0.5, 0.5]}, "mean must be one number, or three"),
         ({"mean": "a,b,c"}, "mean must be"),
         ({"mean": [float("nan")]}, "mean must be"),
-        ({"std": [0.0, 1, 1]}, "std must be above 0 and at most 1"),
+        ({"std": [0.0, 1, 1]}, "std must be above 0, not [0.0, 1, 1]"),
         (
             {"mean": "123.675,116.28,103.53"},
-            "mean must be from 0 to 1, since pixels are scaled to 0..1 (divide by 255)",
+            "mean must be from 0 to 1, since pixels are scaled to 0..1 (times 0.003922)",
         ),
         ({"std": [True, True, True]}, "std must be"),
-        ({"interpolation": "lanczos"}, "interpolation must be one of nearest, bilinear, bicubic, not 'lanczos'"),
+        (
+            {"interpolation": "area"},
+            "interpolation must be one of nearest, bilinear, bicubic, lanczos",
+        ),
         ({"crop_mode": "left"}, "crop_mode must be one of center, squash, border"),
         ({"mode": "CMYK"}, "mode must be one of RGB, L"),
         ({"size": 224}, "no value 'size'; it has preset, resize, crop, mean"),

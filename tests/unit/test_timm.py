@@ -188,7 +188,6 @@ def test_a_tag_chooses_the_preprocessing() -> None:
     [
         ("timm/resnet51", "no architecture 'resnet51'"),
         ("resnet50.a9_in1k", "there are: a1_in1k"),
-        ("vit_base_patch16_sapiens2", "768 x 1024 pixels"),
     ],
 )
 def test_what_cannot_be_prepared_is_refused_with_the_reason(architecture: str, complaint: str) -> None:

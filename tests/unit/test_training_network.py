@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from shared.domain.preprocessing import sides
 from shared.domain.trainings import TrainingParameters
 from shared.errors import BadOption
 from worker import families, preprocess, weights
@@ -30,7 +31,7 @@ def built(architecture: str) -> tuple[nn.Module, torch.Tensor]:
     wanted = family.preprocessing(architecture)
     torch.manual_seed(0)
     network = family.build(architecture, 11, wanted.crop).eval().requires_grad_(False)
-    return network, torch.randn(2, len(wanted.mode), wanted.crop, wanted.crop)
+    return network, torch.randn(2, wanted.channels, *sides(wanted.crop))
 
 
 def pooled(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:

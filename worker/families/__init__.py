@@ -3,7 +3,8 @@
 A family is a module with these functions (there is no registry to edit):
 
     architectures() -> list[str]                      the names it can build
-    build(architecture, classes, crop) -> Module      random weights; `crop` is the side of the input in pixels
+    build(architecture, classes, crop, config)        random weights; `crop` is the size of the input in pixels,
+                                                      `config` is what lies beside the weights, if the family reads that
     preprocessing(architecture) -> Preprocessing      the default, where nothing else is known
     presets(architecture) -> dict[str, Preprocessing] the published alternatives by name
     pretrained(architecture) -> Pretrained | None     the weights that belong to the name
@@ -17,22 +18,26 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from shared.domain.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing, Size, sides
 from shared.errors import BadOption
 
 Weights = dict[str, torch.Tensor]
 """Parameter name -> tensor; torch calls it a state dict."""
+Config = Mapping[str, Any]
+"""What a family reads beside the architecture, JSON: the arguments of a network, or a `config.json`."""
+NO_CONFIG: Config = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Family(Protocol):
     HOLLOW: bool
 
     def architectures(self) -> list[str]: ...
-    def build(self, architecture: str, classes: int, crop: int) -> nn.Module: ...
+    def build(self, architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module: ...
     def preprocessing(self, architecture: str) -> Preprocessing: ...
     def presets(self, architecture: str) -> dict[str, Preprocessing]: ...
     def pretrained(self, architecture: str) -> Pretrained | None: ...
@@ -118,6 +123,14 @@ def torchvision_preset(name: str) -> Preprocessing | None:
     from worker.families import torchvision
 
     return torchvision.find_preset(name)
+
+
+def square(architecture: str, crop: Size) -> int:
+    """Return the side of a square input; raises BadOption if height and width differ."""
+    height, width = sides(crop)
+    if height != width:
+        raise BadOption(f"The architecture {architecture!r} takes square pictures only, not {height} x {width} pixels.")
+    return height
 
 
 def head(network: nn.Module) -> tuple[str, nn.Module]:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from shared.domain.preprocessing import Preprocessing
-from worker.families import Pretrained
+from shared.domain.preprocessing import Preprocessing, Size
+from worker.families import NO_CONFIG, Config, Pretrained
 
 HOLLOW = True
 PREPROCESSING = Preprocessing(resize=64, crop=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -20,7 +20,7 @@ def architectures() -> list[str]:
     return ["small"]
 
 
-def build(architecture: str, classes: int, crop: int) -> nn.Module:
+def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module:
     """Build four convolutions, each halving the side, and an average over space: 190 thousand weights, for any
     `crop`."""
     blocks = [layer for pair in pairwise(_WIDTHS) for layer in _block(*pair)]

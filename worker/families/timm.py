@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from timm.models import PretrainedCfg
 from torch import nn
 from torchvision.models import ResNet50_Weights
 
-from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing
+from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing, Size, as_size
 from shared.errors import BadOption
-from worker.families import Pretrained
+from worker.families import NO_CONFIG, Config, Pretrained
 
 HOLLOW = False
 """Many of timm's networks compute tables in the memory of `torch.empty`, so they are built with memory."""
@@ -55,31 +55,43 @@ def architectures() -> list[str]:
     return timm.list_models()
 
 
-def build(architecture: str, classes: int, crop: int) -> nn.Module:
-    """Build the network with `classes` outputs; if its tables fit one input size only, that is `crop` pixels."""
-    name, config = _find(architecture)
-    options: dict[str, Any] = {"img_size": crop} if config.fixed_input_size else {}
+def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module:
+    """Build the network with `classes` outputs; if its tables fit one input size only, that is `crop` pixels.
+
+    `config` may hold arguments of the architecture, as timm's `config.json` has them in `model_args`.
+    """
+    name, published = _find(architecture)
+    options: dict[str, Any] = {"img_size": crop} if published.fixed_input_size else {}
+    options |= config.get("model_args", {})
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
     return network
 
 
 def preprocessing(architecture: str) -> Preprocessing:
-    """Return that of timm's evaluation transform; raises BadOption for the few networks without square colour input."""
+    """Return that of timm's evaluation transform; raises BadOption for the few networks that take no pictures of three
+    channels."""
     _, config = _find(architecture)
-    resolved = resolve_data_config(pretrained_cfg=config.to_dict())
+    return prepared_by(architecture, config.to_dict())
+
+
+def prepared_by(architecture: str, pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+    """Return the preprocessing of one of timm's configurations of weights; raises BadOption if it cannot be
+    reproduced."""
+    resolved = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     channels, height, width = resolved["input_size"]
-    supported = resolved["interpolation"] in INTERPOLATIONS and resolved["crop_mode"] in CROP_MODES
-    if channels != 3 or height != width or not supported:
+    known = resolved["interpolation"] in INTERPOLATIONS and resolved["crop_mode"] in CROP_MODES
+    if channels not in (1, 3) or not known:
         raise BadOption(
-            f"The architecture {architecture!r} wants pictures of {width} x {height} pixels with {channels} channels, "
-            f"{resolved['interpolation']} and {resolved['crop_mode']}; only square colour pictures can be prepared."
+            f"The architecture {architecture!r} wants pictures of {channels} channels, {resolved['interpolation']} and "
+            f"{resolved['crop_mode']}; only grey and colour pictures can be prepared."
         )
     return Preprocessing(
-        resize=math.floor(height / resolved["crop_pct"]),
-        crop=height,
+        resize=as_size(*(math.floor(side / resolved["crop_pct"]) for side in (height, width))),
+        crop=as_size(height, width),
         mean=tuple(resolved["mean"]),
         std=tuple(resolved["std"]),
         interpolation=resolved["interpolation"],
+        mode="RGB" if channels == 3 else "L",
         crop_mode=resolved["crop_mode"],
     )
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.domain.preprocessing import Preprocessing
-from worker.families import Pretrained
+from shared.domain.preprocessing import Preprocessing, Size
+from worker.families import NO_CONFIG, Config, Pretrained, square
 
 HOLLOW = True
 _TRAINING_ONLY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -32,14 +32,14 @@ def architectures() -> list[str]:
     return models.list_models(module=models)
 
 
-def build(architecture: str, classes: int, crop: int) -> nn.Module:
+def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module:
     """Build the network with `classes` outputs. A ViT's position table fits inputs of `crop` pixels and no others."""
     options: dict[str, Any] = {"num_classes": classes}
     if architecture in _TRAINING_ONLY:
         # The published weights expect the input scaled as in TensorFlow; `get_model(weights=...)` sets this too.
         options |= {"transform_input": True, "aux_logits": False, "init_weights": False}
     if architecture.startswith("vit_"):
-        options["image_size"] = crop
+        options["image_size"] = square(architecture, crop)
     network: nn.Module = models.get_model(architecture, weights=None, **options)
     return network
 

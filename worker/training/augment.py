@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from shared.domain.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing, sides
 from worker import preprocess
 
 _ROOM = 1.25
@@ -51,7 +51,7 @@ class TensorCache:
 
 
 def served(pictures: LabelledPictures, preprocessing: Preprocessing) -> TensorCache:
-    """Return the pictures by number as uint8 (channels, crop, crop), exactly as a worker prepares them."""
+    """Return the pictures by number as uint8 (channels, height, width), exactly as a worker prepares them."""
     return TensorCache(lambda number: preprocess.crop(pictures.picture(number), preprocessing))
 
 
@@ -60,7 +60,7 @@ def reduced(pictures: LabelledPictures, preprocessing: Preprocessing) -> TensorC
 
     def make(number: int) -> torch.Tensor:
         picture = pictures.picture(number)
-        factor = _ROOM * max(preprocessing.resize, preprocessing.crop) / min(picture.size)
+        factor = _ROOM * max(*sides(preprocessing.resize), *sides(preprocessing.crop)) / min(picture.size)
         if factor < 1:
             size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
             picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
@@ -71,15 +71,17 @@ def reduced(pictures: LabelledPictures, preprocessing: Preprocessing) -> TensorC
 
 
 def changes(preprocessing: Preprocessing, *, flip: bool, colour: float = 0.2) -> v2.Transform:
-    """Return the augmentation from a reduced picture to uint8 (channels, crop, crop): crop, mirror, and colour changes.
+    """Return the augmentation from a reduced picture to uint8 (channels, height, width): crop, mirror, change colours.
 
     It is mild, because pictures of few examples often differ only in a detail that a strong crop would cut away. It
     uses torch's global random generator.
     """
     steps: list[v2.Transform] = [
-        v2.RandomResizedCrop(preprocessing.crop, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),
+        v2.RandomResizedCrop(sides(preprocessing.crop), scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),
         v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour if preprocessing.mode == "RGB" else None),
     ]
     if flip:
         steps.insert(1, v2.RandomHorizontalFlip())
+    if preprocessing.channel_order == "BGR":
+        steps.append(v2.Lambda(lambda pixels: pixels.flip(-3)))
     return v2.Compose(steps)

@@ -8,7 +8,7 @@ from shared import errors
 from shared.adapters.storage import Storage
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
-from shared.imaging import images
+from worker import preprocess
 
 
 def read(storage: Storage, example: DatasetExample) -> bytes:
@@ -24,4 +24,4 @@ def read(storage: Storage, example: DatasetExample) -> bytes:
 
 def decoded(storage: Storage, example: DatasetExample, preprocessing: Preprocessing) -> Image.Image:
     """Return the picture upright, in the mode of the network; raises as `read` does, and BrokenPicture."""
-    return images.decode(read(storage, example), exif=True, mode=preprocessing.mode)
+    return preprocess.decode(read(storage, example), preprocessing)

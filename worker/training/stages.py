@@ -213,7 +213,7 @@ def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
     """Return the base's network as it was before optimisation, which can be trained and stored."""
     state = safetensors.torch.load(storage.read(base.version.weights))
     family = families.load(base.version.family)
-    return weights.assemble(family, base.version.architecture, base.preprocessing, state)
+    return weights.assemble(family, base.version.architecture, base.preprocessing, state, base.version.config)
 
 
 def _measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -229,7 +229,7 @@ def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) ->
 def batches(
     storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], preprocessing: Preprocessing
 ) -> Iterator[torch.Tensor]:
-    """Yield normalised batches (N, channels, crop, crop) of pictures, in their order."""
+    """Yield normalised batches (N, channels, height, width) of pictures, in their order."""
     for start in range(0, len(examples), _PIECE):
         progress.refresh()
         crops = [

@@ -12,8 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared.adapters.database.tables import model_versions
-from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVersion
-from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset
+from shared.domain.models import (
+    ALL_TENANTS,
+    ImportCheck,
+    ImportOptions,
+    ModelExample,
+    ModelState,
+    ModelVersion,
+    ProblemType,
+)
+from shared.domain.preprocessing import Origin, PreprocessingRequest, Preset, from_values, to_values
 
 
 class ModelVersions:
@@ -111,8 +119,7 @@ _KEEP = sa.select(model_versions.c.id).where(model_versions.c.id == sa.bindparam
 
 def _values(version: ModelVersion) -> dict[str, Any]:
     values = asdict(version)
-    if values["preprocessing"] and values["preprocessing"]["crop_mode"] == "center":
-        del values["preprocessing"]["crop_mode"]  # so that older releases without crop modes can read the row
+    values["preprocessing"] = to_values(version.preprocessing) if version.preprocessing else None
     values["withheld"] = values.pop("requires_deployment")  # the column is older than the name
     return values | {"labels": list(version.labels)}
 
@@ -128,10 +135,15 @@ def _version(row: Row[Any]) -> ModelVersion:
     values["labels"] = _labels(values["labels"])
     values["requires_deployment"] = values.pop("withheld")
     if values["preprocessing"]:
-        prepared = values["preprocessing"]
-        values["preprocessing"] = Preprocessing(
-            **prepared | {"mean": tuple(prepared["mean"]), "std": tuple(prepared["std"])}
+        values["preprocessing"] = from_values(values["preprocessing"])
+    if options := values["import_options"]:
+        checks = tuple(ImportCheck(**check) for check in options["checks"])
+        values["import_options"] = ImportOptions(
+            **options | {"checks": checks, "thresholds": tuple(options["thresholds"])}
         )
+    values["problem_type"] = ProblemType(values["problem_type"])
+    values["thresholds"] = tuple(values["thresholds"] or ())
+    values["config"] = values["config"] or {}
     if preset := values["preset"]:
         values["preset"] = Preset(
             preset["name"], Origin(preset["origin"]), tuple(preset["available"]), tuple(preset["changed"])

@@ -149,6 +149,10 @@ model_versions = Table(
     Column("canary", Double, nullable=False, server_default=text("0")),
     Column("preset", JSON(none_as_null=True)),
     Column("wanted_preprocessing", JSON(none_as_null=True)),
+    Column("import_options", JSON(none_as_null=True)),
+    Column("config", JSON(none_as_null=True)),
+    Column("problem_type", Text, nullable=False, server_default="single_label_classification"),
+    Column("thresholds", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "name", "version"),
 )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.domain.preprocessing import Preprocessing
-from worker.families import Pretrained
+from shared.domain.preprocessing import Preprocessing, Size
+from worker.families import NO_CONFIG, Config, Pretrained, square
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "digits.safetensors"
@@ -28,9 +28,10 @@ def architectures() -> list[str]:
     return ["digits"]
 
 
-def build(architecture: str, classes: int, crop: int) -> nn.Module:
+def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module:
     """Build four convolutions and a linear layer over an eighth of the side; `crop` is the side of the input in
     pixels."""
+    side = square(architecture, crop)
     return nn.Sequential(
         *_block(1, 16),
         *_block(16, 32),
@@ -40,7 +41,7 @@ def build(architecture: str, classes: int, crop: int) -> nn.Module:
         *_block(40, 56),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(56 * 16 if crop == 32 else 56 * (crop // 8) ** 2, classes),
+        nn.Linear(56 * (side // 8) ** 2, classes),
     )
 
 
