@@ -18,7 +18,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -191,8 +190,7 @@ class Engine:
             raise BadWeights(f"The stored weights of model {version.name} are damaged: import it again.")
         self._make_room(len(data))
         family = families.load(version.family) if version.family else families.find(version.architecture)
-        state = safetensors.torch.load(data)
-        network = weights.assemble(family, version.architecture, _preprocessing(version), state, version.config)
+        network = weights.restore(family, version.architecture, _preprocessing(version), data, version.config)
         weights.check_labels(weights.outputs(network), version.labels)
         loaded = Loaded(version, network, self.device, self._settings)
         loaded.warm_up(self._read_blob(version.example.blob) if version.example else None)

@@ -17,6 +17,7 @@ from shared.adapters.storage import Storage
 from shared.domain import lock_names
 from shared.domain.models import (
     PRETRAINED,
+    ImportOptions,
     ModelExample,
     ModelState,
     ModelVersion,
@@ -24,7 +25,7 @@ from shared.domain.models import (
     trained_weights_key,
 )
 from shared.services import model_checks
-from worker import families, weights
+from worker import download, examination, families, weights
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def check(worker: WorkerProcess, version_id: str) -> None:
 
 
 def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:
-    """Turn the weights into a checked safetensors blob with labels, preprocessing and an example; raises BadRequest
-    kinds."""
-    stored = store_examined(worker.container.storage, version, _weights_file(worker, version, folder), folder)
+    """Turn the weights into a checked blob with labels, preprocessing and an example; raises BadRequest kinds."""
+    path = _weights_file(worker, version, folder)
+    stored = store_examined(worker.container.storage, version, path, folder)
     return replace(stored, source=PRETRAINED if version.source == PRETRAINED else "")
 
 
@@ -69,16 +70,22 @@ def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: 
 
     Its blobs are stored, its row is not. The engine, which loads it next, checks that it reproduces its example.
     """
-    examined = weights.examine(
-        version.architecture,
-        path,
-        version.labels or None,
+    options = version.import_options or ImportOptions()
+    trained = bool(version.training_id)
+    wanted = examination.Wanted(
+        architecture=version.architecture,
+        labels=version.labels,
         # The result of an earlier check is not reused: only the import's request counts, if there is one.
-        version.preprocessing if version.training_id else version.wanted_preprocessing,
-        folder,
+        preprocessing=version.preprocessing if trained else version.wanted_preprocessing,
+        name=version.name,
+        family=version.family if trained else "",
+        config=version.config,
+        options=options,
+        checks=[examination.Check(check.name, storage.read(check.blob), check.label) for check in options.checks],
         published=version.source == PRETRAINED,
     )
-    blob = f"weights/{examined.checksum}.safetensors"
+    examined = examination.examine(path, folder, wanted)
+    blob = f"weights/{examined.checksum}{examined.path.suffix}"
     if version.training_id:  # two trainings with identical weights must not be able to delete each other's blob
         blob = trained_weights_key(version.training_id, examined.checksum)
     storage.put_from(str(examined.path), blob)
@@ -87,6 +94,10 @@ def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: 
     return replace(
         version,
         family=examined.family,
+        architecture=examined.architecture,
+        config=examined.config,
+        problem_type=examined.problem_type,
+        thresholds=examined.thresholds,
         state=ModelState.READY,
         reason="",
         labels=examined.labels,
@@ -129,7 +140,7 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
             message = f"its weights are being fetched, {percent} % so far"
             model_checks.report_progress(container, version.id, message)
 
-    weights.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, on_progress)
+    download.fetch(url, pretrained.sha256_prefix, target, container.settings.weights_timeout, on_progress)
     return target
 
 

@@ -24,8 +24,9 @@ from shared.domain.models import ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
 from shared.settings import Settings
-from worker import families, optimise, preprocess, weights
+from worker import examination, families, optimise, preprocess
 from worker.engine import Engine, Loaded, choose_device, choose_type, top_k
+from worker.examination import Wanted
 from worker.families import digits, torchvision
 
 pytestmark = pytest.mark.slow
@@ -300,7 +301,7 @@ def test_a_version_without_preprocessing_is_not_served(shelf: Shelf, engine: Eng
 def test_only_a_version_that_reproduces_its_example_is_served(tmp_path: Path, shelf: Shelf, engine: Engine) -> None:
     version = shelf.version("squeezenet1_1")
     (tmp_path / "w").write_bytes(shelf.blobs[version.weights])
-    examined = weights.examine("squeezenet1_1", tmp_path / "w", version.labels, None, tmp_path)
+    examined = examination.examine(tmp_path / "w", tmp_path, Wanted("squeezenet1_1", labels=version.labels))
     shelf.blobs["example"] = examined.example_png
     right = replace(version, example=ModelExample("example", examined.example_logits))
     assert engine.load(right).version == right

@@ -64,7 +64,7 @@ def test_a_hollow_network_holds_no_memory() -> None:
 
 
 def test_families_are_found_by_listing_the_folder() -> None:
-    assert families.names() == ["digits", "small", "timm", "torchvision"]
+    assert families.names() == ["digits", "onnx", "small", "timm", "torchvision", "transformers"]
     assert families.architectures()["digits"] == "digits"
     assert families.architectures()["vit_h_14"] == "torchvision"
 
@@ -80,7 +80,7 @@ def test_an_unknown_architecture_is_answered_with_near_ones() -> None:
 
 
 def test_an_unknown_family_is_answered_with_those_there_are() -> None:
-    with pytest.raises(BadOption, match="digits, small, timm, torchvision"):
+    with pytest.raises(BadOption, match="digits, onnx, small, timm, torchvision, transformers"):
         families.load("os")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, parse_request
 from shared.errors import BadOption
-from worker import families, weights
+from worker import examination, families
 
 pytestmark = pytest.mark.slow
 
@@ -91,12 +91,12 @@ torchvision = families.load("torchvision")
 
 
 def chosen(request: PreprocessingRequest | None, architecture: str = "resnet50") -> tuple[Preprocessing, str, Origin]:
-    preprocessing, preset = weights.choose_preprocessing(families.find(architecture), architecture, request, None)
+    preprocessing, preset = examination.choose_preprocessing(families.find(architecture), architecture, request, None)
     return preprocessing, preset.name, preset.origin
 
 
 def test_the_newest_preset_is_assumed_and_the_others_are_named() -> None:
-    preprocessing, preset = weights.choose_preprocessing(torchvision, "resnet50", None, None)
+    preprocessing, preset = examination.choose_preprocessing(torchvision, "resnet50", None, None)
     assert (preset.name, preset.origin) == ("IMAGENET1K_V2", Origin.ASSUMED)
     assert preset.available == ("IMAGENET1K_V1", "IMAGENET1K_V2")
     assert preprocessing == torchvision.preprocessing("resnet50")
@@ -104,7 +104,7 @@ def test_the_newest_preset_is_assumed_and_the_others_are_named() -> None:
 
 def test_a_recognised_file_has_its_own_preset() -> None:
     published = torchvision.identify("0676ba61" + "0" * 56)
-    preprocessing, preset = weights.choose_preprocessing(torchvision, "resnet50", None, published)
+    preprocessing, preset = examination.choose_preprocessing(torchvision, "resnet50", None, published)
     assert (preprocessing, preset.name, preset.origin) == (V1, "IMAGENET1K_V1", Origin.RECOGNISED)
 
 
@@ -127,7 +127,9 @@ def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
 def test_values_without_a_preset_are_put_on_what_would_be_assumed() -> None:
     preprocessing, name, origin = chosen(PreprocessingRequest("", {"resize": 256}))
     assert (preprocessing.resize, name, origin) == (256, "IMAGENET1K_V2", Origin.ASSUMED)
-    _, preset = weights.choose_preprocessing(torchvision, "resnet50", PreprocessingRequest("", {"resize": 256}), None)
+    _, preset = examination.choose_preprocessing(
+        torchvision, "resnet50", PreprocessingRequest("", {"resize": 256}), None
+    )
     assert preset.changed == ("resize",)
     assert chosen(PreprocessingRequest("", ALL))[1:] == ("", Origin.REQUESTED)
 

@@ -22,8 +22,10 @@ from shared.domain.models import ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Origin, Preprocessing
 from shared.errors import BadOption, BadWeights
 from shared.settings import Settings
-from worker import families, model_check, preprocess, weights
+from tests.unit.model_file_reader import read_weights
+from worker import examination, families, model_check, preprocess
 from worker.engine import Engine, Loaded
+from worker.examination import Wanted
 from worker.families import timm
 from worker.training import heads
 
@@ -65,7 +67,7 @@ def transform(architecture: str, **changes: Any) -> Any:
     return create_transform(**options)
 
 
-def served(examined: weights.Examined, architecture: str) -> Loaded:
+def served(examined: examination.Examined, architecture: str) -> Loaded:
     """Return the imported model as a worker's engine runs it, after the optimisations."""
     blobs = {"w": examined.path.read_bytes(), "e": examined.example_png}
     version = ModelVersion(
@@ -113,7 +115,7 @@ def own_logits(network: nn.Module, architecture: str, images: list[Image.Image])
 def test_logits_equal_timms_own(architecture: str, tmp_path: Path) -> None:
     network = lively(architecture)
     save_file({name: tensor.clone() for name, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
-    examined = weights.examine(architecture, tmp_path / "w.safetensors", list("abcdefg"), None, tmp_path)
+    examined = examination.examine(tmp_path / "w.safetensors", tmp_path, Wanted(architecture, labels=list("abcdefg")))
     images = [picture(size) for size in SIZES]
     expected = own_logits(network, architecture, images)
 
@@ -125,22 +127,22 @@ def test_logits_equal_timms_own(architecture: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> weights.Examined:
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> examination.Examined:
     """The installed weights, as the check of the catalogue's model examines them."""
     shipped = families.pretrained(LITE0)
     assert shipped
     assert shipped.path
-    return weights.examine(LITE0, shipped.path, None, None, tmp_path_factory.mktemp("lite0"), published=True)
+    return examination.examine(shipped.path, tmp_path_factory.mktemp("lite0"), Wanted(LITE0, published=True))
 
 
-def test_the_installed_weights_are_prepared_as_timm_prepares_them(lite0: weights.Examined) -> None:
+def test_the_installed_weights_are_prepared_as_timm_prepares_them(lite0: examination.Examined) -> None:
     assert lite0.preprocessing == Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3, "bicubic")
     assert (len(lite0.labels), lite0.labels[282]) == (1000, "tiger cat")
     assert lite0.preset
     assert (lite0.preset.name, lite0.preset.origin) == ("in1k", Origin.PUBLISHED)
 
 
-def test_the_installed_weights_name_what_photographs_show(lite0: weights.Examined) -> None:
+def test_the_installed_weights_name_what_photographs_show(lite0: examination.Examined) -> None:
     """Their logits equal those of timm's network and transform; tensors are matched by order."""
     photos = {"tiger cat": "chelsea", "espresso": "coffee", "missile": "rocket"}
     images = [Image.fromarray(getattr(skimage.data, name)()) for name in photos.values()]
@@ -149,7 +151,7 @@ def test_the_installed_weights_name_what_photographs_show(lite0: weights.Examine
     assert [lite0.labels[number] for number in logits.argmax(1)] == list(photos)
 
     network = reference.create_model(LITE0, pretrained=False)
-    network.load_state_dict(weights.read(lite0.path))
+    network.load_state_dict(read_weights(lite0.path))
     assert (logits - own_logits(network, LITE0, images)).abs().max() < 1e-4
 
 
@@ -211,7 +213,7 @@ def test_a_file_in_the_naming_of_another_port_is_renamed_and_any_other_left_alon
     shipped = families.pretrained(LITE0)
     assert shipped
     assert shipped.path
-    foreign = weights.read(shipped.path)
+    foreign = read_weights(shipped.path)
     own = timm.adapt(LITE0, foreign)
     assert torch.equal(own["blocks.0.0.conv_dw.weight"], foreign["_blocks.0._depthwise_conv.weight"])
     # Whatever the order of the file, and without the counters that only training uses.

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, Unavailable
-from worker import families, weights
+from tests.unit.model_file_reader import read_weights
+from worker import download, examination, families, weights
+from worker.examination import Wanted
 from worker.families import digits, torchvision
 
 pytestmark = pytest.mark.slow
@@ -38,7 +40,7 @@ def saved(state: object, path: Path) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(BadWeights) as caught:
-        weights.read(path)
+        read_weights(path)
     return caught.value.message
 
 
@@ -48,19 +50,19 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pytorch_files_new_and_old_are_read(tmp_path: Path, zipped: bool) -> None:
     torch.save({"a": torch.arange(3.0)}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert torch.equal(weights.read(tmp_path / "w.pth")["a"], torch.arange(3.0))
+    assert torch.equal(read_weights(tmp_path / "w.pth")["a"], torch.arange(3.0))
 
 
 def test_safetensors_are_recognised_by_their_bytes(tmp_path: Path) -> None:
     save_file({"a": torch.arange(3.0)}, tmp_path / "misnamed.pth")
-    assert torch.equal(weights.read(tmp_path / "misnamed.pth")["a"], torch.arange(3.0))
+    assert torch.equal(read_weights(tmp_path / "misnamed.pth")["a"], torch.arange(3.0))
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
 def test_what_training_scripts_put_around_the_tensors_is_taken_off(tmp_path: Path, wrapper: str) -> None:
     state = {"module.a": torch.ones(1), "module.b": torch.ones(1)}
     path = saved({"epoch": 3, wrapper: state, "best": 0.9}, tmp_path / "w.pth")
-    assert weights.read(path).keys() == {"a", "b"}
+    assert read_weights(path).keys() == {"a", "b"}
 
 
 class Hostile:
@@ -191,12 +193,12 @@ def test_writing_twice_gives_the_same_bytes_even_for_tied_weights(tmp_path: Path
 
 
 def test_the_example_is_always_the_same() -> None:
-    assert weights.example() == weights.example()
+    assert examination.example() == examination.example()
 
 
 def test_an_import_becomes_a_checked_version(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     path = saved({"state_dict": {f"module.{name}": t.half() for name, t in small.items()}}, tmp_path / "w.pth")
-    examined = weights.examine("squeezenet1_1", path, list("abcde"), None, tmp_path)
+    examined = examination.examine(path, tmp_path, Wanted("squeezenet1_1", labels=list("abcde")))
     assert (examined.family, examined.labels) == ("torchvision", tuple("abcde"))
     assert examined.preprocessing == torchvision.preprocessing("squeezenet1_1")
     assert examined.checksum == weights.checksum(examined.path)
@@ -207,7 +209,9 @@ def test_an_import_becomes_a_checked_version(tmp_path: Path, small: dict[str, to
 
 def test_preprocessing_can_be_given(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     given = Preprocessing(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    examined = weights.examine("squeezenet1_1", saved(small, tmp_path / "w"), list("abcde"), given, tmp_path)
+    examined = examination.examine(
+        saved(small, tmp_path / "w"), tmp_path, Wanted("squeezenet1_1", labels=list("abcde"), preprocessing=given)
+    )
     assert examined.preprocessing == given
 
 
@@ -215,7 +219,7 @@ def test_the_shipped_digits_pass_their_own_examination(tmp_path: Path) -> None:
     shipped = families.pretrained("digits")
     assert shipped
     assert shipped.path
-    examined = weights.examine("digits", shipped.path, None, None, tmp_path)
+    examined = examination.examine(shipped.path, tmp_path, Wanted("digits"))
     assert examined.labels == tuple("0123456789")
     assert examined.checksum == digits.card()["sha256"]
 
@@ -225,12 +229,14 @@ def test_imagenet_labels_need_a_thousand_outputs(
     tmp_path: Path, small: dict[str, torch.Tensor], labels: str | None
 ) -> None:
     with pytest.raises(BadWeights, match="Give a labels file with 5 lines"):
-        weights.examine("squeezenet1_1", saved(small, tmp_path / "w"), labels, None, tmp_path)
+        examination.examine(
+            saved(small, tmp_path / "w"), tmp_path, Wanted("squeezenet1_1", labels=[labels] if labels else ())
+        )
 
 
 def test_imagenet_labels_come_from_torchvision(tmp_path: Path) -> None:
     state = torchvision.build("squeezenet1_1", 1000, 224).state_dict()
-    examined = weights.examine("squeezenet1_1", saved(state, tmp_path / "w"), "imagenet", None, tmp_path)
+    examined = examination.examine(saved(state, tmp_path / "w"), tmp_path, Wanted("squeezenet1_1", labels=["imagenet"]))
     assert (len(examined.labels), examined.labels[0]) == (1000, "tench")
 
 
@@ -239,9 +245,9 @@ def test_the_wrong_number_of_labels_and_an_unknown_architecture_are_refused(
 ) -> None:
     path = saved(small, tmp_path / "w")
     with pytest.raises(BadWeights, match="5 outputs, but 2 labels"):
-        weights.examine("squeezenet1_1", path, ["a", "b"], None, tmp_path)
+        examination.examine(path, tmp_path, Wanted("squeezenet1_1", labels=["a", "b"]))
     with pytest.raises(BadOption, match="squeezenet1_1"):
-        weights.examine("squeezenet", path, ["a", "b"], None, tmp_path)
+        examination.examine(path, tmp_path, Wanted("squeezenet", labels=["a", "b"]))
 
 
 # fetching
@@ -295,7 +301,7 @@ def absent(request: http.server.BaseHTTPRequestHandler) -> None:
 
 def failed_fetch(url: str, prefix: str, folder: Path, timeout: float = 5.0) -> str:
     with pytest.raises(Unavailable) as caught:
-        weights.fetch(url, prefix, folder / "w.pth", timeout)
+        download.fetch(url, prefix, folder / "w.pth", timeout)
     assert list(folder.iterdir()) == []
     assert "inferq models import NAME --arch ARCH --weights FILE --labels imagenet" in caught.value.message
     return caught.value.message
@@ -303,7 +309,7 @@ def failed_fetch(url: str, prefix: str, folder: Path, timeout: float = 5.0) -> s
 
 def test_a_download_arrives_whole_and_reports_its_progress(tmp_path: Path, serve: Callable[[Handler], str]) -> None:
     reports: list[tuple[int, int | None]] = []
-    weights.fetch(
+    download.fetch(
         serve(whole), CHECKSUM[:8], tmp_path / "w.pth", 5.0, lambda done, total: reports.append((done, total))
     )
     assert (tmp_path / "w.pth").read_bytes() == BODY
@@ -345,5 +351,5 @@ def test_a_download_that_has_begun_is_given_more_patience(tmp_path: Path, serve:
         threading.Event().wait(0.5)  # longer than the timeout below
         request.wfile.write(BODY[1000:])
 
-    weights.fetch(serve(slow), CHECKSUM, tmp_path / "w.pth", 0.2)
+    download.fetch(serve(slow), CHECKSUM, tmp_path / "w.pth", 0.2)
     assert (tmp_path / "w.pth").read_bytes() == BODY

@@ -11,6 +11,7 @@ A family is a module with these functions (there is no registry to edit):
     identify(sha256) -> Pretrained | None             the published file with that checksum
     adapt(architecture, state) -> state               renames tensors of published checkpoints
     HOLLOW                                            False if networks must be built with memory, see `hollow`
+    FORMAT                                            `safetensors`, or `onnx` where a file holds the network itself
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,6 +63,7 @@ class Family(Protocol):
 
     __name__: str
     HOLLOW: bool
+    FORMAT: str
 
     def architectures(self) -> list[str]: ...
     def build(self, architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module: ...
@@ -131,6 +133,13 @@ def square(architecture: str, crop: Size) -> int:
     if height != width:
         raise BadOption(f"The architecture {architecture!r} takes square pictures only, not {height} x {width} pixels.")
     return height
+
+
+def imagenet_labels() -> Sequence[str]:
+    """Return ImageNet's thousand labels in torchvision's spelling; torchvision is imported only here."""
+    from worker.families import torchvision
+
+    return torchvision.imagenet_labels()
 
 
 def head(network: nn.Module) -> tuple[str, nn.Module]:

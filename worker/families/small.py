@@ -11,6 +11,7 @@ from shared.domain.preprocessing import Preprocessing, Size
 from worker.families import NO_CONFIG, Config, Pretrained
 
 HOLLOW = True
+FORMAT = "safetensors"
 PREPROCESSING = Preprocessing(resize=64, crop=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _WIDTHS = (3, 32, 64, 96, 128)
 

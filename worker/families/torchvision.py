@@ -14,6 +14,7 @@ from shared.domain.preprocessing import Preprocessing, Size
 from worker.families import NO_CONFIG, Config, Pretrained, square
 
 HOLLOW = True
+FORMAT = "safetensors"
 _TRAINING_ONLY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Auxiliary classifiers for training; inference never runs them, but published files contain them."""
 
@@ -60,6 +61,11 @@ def find_preset(name: str) -> Preprocessing | None:
     """Return that of any architecture's weights by torchvision's full name, `ResNet50_Weights.IMAGENET1K_V1`,
     or None."""
     return next((_preprocessing(weights) for _, weights in _published() if str(weights) == name), None)
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """Return ImageNet's thousand labels."""
+    return tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])
 
 
 def pretrained(architecture: str) -> Pretrained | None:

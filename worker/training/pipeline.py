@@ -37,7 +37,7 @@ from worker.training.evidence import evidence, machine
 from worker.training.pictures import read
 from worker.training.progress import TrainingProgress
 from worker.training.run import TrainingRun
-from worker.training.stages import TrainedNetwork, batches, from_base, from_scratch, labels_of
+from worker.training.stages import SMALL, TrainedNetwork, batches, from_base, from_scratch, labels_of
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,9 @@ def _store_version(
         tenant=training.tenant,
         name=training.name,
         version="",
-        family="",
+        family=base.version.family if base else SMALL,
         architecture=trained.architecture,
+        config=base.version.config if base else {},
         state=ModelState.CHECKING,
         created_at=container.now(),
         labels=labels,

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 from torch.nn import functional
@@ -211,9 +210,10 @@ def _compute_features(
 
 def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
     """Return the base's network as it was before optimisation, which can be trained and stored."""
-    state = safetensors.torch.load(storage.read(base.version.weights))
-    family = families.load(base.version.family)
-    return weights.assemble(family, base.version.architecture, base.preprocessing, state, base.version.config)
+    version = base.version
+    family = families.load(version.family)
+    data = storage.read(version.weights)
+    return weights.restore(family, version.architecture, base.preprocessing, data, version.config)
 
 
 def _measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

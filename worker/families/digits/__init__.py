@@ -20,6 +20,7 @@ SAMPLES = FOLDER / "samples"
 """Ten pictures from the held-out part, `digit_0.png` to `digit_9.png`."""
 
 HOLLOW = True
+FORMAT = "safetensors"
 PREPROCESSING = Preprocessing(resize=32, crop=32, mean=(0.5,), std=(0.5,), mode="L")
 
 

@@ -1,0 +1,168 @@
+"""Tensors by name, from safetensors and from PyTorch's files and checkpoints, read without running code in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from shared.errors import BadWeights
+from worker.families import Weights
+from worker.model_files import inert_pickle, refused
+from worker.model_files.model_file import ModelFile
+
+_NOT_WEIGHTS = ("optim", "scheduler", "lr_sched", "scaler", "loops", "callbacks", "hyper_parameters", "hparams")
+"""Beginnings of the keys under which training scripts store other state than weights."""
+_COUNTERS = ("n_averaged", "_metadata")
+"""What torch's AveragedModel and state dicts hold beside tensors."""
+_DEPTH = 4
+"""Maximum depth of the dictionaries in a checkpoint."""
+_COMPLETE = 0.5
+"""A set with fewer tensors than this share of the largest is no network, but for example the state of a loss."""
+
+
+def is_checkpoint(names: Collection[str]) -> bool:
+    """Return True for the members of a zip that `torch.save` wrote."""
+    return any(name.endswith("/data.pkl") or name == "data.pkl" for name in names)
+
+
+def read_safetensors(path: Path) -> Weights:
+    """Return the tensors of a safetensors file; raises BadWeights."""
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # SafetensorError, or ValueError and KeyError for dtypes that torch lacks
+        raise BadWeights(f"The safetensors file cannot be read: {error}.") from error
+
+
+def read_checkpoint(path: Path) -> ModelFile:
+    """Return the sets of tensors in a file of `torch.save`, by key; raises BadWeights.
+
+    Other objects in it, as Lightning and timm's training script store them, become inert stand-ins.
+    """
+    content = _load(path)
+    refused.check_objects(content)
+    sets = dict(_sets(content, ""))
+    if not sets:
+        raise BadWeights("The file holds no tensors by name. Save them with torch.save(model.state_dict(), FILE).")
+    most = max(map(len, sets.values()))
+    return ModelFile(sets={key: state for key, state in sets.items() if len(state) >= _COMPLETE * most})
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    try:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        except pickle.UnpicklingError:
+            return torch.load(
+                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle, mmap=zipped or None
+            )
+    except inert_pickle.Dangerous as error:
+        raise BadWeights(
+            f"Loading the weights could run code (the file names {error}), so they were not loaded. "
+            "Save the tensors alone, torch.save(model.state_dict(), FILE), or use safetensors."
+        ) from error
+    except Exception as error:  # torch raises half a dozen types of error on damaged archives
+        raise BadWeights(
+            "The file is neither safetensors, ONNX nor a PyTorch weights file, or it is damaged "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})."
+        ) from error
+
+
+def _sets(content: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Weights]]:
+    """Yield key and tensors of each dictionary of tensors in a checkpoint; nested keys are joined by dots."""
+    if not isinstance(content, Mapping) or depth > _DEPTH or not all(isinstance(name, str) for name in content):
+        return
+    if any(isinstance(value, torch.Tensor) for value in content.values()):
+        inner = {name: value for name, value in content.items() if name not in _COUNTERS}
+        if not any(isinstance(value, Mapping) for value in inner.values()):
+            yield key, inner
+            return
+    for name, value in content.items():
+        if not name.lower().startswith(_NOT_WEIGHTS):
+            yield from _sets(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def check(state: Weights, file_size: int) -> None:
+    """Raise BadWeights unless all values are plain, finite tensors, together no larger than the file."""
+    for name, tensor in state.items():
+        if type(tensor) not in (torch.Tensor, nn.Parameter):
+            raise BadWeights(f"{name!r} is not a tensor but {type(tensor).__name__}; the file must hold tensors alone.")
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise BadWeights(f"{name!r} is a sparse, quantized or empty-device tensor; only plain ones can be used.")
+        # A single stored number can be declared as a tensor of any size (stride 0), which fills the memory when used.
+        if tensor.numel() * tensor.element_size() > file_size:
+            raise BadWeights(f"{name!r} claims to be larger than the whole file.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise BadWeights(f"{name!r} contains NaN or infinite values.")
+
+
+def choose(file: ModelFile, state_key: str) -> Weights:
+    """Return the set of that key, or the only set; raises BadWeights naming the sets if none is chosen.
+
+    A key may also be the beginning of the names of one network in a set that holds several: `student`.
+    """
+    sets = file.sets
+    if state_key in sets:
+        return sets[state_key]
+    if state_key:
+        within = [_below(state, state_key) for state in sets.values()]
+        found = [state for state in within if state]
+        if len(found) != 1:
+            raise BadWeights(f"The file has no set of weights {state_key!r}; it has: {_describe(sets)}.")
+        return found[0]
+    if len(sets) > 1:
+        key = list(sets)[-1]
+        raise BadWeights(
+            f"The file holds several sets of weights: {_describe(sets)}. Name the one to take: --state-key {key}"
+        )
+    return next(iter(sets.values()))
+
+
+def _below(state: Weights, prefix: str) -> Weights:
+    start = f"{prefix.rstrip('.')}."
+    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+
+
+def _describe(sets: Mapping[str, Weights]) -> str:
+    return ", ".join(f"{key or '(without a name)'} ({len(state)} tensors)" for key, state in sets.items())
+
+
+def without_prefix(state: Weights) -> Weights:
+    """Return the tensors without the beginning that a wrapper gave to all their names.
+
+    DataParallel, torch.compile and Lightning call the network `module`, `_orig_mod`, `model` or `net`.
+    """
+    while len(firsts := {name.partition(".")[0] for name in state}) == 1 and firsts <= _WRAPPERS:
+        state = _below(state, firsts.pop())
+    return state
+
+
+_WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "backbone"}
+
+
+def fitting(state: Weights, wanted: Collection[str]) -> Weights:
+    """Return the tensors that have the names of the network, under one common prefix; the others are left out.
+
+    A LightningModule holds the network as one of its attributes, of any name, beside losses and metrics. If no prefix
+    gives all names, the state is returned as it is; raises BadWeights if several do, as for a teacher and a student.
+    """
+    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    if not needed or all(name in state for name in needed):
+        return state
+    anchor = max(needed, key=len)
+    prefixes = [name.removesuffix(anchor) for name in state if name.endswith(f".{anchor}")]
+    complete = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in needed)]
+    if len(complete) > 1:
+        keys = ", ".join(prefix.rstrip(".") for prefix in complete)
+        raise BadWeights(
+            f"The file holds the network several times: {keys}. Name the one to take: --state-key "
+            f"{complete[-1].rstrip('.')}"
+        )
+    return _below(state, complete[0]) if complete else state
