@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     # limits of requests
     max_body: Positive = 256 * 1024 * 1024
     """Bytes of one request body."""
+    max_weights: Positive = 8 * 1024 * 1024 * 1024
+    """Bytes of the request that imports a model."""
     max_picture: Positive = 32 * 1024 * 1024
     """Bytes of one picture."""
     max_pixels: Positive = 64_000_000

@@ -239,7 +239,7 @@ def _answers(options: ImportOptions, file: ModelFile, count: int) -> tuple[Probl
     thresholds = options.thresholds or file.thresholds
     if kind is ProblemType.SINGLE_LABEL:
         if options.thresholds:
-            raise BadOption("a threshold is for multi_label_classification; say so with --problem-type multi-label")
+            raise BadOption("a threshold is for multi_label_classification; give problem_type as well")
         return kind, ()
     if len(thresholds) not in (0, 1, count):
         raise BadOption(f"give one threshold, or one for each of the {count} labels, not {len(thresholds)}")

@@ -62,7 +62,8 @@ def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> Mode
     """Turn the weights into a checked blob with labels, preprocessing and an example; raises BadRequest kinds."""
     path = _weights_file(worker, version, folder)
     stored = store_examined(worker.container.storage, version, path, folder)
-    return replace(stored, source=PRETRAINED if version.source == PRETRAINED else "")
+    kept = replace(stored.import_options, checks=()) if stored.import_options else None  # their pictures are deleted
+    return replace(stored, source=PRETRAINED if version.source == PRETRAINED else "", import_options=kept)
 
 
 def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: Path) -> ModelVersion:

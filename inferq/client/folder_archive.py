@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -17,28 +17,28 @@ _JUNK = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 @contextmanager
-def packed(folder: Path) -> Iterator[IO[bytes]]:
+def packed(folder: Path, files: Sequence[Path] | None = None) -> Iterator[IO[bytes]]:
     """Yield the folder's files as a zip, opened at its beginning, without hidden files and files of operating systems.
 
-    Stored, not compressed, because pictures do not get smaller. Raises InferqError if a file cannot be read or written,
-    or there is nothing to pack.
+    With `files`, which lie below the folder, it holds only those. Stored, not compressed, because pictures do not get
+    smaller. Raises InferqError if a file cannot be read or written, or there is nothing to pack.
     """
     with tempfile.TemporaryFile(prefix="inferq-", suffix=".zip") as file:
         try:
-            if not _pack(folder, file):
-                raise InferqError(f"{folder} has no files; put pictures into it as LABEL/picture.jpg")
+            if not _pack(folder, file, _files(folder, ()) if files is None else files):
+                raise InferqError(f"{folder} has no files")
         except OSError as error:
             raise InferqError(f"cannot pack {error.filename or folder}: {error.strerror}") from error
         file.seek(0)
         yield file
 
 
-def _pack(folder: Path, file: IO[bytes]) -> int:
+def _pack(folder: Path, file: IO[bytes], files: Iterable[Path]) -> int:
     """Write the zip and return the number of files."""
     count = 0
     # strict_timestamps=False: files older than 1980, which some archives contain, would be refused otherwise
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-        for path in _files(folder, ()):
+        for path in files:
             # In a name that is not UTF-8, U+FFFD replaces the other bytes; the server reports such names.
             name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
             archive.write(path, name)

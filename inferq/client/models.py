@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypedDict, Unpack
 
 from inferq.client import http
 from inferq.client.connection import UPLOAD, Connection, read
+from inferq.client.folder_archive import packed
 from shared.schemas.models import (
     Alias,
     AliasList,
@@ -21,6 +23,25 @@ from shared.schemas.models import (
     VersionList,
 )
 from shared.schemas.promotions import Canary, Comparison
+
+
+class ImportOptions(TypedDict, total=False):
+    """What an import may say about a model, where the file does not."""
+
+    architecture: str
+    labels: str | Path
+    """A file of labels (text, JSON, CSV), or `imagenet`."""
+    version: str
+    preprocessing: str | Mapping[str, Any]
+    """The name of a preset, or values: preset, resize, crop, mean, std, interpolation, and those of `models show`."""
+    problem_type: str
+    """`single_label_classification` or `multi_label_classification`."""
+    threshold: float | Sequence[float]
+    """Of a multi-label model: the score from which a label is an answer; one for all labels, or one per label."""
+    state_key: str
+    """The set of weights to take from a file that holds several."""
+    checks: Sequence[tuple[Path, str]]
+    """Pictures with the label that the model must give them; else it is refused."""
 
 
 class Models:
@@ -39,27 +60,15 @@ class Models:
         parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
         return read(Version, self._connection.form("/v1/models", parts))
 
-    def upload(
-        self,
-        name: str,
-        *,
-        architecture: str,
-        weights: Path,
-        labels: str | Path,
-        version: str = "",
-        preprocessing: str | Mapping[str, Any] = "",
-    ) -> Version:
-        """Upload weights (.safetensors or .pth); `labels` is `imagenet` or a file with one label per line.
+    def upload(self, name: str, weights: Path, **options: Unpack[ImportOptions]) -> Version:
+        """Upload a model: a file (.safetensors, .pth, .ckpt, .onnx, .mar), or a folder of timm, transformers or an
+        export.
 
-        `preprocessing` is the name of a preset, or values: preset, resize and crop (pixels), mean, std, interpolation.
-        A worker checks the weights: poll `get(name)`. Raises OSError if a file cannot be read.
+        A worker checks it: poll `get(name)`. Raises OSError if a file cannot be read, InferqError if a folder holds no
+        model.
         """
-        whole = preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing))
-        fields = {"name": name, "architecture": architecture, "version": version, "preprocessing": whole}
-        parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
-        is_text = isinstance(labels, str)
-        parts.append(("labels", (None, labels) if is_text else (Path(labels).name, Path(labels).read_bytes())))
-        with weights.open("rb") as file:  # streamed, so that hundreds of megabytes are not held in memory
+        parts = list(_import_parts(name, options))
+        with _opened(weights) as file:  # streamed, so that hundreds of megabytes are not held in memory
             parts.append(("weights", (weights.name, file)))
             return read(Version, self._connection.form("/v1/models", parts, timeout=UPLOAD))
 
@@ -141,6 +150,53 @@ class Models:
     def list(self) -> list[Model]:
         """Return every model with its versions and default version."""
         return read(ModelList, self._connection.get("/v1/models")).models
+
+
+def _import_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of the form without the weights."""
+    preprocessing, threshold = options.get("preprocessing", ""), options.get("threshold", "")
+    fields = {
+        "name": name,
+        "architecture": options.get("architecture", ""),
+        "version": options.get("version", ""),
+        "preprocessing": preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing)),
+        "problem_type": options.get("problem_type", ""),
+        "threshold": ",".join(map(str, threshold)) if isinstance(threshold, Sequence) else str(threshold),
+        "state_key": options.get("state_key", ""),
+    }
+    yield from ((key, (None, value)) for key, value in fields.items() if value)
+    labels = options.get("labels", "")
+    if isinstance(labels, Path):
+        yield "labels", (labels.name, labels.read_bytes())
+    elif labels:
+        yield "labels", (None, labels)
+    for picture, label in options.get("checks", ()):
+        yield "check", (picture.name, picture.read_bytes())
+        yield "check_label", (None, label)
+
+
+def _opened(weights: Path) -> AbstractContextManager[IO[bytes]]:
+    """Open a file, or the zip of a folder's files without those that no import reads."""
+    return packed(weights, _wanted_files(weights)) if weights.is_dir() else weights.open("rb")
+
+
+def _wanted_files(folder: Path) -> list[Path]:
+    """Return the files of a model: the weights in safetensors if there are any, and the small files beside them.
+
+    Folders from a model hub often hold the same weights several times, for other libraries.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    weights = weights or [path for path in files if path.suffix in (".onnx", ".pth", ".pt", ".bin", ".ckpt")]
+    small = [path for path in files if path.suffix in _BESIDE and path.stat().st_size <= _SMALL]
+    others = [path for path in files if path.suffix in _RECOGNISED]
+    return sorted({*weights, *small, *others}) or files
+
+
+_BESIDE = (".json", ".txt", ".csv", ".png", ".tsv")
+_RECOGNISED = (".pb", ".h5", ".keras")
+"""Files by which the server recognises a model that it refuses, and says how to convert it."""
+_SMALL = 16 * 1024 * 1024
 
 
 def _path(name: str) -> str:

@@ -9,12 +9,13 @@ from rich.text import Text
 from inferq.client import Client
 from inferq.commands import console, options
 from inferq.errors import InferqError
-from shared.schemas.models import Model, Version, VersionDetails
+from shared.schemas.models import Model, Preprocessing, Version, VersionDetails
 
 _FIRST_LABELS = 6
 _ORIGINS = {
     "published": "as published with the weights",
     "recognised": "recognised by the checksum of the file",
+    "included": "as it lies beside the weights",
     "requested": "as the import requested",
     "assumed": "assumed, since the import named none",
 }
@@ -61,8 +62,13 @@ def describe(version: Version) -> str:
     values = version.preprocessing
     if not values:
         return ""
-    sizes = f"resize {values.resize}, crop {values.crop} ({values.crop_mode}), {values.interpolation}"
+    sizes = f"resize {_size(values.resize)}, crop {_size(values.crop)} ({values.crop_mode}), {values.interpolation}"
     text = f"{sizes}, {values.mode}, mean {_numbers(values.mean)}, std {_numbers(values.std)}"
+    usual = Preprocessing(resize=1, crop=1, mean=[], std=[], interpolation="", mode="", crop_mode="")
+    unusual = ("channel_order", "scale", "crop_offset", "background", "color_profile")
+    for name in unusual:
+        if (value := getattr(values, name)) != getattr(usual, name):
+            text += f", {name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
     if preset := version.preset:
         text += f"\n{' '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
         if changed := preset.changed:
@@ -70,14 +76,18 @@ def describe(version: Version) -> str:
     return text
 
 
-def warn_if_assumed(version: Version, architecture: str) -> None:
+def _size(size: int | list[int]) -> str:
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def warn_if_assumed(version: Version) -> None:
     """Print on stderr which preset was assumed, and how to name another one."""
     preset = version.preset
     if preset is None or preset.origin != "assumed":
         return
     other_presets = [name for name in preset.available if name != preset.name]
     alternatives = (
-        f"{architecture} also has {', '.join(other_presets)}"
+        f"{version.architecture} also has {', '.join(other_presets)}"
         if other_presets
         else "a JSON file or single values can be given too"
     )

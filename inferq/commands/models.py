@@ -1,19 +1,15 @@
-"""`inferq models` lists, adds, imports and removes models; promotion.py decides which version answers."""
+"""`inferq models` lists, adds and removes models; model_import.py imports, promotion.py decides which version
+answers."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, model_show, options, promotion
-from inferq.errors import InferqError
+from inferq.commands import console, model_import, model_show, options, promotion
 from shared.schemas.models import Model, Version
 
 _DEFAULT_ORIGINS = {
@@ -21,8 +17,6 @@ _DEFAULT_ORIGINS = {
     "setting": "set when the service was started",
     "service": "the service's default",
 }
-_POLL_SECONDS = 0.5
-"""Seconds between two polls of a version that is being checked."""
 
 
 @click.group()
@@ -30,7 +24,7 @@ def models() -> None:
     """List, show, add, import, remove, compare and promote models; choose the default."""
 
 
-for command in (model_show.show, *promotion.COMMANDS):
+for command in (model_show.show, model_import.import_, *promotion.COMMANDS):
     models.add_command(command)
 
 
@@ -69,44 +63,7 @@ def add(client: Client, name: str, arch: str) -> None:
       inferq models add mobilenet_v2
       inferq models add fast --arch mobilenet_v3_small
     """
-    _report_ready(client, name, client.models.add(name, architecture=arch).version)
-
-
-@models.command("import")
-@click.argument("name")
-@click.option("--arch", required=True, help="The architecture of the weights, by its name in torchvision or timm.")
-@click.option("--weights", required=True, type=options.FILE, help="A .safetensors file, or .pth with tensors only.")
-@click.option("--labels", required=True, metavar="FILE|imagenet", help="A file, one label per line, in logit order.")
-@click.option("--version", default="", help="The name of the version; by default the next number.")
-@click.option(
-    "--preprocessing", default="", metavar="PRESET|FILE",
-    help="The preprocessing that the weights were trained with: a published preset, or a JSON file.",
-)  # fmt: skip
-@click.option("--resize", type=int, help="Pixels of the shorter side; overrides the preset.")
-@click.option("--crop", type=int, help="Pixels of the central square; overrides the preset.")
-@click.option("--mean", metavar="R,G,B", help="Mean per channel (0 to 1), or one for all; overrides the preset.")
-@click.option("--std", metavar="R,G,B", help="Standard deviation per channel; overrides the preset.")
-@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="Overrides the preset.")
-@options.server
-def import_(
-    client: Client, name: str, arch: str, weights: Path, labels: str, version: str, preprocessing: str, **values: Any
-) -> None:
-    """Import weights of your own.
-
-    \b
-      inferq models import birds --arch resnet50 --weights birds.safetensors --labels birds.txt
-      inferq models import photos --arch resnet50 --weights resnet50.pth --labels imagenet \\
-        --preprocessing IMAGENET1K_V1
-    """
-    label_source = labels if labels == "imagenet" else Path(labels)
-    if isinstance(label_source, Path) and not label_source.is_file():
-        raise click.BadParameter(f"{labels} is neither `imagenet` nor a file", param_hint="--labels")
-    with console.remarks.status(f"sending {weights.name}"):
-        answer = client.models.upload(
-            name, architecture=arch, weights=weights, labels=label_source, version=version,
-            preprocessing=_preprocessing(preprocessing, values),
-        )  # fmt: skip
-    model_show.warn_if_assumed(_report_ready(client, name, answer.version), arch)
+    model_import.report_ready(client, name, client.models.add(name, architecture=arch).version)
 
 
 @models.command()
@@ -162,46 +119,6 @@ def unalias(client: Client, alias: str) -> None:
     """Remove an alias; the model stays."""
     client.models.remove_alias(alias)
     console.remarks.print(f"removed the alias {alias}", soft_wrap=True)
-
-
-def wait_until_ready(client: Client, name: str, version: str) -> Version:
-    """Show the progress of a version until it is ready, and return it; raises InferqError with the reason if not."""
-    began = time.monotonic()
-    with console.remarks.status(f"{name} {version}") as line:
-        while (checked := model_show.get_version(client.models.get(name), version)).state not in ("ready", "refused"):
-            if checked.state == "absent" and checked.reason:
-                break
-            progress = checked.reason or checked.state
-            line.update(f"{name} {version}: {progress} ({time.monotonic() - began:.0f} s)")
-            time.sleep(_POLL_SECONDS)
-    if checked.state != "ready":
-        raise InferqError(f"{name} {version} is {checked.state}: {checked.reason or 'no reason was given'}")
-    return checked
-
-
-def _report_ready(client: Client, name: str, version: str) -> Version:
-    checked = wait_until_ready(client, name, version)
-    console.out.print(f"{name} {version} is ready: {checked.labels} labels", soft_wrap=True)
-    return checked
-
-
-def _preprocessing(preset_or_file: str, values: Mapping[str, Any]) -> str | dict[str, Any]:
-    """Return the name of a preset, or an object with the values of the file; single values override both."""
-    single = {name: value for name, value in values.items() if value is not None}
-    path = Path(preset_or_file)
-    if path.suffix == ".json" and not path.is_file():
-        raise click.BadParameter(f"there is no file {preset_or_file}", param_hint="--preprocessing")
-    if not preset_or_file or not path.is_file():
-        return {"preset": preset_or_file, **single} if single else preset_or_file
-    try:
-        document = json.loads(path.read_text("utf-8-sig"))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{preset_or_file} is not a JSON file: {error}", param_hint="--preprocessing"
-        ) from None
-    if not isinstance(document, dict):
-        raise click.BadParameter(f"{preset_or_file} must hold a JSON object", param_hint="--preprocessing")
-    return document | single
 
 
 def _row(model: Model, version: Version) -> tuple[Any, ...]:

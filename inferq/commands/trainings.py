@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, evidence, models, options, progress_view
+from inferq.commands import console, evidence, model_import, options, progress_view
 from inferq.errors import InferqError, InferqHTTPError
 from shared.schemas.trainings import Training, TrainingState
 
@@ -93,7 +93,7 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
             client.trainings.follow(training_id), progress_view.training, progress_view.training_line
         )
         if training.status == "DONE":
-            models.wait_until_ready(client, training.name, made_version(training))
+            model_import.wait_until_ready(client, training.name, made_version(training))
     except KeyboardInterrupt:
         hint = f"training {training_id} continues; follow it with: inferq trainings wait {training_id}"
         console.remarks.print(f"{hint}\ncancel it with: inferq trainings cancel {training_id}", soft_wrap=True)

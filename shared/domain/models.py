@@ -97,6 +97,18 @@ class ImportOptions:
 
 
 @dataclass(frozen=True)
+class ModelImport:
+    """Weights of the caller, and what lies beside them or is asked for."""
+
+    source: str
+    """The key of the uploaded file, or PRETRAINED."""
+    labels: tuple[str, ...] = ()
+    """Empty for those that lie beside the weights, or that belong to the published weights."""
+    preprocessing: PreprocessingRequest | None = None
+    options: ImportOptions | None = None
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """A servable set of weights and its metadata."""
 
@@ -175,6 +187,12 @@ def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> Mode
             return candidate
     available = ", ".join(candidate.version for candidate in versions)
     raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {available}.")
+
+
+def uploads(version: ModelVersion) -> tuple[str, ...]:
+    """Return the keys of the uploaded files that the check of a version reads."""
+    pictures = tuple(check.blob for check in version.import_options.checks) if version.import_options else ()
+    return pictures if version.source in ("", PRETRAINED) else (version.source, *pictures)
 
 
 def example_key(version_id: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
-from shared.domain.models import ModelState
+from shared.domain.models import ModelState, ProblemType
 from shared.domain.preprocessing import (
     CHANNEL_ORDERS,
     COLOR_PROFILES,
@@ -24,6 +25,8 @@ DEFAULT_ORIGINS = ("tenant", "setting", "service")
 Side = int | list[int]
 """Pixels of both sides, or [height, width]."""
 
+_INSTEAD = "instead of the preset's."
+
 # requests
 
 
@@ -33,47 +36,91 @@ class ModelRequest(Request, kw_only=True):
     name: Annotated[str, Meta(description="The name of the model.", examples=["mobilenet_v2"])]
     architecture: Annotated[
         str,
-        Meta(description="Of torchvision or timm (`timm/NAME` if both have it); by default the name of the model."),
+        Meta(
+            description="Of torchvision or timm (`timm/NAME` if both have it); by default what the file says, or the "
+            "name of the model."
+        ),
     ] = ""
     version: Annotated[str, Meta(description="By default the next number.")] = ""
     labels: Annotated[
         str,
-        Meta(description="One per line, in the order of the logits; `imagenet`, or nothing, for the published labels."),
+        Meta(
+            description="In the order of the outputs: one per line, JSON (a list, `id2label`), or CSV of index and "
+            "label; `imagenet` for ImageNet's; nothing for those beside the weights, or the published ones."
+        ),
     ] = ""
     preprocessing: Annotated[
         str | dict[str, Any],
         Meta(
             description="A preset (`IMAGENET1K_V1`, or another architecture's `ResNet18_Weights.IMAGENET1K_V1`), or an "
-            "object of values as JSON. By default the file is recognised by its checksum, or else the architecture's "
-            "newest preset is assumed, which the answer says."
+            "object of values as JSON. By default it is the one beside the weights, or the file is recognised by its "
+            "checksum, or else the architecture's newest preset is assumed, which the answer says."
         ),
     ] = ""
     resize: Annotated[
-        int | None,
-        Meta(description="Pixels of the shorter side, instead of the preset's.", extra_json_schema={
-            "minimum": 1, "maximum": MAX_SIDE}),
-    ] = None  # fmt: skip
+        str | int | list[int],
+        Meta(description=f"Pixels of the shorter side, 1 to {MAX_SIDE}, or height and width (`288x384`), {_INSTEAD}"),
+    ] = ""
     crop: Annotated[
-        int | None,
-        Meta(description="Pixels of the central square, instead of the preset's.", extra_json_schema={
-            "minimum": 1, "maximum": MAX_SIDE}),
-    ] = None  # fmt: skip
+        str | int | list[int],
+        Meta(description=f"Pixels of the sides of the input, 1 to {MAX_SIDE}, or height and width, {_INSTEAD}"),
+    ] = ""
     mean: Annotated[
         str | float | list[float],
-        Meta(description="One number, or three separated by commas, instead of the preset's.",
-             examples=["0.5,0.5,0.5"]),
-    ] = ""  # fmt: skip
+        Meta(description=f"One number, or three separated by commas, {_INSTEAD}", examples=["0.5,0.5,0.5"]),
+    ] = ""
     std: Annotated[
         str | float | list[float],
-        Meta(description="One number, or three separated by commas, instead of the preset's."),
+        Meta(description=f"One number, or three separated by commas, {_INSTEAD}"),
     ] = ""
-    interpolation: Annotated[str, one_of(INTERPOLATIONS, "Instead of the preset's.")] = ""
+    interpolation: Annotated[str, one_of(INTERPOLATIONS, _INSTEAD.capitalize())] = ""
+    mode: Annotated[str, one_of(MODES, "Colour or grey.")] = ""
+    crop_mode: Annotated[
+        str, Meta(description=f"`center`, `squash` (both sides are resized) or `border`, {_INSTEAD}")
+    ] = ""
+    channel_order: Annotated[str, one_of(CHANNEL_ORDERS, "`BGR` for networks trained with OpenCV.")] = ""
+    scale: Annotated[str | float, Meta(description="Factor for pixels 0 to 255, before the mean: `1/255`, or `1`.")] = (
+        ""
+    )
+    crop_offset: Annotated[
+        str, one_of(CROP_OFFSETS, "How half a pixel of the margin is rounded: as torchvision, or as transformers.")
+    ] = ""
+    background: Annotated[
+        str, Meta(description="What transparent pictures lie on: `white`, `black`, `#rrggbb`; by default nothing.")
+    ] = ""
+    color_profile: Annotated[str, one_of(COLOR_PROFILES, "`apply` converts by an embedded ICC profile to sRGB.")] = ""
+    problem_type: Annotated[
+        str,
+        one_of(
+            [kind.value for kind in ProblemType],
+            "Whether one label is true of a picture (softmax) or any number (sigmoid). By default as the file says, or "
+            "a single label, except for networks with one output.",
+        ),
+    ] = ""
+    threshold: Annotated[
+        str | float | list[float],
+        Meta(description="Of multi-label models: the score from which a label is an answer; one number, or one per "
+             "label, separated by commas. By default 0.5, and none for a single output."),
+    ] = ""  # fmt: skip
+    state_key: Annotated[
+        str, Meta(description="Which set of weights to take from a file that holds several: `model_ema`.")
+    ] = ""
 
 
 class ModelForm(ModelRequest, kw_only=True):
     """A model to add, as a form."""
 
-    weights: Annotated[File, Meta(description="`.safetensors`, or `.pth` with tensors only.")] = ""
+    weights: Annotated[
+        File,
+        Meta(
+            description="`.safetensors`, `.pth` or `.ckpt` (the tensors only), `.onnx`, `.mar`, or a zip of a folder "
+            "of timm, transformers or an export."
+        ),
+    ] = ""
+    check: Annotated[
+        list[File], Meta(description="Pictures that the model must label as `check_label` says; else it is refused.")
+    ] = msgspec.field(default_factory=list)
+    check_label: Annotated[str, Meta(description="The label of each `check`, repeated in the same order.")] = ""
 
 
 class ModelChoice(Request, kw_only=True):

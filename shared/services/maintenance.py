@@ -15,7 +15,7 @@ from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status, job_created_at
-from shared.domain.models import ModelState
+from shared.domain.models import ModelState, uploads
 from shared.domain.stored_images import image_created_at
 from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings
 
@@ -157,7 +157,8 @@ def collect_garbage(container: Container) -> None:
         refused = [
             version for version in uow.model_versions.in_state(ModelState.REFUSED) if version.created_at < now - 86_400
         ]
-        used = {version.source for version in uow.model_versions.in_state(ModelState.CHECKING)}
+        checking = uow.model_versions.in_state(ModelState.CHECKING)
+        used = {key for version in checking for key in uploads(version)}
         used |= {dataset.source for dataset in uow.datasets.in_state(DatasetState.LOADING)}
     models.forget(container, refused)
     for key in container.storage.list("uploads"):

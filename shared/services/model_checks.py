@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.container import Container
-from shared.domain.models import CHECK_SECONDS, PRETRAINED, ModelState, ModelVersion
+from shared.domain.models import CHECK_SECONDS, PRETRAINED, ModelState, ModelVersion, uploads
 
 
 class CheckEnded(Exception):
@@ -53,8 +53,8 @@ def finish(container: Container, begun: ModelVersion, ready: ModelVersion, secon
     _store(container, ready)
     with container.database.write() as uow:
         uow.key_values.set(CHECK_SECONDS, f"{seconds:.1f}")
-    if begun.source != PRETRAINED:
-        container.storage.delete(begun.source)  # only now: if this worker crashes, the next attempt needs it
+    for key in uploads(begun):
+        container.storage.delete(key)  # only now: if this worker crashes, the next attempt needs it
 
 
 def _store(container: Container, version: ModelVersion) -> None:

@@ -18,6 +18,7 @@ from shared.domain.models import (
     NAME_PATTERN,
     PRETRAINED,
     ModelAlias,
+    ModelImport,
     ModelState,
     ModelVersion,
     example_key,
@@ -25,10 +26,12 @@ from shared.domain.models import (
     pick,
     plots_folder,
     trained_weights_key,
+    uploads,
 )
-from shared.domain.preprocessing import PreprocessingRequest
 from shared.domain.trainings import Training
 from shared.services import default_models
+
+PUBLISHED = ModelImport(PRETRAINED)
 
 
 def get_ready_version(
@@ -130,13 +133,12 @@ def add(
     *,
     architecture: str = "",
     version: str = "",
-    source: str = PRETRAINED,
-    labels: Sequence[str] = (),
-    preprocessing: PreprocessingRequest | None = None,
+    imported: ModelImport = PUBLISHED,
 ) -> ModelVersion:
     """Register a version and have a worker check it; raises BadOption, Conflict.
 
-    `source` is PRETRAINED or the key of an uploaded weights file. Empty labels are those of the pretrained weights.
+    Without `imported` it has the published weights of its architecture, by default the one of that name; that of an
+    imported file is found by the worker.
     A model of the catalogue by its own name is fetched for all tenants, not registered a second time.
     """
     if not NAME_PATTERN.fullmatch(name) or (version and not NAME_PATTERN.fullmatch(version)):
@@ -144,7 +146,7 @@ def add(
             "names and versions are made of letters, digits, '.', '_' and '-', 100 at most; an architecture with a "
             "slash in its name is given apart from the name of the model"
         )
-    plain = source == PRETRAINED and not (version or labels or preprocessing)
+    plain = imported == PUBLISHED and not version
     if plain and (listed := _in_catalogue(container, tenant, name, architecture)):
         return fetch(container, listed)
     with container.database.read() as uow:
@@ -163,14 +165,15 @@ def add(
             name=name,
             version=version,
             family="",
-            architecture=architecture or name,
+            architecture=architecture or (name if imported.source == PRETRAINED else ""),
             state=ModelState.CHECKING,
             created_at=container.now(),
             is_default=not versions,
-            labels=tuple(labels),
-            source=source,
+            labels=imported.labels,
+            source=imported.source,
             reason="waiting for a worker",
-            wanted_preprocessing=preprocessing,
+            wanted_preprocessing=imported.preprocessing,
+            import_options=imported.options,
         )
         uow.model_versions.add(added)
     container.queue.notifications.send_task("check", added.id)
@@ -294,8 +297,8 @@ def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
 
 def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[str]) -> None:
     for version in chosen:
-        blobs = {version.weights, version.source, version.example.blob if version.example else ""}
-        for blob in blobs - used - {"", PRETRAINED}:
+        blobs = {version.weights, version.example.blob if version.example else "", *uploads(version)}
+        for blob in blobs - used - {""}:
             container.storage.delete(blob)
         if version.training_id:
             drop_plots(container, version.training_id)

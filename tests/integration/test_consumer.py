@@ -23,7 +23,7 @@ from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
-from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion, pick
+from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, pick
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
@@ -524,7 +524,9 @@ def test_high_priority_overtakes_what_waits(container: Container) -> None:
 
 def imported(container: Container, architecture: str, data: bytes, labels: list[str]) -> ModelVersion:
     container.storage.write("uploads/x", data)
-    return models.add(container, "anna", "mine", architecture=architecture, source="uploads/x", labels=labels)
+    return models.add(
+        container, "anna", "mine", architecture=architecture, imported=ModelImport("uploads/x", tuple(labels))
+    )
 
 
 def state_of(container: Container, version: ModelVersion) -> ModelVersion:

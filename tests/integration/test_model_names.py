@@ -13,7 +13,16 @@ from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.waiters import Subscription
 from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
-from shared.domain.models import ALL_TENANTS, CATALOGUE, CHECK_SECONDS, STANDARD, ModelAlias, ModelState, ModelVersion
+from shared.domain.models import (
+    ALL_TENANTS,
+    CATALOGUE,
+    CHECK_SECONDS,
+    STANDARD,
+    ModelAlias,
+    ModelImport,
+    ModelState,
+    ModelVersion,
+)
 from shared.services import catalogue, default_models, models
 from shared.services.default_models import DefaultModel, Origin
 
@@ -223,7 +232,7 @@ def test_a_model_of_the_catalogue_is_fetched_for_all_and_not_added_twice(contain
 
 
 def test_weights_of_ones_own_under_a_name_of_the_catalogue_are_ones_own(container: Container) -> None:
-    assert models.add(container, "anna", "resnet50", source="uploads/1").tenant == "anna"
+    assert models.add(container, "anna", "resnet50", imported=ModelImport("uploads/1")).tenant == "anna"
     assert models.add(container, "bert", "resnet50", architecture="resnet18").tenant == "bert"
 
 

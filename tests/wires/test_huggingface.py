@@ -26,7 +26,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome
 from shared.domain.keys import SCOPES, Caller
-from shared.domain.models import CHECK_SECONDS, ModelState, ModelVersion
+from shared.domain.models import CHECK_SECONDS, ModelImport, ModelState, ModelVersion
 from shared.services import jobs, keys, models, result_cache
 from tests import apps, stacks
 from tests.stacks import Stack
@@ -638,7 +638,7 @@ def test_another_model_by_the_same_name_does_not_remember(
 ) -> None:
     worker(result=[["3", 1.0]])
     remember(container)
-    own = models.add(container, "default", "digits", source="uploads/1")
+    own = models.add(container, "default", "digits", imported=ModelImport("uploads/1"))
     with container.database.write() as uow:
         uow.model_versions.save(replace(own, state=ModelState.READY, labels=tuple("0123456789")))
     assert post(client).headers["x-compute-type"] == "cpu"

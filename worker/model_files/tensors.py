@@ -70,7 +70,7 @@ def _load(path: Path) -> Any:
         ) from error
     except Exception as error:  # torch raises half a dozen types of error on damaged archives
         raise BadWeights(
-            "The file is neither safetensors, ONNX nor a PyTorch weights file, or it is damaged "
+            "The file is neither safetensors nor ONNX nor a PyTorch weights file, or it is damaged "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})."
         ) from error
 

@@ -12,20 +12,16 @@ from flask.typing import ResponseReturnValue
 from api import reading
 from api.context import caller, container, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
+from api.dialects.native.requests import models as requests
 from api.dialects.native.requests.common import parse, parse_json, refuse_unknown
 from api.dialects.native.serializers import models as serializers
 from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
-from shared.domain.preprocessing import PreprocessingRequest, parse_request
 from shared.schemas import models as schemas
-from shared.services import dataset_import, default_models, models, trainings
+from shared.services import default_models, models, trainings
 
 bp = OperationsBlueprint("native-models", __name__)
-_LARGEST_JSON = 64 * 1024
-"""Most bytes of a JSON file of preprocessing."""
-_FILES = ("weights", "labels", "preprocessing")
-"""The parts of a form that may be files."""
 _CHOICE = Body(json=schemas.ModelChoice, example={"model": "vit"})
 
 
@@ -105,27 +101,20 @@ def add() -> Response:
     that is refused, which leaves nothing behind.
     """
     if reading.is_multipart(request):
+        request.max_content_length = container().settings.max_weights
         wanted: schemas.ModelRequest = parse(schemas.ModelForm, request.form, request.args)
-        refuse_unknown(_FILES, request.files)
+        refuse_unknown(requests.FILES, request.files)
     else:
         wanted = parse_json(schemas.ModelRequest)
-    preprocessing = _preprocessing(wanted)
-    source = _keep_weights()
-    try:
+    with requests.kept_files(wanted) as imported:
         added = models.add(
             container(),
             caller().tenant,
             wanted.name,
             architecture=wanted.architecture,
             version=wanted.version,
-            source=source,
-            labels=_labels(wanted),
-            preprocessing=preprocessing,
+            imported=imported,
         )
-    except BaseException:
-        if source != PRETRAINED:
-            container().storage.delete(source)
-        raise
     seconds = 2.0 if added.source == PRETRAINED else container().settings.max_wait
     version = models.wait(container(), added, seconds)
     if version.state is ModelState.ABSENT:
@@ -251,50 +240,3 @@ def _engine() -> str | None:
         engines = {worker["engine"] for worker in container().queue.workers.list() if worker.get("engine")}
         return ", ".join(sorted(engines)) or None
     return None
-
-
-def _preprocessing(wanted: schemas.ModelRequest) -> PreprocessingRequest | None:
-    """Return the requested preprocessing: a preset's name or JSON, as a field or a file, and single values."""
-    part = request.files.get("preprocessing")
-    try:
-        whole = _small_text(part.stream.read(_LARGEST_JSON + 1)) if part else wanted.preprocessing or None
-    except UnicodeDecodeError:
-        raise errors.BadOption("preprocessing must be a JSON file in UTF-8") from None
-    single = {
-        "resize": wanted.resize,
-        "crop": wanted.crop,
-        "mean": wanted.mean,
-        "std": wanted.std,
-        "interpolation": wanted.interpolation,
-    }
-    return parse_request(whole, single)
-
-
-def _small_text(data: bytes) -> str:
-    if not data.strip() or len(data) > _LARGEST_JSON:
-        raise errors.BadOption(f"the preprocessing file must hold a JSON object of at most {_LARGEST_JSON} bytes")
-    return data.decode("utf-8-sig")
-
-
-def _keep_weights() -> str:
-    """Store the uploaded weights unchecked, for a worker to check, and return their key; PRETRAINED without a file."""
-    part = request.files.get("weights")
-    if part is None:
-        return PRETRAINED
-    try:
-        return dataset_import.keep_upload(container(), part.stream)
-    except errors.NoInput:
-        raise errors.BadWeights("The weights file is empty.") from None
-
-
-def _labels(wanted: schemas.ModelRequest) -> Sequence[str]:
-    """Return the labels, one per line of a text or file; empty for `imagenet` or none: the published weights' names."""
-    part = request.files.get("labels")
-    try:
-        text = part.stream.read(4 * 1024 * 1024).decode("utf-8-sig") if part else wanted.labels
-    except UnicodeDecodeError:
-        raise errors.BadOption("the labels must be a text file in UTF-8, one label per line") from None
-    lines = [line.strip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    return () if lines in ([], ["imagenet"]) else lines
