@@ -23,6 +23,7 @@ from torch import Tensor
 
 from shared import errors
 from shared.domain.jobs import Outcome
+from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs, result_cache
 from worker.canary import Watch
@@ -245,9 +246,11 @@ class BatchConsumer:
             return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, rows.tolist(), strict=True)]
         outcomes: list[Outcome] = []
         start = 0
-        for (k, function), run in groupby(entries, key=lambda entry: (entry.top_k, entry.function_to_apply)):
+        version = self._model.version
+        for (k, function, with_thresholds), run in groupby(entries, key=_answer_options):
             same = list(run)
-            ranked = top_k(rows[start : start + len(same)], self._model.version.labels, k, function)
+            lowest = lowest_logits(version, with_thresholds=with_thresholds)
+            ranked = top_k(rows[start : start + len(same)], version.labels, k, function, lowest)
             outcomes += [Outcome(e.job_id, e.position, result) for e, result in zip(same, ranked, strict=True)]
             start += len(same)
         return outcomes
@@ -289,6 +292,10 @@ def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
 
 def _failed(entry: StreamEntry, code: str, message: str) -> Outcome:
     return Outcome(entry.job_id, entry.position, error_code=code, error=message)
+
+
+def _answer_options(entry: StreamEntry) -> tuple[int, str, bool]:
+    return entry.top_k, entry.function_to_apply, entry.with_thresholds
 
 
 def _task(prepared: Input) -> str:

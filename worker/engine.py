@@ -207,22 +207,33 @@ class Engine:
 
 
 def top_k(
-    logits: torch.Tensor, labels: Sequence[str], k: int, function_to_apply: str = "softmax"
+    logits: torch.Tensor,
+    labels: Sequence[str],
+    k: int,
+    function_to_apply: str = "softmax",
+    lowest: Sequence[float] = (),
 ) -> list[list[tuple[str, float]]]:
     """Return the k likeliest labels of each row of (N, classes) logits with scores, highest first; ties are in label
     order.
 
-    `function_to_apply` is `softmax`, `sigmoid` or `none`; `k` may be larger than the number of classes.
+    `function_to_apply` is `softmax`, `sigmoid` or `none`; `k` may be larger than the number of classes. Labels with a
+    logit below the one in `lowest`, if given, are left out.
     """
     if function_to_apply not in _FUNCTIONS:
         raise BadOption(f"function_to_apply must be softmax, sigmoid or none, not {function_to_apply!r}.")
     # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk has no defined order of ties.
-    ranked = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    ranked = logits.sort(dim=1, descending=True, stable=True).indices
+    counts = [k] * len(logits)
+    if lowest:
+        reached = (logits.double() >= logits.new_tensor(lowest, dtype=torch.double)).gather(1, ranked)
+        ranked = ranked.gather(1, reached.sort(dim=1, descending=True, stable=True).indices)
+        counts = reached.sum(dim=1).tolist()
+    ranked = ranked[:, :k]
     # In double precision, so that results from the cache, which Python ranks, differ in the last digits at most.
     scores = _FUNCTIONS[function_to_apply](logits.double()).gather(1, ranked)
     return [
-        [(labels[index], score) for index, score in zip(*row, strict=True)]
-        for row in zip(ranked.tolist(), scores.tolist(), strict=True)
+        [(labels[index], score) for index, score in zip(indices[:count], row[:count], strict=True)]
+        for indices, row, count in zip(ranked.tolist(), scores.tolist(), counts, strict=True)
     ]
 
 

@@ -68,14 +68,15 @@ class AnswerOptions:
     """`classify` returns labels and scores, `features` the input of the model's last layer."""
     top_k: int = 5
     """Labels per picture; if the model has fewer, all are returned."""
-    function_to_apply: str = "softmax"
-    """How logits become scores; `none` leaves them as they are."""
+    function_to_apply: str = ""
+    """How logits become scores; `none` leaves them as they are, and empty is the version's own function."""
     exif: bool = True
     """Rotate the picture according to its EXIF orientation."""
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
-        _one_of("function_to_apply", self.function_to_apply, FUNCTIONS)
+        if self.function_to_apply:
+            _one_of("function_to_apply", self.function_to_apply, FUNCTIONS)
         if not 1 <= self.top_k <= 100_000:
             raise errors.BadOption(f"top_k must be a whole number of at least 1, not {self.top_k}")
 
@@ -151,6 +152,7 @@ class Job:
     version: str
     version_id: str
     options: AnswerOptions
+    """The caller's options, with the version's own function where the caller chose none."""
     priority: str
     created_at: float
     total: int
@@ -168,6 +170,9 @@ class Job:
     webhook: str = ""
     webhook_secret: str = ""
     blob: str = ""
+    with_thresholds: bool = False
+    """True if the answer has only the labels whose score is at least the version's threshold. Not among the options:
+    processes of the version before, which read them during an upgrade, refuse an option that they do not know."""
 
     @property
     def left(self) -> int:

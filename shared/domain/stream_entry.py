@@ -21,6 +21,8 @@ class StreamEntry:
     function_to_apply: str
     exif: bool
     remember: bool = False
+    with_thresholds: bool = False
+    """As in Job; older entries lack it, as they lack `remember`."""
     id: str = ""
     """The id of the stream entry; empty until it is claimed."""
     stream: str = ""
@@ -37,14 +39,16 @@ class StreamEntry:
         """
         picture = (self.job_id, self.position, self.blob, self.offset, self.size)
         options = (self.task, self.top_k, self.function_to_apply, int(self.exif))
-        return {"e": json.dumps(picture + options, separators=(",", ":"))} | ({"r": "1"} if self.remember else {})
+        later = {"r": self.remember, "t": self.with_thresholds}
+        packed = {"e": json.dumps(picture + options, separators=(",", ":"))}
+        return packed | {name: "1" for name, is_set in later.items() if is_set}
 
     @classmethod
     def unpack(cls, fields: Mapping[str, str], entry_id: str, stream: str, attempts: int = 1) -> StreamEntry:
         """Decode an entry as Redis returns it."""
         job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(fields["e"])
-        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields, entry_id,
-                   stream, attempts)  # fmt: skip
+        return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
+                   "t" in fields, entry_id, stream, attempts)  # fmt: skip
 
     @property
     def tenant(self) -> str:

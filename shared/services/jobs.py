@@ -13,6 +13,7 @@ import uuid6
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import (
+    AnswerOptions,
     ImageReference,
     Item,
     Job,
@@ -20,6 +21,7 @@ from shared.domain.jobs import (
     Status,
     Submission,
 )
+from shared.domain.scores import choose_scoring
 from shared.domain.stream_entry import StreamEntry
 from shared.services import models
 
@@ -37,6 +39,8 @@ def submit(container: Container, tenant: str, submission: Submission) -> tuple[J
     waiting = container.queue.streams.count_unfinished(version.id, tenant)
     _within_quota(container, waiting, 1)
     job_id = str(uuid6.uuid7())
+    # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
+    scoring = choose_scoring(version, submission.options)
     job = Job(
         id=job_id,
         tenant=tenant,
@@ -45,7 +49,7 @@ def submit(container: Container, tenant: str, submission: Submission) -> tuple[J
         model=version.name,
         version=version.version,
         version_id=version.id,
-        options=submission.options,
+        options=replace(submission.options, function_to_apply=scoring.function_to_apply),
         priority=submission.priority,
         created_at=container.now(),
         total=0,
@@ -55,6 +59,7 @@ def submit(container: Container, tenant: str, submission: Submission) -> tuple[J
         webhook=submission.webhook,
         webhook_secret=submission.webhook_secret,
         blob=container.storage.dated("jobs", job_id, container.now()),
+        with_thresholds=scoring.with_thresholds,
     )
     items, fingerprint = _store_pictures(container, job, submission)
     job = replace(job, total=len(items), fingerprint=fingerprint)
@@ -89,6 +94,7 @@ def push(container: Container, job: Job, items: Sequence[Item], *, remember: boo
             function_to_apply=options.function_to_apply,
             exif=options.exif,
             remember=remember,
+            with_thresholds=job.with_thresholds,
         )
         for item in items
     ]
@@ -205,19 +211,28 @@ def _store_pictures(container: Container, job: Job, submission: Submission) -> t
             items.append(Item(job.id, position, name, job.blob, offset, len(picture.data)))
         if not items:
             raise errors.NoInput()
-    # The requested model and version, not the resolved ones: a canary, or a promotion meanwhile, may have another
-    # version answer the same request.
-    # Stored fingerprints outlive upgrades: the text of the options must not change with the name of their class.
-    options = f"Options({', '.join(f'{name}={value!r}' for name, value in asdict(job.options).items())})"
+    # What was requested, not the version and the function that were chosen: a canary, or a promotion meanwhile, may
+    # have another version answer the same request.
     request = [
         digest.hexdigest(),
         submission.model,
         submission.version,
-        options,
+        _options_text(submission.options),
         job.priority,
         dict(job.metadata),
     ]
     return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _options_text(options: AnswerOptions) -> str:
+    """Return the options as their text in fingerprints has been since the first release.
+
+    Stored fingerprints outlive upgrades: the text must change neither with the name of the class nor with a default.
+    No function is written as softmax, which was the default once. A request for softmax is therefore the same as one
+    for no function; the alternative, a text of its own, would make a conflict of such a request from before.
+    """
+    values = asdict(options) | {"function_to_apply": options.function_to_apply or "softmax"}
+    return f"Options({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _store(container: Container, job: Job, items: Sequence[Item]) -> Job | None:

@@ -21,6 +21,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion
+from shared.domain.scores import choose_scoring, lowest_logits
 
 
 def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
@@ -57,15 +58,20 @@ def recall(
         return None
     data = base64.b64decode(stored[len(cache_key) :])
     logits = struct.unpack(f"<{len(data) // 4}f", data)
-    return ranked(logits, version.labels, options.top_k, options.function_to_apply)
+    scoring = choose_scoring(version, options)
+    lowest = lowest_logits(version, with_thresholds=scoring.with_thresholds)
+    return ranked(logits, version.labels, options.top_k, scoring.function_to_apply, lowest)
 
 
-def ranked(logits: Sequence[float], labels: Sequence[str], k: int, function_to_apply: str) -> list[list[object]]:
+def ranked(
+    logits: Sequence[float], labels: Sequence[str], k: int, function_to_apply: str, lowest: Sequence[float] = ()
+) -> list[list[object]]:
     """Return the `k` likeliest labels with their scores, highest first, ties in label order.
 
-    The worker ranks a batch in the same way.
+    Labels with a logit below the one in `lowest`, if given, are left out. The worker ranks a batch in the same way.
     """
-    order = sorted(range(len(logits)), key=lambda index: -logits[index])[:k]
+    reached = [index for index, logit in enumerate(logits) if not lowest or logit >= lowest[index]]
+    order = sorted(reached, key=lambda index: -logits[index])[:k]
     if function_to_apply == "softmax":
         top = max(logits)
         total = math.fsum(math.exp(value - top) for value in logits)

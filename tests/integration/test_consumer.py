@@ -23,7 +23,7 @@ from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
-from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, pick
+from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, ProblemType, pick
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
@@ -204,6 +204,62 @@ def test_options_of_different_jobs_meet_in_one_batch(container: Container, worke
     assert len(items(container, all_of_them)[0].result) == 10
     ((label, score),) = items(container, sigmoid)[0].result
     assert (label, score) == ("6", pytest.approx(1 / (1 + math.exp(-logits["6"])), abs=1e-5))
+
+
+@pytest.fixture
+def multi_label(container: Container) -> tuple[float, ...]:
+    """The thresholds of `digits`, made multi-label: of ten labels three always reach theirs, and five hardly ever."""
+    thresholds = tuple(0.999999 if label in "24689" else 0.5 if label in "17" else 0.0 for label in "0123456789")
+    version = replace(named(container, "digits"), problem_type=ProblemType.MULTI_LABEL, thresholds=thresholds)
+    with container.database.write() as uow:
+        uow.model_versions.save(version)
+    return thresholds
+
+
+def test_a_multi_label_version_answers_with_the_labels_that_reach_their_thresholds(
+    container: Container, worker: WorkerProcess, multi_label: tuple[float, ...]
+) -> None:
+    wanted: list[dict[str, Any]] = [
+        {}, {"top_k": 2}, {"top_k": 10, "function_to_apply": "sigmoid"}, {"top_k": 10},
+    ]  # fmt: skip
+    several = [submit(container, [picture(7)], options=AnswerOptions(**options), remember=True) for options in wanted]
+
+    consumer.consume(worker, several[0].version_id)
+
+    five, two, every, enough = (items(container, job)[0].result for job in several)
+    assert len(every) == 10
+    assert all(0 < score < 1 for _, score in every)
+    limits = dict(zip("0123456789", multi_label, strict=True))
+    reached = [[label, score] for label, score in every if score >= limits[label]]
+    assert 2 < len(reached) < 10
+    assert (five, two, enough) == (reached[:5], reached[:2], reached)
+    for options, answer in zip(wanted, (five, two, every, enough), strict=True):
+        assert recalled(container, **options) == [[label, pytest.approx(score, rel=1e-12)] for label, score in answer]
+
+
+def test_a_picture_without_a_label_has_an_empty_answer(container: Container, worker: WorkerProcess) -> None:
+    version = replace(named(container, "digits"), problem_type=ProblemType.MULTI_LABEL, thresholds=(0.9999999,))
+    with container.database.write() as uow:
+        uow.model_versions.save(version)
+    job = submit(container, [picture(7)], remember=True)
+
+    consumer.consume(worker, job.version_id)
+
+    assert [item.result for item in items(container, job)] == [[]]
+    assert again(container, job).status is Status.DONE
+    assert recalled(container) == []
+
+
+def test_an_entry_of_the_version_before_has_no_thresholds(
+    container: Container, worker: WorkerProcess, multi_label: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = StreamEntry.pack
+    monkeypatch.setattr(StreamEntry, "pack", lambda entry: {"e": pack(entry)["e"]})
+    job = submit(container, [picture(7)], options=AnswerOptions(top_k=10))
+
+    consumer.consume(worker, job.version_id)
+
+    assert len(items(container, job)[0].result) == 10
 
 
 def test_features_are_the_input_of_the_last_layer(container: Container, worker: WorkerProcess) -> None:

@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from shared import errors
+from shared.adapters.database import tables
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, ImageReference, Job, Outcome, Status, Submission
-from shared.domain.models import ALL_TENANTS
+from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
 from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs
@@ -112,6 +114,34 @@ def test_the_entries_say_all_that_a_worker_needs(container: Container) -> None:
         assert (entry.tenant, entry.attempts) == ("anna", 1)
 
 
+def make_multi_label(container: Container) -> None:
+    with container.database.write() as uow:
+        (digits,) = uow.model_versions.named(ALL_TENANTS, "digits")
+        uow.model_versions.save(replace(digits, problem_type=ProblemType.MULTI_LABEL, thresholds=(0.5,)))
+
+
+def stored(container: Container, job: Job) -> dict[str, Any]:
+    """Return the row of a job."""
+    with container.database.engine.connect() as connection:
+        return dict(connection.execute(sa.select(tables.jobs).where(tables.jobs.c.id == job.id)).one()._mapping)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("asked", ["", "softmax", "sigmoid", "none"])
+def test_a_job_is_stored_and_queued_with_a_function_that_the_version_before_knows(
+    container: Container, multi_label: bool, asked: str
+) -> None:
+    if multi_label:
+        make_multi_label(container)
+    job = submitted(container, 1, options=AnswerOptions(function_to_apply=asked))
+    function, with_thresholds = asked or ("sigmoid" if multi_label else "softmax"), multi_label and not asked
+    known_before = {"task": "classify", "top_k": 5, "function_to_apply": function, "exif": True}
+    assert stored(container, job)["options"] == known_before
+    assert jobs.get(container, "anna", job.id).with_thresholds is with_thresholds
+    (entry,) = claimed(container, job)
+    assert (entry.function_to_apply, entry.with_thresholds) == (function, with_thresholds)
+
+
 def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
     job = submitted(container)
     jobs.push(container, job, jobs.list_items(container, job.id))
@@ -200,13 +230,16 @@ def test_the_quota_is_each_tenants_own_and_frees_with_each_answer(container: Con
 # -- the same request again
 
 
-def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(container: Container) -> None:
+@pytest.mark.parametrize("asked", [AnswerOptions(), AnswerOptions(function_to_apply="softmax")])
+def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(
+    container: Container, asked: AnswerOptions
+) -> None:
     sent = picture(1)
     pictures = hashlib.sha256(f"{sent.name}\0{len(sent.data)}\0".encode() + sent.data).hexdigest()
     options = "Options(task='classify', top_k=5, function_to_apply='softmax', exif=True)"
     text = json.dumps([pictures, "digits", "1", options, "low", {"order": 7}], sort_keys=True)
 
-    request = Submission([sent], "digits", "1", priority="low", metadata={"order": 7})
+    request = Submission([sent], "digits", "1", options=asked, priority="low", metadata={"order": 7})
     job, _ = jobs.submit(container, "anna", request)
 
     assert job.fingerprint == hashlib.sha256(text.encode()).hexdigest()
@@ -229,6 +262,7 @@ def test_the_same_request_with_the_same_key_gets_the_same_job_and_no_second_blob
         {"pictures": [picture(0), replace(picture(1), name="x.png")]},
         {"options": AnswerOptions(top_k=4)},
         {"options": AnswerOptions(exif=False)},
+        {"options": AnswerOptions(function_to_apply="sigmoid")},
         {"priority": "high"},
         {"metadata": {"order": 8}},
         {"version": "1"},
@@ -240,6 +274,13 @@ def test_another_request_with_the_same_key_is_a_conflict(container: Container, o
     with pytest.raises(errors.Conflict, match=f"'once' was used for another request \\(job {job.id}\\)"):
         jobs.submit(container, "anna", request)
     assert blobs(container) == [job.blob]
+
+
+def test_a_request_is_the_same_whichever_function_its_version_has(container: Container) -> None:
+    job = submitted(container, idempotency_key="once")
+    make_multi_label(container)
+    request = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
+    assert jobs.submit(container, "anna", request) == (job, False)
 
 
 def test_two_references_to_different_images_are_different_requests(container: Container) -> None:

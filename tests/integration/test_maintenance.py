@@ -22,7 +22,7 @@ from shared import errors
 from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status, Submission
-from shared.domain.models import ModelState, ModelVersion
+from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion, ProblemType
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stored_images import new_id
 from shared.domain.stream_entry import StreamEntry
@@ -141,6 +141,18 @@ def test_what_is_pushed_again_carries_the_options_of_its_job(system: SystemUnder
 
     until(some, 5)
     assert replace(claimed[0], id="", attempts=1) == replace(before, id="", attempts=1)
+
+
+@pytest.mark.parametrize("asked", ["", "sigmoid"])
+def test_what_is_pushed_again_has_thresholds_if_its_job_has(system: SystemUnderTest, asked: str) -> None:
+    with system.container.database.write() as uow:
+        (digits,) = uow.model_versions.named(ALL_TENANTS, "digits")
+        uow.model_versions.save(replace(digits, problem_type=ProblemType.MULTI_LABEL))
+    job = system.submit(1, options=AnswerOptions(function_to_apply=asked))
+    system.flush()
+    maintenance.push_again(system.later(10), job.version_id)
+    (entry,) = system.claim(job, 1)
+    assert (entry.function_to_apply, entry.with_thresholds) == ("sigmoid", not asked)
 
 
 def test_a_job_that_may_still_be_on_its_way_is_left_alone(system: SystemUnderTest) -> None:

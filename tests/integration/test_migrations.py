@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from migrations.__main__ import configuration, upgrade
 from shared.adapters.database.tables import metadata
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.jobs import AnswerOptions, Job, Status
+from shared.domain.jobs import AnswerOptions, Item, Job, Status
 from tests import dataset_fixtures
 
 
@@ -112,6 +112,24 @@ def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
         )
         assert uow.jobs.find("anna", "job") is not None
     assert sa.inspect(database.engine).get_foreign_keys("deliveries") == []
+
+
+def test_a_model_of_one_label_that_was_imported_before_answers_with_sigmoid(database: Database, tmp_path: Path) -> None:
+    ground = dataset_fixtures.on(database, tmp_path)
+    one, two = ground.version("one", labels=("defect",)), ground.version("two")
+    job = Job("job", "anna", "native", Status.QUEUED, "two", "1", two.id, AnswerOptions(), "normal", 0.0, 1)
+    with database.write() as uow:
+        uow.jobs.add(job, [Item("job", 0, "a.png", "blob", 0, 1)])
+    command.downgrade(configuration(database.url), "0005")
+    with database.read() as uow:
+        assert len(uow.jobs.items("job")) == 1
+
+    upgrade(database.url)
+
+    with database.read() as uow:
+        assert uow.jobs.find("anna", "job") == job
+        stored = [uow.model_versions.find(version.id) for version in (one, two)]
+    assert [version.problem_type for version in stored if version] == ["multi_label_classification", two.problem_type]
 
 
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(database: Database) -> None:

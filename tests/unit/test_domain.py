@@ -97,11 +97,11 @@ def test_blobs_of_versions_lie_where_earlier_versions_put_them() -> None:
     assert plots_folder("id") == "plots/id"
 
 
-@pytest.mark.parametrize(("exif", "remember"), [(True, False), (False, True)])
-def test_a_stream_entry_is_read_as_it_was_written(exif: bool, remember: bool) -> None:
-    entry = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", exif, remember)
+@pytest.mark.parametrize("flags", [(True, False, False), (False, True, False), (False, False, True)])
+def test_a_stream_entry_is_read_as_it_was_written(flags: tuple[bool, bool, bool]) -> None:
+    entry = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", *flags)
     read = StreamEntry.unpack(entry.pack(), "1-0", "inferq:lane:v:low:anna", 2)
-    assert read == StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", exif, remember, "1-0",
+    assert read == StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", *flags, "1-0",
                                "inferq:lane:v:low:anna", 2)  # fmt: skip
     assert read.tenant == "anna"
 
@@ -109,6 +109,8 @@ def test_a_stream_entry_is_read_as_it_was_written(exif: bool, remember: bool) ->
 def test_a_stream_entry_is_written_as_older_workers_read_it() -> None:
     entry = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", True)
     assert entry.pack() == {"e": '["job",3,"jobs/1",10,20,"classify",5,"softmax",1]'}
+    with_thresholds = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "sigmoid", True, with_thresholds=True)
+    assert with_thresholds.pack() == {"e": '["job",3,"jobs/1",10,20,"classify",5,"sigmoid",1]', "t": "1"}
 
 
 def test_the_id_of_a_dataset_says_its_millisecond_and_fits_into_53_bits() -> None:

@@ -57,8 +57,8 @@ def test_what_is_left_is_what_has_no_outcome() -> None:
     assert replace(job, done=3, failed=2).left == 5
 
 
-def test_options_default_to_five_labels_by_softmax_with_the_picture_turned_upright() -> None:
-    assert AnswerOptions() == AnswerOptions(task="classify", top_k=5, function_to_apply="softmax", exif=True)
+def test_options_default_to_five_labels_by_the_versions_function_with_the_picture_turned_upright() -> None:
+    assert AnswerOptions() == AnswerOptions(task="classify", top_k=5, function_to_apply="", exif=True)
 
 
 @pytest.mark.parametrize("task", ["classify", "features"])
