@@ -7,10 +7,14 @@ import logging
 import time
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from shared.domain.jobs import Outcome
 from shared.domain.models import ALL_TENANTS, ModelVersion
+from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import promotions
+from worker.engine import top_k
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -32,7 +36,10 @@ class Watch:
         self._looked = -FRESH
 
     def compare(self, entries: Sequence[StreamEntry], outcomes: Sequence[Outcome]) -> None:
-        """Run the pictures through the default version, and count how often its best label is the same."""
+        """Run the pictures through the default version, and count how often its best label is the same.
+
+        No label is an answer as well: it is the same if neither version has one.
+        """
         try:
             default = self._of() if self._version.tenant != ALL_TENANTS else None
             if default and not self._worker.container.queue.streams.backlog(self._version.id):
@@ -49,7 +56,9 @@ class Watch:
 
     def _count(self, default: ModelVersion, entries: Sequence[StreamEntry], outcomes: Sequence[Outcome]) -> None:
         container = self._worker.container
-        answers = {(outcome.job_id, outcome.position): outcome.result for outcome in outcomes if outcome.result}
+        answers = {
+            (outcome.job_id, outcome.position): outcome.result for outcome in outcomes if outcome.result is not None
+        }
         shown = [entry for entry in entries if entry.task == "classify" and (entry.job_id, entry.position) in answers]
         if not shown:
             return
@@ -58,7 +67,14 @@ class Watch:
             model.prepare(container.storage.read(entry.blob, entry.offset, entry.size), exif=entry.exif)
             for entry in shown
         ]
-        best = model.forward(inputs).argmax(dim=1).tolist()
-        canary_labels = [answers[entry.job_id, entry.position][0][0] for entry in shown]
-        same = [default.labels[index] == label for index, label in zip(best, canary_labels, strict=True)]
+        same = [
+            [label for label, _ in answers[entry.job_id, entry.position][:1]] == _best_label(default, row, entry)
+            for entry, row in zip(shown, model.forward(inputs).split(1), strict=True)
+        ]
         promotions.count_agreement(container, self._version.id, len(same), sum(same))
+
+
+def _best_label(version: ModelVersion, logits: Tensor, entry: StreamEntry) -> list[str]:
+    """Return the best label of a version's answer to the entry, in a list that is empty if the answer is."""
+    lowest = lowest_logits(version, with_thresholds=entry.with_thresholds)
+    return [label for label, _ in top_k(logits, version.labels, 1, "none", lowest)[0]]

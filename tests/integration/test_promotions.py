@@ -20,7 +20,7 @@ from shared.container import Container
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Split
 from shared.domain.jobs import Outcome, Status, Submission
-from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
+from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion, ProblemType
 from shared.domain.stream_entry import StreamEntry
 from shared.domain.trainings import TrainingParameters
 from shared.services import comparison_runs, comparisons, datasets, jobs, models, promotions, training_runs, trainings
@@ -292,9 +292,29 @@ def test_the_default_is_shown_what_a_canary_answered_and_agreement_is_counted(gr
     canary = promotions.canary(ground.container, "anna", "fruits")
     assert (canary.compared, canary.agreed, loaded) == (2, 1, [first.id])
 
+    watch.compare(entries[:1], [Outcome("j", 0, [])])
+    canary = promotions.canary(ground.container, "anna", "fruits")
+    assert (canary.compared, canary.agreed) == (3, 1)  # no label is another answer than a label
+
     ground.container.storage.delete("job")
     watch.compare(entries, outcomes)  # a failure is logged, and the answers are kept
     assert promotions.canary(ground.container, "anna", "fruits") == canary
+
+
+def test_a_canary_agrees_with_a_default_whose_answer_is_empty_as_well(ground: Ground) -> None:
+    ground.version("fruits", problem_type=ProblemType.MULTI_LABEL, thresholds=(0.9,))
+    second = ground.version("fruits", "2", problem_type=ProblemType.MULTI_LABEL, thresholds=(0.9,))
+    worker: Any = SimpleNamespace(container=ground.container, engine=SimpleNamespace(load=lambda version: Network()))
+    ground.container.storage.write("job", b"0")
+    entry = StreamEntry("j", 0, "job", 0, 1, "classify", 5, "sigmoid", True, with_thresholds=True)
+    promotions.set_canary(ground.container, "anna", "fruits", "2", 0.5)
+    watch = Watch(worker, second)
+
+    watch.compare([entry], [Outcome("j", 0, [])])  # the logits of the default are 1 and 0
+    watch.compare([replace(entry, with_thresholds=False)], [Outcome("j", 0, [["pear", 0.7]])])
+
+    canary = promotions.canary(ground.container, "anna", "fruits")
+    assert (canary.compared, canary.agreed) == (2, 2)
 
 
 # comparing
