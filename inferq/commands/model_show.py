@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import click
 from rich.table import Table
 from rich.text import Text
@@ -50,6 +52,8 @@ def _rows(model: Model, version: VersionDetails) -> list[tuple[str, object]]:
         ("architecture", _architecture(version)),
         ("preprocessing", describe(version)),
         ("labels", _labels(version.label_names)),
+        ("problem type", version.problem_type),
+        ("thresholds", _thresholds(version)),
         ("checksum", version.checksum),
         ("engine", version.engine),
         ("training", version.training),
@@ -118,6 +122,16 @@ def _labels(names: list[str]) -> str:
         return ""
     more = ", …" if len(names) > _FIRST_LABELS else ""
     return f"{len(names)}: {', '.join(names[:_FIRST_LABELS])}{more}"
+
+
+def _thresholds(version: VersionDetails) -> str:
+    """Return the threshold of all labels, or of the first ones; empty if there is none."""
+    thresholds = version.thresholds
+    if len(set(thresholds)) < 2:
+        return _numbers(thresholds)
+    each = zip(version.label_names, thresholds, strict=False)
+    more = ", …" if len(thresholds) > _FIRST_LABELS else ""
+    return ", ".join(f"{label} {threshold:g}" for label, threshold in islice(each, _FIRST_LABELS)) + more
 
 
 def _numbers(values: list[float]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from shared.domain.models import ModelState, ProblemType
 from shared.domain.preprocessing import (
@@ -119,7 +118,7 @@ class ModelForm(ModelRequest, kw_only=True):
     ] = ""
     check: Annotated[
         list[File], Meta(description="Pictures that the model must label as `check_label` says; else it is refused.")
-    ] = msgspec.field(default_factory=list)
+    ] = field(default_factory=list)
     check_label: Annotated[str, Meta(description="The label of each `check`, repeated in the same order.")] = ""
 
 
@@ -176,6 +175,14 @@ class Version(Answer, kw_only=True):
     family: Annotated[str, Meta(description="The library of the architecture; empty until a worker has checked it.")]
     architecture: str
     labels: Annotated[int, Meta(description="The number of labels.")]
+    problem_type: Annotated[
+        str, one_of(ProblemType, "Single-label: softmax over all labels. Multi-label: a sigmoid for each label.")
+    ] = ProblemType.SINGLE_LABEL
+    thresholds: Annotated[
+        list[float],
+        Meta(description="For multi-label: the score from which a label is part of the answer, one for all or one "
+             "per label; without any, all labels are."),
+    ] = field(default_factory=list)  # fmt: skip
     checksum: Annotated[str, Meta(description="SHA-256 of the weights, hex.")]
     preprocessing: Annotated[Preprocessing | None, Meta(description="Null until it is known.")]
     preset: Annotated[Preset | None, Meta(description="The origin of the preprocessing; null if it was trained here.")]

@@ -298,6 +298,29 @@ def test_an_import_shows_which_preset_was_assumed_and_how_to_name_another(
     assert "--preprocessing NAME; resnet18 also has IMAGENET1K_V1" in " ".join(result.stderr.split())
 
 
+MULTI_LABEL = {"problem_type": "multi_label_classification"}
+
+
+@pytest.mark.parametrize(
+    ("about", "shown"),
+    [
+        ({}, ["problem type single_label_classification"]),
+        (MULTI_LABEL | {"thresholds": [0.5]}, ["problem type multi_label_classification", "thresholds 0.5"]),
+        (MULTI_LABEL | {"thresholds": [0.5, 0.25]}, ["problem type multi_label_classification",
+                                                     "thresholds duck 0.5, goose 0.25"]),
+    ],
+)  # fmt: skip
+def test_a_version_is_shown_with_its_problem_type_and_thresholds(
+    server: ToyServer, run: Callable[..., Result], about: dict[str, Any], shown: list[str]
+) -> None:
+    imported = version("ready", **about)
+    server.on("GET /v1/models/birds", (200, {}, model(imported)))
+    details = complete(VersionDetails, **imported | {"label_names": ["duck", "goose"]})
+    server.on("GET /v1/models/birds/versions/1", (200, {}, details))
+    lines = [" ".join(line.split()) for line in run("models", "show", "birds").stdout.splitlines()]
+    assert [line for line in lines if line.startswith(("problem type", "thresholds"))] == shown
+
+
 @pytest.mark.parametrize("origin", ["requested", "recognised", "published"])
 def test_an_import_whose_preset_is_known_shows_no_hint(
     server: ToyServer, run: Callable[..., Result], duck: Path, origin: str

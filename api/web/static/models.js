@@ -60,7 +60,9 @@ function row(model, version, says, name = `version ${version.version}`) {
   const meaning = `the default: answers requests that name no ${model.shared ? "model" : "version"}`;
   const title = el("b", {}, name);
   const origin = method(version.method) || (model.shared ? "published weights" : "imported");
-  const made = [origin, version.architecture, version.labels && many(version.labels, "label")];
+  const isMultiLabel = version.problem_type === "multi_label_classification";
+  const labels = version.labels && many(version.labels, "label") + (isMultiLabel ? ", multi-label" : "");
+  const made = [origin, version.architecture, labels];
   const right = version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)];
   const open = !isDefault && version.state === "ready" && !model.shared;
   const titled = version.training ? el("a", { href: `/ui/trainings/${version.training}` }, title) : title;

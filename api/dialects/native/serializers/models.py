@@ -101,6 +101,8 @@ def _version_fields(version: ModelVersion, summaries: Summaries) -> dict[str, An
         "family": version.family,
         "architecture": version.architecture,
         "labels": len(version.labels),
+        "problem_type": version.problem_type,
+        "thresholds": list(version.thresholds),
         "checksum": version.checksum,
         "preprocessing": msgspec.convert(asdict(preprocessing), schemas.Preprocessing) if preprocessing else None,
         "preset": msgspec.convert(asdict(preset), schemas.Preset) if preset else None,
