@@ -133,6 +133,8 @@ def ended(job: JobSummary) -> int:
 def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
     if prediction.error:
         return [(prediction.name, Text(prediction.error.message, style="red"), "", "")]
+    if not (prediction.results or prediction.feature_vectors or prediction.status):
+        return [(prediction.name, Text("no label above its threshold", style="dim"), "", "")]
     names = [prediction.name, *[""] * len(prediction.results)]
     return [
         (name, result.label, f"{result.score:.4f}", bar(result.score))

@@ -102,6 +102,22 @@ def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable
     assert b'name="top_k"\r\n\r\n2' in server.requests[0].body
 
 
+def test_classify_says_of_a_picture_that_it_has_no_label(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    answers(server, job("DONE", predictions=[{"name": "duck.png", "results": []}]))
+    (line,) = [line for line in run("classify", duck).stdout.splitlines() if "duck.png" in line]
+    assert line.split() == ["duck.png", "no", "label", "above", "its", "threshold"]
+
+
+def test_a_picture_of_a_cancelled_job_is_not_said_to_have_no_label(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    cancelled = job("CANCELLED", predictions=[{"name": "duck.png", "status": "QUEUED"}])
+    server.on("GET /v1/jobs/j1", (200, {}, cancelled))
+    assert "threshold" not in run("jobs", "show", "j1").stdout
+
+
 def test_classify_prints_the_servers_json_for_programs(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
