@@ -44,8 +44,14 @@ class JobOptions(Request, kw_only=True):
     ] = "classify"
     top_k: Annotated[int, Meta(description="Labels per picture.", ge=1)] = 5
     function_to_apply: Annotated[
-        str, one_of(FUNCTIONS, "How logits become scores; `none` leaves them as they are.")
-    ] = "softmax"
+        str,
+        one_of(
+            FUNCTIONS,
+            "How logits become scores; `none` leaves them as they are. By default the function of the version's "
+            "`problem_type`: softmax, or for multi-label sigmoid, and the answer then has only the labels whose score "
+            "is at least their threshold. A function that is asked for is applied without thresholds.",
+        ),
+    ] = ""
     exif: Annotated[bool, Meta(description="Rotate the picture according to its EXIF orientation.")] = True
     priority: Annotated[str, one_of(PRIORITIES, "Which pictures go first.")] = "normal"
     deadline: Annotated[
@@ -139,7 +145,10 @@ class Prediction(Answer, kw_only=True, omit_defaults=True):
     """The answer for one picture, or its error, or its status if the job ended before the picture ran."""
 
     name: Annotated[str, Meta(description="The name of the file.")]
-    results: Annotated[list[Label], Meta(description="Best first; for `classify`.")] = field(default_factory=list)
+    results: Annotated[
+        list[Label],
+        Meta(description="Best first; for `classify`. Empty if no label reaches its threshold."),
+    ] = field(default_factory=list)
     feature_vectors: Annotated[list[float], Meta(description="For `features`.")] = field(
         name="featureVectors", default_factory=list
     )
@@ -151,6 +160,18 @@ class StreamedPrediction(Prediction, kw_only=True):
     """One line of the streamed results."""
 
     position: Annotated[int, Meta(description="Which picture of the job; 0 is the first.")]
+
+
+class LabelledPrediction(Prediction, kw_only=True):
+    """A prediction whose `results` are written even if they are empty; with a default they would be left out."""
+
+    results: list[Label]
+
+
+class StreamedLabelledPrediction(StreamedPrediction, kw_only=True):
+    """One line of the streamed results, with the same `results`."""
+
+    results: list[Label]
 
 
 class Progress(Answer, kw_only=True):

@@ -26,7 +26,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome
 from shared.domain.keys import SCOPES, Caller
-from shared.domain.models import CHECK_SECONDS, ModelImport, ModelState, ModelVersion
+from shared.domain.models import CHECK_SECONDS, ModelImport, ModelState, ModelVersion, ProblemType
 from shared.services import jobs, keys, models, result_cache
 from tests import apps, stacks
 from tests.stacks import Stack
@@ -198,12 +198,16 @@ def test_the_function_and_the_number_of_labels_can_be_chosen(stack: Stack) -> No
     assert len(send(stack, in_json(parameters={"top_k": 2})).json()) == 2
 
 
-@pytest.mark.parametrize(("labels", "function"), [(("cat", "dog"), "softmax"), (("cat",), "sigmoid")])
-def test_a_model_of_a_single_label_is_not_answered_with_softmax(
-    client: FlaskClient, container: Container, worker: Worker, labels: tuple[str, ...], function: str
-) -> None:
+@pytest.mark.parametrize("labels", [("cat", "dog"), ("cat",)])
+@pytest.mark.parametrize(
+    ("problem_type", "function"), [(ProblemType.SINGLE_LABEL, "softmax"), (ProblemType.MULTI_LABEL, "sigmoid")]
+)
+def test_the_function_is_the_models_own_and_the_number_of_labels_at_most_all(
+    client: FlaskClient, container: Container, worker: Worker, labels: tuple[str, ...], problem_type: ProblemType,
+    function: str,
+) -> None:  # fmt: skip
     seen = worker(result=[["cat", 0.5]])
-    change_digits(container, labels=labels)
+    change_digits(container, labels=labels, problem_type=problem_type)
     assert post(client).status_code == 200
     assert (seen[0].options.function_to_apply, seen[0].options.top_k) == (function, len(labels))
 

@@ -65,8 +65,8 @@ def _call(
 _PARAMETERS = thing(
     {
         "top_k": whole("Number of labels.", default=5, minimum=1),
-        "function_to_apply": text("How logits become scores; by default softmax, or sigmoid for a single label.",
-                                  enum=list(FUNCTIONS)),
+        "function_to_apply": text("How logits become scores; by default softmax, or for a multi-label model sigmoid "
+                                  "with its thresholds.", enum=list(FUNCTIONS)),
     },
     additionalProperties=False,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from api import reading
 from api.context import container
 from api.reading import Fields
 from shared import errors
-from shared.domain.jobs import FUNCTIONS, AnswerOptions
+from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion
 from shared.imaging import images
 
@@ -79,9 +79,5 @@ def answer_options(parameters: Any, version: ModelVersion) -> AnswerOptions:
     if unknown := set(values) - {"top_k", "function_to_apply"}:
         raise errors.BadOption(f"unknown parameter {min(unknown)!r}; there are top_k and function_to_apply")
     fields = Fields(values)
-    default = "sigmoid" if len(version.labels) == 1 else "softmax"
-    function = fields.text("function_to_apply", default).lower()
-    if function not in FUNCTIONS:
-        raise errors.BadOption(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {function!r}")
     top_k = min(fields.whole("top_k", 5), max(1, len(version.labels)))
-    return AnswerOptions(top_k=top_k, function_to_apply=function)
+    return AnswerOptions(top_k=top_k, function_to_apply=fields.text("function_to_apply").lower())

@@ -36,7 +36,11 @@ def link(take: int, first: StoredImage) -> str:
 
 
 def classification(result: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """Return (label, score), best first, as one main label and secondary labels; each word begins with a capital."""
-    main, *others = [(string.capwords(label), score) for label, score in result]
+    """Return (label, score), best first, as one main label and secondary labels; each word begins with a capital.
+
+    A multi-label model may find no label: the main label is then empty with the score 0, since clients of this wire
+    declare a text and a number, which null would not be.
+    """
+    main, *others = [(string.capwords(label), score) for label, score in result] or [("", 0.0)]
     secondary = [{"label": label, "score": score} for label, score in others]
     return {"main_label": main[0], "main_score": main[1], "secondary_labels": secondary}

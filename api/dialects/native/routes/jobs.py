@@ -267,6 +267,8 @@ def _csv(job: Job, items: Iterator[Item]) -> Iterator[str]:
         else:
             for rank, (label, score) in enumerate(item.result, 1):
                 writer.writerow([*start, rank, label, score, ""])
+            if not item.result:  # every picture has a row
+                writer.writerow([*start, "", "", "", ""])
         yield out.getvalue()
         out.seek(0)
         out.truncate()

@@ -67,12 +67,18 @@ def options(job: Job) -> dict[str, Any]:
 
 def prediction(job: Job, item: Item) -> schemas.Prediction:
     """Return one picture's answer, or its error, or its status where it has neither."""
-    return schemas.Prediction(name=item.name, **_outcome(job, item))
+    kind = schemas.LabelledPrediction if _is_labelled(job, item) else schemas.Prediction
+    return kind(name=item.name, **_outcome(job, item))
 
 
 def streamed_prediction(job: Job, item: Item) -> schemas.StreamedPrediction:
     """Return one line of the streamed results."""
-    return schemas.StreamedPrediction(position=item.position, name=item.name, **_outcome(job, item))
+    kind = schemas.StreamedLabelledPrediction if _is_labelled(job, item) else schemas.StreamedPrediction
+    return kind(position=item.position, name=item.name, **_outcome(job, item))
+
+
+def _is_labelled(job: Job, item: Item) -> bool:
+    return item.status == Status.DONE and job.options.task == "classify"
 
 
 def _outcome(job: Job, item: Item) -> dict[str, Any]:
