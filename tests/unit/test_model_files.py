@@ -10,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ import torchvision
 import transformers
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from shared.domain.models import ImportOptions, ProblemType
@@ -54,7 +55,7 @@ def png(picture: Image.Image) -> bytes:
 def lively(network: nn.Module) -> nn.Module:
     """Scale the last layer, so that the answers for different pictures differ."""
     with torch.no_grad():
-        families.penultimate(network).weight.mul_(20)  # type: ignore[operator,union-attr]
+        families.penultimate(network).weight.mul_(20)  # type: ignore[operator]
     return network.eval()
 
 
@@ -79,7 +80,8 @@ def served(examined: Examined, picture: Image.Image) -> torch.Tensor:
     network = weights.restore(family, examined.architecture, examined.preprocessing, data, examined.config)
     crop = preprocess.crop(preprocess.decode(png(picture), examined.preprocessing), examined.preprocessing)
     with torch.inference_mode():
-        return network(preprocess.normalise(preprocess.stack([crop]), examined.preprocessing))[0]
+        logits: torch.Tensor = network(preprocess.normalise(preprocess.stack([crop]), examined.preprocessing))[0]
+    return logits
 
 
 def difference(examined: Examined, reference: Callable[[Image.Image], torch.Tensor]) -> float:
@@ -112,14 +114,21 @@ def test_torchvision_state_dicts_give_torchvisions_scores(tmp_path: Path, preset
 
 
 def timm_folder(folder: Path, architecture: str, config: dict[str, Any], **arguments: Any) -> nn.Module:
+    """Save a small network with random weights as timm does, and return it."""
     torch.manual_seed(0)
-    network = lively(timm.create_model(architecture, num_classes=5, **arguments))
+    network: Any = lively(timm.create_model(architecture, num_classes=5, **arguments))
     folder.mkdir()
     cfg = {**network.pretrained_cfg, **config, "num_classes": 5, "label_names": list(LABELS)}
     described = {"architecture": architecture, "num_classes": 5, "pretrained_cfg": cfg, "model_args": arguments}
     (folder / "config.json").write_text(json.dumps(described, default=str))
     save_file(network.state_dict(), folder / "model.safetensors")
-    return network
+    return cast(nn.Module, network)
+
+
+def timm_transform(pretrained_cfg: Any) -> Any:
+    """Return timm's own evaluation transform."""
+    resolve: Any = resolve_data_config
+    return create_transform(**resolve(pretrained_cfg=pretrained_cfg))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +146,7 @@ def test_timm_folders_give_timms_scores(
 ) -> None:
     network = timm_folder(tmp_path / "model", architecture, config, **arguments)
     cfg = json.loads((tmp_path / "model" / "config.json").read_text())["pretrained_cfg"]
-    transform: Any = create_transform(**resolve_data_config(pretrained_cfg=cfg))
+    transform = timm_transform(cfg)
     examined = examination.examine(zipped(tmp_path / "model", "model/"), tmp_path, Wanted())
     assert (examined.family, examined.architecture) == ("timm", f"timm/{architecture}")
     assert examined.labels == LABELS
@@ -162,7 +171,7 @@ def test_a_timm_training_checkpoint_with_two_sets_asks_which(tmp_path: Path) -> 
 
     wanted = Wanted("timm/resnet10t", LABELS, options=ImportOptions("state_dict_ema"))
     examined = examination.examine(path, tmp_path, wanted)
-    prepared: Any = create_transform(**resolve_data_config(pretrained_cfg=ema.pretrained_cfg))
+    prepared = timm_transform(ema.pretrained_cfg)
     with torch.inference_mode():
         assert difference(examined, lambda picture: ema(prepared(picture)[None])[0]) < NEAR
     assert "'teacher'; it has: state_dict" in refusal(
@@ -187,11 +196,12 @@ def hugging_face_folder(folder: Path, name: str, processor: Any, **config: Any) 
                 parameter.mul_(5)
     network.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
-    return network
+    return cast(nn.Module, network)
 
 
 def by_transformers(network: nn.Module, folder: Path, backend: str) -> Callable[[Image.Image], torch.Tensor]:
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend=backend, local_files_only=True)
+    library: Any = transformers
+    processor = library.AutoImageProcessor.from_pretrained(folder, backend=backend, local_files_only=True)
 
     def logits(picture: Image.Image) -> torch.Tensor:
         with torch.inference_mode():
@@ -352,7 +362,8 @@ def test_objects_beside_the_tensors_never_run(tmp_path: Path) -> None:
 
 def _torch_script(folder: Path) -> Path:
     with warnings.catch_warnings(action="ignore"):  # torch deprecates it, and people have such files
-        torch.jit.script(nn.Linear(2, 2)).save(folder / "model.pt")
+        script: Any = torch.jit.script(nn.Linear(2, 2))
+        script.save(folder / "model.pt")
     return folder / "model.pt"
 
 
