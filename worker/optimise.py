@@ -55,6 +55,7 @@ class PackedConvolution(nn.Module):
         self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, list(input_shape))  # noqa: SLF001
         self.bias = plain.bias
         self.geometry = geometry
+        self.register_buffer("weight", weight.new_empty(0), persistent=False)  # networks look up its type and device
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the convolution of `x` (N, C, H, W)."""
@@ -78,6 +79,12 @@ def pack(network: nn.Module, batch: torch.Tensor) -> None:
         hook.remove()
     for name, shape in shapes.items():
         network.set_submodule(name, PackedConvolution(plain[name], shape))
+    try:
+        network(batch)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        log.info("%s uses the weights of its convolutions, so they are not packed: %s", type(network).__name__, error)
+        for name in shapes:
+            network.set_submodule(name, plain[name])
 
 
 def _packable(plain: nn.Conv2d) -> bool:

@@ -143,7 +143,11 @@ def choose_base(container: Container, tenant: str, name: str, version: str = "")
 
 def _is_general(version: ModelVersion) -> bool:
     """Return True if the version has at least 1000 labels, as many as ImageNet, and was not trained here."""
-    return version.family in ("torchvision", "timm") and len(version.labels) >= 1000 and not version.training_id
+    return (
+        version.family in ("torchvision", "timm", "transformers")
+        and len(version.labels) >= 1000
+        and not version.training_id
+    )
 
 
 def get(container: Container, tenant: str, training_id: str) -> Training:

@@ -24,10 +24,12 @@ from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from shared.domain.models import ImportOptions, ProblemType
+from shared.domain.models import ImportOptions, ModelExample, ModelState, ModelVersion, ProblemType
 from shared.domain.preprocessing import Origin, PreprocessingRequest, parse_request
 from shared.errors import BadOption, BadWeights
-from worker import examination, families, preprocess, weights
+from shared.settings import Settings
+from worker import examination, families
+from worker.engine import Engine
 from worker.examination import Check, Examined, Wanted
 
 pytestmark = pytest.mark.slow
@@ -73,21 +75,24 @@ def saved(content: object, path: Path) -> Path:
     return path
 
 
-def served(examined: Examined, picture: Image.Image) -> torch.Tensor:
-    """Return the logits of an examined model for a picture, as a worker loads and prepares it."""
-    family = families.load(examined.family)
-    data = examined.path.read_bytes()
-    network = weights.restore(family, examined.architecture, examined.preprocessing, data, examined.config)
-    crop = preprocess.crop(preprocess.decode(png(picture), examined.preprocessing), examined.preprocessing)
-    with torch.inference_mode():
-        logits: torch.Tensor = network(preprocess.normalise(preprocess.stack([crop]), examined.preprocessing))[0]
-    return logits
+def served(examined: Examined, pictures: list[Image.Image]) -> torch.Tensor:
+    """Return the logits (N, classes) of an examined model, as a worker loads, optimises and prepares it."""
+    version = ModelVersion(
+        "id", "anna", "mine", "1", examined.family, examined.architecture, ModelState.READY, 0.0,
+        labels=examined.labels, preprocessing=examined.preprocessing, weights="weights", checksum=examined.checksum,
+        config=json.loads(json.dumps(dict(examined.config))),
+        example=ModelExample("example", examined.example_logits),
+    )  # fmt: skip
+    blobs = {"weights": examined.path.read_bytes(), "example": examined.example_png}
+    model = Engine(Settings(), blobs.__getitem__).load(version)
+    return model.forward([model.prepare(png(picture)) for picture in pictures])
 
 
 def difference(examined: Examined, reference: Callable[[Image.Image], torch.Tensor]) -> float:
     """Return the largest difference of a score from the reference's, over pictures of all SHAPES."""
-    ours, theirs = zip(*((served(examined, p), reference(p)) for p in (photo(*s) for s in SHAPES)), strict=True)
-    return (torch.stack(ours).softmax(1) - torch.stack(theirs).softmax(1)).abs().max().item()
+    pictures = [photo(*shape) for shape in SHAPES]
+    theirs = torch.stack([reference(picture) for picture in pictures])
+    return (served(examined, pictures).softmax(1) - theirs.softmax(1)).abs().max().item()
 
 
 def refusal(path: Path, folder: Path, **wanted: Any) -> str:

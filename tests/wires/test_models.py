@@ -219,10 +219,9 @@ def bad_weights(state: Weights) -> dict[str, tuple[bytes, list[str] | str, str]]
         "a wrong shape": (changed(state, features__0__weight=torch.ones(64, 3, 5, 5)), LABELS, "features.0.weight"),
         "too few labels": (save(state), LABELS[:4], "5 outputs, but 4 labels"),
         "too many labels": (save(state), [*LABELS, "fox"], "5 outputs, but 6 labels"),
-        "an empty label": (save(state), ["ant", "", "cat", "dog", "eel"], "Label 2 is empty"),
         "ImageNet's labels": (save(state), "imagenet", "5"),
         "NaN": (changed(state, features__0__bias=torch.full((64,), float("nan"))), LABELS, "NaN"),
-        "a picture": (PHOTOS["jpeg"], LABELS, "no PyTorch file"),
+        "a picture": (PHOTOS["jpeg"], LABELS, "nor a PyTorch weights file"),
         "a cut file": (save(state)[:-1000], LABELS, "safetensors"),
         "nothing": (b"", LABELS, "empty"),
     }
@@ -236,6 +235,13 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason_and_leave_nothing(
     before = uploads(stack)
     assert reason in refused(bring(stack, "unfit", weights, labels), 400, "bad_weights")
     assert "unfit" not in names(stack)
+    assert uploads(stack) == before
+
+
+def test_labels_are_refused_at_once_with_the_line(stack: Stack, state: Weights) -> None:
+    before = uploads(stack)
+    detail = refused(bring(stack, "unfit", save(state), ["ant", "", "cat", "dog", "eel"]), 400, "bad_option")
+    assert detail == "labels, line 2: the label is empty; each output needs one"
     assert uploads(stack) == before
 
 
@@ -324,8 +330,11 @@ def test_preprocessing_can_be_given_as_a_file_with_single_values_on_top(stack: S
     files = {"weights": ("w", save(state)), "preprocessing": ("p.json", json.dumps(given).encode())}
     answer = httpx.post(f"{stack.url}/v1/models", data=fields, files=files, timeout=90)
     assert answer.status_code == 201, answer.text
-    assert answer.json()["preprocessing"] == given | {
-        "crop": 96, "mean": [0.5] * 3, "std": [0.25] * 3, "mode": "RGB", "crop_mode": "center",
+    shown = answer.json()["preprocessing"]
+    assert shown.pop("scale") == pytest.approx(1 / 255)
+    assert shown == given | {
+        "crop": 96, "mean": [0.5] * 3, "std": [0.25] * 3, "mode": "RGB", "crop_mode": "center", "channel_order": "RGB",
+        "crop_offset": "round", "background": "", "color_profile": "ignore",
     }  # fmt: skip
 
 
@@ -478,3 +487,68 @@ def test_a_model_is_not_removed_under_the_jobs_that_wait_for_it(client: FlaskCli
     assert (answer.status_code, answer.json["code"]) == (409, "conflict")
     client.delete(f"/v1/jobs/{job['_id']}")
     assert client.delete("/v1/models/mine").status_code == 204
+
+
+# what an import may ask for
+
+
+def test_a_check_keeps_a_model_with_another_answer_out(stack: Stack, network: torch.nn.Module, state: Weights) -> None:
+    best = max(expected := reference(network, PHOTOS["landscape"]), key=expected.__getitem__)
+    other = next(label for label in LABELS if label != best)
+
+    def checked(name: str, *labels: str) -> httpx.Response:
+        form = {"name": name, "architecture": "squeezenet1_1", "labels": "\n".join(LABELS), "check_label": labels}
+        files = [("weights", ("w", save(state))), *(("check", ("p.png", PHOTOS["landscape"])) for _ in labels)]
+        return httpx.post(f"{stack.url}/v1/models", data=form, files=files, timeout=90)
+
+    before = uploads(stack)
+    answer = checked("refused", best, other)
+    assert f"p.png should be {other!r}, but the answer is {best}" in refused(answer, 400, "bad_weights")
+    assert "refused" not in names(stack)
+    assert checked("checked", best, best).status_code == 201
+    assert uploads(stack) == before
+
+
+def test_checks_and_labels_come_in_pairs(stack: Stack, state: Weights) -> None:
+    files = [("weights", ("w", save(state))), ("check", ("p.png", PHOTOS["tiny"]))]
+    answer = httpx.post(f"{stack.url}/v1/models", data={"name": "pairs"}, files=files, timeout=90)
+    assert "1 pictures in check and 0 labels" in refused(answer, 400, "bad_option")
+    assert uploads(stack) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"threshold": "1.5"}, "threshold must be a score from 0 to 1"),
+        ({"threshold": "0.5"}, "a threshold is for multi_label_classification"),
+        ({"problem_type": "regression"}, "problem_type must be one of single_label_classification"),
+        ({"state_key": "ema"}, "no set of weights 'ema'"),
+        ({"crop_mode": "left"}, "crop_mode must be one of center, squash, border"),
+        ({"background": "pink"}, "background must be white, black, none or a colour"),
+        ({"scale": "0"}, "scale must be a factor"),
+        ({"channel_order": "GBR"}, "channel_order must be one of RGB, BGR"),
+        ({"mean": "123,116,103"}, "give scale=1 as well"),
+    ],
+)
+def test_what_an_import_cannot_mean_is_refused_by_name(
+    stack: Stack, state: Weights, fields: dict[str, str], complaint: str
+) -> None:
+    answer = bring(stack, "unfit", save(state), **fields)
+    assert (answer.status_code, complaint in answer.json()["detail"]) == (400, True), answer.text
+    assert "unfit" not in names(stack)
+
+
+def test_a_model_with_one_output_has_the_sigmoid_of_its_logit_on_every_wire(stack: Stack) -> None:
+    torch.manual_seed(0)
+    one = torchvision.models.squeezenet1_1(num_classes=1).eval()
+    version = bring(stack, "one", save(one.state_dict()), ["defect"]).json()
+    assert (version["problem_type"], version["thresholds"]) == ("multi_label_classification", [])
+    picture = PHOTOS["landscape"]
+    transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    with torch.inference_mode():
+        logit = one(transforms(Image.open(io.BytesIO(picture)).convert("RGB"))[None])[0]
+    expected = pytest.approx(torch.sigmoid(logit).item(), abs=1e-4)
+
+    assert scores(stack, "one", picture) == {"defect": expected}
+    hugging_face = httpx.post(f"{stack.url}/models/one", content=picture, timeout=60).json()
+    assert hugging_face == [{"label": "defect", "score": expected}]

@@ -11,6 +11,8 @@ from worker.model_files import files
 from worker.model_files.model_file import ModelFile
 
 _ARGUMENTS = ("global_pool",)
+_OURS = ("num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+"""Arguments of `create_model` that are not those of the architecture, or that would fetch something."""
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
@@ -32,7 +34,7 @@ def read(top: Path, config: Mapping[str, Any]) -> ModelFile:
         raise BadWeights(f"The folder of a timm model must hold one file of weights, not {len(found)}.")
     architecture = f"{timm.PREFIX}{config['architecture'].partition('.')[0]}"
     pretrained_cfg = dict(config.get("pretrained_cfg") or config)
-    arguments = dict(config.get("model_args") or {})
+    arguments = {name: value for name, value in (config.get("model_args") or {}).items() if name not in _OURS}
     arguments |= {name: config[name] for name in _ARGUMENTS if config.get(name)}
     file = files.read_tensors(found[0])
     state = next(iter(file.sets.values()))

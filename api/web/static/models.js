@@ -70,11 +70,37 @@ function row(model, version, says, name = `version ${version.version}`) {
     el("span", { class: "star", title: isDefault && meaning }, isDefault ? "★" : ""),
     el("span", { class: "what" }, titled,
       el("small", {}, made.filter(Boolean).join(" · "), " · ", ago(version.created_at)),
+      version.preprocessing ? prepared(version) : null,
       version.reason ? el("small", { class: "wrong" }, version.reason) : null),
     el("span", { class: "right" }, right),
     el("span", { class: "stands" }, state(version.state), isDefault ? el("em", {}, "default") : null,
       version.canary ? el("em", {}, `canary ${percent(version.canary, 0)}`) : null),
     el("span", { class: "actions" }, open ? choices(model, version, says) : null));
+}
+
+const ORIGINS = {
+  published: "as published with the weights",
+  recognised: "recognised by the checksum of the file",
+  included: "as it lies beside the weights",
+  requested: "as the import asked for",
+  assumed: "assumed, as the import named none",
+};
+const USUAL = { mode: "RGB", channel_order: "RGB", crop_offset: "round", background: "", color_profile: "ignore" };
+
+/** Return how pictures are prepared for a version, folded: its values and where they come from. */
+function prepared({ preprocessing, preset }) {
+  const values = Object.entries(preprocessing).filter(([name, value]) => {
+    return name === "scale" ? Math.abs(value - 1 / 255) > 1e-9 : USUAL[name] !== value;
+  });
+  const rows = values.map(([name, value]) => [el("dt", {}, name.replace("_", " ")), el("dd", {}, shown(name, value))]);
+  const origin = preset && [preset.name, ORIGINS[preset.origin]].filter(Boolean).join(", ");
+  return el("details", { class: "values" }, el("summary", {}, "preprocessing"),
+    el("dl", {}, rows.flat()), origin ? el("p", {}, origin) : null);
+}
+
+function shown(name, value) {
+  if (Array.isArray(value)) return value.join(name === "resize" || name === "crop" ? " × " : ", ");
+  return name === "scale" ? value.toPrecision(4) : String(value);
 }
 
 /** Return the actions of a version that is ready and not the default. */
