@@ -198,9 +198,9 @@ def _reason(error: Exception) -> str:
 
 
 def from_base64(text: str) -> bytes:
-    """Decode standard or URL-safe base64, with or without a `data:` prefix and whitespace.
+    """Decode standard or URL-safe base64, with or without a `data:` prefix, whitespace and padding.
 
-    Raises BadBase64 on any other character, missing padding, or an empty text.
+    Raises BadBase64 on any other character, a length that base64 never has, or an empty text.
     """
     if text[:5].lower() == "data:":
         prefix, _, text = text.partition(",")
@@ -208,7 +208,8 @@ def from_base64(text: str) -> bytes:
             raise BadBase64("The data URI is not in base64. Give one like `data:image/png;base64,...`.")
     try:
         # Not the altchars of b64decode: with them, characters of the standard alphabet are silently dropped.
-        data = base64.b64decode("".join(text.split()).replace("-", "+").replace("_", "/"), validate=True)
+        plain = "".join(text.split()).replace("-", "+").replace("_", "/")
+        data = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadBase64(f"The text is not valid base64 ({error}). Encode the bytes of the picture again.") from None
     if not data:

@@ -74,7 +74,7 @@ class Input(Request, kw_only=True):
     """One picture of a job in JSON: exactly one of `url`, `base64` and `image_id`."""
 
     url: Annotated[str, Meta(description="A public address of the picture.", extra_json_schema={"format": "uri"})] = ""
-    base64: Annotated[str, Meta(description="The picture itself, with or without a data-URI prefix.")] = ""
+    base64: Annotated[str, Meta(description="The picture itself, with or without a data-URI prefix and padding.")] = ""
     image_id: Annotated[
         str, Meta(description="A picture that was stored with `POST /v1/images/upload` or `POST /v1/images`.")
     ] = ""

@@ -211,14 +211,14 @@ def test_a_picture_is_read_only_when_its_turn_comes() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["+/8=", "-_8=", "data:image/png;base64,+/8=", "DATA:;base64,-_8=", " +/\n8= "],
+    ["+/8=", "-_8=", "data:image/png;base64,+/8=", "DATA:;base64,-_8=", " +/\n8= ", "+/8", "-_8", "data:;base64,-_8\n"],
 )
-def test_base64_is_read_in_its_usual_spellings(text: str) -> None:
+def test_base64_is_read_in_its_usual_spellings_with_and_without_padding(text: str) -> None:
     assert images.from_base64(text) == b"\xfb\xff"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "data:image/png;base64,", "data:image/png,abcd", "a", "abc", "ab=c", "ab!d", "ä==="]
+    "text", ["", "data:image/png;base64,", "data:image/png,abcd", "a", "abcde", "ab=c", "ab!d", "ab!", "ä==="]
 )
 def test_what_is_not_base64_is_refused(text: str) -> None:
     with pytest.raises(BadBase64):

@@ -290,7 +290,16 @@ def test_the_bytes_say_what_a_picture_is_not_its_name(client: FlaskClient, answe
     assert client.post(PREDICT, data=parts).status_code == 200
 
 
-@pytest.mark.parametrize("text", ["not base64!", "abc", "data:image/png,xyz"])
+def test_an_error_of_a_picture_from_a_url_does_not_show_its_query(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", lambda url, **options: b"no picture")
+    answer = predict(client, sampleContent=None, sampleLocation="https://example.org/a.jpg?path=/secret")
+    assert "'a.jpg'" in complaint(answer)
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("text", ["not base64!", "abcde", "data:image/png,xyz"])
 def test_what_is_no_base64_is_refused(client: FlaskClient, text: str) -> None:
     answer = predict(client, sampleContent=None, sampleBase64Content=text)
     assert answer.status_code == 400
