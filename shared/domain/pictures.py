@@ -27,6 +27,9 @@ class Limits:
     max_side: int = 0
     """Every side must stay under this many pixels; 0 is no limit."""
     formats: frozenset[str] = ALL_FORMATS
+    archive_folders: bool = True
+    """True if all pictures of an archive may lie in one folder, and attributes from macOS beside it; False where the
+    contract of the wire refuses every folder."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Archives of pictures: reads zip, tar and tar.gz one member at a time, within limits that the archive cannot change.
 
-    first bytes ──> archive_readers.py: entries ──┬──> members: flat? one level? small enough? ──> (name, bytes)
+    first bytes ──> archive_readers.py: entries ──┬──> members: flat, or one folder? small enough? ──> (name, bytes)
                                                   └──> names, tree: label folders ──> (path, bytes or error)
 
 The limits count unpacked bytes. Nothing is written to disk.
@@ -57,18 +57,23 @@ def kind(head: bytes) -> str:
     return "tar"
 
 
-def members(stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: int) -> Iterator[tuple[str, bytes]]:
+def members(
+    stream: BinaryIO, *, max_files: int, max_unpacked: int, max_member: int, folders: bool = True
+) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of each member of a flat archive, in the archive's order; one is in memory at a time.
 
-    `stream` must be seekable. `max_unpacked` and `max_member` are bytes. Hidden files and what Windows leaves
-    behind (`.DS_Store`, `Thumbs.db`) are skipped. Raises BadArchive (damaged, encrypted, nested, unpacks to too
-    much), ArchiveNotFlat, TooManyFiles, PictureTooLarge, or NoInput when there is nothing in it.
+    With `folders`, all pictures may lie in one folder instead, which is what people get when they pack a folder; its
+    name is left out. `stream` must be seekable. `max_unpacked` and `max_member` are bytes. Hidden files and what
+    systems leave behind (`.DS_Store`, `Thumbs.db`, with `folders` also `__MACOSX`) are skipped. Raises BadArchive
+    (damaged, encrypted, nested, unpacks to too much), ArchiveNotFlat, TooManyFiles, PictureTooLarge, or NoInput when
+    there is nothing in it.
     """
+    flat_name = _OneFolder().name if folders else _flat_name
 
     def name_of(entry: ArchiveEntry) -> str:
         if entry.passed > max_member:  # skipped or not: a tar has to be unpacked past it
-            raise _too_large(entry.name, max_member)
-        return _flat_name(entry)
+            raise _too_large(_spelled(entry.name), max_member)
+        return flat_name(entry)
 
     for name, data in _read(stream, name_of, max_member + 1, max_files, max_unpacked):
         if wrong := _wrong(name, data, max_member):
@@ -150,33 +155,72 @@ def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files
     raise BadArchive(f"{description} is not taken as an archive. Send zip, tar or tar.gz.")
 
 
+class _OneFolder:
+    """Names the members of an archive whose pictures all lie in one place: at the top, or in one folder there."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+
+    def name(self, entry: ArchiveEntry) -> str:
+        """Return the name without its folder; empty for an entry to skip. Raises ArchiveNotFlat."""
+        path, parts = _parts(entry)
+        if _leads_outside(path, parts):
+            raise _not_flat("/".join(parts[:-1]) or "/", _ONE_PLACE)
+        if not parts or _is_skipped(parts):
+            return ""
+        folders = parts if entry.is_folder else parts[:-1]
+        folder = "/".join(folders)
+        # The place of the first picture is the only one. For a zip all names are seen before a picture is unpacked.
+        if self._folder is None:
+            self._folder = folder
+        if len(folders) > 1 or folder != self._folder:
+            raise _not_flat(folder or self._folder, _ONE_PLACE)
+        return "" if entry.is_folder else parts[-1]
+
+
 def _flat_name(entry: ArchiveEntry) -> str:
-    """Return the name without `./`; empty for an entry to skip. Raises ArchiveNotFlat."""
-    name = entry.name.removeprefix("./")
+    """Return the name without `./`; empty for an entry to skip. Raises ArchiveNotFlat for any folder."""
+    name = _spelled(entry.name).removeprefix("./")
     if name in ("", "."):
         return ""  # `tar -C folder .` writes the folder itself as `./`, which is not another level
     if entry.is_folder or "/" in name or "\\" in name:
         folder = name.rstrip("/\\") if entry.is_folder else name.replace("\\", "/").rpartition("/")[0] or "/"
-        raise ArchiveNotFlat(
-            f"The archive contains the folder {folder!r}; only flat archives are taken. "
-            "Put the pictures at the top of the archive."
-        )
+        raise _not_flat(folder, "Put the pictures at the top of the archive.")
     return "" if _is_junk(name) else name
+
+
+_ONE_PLACE = "Put all pictures at the top of the archive, or all into one folder."
+
+
+def _not_flat(folder: str, advice: str) -> ArchiveNotFlat:
+    return ArchiveNotFlat(f"The archive contains the folder {folder!r}; only flat archives are taken. {advice}")
 
 
 def _tree_path(entry: ArchiveEntry) -> str:
     """Return the path with forward slashes and without empty parts; empty for an entry to skip. Raises BadArchive."""
-    name = _spelled(entry.name).replace("\\", "/")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or re.match(r"/|[A-Za-z]:/", name):
+    name, parts = _parts(entry)
+    if _leads_outside(name, parts):
         raise BadArchive(f"The path {entry.name!r} leads outside of the archive. Pack it again with relative paths.")
     if len(name) > _PATH_CHARS:
         raise BadArchive(f"The path {name[:80]!r}… in the archive has more than {_PATH_CHARS} characters. Shorten it.")
     if entry.is_link:
         raise no_file(entry.name)
-    if entry.is_folder or name.endswith("/") or any(_is_junk(part) or part == _TWINS for part in parts):
-        return ""
-    return "/".join(parts)
+    return "" if entry.is_folder or name.endswith("/") or _is_skipped(parts) else "/".join(parts)
+
+
+def _parts(entry: ArchiveEntry) -> tuple[str, list[str]]:
+    """Return the path with forward slashes, and its parts, of which none is empty or a dot."""
+    path = _spelled(entry.name).replace("\\", "/")
+    return path, [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _leads_outside(path: str, parts: list[str]) -> bool:
+    return ".." in parts or bool(re.match(r"/|[A-Za-z]:/", path))
+
+
+def _is_skipped(parts: list[str]) -> bool:
+    """Return True for what systems leave behind, and for hidden files and folders, at every level."""
+    return any(_is_junk(part) or part == _TWINS for part in parts)
 
 
 def _spelled(name: str) -> str:

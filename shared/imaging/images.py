@@ -116,6 +116,7 @@ def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
         max_files=limits.max_files,
         max_unpacked=limits.max_unpacked,
         max_member=limits.max_bytes,
+        folders=limits.archive_folders,
     ):
         yield check(name, data, limits)
 

@@ -22,7 +22,10 @@ from shared.schemas.common import (
     one_of,
 )
 
-_FORMATS = "One picture, several, or one flat archive (zip, tar, tar.gz) of pictures. Bytes decide what a file is."
+_FORMATS = (
+    "One picture, several, or one archive (zip, tar, tar.gz) of pictures, which lie at its top or all in one folder. "
+    "Bytes decide what a file is."
+)
 
 # requests
 

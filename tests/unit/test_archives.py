@@ -62,7 +62,6 @@ def test_a_tar_without_the_ustar_sign_is_still_a_tar() -> None:
         ("cats/", "cats"),
         ("cats/a.jpg", "cats"),
         ("cats/black/a.jpg", "cats/black"),
-        ("__MACOSX/._a.jpg", "__MACOSX"),
         ("../a.jpg", ".."),
         ("cats\\a.jpg", "cats"),
         ("C:\\a.jpg", "C:"),
@@ -72,6 +71,69 @@ def test_a_folder_is_refused_by_its_name(pack: Pack, name: str, folder: str) -> 
     with pytest.raises(ArchiveNotFlat) as caught:
         members(pack([("a.jpg", b"one"), (name, b"")]))
     assert repr(folder) in caught.value.message
+
+
+@pack_each_way
+def test_without_folders_what_macos_packs_beside_the_files_is_refused_too(pack: Pack) -> None:
+    for folder in ("__MACOSX", "cats"):
+        stream = io.BytesIO(pack([(f"{folder}/._a.jpg", b"one")]))
+        with pytest.raises(ArchiveNotFlat, match=repr(folder)):
+            list(archives.members(stream, max_files=3, max_unpacked=99, max_member=99, folders=False))
+
+
+@pack_each_way
+def test_pictures_that_all_lie_in_one_folder_are_read_without_its_name(pack: Pack) -> None:
+    files = [("cats/", b""), ("cats/b.jpg", b"two"), ("cats/a.jpg", b"one")]
+    assert members(pack(files)) == [("b.jpg", b"two"), ("a.jpg", b"one")]
+    assert members(pack(files[1:])) == [("b.jpg", b"two"), ("a.jpg", b"one")]
+    assert members(pack([("./", b""), ("./cats/", b""), ("./cats/a.jpg", b"one")])) == [("a.jpg", b"one")]
+    assert members(pack([("cats\\a.jpg", b"one")])) == [("a.jpg", b"one")]
+
+
+@pack_each_way
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cats/a.jpg", "b.jpg"),
+        ("a.jpg", "cats/"),
+        ("cats/a.jpg", "dogs/b.jpg"),
+        ("cats/a.jpg", "dogs/"),
+        ("cats/black/a.jpg",),
+        ("cats/a.jpg", "cats/black/b.jpg"),
+        ("cats/a.jpg", "cats/black/"),
+        ("cats/../a.jpg",),
+        ("../a.jpg",),
+        ("C:/a.jpg",),
+    ],
+)
+def test_pictures_in_several_places_are_refused_with_what_would_work(pack: Pack, names: tuple[str, ...]) -> None:
+    with pytest.raises(ArchiveNotFlat, match="all into one folder"):
+        members(pack([(name, b"" if name.endswith("/") else b"one") for name in names]))
+
+
+def test_a_zip_with_pictures_in_several_places_is_refused_before_one_is_unpacked() -> None:
+    stream = io.BytesIO(as_zip([("cats/a.jpg", b"one"), ("b.jpg", b"two")]))
+    with pytest.raises(ArchiveNotFlat, match="'cats'"):
+        next(archives.members(stream, max_files=3, max_unpacked=99, max_member=99))
+
+
+@pack_each_way
+@pytest.mark.parametrize("folder", ["", "cats/"])
+def test_what_systems_leave_behind_is_left_out_at_every_level(pack: Pack, folder: str) -> None:
+    junk = [".DS_Store", "._a.jpg", "Thumbs.db", "desktop.ini", ".hidden/a.jpg"]
+    files = [(f"{folder}{name}", b"x") for name in junk]
+    twins = [("__MACOSX/", b""), (f"__MACOSX/{folder}._a.jpg", b"x")]
+    assert members(pack([(f"{folder}a.jpg", b"one"), *files[:3], *twins])) == [("a.jpg", b"one")]
+    assert members(pack([*twins, *files[3:], (f"{folder}a.jpg", b"one")])) == [("a.jpg", b"one")]
+
+
+def test_names_in_utf_8_without_the_flag_are_read_as_they_were_meant() -> None:
+    data = as_zip([("möwe.jpg", b"one")])
+    for sign, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        flags = data.index(sign) + place + 1
+        data = data[:flags] + bytes([data[flags] & ~8]) + data[flags + 1 :]
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["m├╢we.jpg"]
+    assert members(data) == [("möwe.jpg", b"one")]
 
 
 @pack_each_way

@@ -112,7 +112,7 @@ def read(service: Service, model: str, version: str) -> Submission:
     product = settings.sap_product_model if service.product else ""
     chosen = _get_deployed(model or product, version)
     side = settings.sap_max_side if is_v1() else 0
-    limits = replace(reading.limits(settings), formats=FORMATS, max_side=side)
+    limits = replace(reading.limits(settings), formats=FORMATS, max_side=side, archive_folders=False)
     return Submission(
         pictures=images.pictures(reading.files(request), limits),
         model=chosen.name,
