@@ -162,6 +162,7 @@ BAD_PICTURES: dict[str, tuple[list[tuple[str, bytes]], str]] = {
     "svg": ([("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>')], "wrong_format"),
     "an empty part": ([("empty.png", b"")], "no_input"),
     "a good one and an empty part": ([("a.png", png()), ("empty.png", b"")], "no_input"),
+    "nothing but a blank file input": ([("", b"")], "no_input"),
     "a good one and a bad one": ([("a.png", png()), ("b.png", b"no picture")], "not_a_picture"),
     "an archive and a file": ([("a.zip", zipped(("a.png", png()))), ("b.png", png())], "archive_with_files"),
     "a file and an archive": ([("b.png", png()), ("a.tar", tarred(("a.png", png())))], "archive_with_files"),
@@ -194,6 +195,20 @@ def test_a_bad_upload_is_refused_with_its_reason_and_nothing_is_stored(
 def test_the_complaint_names_the_file_at_fault(client: FlaskClient) -> None:
     answer = send(client, ("good.png", png()), ("my cat.jpg", b"no picture at all"))
     assert "'my cat.jpg'" in complaint(answer, 400, "not_a_picture")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])
+def test_a_blank_file_input_beside_a_picture_is_left_out(client: FlaskClient, path: str) -> None:
+    fields = "".join(
+        f'--X\r\nContent-Disposition: form-data; name="{name}"; filename=""\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n\r\n"
+        for name in ("files", "more")
+    )
+    for field in ("files", "image"):
+        part = f'--X\r\nContent-Disposition: form-data; name="{field}"; filename="a.png"\r\n\r\n'
+        body = fields.encode() + part.encode() + png() + b"\r\n" + fields.encode() + b"--X--\r\n"
+        answer = client.post(f"{path}?deadline=0.2", data=body, content_type="multipart/form-data; boundary=X")
+        assert answer.json["request"]["files"] == ["a.png"], answer.text
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/classify"])

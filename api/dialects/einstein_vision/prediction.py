@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from flask import Response, after_this_request, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import FileStorage
 
 from api import reading
 from api.context import caller, container, scope, submit_and_wait
@@ -94,8 +95,10 @@ def _read(fields: Fields) -> Submission:
     results = fields.whole("numResults", 5)
     if results < 1:
         raise errors.BadOption(f"numResults must be at least 1, not {results}")
-    files = request.files.getlist("sampleContent")
     texts = [(name, text) for name in ("sampleBase64Content", "sampleLocation") if (text := fields.text(name))]
+    parts = request.files.getlist("sampleContent")
+    # The blank file input of a web form is none; alone, its error says more than that a picture is missing.
+    files = [part for part in parts if not reading.is_blank(part)] or ([] if texts else parts)
     if len(files) + len(texts) != 1:
         raise errors.NoInput(
             "Send exactly one picture in multipart/form-data: `sampleContent` (a file part), `sampleBase64Content` or "
@@ -103,7 +106,7 @@ def _read(fields: Fields) -> Submission:
         )
     limits = png_or_jpeg(MAX_PICTURE)
     return Submission(
-        pictures=_from_file(limits) if files else _from_text(*texts[0], limits),
+        pictures=_from_file(files[0], limits) if files else _from_text(*texts[0], limits),
         model="" if model == GENERAL and not _is_known(GENERAL) else model,
         options=AnswerOptions(top_k=min(results, MAX_RESULTS)),
         wire=METER,
@@ -118,9 +121,8 @@ def _is_known(model: str) -> bool:
     return False
 
 
-def _from_file(limits: Limits) -> Iterator[Picture]:
+def _from_file(part: FileStorage, limits: Limits) -> Iterator[Picture]:
     """Yield the picture in the file part; an archive is not accepted here."""
-    part = request.files["sampleContent"]
     yield images.check(reading.file_name(part), part.stream.read(limits.max_bytes + 1), limits)
 
 
