@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 ALL_FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "PPM"})
 """Pillow's format names. MPO, a JPEG of several pictures from cameras, counts as JPEG; DIB, a BMP without file header,
@@ -51,3 +53,18 @@ class Picture:
     width: int
     """Pixels as stored, before the EXIF orientation is applied."""
     height: int
+
+
+def name_in_url(url: str) -> str:
+    """Return the name of a file behind a URL: the last part of its path, decoded; empty if the path has no name.
+
+    The query and the fragment never belong to it: they hold signatures and tokens, and names are stored and shown.
+    """
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    # Decoded before it is divided: an escaped slash divides folders too, as object stores write it.
+    name = re.split(r"[/\\]", unquote(path).rstrip("/"))[-1]
+    # Neither NUL nor unpaired surrogates can be stored, and line breaks would divide messages.
+    return re.sub("[\0-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)

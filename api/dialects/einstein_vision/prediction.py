@@ -18,7 +18,7 @@ from api.reading import Fields
 from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.jobs import AnswerOptions, Submission
-from shared.domain.pictures import Limits, Picture
+from shared.domain.pictures import Limits, Picture, name_in_url
 from shared.imaging import images
 from shared.services import models, usage
 
@@ -135,7 +135,7 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     data = http_fetch.fetch(
         value, max_bytes=limits.max_bytes, timeout=settings.fetch_timeout, allow_private=settings.fetch_private
     )
-    yield images.check(value.rpartition("/")[2] or field, data, limits)
+    yield images.check(name_in_url(value) or field, data, limits)
 
 
 def _classify(submission: Submission) -> list[tuple[str, float]]:

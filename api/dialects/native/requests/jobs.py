@@ -18,7 +18,7 @@ from shared import errors
 from shared.adapters import http_fetch
 from shared.domain import webhooks
 from shared.domain.jobs import AnswerOptions, ImageReference, Submission
-from shared.domain.pictures import Limits, Picture
+from shared.domain.pictures import Limits, Picture, name_in_url
 from shared.domain.stored_images import StoredImage
 from shared.imaging import images
 from shared.schemas.jobs import Input, JobForm, JobOptions, JobRequest, RawJob, Webhook
@@ -119,7 +119,7 @@ def _picture(index: int, wanted: Input, limits: Limits, until: float) -> Picture
         raise errors.BadUrl(f"inputs[{index}] was not fetched: one request fetches for {FETCHING:g} s, no longer.")
     timeout, private = min(left, settings.fetch_timeout), settings.fetch_private
     data = http_fetch.fetch(wanted.url, max_bytes=limits.max_bytes, timeout=timeout, allow_private=private)
-    return images.check(name or wanted.url.rsplit("/", 1)[-1] or "file", data, limits)
+    return images.check(name or name_in_url(wanted.url) or "file", data, limits)
 
 
 def _stored(image_id: str) -> StoredImage:
