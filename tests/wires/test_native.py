@@ -289,6 +289,76 @@ def test_a_bad_json_body_is_refused(client: FlaskClient, container: Container, b
     assert nothing_was_stored(client, container)
 
 
+@pytest.mark.parametrize(
+    ("second", "status", "code"),
+    [
+        ("not base64!", 400, "bad_base64"),
+        ({"base64": "data:image/png,plain"}, 400, "bad_base64"),
+        ({"base64": base64.b64encode(b"no picture").decode(), "name": "cat.jpg"}, 400, "not_a_picture"),
+        ({"base64": base64.b64encode(b"8BPS" + bytes(50)).decode()}, 400, "wrong_format"),
+        ({"base64": base64.b64encode(png()[:20]).decode()}, 400, "broken_picture"),
+        ({"base64": base64.b64encode(header_of(9_000, 9_000)).decode()}, 400, "picture_too_large"),
+        ({"url": "http://127.0.0.1/cat.jpg?signature=secret"}, 400, "bad_url"),
+        ({"url": "nonsense"}, 400, "bad_url"),
+        ({"image_id": "image_none"}, 404, "not_found"),
+        ({"url": "http://example.org", "base64": "AAAA"}, 400, "bad_option"),
+        ({"base64": "AAAA", "nmae": "a"}, 400, "bad_option"),
+    ],
+)
+def test_of_several_inputs_the_one_at_fault_is_named(
+    client: FlaskClient, container: Container, second: Any, status: int, code: str
+) -> None:
+    good = base64.b64encode(png()).decode()
+    detail = complaint(client.post("/v1/jobs", json={"inputs": [good, second, good]}), status, code)
+    assert detail.startswith("inputs[1]")
+    assert detail.count("inputs[1]") == 1
+    assert "secret" not in detail
+    assert nothing_was_stored(client, container)
+
+
+def test_an_only_input_needs_no_number(client: FlaskClient) -> None:
+    assert "inputs[" not in complaint(client.post("/v1/jobs", json={"inputs": ["not base64!"]}), 400, "bad_base64")
+
+
+def test_base64_without_padding_is_taken(client: FlaskClient) -> None:
+    texts = [base64.b64encode(png() + bytes(extra)).decode().rstrip("=") for extra in range(3)]
+    assert {len(text) % 4 for text in texts} == {0, 2, 3}
+    assert client.post("/v1/jobs", json={"inputs": texts}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a.jpg?X-Amz-Signature=secret", "a.jpg"),
+        ("/folder/a.jpg?path=/secret/b.jpg#secret", "a.jpg"),
+        ("/a.jpg#secret", "a.jpg"),
+        ("/m%C3%B6we%20%231.jpg?secret", "möwe #1.jpg"),
+        ("/folder%2Fa.jpg", "a.jpg"),
+        ("/folder/?secret=1", "folder"),
+        ("/a%00%0Ab.jpg", "a\ufffd\ufffdb.jpg"),
+        ("/?secret=a.jpg", "file"),
+        ("?secret=/a.jpg", "file"),
+        ("", "file"),
+    ],
+)
+def test_a_picture_from_a_url_is_named_by_its_path_only(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", lambda url, **options: png())
+    answer = client.post("/v1/jobs", json={"inputs": [{"url": f"http://example.org{path}"}]})
+    assert answer.json["request"]["files"] == [name]
+    assert "secret" not in answer.text
+
+
+def test_an_error_of_a_picture_from_a_url_does_not_show_its_query(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", lambda url, **options: b"no picture")
+    answer = client.post("/v1/jobs", json={"inputs": ["http://example.org/a.jpg?signature=secret"]})
+    assert "'a.jpg'" in complaint(answer, 400, "not_a_picture")
+    assert "secret" not in answer.text
+
+
 def test_an_unknown_image_id_is_404(client: FlaskClient, container: Container) -> None:
     complaint(client.post("/v1/jobs", json={"inputs": [{"image_id": "image_none"}]}), 404, "not_found")
     assert nothing_was_stored(client, container)

@@ -89,7 +89,19 @@ def _inputs(inputs: Any, limits: Limits) -> Iterator[Picture | ImageReference]:
     if len(inputs) > limits.max_files:
         raise errors.TooManyFiles(f"{len(inputs)} inputs are more than the {limits.max_files} of one job.")
     until = time.monotonic() + FETCHING
-    return (_picture(index, _input(index, data), limits, until) for index, data in enumerate(inputs))
+    return (_numbered(index, len(inputs), data, limits, until) for index, data in enumerate(inputs))
+
+
+def _numbered(index: int, count: int, data: Any, limits: Limits, until: float) -> Picture | ImageReference:
+    """Return the picture of one entry of `inputs`; of several, the error of one names it."""
+    wanted = _input(index, data)
+    try:
+        return _picture(index, wanted, limits, until)
+    except (errors.BadRequest, errors.NotFound) as error:
+        place = f"inputs[{index}]"
+        if count == 1 or error.message.startswith(place):
+            raise
+        raise type(error)(f"{place}: {error.message}") from error
 
 
 def _input(index: int, data: Any) -> Input:
