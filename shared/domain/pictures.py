@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-ALL_FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "PPM"})
-"""Pillow's format names. MPO, a JPEG of several pictures from cameras, counts as JPEG; DIB, a BMP without file header,
-is not accepted."""
+ALL_FORMATS = frozenset({"JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "HEIC", "PPM"})
+"""Pillow's format names, except for HEIC, which it calls by the name of its structure, HEIF. MPO, a JPEG of several
+pictures from cameras, counts as JPEG; DIB, a BMP without file header, is not accepted."""
 
 
 @dataclass(frozen=True)

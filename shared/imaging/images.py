@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import cast
 
 from PIL import Image, ImageFile
 
-from shared.domain.pictures import ALL_FORMATS, Limits, Picture, Upload
-
-# Only accepted formats are loaded: other plugins take memory, and some do heavy work when a file is opened.
-from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
-
+from shared.domain.pictures import Limits, Picture, Upload
 from shared.errors import (
     ArchiveWithFiles,
     BadArchive,
@@ -32,36 +26,11 @@ from shared.errors import (
     TooManyFiles,
     WrongFormat,
 )
-from shared.imaging import archives
+from shared.imaging import archives, formats, jpeg, opening, pixels
+from shared.imaging.formats import media_type as media_type  # noqa: PLC0414  # the callers need one module only
 
 # Metadata of uploads must not fill the log, nor the registry of warnings, which keeps every new text for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-_SIGNS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
-    *((b"P" + letter, "PPM") for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"f", b"F")),
-    # Recognised, so that the error can name them; never opened.
-    (b"8BPS", "PSD"),
-    (b"%!PS", "EPS"),
-    (b"\xc5\xd0\xd3\xc6", "EPS"),
-    (b"\0\0\1\0", "ICO"),
-    (b"\0\0\0\x0cjP  ", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"<svg", "SVG"),
-    (b"qoif", "QOI"),
-    (b"DDS ", "DDS"),
-    (b"\xd7\xcd\xc6\x9a", "WMF"),
-)
 
 _SLOW_CODECS = ("ppm", "ppm_plain", "bmp_rle")
 """Decoders that Pillow implements in Python only: 3 million pixels a second, or less."""
@@ -96,7 +65,7 @@ def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
         upload.stream.seek(0)
         if not head:
             raise NoInput(f"The part {upload.name!r} is empty. Send the bytes of a picture in it.")
-        if not _format(head) and (sort := archives.kind(head)):
+        if not formats.recognise(head) and (sort := archives.kind(head)):
             if count > 1 or next(uploads, None):
                 raise ArchiveWithFiles(f"The archive {upload.name!r} must be the only file. Send it by itself.")
             yield from _unpacked(upload, sort, limits)
@@ -131,44 +100,24 @@ def check(name: str, data: bytes, limits: Limits) -> Picture:
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"{name!r} has more than the allowed {limits.max_bytes} bytes. Make it smaller.")
     accepted = ", ".join(sorted(limits.formats))
-    kind = _format(data)
+    kind = formats.recognise(data)
     if not kind:
         raise NotAPicture(f"{name!r} is not a picture in a known format. Send one of {accepted}.")
     if kind not in limits.formats:
-        raise WrongFormat(f"{name!r} is a {kind} picture. Send one of {accepted}.")
+        raise WrongFormat(f"{name!r} {formats.refusal(kind, limits.formats)}")
     try:
-        image = Image.open(io.BytesIO(data), formats=(kind,))
+        image = opening.opened(data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = next(iter(re.findall(r"\d+", str(error))), "too many")
-        raise PictureTooLarge(_pixels(f"{name!r} has {pixels} pixels", limits)) from error
+        count = next(iter(re.findall(r"\d+", str(error))), "too many")
+        raise PictureTooLarge(_pixels(f"{name!r} has {count} pixels", limits)) from error
     except Exception as error:  # Pillow raises nearly everything on hostile headers
         raise BrokenPicture(f"{name!r} begins like {kind}, but its header cannot be read{_reason(error)}.") from error
     _check_size(name, image, len(data), limits)
-    if kind == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
+    if kind == "JPEG" and jpeg.has_more_scans(data, _MAX_SCANS):
         raise PictureTooLarge(f"{name!r} is a JPEG of more than {_MAX_SCANS} scans. Save it anew.")
     return Picture(name, data, kind, image.width, image.height)
 
 
-def _format(head: bytes) -> str:
-    """Return the name of the format that begins with these bytes, accepted or not; empty if none is known."""
-    if head[4:8] == b"ftyp":
-        brands = head[8:64]
-        return "AVIF" if b"avi" in brands else "HEIC" if b"hei" in brands or b"hev" in brands else ""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    return next((name for sign, name in _SIGNS if head.startswith(sign)), "")
-
-
-def media_type(head: bytes) -> str:
-    """Return the Content-Type of a picture that begins with these bytes."""
-    kind = _format(head)
-    return _MEDIA_TYPES.get(kind, f"image/{kind.lower()}") if kind in ALL_FORMATS else "application/octet-stream"
-
-
-_MEDIA_TYPES = {"PPM": "image/x-portable-anymap"}
-"""Media types that differ from the name of the format."""
-
-_SCAN = b"\xff\xda"
 _MAX_SCANS = 100
 """Maximum scans of a JPEG; a progressive JPEG has about ten. Each scan is a pass over all pixels, and 92 bytes are
 enough for one: a picture of 0.3 MB could keep a worker busy for minutes."""
@@ -194,7 +143,7 @@ def _pixels(finding: str, limits: Limits) -> str:
 
 def _reason(error: Exception) -> str:
     """Return Pillow's reason as a part of a sentence; empty if it has none or contains the address of an object."""
-    text = str(error).rstrip(".")
+    text = " ".join(str(error).split()).rstrip(".")
     return f" ({text})" if text and "0x" not in text and not isinstance(error, KeyError) else ""
 
 
@@ -218,21 +167,36 @@ def from_base64(text: str) -> bytes:
     return data
 
 
-def decode(data: bytes, *, exif: bool, mode: str) -> Image.Image:
+def decode(
+    data: bytes,
+    *,
+    exif: bool,
+    mode: str,
+    background: pixels.Colour | None = None,
+    apply_profile: bool = False,
+) -> Image.Image:
     """Decode the pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; the first frame of an animation.
 
-    No other function decodes pixels or applies the EXIF orientation (TIFF's orientation is part of the format: Pillow
-    always applies it). Equal to Pillow's `convert`, as in torchvision's reference, except for pixels of more than 8
-    bits, which `convert` would clip to white. Raises BrokenPicture.
+    No other function decodes pixels or applies the EXIF orientation (the orientation of TIFF and HEIC is part of the
+    format: Pillow and libheif apply it in any case).
+
+    Without a `background`, which is three values from 0 to 255, alpha is dropped, and what is transparent has whatever
+    colour lies below. With `apply_profile`, colours are converted to sRGB by the embedded profile. Without both, equal
+    to Pillow's `convert`, as in torchvision's reference, except for pixels of more than 8 bits, which `convert` would
+    clip to white. Raises BrokenPicture.
     """
+    depth = data[_PNG_DEPTH] if data[:4] == b"\x89PNG" and len(data) > _PNG_DEPTH else 8
     try:
-        image = Image.open(io.BytesIO(data), formats=(_format(data),))
-        image.load()
+        image = opening.loaded(data)
         method = _UPRIGHT.get(_orientation(image)) if exif else None
-        pixels = _eight_bit(image).convert(mode)
-        return pixels.transpose(method) if method is not None else pixels
+        result = pixels.converted(image, mode, depth=depth, background=background, profile=apply_profile)
+        return result.transpose(method) if method is not None else result
     except Exception as error:  # Pillow raises nearly everything on hostile files
         raise BrokenPicture(f"The picture is damaged and cannot be decoded{_reason(error)}. Save it anew.") from error
+
+
+_PNG_DEPTH = 24
+"""Place of the bits of one sample in the header of a PNG."""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -240,19 +204,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # noqa: BLE001  # unreadable metadata means no rotation, not an error
         return 1
-
-
-def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
-    """Convert grey of 16 or 32 bits or floats, scaled by the smallest usual white (1, 255, 65535) that is not
-    exceeded."""
-    if image.mode != "F" and not image.mode.startswith("I"):
-        return image
-    if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
-        white = 65535.0
-    else:
-        high = cast(float, image.getextrema()[1])
-        whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        white = next((white for white in whites if high <= white), high)
-    # Converted to `I` first, because Pillow cannot compute in big-endian `I;16B`.
-    wide = image if image.mode == "F" else image.convert("I")
-    return wide.point(lambda value: value * (255.0 / white)).convert("L")

@@ -45,6 +45,7 @@ ONLY_IN = {
     "alembic": ("migrations/",),
     "fsspec": ("shared/adapters/storage.py",),
     "PIL": ("shared/imaging/", "worker/", "bench/"),
+    "pillow_heif": ("shared/imaging/heif.py",),
     "jwt": ("shared/services/accounts.py",),
     "cryptography": ("shared/services/accounts.py",),
 }

@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from shared.domain.pictures import ALL_FORMATS, Limits, Picture, Upload
 from shared.errors import (
@@ -44,7 +45,9 @@ SAP = Limits(
 
 def encoded(format: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: object) -> bytes:
     out = io.BytesIO()
-    Image.new(mode, size, 200 if mode == "L" else (200, 100, 50)).save(out, format, **options)
+    register_heif_opener()
+    colour = 200 if mode == "L" else (200, 100, 50)
+    Image.new(mode, size, colour).save(out, "HEIF" if format == "HEIC" else format, **options)
     return out.getvalue()
 
 
@@ -86,7 +89,7 @@ def test_a_camera_file_with_several_pictures_counts_as_jpeg() -> None:
 
 
 def test_bytes_of_no_known_format_are_not_a_picture() -> None:
-    with pytest.raises(NotAPicture, match=r"'a\.jpg' is not a picture.*Send one of AVIF, BMP, GIF, JPEG"):
+    with pytest.raises(NotAPicture, match=r"'a\.jpg' is not a picture.*Send one of AVIF, BMP, GIF, HEIC, JPEG"):
         images.check("a.jpg", b"hello, this is text", LIMITS)
 
 
@@ -101,17 +104,46 @@ def test_a_format_that_this_wire_does_not_take_is_named_with_those_it_takes() ->
 
 
 @pytest.mark.parametrize(
-    ("head", "name"),
+    ("head", "what"),
     [
-        (b"8BPS\0\1", "PSD"),
-        (b"%!PS-Adobe-3.0", "EPS"),
-        (b"\0\0\1\0\1\0", "ICO"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"8BPS\0\1", "is a PSD picture. Save it as JPEG or PNG."),
+        (b"%!PS-Adobe-3.0", "is an EPS picture. Save it as JPEG or PNG."),
+        (b"\xc5\xd0\xd3\xc6\x1e\0", "is an EPS picture. Save it as JPEG or PNG."),
+        (b"\0\0\1\0\1\0", "is an ICO picture. Save it as JPEG or PNG."),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "is a JPEG2000 picture. Save it as JPEG or PNG."),
+        (b"\xff\x4f\xff\x51\0", "is a JPEG2000 picture. Save it as JPEG or PNG."),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "is a JPEG XL picture. Save it as JPEG or PNG."),
+        (b"\xff\x0a\x10", "is a JPEG XL picture. Save it as JPEG or PNG."),
+        (b"<svg xmlns=''/>", "is an SVG picture. Save it as JPEG or PNG."),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->\n<svg/>', "is an SVG picture."),
+        (b"qoif\0\0\0\1", "is a QOI picture. Save it as JPEG or PNG."),
+        (b"DDS |\0\0\0", "is a DDS picture. Save it as JPEG or PNG."),
+        (b"\xd7\xcd\xc6\x9a\0\0", "is a WMF picture. Save it as JPEG or PNG."),
+        (b"\1\0\0\0" + bytes(36) + b" EMF", "is a WMF picture. Save it as JPEG or PNG."),
+        (b"gimp xcf v011\0", "is an XCF picture. Save it as JPEG or PNG."),
+        (b"v/1\1\2\0", "is an OpenEXR picture. Save it as JPEG or PNG."),
+        (b"II*\0\x10\0\0\0CR\2\0", "is a raw camera picture. Save it as JPEG or PNG."),
+        (b"FUJIFILMCCD-RAW 0201", "is a raw camera picture. Save it as JPEG or PNG."),
+        (b"IIRO\x08\0\0\0", "is a raw camera picture. Save it as JPEG or PNG."),
+        (b"IIU\0\x18\0\0\0", "is a raw camera picture. Save it as JPEG or PNG."),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "is a raw camera picture. Save it as JPEG or PNG."),
+        (b"%PDF-1.7\n", "is a PDF document. Save the page as JPEG or PNG."),
+        (b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "is a video. Save one frame of it as JPEG or PNG."),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "is a video. Save one frame of it as JPEG or PNG."),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "is a video. Save one frame of it as JPEG or PNG."),
+        (b"\x1aE\xdf\xa3\x01\0", "is a video. Save one frame of it as JPEG or PNG."),
+        (b"RIFF\x10\0\0\0AVI LIST", "is a video. Save one frame of it as JPEG or PNG."),
     ],
 )
-def test_a_format_that_is_not_taken_is_named_without_being_opened(head: bytes, name: str) -> None:
-    with pytest.raises(WrongFormat, match=f"is a {name} picture"):
+def test_a_format_that_is_not_taken_is_named_with_what_would_work_without_being_opened(head: bytes, what: str) -> None:
+    with pytest.raises(WrongFormat) as caught:
         images.check("a", head + bytes(100), LIMITS)
+    assert caught.value.message.startswith(f"'a' {what}")
+
+
+def test_text_that_only_mentions_a_format_is_not_a_picture() -> None:
+    with pytest.raises(NotAPicture):
+        images.check("a", b"<!DOCTYPE html><html><body><svg/></body></html>", LIMITS)
 
 
 @pytest.mark.parametrize("format", sorted(ALL_FORMATS))

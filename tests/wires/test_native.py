@@ -25,6 +25,7 @@ import pytest
 import uuid6
 from flask.testing import FlaskClient
 from PIL import Image
+from pillow_heif import register_heif_opener
 from werkzeug.test import TestResponse
 
 from api import create_app
@@ -160,6 +161,7 @@ BAD_PICTURES: dict[str, tuple[list[tuple[str, bytes]], str]] = {
     "truncated in its header": ([("cut.png", png()[:20])], "broken_picture"),
     "wrong format": ([("layers.png", b"8BPS" + b"\0" * 100)], "wrong_format"),
     "svg": ([("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>')], "wrong_format"),
+    "a pdf": ([("scan.pdf", b"%PDF-1.7\n" + b"\0" * 100)], "wrong_format"),
     "an empty part": ([("empty.png", b"")], "no_input"),
     "a good one and an empty part": ([("a.png", png()), ("empty.png", b"")], "no_input"),
     "nothing but a blank file input": ([("", b"")], "no_input"),
@@ -1235,6 +1237,29 @@ def test_ten_digits_come_back_with_their_labels(stack: Stack) -> None:
     assert all(len(prediction["results"]) == 3 for prediction in job["predictions"])
     scores = [result["score"] for result in job["predictions"][0]["results"]]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_photos_as_phones_and_tools_make_them_are_classified(stack: Stack) -> None:
+    register_heif_opener()
+    seven = Image.open(io.BytesIO(digits()[7][1])).convert("RGB").resize((112, 112))
+    heic, jpeg = io.BytesIO(), io.BytesIO()
+    seven.save(heic, "HEIF")
+    seven.save(jpeg, "JPEG", quality=95)
+    photo, plain = jpeg.getvalue(), digits()[7][1]
+    prompt = b"zTXtprompt\0\0" + zlib.compress(bytes(2_000_000))
+    text = struct.pack(">I", len(prompt) - 4) + prompt + struct.pack(">I", zlib.crc32(prompt))
+    files = {
+        "photo.heic": heic.getvalue(),
+        "no_end.jpg": photo[:-2],
+        "motion.jpg": photo + b"ftypmp42" + b"\xff\xda" * 500,
+        "large_text.png": plain[:33] + text + plain[33:-12] + text + plain[-12:],
+    }
+    answer = classify(stack, *files.items())
+    assert best(answer.json()) == ["7"] * 4
+    folder = zipped(*((f"photos/{name}", data) for name, data in files.items()), ("__MACOSX/photos/._a.jpg", b"x"))
+    packed = classify(stack, ("photos.zip", folder)).json()
+    assert [prediction["name"] for prediction in packed["predictions"]] == list(files)
+    assert best(packed) == ["7"] * 4
 
 
 def test_submit_then_poll_gives_the_same_answer(stack: Stack) -> None:
