@@ -4,7 +4,6 @@ do."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +26,13 @@ def decode(data: bytes, preprocessing: Preprocessing, *, exif: bool = True) -> I
     """Decode a picture as the network wants it; `exif` applies the EXIF orientation. Raises BrokenPicture."""
     colour = preprocessing.background
     background = (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)) if colour else None
-    wanted: dict[str, Any] = {"background": background} if background else {}
-    if preprocessing.color_profile == "apply":
-        wanted["apply_profile"] = True
-    return images.decode(data, exif=exif, mode=preprocessing.mode, **wanted)
+    return images.decode(
+        data,
+        exif=exif,
+        mode=preprocessing.mode,
+        background=background,
+        apply_profile=preprocessing.color_profile == "apply",
+    )
 
 
 def crop(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:

@@ -74,7 +74,7 @@ def describe(version: Version) -> str:
         if (value := getattr(values, name)) != getattr(usual, name):
             text += f", {name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
     if preset := version.preset:
-        text += f"\n{' '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
+        text += f"\n{', '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
         if changed := preset.changed:
             text += f"; set by the import: {', '.join(changed)}"
     return text
@@ -113,7 +113,8 @@ def get_version(model: Model, version: str) -> Version:
 
 
 def _architecture(version: Version) -> str:
-    architecture, family = version.architecture, version.family
+    family = version.family
+    architecture = version.architecture.removeprefix(f"{family}/")
     return f"{architecture} of {family}" if family and family != architecture else architecture
 
 

@@ -1,14 +1,25 @@
-"""Preprocessing of an import: presets by name, single values, and the origin that is reported."""
+"""Preprocessing of an import: presets by name, single values, their effect, and the origin that is reported."""
 
 from __future__ import annotations
 
+import io
 import json
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, parse_request
+from shared.domain.preprocessing import (
+    Origin,
+    Preprocessing,
+    PreprocessingRequest,
+    from_values,
+    parse_request,
+    to_values,
+)
 from shared.errors import BadOption
-from worker import examination, families
+from worker import examination, families, preprocess
 
 pytestmark = pytest.mark.slow
 
@@ -137,3 +148,72 @@ def test_values_without_a_preset_are_put_on_what_would_be_assumed() -> None:
 def test_a_tag_of_timms_names_its_preprocessing() -> None:
     assert chosen(None, "resnet18.a3_in1k")[2] is Origin.REQUESTED
     assert chosen(None, "timm/resnet18")[2] is Origin.ASSUMED
+
+
+# values that networks of other libraries were trained with
+
+
+def values(**changed: Any) -> Preprocessing:
+    plain: dict[str, Any] = {
+        "resize": 8,
+        "crop": 8,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "interpolation": "nearest",
+    }
+    return Preprocessing(**plain | changed)
+
+
+def prepared(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any, Any]:
+    """Return the input (channels, height, width) of a network for a picture that is sent as PNG."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    crop = preprocess.crop(preprocess.decode(file.getvalue(), preprocessing), preprocessing)
+    return preprocess.normalise(preprocess.stack([crop]), preprocessing)[0].numpy()
+
+
+def test_channels_and_scale_are_those_of_opencv_where_the_version_says_so() -> None:
+    colour = Image.new("RGB", (8, 8), (200, 100, 50))
+    means = {"mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0), "scale": 1.0, "channel_order": "BGR"}
+    assert prepared(colour, values(**means))[:, 0, 0] == pytest.approx([50 - 104, 100 - 117, 200 - 123])
+
+
+@pytest.mark.parametrize(("background", "expected"), [("", 0.0), ("#ffffff", 1.0), ("#0000ff", 0.0)])
+def test_transparent_pictures_lie_on_the_background_of_the_version(background: str, expected: float) -> None:
+    nothing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert prepared(nothing, values(background=background))[0] == pytest.approx(expected)
+    assert prepared(nothing, values(background=background))[2] == pytest.approx(1.0 if background else 0.0)
+
+
+def test_height_and_width_may_differ() -> None:
+    picture = Image.new("RGB", (40, 40))
+    assert prepared(picture, values(resize=(16, 24), crop=(16, 24))).shape == (3, 16, 24)
+    assert prepared(picture, values(resize=(20, 30), crop=(16, 24), crop_mode="squash")).shape == (3, 16, 24)
+    assert prepared(picture, values(resize=(16, 24), crop=(16, 24), crop_mode="border")).shape == (3, 16, 24)
+
+
+def test_the_half_pixel_of_an_odd_margin_goes_where_the_library_puts_it() -> None:
+    ramp = Image.fromarray(np.tile(np.arange(11, dtype=np.uint8) * 10, (8, 1))).convert("RGB")
+    rounded, floored = (prepared(ramp, values(crop_offset=kind))[0, 0, 0] * 255 for kind in ("round", "floor"))
+    assert (round(float(rounded)), round(float(floored))) == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"resize": "288x384", "crop": [256, 320]}, {"resize": (288, 384), "crop": (256, 320)}),
+        ({"resize": "256", "crop": [224, 224]}, {"resize": 256, "crop": 224}),
+        ({"crop_mode": "centre", "background": "WHITE"}, {"crop_mode": "center", "background": "#ffffff"}),
+        ({"scale": "1/127.5", "mean": 1}, {"scale": 1 / 127.5, "mean": [1.0]}),
+    ],
+)
+def test_values_are_read_as_people_write_them(given: dict[str, object], expected: dict[str, object]) -> None:
+    request = parse_request(None, given)
+    assert request
+    assert request.values == expected
+
+
+def test_stored_values_are_read_back_and_usual_ones_are_left_out() -> None:
+    unusual = values(resize=(16, 24), scale=1.0, channel_order="BGR", background="#ffffff", crop_offset="floor")
+    assert from_values(json.loads(json.dumps(to_values(unusual)))) == unusual
+    assert to_values(values()).keys() == {"resize", "crop", "mean", "std", "interpolation", "mode"}
