@@ -95,6 +95,8 @@ def examine(path: Path, folder: Path, wanted: Wanted) -> Examined:
     The weights are written into `folder`.
     """
     file = model_files.read(path, Path(tempfile.mkdtemp(prefix="unpacked-", dir=folder)))
+    if wanted.family:  # written here, from a network of that family
+        file = replace(file, normalised=True)
     known = _identify(file, wanted)
     recognised = known.family.identify(weights.checksum(path))
     preprocessing, preset = wanted.preprocessing, None

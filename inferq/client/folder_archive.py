@@ -26,7 +26,8 @@ def packed(folder: Path, files: Sequence[Path] | None = None) -> Iterator[IO[byt
     with tempfile.TemporaryFile(prefix="inferq-", suffix=".zip") as file:
         try:
             if not _pack(folder, file, _files(folder, ()) if files is None else files):
-                raise InferqError(f"{folder} has no files")
+                advice = "" if files is not None else "; put pictures into it as LABEL/picture.jpg"
+                raise InferqError(f"{folder} has no files{advice}")
         except OSError as error:
             raise InferqError(f"cannot pack {error.filename or folder}: {error.strerror}") from error
         file.seek(0)

@@ -19,7 +19,7 @@ import torch
 import torchvision
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
@@ -300,6 +300,20 @@ def test_a_processor_that_cannot_be_reproduced_is_refused(tmp_path: Path) -> Non
     hugging_face_folder(folder, "ViT", transformers.ViTImageProcessor(), **_TINY)
     transformers.PerceiverImageProcessor().save_pretrained(folder)
     assert "cannot be prepared as PerceiverImageProcessor" in refusal(zipped(folder), tmp_path)
+
+
+def test_weights_that_were_trained_here_on_a_base_of_transformers_come_back(
+    tmp_path: Path,
+) -> None:
+    hugging_face_folder(tmp_path / "m", "ViT", transformers.ViTImageProcessor(), **_TINY)
+    base = examination.examine(zipped(tmp_path / "m"), tmp_path, Wanted())
+    state = load_file(base.path)
+    classes = torch.randn(3, 32)
+    trained = state | {"model.classifier.weight": classes, "model.classifier.bias": torch.zeros(3)}
+    save_file(trained, tmp_path / "trained.safetensors")
+    wanted = Wanted(base.architecture, "abc", base.preprocessing, family=base.family, config=base.config)
+    examined = examination.examine(tmp_path / "trained.safetensors", tmp_path, wanted)
+    assert torch.equal(load_file(examined.path)["model.classifier.weight"], classes)
 
 
 # checkpoints
