@@ -196,9 +196,13 @@ def _network(file: ModelFile, known: _Identity, preprocessing: Preprocessing, ke
     if not file.normalised:
         tensors.check(state, _UNPACKED * size)
         state = known.family.adapt(known.architecture, tensors.without_prefix(state))
+
+        def build() -> nn.Module:
+            return known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
+
+        families.check_size(build, sum(tensor.numel() for tensor in state.values()))
         with families.hollow(known.family):
-            built = known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
-        state = tensors.fitting(state, built.state_dict())
+            state = tensors.fitting(state, build().state_dict())
     return weights.assemble(known.family, known.architecture, preprocessing, state, known.config)
 
 

@@ -161,6 +161,14 @@ def test_timm_folders_give_timms_scores(
         assert difference(examined, lambda picture: network(transform(picture)[None])[0]) < NEAR
 
 
+def test_a_config_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    timm_folder(tmp_path / "m", "vit_tiny_patch16_224", {"input_size": [3, 96, 96]}, img_size=96, depth=2)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["model_args"]["embed_dim"] = 300_000
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    assert "parameters, and the file holds" in refusal(zipped(tmp_path / "m"), tmp_path)
+
+
 def test_a_timm_training_checkpoint_with_two_sets_asks_which(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, ema = (lively(timm.create_model("resnet10t", num_classes=5)) for _ in range(2))
@@ -264,6 +272,7 @@ def test_a_multi_label_folder_is_one(tmp_path: Path) -> None:
         (lambda config: config | {"num_hidden_layers": 3}, "missing (vit."),
         (lambda config: config | {"num_hidden_layers": 1}, "not part of the network (vit."),
         (lambda config: config | {"hidden_size": 64}, "of another shape"),
+        (lambda config: config | {"hidden_size": 100_000}, "parameters, and the file holds"),
         (lambda config: {}, "names neither a model_type of transformers nor an architecture of timm"),
     ],
 )

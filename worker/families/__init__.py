@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,7 +32,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from shared.domain.preprocessing import Preprocessing, Size, sides
-from shared.errors import BadOption
+from shared.errors import BadOption, BadWeights
 
 Weights = dict[str, torch.Tensor]
 """Parameter name -> tensor; torch calls it a state dict."""
@@ -125,6 +125,28 @@ def torchvision_preset(name: str) -> Preprocessing | None:
     from worker.families import torchvision
 
     return torchvision.find_preset(name)
+
+
+def check_size(build: Callable[[], nn.Module], held: int) -> None:
+    """Raise BadWeights if a network has many more parameters than the `held` ones of its file.
+
+    A config may describe a network that fills the memory of the machine; it is built without memory here. Networks that
+    cannot be built so are not checked.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = sum(parameter.numel() for parameter in build().parameters())
+    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        return
+    if wanted > _LARGER * held + _HEAD:
+        raise BadWeights(
+            f"The network has {wanted} parameters, and the file holds {held} numbers; they do not belong together."
+        )
+
+
+_LARGER = 2
+_HEAD = 10_000_000
+"""Parameters of a head with a thousand outputs, which the weights may not have."""
 
 
 def square(architecture: str, crop: Size) -> int:

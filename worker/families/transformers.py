@@ -20,7 +20,7 @@ from torch import nn
 
 from shared.domain.preprocessing import Preprocessing, Size, as_size
 from shared.errors import BadOption, BadWeights
-from worker import preprocess
+from worker import families, preprocess
 from worker.families import NO_CONFIG, Config, Pretrained, Weights
 
 HOLLOW = False
@@ -109,6 +109,9 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> LoadedFolder:
     """Read a folder of local files; raises BadWeights if weights are missing, left over or of another shape."""
     library = _library()
     architecture = _choose(config)
+    weighed = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    labels = len(config.get("id2label") or ()) or 1000
+    families.check_size(lambda: build(architecture, labels, 0, config), weighed)
     with _quiet(library):
         try:
             model, report = _class(architecture).from_pretrained(
