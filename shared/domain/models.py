@@ -17,6 +17,8 @@ PRETRAINED = "pretrained"
 """The source of published weights, whose location the family knows."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ALIAS_PATTERN = re.compile(rf"(?:{NAME_PATTERN.pattern}/)?{NAME_PATTERN.pattern}")
+ONNX = "onnx"
+"""The family of networks in ONNX files."""
 CHECK_SECONDS = "check_seconds"
 """The name of the key-value pair that holds the seconds of the last successful check."""
 
@@ -164,6 +166,16 @@ class ModelVersion:
     problem_type: ProblemType = ProblemType.SINGLE_LABEL
     thresholds: tuple[float, ...] = ()
     """For MULTI_LABEL: the score from which a label is part of the answer, one for all labels or one per label."""
+
+    @property
+    def is_graph(self) -> bool:
+        """True if the weights are a whole network in an ONNX file, which is run as it is."""
+        return self.family == ONNX
+
+    @property
+    def has_features(self) -> bool:
+        """True if the network can answer with its features; False for a graph whose last layer was not found."""
+        return not self.is_graph or bool(self.config.get("features"))
 
 
 @dataclass(frozen=True)

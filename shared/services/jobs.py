@@ -31,9 +31,14 @@ def submit(container: Container, tenant: str, submission: Submission) -> tuple[J
 
     The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
     the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
-    Raises BadPicture and its kinds, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
+    Raises BadPicture and its kinds, BadOption, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
     """
     version = models.get_ready_version(container, tenant, submission.model, submission.version)
+    if submission.options.task == "features" and not version.has_features:
+        raise errors.BadOption(
+            f"Model {version.name} version {version.version} is an ONNX file in which no last layer can be found, so "
+            "it has no features; ask for labels instead."
+        )
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
     waiting = container.queue.streams.count_unfinished(version.id, tenant)

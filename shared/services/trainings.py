@@ -117,6 +117,8 @@ def seal_dataset(uow: UnitOfWork, training: Training, *, allow_unready_dataset: 
 def choose_base(container: Container, tenant: str, name: str, version: str = "") -> ModelVersion | None:
     """Return the READY version to start from, None for SCRATCH; raises NotFound, ModelNotReady, ModelRefused.
 
+    An ONNX file is refused with BadOption: its layers are fixed, and ONNX Runtime only runs them.
+
     Without a name, the base is the first available of: the tenant's default model, if it is a general model; STANDARD;
     the newest general model. The features of `digits` or of a model of few labels help with little else, so the last
     resort is None. While STANDARD is being checked, just after the first start, the training is refused rather than
@@ -127,6 +129,11 @@ def choose_base(container: Container, tenant: str, name: str, version: str = "")
     if name:
         # The default version itself: a canary may answer requests, but is not built on.
         named = models.get_version(container, tenant, name, version)
+        if named.is_graph:
+            raise errors.BadOption(
+                f"{named.name} {named.version} is an ONNX file, which can be run but not trained. Choose another base, "
+                "or import its weights as safetensors or PyTorch."
+            )
         return models.get_ready_version(container, tenant, named.name, named.version)
     with container.database.read() as uow:
         default = default_models.resolve(container, uow, tenant).name
