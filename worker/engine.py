@@ -26,6 +26,7 @@ from shared.domain.preprocessing import Preprocessing, sides
 from shared.errors import BadOption, BadWeights, InferqError
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
+from worker.families.onnx import Graph
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +42,27 @@ class Loaded:
     """A version that is ready to run. `prepare` may be called from many threads, `forward` from one at a time."""
 
     def __init__(self, version: ModelVersion, network: nn.Module, device: torch.device, settings: Settings) -> None:
-        """Move the plain float32 network, in eval mode, to the device and optimise it there."""
+        """Move the plain float32 network, in eval mode, to the device and optimise it there.
+
+        A graph is optimised by its own runtime, which keeps its weights, and may be unable to use the device.
+        """
         self.version = version
         self.preprocessing = _preprocessing(version)
         self._shape = (self.preprocessing.channels, *sides(self.preprocessing.crop))
         self.max_batch = version.max_batch or settings.max_batch
         """Pictures in one batch; halved for good when the device runs out of memory."""
-        self.bytes = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
-        self.device = device
-        self.type = choose_type(settings.precision, self.device)
+        self._graph = network.run_on(device) if isinstance(network, Graph) else None
+        self.device = self._graph.device if self._graph else device
+        self.type = torch.float32 if self._graph else choose_type(settings.precision, self.device)
         self._piece = _CPU_PIECE * settings.torch_threads if self.device.type == "cpu" else self.max_batch
-        self._head = families.head(network)[0]
-        self._network = self._made_fast(network, settings.compile)
-        self._compiled = torch.compile(self._network, dynamic=True) if settings.compile else self._network
+        if self._graph:
+            self._piece = self._graph.config["batch"] or self._piece
+        tensors = (*network.parameters(), *network.buffers())
+        self.bytes = self._graph.bytes if self._graph else sum(t.numel() * t.element_size() for t in tensors)
+        self._head = "" if self._graph else families.head(network)[0]
+        self._network = self._graph or self._made_fast(network, settings.compile)
+        compiled = settings.compile and not self._graph
+        self._compiled = torch.compile(self._network, dynamic=True) if compiled else self._network
 
     def prepare(self, data: bytes, *, exif: bool = True) -> torch.Tensor:
         """Decode, resize and crop a picture: uint8 of shape (channels, height, width). `exif` applies the EXIF
@@ -80,7 +89,7 @@ class Loaded:
 
     def _run(self, inputs: Sequence[torch.Tensor], task: str) -> torch.Tensor:
         batch = preprocess.stack(inputs)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not self._graph:  # ONNX Runtime copies by itself
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
         with optimise.ALONE:  # the model check may trace another model in its thread
@@ -91,6 +100,8 @@ class Loaded:
 
     def _features(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the input of the head, averaged over height and width if it is 4-D."""
+        if self._graph:
+            return self._graph.features(batch)
         captured: list[torch.Tensor] = []
         head = self._network.get_submodule(self._head)
         hook = head.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
@@ -124,7 +135,8 @@ class Loaded:
             return
         expected = torch.tensor(self.version.example.logits)
         difference = (self.forward([self.prepare(example_png)])[0, : len(expected)] - expected).abs().max().item()
-        if difference > _TOLERANCE[self.type] * expected.abs().max().item():
+        reduced = self._graph is not None and self._graph.config.get("reduced")
+        if difference > _TOLERANCE[torch.float16 if reduced else self.type] * expected.abs().max().item():
             raise BadWeights(
                 f"Model {self.version.name} version {self.version.version} does not reproduce its example: "
                 f"a logit is off by {difference:.2g}. Import it again; if that does not help, report it."

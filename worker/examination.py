@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,11 @@ from PIL import Image
 from torch import nn
 
 from shared.domain.models import ImportOptions, ProblemType
-from shared.domain.preprocessing import Origin, Preprocessing, PreprocessingRequest, Preset, sides
+from shared.domain.preprocessing import MODES, Origin, Preprocessing, PreprocessingRequest, Preset, sides
 from shared.errors import BadOption, BadPicture, BadWeights
 from worker import families, model_files, preprocess, weights
 from worker.families import Config, Family, Pretrained
-from worker.model_files import tensors
+from worker.model_files import onnx_graphs, tensors
 from worker.model_files.model_file import ModelFile
 
 IMAGENET = "imagenet"
@@ -104,6 +103,7 @@ def examine(path: Path, folder: Path, wanted: Wanted) -> Examined:
         preprocessing, preset = choose_preprocessing(known.family, known.architecture, preprocessing, recognised, file)
         if wanted.published and preset.origin is not Origin.REQUESTED and not preset.changed:
             preset = replace(preset, origin=Origin.PUBLISHED)
+    _check_input(file, preprocessing)
     network = _network(file, known, preprocessing, wanted.options.state_key, path.stat().st_size)
     png = example()
     logits = plain_logits(network, preprocessing, png)
@@ -157,7 +157,7 @@ def choose_preprocessing(
     published file with the same checksum; else that of the architecture's default weights, which is reported to the
     importer as assumed.
     """
-    request = request or PreprocessingRequest()
+    request = _with_input(request or PreprocessingRequest(), file)
     presets = family.presets(architecture)
     if request.preset:
         base, name, origin = _find_preset(presets, request.preset, architecture), request.preset, Origin.REQUESTED
@@ -173,6 +173,29 @@ def choose_preprocessing(
         # Only timm's names have a dot, before a tag that names the weights and thereby their preprocessing.
         origin = Origin.REQUESTED if "." in architecture else Origin.ASSUMED
     return request.apply(base), Preset(name, origin, tuple(presets), tuple(request.values) if base else ())
+
+
+def _with_input(request: PreprocessingRequest, file: ModelFile | None) -> PreprocessingRequest:
+    """Return the request with the crop and the mode of a graph's input, where nothing else says them."""
+    if file is None or request.preset or file.preprocessing:
+        return request
+    known = {"crop": file.input_size, "mode": file.mode}
+    return replace(request, values={name: value for name, value in known.items() if value} | dict(request.values))
+
+
+def _check_input(file: ModelFile, preprocessing: Preprocessing) -> None:
+    """Raise BadOption if pictures would be prepared otherwise than a graph takes them."""
+    if file.input_size and sides(file.input_size) != sides(preprocessing.crop):
+        taken, given = (" x ".join(map(str, sides(size))) for size in (file.input_size, preprocessing.crop))
+        raise BadOption(
+            f"The graph takes pictures of {taken} pixels only, but the preprocessing crops them to {given}. Give "
+            f"--crop {taken.replace(' ', '')}, or export the graph with a dynamic height and width."
+        )
+    if file.mode and MODES[file.mode] != preprocessing.channels:
+        raise BadOption(
+            f"The graph takes pictures with {MODES[file.mode]} channel(s), but the preprocessing makes them in mode "
+            f"{preprocessing.mode}. Give the mode {file.mode} in --preprocessing."
+        )
 
 
 def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: str) -> Preprocessing:
@@ -284,7 +307,7 @@ def _check(
 def _write(file: ModelFile, network: nn.Module, folder: Path) -> tuple[Path, str]:
     if file.graph:
         target = folder / "checked.onnx"
-        shutil.copyfile(file.graph, target)
+        onnx_graphs.write(file.graph, target)
         return target, weights.checksum(target)
     target = folder / "checked.safetensors"
     return target, weights.write(network.state_dict(), target)

@@ -135,7 +135,7 @@ class ModelVersion:
     source: str = PRETRAINED
     """The source of the weights: PRETRAINED, or the key of the uploaded file."""
     weights: str = ""
-    """Key of the safetensors blob; empty until checked."""
+    """Key of the blob, safetensors or ONNX; empty until checked."""
     checksum: str = ""
     """SHA-256 of that blob, hex."""
     example: ModelExample | None = None

@@ -35,6 +35,8 @@ ONLY_IN = {
     "torchvision": ("worker/", "bench/"),
     "safetensors": ("worker/", "bench/"),
     "timm": ("worker/families/timm.py",),
+    "onnx": ("worker/",),
+    "onnxruntime": ("worker/",),
     "celery": ("worker/", "shared/adapters/queue/"),
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),

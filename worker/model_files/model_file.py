@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.domain.preprocessing import Preprocessing
+from shared.domain.preprocessing import Preprocessing, Size
 from worker.families import Config, Weights
 
 
@@ -29,3 +29,7 @@ class ModelFile:
     thresholds: tuple[float, ...] = ()
     normalised: bool = False
     """True if `sets` are the names of the network as it is built, without any prefix."""
+    input_size: Size | None = None
+    """The size of the pictures, for a graph that takes no other."""
+    mode: str = ""
+    """Pillow's mode of the pictures, for a graph."""
