@@ -66,6 +66,15 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
         # In a separate thread: a check may download for minutes, and pictures are run meanwhile.
         threading.Thread(target=model_check.check, args=(process.worker, version_id), name="check", daemon=True).start()
 
+    @app.task(name="export")
+    def export(version_id: str) -> None:
+        from worker import model_export
+
+        # In a separate thread: a conversion takes up to minutes, and pictures are run meanwhile.
+        threading.Thread(
+            target=model_export.export, args=(process.worker, version_id), name="export", daemon=True
+        ).start()
+
     @app.task(name="train")
     def train() -> None:
         process.trainer.wake_training()

@@ -11,6 +11,11 @@ def model_check(version_id: str) -> str:
     return f"check:{version_id}"
 
 
+def model_export(version_id: str) -> str:
+    """Return the name of the lock that a worker holds while it converts the version to ONNX."""
+    return f"export:{version_id}"
+
+
 def training(training_id: str) -> str:
     """Return the name of the lock that a trainer holds while it runs the training."""
     return f"training:{training_id}"

@@ -10,6 +10,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, UnitOfWork
+from shared.domain.model_exports import conversion_key, failure_key
 from shared.domain.models import (
     ALIAS_PATTERN,
     ALL_TENANTS,
@@ -298,6 +299,7 @@ def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
 def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[str]) -> None:
     for version in chosen:
         blobs = {version.weights, version.example.blob if version.example else "", *uploads(version)}
+        blobs |= {conversion_key(version.id), failure_key(version.id)}
         for blob in blobs - used - {""}:
             container.storage.delete(blob)
         if version.training_id:
