@@ -17,6 +17,9 @@ import fsspec
 
 from shared import errors
 
+_PIECE = 4 * 1024 * 1024
+"""Bytes of a piece of a blob that is read bit by bit."""
+
 
 class Writer:
     """An open blob to append to; it reports the offset of each part."""
@@ -88,6 +91,12 @@ class Storage:
             # As keyword arguments: the second positional parameter of s3fs is a version id.
             end = None if size is None else offset + size
             return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yield the bytes of a blob in pieces of a few megabytes; raises FileNotFoundError, Unavailable."""
+        with _answering(), self._fs.open(self._path(key), "rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
 
     def fetch_to(self, key: str, path: str) -> None:
         """Copy a blob to a local file."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from shared.domain.model_exports import ExportFormat
 from shared.domain.models import ModelState, ProblemType
 from shared.domain.preprocessing import (
     CHANNEL_ORDERS,
@@ -120,6 +121,14 @@ class ModelForm(ModelRequest, kw_only=True):
         list[File], Meta(description="Pictures that the model must label as `check_label` says; else it is refused.")
     ] = field(default_factory=list)
     check_label: Annotated[str, Meta(description="The label of each `check`, repeated in the same order.")] = ""
+
+
+class ExportQuery(Request, kw_only=True):
+    """How a version is exported."""
+
+    format: Annotated[
+        str, one_of(ExportFormat, "`safetensors` for the tensors as they are stored, `onnx` for the whole network.")
+    ] = ExportFormat.SAFETENSORS.value
 
 
 class ModelChoice(Request, kw_only=True):

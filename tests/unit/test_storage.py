@@ -47,6 +47,14 @@ def test_a_part_of_a_blob_is_read(storage: Storage) -> None:
     )
 
 
+def test_a_blob_is_read_piece_by_piece(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.adapters.storage._PIECE", 4)
+    storage.write("blob", b"0123456789ab")
+    assert list(storage.pieces("blob")) == [b"0123", b"4567", b"89ab"]
+    with pytest.raises(FileNotFoundError):
+        next(storage.pieces("none"))
+
+
 def test_a_store_that_takes_a_version_before_the_offset_reads_the_same_part(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MemoryFileSystem.cat_file
 

@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from api.dialects.native.openapi.document import document
-from api.dialects.native.routes import datasets, jobs, keys, models, promotions, trainings, workers
+from api.dialects.native.routes import datasets, exports, jobs, keys, models, promotions, trainings, workers
 from api.dialects.native.serializers.common import respond
 from api.openapi_builder import Part
 from shared.domain.keys import Caller
@@ -17,7 +17,7 @@ from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
 PREFIXES = ("/",)
-_BLUEPRINTS = [part.bp for part in (jobs, datasets, trainings, models, promotions, keys, workers)]
+_BLUEPRINTS = [part.bp for part in (jobs, datasets, trainings, models, exports, promotions, keys, workers)]
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:
