@@ -22,7 +22,7 @@ COMMANDS = {
     "train": "Train a model on a dataset, and follow it to the end.",
     "trainings": "List, show, wait for and cancel trainings; save their evidence.",
     "feedback": "Correct a wrong prediction; the next training learns from it.",
-    "models": "List, show, add, import, remove, compare and promote models; choose the default.",
+    "models": "List, show, add, import, export, remove, compare and promote models; choose the default.",
     "keys": "Create, list and revoke API keys.",
     "bench": "Measure throughput and latency of the real HTTP path.",
     "doctor": "Check that this machine has all that inferq needs.",

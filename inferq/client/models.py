@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, TypedDict, Unpack
 
-from inferq.client import http
+from inferq.client import exports, http
 from inferq.client.connection import UPLOAD, Connection, read
 from inferq.client.folder_archive import packed
 from shared.schemas.models import (
@@ -111,6 +111,23 @@ class Models:
     def get_version(self, name: str, version: str) -> VersionDetails:
         """Return a version of a model, with its labels and all its evidence."""
         return read(VersionDetails, self._connection.get(_version_path(name, version)))
+
+    def export(
+        self,
+        name: str,
+        version: str,
+        format: str = "safetensors",
+        folder: str | Path = "",
+        *,
+        progress: exports.Progress = lambda done: None,
+    ) -> Path:
+        """Write a version into a folder, from which it can be imported again; returns the folder, NAME-VERSION.
+
+        `format` is `safetensors`, or `onnx`, for which the server may convert the weights first. Raises InferqError if
+        the folder is not empty, OSError if it cannot be written.
+        """
+        target = Path(folder or f"{name.replace('/', '-')}-{version}")
+        return exports.download(self._connection, exports.export_path(name, version, format), target, progress)
 
     def compare(self, name: str, version: str, *, baseline: str = "", dataset: int | str | None = None) -> Comparison:
         """Compare two versions on the same test pictures; waits until the comparison has ended, as DONE or FAILED.
