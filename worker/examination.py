@@ -216,14 +216,15 @@ def _network(file: ModelFile, known: _Identity, preprocessing: Preprocessing, ke
     if file.graph:
         return weights.restore(known.family, known.architecture, preprocessing, file.graph.read_bytes(), known.config)
     state = tensors.choose(file, key)
+    tensors.check(state, _UNPACKED * size)
     if not file.normalised:
-        tensors.check(state, _UNPACKED * size)
         state = known.family.adapt(known.architecture, tensors.without_prefix(state))
 
-        def build() -> nn.Module:
-            return known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
+    def build() -> nn.Module:
+        return known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
 
-        families.check_size(build, sum(tensor.numel() for tensor in state.values()))
+    families.check_size(build, sum(tensor.numel() for tensor in state.values()))
+    if not file.normalised:
         with families.hollow(known.family):
             state = tensors.fitting(state, build().state_dict())
     return weights.assemble(known.family, known.architecture, preprocessing, state, known.config)
