@@ -387,7 +387,7 @@ def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, r
     shown = " ".join(run("models", "show", "birds").stdout.split())
     for part in (
         "model birds = a/b (the default model)", "version 1; others: 2", "state ready", "resnet18 of torchvision",
-        "resize 232, crop 224 (center), bilinear, RGB, mean 0.5, std 0.2, 0.3, 0.4", "IMAGENET1K_V2 assumed",
+        "resize 232, crop 224 (center), bilinear, RGB, mean 0.5, std 0.2, 0.3, 0.4", "IMAGENET1K_V2, assumed",
         "9: bird 0, bird 1", "checksum abc", "torch float32 on cpu",
     ):  # fmt: skip
         assert part in shown
