@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """`float32`, `bfloat16` or `float16`; the last two on CUDA only."""
+    engine: Literal["auto", "torch"] = "auto"
+    """`auto` runs a busy model on the CPU with OpenVINO if that is measured to be faster and gives the same answers."""
     compile: bool = False
     """Compile models by torch.compile; it needs a C++ compiler on the worker."""
     torch_threads: Threads = 1

@@ -189,6 +189,7 @@ class BatchConsumer:
         self._retry_while_unavailable(lambda: self._container.queue.streams.acknowledge(batch.entries))
         self._worker.release(batch.entries)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
+        self._worker.tuner.consider(self._model)
 
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Retry while the database, Redis or the storage is unreachable; the heartbeat keeps the lease meanwhile.

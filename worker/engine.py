@@ -27,6 +27,7 @@ from shared.errors import BadOption, BadWeights, InferqError
 from shared.settings import Settings
 from worker import families, optimise, preprocess, weights
 from worker.families.onnx import Graph
+from worker.openvino_network import OpenVinoNetwork
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,13 @@ class Loaded:
         self.bytes = self._graph.bytes if self._graph else sum(t.numel() * t.element_size() for t in tensors)
         self._head = "" if self._graph else families.head(network)[0]
         self._network = self._graph or self._made_fast(network, settings.compile)
+        self.can_be_tuned = self.device.type == "cpu" and not self._graph and not settings.compile
+        """True if another runtime may be faster, see tuning.py."""
+        self.pictures = 0
+        """Pictures that it has run."""
+        self.tune_at: float = 0
+        """The number of pictures after which it is looked at for tuning."""
+        self._faster: OpenVinoNetwork | None = None
         compiled = settings.compile and not self._graph
         self._compiled = torch.compile(self._network, dynamic=True) if compiled else self._network
 
@@ -92,11 +100,35 @@ class Loaded:
         if self.device.type == "cuda" and not self._graph:  # ONNX Runtime copies by itself
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
-        with optimise.ALONE:  # the model check may trace another model in its thread
-            answer = (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
+        if faster := self._faster:
+            answer = faster(ready) if task == "classify" else faster.features(ready)
+        else:
+            answer = self.run_with_torch(ready, task)
+        self.pictures += len(inputs)
         if not torch.isfinite(answer).all():
             raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
         return answer
+
+    def run_with_torch(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
+        """Run normalised pixels, as `forward` does before another runtime is used."""
+        with optimise.ALONE:  # the model check may trace another model in its thread
+            return (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
+
+    @property
+    def runtime(self) -> str:
+        """The library that runs the network: `torch`, `onnxruntime` or `openvino`."""
+        return "onnxruntime" if self._graph else "openvino" if self._faster else "torch"
+
+    def use(self, faster: OpenVinoNetwork) -> None:
+        """Let another runtime answer from now on."""
+        self._faster = faster
+        self.bytes += faster.bytes
+
+    def trial_batch(self) -> torch.Tensor:
+        """Return random pixels for a measurement, as many as run at once."""
+        pixels = torch.randint(0, 256, (self._piece, *self._shape), dtype=torch.uint8)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return preprocess.normalise(pixels, self.preprocessing)
 
     def _features(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the input of the head, averaged over height and width if it is 4-D."""
@@ -189,6 +221,15 @@ class Engine:
         with self._lock:
             self._kept.pop(version_id, None)
         _give_back_memory()
+
+    def runtimes(self) -> dict[str, str]:
+        """Return version id -> the runtime, type and device of its loaded model: `openvino float32 on cpu`."""
+        with self._lock:
+            kept = list(self._kept.items())
+        return {
+            version_id: f"{model.runtime} {str(model.type).removeprefix('torch.')} on {model.device}"
+            for version_id, model in kept
+        }
 
     def loaded(self) -> list[str]:
         """Return `name/version` of the loaded models, the least recently used first."""

@@ -1,12 +1,7 @@
-"""A process that converts one network from torch to ONNX: `python -m worker.onnx_conversion FOLDER`.
-
-The folder holds what the version stores, and gets the ONNX file, or the reason for which there is none.
-"""
+"""A process that converts one network from torch to ONNX: `python -m worker.onnx_conversion FOLDER`."""
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared import errors
-from shared.domain.preprocessing import Preprocessing, from_values, sides
+from shared.domain.preprocessing import Preprocessing, sides
 from shared.errors import BadWeights
-from worker import examination, families, weights
+from worker import conversions, examination
+from worker.conversions import Job
 from worker.families.onnx import open_graph
 
-JOB, WEIGHTS, EXAMPLE = "job.json", "weights.safetensors", "example.png"
-CONVERTED, FAILURE = "model.onnx", "failure.txt"
+CONVERTED = "model.onnx"
 _OPSET = 18
 """Old enough for the runtimes of the last years; torch writes it without converting it again."""
 _TOLERANCE = 1e-3
@@ -30,22 +24,11 @@ _TOLERANCE = 1e-3
 _INPUT, _OUTPUT = "pixels", "logits"
 
 
-def main(folder: Path) -> int:
-    """Convert the network in the folder; returns the exit code."""
-    job = json.loads((folder / JOB).read_text())
-    torch.set_num_threads(job["threads"])
-    preprocessing = from_values(job["preprocessing"])
-    try:
-        family = families.load(job["family"])
-        data = (folder / WEIGHTS).read_bytes()
-        network = weights.restore(family, job["architecture"], preprocessing, data, job["config"])
-        convert(network, preprocessing, folder / CONVERTED)
-        compare(network, preprocessing, (folder / CONVERTED).read_bytes(), (folder / EXAMPLE).read_bytes(),
-                job["logits"])  # fmt: skip
-    except errors.InferqError as error:
-        (folder / FAILURE).write_text(error.message)
-        return 1
-    return 0
+def work(job: Job, folder: Path) -> None:
+    """Convert the network, and compare the result with it; raises BadWeights."""
+    network = job.network()
+    convert(network, job.preprocessing, folder / CONVERTED)
+    compare(network, job.preprocessing, (folder / CONVERTED).read_bytes(), job.example, job.logits)
 
 
 def convert(network: nn.Module, preprocessing: Preprocessing, target: Path) -> None:
@@ -84,4 +67,4 @@ def _must_equal(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    conversions.main(work)

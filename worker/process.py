@@ -18,6 +18,7 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
 from shared.services import models
 from worker.engine import Engine
+from worker.tuning import Tuner
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class WorkerProcess:
         self.container = container
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.engine = Engine(container.settings, container.storage.read)
+        self.tuner = Tuner(container)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         self.expired_checked_at: dict[str, float] = {}
@@ -159,6 +161,7 @@ class WorkerProcess:
             "device": str(self.engine.device),
             "engine": self.engine.description,
             "models": self.engine.loaded(),
+            "runtimes": self.engine.runtimes(),
             "pictures": self._done,
             "batches": self._batches,
             "rates": self.rates,

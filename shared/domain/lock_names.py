@@ -16,6 +16,11 @@ def model_export(version_id: str) -> str:
     return f"export:{version_id}"
 
 
+def conversion(version_id: str) -> str:
+    """Return the name of the lock that a worker holds while it converts the version for a faster runtime."""
+    return f"conversion:{version_id}"
+
+
 def training(training_id: str) -> str:
     """Return the name of the lock that a trainer holds while it runs the training."""
     return f"training:{training_id}"

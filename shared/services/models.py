@@ -10,6 +10,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, UnitOfWork
+from shared.domain.engines import converted_folder, report_name
 from shared.domain.model_exports import conversion_key, failure_key
 from shared.domain.models import (
     ALIAS_PATTERN,
@@ -290,6 +291,8 @@ def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
     """Delete versions with all rows that refer to them; return the keys of their weights that other versions use."""
     ids = [version.id for version in chosen]
     uow.model_versions.delete(ids)
+    for version_id in ids:
+        uow.key_values.delete(report_name(version_id))
     uow.comparisons.delete_of(ids)
     uow.promotions.delete_of(ids)
     uow.trainings.delete([version.training_id for version in chosen if version.training_id])
@@ -300,6 +303,7 @@ def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[
     for version in chosen:
         blobs = {version.weights, version.example.blob if version.example else "", *uploads(version)}
         blobs |= {conversion_key(version.id), failure_key(version.id)}
+        blobs |= set(container.storage.list(converted_folder(version.id)))
         for blob in blobs - used - {""}:
             container.storage.delete(blob)
         if version.training_id:

@@ -35,7 +35,7 @@ from shared.domain.preprocessing import PreprocessingRequest, to_values
 from shared.domain.trainings import SCRATCH, Training, TrainingParameters
 from shared.services import datasets, jobs, keys, model_exports, models, trainings
 from tests.unit import graphs
-from worker import examination, model_check, model_export, onnx_conversion
+from worker import conversions, examination, model_check, model_export, onnx_conversion
 from worker.process import WorkerProcess
 
 pytestmark = pytest.mark.slow
@@ -56,11 +56,11 @@ def worker(container: Container, monkeypatch: pytest.MonkeyPatch) -> WorkerProce
         return True
 
     def run(command: list[str], **options: Any) -> Any:
-        code = onnx_conversion.main(Path(command[-1]))
+        code = conversions.attempt(onnx_conversion.work, Path(command[-1]))
         return type("Done", (), {"returncode": code, "stderr": b""})
 
     container.queue.notifications.send_task = send_task  # type: ignore[method-assign]
-    monkeypatch.setattr("worker.model_export.subprocess.run", run)
+    monkeypatch.setattr("worker.conversions.subprocess.run", run)
     return made
 
 
@@ -352,7 +352,7 @@ def test_a_conversion_runs_in_a_process_of_its_own(worker: WorkerProcess, monkey
 def test_a_worker_converts_one_version_at_a_time(worker: WorkerProcess) -> None:
     version = from_torchvision(worker)
     converting = threading.Thread(target=model_export.export, args=(worker, version.id))
-    with model_export._ONE_BY_ONE:
+    with conversions._ONE_BY_ONE:
         converting.start()
         converting.join(0.5)
         assert converting.is_alive()

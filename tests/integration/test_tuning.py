@@ -1,0 +1,186 @@
+"""Tuning: a busy model gets the faster runtime, if that gives the same answers; torch answers whatever fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.adapters.queue.queue import Queue
+from shared.container import Container
+from shared.domain import lock_names
+from shared.domain.engines import converted_folder, converted_key, failure_key
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.models import ModelVersion
+from shared.services import engines, models
+from tests.stacks import digits
+from tests.workers import make_container
+from worker import conversions, openvino_conversion, openvino_network, tuning
+from worker.engine import Loaded
+from worker.process import WorkerProcess
+from worker.tuning import BUSY_PICTURES
+
+pytestmark = pytest.mark.slow
+
+LIBRARY = openvino_network.version()
+
+
+@pytest.fixture
+def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
+    shutil.copytree(checked, tmp_path / "data")
+    container = make_container(tmp_path / "data", queue)
+    yield container
+    container.waiters.close()
+
+
+@pytest.fixture
+def worker(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
+    """A worker whose conversions run in this process, and which finds OpenVINO ten times as fast as torch."""
+
+    def run(command: list[str], **options: Any) -> Any:
+        code = conversions.attempt(openvino_conversion.work, Path(command[-1]))
+        return type("Done", (), {"returncode": code, "stderr": b""})
+
+    monkeypatch.setattr("worker.conversions.subprocess.run", run)
+    monkeypatch.setattr(tuning, "measure", lambda model, candidate: {"torch": 10.0, "openvino": 100.0})
+    made = WorkerProcess(container)
+    yield made
+    made.tuner.close()
+
+
+@pytest.fixture
+def version(container: Container) -> ModelVersion:
+    return models.get_version(container, DEFAULT_TENANT, "digits")
+
+
+@pytest.fixture
+def model(worker: WorkerProcess, version: ModelVersion) -> Loaded:
+    return worker.engine.load(version)
+
+
+def tune(worker: WorkerProcess, model: Loaded) -> None:
+    """Let the worker consider the model, and wait until its tuner has nothing to do."""
+    worker.tuner.consider(model)
+    worker.tuner._thread.submit(lambda: None).result(60)
+
+
+def answers(model: Loaded, task: str = "classify") -> torch.Tensor:
+    return model.forward([model.prepare(data) for _, data in digits()], task)
+
+
+def test_a_model_that_is_hardly_used_stays_with_torch(worker: WorkerProcess, model: Loaded) -> None:
+    answers(model)
+    tune(worker, model)
+    assert (model.runtime, model.tune_at) == ("torch", BUSY_PICTURES)
+    assert worker.container.storage.list(converted_folder(model.version.id)) == []
+
+
+def test_a_busy_model_gets_the_faster_runtime_with_the_same_answers(worker: WorkerProcess, model: Loaded) -> None:
+    logits, features = answers(model), answers(model, "features")
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert model.runtime == "openvino"
+    assert torch.allclose(answers(model), logits, atol=1e-4 * logits.abs().max().item())
+    assert torch.allclose(answers(model, "features"), features, atol=1e-4 * features.abs().max().item())
+    assert worker.engine.runtimes() == {model.version.id: "openvino float32 on cpu"}
+
+
+def test_what_was_measured_is_stored_with_the_version(worker: WorkerProcess, model: Loaded) -> None:
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (report.runtime, report.pictures_per_second) == ("openvino", {"torch": 10.0, "openvino": 100.0})
+    assert report.difference < 1e-4
+    assert report.library == f"openvino {LIBRARY}"
+
+
+def test_another_worker_takes_the_converted_network_with_its_first_batch(
+    worker: WorkerProcess, container: Container, version: ModelVersion, model: Loaded
+) -> None:
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    other = WorkerProcess(container)
+    loaded = other.engine.load(version)
+    answers(loaded)
+    tune(other, loaded)
+    assert loaded.runtime == "openvino"
+    other.tuner.close()
+
+
+def test_a_runtime_that_is_no_faster_is_not_taken(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "measure", lambda model, candidate: {"torch": 100.0, "openvino": 101.0})
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (model.runtime, report.runtime) == ("torch", "torch")
+
+
+def test_a_runtime_with_other_answers_is_not_taken(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.openvino_network.OpenVinoNetwork.difference", lambda network: 0.002)
+    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: True)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (model.runtime, report.difference) == ("torch", 0.002)
+
+
+def test_a_network_that_cannot_be_converted_is_not_tried_again(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: False)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    storage = worker.container.storage
+    assert storage.list(converted_folder(model.version.id)) == [failure_key(model.version.id, LIBRARY)]
+    monkeypatch.undo()
+    model.tune_at = 0
+    tune(worker, model)
+    assert model.runtime == "torch"
+
+
+def test_one_worker_converts_and_the_others_look_again_later(worker: WorkerProcess, model: Loaded) -> None:
+    model.pictures = BUSY_PICTURES
+    with worker.container.queue.locks.renewed(lock_names.conversion(model.version.id)) as held:
+        assert held
+        tune(worker, model)
+    assert (model.runtime, model.tune_at) == ("torch", 2 * BUSY_PICTURES)
+
+
+def test_a_damaged_converted_network_leaves_torch_answering(worker: WorkerProcess, model: Loaded) -> None:
+    worker.container.storage.write(converted_key(model.version.id, LIBRARY), b"no zip")
+    answers(model)
+    tune(worker, model)
+    assert (model.runtime, len(answers(model))) == ("torch", 10)
+
+
+def test_nothing_is_tuned_where_the_setting_says_torch(container: Container, version: ModelVersion) -> None:
+    plain = Container(**vars(container) | {"settings": container.settings.changed(engine="torch")})
+    worker = WorkerProcess(plain)
+    model = worker.engine.load(version)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert (model.runtime, plain.storage.list(converted_folder(version.id))) == ("torch", [])
+
+
+def test_the_measurement_counts_pictures_of_both_in_turn(worker: WorkerProcess, model: Loaded) -> None:
+    order: list[str] = []
+    model.run_with_torch = lambda batch, task="": order.append("torch")  # type: ignore[method-assign,assignment,return-value]
+    ticks = iter(range(1000))
+    measured = measure(model, lambda batch: order.append("openvino"), lambda: next(ticks))  # type: ignore[arg-type]
+    assert order[:6] == ["torch", "openvino"] * 3
+    assert measured["torch"] == measured["openvino"] > 0
+
+
+measure = tuning.measure
+"""The real one, before a fixture replaces it."""
