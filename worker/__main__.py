@@ -14,7 +14,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from shared import errors
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE
 from shared.settings import Settings
-from worker import create_app, create_trainer, from_environment
+from worker import create_app, create_trainer, from_environment, scratch
 
 log = logging.getLogger("worker")
 
@@ -83,6 +83,7 @@ def serve(settings: Settings) -> int:
         worker = app.process.worker
     except _CANNOT as error:
         return _refused(error)
+    scratch.remove_leftovers()
     worker.preload()
 
     @worker_ready.connect(weak=False)

@@ -12,7 +12,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.models import ModelVersion
 from shared.domain.preprocessing import Preprocessing, from_values, to_values
-from worker import families, weights
+from worker import families, scratch, weights
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +50,11 @@ def run(container: Container, version: ModelVersion, module: str, result: str) -
         "logits": list(version.example.logits),
         "threads": container.settings.torch_threads,
     }
-    with tempfile.TemporaryDirectory(prefix="inferq-conversion-") as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         (folder / JOB).write_text(json.dumps(job))
         (folder / EXAMPLE).write_bytes(container.storage.read(version.example.blob))
         container.storage.fetch_to(version.weights, str(folder / WEIGHTS))
-        command = [sys.executable, "-m", module, name]
+        command = [sys.executable, "-m", module, str(folder)]
         root = Path(__file__).parent.parent
         with _ONE_BY_ONE:
             done = subprocess.run(command, cwd=root, capture_output=True, timeout=_SECONDS, check=False)

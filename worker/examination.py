@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from shared.domain.models import ImportOptions, ProblemType
-from shared.domain.preprocessing import MODES, Origin, Preprocessing, PreprocessingRequest, Preset, sides
+from shared.domain.preprocessing import MODES, Origin, Preprocessing, PreprocessingRequest, Preset, check_values, sides
 from shared.errors import BadOption, BadPicture, BadWeights
 from worker import families, model_files, preprocess, weights
 from worker.families import Config, Family, Pretrained
@@ -172,7 +172,9 @@ def choose_preprocessing(
         base, name = family.preprocessing(architecture), default.weights_name if default else ""
         # Only timm's names have a dot, before a tag that names the weights and thereby their preprocessing.
         origin = Origin.REQUESTED if "." in architecture else Origin.ASSUMED
-    return request.apply(base), Preset(name, origin, tuple(presets), tuple(request.values) if base else ())
+    chosen = request.apply(base)
+    check_values(chosen)
+    return chosen, Preset(name, origin, tuple(presets), tuple(request.values) if base else ())
 
 
 def _with_input(request: PreprocessingRequest, file: ModelFile | None) -> PreprocessingRequest:
@@ -223,6 +225,7 @@ def _network(file: ModelFile, known: _Identity, preprocessing: Preprocessing, ke
     def build() -> nn.Module:
         return known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
 
+    families.check_depth(known.config, len(state))
     families.check_size(build, sum(tensor.numel() for tensor in state.values()))
     if not file.normalised:
         with families.hollow(known.family):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from shared.domain.models import (
     trained_weights_key,
 )
 from shared.services import model_checks
-from worker import download, examination, families, weights
+from worker import download, examination, families, scratch, weights
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,8 @@ def check(worker: WorkerProcess, version_id: str) -> None:
         except model_checks.CheckEnded:
             return
         try:
-            with tempfile.TemporaryDirectory(prefix="inferq-check-") as folder:
-                ready = _examine(worker, version, Path(folder))
+            with scratch.folder() as folder:
+                ready = _examine(worker, version, folder)
             worker.engine.load(ready)
         except errors.BadRequest as error:
             model_checks.refuse(container, version, error.message)

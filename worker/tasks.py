@@ -66,6 +66,8 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
         # In a separate thread: a check may download for minutes, and pictures are run meanwhile.
         threading.Thread(target=model_check.check, args=(process.worker, version_id), name="check", daemon=True).start()
 
+    app.task(name="check_import")(check.run)
+
     @app.task(name="export")
     def export(version_id: str) -> None:
         from worker import model_export

@@ -201,6 +201,15 @@ def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> Mode
     raise errors.NotFound(f"Model {name!r} has no version {version!r}; it has: {available}.")
 
 
+def check_task(version: ModelVersion) -> str:
+    """Return the name of the task that checks a version.
+
+    An import with options has a task of its own, which workers of older releases do not know: they would make the
+    version ready without having looked at the options.
+    """
+    return "check_import" if version.import_options else "check"
+
+
 def uploads(version: ModelVersion) -> tuple[str, ...]:
     """Return the keys of the uploaded files that the check of a version reads."""
     pictures = tuple(check.blob for check in version.import_options.checks) if version.import_options else ()

@@ -79,6 +79,22 @@ class Preprocessing:
         return MODES[self.mode]
 
 
+def check_values(made: Preprocessing) -> None:
+    """Raise BadOption if the values cannot be used, wherever they come from: a config may hold anything."""
+    for name in ("resize", "crop"):
+        if not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides(getattr(made, name))):
+            raise BadOption(f"{name} must be 1 to {MAX_SIDE} pixels, not {getattr(made, name)}")
+    for name in ("mean", "std"):
+        numbers = getattr(made, name)
+        if len(numbers) != made.channels or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise BadOption(f"{name} must be {made.channels} numbers, not {numbers}")
+    if not all(made.std) or not (math.isfinite(made.scale) and made.scale):
+        raise BadOption(f"std and scale must not be 0, not {made.std} and {made.scale}")
+    for name, choices in _CHOICES.items():
+        if getattr(made, name) not in choices:
+            raise BadOption(f"{name} must be one of {', '.join(choices)}, not {getattr(made, name)!r}")
+
+
 def to_values(preprocessing: Preprocessing) -> dict[str, Any]:
     """Return the values as JSON holds them, without those that are the defaults.
 

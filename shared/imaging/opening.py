@@ -6,6 +6,7 @@ import io
 
 from PIL import Image, ImageFile
 
+from shared.domain.pictures import ALL_FORMATS
 from shared.imaging import formats, heif, jpeg, png
 
 # Only accepted formats are loaded: other plugins take memory, and some do heavy work when a file is opened.
@@ -49,6 +50,9 @@ def _mended(data: bytes, kind: str, error: Exception) -> ImageFile.ImageFile | N
 
 
 def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+    if kind not in ALL_FORMATS:
+        # Never handed to Pillow: it would load its other plugins, of which EPS runs Ghostscript on what was uploaded.
+        raise ValueError(f"{kind or 'unknown'} is not opened")
     if kind == "HEIC":
         heif.register()
         heif.check_parts(data)

@@ -15,7 +15,7 @@ from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status, job_created_at
-from shared.domain.models import ModelState, uploads
+from shared.domain.models import ModelState, check_task, uploads
 from shared.domain.stored_images import image_created_at
 from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings
 
@@ -105,7 +105,7 @@ def recheck_models(container: Container) -> None:
         checking = uow.model_versions.in_state(ModelState.CHECKING)
     for version in checking:
         if not container.queue.locks.is_held(lock_names.model_check(version.id)):
-            container.queue.notifications.send_task("check", version.id)
+            container.queue.notifications.send_task(check_task(version), version.id)
 
 
 def retrain(container: Container) -> None:

@@ -23,6 +23,7 @@ from shared.domain.models import (
     ModelImport,
     ModelState,
     ModelVersion,
+    check_task,
     example_key,
     next_version,
     pick,
@@ -178,7 +179,7 @@ def add(
             import_options=imported.options,
         )
         uow.model_versions.add(added)
-    container.queue.notifications.send_task("check", added.id)
+    container.queue.notifications.send_task(check_task(added), added.id)
     return added
 
 

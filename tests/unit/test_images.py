@@ -338,3 +338,12 @@ def test_cut_pixels_are_broken_with_the_reason() -> None:
 def test_what_is_no_picture_does_not_decode() -> None:
     with pytest.raises(BrokenPicture):
         images.decode(b"hello", exif=True, mode="RGB")
+
+
+@pytest.mark.parametrize("script", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\0\0\0\x0cjP  \r\n\x87\n"])
+def test_a_format_that_is_not_accepted_is_never_handed_to_pillow(
+    script: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(BrokenPicture):
+        images.decode(script, exif=True, mode="RGB")

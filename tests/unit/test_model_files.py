@@ -546,3 +546,61 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.safetensors", bytes(50_000_000))
     assert "far more than a model" in refusal(tmp_path / "m.zip", tmp_path)
+
+
+# folders that want more than to be read
+
+
+def test_an_index_that_names_weights_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+    network = hugging_face_folder(tmp_path / "model", "ViT", transformers.ViTImageProcessor(), **_TINY)
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "other.safetensors")
+    save_file({"unused": torch.ones(1)}, tmp_path / "model" / "model-1.safetensors")
+    for place in (str(tmp_path / "other.safetensors"), "../other.safetensors"):
+        index = {"metadata": {}, "weight_map": dict.fromkeys(network.state_dict(), place)}
+        (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+        assert "names files of weights that are not in the folder" in refusal(zipped(tmp_path / "model"), tmp_path)
+
+
+def test_values_that_name_code_are_not_looked_at(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    hugging_face_folder(folder, "ViT", transformers.ViTImageProcessor(), **_TINY)
+    for name in ("config.json", "preprocessor_config.json"):
+        values = json.loads((folder / name).read_text())
+        values |= {"auto_map": {"AutoConfig": "code.Config"}, "_attn_implementation": "somebody/kernels"}
+        (folder / name).write_text(json.dumps(values))
+    (folder / "code.py").write_text("raise SystemExit")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
+    assert examination.examine(zipped(folder), tmp_path, Wanted()).labels == LABELS
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"input_size": [3, 1800, 1800]}, "1 to 1024 pixels"),
+        ({"input_size": [3, 20000, 20000]}, "1 to 1024 pixels"),
+        ({"std": [0.0, 0.1, 0.1]}, "0"),
+    ],
+)
+def test_a_config_with_impossible_preprocessing_is_refused(
+    tmp_path: Path, values: dict[str, Any], complaint: str
+) -> None:
+    timm_folder(tmp_path / "m", "resnet10t", values)
+    assert complaint in refusal(zipped(tmp_path / "m"), tmp_path)
+
+
+def test_a_processor_of_huge_pictures_is_refused_before_it_runs(tmp_path: Path) -> None:
+    hugging_face_folder(tmp_path / "m", "ViT", transformers.ViTImageProcessor(size=16_000), **_TINY)
+    assert "1 to 1024 pixels" in refusal(zipped(tmp_path / "m"), tmp_path)
+
+
+def test_a_config_of_more_layers_than_tensors_is_refused_before_they_are_built(tmp_path: Path) -> None:
+    hugging_face_folder(tmp_path / "m", "ViT", transformers.ViTImageProcessor(), **_TINY)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**6}))
+    assert "the weights hold 40 tensors only" in refusal(zipped(tmp_path / "m"), tmp_path)
+
+    timm_folder(tmp_path / "t", "resnet10t", {})
+    config = json.loads((tmp_path / "t" / "config.json").read_text())
+    config["model_args"]["layers"] = [10**6, 1, 1, 1]
+    (tmp_path / "t" / "config.json").write_text(json.dumps(config))
+    assert "tensors only" in refusal(zipped(tmp_path / "t"), tmp_path)

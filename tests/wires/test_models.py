@@ -552,3 +552,12 @@ def test_a_model_with_one_output_has_the_sigmoid_of_its_logit_on_every_wire(stac
     assert scores(stack, "one", picture) == {"defect": expected}
     hugging_face = httpx.post(f"{stack.url}/models/one", content=picture, timeout=60).json()
     assert hugging_face == [{"label": "defect", "score": expected}]
+
+
+def test_a_check_that_is_no_accepted_picture_is_refused_at_once(stack: Stack, state: Weights) -> None:
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    form = {"name": "scripted", "architecture": "squeezenet1_1", "labels": "\n".join(LABELS), "check_label": "ant"}
+    files = [("weights", ("w", save(state))), ("check", ("p.eps", script))]
+    answer = httpx.post(f"{stack.url}/v1/models", data=form, files=files, timeout=90)
+    assert (answer.json()["code"], "EPS" in answer.json()["detail"]) == ("wrong_format", True)
+    assert uploads(stack) == []

@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -144,6 +145,30 @@ def check_size(build: Callable[[], nn.Module], held: int) -> None:
         )
 
 
+def check_depth(config: Config, tensors: int) -> None:
+    """Raise BadWeights if a config describes more layers than its file has tensors.
+
+    To build a network takes time and memory for each of its layers, even without memory for its weights.
+    """
+    for name, value in _walk(config):
+        if _REPEATED.search(name.lower()):
+            numbers = value if isinstance(value, list) else [value]
+            layers = sum(number for number in numbers if isinstance(number, int) and not isinstance(number, bool))
+            if layers > max(tensors, _FEW):
+                raise BadWeights(f"config.json has {name} {value!r}, and the weights hold {tensors} tensors only.")
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of everything in nested objects."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name), inner
+            yield from _walk(inner)
+
+
+_REPEATED = re.compile(r"(layers|depths?|blocks|repeats)$")
+"""The ends of the names of values that say how often something is built."""
+_FEW = 200
 _LARGER = 2
 _HEAD = 10_000_000
 """Parameters of a head with a thousand outputs, which the weights may not have."""

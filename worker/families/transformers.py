@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 from PIL import Image
 from torch import nn
 
-from shared.domain.preprocessing import Preprocessing, Size, as_size
+from shared.domain.preprocessing import Preprocessing, Size, as_size, check_values
 from shared.errors import BadOption, BadWeights
 from worker import families, preprocess
 from worker.families import NO_CONFIG, Config, Pretrained, Weights
@@ -30,6 +32,10 @@ _LABELS = ("id2label", "label2id")
 """What is stored as labels of the version, not in its config."""
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of filters, which `resample` holds."""
+_CONFIG, _PROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", ("model.safetensors", "model-")
+_CODE = ("auto_map", "_attn_implementation", "attn_implementation", "_attn_implementation_internal", "custom_pipelines",
+         "quantization_config", "_name_or_path", "adapter_config")  # fmt: skip
+"""Values of a config by which transformers looks for code, kernels or other files."""
 _SHAPES = ((640, 427), (333, 500), (61, 47), (255, 256))
 """Width and height of the pictures by which a translated preprocessing is compared with the processor's."""
 _EQUAL = 1e-4
@@ -109,7 +115,9 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> LoadedFolder:
     """Read a folder of local files; raises BadWeights if weights are missing, left over or of another shape."""
     library = _library()
     architecture = _choose(config)
+    config = _keep_only_data(folder, config)
     weighed = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    families.check_depth(config, sum(_count_tensors(path) for path in folder.glob("*.safetensors")))
     labels = len(config.get("id2label") or ()) or 1000
     families.check_size(lambda: build(architecture, labels, 0, config), weighed)
     with _quiet(library):
@@ -125,6 +133,29 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> LoadedFolder:
     for name in (*_LABELS, "_name_or_path", "transformers_version", "dtype"):
         values.pop(name, None)
     return LoadedFolder(architecture, values, Classifier(model).state_dict(), _read_preprocessing(folder))
+
+
+def _keep_only_data(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave only config, processor and weights in the folder, without values that name code or other files.
+
+    transformers would follow an index of weights to any file of the machine, adapters to a model hub, and names of
+    attention implementations to downloaded kernels. Returns the config that is left.
+    """
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (_CONFIG, _PROCESSOR) and not path.name.startswith(_WEIGHTS):
+            path.unlink()
+    for index in folder.glob("*.index.json"):
+        shards = json.loads(index.read_text()).get("weight_map", {}).values()
+        if not all(isinstance(name, str) and name == Path(name).name and (folder / name).is_file() for name in shards):
+            raise BadWeights(f"{index.name} names files of weights that are not in the folder.")
+    left = {name: value for name, value in config.items() if name not in _CODE}
+    (folder / _CONFIG).write_text(json.dumps(left))
+    if (folder / _PROCESSOR).is_file():
+        processor = json.loads((folder / _PROCESSOR).read_text("utf-8-sig"))
+        (folder / _PROCESSOR).write_text(json.dumps({name: processor[name] for name in processor if name not in _CODE}))
+    return left
 
 
 def _choose(config: Mapping[str, Any]) -> str:
@@ -145,6 +176,14 @@ def _choose(config: Mapping[str, Any]) -> str:
             f"save it as {allowed[0]}."
         )
     return named[0] if named else allowed[0]
+
+
+def _count_tensors(path: Path) -> int:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return len(file.keys())
+    except Exception as error:  # SafetensorError, or OSError
+        raise BadWeights(f"{path.name} cannot be read: {_first_line(error)}") from error
 
 
 def _check_complete(report: Mapping[str, Any]) -> None:
@@ -177,6 +216,7 @@ def _read_preprocessing(folder: Path) -> Preprocessing | None:
             raise BadWeights(f"transformers cannot load preprocessor_config.json: {_first_line(error)}") from error
     try:
         translated = translate(processor)
+        check_values(translated)
         difference = max(_difference(processor, translated, shape) for shape in _SHAPES)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise BadWeights(_cannot_prepare(processor, _first_line(error))) from error

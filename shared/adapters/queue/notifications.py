@@ -43,6 +43,7 @@ TRAINING_QUEUE = "trainings"
 _ROUTES = {
     CONSUME: MODEL_QUEUE,
     "check": MODEL_QUEUE,
+    "check_import": MODEL_QUEUE,
     "export": MODEL_QUEUE,
     "sweep": MAINTENANCE_QUEUE,
     "deliver": MAINTENANCE_QUEUE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from shared import errors
 from shared.domain import labels as label_files
 from shared.domain.models import PRETRAINED, ImportCheck, ImportOptions, ModelImport
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
+from shared.imaging import images
 from shared.schemas.models import ModelRequest
 from shared.services import dataset_import
 
@@ -92,8 +94,15 @@ def _checks(kept: list[str]) -> tuple[ImportCheck, ...]:
         )
     if len(pictures) > _MAX_CHECKS:
         raise errors.BadOption(f"an import has at most {_MAX_CHECKS} checks, not {len(pictures)}")
-    pairs = zip(pictures, expected, strict=True)
-    return tuple(ImportCheck(_keep(part, kept), reading.file_name(part), label) for part, label in pairs)
+    return tuple(_check(part, label, kept) for part, label in zip(pictures, expected, strict=True))
+
+
+def _check(part: FileStorage, label: str, kept: list[str]) -> ImportCheck:
+    """Store one picture, checked as those of jobs are; raises BadPicture and its kinds."""
+    limits, name = reading.limits(container().settings), reading.file_name(part)
+    picture = images.check(name, part.stream.read(limits.max_bytes + 1), limits)
+    kept.append(dataset_import.keep_upload(container(), io.BytesIO(picture.data)))
+    return ImportCheck(kept[-1], name, label)
 
 
 def _thresholds(value: str | float | list[float]) -> tuple[float, ...]:
