@@ -11,7 +11,7 @@ from rich.text import Text
 from inferq.client import Client
 from inferq.commands import console, options
 from inferq.errors import InferqError
-from shared.schemas.models import Model, Preprocessing, Version, VersionDetails
+from shared.schemas.models import EngineReport, Model, Preprocessing, Version, VersionDetails
 
 _FIRST_LABELS = 6
 _ORIGINS = {
@@ -56,6 +56,7 @@ def _rows(model: Model, version: VersionDetails) -> list[tuple[str, object]]:
         ("thresholds", _thresholds(version)),
         ("checksum", version.checksum),
         ("engine", version.engine),
+        ("measured", _measured(version.engine_report)),
         ("training", version.training),
     ]
     return [(heading, value) for heading, value in rows if value]
@@ -78,6 +79,14 @@ def describe(version: Version) -> str:
         if changed := preset.changed:
             text += f"; set by the import: {', '.join(changed)}"
     return text
+
+
+def _measured(report: EngineReport | None) -> str:
+    if report is None:
+        return ""
+    rates = ", ".join(f"{name} {rate:g} pictures/s" for name, rate in report.pictures_per_second.items())
+    threads = "one thread" if report.threads == 1 else f"{report.threads} threads"
+    return f"{rates} with {threads}; answers differ by {report.difference:.1g} at most"
 
 
 def _size(size: int | list[int]) -> str:

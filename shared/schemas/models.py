@@ -220,11 +220,31 @@ Engine = Annotated[str | None, Meta(description="What the running workers run it
 LabelNames = Annotated[list[str], Meta(description="In the order of the logits.")]
 
 
+class EngineReport(Answer, kw_only=True):
+    """What a worker measured when it chose the runtime of a version."""
+
+    runtime: Annotated[str, Meta(description="The library that runs it.", examples=["openvino"])]
+    pictures_per_second: Annotated[
+        dict[str, float], Meta(description="The rate of the network alone, by runtime, measured in turn.")
+    ]
+    difference: Annotated[
+        float,
+        Meta(description="Largest difference from the plain network in float32, as a fraction of the largest value."),
+    ]
+    processor: str
+    threads: int
+    library: Annotated[str, Meta(description="The other runtime with its version.")]
+    measured_at: Time
+
+
 class VersionDetails(Version, kw_only=True):
     """A version with its labels and its evidence."""
 
     label_names: LabelNames
     engine: Engine
+    engine_report: Annotated[
+        EngineReport | None, Meta(description="Null until a worker has tried a faster runtime; busy models are tried.")
+    ] = None
     evidence: Annotated[Evidence | None, Meta(description="Null if it was not trained here.")]
     links: VersionLinks
 

@@ -19,7 +19,7 @@ from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
 from shared.schemas import models as schemas
-from shared.services import default_models, models, trainings
+from shared.services import default_models, engines, models, trainings
 
 bp = OperationsBlueprint("native-models", __name__)
 _CHOICE = Body(json=schemas.ModelChoice, example={"model": "vit"})
@@ -53,7 +53,7 @@ def show(name: str) -> Response:
             listing.aliases,
             summaries(listing.versions),
             label_names=default.labels,
-            engine=_engine(),
+            engine=_engine(default.id),
         )
     )
 
@@ -79,7 +79,11 @@ def show_version(name: str, version: str) -> Response:
     With its labels in the order of the logits, and with its evidence if it was trained here.
     """
     stored, training = models.get_with_training(container(), caller().tenant, name, version)
-    return respond(serializers.version_details(stored, summaries([stored]), engine=_engine(), training=training))
+    report = engines.find_report(container(), stored.id)
+    details = serializers.version_details(
+        stored, summaries([stored]), engine=_engine(stored.id), training=training, report=report
+    )
+    return respond(details)
 
 
 @bp.post("/v1/models")
@@ -234,9 +238,11 @@ def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
     return trainings.get_summaries(container(), trained) if trained else {}
 
 
-def _engine() -> str | None:
-    """Return the engines of the active workers; None if no worker is active or Redis is unavailable."""
+def _engine(version_id: str = "") -> str | None:
+    """Return what the active workers run a version with, or any version that none has loaded; None without workers."""
     with suppress(errors.Unavailable):
-        engines = {worker["engine"] for worker in container().queue.workers.list() if worker.get("engine")}
-        return ", ".join(sorted(engines)) or None
+        workers = container().queue.workers.list()
+        runtimes = {found for worker in workers if (found := worker.get("runtimes", {}).get(version_id))}
+        found = runtimes or {worker["engine"] for worker in workers if worker.get("engine")}
+        return ", ".join(sorted(found)) or None
     return None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from api.dialects.native.serializers import trainings
+from shared.domain.engines import EngineReport
 from shared.domain.models import ALL_TENANTS, ModelAlias, ModelVersion
 from shared.domain.trainings import Training
 from shared.schemas import models as schemas
@@ -50,7 +51,12 @@ def version(version: ModelVersion, summaries: Summaries) -> schemas.Version:
 
 
 def version_details(
-    version: ModelVersion, summaries: Summaries, *, engine: str | None, training: Training | None
+    version: ModelVersion,
+    summaries: Summaries,
+    *,
+    engine: str | None,
+    training: Training | None,
+    report: EngineReport | None = None,
 ) -> schemas.VersionDetails:
     """Return one version with its labels, and with the evidence of the training that made it."""
     links = schemas.VersionLinks(self=f"/v1/models/{version.name}/versions/{version.version}")
@@ -61,9 +67,14 @@ def version_details(
         **_version_fields(version, summaries),
         label_names=list(version.labels),
         engine=engine,
+        engine_report=_engine_report(report) if report else None,
         evidence=trainings.evidence(training) if training else None,
         links=links,
     )
+
+
+def _engine_report(report: EngineReport) -> schemas.EngineReport:
+    return msgspec.convert(asdict(report) | {"measured_at": moment_at(report.measured_at)}, schemas.EngineReport)
 
 
 def alias(alias: ModelAlias) -> schemas.Alias:
