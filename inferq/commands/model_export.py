@@ -39,6 +39,6 @@ def export(client: Client, name: str, version: str, format: str, folder: Path | 
 
         client.models.export(name, version, format, folder, progress=show)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    back = shlex.join(("inferq", "models", "import", name, "--weights", str(folder)))
-    console.remarks.print(f"it comes back with: {back}", soft_wrap=True)
     console.out.print(f"{folder}: {name} {version} as {format}, {size / 1e6:.1f} MB", soft_wrap=True)
+    back = shlex.join(("inferq", "models", "import", name, "--weights", str(folder)))
+    console.remarks.print(f"as the next version, here or elsewhere: {back}", soft_wrap=True)

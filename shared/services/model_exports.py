@@ -35,8 +35,15 @@ class Weights:
 
 
 def find_version(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
-    """Return the READY version; raises NotFound, ModelNotReady, ModelRefused."""
-    return models.get_ready_version(container, tenant, name, version)
+    """Return the READY version; raises NotFound, and Conflict for any other state.
+
+    Weights that are absent are not fetched for an export: a caller that asks again would start the next fetch.
+    """
+    found = models.get_version(container, tenant, name, version)
+    if found.state is not ModelState.READY:
+        advice = f"Add it first: inferq models add {found.name}" if found.state is ModelState.ABSENT else found.reason
+        raise errors.Conflict(f"Model {found.name} version {found.version} is {found.state}, not ready. {advice}")
+    return found
 
 
 def request_weights(container: Container, version: ModelVersion, kind: ExportFormat) -> Weights:

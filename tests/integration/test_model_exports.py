@@ -409,3 +409,10 @@ def test_features_are_refused_where_there_are_none(worker: WorkerProcess) -> Non
     submission = Submission([], model="mine", options=AnswerOptions(task="features"))
     with pytest.raises(errors.BadOption, match="no last layer"):
         jobs.submit(worker.container, "default", submission)
+
+
+def test_an_export_of_absent_weights_is_refused_and_fetches_nothing(worker: WorkerProcess, client: FlaskClient) -> None:
+    answer = client.get("/v1/models/resnet50/versions/1/export?format=onnx")
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+    assert "is absent, not ready. Add it first: inferq models add resnet50" in answer.json["detail"]
+    assert models.get_version(worker.container, "default", "resnet50").state is ModelState.ABSENT
