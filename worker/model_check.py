@@ -116,7 +116,10 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
     if version.source != PRETRAINED:
         container.storage.fetch_to(version.source, str(target))
         return target
-    pretrained = families.pretrained(version.architecture)
+    try:
+        pretrained = families.pretrained(version.architecture)
+    except errors.BadOption as error:
+        raise errors.BadOption(f"{error.message} For weights of your own, send the file as `weights`.") from None
     if pretrained is None:
         raise errors.BadOption(f"There are no pretrained weights for {version.architecture!r}; import a weights file.")
     if pretrained.path is not None:

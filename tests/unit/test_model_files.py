@@ -427,6 +427,9 @@ def _bytes(data: bytes) -> Callable[[Path], Path]:
             "tf2onnx.convert --saved-model",
         ),
         (_bytes(b"\x1c\0\0\0TFL3" + bytes(100)), "tf2onnx.convert --tflite"),
+        (_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git lfs pull"),
+        (_bytes(b"\n<!DOCTYPE html><html><body>Sign in</body></html>"), "HTML page"),
+        (_bytes(b"\xff\xd8\xff\xe0" + bytes(100)), "The file is a JPEG picture, not a model."),
         (lambda folder: _zip(folder, "readme.txt"), "not one file of weights but 0 (none)"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from shared.errors import BadWeights
+from shared.imaging import formats
 from worker.model_files.inert_pickle import StandIn
 
 _TO_ONNX = "Convert it to ONNX, and import that: "
@@ -42,8 +43,22 @@ _CORE_ML = (
 )  # fmt: skip
 
 
+_POINTER = (
+    "The file is a pointer of Git LFS, a few lines of text in place of the weights. Fetch the file itself: git lfs pull"
+)
+_PAGE = (
+    "The file is an HTML page, not a model: the download was answered with a page, such as a login. Download it again."
+)
+
+
 def check_head(head: bytes) -> None:
     """Raise BadWeights for a file that is recognised by its first bytes and cannot be taken."""
+    if head.startswith(b"version https://git-lfs"):
+        raise BadWeights(_POINTER)
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise BadWeights(_PAGE)
+    if kind := formats.recognise(head):
+        raise BadWeights(f"The file is a {kind} picture, not a model.")
     if head.startswith(_HDF5):
         raise BadWeights(KERAS)
     if head[4:8] == b"TFL3":
