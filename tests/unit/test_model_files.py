@@ -375,16 +375,6 @@ def test_an_averaged_model_comes_in(tmp_path: Path) -> None:
     assert examination.examine(path, tmp_path, Wanted("squeezenet1_1", LABELS)).labels == LABELS
 
 
-def test_objects_beside_the_tensors_never_run(tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Module.__class__, ("made", (), {})
-
-    state = torchvision.models.squeezenet1_1(num_classes=5).state_dict()
-    path = saved({"state_dict": state, "other": Hostile()}, tmp_path / "w.pth")
-    assert "could run code (the file names __builtin__.type)" in refusal(path, tmp_path, architecture="squeezenet1_1")
-
-
 # other frameworks
 
 

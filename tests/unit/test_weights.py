@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import pickle
 import socket
 import threading
@@ -66,13 +67,29 @@ def test_what_training_scripts_put_around_the_tensors_is_taken_off(tmp_path: Pat
 
 
 class Hostile:
-    """An object that creates a file when it is unpickled."""
+    """An object that runs a command of the system when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+class Careless:
+    """An object that creates a file when it is unpickled, by names that harmless objects have too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.path,)
+
+
+def test_an_object_that_is_not_known_to_be_hostile_does_not_run_either(tmp_path: Path) -> None:
+    path = saved({"state_dict": {"a": torch.ones(1)}, "b": Careless(tmp_path / "ran")}, tmp_path / "w.pth")
+    assert read_weights(path).keys() == {"a"}
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda saved, path: path.write_bytes(pickle.dumps(saved, 2))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
@@ -194,13 +195,13 @@ def test_versions_are_numbered_chosen_and_removed(stack: Stack, state: Weights) 
 
 
 class RunsCode:
-    """An object that creates a file when it is unpickled."""
+    """An object that runs a command of the system when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.path,)
+        return os.system, (f"touch {self.path}",)
 
 
 def changed(state: Weights, **tensors: torch.Tensor | None) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,19 @@ from torch import nn
 
 from shared.errors import BadWeights
 from worker.families import Weights
-from worker.model_files import inert_pickle, refused
+from worker.model_files import inert_pickle, refused, torch_files
+from worker.model_files.inert_pickle import Described, StandIn
 from worker.model_files.model_file import ModelFile
 
-_NOT_WEIGHTS = ("optim", "scheduler", "lr_sched", "scaler", "loops", "callbacks", "hyper_parameters", "hparams")
-"""Beginnings of the keys under which training scripts store other state than weights."""
+_NOT_WEIGHTS = {
+    "opt", "opt_state", "optim", "optims", "optim_state", "optim_state_dict", "scaler", "scalers", "scaler_state_dict",
+    "amp_scaler", "grad_scaler", "loops", "callbacks", "hyper_parameters", "hparams",
+}  # fmt: skip
+"""Keys under which training scripts store other state than weights."""
+_NOT_WEIGHTS_STARTS = ("optimizer", "optimiser", "scheduler", "lr_sched")
+"""Beginnings of such keys, as in `optimizer_states`."""
+_TOP = "."
+"""The --state-key of the tensors that lie beside other sets, at the top of the file."""
 _COUNTERS = ("n_averaged", "_metadata")
 """What torch's AveragedModel and state dicts hold beside tensors."""
 _DEPTH = 4
@@ -44,56 +52,69 @@ def read_checkpoint(path: Path) -> ModelFile:
 
     Other objects in it, as Lightning and timm's training script store them, become inert stand-ins.
     """
-    content = _load(path)
-    refused.check_objects(content)
-    sets = dict(_sets(content, ""))
-    if not sets:
-        raise BadWeights("The file holds no tensors by name. Save them with torch.save(model.state_dict(), FILE).")
-    most = max(map(len, sets.values()))
-    return ModelFile(sets={key: state for key, state in sets.items() if len(state) >= _COMPLETE * most})
-
-
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"
     try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        except pickle.UnpicklingError:
-            return torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle, mmap=zipped or None
-            )
+        file = torch_files.open_file(path)
+        refused.check_objects(file.content)
+        sets = {key: _read_set(file, values) for key, values in _sets(file.content)}
+    except BadWeights:
+        raise
     except inert_pickle.Dangerous as error:
         raise BadWeights(
             f"Loading the weights could run code (the file names {error}), so they were not loaded. "
             "Save the tensors alone, torch.save(model.state_dict(), FILE), or use safetensors."
         ) from error
-    except Exception as error:  # torch raises half a dozen types of error on damaged archives
+    except Exception as error:  # a damaged pickle or zip raises a dozen types of error
         raise BadWeights(
             "The file is neither safetensors nor ONNX nor a PyTorch weights file, or it is damaged "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})."
         ) from error
+    if not sets:
+        raise BadWeights("The file holds no tensors by name. Save them with torch.save(model.state_dict(), FILE).")
+    return ModelFile(sets=sets)
 
 
-def _sets(content: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Weights]]:
-    """Yield key and tensors of each dictionary of tensors in a checkpoint; nested keys are joined by dots."""
-    if not isinstance(content, Mapping) or depth > _DEPTH or not all(isinstance(name, str) for name in content):
-        return
-    if any(isinstance(value, torch.Tensor) for value in content.values()):
-        inner = {name: value for name, value in content.items() if name not in _COUNTERS}
-        if not any(isinstance(value, Mapping) for value in inner.values()):
-            yield key, inner
-            return
-    for name, value in content.items():
-        if not name.lower().startswith(_NOT_WEIGHTS):
-            yield from _sets(value, f"{key}.{name}" if key else name, depth + 1)
+def _read_set(file: torch_files.TorchFile, values: Mapping[str, Any]) -> Weights:
+    """Return the tensors; what is none stays in its place, for `check` to name it."""
+    return {name: file.tensor(value) if isinstance(value, Described) else value for name, value in values.items()}
+
+
+def _sets(content: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield key and values of each dictionary of tensors in a checkpoint; nested keys are joined by dots.
+
+    Tensors beside dictionaries are a set of their own: weights at the top, with averaged ones under a key.
+    """
+    seen: set[int] = set()  # of the dictionaries: one that holds itself would be walked again and again
+    left = deque([("", content, 0)])
+    while left:
+        key, values, depth = left.popleft()
+        if not isinstance(values, dict) or id(values) in seen:
+            continue
+        seen.add(id(values))
+        own = {name: value for name, value in values.items() if not isinstance(value, dict) and name not in _COUNTERS}
+        if any(_is_weight(value) for value in own.values()):
+            yield key, own
+        if depth < _DEPTH:
+            inner = ((name, value) for name, value in values.items() if not _is_other_state(name))
+            left.extend((f"{key}.{name}" if key else name, value, depth + 1) for name, value in inner)
+
+
+def _is_weight(value: object) -> bool:
+    """Return False for single numbers, which are metrics and counters where no other tensor is beside them."""
+    return inert_pickle.is_tensor(value) and getattr(value, "size", (1,)) != ()
+
+
+def _is_other_state(name: str) -> bool:
+    """Return True for the key of an optimizer and the like, but not for `optimal` or `optimized_model`."""
+    lower = name.lower()
+    return lower in _NOT_WEIGHTS or lower.startswith(_NOT_WEIGHTS_STARTS)
 
 
 def check(state: Weights, file_size: int) -> None:
     """Raise BadWeights unless all values are plain, finite tensors, together no larger than the file."""
     for name, tensor in state.items():
         if type(tensor) not in (torch.Tensor, nn.Parameter):
-            raise BadWeights(f"{name!r} is not a tensor but {type(tensor).__name__}; the file must hold tensors alone.")
+            kind = tensor.name if isinstance(tensor, StandIn) else type(tensor).__name__
+            raise BadWeights(f"{name!r} is not a tensor but {kind}; the file must hold tensors alone.")
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise BadWeights(f"{name!r} is a sparse, quantized or empty-device tensor; only plain ones can be used.")
         # A single stored number can be declared as a tensor of any size (stride 0), which fills the memory when used.
@@ -104,25 +125,32 @@ def check(state: Weights, file_size: int) -> None:
 
 
 def choose(file: ModelFile, state_key: str) -> Weights:
-    """Return the set of that key, or the only set; raises BadWeights naming the sets if none is chosen.
+    """Return the set of that key, or the only complete set; raises BadWeights naming the sets if none is chosen.
 
     A key may also be the beginning of the names of one network in a set that holds several: `student`.
     """
     sets = file.sets
-    if state_key in sets:
-        return sets[state_key]
-    if state_key:
-        within = [_below(state, state_key) for state in sets.values()]
-        found = [state for state in within if state]
-        if len(found) != 1:
-            raise BadWeights(f"The file has no set of weights {state_key!r}; it has: {_describe(sets)}.")
-        return found[0]
-    if len(sets) > 1:
-        key = list(sets)[-1]
+    if not state_key:
+        return _only(sets)
+    key = "" if state_key == _TOP else state_key
+    if key in sets:
+        return sets[key]
+    found = [state for state in (_below(state, state_key) for state in sets.values()) if state]
+    if len(found) != 1:
+        raise BadWeights(f"The file has no set of weights {state_key!r}; it has: {_describe(sets)}.")
+    return found[0]
+
+
+def _only(sets: Mapping[str, Weights]) -> Weights:
+    """Return the set that alone has enough tensors to be a network; raises BadWeights if there are several."""
+    most = max(map(len, sets.values()))
+    complete = {key: state for key, state in sets.items() if len(state) >= _COMPLETE * most}
+    if len(complete) > 1:
         raise BadWeights(
-            f"The file holds several sets of weights: {_describe(sets)}. Name the one to take: --state-key {key}"
+            f"The file holds several sets of weights: {_describe(sets)}. Name the one to take: --state-key "
+            f"{list(complete)[-1] or _TOP}"
         )
-    return next(iter(sets.values()))
+    return next(iter(complete.values()))
 
 
 def _below(state: Weights, prefix: str) -> Weights:
@@ -131,7 +159,8 @@ def _below(state: Weights, prefix: str) -> Weights:
 
 
 def _describe(sets: Mapping[str, Weights]) -> str:
-    return ", ".join(f"{key or '(without a name)'} ({len(state)} tensors)" for key, state in sets.items())
+    nameless = f"(at the top, --state-key {_TOP})" if len(sets) > 1 else "(without a name)"
+    return ", ".join(f"{key or nameless} ({len(state)} tensors)" for key, state in sets.items())
 
 
 def without_prefix(state: Weights) -> Weights:
