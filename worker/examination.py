@@ -220,7 +220,7 @@ def _network(file: ModelFile, known: _Identity, preprocessing: Preprocessing, ke
     state = tensors.choose(file, key)
     tensors.check(state, _UNPACKED * size)
     if not file.normalised:
-        state = known.family.adapt(known.architecture, tensors.without_prefix(state))
+        state = tensors.without_prefix(state)
 
     def build() -> nn.Module:
         return known.family.build(known.architecture, 1000, preprocessing.crop, known.config)
@@ -229,7 +229,8 @@ def _network(file: ModelFile, known: _Identity, preprocessing: Preprocessing, ke
     families.check_size(build, sum(tensor.numel() for tensor in state.values()))
     if not file.normalised:
         with families.hollow(known.family):
-            state = tensors.fitting(state, build().state_dict())
+            names = list(build().state_dict())
+        state = tensors.fitting(state, names, lambda found: known.family.adapt(known.architecture, found))
     return weights.assemble(known.family, known.architecture, preprocessing, state, known.config)
 
 

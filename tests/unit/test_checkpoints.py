@@ -15,6 +15,7 @@ import struct
 import tarfile
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torchvision
 from shared.domain.models import ImportOptions
 from shared.errors import BadWeights
 from tests.unit.model_file_reader import read_weights
-from worker import examination, model_files
+from worker import examination, families, model_files
 from worker.examination import Examined, Wanted
 from worker.families import Weights
 from worker.model_files import tensors, torch_files
@@ -282,3 +283,36 @@ def examined(content: object, folder: Path, architecture: str, key: str = "") ->
 def test_a_student_is_found_beside_a_larger_teacher(tmp_path: Path) -> None:
     content = {"teacher": network("resnet50"), "student": network("resnet18")}
     assert examined(content, tmp_path, "resnet18", "student").labels == LABELS
+
+
+# old names below a prefix
+
+
+def _old_densenet() -> Weights:
+    new = network("densenet121")
+    return {name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): new[name] for name in new}
+
+
+def _other_port() -> Weights:
+    shipped = families.pretrained("tf_efficientnet_lite0")
+    assert shipped
+    assert shipped.path
+    state = read_weights(shipped.path)
+    return state | {"_fc.weight": state["_fc.weight"][:3], "_fc.bias": state["_fc.bias"][:3]}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "classifier.", "system.network."])
+@pytest.mark.parametrize(
+    ("architecture", "make"),
+    [
+        ("inception_v3", lambda: network("inception_v3", aux_logits=True, init_weights=False)),
+        ("googlenet", lambda: network("googlenet", aux_logits=True, init_weights=False)),
+        ("densenet121", _old_densenet),
+        ("tf_efficientnet_lite0", _other_port),
+    ],
+)
+def test_old_names_are_found_below_a_prefix(
+    tmp_path: Path, architecture: str, make: Callable[[], Weights], prefix: str
+) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in make().items()}
+    assert examined({"state_dict": state | {"loss.weight": torch.ones(3)}}, tmp_path, architecture).labels == LABELS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,22 +176,40 @@ def without_prefix(state: Weights) -> Weights:
 _WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "backbone"}
 
 
-def fitting(state: Weights, wanted: Collection[str]) -> Weights:
+def fitting(
+    state: Weights, wanted: Collection[str], adapt: Callable[[Weights], Weights] = lambda state: state
+) -> Weights:
     """Return the tensors that have the names of the network, under one common prefix; the others are left out.
 
-    A LightningModule holds the network as one of its attributes, of any name, beside losses and metrics. If no prefix
-    gives all names, the state is returned as it is; raises BadWeights if several do, as for a teacher and a student.
+    A LightningModule holds the network as one of its attributes, of any name, beside losses and metrics. `adapt` gives
+    older names the present ones; it sees the names below a prefix, since it knows them from their beginning. If no
+    prefix gives all names, all tensors are returned; raises BadWeights if several do, as for a teacher and a student.
     """
+    adapted = adapt(state)
     needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    if not needed or all(name in state for name in needed):
-        return state
-    anchor = max(needed, key=len)
-    prefixes = [name.removesuffix(anchor) for name in state if name.endswith(f".{anchor}")]
-    complete = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in needed)]
+    if all(name in adapted for name in needed):
+        return adapted
+    complete = {}
+    for prefix in _prefixes(state, len(needed)):
+        below = adapt(_below(state, prefix))
+        if all(name in below for name in needed):
+            complete[prefix] = below
     if len(complete) > 1:
-        keys = ", ".join(prefix.rstrip(".") for prefix in complete)
         raise BadWeights(
-            f"The file holds the network several times: {keys}. Name the one to take: --state-key "
-            f"{complete[-1].rstrip('.')}"
+            f"The file holds the network several times: {', '.join(complete)}. Name the one to take: --state-key "
+            f"{list(complete)[-1]}"
         )
-    return _below(state, complete[0]) if complete else state
+    return next(iter(complete.values()), adapted)
+
+
+def _prefixes(state: Weights, least: int) -> list[str]:
+    """Return the beginnings, up to a dot, that at least so many names have."""
+    counts: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".", _DEEPEST)[:-1]
+        counts.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return [prefix for prefix, count in counts.items() if count >= least]
+
+
+_DEEPEST = 8
+"""Maximum number of names in a prefix; names may be long enough that trying all would take hours."""
