@@ -200,9 +200,13 @@ def _opened(weights: Path) -> AbstractContextManager[IO[bytes]]:
 def _wanted_files(folder: Path) -> list[Path]:
     """Return the files of a model: the weights in safetensors if there are any, and the small files beside them.
 
-    Folders from a model hub often hold the same weights several times, for other libraries.
+    Folders from a model hub often hold the same weights several times, for other libraries, and those of a training a
+    folder per checkpoint. The server reads the top alone, so of the folders below it only those are packed that a
+    format needs; all of them would send gigabytes for nothing.
     """
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    top = _top(folder)
+    nested = [path for name in _NESTED if (top / name).is_dir() for path in (top / name).rglob("*")]
+    files = [path for path in (*top.iterdir(), *nested) if path.is_file() and not path.name.startswith(".")]
     weights = [path for path in files if path.suffix == ".safetensors"]
     weights = weights or [path for path in files if path.suffix in (".onnx", ".pth", ".pt", ".bin", ".ckpt")]
     small = [path for path in files if path.suffix in _BESIDE and path.stat().st_size <= _SMALL]
@@ -210,6 +214,17 @@ def _wanted_files(folder: Path) -> list[Path]:
     return sorted({*weights, *small, *others}) or files
 
 
+def _top(folder: Path) -> Path:
+    """Return the folder that holds the files, below the single folder that it may lie in, as the server does."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    single = len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink()
+    return _top(inside[0]) if single and not inside[0].name.startswith(_CHECKPOINT) else folder
+
+
+_NESTED = ("MAR-INF", "variables")
+"""Folders of TorchServe and of TensorFlow's SavedModel."""
+_CHECKPOINT = "checkpoint"
+"""The beginning of the names of folders that a training has left."""
 _BESIDE = (".json", ".txt", ".csv", ".png", ".tsv")
 _RECOGNISED = (".pb", ".h5", ".keras")
 """Files by which the server recognises a model that it refuses, and says how to convert it."""
