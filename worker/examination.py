@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from shared.domain import scores
 from shared.domain.models import ImportOptions, ProblemType
 from shared.domain.preprocessing import MODES, Origin, Preprocessing, PreprocessingRequest, Preset, check_values, sides
 from shared.errors import BadOption, BadPicture, BadWeights
 from worker import families, model_files, preprocess, weights
+from worker.engine import top_k
 from worker.families import Config, Family, Pretrained
 from worker.model_files import onnx_graphs, tensors
 from worker.model_files.model_file import ModelFile
@@ -107,7 +109,7 @@ def examine(path: Path, folder: Path, wanted: Wanted) -> Examined:
     network = _network(file, known, preprocessing, wanted.options.state_key, path.stat().st_size)
     png = example()
     logits = plain_logits(network, preprocessing, png)
-    chosen = _labels(wanted.labels, file, recognised or known.family.pretrained(known.architecture), len(logits))
+    chosen = _labels(wanted, file, recognised, known, len(logits))
     weights.check_labels(len(logits), chosen)
     problem_type, thresholds = _answers(wanted.options, file, len(logits))
     for check in wanted.checks:
@@ -153,18 +155,18 @@ def choose_preprocessing(
 ) -> tuple[Preprocessing, Preset]:
     """Return the preprocessing for imported weights, and where it comes from; raises BadOption for an unknown preset.
 
-    It is the preprocessing that the import requested; else the one that lies beside the weights; else that of the
-    published file with the same checksum; else that of the architecture's default weights, which is reported to the
-    importer as assumed.
+    It is the preset that the import requested; else the one that lies beside the weights; else what the import gave, if
+    it suffices; else that of the published file with the same checksum; else that of the architecture's default
+    weights, which is reported to the importer as assumed. Values that the import gave replace single ones of it.
     """
     request = _with_input(request or PreprocessingRequest(), file)
     presets = family.presets(architecture)
     if request.preset:
         base, name, origin = _find_preset(presets, request.preset, architecture), request.preset, Origin.REQUESTED
+    elif file and file.preprocessing:  # also of a complete request, which seldom says interpolation and crop_mode
+        base, name, origin = file.preprocessing, file.origin, Origin.INCLUDED
     elif request.complete:
         base, name, origin = None, "", Origin.REQUESTED
-    elif file and file.preprocessing:
-        base, name, origin = file.preprocessing, file.origin, Origin.INCLUDED
     elif recognised:
         base, name, origin = recognised.preprocessing, recognised.weights_name, Origin.RECOGNISED
     else:
@@ -238,20 +240,30 @@ _UNPACKED = 20
 """Bytes of a tensor per byte of the file, which may be packed."""
 
 
-def _labels(labels: Sequence[str], file: ModelFile, published: Pretrained | None, count: int) -> tuple[str, ...]:
-    named = tuple(labels) == (IMAGENET,)
-    if labels and not named:
-        return tuple(labels)
-    if file.labels and not named:
-        return file.labels
-    if named and count == _IMAGENET_LABELS and (published is None or len(published.labels) != count):
+def _labels(
+    wanted: Wanted, file: ModelFile, recognised: Pretrained | None, known: _Identity, count: int
+) -> tuple[str, ...]:
+    """Return the labels of the import, else those beside the weights, else those of published weights.
+
+    The number of outputs alone does not make labels those of the architecture's published weights: a network of a
+    thousand classes of its own would answer with ImageNet's.
+    """
+    named = tuple(wanted.labels) == (IMAGENET,)
+    own = () if named else tuple(wanted.labels) or file.labels
+    if own:
+        return own
+    published = recognised
+    if published is None and (wanted.published or named):
+        published = known.family.pretrained(known.architecture)
+    if published and len(published.labels) == count:
+        return published.labels
+    if named and count == _IMAGENET_LABELS:
         return tuple(families.imagenet_labels())
-    if published is None or len(published.labels) != count:
-        raise BadWeights(
-            f"The weights have {count} outputs, and no labels that fit lie beside them. "
-            f"Give a labels file with {count} lines, in the order of the outputs."
-        )
-    return published.labels
+    reason = f"ImageNet has {_IMAGENET_LABELS} labels" if named else "no labels lie beside them"
+    advice = "or --labels imagenet" if count == _IMAGENET_LABELS else "in the order of the outputs"
+    raise BadWeights(
+        f"The weights have {count} outputs, and {reason}. Give a labels file with {count} lines, {advice}."
+    )
 
 
 _IMAGENET_LABELS = 1000
@@ -262,21 +274,23 @@ def _answers(options: ImportOptions, file: ModelFile, count: int) -> tuple[Probl
 
     The score of a single output is the answer itself, so no threshold hides it unless one is given.
     """
-    kind = options.problem_type or file.problem_type
-    kind = ProblemType(kind) if kind else ProblemType.MULTI_LABEL if count == 1 else ProblemType.SINGLE_LABEL
+    named = options.problem_type or file.problem_type
+    if named and named not in list(ProblemType):
+        raise BadWeights(f"The problem_type must be {' or '.join(ProblemType)}, not {named!r}.")
+    kind = ProblemType(named) if named else ProblemType.MULTI_LABEL if count == 1 else ProblemType.SINGLE_LABEL
     if kind is ProblemType.SINGLE_LABEL and count == 1:
         if options.problem_type:
             raise BadOption(
-                "a model with one output cannot be single_label_classification: its score would always be 1"
+                "A model with one output cannot be single_label_classification: its score would always be 1."
             )
         kind = ProblemType.MULTI_LABEL
     thresholds = options.thresholds or file.thresholds
     if kind is ProblemType.SINGLE_LABEL:
         if options.thresholds:
-            raise BadOption("a threshold is for multi_label_classification; give problem_type as well")
+            raise BadOption("A threshold is for multi_label_classification; give problem_type as well.")
         return kind, ()
     if len(thresholds) not in (0, 1, count):
-        raise BadOption(f"give one threshold, or one for each of the {count} labels, not {len(thresholds)}")
+        raise BadOption(f"Give one threshold, or one for each of the {count} labels, not {len(thresholds)}.")
     return kind, thresholds or ((_USUAL_THRESHOLD,) if count > 1 else ())
 
 
@@ -290,19 +304,22 @@ def _check(
 ) -> None:
     """Raise BadWeights unless the network gives the picture the expected label."""
     if check.label not in labels:
-        raise BadOption(f"the check of {check.name} expects {check.label!r}, which is none of the {len(labels)} labels")
+        raise BadOption(
+            f"The check of {check.name} expects {check.label!r}, which is none of the {len(labels)} labels."
+        )
     try:
         picture = preprocess.decode(check.data, preprocessing)
     except BadPicture as error:
-        raise BadOption(f"the picture {check.name} of a check: {error.message}") from None
-    logits = _run(network, picture, preprocessing).double()
+        raise BadOption(f"The picture {check.name} of a check cannot be used. {error.message}") from None
+    logits = _run(network, picture, preprocessing)[None]
     multi = problem_type is ProblemType.MULTI_LABEL
-    scores = torch.sigmoid(logits) if multi else logits.softmax(0)
-    order = scores.argsort(descending=True).tolist()
-    limits = list(thresholds or (0.0,)) * (len(labels) if len(thresholds) < 2 else 1)
-    answer = [index for index in order if scores[index] >= limits[index]] if multi else order[:1]
-    if check.label not in [labels[index] for index in answer]:
-        best = ", ".join(f"{labels[index]} {scores[index]:.3f}" for index in order[:_SHOWN])
+    function = "sigmoid" if multi else "softmax"
+    # As a worker answers, by logits: a score that is rounded to its threshold would be decided otherwise here.
+    lowest = scores.logits_of(thresholds, len(labels)) if multi else ()
+    (answer,) = top_k(logits, labels, len(labels) if multi else 1, function, lowest)
+    if check.label not in [label for label, _ in answer]:
+        (ranked,) = top_k(logits, labels, _SHOWN, function)
+        best = ", ".join(f"{label} {score:.3f}" for label, score in ranked)
         raise BadWeights(
             f"The check failed: {check.name} should be {check.label!r}, but the answer is {best}. If the labels are in "
             "the right order, the preprocessing is not the one of the training, or the weights are other ones."

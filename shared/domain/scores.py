@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.domain.jobs import AnswerOptions
@@ -40,10 +41,13 @@ def lowest_logits(version: ModelVersion, *, with_thresholds: bool) -> tuple[floa
     Logits are compared, not scores: two libraries may round the sigmoid differently in the last digit, and a label
     whose score is its threshold would then be in the answer of a worker and not in that of the result cache.
     """
-    if not with_thresholds:
-        return ()
-    logits = tuple(_logit(threshold) for threshold in version.thresholds)
-    return logits * len(version.labels) if len(logits) == 1 else logits
+    return logits_of(version.thresholds, len(version.labels)) if with_thresholds else ()
+
+
+def logits_of(thresholds: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return the logits of thresholds for `count` labels; empty if there are no thresholds."""
+    logits = tuple(_logit(threshold) for threshold in thresholds)
+    return logits * count if len(logits) == 1 else logits
 
 
 def _logit(score: float) -> float:

@@ -495,7 +495,7 @@ def test_thresholds_are_one_for_all_or_one_per_label(tmp_path: Path) -> None:
     given = ImportOptions(problem_type=multi, thresholds=(0.1, 0.2, 0.3, 0.4, 0.5))
     assert examination.examine(path, tmp_path, Wanted("squeezenet1_1", LABELS, options=given)).thresholds[3] == 0.4
     wrong = ImportOptions(problem_type=multi, thresholds=(0.1, 0.2))
-    assert "one for each of the 5 labels, not 2" in refusal(
+    assert "Give one threshold, or one for each of the 5 labels, not 2." in refusal(
         path, tmp_path, architecture="squeezenet1_1", labels=LABELS, options=wrong
     )
 
@@ -516,9 +516,9 @@ def test_a_check_refuses_the_model_unless_its_answer_is_the_expected_one(tmp_pat
     assert examine(Check("a.png", png(picture), answer)).labels == LABELS
     with pytest.raises(BadWeights, match=f"a.png should be '{wrong}', but the answer is {answer} 0"):
         examine(Check("a.png", png(picture), answer), Check("a.png", png(picture), wrong))
-    with pytest.raises(BadOption, match="expects 'unicorn', which is none of the 5 labels"):
+    with pytest.raises(BadOption, match=r"^The check of a\.png expects 'unicorn', which is none of the 5 labels\.$"):
         examine(Check("a.png", png(picture), "unicorn"))
-    with pytest.raises(BadOption, match=r"the picture b\.png of a check: The picture is damaged"):
+    with pytest.raises(BadOption, match=r"^The picture b\.png of a check cannot be used\. The picture is damaged"):
         examine(Check("b.png", png(picture)[:500], answer))
 
 

@@ -236,7 +236,7 @@ def test_the_shipped_digits_pass_their_own_examination(tmp_path: Path) -> None:
     shipped = families.pretrained("digits")
     assert shipped
     assert shipped.path
-    examined = examination.examine(shipped.path, tmp_path, Wanted("digits"))
+    examined = examination.examine(shipped.path, tmp_path, Wanted("digits", published=True))
     assert examined.labels == tuple("0123456789")
     assert examined.checksum == digits.card()["sha256"]
 
@@ -249,6 +249,23 @@ def test_imagenet_labels_need_a_thousand_outputs(
         examination.examine(
             saved(small, tmp_path / "w"), tmp_path, Wanted("squeezenet1_1", labels=[labels] if labels else ())
         )
+
+
+def test_a_thousand_outputs_alone_do_not_make_the_labels_those_of_imagenet(tmp_path: Path) -> None:
+    path = saved(torchvision.build("squeezenet1_1", 1000, 224).state_dict(), tmp_path / "w")
+    with pytest.raises(BadWeights) as caught:
+        examination.examine(path, tmp_path, Wanted("squeezenet1_1"))
+    assert caught.value.message == (
+        "The weights have 1000 outputs, and no labels lie beside them. Give a labels file with 1000 lines, or --labels "
+        "imagenet."
+    )
+    assert examination.examine(path, tmp_path, Wanted("squeezenet1_1", published=True)).labels[0] == "tench"
+
+
+def test_a_file_that_is_recognised_has_its_published_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(torchvision.build("squeezenet1_1", 1000, 224).state_dict(), tmp_path / "w")
+    monkeypatch.setattr(torchvision, "identify", lambda sha256: torchvision.pretrained("squeezenet1_1"))
+    assert examination.examine(path, tmp_path, Wanted("squeezenet1_1")).labels[0] == "tench"
 
 
 def test_imagenet_labels_come_from_torchvision(tmp_path: Path) -> None:

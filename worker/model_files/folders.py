@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
-from shared.domain import labels as label_files
-from shared.errors import BadWeights
+from shared.errors import BadWeights, StorageFull
 from worker.model_files import exports, files, hugging_face, onnx_graphs, timm_folders, torchserve
 from worker.model_files.model_file import ModelFile
 
@@ -41,8 +44,10 @@ def _unpack(path: Path, folder: Path) -> Path:
                 raise BadWeights("The zip unpacks to far more than a model. Pack only the files of one model.")
             for info in members:
                 archive.extract(info, folder)  # it keeps paths with .. and drives below the folder
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise BadWeights(f"The zip cannot be unpacked ({error}). Pack it again without a password.") from error
+    except OSError as error:
+        raise _unpacking_failed(error) from error
     top = folder
     while len(inside := list(top.iterdir())) == 1 and inside[0].is_dir():
         top = inside[0]
@@ -50,7 +55,31 @@ def _unpack(path: Path, folder: Path) -> Path:
 
 
 def _is_junk(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Return True for hidden files; a path may begin with `./`, as some programs write it."""
+    return any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in name.split("/"))
+
+
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError, EOFError
+)  # fmt: skip
+_UNWRITABLE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
+"""Errors of names that no folder can hold: too long, or a file and a folder of one name."""
+
+
+def _unpacking_failed(error: OSError) -> Exception:
+    """Return BadWeights for a fault of the zip, StorageFull or the error itself for one of this machine."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("The worker has no room to unpack the zip; make room on its disk, then import it again.")
+    if error.errno is None:  # bzip2 reports damaged data so
+        return BadWeights(f"The zip cannot be unpacked ({error}). Pack it again.")
+    if error.errno in _UNWRITABLE:
+        name = Path(error.filename or "").name[:_SHOWN]
+        return BadWeights(f"The zip cannot be unpacked: {name!r} cannot be written ({error.strerror}). Rename it.")
+    return error
+
+
+_SHOWN = 50
+"""Characters of a name that an error shows."""
 
 
 def _read_config(top: Path) -> ModelFile:
@@ -73,4 +102,4 @@ def _read_plain(top: Path) -> ModelFile:
     names_file = next((top / name for name in _LABELS if (top / name).is_file()), None)
     if names_file is None or file.labels:
         return file
-    return ModelFile(**vars(file) | {"labels": label_files.parse(files.read_bytes(names_file), names_file.name)})
+    return replace(file, labels=files.read_labels(names_file))

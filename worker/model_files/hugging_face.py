@@ -27,24 +27,28 @@ def read(top: Path, config: Mapping[str, Any]) -> ModelFile:
         raise BadWeights(
             f"The folder holds no model.safetensors; pickled weights are not read. Convert them: {_CONVERT}"
         )
+    problem_type = files.problem_type_of(config)
+    labels = files.labels_of(config["id2label"], "config.json") if config.get("id2label") else ()
     from worker.families import transformers
 
-    loaded = transformers.load_folder(top, config)
+    loaded = transformers.load_folder(top, _checked(config))
     return ModelFile(
         sets={"": loaded.state},
         normalised=True,
         family="transformers",
         architecture=loaded.architecture,
         config=loaded.config,
-        labels=files.labels_of(config["id2label"], "config.json") if config.get("id2label") else (),
+        labels=labels,
         preprocessing=loaded.preprocessing,
         origin="preprocessor_config.json" if loaded.preprocessing else "",
-        problem_type=_problem_type(config),
+        problem_type=problem_type,
     )
 
 
-def _problem_type(config: Mapping[str, Any]) -> str:
-    kind = config.get("problem_type") or ""
-    if kind == "regression":
-        raise BadWeights("The problem_type of the model is regression: it answers with numbers, not with labels.")
-    return str(kind)
+def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with its architectures as a list of names; raises BadWeights if they are none."""
+    named = config.get("architectures") or []
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadWeights("The architectures in config.json must be a list of names of classes.")
+    return {**config, "architectures": names}

@@ -21,7 +21,9 @@ def read(top: Path) -> ModelFile:
     The architecture is code in a `.mar`, so the import names it. Labels are the last text of each entry of
     `index_to_name.json`, which holds `tench` or `["n01440764", "tench"]`.
     """
-    described = files.read_json(top / "MAR-INF" / "MANIFEST.json").get("model") or {}
+    described = files.read_json(top / "MAR-INF" / "MANIFEST.json").get("model")
+    if not isinstance(described, dict):
+        raise BadWeights("MANIFEST.json must describe a model in an object.")
     name = str(described.get("serializedFile") or "")
     path = top / Path(name).name
     if not name or not path.is_file():
