@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, TypedDict, Unpack
+from typing import Any, Unpack
 
-from inferq.client import exports, http
+from inferq.client import exports, http, imports
 from inferq.client.connection import UPLOAD, Connection, read
-from inferq.client.folder_archive import packed
+from inferq.client.imports import ImportOptions
 from shared.schemas.models import (
     Alias,
     AliasList,
@@ -23,25 +20,6 @@ from shared.schemas.models import (
     VersionList,
 )
 from shared.schemas.promotions import Canary, Comparison
-
-
-class ImportOptions(TypedDict, total=False):
-    """What an import may say about a model, where the file does not."""
-
-    architecture: str
-    labels: str | Path
-    """A file of labels (text, JSON, CSV), or `imagenet`."""
-    version: str
-    preprocessing: str | Mapping[str, Any]
-    """The name of a preset, or values: preset, resize, crop, mean, std, interpolation, and those of `models show`."""
-    problem_type: str
-    """`single_label_classification` or `multi_label_classification`."""
-    threshold: float | Sequence[float]
-    """Of a multi-label model: the score from which a label is an answer; one for all labels, or one per label."""
-    state_key: str
-    """The set of weights to take from a file that holds several."""
-    checks: Sequence[tuple[Path, str]]
-    """Pictures with the label that the model must give them; else it is refused."""
 
 
 class Models:
@@ -60,16 +38,19 @@ class Models:
         parts: list[tuple[str, Any]] = [(key, (None, value)) for key, value in fields.items() if value]
         return read(Version, self._connection.form("/v1/models", parts))
 
-    def upload(self, name: str, weights: Path, **options: Unpack[ImportOptions]) -> Version:
+    def upload(self, name: str, weights: str | Path, **options: Unpack[ImportOptions]) -> Version:
         """Upload a model: a file (.safetensors, .pth, .ckpt, .onnx, .mar), or a folder of timm, transformers or an
         export.
 
-        A worker checks it: poll `get(name)`. Raises OSError if a file cannot be read, InferqError if a folder holds no
-        model.
+        `options` are needed where the file does not say them: `architecture`, `labels` (a file, a list, or `imagenet`),
+        `version`, `preprocessing` (a preset, a file, or values), `problem_type`, `threshold`, `state_key`, `checks`
+        (pictures with their labels); see ImportOptions. A worker checks the model: poll `get(name)`. Raises OSError if
+        a file cannot be read, InferqError for an unknown option or a folder without a model.
         """
-        parts = list(_import_parts(name, options))
-        with _opened(weights) as file:  # streamed, so that hundreds of megabytes are not held in memory
-            parts.append(("weights", (weights.name, file)))
+        path = Path(weights)
+        parts = list(imports.form_parts(name, options))
+        with imports.opened(path) as file:  # streamed, so that hundreds of megabytes are not held in memory
+            parts.append(("weights", (path.name, file)))
             return read(Version, self._connection.form("/v1/models", parts, timeout=UPLOAD))
 
     def remove(self, name: str, version: str = "") -> None:
@@ -167,68 +148,6 @@ class Models:
     def list(self) -> list[Model]:
         """Return every model with its versions and default version."""
         return read(ModelList, self._connection.get("/v1/models")).models
-
-
-def _import_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of the form without the weights."""
-    preprocessing, threshold = options.get("preprocessing", ""), options.get("threshold", "")
-    fields = {
-        "name": name,
-        "architecture": options.get("architecture", ""),
-        "version": options.get("version", ""),
-        "preprocessing": preprocessing if isinstance(preprocessing, str) else json.dumps(dict(preprocessing)),
-        "problem_type": options.get("problem_type", ""),
-        "threshold": ",".join(map(str, threshold)) if isinstance(threshold, Sequence) else str(threshold),
-        "state_key": options.get("state_key", ""),
-    }
-    yield from ((key, (None, value)) for key, value in fields.items() if value)
-    labels = options.get("labels", "")
-    if isinstance(labels, Path):
-        yield "labels", (labels.name, labels.read_bytes())
-    elif labels:
-        yield "labels", (None, labels)
-    for picture, label in options.get("checks", ()):
-        yield "check", (picture.name, picture.read_bytes())
-        yield "check_label", (None, label)
-
-
-def _opened(weights: Path) -> AbstractContextManager[IO[bytes]]:
-    """Open a file, or the zip of a folder's files without those that no import reads."""
-    return packed(weights, _wanted_files(weights)) if weights.is_dir() else weights.open("rb")
-
-
-def _wanted_files(folder: Path) -> list[Path]:
-    """Return the files of a model: the weights in safetensors if there are any, and the small files beside them.
-
-    Folders from a model hub often hold the same weights several times, for other libraries, and those of a training a
-    folder per checkpoint. The server reads the top alone, so of the folders below it only those are packed that a
-    format needs; all of them would send gigabytes for nothing.
-    """
-    top = _top(folder)
-    nested = [path for name in _NESTED if (top / name).is_dir() for path in (top / name).rglob("*")]
-    files = [path for path in (*top.iterdir(), *nested) if path.is_file() and not path.name.startswith(".")]
-    weights = [path for path in files if path.suffix == ".safetensors"]
-    weights = weights or [path for path in files if path.suffix in (".onnx", ".pth", ".pt", ".bin", ".ckpt")]
-    small = [path for path in files if path.suffix in _BESIDE and path.stat().st_size <= _SMALL]
-    others = [path for path in files if path.suffix in _RECOGNISED]
-    return sorted({*weights, *small, *others}) or files
-
-
-def _top(folder: Path) -> Path:
-    """Return the folder that holds the files, below the single folder that it may lie in, as the server does."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    single = len(inside) == 1 and inside[0].is_dir() and not inside[0].is_symlink()
-    return _top(inside[0]) if single and not inside[0].name.startswith(_CHECKPOINT) else folder
-
-
-_NESTED = ("MAR-INF", "variables")
-"""Folders of TorchServe and of TensorFlow's SavedModel."""
-_CHECKPOINT = "checkpoint"
-"""The beginning of the names of folders that a training has left."""
-_BESIDE = (".json", ".txt", ".csv", ".png", ".tsv")
-_RECOGNISED = (".pb", ".h5", ".keras")
-"""Files by which the server recognises a model that it refuses, and says how to convert it."""
-_SMALL = 16 * 1024 * 1024
 
 
 def _path(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from inferq.client import Client
-from inferq.client.models import ImportOptions
+from inferq.client.imports import ImportOptions
 from inferq.commands import console, model_show, options
 from inferq.errors import InferqError
 from shared.schemas.models import Version

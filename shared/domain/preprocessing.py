@@ -81,9 +81,9 @@ class Preprocessing:
 
 def check_values(made: Preprocessing) -> None:
     """Raise BadOption if the values cannot be used, wherever they come from: a config may hold anything."""
-    for name in ("resize", "crop"):
-        if not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides(getattr(made, name))):
-            raise BadOption(f"{name} must be 1 to {MAX_SIDE} pixels, not {getattr(made, name)}")
+    for name, most in (("resize", 2 * MAX_SIDE), ("crop", MAX_SIDE)):  # a crop of a half is the least that is usual
+        if not all(isinstance(side, int) and 1 <= side <= most for side in sides(getattr(made, name))):
+            raise BadOption(f"{name} must be 1 to {most} pixels, not {getattr(made, name)}")
     for name in ("mean", "std"):
         numbers = getattr(made, name)
         if len(numbers) != made.channels or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):

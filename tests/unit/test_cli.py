@@ -368,6 +368,16 @@ def test_preprocessing_is_sent_as_a_name_or_as_values(
     assert f'name="preprocessing"\r\n\r\n{sent}\r\n'.encode() in server.requests[0].body
 
 
+@pytest.mark.parametrize("threshold", ["0.4", "0.4,0.7"])
+def test_thresholds_are_sent_as_they_are_typed(
+    server: ToyServer, run: Callable[..., Result], duck: Path, threshold: str
+) -> None:
+    server.on("POST /v1/models", (202, {}, version("ready")))
+    server.on("GET /v1/models/birds", (200, {}, model(version("ready"))))
+    run("models", "import", "birds", "--weights", duck, "--threshold", threshold)
+    assert f'name="threshold"\r\n\r\n{threshold}\r\n'.encode() in server.requests[0].body
+
+
 def test_a_broken_file_of_preprocessing_is_refused_before_anything_is_sent(
     server: ToyServer, run: Callable[..., Result], duck: Path, tmp_path: Path
 ) -> None:

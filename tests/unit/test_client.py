@@ -264,6 +264,39 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
     assert b'name="version"' not in second.body
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"threshold": "0.4"}, b'name="threshold"\r\n\r\n0.4\r\n'),
+        ({"threshold": 0.4}, b'name="threshold"\r\n\r\n0.4\r\n'),
+        ({"threshold": [0.4, 0.7]}, b'name="threshold"\r\n\r\n0.4,0.7\r\n'),
+        ({"labels": ["duck", "goose"]}, b'name="labels"\r\n\r\n["duck", "goose"]\r\n'),
+        ({"labels": "FOLDER/l.txt"}, b'name="labels"; filename="l.txt"'),
+        ({"labels": "duck\ngoose"}, b'name="labels"\r\n\r\nduck\ngoose\r\n'),
+        ({"preprocessing": {"resize": 256}}, b'name="preprocessing"\r\n\r\n{"resize": 256}\r\n'),
+        ({"checks": [("FOLDER/l.txt", "duck")]}, b'name="check"; filename="l.txt"'),
+    ],
+)
+def test_an_import_takes_its_options_as_people_write_them(
+    server: ToyServer, client: Client, tmp_path: Path, options: dict[str, Any], sent: bytes
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"tensors")
+    (tmp_path / "l.txt").write_text("duck\ngoose\n")
+    server.on("POST /v1/models", (202, {}, version("checking")))
+    given = json.loads(json.dumps(options).replace("FOLDER", str(tmp_path)))
+    client.models.upload("birds", str(tmp_path / "w.safetensors"), **given)
+    assert sent in server.requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("arch", "architecture"), ("label", "did you mean labels?"), ("resize", "in preprocessing")]
+)
+def test_an_unknown_option_of_an_import_is_refused(client: Client, tmp_path: Path, option: str, hint: str) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"tensors")
+    with pytest.raises(InferqError, match=hint):
+        client.models.upload("birds", tmp_path / "w.safetensors", **{option: 1})  # type: ignore[arg-type]
+
+
 def test_an_alias_keeps_its_slash_in_the_path(server: ToyServer, client: Client) -> None:
     answer = complete(Alias, alias="google/vit-base", model="vit")
     server.on("PUT /v1/aliases/google/vit-base", (201, {}, answer))

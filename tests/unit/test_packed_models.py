@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferq.client.models import _opened
+from inferq.client.imports import opened
 from inferq.errors import InferqError
 
 
@@ -16,7 +16,7 @@ def packed(folder: Path, *names: str) -> list[str]:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
-    with _opened(folder) as file, zipfile.ZipFile(file) as archive:
+    with opened(folder) as file, zipfile.ZipFile(file) as archive:
         return archive.namelist()
 
 
