@@ -111,7 +111,10 @@ def check_labels(count: int, labels: Sequence[str]) -> None:
     Labels may repeat: lists of ImageNet's have `crane` for the bird and for the machine.
     """
     if len(labels) != count:
-        raise BadWeights(f"The weights have {count} outputs, but {len(labels)} labels were given.")
+        outputs, given = ("1 output" if count == 1 else f"{count} outputs"), len(labels)
+        raise BadWeights(
+            f"The weights have {outputs}, but {given} {'label was' if given == 1 else 'labels were'} given."
+        )
     for number, label in enumerate(labels, 1):
         if not label.strip():
             raise BadWeights(f"Label {number} is empty; each of the {count} outputs needs one.")

@@ -63,6 +63,11 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share * 100:.1f} %"
 
 
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun: `1 label`, `5 labels`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def spark(values: Sequence[float], width: int = _BAR) -> str:
     """Return numbers as a line of small columns, scaled to their range; of more than `width` an even selection."""
     if len(values) > width:

@@ -119,7 +119,7 @@ def wait_until_ready(client: Client, name: str, version: str) -> Version:
 def report_ready(client: Client, name: str, version: str) -> Version:
     """Show the progress of a version until it is ready, print that it is, and return it; raises InferqError if not."""
     checked = wait_until_ready(client, name, version)
-    console.out.print(f"{name} {version} is ready: {checked.labels} labels", soft_wrap=True)
+    console.out.print(f"{name} {version} is ready: {console.count(checked.labels, 'label')}", soft_wrap=True)
     return checked
 
 

@@ -74,6 +74,8 @@ def describe(version: Version) -> str:
     for name in unusual:
         if (value := getattr(values, name)) != getattr(usual, name):
             text += f", {name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
+    if version.preset is None and version.training:
+        text += "\nas for its base"
     if preset := version.preset:
         text += f"\n{', '.join(word for word in (preset.name, _ORIGINS.get(preset.origin, '')) if word)}"
         if changed := preset.changed:
