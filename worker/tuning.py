@@ -13,7 +13,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
@@ -66,8 +66,7 @@ class Tuner:
             candidate = OpenVinoNetwork(stored, self._container.settings.torch_threads)
             difference = candidate.difference()
             rates = measure(model, candidate)
-            is_faster = rates["openvino"] > _BETTER * rates["torch"]
-            if keeps_contract(difference) and is_faster:
+            if keeps_contract(difference) and is_worth_it(rates):
                 model.use(candidate)
             report = EngineReport(
                 runtime=model.runtime,
@@ -109,6 +108,11 @@ class Tuner:
                 return None
             container.storage.write(key, converted)
             return converted
+
+
+def is_worth_it(rates: Mapping[str, float]) -> bool:
+    """Return True if OpenVINO is so much faster that its memory is worth it."""
+    return rates["openvino"] > _BETTER * rates["torch"]
 
 
 @torch.inference_mode()
