@@ -284,7 +284,7 @@ HUGE = {"model_type": "vit", "hidden_size": 2**16, "num_attention_heads": 2, "im
         ({"family": "onnx"}, "names the family 'onnx'"),
         ({"family": "os"}, "names the family 'os'"),
         ({"preprocessing": {"resize": 64, "crop": 10**6, "mean": [0.5], "std": [0.5]}}, "crop must be"),
-        ({"labels": ["ant"]}, "3 outputs, but 1 labels"),
+        ({"labels": ["ant"]}, "3 outputs, but 1 label was"),
         ({"problem_type": "regression"}, "not as an export"),
         ({"family": "transformers", "architecture": "ViTForImageClassification", "config": HUGE}, "do not belong"),
     ],

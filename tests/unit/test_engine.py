@@ -289,7 +289,7 @@ def test_damaged_weights_are_not_served(shelf: Shelf, engine: Engine) -> None:
 
 
 def test_the_wrong_number_of_labels_is_not_served(shelf: Shelf, engine: Engine) -> None:
-    with pytest.raises(BadWeights, match="20 outputs, but 1 labels"):
+    with pytest.raises(BadWeights, match="20 outputs, but 1 label was"):
         engine.load(shelf.version("squeezenet1_1", labels=("one",)))
 
 

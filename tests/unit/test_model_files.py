@@ -583,7 +583,7 @@ def test_a_config_with_impossible_preprocessing_is_refused(
 
 def test_a_processor_of_huge_pictures_is_refused_before_it_runs(tmp_path: Path) -> None:
     hugging_face_folder(tmp_path / "m", "ViT", transformers.ViTImageProcessor(size=16_000), **_TINY)
-    assert "1 to 1024 pixels" in refusal(zipped(tmp_path / "m"), tmp_path)
+    assert "1 to 2048 pixels, not 16000" in refusal(zipped(tmp_path / "m"), tmp_path)
 
 
 def test_a_config_of_more_layers_than_tensors_is_refused_before_they_are_built(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def bad_weights(state: Weights) -> dict[str, tuple[bytes, list[str] | str, str]]
         "too many labels": (save(state), [*LABELS, "fox"], "5 outputs, but 6 labels"),
         "ImageNet's labels": (save(state), "imagenet", "5"),
         "NaN": (changed(state, features__0__bias=torch.full((64,), float("nan"))), LABELS, "NaN"),
-        "a picture": (PHOTOS["jpeg"], LABELS, "nor a PyTorch weights file"),
+        "a picture": (PHOTOS["jpeg"], LABELS, "is a JPEG picture, not a model"),
         "a cut file": (save(state)[:-1000], LABELS, "safetensors"),
         "nothing": (b"", LABELS, "empty"),
     }

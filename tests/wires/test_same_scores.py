@@ -103,4 +103,5 @@ def test_an_answer_from_the_cache_is_the_same_again(stack: Stack, expected: Labe
 def same(scores: Labels, expected: Labels) -> None:
     """Check for equal labels and scores; one wire writes labels in Title Case."""
     assert [label.lower() for label, _ in scores] == [label.lower() for label, _ in expected]
-    assert [score for _, score in scores] == pytest.approx([score for _, score in expected], rel=0, abs=1e-9)
+    # Not closer: a model that has become busy may get another runtime between two answers.
+    assert [score for _, score in scores] == pytest.approx([score for _, score in expected], rel=0, abs=1e-6)
