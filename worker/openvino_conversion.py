@@ -14,7 +14,7 @@ from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadWeights
 from worker import conversions, families, preprocess
 from worker.conversions import Job
-from worker.openvino_network import GRAPH, REFERENCE, WEIGHTS, OpenVinoNetwork, keeps_contract
+from worker.openvino_network import GRAPH, REFERENCE, WEIGHTS, OpenVinoNetwork, keeps_contract, library
 
 CONVERTED = "model.zip"
 _PICTURES = 8
@@ -51,8 +51,7 @@ def work(job: Job, folder: Path) -> None:
 @torch.inference_mode()
 def convert(network: nn.Module, preprocessing: Preprocessing, example_png: bytes, folder: Path) -> None:
     """Write a plain network as CONVERTED into the folder, with its own answers for some pictures; raises BadWeights."""
-    import openvino
-
+    openvino = library()
     both = _Both(network).eval()
     pixels = _pictures(preprocessing, example_png)
     try:

@@ -15,7 +15,9 @@ Images per second of one thread (AVX-512, float32, batches of four, in one run):
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 import zipfile
 from typing import Any
 
@@ -34,8 +36,7 @@ class OpenVinoNetwork:
 
     def __init__(self, stored: bytes, threads: int) -> None:
         """Compile what a conversion stored; raises RuntimeError if this OpenVINO cannot read it."""
-        import openvino
-
+        openvino = library()
         with zipfile.ZipFile(io.BytesIO(stored)) as archive:
             graph, values = archive.read(GRAPH), archive.read(WEIGHTS)
             self._reference = safetensors.torch.load(archive.read(REFERENCE))
@@ -78,6 +79,18 @@ def keeps_contract(difference: float) -> bool:
     return difference <= _TOLERANCE
 
 
+def library() -> Any:
+    """Import OpenVINO without its telemetry, which reports each import and conversion to its maker over the network.
+
+    Without that package OpenVINO uses a stand-in of its own. An environment variable to the same effect does not exist,
+    and the file by which a user refuses lies in the user's home.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # such an entry makes imports fail
+    import openvino
+
+    return openvino
+
+
 def version() -> str:
     """Return the version of OpenVINO, `2026.4.1`; its files are made again for each."""
     from importlib import metadata
@@ -87,8 +100,4 @@ def version() -> str:
 
 def is_available() -> bool:
     """Return True if OpenVINO is installed; it has no wheels for some machines."""
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("openvino") is not None

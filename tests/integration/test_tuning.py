@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,5 +184,15 @@ def test_the_measurement_counts_pictures_of_both_in_turn(worker: WorkerProcess, 
     assert measured["torch"] == measured["openvino"] > 0
 
 
+def test_openvino_reports_nothing_to_anybody() -> None:
+    code = (
+        "import sys; from worker.openvino_network import library; library().Core(); import openvino.tools.ovc; "
+        "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+ROOT = Path(__file__).parents[2]
 measure = tuning.measure
 """The real one, before a fixture replaces it."""
