@@ -37,9 +37,13 @@ _POLITE = 10
 """Added to the niceness of the process, so that it does not slow down the pictures that run meanwhile."""
 
 
+class Interrupted(errors.Conflict):
+    """The process of a conversion was killed or found no room; the network may be convertible all the same."""
+
+
 def run(container: Container, version: ModelVersion, module: str, result: str) -> bytes:
     """Run `python -m module FOLDER` for a version, and return the file `result`; raises Conflict with the reason,
-    Unavailable."""
+    Interrupted, Unavailable."""
     if version.preprocessing is None or version.example is None:
         raise errors.Conflict("it has no example that the result could be compared with; import it again")
     job = {
@@ -61,8 +65,9 @@ def run(container: Container, version: ModelVersion, module: str, result: str) -
         if done.returncode:
             log.warning("%s of %s: %s", module, version.name, done.stderr.decode(errors="replace")[-2000:])
             failure = folder / FAILURE
-            reason = failure.read_text() if failure.exists() else f"the conversion ended with {done.returncode}"
-            raise errors.Conflict(reason)
+            if failure.exists():
+                raise errors.Conflict(failure.read_text())
+            raise Interrupted(f"the conversion ended with {done.returncode}")
         return (folder / result).read_bytes()
 
 

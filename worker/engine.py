@@ -250,10 +250,18 @@ class Engine:
         log.info("loaded %s version %s in %.1f s", version.name, version.version, time.monotonic() - started)
         return loaded
 
-    def _make_room(self, size: int) -> None:
+    def make_room_beside(self, model: Loaded) -> None:
+        """Drop other models until all are within the limit again, because this one has grown."""
+        with self._lock:
+            if model.version.id in self._kept:
+                self._kept.move_to_end(model.version.id)
+        self._make_room(0, keep=1)
+
+    def _make_room(self, size: int, keep: int = 0) -> None:
         """Drop models until `size` more bytes are within the limit; a single model may exceed it."""
         with self._lock:
-            while self._kept and sum(model.bytes for model in self._kept.values()) + size > self._settings.model_memory:
+            limit = self._settings.model_memory - size
+            while len(self._kept) > keep and sum(model.bytes for model in self._kept.values()) > limit:
                 dropped = self._kept.popitem(last=False)[1].version
                 log.info("dropped %s version %s to make room", dropped.name, dropped.version)
         _give_back_memory()

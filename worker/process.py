@@ -38,7 +38,7 @@ class WorkerProcess:
         self.container = container
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.engine = Engine(container.settings, container.storage.read)
-        self.tuner = Tuner(container)
+        self.tuner = Tuner(container, self.engine.make_room_beside)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         self.expired_checked_at: dict[str, float] = {}

@@ -24,7 +24,8 @@ def remove_leftovers() -> None:
     """Remove the folders of processes of this machine that do not run any more; called when a worker starts."""
     for path in Path(tempfile.gettempdir()).glob("inferq-scratch-*"):
         found = _NAME.fullmatch(path.name)
-        if found and not _is_running(int(found[1])):
+        # One with the number of this process is of a predecessor in the same container: this one has made none yet.
+        if found and (int(found[1]) == os.getpid() or not _is_running(int(found[1]))):
             shutil.rmtree(path, ignore_errors=True)
 
 

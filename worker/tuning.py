@@ -23,7 +23,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.engines import EngineReport, converted_folder, converted_key, failure_key
-from shared.services import engines
+from shared.services import engines, models
 from worker import conversions, openvino_network
 from worker.engine import Loaded
 from worker.openvino_conversion import CONVERTED
@@ -42,8 +42,9 @@ _BETTER = 1.05
 class Tuner:
     """The tuner of one worker process; it works on one model at a time, in a thread of its own."""
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
+    def __init__(self, container: Container, make_room: Callable[[Loaded], None] = lambda model: None) -> None:
+        """`make_room` is called after a model has grown by its second network."""
+        self._container, self._make_room = container, make_room
         self._enabled = container.settings.engine == "auto" and openvino_network.is_available()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tuning")
 
@@ -68,10 +69,11 @@ class Tuner:
             rates = measure(model, candidate)
             if keeps_contract(difference) and is_worth_it(rates):
                 model.use(candidate)
+                self._make_room(model)
             report = EngineReport(
                 runtime=model.runtime,
                 pictures_per_second=rates,
-                difference=difference,
+                difference=difference if math.isfinite(difference) else 1.0,
                 processor=platform.processor() or platform.machine(),
                 threads=self._container.settings.torch_threads,
                 library=f"openvino {openvino_network.version()}",
@@ -79,7 +81,8 @@ class Tuner:
             )
             engines.store_report(self._container, version.id, report)
             log.info("%s version %s runs with %s: %s pictures/s", version.name, version.version, report.runtime, rates)
-        except errors.Unavailable as error:
+        except (errors.Unavailable, conversions.Interrupted) as error:
+            model.tune_at = model.pictures + BUSY_PICTURES
             log.warning("tuning %s version %s: %s", version.name, version.version, error.message)
         except Exception:  # torch goes on answering
             log.exception("tuning %s version %s", version.name, version.version)
@@ -103,11 +106,19 @@ class Tuner:
                 return None
             try:
                 converted = conversions.run(container, version, "worker.openvino_conversion", CONVERTED)
+            except conversions.Interrupted:
+                raise
             except errors.Conflict as error:
-                container.storage.write(failed, error.message.encode())
+                self._store(version.id, failed, error.message.encode())
                 return None
-            container.storage.write(key, converted)
+            self._store(version.id, key, converted)
             return converted
+
+    def _store(self, version_id: str, key: str, data: bytes) -> None:
+        """Store a result, unless the version was removed meanwhile: nothing else would ever delete it."""
+        self._container.storage.write(key, data)
+        if models.find_version_by_id(self._container, version_id) is None:
+            self._container.storage.delete(key)
 
 
 def is_worth_it(rates: Mapping[str, float]) -> bool:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, TypedDict, cast
 
 from inferq.client.folder_archive import packed
 from inferq.errors import InferqError
@@ -20,8 +20,8 @@ class ImportOptions(TypedDict, total=False):
 
     architecture: str
     """The name in torchvision or timm."""
-    labels: str | Path | Sequence[str]
-    """A file of labels (text, JSON, CSV), a list, or `imagenet`."""
+    labels: str | Path | Sequence[str] | Mapping[int, str]
+    """A file of labels (text, JSON, CSV), a list, an object of index to label, or `imagenet`."""
     version: str
     preprocessing: str | Path | Mapping[str, Any]
     """The name of a preset, a JSON file, or values: preset, resize, crop, mean, std, interpolation and the others that
@@ -39,10 +39,11 @@ class ImportOptions(TypedDict, total=False):
 def form_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
     """Yield the parts of the form without the weights; raises InferqError for an unknown option, OSError."""
     _refuse_unknown(options)
+    options = cast(ImportOptions, {option: value for option, value in options.items() if value is not None})
     fields = {
         "name": name,
         "architecture": options.get("architecture", ""),
-        "version": options.get("version", ""),
+        "version": str(options.get("version", "")),
         "preprocessing": _preprocessing(options.get("preprocessing", "")),
         "problem_type": options.get("problem_type", ""),
         "threshold": _threshold(options.get("threshold", "")),
@@ -55,7 +56,7 @@ def form_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
     if isinstance(labels, Path):
         yield "labels", (labels.name, labels.read_bytes())
     elif labels:
-        yield "labels", (None, labels if isinstance(labels, str) else json.dumps(list(labels)))
+        yield "labels", (None, labels if isinstance(labels, str) else _labels(labels))
     for picture, label in options.get("checks", ()):
         yield "check", (Path(picture).name, Path(picture).read_bytes())
         yield "check_label", (None, label)
@@ -74,6 +75,11 @@ def _preprocessing(wanted: str | Path | Mapping[str, Any]) -> str:
     if isinstance(wanted, Path):
         return wanted.read_text("utf-8-sig")
     return wanted if isinstance(wanted, str) else json.dumps(dict(wanted))
+
+
+def _labels(labels: Sequence[str] | Mapping[int, str]) -> str:
+    """Return a list as JSON, or an object of index to label, as the `id2label` of a config is."""
+    return json.dumps(dict(labels) if isinstance(labels, Mapping) else list(labels))
 
 
 def _threshold(wanted: float | str | Sequence[float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +89,18 @@ def _from_lines(text: str) -> list[str]:
     lines = [line.strip() for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
-    return lines
+    return _without_numbers(lines)
+
+
+def _without_numbers(lines: list[str]) -> list[str]:
+    """Return lines such as `0 tench` or `1: tench` without their numbers, if these count them; else as they are."""
+    found = [_NUMBERED_LINE.fullmatch(line) for line in lines]
+    numbers = [int(match[1]) for match in found if match]
+    counts = [list(range(start, start + len(lines))) for start in (0, 1)]
+    return [match[2] for match in found if match] if len(lines) > 1 and numbers in counts else lines
+
+
+_NUMBERED_LINE = re.compile(r"(\d{1,6})(?::\s*|\s+)(\S.*)")
 
 
 def _from_csv(text: str, name: str) -> list[str] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from shared import errors
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import lock_names
@@ -149,6 +150,67 @@ def test_a_network_that_cannot_be_converted_is_not_tried_again(
     model.tune_at = 0
     tune(worker, model)
     assert model.runtime == "torch"
+
+
+def test_a_conversion_that_was_killed_is_tried_again_later(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = type("Done", (), {"returncode": -9, "stderr": b""})
+    monkeypatch.setattr("worker.conversions.subprocess.run", lambda *_, **__: killed)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert worker.container.storage.list(converted_folder(model.version.id)) == []
+    assert (model.runtime, model.tune_at) == ("torch", 2 * BUSY_PICTURES)
+
+
+def test_an_unreachable_storage_does_not_end_the_tuning_of_a_model(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(folder: str) -> list[str]:
+        raise errors.Unavailable("The storage does not answer.")
+
+    monkeypatch.setattr(worker.container.storage, "list", unreachable)
+    answers(model)
+    tune(worker, model)
+    assert model.tune_at == model.pictures + BUSY_PICTURES
+
+
+def test_a_version_that_is_removed_during_its_conversion_leaves_nothing(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.tuning.models.find_version_by_id", lambda container, version_id: None)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert worker.container.storage.list(converted_folder(model.version.id)) == []
+
+
+@pytest.mark.parametrize("broken", ["logits", "features"])
+def test_answers_that_are_no_numbers_are_other_answers(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    real = openvino_network.OpenVinoNetwork._run
+
+    def run(network: openvino_network.OpenVinoNetwork, pixels: torch.Tensor) -> list[torch.Tensor]:
+        found = real(network, pixels)
+        found[("logits", "features").index(broken)][0, 0] = float("nan")
+        return found
+
+    model.pictures = BUSY_PICTURES
+    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: True)
+    monkeypatch.setattr(openvino_network.OpenVinoNetwork, "_run", run)
+    tune(worker, model)
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (model.runtime, report.difference) == ("torch", 1.0)
+
+
+def test_other_models_make_room_for_the_second_network(worker: WorkerProcess, model: Loaded) -> None:
+    worker.engine._kept["other"] = model
+    limit = int(2.5 * model.bytes)
+    worker.engine._settings = worker.engine._settings.changed(model_memory=limit)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert list(worker.engine._kept) == [model.version.id]
 
 
 def test_one_worker_converts_and_the_others_look_again_later(worker: WorkerProcess, model: Loaded) -> None:

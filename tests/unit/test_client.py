@@ -271,6 +271,8 @@ def test_import_sends_weights_and_labels_as_files(server: ToyServer, client: Cli
         ({"threshold": 0.4}, b'name="threshold"\r\n\r\n0.4\r\n'),
         ({"threshold": [0.4, 0.7]}, b'name="threshold"\r\n\r\n0.4,0.7\r\n'),
         ({"labels": ["duck", "goose"]}, b'name="labels"\r\n\r\n["duck", "goose"]\r\n'),
+        ({"labels": {"0": "duck", "1": "goose"}}, b'name="labels"\r\n\r\n{"0": "duck", "1": "goose"}\r\n'),
+        ({"version": 2, "threshold": None, "checks": None, "preprocessing": None}, b'name="version"\r\n\r\n2\r\n'),
         ({"labels": "FOLDER/l.txt"}, b'name="labels"; filename="l.txt"'),
         ({"labels": "duck\ngoose"}, b'name="labels"\r\n\r\nduck\ngoose\r\n'),
         ({"preprocessing": {"resize": 256}}, b'name="preprocessing"\r\n\r\n{"resize": 256}\r\n'),

@@ -27,6 +27,8 @@ NAMES = ("möwe", "cat, house cat", "dog")
         '0,möwe\n1,"cat, house cat"\n2,dog\n'.encode(),
         'label;index\nmöwe;1\n"cat, house cat";2\ndog;3\n'.encode(),
         "2\tdog\n0\tmöwe\n1\tcat, house cat\n".encode(),
+        "0 möwe\n1 cat, house cat\n2 dog\n".encode(),
+        "1: möwe\n2: cat, house cat\n3: dog\n".encode(),
         '0,möwe\r1,"cat, house cat"\r2,dog\r'.encode(),
         '0, möwe\n1, "cat, house cat"\n2, dog\n'.encode(),
         'id,wnid,name\n0,n1,möwe\n2,n3,dog\n1,n2,"cat, house cat"\n'.encode(),

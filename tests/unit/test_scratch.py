@@ -21,8 +21,12 @@ def test_leftovers_of_processes_that_do_not_run_are_removed(tmp_path: Path, monk
     (left / "model.safetensors").write_bytes(b"x")
     strange = tmp_path / "inferq-scratch-of-somebody"
     strange.mkdir()
+    (tmp_path / f"inferq-scratch-{os.getpid()}-of-a-predecessor").mkdir()
+    running = tmp_path / f"inferq-scratch-{os.getppid()}-abc"
+    running.mkdir()
+    scratch.remove_leftovers()
+    assert running.is_dir()
+    running.rmdir()
     with scratch.folder() as own:
-        scratch.remove_leftovers()
-        assert own.is_dir()
         assert own.name.startswith(f"inferq-scratch-{os.getpid()}-")
     assert sorted(path.name for path in tmp_path.iterdir()) == [strange.name]
