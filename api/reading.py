@@ -51,7 +51,7 @@ def files(request: Request, field: str = "files") -> Iterator[Upload]:
 
 
 def is_blank(part: FileStorage) -> bool:
-    """Return whether a file part has neither a name nor a byte, as a file input that nobody used."""
+    """Return whether a file part has neither a name nor a byte, as a blank file input of a web form."""
     if part.filename:
         return False
     empty = not part.stream.read(1)

@@ -19,6 +19,7 @@ import importlib.util
 import io
 import math
 import sys
+import threading
 import zipfile
 from typing import Any
 
@@ -33,7 +34,7 @@ _TOLERANCE = 1e-3
 
 
 class OpenVinoNetwork:
-    """A compiled network for one caller at a time: pixels (N, channels, height, width) in, logits or features out."""
+    """A compiled network: pixels (N, channels, height, width) in, logits or features out, for one caller at a time."""
 
     def __init__(self, stored: bytes, threads: int) -> None:
         """Compile what a conversion stored; raises RuntimeError if this OpenVINO cannot read it."""
@@ -50,6 +51,7 @@ class OpenVinoNetwork:
             "ENABLE_CPU_PINNING": False,  # else the first thread of every worker is pinned to the first core
         }
         self._request: Any = core.compile_model(model, "CPU", options).create_infer_request()
+        self._alone = threading.Lock()
         self.bytes = len(values)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -74,8 +76,9 @@ class OpenVinoNetwork:
         return found.max().item() if torch.isfinite(found).all() else math.inf
 
     def _run(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        answers = self._request.infer({0: pixels.contiguous().numpy()}, share_inputs=True)
-        return [torch.from_numpy(np.array(answer)) for answer in answers.values()]
+        with self._alone:  # a request that is busy raises an error; torch's networks are run under a lock as well
+            answers = self._request.infer({0: pixels.contiguous().numpy()}, share_inputs=True)
+            return [torch.from_numpy(np.array(answer)) for answer in answers.values()]
 
 
 def keeps_contract(difference: float) -> bool:

@@ -74,6 +74,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """Finish the claimed entries and claim no more."""
         self.stopping.set()
+        self.tuner.close()
 
     def deregister(self) -> None:
         """Remove the worker from the registry; called at the end of its process, when its last batch is done.

@@ -15,6 +15,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from statistics import median
 
 import torch
@@ -52,10 +53,11 @@ class Tuner:
         """Tune a model when it is time; called after each batch."""
         if self._enabled and model.can_be_tuned and model.pictures >= model.tune_at:
             model.tune_at = math.inf
-            self._thread.submit(self._tune, model)
+            with suppress(RuntimeError):  # it is closed, because the worker stops
+                self._thread.submit(self._tune, model)
 
     def close(self) -> None:
-        """End the thread after what it is doing."""
+        """Begin nothing more; what is being done goes on until the process ends."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _tune(self, model: Loaded) -> None:

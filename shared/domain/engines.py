@@ -15,7 +15,8 @@ class EngineReport:
     pictures_per_second: Mapping[str, float]
     """Runtime -> rate of the network alone, measured in turn."""
     difference: float
-    """Largest difference of a logit or feature from the plain network in float32, as a fraction of the largest."""
+    """Largest difference of a logit or feature from the plain network in float32, as a fraction of the largest; 1 if an
+    answer was not finite."""
     processor: str
     threads: int
     library: str

@@ -77,7 +77,7 @@ def wait(container: Container, version: ModelVersion, weights: Weights, seconds:
 def must_be_ready(container: Container, version: ModelVersion, weights: Weights) -> None:
     """Raise Conflict if the conversion failed, ModelNotReady while it runs.
 
-    A failure is told once; the next request has the weights converted again, for example by a newer release.
+    A failure is reported once; the next request has the weights converted again, for example by a newer release.
     """
     if weights.failure:
         container.storage.delete(failure_key(version.id))

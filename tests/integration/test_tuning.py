@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,23 @@ def test_a_damaged_converted_network_leaves_torch_answering(worker: WorkerProces
     answers(model)
     tune(worker, model)
     assert (model.runtime, len(answers(model))) == ("torch", 10)
+
+
+def test_a_stopping_worker_begins_no_tuning(worker: WorkerProcess, model: Loaded) -> None:
+    worker.stop()
+    model.pictures = BUSY_PICTURES
+    worker.tuner.consider(model)
+    assert (model.runtime, worker.container.storage.list(converted_folder(model.version.id))) == ("torch", [])
+
+
+def test_two_threads_may_run_the_faster_runtime_at_once(worker: WorkerProcess, model: Loaded) -> None:
+    expected = answers(model)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: answers(model), range(40)))
+    assert model.runtime == "openvino"
+    assert all(torch.allclose(one, expected, atol=1e-4 * expected.abs().max().item()) for one in found)
 
 
 def test_nothing_is_tuned_where_the_setting_says_torch(container: Container, version: ModelVersion) -> None:

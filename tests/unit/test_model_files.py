@@ -559,10 +559,10 @@ def test_values_that_name_code_are_not_looked_at(tmp_path: Path) -> None:
     hugging_face_folder(folder, "ViT", transformers.ViTImageProcessor(), **_TINY)
     for name in ("config.json", "preprocessor_config.json"):
         values = json.loads((folder / name).read_text())
-        values |= {"auto_map": {"AutoConfig": "code.Config"}, "_attn_implementation": "somebody/kernels"}
+        values |= {"auto_map": {"AutoConfig": "code.Config"}, "_attn_implementation": "owner/kernels"}
         (folder / name).write_text(json.dumps(values))
     (folder / "code.py").write_text("raise SystemExit")
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
     assert examination.examine(zipped(folder), tmp_path, Wanted()).labels == LABELS
 
 

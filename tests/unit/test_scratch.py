@@ -19,7 +19,7 @@ def test_leftovers_of_processes_that_do_not_run_are_removed(tmp_path: Path, monk
     left = tmp_path / f"inferq-scratch-{ended.pid}-abc"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"x")
-    strange = tmp_path / "inferq-scratch-of-somebody"
+    strange = tmp_path / "inferq-scratch-of-another-program"
     strange.mkdir()
     (tmp_path / f"inferq-scratch-{os.getpid()}-of-a-predecessor").mkdir()
     running = tmp_path / f"inferq-scratch-{os.getppid()}-abc"
