@@ -1,69 +1,63 @@
-"""`python -m api`: the HTTP service under gunicorn, one process with threads.
-
-One process is enough, because the expensive part is the model, which runs in the workers. It has threads, because each
-waiting request holds a thread.
-"""
+"""`python -m api`: the HTTP service under granian, one process or several."""
 
 from __future__ import annotations
 
 import logging
-import socket
-import struct
+import os
 import sys
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 
 from api import create_app
+from api.http_server import HttpServer
 from shared.container import build
 from shared.services import keys
 from shared.settings import Settings, from_environment
 
-SILENCE = 15
-"""Seconds without a byte from a client, after which its connection is closed."""
+SILENCE_MS = 15_000
+"""Milliseconds without a request, or without the rest of its head, after which a connection is closed."""
+CORES_PER_PROCESS = 4
+"""Cores of the machine for each API process. One process answers more than a thousand requests per second, so that few
+are needed beside the workers, which do the most of the work."""
 
 
-class Server(BaseApplication):
-    """The gunicorn server is configured by our settings alone, and reads no configuration file."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        options: dict[str, Any] = {
-            "bind": f"{host}:{self._settings.port}",
-            "workers": 1,
-            "worker_class": "gthread",
-            "threads": self._settings.api_threads,
-            "timeout": 60,
-            "graceful_timeout": 10,
-            "keepalive": 15,
-            "proc_name": "inferq-api",
-            "loglevel": self._settings.log_level.lower(),
-            "control_socket_disable": True,
-            "post_fork": _hang_up_on_silence,
-        }
-        for name, value in options.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        """Return the application; gunicorn calls this in its worker process, so no connection crosses the fork."""
-        container = build(self._settings)
-        container.waiters.listen()
-        return create_app(container)
+def application() -> HttpServer:
+    """Return the application of one process; granian calls this in each, so that no connection crosses a fork."""
+    settings = from_environment()
+    container = build(settings)
+    container.waiters.listen()
+    return HttpServer(create_app(container), settings.api_threads)
 
 
-def _hang_up_on_silence(_server: Any, worker: Any) -> None:
-    """Give every connection a time limit for silence: gunicorn's threads wait for the rest of a request without one.
+def processes(settings: Settings) -> int:
+    """Return the number of API processes: the setting, or by default one for every CORES_PER_PROCESS cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return settings.api_processes or max(1, cores // CORES_PER_PROCESS)
 
-    Accepted sockets inherit the limit from the listening socket. A client that sends a byte now and then is not cut off
-    by it: put a proxy that buffers requests in front where untrusted clients can connect.
-    """
-    for listener in worker.sockets:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE, 0))
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM; requests that are being answered then are finished."""
+    level = settings.log_level.lower()
+    server: Any = Granian(
+        "api.__main__:application",
+        factory=True,
+        interface=Interfaces.RSGI,
+        address=settings.host,
+        port=settings.port,
+        workers=processes(settings),
+        http=HTTPModes.http1,
+        websockets=False,
+        # Requests that may be in work at once in one process; more wait in their connections.
+        backpressure=2 * settings.api_threads,
+        http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS),
+        respawn_failed_workers=True,
+        workers_kill_timeout=12,
+        log_level=level,  # type: ignore[arg-type]
+    )
+    server.serve()
 
 
 def main() -> int:
@@ -80,7 +74,7 @@ def main() -> int:
     if not allowed:
         print(f"inferq: refusing to listen on {settings.host} without a key; see python -m api.setup", file=sys.stderr)
         return 2
-    Server(settings).run()
+    serve(settings)
     return 0
 
 

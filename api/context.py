@@ -82,7 +82,7 @@ def wait_for(job: Job, seconds: float) -> Job:
     """Return the job once it has ended, or its state when `seconds` are over; see `waited`."""
     if job.status.terminal:
         return job
-    return waited(job, seconds, lambda most: jobs.wait(container(), job.tenant, job.id, most))
+    return waited(job, seconds, lambda most: jobs.wait(container(), job, most))
 
 
 def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[Job, Item]:
@@ -96,7 +96,7 @@ def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
     try:
         job, _ = jobs.submit(container(), caller().tenant, submission)
-        job = jobs.wait(container(), job.tenant, job.id, min(longest, container().settings.max_wait))
+        job = jobs.wait(container(), job, min(longest, container().settings.max_wait))
     finally:
         wait_limiter().release()
     if not job.status.terminal:
@@ -104,7 +104,7 @@ def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[
         late.job_id = job.id
         raise late
     jobs.raise_failure(container(), job)
-    item = jobs.list_items(container(), job.id, limit=1)[0]
+    item = jobs.list_items(container(), job, limit=1)[0]
     if item.result is None:  # the job was cancelled meanwhile, or it expired
         raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
     return job, item

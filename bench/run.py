@@ -19,6 +19,7 @@ from bench.subprocess_rpc import Helper
 from bench.training_load import NoTrainer, TrainingLoad
 from inferq.client import Client
 from shared.adapters.queue.queue import Queue
+from shared.adapters.queue.streams import Pushed
 from shared.adapters.storage import Storage
 from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings
@@ -229,7 +230,7 @@ def queued(redis_url: str) -> dict[str, float]:
     entries = [_entry(number) for number in range(QUEUED)]
     before, began = measure.redis_memory(scratch), time.perf_counter()
     try:
-        queue.streams.push(_id(0), "normal", "default", entries)
+        queue.streams.push([Pushed(_id(0), "normal", "default", entries)])
         seconds = time.perf_counter() - began
         used = measure.redis_memory(scratch) - before
     finally:

@@ -6,19 +6,25 @@ Services import the types of adapters from this module only, and never import th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from shared.adapters import http_fetch
 from shared.adapters.database.unit_of_work import Database, UnitOfWork
+from shared.adapters.grouped_calls import GroupedCalls
+from shared.adapters.lookups import Lookups
 from shared.adapters.queue.queue import Queue
-from shared.adapters.queue.waiters import Waiters
+from shared.adapters.queue.streams import Pushed
+from shared.adapters.queue.waiters import LOOKUPS, Waiters
 from shared.adapters.rate_limits import RateLimits
 from shared.adapters.storage import Storage, Writer
 from shared.settings import Settings
 
-__all__ = ["Container", "Storage", "UnitOfWork", "Writer", "build"]
+__all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Writer", "build"]
+V = TypeVar("V")
+R = TypeVar("R")
 
 
 def _download(*about: Any, **bounds: Any) -> None:
@@ -37,10 +43,28 @@ class Container:
     settings: Settings
     waiters: Waiters
     rate_limits: RateLimits
+    lookups: Lookups = field(default_factory=Lookups)
+    _groups: dict[Callable[..., Any], GroupedCalls[Any, Any]] = field(default_factory=dict, init=False, compare=False)
     open_storage: Callable[[str], Storage] = Storage
     """The function opens a store other than `storage`, by its fsspec URL."""
     download: Callable[..., None] = _download
     """The function fetches a public URL into a file; see shared/adapters/http_fetch.py."""
+
+    def __post_init__(self) -> None:
+        self.database.when_lookups_change = self._clear_lookups
+
+    def _clear_lookups(self) -> None:
+        """Forget what requests keep in memory, in this process and by event in the others."""
+        self.lookups.clear()
+        self.queue.events.publish([LOOKUPS])
+
+    def grouped(
+        self, run: Callable[[Container, Sequence[V]], Sequence[R | Exception | None]]
+    ) -> GroupedCalls[V, R | None]:
+        """Return the calls of that use-case, by which many requests are handled as one."""
+        found = self._groups.get(run)
+        # setdefault is atomic: of two threads that make it at once, both use the first.
+        return found or self._groups.setdefault(run, GroupedCalls(partial(run, self)))
 
     def close(self) -> None:
         """Close all connections."""
@@ -51,13 +75,14 @@ class Container:
 
 def build(settings: Settings) -> Container:
     """Build the container that the settings describe; each adapter connects when it is first used."""
-    queue = Queue(settings)
+    queue, lookups = Queue(settings), Lookups()
     return Container(
-        database=Database(settings.database_url),
+        database=Database(settings.database_url, durability=settings.durability),
         queue=queue,
-        storage=Storage(settings.storage_url),
+        storage=Storage(settings.storage_url, durability=settings.durability),
         now=time.time,
         settings=settings,
-        waiters=Waiters(queue),
+        waiters=Waiters(queue, lookups.clear),
         rate_limits=RateLimits(settings),
+        lookups=lookups,
     )

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     `redis_url`."""
     storage_url: str = ""
     """fsspec URL of the blobs; empty is a folder in the data folder."""
+    durability: Literal["process", "power"] = "process"
+    """What an accepted job survives: `process` is the death of any process, `power` that of the machine too, for which
+    SQLite and the blob folder wait for the disk. PostgreSQL and object stores decide this for themselves."""
     data: str = ""
     """The data folder of the embedded stack."""
     prefix: str = "inferq:"
@@ -60,8 +63,11 @@ class Settings(BaseSettings):
     public_url: str = ""
     """The URL by which callers reach the API, as `https://vision.example.com`; empty takes it from each request.
     Set it if the API is public: signed assertions must name it."""
-    api_threads: Threads = 96
-    """HTTP threads. A request that waits for its job holds one; a quarter of them is kept free of waiting requests."""
+    api_processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """HTTP processes; 0 is one for every four cores, at least one."""
+    api_threads: Threads = 1400
+    """Most HTTP threads of one process; one is started when all are busy. A request that waits for its job holds one; a
+    quarter of them is kept free of waiting requests."""
     admin_key: str = ""
     """A key that is always valid, for the tenant `default`, also before the first key exists."""
     max_wait: Pause = 60.0

@@ -33,6 +33,9 @@ from worker.process import WorkerProcess
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+QUIET = 0.005
+"""Seconds; a model that takes longer for a picture needs the help of other workers at once."""
+
 
 class Input(NamedTuple):
     """A prepared picture, ready to run."""
@@ -53,6 +56,8 @@ class Batch:
     """All claimed entries, to be acknowledged when the outcomes are stored."""
     alone: bool = False
     """True for a single picture that was delivered before."""
+    started_at: float | None = None
+    """Unix seconds at which its first picture began to run."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -119,11 +124,17 @@ class BatchConsumer:
             )  # more than this worker can take at once: another may join
         if not entries and watch and not self._worker.stopping.is_set():
             entries = self._container.queue.streams.wait_for_entries(
-                self._version_id, self._worker.id, self._model.max_batch, watch
+                self._version_id, self._worker.id, self._model.max_batch, watch, quiet=self._quiet()
             )
             self._worker.hold(entries)
         self._add(batch, entries)
         return batch
+
+    def _quiet(self) -> float:
+        """Return the seconds for which no other worker is called after pictures have arrived: at most as long as this
+        one takes for a picture, since a call costs more than a fast model does."""
+        rate = self._worker.rates.get(self._version_id, 0.0)
+        return min(QUIET, 1 / rate) if rate * QUIET > 1 else 0.0
 
     def _fill_batch(self, batch: Batch) -> None:
         """Fill the batch with entries that have arrived meanwhile."""
@@ -147,6 +158,7 @@ class BatchConsumer:
         if not entries:
             return
         batch.entries += entries
+        batch.started_at = batch.started_at or self._container.now()
         limit = self._container.settings.max_attempts
         alive = [entry for entry in entries if entry.attempts <= limit]
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
@@ -166,9 +178,7 @@ class BatchConsumer:
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
-            data = self._retry_while_unavailable(
-                lambda: self._container.storage.read(entry.blob, entry.offset, entry.size)
-            )
+            data = self._retry_while_unavailable(lambda: jobs.read_picture(self._container, entry))
             with self._worker.watchdog():
                 tensor = self._model.prepare(data, exif=entry.exif)
             key = ""
@@ -185,8 +195,9 @@ class BatchConsumer:
         with self._worker.batch(self._version_id, len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
-        self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes))
-        self._retry_while_unavailable(lambda: self._container.queue.streams.acknowledge(batch.entries))
+        self._retry_while_unavailable(
+            lambda: jobs.finish(self._container, batch.outcomes, batch.entries, batch.started_at)
+        )
         self._worker.release(batch.entries)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._worker.tuner.consider(self._model)
@@ -287,8 +298,8 @@ def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
     """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
         runnable = jobs.begin(worker.container, entries)
-        jobs.finish(worker.container, [_failed(entry, "model_unavailable", reason) for entry in runnable])
-        worker.container.queue.streams.acknowledge(entries)
+        failed = [_failed(entry, "model_unavailable", reason) for entry in runnable]
+        jobs.finish(worker.container, failed, entries)
 
 
 def _failed(entry: StreamEntry, code: str, message: str) -> Outcome:

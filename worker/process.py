@@ -16,7 +16,7 @@ from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
-from shared.services import models
+from shared.services import jobs, models
 from worker.engine import Engine
 from worker.tuning import Tuner
 
@@ -45,6 +45,8 @@ class WorkerProcess:
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
         self._ready: dict[str, ModelVersion] = {}
         self._held: dict[str, StreamEntry] = {}
+        self._new: dict[str, float] = {}
+        """Held job -> Unix seconds at which it was claimed, until a heartbeat has marked it RUNNING."""
         self._lock = threading.Lock()
         self._busy: dict[int, float] = {}
         """Thread -> when its watchdog expires (monotonic seconds)."""
@@ -100,19 +102,23 @@ class WorkerProcess:
 
     def hold(self, entries: Sequence[StreamEntry]) -> None:
         """Add claimed entries, whose leases the heartbeat then renews."""
+        now = self.container.now()
         with self._lock:
             self._held.update({entry.id + entry.stream: entry for entry in entries})
+            self._new.update({entry.job_id: now for entry in entries})
 
     def release(self, entries: Sequence[StreamEntry]) -> None:
         """Remove entries whose outcome is stored."""
         with self._lock:
             for entry in entries:
                 self._held.pop(entry.id + entry.stream, None)
+                self._new.pop(entry.job_id, None)
 
     def release_all(self) -> None:
         """Remove all entries; their leases then expire."""
         with self._lock:
             self._held.clear()
+            self._new.clear()
 
     @contextmanager
     def watchdog(self, pictures: int = 1) -> Iterator[None]:
@@ -144,6 +150,7 @@ class WorkerProcess:
                 with self._lock:
                     held = list(self._held.values())
                 self.container.queue.streams.renew(self.id, held)
+                self._mark_running()
             except errors.Unavailable as error:
                 log.warning("heartbeat: %s", error.message)
             except Exception:  # without a heartbeat, other workers would claim this worker's entries
@@ -155,6 +162,13 @@ class WorkerProcess:
                 os._exit(70)
             if self.stopping.is_set():
                 time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
+
+    def _mark_running(self) -> None:
+        """Set the jobs RUNNING that are held for so long that a caller may look at them."""
+        with self._lock:
+            seen, self._new = self._new, {}
+        if seen:
+            jobs.mark_running(self.container, seen)
 
     def _heartbeat(self) -> None:
         about = {

@@ -249,7 +249,7 @@ def check_port(host: str, port: int) -> None:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As gunicorn does: connections of an earlier server that are still closing do not block the port.
+            # As the HTTP server does: connections of an earlier server that are still closing do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen()

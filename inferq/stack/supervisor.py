@@ -138,7 +138,7 @@ class _Child:
         self.process.wait()
 
     def _kill_group(self) -> None:
-        # The remaining workers of a killed gunicorn master keep its port; the new master could not listen.
+        # The remaining processes of a killed API keep its port; the new one could not listen.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 

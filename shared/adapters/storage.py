@@ -39,10 +39,14 @@ class Writer:
 class Storage:
     """The blobs below one URL, addressed by keys such as `jobs/2026-11-21/NAME`."""
 
-    def __init__(self, url: str) -> None:
-        """Open the storage. Raises Unavailable when the URL cannot be used, ValueError when its protocol is unknown."""
+    def __init__(self, url: str, *, durability: str = "process") -> None:
+        """Open the storage; `durability` is the setting of that name.
+
+        Raises Unavailable when the URL cannot be used, ValueError when its protocol is unknown.
+        """
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._local = "file" in _protocols(self._fs)
+        self._syncs = self._local and durability == "power"
         self._folders: set[str] = set()
         self._lock = threading.Lock()
 
@@ -63,6 +67,12 @@ class Storage:
                 file = self._fs.open(path, "wb")
             with file:
                 yield Writer(file)
+                if self._syncs:
+                    with _answering():
+                        file.flush()
+                        os.fsync(file.fileno())
+            if self._syncs:
+                _sync_folder(posixpath.dirname(path))
         except BaseException as error:
             self.delete(key)
             if isinstance(error, OSError):
@@ -80,6 +90,8 @@ class Storage:
             blob.write(data)
         with _answering():
             os.replace(self._path(part), self._path(key))
+            if self._syncs:
+                _sync_folder(posixpath.dirname(self._path(key)))
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         """Return the bytes `offset` to `offset + size` of a blob; raises FileNotFoundError, Unavailable."""
@@ -150,8 +162,20 @@ class Storage:
         folder = posixpath.dirname(path)
         if folder not in self._folders:
             self._fs.makedirs(folder, exist_ok=True)
+            if self._syncs:
+                _sync_folder(posixpath.dirname(folder))
             with self._lock:
                 self._folders.add(folder)
+
+
+def _sync_folder(path: str) -> None:
+    """Wait until the names of the files in a local folder are on the disk."""
+    with _answering():
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @contextmanager

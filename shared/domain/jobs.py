@@ -3,7 +3,8 @@
 A job moves along these arrows and no others; any other move raises Conflict or changes nothing:
 
     QUEUED ──a──> RUNNING ──b──> DONE        at least one picture has an answer
-      ├──────────────┴──────c──> FAILED      no picture has an answer
+      ├──────────────┼──────b──> DONE        without RUNNING, if it ran for too short a time to be seen
+      ├──────────────┼──────c──> FAILED      no picture has an answer
       ├──────────────┴──────d──> CANCELLED   the caller asked for it
       └─────────────────────e──> EXPIRED     the deadline passed before it ran
 
@@ -41,7 +42,7 @@ class Status(StrEnum):
 
 
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED, Status.EXPIRED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.DONE, Status.FAILED, Status.CANCELLED, Status.EXPIRED}),
     Status.RUNNING: frozenset({Status.DONE, Status.FAILED, Status.CANCELLED}),
     Status.DONE: frozenset(),
     Status.FAILED: frozenset(),
@@ -130,13 +131,16 @@ class Item:
     blob: str
     offset: int
     size: int
-    """Bytes; the picture is `blob[offset:offset + size]`, since a job keeps its pictures in one blob."""
+    """Bytes; the picture is `blob[offset:offset + size]`, since a job keeps its pictures in one blob. An empty `blob`
+    means that it is in `picture`."""
     status: str = Status.QUEUED
     """QUEUED, DONE or FAILED."""
     result: Any = None
     """`[[label, score], …]` for classify, a flat list of numbers for features; None until DONE."""
     error_code: str = ""
     error: str = ""
+    picture: bytes | None = field(default=None, repr=False)
+    """The bytes of a small picture that is not in a blob, as it is stored; None when the item is read again."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +174,13 @@ class Job:
     webhook: str = ""
     webhook_secret: str = ""
     blob: str = ""
+    """Empty if the job's one picture is small and kept with its item."""
     with_thresholds: bool = False
     """True if the answer has only the labels whose score is at least the version's threshold. Not among the options:
     processes of the version before, which read them during an upgrade, refuse an option that they do not know."""
+
+    items: tuple[Item, ...] | None = None
+    """Its items, if it ended while its request waited; None if they are to be read. Not stored with the job."""
 
     @property
     def left(self) -> int:
@@ -189,6 +197,38 @@ class Outcome:
     result: Any = None
     error_code: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class LiveJob:
+    """What a worker needs to know of a job that has not ended; the fields are those of Job."""
+
+    id: str
+    status: str
+    total: int
+    done: int
+    failed: int
+    deadline: float | None
+    started_at: float | None
+    webhook: str
+
+
+@dataclass(frozen=True)
+class JobChange:
+    """What a worker has written of a job, of which the processes with waiting requests are told."""
+
+    id: str
+    status: Status
+    done: int
+    failed: int
+    started_at: float | None
+    finished_at: float | None
+    """None if pictures are left."""
+    error_code: str = ""
+    error: str = ""
+    has_webhook: bool = False
+    outcome: Outcome | None = None
+    """Of a job of one picture, if this call has written it."""
 
 
 def job_created_at(job_id: str) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class StreamEntry:
     remember: bool = False
     with_thresholds: bool = False
     """As in Job; older entries lack it, as they lack `remember`."""
+    picture: bytes | None = field(default=None, repr=False)
+    """The bytes of a small picture; None if it is to be read from its blob or its item."""
     id: str = ""
     """The id of the stream entry; empty until it is claimed."""
     stream: str = ""
@@ -41,6 +44,8 @@ class StreamEntry:
         options = (self.task, self.top_k, self.function_to_apply, int(self.exif))
         later = {"r": self.remember, "t": self.with_thresholds}
         packed = {"e": json.dumps(picture + options, separators=(",", ":"))}
+        if self.picture is not None:
+            packed["p"] = base64.b64encode(self.picture).decode()  # the connection reads every reply as text
         return packed | {name: "1" for name, is_set in later.items() if is_set}
 
     @classmethod
@@ -48,7 +53,8 @@ class StreamEntry:
         """Decode an entry as Redis returns it."""
         job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(fields["e"])
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
-                   "t" in fields, entry_id, stream, attempts)  # fmt: skip
+                   "t" in fields, base64.b64decode(fields["p"]) if "p" in fields else None, entry_id, stream,
+                   attempts)  # fmt: skip
 
     @property
     def tenant(self) -> str:

@@ -21,13 +21,23 @@ def identify(container: Container, secret: str, *, from_loopback: bool) -> Calle
     admin = container.settings.admin_key
     if admin and secret and hmac.compare_digest(secret.encode(), admin.encode()):
         return Caller(DEFAULT_TENANT, SCOPES)
-    with container.database.read() as uow:
-        hashed = hash_secret(secret)
-        key = (
-            (uow.keys.find_by_hash(hashed) or uow.keys.find_by_token(hashed, ACCESS, container.now()))
-            if secret
-            else None
+    hashed = hash_secret(secret)
+    try:
+        return container.lookups.get(
+            ("caller", hashed, from_loopback),
+            lambda: _caller_of_key(container, secret, hashed, from_loopback=from_loopback),
         )
+    except errors.Unauthorized:
+        with container.database.read() as uow:  # not kept in memory: a token expires by the clock
+            key = uow.keys.find_by_token(hashed, ACCESS, container.now()) if secret else None
+        if key is None:
+            raise
+        return Caller(key.tenant, key.scopes, key.stage)
+
+
+def _caller_of_key(container: Container, secret: str, hashed: str, *, from_loopback: bool) -> Caller:
+    with container.database.read() as uow:
+        key = uow.keys.find_by_hash(hashed) if secret else None
     if key is not None:
         return Caller(key.tenant, key.scopes, key.stage)
     if is_open(container, from_loopback=from_loopback):

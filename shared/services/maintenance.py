@@ -73,7 +73,7 @@ def push_again(container: Container, version_id: str) -> int:
         ]
     for job, items in lost:
         if items:
-            jobs.push(container, job, items)
+            jobs.push(container, [jobs.Registration(job, items)])
             count += len(items)
     if count:
         log.warning("%d pictures of version %s were lost by the queue and are queued again", count, version_id)
@@ -141,7 +141,8 @@ def drop_old_jobs(container: Container) -> None:
     with container.database.read() as uow:
         old = uow.jobs.finished_before(container.now() - container.settings.keep_jobs)
     for _, blob in old:  # the blobs first: a crash in between leaves rows that the next run finds again
-        container.storage.delete(blob)
+        if blob:
+            container.storage.delete(blob)
     if old:
         with container.database.write() as uow:
             uow.jobs.delete([job_id for job_id, _ in old])

@@ -79,14 +79,20 @@ def get_version(
 
     If no version is named, a canary replaces the default when `chance`, from 0 to 1, is below the canary's share.
     """
+    name, versions = container.lookups.get(("versions", tenant, name), lambda: _versions(container, tenant, name))
+    canary = next((each for each in versions if chance < each.canary and each.state is ModelState.READY), None)
+    return canary if canary and not version else pick(versions, name, version)
+
+
+def _versions(container: Container, tenant: str, name: str) -> tuple[str, list[ModelVersion]]:
+    """Return (name, versions behind it, oldest first); raises NotFound if there are none."""
     with container.database.read() as uow:
         name = name or default_models.resolve(container, uow, tenant).name
         versions = default_models.versions_behind(uow, tenant, name)
         names = [] if versions else sorted({visible.name for visible in uow.model_versions.visible(tenant)})
     if not versions:
         raise errors.NotFound(f"There is no model {name!r}; there are: {', '.join(names[:20])}.")
-    canary = next((each for each in versions if chance < each.canary and each.state is ModelState.READY), None)
-    return canary if canary and not version else pick(versions, name, version)
+    return name, versions
 
 
 def find_version_by_id(container: Container, version_id: str) -> ModelVersion | None:

@@ -62,7 +62,7 @@ def submit(container: Container, tenant: str, request: TrainingRequest) -> Train
     )
     with container.database.write() as uow:
         must_be_free(uow, tenant, request.name)
-        if base and not uow.model_versions.keep(base.id):
+        if base and not uow.version_locks.keep([base.id]):
             raise errors.NotFound(f"The base {training.base} has just been removed; choose another one.")
         training = seal_dataset(uow, training, allow_unready_dataset=request.allow_unready_dataset)
         if request.exclusive and (busy := uow.trainings.live_on(request.dataset_id)):  # its row is locked by now

@@ -329,7 +329,7 @@ def test_what_is_left_of_a_running_job_at_its_deadline_is_not_run(container: Con
     first = container.queue.streams.claim(job.version_id, "another", 1)
     jobs.begin(container, first)
     jobs.finish(container, [Outcome(job.id, 0, [["1", 1.0]])])
-    container.queue.streams.acknowledge(first)
+    container.queue.conclude(first, [])
     worker.container = replace(container, now=lambda: time.time() + 4000)
 
     consumer.consume(worker, job.version_id)

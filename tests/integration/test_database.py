@@ -12,7 +12,7 @@ import pytest
 import uuid6
 
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
+from shared.domain.jobs import AnswerOptions, Item, Job, JobChange, Outcome, Status
 from shared.domain.keys import ApiKey
 from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
@@ -36,7 +36,7 @@ def stored(database: Database, *jobs: Job) -> Job:
     """Add jobs with their items; return the first job."""
     with database.write() as uow:
         for job in jobs:
-            uow.jobs.add(job, its_items(job))
+            uow.jobs.add([(job, its_items(job))])
     return jobs[0]
 
 
@@ -63,9 +63,10 @@ def bad(job: Job, position: int) -> Outcome:
     return Outcome(job.id, position, error_code="broken_picture", error="It is damaged.")
 
 
-def record(database: Database, *outcomes: Outcome, now: float = NOW + 5) -> list[Job]:
+def record(database: Database, *outcomes: Outcome, now: float = NOW + 5) -> list[JobChange]:
+    """Record outcomes; return what has changed of the jobs that have ended by it."""
     with database.write() as uow:
-        return uow.jobs.record(outcomes, now)
+        return [change for change in uow.jobs.record(outcomes, NOW + 1, now) if change.finished_at is not None]
 
 
 def items(database: Database, job: Job) -> list[Item]:
@@ -117,7 +118,7 @@ def test_a_job_comes_back_as_it_was_stored(database: Database) -> None:
 def test_items_come_back_in_upload_order_and_in_pages(database: Database) -> None:
     job = a_job(total=12_000)
     with database.write() as uow:
-        uow.jobs.add(job, list(reversed(its_items(job))))
+        uow.jobs.add([(job, list(reversed(its_items(job))))])
     with database.read() as uow:
         assert uow.jobs.items(job.id) == its_items(job)
         assert [item.position for item in uow.jobs.items(job.id, start=11_998)] == [11_998, 11_999]
@@ -156,7 +157,7 @@ def test_pages_can_be_narrowed_by_status_model_and_time(database: Database) -> N
 def test_an_error_in_the_block_takes_everything_back(database: Database) -> None:
     job = a_job()
     with pytest.raises(AssertionError), database.write() as uow:  # noqa: PT012
-        uow.jobs.add(job, its_items(job))
+        uow.jobs.add([(job, its_items(job))])
         raise AssertionError
     with database.read() as uow:
         assert uow.jobs.find("anna", job.id) is None
@@ -186,40 +187,29 @@ def test_starting_moves_queued_jobs_to_running_once(database: Database) -> None:
     job = stored(database, a_job())
     for now in (NOW + 1, NOW + 2):
         with database.write() as uow:
-            assert uow.jobs.start({job.id}, now) == ({job.id}, set(), [])
+            uow.jobs.start({job.id}, now)
     again = stored_job(database, job)
     assert (again.status, again.started_at) == (Status.RUNNING, NOW + 1)
 
 
-def test_a_job_whose_deadline_passed_before_it_ran_expires(database: Database) -> None:
-    job = stored(database, a_job(deadline=NOW - 1))
-    with database.write() as uow:
-        assert uow.jobs.start({job.id}, NOW) == (set(), set(), [job.id])
-    again = stored_job(database, job)
-    assert (again.status, again.finished_at) == (Status.EXPIRED, NOW)
-
-
-def test_a_running_job_whose_deadline_passes_is_late_and_goes_on(database: Database) -> None:
-    job = running(database, a_job(deadline=NOW + 1))
-    with database.write() as uow:
-        assert uow.jobs.start({job.id}, NOW + 2) == (set(), {job.id}, [])
-    assert stored_job(database, job).status is Status.RUNNING
-
-
-def test_ended_and_unknown_jobs_are_not_started(database: Database) -> None:
+def test_ended_and_unknown_jobs_are_neither_live_nor_started(database: Database) -> None:
     ended = [a_job(status=status) for status in Status if status.terminal]
     stored(database, *ended)
     with database.write() as uow:
-        assert uow.jobs.start({job.id for job in ended} | {"unknown"}, NOW) == (set(), set(), [])
+        assert uow.jobs.live_among({job.id for job in ended} | {"unknown"}) == []
+        uow.jobs.start({job.id for job in ended} | {"unknown"}, NOW)
     assert [stored_job(database, job).status for job in ended] == [job.status for job in ended]
 
 
-def test_a_thousand_jobs_are_started_in_one_call(database: Database) -> None:
+def test_a_thousand_jobs_are_looked_at_and_started_in_one_call(database: Database) -> None:
     jobs = [a_job(total=1) for _ in range(1200)]
     stored(database, *jobs)
+    ids = {job.id for job in jobs}
     with database.write() as uow:
-        begun, _, _ = uow.jobs.start({job.id for job in jobs}, NOW)
-    assert begun == {job.id for job in jobs}
+        assert {job.id for job in uow.jobs.live_among(ids)} == ids
+        uow.jobs.start(ids, NOW)
+    with database.read() as uow:
+        assert {job.status for job in uow.jobs.live_among(ids)} == {Status.RUNNING}
 
 
 # record

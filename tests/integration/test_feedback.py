@@ -48,7 +48,7 @@ def predicted(ground: Ground, version: ModelVersion, tenant: str = "anna") -> Jo
         Item(job.id, 1, "", job.blob, len(first), len(second)),
     ]
     with ground.container.database.write() as uow:
-        uow.jobs.add(job, items)
+        uow.jobs.add([(job, items)])
     return job
 
 

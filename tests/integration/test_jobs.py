@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from shared import errors
 from shared.adapters.database import tables
 from shared.container import Container
-from shared.domain.jobs import AnswerOptions, ImageReference, Job, Outcome, Status, Submission
+from shared.domain.jobs import AnswerOptions, ImageReference, Job, JobChange, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
 from shared.domain.stream_entry import StreamEntry
@@ -88,7 +88,7 @@ def test_a_job_is_stored_as_it_was_asked_for(container: Container) -> None:
 
 def test_the_pictures_lie_one_after_the_other_in_the_blob_of_the_job(container: Container) -> None:
     job = submitted(container, 3)
-    items = jobs.list_items(container, job.id)
+    items = jobs.list_items(container, job)
     assert blobs(container) == [job.blob]
     assert [(item.position, item.name) for item in items] == [(0, "0.png"), (1, "1.png"), (2, "2.png")]
     read = [container.storage.read(item.blob, item.offset, item.size) for item in items]
@@ -98,7 +98,7 @@ def test_the_pictures_lie_one_after_the_other_in_the_blob_of_the_job(container: 
 def test_a_stored_image_is_referred_to_and_not_copied(container: Container) -> None:
     image = ImageReference("image_1", "duck.png", "images/1", 77)
     job, _ = jobs.submit(container, "anna", Submission([picture(0), image, picture(1)], "digits"))
-    items = jobs.list_items(container, job.id)
+    items = jobs.list_items(container, job)
     assert (items[1].blob, items[1].offset, items[1].size, items[1].name) == ("images/1", 0, 77, "duck.png")
     assert (items[2].position, items[2].offset) == (2, items[0].size)
 
@@ -106,7 +106,7 @@ def test_a_stored_image_is_referred_to_and_not_copied(container: Container) -> N
 def test_the_entries_say_all_that_a_worker_needs(container: Container) -> None:
     options = AnswerOptions(task="features", top_k=3, function_to_apply="sigmoid", exif=False)
     job = submitted(container, options=options, remember=True)
-    for entry, item in zip(claimed(container, job), jobs.list_items(container, job.id), strict=True):
+    for entry, item in zip(claimed(container, job), jobs.list_items(container, job), strict=True):
         assert (entry.job_id, entry.position, entry.blob, entry.offset, entry.size) == (
             job.id, item.position, item.blob, item.offset, item.size)  # fmt: skip
         of_the_entry = (entry.task, entry.top_k, entry.function_to_apply, entry.exif, entry.remember)
@@ -144,7 +144,7 @@ def test_a_job_is_stored_and_queued_with_a_function_that_the_version_before_know
 
 def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
     job = submitted(container)
-    jobs.push(container, job, jobs.list_items(container, job.id))
+    jobs.push(container, [jobs.Registration(job, jobs.list_items(container, job))])
     assert [entry.remember for entry in claimed(container, job)] == [False] * 4
 
 
@@ -152,7 +152,7 @@ def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
 def test_a_file_name_that_a_database_refuses_is_mended(container: Container, name: str) -> None:
     renamed = replace(picture(1), name=name)
     job, _ = jobs.submit(container, "anna", Submission([renamed], "digits"))
-    assert jobs.list_items(container, job.id)[0].name == name.replace("\0", "").replace("\udc80", "?")
+    assert jobs.list_items(container, job)[0].name == name.replace("\0", "").replace("\udc80", "?")
 
 
 def test_a_job_without_a_picture_is_refused_and_leaves_nothing(container: Container) -> None:
@@ -196,7 +196,9 @@ def test_a_picture_past_the_quota_is_refused_with_a_time_to_come_back(
     container: Container, first: int, more: int
 ) -> None:
     tight = limited(container, 3)
-    before = [submitted(tight, first).blob] if first else []
+    before = [submitted(tight, first).blob] if first > 1 else []
+    if first == 1:
+        submitted(tight, 1)  # kept with its item
     with pytest.raises(errors.TooManyRequests, match="would pass the limit of 3") as refused:
         submitted(tight, more)
     assert refused.value.retry_after == 5.0
@@ -223,7 +225,7 @@ def test_the_quota_is_each_tenants_own_and_frees_with_each_answer(container: Con
     job = submitted(tight, 2)
     submitted(tight, 2, "bert")
     mine = [entry for entry in claimed(container, job) if entry.tenant == "anna"]
-    container.queue.streams.acknowledge(mine[:1])
+    container.queue.conclude(mine[:1], [])
     submitted(tight, 1)
 
 
@@ -358,7 +360,7 @@ def test_a_deadline_in_the_middle_of_a_job_fails_the_pictures_that_are_left(cont
     runnable = jobs.begin(at(container, 101.0), entries[1:])
 
     assert [entry.job_id for entry in runnable] == [other.id]
-    late = jobs.list_items(container, job.id)[1]
+    late = jobs.list_items(container, job)[1]
     assert (late.error_code, late.error) == ("expired", "The deadline of the job passed before this picture ran.")
     ended = jobs.get(container, "anna", job.id)
     assert (ended.status, ended.done, ended.failed) == (Status.DONE, 1, 1)
@@ -384,14 +386,39 @@ def test_a_deliverer_is_called_where_an_ended_job_has_a_webhook(
     assert calls == sent
 
 
-def test_ended_jobs_are_announced_apart_from_those_that_moved(
+def test_the_end_of_a_single_picture_is_announced_with_its_outcome_and_progress_without(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended, moved, published = submitted(container, 1), submitted(container, 2), list[tuple[list[str], ...]]()
-    monkeypatch.setattr(container.queue.events, "publish", lambda *lists: published.append(lists))
-    jobs.begin(container, claimed(container, ended))
-    jobs.finish(container, answered(ended, 0) + answered(moved, 0))
-    assert published == [([ended.id], [moved.id])]
+    ended, moved, told = submitted(container, 1), submitted(container, 2), list[JobChange]()
+    entries = claimed(container, ended)
+    monkeypatch.setattr(container.queue, "conclude", lambda entries, changes: told.extend(changes))
+    runnable = jobs.begin(at(container, 50.0), entries)
+    jobs.finish(at(container, 60.0), answered(ended, 0) + answered(moved, 0), runnable, 50.0)
+    answer = Outcome(ended.id, 0, [["one", 0.9]])
+    assert told == [
+        JobChange(ended.id, Status.DONE, 1, 0, 50.0, 60.0, outcome=answer),
+        JobChange(moved.id, Status.RUNNING, 1, 0, 50.0, None),
+    ]
+
+
+def test_an_outcome_that_was_there_before_is_not_announced_a_second_time(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, told = submitted(container, 1), submitted(container, 1), list[JobChange]()
+    with container.database.write() as uow:  # another worker has recorded it, and was killed before the job's counts
+        uow.jobs.record(answered(second, 0), 1.0, 1.0)
+    monkeypatch.setattr(container.queue, "conclude", lambda entries, changes: told.extend(changes))
+    jobs.finish(container, [*answered(first, 0), Outcome(second.id, 0, [["other", 0.1]])])
+    assert [(change.id, change.outcome) for change in told] == [(first.id, Outcome(first.id, 0, [["one", 0.9]]))]
+
+
+def test_a_single_picture_is_running_only_where_it_takes_long(container: Container) -> None:
+    short, long = submitted(container, 1), submitted(container, 1)
+    jobs.begin(container, claimed(container, short))
+    assert jobs.get(container, "anna", short.id).status is Status.QUEUED
+    jobs.mark_running(container, {long.id: 7.0})
+    again = jobs.get(container, "anna", long.id)
+    assert (again.status, again.started_at) == (Status.RUNNING, 7.0)
 
 
 # -- looking
@@ -415,20 +442,20 @@ def test_jobs_are_listed_newest_first_in_pages(container: Container) -> None:
 
 def test_items_are_listed_from_a_position_on_and_up_to_a_limit(container: Container) -> None:
     job = submitted(container, 4)
-    assert [item.position for item in jobs.list_items(container, job.id, start=2)] == [2, 3]
-    assert [item.position for item in jobs.list_items(container, job.id, start=1, limit=2)] == [1, 2]
+    assert [item.position for item in jobs.list_items(container, job, start=2)] == [2, 3]
+    assert [item.position for item in jobs.list_items(container, job, start=1, limit=2)] == [1, 2]
 
 
 def test_waiting_returns_the_job_as_it_is_when_the_time_is_over(container: Container) -> None:
     job = submitted(container)
-    assert jobs.wait(container, "anna", job.id, 0.05).status is Status.QUEUED
+    assert jobs.wait(container, job, 0.05).status is Status.QUEUED
 
 
 def test_waiting_returns_soon_after_a_job_has_ended(container: Container) -> None:
     job = submitted(container, 1)
     timer = threading.Timer(0.1, all_done, (container, job))
     timer.start()
-    assert jobs.wait(container, "anna", job.id, 30.0).status is Status.DONE
+    assert jobs.wait(container, job, 30.0).status is Status.DONE
     timer.join()
 
 
@@ -447,7 +474,7 @@ def test_a_failed_job_raises_the_error_of_its_picture_with_the_id_of_the_job(con
 
 
 def test_a_failed_job_without_items_raises_its_own_error(container: Container) -> None:
-    job = replace(submitted(container, 1), id="gone", status=Status.FAILED, error="It broke.")
+    job = replace(submitted(container, 1), id="gone", status=Status.FAILED, error="It broke.", items=None)
     with pytest.raises(errors.InferqError, match="It broke"):
         jobs.raise_failure(container, job)
 

@@ -60,7 +60,7 @@ class SystemUnderTest:
         entries = self.claim(job, count)
         keep = jobs.begin(self.container, entries)
         jobs.finish(self.container, [Outcome(entry.job_id, entry.position, [["a", 1.0]]) for entry in keep])
-        self.container.queue.streams.acknowledge(entries)
+        self.container.queue.conclude(entries, [])
 
     def flush(self) -> None:
         self.container.queue.connection.redis.flushall()
@@ -140,7 +140,8 @@ def test_what_is_pushed_again_carries_the_options_of_its_job(system: SystemUnder
         return bool(claimed)
 
     until(some, 5)
-    assert replace(claimed[0], id="", attempts=1) == replace(before, id="", attempts=1)
+    assert replace(claimed[0], id="", attempts=1) == replace(before, id="", attempts=1, picture=None)
+    assert jobs.read_picture(system.container, claimed[0]) == before.picture
 
 
 @pytest.mark.parametrize("asked", ["", "sigmoid"])
@@ -228,8 +229,8 @@ def test_jobs_past_their_deadline_expire_without_a_worker(system: SystemUnderTes
 
 
 def test_old_jobs_go_with_their_pictures_and_younger_ones_stay(system: SystemUnderTest) -> None:
-    old, waiting = system.submit(1, priority="high"), system.submit(1)
-    system.run(old, 1)
+    old, waiting = system.submit(2, priority="high"), system.submit(2)
+    system.run(old, 2)
     maintenance.drop_old_jobs(system.container)
     assert system.again(old).status is Status.DONE
 
@@ -244,7 +245,7 @@ def test_old_jobs_go_with_their_pictures_and_younger_ones_stay(system: SystemUnd
 
 
 def test_only_orphans_that_are_old_enough_are_removed(system: SystemUnderTest) -> None:
-    kept = system.submit(1)
+    kept = system.submit(2)
     now = time.time()
     ids = {"old": id_made_at(now - 7200), "young": str(uuid6.uuid7())}
     keys = {name: system.container.storage.dated("jobs", job_id, now) for name, job_id in ids.items()}
@@ -281,7 +282,7 @@ def test_the_pictures_of_a_stored_job_stay_however_old_it_is(system: SystemUnder
     system.container.storage.write(key, b"pictures")
     job = replace(system.submit(1), id=job_id, blob=key)
     with system.container.database.write() as uow:
-        uow.jobs.add(job, [])
+        uow.jobs.add([(job, [])])
     maintenance.collect_garbage(system.container)
     assert system.container.storage.read(key) == b"pictures"
 

@@ -87,7 +87,7 @@ def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
     job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, AnswerOptions(), "normal", 0.0, 0,
               webhook="https://example.org")  # fmt: skip
     with database.write() as uow:
-        uow.jobs.add(job, [])
+        uow.jobs.add([(job, [])])
         uow.jobs.end(["job"], Status.CANCELLED, 1.0)
     ask = "SELECT job_id FROM deliveries ORDER BY job_id"
     orphan = "INSERT INTO deliveries (job_id, kind, attempts, due_at, error) VALUES ('gone', 'job', 0, 1, '')"
@@ -119,7 +119,7 @@ def test_a_model_of_one_label_that_was_imported_before_answers_with_sigmoid(data
     one, two = ground.version("one", labels=("defect",)), ground.version("two")
     job = Job("job", "anna", "native", Status.QUEUED, "two", "1", two.id, AnswerOptions(), "normal", 0.0, 1)
     with database.write() as uow:
-        uow.jobs.add(job, [Item("job", 0, "a.png", "blob", 0, 1)])
+        uow.jobs.add([(job, [Item("job", 0, "a.png", "blob", 0, 1)])])
     command.downgrade(configuration(database.url), "0005")
     with database.read() as uow:
         assert len(uow.jobs.items("job")) == 1

@@ -19,6 +19,7 @@ from shared import errors
 from shared.adapters.queue import locks
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE, celery_app, training_app
 from shared.adapters.queue.queue import Queue
+from shared.adapters.queue.streams import Pushed
 from shared.adapters.queue.waiters import Waiters
 from shared.domain.stream_entry import StreamEntry
 from shared.errors import Unavailable
@@ -39,7 +40,7 @@ def keys(entries: list[StreamEntry]) -> list[tuple[str, int]]:
 
 
 def push(queue: Queue, count: int, job: str = "job", priority: str = "normal", tenant: str = "anna") -> None:
-    queue.streams.push(V, priority, tenant, entries(count, job))
+    queue.streams.push([Pushed(V, priority, tenant, entries(count, job))])
 
 
 @pytest.fixture(autouse=True)
@@ -106,13 +107,13 @@ def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queu
     assert keys(second) == [("job", 3), ("job", 4)]
     assert {entry.attempts for entry in first + second} == {1}
     assert queue.streams.claim(V, "third", 3) == []
-    queue.streams.acknowledge(first + second)
+    queue.conclude(first + second, [])
     assert queue.streams.present(V) == set()
 
 
 def test_the_claimed_entry_is_the_pushed_one(queue: Queue) -> None:
     pushed = StreamEntry("job", 0, "jobs/2023/x", 10, 20, "features", 7, "none", False)
-    queue.streams.push(V, "normal", "anna", [pushed])
+    queue.streams.push([Pushed(V, "normal", "anna", [pushed])])
     (claimed,) = queue.streams.claim(V, "worker", 1)
     assert replace(claimed, id="", stream="") == pushed
 
@@ -124,7 +125,7 @@ def test_thousands_are_pushed_in_one_call(queue: Queue) -> None:
 
 def test_versions_do_not_get_each_others_work(queue: Queue) -> None:
     push(queue, 1)
-    queue.streams.push("version-2", "normal", "anna", entries(2))
+    queue.streams.push([Pushed("version-2", "normal", "anna", entries(2))])
     assert queue.streams.version_ids() == ["version-1", "version-2"]
     assert len(queue.streams.claim("version-2", "worker", 9)) == 2
     assert len(queue.streams.claim(V, "worker", 9)) == 1
@@ -135,7 +136,7 @@ def test_acknowledging_nothing_or_twice_is_no_error(queue: Queue) -> None:
     push(queue, 1)
     claimed = queue.streams.claim(V, "worker", 1)
     for done in (claimed, claimed, []):
-        queue.streams.acknowledge(done)
+        queue.conclude(done, [])
     assert queue.streams.present(V) == set()
 
 
@@ -219,7 +220,7 @@ def test_what_is_not_claimed_does_not_expire(queue: Queue) -> None:
 def test_an_acknowledged_entry_does_not_expire(queue: Queue) -> None:
     push(queue, 2)
     done, held = queue.streams.claim(V, "first", 2)
-    queue.streams.acknowledge([done])
+    queue.conclude([done], [])
     assert claim_expired(queue).id == held.id
     assert queue.streams.claim_expired(V, "third") is None
 
@@ -235,7 +236,7 @@ def test_a_renewed_lease_keeps_and_does_not_count(queue: Queue) -> None:
         time.sleep(0.02)
 
     assert expired.id == left.id  # the time has passed for the one that was not renewed
-    queue.streams.acknowledge([expired])  # or its lease would expire again, before or after the renewed one
+    queue.conclude([expired], [])  # or its lease would expire again, before or after the renewed one
     for _ in range(5):
         queue.streams.renew("first", [kept])
     again = claim_expired(queue)
@@ -247,7 +248,7 @@ def test_has_expired_reports_entries_of_silent_workers(queue: Queue) -> None:
     assert not queue.streams.has_expired(V)
     claimed = queue.streams.claim(V, "first", 1)
     until(lambda: queue.streams.has_expired(V), 10)
-    queue.streams.acknowledge(claimed)
+    queue.conclude(claimed, [])
     assert not queue.streams.has_expired(V)
 
 
@@ -275,7 +276,7 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
 
     until(some, 5)
     assert keys(claimed) == [("new", 0), ("new", 1)]
-    queue.streams.acknowledge(claimed)
+    queue.conclude(claimed, [])
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_after_a_flush_the_queue_works_again(queue: Queue) -> None:
         lambda queue: queue.streams.backlog(V),
         lambda queue: queue.streams.present(V),
         lambda queue: queue.streams.renew("worker", []),
-        lambda queue: queue.streams.acknowledge([]),
+        lambda queue: queue.conclude([], []),
         lambda queue: queue.streams.wait_for_entries(V, "worker", 9, 0.1),
         lambda queue: queue.streams.drop_empty_streams(V),
     ],
@@ -315,7 +316,7 @@ def test_entries_held_across_a_flush_can_be_renewed_and_acknowledged(queue: Queu
     until(lambda: time.time() * 1000 > int(held[0].id.split("-")[0]) + 2, 5)  # ids are milliseconds
     push(other, 1, job="new")
     queue.streams.renew("worker", held)
-    queue.streams.acknowledge(held)
+    queue.conclude(held, [])
     assert queue.streams.present(V) == {("new", 0)}
 
 
@@ -340,10 +341,10 @@ def test_what_a_tenant_has_waiting_for_a_version_is_counted_until_it_is_done_wit
     push(queue, 5)
     push(queue, 2, priority="high")
     push(queue, 9, tenant="bert")
-    queue.streams.push("version-2", "normal", "anna", entries(7))
+    queue.streams.push([Pushed("version-2", "normal", "anna", entries(7))])
     claimed = [entry for entry in queue.streams.claim(V, "worker", 4) if ":anna" in entry.stream]
     assert queue.streams.count_unfinished(V, "anna") == 7
-    queue.streams.acknowledge(claimed)
+    queue.conclude(claimed, [])
     assert queue.streams.count_unfinished(V, "anna") == 7 - len(claimed)
     assert queue.streams.count_unfinished(V, "carla") == 0
 
@@ -351,7 +352,7 @@ def test_what_a_tenant_has_waiting_for_a_version_is_counted_until_it_is_done_wit
 def test_names_of_workers_that_are_gone_are_forgotten_unless_they_hold_something(queue: Queue) -> None:
     push(queue, 2)
     queue.streams.claim(V, "holding", 1)
-    queue.streams.acknowledge(queue.streams.claim(V, "done", 1))
+    queue.conclude(queue.streams.claim(V, "done", 1), [])
     (stream,) = queue.streams._all_streams(V)
 
     queue.streams.drop_gone_consumers(V, idle=60)
@@ -375,7 +376,7 @@ def test_present_is_everything_claimed_or_not(queue: Queue) -> None:
     push(queue, 6000)
     push(queue, 1, job="low", priority="low", tenant="bert")
     claimed = queue.streams.claim(V, "worker", 2)
-    queue.streams.acknowledge(claimed[:1])
+    queue.conclude(claimed[:1], [])
     assert queue.streams.present(V) == {("job", number) for number in range(1, 6000)} | {("low", 0)}
 
 
@@ -384,7 +385,7 @@ def test_empty_streams_are_dropped_and_others_stay(queue: Queue) -> None:
     push(queue, 1, tenant="held")
     for entry in queue.streams.claim(V, "worker", 2):
         if entry.stream.endswith("done"):
-            queue.streams.acknowledge([entry])
+            queue.conclude([entry], [])
 
     queue.streams.drop_empty_streams(V, idle=600)
     assert {depth.tenant for depth in queue.streams.depths()} == {"done", "held"}
@@ -412,7 +413,7 @@ def test_a_notification_is_sent_once_until_it_is_cleared(queue: Queue, notificat
 
 def test_every_version_has_a_notification_of_its_own(queue: Queue, notifications: list[tuple[str, ...]]) -> None:
     push(queue, 1)
-    queue.streams.push("version-2", "normal", "anna", entries(1))
+    queue.streams.push([Pushed("version-2", "normal", "anna", entries(1))])
     assert notifications == [("drain", V), ("drain", "version-2")]
 
 
@@ -477,7 +478,7 @@ class Watcher(threading.Thread):
         self.entries: list[StreamEntry] = []
         self._queue = queue
         push(queue, 1)
-        queue.streams.acknowledge(queue.streams.claim(V, "worker", 1))
+        queue.conclude(queue.streams.claim(V, "worker", 1), [])
         queue.notifications.clear(V)
         self.start()
         until(lambda: other.notifications.is_pending(V), 10)
@@ -583,7 +584,7 @@ def test_progress_wakes_too(waiters: Waiters, other: Queue) -> None:
 def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
     with waiters.subscribe("mine") as mine:
         assert not mine.wait(0.01)
-        mine.wake()
+        mine.wake(None)
         assert mine.wait(0)
         assert not mine.wait(0)
 

@@ -381,7 +381,7 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
         webhook="https://example.org/job",
     )
     with ground.container.database.write() as uow:
-        uow.jobs.add(job, [])
+        uow.jobs.add([(job, [])])
         uow.jobs.end([job.id], Status.CANCELLED, NOW)
         due = {
             delivery.job_id: (delivery.kind, delivery.tenant, delivery.url)

@@ -18,7 +18,7 @@ from shared.domain.models import ModelState
 from shared.services import comparisons, datasets, jobs, models, trainings
 
 WAITS: dict[str, tuple[Any, str, dict[str, Any], Callable[[Container, Any, float], Any]]] = {
-    "job": (jobs, "get", {"status": Status.QUEUED}, lambda c, thing, s: jobs.wait(c, "anna", thing.id, s)),
+    "job": (jobs, "get", {"status": Status.QUEUED}, jobs.wait),
     "training": (
         trainings, "get", {"status": Status.RUNNING}, lambda c, thing, s: trainings.wait(c, "anna", thing.id, s),
     ),

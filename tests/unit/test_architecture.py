@@ -30,7 +30,7 @@ ALLOWED = {"inferq": "shared.schemas"}
 ONLY_IN = {
     "flask": ("api/",),
     "werkzeug": ("api/",),
-    "gunicorn": ("api/",),
+    "granian": ("api/",),
     "torch": ("worker/", "bench/"),
     "torchvision": ("worker/", "bench/"),
     "safetensors": ("worker/", "bench/"),

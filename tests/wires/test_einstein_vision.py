@@ -54,13 +54,10 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Let each waiting job end with SCORES, cut to its top_k; return the list of those jobs."""
     waited: list[Job] = []
 
-    def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
-        job = jobs.get(container, tenant, job_id)
+    def wait(container: Container, job: Job, seconds: float) -> Job:
         waited.append(job)
-        with container.database.write() as uow:
-            uow.jobs.start({job_id}, container.now())
-        jobs.finish(container, [Outcome(job_id, 0, SCORES[: job.options.top_k])])
-        return jobs.get(container, tenant, job_id)
+        jobs.finish(container, [Outcome(job.id, 0, SCORES[: job.options.top_k])])
+        return jobs.get(container, job.tenant, job.id)
 
     monkeypatch.setattr(jobs, "wait", wait)
     return waited
@@ -151,9 +148,7 @@ def test_the_three_ways_to_send_a_picture_send_the_same_one(
         assert predict(client, **sent).status_code == 200
     assert [(where, how["max_bytes"], how["allow_private"]) for where, how in fetched] == [(url, 5 << 20, False)]
     container = client.application.extensions["inferq"]
-    with container.database.read() as uow:
-        stored = [uow.jobs.items(job.id)[0] for job in answered]
-    assert {container.storage.read(item.blob) for item in stored} == {THREE}
+    assert {jobs.read_picture(container, jobs.list_items(container, job)[0]) for job in answered} == {THREE}
 
 
 def test_base64_may_also_come_urlencoded(client: FlaskClient, answered: list[Job]) -> None:

@@ -128,16 +128,17 @@ def test_a_model_that_pictures_wait_for_is_not_removed(container: Container) -> 
 def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = jobs._store
+    store = jobs._register
+    monkeypatch.setattr(jobs, "SMALL", 0)  # so that the picture is in a blob
 
     def lost(*arguments: object) -> object:
         store(*arguments)  # type: ignore[arg-type]
         raise errors.Unavailable
 
-    monkeypatch.setattr(jobs, "_store", lost)
+    monkeypatch.setattr(jobs, "_register", lost)
     with pytest.raises(errors.Unavailable):
         jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
-    monkeypatch.undo()
+    monkeypatch.setattr(jobs, "_register", store)
 
     job, new = jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
     assert not new

@@ -94,11 +94,9 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     def answers(**outcome: Any) -> list[Job]:
         seen: list[Job] = []
 
-        def wait(container: Container, tenant: str, job_id: str, seconds: float) -> Job:
-            with container.database.write() as uow:
-                uow.jobs.start({job_id}, container.now())
-            jobs.finish(container, [Outcome(job_id, 0, **outcome)])
-            seen.append(jobs.get(container, tenant, job_id))
+        def wait(container: Container, job: Job, seconds: float) -> Job:
+            jobs.finish(container, [Outcome(job.id, 0, **outcome)])
+            seen.append(jobs.get(container, job.tenant, job.id))
             return seen[-1]
 
         monkeypatch.setattr(jobs, "wait", wait)

@@ -52,7 +52,7 @@ def become(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return change
 
 
-def run(version: ModelVersion, logits: list[float], container: Container, tenant: str, job_id: str, _: float) -> Job:
+def run(version: ModelVersion, logits: list[float], container: Container, job: Job, _: float) -> Job:
     """Answer what waits as a worker does; return the job."""
     entries = container.queue.streams.claim(version.id, "worker", 9)
     jobs.begin(container, entries)
@@ -60,8 +60,8 @@ def run(version: ModelVersion, logits: list[float], container: Container, tenant
         lowest = lowest_logits(version, with_thresholds=entry.with_thresholds)
         (result,) = top_k(torch.tensor([logits]), version.labels, entry.top_k, entry.function_to_apply, lowest)
         jobs.finish(container, [Outcome(entry.job_id, entry.position, result)])
-    container.queue.streams.acknowledge(entries)
-    return jobs.get(container, tenant, job_id)
+    container.queue.conclude(entries, [])
+    return jobs.get(container, job.tenant, job.id)
 
 
 def multipart(client: FlaskClient, path: str, part: str, **fields: str) -> TestResponse:

@@ -119,7 +119,7 @@ def work(container: Container, count: int, wrong: bool = False) -> None:
         good = [Outcome(e.job_id, e.position, [["seven", 0.75], ["one, or so", 0.25]]) for e in keep]
         bad = [Outcome(e.job_id, e.position, error_code="broken_picture", error="It is damaged.") for e in keep]
         jobs.finish(container, bad if wrong else good)
-        container.queue.streams.acknowledge(entries)
+        container.queue.conclude(entries, [])
 
 
 @pytest.fixture(autouse=True)
@@ -607,7 +607,7 @@ def test_pictures_come_in_many_ways(client: FlaskClient, container: Container, k
     assert answer.status_code == 202, answer.text
     with container.database.read() as uow:
         (item,) = uow.jobs.items(answer.json["_id"])
-    assert container.storage.read(item.blob, item.offset, item.size) == png()
+    assert jobs.read_picture(container, item) == png()
 
 
 def test_a_raw_body_leaves_no_temporary_file_open(client: FlaskClient) -> None:

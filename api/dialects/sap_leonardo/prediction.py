@@ -144,7 +144,7 @@ def _get_deployed(model: str, version: str) -> ModelVersion:
 
 def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
     """Return the job in the style of the path; until it has ended, 202 with the Location `accepted_at`, if given."""
-    items = jobs.list_items(container(), job.id)
+    items = jobs.list_items(container(), job)
     response = jsonify(_body(job, items) if is_v1() else _v2_body(_body(job, items)))
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"

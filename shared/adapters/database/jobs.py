@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, fields, replace
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from shared import errors
 from shared.adapters.database.tables import items, jobs, webhook_deliveries
-from shared.domain.jobs import LIVE, AnswerOptions, Item, Job, Outcome, Status, sources
+from shared.domain.jobs import LIVE, AnswerOptions, Item, Job, JobChange, LiveJob, Outcome, Status, sources
 
 CHUNK = 500
 """Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
@@ -39,8 +40,7 @@ class Jobs:
 
     def find_by_idempotency_key(self, tenant: str, key: str) -> Job | None:
         """Return the tenant's job with that idempotency key, or None."""
-        query = sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
-        row = self._connection.execute(query).first()
+        row = self._connection.execute(_GET_BY_KEY, {"tenant": tenant, "key": key}).first()
         return _job(row) if row else None
 
     def page(
@@ -66,39 +66,27 @@ class Jobs:
         parameters = {"job_id": job_id, "start": start, "limit": limit}
         return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, parameters)]
 
-    def add(self, job: Job, its_items: Sequence[Item]) -> None:
-        """Insert a job and its items."""
-        values = {name: getattr(job, name) for name in _JOB_COLUMNS}
-        values |= {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
-        self._connection.execute(_ADD_JOB, values)
-        for chunk in _chunks(its_items, 5000):
-            self._connection.execute(_ADD_ITEMS, [{f: getattr(item, f) for f in _ITEM_COLUMNS} for item in chunk])
+    def picture(self, job_id: str, position: int) -> bytes | None:
+        """Return a picture that is kept with its item; None if there is none."""
+        found: bytes | None = self._connection.execute(_PICTURE, {"job_id": job_id, "position": position}).scalar()
+        return found
+
+    def add(self, added: Sequence[tuple[Job, Sequence[Item]]]) -> None:
+        """Insert jobs with their items."""
+        self._connection.execute(_ADD_JOB, [_job_values(job) for job, _ in added])
+        rows = ({name: getattr(item, name) for name in _ITEM_COLUMNS} for _, its_items in added for item in its_items)
+        for chunk in iter(lambda: list(islice(rows, 5000)), []):
+            self._connection.execute(_ADD_ITEMS, chunk)
 
     # -- for workers and maintenance: ids come from the queue
 
-    def start(self, job_ids: Collection[str], now: float) -> tuple[set[str], set[str], list[str]]:
-        """Set QUEUED jobs RUNNING; returns (jobs that run, RUNNING jobs past their deadline, jobs that expired in this
-        call).
+    def live_among(self, job_ids: Collection[str]) -> list[LiveJob]:
+        """Return those of the jobs that have not ended."""
+        return self._live_rows(_LIVE_AMONG, job_ids)
 
-        Jobs in none of the three have ended or do not exist.
-        """
-        running: set[str] = set()
-        late: set[str] = set()
-        expired: list[str] = []
-        fresh: list[str] = []
-        for row in self._locked(job_ids):
-            is_late = row.deadline is not None and row.deadline < now
-            if row.status == Status.QUEUED and is_late:
-                expired.append(row.id)
-            elif is_late:
-                late.add(row.id)
-            else:
-                running.add(row.id)
-                if row.status == Status.QUEUED:
-                    fresh.append(row.id)
-        self._move(fresh, Status.RUNNING, started_at=now)
-        self.end(expired, Status.EXPIRED, now)
-        return running, late, expired
+    def start(self, job_ids: Collection[str], now: float) -> None:
+        """Set QUEUED jobs RUNNING."""
+        self._move(sorted(job_ids), Status.RUNNING, started_at=now)
 
     def finished_items(self, positions: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
         """Return those of the (job id, position) pairs that already have an outcome."""
@@ -110,9 +98,12 @@ class Jobs:
             finished |= {(row.job_id, row.position) for row in self._connection.execute(query)}
         return finished
 
-    def record(self, outcomes: Sequence[Outcome], now: float) -> list[Job]:
-        """Write outcomes of items that have none yet, in jobs that have not ended; returns the jobs that end by it."""
-        live = {row.id: row for row in self._locked({outcome.job_id for outcome in outcomes})}
+    def record(self, outcomes: Sequence[Outcome], started_at: float, now: float) -> list[JobChange]:
+        """Write outcomes of items that have none yet, in jobs that have not ended; returns what has changed of these.
+
+        A job of which pictures are left is RUNNING from then on, since `started_at`.
+        """
+        live = {job.id: job for job in self._live_rows(_LOCKED, {outcome.job_id for outcome in outcomes})}
         fresh: dict[tuple[str, int], Outcome] = {}
         for outcome in outcomes:
             if outcome.job_id in live:
@@ -120,26 +111,26 @@ class Jobs:
         if not fresh:
             return []
         written = self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
-        if written.rowcount == len(fresh):
-            counts = {job_id: (row.done, row.failed) for job_id, row in live.items()}
+        is_new = written.rowcount == len(fresh)
+        if is_new:
+            counts = {job_id: (job.done, job.failed) for job_id, job in live.items()}
             for outcome in fresh.values():
                 done, failed = counts[outcome.job_id]
                 counts[outcome.job_id] = (done, failed + 1) if outcome.error_code else (done + 1, failed)
         else:  # some items had an outcome already; this is too rare for a query before every batch
             counts = self._counts(list(live))
-        return self._count([(_job(row), *counts[job_id]) for job_id, row in live.items()], now)
+        after = [_advance(job, *counts[job.id], started_at, now) for job in live.values()]
+        self._connection.execute(_ADVANCE, [{f"b_{name}": getattr(job, name) for name in _ADVANCED} for job in after])
+        self._add_deliveries([job.id for job in after if job.has_webhook and job.finished_at is not None], now)
+        if not is_new:
+            return after
+        answers = {job_id: outcome for (job_id, _), outcome in fresh.items()}
+        return [replace(job, outcome=answers[job.id]) if live[job.id].total == 1 else job for job in after]
 
     def end(self, job_ids: Sequence[str], status: Status, now: float, *, error_code: str = "", error: str = "") -> None:
         """Move jobs to a terminal status, where MOVES allows it; their callbacks become due."""
         self._move(job_ids, status, finished_at=now, error_code=error_code, error=error)
-        for chunk in _chunks(list(job_ids), CHUNK):
-            has_delivery = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
-            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
-                jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.status == status, ~has_delivery
-            )
-            self._connection.execute(
-                sa.insert(webhook_deliveries).from_select(["job_id", "attempts", "due_at", "error"], due)
-            )
+        self._add_deliveries(job_ids, now)
 
     def left_by_version(self) -> dict[str, int]:
         """Return version id -> number of pictures without an outcome, for versions with live jobs."""
@@ -153,7 +144,7 @@ class Jobs:
 
     def unfinished_items(self, job_id: str) -> list[Item]:
         """Return the items of a job without an outcome, in upload order."""
-        query = sa.select(items).where(items.c.job_id == job_id, items.c.status == Status.QUEUED)
+        query = sa.select(*_SHOWN).where(items.c.job_id == job_id, items.c.status == Status.QUEUED)
         return [_item(row) for row in self._connection.execute(query.order_by(items.c.position))]
 
     def past_deadline(self, now: float) -> list[str]:
@@ -182,11 +173,11 @@ class Jobs:
 
     # -- internal
 
-    def _locked(self, job_ids: Collection[str]) -> list[Row[Any]]:
-        """Return the live jobs, locked in the order of their ids so that two workers cannot deadlock."""
-        rows: list[Row[Any]] = []
+    def _live_rows(self, query: sa.Select[Any], job_ids: Collection[str]) -> list[LiveJob]:
+        """Return the live jobs, in the order of their ids so that two workers that lock them cannot deadlock."""
+        rows: list[LiveJob] = []
         for chunk in _chunks(sorted(job_ids), CHUNK):
-            rows += self._connection.execute(_LOCKED, {"ids": chunk})
+            rows += [LiveJob(*row) for row in self._connection.execute(query, {"ids": chunk})]
         return rows
 
     def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> None:
@@ -203,31 +194,19 @@ class Jobs:
             counts |= {job_id: (int(d), int(f)) for job_id, d, f in self._connection.execute(query)}
         return counts
 
-    def _count(self, counted: Sequence[tuple[Job, int, int]], now: float) -> list[Job]:
-        """Write the counts of locked jobs, end those that are complete, and return them."""
-        values = [{"b_id": job.id, "b_done": done, "b_failed": failed} for job, done, failed in counted]
-        self._connection.execute(_COUNT, values)
-        full = [(job, done, failed) for job, done, failed in counted if done + failed >= job.total]
-        good = [replace(job, done=d, failed=f, status=Status.DONE, finished_at=now) for job, d, f in full if d]
-        code, error = "no_picture_succeeded", "No picture could be classified."
-        bad = [
-            replace(job, failed=f, status=Status.FAILED, finished_at=now, error_code=code, error=error)
-            for job, d, f in full
-            if not d
-        ]
-        self._end(good, Status.DONE, now)
-        self._end(bad, Status.FAILED, now, code, error)
-        return good + bad
-
-    def _end(self, ended_jobs: Sequence[Job], status: Status, now: float, code: str = "", error: str = "") -> None:
-        """End jobs that were just read, as `end` does; a batch without any webhook needs one statement only."""
-        if any(job.webhook for job in ended_jobs):
-            self.end([job.id for job in ended_jobs], status, now, error_code=code, error=error)
-        else:
-            self._move([job.id for job in ended_jobs], status, finished_at=now, error_code=code, error=error)
+    def _add_deliveries(self, job_ids: Sequence[str], now: float) -> None:
+        """Make the callbacks of ended jobs due, of those that have a webhook and no callback yet."""
+        for chunk in _chunks(list(job_ids), CHUNK):
+            has_delivery = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
+            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
+                jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.finished_at.is_not(None), ~has_delivery
+            )
+            self._connection.execute(
+                sa.insert(webhook_deliveries).from_select(["job_id", "attempts", "due_at", "error"], due)
+            )
 
 
-_JOB_COLUMNS = [field.name for field in fields(Job)]
+_JOB_COLUMNS = [column.name for column in jobs.c]
 _ITEM_COLUMNS = [field.name for field in fields(Item)]
 _LEFT = jobs.c.total - jobs.c.done - jobs.c.failed
 # Literals rather than bound parameters, so that the database recognises that the partial index on live jobs applies.
@@ -235,14 +214,23 @@ _LIVE = jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 _IS_AMONG = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
 # Statements of every request and every batch are built once: building one takes longer than the database to run it.
 _GET = sa.select(jobs).where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.id == sa.bindparam("id"))
+_GET_BY_KEY = sa.select(jobs).where(
+    jobs.c.tenant == sa.bindparam("tenant"), jobs.c.idempotency_key == sa.bindparam("key")
+)
+# Without the picture, which no answer has.
+_SHOWN = [column for column in items.c if column.name != "picture"]
+_PICTURE = sa.select(items.c.picture).where(
+    items.c.job_id == sa.bindparam("job_id"), items.c.position == sa.bindparam("position")
+)
 _ITEMS = (
-    sa.select(items)
+    sa.select(*_SHOWN)
     .where(items.c.job_id == sa.bindparam("job_id"), items.c.position >= sa.bindparam("start"))
     .order_by(items.c.position)
 )
 _FIRST_ITEMS = _ITEMS.limit(sa.bindparam("limit"))
+_LIVE_AMONG = sa.select(*(jobs.c[field.name] for field in fields(LiveJob))).where(_IS_AMONG, _LIVE).order_by(jobs.c.id)
 # SQLAlchemy omits the row lock for SQLite, which has a single writer at a time anyway.
-_LOCKED = sa.select(jobs).where(_IS_AMONG, _LIVE).order_by(jobs.c.id).with_for_update()
+_LOCKED = _LIVE_AMONG.with_for_update()
 _MOVE = sa.update(jobs).where(_IS_AMONG, jobs.c.status.in_(sa.bindparam("sources", expanding=True)))
 _ADD_JOB = sa.insert(jobs)
 _ADD_ITEMS = sa.insert(items)
@@ -255,11 +243,30 @@ _RECORD_ITEM = (
         error_code=sa.bindparam("b_code"), error=sa.bindparam("b_error"),
     )
 )  # fmt: skip
-_COUNT = (
+_ADVANCED = ("id", "status", "done", "failed", "started_at", "finished_at", "error_code", "error")
+# The jobs are locked; their status is compared all the same, so that no write can move an ended job.
+_ADVANCE = (
     sa.update(jobs)
-    .where(jobs.c.id == sa.bindparam("b_id"))
-    .values(done=sa.bindparam("b_done"), failed=sa.bindparam("b_failed"))
+    .where(jobs.c.id == sa.bindparam("b_id"), _LIVE)
+    .values({name: sa.bindparam(f"b_{name}") for name in _ADVANCED if name != "id"})
 )
+
+
+def _advance(job: LiveJob, done: int, failed: int, started_at: float, now: float) -> JobChange:
+    """Return the job with these counts: RUNNING while pictures are left, then DONE if one has an answer, else
+    FAILED."""
+    status, finished_at, code, error = Status.RUNNING, None, "", ""
+    if done + failed >= job.total:
+        status, finished_at = Status.DONE, now
+        if not done:
+            status, code, error = Status.FAILED, "no_picture_succeeded", "No picture could be classified."
+    started_at = started_at if job.started_at is None else job.started_at
+    return JobChange(job.id, status, done, failed, started_at, finished_at, code, error, bool(job.webhook))
+
+
+def _job_values(job: Job) -> dict[str, Any]:
+    values = {name: getattr(job, name) for name in _JOB_COLUMNS}
+    return values | {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
 
 
 def _item_values(outcome: Outcome) -> dict[str, Any]:

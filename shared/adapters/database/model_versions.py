@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -68,10 +68,6 @@ class ModelVersions:
         values = {name: value for name, value in _values(version).items() if name not in _DECIDED}
         self._connection.execute(sa.update(model_versions).where(model_versions.c.id == version.id).values(values))
 
-    def keep(self, version_id: str) -> bool:
-        """Return True if the version exists; its row is then locked until the transaction ends."""
-        return self._connection.execute(_KEEP, {"id": version_id}).first() is not None
-
     def make_default(self, version: ModelVersion) -> None:
         """Make a version the default of its model."""
         same = sa.and_(model_versions.c.tenant == version.tenant, model_versions.c.name == version.name)
@@ -101,6 +97,18 @@ class ModelVersions:
         return set(self._connection.execute(query).scalars())
 
 
+class VersionLocks:
+    """Locks on versions that a transaction is about to refer to. Apart from the other queries, which may change what
+    requests keep in memory."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def keep(self, version_ids: Collection[str]) -> set[str]:
+        """Return those of the versions that exist; their rows are locked until the transaction ends."""
+        return set(self._connection.execute(_KEEP, {"ids": sorted(version_ids)}).scalars())
+
+
 _DECIDED = ("is_default", "withheld", "canary")
 # The labels are read as text: parsing the JSON of a thousand labels is half of the cost of reading a version.
 _COLUMNS = [
@@ -114,7 +122,12 @@ _NAMED = (
     .order_by(model_versions.c.created_at)
 )
 # SQLAlchemy omits the row lock for SQLite, which has a single writer at a time anyway.
-_KEEP = sa.select(model_versions.c.id).where(model_versions.c.id == sa.bindparam("id")).with_for_update(read=True)
+_KEEP = (
+    sa.select(model_versions.c.id)
+    .where(model_versions.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(model_versions.c.id)
+    .with_for_update(read=True)
+)
 
 
 def _values(version: ModelVersion) -> dict[str, Any]:

@@ -10,8 +10,9 @@ Every query takes the tenant first, except the queries of workers, which have id
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ from shared.adapters.database.jobs import Jobs
 from shared.adapters.database.key_values import KeyValues
 from shared.adapters.database.keys import Keys
 from shared.adapters.database.model_aliases import ModelAliases
-from shared.adapters.database.model_versions import ModelVersions
+from shared.adapters.database.model_versions import ModelVersions, VersionLocks
 from shared.adapters.database.promotions import Promotions
 from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.stored_images import StoredImages
@@ -33,32 +34,83 @@ from shared.adapters.database.trainings import Trainings
 from shared.adapters.database.usage import Usage
 from shared.adapters.database.webhook_deliveries import WebhookDeliveries
 
+LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions")
+"""The nouns of which requests keep rows in memory."""
+
 
 class UnitOfWork:
-    """All nouns on one connection, inside one transaction."""
+    """All nouns on one connection, inside one transaction; each is made when it is first used."""
 
     def __init__(self, connection: Connection) -> None:
-        self.jobs = Jobs(connection)
-        self.webhook_deliveries = WebhookDeliveries(connection)
-        self.stored_images = StoredImages(connection)
-        self.model_versions = ModelVersions(connection)
-        self.model_aliases = ModelAliases(connection)
-        self.promotions = Promotions(connection)
-        self.datasets = Datasets(connection)
-        self.trainings = Trainings(connection)
-        self.comparisons = Comparisons(connection)
-        self.keys = Keys(connection)
-        self.usage = Usage(connection)
-        self.key_values = KeyValues(connection)
+        self._connection = connection
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self._connection)
+
+    @cached_property
+    def webhook_deliveries(self) -> WebhookDeliveries:
+        return WebhookDeliveries(self._connection)
+
+    @cached_property
+    def stored_images(self) -> StoredImages:
+        return StoredImages(self._connection)
+
+    @cached_property
+    def model_versions(self) -> ModelVersions:
+        return ModelVersions(self._connection)
+
+    @cached_property
+    def version_locks(self) -> VersionLocks:
+        return VersionLocks(self._connection)
+
+    @cached_property
+    def model_aliases(self) -> ModelAliases:
+        return ModelAliases(self._connection)
+
+    @cached_property
+    def promotions(self) -> Promotions:
+        return Promotions(self._connection)
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        return Datasets(self._connection)
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        return Trainings(self._connection)
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        return Comparisons(self._connection)
+
+    @cached_property
+    def keys(self) -> Keys:
+        return Keys(self._connection)
+
+    @cached_property
+    def usage(self) -> Usage:
+        return Usage(self._connection)
+
+    @cached_property
+    def key_values(self) -> KeyValues:
+        return KeyValues(self._connection)
+
+    def has_used(self, nouns: Collection[str]) -> bool:
+        """Return True if any of these nouns was used."""
+        return not self.__dict__.keys().isdisjoint(nouns)
 
 
 class Database:
     """The database behind a SQLAlchemy URL: SQLite (WAL) or PostgreSQL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, durability: str = "process") -> None:
+        """`durability` is the setting of that name."""
         self.url = url
         self._is_file = url.startswith("sqlite")
-        self.engine = _sqlite(url) if self._is_file else _server(url)
+        self.engine = _sqlite(url, durability) if self._is_file else _server(url)
+        self.when_lookups_change: Callable[[], None] = lambda: None
+        """Called after each commit that may have changed what requests keep in memory, see lookups.py."""
         self._write_lock = SqliteWriteLock(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
 
     @contextmanager
@@ -70,7 +122,10 @@ class Database:
                 # SQLite has a single writer at a time. A transaction that begins by reading and writes later fails at
                 # once with "database is locked" if another transaction wrote in between; BEGIN IMMEDIATE waits instead.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield UnitOfWork(connection)
+            uow = UnitOfWork(connection)
+            yield uow
+        if uow.has_used(LOOKED_UP):
+            self.when_lookups_change()
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
@@ -118,7 +173,7 @@ def _server(url: str) -> Engine:
     )
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str, durability: str) -> Engine:
     # One connection per active thread, kept open: connecting and setting the pragmas takes longer than a small query.
     engine = sa.create_engine(
         url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10,
@@ -133,7 +188,7 @@ def _sqlite(url: str) -> Engine:
         for pragma in (
             "journal_mode=WAL",
             # NORMAL loses nothing if a process is killed; a power cut can lose the last commits, but not integrity.
-            "synchronous=NORMAL",
+            f"synchronous={'FULL' if durability == 'power' else 'NORMAL'}",
             "foreign_keys=ON",
             "busy_timeout=15000",
             "cache_size=-8000",

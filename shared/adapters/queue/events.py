@@ -1,37 +1,75 @@
-"""Events carry the ids of jobs, trainings, datasets and versions that have changed, over Redis pub/sub."""
+"""Events carry the ids of jobs, trainings, datasets and versions that have changed, over Redis pub/sub.
+
+The end of a job of one picture is announced with its outcome on a second channel, so that a waiting request need not
+read SQL. It is apart from the ids because processes of an older version, during an upgrade, read ids only.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
+from typing import Any
 
 import redis
 
 from shared.adapters.queue.connection import Connection, translated_errors
+from shared.domain.jobs import JobChange, Outcome, Status
 
 log = logging.getLogger(__name__)
 
+LONGEST = 200
+"""Labels or numbers of an outcome that is announced; of longer ones, only the ids are."""
+
 
 class Events:
-    """One channel of Redis pub/sub. An event is only a hint and may be lost: subscribers also poll SQL."""
+    """Two channels of Redis pub/sub. An event is only a hint and may be lost: subscribers also poll SQL."""
 
     def __init__(self, connection: Connection) -> None:
-        self._redis, self._channel = connection.redis, connection.key("moved")
+        self._redis = connection.redis
+        self._moved, self._ended = connection.key("moved"), connection.key("ended")
 
     def publish(self, ended: Collection[str], moved: Collection[str] = ()) -> None:
         """Publish the ids of what has ended or made progress. A Redis failure is logged, not raised."""
         try:
-            self._redis.publish(self._channel, json.dumps([*ended, *moved]))
+            self._redis.publish(self._moved, json.dumps([*ended, *moved]))
         except redis.RedisError as error:
             log.warning("could not publish %d events: %s", len(ended), error)
 
-    def listen(self, closed: threading.Event) -> Iterator[list[str]]:
-        """Yield the ids of each event as it arrives, until `closed` is set. Raises Unavailable."""
+    def publish_changes(self, client: Any, changes: Sequence[JobChange]) -> None:
+        """Publish what a worker has written of jobs, on this client or pipeline."""
+        announced = [change for change in changes if _is_short(change.outcome)]
+        if announced:
+            client.publish(self._ended, json.dumps([astuple(change) for change in announced]))
+        if changes:
+            client.publish(self._moved, json.dumps([change.id for change in changes]))
+
+    def listen(self, closed: threading.Event) -> Iterator[Mapping[str, JobChange | None]]:
+        """Yield id -> what is announced of it, None if only the id is, as events arrive, until `closed` is set.
+
+        Raises Unavailable.
+        """
         with translated_errors(), self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(self._channel)
+            channel.subscribe(self._moved, self._ended)
             while not closed.is_set():
                 message = channel.get_message(timeout=1.0)
-                if message:
-                    yield json.loads(message["data"])
+                if not message:
+                    continue
+                content = json.loads(message["data"])
+                if message["channel"] == self._moved:
+                    yield dict.fromkeys(content)
+                else:
+                    yield {change.id: change for change in map(_change, content)}
+
+
+def _is_short(outcome: Outcome | None) -> bool:
+    return outcome is not None and len(outcome.result or ()) <= LONGEST
+
+
+def _change(values: list[Any]) -> JobChange:
+    """Return what `astuple` has made a list in JSON."""
+    *fields, outcome = values
+    change = JobChange(*fields)
+    return replace(change, status=Status(change.status), outcome=Outcome(*outcome))

@@ -145,7 +145,7 @@ class Notifications:
     def suppress(self, version_id: str, consumer: str, seconds: float) -> None:
         """Suppress notifications for `seconds`, because this consumer polls the version's streams."""
         with translated_errors():
-            self._redis.set(self._key("bell", version_id), consumer, px=int(seconds * 1000))
+            self._redis.set(self._key("bell", version_id), consumer, px=max(1, int(seconds * 1000)))
 
     def others_wait(self) -> bool:
         """Return True if a notification waits in the broker for a worker."""

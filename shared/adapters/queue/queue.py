@@ -7,15 +7,18 @@ push ──XADD──> stream ──XREADGROUP──> claim ──> run ──> 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from shared.adapters.queue.connection import Connection
+from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.events import Events
 from shared.adapters.queue.locks import Locks
 from shared.adapters.queue.notifications import Notifications
 from shared.adapters.queue.result_slots import ResultSlots
 from shared.adapters.queue.streams import Streams
 from shared.adapters.queue.workers import Workers
+from shared.domain.jobs import JobChange
+from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings
 
 
@@ -32,6 +35,13 @@ class Queue:
         self.locks = Locks(self.connection)
         self.result_slots = ResultSlots(self.connection)
         self.events = Events(self.connection)
+
+    def conclude(self, entries: Iterable[StreamEntry], changes: Sequence[JobChange]) -> None:
+        """Remove recorded entries and announce what has changed of their jobs, in one round trip."""
+        with translated_errors(), self.connection.redis.pipeline(transaction=True) as pipe:
+            self.streams.acknowledge(entries, pipe)
+            self.events.publish_changes(pipe, changes)
+            pipe.execute()
 
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers."""

@@ -15,7 +15,8 @@ import random
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import redis
 
@@ -26,6 +27,11 @@ from shared.domain.stream_entry import StreamEntry
 
 GROUP = "workers"
 """The consumer group of every stream."""
+_GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
+FRESH = 0.05
+"""Seconds for which a worker that claims batch after batch need not ask which tenants there are."""
+PAGE = 2000
+"""Entries that are pushed at once; Redis does nothing else meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,16 @@ class StreamDepth:
     """Unix seconds at which the oldest entry was pushed."""
 
 
+@dataclass(frozen=True)
+class Pushed:
+    """Entries for one stream."""
+
+    version_id: str
+    priority: str
+    tenant: str
+    entries: Sequence[StreamEntry]
+
+
 class Streams:
     """The streams of all versions. A push also notifies a worker, in the same transaction."""
 
@@ -49,37 +65,62 @@ class Streams:
         self._notifications = notifications
         self._groups: set[str] = set()
         """Streams whose consumer group exists."""
+        self._lanes: dict[str, tuple[float, dict[str, list[str]]]] = {}
+        """Version -> when its tenants were asked for (monotonic seconds), and the tenants by priority."""
+        self._counts: dict[tuple[str, str], tuple[float, int]] = {}
+        """(version, tenant) -> when their unfinished pictures were counted (monotonic seconds), and their number."""
 
     # -- the producer's side
 
-    def count_unfinished(self, version_id: str, tenant: str) -> int:
-        """Return the number of the tenant's waiting and running pictures for that version."""
+    def count_unfinished(self, version_id: str, tenant: str, *, max_age: float = 0.0) -> int:
+        """Return the number of the tenant's waiting and running pictures for that version.
+
+        With `max_age`, in seconds, a count of at most that age is good enough, with what this process has pushed since.
+        """
+        key = (version_id, tenant)
+        counted_at, count = self._counts.get(key, (0.0, 0))
+        if time.monotonic() - counted_at < max_age:
+            return count
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
             for priority in PRIORITIES:
                 pipe.xlen(self._stream(version_id, priority, tenant))
-            return sum(pipe.execute())
+            count = sum(pipe.execute())
+        if len(self._counts) >= 4096:
+            self._counts.clear()
+        self._counts[key] = (time.monotonic(), count)
+        return count
 
-    def push(self, version_id: str, priority: str, tenant: str, entries: Sequence[StreamEntry]) -> None:
-        """Append entries to the stream, and notify a worker unless a notification is pending."""
-        stream = self._stream(version_id, priority, tenant)
-        for start in range(0, len(entries), 2000):
-            # One transaction, with the notification's key as its last command. A consumer that polls an empty stream
+    def push(self, pushed: Sequence[Pushed]) -> None:
+        """Append entries to their streams, and notify workers of versions that have no pending notification."""
+        for page in _pages(pushed):
+            version_ids = sorted({each.version_id for each in page})
+            # One transaction, with the notifications' keys as its last commands. A consumer that polls an empty stream
             # wakes up on the entries and removes the key. If the key were set in a second call, the consumer could be
             # notified of entries that it has claimed already.
             with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
-                pipe.sadd(self._key("versions"), version_id)
-                pipe.sadd(self._key("lanes", version_id), f"{priority}:{tenant}")
-                for entry in entries[start : start + 2000]:
-                    pipe.xadd(stream, entry.pack())
-                self._notifications.mark_pending(pipe, version_id)
-                first = pipe.execute()[-1]
-            self._notifications.send_if_first(version_id, bool(first))
+                pipe.sadd(self._key("versions"), *version_ids)
+                for version_id, lane in sorted({(each.version_id, f"{each.priority}:{each.tenant}") for each in page}):
+                    pipe.sadd(self._key("lanes", version_id), lane)
+                for each in page:
+                    stream = self._stream(each.version_id, each.priority, each.tenant)
+                    for entry in each.entries:
+                        pipe.xadd(stream, entry.pack())
+                for version_id in version_ids:
+                    self._notifications.mark_pending(pipe, version_id)
+                first = pipe.execute()[-len(version_ids) :]
+            for each in page:
+                key = (each.version_id, each.tenant)
+                counted_at, count = self._counts.get(key, (0.0, 0))
+                self._counts[key] = (counted_at, count + len(each.entries))
+            for version_id, is_first in zip(version_ids, first, strict=True):
+                self._lanes.pop(version_id, None)
+                self._notifications.send_if_first(version_id, bool(is_first))
 
     # -- the worker's side
 
     def claim(self, version_id: str, consumer: str, count: int) -> list[StreamEntry]:
         """Claim up to `count` entries: by priority, and within one priority the same share for every tenant."""
-        tenants = self._tenants(version_id)
+        tenants = self._tenants(version_id, max_age=FRESH)
         entries: list[StreamEntry] = []
         for priority in PRIORITIES:
             open_streams = [self._stream(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
@@ -93,12 +134,16 @@ class Streams:
                 open_streams = [stream for stream in turn if stream in full] + later
         return entries
 
-    def wait_for_entries(self, version_id: str, consumer: str, count: int, seconds: float) -> list[StreamEntry]:
-        """Claim up to `count` entries that arrive within `seconds`; no notification is sent for the version meanwhile.
+    def wait_for_entries(
+        self, version_id: str, consumer: str, count: int, seconds: float, *, quiet: float = 0.0
+    ) -> list[StreamEntry]:
+        """Claim up to `count` entries that arrive within `seconds`; no notification is sent for the version meanwhile,
+        nor for `quiet` seconds after entries were claimed.
 
         Returns an empty list early when another version's notification waits for a worker; this is checked every 50 ms.
         """
         until = time.monotonic() + seconds
+        entries: list[StreamEntry] = []
         self._notifications.suppress(version_id, consumer, seconds + 0.5)
         try:
             while (remaining := until - time.monotonic()) > 0:
@@ -111,7 +156,10 @@ class Streams:
                     return []
             return []
         finally:
-            self._notifications.clear(version_id)
+            if entries and quiet:
+                self._notifications.suppress(version_id, consumer, quiet)
+            else:
+                self._notifications.clear(version_id)
 
     def claim_expired(self, version_id: str, consumer: str) -> StreamEntry | None:
         """Claim one entry whose lease has expired; returns None if there is none."""
@@ -129,17 +177,15 @@ class Streams:
             with self._grouped([stream]):
                 self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
 
-    def acknowledge(self, entries: Iterable[StreamEntry]) -> None:
+    def acknowledge(self, entries: Iterable[StreamEntry], transaction: Any) -> None:
         """Remove finished entries, so that a stream holds unfinished entries only.
 
         XACK and XDEL run in one transaction: an entry that is acknowledged but not deleted would be counted as waiting
         for ever, and never be delivered.
         """
-        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
-            for stream, ids in _by_stream(entries).items():
-                pipe.xack(stream, GROUP, *ids)
-                pipe.xdel(stream, *ids)
-            pipe.execute()
+        for stream, ids in _by_stream(entries).items():
+            transaction.xack(stream, GROUP, *ids)
+            transaction.xdel(stream, *ids)
 
     def backlog(self, version_id: str) -> bool:
         """Return True if there are entries that no worker has claimed."""
@@ -224,14 +270,19 @@ class Streams:
     def _stream(self, version_id: str, priority: str, tenant: str) -> str:
         return self._key("lane", version_id, priority, tenant)
 
-    def _tenants(self, version_id: str) -> dict[str, list[str]]:
-        """Return the tenants by priority, the most urgent priority first."""
+    def _tenants(self, version_id: str, *, max_age: float = 0.0) -> dict[str, list[str]]:
+        """Return the tenants by priority, the most urgent priority first; the answer may be `max_age` seconds old."""
+        asked_at, tenants = self._lanes.get(version_id, (0.0, {}))
+        if time.monotonic() - asked_at < max_age:
+            return tenants
+        asked_at = time.monotonic()
         with translated_errors():
             members = self._redis.smembers(self._key("lanes", version_id))
-        tenants: dict[str, list[str]] = {priority: [] for priority in PRIORITIES}
+        tenants = {priority: [] for priority in PRIORITIES}
         for member in members:
             priority, _, tenant = member.partition(":")
             tenants[priority].append(tenant)
+        self._lanes[version_id] = (asked_at, tenants)
         return tenants
 
     def _all_streams(self, version_id: str) -> list[str]:
@@ -259,7 +310,10 @@ class Streams:
             try:
                 yield
             except redis.ResponseError as error:
-                if not any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no longer exists")):
+                if not any(
+                    word in str(error)
+                    for word in ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
+                ):
                     raise
                 self._groups.difference_update(streams)
 
@@ -283,6 +337,23 @@ class Streams:
             running = pending["pending"]
             oldest = int(first[0][0].split("-")[0]) / 1000 if first else None
         return StreamDepth(version_id, priority, tenant, max(0, length - running), running, oldest)
+
+
+def _pages(pushed: Sequence[Pushed]) -> Iterator[list[Pushed]]:
+    """Yield the entries in the same order, at most PAGE at once."""
+    page: list[Pushed] = []
+    room = PAGE
+    for each in pushed:
+        start = 0
+        while start < len(each.entries):
+            piece = each.entries[start : start + room]
+            page.append(replace(each, entries=piece))
+            start, room = start + len(piece), room - len(piece)
+            if not room:
+                yield page
+                page, room = [], PAGE
+    if page:
+        yield page
 
 
 def _by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 from shared import errors
 from shared.adapters.queue.queue import Queue
+from shared.domain.jobs import JobChange
 
 T = TypeVar("T")
 
-RECENT = 512
+RECENT = 4096
 """Number of recent events that are kept: a job may have ended before its request begins to wait."""
 LOOK_EVERY = 1.0
 """Seconds after which a waiting request looks at SQL without an event."""
+LOOKUPS = "lookups"
+"""The id of the event that what requests keep in memory may have changed, see shared/adapters/lookups.py."""
 log = logging.getLogger(__name__)
 
 
@@ -27,6 +30,8 @@ class Subscription:
 
     def __init__(self) -> None:
         self._moved = threading.Event()
+        self.announced: JobChange | None = None
+        """The end of the job, if it was announced with its outcome."""
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds`; returns True if the job has changed since the last call, False if the time ran out."""
@@ -34,8 +39,9 @@ class Subscription:
         self._moved.clear()
         return moved
 
-    def wake(self) -> None:
+    def wake(self, announced: JobChange | None) -> None:
         """Wake the waiting request."""
+        self.announced = announced or self.announced
         self._moved.set()
 
 
@@ -45,10 +51,11 @@ class Waiters:
     Correctness does not depend on events: a waiting request also looks at SQL every second.
     """
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, clear_lookups: Callable[[], None] = lambda: None) -> None:
+        """`clear_lookups` is called when another process may have changed what requests keep in memory."""
+        self._queue, self._clear_lookups = queue, clear_lookups
         self._subscriptions: dict[str, list[Subscription]] = {}
-        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._recent: OrderedDict[str, JobChange | None] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -60,7 +67,7 @@ class Waiters:
         subscription = Subscription()
         with self._lock:
             if event_id in self._recent:
-                subscription.wake()
+                subscription.wake(self._recent[event_id])
             self._subscriptions.setdefault(event_id, []).append(subscription)
         self.listen()
         try:
@@ -78,20 +85,24 @@ class Waiters:
         ended: Callable[[T], bool],
         seconds: float,
         *,
-        look_first: bool = True,
+        announced: Callable[[JobChange], T | None] | None = None,
     ) -> T:
         """Call `look` until `ended` accepts its result or `seconds` have passed, and return the last result.
 
         `event_id` is the id of the job, training, dataset or version whose events to wait for. An event is only a hint:
-        `look` is also called every second, in case an event was lost. A caller that has just read the state passes
-        `look_first=False`, which saves a query. The wait is by the monotonic clock, so that a correction of the wall
-        clock neither stretches nor shortens it.
+        `look` is also called every second, in case an event was lost. A caller that has just read the state of a job
+        passes `announced`, which makes the result of what was announced, or None; then the first look is saved, and
+        mostly every look. The wait is by the monotonic clock, so that a correction of the wall clock neither stretches
+        nor shortens it.
         """
         with self.subscribe(event_id) as subscription:
             end = time.monotonic() + seconds
-            if not look_first:
+            if announced:
                 subscription.wait(max(0.0, min(LOOK_EVERY, seconds)))
             while True:
+                change = subscription.announced
+                if announced and change and (told := announced(change)) is not None:
+                    return told
                 state = look()
                 remaining = end - time.monotonic()
                 if ended(state) or remaining <= 0:
@@ -114,8 +125,8 @@ class Waiters:
     def _listen(self) -> None:
         while not self._closed.is_set():
             try:
-                for event_ids in self._queue.events.listen(self._closed):
-                    self._wake(event_ids)
+                for event in self._queue.events.listen(self._closed):
+                    self._wake(event)
             except errors.Unavailable:
                 log.warning("events do not arrive; waiting requests read the database every second")
                 self._closed.wait(1.0)
@@ -123,9 +134,13 @@ class Waiters:
                 log.exception("events")
                 self._closed.wait(1.0)
 
-    def _wake(self, event_ids: list[str]) -> None:
+    def _wake(self, event: Mapping[str, JobChange | None]) -> None:
+        if LOOKUPS in event:
+            self._clear_lookups()
         with self._lock:
-            self._recent.extend(event_ids)
-            for event_id in event_ids:
+            for event_id, announced in event.items():
+                self._recent[event_id] = announced or self._recent.get(event_id)
                 for subscription in self._subscriptions.get(event_id, ()):
-                    subscription.wake()
+                    subscription.wake(announced)
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)

@@ -206,7 +206,7 @@ def correct(job_id: str) -> Response:
 
 
 def _respond(job: Job, status: int = 200, *, location: str = "") -> Response:
-    items = jobs.list_items(container(), job.id, limit=serializers.INLINE)
+    items = jobs.list_items(container(), job, limit=serializers.INLINE)
     again = 0 if job.status.terminal else retry_after(container(), job)
     response = respond(serializers.job(job, items), status, location=location, retry_after=again)
     mark = f"{job.id}{job.status}{job.done}{job.failed}"
@@ -247,7 +247,7 @@ def _pace(container: Container, job: Job) -> int:
 def _all_items(container: Container, job: Job) -> Iterator[Item]:
     position = 0
     while position < job.total:
-        page = jobs.list_items(container, job.id, start=position, limit=PAGE)
+        page = jobs.list_items(container, job, start=position, limit=PAGE)
         if not page:
             return
         yield from page
