@@ -1,0 +1,182 @@
+"""The HTTP server over real sockets: bodies of every kind reach the application, and slow clients hold no thread."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from api import http_server
+from api.http_server import Application, HttpServer
+
+BIG = bytes(range(256)) * 16_000
+"""More than SMALL."""
+
+
+@contextmanager
+def serving(application: Application, threads: int = 4) -> Iterator[str]:
+    """Serve the application in this process; yield its host and port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = Server(
+        HttpServer(application, threads), address="127.0.0.1", port=port, interface=Interfaces.RSGI,
+        http=HTTPModes.http1, websockets=False, log_enabled=False,
+    )  # fmt: skip
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(server.serve(),))
+    thread.start()
+    address = f"127.0.0.1:{port}"
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except ConnectionRefusedError:
+            assert thread.is_alive()
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(server.stop)
+        thread.join(10)
+        loop.close()
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with the hash of the body, or with what the request was."""
+    if environ["PATH_INFO"] == "/environ":
+        text = repr({name: value for name, value in environ.items() if isinstance(value, str)}).encode()
+    else:
+        try:
+            text = hashlib.sha256(environ["wsgi.input"].read()).hexdigest().encode()
+        except (TimeoutError, ConnectionError) as error:
+            start_response("408 Request Timeout", [("Content-Type", "text/plain")])
+            return [type(error).__name__.encode()]
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    return [text]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(echo) as address:
+        yield address
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), 100_000):
+        yield data[start : start + 100_000]
+
+
+@pytest.mark.parametrize("body", [b"", b"small", BIG], ids=["none", "small", "big"])
+@pytest.mark.parametrize("how", ["with a length", "in chunks"])
+def test_a_body_arrives_whole(address: str, body: bytes, how: str) -> None:
+    content = body if how == "with a length" else pieces(body)
+    answer = httpx.post(f"http://{address}/", content=content)
+    assert answer.text == hashlib.sha256(body).hexdigest()
+
+
+def test_a_client_is_asked_for_the_body_that_it_has_announced(address: str) -> None:
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b"small")
+        assert hashlib.sha256(b"small").hexdigest().encode() in client.recv(1000)
+
+
+def test_the_request_is_what_wsgi_says(address: str) -> None:
+    headers = [("X-Twice", "1"), ("X-Twice", "2"), ("Content-Type", "a/b")]
+    answer = httpx.post(f"http://{address}/environ?a=%20b", headers=headers, content=b"12")
+    environ = eval(answer.text)
+    assert environ["REQUEST_METHOD"] == "POST"
+    assert environ["QUERY_STRING"] == "a=%20b"
+    assert environ["HTTP_X_TWICE"] == "1,2"
+    assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("a/b", "2")
+    assert (environ["REMOTE_ADDR"], environ["SERVER_NAME"]) == ("127.0.0.1", "127.0.0.1")
+    assert environ["HTTP_HOST"] == address
+
+
+def test_a_path_is_decoded_as_wsgi_says() -> None:
+    paths: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        paths.append(environ["PATH_INFO"].encode("latin-1").decode())
+        start_response("204 No Content", [])
+        return []
+
+    with serving(application) as address:
+        httpx.get(f"http://{address}/a%20%C3%A9/%2F")
+    assert paths == ["/a é//"]
+
+
+def test_an_answer_of_unknown_length_is_sent_part_by_part() -> None:
+    closed = threading.Event()
+    go_on = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        try:
+            yield b"one,"
+            assert go_on.wait(10)
+            yield b"two"
+        finally:
+            closed.set()
+
+    with serving(application) as address, httpx.stream("GET", f"http://{address}/") as answer:
+        parts = answer.iter_raw()
+        assert next(parts) == b"one,"
+        go_on.set()
+        assert b"".join(parts) == b"two"
+        assert closed.wait(10)
+
+
+def test_an_answer_ends_when_its_client_has_gone() -> None:
+    closed = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        try:
+            while True:
+                yield b"." * 100_000
+        finally:
+            closed.set()
+
+    with serving(application) as address:
+        with httpx.stream("GET", f"http://{address}/") as answer:
+            next(answer.iter_raw())
+        assert closed.wait(10)
+
+
+@pytest.mark.parametrize("length", [5, len(BIG)])
+def test_a_body_that_does_not_come_is_the_applications_to_complain_about(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(http_server, "WHOLE", 0.2)
+    monkeypatch.setattr(http_server, "SILENCE", 0.2)
+    with serving(echo) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nabc".encode())
+            answer = client.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.endswith(b"TimeoutError")
+
+
+def test_slow_clients_hold_no_thread() -> None:
+    with serving(echo, threads=1) as address:
+        host, port = address.split(":")
+        slow = [socket.create_connection((host, int(port)), timeout=10) for _ in range(20)]
+        for client in slow:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+        assert httpx.post(f"http://{address}/", content=b"quick", timeout=10).status_code == 200
+        for client in slow:
+            client.sendall(b"cde")
+            assert hashlib.sha256(b"abcde").hexdigest().encode() in client.recv(1000)
+            client.close()
