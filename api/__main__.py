@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -29,7 +30,11 @@ def application() -> HttpServer:
     settings = from_environment()
     container = build(settings)
     container.waiters.listen()
-    return HttpServer(create_app(container), settings.api_threads)
+    application = create_app(container)
+    # What is there now stays: the collector need not look at it again after every few hundred requests.
+    gc.collect()
+    gc.freeze()
+    return HttpServer(application, settings.api_threads)
 
 
 def processes(settings: Settings) -> int:

@@ -9,13 +9,13 @@ more than SMALL bytes are handed over while they arrive, since the application m
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import logging
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias, cast
 
 from granian import rsgi
@@ -54,15 +54,10 @@ class HttpServer:
             environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
         else:
             environ["wsgi.input"] = await _small_body(protocol, loop) if length not in ("", "0") else io.BytesIO()
-        answer = await loop.run_in_executor(self._threads, partial(self._run, environ, protocol, loop))
-        if answer is not None:
-            with contextlib.suppress(_Gone):
-                protocol.response_bytes(*answer)
+        await loop.run_in_executor(self._threads, partial(self._run, environ, protocol, loop))
 
-    def _run(
-        self, environ: dict[str, Any], protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop
-    ) -> tuple[int, Headers, bytes] | None:
-        """Run the application in a thread; return the answer, or None if it was streamed."""
+    def _run(self, environ: dict[str, Any], protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the application in a thread, and answer from there: the event loop hears of it later."""
         started: list[tuple[int, Headers]] = []
 
         def start_response(status: str, headers: Headers, _error: object = None) -> None:
@@ -71,9 +66,11 @@ class HttpServer:
         parts = self._application(environ, start_response)
         try:
             if isinstance(parts, (list, tuple)) or _is_whole(started):
-                return (*started[0], b"".join(parts))
-            self._stream(parts, started, protocol, loop)
-            return None
+                protocol.response_bytes(*started[0], b"".join(parts))
+            else:
+                self._stream(parts, started, protocol, loop)
+        except (_Gone, OSError):
+            log.debug("a client left before the end of its answer")
         finally:
             if close := getattr(parts, "close", None):
                 close()
@@ -89,12 +86,8 @@ class HttpServer:
         iterator = iter(parts)
         first = next(iterator, b"")  # the application may only now know its status
         transport = protocol.response_stream(*started[0])
-        try:
-            asyncio.run_coroutine_threadsafe(_send(transport, first), loop).result()
-            for part in iterator:
-                asyncio.run_coroutine_threadsafe(_send(transport, part), loop).result()
-        except (_Gone, OSError):
-            log.debug("a client left before the end of its answer")
+        for part in chain([first], iterator):
+            asyncio.run_coroutine_threadsafe(_send(transport, part), loop).result()
 
 
 class _ArrivingBody(io.RawIOBase):

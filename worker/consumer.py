@@ -163,9 +163,12 @@ class BatchConsumer:
         alive = [entry for entry in entries if entry.attempts <= limit]
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
         # a millisecond for all others.
-        decoding = self._decoders.map(self._decode, alive)
+        # One task for each thread, since a task for each picture costs as much as decoding a small one.
+        threads = self._container.settings.decode_threads
+        parts = [alive[number::threads] for number in range(min(threads, len(alive)))]
+        decoding = self._decoders.map(lambda part: [(id(entry), self._decode(entry)) for entry in part], parts)
         runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
-        decoded = dict(zip(map(id, alive), decoding, strict=True))
+        decoded = dict(pair for part in decoding for pair in part)
         for entry in runnable:
             result = decoded.get(id(entry))
             if result is None:

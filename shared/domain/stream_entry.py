@@ -24,6 +24,8 @@ class StreamEntry:
     remember: bool = False
     with_thresholds: bool = False
     """As in Job; older entries lack it, as they lack `remember`."""
+    is_quick: bool = False
+    """True if its job has this picture only, and no deadline."""
     picture: bytes | None = field(default=None, repr=False)
     """The bytes of a small picture; None if it is to be read from its blob or its item."""
     id: str = ""
@@ -42,7 +44,7 @@ class StreamEntry:
         """
         picture = (self.job_id, self.position, self.blob, self.offset, self.size)
         options = (self.task, self.top_k, self.function_to_apply, int(self.exif))
-        later = {"r": self.remember, "t": self.with_thresholds}
+        later = {"r": self.remember, "t": self.with_thresholds, "q": self.is_quick}
         packed = {"e": json.dumps(picture + options, separators=(",", ":"))}
         if self.picture is not None:
             packed["p"] = base64.b64encode(self.picture).decode()  # the connection reads every reply as text
@@ -52,9 +54,14 @@ class StreamEntry:
     def unpack(cls, fields: Mapping[str, str], entry_id: str, stream: str, attempts: int = 1) -> StreamEntry:
         """Decode an entry as Redis returns it."""
         job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(fields["e"])
+        picture = base64.b64decode(fields["p"]) if "p" in fields else None
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
-                   "t" in fields, base64.b64decode(fields["p"]) if "p" in fields else None, entry_id, stream,
-                   attempts)  # fmt: skip
+                   "t" in fields, "q" in fields, picture, entry_id, stream, attempts)  # fmt: skip
+
+    @property
+    def pushed_at(self) -> float:
+        """Unix seconds by the clock of Redis."""
+        return int(self.id.partition("-")[0]) / 1000
 
     @property
     def tenant(self) -> str:

@@ -36,6 +36,8 @@ SHORT = 1000
 """Pictures of one tenant and version that wait, up to which entries carry their small pictures."""
 
 
+JUST_NOW = 1.0
+"""Seconds after it was pushed in which a picture of its own is run without a look at its job."""
 COUNTED = 0.25
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
 
@@ -195,6 +197,7 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         exif=options.exif,
         remember=given.remember,
         with_thresholds=given.job.with_thresholds,
+        is_quick=given.job.total == 1 and given.job.deadline is None,
         picture=item.picture if given.is_queue_short else None,
     )
 
@@ -218,9 +221,12 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
     Cancellation, deadline and deletion take effect here, at batch assembly, by the clock. Entries that were delivered
     before are looked up among the recorded items, because a worker may have crashed between the commit and the
     acknowledgement. A job of several pictures is RUNNING from here on; that of a single picture mostly ends before
-    anybody could see it, so `mark_running` does it for those that take long.
+    anybody could see it, so `mark_running` does it for those that take long. A picture that was sent just now, alone
+    and without a deadline, runs unseen: if its job was cancelled meanwhile, `finish` drops its outcome.
     """
     now = container.now()
+    if all(entry.is_quick and entry.attempts == 1 and abs(now - entry.pushed_at) < JUST_NOW for entry in entries):
+        return list(entries)
     with container.database.read() as uow:
         live = uow.jobs.live_among({entry.job_id for entry in entries})
         redelivered = [(entry.job_id, entry.position) for entry in entries if entry.attempts > 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -333,7 +334,29 @@ def test_beginning_makes_a_job_running_and_all_its_entries_runnable(container: C
 def test_entries_of_cancelled_jobs_are_skipped_and_others_run(container: Container) -> None:
     cancelled, job = submitted(container, 1), submitted(container, 1)
     jobs.cancel(container, "anna", cancelled.id)
-    assert [entry.job_id for entry in jobs.begin(container, claimed(container, job))] == [job.id]
+    later = at(container, time.time() + 10)
+    assert [entry.job_id for entry in jobs.begin(later, claimed(container, job))] == [job.id]
+
+
+def test_a_picture_that_was_sent_just_now_runs_unseen_and_a_cancelled_job_drops_its_outcome(
+    container: Container,
+) -> None:
+    job = submitted(container, 1)
+    jobs.cancel(container, "anna", job.id)
+    (entry,) = claimed(container, job)
+    assert jobs.begin(container, [entry]) == [entry]
+    jobs.finish(container, answered(job, 0), [entry])
+    again = jobs.get(container, "anna", job.id)
+    assert (again.status, again.done) == (Status.CANCELLED, 0)
+    assert container.queue.streams.count_unfinished(job.version_id, "anna") == 0
+
+
+@pytest.mark.parametrize("total", [1, 2])
+def test_a_job_with_a_deadline_or_with_several_pictures_is_looked_at(container: Container, total: int) -> None:
+    job = submitted(container, total, deadline=time.time() + 100 if total == 1 else None)
+    entries = claimed(container, job)
+    jobs.cancel(container, "anna", job.id)
+    assert jobs.begin(container, entries) == []
 
 
 def test_an_entry_that_comes_again_is_skipped_where_its_outcome_is_recorded(container: Container) -> None:

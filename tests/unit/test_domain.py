@@ -98,9 +98,10 @@ def test_blobs_of_versions_lie_where_earlier_versions_put_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [(True, False, False, None), (False, True, False, None), (False, False, True, b"\0\xff")]
+    "flags",
+    [(True, False, False, False, None), (False, True, False, True, None), (False, False, True, False, b"\0\xff")],
 )
-def test_a_stream_entry_is_read_as_it_was_written(flags: tuple[bool, bool, bool, bytes | None]) -> None:
+def test_a_stream_entry_is_read_as_it_was_written(flags: tuple[bool, bool, bool, bool, bytes | None]) -> None:
     entry = StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", *flags)
     read = StreamEntry.unpack(entry.pack(), "1-0", "inferq:lane:v:low:anna", 2)
     assert read == StreamEntry("job", 3, "jobs/1", 10, 20, "classify", 5, "softmax", *flags, "1-0",
