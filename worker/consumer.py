@@ -33,6 +33,10 @@ from worker.process import WorkerProcess
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+AT_ONCE = 0.05
+"""Seconds of work of a fast model that are claimed, recorded and acknowledged together."""
+MOST = 128
+"""Most pictures that are claimed together because the model is fast."""
 QUIET = 0.005
 """Seconds; a model that takes longer for a picture needs the help of other workers at once."""
 
@@ -117,18 +121,25 @@ class BatchConsumer:
     def _claim_batch(self, watch: float) -> Batch:
         """Claim and decode what waits; returns an empty batch when nothing arrives within `watch` seconds."""
         batch = Batch()
-        entries = self._claim(self._model.max_batch)
-        if len(entries) == self._model.max_batch and self._container.queue.streams.backlog(self._version_id):
+        room = self._room()
+        entries = self._claim(room)
+        if len(entries) == room and self._container.queue.streams.backlog(self._version_id):
             self._container.queue.notifications.notify(
                 self._version_id
             )  # more than this worker can take at once: another may join
         if not entries and watch and not self._worker.stopping.is_set():
             entries = self._container.queue.streams.wait_for_entries(
-                self._version_id, self._worker.id, self._model.max_batch, watch, quiet=self._quiet()
+                self._version_id, self._worker.id, room, watch, quiet=self._quiet()
             )
             self._worker.hold(entries)
         self._add(batch, entries)
         return batch
+
+    def _room(self) -> int:
+        """Return the most pictures of one batch: those that run at once, or more if the model is so fast that claiming
+        and recording them costs more; it then runs them in several passes."""
+        rate = self._worker.rates.get(self._version_id, 0.0)
+        return max(self._model.max_batch, min(MOST, int(rate * AT_ONCE)))
 
     def _quiet(self) -> float:
         """Return the seconds for which no other worker is called after pictures have arrived: at most as long as this
@@ -138,7 +149,7 @@ class BatchConsumer:
 
     def _fill_batch(self, batch: Batch) -> None:
         """Fill the batch with entries that have arrived meanwhile."""
-        room = self._model.max_batch - len(batch.entries)
+        room = self._room() - len(batch.entries)
         if batch and room > 0 and not batch.alone:
             self._add(batch, self._claim(room))
 

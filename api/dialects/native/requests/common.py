@@ -104,14 +104,16 @@ def _fields(kind: type[Request]) -> dict[str, inspect.Field]:
 def _values(known: Mapping[str, inspect.Field], fields: Fields) -> dict[str, Any]:
     values = {}
     for name, field in known.items():
+        if not field.required and not fields.has(name):
+            continue
         if _is_file(field.type) and fields.has(name):
             raise errors.NoInput(f"The field {name} holds a text, not a file; with curl: -F {name}=@FILE")
         if fields.has(name):
             values[field.name] = _value(name, field.type, fields)
-        elif field.required and not _is_file(field.type):
+        elif not _is_file(field.type):
             description = _schema(field.type).get("description", "")
             raise errors.BadOption(f"{name} is missing{f'. {description}' if description else ''}")
-        elif field.required:
+        else:
             values[field.name] = ""  # its route reads the parts of the form
     return values
 
