@@ -31,8 +31,9 @@ from worker.openvino_network import OpenVinoNetwork
 
 log = logging.getLogger(__name__)
 
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""Allowed difference of the example's logits, as a fraction of the largest of them."""
+_TOLERANCE = {torch.float32: 5e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""Allowed difference of the example's logits, as a fraction of the largest of them. In float32 it is below 1e-5; but
+the examples of earlier releases were resized by Pillow, which changes the logits of real networks by up to 1e-3."""
 _CPU_PIECE = 4
 """Pictures that one thread runs at once. More is not faster, and above it the activations are so large that the
 C library allocates them from the system for each batch: mobilenet_v2 falls from 223 pictures/s to 157 at 16 and

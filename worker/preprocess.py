@@ -1,21 +1,29 @@
-"""Preprocessing turns a picture into a network's input, exactly as torchvision's, timm's and transformers' references
-do."""
+"""Preprocessing turns a picture into a network's input: decode, resize, crop, normalise.
+
+The pixels equal those of torchvision's transforms for a decoded tensor, bit for bit. Milliseconds of one thread
+(AVX-512), decoded with Pillow in both, resized to 256 and cropped to 224:
+
+                            resized with Pillow    with torch
+    500 x 375, bilinear                     0.9           0.2
+               bicubic                      1.4           0.3
+    4032 x 3024, bilinear                  26.7           4.4
+                 bicubic                   52.9           5.4
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from shared.domain.preprocessing import Preprocessing, sides
 from shared.imaging import images
+from worker.pixel_view import pixel_view
 
-_FILTERS = {
+_PILLOW_FILTERS = {
     "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
@@ -38,21 +46,40 @@ def decode(data: bytes, preprocessing: Preprocessing, *, exif: bool = True) -> I
 def crop(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """Resize and keep the centre: uint8 of shape (channels, height, width), in NHWC memory order.
 
-    The result equals torchvision's `resize` and `center_crop` for a PIL picture bit for bit, and timm's evaluation
-    transform (`timm.data.transforms_factory`) in its three crop modes. `resize(box=...)` for the kept part alone would
-    halve the time, but up to a quarter of the pixels then differ by one level.
+    The result equals torchvision's `resize` and `center_crop` for a decoded tensor bit for bit, and timm's evaluation
+    transform (`timm.data.transforms_factory`) in its three crop modes up to one level, since that resizes with Pillow.
+    The whole picture is resized, although a part is kept: torch has no way to compute a part alone, and resizing takes
+    less than a tenth of the time that decoding does.
     """
     size = _resized(picture.size, preprocessing)
-    if size != picture.size:
-        picture = picture.resize(size, _FILTERS[preprocessing.interpolation])
+    resized = _resize(picture, size, preprocessing.interpolation)
     height, width = sides(preprocessing.crop)
     left, top = _start(size[0], width, preprocessing), _start(size[1], height, preprocessing)
-    inside = picture.crop((left, top, left + width, top + height))  # outside the picture it is black
-    picture = _bordered(inside, size, (-left, -top), preprocessing) if preprocessing.crop_mode == "border" else inside
-    pixels = np.array(picture).reshape(height, width, -1)
+    result = _surroundings(height, width, preprocessing)
+    kept = resized[max(0, top) : top + height, max(0, left) : left + width]
     if preprocessing.channel_order == "BGR":
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        kept = kept.flip(2)
+    to_top, to_left = max(0, -top), max(0, -left)
+    result[to_top : to_top + kept.shape[0], to_left : to_left + kept.shape[1]] = kept
+    return result.permute(2, 0, 1)
+
+
+def _resize(picture: Image.Image, size: tuple[int, int], interpolation: str) -> torch.Tensor:
+    """Return the pixels (height, width, channels) in another size (width, height), or the picture's own in the same.
+
+    Filters that torchvision's tensors lack, or have otherwise than Pillow, are Pillow's.
+    """
+    if size != picture.size and interpolation in _PILLOW_FILTERS:
+        picture = picture.resize(size, _PILLOW_FILTERS[interpolation])
+    channels = len(picture.getbands())
+    pixels = pixel_view(picture)
+    if size != picture.size:
+        # As torchvision does it where the processor has AVX2 or is an ARM; without importing it, which takes a second.
+        # With Pillow's fourth byte: that is faster than three, which torch would copy to four and back.
+        batch = pixels[None].permute(0, 3, 1, 2)
+        resized = functional.interpolate(batch, size=(size[1], size[0]), mode=interpolation, antialias=True)
+        pixels = resized[0].permute(1, 2, 0)
+    return pixels[:, :, :channels]
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
@@ -69,18 +96,12 @@ def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
     return int(to_height * width / short), int(to_height * height / short)
 
 
-def _bordered(
-    inside: Image.Image, size: tuple[int, int], at: tuple[int, int], preprocessing: Preprocessing
-) -> Image.Image:
-    """Return the crop with the mean colour, instead of black, outside of the resized picture."""
-    colour = tuple(round(value / preprocessing.scale) for value in preprocessing.mean)
-    if preprocessing.channel_order == "BGR":
-        colour = colour[::-1]
-    canvas = Image.new(inside.mode, inside.size, colour if len(colour) > 1 else colour[0])
-    left, top = max(0, at[0]), max(0, at[1])
-    right, bottom = min(inside.width, at[0] + size[0]), min(inside.height, at[1] + size[1])
-    canvas.paste(inside.crop((left, top, right, bottom)), (left, top))
-    return canvas
+def _surroundings(height: int, width: int, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return what shows around a picture that is smaller than the crop: black, or the mean colour with `border`."""
+    if preprocessing.crop_mode != "border":
+        return torch.zeros(height, width, preprocessing.channels, dtype=torch.uint8)
+    colour = [min(255, max(0, round(value / preprocessing.scale))) for value in preprocessing.mean]
+    return torch.tensor(colour, dtype=torch.uint8).repeat(height, width, 1)
 
 
 def _start(size: int, kept: int, preprocessing: Preprocessing) -> int:

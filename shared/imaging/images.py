@@ -11,6 +11,7 @@ import binascii
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from PIL import Image, ImageFile
 
@@ -31,6 +32,13 @@ from shared.imaging.formats import media_type as media_type  # noqa: PLC0414  # 
 
 # Metadata of uploads must not fill the log, nor the registry of warnings, which keeps every new text for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# Each picture lies in one block of memory, so that its pixels can be handed on without a copy, and the last two blocks
+# are used again: getting 48 MB from the system for each photo of 12 megapixels takes as long as decoding it. Of the
+# usual 16 MB blocks such a photo needs three. At most twice the largest picture is kept, until a smaller one comes.
+_memory: Any = vars(Image)["core"]  # which Pillow's documentation names, and its types do not
+_memory.set_block_size(1 << 30)
+_memory.set_blocks_max(2)
 
 _SLOW_CODECS = ("ppm", "ppm_plain", "bmp_rle")
 """Decoders that Pillow implements in Python only: 3 million pixels a second, or less."""

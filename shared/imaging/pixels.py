@@ -27,15 +27,20 @@ def converted(image: Image.Image, mode: str, *, depth: int, background: Colour |
     alpha = _alpha(image, depth) if background is not None else None
     source = image.info.get("icc_profile") if profile else None
     if alpha is None and not source:
-        return eight_bit(image).convert(mode)
+        return _in_mode(eight_bit(image), mode)
     colours = _colours(eight_bit(image))
     if source:
         colours = _to_srgb(colours, source)
     if alpha is not None and background is not None:
         canvas = Image.new("RGB", image.size, background)
-        canvas.paste(colours.convert("RGB"), mask=alpha)
+        canvas.paste(_in_mode(colours, "RGB"), mask=alpha)
         colours = canvas
-    return colours.convert(mode)
+    return _in_mode(colours, mode)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return the picture in `mode`; the same object if it is, where Pillow's `convert` would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
@@ -91,8 +96,8 @@ def _differs(channels: Sequence[Image.Image], key: Sequence[int]) -> Image.Image
 def _colours(image: Image.Image) -> Image.Image:
     """Return the picture without alpha and palette, in a mode that a profile can describe."""
     if image.mode in ("1", "L", "LA"):
-        return image.convert("L")
-    return image if image.mode == "CMYK" else image.convert("RGB")
+        return _in_mode(image, "L")
+    return image if image.mode == "CMYK" else _in_mode(image, "RGB")
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

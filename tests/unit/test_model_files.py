@@ -28,6 +28,7 @@ from shared.domain.models import ImportOptions, ModelExample, ModelState, ModelV
 from shared.domain.preprocessing import Origin, PreprocessingRequest, parse_request
 from shared.errors import BadOption, BadWeights
 from shared.settings import Settings
+from tests.unit.tensor_resize import tensors_resized
 from worker import examination, families
 from worker.engine import Engine
 from worker.examination import Check, Examined, Wanted
@@ -111,7 +112,7 @@ def test_torchvision_state_dicts_give_torchvisions_scores(tmp_path: Path, preset
     release = torchvision.models.ResNet50_Weights[preset]
     wanted = Wanted("resnet18", LABELS, PreprocessingRequest(f"ResNet50_Weights.{preset}"))
     examined = examination.examine(saved(network.state_dict(), tmp_path / "w.pth"), tmp_path, wanted)
-    with torch.inference_mode():
+    with torch.inference_mode(), tensors_resized():
         assert difference(examined, lambda picture: network(release.transforms()(picture)[None])[0]) < NEAR
 
 
@@ -157,7 +158,7 @@ def test_timm_folders_give_timms_scores(
     assert examined.labels == LABELS
     assert examined.preset
     assert (examined.preset.name, examined.preset.origin) == ("config.json", Origin.INCLUDED)
-    with torch.inference_mode():
+    with torch.inference_mode(), tensors_resized():
         assert difference(examined, lambda picture: network(transform(picture)[None])[0]) < NEAR
 
 
@@ -185,7 +186,7 @@ def test_a_timm_training_checkpoint_with_two_sets_asks_which(tmp_path: Path) -> 
     wanted = Wanted("timm/resnet10t", LABELS, options=ImportOptions("state_dict_ema"))
     examined = examination.examine(path, tmp_path, wanted)
     prepared = timm_transform(ema.pretrained_cfg)
-    with torch.inference_mode():
+    with torch.inference_mode(), tensors_resized():
         assert difference(examined, lambda picture: ema(prepared(picture)[None])[0]) < NEAR
     assert "'teacher'; it has: state_dict" in refusal(
         path, tmp_path, architecture="timm/resnet10t", labels=LABELS, options=ImportOptions("teacher")
@@ -212,9 +213,9 @@ def hugging_face_folder(folder: Path, name: str, processor: Any, **config: Any) 
     return cast(nn.Module, network)
 
 
-def by_transformers(network: nn.Module, folder: Path, backend: str) -> Callable[[Image.Image], torch.Tensor]:
+def by_transformers(network: nn.Module, folder: Path) -> Callable[[Image.Image], torch.Tensor]:
     library: Any = transformers
-    processor = library.AutoImageProcessor.from_pretrained(folder, backend=backend, local_files_only=True)
+    processor = library.AutoImageProcessor.from_pretrained(folder, backend="torchvision", local_files_only=True)
 
     def logits(picture: Image.Image) -> torch.Tensor:
         with torch.inference_mode():
@@ -252,7 +253,7 @@ def test_hugging_face_folders_give_the_scores_of_transformers(
     examined = examination.examine(zipped(folder), tmp_path, Wanted())
     assert (examined.family, examined.architecture) == ("transformers", f"{name}ForImageClassification")
     assert (examined.labels, examined.problem_type) == (LABELS, ProblemType.SINGLE_LABEL)
-    assert difference(examined, by_transformers(network, folder, "pil")) < NEAR
+    assert difference(examined, by_transformers(network, folder)) < NEAR
 
 
 def test_a_multi_label_folder_is_one(tmp_path: Path) -> None:
@@ -355,7 +356,7 @@ def test_a_lightning_checkpoint_comes_in_as_its_tensors(tmp_path: Path, names: C
     wanted = Wanted("resnet18", LABELS)
     examined = examination.examine(saved(content, tmp_path / "last.ckpt"), tmp_path, wanted)
     transforms = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
-    with torch.inference_mode():
+    with torch.inference_mode(), tensors_resized():
         assert difference(examined, lambda picture: network(transforms(picture)[None])[0]) < NEAR
 
 
@@ -468,7 +469,7 @@ def test_a_torchserve_archive_with_a_state_dict_comes_in_with_its_labels(tmp_pat
     examined = examination.examine(mar(tmp_path, content.getvalue()), tmp_path, Wanted("resnet18"))
     assert examined.labels == LABELS
     transforms = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
-    with torch.inference_mode():
+    with torch.inference_mode(), tensors_resized():
         assert difference(examined, lambda picture: network(transforms(picture)[None])[0]) < NEAR
 
 

@@ -210,7 +210,7 @@ def _read_preprocessing(folder: Path) -> Preprocessing | None:
     with _quiet(library):
         try:
             processor = library.AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, backend="pil"
+                folder, local_files_only=True, trust_remote_code=False, backend="torchvision"
             )
         except Exception as error:
             raise BadWeights(f"transformers cannot load preprocessor_config.json: {_first_line(error)}") from error
