@@ -23,7 +23,6 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.settings import from_environment
 from worker import examination, families, openvino_conversion, openvino_network, tuning, weights
 from worker.engine import Engine, Loaded, top_k
-from worker.openvino_network import OpenVinoNetwork
 
 TOP_K = 5
 
@@ -40,21 +39,19 @@ def load(architecture: str, path: Path) -> Loaded:
     settings = from_environment()
     model = Engine(settings, lambda _: data).load(version)
     if settings.engine == "auto" and model.can_be_tuned and openvino_network.is_available():
-        _tune(model, data)
+        _tune(model, data, settings.precision)
     return model
 
 
-def _tune(model: Loaded, data: bytes) -> None:
+def _tune(model: Loaded, data: bytes, precision: str) -> None:
     """Give the model the faster runtime, as the tuner of a busy worker does."""
     version, preprocessing = model.version, model.preprocessing
     family = families.find(version.architecture)
     network = weights.restore(family, version.architecture, preprocessing, data, version.config)
     with tempfile.TemporaryDirectory(prefix="inferq-bench-") as name:
         openvino_conversion.convert(network, preprocessing, examination.example(), Path(name))
-        candidate = OpenVinoNetwork(Path(name, openvino_conversion.CONVERTED).read_bytes(), torch.get_num_threads())
-    rates = tuning.measure(model, candidate)
-    if openvino_network.keeps_contract(candidate.difference()) and tuning.is_worth_it(rates):
-        model.use(candidate)
+        stored = Path(name, openvino_conversion.CONVERTED).read_bytes()
+    tuning.choose_engine(model, stored, torch.get_num_threads(), precision)
 
 
 def throughput(model: Loaded, pictures: list[bytes], batch: int, seconds: float) -> tuple[int, float, float]:
@@ -105,6 +102,7 @@ def main(architecture: str, path: Path, folder: Path) -> None:
                 return list(latencies(model, pictures, question["seconds"]))
         return {
             "runtime": model.runtime,
+            "numbers": model.numbers,
             "torch": torch.__version__,
             "torch_threads": torch.get_num_threads(),
             "device": str(model.device),

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +29,7 @@ from worker import families, scratch, weights
 log = logging.getLogger(__name__)
 
 JOB, WEIGHTS, EXAMPLE, FAILURE = "job.json", "weights.safetensors", "example.png", "failure.txt"
+_PICTURES = "picture-*"
 _ONE_BY_ONE = threading.Lock()
 """A conversion takes more memory than serving the network does, so a worker runs one at a time."""
 _SECONDS = 1800.0
@@ -41,9 +42,9 @@ class Interrupted(errors.Conflict):
     """The process of a conversion was killed or found no room; the network may be convertible all the same."""
 
 
-def run(container: Container, version: ModelVersion, module: str, result: str) -> bytes:
-    """Run `python -m module FOLDER` for a version, and return the file `result`; raises Conflict with the reason,
-    Interrupted, Unavailable."""
+def run(container: Container, version: ModelVersion, module: str, result: str, pictures: Iterable[bytes] = ()) -> bytes:
+    """Run `python -m module FOLDER` for a version, and return the file `result`; `pictures` are those of the version
+    that the job has. Raises Conflict with the reason, Interrupted, Unavailable."""
     if version.preprocessing is None or version.example is None:
         raise errors.Conflict("it has no example that the result could be compared with; import it again")
     job = {
@@ -58,6 +59,8 @@ def run(container: Container, version: ModelVersion, module: str, result: str) -
         (folder / JOB).write_text(json.dumps(job))
         (folder / EXAMPLE).write_bytes(container.storage.read(version.example.blob))
         container.storage.fetch_to(version.weights, str(folder / WEIGHTS))
+        for number, picture in enumerate(pictures):
+            (folder / _PICTURES.replace("*", f"{number:04d}")).write_bytes(picture)
         command = [sys.executable, "-m", module, str(folder)]
         root = Path(__file__).parent.parent
         with _ONE_BY_ONE:
@@ -80,6 +83,7 @@ class Job:
         self.preprocessing: Preprocessing = from_values(job["preprocessing"])
         self.logits: list[float] = job["logits"]
         self.example: bytes = (folder / EXAMPLE).read_bytes()
+        self.pictures: list[bytes] = [path.read_bytes() for path in sorted(folder.glob(_PICTURES))]
         self._values, self._folder = job, folder
 
     def network(self) -> nn.Module:

@@ -70,6 +70,7 @@ class Loaded:
         self.tune_at: float = 0
         """The number of pictures after which it is looked at for tuning."""
         self._faster: OpenVinoNetwork | None = None
+        self._scaled = False
         compiled = settings.compile and not self._graph
         self._compiled = torch.compile(self._network, dynamic=True) if compiled else self._network
 
@@ -79,7 +80,8 @@ class Loaded:
 
         Raises BrokenPicture.
         """
-        return preprocess.crop(preprocess.decode(data, self.preprocessing, exif=exif), self.preprocessing)
+        picture = preprocess.decode(data, self.preprocessing, exif=exif, scaled=self._scaled)
+        return preprocess.crop(picture, self.preprocessing)
 
     @torch.inference_mode()
     def forward(self, inputs: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
@@ -120,9 +122,14 @@ class Loaded:
         """The library that runs the network: `torch`, `onnxruntime` or `openvino`."""
         return "onnxruntime" if self._graph else "openvino" if self._faster else "torch"
 
-    def use(self, faster: OpenVinoNetwork) -> None:
-        """Let another runtime answer from now on."""
-        self._faster = faster
+    @property
+    def numbers(self) -> str:
+        """The type of numbers that the network computes with: `float32` or `bfloat16`."""
+        return self._faster.numbers if self._faster else str(self.type).removeprefix("torch.")
+
+    def use(self, faster: OpenVinoNetwork, *, scaled: bool = False) -> None:
+        """Let another runtime answer from now on; `scaled` decodes large JPEGs to a smaller size."""
+        self._faster, self._scaled = faster, scaled
         self.bytes += faster.bytes
 
     def trial_batch(self) -> torch.Tensor:
@@ -227,10 +234,7 @@ class Engine:
         """Return version id -> the runtime, type and device of its loaded model: `openvino float32 on cpu`."""
         with self._lock:
             kept = list(self._kept.items())
-        return {
-            version_id: f"{model.runtime} {str(model.type).removeprefix('torch.')} on {model.device}"
-            for version_id, model in kept
-        }
+        return {version_id: f"{model.runtime} {model.numbers} on {model.device}" for version_id, model in kept}
 
     def loaded(self) -> list[str]:
         """Return `name/version` of the loaded models, the least recently used first."""
@@ -322,12 +326,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_type(precision: str, device: torch.device) -> torch.dtype:
-    """Return the type of weights and activations; always float32 on the CPU, where half precision is slow or
-    missing."""
-    types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if precision not in types:
-        raise BadOption(f"There is no precision {precision!r}; use float32, bfloat16 or float16.")
-    return types[precision] if device.type == "cuda" else torch.float32
+    """Return torch's type of weights and activations; float32 on the CPU, where OpenVINO computes in bfloat16."""
+    return torch.bfloat16 if precision == "fast" and device.type == "cuda" else torch.float32
 
 
 def _preprocessing(version: ModelVersion) -> Preprocessing:

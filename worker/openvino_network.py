@@ -1,7 +1,7 @@
 """OpenVINO runs a network on the CPU faster than torch does; it is converted once, and taken only where it proves to be
 equal and faster.
 
-    plain network ──trace──> OpenVINO model, stored ──compile──> equal within 1e-3? faster? ──> serves
+    plain network ──trace──> OpenVINO model, stored ──compile──> same answers? faster? ──> serves
 
 Images per second of one thread (AVX-512, float32, batches of four, in one run):
 
@@ -17,36 +17,42 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import math
 import sys
 import threading
 import zipfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 
-GRAPH, WEIGHTS, REFERENCE = "model.xml", "model.bin", "reference.safetensors"
-"""The members of a stored network: OpenVINO's two files, and the answers of the plain network for some pictures."""
-_TOLERANCE = 1e-3
-"""Allowed difference from the plain network, as a fraction of the largest value."""
+from shared.domain.engines import EngineErrors
+from shared.domain.preprocessing import Preprocessing
+from worker import preprocess
+
+GRAPH, WEIGHTS, EXAMPLES = "model.xml", "model.bin", "examples.safetensors"
+"""The members of a stored network: OpenVINO's two files, and the example set with the answers of the plain network."""
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_PIECE = 4
+"""Pictures of the example set that run at once, as many as when it serves."""
 
 
 class OpenVinoNetwork:
     """A compiled network: pixels (N, channels, height, width) in, logits or features out, for one caller at a time."""
 
-    def __init__(self, stored: bytes, threads: int) -> None:
-        """Compile what a conversion stored; raises RuntimeError if this OpenVINO cannot read it."""
+    def __init__(self, stored: bytes, threads: int, numbers: str = "float32") -> None:
+        """Compile what a conversion stored, to compute with `float32` or `bfloat16`; raises RuntimeError if this
+        OpenVINO cannot read it."""
         openvino = library()
+        self.numbers = numbers
         with zipfile.ZipFile(io.BytesIO(stored)) as archive:
             graph, values = archive.read(GRAPH), archive.read(WEIGHTS)
-            self._reference = safetensors.torch.load(archive.read(REFERENCE))
         core = openvino.Core()
         model = core.read_model(graph, openvino.Tensor(np.frombuffer(values, np.uint8)))
         options = {
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS[numbers],
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # else the first thread of every worker is pinned to the first core
         }
@@ -62,18 +68,21 @@ class OpenVinoNetwork:
         """Return the input of the head (N, dimension), averaged over height and width if it is 4-D."""
         return self._run(pixels)[1]
 
-    def difference(self) -> float:
-        """Return the largest difference from the plain network, as a fraction of its largest logit or feature.
-
-        It is infinite if an answer is not finite. The plain network's answers are then forgotten.
-        """
-        logits, features = self._run(self._reference["pixels"])
-        pairs = ((logits, self._reference["logits"]), (features, self._reference["features"]))
-        found = torch.stack(
-            [(mine - plain).abs().max() / plain.abs().max().clamp(min=1e-12) for mine, plain in pairs]
-        )  # not Python's max, which passes over NaN
-        self._reference = {}
-        return found.max().item() if torch.isfinite(found).all() else math.inf
+    def errors(
+        self, examples: Examples, scores: Callable[[torch.Tensor], torch.Tensor], *, scaled: bool = False
+    ) -> EngineErrors:
+        """Return what this network changes on the example set; `scaled` takes the crops of JPEGs that were decoded to a
+        smaller size, and `scores` computes scores of logits."""
+        found = [self._run(piece) for piece in examples.pieces(scaled=scaled)]
+        logits, features = (torch.cat(parts) for parts in zip(*found, strict=True))
+        if not (torch.isfinite(logits).all() and torch.isfinite(features).all()):
+            return EngineErrors(difference=1.0, score_difference=1.0, agreement=0.0)
+        pairs = ((logits, examples.logits), (features, examples.features))
+        return EngineErrors(
+            difference=min(1.0, max(_relative(mine, plain) for mine, plain in pairs)),
+            score_difference=(scores(logits) - scores(examples.logits)).abs().max().item(),
+            agreement=(logits.argmax(1) == examples.logits.argmax(1)).float().mean().item(),
+        )
 
     def _run(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         with self._alone:  # a request that is busy raises an error; torch's networks are run under a lock as well
@@ -81,9 +90,31 @@ class OpenVinoNetwork:
             return [torch.from_numpy(np.array(answer)) for answer in answers.values()]
 
 
-def keeps_contract(difference: float) -> bool:
-    """Return True if a difference is within rounding."""
-    return difference <= _TOLERANCE
+class Examples:
+    """The example set of a version with the plain network's answers, as its conversion stored it."""
+
+    def __init__(self, stored: bytes, preprocessing: Preprocessing) -> None:
+        with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+            self._tensors = safetensors.torch.load(archive.read(EXAMPLES))
+        self._preprocessing = preprocessing
+        self.logits, self.features = self._tensors["logits"], self._tensors["features"]
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def pieces(self, *, scaled: bool) -> Iterator[torch.Tensor]:
+        """Yield normalised pictures (N, channels, height, width), as many as run at once."""
+        for piece in self._tensors["scaled" if scaled else "full"].split(_PIECE):
+            yield preprocess.normalise(piece, self._preprocessing)
+
+
+def _relative(mine: torch.Tensor, plain: torch.Tensor) -> float:
+    return ((mine - plain).abs().max() / plain.abs().max().clamp(min=1e-12)).item()
+
+
+def has_bfloat16() -> bool:
+    """Return True if OpenVINO computes with bfloat16 on this processor, rather than emulates it."""
+    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def library() -> Any:

@@ -30,8 +30,13 @@ _PILLOW_FILTERS = {
 }
 
 
-def decode(data: bytes, preprocessing: Preprocessing, *, exif: bool = True) -> Image.Image:
-    """Decode a picture as the network wants it; `exif` applies the EXIF orientation. Raises BrokenPicture."""
+_SCALED = 2
+"""How many times larger than resized pictures those are at least that are decoded to a smaller size."""
+
+
+def decode(data: bytes, preprocessing: Preprocessing, *, exif: bool = True, scaled: bool = False) -> Image.Image:
+    """Decode a picture as the network wants it; `exif` applies the EXIF orientation, and `scaled` decodes large JPEGs
+    to a smaller size. Raises BrokenPicture."""
     colour = preprocessing.background
     background = (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)) if colour else None
     return images.decode(
@@ -40,6 +45,7 @@ def decode(data: bytes, preprocessing: Preprocessing, *, exif: bool = True) -> I
         mode=preprocessing.mode,
         background=background,
         apply_profile=preprocessing.color_profile == "apply",
+        at_least=_SCALED * max(sides(preprocessing.resize)) if scaled else 0,
     )
 
 

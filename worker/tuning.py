@@ -1,7 +1,11 @@
 """Tuning replaces the runtime of a busy model by a faster one, once that has proved to give the same answers.
 
     model is loaded ──> torch answers at once ──> 200 pictures later: converted, in a process of its own
-         ──> same answers as the plain network? ──> measured in turn with torch ──> the faster one answers
+         ──> same answers on the example set? ──> measured in turn with torch ──> the fastest one answers
+
+What may differ is a matter of the precision. `exact`: OpenVINO in float32, within rounding. `fast`: bfloat16 too, and
+JPEGs that are decoded to a smaller size, if the best labels stay and no score moves by more than 0.02; the second is
+tried with the network that was chosen before. A model of which neither is true stays exact.
 
 A model that another worker or an earlier run has converted is taken without the wait. What was measured is stored with
 the version, and shown. A worker answers with torch whatever fails here.
@@ -16,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from statistics import median
 
 import torch
@@ -24,11 +29,13 @@ from shared import errors
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.engines import EngineReport, converted_folder, converted_key, failure_key
-from shared.services import engines, models
-from worker import conversions, openvino_network
+from shared.domain.models import ModelVersion, ProblemType
+from shared.services import engines, models, training_runs, trainings
+from worker import conversions, engine_examples, openvino_network
 from worker.engine import Loaded
 from worker.openvino_conversion import CONVERTED
-from worker.openvino_network import OpenVinoNetwork, keeps_contract
+from worker.openvino_network import Examples, OpenVinoNetwork
+from worker.training.pictures import read
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +45,9 @@ _ROUNDS, _ROUND_SECONDS = 5, 0.08
 """How often, and for how long, each runtime is measured, in turn."""
 _BETTER = 1.05
 """How many times faster than torch another runtime must be to be taken."""
+_ENOUGH = 20
+"""Pictures of a training's validation and test that suffice as an example set; with fewer it is made up."""
+_NAME, _SCALED = "openvino", ", scaled decoding"
 
 
 class Tuner:
@@ -66,23 +76,18 @@ class Tuner:
             stored = self._converted(model)
             if stored is None:
                 return
-            candidate = OpenVinoNetwork(stored, self._container.settings.torch_threads)
-            difference = candidate.difference()
-            rates = measure(model, candidate)
-            if keeps_contract(difference) and is_worth_it(rates):
-                model.use(candidate)
+            settings = self._container.settings
+            report = choose_engine(model, stored, settings.torch_threads, settings.precision)
+            if model.runtime != "torch":
                 self._make_room(model)
-            report = EngineReport(
-                runtime=model.runtime,
-                pictures_per_second=rates,
-                difference=difference if math.isfinite(difference) else 1.0,
-                processor=platform.processor() or platform.machine(),
-                threads=self._container.settings.torch_threads,
-                library=f"openvino {openvino_network.version()}",
-                measured_at=time.time(),
-            )
             engines.store_report(self._container, version.id, report)
-            log.info("%s version %s runs with %s: %s pictures/s", version.name, version.version, report.runtime, rates)
+            log.info(
+                "%s version %s runs with %s: %s pictures/s",
+                version.name,
+                version.version,
+                report.chosen,
+                dict(report.pictures_per_second),
+            )
         except (errors.Unavailable, conversions.Interrupted) as error:
             model.tune_at = model.pictures + BUSY_PICTURES
             log.warning("tuning %s version %s: %s", version.name, version.version, error.message)
@@ -107,7 +112,8 @@ class Tuner:
                 model.tune_at = model.pictures + BUSY_PICTURES
                 return None
             try:
-                converted = conversions.run(container, version, "worker.openvino_conversion", CONVERTED)
+                pictures = example_pictures(container, version)
+                converted = conversions.run(container, version, "worker.openvino_conversion", CONVERTED, pictures)
             except conversions.Interrupted:
                 raise
             except errors.Conflict as error:
@@ -123,18 +129,74 @@ class Tuner:
             self._container.storage.delete(key)
 
 
-def is_worth_it(rates: Mapping[str, float]) -> bool:
-    """Return True if OpenVINO is so much faster that its memory is worth it."""
-    return rates["openvino"] > _BETTER * rates["torch"]
+def example_pictures(container: Container, version: ModelVersion) -> list[bytes]:
+    """Return pictures of the validation and test of the training that made the version; none if there was no training,
+    they are too few, or they were removed."""
+    if not version.training_id:
+        return []
+    try:
+        training = trainings.get(container, version.tenant, version.training_id)
+        splits = training_runs.get_splits(container, training)
+        candidates = (*splits.validation, *splits.test)
+        step = max(1, len(candidates) // engine_examples.COUNT)  # labels lie in order, so the first are of few of them
+        found = [read(container.storage, each) for each in candidates[::step][: engine_examples.COUNT]]
+    except errors.NotFound:
+        return []
+    return found if len(found) >= _ENOUGH else []
+
+
+@torch.inference_mode()
+def choose_engine(model: Loaded, stored: bytes, threads: int, precision: str) -> EngineReport:
+    """Give the model the fastest network that keeps the contract of the precision, if one is faster than torch.
+
+    `stored` is what a conversion stored. Returns what was measured.
+    """
+    candidates = {_NAME: OpenVinoNetwork(stored, threads)}
+    if precision == "fast" and openvino_network.has_bfloat16():
+        candidates[f"{_NAME} bfloat16"] = OpenVinoNetwork(stored, threads, "bfloat16")
+    rates = measure(model, candidates)
+    examples = Examples(stored, model.preprocessing)
+    scores = torch.sigmoid if model.version.problem_type is ProblemType.MULTI_LABEL else partial(torch.softmax, dim=1)
+    found = {name: candidate.errors(examples, scores) for name, candidate in candidates.items()}
+    kept = [name for name, each in found.items() if each.are_exact or (name != _NAME and each.are_fast)]
+    chosen = max(kept, key=rates.__getitem__, default="")
+    serving = _NAME
+    if chosen and is_worth_it(rates[chosen], rates["torch"]):
+        serving, scaled = chosen, False
+        if precision == "fast":
+            found[chosen + _SCALED] = changed = candidates[chosen].errors(examples, scores, scaled=True)
+            scaled = changed.are_fast
+            serving += _SCALED if scaled else ""
+        model.use(candidates[chosen], scaled=scaled)
+    return EngineReport(
+        runtime=model.runtime,
+        pictures_per_second=rates,
+        difference=found[serving].difference,
+        processor=platform.processor() or platform.machine(),
+        threads=threads,
+        library=f"openvino {openvino_network.version()}",
+        measured_at=time.time(),
+        precision=precision,
+        chosen=serving if model.runtime != "torch" else "torch",
+        errors=found,
+        pictures=len(examples),
+    )
+
+
+def is_worth_it(rate: float, torch_rate: float) -> bool:
+    """Return True if another runtime is so much faster than torch that its memory is worth it."""
+    return rate > _BETTER * torch_rate
 
 
 @torch.inference_mode()
 def measure(
-    model: Loaded, candidate: OpenVinoNetwork, clock: Callable[[], float] = time.perf_counter
+    model: Loaded,
+    candidates: Mapping[str, Callable[[torch.Tensor], object]],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Return pictures per second of both runtimes, for batches as large as one piece of work, in turn."""
+    """Return pictures per second of torch and the candidates, for batches as large as one piece of work, in turn."""
     batch = model.trial_batch()
-    runs: dict[str, Callable[[torch.Tensor], object]] = {"torch": model.run_with_torch, "openvino": candidate}
+    runs: dict[str, Callable[[torch.Tensor], object]] = {"torch": model.run_with_torch, **candidates}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(batch)

@@ -84,11 +84,20 @@ def describe(version: Version) -> str:
 
 
 def _measured(report: EngineReport | None) -> str:
+    """Return the rate of each candidate and, with the precision `fast`, what it would change; a line for each."""
     if report is None:
         return ""
-    rates = ", ".join(f"{name} {rate:g} pictures/s" for name, rate in report.pictures_per_second.items())
     threads = "one thread" if report.threads == 1 else f"{report.threads} threads"
-    return f"{rates} with {threads}; answers differ by {report.difference:.1g} at most"
+    rates = ", ".join(f"{name} {rate:g} pictures/s" for name, rate in report.pictures_per_second.items())
+    lines = [f"{rates} with {threads}; answers differ by {report.difference:.1g} at most"]
+    if report.precision == "fast":
+        lines[0] += f"; chosen: {report.chosen}"
+        lines += [
+            f"{name}: {found.agreement:.1%} of {report.pictures} pictures keep their label, scores differ by "
+            f"{found.score_difference:.2g} at most"
+            for name, found in report.errors.items()
+        ]
+    return "\n".join(lines)
 
 
 def _size(size: int | list[int]) -> str:

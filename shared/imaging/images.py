@@ -182,6 +182,7 @@ def decode(
     mode: str,
     background: pixels.Colour | None = None,
     apply_profile: bool = False,
+    at_least: int = 0,
 ) -> Image.Image:
     """Decode the pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; the first frame of an animation.
 
@@ -191,11 +192,12 @@ def decode(
     Without a `background`, which is three values from 0 to 255, alpha is dropped, and what is transparent has whatever
     colour lies below. With `apply_profile`, colours are converted to sRGB by the embedded profile. Without both, equal
     to Pillow's `convert`, as in torchvision's reference, except for pixels of more than 8 bits, which `convert` would
-    clip to white. Raises BrokenPicture.
+    clip to white. With `at_least`, a large JPEG is decoded to a fraction of its size, with at least so many pixels a
+    side: a photo of 12 megapixels in a third of the time, but with other pixels. Raises BrokenPicture.
     """
     depth = data[_PNG_DEPTH] if data[:4] == b"\x89PNG" and len(data) > _PNG_DEPTH else 8
     try:
-        image = opening.loaded(data)
+        image = opening.loaded(data, at_least)
         method = _UPRIGHT.get(_orientation(image)) if exif else None
         result = pixels.converted(image, mode, depth=depth, background=background, profile=apply_profile)
         return result.transpose(method) if method is not None else result

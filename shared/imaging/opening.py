@@ -25,9 +25,14 @@ def opened(data: bytes) -> ImageFile.ImageFile:
         return _opened(lean, kind)
 
 
-def loaded(data: bytes) -> ImageFile.ImageFile:
-    """Open a picture and decode its pixels, of an animation those of the first frame; raises Pillow's exceptions."""
+def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
+    """Open a picture and decode its pixels, of an animation those of the first frame; raises Pillow's exceptions.
+
+    With `at_least`, a JPEG is decoded to a half, quarter or eighth of its size if both sides keep so many pixels.
+    """
     image = opened(data)
+    if at_least:
+        image.draft(None, (at_least, at_least))
     try:
         image.load()
         return image

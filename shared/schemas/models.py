@@ -220,13 +220,29 @@ Engine = Annotated[str | None, Meta(description="What the running workers run it
 LabelNames = Annotated[list[str], Meta(description="In the order of the logits.")]
 
 
+class EngineErrors(Answer, kw_only=True):
+    """What a candidate changes, compared with the plain network in float32 on the version's example set."""
+
+    difference: Annotated[float, Meta(description="Of a logit or feature at most, as a fraction of the largest one.")]
+    score_difference: Annotated[float, Meta(description="Of any score at most.")]
+    agreement: Annotated[float, Meta(description="The share of the pictures that keep their best label.")]
+
+
 class EngineReport(Answer, kw_only=True):
     """What a worker measured when it chose the runtime of a version."""
 
     runtime: Annotated[str, Meta(description="The library that runs it.", examples=["openvino"])]
+    chosen: Annotated[
+        str,
+        Meta(description="The candidate that serves: a runtime, its type of numbers if that is not float32, and "
+             "whether JPEGs are decoded to a smaller size.", examples=["openvino bfloat16, scaled decoding"]),
+    ] = ""  # fmt: skip
+    precision: Annotated[str, Meta(description="The setting: `exact` or `fast`.")] = "exact"
     pictures_per_second: Annotated[
-        dict[str, float], Meta(description="The rate of the network alone, by runtime, measured in turn.")
+        dict[str, float], Meta(description="The rate of the network alone, by candidate, measured in turn.")
     ]
+    errors: Annotated[dict[str, EngineErrors], Meta(description="By candidate.")] = field(default_factory=dict)
+    pictures: Annotated[int, Meta(description="The number of pictures in the example set.")] = 0
     difference: Annotated[
         float,
         Meta(description="Largest difference from the plain network in float32, as a fraction of the largest value."),

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from shared.container import Container
-from shared.domain.engines import EngineReport, report_name
+from shared.domain.engines import EngineReport, read_report, report_name
 
 
 def store_report(container: Container, version_id: str, report: EngineReport) -> None:
@@ -20,4 +20,4 @@ def find_report(container: Container, version_id: str) -> EngineReport | None:
     """Return the newest report of a version; None before a worker has measured it."""
     with container.database.read() as uow:
         stored = uow.key_values.get(report_name(version_id))
-    return EngineReport(**json.loads(stored)) if stored else None
+    return read_report(json.loads(stored)) if stored else None

@@ -36,7 +36,8 @@ def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
     if not container.settings.cache_entries:
         return
     slots = {
-        _slot(container, of): of + base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+        _slot(container, of): _prefix(container, of)
+        + base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
         for of, values in answers.items()
     }
     with contextlib.suppress(errors.Unavailable):
@@ -54,9 +55,10 @@ def recall(
         return None
     cache_key = key(tenant, version.id, options.task, options.exif, picture)
     stored = container.queue.result_slots.get(_slot(container, cache_key))
-    if not stored or not stored.startswith(cache_key):
+    prefix = _prefix(container, cache_key)
+    if not stored or not stored.startswith(prefix):
         return None
-    data = base64.b64decode(stored[len(cache_key) :])
+    data = base64.b64decode(stored[len(prefix) :])
     logits = struct.unpack(f"<{len(data) // 4}f", data)
     scoring = choose_scoring(version, options)
     lowest = lowest_logits(version, with_thresholds=scoring.with_thresholds)
@@ -81,6 +83,11 @@ def ranked(
     else:
         scores = [logits[index] for index in order]
     return [[labels[index], score] for index, score in zip(order, scores, strict=True)]
+
+
+def _prefix(container: Container, of: str) -> str:
+    """Return what a slot begins with; an answer of the precision `fast` must not be given where `exact` is set."""
+    return f"{of}:{container.settings.precision}:"
 
 
 def _slot(container: Container, of: str) -> str:

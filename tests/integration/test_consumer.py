@@ -740,6 +740,17 @@ def test_only_what_was_asked_to_be_remembered_is_and_only_for_its_tenant(
     assert recalled(container, number=7, exif=False) is None
 
 
+def test_an_exact_answer_is_never_one_that_was_remembered_with_the_precision_fast(
+    container: Container, worker: WorkerProcess
+) -> None:
+    fast = replace(container, settings=container.settings.changed(precision="fast"))
+    worker.container = fast
+    submit(fast, [picture(7)], remember=True)
+    consumer.consume(worker, named(fast, "digits").id)
+    assert recalled(fast, number=7)
+    assert recalled(container, number=7) is None
+
+
 def test_the_cache_has_no_more_places_than_it_is_given(container: Container, worker: WorkerProcess) -> None:
     small = replace(container, settings=container.settings.changed(cache_entries=1))
     worker.container = small

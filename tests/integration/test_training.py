@@ -29,10 +29,12 @@ from shared.services import comparisons, dataset_import, datasets, jobs, models,
 from shared.settings import Settings
 from tests import digit_images
 from tests.workers import make_container
+from worker import tuning
 from worker.trainer import Trainer
 from worker.training import checkpoint_store, plots, progress, stages
 from worker.training.cancellation import Cancellation
 from worker.training.features import features
+from worker.training.pictures import read
 from worker.training.run import TrainingRun
 
 FEW = {1: 20, 2: 20, 3: 20}
@@ -119,6 +121,19 @@ def test_an_archive_becomes_a_version_that_serves_with_all_its_evidence(containe
     assert evidence["parameters"]["epochs"] == 5
     assert set(evidence) >= {"ece_before", "ece_after", "temperature", "reliability", "mistakes", "seconds", "machine"}
     assert blobs(container, "checkpoints") == []
+
+
+def test_faster_engines_are_tried_on_pictures_that_were_not_trained_on(
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
+    added = version(container, ended)
+    assert tuning.example_pictures(container, added) == [], "12 pictures are too few"
+    monkeypatch.setattr(tuning, "_ENOUGH", 12)
+    splits = training_runs.get_splits(container, ended)
+    stored = {read(container.storage, each) for each in (*splits.validation, *splits.test)}
+    assert set(tuning.example_pictures(container, added)) == stored
+    assert tuning.example_pictures(container, replace(added, training_id="")) == []
 
 
 def test_the_plots_lie_beside_the_evidence(container: Container, trainer: Trainer) -> None:

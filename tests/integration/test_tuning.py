@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shared import errors
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import lock_names
-from shared.domain.engines import converted_folder, converted_key, failure_key
+from shared.domain.engines import EngineErrors, converted_folder, converted_key, failure_key
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ModelVersion
 from shared.services import engines, models
@@ -25,12 +26,15 @@ from tests.stacks import digits
 from tests.workers import make_container
 from worker import conversions, openvino_conversion, openvino_network, tuning
 from worker.engine import Loaded
+from worker.openvino_network import Examples, OpenVinoNetwork
 from worker.process import WorkerProcess
 from worker.tuning import BUSY_PICTURES
 
 pytestmark = pytest.mark.slow
 
 LIBRARY = openvino_network.version()
+RATES = {"torch": 10.0, "openvino": 100.0, "openvino bfloat16": 200.0}
+WRONG = EngineErrors(difference=0.002, score_difference=0.03, agreement=0.98)
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def worker(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wo
         return type("Done", (), {"returncode": code, "stderr": b""})
 
     monkeypatch.setattr("worker.conversions.subprocess.run", run)
-    monkeypatch.setattr(tuning, "measure", lambda model, candidate: {"torch": 10.0, "openvino": 100.0})
+    monkeypatch.setattr(tuning, "measure", lambda model, candidates: RATES)
     made = WorkerProcess(container)
     yield made
     made.tuner.close()
@@ -98,8 +102,12 @@ def test_what_was_measured_is_stored_with_the_version(worker: WorkerProcess, mod
     tune(worker, model)
     report = engines.find_report(worker.container, model.version.id)
     assert report
-    assert (report.runtime, report.pictures_per_second) == ("openvino", {"torch": 10.0, "openvino": 100.0})
+    assert (report.runtime, report.chosen, report.precision) == ("openvino", "openvino", "exact")
+    assert report.pictures_per_second == RATES
     assert report.difference < 1e-4
+    assert (set(report.errors), report.errors["openvino"].agreement) == ({"openvino"}, 1.0)
+    assert report.errors["openvino"].score_difference < 1e-4
+    assert report.pictures > 40
     assert report.library == f"openvino {LIBRARY}"
 
 
@@ -119,7 +127,7 @@ def test_another_worker_takes_the_converted_network_with_its_first_batch(
 def test_a_runtime_that_is_no_faster_is_not_taken(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "measure", lambda model, candidate: {"torch": 100.0, "openvino": 101.0})
+    monkeypatch.setattr(tuning, "measure", lambda model, candidates: {"torch": 100.0, "openvino": 101.0})
     model.pictures = BUSY_PICTURES
     tune(worker, model)
     report = engines.find_report(worker.container, model.version.id)
@@ -128,21 +136,25 @@ def test_a_runtime_that_is_no_faster_is_not_taken(
 
 
 def test_a_runtime_with_other_answers_is_not_taken(
-    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, container: Container, version: ModelVersion, model: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.openvino_network.OpenVinoNetwork.difference", lambda network: 0.002)
-    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: True)
     model.pictures = BUSY_PICTURES
     tune(worker, model)
-    report = engines.find_report(worker.container, model.version.id)
+    monkeypatch.setattr(OpenVinoNetwork, "errors", lambda *_, **__: WRONG)
+    other = WorkerProcess(container)
+    loaded = other.engine.load(version)
+    answers(loaded)
+    tune(other, loaded)
+    other.tuner.close()
+    report = engines.find_report(container, version.id)
     assert report
-    assert (model.runtime, report.difference) == ("torch", 0.002)
+    assert (loaded.runtime, report.runtime, report.chosen, report.difference) == ("torch", "torch", "torch", 0.002)
 
 
 def test_a_network_that_cannot_be_converted_is_not_tried_again(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: False)
+    monkeypatch.setattr(OpenVinoNetwork, "errors", lambda *_, **__: WRONG)
     model.pictures = BUSY_PICTURES
     tune(worker, model)
     storage = worker.container.storage
@@ -151,6 +163,73 @@ def test_a_network_that_cannot_be_converted_is_not_tried_again(
     model.tune_at = 0
     tune(worker, model)
     assert model.runtime == "torch"
+
+
+# the precision `fast`
+
+
+@pytest.fixture
+def fast(container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
+    """A worker of the precision `fast`, on a processor with bfloat16."""
+    monkeypatch.setattr(openvino_network, "has_bfloat16", lambda: True)
+    made = WorkerProcess(Container(**vars(container) | {"settings": container.settings.changed(precision="fast")}))
+    yield made
+    made.tuner.close()
+
+
+GOOD = EngineErrors(difference=0.01, score_difference=0.02, agreement=0.99)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "scaled", "chosen", "runs"),
+    [
+        (GOOD, GOOD, "openvino bfloat16, scaled decoding", "openvino bfloat16 on cpu"),
+        (GOOD, replace(GOOD, agreement=0.98), "openvino bfloat16", "openvino bfloat16 on cpu"),
+        (replace(GOOD, score_difference=0.021), GOOD, "openvino, scaled decoding", "openvino float32 on cpu"),
+        (replace(GOOD, agreement=0.98), replace(GOOD, difference=0.06), "openvino", "openvino float32 on cpu"),
+    ],
+)
+def test_fast_is_what_keeps_the_labels_and_moves_no_score_far(
+    fast: WorkerProcess, version: ModelVersion, monkeypatch: pytest.MonkeyPatch, bfloat16: EngineErrors,
+    scaled: EngineErrors, chosen: str, runs: str,
+) -> None:  # fmt: skip
+    exact = OpenVinoNetwork.errors
+
+    def errors(network: OpenVinoNetwork, *arguments: Any, **options: Any) -> EngineErrors:
+        if options.get("scaled"):
+            return scaled
+        return exact(network, *arguments) if network.numbers == "float32" else bfloat16
+
+    monkeypatch.setattr(OpenVinoNetwork, "errors", errors)
+    model = fast.engine.load(version)
+    model.pictures = BUSY_PICTURES
+    tune(fast, model)
+    report = engines.find_report(fast.container, version.id)
+    assert report
+    assert (report.precision, report.chosen, fast.engine.runtimes()[version.id]) == ("fast", chosen, runs)
+    assert report.errors["openvino bfloat16"] == bfloat16
+    assert report.difference == report.errors[chosen].difference
+
+
+def test_fast_answers_of_the_digits_are_right(fast: WorkerProcess, version: ModelVersion) -> None:
+    model = fast.engine.load(version)
+    exact = answers(model)
+    model.pictures = BUSY_PICTURES
+    tune(fast, model)
+    assert torch.equal(answers(model).argmax(1), exact.argmax(1))
+
+
+def test_a_processor_without_bfloat16_tries_float32_alone(
+    fast: WorkerProcess, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_network, "has_bfloat16", lambda: False)
+    model = fast.engine.load(version)
+    model.pictures = BUSY_PICTURES
+    tune(fast, model)
+    report = engines.find_report(fast.container, version.id)
+    assert report
+    assert model.numbers == "float32"
+    assert "openvino bfloat16" not in report.errors
 
 
 def test_a_conversion_that_was_killed_is_tried_again_later(
@@ -189,20 +268,19 @@ def test_a_version_that_is_removed_during_its_conversion_leaves_nothing(
 def test_answers_that_are_no_numbers_are_other_answers(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    real = openvino_network.OpenVinoNetwork._run
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    stored = worker.container.storage.read(converted_key(model.version.id, LIBRARY))
+    real = OpenVinoNetwork._run
 
-    def run(network: openvino_network.OpenVinoNetwork, pixels: torch.Tensor) -> list[torch.Tensor]:
+    def run(network: OpenVinoNetwork, pixels: torch.Tensor) -> list[torch.Tensor]:
         found = real(network, pixels)
         found[("logits", "features").index(broken)][0, 0] = float("nan")
         return found
 
-    model.pictures = BUSY_PICTURES
-    monkeypatch.setattr(openvino_conversion, "keeps_contract", lambda difference: True)
-    monkeypatch.setattr(openvino_network.OpenVinoNetwork, "_run", run)
-    tune(worker, model)
-    report = engines.find_report(worker.container, model.version.id)
-    assert report
-    assert (model.runtime, report.difference) == ("torch", 1.0)
+    monkeypatch.setattr(OpenVinoNetwork, "_run", run)
+    found = OpenVinoNetwork(stored, 1).errors(Examples(stored, model.preprocessing), torch.sigmoid)
+    assert (found.are_exact, found.are_fast, found.difference) == (False, False, 1.0)
 
 
 def test_other_models_make_room_for_the_second_network(worker: WorkerProcess, model: Loaded) -> None:
@@ -259,7 +337,8 @@ def test_the_measurement_counts_pictures_of_both_in_turn(worker: WorkerProcess, 
     order: list[str] = []
     model.run_with_torch = lambda batch, task="": order.append("torch")  # type: ignore[method-assign,assignment,return-value]
     ticks = iter(range(1000))
-    measured = measure(model, lambda batch: order.append("openvino"), lambda: next(ticks))  # type: ignore[arg-type]
+    candidates = {"openvino": lambda batch: order.append("openvino")}
+    measured = measure(model, candidates, lambda: next(ticks))
     assert order[:6] == ["torch", "openvino"] * 3
     assert measured["torch"] == measured["openvino"] > 0
 

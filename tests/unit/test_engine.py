@@ -347,24 +347,23 @@ def test_only_a_version_that_reproduces_its_example_is_served(tmp_path: Path, sh
 # devices
 
 
-def test_unknown_devices_and_precisions_are_refused() -> None:
+def test_unknown_devices_are_refused() -> None:
     for name in ("gpu", "mps", "cuda:99", "cpu:7"):
         with pytest.raises(BadOption):
             choose_device(name)
-    with pytest.raises(BadOption, match="float32, bfloat16 or float16"):
-        choose_type("int8", torch.device("cpu"))
 
 
-def test_half_precision_is_for_cuda_only() -> None:
-    assert choose_type("float16", torch.device("cpu")) is torch.float32
-    assert choose_type("float16", torch.device("cuda", 0)) is torch.float16
+def test_torch_computes_with_half_precision_on_cuda_only() -> None:
+    assert choose_type("fast", torch.device("cpu")) is torch.float32
+    assert choose_type("fast", torch.device("cuda", 0)) is torch.bfloat16
+    assert choose_type("exact", torch.device("cuda", 0)) is torch.float32
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1), ("float16", 0.02)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("exact", 1e-4), ("fast", 0.1)])
 def test_scores_on_the_gpu_equal_torchvisions_own(
-    shelf: Shelf, precision: Literal["float32", "bfloat16", "float16"], tolerance: float
+    shelf: Shelf, precision: Literal["exact", "fast"], tolerance: float
 ) -> None:
     version = shelf.version("resnet18")
     assert version.preprocessing

@@ -73,7 +73,15 @@ def test_flags_are_read_in_the_usual_words(text: str, expected: bool) -> None:
         ({"INFERQ_MAX_ASPECT": "inf"}, "INFERQ_MAX_ASPECT must be a number from 1 up, not 'inf'"),
         ({"INFERQ_API_THREADS": "-4"}, "INFERQ_API_THREADS must be a whole number from 1 to 10000, not '-4'"),
         ({"INFERQ_MAX_QUEUED": "-1"}, "INFERQ_MAX_QUEUED must be a whole number from 0 up, not '-1'"),
-        ({"INFERQ_PRECISION": "fp17"}, "INFERQ_PRECISION must be float32, bfloat16 or float16, not 'fp17'"),
+        ({"INFERQ_PRECISION": "fp17"}, "INFERQ_PRECISION must be exact or fast, not 'fp17'"),
+        (
+            {"INFERQ_PRECISION": "float32"},
+            "INFERQ_PRECISION must be exact or fast, not 'float32'; write exact, its new name",
+        ),
+        (
+            {"INFERQ_PRECISION": "bfloat16"},
+            "INFERQ_PRECISION must be exact or fast, not 'bfloat16'; write fast, its new name",
+        ),
         ({"INFERQ_LOG_LEVEL": "LOUD"}, "INFERQ_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not 'LOUD'"),
         ({"INFERQ_COMPILE": "maybe"}, "INFERQ_COMPILE must be true or false, not 'maybe'"),
         ({"INFERQ_COMPILE": "\udcff"}, r"INFERQ_COMPILE must be true or false, not '\udcff'"),

@@ -71,6 +71,7 @@ function row(model, version, says, name = `version ${version.version}`) {
     el("span", { class: "what" }, titled,
       el("small", {}, made.filter(Boolean).join(" · "), " · ", ago(version.created_at)),
       version.preprocessing ? prepared(version) : null,
+      version.state === "ready" ? engine(version) : null,
       version.reason ? el("small", { class: "wrong" }, version.reason) : null),
     el("span", { class: "right" }, right),
     el("span", { class: "stands" }, state(version.state), isDefault ? el("em", {}, "default") : null,
@@ -96,6 +97,37 @@ function prepared({ preprocessing, preset }) {
   const origin = preset && [preset.name, ORIGINS[preset.origin]].filter(Boolean).join(", ");
   return el("details", { class: "values" }, el("summary", {}, "preprocessing"),
     el("dl", {}, rows.flat()), origin ? el("p", {}, origin) : null);
+}
+
+/** Return what runs a version and what was measured, folded, and fetched when it is opened: it is asked for seldom. */
+function engine({ name, version }) {
+  const body = el("div", {});
+  const folded = el("details", { class: "values" }, el("summary", {}, "engine"), body);
+  folded.addEventListener("toggle", async () => {
+    if (!folded.open) return;
+    try {
+      body.replaceChildren(...measured(await get(`${address({ name })}/versions/${encodeURIComponent(version)}`)));
+    } catch (error) {
+      body.replaceChildren(el("p", { class: "wrong" }, error.message));
+    }
+  });
+  return folded;
+}
+
+function measured({ engine, engine_report: report }) {
+  const runs = el("p", {}, engine || "not loaded by a worker");
+  if (!report) return [runs, el("p", {}, "No other engine was tried yet: only busy models are.")];
+  const names = new Set([...Object.keys(report.pictures_per_second), ...Object.keys(report.errors)]);
+  const rows = [...names].map((each) => [el("dt", {}, each), el("dd", {}, found(report, each))]);
+  return [runs, el("p", {}, `precision ${report.precision}, chosen: ${report.chosen || report.runtime}`),
+    el("dl", {}, rows.flat())];
+}
+
+function found({ pictures_per_second: rates, errors, pictures }, name) {
+  const { agreement, score_difference: moved } = errors[name] || {};
+  const rate = rates[name] && `${rates[name]} pictures/s`;
+  const kept = agreement != null && `${percent(agreement)} of ${pictures} pictures keep their label`;
+  return [rate, kept, moved != null && `scores move by ${moved.toPrecision(2)} at most`].filter(Boolean).join("; ");
 }
 
 function shown(name, value) {
