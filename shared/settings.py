@@ -141,16 +141,18 @@ class Settings(BaseSettings):
     bfloat16, and JPEGs that are decoded to a smaller size, if on its example set 99 % of the best labels stay and no
     score moves by more than 0.02. The API needs the same value, for the result cache."""
     engine: Literal["auto", "torch"] = "auto"
-    """`auto` runs a busy model on the CPU with OpenVINO if that is measured to be faster and gives the same answers."""
+    """`auto` runs a busy model on the CPU with OpenVINO, and any model on an NVIDIA card from CUDA graphs, compiled if
+    the worker has a C compiler, where that is measured to be faster and gives the same answers."""
     compile: bool = False
-    """Compile models by torch.compile; it needs a C++ compiler on the worker."""
+    """Compile models on the CPU by torch.compile; it needs a C++ compiler on the worker."""
     torch_threads: Threads = 1
     """Threads of one torch operation. With more than one per worker, other load on the machine slows a worker down
     considerably."""
     decode_threads: Threads = 1
     """Threads of one worker that decode pictures; more than one helps on a GPU."""
-    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 16
-    """Maximum pictures in one batch, unless the model version sets its own maximum."""
+    max_batch: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Maximum pictures in one batch, unless the model version sets its own maximum; 0 is 16 on the CPU and 256 on an
+    NVIDIA card."""
     model_memory: Positive = 2 * 1024 * 1024 * 1024
     """Bytes of weights that a worker keeps in memory; the least recently used model is dropped first."""
     weights_timeout: Seconds = 3.0

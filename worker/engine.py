@@ -13,6 +13,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -21,19 +22,27 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion
 from shared.domain.preprocessing import Preprocessing, sides
+from shared.domain.scores import choose_scoring
 from shared.errors import BadOption, BadWeights, InferqError
 from shared.settings import Settings
-from worker import families, optimise, preprocess, weights
+from worker import engine_examples, families, optimise, preprocess, weights
+from worker.cuda_network import SIZES
+from worker.cuda_trial import CudaTrial, Plain
 from worker.families.onnx import Graph
 from worker.openvino_network import OpenVinoNetwork
 
 log = logging.getLogger(__name__)
 
-_TOLERANCE = {torch.float32: 5e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""Allowed difference of the example's logits, as a fraction of the largest of them. In float32 it is below 1e-5; but
-the examples of earlier releases were resized by Pillow, which changes the logits of real networks by up to 1e-3."""
+_TOLERANCE, _REDUCED_TOLERANCE = 5e-3, 3e-2
+"""Allowed difference of the example's logits, as a fraction of the largest of them; the second for graphs that compute
+with half precision. In float32 it is below 1e-5; but the examples of earlier releases were resized by Pillow, which
+changes the logits of real networks by up to 1e-3."""
+_BATCHES = {"cpu": 16, "cuda": 256}
+"""Pictures in one batch where neither version nor setting says it. A card runs them in pieces of 64: the others are
+claimed, decoded and stacked meanwhile."""
 _CPU_PIECE = 4
 """Pictures that one thread runs at once. More is not faster, and above it the activations are so large that the
 C library allocates them from the system for each batch: mobilenet_v2 falls from 223 pictures/s to 157 at 16 and
@@ -51,18 +60,19 @@ class Loaded:
         self.version = version
         self.preprocessing = _preprocessing(version)
         self._shape = (self.preprocessing.channels, *sides(self.preprocessing.crop))
-        self.max_batch = version.max_batch or settings.max_batch
-        """Pictures in one batch; halved for good when the device runs out of memory."""
         self._graph = network.run_on(device) if isinstance(network, Graph) else None
         self.device = self._graph.device if self._graph else device
-        self.type = torch.float32 if self._graph else choose_type(settings.precision, self.device)
+        self.max_batch = version.max_batch or settings.max_batch or _BATCHES[self.device.type]
+        """Pictures in one batch; halved for good when the device runs out of memory."""
+        self.type = torch.float32
         self._piece = _CPU_PIECE * settings.torch_threads if self.device.type == "cpu" else self.max_batch
         if self._graph:
             self._piece = self._graph.config["batch"] or self._piece
         tensors = (*network.parameters(), *network.buffers())
         self.bytes = self._graph.bytes if self._graph else sum(t.numel() * t.element_size() for t in tensors)
         self._head = "" if self._graph else families.head(network)[0]
-        self._network = self._graph or self._made_fast(network, settings.compile)
+        compiled = settings.compile and self.device.type == "cpu" and not self._graph
+        self._network = self._graph or self._made_fast(network, compiled)
         self.can_be_tuned = self.device.type == "cpu" and not self._graph and not settings.compile
         """True if another runtime may be faster, see tuning.py."""
         self.pictures = 0
@@ -71,7 +81,8 @@ class Loaded:
         """The number of pictures after which it is looked at for tuning."""
         self._faster: OpenVinoNetwork | None = None
         self._scaled = False
-        compiled = settings.compile and not self._graph
+        self.trial: CudaTrial | None = None
+        """The networks that were tried on an NVIDIA card; None elsewhere."""
         self._compiled = torch.compile(self._network, dynamic=True) if compiled else self._network
 
     def prepare(self, data: bytes, *, exif: bool = True) -> torch.Tensor:
@@ -99,18 +110,30 @@ class Loaded:
         return torch.cat(results)
 
     def _run(self, inputs: Sequence[torch.Tensor], task: str) -> torch.Tensor:
-        batch = preprocess.stack(inputs)
-        if self.device.type == "cuda" and not self._graph:  # ONNX Runtime copies by itself
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        ready = preprocess.normalise(batch, self.preprocessing).to(self.type)
-        if faster := self._faster:
+        if self.trial and (recorded := self.trial.network):
+            answer = recorded(inputs, task)
+            if recorded.type is not torch.float32 and not torch.isfinite(answer).all():
+                answer = self._run_plain(inputs, task)  # a value that half precision cannot hold
+        elif faster := self._faster:
+            ready = self._ready(inputs)
             answer = faster(ready) if task == "classify" else faster.features(ready)
         else:
-            answer = self.run_with_torch(ready, task)
+            answer = self._run_plain(inputs, task)
         self.pictures += len(inputs)
         if not torch.isfinite(answer).all():
             raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
         return answer
+
+    @torch.inference_mode()
+    def _run_plain(self, inputs: Sequence[torch.Tensor], task: str) -> torch.Tensor:
+        return self.run_with_torch(self._ready(inputs), task)
+
+    def _ready(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the pixels as the network wants them, on its device."""
+        batch = preprocess.stack(inputs)
+        if self.device.type == "cuda" and not self._graph:  # ONNX Runtime copies by itself
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        return preprocess.normalise(batch, self.preprocessing)
 
     def run_with_torch(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
         """Run normalised pixels, as `forward` does before another runtime is used."""
@@ -119,7 +142,9 @@ class Loaded:
 
     @property
     def runtime(self) -> str:
-        """The library that runs the network: `torch`, `onnxruntime` or `openvino`."""
+        """What runs the network: `torch`, `onnxruntime`, `openvino` or, on an NVIDIA card, `cuda-graphs`."""
+        if self.trial and self.trial.network:
+            return "cuda-graphs"
         return "onnxruntime" if self._graph else "openvino" if self._faster else "torch"
 
     @property
@@ -131,6 +156,29 @@ class Loaded:
         """Let another runtime answer from now on; `scaled` decodes large JPEGs to a smaller size."""
         self._faster, self._scaled = faster, scaled
         self.bytes += faster.bytes
+
+    def record(self, example_png: bytes | None, settings: Settings) -> None:
+        """On an NVIDIA card, let a recorded network answer from now on, if one gives the same answers as torch."""
+        if self.device.type != "cuda" or self._graph or settings.engine == "torch":
+            return
+        fast = settings.precision == "fast"
+        crops = [torch.full(self._shape, 127, dtype=torch.uint8)]
+        if example_png:
+            crops = list(engine_examples.own(example_png, self.preprocessing))
+        if fast:  # which may change a label, and needs more pictures to show it
+            pictures = list(engine_examples.made_up())
+            crops += list(engine_examples.crops(pictures, self.preprocessing, scaled=False))
+        function = _FUNCTIONS[choose_scoring(self.version, AnswerOptions()).function_to_apply]
+        plain = Plain(self._network, self._head, self.preprocessing, self._run_plain, function)
+        trial = CudaTrial(plain, crops, min(self.max_batch, SIZES[-1]))
+        trial.record(fast=fast)
+        for name, reason in trial.refused.items():
+            log.warning("%s version %s: no %s: %s", self.version.name, self.version.version, name, reason)
+        if trial.network:
+            self.type = trial.network.type
+            self.bytes += trial.network.bytes
+        self.trial = trial
+        _give_back_memory()
 
     def trial_batch(self) -> torch.Tensor:
         """Return random pixels for a measurement, as many as run at once."""
@@ -176,7 +224,7 @@ class Loaded:
         expected = torch.tensor(self.version.example.logits)
         difference = (self.forward([self.prepare(example_png)])[0, : len(expected)] - expected).abs().max().item()
         reduced = self._graph is not None and self._graph.config.get("reduced")
-        if difference > _TOLERANCE[torch.float16 if reduced else self.type] * expected.abs().max().item():
+        if difference > (_REDUCED_TOLERANCE if reduced else _TOLERANCE) * expected.abs().max().item():
             raise BadWeights(
                 f"Model {self.version.name} version {self.version.version} does not reproduce its example: "
                 f"a logit is off by {difference:.2g}. Import it again; if that does not help, report it."
@@ -201,9 +249,8 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """The runtime, type and device of the models, for people: `torch float32 on cpu`."""
-        kind = str(choose_type(self._settings.precision, self.device)).removeprefix("torch.")
-        return f"torch {kind} on {self.device}"
+        """The runtime, type and device with which a model begins, for people: `torch float32 on cpu`."""
+        return f"torch float32 on {self.device}"
 
     def load(self, version: ModelVersion) -> Loaded:
         """Return the version, ready to run, from memory if it is loaded; raises BadWeights if it cannot be served."""
@@ -251,7 +298,9 @@ class Engine:
         network = weights.restore(family, version.architecture, _preprocessing(version), data, version.config)
         weights.check_labels(weights.outputs(network), version.labels)
         loaded = Loaded(version, network, self.device, self._settings)
-        loaded.warm_up(self._read_blob(version.example.blob) if version.example else None)
+        example = self._read_blob(version.example.blob) if version.example else None
+        loaded.warm_up(example)
+        loaded.record(example, self._settings)
         log.info("loaded %s version %s in %.1f s", version.name, version.version, time.monotonic() - started)
         return loaded
 
@@ -287,20 +336,31 @@ def top_k(
     """
     if function_to_apply not in _FUNCTIONS:
         raise BadOption(f"function_to_apply must be softmax, sigmoid or none, not {function_to_apply!r}.")
-    # Ranked by logits, because sigmoid gives 1.0 for many; by a stable sort, because topk has no defined order of ties.
-    ranked = logits.sort(dim=1, descending=True, stable=True).indices
     counts = [k] * len(logits)
+    eligible = logits
     if lowest:
-        reached = (logits.double() >= logits.new_tensor(lowest, dtype=torch.double)).gather(1, ranked)
-        ranked = ranked.gather(1, reached.sort(dim=1, descending=True, stable=True).indices)
-        counts = reached.sum(dim=1).tolist()
-    ranked = ranked[:, :k]
+        reached = logits.double() >= logits.new_tensor(lowest, dtype=torch.double)
+        eligible, counts = logits.masked_fill(~reached, -math.inf), reached.sum(dim=1).tolist()
+    ranked = _ranked(eligible, min(k, logits.shape[1]))
     # In double precision, so that results from the cache, which Python ranks, differ in the last digits at most.
     scores = _FUNCTIONS[function_to_apply](logits.double()).gather(1, ranked)
     return [
         [(labels[index], score) for index, score in zip(indices[:count], row[:count], strict=True)]
         for indices, row, count in zip(ranked.tolist(), scores.tolist(), counts, strict=True)
     ]
+
+
+def _ranked(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the columns of the k largest logits of each row, the largest first; equal ones are in their order.
+
+    By logits, because sigmoid gives 1.0 for many. topk has no defined order of ties, so it chooses, with all that are
+    equal to the last one, and these few are sorted; to sort a thousand takes 60 microseconds a row.
+    """
+    last = logits.topk(k).values[:, -1:]
+    most = int((logits >= last).sum(dim=1).max())
+    found = logits.topk(most).indices.sort(dim=1).values
+    order = logits.gather(1, found).sort(dim=1, descending=True, stable=True).indices
+    return found.gather(1, order)[:, :k]
 
 
 _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -323,11 +383,6 @@ def choose_device(name: str) -> torch.device:
     if (device.index or 0) >= count:
         raise BadOption(f"There is no device {name!r}; torch sees {torch.cuda.device_count()} CUDA devices.")
     return device
-
-
-def choose_type(precision: str, device: torch.device) -> torch.dtype:
-    """Return torch's type of weights and activations; float32 on the CPU, where OpenVINO computes in bfloat16."""
-    return torch.bfloat16 if precision == "fast" and device.type == "cuda" else torch.float32
 
 
 def _preprocessing(version: ModelVersion) -> Preprocessing:

@@ -9,15 +9,18 @@ substitute for photographs, of which bfloat16 moved a score of the default model
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from shared.domain.engines import EngineErrors
 from shared.domain.preprocessing import Preprocessing
 from worker import preprocess
 
+Answers = tuple[torch.Tensor, torch.Tensor]
+"""Logits (N, classes) and features (N, dimension)."""
 COUNT = 48
 """Pictures of the set; they take seconds of a processor each time that a worker tries a candidate."""
 _SIZES = ((400, 300), (300, 400), (500, 375), (375, 500))
@@ -38,6 +41,29 @@ def made_up() -> Iterator[bytes]:
         larger = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
         larger.save(file, "JPEG", quality=90)
         yield file.getvalue()
+
+
+def own(example_png: bytes, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return the crops with which every set begins: the version's example, also turned over, darker and inverted."""
+    (crop,) = crops([example_png], preprocessing, scaled=False)
+    return preprocess.stack([crop, crop.flip(1), crop.flip(2), crop // 3, 255 - crop])
+
+
+def errors(found: Answers, plain: Answers, scores: Callable[[torch.Tensor], torch.Tensor]) -> EngineErrors:
+    """Return what changes from the plain network's logits and features to those that were found; `scores` computes
+    scores of logits."""
+    (logits, features), (plain_logits, plain_features) = found, plain
+    if not (torch.isfinite(logits).all() and torch.isfinite(features).all()):
+        return EngineErrors(difference=1.0, score_difference=1.0, agreement=0.0)
+    return EngineErrors(
+        difference=min(1.0, max(_relative(logits, plain_logits), _relative(features, plain_features))),
+        score_difference=(scores(logits) - scores(plain_logits)).abs().max().item(),
+        agreement=(logits.argmax(1) == plain_logits.argmax(1)).float().mean().item(),
+    )
+
+
+def _relative(mine: torch.Tensor, plain: torch.Tensor) -> float:
+    return ((mine - plain).abs().max() / plain.abs().max().clamp(min=1e-12)).item()
 
 
 def crops(pictures: Sequence[bytes], preprocessing: Preprocessing, *, scaled: bool) -> torch.Tensor:

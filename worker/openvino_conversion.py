@@ -85,12 +85,8 @@ def convert(
 
 
 def _crops(preprocessing: Preprocessing, example_png: bytes, pictures: Sequence[bytes]) -> dict[str, torch.Tensor]:
-    """Return the crops (N, channels, height, width) of the example set, from JPEGs in full and at a smaller size.
-
-    It begins with the version's example, also turned over, darker and inverted.
-    """
-    (crop,) = engine_examples.crops([example_png], preprocessing, scaled=False)
-    own = preprocess.stack([crop, crop.flip(1), crop.flip(2), crop // 3, 255 - crop])
+    """Return the crops (N, channels, height, width) of the example set, from JPEGs in full and at a smaller size."""
+    own = engine_examples.own(example_png, preprocessing)
     full, scaled = (engine_examples.crops(pictures, preprocessing, scaled=scaled) for scaled in (False, True))
     return {"full": torch.cat([own, full]), "scaled": torch.cat([own, scaled])}
 

@@ -29,7 +29,7 @@ import torch
 
 from shared.domain.engines import EngineErrors
 from shared.domain.preprocessing import Preprocessing
-from worker import preprocess
+from worker import engine_examples, preprocess
 
 GRAPH, WEIGHTS, EXAMPLES = "model.xml", "model.bin", "examples.safetensors"
 """The members of a stored network: OpenVINO's two files, and the example set with the answers of the plain network."""
@@ -75,14 +75,7 @@ class OpenVinoNetwork:
         smaller size, and `scores` computes scores of logits."""
         found = [self._run(piece) for piece in examples.pieces(scaled=scaled)]
         logits, features = (torch.cat(parts) for parts in zip(*found, strict=True))
-        if not (torch.isfinite(logits).all() and torch.isfinite(features).all()):
-            return EngineErrors(difference=1.0, score_difference=1.0, agreement=0.0)
-        pairs = ((logits, examples.logits), (features, examples.features))
-        return EngineErrors(
-            difference=min(1.0, max(_relative(mine, plain) for mine, plain in pairs)),
-            score_difference=(scores(logits) - scores(examples.logits)).abs().max().item(),
-            agreement=(logits.argmax(1) == examples.logits.argmax(1)).float().mean().item(),
-        )
+        return engine_examples.errors((logits, features), (examples.logits, examples.features), scores)
 
     def _run(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         with self._alone:  # a request that is busy raises an error; torch's networks are run under a lock as well
@@ -106,10 +99,6 @@ class Examples:
         """Yield normalised pictures (N, channels, height, width), as many as run at once."""
         for piece in self._tensors["scaled" if scaled else "full"].split(_PIECE):
             yield preprocess.normalise(piece, self._preprocessing)
-
-
-def _relative(mine: torch.Tensor, plain: torch.Tensor) -> float:
-    return ((mine - plain).abs().max() / plain.abs().max().clamp(min=1e-12)).item()
 
 
 def has_bfloat16() -> bool:

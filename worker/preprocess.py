@@ -12,6 +12,7 @@ The pixels equal those of torchvision's transforms for a decoded tensor, bit for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -126,7 +127,12 @@ def stack(crops: Sequence[torch.Tensor]) -> torch.Tensor:
 def normalise(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Convert uint8 pixels to the float32 values that the network was trained on; same shape, device and memory
     order."""
-    mean = torch.tensor(preprocessing.mean, device=batch.device).view(-1, 1, 1)
-    std = torch.tensor(preprocessing.std, device=batch.device).view(-1, 1, 1)
+    mean, std = (_by_channel(tuple(values), batch.device) for values in (preprocessing.mean, preprocessing.std))
     # Divided, as torchvision does: the product with 1/255 differs in the last bit.
     return batch.float().div_(1 / preprocessing.scale).sub_(mean).div_(std)
+
+
+@functools.cache
+def _by_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return one value for each channel; kept, because nothing can be sent to a card while its work is recorded."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)

@@ -32,6 +32,7 @@ from shared.domain.engines import EngineReport, converted_folder, converted_key,
 from shared.domain.models import ModelVersion, ProblemType
 from shared.services import engines, models, training_runs, trainings
 from worker import conversions, engine_examples, openvino_network
+from worker.cuda_trial import CudaTrial
 from worker.engine import Loaded
 from worker.openvino_conversion import CONVERTED
 from worker.openvino_network import Examples, OpenVinoNetwork
@@ -61,7 +62,11 @@ class Tuner:
 
     def consider(self, model: Loaded) -> None:
         """Tune a model when it is time; called after each batch."""
-        if self._enabled and model.can_be_tuned and model.pictures >= model.tune_at:
+        if model.trial and model.tune_at == 0:
+            model.tune_at = math.inf
+            with suppress(RuntimeError):
+                self._thread.submit(self._compile, model, model.trial)
+        elif self._enabled and model.can_be_tuned and model.pictures >= model.tune_at:
             model.tune_at = math.inf
             with suppress(RuntimeError):  # it is closed, because the worker stops
                 self._thread.submit(self._tune, model)
@@ -93,6 +98,35 @@ class Tuner:
             log.warning("tuning %s version %s: %s", version.name, version.version, error.message)
         except Exception:  # torch goes on answering
             log.exception("tuning %s version %s", version.name, version.version)
+
+    def _compile(self, model: Loaded, trial: CudaTrial) -> None:
+        """Let torch.compile try to make the network faster on its card, and store what was measured at load and now."""
+        version, before = model.version, trial.network
+        try:
+            trial.compile()
+            if trial.network and trial.network is not before:
+                model.bytes += trial.network.bytes
+                self._make_room(model)
+            report = EngineReport(
+                runtime=model.runtime,
+                pictures_per_second=trial.rates,
+                difference=trial.errors[trial.chosen].difference if trial.network else 0.0,
+                processor=torch.cuda.get_device_name(model.device),
+                threads=self._container.settings.torch_threads,
+                library=f"torch {torch.__version__}",
+                measured_at=time.time(),
+                precision=self._container.settings.precision,
+                chosen=trial.chosen,
+                errors=trial.errors,
+                pictures=trial.pictures,
+                refused=trial.refused,
+            )
+            engines.store_report(self._container, version.id, report)
+            log.info(
+                "%s version %s: %s pictures/s, refused: %s", version.name, version.version, trial.rates, trial.refused
+            )
+        except Exception:  # the network that was there goes on answering
+            log.exception("compiling %s version %s", version.name, version.version)
 
     def _converted(self, model: Loaded) -> bytes | None:
         """Return the converted network; None if it cannot be converted, is not worth it yet, or is being converted."""

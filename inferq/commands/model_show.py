@@ -97,6 +97,7 @@ def _measured(report: EngineReport | None) -> str:
             f"{found.score_difference:.2g} at most"
             for name, found in report.errors.items()
         ]
+    lines += [f"no {name}: {reason}" for name, reason in report.refused.items()]
     return "\n".join(lines)
 
 

@@ -43,7 +43,7 @@ class EngineReport:
     if that is not float32: `torch`, `openvino`, `openvino bfloat16`."""
 
     runtime: str
-    """`torch`, or `openvino` where that is faster and keeps the contract of the precision."""
+    """`torch`, or `openvino` or `cuda-graphs` where that is faster and keeps the contract of the precision."""
     pictures_per_second: Mapping[str, float]
     """Candidate -> rate of the network alone, measured in turn."""
     difference: float
@@ -62,6 +62,8 @@ class EngineReport:
     """Candidate, with `, scaled decoding` if JPEGs are decoded to a smaller size -> what it changes."""
     pictures: int = 0
     """Pictures of the example set that the errors were measured on."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What was tried and does not answer -> why."""
 
 
 def read_report(values: Mapping[str, Any]) -> EngineReport:

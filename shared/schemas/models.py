@@ -251,6 +251,9 @@ class EngineReport(Answer, kw_only=True):
     threads: int
     library: Annotated[str, Meta(description="The other runtime with its version.")]
     measured_at: Time
+    refused: Annotated[dict[str, str], Meta(description="What was tried and does not answer, with the reason.")] = (
+        field(default_factory=dict)
+    )
 
 
 class VersionDetails(Version, kw_only=True):

@@ -24,7 +24,7 @@ from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
 from shared.settings import Settings
 from worker import examination, families, optimise, preprocess
-from worker.engine import Engine, Loaded, choose_device, choose_type, top_k
+from worker.engine import Engine, Loaded, choose_device, top_k
 from worker.examination import Wanted
 from worker.families import digits, torchvision
 
@@ -351,12 +351,6 @@ def test_unknown_devices_are_refused() -> None:
     for name in ("gpu", "mps", "cuda:99", "cpu:7"):
         with pytest.raises(BadOption):
             choose_device(name)
-
-
-def test_torch_computes_with_half_precision_on_cuda_only() -> None:
-    assert choose_type("fast", torch.device("cpu")) is torch.float32
-    assert choose_type("fast", torch.device("cuda", 0)) is torch.bfloat16
-    assert choose_type("exact", torch.device("cuda", 0)) is torch.float32
 
 
 @pytest.mark.cuda
