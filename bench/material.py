@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,15 @@ _TINT = 60.0
 """Amplitude of a label's tint beside the noise, of 255."""
 
 
-def pictures(folder: Path, count: int = PICTURES) -> list[Path]:
+def pictures(
+    folder: Path, count: int = PICTURES, sizes: Sequence[tuple[int, int]] = SIZES, quality: int = 88
+) -> list[Path]:
     """Write the JPEGs: noise at every scale with amplitude falling as in photos, so that they cost what photos cost."""
     random = np.random.default_rng(SEED)
     written = []
     for number in range(count):
         path = folder / f"picture-{number:02}.jpg"
-        _picture(random, SIZES[number % len(SIZES)]).save(path, quality=88)
+        _picture(random, sizes[number % len(sizes)]).save(path, quality=quality)
         written.append(path)
     return written
 

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     precision: Literal["exact", "fast"] = "exact"
     """`exact` answers within rounding of float32, and prepares pictures as torchvision does. `fast` allows a busy model
     bfloat16, and JPEGs that are decoded to a smaller size, if on its example set 99 % of the best labels stay and no
-    score moves by more than 0.02. The API needs the same value, for the result cache."""
+    score moves by more than 0.02; on an NVIDIA card float16. The API needs the same value, for the result cache."""
     engine: Literal["auto", "torch"] = "auto"
     """`auto` runs a busy model on the CPU with OpenVINO, and any model on an NVIDIA card from CUDA graphs, compiled if
     the worker has a C compiler, where that is measured to be faster and gives the same answers."""
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     """Threads of one torch operation. With more than one per worker, other load on the machine slows a worker down
     considerably."""
     decode_threads: Threads = 1
-    """Threads of one worker that decode pictures; more than one helps on a GPU."""
+    """Threads of one worker that decode pictures; about four help on a GPU, and more than one worker for each card."""
     max_batch: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Maximum pictures in one batch, unless the model version sets its own maximum; 0 is 16 on the CPU and 256 on an
     NVIDIA card."""
