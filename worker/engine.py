@@ -166,7 +166,7 @@ class Loaded:
         if example_png:
             crops = list(engine_examples.own(example_png, self.preprocessing))
         if fast:  # which may change a label, and needs more pictures to show it
-            pictures = list(engine_examples.made_up())
+            pictures = list(engine_examples.made_up(enlarged=False))
             crops += list(engine_examples.crops(pictures, self.preprocessing, scaled=False))
         function = _FUNCTIONS[choose_scoring(self.version, AnswerOptions()).function_to_apply]
         plain = Plain(self._network, self._head, self.preprocessing, self._run_plain, function)

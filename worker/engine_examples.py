@@ -31,12 +31,12 @@ _TINT = np.array([[1.0, 0.8, 0.7], [0.0, 0.6, 0.3], [0.0, 0.0, 0.6]])
 """Mixes three independent clouds into channels that resemble each other, as those of photographs do."""
 
 
-def made_up() -> Iterator[bytes]:
-    """Yield COUNT pictures as JPEG, always the same."""
+def made_up(*, enlarged: bool = True) -> Iterator[bytes]:
+    """Yield COUNT pictures as JPEG, always the same; `enlarged` makes half of them as large as phones make them."""
     for number in range(COUNT):
         rng = np.random.default_rng(number)
         picture = _with_noise(_with_shapes(_clouds(rng, *_SIZES[number % len(_SIZES)]), rng), rng)
-        factor = _ENLARGED[number % len(_ENLARGED)]
+        factor = _ENLARGED[number % len(_ENLARGED)] if enlarged else 1
         file = io.BytesIO()
         larger = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
         larger.save(file, "JPEG", quality=90)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from shared import errors
 from shared.adapters.queue.queue import Queue
@@ -25,6 +26,7 @@ from shared.services import engines, models
 from tests.stacks import digits
 from tests.workers import make_container
 from worker import conversions, openvino_conversion, openvino_network, tuning
+from worker.cuda_trial import CudaTrial, Plain
 from worker.engine import Loaded
 from worker.openvino_network import Examples, OpenVinoNetwork
 from worker.process import WorkerProcess
@@ -331,6 +333,28 @@ def test_nothing_is_tuned_where_the_setting_says_torch(container: Container, ver
     model.pictures = BUSY_PICTURES
     tune(worker, model)
     assert (model.runtime, plain.storage.list(converted_folder(version.id))) == ("torch", [])
+
+
+def test_what_was_tried_on_a_card_is_compiled_once_and_stored_with_what_was_refused(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    plain = Plain(nn.Identity(), "", model.preprocessing, model.forward, torch.sigmoid)
+    model.trial = trial = CudaTrial(plain, [model.prepare(digits()[0][1])], 1)
+    trial.refused["graphs float32"] = "It cannot be recorded."
+    compiled: list[CudaTrial] = []
+
+    def compile_it(tried: CudaTrial) -> None:
+        compiled.append(tried)
+
+    monkeypatch.setattr(CudaTrial, "compile", compile_it)
+    tune(worker, model)
+    tune(worker, model)
+    assert compiled == [trial]
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (report.runtime, report.chosen, report.processor) == ("torch", "torch", "a card")
+    assert report.refused == {"graphs float32": "It cannot be recorded."}
 
 
 def test_the_measurement_counts_pictures_of_both_in_turn(worker: WorkerProcess, model: Loaded) -> None:
