@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,36 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.models import warm_up
+from bench.service import Service, measure_own
 from inferq.client import Client
-from inferq.commands.up import few_workers, running
+from inferq.commands.up import few_workers
 from inferq.errors import InferqError
 from inferq.stack import stack
 
 RESULTS = Path(__file__).parent / "results"
 NEEDED = ("psutil", "matplotlib", "numpy")
-_WARM_UP_SECONDS = 120.0
-"""Seconds after which the benchmark measures with whatever runtime the workers have."""
+PARTS = ("peers", "digits", "overload", "waiting", "devices")
+"""The parts of a comparison."""
+POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 remarks = Console(stderr=True, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command."""
+
+    model: str
+    weights: Path | None
+    workers: int | None
+    quick: bool
+    url: str
+    key: str
+    save: bool | None
+    peers: bool
+    part: tuple[str, ...]
+    rounds: int | None
+    postgres: str
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +55,7 @@ remarks = Console(stderr=True, highlight=False, markup=False)
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its weights, with 1000 "
               "classes (.safetensors); random ones, which cost the same, if not given.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), help="Workers of the stack; as `inferq up` if not given.")
-@click.option("--quick", is_flag=True, help="Two rough minutes instead of six precise ones.")
+@click.option("--quick", is_flag=True, help="A rough measurement, in about a third of the time.")
 @click.option("--url", default="", help="Measure a service that runs already, at http://HOST:PORT.")
 @click.option(
     "--key",
@@ -46,33 +64,76 @@ remarks = Console(stderr=True, highlight=False, markup=False)
     help="Its API key; the model is registered there for the duration of the run.",
 )
 @click.option("--save/--no-save", default=None, help="Keep the result in bench/results; a quick one only on request.")
-def main(
-    model: str, weights: Path | None, workers: int | None, quick: bool, url: str, key: str, save: bool | None
-) -> None:
+@click.option("--peers", is_flag=True, help="Compare with other ways to serve a model, and under heavier loads.")
+@click.option("--part", multiple=True, type=click.Choice(PARTS), help="With --peers: only this part; may be repeated.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="With --peers: how often each is measured, in turn; 3.")
+@click.option("--postgres", envvar="INFERQ_TEST_POSTGRES", default=POSTGRES, show_default=True, help="With --peers: a "
+              "PostgreSQL server, on which a database is created and dropped.")  # fmt: skip
+def main(**choices: Any) -> None:
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
-    long a training takes.
+    long a training takes. With --peers, compare it with LitServe, Mosec, BentoML, Ray Serve and Flask + Celery instead.
 
-    It starts a stack in a temporary folder, generates pictures and weights, and leaves nothing behind but the result.
+    It starts a stack in a temporary folder, generates pictures and weights, and leaves nothing behind but the result,
+    and the peers' environments in a cache folder: INFERQ_BENCH_ENVS, or inferq-bench in the user's.
     """
+    options = Options(**choices)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f"the benchmark needs {', '.join(missing)}: pip install 'inferq[dev]'")
-    if url and not url.startswith("http://"):
-        raise click.ClickException("--url must begin with http://; the load speaks plain HTTP over raw sockets")
+    if options.url and not options.url.startswith("http://"):
+        raise click.UsageError("--url must begin with http://; the load speaks plain HTTP over raw sockets")
+    if options.peers and options.url:
+        raise click.UsageError("--peers starts every service itself; leave --url out")
+    if not options.peers and (options.part or options.rounds):
+        raise click.UsageError("--part and --rounds belong to --peers")
+    with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
+        try:
+            written = (_compare if options.peers else _measure)(options, Path(scratch))
+        except InferqError as error:
+            raise click.ClickException(str(error)) from None
+    for path in written:
+        remarks.print(f"written: bench/results/{path.name}")
+
+
+def _measure(options: Options, scratch: Path) -> list[Path]:
+    """Measure inferq alone; returns the files that were written."""
     from bench import report
     from bench.run import QUICK, Effort
 
-    with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
-        bench = Bench(Path(scratch), model, workers or few_workers(), QUICK if quick else Effort())
-        try:
-            bench.prepare(weights)
-            result = bench.running_service(url, key) if url else bench.own_service()
-        except InferqError as error:
-            raise click.ClickException(str(error)) from None
-    report.show(result, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
-    if save or (save is None and not quick):
-        for path in report.write(result, RESULTS):
-            remarks.print(f"written: bench/results/{path.name}")
+    effort = QUICK if options.quick else Effort()
+    bench = Bench(scratch, options.model, options.workers or few_workers(), effort)
+    bench.prepare(options.weights)
+    result = bench.running_service(options.url, options.key) if options.url else bench.own_service()
+    report.show(result, _console())
+    return report.write(result, RESULTS) if _is_kept(options) else []
+
+
+def _compare(options: Options, scratch: Path) -> list[Path]:
+    """Measure inferq and its peers; returns the files that were written."""
+    from bench.comparison import report
+    from bench.comparison.result import Comparison
+    from bench.comparison.rounds import QUICK, Effort
+    from bench.comparison.run import Run
+
+    # As Ctrl-C, so that no server of a peer is left running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    effort = QUICK if options.quick else Effort()
+    effort = replace(effort, rounds=options.rounds or effort.rounds)
+    facts = {"torch": importlib.metadata.version("torch"), "device": "cpu"}  # without a GPU, as the peers are started
+    result = Comparison(machine(facts), options.model, {})
+    run = Run(scratch, options.model, options.workers or few_workers(), effort, say)
+    run.all(result, options.part or PARTS, options.weights, options.postgres)
+    report.show(result, _console())
+    return report.write(result, RESULTS) if _is_kept(options) else []
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def _is_kept(options: Options) -> bool:
+    """Return True if the result is to be kept: a quick one only on request, and so a part of a comparison."""
+    return not (options.quick or options.part) if options.save is None else options.save
 
 
 class Bench:
@@ -116,78 +177,42 @@ class Bench:
 
     def own_service(self) -> Any:
         """Start a stack, measure it from a thread, stop it; raises InferqError and KeyboardInterrupt."""
-        data = self._scratch / "data"
-        stack_options = stack.StackOptions(data, port=0, workers=self._workers, default_model="digits")
-        data.mkdir()
+        options = stack.StackOptions(self._scratch / "data", port=0, workers=self._workers, default_model="digits")
         say("starting the service")
-        with (
-            ThreadPoolExecutor(1) as beside,
-            ExitStack() as helpers,
-            running(stack_options, quiet) as (plan, supervisor),
-        ):
-            stack.start(plan, supervisor, quiet)
-            # In a thread, so that the main thread keeps the parts running and receives Ctrl-C.
-            pids = grouped(supervisor.pids())
-            key = os.environ.get("INFERQ_ADMIN_KEY", "")  # the stack inherits it, and asks for it
-            measured = beside.submit(self._measure, plan.url, key, pids, plan.redis_url, helpers)
-            if not supervisor.watch(measured.done):
-                helpers.close()
-                raise KeyboardInterrupt
-            return measured.result()
+        with ExitStack() as helpers:
+            return measure_own(
+                options, lambda service: self._measure(service, helpers), stopping=helpers.close
+            )  # fmt: skip
 
     def running_service(self, url: str, key: str) -> Any:
         """Measure a running service; the CPU and memory of its processes are unknown."""
         with ExitStack() as helpers:
-            return self._measure(url, key, {}, "", helpers)
+            return self._measure(Service(url, key), helpers)
 
-    def _warm_up(self, client: Client) -> None:
-        """Send pictures until every worker has chosen its runtime: no conversion must run beside the measurement."""
-        say("warming up, until the engine is chosen")
-        pictures = sorted(self._folder.glob("*.jpg"))
-        until = time.monotonic() + _WARM_UP_SECONDS
-        while not _is_tuned(client, self._registered) and time.monotonic() < until:
-            for _ in range(4):
-                client.jobs.classify(*pictures, model=self._registered)
-
-    def _measure(self, url: str, key: str, pids: dict[str, list[int]], redis_url: str, helpers: ExitStack) -> Any:
+    def _measure(self, service: Service, helpers: ExitStack) -> Any:
         from bench.result import Result
-        from bench.run import Run, Target
+        from bench.run import Run
         from bench.subprocess_rpc import Helper
 
-        with Client(url, key, timeout=120.0) as client:
+        with Client(service.url, service.key, timeout=120.0) as client:
             say(f"registering {self._model}")
             client.models.upload(
                 self._registered, architecture=self._model, weights=self._weights, labels=self._folder / "labels.txt"
             )
             try:
-                self._warm_up(client)
+                say("warming up, until the engine is chosen")
+                warm_up(client, self._registered, self._folder)
                 env = {"INFERQ_TORCH_THREADS": self._threads, "OMP_NUM_THREADS": self._threads}
                 arguments = (self._model, str(self._weights), str(self._folder))
                 limits = [Helper("bench.limit", *arguments, env=env) for _ in range(self._workers)]
-                target = Target(url, key, self._registered, pids, redis_url)
-                run = Run(target, self._effort, self._folder, limits, say)
+                run = Run(service, self._registered, self._effort, self._folder, limits, say)
                 helpers.callback(run.close)
                 facts = [helper.ask(do="facts") for helper in limits]
                 result = Result(machine(facts[0]), self._model, self._workers, self._sent)
                 return run.all(result)
             finally:
-                if not redis_url:
+                if not service.redis_url:
                     client.models.remove(self._registered)
-
-
-def _is_tuned(client: Client, name: str) -> bool:
-    """Return True if every worker has chosen the runtime of the model."""
-    version = client.models.get_version(name, "1")
-    report = version.engine_report
-    return report is not None and (version.engine or "").split()[0] == report.runtime and "," not in str(version.engine)
-
-
-def grouped(pids: Mapping[str, int]) -> dict[str, list[int]]:
-    """Return part -> pids, with all workers as one part: worker-1 and worker-2 are `worker`."""
-    by_part: dict[str, list[int]] = {}
-    for name, pid in pids.items():
-        by_part.setdefault(name.partition("-")[0], []).append(pid)
-    return by_part
 
 
 def machine(facts: dict[str, Any]) -> dict[str, Any]:
@@ -213,10 +238,6 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 def say(text: str) -> None:
     """Print a line of progress on stderr."""
     remarks.print(f"  {text}", style="dim")
-
-
-def quiet(name: str, text: str) -> None:
-    """Print nothing: the parts of the stack start silently."""
 
 
 if __name__ == "__main__":

@@ -1,132 +1,45 @@
-"""The load: closed-loop drivers over raw keep-alive connections, as a helper process (`python -m bench.load`).
+"""The load: drivers over raw keep-alive connections, as a helper process (`python -m bench.load`).
 
-One asyncio process that hardly parses the responses: the client shares the cores with what it measures, and httpx
-would cost about as much per request as the service itself.
+drive     closed loop: callers that send the next picture once the last is answered
+arrive    open loop: pictures that arrive at a rate, whatever the service answers
+burst     every caller sends one picture, all at once
+one_job   one archive
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
+import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
-from bench import measure, subprocess_rpc
+from bench import material, measure, subprocess_rpc
+from bench.connection import Connection
+from bench.ways import Refused, Way, peer, submit_then_poll, synchronous, unfollowed, wires
 
-POLL = "Prefer: wait=20\r\n"
-JPEG = "Content-Type: image/jpeg\r\n"
-PATIENCE = 60.0
-"""Seconds for one answer."""
-
-
-class Refused(Exception):
-    """The service refused a request; the text is the beginning of its answer."""
+_ERRORS = (Refused, OSError, EOFError, TimeoutError, ValueError)
+Question = Mapping[str, Any]
 
 
-class Connection:
-    """One keep-alive connection."""
+@dataclass(frozen=True)
+class Target:
+    """The service that is loaded."""
 
-    def __init__(self, url: str, key: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._always = f"Host: {self._host}:{self._port}\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+    url: str
+    key: str
+    send: Way
+    pictures: list[bytes]
 
-    async def ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> tuple[int, bytes]:
-        """Send one request and return (status, body); opens the connection if there is none."""
-        if self._reader is None or self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
-        length = f"Content-Length: {len(body)}\r\n" if body else ""
-        self._writer.write(f"{method} {path} HTTP/1.1\r\n{self._always}{headers}{length}\r\n".encode() + body)
-        async with asyncio.timeout(PATIENCE):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-            content = await self._reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r")[0]))
-        if b"connection: close" in head:
-            self.close()
-        return int(head[9:12]), content
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
-
-
-Way = Callable[[Connection, bytes], Awaitable[None]]
-
-
-def synchronous(model: str) -> Way:
-    """Return the way of one request per picture; on 202, when no waiting place is free, the job is polled."""
-    path = f"/v1/classify?model={quote(model)}"
-
-    async def send(connection: Connection, picture: bytes) -> None:
-        status, body = await connection.ask("POST", path, JPEG, picture)
-        await follow(connection, status, body)
-
-    return send
-
-
-def submit_then_poll(model: str, headers: str = JPEG) -> Way:
-    """Return the way of submitting a job and long-polling it until it has ended."""
-    path = f"/v1/jobs?model={quote(model)}"
-
-    async def send(connection: Connection, picture: bytes) -> None:
-        status, body = await connection.ask("POST", path, headers + "Prefer: respond-async\r\n", picture)
-        await follow(connection, status, body)
-
-    return send
-
-
-BOUNDARY = "inferq-bench"
-
-
-def wires(model: str) -> dict[str, Way]:
-    """Return name -> way for the wires on which a caller can choose the model; one picture per request."""
-    named = quote(model)
-    form = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-    return {
-        "SAP": _call(f"/api/v2/image/classification/models/{named}/versions/1", form, partial(_form, "files")),
-        "Einstein": _call("/v2/vision/predict", form, partial(_form, "sampleContent", modelId=model)),
-        "Hugging Face": _call(f"/models/{named}", f"{JPEG}x-use-cache: false\r\n"),
-        "Hugging Face, cached": _call(f"/models/{named}", JPEG),
-    }
-
-
-def _call(path: str, headers: str, wrap: Callable[[bytes], bytes] = bytes) -> Way:
-    async def send(connection: Connection, picture: bytes) -> None:
-        status, body = await connection.ask("POST", path, headers, wrap(picture))
-        if status != 200:
-            raise Refused(f"{status} {body[:300].decode(errors='replace')}")
-
-    return send
-
-
-def _form(field: str, picture: bytes, **texts: str) -> bytes:
-    """Return a multipart body: text fields, then the picture."""
-    parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
-             for name, text in texts.items()]  # fmt: skip
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\n{JPEG}\r\n'
-    return "".join([*parts, head]).encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-async def follow(connection: Connection, status: int, body: bytes) -> None:
-    """Poll until the job has ended; raises Refused unless it is DONE."""
-    while status == 202 or (status == 200 and b'"terminal":false' in body):
-        sent_at = time.perf_counter()
-        path = f"/v1/jobs/{json.loads(body)['_id']}"
-        status, body = await connection.ask("GET", path, POLL)
-        if time.perf_counter() - sent_at < 0.1 and b'"terminal":false' in body:
-            await asyncio.sleep(0.1)  # the service did not hold the request: all waiting places are taken
-    if status != 200 or b'"status":"DONE"' not in body:
-        raise Refused(f"{status} {body[:300].decode(errors='replace')}")
+    def connection(self) -> Connection:
+        """Return a new connection."""
+        return Connection(self.url, self.key)
 
 
 @dataclass
@@ -135,83 +48,177 @@ class Tally:
 
     ended: list[tuple[float, float]] = field(default_factory=list)
     """(when, milliseconds) of each request that was answered."""
+    jobs: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    async def send(self, target: Target, connection: Connection, picture: bytes) -> bool:
+        """Send a picture and count it; returns False after an error, with the connection closed."""
+        began = time.perf_counter()
+        try:
+            self.jobs.append(await target.send(connection, picture))
+        except _ERRORS as error:
+            self.errors.append(f"{type(error).__name__}: {error}")
+            connection.close()
+            return False
+        ended = time.perf_counter()
+        self.ended.append((ended, (ended - began) * 1000))
+        return True
 
-async def drive(url: str, key: str, send: Way, pictures: list[bytes], question: dict[str, Any]) -> dict[str, Any]:
+    def report(self, question: Question) -> dict[str, Any]:
+        """Return errors, and the ids of the answered jobs if the question asks for them."""
+        more = {"jobs": self.jobs} if question.get("ids") else {}
+        return {"errors": len(self.errors), "first_errors": self.errors[:3], **more}
+
+
+async def drive(target: Target, question: Question) -> dict[str, Any]:
     """Run `concurrency` callers in a closed loop for `warmup` plus `seconds`, with `pause` between their requests.
 
     Only requests that end after the warm-up are counted, and CPU is measured over the same period.
     """
-    tally, turns = Tally(), itertools.cycle(pictures)
+    tally, turns = Tally(), itertools.cycle(target.pictures)
     start = time.perf_counter() + question["warmup"]
     until = start + question["seconds"]
 
     async def caller() -> None:
-        connection = Connection(url, key)
+        connection = target.connection()
         while time.perf_counter() < until:
-            began = time.perf_counter()
-            try:
-                await send(connection, next(turns))
-                tally.ended.append((time.perf_counter(), (time.perf_counter() - began) * 1000))
-            except (Refused, OSError, EOFError, TimeoutError, ValueError) as error:
-                tally.errors.append(f"{type(error).__name__}: {error}")
-                connection.close()
+            if not await tally.send(target, connection, next(turns)):
                 await asyncio.sleep(0.2)
-            await asyncio.sleep(question.get("pause", 0.0))
+            if pause := question.get("pause"):
+                await asyncio.sleep(pause)
         connection.close()
 
     callers = asyncio.gather(*(caller() for _ in range(question["concurrency"])))
     await asyncio.sleep(question["warmup"])
-    before, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds()
+    meter = Meter(question)
     await asyncio.sleep(until - time.perf_counter())
-    after, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds() - machine
+    used = meter.read(question["seconds"])
     await callers
     counted = [latency for when, latency in tally.ended if start <= when <= until]
-    return _answer(counted, question["seconds"], before, after, machine) | _errors(tally)
+    return {"latencies": counted} | used | tally.report(question)
 
 
-async def one_job(url: str, key: str, send: Way, archive: bytes, question: dict[str, Any]) -> dict[str, Any]:
+async def arrive(target: Target, question: Question) -> dict[str, Any]:
+    """Send pictures that arrive at random, `rate` a second on average, for `warmup` plus `seconds`.
+
+    Requests that were answered after the warm-up are counted, by status. Those that wait at the end are given up.
+    """
+    turns = itertools.cycle(target.pictures)
+    idle: list[Connection] = []
+    answers: list[tuple[float, float, int, bool]] = []
+    tasks: set[asyncio.Task[None]] = set()
+    began = time.perf_counter()
+    start, until = began + question["warmup"], began + question["warmup"] + question["seconds"]
+
+    async def one(arrived: float) -> None:
+        connection = idle.pop() if idle else target.connection()
+        status = 200
+        try:
+            await target.send(connection, next(turns))
+        except Refused as refused:
+            status = refused.status
+        except _ERRORS:
+            connection.close()
+            status = 0
+        ended = time.perf_counter()
+        answers.append((ended, (ended - arrived) * 1000, status, b"\r\nretry-after:" in connection.head))
+        idle.append(connection)
+
+    meter, arrived = Meter(question), 0
+    for arrival in arrivals(question["rate"], began, until):
+        if (early := arrival - time.perf_counter()) > 0:
+            await asyncio.sleep(early)
+        if arrival >= start:
+            meter, arrived = (meter, arrived + 1) if arrived else (Meter(question), 1)
+        tasks.add(task := asyncio.create_task(one(arrival)))
+        task.add_done_callback(tasks.discard)
+    used = meter.read(question["seconds"])
+    waiting = len(tasks)
+    for task in list(tasks):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for connection in idle:
+        connection.close()
+    counted = [answer[1:] for answer in answers if start <= answer[0] <= until]
+    return {"answers": counted, "arrived": arrived, "waiting": waiting, "errors": 0, "first_errors": []} | used
+
+
+def arrivals(rate: float, began: float, until: float) -> Iterator[float]:
+    """Yield the times of arrival of a Poisson process, the same at every run."""
+    clock = random.Random(material.SEED)
+    when = began + clock.expovariate(rate)
+    while when < until:
+        yield when
+        when += clock.expovariate(rate)
+
+
+async def burst(target: Target, question: Question) -> dict[str, Any]:
+    """Let `concurrency` callers send one picture each, all at once, and wait for every answer."""
+    tally, turns, meter = Tally(), itertools.cycle(target.pictures), Meter(question)
+    connections = [target.connection() for _ in range(question["concurrency"])]
+    began = time.perf_counter()
+    await asyncio.gather(*(tally.send(target, connection, next(turns)) for connection in connections))
+    seconds = time.perf_counter() - began
+    for connection in connections:
+        connection.close()
+    latencies = [latency for _, latency in tally.ended]
+    return {"latencies": latencies} | meter.read(seconds) | tally.report(question)
+
+
+async def one_job(target: Target, question: Question) -> dict[str, Any]:
     """Measure one archive, from the first byte sent to the last picture answered."""
-    before, machine, began = measure.cpu_seconds(question["pids"]), measure.machine_seconds(), time.perf_counter()
-    connection = Connection(url, key)
-    await send(connection, archive)
+    tally, meter, connection = Tally(), Meter(question), target.connection()
+    began = time.perf_counter()
+    await tally.send(target, connection, Path(question["archive"]).read_bytes())
     seconds = time.perf_counter() - began
     connection.close()
-    after, machine = measure.cpu_seconds(question["pids"]), measure.machine_seconds() - machine
-    return _answer([seconds * 1000], seconds, before, after, machine) | _errors(Tally())
+    return {"latencies": [seconds * 1000]} | meter.read(seconds) | tally.report(question)
 
 
-def _answer(
-    latencies: list[float], seconds: float, before: dict[str, float], after: dict[str, float], machine: float
-) -> dict[str, Any]:
-    cpu = {part: after[part] - before[part] for part in after}
-    others_cpu = max(0.0, machine - sum(cpu.values()))
-    return {"latencies": latencies, "seconds": seconds, "cpu": cpu, "others": others_cpu / seconds}
+Driver = Callable[[Target, Question], Coroutine[Any, Any, dict[str, Any]]]
 
 
-def _errors(tally: Tally) -> dict[str, Any]:
-    return {"errors": len(tally.errors), "first_errors": tally.errors[:3]}
+class Meter:
+    """CPU of the parts and of the machine since its creation."""
+
+    def __init__(self, question: Question) -> None:
+        self._pids = question["pids"]
+        self._before, self._machine = measure.cpu_seconds(self._pids), measure.machine_seconds()
+
+    def read(self, seconds: float) -> dict[str, Any]:
+        """Return `seconds`, the CPU seconds of each part, and the cores that others used."""
+        after = measure.cpu_seconds(self._pids)
+        cpu = {part: after[part] - self._before[part] for part in after}
+        others = max(0.0, measure.machine_seconds() - self._machine - sum(cpu.values()))
+        return {"seconds": seconds, "cpu": cpu, "others": others / seconds}
 
 
-def main(url: str, model: str, folder: Path) -> None:
+@lru_cache(maxsize=4)
+def _pictures(folder: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.suffix in (".jpg", ".png")]
+
+
+def main(url: str, model: str, folder: str) -> None:
     """Serve questions from the benchmark; each names a `way` of sending."""
     key = os.environ.get("INFERQ_KEY", "")  # not an argument, which `ps` would show
-    pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
 
     def answer(question: dict[str, Any]) -> Any:
-        match question["way"]:
-            case "synchronous":
-                return asyncio.run(drive(url, key, synchronous(model), pictures, question))
-            case "submit, poll":
-                return asyncio.run(drive(url, key, submit_then_poll(model), pictures, question))
-        if wire := wires(model).get(question["way"]):
-            return asyncio.run(drive(url, key, wire, pictures, question))
-        archive = (folder / "pictures.tar").read_bytes()
-        return asyncio.run(one_job(url, key, submit_then_poll(model, ""), archive, question))
+        name = question["way"]
+        ways: dict[str, tuple[Driver, Way]] = {
+            "synchronous": (drive, synchronous(model)),
+            "submit, poll": (drive, submit_then_poll(model)),
+            "arrive": (arrive, unfollowed(model)),
+            "burst": (burst, synchronous(model)),
+            "archive": (one_job, submit_then_poll(model, "")),
+        }
+        if name == "peer":
+            ways[name] = (drive, peer(question["path"], question["body"]))
+        driver, send = ways[name] if name in ways else (drive, wires(model)[name])
+        target = Target(url, key, send, _pictures(question.get("folder", folder)))
+        return asyncio.run(driver(target, question))
 
     subprocess_rpc.serve(answer)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(*sys.argv[1:4])

@@ -19,6 +19,13 @@ SEED = 20
 PICTURES = 32
 SIZES = ((640, 480), (480, 640), (600, 450), (640, 427))
 """Width and height of the pictures, in turn; messengers on phones send such sizes."""
+QUALITY = 88
+COMPARED, COMPARED_QUALITY = (500, 375), 96
+"""The pictures of the comparison with the peers: 71 kB on average."""
+PHOTO = (4032, 3024)
+"""Twelve megapixels, as phones take them."""
+DIGITS = Path(__file__).parent.parent / "worker" / "families" / "digits" / "samples"
+"""Ten small pictures for the model that costs least; the module beside them would import torch."""
 LABELS = 1000
 TAUGHT_LABELS, TAUGHT_EACH = 5, 20
 """The dataset of the trainings: number of labels, and pictures of each."""
@@ -27,10 +34,11 @@ _TINT = 60.0
 
 
 def pictures(
-    folder: Path, count: int = PICTURES, sizes: Sequence[tuple[int, int]] = SIZES, quality: int = 88
+    folder: Path, count: int = PICTURES, sizes: Sequence[tuple[int, int]] = SIZES, quality: int = QUALITY
 ) -> list[Path]:
     """Write the JPEGs: noise at every scale with amplitude falling as in photos, so that they cost what photos cost."""
     random = np.random.default_rng(SEED)
+    folder.mkdir(exist_ok=True)
     written = []
     for number in range(count):
         path = folder / f"picture-{number:02}.jpg"
@@ -42,7 +50,7 @@ def pictures(
 def _picture(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     width, height = size
     pixels = np.full((height, width, 3), 118.0, np.float32)
-    for scale in (2, 4, 8, 16, 32, 64, 128, 256):
+    for scale in (2, 4, 8, 16, 32, 64, 128, 256, *((1024, 4096) if size == PHOTO else ())):
         # Brightness varies more than colour, and coarse structure more than fine.
         field = random.normal(size=(scale, scale, 1)) + 0.4 * random.normal(size=(scale, scale, 3))
         rows = [Image.fromarray(field[..., channel].astype(np.float32)) for channel in range(3)]
@@ -70,7 +78,7 @@ def labelled(path: Path, each: int = TAUGHT_EACH) -> None:
             label = number % TAUGHT_LABELS
             picture = _tinted(_picture(random, SIZES[number % len(SIZES)]), label)
             with io.BytesIO() as file:
-                picture.save(file, "JPEG", quality=88)
+                picture.save(file, "JPEG", quality=QUALITY)
                 _add(tar, f"tint {label}/{number:03}.jpg", file.getvalue())
 
 

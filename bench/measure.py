@@ -15,14 +15,14 @@ Pids = Mapping[str, Sequence[int]]
 
 
 def cpu_seconds(pids: Pids) -> dict[str, float]:
-    """Return user plus system time of each part so far, in seconds."""
+    """Return user plus system time of each part so far, in seconds, with that of child processes that have ended."""
     seconds = {}
     for part, roots in pids.items():
         seconds[part] = 0.0
         for process in _tree(roots):
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
-                seconds[part] += times.user + times.system
+                seconds[part] += times.user + times.system + times.children_user + times.children_system
     return seconds
 
 

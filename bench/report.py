@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -15,16 +16,14 @@ from rich.text import Text
 from bench.result import FIRST, GOAL_WAYS, NOISE, Goal, Limit, Percentiles, Result
 
 _PARTS = ("worker", "api", "valkey", "maintenance", "client")
+_WORDS = ("way", "goal", "step", "contestant", "")
+"""Columns of words."""
 _STAGES = ("waiting", "features", "head", "fine_tuning", "testing")
 
 
 def show(result: Result, console: Console) -> None:
     """Print all tables; in a pipe they are plain text."""
-    machine = result.machine
-    head = (
-        f"{result.model} · {result.workers} workers on {machine['cores']} cores · {machine['cpu']} · "
-        f"Python {machine['python']} · torch {machine['torch']} · {machine['date']} · {machine['revision']}"
-    )
+    head = describe_machine(result.machine, f"{result.model} · {result.workers} workers")
     parts: list[Text | Table] = [_sent_material(result), _idle(result)]
     if result.limit:
         parts.insert(1, _limit(result.limit))
@@ -32,7 +31,7 @@ def show(result: Result, console: Console) -> None:
     console.print(_throughput(result))
     if result.teaching:
         console.print(_trainings(result))
-    console.print(_goals(result.goals(), noisy=result.noise > NOISE))
+    console.print(goals_table(result.goals(), noisy=result.noise > NOISE))
     if result.noise > NOISE:
         console.print(
             f"Other processes used up to {result.noise:.1f} cores meanwhile, which distorts shares and latencies. Run "
@@ -40,11 +39,20 @@ def show(result: Result, console: Console) -> None:
         )  # fmt: skip
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def describe_machine(machine: Mapping[str, Any], measured: str) -> str:
+    """Return in one line what was measured, and on what."""
+    return (
+        f"{measured} on {machine['cores']} cores · {machine['cpu']} · Python {machine['python']} · "
+        f"torch {machine['torch']} · {machine['date']} · {machine['revision']}"
+    )
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table; columns of words are on the left, those of numbers on the right."""
+    empty = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("way", "goal", "step", "") else "right", no_wrap=True)
-    return table
+        empty.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
+    return empty
 
 
 def _sent_material(result: Result) -> Text:
@@ -57,40 +65,40 @@ def _sent_material(result: Result) -> Text:
 
 
 def _limit(limit: Limit) -> Table:
-    table = _table(
+    shown = table(
         "In-process limit, pictures/s, decoding included", *(f"batch {size}" for size in limit.by_batch),
         "runs at the best", "mean", "CPU ms per picture",
     )  # fmt: skip
     best = limit.best_batch
     cells = [Text(f"{rate:.0f}", style="bold" if size == best else "") for size, rate in limit.by_batch.items()]
     runs = " ".join(f"{rate:.0f}" for rate in limit.runs)
-    table.add_row(*cells, Text(runs), Text(f"{limit.mean:.0f}", style="bold cyan"), f"{limit.cpu_ms:.2f}")
-    return table
+    shown.add_row(*cells, Text(runs), Text(f"{limit.mean:.0f}", style="bold cyan"), f"{limit.cpu_ms:.2f}")
+    return shown
 
 
 def _idle(result: Result) -> Table:
-    table = _table("One picture on an idle system, milliseconds", "way", "p50", "p95", "p99", "n", "p50 added")
+    shown = table("One picture on an idle system, milliseconds", "way", "p50", "p95", "p99", "n", "p50 added")
     if result.limit:
-        table.add_row("in process", *_percentiles(result.limit.one_picture), str(result.limit.one_picture.count), "")
+        shown.add_row("in process", *_percentiles(result.limit.one_picture), str(result.limit.one_picture.count), "")
     for kind, label in (("warm", "HTTP, back to back"), ("bell", "HTTP, a notification for each")):
         if percentiles := result.idle.get(kind):
             added = result.added(kind)
-            table.add_row(
+            shown.add_row(
                 label, *_percentiles(percentiles), str(percentiles.count), "" if added is None else f"{added:+.1f}"
             )
-    return table
+    return shown
 
 
 def _throughput(result: Result) -> Table:
     parts = [part for part in _PARTS if any(part in row.cpu_ms for row in result.rows)]
-    table = _table(
+    shown = table(
         "Saturated; the columns of parts are milliseconds of CPU per picture", "way", "at once", "per s", "share", "",
         "of CPU",
         "p50 ms", "p95", "p99", "batch", *parts, "others", "errors",
     )  # fmt: skip
     for row in result.rows:
         share = result.share(row)
-        table.add_row(
+        shown.add_row(
             row.way,
             str(row.concurrency),
             Text(f"{row.rate:.1f}", style="bold"),
@@ -103,19 +111,19 @@ def _throughput(result: Result) -> Table:
             Text(f"{row.others:.2f}", style="yellow" if row.others > NOISE else "dim"),
             Text(str(row.errors), style="red" if row.errors else "dim"),
         )
-    return table
+    return shown
 
 
 def _trainings(result: Result) -> Table:
     sent = result.material
-    table = _table(
+    shown = table(
         f"Training on {sent['taught']} pictures of {sent['taught_labels']} labels, seconds",
         "step", "from request to end", *(stage.replace("_", "-") for stage in _STAGES), "rest", "trainer's CPU",
         "made", "accuracy", "others",
     )  # fmt: skip
     for step in result.teaching:
         stage_seconds = [step.stages.get(stage, 0.0) for stage in _STAGES]
-        table.add_row(
+        shown.add_row(
             step.what,
             Text(f"{step.seconds:.2f}", style="bold"),
             *(
@@ -128,9 +136,9 @@ def _trainings(result: Result) -> Table:
             Text(f"{step.others:.2f}", style="yellow" if step.others > NOISE else "dim"),
         )
     if result.beside is not None:
-        table.caption = f"While a training runs, single pictures reach {result.beside:.2f} of the rate before it."
-        table.caption_justify = "left"
-    return table
+        shown.caption = f"While a training runs, single pictures reach {result.beside:.2f} of the rate before it."
+        shown.caption_justify = "left"
+    return shown
 
 
 def _bar(share: float | None, width: int = 6) -> Text:
@@ -148,28 +156,34 @@ def _percentiles(percentiles: Percentiles | None) -> Sequence[str]:
     )
 
 
-def _goals(goals: Sequence[Goal], *, noisy: bool) -> Table:
-    table = _table("Goals", "goal", "limit", "measured", "")
+def goals_table(goals: Sequence[Goal], *, noisy: bool) -> Table:
+    """Return the table of goals with what was measured; on a noisy machine a goal of speed is not judged."""
+    shown = table("Goals", "goal", "limit", "measured", "")
     for goal in goals:
         mark = Text("✓ reached", style="bold green") if goal.reached else Text("✗ missed", style="bold red")
         if noisy and goal.unit != "MB" and goal.limit:
             mark = Text("? too noisy", style="yellow")
         sign = "≤" if goal.at_most else "≥"
-        table.add_row(goal.name, f"{sign} {goal.limit:g} {goal.unit}", f"{goal.value:.3g} {goal.unit}", mark)
-    return table
+        shown.add_row(goal.name, f"{sign} {goal.limit:g} {goal.unit}", f"{goal.value:.3g} {goal.unit}", mark)
+    return shown
 
 
 def write(result: Result, folder: Path) -> list[Path]:
     """Write JSON and plot, named by day, revision, machine and model; list them in the README; return the paths."""
-    machine = result.machine
-    about = (machine["date"], machine["revision"], f"{machine['cores']}cores", machine["device"], result.model)
-    name = "-".join(filter(None, about))
+    name = name_of(result.machine, result.model)
     folder.mkdir(parents=True, exist_ok=True)
     data, picture = folder / f"{name}.json", folder / f"{name}.png"
     data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
     plot(result, picture)
     _add_to_readme(result, folder / "README.md", name)
     return [data, picture]
+
+
+def name_of(machine: Mapping[str, Any], model: str) -> str:
+    """Return the name of a result's files, without suffix."""
+    return "-".join(
+        filter(None, (machine["date"], machine["revision"], f"{machine['cores']}cores", machine["device"], model))
+    )
 
 
 def _add_to_readme(result: Result, readme: Path, name: str) -> None:
@@ -185,7 +199,13 @@ def _add_to_readme(result: Result, readme: Path, name: str) -> None:
         f"{trained} | {result.noise:.1f} |"
     )
     others = [other for other in lines if f"[{name}]" not in other]
-    readme.write_text("\n".join([*others, line]) + "\n")
+    last = max(number for number, other in enumerate(others[: first_table(others)]) if other.startswith("|"))
+    readme.write_text("\n".join([*others[: last + 1], line, *others[last + 1 :]]) + "\n")
+
+
+def first_table(lines: Sequence[str]) -> int:
+    """Return the number of lines before the next heading; comparisons have a table of their own below it."""
+    return next((number for number, line in enumerate(lines) if line.startswith("## ")), len(lines))
 
 
 def plot(result: Result, path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import measure
-from bench.load import wires
-from bench.measure import Pids
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row
+from bench.service import Service
 from bench.subprocess_rpc import Helper
 from bench.training_load import NoTrainer, TrainingLoad
+from bench.ways import wires
 from inferq.client import Client
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.streams import Pushed
@@ -51,35 +51,29 @@ class Effort:
 QUICK = Effort(concurrencies=(1, 16), seconds=3.0, warmup=1.0, limit_seconds=1.0, bells=4, archive=200, trainings=False)
 
 
-@dataclass(frozen=True)
-class Target:
-    """The service that is measured."""
-
-    url: str
-    key: str
-    model: str
-    pids: Pids
-    """Empty if they are unknown."""
-    redis_url: str = ""
-    """Empty if the benchmark must not fill it."""
-
-
 class Run:
-    """One run against one target; `say` is called with a line for each step."""
+    """One run against one service; `say` is called with a line for each step."""
 
     def __init__(
-        self, target: Target, effort: Effort, folder: Path, limits: Sequence[Helper], say: Callable[[str], None]
+        self,
+        service: Service,
+        model: str,
+        effort: Effort,
+        folder: Path,
+        limits: Sequence[Helper],
+        say: Callable[[str], None],
     ) -> None:
-        self._target = target
+        """`model` is its name in the service."""
+        self._service = service
+        self._model = model
         self._effort = effort
         self._limits = limits
         self._say = say
-        self._load = Helper("bench.load", target.url, target.model, str(folder), env={"INFERQ_KEY": target.key})
+        self._load = Helper("bench.load", service.url, model, str(folder), env={"INFERQ_KEY": service.key})
+        self._archive_path = folder / "pictures.tar"
         self._own = {"client": [self._load.process.pid]}
-        self._client = Client(target.url, target.key)
-        self._training_load = TrainingLoad(
-            self._client, target.model, {**target.pids, **self._own}, folder / "labelled.tar"
-        )
+        self._client = Client(service.url, service.key)
+        self._training_load = TrainingLoad(self._client, model, {**service.pids, **self._own}, folder / "labelled.tar")
 
     def close(self) -> None:
         """Kill every helper process."""
@@ -97,14 +91,14 @@ class Run:
         for way in ("synchronous", "submit, poll"):
             result.rows += [self._saturated(way, concurrency) for concurrency in self._effort.concurrencies]
             self._limit_again(result)
-        result.rows += [self._saturated(way, WIRES_AT) for way in wires(self._target.model)]
+        result.rows += [self._saturated(way, WIRES_AT) for way in wires(self._model)]
         self._limit_again(result)
         result.rows.append(self._archive())
         self._limit_again(result)
-        result.api = measure.memory(self._target.pids.get("api", ()))
-        if self._target.redis_url:
+        result.api = measure.memory(self._service.pids.get("api", ()))
+        if self._service.redis_url:
             self._say(f"{QUEUED:,} pictures on the queue")
-            result.queued = queued(self._target.redis_url)
+            result.queued = queued(self._service.redis_url)
         self._train(result)
         return result
 
@@ -141,7 +135,7 @@ class Run:
     # the service
 
     def _ask(self, way: str, **question: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._load.ask(way=way, pids={**self._target.pids, **self._own}, **question)
+        answer: dict[str, Any] = self._load.ask(way=way, pids={**self._service.pids, **self._own}, **question)
         if answer["first_errors"]:
             self._say(f"{answer['errors']} errors: {answer['first_errors'][0]}")
         return answer
@@ -165,7 +159,7 @@ class Run:
 
     def _archive(self) -> Row:
         before = self._counts()
-        answer = self._ask("archive")
+        answer = self._ask("archive", archive=str(self._archive_path))
         row = self._row("one archive", 1, self._effort.archive, answer, before)
         self._say(f"one archive of {self._effort.archive}: {row.rate:.0f} pictures/s")
         return row

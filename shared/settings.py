@@ -231,8 +231,9 @@ class Settings(BaseSettings):
 
 _USUAL_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "storage_url": "STORAGE_URL"}
 _VARIABLES = {f"INFERQ_{name.upper()}": name for name in Settings.model_fields}
-_OF_OTHERS = re.compile(r"INFERQ_(URL|KEY|STACK|PUBLISH|TEST_.+)")
-"""Variables that are no settings and are not reported: of the command, `inferq up`, Docker Compose and the tests."""
+_OF_OTHERS = re.compile(r"INFERQ_(URL|KEY|STACK|PUBLISH|TEST_.+|BENCH_.+)")
+"""Variables that are no settings and are not reported: of the command, `inferq up`, Docker Compose, the tests and the
+benchmark."""
 _OF_KUBERNETES = re.compile(
     r"INFERQ_(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)=.*|.+=(tcp|udp|sctp)://.*"
 )

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import load, material, report
+from bench import material, report
+from bench.connection import Connection
 from bench.result import AGAIN, ALONE, BESIDE, FIRST, Limit, Percentiles, Result, Row, Step
 from bench.training_load import LOADED, TrainingLoad
+from bench.ways import Refused, Way, follow, submit_then_poll, synchronous
 from inferq.client import Client
 from inferq.client.datasets import Datasets
 from inferq.client.models import Models
@@ -317,10 +319,10 @@ def service() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("way", [load.synchronous, load.submit_then_poll])
-def test_the_load_follows_a_job_to_its_end(service: str, way: Callable[[str], load.Way]) -> None:
+@pytest.mark.parametrize("way", [synchronous, submit_then_poll])
+def test_the_load_follows_a_job_to_its_end(service: str, way: Callable[[str], Way]) -> None:
     async def send() -> None:
-        connection = load.Connection(service, "")
+        connection = Connection(service, "")
         await way("a model")(connection, b"picture")
         connection.close()
 
@@ -330,11 +332,11 @@ def test_the_load_follows_a_job_to_its_end(service: str, way: Callable[[str], lo
 
 def test_an_answer_that_is_not_done_is_an_error_of_the_load(service: str) -> None:
     async def ask() -> None:
-        connection = load.Connection(service, "")
+        connection = Connection(service, "")
         try:
-            await load.follow(connection, 200, b'{"_id":"7","status":"FAILED","terminal":true}')
+            await follow(connection, 200, b'{"_id":"7","status":"FAILED","terminal":true}')
         finally:
             connection.close()
 
-    with pytest.raises(load.Refused, match="FAILED"):
+    with pytest.raises(Refused, match="FAILED"):
         asyncio.run(ask())
