@@ -28,7 +28,7 @@ ALLOWED = {"inferq": "shared.schemas"}
 """Package -> the part of a forbidden package that it may import: the client returns what the API writes."""
 
 ONLY_IN = {
-    "flask": ("api/",),
+    "flask": ("api/", "bench/peers/"),
     "werkzeug": ("api/",),
     "granian": ("api/",),
     "torch": ("worker/", "bench/"),
@@ -37,7 +37,7 @@ ONLY_IN = {
     "timm": ("worker/families/timm.py",),
     "onnx": ("worker/",),
     "onnxruntime": ("worker/",),
-    "celery": ("worker/", "shared/adapters/queue/"),
+    "celery": ("worker/", "shared/adapters/queue/", "bench/peers/"),
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),
     "pydantic_settings": ("shared/settings.py",),
