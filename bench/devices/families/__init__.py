@@ -1,0 +1,1 @@
+"""The families that only simulated devices know; each module keeps the rules of `worker/families`."""
