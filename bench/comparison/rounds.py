@@ -13,6 +13,7 @@ from bench.comparison.result import ARCHIVE, HARDLY, PHOTOS, PICTURES, Compariso
 from bench.peers.environments import CannotInstall
 from bench.peers.process import CannotStart
 from bench.result import Percentiles
+from bench.subprocess_rpc import HelperExited
 from inferq.errors import InferqError
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Rounds:
                 self._say(f"round {number + 1} of {self._effort.rounds}: {label}")
                 try:
                     contestant.visit(self._visitor(contestant))
-                except (CannotInstall, CannotStart, InferqError, OSError) as error:
+                except (CannotInstall, CannotStart, HelperExited, InferqError, OSError) as error:
                     self._result.left_out[label] = str(error)
                     self._say(f"left out: {error}")
 
