@@ -57,8 +57,8 @@ def show(result: Comparison, console: Console) -> None:
 def _points(section: str, points: list[Point]) -> Table:
     own_rates = {callers: _own_rate(points, callers) for callers in {point.callers for point in points}}
     shown = table(
-        f"{section}, one per request; the best setting of each, medians of {len(points[0].samples)} rounds",
-        "contestant", "workers × threads", "at once", "per s", "slowest–fastest", "inferq ÷ this", "p50 ms", "p99",
+        f"{section}, the best of workers × threads, medians of {len(points[0].samples)} rounds",
+        "contestant", "setting", "at once", "per s", "slowest–fastest", "inferq ÷ this", "p50 ms", "p99",
         "CPU ms", "client", "MB", "others", "errors",
     )  # fmt: skip
     for point in points:
