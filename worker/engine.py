@@ -114,11 +114,8 @@ class Loaded:
             answer = recorded(inputs, task)
             if recorded.type is not torch.float32 and not torch.isfinite(answer).all():
                 answer = self._run_plain(inputs, task)  # a value that half precision cannot hold
-        elif faster := self._faster:
-            ready = self._ready(inputs)
-            answer = faster(ready) if task == "classify" else faster.features(ready)
         else:
-            answer = self._run_plain(inputs, task)
+            answer = self.run(self._ready(inputs), task)
         self.pictures += len(inputs)
         if not torch.isfinite(answer).all():
             raise InferqError(f"Model {self.version.name} answered with NaN or infinite numbers.")
@@ -134,6 +131,12 @@ class Loaded:
         if self.device.type == "cuda" and not self._graph:  # ONNX Runtime copies by itself
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         return preprocess.normalise(batch, self.preprocessing)
+
+    def run(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
+        """Run normalised pixels with the chosen runtime, at most as many as `trial_batch` returns."""
+        if faster := self._faster:
+            return faster(ready) if task == "classify" else faster.features(ready)
+        return self.run_with_torch(ready, task)
 
     def run_with_torch(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
         """Run normalised pixels, as `forward` does before another runtime is used."""
