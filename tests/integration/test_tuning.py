@@ -167,6 +167,17 @@ def test_a_network_that_cannot_be_converted_is_not_tried_again(
     assert model.runtime == "torch"
 
 
+def test_the_pictures_of_a_training_are_the_example_set_beside_the_example(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "example_pictures", lambda container, version: [data for _, data in digits()] * 2)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    report = engines.find_report(worker.container, model.version.id)
+    assert report
+    assert (report.runtime, report.pictures) == ("openvino", 5 + 20)
+
+
 # the precision `fast`
 
 
