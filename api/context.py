@@ -89,14 +89,16 @@ def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[
     """Submit one picture and wait for its result, on a wire without polling; `longest` is in seconds.
 
     Raises the error by which the picture failed; StillRunning when the wait runs out (the job continues, and the
-    message names its address); Unavailable, with nothing stored, when every waiting place is taken; Conflict when the
+    message names its address); Unavailable, with nothing stored, when every waiting place is taken, or when those that
+    wait already take longer; Conflict when the
     job was cancelled or expired before the picture ran.
     """
     if not wait_limiter().acquire():
         raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
+    patience = min(longest, container().settings.max_wait)
     try:
-        job, _ = jobs.submit(container(), caller().tenant, submission)
-        job = jobs.wait(container(), job, min(longest, container().settings.max_wait))
+        job, _ = jobs.submit(container(), caller().tenant, submission, patience)
+        job = jobs.wait(container(), job, patience)
     finally:
         wait_limiter().release()
     if not job.status.terminal:

@@ -20,6 +20,7 @@
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
+        ├── Overloaded        (2) what waits already takes longer than the caller waits
         ├── StorageFull       (3) waiting does not help
         └── StillRunning      (2) a wait ran out, on a wire without polling; carries job_id
 
@@ -191,6 +192,12 @@ class Unavailable(InferqError):
     """A part of the service is away for the moment; try again soon."""
 
     status = 503
+    retry_after: float | None = 2.0
+
+
+class Overloaded(Unavailable):
+    """More pictures wait than can be answered in time; send it again later."""
+
     retry_after: float | None = 2.0
 
 

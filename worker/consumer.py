@@ -62,6 +62,8 @@ class Batch:
     """True for a single picture that was delivered before."""
     started_at: float | None = None
     """Unix seconds at which its first picture began to run."""
+    claimed_at: float = field(default_factory=time.monotonic)
+    """Monotonic seconds."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -77,6 +79,8 @@ class BatchConsumer:
         self._version_id = model.version.id
         self._decoders = decoders
         self._canary = Watch(worker, model.version)
+        self._ended_at = 0.0
+        """When the last batch ended (monotonic seconds)."""
 
     def run(self) -> None:
         """Run batches; the next batch is claimed and decoded in a second thread while the model runs."""
@@ -206,13 +210,16 @@ class BatchConsumer:
 
     def _run(self, batch: Batch) -> None:
         """Run the batch through the model, store the outcomes, and acknowledge the entries."""
-        with self._worker.batch(self._version_id, len(batch.inputs)):
+        with self._worker.watchdog(max(1, len(batch.inputs))):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
         self._retry_while_unavailable(
             lambda: jobs.finish(self._container, batch.outcomes, batch.entries, batch.started_at)
         )
         self._worker.release(batch.entries)
+        # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
+        began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
+        self._worker.count(self._version_id, len(batch.entries), self._ended_at - began)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._worker.tuner.consider(self._model)
 

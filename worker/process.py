@@ -41,6 +41,7 @@ class WorkerProcess:
         self.tuner = Tuner(container, self.engine.make_room_beside)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
+        """Version -> pictures per second, from one batch to the next."""
         self.expired_checked_at: dict[str, float] = {}
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
         self._ready: dict[str, ModelVersion] = {}
@@ -131,15 +132,11 @@ class WorkerProcess:
         finally:
             del self._busy[me]
 
-    @contextmanager
-    def batch(self, version_id: str, size: int) -> Iterator[None]:
-        """Measure the rate (pictures per second) of the forward pass in the block."""
-        started = time.monotonic()
-        with self.watchdog(size):
-            yield
-        rate = size / max(1e-6, time.monotonic() - started)
+    def count(self, version_id: str, pictures: int, seconds: float) -> None:
+        """Count a batch that took so many seconds, with all that belongs to it, in the rate of its version."""
+        rate = pictures / max(1e-6, seconds)
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
-        self._done += size
+        self._done += pictures
         self._batches += 1
 
     def _run_heartbeat(self) -> None:

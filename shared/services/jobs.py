@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby, islice
@@ -48,8 +49,13 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
 
-def submit(container: Container, tenant: str, submission: Submission) -> tuple[Job, bool]:
+def submit(
+    container: Container, tenant: str, submission: Submission, patience: float | None = None
+) -> tuple[Job, bool]:
     """Store the pictures and the job, push the items to the queue; return the job, and True if it is new.
+
+    `patience` is for how many seconds the caller waits for the answer, and wants none later: Overloaded is raised if
+    those that wait before it take longer.
 
     The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
     the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
@@ -64,6 +70,8 @@ def submit(container: Container, tenant: str, submission: Submission) -> tuple[J
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
     waiting = _count_waiting(container, version.id, tenant, 1)
+    if patience is not None:
+        _within_patience(container, version.id, waiting, patience)
     job_id = str(uuid6.uuid7())
     # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
     scoring = choose_scoring(version, submission.options)
@@ -437,6 +445,34 @@ def _count_waiting(container: Container, version_id: str, tenant: str, more: int
             retry_after=5.0,
         )
     return waiting
+
+
+def _within_patience(container: Container, version_id: str, waiting: int, patience: float) -> None:
+    """Raise Overloaded if the pictures that wait take longer than the caller waits; accepted, it would be run for
+    nobody, in the place of one that is in time."""
+    seconds = seconds_ahead(container, version_id, waiting)
+    if seconds > patience:
+        raise errors.Overloaded(
+            f"The pictures that wait already take about {math.ceil(seconds)} s, and this request waits for "
+            f"{patience:g} s at most; send it again in {math.ceil(seconds - patience)} s.",
+            retry_after=seconds - patience,
+        )
+
+
+def seconds_ahead(container: Container, version_id: str, waiting: int) -> float:
+    """Return how many seconds the workers take for the pictures that wait, `waiting` or more; 0 if it is unknown."""
+    ahead, rate = container.lookups.get(("pace", version_id), lambda: _pace(container, version_id))
+    return max(ahead, waiting) / rate if rate else 0.0
+
+
+def _pace(container: Container, version_id: str) -> tuple[int, float]:
+    """Return (pictures that wait or run, pictures per second of all workers); Redis is asked for it once a second."""
+    try:
+        ahead = sum(depth.waiting + depth.running for depth in container.queue.streams.depths([version_id]))
+        rate = sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())
+    except errors.Unavailable:
+        return 0, 0.0
+    return ahead, rate
 
 
 def _same_request(earlier: Job, fingerprint: str) -> Job:

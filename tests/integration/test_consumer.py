@@ -540,7 +540,10 @@ def test_a_consumer_whose_time_is_over_notifies_of_the_rest(container: Container
     assert sent == [("drain", job.version_id)]
 
 
-def test_a_backlog_calls_another_worker_in(container: Container, worker: WorkerProcess) -> None:
+def test_a_backlog_calls_another_worker_in(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "MOST", 0)  # as for a slow model
     small = submit(container, [picture(1)] * 16)
     sent = record_notifications(container)
     consumer.consume(worker, small.version_id)

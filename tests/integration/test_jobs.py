@@ -206,6 +206,39 @@ def test_a_picture_past_the_quota_is_refused_with_a_time_to_come_back(
     assert blobs(container) == before
 
 
+def working(container: Container, version_id: str, *rates: float) -> None:
+    """Let as many workers say that they run that many pictures of the version per second."""
+    for number, rate in enumerate(rates):
+        container.queue.workers.heartbeat(f"worker-{number}", {"rates": {version_id: rate}}, 60.0)
+
+
+def test_whoever_would_wait_in_vain_is_refused_with_a_time_to_come_back(container: Container) -> None:
+    job = submitted(container, 30)
+    working(container, job.version_id, 4.0, 6.0)
+    with pytest.raises(errors.Overloaded, match="take about 3 s, and this request waits for 2 s") as refused:
+        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+    assert refused.value.retry_after == 1.0
+    assert [found.id for found in every_job(container)] == [job.id]
+    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=4.0)
+    jobs.submit(container, "anna", Submission([picture(0)], "digits"))
+
+
+def test_pictures_of_other_tenants_count_as_well(container: Container) -> None:
+    others, _ = jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits"))
+    working(container, others.version_id, 10.0)
+    with pytest.raises(errors.Overloaded):
+        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+
+
+def test_where_no_worker_has_said_how_fast_it_is_nobody_is_refused(container: Container) -> None:
+    submitted(container, 30)
+    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.1)
+
+
+def every_job(container: Container) -> list[Job]:
+    return jobs.list_page(container, "anna", before="", limit=100, status="", model="", since=None, until=None)
+
+
 def test_a_full_quota_is_noticed_before_a_picture_is_read(container: Container) -> None:
     tight = limited(container, 1)
     submitted(tight, 1)

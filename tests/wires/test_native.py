@@ -1330,3 +1330,17 @@ def test_the_whole_stack_says_that_it_is_ready(stack: Stack) -> None:
     (worker,) = stack.get("/v1/workers")["workers"]
     assert worker["device"]
     assert "inferq_workers 1.0" in httpx.get(f"{stack.url}/metrics").text
+
+
+def test_a_request_that_would_wait_in_vain_is_told_when_to_come_back(client: FlaskClient, container: Container) -> None:
+    version = models.get_version(container, "default", "digits")
+    container.queue.workers.heartbeat("worker", {"rates": {version.id: 0.1}}, 60.0)
+    client.post("/v1/jobs?model=digits", data=png())
+
+    refused = client.post("/v1/classify?model=digits", data=png(), headers={"Prefer": "wait=1"})
+
+    assert (refused.status_code, refused.json["code"]) == (503, "overloaded")
+    assert int(refused.headers["Retry-After"]) >= 9
+    assert client.post("/v1/jobs?model=digits", data=png()).status_code == 202
+    jobs_now = client.get("/v1/jobs").json["jobs"]
+    assert len(jobs_now) == 2

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import math
-import time
 from collections.abc import Iterator
 
 from flask import Response, request, stream_with_context
@@ -60,7 +59,7 @@ def submit() -> Response:
 
     The job is stored before 202 is sent, so that an accepted job is always answered.
     """
-    return _submit(default_wait=0.0)
+    return _submit(preferred_wait(0.0))
 
 
 @bp.post("/v1/classify")
@@ -70,14 +69,16 @@ def classify() -> Response:
     """Classify pictures and wait for the answer.
 
     The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, so that its id is known.
-    If no picture could be read, the answer is the error of the first one.
+    If the pictures that wait already take longer than the wait, 503 says when to come back, and nothing is stored. If
+    no picture could be read, the answer is the error of the first one.
     """
-    return _submit(default_wait=container().settings.max_wait)
+    longest = container().settings.max_wait
+    seconds = min(preferred_wait(longest), longest)
+    return _submit(seconds, patience=seconds or None)
 
 
-def _submit(default_wait: float) -> Response:
-    seconds = preferred_wait(default_wait)
-    job, new = jobs.submit(container(), caller().tenant, job_requests.read(request))
+def _submit(seconds: float, patience: float | None = None) -> Response:
+    job, new = jobs.submit(container(), caller().tenant, job_requests.read(request), patience)
     job = wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)
@@ -224,24 +225,7 @@ def _time(name: str, text: str) -> float | None:
 
 def retry_after(container: Container, job: Job) -> int:
     """Return the whole seconds, 1 to 60, until the job should be done, from the rate that the workers measure."""
-    until, seconds = _paces.get(job.version_id, (0.0, 0))
-    if until < time.monotonic():
-        seconds = _pace(container, job)
-        _paces[job.version_id] = (time.monotonic() + 1.0, seconds)
-    return seconds
-
-
-_paces: dict[str, tuple[float, int]] = {}
-"""Version -> (expiry, monotonic; seconds). Asking Redis for every submission would cost more than the push itself."""
-
-
-def _pace(container: Container, job: Job) -> int:
-    try:
-        ahead = sum(depth.waiting + depth.running for depth in container.queue.streams.depths([job.version_id]))
-        rate = sum(worker["rates"].get(job.version_id, 0.0) for worker in container.queue.workers.list())
-    except errors.Unavailable:
-        return 2
-    return min(60, max(1, math.ceil(ahead / rate))) if rate else 1
+    return min(60, max(1, math.ceil(jobs.seconds_ahead(container, job.version_id, 0))))
 
 
 def _all_items(container: Container, job: Job) -> Iterator[Item]:
