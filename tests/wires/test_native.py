@@ -35,7 +35,7 @@ from shared.container import Container
 from shared.domain.jobs import Outcome
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.pictures import Picture
-from shared.services import jobs, stored_images
+from shared.services import jobs, models, stored_images
 from shared.settings import Settings
 from tests import apps
 from tests.stacks import Stack, digits
