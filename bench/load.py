@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import material, measure, subprocess_rpc
-from bench.connection import Connection
+from bench.connection import PATIENCE, Connection
 from bench.ways import Refused, Way, peer, submit_then_poll, synchronous, unfollowed, wires
 
 _ERRORS = (Refused, OSError, EOFError, TimeoutError, ValueError)
@@ -207,7 +207,7 @@ def main(url: str, model: str, folder: str) -> None:
         ways: dict[str, tuple[Driver, Way]] = {
             "synchronous": (drive, synchronous(model)),
             "submit, poll": (drive, submit_then_poll(model)),
-            "arrive": (arrive, unfollowed(model)),
+            "arrive": (arrive, unfollowed(model, question.get("patience", PATIENCE))),
             "burst": (burst, synchronous(model)),
             "archive": (one_job, submit_then_poll(model, "")),
         }

@@ -55,9 +55,10 @@ def submit_then_poll(model: str, headers: str = JPEG) -> Way:
     return send
 
 
-def unfollowed(model: str) -> Way:
-    """Return the way of one request per picture without polling; anything but 200 is Refused."""
-    return _call(f"/v1/classify?model={quote(model)}", JPEG)
+def unfollowed(model: str, patience: float) -> Way:
+    """Return the way of one request per picture without polling, of a caller that says for how many seconds it waits;
+    anything but 200 is Refused."""
+    return _call(f"/v1/classify?model={quote(model)}", f"{JPEG}Prefer: wait={patience:g}\r\n")
 
 
 def wires(model: str) -> dict[str, Way]:

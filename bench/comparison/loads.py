@@ -66,7 +66,9 @@ class Loads:
             budget = 2 * Percentiles.of(closed["latencies"]).p99
             # The open loop is measured once its queues have filled, which takes as long as the budget.
             warmup += budget / 1000
-            arrived = running.ask(way="arrive", rate=FACTOR * peak, seconds=2 * seconds, warmup=warmup)
+            arrived = running.ask(
+                way="arrive", rate=FACTOR * peak, patience=budget / 1000, seconds=2 * seconds, warmup=warmup
+            )
             return overloaded(peak, budget, arrived)
 
         found = self._measure("inferq", self._workers, measured)

@@ -23,6 +23,7 @@ from bench.comparison.result import (
     DIGITS_POSTGRES,
     HARDLY,
     INFERQ,
+    INFERQ_FAST,
     NO_OP,
     PHOTOS,
     PICTURES,
@@ -104,7 +105,13 @@ class Run:
         """Return inferq, and every peer with one worker on all cores and with a worker for each core."""
         sections = (PICTURES, PHOTOS)
         cores = stack.cores()
-        own = Own(INFERQ, self._scratch / "inferq", self._workers, sections, self._folders[PICTURES], self._model)
+        own = partial(
+            Own, workers=self._workers, sections=sections, pictures=self._folders[PICTURES], model=self._model
+        )
+        ours = [
+            own(INFERQ, self._scratch / "inferq"),
+            own(INFERQ_FAST, self._scratch / "fast", environment={"INFERQ_PRECISION": "fast"}),
+        ]
         others = [
             Other(
                 peer.name, peer, workers, threads, sections, self._scratch / f"{peer.module}-{workers}",
@@ -113,7 +120,7 @@ class Run:
             for peer in PEERS
             for workers, threads in dict.fromkeys([(1, cores), (cores, 1)])
         ]  # fmt: skip
-        return [own, *others]
+        return [*ours, *others]
 
     def _hardly_any_model(self, result: Comparison, postgres: str, databases: contextlib.ExitStack) -> list[Contestant]:
         """Return inferq with the model that costs least, on each database, and LitServe without any."""

@@ -31,6 +31,7 @@ from bench.comparison.result import (
     DIGITS_POSTGRES,
     HARDLY,
     INFERQ,
+    INFERQ_FAST,
     NO_OP,
     PHOTOS,
     PICTURES,
@@ -87,9 +88,11 @@ def test_the_goals_compare_with_the_best_peer_and_with_a_server_that_does_nothin
     for contestant, rate in ((DIGITS, 900.0), (DIGITS_POSTGRES, 700.0), (NO_OP, 1000.0)):
         result.add(HARDLY, contestant, "2 × 1", 16, measured(rate))
     result.add(ARCHIVE, DIGITS, "2 × 1", 1, measured(6000.0))
+    result.add(PICTURES, INFERQ_FAST, "2 × 1", 64, measured(250.0))
     goals = {goal.name: (round(goal.value, 3), goal.reached) for goal in result.goals()}
     assert goals == {
-        "saturated ÷ best peer, pictures": (1.9, True),
+        "inferq ÷ best peer, saturated, pictures": (1.9, True),
+        "inferq, fast ÷ best peer, saturated, pictures": (2.5, False),
         "inferq, digits ÷ LitServe, no-op": (0.9, False),
         "inferq, digits, PostgreSQL ÷ LitServe, no-op": (0.7, False),
         "archive, inferq, digits": (6000.0, True),
@@ -317,14 +320,14 @@ def test_peers_get_the_picture_in_the_form_that_their_server_reads() -> None:
 
 
 def test_a_burst_sends_one_picture_for_each_client_and_returns_the_jobs() -> None:
-    target = Recorded("", "", unfollowed("m"), [b"picture"], Recorder(200, 503, 200))
+    target = Recorded("", "", unfollowed("m", 60), [b"picture"], Recorder(200, 503, 200))
     question = {"concurrency": 3, "pids": {}, "ids": True}
     answer = asyncio.run(burst(target, question))
     assert (len(answer["latencies"]), answer["errors"], answer["jobs"]) == (2, 1, ["7", "7"])
 
 
 def test_an_open_loop_sends_whatever_is_answered_and_notes_the_advice() -> None:
-    target = Recorded("", "", unfollowed("m"), [b"picture"], Recorder(*[503] * 10_000))
+    target = Recorded("", "", unfollowed("m", 60), [b"picture"], Recorder(*[503] * 10_000))
     answer = asyncio.run(arrive(target, {"rate": 500.0, "warmup": 0.0, "seconds": 0.2, "pids": {}}))
     assert answer["arrived"] > 0
     assert {(status, guided) for _, status, guided in answer["answers"]} == {(503, True)}
