@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from statistics import median
 
 import torch
 
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 BUSY_PICTURES = 200
 """Pictures that a model must have run before it is converted: that costs seconds of a processor."""
-_ROUNDS, _ROUND_SECONDS = 5, 0.08
+_ROUNDS, _ROUND_SECONDS = 10, 0.05
 """How often, and for how long, each runtime is measured, in turn."""
 _BETTER = 1.05
 """How many times faster than torch another runtime must be to be taken."""
@@ -228,7 +227,11 @@ def measure(
     candidates: Mapping[str, Callable[[torch.Tensor], object]],
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Return pictures per second of torch and the candidates, for batches as large as one piece of work, in turn."""
+    """Return pictures per second of torch and the candidates, for batches as large as one piece of work, in turn.
+
+    The best round of each counts: other load can only make a round slower. By the median of five rounds, a worker on a
+    busy machine had stayed with torch for mobilenet_v2, which OpenVINO runs a fifth faster.
+    """
     batch = model.trial_batch()
     runs: dict[str, Callable[[torch.Tensor], object]] = {"torch": model.run_with_torch, **candidates}
     rates: dict[str, list[float]] = {name: [] for name in runs}
@@ -241,4 +244,4 @@ def measure(
                 run(batch)
                 done += len(batch)
             rates[name].append(done / (clock() - began))
-    return {name: round(median(found), 2) for name, found in rates.items()}
+    return {name: round(max(found), 2) for name, found in rates.items()}
