@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -27,7 +28,8 @@ class _Call(Generic[V, R]):
 
     def __init__(self, value: V) -> None:
         self.value = value
-        self.woken = threading.Event()
+        # A queue, which waits in C: an Event is made of a Condition in Python, and every request waits here.
+        self.woken: SimpleQueue[None] = SimpleQueue()
         self.ended = False
         self.result: R | BaseException | None = None
 
@@ -49,7 +51,7 @@ class GroupedCalls(Generic[V, R]):
             self._waiting.append(call)
             leads, self._is_led = not self._is_led, True
         if not leads:
-            call.woken.wait()
+            call.woken.get()
         if not call.ended:  # the first of its group
             self._lead()
         if isinstance(call.result, BaseException):
@@ -70,6 +72,6 @@ class GroupedCalls(Generic[V, R]):
         with self._lock:
             self._is_led = bool(self._waiting)
             if self._waiting:
-                self._waiting[0].woken.set()
+                self._waiting[0].woken.put(None)
         for call in group:
-            call.woken.set()
+            call.woken.put(None)

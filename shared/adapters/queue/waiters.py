@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from shared import errors
@@ -29,20 +30,25 @@ class Subscription:
     """One waiting request."""
 
     def __init__(self) -> None:
-        self._moved = threading.Event()
+        self._moved: SimpleQueue[None] = SimpleQueue()
+        """Has an entry for each event; a queue waits in C, a threading.Event in Python."""
         self.announced: JobChange | None = None
         """The end of the job, if it was announced with its outcome."""
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds`; returns True if the job has changed since the last call, False if the time ran out."""
-        moved = self._moved.wait(seconds)
-        self._moved.clear()
-        return moved
+        try:
+            self._moved.get(timeout=seconds)
+        except Empty:
+            return False
+        while not self._moved.empty():
+            self._moved.get()
+        return True
 
     def wake(self, announced: JobChange | None) -> None:
         """Wake the waiting request."""
         self.announced = announced or self.announced
-        self._moved.set()
+        self._moved.put(None)
 
 
 class Waiters:
