@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
         workers=processes(settings),
         http=HTTPModes.http1,
         websockets=False,
-        # Requests that may be in work at once in one process; more wait in their connections.
+        # Connections of one process, idle ones too; more wait to be accepted.
         backpressure=2 * settings.api_threads,
         http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS),
         respawn_failed_workers=True,

@@ -1,9 +1,10 @@
 """The HTTP server: granian reads requests in one event loop, and threads run the Flask application for them.
 
-    client ──> granian ──RSGI──> event loop: reads the body ──> thread: Flask ──> event loop: writes the answer
+    client ──> granian ──RSGI──> event loop: reads the body ──> thread: Flask ──> granian: writes the answer
 
-A client that is slow to send its body holds no thread, as it would if granian called the application by WSGI. Bodies of
-more than SMALL bytes are handed over while they arrive, since the application may refuse them or write them to a file.
+A client that is slow to send a small body holds no thread, as it would if granian called the application by WSGI.
+Bodies of more than SMALL bytes are handed over while they arrive, since the application may refuse them or write them
+to a file.
 """
 
 from __future__ import annotations

@@ -151,8 +151,8 @@ class Settings(BaseSettings):
     decode_threads: Threads = 1
     """Threads of one worker that decode pictures; about four help on a GPU, and more than one worker for each card."""
     max_batch: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Maximum pictures in one batch, unless the model version sets its own maximum; 0 is 16 on the CPU and 256 on an
-    NVIDIA card."""
+    """Maximum pictures that a model runs at once, unless its version sets its own maximum; 0 is 16 on the CPU and 256
+    on an NVIDIA card."""
     model_memory: Positive = 2 * 1024 * 1024 * 1024
     """Bytes of weights that a worker keeps in memory; the least recently used model is dropped first."""
     weights_timeout: Seconds = 3.0

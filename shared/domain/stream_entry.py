@@ -40,7 +40,8 @@ class StreamEntry:
         text.
 
         Options that were added later have separate fields, which workers of an older version ignore: during an upgrade,
-        a worker that could not read an entry would treat it as a picture that crashes workers.
+        a worker that could not read an entry would treat it as a picture that crashes workers. Of a small picture they
+        find no blob, and wait for the storage; so workers are upgraded before the API.
         """
         picture = (self.job_id, self.position, self.blob, self.offset, self.size)
         options = (self.task, self.top_k, self.function_to_apply, int(self.exif))

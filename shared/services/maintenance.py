@@ -90,7 +90,7 @@ def notify_waiting(container: Container) -> None:
 
 
 def expire_late(container: Container) -> None:
-    """End the jobs whose deadline passed before a worker started them."""
+    """End the jobs whose deadline passed before they were RUNNING."""
     now = container.now()
     with container.database.write() as uow:
         late = uow.jobs.past_deadline(now)

@@ -1,7 +1,7 @@
 """The unit of work: one transaction with the queries of each noun; no other module sends SQL.
 
     with container.database.write() as uow:      one commit at the end of the block; an exception rolls back
-        uow.jobs.add(job, items)
+        uow.jobs.add([(job, items)])
     with container.database.read() as uow:       changes nothing
         job = uow.jobs.find(tenant, job_id)
 
