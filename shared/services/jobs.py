@@ -228,9 +228,10 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
 
     Cancellation, deadline and deletion take effect here, at batch assembly, by the clock. Entries that were delivered
     before are looked up among the recorded items, because a worker may have crashed between the commit and the
-    acknowledgement. A job of several pictures is RUNNING from here on; that of a single picture mostly ends before
-    anybody could see it, so `mark_running` does it for those that take long. A picture that was sent just now, alone
-    and without a deadline, runs unseen: if its job was cancelled meanwhile, `finish` drops its outcome.
+    acknowledgement. A job of several pictures, or with a deadline, which must not pass while it runs, is RUNNING from
+    here on; that of a single picture mostly ends before anybody could see it, so `mark_running` does it for those that
+    take long. A picture that was sent just now, alone and without a deadline, runs unseen: if its job was cancelled
+    meanwhile, `finish` drops its outcome.
     """
     now = container.now()
     if all(entry.is_quick and entry.attempts == 1 and abs(now - entry.pushed_at) < JUST_NOW for entry in entries):
@@ -241,7 +242,11 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
         finished = uow.jobs.finished_items(redelivered)
     late = {job.id: job.status for job in live if job.deadline is not None and job.deadline < now}
     expired = [job_id for job_id, status in late.items() if status == Status.QUEUED]
-    fresh = [job.id for job in live if job.status == Status.QUEUED and job.total > 1 and job.id not in late]
+    fresh = [
+        job.id
+        for job in live
+        if job.status == Status.QUEUED and job.id not in late and (job.total > 1 or job.deadline is not None)
+    ]
     if fresh or expired:
         with container.database.write() as uow:
             uow.jobs.start(fresh, now)

@@ -21,7 +21,7 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Job, JobChange, Ou
 from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
 from shared.domain.stream_entry import StreamEntry
-from shared.services import jobs
+from shared.services import jobs, maintenance
 from tests.dataset_fixtures import picture
 
 
@@ -382,6 +382,14 @@ def test_a_picture_that_was_sent_just_now_runs_unseen_and_a_cancelled_job_drops_
     again = jobs.get(container, "anna", job.id)
     assert (again.status, again.done) == (Status.CANCELLED, 0)
     assert container.queue.streams.count_unfinished(job.version_id, "anna") == 0
+
+
+def test_a_deadline_that_passes_while_a_picture_runs_does_not_take_its_answer(container: Container) -> None:
+    job = submitted(container, 1, deadline=100.0)
+    runnable = jobs.begin(at(container, 99.0), claimed(container, job))
+    maintenance.expire_late(at(container, 101.0))
+    jobs.finish(at(container, 102.0), answered(job, 0), runnable)
+    assert jobs.get(container, "anna", job.id).status is Status.DONE
 
 
 @pytest.mark.parametrize("total", [1, 2])

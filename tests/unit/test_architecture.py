@@ -36,7 +36,7 @@ ONLY_IN = {
     "safetensors": ("worker/", "bench/"),
     "timm": ("worker/families/timm.py",),
     "onnx": ("worker/",),
-    "onnxruntime": ("worker/",),
+    "onnxruntime": ("worker/", "bench/"),
     "celery": ("worker/", "shared/adapters/queue/", "bench/peers/"),
     "kombu": ("worker/", "shared/adapters/queue/"),
     "redis": ("shared/adapters/queue/",),
