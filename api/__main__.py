@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
+import multiprocessing
 import os
+import signal
 import sys
 from typing import Any
 
@@ -18,6 +21,7 @@ from shared.container import build
 from shared.services import keys
 from shared.settings import Settings, from_environment
 
+_PR_SET_PDEATHSIG = 1
 SILENCE_MS = 15_000
 """Milliseconds without a request, or without the rest of its head, after which a connection is closed."""
 CORES_PER_PROCESS = 4
@@ -27,6 +31,7 @@ are needed beside the workers, which do the most of the work."""
 
 def application() -> HttpServer:
     """Return the application of one process; granian calls this in each, so that no connection crosses a fork."""
+    _end_with_parent()
     settings = from_environment()
     container = build(settings)
     container.waiters.listen()
@@ -35,6 +40,15 @@ def application() -> HttpServer:
     gc.collect()
     gc.freeze()
     return HttpServer(application, settings.api_threads)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when granian's main process is killed, else it would keep the port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and parent.pid != os.getppid():  # it was killed before
+            sys.exit(1)
 
 
 def processes(settings: Settings) -> int:

@@ -50,11 +50,14 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         environ = _environ(scope)
         length = environ.get("CONTENT_LENGTH", "")
-        if "HTTP_TRANSFER_ENCODING" in environ or (length.isdecimal() and int(length) > SMALL):
-            environ["wsgi.input"] = io.BufferedReader(_ArrivingBody(protocol, loop))
-            environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
+        if length == "" and "HTTP_TRANSFER_ENCODING" not in environ:
+            environ["wsgi.input"] = io.BytesIO()
+        elif length.isdecimal() and int(length) <= SMALL:
+            environ["wsgi.input"] = await _small_body(protocol, loop)
         else:
-            environ["wsgi.input"] = await _small_body(protocol, loop) if length not in ("", "0") else io.BytesIO()
+            expected = int(length) if length.isdecimal() else None
+            environ["wsgi.input"] = io.BufferedReader(_ArrivingBody(protocol, loop, expected))
+            environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
         await loop.run_in_executor(self._threads, partial(self._run, environ, protocol, loop))
 
     def _run(self, environ: dict[str, Any], protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> None:
@@ -92,10 +95,15 @@ class HttpServer:
 
 
 class _ArrivingBody(io.RawIOBase):
-    """A body that is read while it arrives. Raises TimeoutError when nothing arrives for SILENCE seconds."""
+    """A body that is read while it arrives.
 
-    def __init__(self, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> None:
-        self._chunks, self._loop = protocol.__aiter__(), loop
+    Raises TimeoutError when nothing arrives for SILENCE seconds, and ConnectionError when it breaks off, which granian
+    does not tell from its end: a body that has no length may be cut.
+    """
+
+    def __init__(self, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop, length: int | None) -> None:
+        """`length` is that of the whole body in bytes, None if it is unknown."""
+        self._chunks, self._loop, self._missing = protocol.__aiter__(), loop, length
         self._left = memoryview(b"")
         self._error: Exception | None = None
 
@@ -123,9 +131,13 @@ class _ArrivingBody(io.RawIOBase):
                 while not (chunk := await anext(self._chunks)):
                     pass
             except StopAsyncIteration:
+                if self._missing:
+                    raise ConnectionError("the body has broken off") from None
                 return b""
             except _Broken as error:
                 raise ConnectionError("the client has gone") from error
+        if self._missing is not None:
+            self._missing -= len(chunk)
         return bytes(chunk)
 
 
@@ -147,7 +159,7 @@ async def _small_body(protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -
     late = loop.call_later(WHOLE, cast("asyncio.Task[None]", asyncio.current_task()).cancel)
     try:
         return io.BytesIO(await protocol())
-    except (asyncio.CancelledError, _Broken):
+    except (asyncio.CancelledError, _Broken, _Gone):
         return _LateBody()
     finally:
         late.cancel()
@@ -184,6 +196,8 @@ def _environ(scope: Scope) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in scope.headers.items():
+        if "_" in name:  # `Content_Length` would count as Content-Length
+            continue
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"

@@ -71,7 +71,17 @@ def file_name(part: FileStorage) -> str:
 
 
 def body(request: Request, name: str = "file") -> Upload | None:
-    """Return the whole body as one file, whatever its Content-Type; None when the body is empty."""
+    """Return the whole body as one file, whatever its Content-Type; None when the body is empty.
+
+    Raises BadRequest (411) for a body without a length: the server cannot tell whether such a body is whole, and a
+    picture or an archive does not say where it ends, as a form and JSON do.
+    """
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        problem = errors.BadRequest(
+            "Send the body with a Content-Length; without one, nobody could see that it is cut."
+        )
+        problem.status = 411
+        raise problem
     spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - closed with the request
 
     @after_this_request

@@ -65,6 +65,8 @@ class GroupedCalls(Generic[V, R]):
         results: Sequence[R | BaseException]
         try:
             results = self._run([call.value for call in group])
+            if len(results) != len(group):
+                raise RuntimeError(f"{len(results)} results for {len(group)} calls")
         except BaseException as error:  # noqa: BLE001 - the other threads would wait for ever
             results = [error] * len(group)
         for call, result in zip(group, results, strict=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +29,8 @@ from shared.domain.pictures import Picture
 from shared.domain.scores import choose_scoring
 from shared.domain.stream_entry import StreamEntry
 from shared.services import models
+
+log = logging.getLogger(__name__)
 
 SMALL = 8 * 1024
 """Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
@@ -135,8 +137,10 @@ def _register(container: Container, registrations: Sequence[Registration]) -> Se
     """
     earlier = _commit(container, registrations)
     new = [given for given, found in zip(registrations, earlier, strict=True) if found is None]
-    with contextlib.suppress(errors.Unavailable):  # they are committed, so they are accepted; `reconcile` pushes them
+    try:
         push(container, new)
+    except Exception:  # they are committed, so they are accepted, whatever fails here; `reconcile` pushes them
+        log.exception("%d jobs are stored and not on the queue yet", len(new))
     return earlier
 
 
@@ -175,8 +179,8 @@ def _add(uow: UnitOfWork, registrations: Sequence[Registration]) -> list[Job | e
             keys[key] = job
             new.append((job, items))
             found.append(None)
-    if new:
-        uow.jobs.add(new)
+    if new:  # in an order that all processes have, so that two that were sent the same keys do not wait for each other
+        uow.jobs.add(sorted(new, key=lambda added: (added[0].tenant, added[0].idempotency_key)))
     return found
 
 

@@ -185,7 +185,7 @@ def test_the_pictures_of_a_training_are_the_example_set_beside_the_example(
 def fast(container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
     """A worker of the precision `fast`, on a processor with bfloat16."""
     monkeypatch.setattr(openvino_network, "has_bfloat16", lambda: True)
-    made = WorkerProcess(Container(**vars(container) | {"settings": container.settings.changed(precision="fast")}))
+    made = WorkerProcess(replace(container, settings=container.settings.changed(precision="fast")))
     yield made
     made.tuner.close()
 
@@ -338,7 +338,7 @@ def test_two_threads_may_run_the_faster_runtime_at_once(worker: WorkerProcess, m
 
 
 def test_nothing_is_tuned_where_the_setting_says_torch(container: Container, version: ModelVersion) -> None:
-    plain = Container(**vars(container) | {"settings": container.settings.changed(engine="torch")})
+    plain = replace(container, settings=container.settings.changed(engine="torch"))
     worker = WorkerProcess(plain)
     model = worker.engine.load(version)
     model.pictures = BUSY_PICTURES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
+from flask import Flask, request
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
+from PIL import Image
 
-from api import http_server
+from api import create_app, http_server
 from api.http_server import Application, HttpServer
+from shared.container import Container
 
+PNG = io.BytesIO()
+Image.new("L", (8, 8)).save(PNG, "PNG")
 BIG = bytes(range(256)) * 16_000
 """More than SMALL."""
 
@@ -47,6 +53,18 @@ def serving(application: Application, threads: int = 4) -> Iterator[str]:
         loop.call_soon_threadsafe(server.stop)
         thread.join(10)
         loop.close()
+
+
+def raw(address: str, request: bytes) -> bytes:
+    """Send bytes, end the sending side, and return what comes back."""
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := client.recv(65536):
+            answer += chunk
+    return answer
 
 
 def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -180,3 +198,40 @@ def test_slow_clients_hold_no_thread() -> None:
             client.sendall(b"cde")
             assert hashlib.sha256(b"abcde").hexdigest().encode() in client.recv(1000)
             client.close()
+
+
+@pytest.fixture(scope="module")
+def flask_address() -> Iterator[str]:
+    """Serve a Flask application that answers with the size of the body."""
+    app = Flask("sizes")
+    app.config["MAX_CONTENT_LENGTH"] = 2**30
+
+    @app.post("/")
+    def size() -> str:
+        return f"size {len(request.get_data())}"
+
+    with serving(app) as address:
+        yield address
+
+
+@pytest.mark.parametrize("announced", [100, len(BIG)], ids=["small", "big"])
+def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(flask_address: str, announced: int) -> None:
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {announced}\r\n\r\n".encode()
+    answer = raw(flask_address, head + BIG[: announced // 2])
+    assert b"size" not in answer
+    assert b"500" not in answer.splitlines()[0]
+
+
+def test_a_header_that_only_looks_like_the_length_is_left_out(address: str) -> None:
+    head = b"POST /environ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent_Length: 2147483648\r\nX_A: 1\r\n\r\n12"
+    answer = raw(address, head)
+    assert b"'CONTENT_LENGTH': '2'" in answer
+    assert b"HTTP_X_A" not in answer
+
+
+def test_a_raw_body_without_a_length_is_refused_for_it_may_be_cut(container: Container) -> None:
+    with serving(create_app(container)) as address:
+        refused = httpx.post(f"http://{address}/v1/jobs?model=digits", content=iter([PNG.getvalue()]))
+        assert (refused.status_code, refused.json()["code"]) == (411, "bad_request")
+        assert "Content-Length" in refused.json()["detail"]
+        assert httpx.post(f"http://{address}/v1/jobs?model=digits", content=PNG.getvalue()).status_code == 202

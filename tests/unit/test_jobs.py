@@ -23,6 +23,7 @@ def test_the_moves_are_the_drawn_arrows_and_no_others() -> None:
     arrows = {(source, target) for source, targets in MOVES.items() for target in targets}
     assert arrows == {
         ("QUEUED", "RUNNING"),
+        ("QUEUED", "DONE"),
         ("QUEUED", "FAILED"),
         ("QUEUED", "CANCELLED"),
         ("QUEUED", "EXPIRED"),
@@ -41,7 +42,7 @@ def test_every_status_has_its_moves() -> None:
     [
         (Status.QUEUED, ()),
         (Status.RUNNING, (Status.QUEUED,)),
-        (Status.DONE, (Status.RUNNING,)),
+        (Status.DONE, (Status.QUEUED, Status.RUNNING)),
         (Status.FAILED, (Status.QUEUED, Status.RUNNING)),
         (Status.CANCELLED, (Status.QUEUED, Status.RUNNING)),
         (Status.EXPIRED, (Status.QUEUED,)),

@@ -19,6 +19,7 @@ import torchvision
 from flask.testing import FlaskClient
 from PIL import Image, ImageOps
 from safetensors.torch import save
+from torchvision.transforms.functional import pil_to_tensor
 
 from shared.container import Container
 from shared.domain.models import ModelState, ModelVersion
@@ -108,11 +109,11 @@ PHOTOS = {
 
 
 def reference(network: torch.nn.Module, data: bytes) -> dict[str, float]:
-    """Return torchvision's own scores: its transforms on the picture, eager, float32."""
+    """Return torchvision's own scores: its transforms on the decoded picture, eager, float32."""
     transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.no_grad():
-        scores = network(transforms(picture)[None])[0].softmax(0)
+        scores = network(transforms(pil_to_tensor(picture))[None])[0].softmax(0)
     return dict(zip(LABELS, scores.tolist(), strict=True))
 
 
@@ -301,7 +302,7 @@ def older(network: torch.nn.Module, data: bytes) -> dict[str, float]:
     transforms = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.no_grad():
-        scores = network(transforms(picture)[None])[0].softmax(0)
+        scores = network(transforms(pil_to_tensor(picture))[None])[0].softmax(0)
     return dict(zip(LABELS, scores.tolist(), strict=True))
 
 

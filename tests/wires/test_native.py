@@ -29,10 +29,12 @@ from pillow_heif import register_heif_opener
 from werkzeug.test import TestResponse
 
 from api import create_app
+from api.dialects.native.routes import jobs as native_jobs
+from shared import errors
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
-from shared.domain.jobs import Outcome
+from shared.domain.jobs import Item, Outcome
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.pictures import Picture
 from shared.services import jobs, models, stored_images
@@ -1344,3 +1346,22 @@ def test_a_request_that_would_wait_in_vain_is_told_when_to_come_back(client: Fla
     assert client.post("/v1/jobs?model=digits", data=png()).status_code == 202
     jobs_now = client.get("/v1/jobs").json["jobs"]
     assert len(jobs_now) == 2
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+def test_results_that_cannot_be_read_to_the_end_say_so_in_their_last_line(
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    job_id = client.post("/v1/jobs", data={"files": [(io.BytesIO(png()), f"{n}.png") for n in range(3)]}).json["_id"]
+    listed, calls = jobs.list_items, itertools.count()
+
+    def failing(*arguments: Any, **bounds: Any) -> list[Item]:
+        if next(calls):
+            raise errors.Unavailable
+        return listed(*arguments, **bounds)
+
+    monkeypatch.setattr(native_jobs, "PAGE", 2)
+    monkeypatch.setattr(jobs, "list_items", failing)
+    lines = client.get(f"/v1/jobs/{job_id}/results?format={kind}").text.splitlines()
+    assert len(lines) == (3 if kind == "ndjson" else 4)
+    assert "The results end here" in lines[-1]

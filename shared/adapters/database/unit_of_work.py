@@ -168,9 +168,11 @@ def _reachable() -> Iterator[None]:
 
 def _server(url: str) -> Engine:
     url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
+    # tcp_user_timeout, in milliseconds: a server that has vanished would else hold whoever waits for it for minutes.
+    limits = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
     return sa.create_engine(
-        url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args={"connect_timeout": 3}
-    )
+        url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args=limits
+    )  # fmt: skip
 
 
 def _sqlite(url: str, durability: str) -> Engine:

@@ -32,6 +32,8 @@ class Connection:
             decode_responses=True,
             socket_timeout=2,
             socket_connect_timeout=2,
+            # A connection for each thread that may need one; the default, 100, would refuse the others.
+            max_connections=settings.api_threads + 100,
             # One immediate retry, for a connection that the server has closed meanwhile. Redis-py's default of three
             # retries with growing pauses would delay the 503 response by seconds.
             retry=Retry(NoBackoff(), 1),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ class Streams:
         """Streams whose consumer group exists."""
         self._lanes: dict[str, tuple[float, dict[str, list[str]]]] = {}
         """Version -> when its tenants were asked for (monotonic seconds), and the tenants by priority."""
+        self._counting = threading.Lock()
         self._counts: dict[tuple[str, str], tuple[float, int]] = {}
         """(version, tenant) -> when their unfinished pictures were counted (monotonic seconds), and their number."""
 
@@ -81,10 +83,18 @@ class Streams:
         counted_at, count = self._counts.get(key, (0.0, 0))
         if time.monotonic() - counted_at < max_age:
             return count
-        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for priority in PRIORITIES:
-                pipe.xlen(self._stream(version_id, priority, tenant))
-            count = sum(pipe.execute())
+        if not self._counting.acquire(blocking=not (max_age and counted_at)):
+            return count  # another thread asks at this moment
+        try:
+            counted_at, count = self._counts.get(key, (0.0, 0))
+            if time.monotonic() - counted_at < max_age:
+                return count
+            with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+                for priority in PRIORITIES:
+                    pipe.xlen(self._stream(version_id, priority, tenant))
+                count = sum(pipe.execute())
+        finally:
+            self._counting.release()
         if len(self._counts) >= 4096:
             self._counts.clear()
         self._counts[key] = (time.monotonic(), count)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import logging
 import math
 from collections.abc import Iterator
 
@@ -37,6 +39,8 @@ from shared.services import feedback, jobs
 
 bp = OperationsBlueprint("native-jobs", __name__)
 
+CUT = "The results end here, because the others cannot be read at this moment; ask again."
+log = logging.getLogger(__name__)
 PAGE = 1000
 """Items read at once while results are streamed."""
 _PICTURES = Body(
@@ -158,9 +162,11 @@ def results(job_id: str) -> Response:
     job = jobs.get(container(), caller().tenant, job_id)
     items = _all_items(container(), job)
     if (query.format or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")) == "csv":
-        return Response(stream_with_context(_csv(job, items)), mimetype="text/csv")
-    lines = (serializers.streamed_prediction(job, item).encode() + b"\n" for item in items)
-    return Response(stream_with_context(lines), mimetype="application/x-ndjson")
+        rows = _ended_by(_csv(job, items), f",,{Status.FAILED},,,,{CUT}\r\n")
+        return Response(stream_with_context(rows), mimetype="text/csv")
+    lines = (serializers.streamed_prediction(job, item).encode().decode() + "\n" for item in items)
+    last = json.dumps({"error": {"code": "incomplete", "message": CUT}}) + "\n"
+    return Response(stream_with_context(_ended_by(lines, last)), mimetype="application/x-ndjson")
 
 
 @bp.get("/v1/jobs/<job_id>/events")
@@ -236,6 +242,16 @@ def _all_items(container: Container, job: Job) -> Iterator[Item]:
             return
         yield from page
         position = page[-1].position + 1
+
+
+def _ended_by(lines: Iterator[str], complaint: str) -> Iterator[str]:
+    """Yield the lines; a complaint follows the last one if the others cannot be read. The status was sent long ago, and
+    an answer that just ends looks whole."""
+    try:
+        yield from lines
+    except errors.InferqError as error:
+        log.warning("results were cut: %s", error.message)
+        yield complaint
 
 
 def _csv(job: Job, items: Iterator[Item]) -> Iterator[str]:
