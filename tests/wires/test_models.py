@@ -19,6 +19,7 @@ import torchvision
 from flask.testing import FlaskClient
 from PIL import Image, ImageOps
 from safetensors.torch import save
+from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
 from shared.container import Container
@@ -110,7 +111,10 @@ PHOTOS = {
 
 def reference(network: torch.nn.Module, data: bytes) -> dict[str, float]:
     """Return torchvision's own scores: its transforms on the decoded picture, eager, float32."""
-    transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    preset = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    # The preset's steps as v2 has them; the preset itself resizes whole numbers as floats.
+    transforms = v2.Compose([v2.Resize(preset.resize_size), v2.CenterCrop(preset.crop_size),
+                             v2.ToDtype(torch.float32, scale=True), v2.Normalize(preset.mean, preset.std)])  # fmt: skip
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.no_grad():
         scores = network(transforms(pil_to_tensor(picture))[None])[0].softmax(0)
