@@ -41,7 +41,7 @@ SHORT = 1000
 
 JUST_NOW = 1.0
 """Seconds after it was pushed in which a picture of its own is run without a look at its job."""
-COUNTED = 0.25
+COUNTED = 0.05
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
 
 
@@ -73,7 +73,7 @@ def submit(
     # request here: a refused request is better than an accepted job that does not run.
     waiting = _count_waiting(container, version.id, tenant, 1)
     if patience is not None:
-        _within_patience(container, version.id, waiting, patience)
+        _within_patience(container, version.id, tenant, waiting, patience)
     job_id = str(uuid6.uuid7())
     # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
     scoring = choose_scoring(version, submission.options)
@@ -456,10 +456,10 @@ def _count_waiting(container: Container, version_id: str, tenant: str, more: int
     return waiting
 
 
-def _within_patience(container: Container, version_id: str, waiting: int, patience: float) -> None:
+def _within_patience(container: Container, version_id: str, tenant: str, waiting: int, patience: float) -> None:
     """Raise Overloaded if the pictures that wait take longer than the caller waits; accepted, it would be run for
     nobody, in the place of one that is in time."""
-    seconds = seconds_ahead(container, version_id, waiting)
+    seconds = seconds_ahead(container, version_id, tenant, waiting)
     if seconds > patience:
         raise errors.Overloaded(
             f"The pictures that wait already take about {math.ceil(seconds)} s, and this request waits for "
@@ -468,20 +468,27 @@ def _within_patience(container: Container, version_id: str, waiting: int, patien
         )
 
 
-def seconds_ahead(container: Container, version_id: str, waiting: int) -> float:
-    """Return how many seconds the workers take for the pictures that wait, `waiting` or more; 0 if it is unknown."""
-    ahead, rate = container.lookups.get(("pace", version_id), lambda: _pace(container, version_id))
-    return max(ahead, waiting) / rate if rate else 0.0
+def seconds_ahead(container: Container, version_id: str, tenant: str, waiting: int | None = None) -> float:
+    """Return how many seconds the workers take for the pictures of all tenants that wait; 0 if it is unknown.
+
+    `waiting` is the number of the tenant's own, if it is known: it changes too fast to be kept for a second.
+    """
+    own, others, rate = container.lookups.get(
+        ("pace", version_id, tenant), lambda: _pace(container, version_id, tenant)
+    )
+    return ((own if waiting is None else waiting) + others) / rate if rate else 0.0
 
 
-def _pace(container: Container, version_id: str) -> tuple[int, float]:
-    """Return (pictures that wait or run, pictures per second of all workers); Redis is asked for it once a second."""
+def _pace(container: Container, version_id: str, tenant: str) -> tuple[int, int, float]:
+    """Return (the tenant's pictures that wait or run, those of others, pictures per second of all workers); Redis is
+    asked for it once a second."""
     try:
-        ahead = sum(depth.waiting + depth.running for depth in container.queue.streams.depths([version_id]))
+        depths = container.queue.streams.depths([version_id])
         rate = sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())
     except errors.Unavailable:
-        return 0, 0.0
-    return ahead, rate
+        return 0, 0, 0.0
+    own = sum(depth.waiting + depth.running for depth in depths if depth.tenant == tenant)
+    return own, sum(depth.waiting + depth.running for depth in depths) - own, rate
 
 
 def _same_request(earlier: Job, fingerprint: str) -> Job:
