@@ -15,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 
 from shared import errors
 from shared.domain.pictures import Limits, Upload
+from shared.imaging import archives, formats
 from shared.settings import Settings
 
 SPOOL = 1024 * 1024
@@ -73,15 +74,10 @@ def file_name(part: FileStorage) -> str:
 def body(request: Request, name: str = "file") -> Upload | None:
     """Return the whole body as one file, whatever its Content-Type; None when the body is empty.
 
-    Raises BadRequest (411) for a body without a length: the server cannot tell whether such a body is whole, and a
-    picture or an archive does not say where it ends, as a form and JSON do.
+    Raises BadRequest (411) for an archive without a length. The server cannot tell whether a body in chunks is whole,
+    and an archive that is cut between two pictures looks like a smaller one; a picture that is cut fails where it is
+    decoded.
     """
-    if request.content_length is None and "Transfer-Encoding" in request.headers:
-        problem = errors.BadRequest(
-            "Send the body with a Content-Length; without one, nobody could see that it is cut."
-        )
-        problem.status = 411
-        raise problem
     spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL))  # noqa: SIM115 - closed with the request
 
     @after_this_request
@@ -94,6 +90,13 @@ def body(request: Request, name: str = "file") -> Upload | None:
         size += len(chunk)
         spool.write(chunk)
     spool.seek(0)
+    if request.content_length is None:
+        head = spool.read(archives.HEAD)
+        spool.seek(0)
+        if archives.kind(head) and not formats.recognise(head):
+            problem = errors.BadRequest("Send an archive with a Content-Length; else nobody could see that it is cut.")
+            problem.status = 411
+            raise problem
     return Upload(name, spool) if size else None
 
 

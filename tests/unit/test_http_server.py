@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import socket
+import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -231,9 +232,16 @@ def test_a_header_that_only_looks_like_the_length_is_left_out(address: str) -> N
     assert b"HTTP_X_A" not in answer
 
 
-def test_a_raw_body_without_a_length_is_refused_for_it_may_be_cut(container: Container) -> None:
+def test_an_archive_without_a_length_is_refused_for_it_may_be_cut_and_a_picture_is_taken(container: Container) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("a.png")
+        member.size = len(PNG.getvalue())
+        tar.addfile(member, io.BytesIO(PNG.getvalue()))
     with serving(create_app(container)) as address:
-        refused = httpx.post(f"http://{address}/v1/jobs?model=digits", content=iter([PNG.getvalue()]))
+        url = f"http://{address}/v1/jobs?model=digits"
+        refused = httpx.post(url, content=iter([archive.getvalue()]))
         assert (refused.status_code, refused.json()["code"]) == (411, "bad_request")
         assert "Content-Length" in refused.json()["detail"]
-        assert httpx.post(f"http://{address}/v1/jobs?model=digits", content=PNG.getvalue()).status_code == 202
+        assert httpx.post(url, content=archive.getvalue()).status_code == 202
+        assert httpx.post(url, content=iter([PNG.getvalue()])).status_code == 202
