@@ -50,7 +50,8 @@ class TrainingLoad:
         for name in self._models:
             self._client.models.remove(name)
         if self._dataset:
-            self._client.datasets.remove(self._dataset)
+            with suppress(InferqHTTPError):  # one that no trainer has loaded stays: the report is worth more
+                self._client.datasets.remove(self._dataset)
 
     def load(self) -> Step:
         """Upload the archive and wait until it can be trained on; raises NoTrainer, InferqError."""

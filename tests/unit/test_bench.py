@@ -271,6 +271,19 @@ def test_lessons_leave_neither_models_nor_the_dataset_nor_a_training_behind(tmp_
     assert all(request["base"] == "base" and request["dataset"] == 1 for request in server.requests)
 
 
+def test_a_dataset_that_cannot_be_removed_does_not_take_the_report_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dataset: int | str) -> None:
+        raise InferqHTTPError(409, "conflict", "The dataset is being loaded.")
+
+    server = Server("DONE")
+    monkeypatch.setattr(server.datasets, "remove", refuse)
+    with server, TrainingLoad(server, "base", {}, tmp_path) as lessons:
+        lessons.load()
+    assert server.removed == []
+
+
 def test_a_training_that_fails_ends_the_benchmark_with_its_reason(tmp_path: Path) -> None:
     server = Server("FAILED")
     with server, TrainingLoad(server, "base", {}, tmp_path) as lessons:
