@@ -111,7 +111,7 @@ class _ArrivingBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._error:  # whoever reads again must not wait again
+        if self._error:  # the next read fails at once, instead of waiting again
             raise self._error
         try:
             if not self._left:

@@ -94,7 +94,7 @@ def body(request: Request, name: str = "file") -> Upload | None:
         head = spool.read(archives.HEAD)
         spool.seek(0)
         if archives.kind(head) and not formats.recognise(head):
-            problem = errors.BadRequest("Send an archive with a Content-Length; else nobody could see that it is cut.")
+            problem = errors.BadRequest("Send an archive with a Content-Length: without one, it may be cut.")
             problem.status = 411
             raise problem
     return Upload(name, spool) if size else None

@@ -13,7 +13,7 @@ from shared.domain.jobs import Outcome
 from shared.domain.models import ALL_TENANTS, ModelVersion
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
-from shared.services import jobs, promotions
+from shared.services import job_pictures, promotions
 from worker.engine import top_k
 from worker.process import WorkerProcess
 
@@ -63,7 +63,7 @@ class Watch:
         if not shown:
             return
         model = self._worker.engine.load(default)
-        inputs = [model.prepare(jobs.read_picture(container, entry), exif=entry.exif) for entry in shown]
+        inputs = [model.prepare(job_pictures.read(container, entry), exif=entry.exif) for entry in shown]
         same = [
             [label for label, _ in answers[entry.job_id, entry.position][:1]] == _best_label(default, row, entry)
             for entry, row in zip(shown, model.forward(inputs).split(1), strict=True)

@@ -25,7 +25,7 @@ from shared import errors
 from shared.domain.jobs import Outcome
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
-from shared.services import jobs, result_cache
+from shared.services import job_pictures, jobs, result_cache
 from worker.canary import Watch
 from worker.engine import Loaded, top_k
 from worker.process import WorkerProcess
@@ -196,7 +196,7 @@ class BatchConsumer:
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
-            data = self._retry_while_unavailable(lambda: jobs.read_picture(self._container, entry))
+            data = self._retry_while_unavailable(lambda: job_pictures.read(self._container, entry))
             with self._worker.watchdog():
                 tensor = self._model.prepare(data, exif=entry.exif)
             key = ""
@@ -210,7 +210,7 @@ class BatchConsumer:
 
     def _run(self, batch: Batch) -> None:
         """Run the batch through the model, store the outcomes, and acknowledge the entries."""
-        with self._worker.watchdog(max(1, len(batch.inputs))):
+        with self._worker.watchdog(len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
         self._retry_while_unavailable(

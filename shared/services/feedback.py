@@ -8,7 +8,7 @@ from shared.domain.datasets import DatasetExample, Source
 from shared.domain.models import ModelVersion
 from shared.domain.pictures import Limits, Picture
 from shared.imaging import images
-from shared.services import datasets, jobs, models
+from shared.services import datasets, job_pictures, jobs, models
 
 
 def correct_job(container: Container, tenant: str, job_id: str, position: int, label: str, dataset_id: int | None,
@@ -27,7 +27,7 @@ def correct_job(container: Container, tenant: str, job_id: str, position: int, l
     dataset_id = dataset_id if dataset_id is not None else _dataset_of(container, tenant, version, job.model)
     item = items[0]
     try:
-        data = jobs.read_picture(container, item)
+        data = job_pictures.read(container, item)
     except FileNotFoundError:
         raise errors.Conflict(f"The picture of job {job_id} is not kept any more; send it as an example.") from None
     return _add(container, tenant, dataset_id, label, images.check(item.name or f"{job_id}-{position}", data, limits))

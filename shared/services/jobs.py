@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, groupby, islice
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import uuid6
 
 from shared import errors
 from shared.container import Container, Pushed, UnitOfWork
 from shared.domain.jobs import (
-    AnswerOptions,
-    ImageReference,
     Item,
     Job,
     JobChange,
@@ -25,30 +19,16 @@ from shared.domain.jobs import (
     Status,
     Submission,
 )
-from shared.domain.pictures import Picture
 from shared.domain.scores import choose_scoring
 from shared.domain.stream_entry import StreamEntry
-from shared.services import models
+from shared.services import job_pictures, models, queue_limits
 
 log = logging.getLogger(__name__)
 
-SMALL = 8 * 1024
-"""Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
-in a row do."""
 SHORT = 1000
 """Pictures of one tenant and version that wait, up to which entries carry their small pictures."""
-
-
 JUST_NOW = 1.0
 """Seconds after it was pushed in which a picture of its own is run without a look at its job."""
-COUNTED = 0.05
-"""Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
-
-
-class Digest(Protocol):
-    """A hash that is being computed."""
-
-    def update(self, data: bytes, /) -> None: ...
 
 
 def submit(
@@ -71,9 +51,9 @@ def submit(
         )
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
-    waiting = _count_waiting(container, version.id, tenant, 1)
+    waiting = queue_limits.count_waiting(container, version.id, tenant, 1)
     if patience is not None:
-        _within_patience(container, version.id, tenant, waiting, patience)
+        queue_limits.check_patience(container, version.id, tenant, waiting, patience)
     job_id = str(uuid6.uuid7())
     # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
     scoring = choose_scoring(version, submission.options)
@@ -97,23 +77,23 @@ def submit(
         blob=container.storage.dated("jobs", job_id, container.now()),
         with_thresholds=scoring.with_thresholds,
     )
-    items, fingerprint = _store_pictures(container, job, submission)
+    items, fingerprint = job_pictures.store(container, job, submission)
     job = replace(
         job, total=len(items), fingerprint=fingerprint, blob="" if items[0].picture is not None else job.blob,
         items=tuple(items) if len(items) == 1 else None,
     )  # fmt: skip
     try:
         if len(items) > 1:
-            waiting = _count_waiting(container, version.id, tenant, len(items))
+            waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
         registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
         earlier = container.grouped(_register)(registration)
     except errors.Unavailable:
         raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:
-        _drop_blob(container, job)
+        job_pictures.drop(container, job)
         raise
     if earlier is not None:
-        _drop_blob(container, job)
+        job_pictures.drop(container, job)
         return _same_request(earlier, fingerprint), False
     return job, True
 
@@ -212,19 +192,6 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         is_quick=given.job.total == 1 and given.job.deadline is None,
         picture=item.picture if given.is_queue_short else None,
     )
-
-
-def read_picture(container: Container, picture: Item | StreamEntry) -> bytes:
-    """Return the bytes of an item or an entry; raises FileNotFoundError, Unavailable."""
-    if picture.picture is not None:
-        return picture.picture
-    if picture.blob:
-        return container.storage.read(picture.blob, picture.offset, picture.size)
-    with container.database.read() as uow:
-        data = uow.jobs.picture(picture.job_id, picture.position)
-    if data is None:
-        raise FileNotFoundError(f"picture {picture.position} of job {picture.job_id}")
-    return data
 
 
 def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
@@ -370,127 +337,6 @@ def cancel(container: Container, tenant: str, job_id: str) -> Job:
     return get(container, tenant, job_id)
 
 
-def _store_pictures(container: Container, job: Job, submission: Submission) -> tuple[list[Item], str]:
-    """Write all pictures, in the order of upload, into the job's single blob, unless there is only a small one; return
-    (items, fingerprint).
-
-    The fingerprint is the SHA-256 (hex) of all bytes and of the requested options.
-    """
-    pictures = iter(submission.pictures)
-    first = [*islice(pictures, 2)]
-    if not first:
-        raise errors.NoInput()
-    digest = hashlib.sha256()
-    if len(first) == 1 and isinstance(first[0], Picture) and len(first[0].data) <= SMALL:
-        items = [_small_item(job, first[0], digest)]
-    else:
-        items = _store_blob(container, job, chain(first, pictures), digest)
-    # What was requested, not the version and the function that were chosen: a canary, or a promotion meanwhile, may
-    # have another version answer the same request.
-    request = [
-        digest.hexdigest(),
-        submission.model,
-        submission.version,
-        _options_text(submission.options),
-        job.priority,
-        dict(job.metadata),
-    ]
-    return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _small_item(job: Job, picture: Picture, digest: Digest) -> Item:
-    name = _storable(picture.name)
-    _feed(digest, name, picture.data)
-    return Item(job.id, 0, name, "", 0, len(picture.data), picture=picture.data)
-
-
-def _store_blob(
-    container: Container, job: Job, pictures: Iterable[Picture | ImageReference], digest: Digest
-) -> list[Item]:
-    items: list[Item] = []
-    with container.storage.writing(job.blob) as blob:
-        for position, picture in enumerate(pictures):
-            name = _storable(picture.name)
-            if isinstance(picture, ImageReference):
-                digest.update(picture.id.encode())
-                items.append(Item(job.id, position, name, picture.blob, 0, picture.size))
-                continue
-            _feed(digest, name, picture.data)
-            items.append(Item(job.id, position, name, job.blob, blob.write(picture.data), len(picture.data)))
-    return items
-
-
-def _feed(digest: Digest, name: str, data: bytes) -> None:
-    digest.update(f"{name}\0{len(data)}\0".encode())
-    digest.update(data)
-
-
-def _options_text(options: AnswerOptions) -> str:
-    """Return the options as their text in fingerprints has been since the first release.
-
-    Stored fingerprints outlive upgrades: the text must change neither with the name of the class nor with a default.
-    No function is written as softmax, which was the default once. A request for softmax is therefore the same as one
-    for no function; the alternative, a text of its own, would make a conflict of such a request from before.
-    """
-    values = asdict(options) | {"function_to_apply": options.function_to_apply or "softmax"}
-    return f"Options({', '.join(f'{name}={value!r}' for name, value in values.items())})"
-
-
-def _drop_blob(container: Container, job: Job) -> None:
-    if job.blob:
-        container.storage.delete(job.blob)
-
-
-def _count_waiting(container: Container, version_id: str, tenant: str, more: int) -> int:
-    """Return about how many pictures of the tenant wait; raises TooManyRequests if there is no room for more."""
-    streams, most = container.queue.streams, container.settings.max_queued
-    waiting = streams.count_unfinished(version_id, tenant, max_age=COUNTED)
-    if waiting + more > most:  # refused by an exact count only
-        waiting = streams.count_unfinished(version_id, tenant)
-    if waiting + more > most:
-        raise errors.TooManyRequests(
-            f"{waiting} pictures of yours wait for this model and {more} more would pass the limit of {most}; wait "
-            "until some are done.",
-            retry_after=5.0,
-        )
-    return waiting
-
-
-def _within_patience(container: Container, version_id: str, tenant: str, waiting: int, patience: float) -> None:
-    """Raise Overloaded if the pictures that wait take longer than the caller waits; accepted, it would be run for
-    nobody, in the place of one that is in time."""
-    seconds = seconds_ahead(container, version_id, tenant, waiting)
-    if seconds > patience:
-        raise errors.Overloaded(
-            f"The pictures that wait already take about {math.ceil(seconds)} s, and this request waits for "
-            f"{patience:g} s at most; send it again in {math.ceil(seconds - patience)} s.",
-            retry_after=seconds - patience,
-        )
-
-
-def seconds_ahead(container: Container, version_id: str, tenant: str, waiting: int | None = None) -> float:
-    """Return how many seconds the workers take for the pictures of all tenants that wait; 0 if it is unknown.
-
-    `waiting` is the number of the tenant's own, if it is known: it changes too fast to be kept for a second.
-    """
-    own, others, rate = container.lookups.get(
-        ("pace", version_id, tenant), lambda: _pace(container, version_id, tenant)
-    )
-    return ((own if waiting is None else waiting) + others) / rate if rate else 0.0
-
-
-def _pace(container: Container, version_id: str, tenant: str) -> tuple[int, int, float]:
-    """Return (the tenant's pictures that wait or run, those of others, pictures per second of all workers); Redis is
-    asked for it once a second."""
-    try:
-        depths = container.queue.streams.depths([version_id])
-        rate = sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())
-    except errors.Unavailable:
-        return 0, 0, 0.0
-    own = sum(depth.waiting + depth.running for depth in depths if depth.tenant == tenant)
-    return own, sum(depth.waiting + depth.running for depth in depths) - own, rate
-
-
 def _same_request(earlier: Job, fingerprint: str) -> Job:
     if earlier.fingerprint != fingerprint:
         raise errors.Conflict(
@@ -498,8 +344,3 @@ def _same_request(earlier: Job, fingerprint: str) -> Job:
             "take a new key for a new request."
         )
     return earlier
-
-
-def _storable(name: str) -> str:
-    """Return a file name without the characters that databases refuse: NUL, and lone surrogates from old archives."""
-    return name.encode("utf-8", "replace").decode().replace("\0", "")

@@ -27,7 +27,7 @@ from shared.domain.pictures import Limits, Picture
 from shared.domain.stored_images import new_id
 from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
-from shared.services import jobs, maintenance, stored_images
+from shared.services import job_pictures, jobs, maintenance, stored_images
 from tests.stacks import until
 from worker import delivery
 
@@ -141,7 +141,7 @@ def test_what_is_pushed_again_carries_the_options_of_its_job(system: SystemUnder
 
     until(some, 5)
     assert replace(claimed[0], id="", attempts=1) == replace(before, id="", attempts=1, picture=None)
-    assert jobs.read_picture(system.container, claimed[0]) == before.picture
+    assert job_pictures.read(system.container, claimed[0]) == before.picture
 
 
 @pytest.mark.parametrize("asked", ["", "sigmoid"])

@@ -32,7 +32,7 @@ from shared.adapters import http_fetch
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome
 from shared.domain.keys import SCOPES, Caller
-from shared.services import accounts, jobs, keys, models, usage
+from shared.services import accounts, job_pictures, jobs, keys, models, usage
 from shared.settings import Settings
 from tests import apps, stacks
 from tests.stacks import Stack
@@ -148,7 +148,7 @@ def test_the_three_ways_to_send_a_picture_send_the_same_one(
         assert predict(client, **sent).status_code == 200
     assert [(where, how["max_bytes"], how["allow_private"]) for where, how in fetched] == [(url, 5 << 20, False)]
     container = client.application.extensions["inferq"]
-    assert {jobs.read_picture(container, jobs.list_items(container, job)[0]) for job in answered} == {THREE}
+    assert {job_pictures.read(container, jobs.list_items(container, job)[0]) for job in answered} == {THREE}
 
 
 def test_base64_may_also_come_urlencoded(client: FlaskClient, answered: list[Job]) -> None:

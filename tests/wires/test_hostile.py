@@ -20,7 +20,7 @@ from shared.container import Container
 from shared.domain.jobs import Submission
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.pictures import Picture
-from shared.services import jobs, maintenance, models
+from shared.services import job_pictures, jobs, maintenance, models
 from tests.stacks import Stack, digits
 
 
@@ -129,7 +129,7 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = jobs._register
-    monkeypatch.setattr(jobs, "SMALL", 0)  # so that the picture is in a blob
+    monkeypatch.setattr(job_pictures, "SMALL", 0)  # so that the picture is in a blob
 
     def lost(*arguments: object) -> object:
         store(*arguments)  # type: ignore[arg-type]

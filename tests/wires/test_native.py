@@ -37,7 +37,7 @@ from shared.container import Container
 from shared.domain.jobs import Item, Outcome
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.pictures import Picture
-from shared.services import jobs, models, stored_images
+from shared.services import job_pictures, jobs, models, stored_images
 from shared.settings import Settings
 from tests import apps
 from tests.stacks import Stack, digits
@@ -609,7 +609,7 @@ def test_pictures_come_in_many_ways(client: FlaskClient, container: Container, k
     assert answer.status_code == 202, answer.text
     with container.database.read() as uow:
         (item,) = uow.jobs.items(answer.json["_id"])
-    assert jobs.read_picture(container, item) == png()
+    assert job_pictures.read(container, item) == png()
 
 
 def test_a_raw_body_leaves_no_temporary_file_open(client: FlaskClient) -> None:

@@ -168,7 +168,7 @@ def _reachable() -> Iterator[None]:
 
 def _server(url: str) -> Engine:
     url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
-    # tcp_user_timeout, in milliseconds: a server that has vanished would else hold whoever waits for it for minutes.
+    # tcp_user_timeout is in milliseconds. Without it, a request waits for minutes for a server that has vanished.
     limits = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
     return sa.create_engine(
         url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args=limits

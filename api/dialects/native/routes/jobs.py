@@ -35,7 +35,7 @@ from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
-from shared.services import feedback, jobs
+from shared.services import feedback, jobs, queue_limits
 
 bp = OperationsBlueprint("native-jobs", __name__)
 
@@ -231,7 +231,7 @@ def _time(name: str, text: str) -> float | None:
 
 def retry_after(container: Container, job: Job) -> int:
     """Return the whole seconds, 1 to 60, until the job should be done, from the rate that the workers measure."""
-    return min(60, max(1, math.ceil(jobs.seconds_ahead(container, job.version_id, job.tenant))))
+    return min(60, max(1, math.ceil(queue_limits.seconds_ahead(container, job.version_id, job.tenant))))
 
 
 def _all_items(container: Container, job: Job) -> Iterator[Item]:

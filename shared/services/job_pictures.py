@@ -1,0 +1,117 @@
+"""The pictures of jobs: small ones are kept with their item, the others in one blob for each job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import chain, islice
+from typing import Protocol
+
+from shared import errors
+from shared.container import Container
+from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Submission
+from shared.domain.pictures import Picture
+from shared.domain.stream_entry import StreamEntry
+
+SMALL = 8 * 1024
+"""Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
+in a row do."""
+
+
+class Digest(Protocol):
+    """A hash that is being computed."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+def store(container: Container, job: Job, submission: Submission) -> tuple[list[Item], str]:
+    """Write all pictures, in the order of upload, into the job's single blob, unless there is only a small one; return
+    (items, fingerprint).
+
+    The fingerprint is the SHA-256 (hex) of all bytes and of the requested options. Raises NoInput, Unavailable,
+    StorageFull, and what reading the pictures raises; no blob is left then.
+    """
+    pictures = iter(submission.pictures)
+    first = [*islice(pictures, 2)]
+    if not first:
+        raise errors.NoInput()
+    digest = hashlib.sha256()
+    if len(first) == 1 and isinstance(first[0], Picture) and len(first[0].data) <= SMALL:
+        items = [_small_item(job, first[0], digest)]
+    else:
+        items = _store_blob(container, job, chain(first, pictures), digest)
+    # What was requested, not the version and the function that were chosen: a canary, or a promotion meanwhile, may
+    # have another version answer the same request.
+    request = [
+        digest.hexdigest(),
+        submission.model,
+        submission.version,
+        _options_text(submission.options),
+        job.priority,
+        dict(job.metadata),
+    ]
+    return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read(container: Container, picture: Item | StreamEntry) -> bytes:
+    """Return the bytes of an item or an entry; raises FileNotFoundError, Unavailable."""
+    if picture.picture is not None:
+        return picture.picture
+    if picture.blob:
+        return container.storage.read(picture.blob, picture.offset, picture.size)
+    with container.database.read() as uow:
+        data = uow.jobs.picture(picture.job_id, picture.position)
+    if data is None:
+        raise FileNotFoundError(f"picture {picture.position} of job {picture.job_id}")
+    return data
+
+
+def drop(container: Container, job: Job) -> None:
+    """Remove the blob of a job, if it has one; raises Unavailable."""
+    if job.blob:
+        container.storage.delete(job.blob)
+
+
+def _small_item(job: Job, picture: Picture, digest: Digest) -> Item:
+    name = _storable(picture.name)
+    _feed(digest, name, picture.data)
+    return Item(job.id, 0, name, "", 0, len(picture.data), picture=picture.data)
+
+
+def _store_blob(
+    container: Container, job: Job, pictures: Iterable[Picture | ImageReference], digest: Digest
+) -> list[Item]:
+    items: list[Item] = []
+    with container.storage.writing(job.blob) as blob:
+        for position, picture in enumerate(pictures):
+            name = _storable(picture.name)
+            if isinstance(picture, ImageReference):
+                digest.update(picture.id.encode())
+                items.append(Item(job.id, position, name, picture.blob, 0, picture.size))
+                continue
+            _feed(digest, name, picture.data)
+            items.append(Item(job.id, position, name, job.blob, blob.write(picture.data), len(picture.data)))
+    return items
+
+
+def _feed(digest: Digest, name: str, data: bytes) -> None:
+    digest.update(f"{name}\0{len(data)}\0".encode())
+    digest.update(data)
+
+
+def _options_text(options: AnswerOptions) -> str:
+    """Return the options as their text in fingerprints has been since the first release.
+
+    Stored fingerprints outlive upgrades: the text must change neither with the name of the class nor with a default.
+    No function is written as softmax, which was the default once. A request for softmax is therefore the same as one
+    for no function; the alternative, a text of its own, would make a conflict of such a request from before.
+    """
+    values = asdict(options) | {"function_to_apply": options.function_to_apply or "softmax"}
+    return f"Options({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+
+def _storable(name: str) -> str:
+    """Return a file name without the characters that databases refuse: NUL, and lone surrogates from old archives."""
+    return name.encode("utf-8", "replace").decode().replace("\0", "")
