@@ -28,6 +28,7 @@ from shared.domain.stream_entry import StreamEntry
 
 GROUP = "workers"
 """The consumer group of every stream."""
+# Words of Redis about a stream or group that does not exist, in the commands that are used here.
 _GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
 FRESH = 0.05
 """Seconds for which a worker that claims batch after batch need not ask which tenants there are."""
@@ -77,7 +78,8 @@ class Streams:
     def count_unfinished(self, version_id: str, tenant: str, *, max_age: float = 0.0) -> int:
         """Return the number of the tenant's waiting and running pictures for that version.
 
-        With `max_age`, in seconds, a count of at most that age is good enough, with what this process has pushed since.
+        With `max_age`, in seconds, a count of at most that age is good enough, with what this process has pushed since;
+        and an older one, while another thread counts. Raises Unavailable.
         """
         key = (version_id, tenant)
         counted_at, count = self._counts.get(key, (0.0, 0))
@@ -320,10 +322,7 @@ class Streams:
             try:
                 yield
             except redis.ResponseError as error:
-                if not any(
-                    word in str(error)
-                    for word in ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
-                ):
+                if not any(words in str(error) for words in _GROUP_IS_GONE):
                     raise
                 self._groups.difference_update(streams)
 
