@@ -85,6 +85,12 @@ class Storage:
             with self.writing(key) as blob:
                 blob.write(data)
             return
+        try:
+            self._replace(key, data)
+        except FileNotFoundError:  # who deletes all blobs of a folder at that moment has deleted the part as well
+            self._replace(key, data)
+
+    def _replace(self, key: str, data: bytes) -> None:
         part = f"{key}.{secrets.token_hex(4)}"
         with self.writing(part) as blob:
             blob.write(data)

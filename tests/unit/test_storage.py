@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 
@@ -67,3 +68,19 @@ def test_a_store_that_takes_a_version_before_the_offset_reads_the_same_part(monk
     storage = Storage(f"memory://{uuid.uuid4().hex}")
     storage.write("blob", b"0123456789")
     assert storage.read("blob", 2, 3) == b"234"
+
+
+def test_a_blob_is_written_while_the_blobs_of_its_folder_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(f"file://{tmp_path}/blobs")
+    replace = os.replace
+
+    def delete_first(source: str, target: str) -> None:
+        monkeypatch.setattr("os.replace", replace)
+        assert [storage.delete(key) for key in storage.list("plots/1")]
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", delete_first)
+    storage.write("plots/1/curve.svg", b"<svg/>")
+    assert storage.read("plots/1/curve.svg") == b"<svg/>"
