@@ -15,8 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
-from api import create_app
-from api.http_server import HttpServer
+from api.http_server import STOP, HttpServer
 from shared.container import build
 from shared.services import keys
 from shared.settings import Settings, from_environment
@@ -33,13 +32,15 @@ def application() -> HttpServer:
     """Return the application of one process; granian calls this in each, so that no connection crosses a fork."""
     _end_with_parent()
     settings = from_environment()
+    from api.application import create_app  # not above: granian's main process would load all of it, for nothing
+
     container = build(settings)
     container.waiters.listen()
     application = create_app(container)
     # What is there now stays: the collector need not look at it again after every few hundred requests.
     gc.collect()
     gc.freeze()
-    return HttpServer(application, settings.api_threads)
+    return HttpServer(application, settings.api_threads, container.waiters.end_within)
 
 
 def _end_with_parent() -> None:
@@ -57,10 +58,21 @@ def processes(settings: Settings) -> int:
     return settings.api_processes or max(1, cores // CORES_PER_PROCESS)
 
 
+class _Server(Granian):  # type: ignore[misc, valid-type]  # chosen by the platform
+    """Granian, that also tells its processes to give the answers that wait before they are killed."""
+
+    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
+        """Have the server stop; granian's handler of SIGTERM and SIGINT."""
+        for worker in self.wrks:
+            if worker.is_alive():
+                os.kill(worker.inner.pid, STOP)
+        super().signal_handler_interrupt(*args, **kwargs)
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM; requests that are being answered then are finished."""
     level = settings.log_level.lower()
-    server: Any = Granian(
+    server: Any = _Server(
         "api.__main__:application",
         factory=True,
         interface=Interfaces.RSGI,
@@ -70,11 +82,11 @@ def serve(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         # Connections of one process, idle ones too; more wait to be accepted.
-        backpressure=2 * settings.api_threads,
+        backpressure=settings.max_waiting + 4 * settings.api_threads,
         http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS),
         respawn_failed_workers=True,
         workers_kill_timeout=12,
-        log_level=level,  # type: ignore[arg-type]
+        log_level=level,
     )
     server.serve()
 

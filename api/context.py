@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 from flask import current_app, g
 
 from shared import errors
+from shared.adapters.queue.waiters import Waiting
 from shared.container import Container
 from shared.domain.jobs import Item, Job, Submission
 from shared.domain.keys import Caller
@@ -45,11 +47,11 @@ def scope(name: str) -> Callable[[Route], Route]:
     return decorate
 
 
-class WaitLimiter:
-    """The limiter bounds how many requests wait at once: a quarter of the threads stays free for other requests."""
+class Places:
+    """Places bound how many requests do something at the same time that takes long."""
 
-    def __init__(self, threads: int) -> None:
-        self._free = threading.Semaphore(max(1, threads * 3 // 4))
+    def __init__(self, most: int) -> None:
+        self._free = threading.Semaphore(max(1, most))
 
     def acquire(self) -> bool:
         """Take a place; return False when all places are taken."""
@@ -59,54 +61,83 @@ class WaitLimiter:
         """Return a place that `acquire` took."""
         self._free.release()
 
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Take a place for the block; yield False when all places are taken."""
+        taken = self.acquire()
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.release()
 
-def wait_limiter() -> WaitLimiter:
-    """Return the limiter of this process."""
-    return cast(WaitLimiter, current_app.extensions["inferq.wait_limiter"])
+    @contextmanager
+    def taken_or_refused(self) -> Iterator[None]:
+        """Take a place for the block; raises Unavailable when all places are taken."""
+        with self.taken() as taken:
+            if not taken:
+                raise errors.Unavailable(
+                    "Too many callers are waiting already; send it again in a moment.", retry_after=1.0
+                )
+            yield
 
 
-def waited(thing: Thing, seconds: float, wait: Callable[[float], Thing]) -> Thing:
+def waiting_places() -> Places:
+    """Return the places of requests that wait, which hold no thread."""
+    return cast(Places, current_app.extensions["inferq.waiting_places"])
+
+
+def held_threads() -> Places:
+    """Return the places of answers that hold a thread for long; a quarter of the threads stays free for others."""
+    return cast(Places, current_app.extensions["inferq.held_threads"])
+
+
+async def waited(thing: Thing, seconds: float, wait: Callable[[float], Waiting[Thing]]) -> Thing:
     """Return the result of `wait`, or the thing unchanged when `seconds` is 0 or less or every waiting place is taken.
 
     The wait is in seconds and never longer than the setting `max_wait`.
     """
-    if seconds <= 0 or not wait_limiter().acquire():
+    if seconds <= 0:
         return thing
-    try:
-        return wait(min(seconds, container().settings.max_wait))
-    finally:
-        wait_limiter().release()
+    with waiting_places().taken() as taken:
+        return await wait(min(seconds, container().settings.max_wait)) if taken else thing
 
 
-def wait_for(job: Job, seconds: float) -> Job:
+async def wait_for(job: Job, seconds: float) -> Job:
     """Return the job once it has ended, or its state when `seconds` are over; see `waited`."""
     if job.status.terminal:
         return job
-    return waited(job, seconds, lambda most: jobs.wait(container(), job, most))
+    with naming_job(job):
+        return await waited(job, seconds, lambda most: jobs.wait(container(), job, most))
 
 
-def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[Job, Item]:
+@contextmanager
+def naming_job(job: Job) -> Iterator[None]:
+    """Add the id of the job to errors of the block: the job is stored, and the caller shall find it again."""
+    try:
+        yield
+    except errors.InferqError as error:
+        error.job_id = job.id
+        raise
+
+
+async def submit_and_wait(submission: Submission, longest: float = math.inf) -> tuple[Job, Item]:
     """Submit one picture and wait for its result, on a wire without polling; `longest` is in seconds.
 
     Raises the error by which the picture failed; StillRunning when the wait runs out (the job continues, and the
     message names its address); Unavailable, with nothing stored, when every waiting place is taken, or when those that
-    wait already take longer; Conflict when the
-    job was cancelled or expired before the picture ran.
+    wait already take longer; Conflict when the job was cancelled or expired before the picture ran.
     """
-    if not wait_limiter().acquire():
-        raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
-    patience = min(longest, container().settings.max_wait)
-    try:
+    with waiting_places().taken_or_refused():
+        patience = min(longest, container().settings.max_wait)
         job, _ = jobs.submit(container(), caller().tenant, submission, patience)
-        job = jobs.wait(container(), job, patience)
-    finally:
-        wait_limiter().release()
-    if not job.status.terminal:
-        late = errors.StillRunning(f"The picture is still waiting for its turn; its job is at /v1/jobs/{job.id}.")
-        late.job_id = job.id
-        raise late
-    jobs.raise_failure(container(), job)
-    item = jobs.list_items(container(), job, limit=1)[0]
-    if item.result is None:  # the job was cancelled meanwhile, or it expired
-        raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
+        with naming_job(job):
+            job = await jobs.wait(container(), job, patience)
+    with naming_job(job):
+        if not job.status.terminal:
+            raise errors.StillRunning(f"The picture is still waiting for its turn; its job is at /v1/jobs/{job.id}.")
+        jobs.raise_failure(container(), job)
+        item = jobs.list_items(container(), job, limit=1)[0]
+        if item.result is None:  # the job was cancelled meanwhile, or it expired
+            raise errors.Conflict(f"The job {job.id} was {job.status.lower()} before the picture ran.")
     return job, item

@@ -1,10 +1,12 @@
 """The HTTP server: granian reads requests in one event loop, and threads run the Flask application for them.
 
     client ──> granian ──RSGI──> event loop: reads the body ──> thread: Flask ──> granian: writes the answer
+                                                                   └─ waits for a job: late thread ─┘
 
-A client that is slow to send a small body holds no thread, as it would if granian called the application by WSGI.
+A client that is slow to send a small body holds no thread, as it would if granian called the application by WSGI. Nor
+does a request that waits for its job: api/coroutine_routes.py.
 Bodies of more than SMALL bytes are handed over while they arrive, since the application may refuse them or write them
-to a file.
+to a file; threads of their own read them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +25,21 @@ from typing import Any, TypeAlias, cast
 from granian import rsgi
 from granian.rsgi import Scope
 
+from api.coroutine_routes import LATER, NOT_YET, GoOn
+from shared.adapters.queue.waiters import Pause
+
 log = logging.getLogger(__name__)
 
 SMALL = 1024 * 1024
 """Bytes of a body that is read whole before a thread is taken."""
 WHOLE = 60.0
 """Seconds in which a small body must have arrived."""
+LATE_THREADS = 8
+"""Threads that give the answers that have waited."""
+STOP = signal.SIGUSR1
+"""The signal at which answers that wait are given within LAST_WAITS."""
+LAST_WAITS = 8.0
+"""Seconds."""
 SILENCE = 15.0
 """Seconds without a byte of a larger body, after which the request fails."""
 # granian.rsgi has these without saying so in its types.
@@ -41,14 +53,26 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class HttpServer:
     """The RSGI application of one process, over a WSGI application."""
 
-    def __init__(self, application: Application, threads: int) -> None:
-        self._application = application
+    def __init__(
+        self, application: Application, threads: int, end_waits: Callable[[float], None] | None = None
+    ) -> None:
+        """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then."""
+        self._application, self._end_waits = application, end_waits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="http")
+        # Threads apart for what takes as long as a client takes: large bodies, streamed answers.
+        self._slow = ThreadPoolExecutor(threads, thread_name_prefix="slow")
+        # Few, since events end many waits at the same moment, and more threads would only take turns at them.
+        self._late = ThreadPoolExecutor(LATE_THREADS, thread_name_prefix="late")
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen to STOP; granian calls this before the first request."""
+        if self._end_waits:
+            loop.add_signal_handler(STOP, self._end_waits, LAST_WAITS)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request; granian calls this."""
         loop = asyncio.get_running_loop()
-        environ = _environ(scope)
+        environ, threads = _environ(scope), self._threads
         length = environ.get("CONTENT_LENGTH", "")
         if length == "" and "HTTP_TRANSFER_ENCODING" not in environ:
             environ["wsgi.input"] = io.BytesIO()
@@ -58,40 +82,83 @@ class HttpServer:
             expected = int(length) if length.isdecimal() else None
             environ["wsgi.input"] = io.BufferedReader(_ArrivingBody(protocol, loop, expected))
             environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
-        await loop.run_in_executor(self._threads, partial(self._run, environ, protocol, loop))
+            threads = self._slow
+        exchange = _Exchange(environ, protocol, loop, self._slow, self._late)
+        threads.submit(exchange.run, partial(self._application, environ))
+        await exchange.answered
 
-    def _run(self, environ: dict[str, Any], protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the application in a thread, and answer from there: the event loop hears of it later."""
-        started: list[tuple[int, Headers]] = []
 
-        def start_response(status: str, headers: Headers, _error: object = None) -> None:
-            started[:] = [(int(status[:3]), headers)]
+class _Exchange:
+    """One request and its answer, which is sent from a thread: the event loop hears of it afterwards."""
 
-        parts = self._application(environ, start_response)
-        try:
-            if isinstance(parts, (list, tuple)) or _is_whole(started):
-                protocol.response_bytes(*started[0], b"".join(parts))
-            else:
-                self._stream(parts, started, protocol, loop)
-        except (_Gone, OSError):
-            log.debug("a client left before the end of its answer")
-        finally:
-            if close := getattr(parts, "close", None):
-                close()
-
-    @staticmethod
-    def _stream(
-        parts: Iterable[bytes],
-        started: list[tuple[int, Headers]],
+    def __init__(
+        self,
+        environ: dict[str, Any],
         protocol: HTTPProtocol,
         loop: asyncio.AbstractEventLoop,
+        slow: ThreadPoolExecutor,
+        late: ThreadPoolExecutor,
     ) -> None:
+        self._protocol, self._loop, self._slow, self._late = protocol, loop, slow, late
+        self._started: list[tuple[int, Headers]] = []
+        self.answered: asyncio.Future[None] = loop.create_future()
+        environ[LATER] = self._later
+
+    def run(self, application: GoOn) -> None:
+        """Run the application, or the rest of it, and send its answer, unless that comes later."""
+        try:
+            parts = application(self._start_response)
+        except BaseException as error:  # noqa: BLE001 - the event loop waits to hear of it
+            self._end(None, error)
+            return
+        if parts is not NOT_YET:
+            self._send(parts)
+
+    def _later(self, pause: Pause, rest: GoOn) -> None:
+        pause.start(partial(self._resume, rest))
+
+    def _resume(self, rest: GoOn) -> None:
+        self._late.submit(self.run, rest)
+
+    def _start_response(self, status: str, headers: Headers, _error: object = None) -> None:
+        self._started[:] = [(int(status[:3]), headers)]
+
+    def _send(self, parts: Iterable[bytes]) -> None:
+        try:
+            if not isinstance(parts, (list, tuple)) and not _is_whole(self._started):
+                self._slow.submit(self._stream, parts)
+                return
+            self._protocol.response_bytes(*self._started[0], b"".join(parts))
+        except (_Gone, OSError):
+            log.debug("a client left before the end of its answer")
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._end(parts, error)
+            return
+        self._end(parts)
+
+    def _stream(self, parts: Iterable[bytes]) -> None:
         """Send an answer of unknown length part by part, until it ends or the client has gone."""
-        iterator = iter(parts)
-        first = next(iterator, b"")  # the application may only now know its status
-        transport = protocol.response_stream(*started[0])
-        for part in chain([first], iterator):
-            asyncio.run_coroutine_threadsafe(_send(transport, part), loop).result()
+        try:
+            iterator = iter(parts)
+            first = next(iterator, b"")  # the application may only now know its status
+            transport = self._protocol.response_stream(*self._started[0])
+            for part in chain([first], iterator):
+                asyncio.run_coroutine_threadsafe(_send(transport, part), self._loop).result()
+        except (_Gone, OSError):
+            log.debug("a client left before the end of its answer")
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._end(parts, error)
+            return
+        self._end(parts)
+
+    def _end(self, parts: Iterable[bytes] | None, error: BaseException | None = None) -> None:
+        """Close the answer, and tell the event loop that it is sent, or why not."""
+        try:
+            if close := getattr(parts, "close", None):
+                close()
+        finally:
+            done = partial(self.answered.set_exception, error) if error else partial(self.answered.set_result, None)
+            self._loop.call_soon_threadsafe(done)
 
 
 class _ArrivingBody(io.RawIOBase):

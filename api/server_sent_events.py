@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask import Response
 
-from api.context import container, wait_limiter
+from api.context import container, held_threads
 from shared import errors
 from shared.adapters.queue.waiters import Waiters
 from shared.domain.jobs import Status
@@ -30,10 +30,10 @@ class Snapshot:
 
 def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
     """Return a stream of every change that `look` shows, until the thing ends or is deleted; raises Unavailable."""
-    if not wait_limiter().acquire():
+    if not held_threads().acquire():
         raise errors.Unavailable("Too many callers are waiting already; poll instead.")
     response = Response(_follow(container().waiters, moving_id, look), mimetype="text/event-stream")
-    response.call_on_close(wait_limiter().release)
+    response.call_on_close(held_threads().release)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response

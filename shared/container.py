@@ -6,7 +6,7 @@ Services import the types of adapters from this module only, and never import th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -73,16 +73,23 @@ class Container:
         self.database.close()
 
 
+def _ended_among(database: Database, job_ids: Collection[str]) -> Collection[str]:
+    """Return those of the jobs that have ended or are deleted."""
+    with database.read() as uow:
+        return set(job_ids) - {job.id for job in uow.jobs.live_among(job_ids)}
+
+
 def build(settings: Settings) -> Container:
     """Build the container that the settings describe; each adapter connects when it is first used."""
     queue, lookups = Queue(settings), Lookups()
+    database = Database(settings.database_url, durability=settings.durability)
     return Container(
-        database=Database(settings.database_url, durability=settings.durability),
+        database=database,
         queue=queue,
         storage=Storage(settings.storage_url, durability=settings.durability),
         now=time.time,
         settings=settings,
-        waiters=Waiters(queue, lookups.clear),
+        waiters=Waiters(queue, lookups.clear, partial(_ended_among, database)),
         rate_limits=RateLimits(settings),
         lookups=lookups,
     )

@@ -65,9 +65,12 @@ class Settings(BaseSettings):
     Set it if the API is public: signed assertions must name it."""
     api_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """HTTP processes; 0 is one for every four cores, at least one."""
-    api_threads: Threads = 1400
-    """Most HTTP threads of one process; one is started when all are busy. A request that waits for its job holds one; a
-    quarter of them is kept free of waiting requests."""
+    api_threads: Threads = 256
+    """Most HTTP threads of one process for small requests, and as many for large bodies and streamed answers; a thread
+    is started when all are busy. A request that waits for its job holds none. Event streams hold three quarters of the
+    second kind at most."""
+    max_waiting: Threads = 4000
+    """Most requests that wait for their jobs in one HTTP process; more are answered at once, with 202 or 503."""
     admin_key: str = ""
     """A key that is always valid, for the tenant `default`, also before the first key exists."""
     max_wait: Pause = 60.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import create_app
-from api.context import WaitLimiter
+from api.application import create_app
+from api.context import Places
 from shared.container import Container
 from shared.settings import Settings
 
@@ -18,5 +18,9 @@ def over(container: Container) -> Flask:
     key = container.settings.changed(database_url="", storage_url="", redis_url="", data="", prefix="")
     if key not in _apps:
         _apps[key] = create_app(container)
-    _apps[key].extensions |= {"inferq": container, "inferq.wait_limiter": WaitLimiter(container.settings.api_threads)}
+    _apps[key].extensions |= {
+        "inferq": container,
+        "inferq.waiting_places": Places(container.settings.max_waiting),
+        "inferq.held_threads": Places(container.settings.api_threads),
+    }
     return _apps[key]

@@ -65,9 +65,9 @@ def get(container: Container, tenant: str, comparison_id: str) -> Comparison:
         return uow.comparisons.get(tenant, comparison_id)
 
 
-def wait(container: Container, tenant: str, comparison_id: str, seconds: float) -> Comparison:
+async def wait(container: Container, tenant: str, comparison_id: str, seconds: float) -> Comparison:
     """Return the comparison when it has ended, or its current state after `seconds`."""
-    return container.waiters.until(
+    return await container.waiters.until(
         comparison_id,
         lambda: get(container, tenant, comparison_id),
         lambda comparison: comparison.status.terminal,

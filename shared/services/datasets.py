@@ -297,9 +297,9 @@ def example(container: Container, tenant: str, dataset_id: int, example_id: int)
         return _example(uow, dataset, example_id)
 
 
-def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
+async def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
     """Return the dataset when its loading has ended, with any result, or its current state after `seconds`."""
-    return container.waiters.until(
+    return await container.waiters.until(
         str(dataset.id),
         lambda: get(container, dataset.tenant, dataset.id),
         lambda current: current.state is not DatasetState.LOADING,

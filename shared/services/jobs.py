@@ -125,11 +125,14 @@ def _register(container: Container, registrations: Sequence[Registration]) -> Se
 
 
 def _commit(container: Container, registrations: Sequence[Registration]) -> list[Job | errors.InferqError | None]:
+    added = None
     try:
         with container.database.write() as uow:
-            return _add(uow, registrations)
-    except errors.Unavailable:
-        raise
+            added = _add(uow, registrations)
+    except errors.Unavailable as error:
+        if added is None:
+            raise
+        return [found or _unknown(given.job, error) for given, found in zip(registrations, added, strict=True)]
     except errors.InferqError as error:
         # One of them is at fault, so each is committed by itself.
         if len(registrations) > 1:
@@ -140,6 +143,18 @@ def _commit(container: Container, registrations: Sequence[Registration]) -> list
                 if earlier := uow.jobs.find_by_idempotency_key(job.tenant, job.idempotency_key):
                     return [earlier]
         return [error]
+    return added
+
+
+def _unknown(job: Job, error: errors.Unavailable) -> errors.Unavailable:
+    """Return the error of a commit without a reply: the caller can find out whether it has happened."""
+    unknown = errors.Unavailable(
+        f"{error.message} The job may be stored: see whether /v1/jobs/{job.id} exists before you send it again, or "
+        "send it with the same Idempotency-Key.",
+        retry_after=error.retry_after,
+    )
+    unknown.job_id = job.id
+    return unknown
 
 
 def _add(uow: UnitOfWork, registrations: Sequence[Registration]) -> list[Job | errors.InferqError | None]:
@@ -290,9 +305,9 @@ def list_items(container: Container, job: Job, *, start: int = 0, limit: int | N
         return uow.jobs.items(job.id, start=start, limit=limit)
 
 
-def wait(container: Container, job: Job, seconds: float) -> Job:
+async def wait(container: Container, job: Job, seconds: float) -> Job:
     """Return the job when it has ended, or its current state after `seconds`; the caller has just read or stored it."""
-    return container.waiters.until(
+    return await container.waiters.until(
         job.id,
         lambda: get(container, job.tenant, job.id),
         lambda job: job.status.terminal,

@@ -64,9 +64,9 @@ def request_weights(container: Container, version: ModelVersion, kind: ExportFor
     return found
 
 
-def wait(container: Container, version: ModelVersion, weights: Weights, seconds: float) -> Weights:
+async def wait(container: Container, version: ModelVersion, weights: Weights, seconds: float) -> Weights:
     """Return the weights when their conversion has ended, or as they are after `seconds`."""
-    return container.waiters.until(
+    return await container.waiters.until(
         version.id,
         lambda: weights if weights.ready else _look(container, version),
         lambda found: found.ready or bool(found.failure),

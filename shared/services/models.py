@@ -37,33 +37,43 @@ from shared.services import default_models
 PUBLISHED = ModelImport(PRETRAINED)
 
 
-def get_ready_version(
-    container: Container, tenant: str, name: str = "", version: str = "", patience: float = 0.0
-) -> ModelVersion:
+def get_ready_version(container: Container, tenant: str, name: str = "", version: str = "") -> ModelVersion:
     """Return the READY version behind a name or alias; this may start a download of its weights.
 
     The first use of a model of the catalogue fetches its weights. The request that causes the download is refused with
     the number of seconds after which to try again, rather than held: it is not known yet whether the weights are
-    available at all. A caller with `patience` waits for up to that many seconds, until this is known. Raises NotFound,
-    ModelRefused, or ModelNotReady, whose message describes the next step.
+    available at all. Raises NotFound, ModelRefused, or ModelNotReady, whose message describes the next step.
     """
-    answering = get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - it is no secret
-    state, reason = answering.state, answering.reason
-    if state is ModelState.ABSENT:
-        answering = fetch(container, answering)
-    if patience and answering.state is ModelState.CHECKING:
-        answering = until_checked(container, answering, patience)
-        state, reason = answering.state, answering.reason
-    if answering.state is ModelState.READY:
-        return answering
-    where = f"model {answering.name} version {answering.version}"
-    if answering.state is ModelState.REFUSED:
+    found = _answering(container, tenant, name, version)
+    return _must_be_ready(container, found, fetch(container, found) if found.state is ModelState.ABSENT else found)
+
+
+async def until_ready(container: Container, tenant: str, name: str, seconds: float) -> ModelVersion:
+    """Return the READY version as `get_ready_version` does, after a wait of up to `seconds` while it is checked."""
+    found = _answering(container, tenant, name, "")
+    current = fetch(container, found) if found.state is ModelState.ABSENT else found
+    if current.state is ModelState.CHECKING:
+        found = current = await until_checked(container, current, seconds)
+    return _must_be_ready(container, found, current)
+
+
+def _answering(container: Container, tenant: str, name: str, version: str) -> ModelVersion:
+    return get_version(container, tenant, name, version, chance=random.random())  # noqa: S311 - it is no secret
+
+
+def _must_be_ready(container: Container, found: ModelVersion, current: ModelVersion) -> ModelVersion:
+    """Return the current version if it is READY; raises as `get_ready_version` does. `found` is as it was before its
+    weights were sent for."""
+    if current.state is ModelState.READY:
+        return current
+    where, reason = f"model {current.name} version {current.version}", found.reason
+    if current.state is ModelState.REFUSED:
         raise errors.ModelRefused(f"The {where} was refused: {reason}")
-    if answering.state is ModelState.ABSENT:
+    if current.state is ModelState.ABSENT:
         raise errors.ModelRefused(f"The {where} is not at hand: {reason}")
     with container.database.read() as uow:
         expected = float(uow.key_values.get(CHECK_SECONDS) or 0) or None
-    if state is ModelState.CHECKING:
+    if found.state is ModelState.CHECKING:
         text = f"The {where} is being checked: {reason or 'a worker is loading it'}."
     elif reason:
         text = f"The {where} is not at hand; the last try said: {reason}"
@@ -200,12 +210,12 @@ def _in_catalogue(container: Container, tenant: str, name: str, architecture: st
         return next((listed for listed in uow.model_versions.named(tenant, name) if listed.tenant == ALL_TENANTS), None)
 
 
-def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+async def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
     """Return the version when its check has ended, or its current state after `seconds`; raises BadWeights if refused.
 
     A refused version is deleted, so that nothing stays half-registered; a version of the catalogue stays.
     """
-    version = until_checked(container, version, seconds)
+    version = await until_checked(container, version, seconds)
     if version.state is ModelState.REFUSED:
         if version.tenant != ALL_TENANTS:
             forget(container, [version])
@@ -213,9 +223,9 @@ def wait(container: Container, version: ModelVersion, seconds: float) -> ModelVe
     return version
 
 
-def until_checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+async def until_checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
     """Return the version when its check has ended, with any result, or its current state after `seconds`."""
-    return container.waiters.until(
+    return await container.waiters.until(
         version.id,
         lambda: find_version_by_id(container, version.id) or version,
         lambda current: current.state is not ModelState.CHECKING,

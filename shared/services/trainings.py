@@ -207,9 +207,9 @@ def check_free(container: Container, tenant: str, name: str) -> None:
         must_be_free(uow, tenant, name)
 
 
-def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:
+async def wait(container: Container, tenant: str, training_id: str, seconds: float) -> Training:
     """Return the training when it has ended, or its current state after `seconds`."""
-    return container.waiters.until(
+    return await container.waiters.until(
         training_id, lambda: get(container, tenant, training_id), lambda training: training.status.terminal, seconds
     )
 

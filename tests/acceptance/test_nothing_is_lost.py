@@ -8,6 +8,7 @@ import signal
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,37 @@ def test_a_killed_api_is_started_again_and_knows_its_jobs(own_stack: Stack) -> N
     job = own_stack.submit([("many.tar", archive(1000))])
     own_stack.kill("api")
     all_right(own_stack, own_stack.finished(job["_id"], 60), 1000)
+
+
+def test_callers_that_wait_when_the_api_is_stopped_are_told_their_job(own_stack: Stack) -> None:
+    _, data = stacks.digits()[7]
+    stacks.until(lambda: "worker-2" in own_stack.pids(), 30, own_stack.output)
+    workers = [own_stack.pids()["worker-1"], own_stack.pids()["worker-2"]]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(2) as callers:
+            native = callers.submit(httpx.post, f"{own_stack.url}/v1/classify", content=data, timeout=60)
+            other = callers.submit(httpx.post, f"{own_stack.url}/models/digits", content=data, timeout=60)
+            waiting = f"{own_stack.url}/v1/jobs?status=QUEUED"
+            stacks.until(lambda: len(httpx.get(waiting).json()["jobs"]) == 2, 30, own_stack.output)
+            os.kill(own_stack.pids()["api"], signal.SIGTERM)
+            answer, complaint = native.result(), other.result()
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/jobs/{answer.json()['_id']}")
+    assert complaint.status_code == 504
+    for location in (answer.headers["Location"], complaint.headers["Location"]):
+        stacks.until(lambda at=location: answers(own_stack, at), 60, own_stack.output)  # type: ignore[misc]
+
+
+def answers(stack: Stack, location: str) -> bool:
+    """Return whether the API, which starts again, has the job DONE."""
+    try:
+        return bool(stack.get(location)["status"] == "DONE")
+    except httpx.TransportError:
+        return False
 
 
 def test_a_killed_maintenance_process_is_started_again(own_stack: Stack) -> None:

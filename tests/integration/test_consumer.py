@@ -20,6 +20,7 @@ from PIL import Image
 
 from shared import errors
 from shared.adapters.queue.queue import Queue
+from shared.adapters.queue.waiters import run
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
@@ -42,8 +43,6 @@ def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container
     container = make_container(tmp_path / "data", queue)
     yield container
     container.waiters.close()
-    if container.waiters._thread:
-        container.waiters._thread.join(10)
     container.database.close()
 
 
@@ -623,7 +622,7 @@ def test_an_upload_that_is_no_weights_is_refused_with_the_reason(container: Cont
     assert after.state is ModelState.REFUSED
     assert "neither safetensors nor" in after.reason
     with pytest.raises(errors.BadWeights):
-        models.wait(container, after, 1.0)
+        run(models.wait(container, after, 1.0))
     with container.database.read() as uow:
         assert uow.model_versions.named("anna", "mine") == []
     assert container.storage.list("uploads") == []

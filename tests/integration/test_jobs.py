@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from shared import errors
 from shared.adapters.database import tables
-from shared.container import Container
+from shared.adapters.queue.waiters import run
+from shared.container import Container, UnitOfWork
 from shared.domain.jobs import AnswerOptions, ImageReference, Job, JobChange, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
@@ -353,6 +354,23 @@ def test_the_pictures_stay_when_it_is_not_known_whether_the_commit_succeeded(con
     assert len(blobs(container)) == 1
 
 
+def test_a_caller_whose_commit_has_no_reply_is_told_the_job_that_may_exist(container: Container) -> None:
+    commit = container.database.write
+
+    @contextmanager
+    def without_reply() -> Iterator[UnitOfWork]:
+        with commit() as uow:
+            yield uow
+        raise errors.Unavailable("It went away.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(container.database, "write", without_reply)
+        with pytest.raises(errors.Unavailable) as refused:
+            submitted(container, 1)
+    assert refused.value.job_id in refused.value.message
+    assert jobs.get(container, "anna", refused.value.job_id).status is Status.QUEUED
+
+
 # -- beginning and finishing
 
 
@@ -512,14 +530,14 @@ def test_items_are_listed_from_a_position_on_and_up_to_a_limit(container: Contai
 
 def test_waiting_returns_the_job_as_it_is_when_the_time_is_over(container: Container) -> None:
     job = submitted(container)
-    assert jobs.wait(container, job, 0.05).status is Status.QUEUED
+    assert run(jobs.wait(container, job, 0.05)).status is Status.QUEUED
 
 
 def test_waiting_returns_soon_after_a_job_has_ended(container: Container) -> None:
     job = submitted(container, 1)
     timer = threading.Timer(0.1, all_done, (container, job))
     timer.start()
-    assert jobs.wait(container, job, 30.0).status is Status.DONE
+    assert run(jobs.wait(container, job, 30.0)).status is Status.DONE
     timer.join()
 
 

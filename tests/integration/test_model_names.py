@@ -10,7 +10,7 @@ import pytest
 
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
-from shared.adapters.queue.waiters import Subscription
+from shared.adapters.queue.waiters import Subscription, run
 from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import (
@@ -53,7 +53,12 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
 
     def arrange(what: Callable[[], object]) -> None:
         waits = iter([what])
-        monkeypatch.setattr(Subscription, "wait", lambda self, seconds: next(waits)())
+
+        def start(self: Subscription, seconds: float, resume: Callable[[], None]) -> None:
+            next(waits)()
+            resume()
+
+        monkeypatch.setattr(Subscription, "start", start)
 
     return arrange
 
@@ -147,7 +152,7 @@ def test_a_refused_model_of_the_catalogue_stays_for_the_next_try(container: Cont
     version = models.add(container, "anna", STANDARD)
     change(container, STANDARD, ModelState.REFUSED, "its weights are damaged")
     with pytest.raises(errors.BadWeights, match="damaged"):
-        models.wait(container, version, 1)
+        run(models.wait(container, version, 1))
     assert models.add(container, "anna", STANDARD).state is ModelState.CHECKING
 
 
@@ -263,22 +268,22 @@ def test_without_patience_a_loading_model_is_refused_with_the_time_that_loading_
 def test_patience_waits_for_a_model_that_is_loading(container: Container, meanwhile: Callable[..., None]) -> None:
     change(container, "digits", ModelState.CHECKING)
     meanwhile(lambda: change(container, "digits", ModelState.READY))
-    assert models.get_ready_version(container, "anna", "digits", patience=30.0).state is ModelState.READY
+    assert run(models.until_ready(container, "anna", "digits", 30.0)).state is ModelState.READY
 
 
 def test_patience_ends(container: Container) -> None:
     change(container, "digits", ModelState.CHECKING)
     with pytest.raises(errors.ModelNotReady):
-        models.get_ready_version(container, "anna", "digits", patience=0.1)
+        run(models.until_ready(container, "anna", "digits", 0.1))
 
 
 def test_patience_with_weights_that_cannot_be_had_ends(container: Container, meanwhile: Callable[..., None]) -> None:
     meanwhile(lambda: change(container, "resnet50", ModelState.ABSENT, "the server does not answer"))
     with pytest.raises(errors.ModelRefused, match="the server does not answer"):
-        models.get_ready_version(container, "anna", "resnet50", patience=30.0)
+        run(models.until_ready(container, "anna", "resnet50", 30.0))
 
 
 def test_a_refused_model_stays_refused_however_patient_the_caller(container: Container) -> None:
     change(container, "digits", ModelState.REFUSED, "it is broken")
     with pytest.raises(errors.ModelRefused, match="it is broken"):
-        models.get_ready_version(container, "anna", "digits", patience=30.0)
+        run(models.until_ready(container, "anna", "digits", 30.0))

@@ -551,8 +551,6 @@ def waiters(queue: Queue) -> Iterator[Waiters]:
     waiters = Waiters(queue)
     yield waiters
     waiters.close()
-    if waiters._thread is not None:
-        waiters._thread.join(10)  # or it finds the connection closed below it
 
 
 def test_an_event_wakes_the_requests_that_wait_for_that_job(waiters: Waiters, other: Queue) -> None:
@@ -589,11 +587,13 @@ def test_a_ticket_whose_time_runs_out_says_so(waiters: Waiters) -> None:
         assert not mine.wait(0)
 
 
-def test_closing_the_waiting_room_ends_its_thread(waiters: Waiters) -> None:
-    with waiters.subscribe("mine"):
-        pass
+def test_closing_the_waiting_room_ends_its_threads(queue: Queue) -> None:
+    before = set(threading.enumerate())
+    waiters = Waiters(queue)
+    waiters.listen()
+    assert len(set(threading.enumerate()) - before) == 2
     waiters.close()
-    assert waiters._thread is None or not waiters._thread.is_alive()
+    assert set(threading.enumerate()) <= before
 
 
 # workers

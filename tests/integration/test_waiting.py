@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.queue.waiters import Waiting, run
 from shared.container import Container
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status
 from shared.domain.models import ModelState
 from shared.services import comparisons, datasets, jobs, models, trainings
 
-WAITS: dict[str, tuple[Any, str, dict[str, Any], Callable[[Container, Any, float], Any]]] = {
+WAITS: dict[str, tuple[Any, str, dict[str, Any], Callable[[Container, Any, float], Waiting[Any]]]] = {
     "job": (jobs, "get", {"status": Status.QUEUED}, jobs.wait),
     "training": (
         trainings, "get", {"status": Status.RUNNING}, lambda c, thing, s: trainings.wait(c, "anna", thing.id, s),
@@ -48,6 +49,6 @@ def test_a_step_of_the_wall_clock_neither_stretches_nor_shortens_a_wait(
     monkeypatch.setattr(time, "time", stepping)
     began = time.monotonic()
 
-    assert wait(replace(container, now=stepping), unfinished, 0.3) is unfinished
+    assert run(wait(replace(container, now=stepping), unfinished, 0.3)) is unfinished
 
     assert 0.3 <= time.monotonic() - began < 3

@@ -262,7 +262,7 @@ def loaded_after(code: str) -> set[str]:
 @pytest.mark.slow
 def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -> None:
     code = (
-        "from api import create_app\n"
+        "from api.application import create_app\n"
         "from shared.settings import Settings\n"
         "from shared.container import build\n"
         f"create_app(build(Settings(database_url='sqlite:///{tmp_path}/x.db', storage_url='file://{tmp_path}')))"

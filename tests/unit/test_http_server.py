@@ -19,7 +19,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from PIL import Image
 
-from api import create_app, http_server
+from api import http_server
+from api.application import create_app
 from api.http_server import Application, HttpServer
 from shared.container import Container
 

@@ -16,7 +16,8 @@ from flask import Flask
 from msgspec import structs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api import create_app, dialects
+from api import dialects
+from api.application import create_app
 from api.dialects import native as native_dialect
 from api.dialects.native.serializers import datasets, jobs, models, promotions, trainings
 from api.openapi_builder import openapi_path

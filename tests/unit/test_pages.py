@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from api import create_app, web
+from api import web
+from api.application import create_app
 from shared.container import build
 from shared.settings import Settings
 

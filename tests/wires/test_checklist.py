@@ -17,13 +17,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import create_app
+from api.application import create_app
 from api.dialects.huggingface import common
 from shared import errors
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller
 from shared.domain.models import ModelVersion
-from shared.services import keys, models
+from shared.services import jobs, keys, models
 from tests import apps, stacks
 from tests.stacks import Stack
 
@@ -375,7 +375,7 @@ def test_a_request_for_a_model_that_is_loading_is_delayed_before_the_503(
 ) -> None:
     held: list[float] = []
 
-    def until_checked(_: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+    async def until_checked(_: Container, version: ModelVersion, seconds: float) -> ModelVersion:
         held.append(seconds)
         return version
 
@@ -403,3 +403,20 @@ def test_a_wait_that_runs_out_is_no_503_to_a_client_that_would_send_the_picture_
     answer = client.post("/models/digits", data=PICTURE)
     assert answer.status_code == 504
     assert "/v1/jobs/" in answer.json["error"]
+
+
+@EVERY_WIRE
+def test_the_id_of_a_stored_job_is_not_lost_when_the_database_goes_away(
+    client: FlaskClient, naps: list[float], monkeypatch: pytest.MonkeyPatch, wire: Wire
+) -> None:
+    if wire.path == "/v1/images/upload":
+        pytest.skip("it only stores the picture")
+
+    async def wait(*_: Any) -> None:
+        raise errors.Unavailable("The database does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "wait", wait)
+        answer = wire.post(client)
+    assert_complaint(wire, answer, 503)
+    assert client.get(answer.headers["Location"]).json["status"] == "QUEUED"

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import create_app
+from api.application import create_app
 from api.dialects import einstein_vision
 from api.dialects.einstein_vision import datasets as einstein_datasets
 from shared import errors
@@ -45,7 +45,7 @@ def loader(container: Container, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Load each dataset when a request waits for it; return the list of their ids."""
     loaded: list[int] = []
 
-    def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
+    async def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
         dataset_import.load(container, dataset.id)
         loaded.append(dataset.id)
         return datasets.get(container, dataset.tenant, dataset.id)
@@ -146,8 +146,8 @@ def test_a_load_that_outlasts_the_wait_goes_on_and_is_no_error(client: FlaskClie
 
 
 def test_no_request_waits_where_every_place_is_taken(client: FlaskClient, container: Container) -> None:
-    full = with_settings(container, api_threads=1)
-    assert full.application.extensions["inferq.wait_limiter"].acquire()
+    full = with_settings(container, max_waiting=1)
+    assert full.application.extensions["inferq.waiting_places"].acquire()
     answer = post(full, f"{ROOT}/upload/sync", data=MUGS)
     refused(answer, 503)
     assert answer.headers["Retry-After"]

@@ -24,7 +24,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api import create_app
+from api.application import create_app
 from api.dialects import einstein_vision
 from api.openapi_builder import openapi_path
 from shared import errors
@@ -54,7 +54,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Let each waiting job end with SCORES, cut to its top_k; return the list of those jobs."""
     waited: list[Job] = []
 
-    def wait(container: Container, job: Job, seconds: float) -> Job:
+    async def wait(container: Container, job: Job, seconds: float) -> Job:
         waited.append(job)
         jobs.finish(container, [Outcome(job.id, 0, SCORES[: job.options.top_k])])
         return jobs.get(container, job.tenant, job.id)

@@ -14,7 +14,7 @@ import uuid6
 from flask.testing import FlaskClient
 from PIL import Image
 
-from api import create_app
+from api.application import create_app
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Submission

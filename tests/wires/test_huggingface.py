@@ -20,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from werkzeug.test import TestResponse
 
-from api import create_app
+from api.application import create_app
 from api.dialects.huggingface import common
 from shared import errors
 from shared.container import Container
@@ -94,7 +94,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     def answers(**outcome: Any) -> list[Job]:
         seen: list[Job] = []
 
-        def wait(container: Container, job: Job, seconds: float) -> Job:
+        async def wait(container: Container, job: Job, seconds: float) -> Job:
             jobs.finish(container, [Outcome(job.id, 0, **outcome)])
             seen.append(jobs.get(container, job.tenant, job.id))
             return seen[-1]
@@ -109,14 +109,12 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 def patience(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that each request would wait for its model; no request waits in these tests."""
     seen: list[float] = []
-    servable = models.get_ready_version
 
-    def impatient(*args: Any, patience: float = 0.0) -> ModelVersion:
-        if patience:
-            seen.append(patience)
-        return servable(*args)
+    async def impatient(container: Container, tenant: str, name: str, seconds: float) -> ModelVersion:
+        seen.append(seconds)
+        return models.get_ready_version(container, tenant, name)
 
-    monkeypatch.setattr(models, "get_ready_version", impatient)
+    monkeypatch.setattr(models, "until_ready", impatient)
     return seen
 
 
@@ -481,7 +479,7 @@ def test_a_model_that_becomes_ready_meanwhile_answers(
     worker(result=[["3", 1.0]])
     change_digits(container, state=ModelState.CHECKING)
 
-    def checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+    async def checked(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
         assert seconds == common.PATIENCE
         change_digits(container, state=ModelState.READY)
         return digits(container)
@@ -516,7 +514,7 @@ def test_no_request_waits_when_all_places_are_taken(
     client: FlaskClient, container: Container, patience: list[float]
 ) -> None:
     change_digits(container, state=ModelState.CHECKING)
-    limiter = client.application.extensions["inferq.wait_limiter"]
+    limiter = client.application.extensions["inferq.waiting_places"]
     while limiter.acquire():
         pass
     assert post(client, x_wait_for_model="true").status_code == 503
@@ -543,7 +541,7 @@ def test_an_answer_after_which_clients_retry_at_once_is_delayed_during_an_outage
     monkeypatch.setattr(time, "sleep", held.append)
     assert_complaint(post(client), 503, "Redis is away.")
     assert held == [common.PATIENCE]
-    limiter = client.application.extensions["inferq.wait_limiter"]
+    limiter = client.application.extensions["inferq.held_threads"]
     while limiter.acquire():
         pass
     assert_complaint(post(client), 503)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from werkzeug.serving import make_server
 
-from api import create_app
+from api.application import create_app
 from api.dialects.huggingface import common
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller

@@ -146,7 +146,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A function that sets the answer for the next picture, in place of a worker."""
 
     def say(result: Any = None, **failed: str) -> None:
-        def wait(container: Container, job: Job, seconds: float) -> Job:
+        async def wait(container: Container, job: Job, seconds: float) -> Job:
             jobs.finish(container, [Outcome(job.id, 0, result, **failed)])
             return jobs.get(container, job.tenant, job.id)
 
@@ -550,7 +550,7 @@ def test_a_damaged_picture_is_refused_when_it_is_looked_at(wire: Wire, says: Cal
 def test_an_image_that_is_deleted_before_it_ran_is_not_found(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     image_id = wire.kept()
 
-    def wait(container: Container, job: Job, seconds: float) -> Job:
+    async def wait(container: Container, job: Job, seconds: float) -> Job:
         stored_images.delete(container, job.tenant, "live", image_id)
         jobs.finish(container, [Outcome(job.id, 0, error_code="gone", error="The picture was removed before it ran.")])
         return jobs.get(container, job.tenant, job.id)

@@ -52,7 +52,7 @@ def become(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return change
 
 
-def run(version: ModelVersion, logits: list[float], container: Container, job: Job, _: float) -> Job:
+async def run(version: ModelVersion, logits: list[float], container: Container, job: Job, _: float) -> Job:
     """Answer what waits as a worker does; return the job."""
     entries = container.queue.streams.claim(version.id, "worker", 9)
     jobs.begin(container, entries)

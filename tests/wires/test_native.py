@@ -28,7 +28,7 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 from werkzeug.test import TestResponse
 
-from api import create_app
+from api.application import create_app
 from api.dialects.native.routes import jobs as native_jobs
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
@@ -128,8 +128,6 @@ def work(container: Container, count: int, wrong: bool = False) -> None:
 def _no_thread_outlives_its_connection(container: Container) -> Iterator[None]:
     yield
     container.waiters.close()
-    if container.waiters._thread:
-        container.waiters._thread.join(10)
 
 
 @pytest.fixture

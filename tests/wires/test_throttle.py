@@ -12,7 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import __main__, create_app, setup
+from api import __main__, setup
+from api.application import create_app
 from api.dialects import native
 from shared.adapters.rate_limits import RateLimits
 from shared.container import Container

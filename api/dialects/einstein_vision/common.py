@@ -18,9 +18,10 @@ from api import reading
 from api.context import caller, container
 from api.reading import Fields
 from shared import errors
+from shared.adapters.queue.waiters import Waiting
 from shared.domain.pictures import Limits
 
-Route = Callable[..., ResponseReturnValue]
+Route = Callable[..., ResponseReturnValue | Waiting[ResponseReturnValue]]
 Calls = Sequence[tuple[str, str, Route]]
 """(path below the generation, method, route) of each call of a module."""
 GENERATIONS = ("/v2", "/v1")

@@ -15,7 +15,7 @@ from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, container, scope, wait_limiter
+from api.context import caller, container, scope, waiting_places
 from api.dialects.einstein_vision import serializers
 from api.dialects.einstein_vision.common import KIND, Calls, deletion, form_fields, list_response, window
 from api.reading import Fields
@@ -44,20 +44,16 @@ UNREACHABLE = "Failed to download the dataset from the public URL."
 
 
 @scope("models")
-def upload_sync() -> ResponseReturnValue:
+async def upload_sync() -> ResponseReturnValue:
     """Return a dataset from an archive once it is ready for training; else 400 with the reason, and no dataset.
 
     If loading takes longer than a request may wait, the answer shows the dataset as it is, and loading continues.
     """
     fields, until = _archive_fields(), time.monotonic() + container().settings.max_wait
-    if not wait_limiter().acquire():
-        raise errors.Unavailable("Too many callers are waiting already; send it again in a moment.", retry_after=1.0)
-    try:
+    with waiting_places().taken_or_refused():
         with _stored_archive(fields) as source:
             dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
-        dataset = datasets.until_loaded(container(), dataset, until - time.monotonic())
-    finally:
-        wait_limiter().release()
+        dataset = await datasets.until_loaded(container(), dataset, until - time.monotonic())
     if dataset.state is DatasetState.FAILED:
         datasets.delete(container(), dataset.tenant, dataset.id)
         raise errors.BadDataset(dataset.message)

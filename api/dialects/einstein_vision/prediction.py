@@ -32,11 +32,11 @@ MAX_RESULTS = 100_000
 
 
 @scope("infer")
-def predict() -> ResponseReturnValue:
+async def predict() -> ResponseReturnValue:
     """Classify one picture and wait; 200 with the labels. A prediction counts unless it fails."""
     with _counted_prediction():
         fields = form_fields()
-        labels = _classify(_read(fields))
+        labels = await _classify(_read(fields))
     sample = fields.text("sampleId")
     return jsonify(
         {
@@ -138,10 +138,10 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     yield images.check(name_in_url(value) or field, data, limits)
 
 
-def _classify(submission: Submission) -> list[tuple[str, float]]:
+async def _classify(submission: Submission) -> list[tuple[str, float]]:
     """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready yet."""
     try:
-        _, item = submit_and_wait(submission)
+        _, item = await submit_and_wait(submission)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:
         if not submission.model:  # the request named no model, so the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error

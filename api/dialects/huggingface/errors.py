@@ -9,6 +9,7 @@ from flask import g, request
 from flask.typing import ResponseReturnValue
 
 from api import auth
+from api.context import held_threads
 from api.dialects.huggingface import common, serializers
 from shared import errors
 from shared.domain.pictures import ALL_FORMATS
@@ -66,6 +67,6 @@ def _words(error: InferqError) -> str:
 
 def _hold() -> None:
     """Hold the request for PATIENCE seconds while a dependency is unavailable, as its client would retry at once."""
-    with common.waiting_place() as taken:
+    with held_threads().taken() as taken:
         if taken:
             time.sleep(common.PATIENCE)

@@ -8,7 +8,7 @@ from flask import g
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, container, scope, submit_and_wait
+from api.context import caller, container, scope, submit_and_wait, waiting_places
 from api.dialects.huggingface import common, requests, serializers
 from shared import errors
 from shared.domain.jobs import Submission
@@ -21,11 +21,11 @@ PROVIDER = "hf-inference"
 
 
 @scope("infer")
-def infer(name: str, owner: str = "") -> ResponseReturnValue:
+async def infer(name: str, owner: str = "") -> ResponseReturnValue:
     """Classify one picture and wait for the answer."""
     g.began = time.perf_counter()
     parsed = requests.read()
-    version = _ready_version(common.model_id(name, owner), parsed.flag("wait_for_model", False))
+    version = await _ready_version(common.model_id(name, owner), parsed.flag("wait_for_model", False))
     picture = images.check("image", parsed.picture, reading.limits(container().settings))
     g.computing = True  # from here on an error response reports the compute time too
     use_cache = parsed.flag("use_cache", True)
@@ -35,7 +35,7 @@ def infer(name: str, owner: str = "") -> ResponseReturnValue:
         if cached is not None:
             return serializers.write_labels(cached, "cache")
     submission = Submission([picture], version.name, version.version, options, wire="huggingface", remember=use_cache)
-    _, item = submit_and_wait(submission)
+    _, item = await submit_and_wait(submission)
     return serializers.write_labels(item.result, serializers.device())
 
 
@@ -64,13 +64,13 @@ def about(name: str, owner: str = "") -> ResponseReturnValue:
     )
 
 
-def _ready_version(model_id: str, wait: bool) -> ModelVersion:
+async def _ready_version(model_id: str, wait: bool) -> ModelVersion:
     """Return the ready model, after at most PATIENCE seconds, or `max_wait` with `wait`; raises ModelNotReady."""
     try:
         return models.get_ready_version(container(), caller().tenant, model_id)
     except errors.ModelNotReady:
-        with common.waiting_place() as taken:
+        with waiting_places().taken() as taken:
             if not taken:
                 raise
-            patience = container().settings.max_wait if wait else common.PATIENCE
-            return models.get_ready_version(container(), caller().tenant, model_id, patience=patience)
+            seconds = container().settings.max_wait if wait else common.PATIENCE
+            return await models.until_ready(container(), caller().tenant, model_id, seconds)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from api import reading
 from api.dialects.img_processing.errors import Invalid
@@ -14,7 +15,6 @@ from shared.domain.pictures import Limits, Picture
 from shared.imaging import images
 from shared.settings import Settings
 
-T = TypeVar("T")
 FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
 MAX_BYTES = 20 * 1024 * 1024
 """Most bytes of one picture."""
@@ -58,10 +58,11 @@ def from_url(name: str, url: str, settings: Settings) -> Picture:
     return images.check(name, data, accepted)
 
 
-def for_field(field: str, read: Callable[[], T]) -> T:
-    """Return the result of `read`; its BadRequest becomes an Invalid that names the field."""
+@contextmanager
+def naming_field(field: str) -> Iterator[None]:
+    """Turn a BadRequest of the block into an Invalid that names the field."""
     try:
-        return read()
+        yield
     except (errors.NotAPicture, errors.WrongFormat):
         raise Invalid(f"{field} must be a jpeg, png or webp file") from None
     except errors.BadRequest as error:

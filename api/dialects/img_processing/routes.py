@@ -42,15 +42,16 @@ def upload() -> ResponseReturnValue:
         raise Invalid(*complaints)
     limits = requests.limits(container().settings)
     data = parts[0].stream.read(limits.max_bytes + 1)
-    return _store(requests.for_field("image", lambda: images.check(request.form["name"], data, limits)))
+    with requests.naming_field("image"):
+        picture = images.check(request.form["name"], data, limits)
+    return _store(picture)
 
 
 @scope("infer")
 def create() -> ResponseReturnValue:
     """Store a picture from a URL, or from base64; 201."""
-    fields = requests.for_field(
-        "body", lambda: reading.json_object(request, reading.with_pictures(container().settings))
-    )
+    with requests.naming_field("body"):
+        fields = reading.json_object(request, reading.with_pictures(container().settings))
     complaints = requests.name_complaints(fields.get("name"))
     kinds = [kind for kind in ("url", "base64") if fields.get(kind)]
     if len(kinds) != 1:
@@ -60,7 +61,9 @@ def create() -> ResponseReturnValue:
     if complaints:
         raise Invalid(*complaints)
     read = requests.from_url if kinds == ["url"] else requests.from_base64
-    return _store(requests.for_field(kinds[0], lambda: read(fields["name"], fields[kinds[0]], container().settings)))
+    with requests.naming_field(kinds[0]):
+        picture = read(fields["name"], fields[kinds[0]], container().settings)
+    return _store(picture)
 
 
 @scope("infer")
@@ -110,7 +113,7 @@ def delete(image_id: str) -> ResponseReturnValue:
 
 
 @scope("infer")
-def classify(image_id: str) -> ResponseReturnValue:
+async def classify(image_id: str) -> ResponseReturnValue:
     """Return the five likeliest labels; 201. The call has no options, so the body is not read.
 
     `X-Inferq-Model` names the model that answered and its version, since it may differ from the documented model.
@@ -119,7 +122,8 @@ def classify(image_id: str) -> ResponseReturnValue:
     stored = ImageReference(image.id, image.name, image.blob, image.size)
     submission = Submission([stored], model=_model(), options=AnswerOptions(top_k=5), wire=METER)
     try:
-        job, item = requests.for_field("image", lambda: submit_and_wait(submission, LONGEST))
+        with requests.naming_field("image"):
+            job, item = await submit_and_wait(submission, LONGEST)
     except errors.Conflict:
         _own(image_id, stored_images.get)  # deleted before it ran?
         raise

@@ -65,11 +65,11 @@ def _add(bp: Blueprint, service: Service, path: str) -> None:
 
 
 @scope("infer")
-def infer(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
+async def infer(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
     """Classify, or extract features, and wait: 200 with the answer; 202 with the job when the wait runs out."""
     longest = container().settings.max_wait
     job, _ = jobs.submit(container(), caller().tenant, read(service, model, version), longest)
-    job = wait_for(job, longest)
+    job = await wait_for(job, longest)
     jobs.raise_failure(container(), job)
     return write(job, f"{request.path.rstrip('/')}/jobs/{job.id}")
 

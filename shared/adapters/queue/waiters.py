@@ -1,4 +1,9 @@
-"""Waiting requests: one thread per process subscribes to events and wakes the requests that wait for a job."""
+"""Waiting requests: coroutines that hold no thread until an event, or the time, moves them on.
+
+request ──> coroutine ──await until(...)──> Pause: its thread is free
+                ▲                              │
+                └── resume ── event, time, or the look at SQL every second
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import TypeAlias, TypeVar
 
 from shared import errors
 from shared.adapters.queue.queue import Queue
@@ -27,50 +32,131 @@ log = logging.getLogger(__name__)
 
 
 class Subscription:
-    """One waiting request."""
+    """The events of one id, for one who waits."""
 
-    def __init__(self) -> None:
-        self._moved: SimpleQueue[None] = SimpleQueue()
-        """Has an entry for each event; a queue waits in C, a threading.Event in Python."""
+    def __init__(self, waiters: Waiters) -> None:
+        self._waiters = waiters
+        self._lock = threading.Lock()
+        self._has_moved = False
+        self._moved_last = False
+        self._resume: Callable[[], None] | None = None
+        self.end = 0.0
+        """Time, by the monotonic clock, at which it moves on without an event."""
+        self.since = 0.0
+        """Time since when it waits."""
+        self.is_for_job = False
+        """True if the timer may look for it whether the job has ended."""
         self.announced: JobChange | None = None
         """The end of the job, if it was announced with its outcome."""
 
-    def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`; returns True if the job has changed since the last call, False if the time ran out."""
-        try:
-            self._moved.get(timeout=seconds)
-        except Empty:
-            return False
-        while not self._moved.empty():
-            self._moved.get()
-        return True
+    def moved(self, seconds: float, *, is_for_job: bool = False) -> Pause:
+        """Return what to await: the next event since the last call, or that `seconds` have passed."""
+        self.is_for_job = is_for_job
+        return Pause(self, seconds)
 
-    def wake(self, announced: JobChange | None) -> None:
-        """Wake the waiting request."""
-        self.announced = announced or self.announced
-        self._moved.put(None)
+    def wait(self, seconds: float) -> bool:
+        """Wait likewise, in the calling thread; return True for an event, False if the time ran out."""
+        resumed: SimpleQueue[None] = SimpleQueue()  # it waits in C, a threading.Event in Python
+        self.start(seconds, lambda: resumed.put(None))
+        resumed.get()
+        return self._moved_last
+
+    def start(self, seconds: float, resume: Callable[[], None]) -> None:
+        """Have `resume` called once, in any thread, at the next event, or when `seconds` have passed."""
+        with self._lock:
+            at_once, self._has_moved = self._has_moved, False
+            self._moved_last = at_once
+            if not at_once:
+                self.since = time.monotonic()
+                self.end = self.since + seconds
+                self._resume = resume
+        if at_once:
+            resume()
+        else:
+            self._waiters.mind_time(self)
+
+    def wake(self, announced: JobChange | None = None) -> None:
+        """Tell of an event."""
+        with self._lock:
+            self.announced = announced or self.announced
+            resume, self._resume = self._resume, None
+            self._has_moved = resume is None
+            self._moved_last = True
+        if resume:
+            resume()
+
+    def let_go(self) -> None:
+        """Resume without an event, if it waits."""
+        with self._lock:
+            resume, self._resume = self._resume, None
+        if resume:
+            resume()
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._resume is not None
+
+
+class Pause:
+    """What a coroutine awaits, and yields to who runs it."""
+
+    def __init__(self, subscription: Subscription, seconds: float) -> None:
+        self._subscription, self._seconds = subscription, seconds
+
+    def __await__(self) -> Generator[Pause, None, None]:
+        yield self
+
+    def start(self, resume: Callable[[], None]) -> None:
+        """Have `resume` called once, in any thread, when the coroutine is to go on."""
+        self._subscription.start(self._seconds, resume)
+
+
+Waiting: TypeAlias = Coroutine[Pause, None, T]
+"""A coroutine that awaits nothing but pauses."""
+
+
+def run(waiting: Waiting[T]) -> T:
+    """Return the result of the coroutine; the calling thread waits in its pauses."""
+    resumed: SimpleQueue[None] = SimpleQueue()
+    try:
+        while True:
+            waiting.send(None).start(lambda: resumed.put(None))
+            resumed.get()
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 class Waiters:
-    """All waiting requests of one process. Its thread starts with the first of them.
+    """All that waits in one process. Its two threads, of events and of time, start when something waits.
 
-    Correctness does not depend on events: a waiting request also looks at SQL every second.
+    Correctness does not depend on events: SQL is looked at every second.
     """
 
-    def __init__(self, queue: Queue, clear_lookups: Callable[[], None] = lambda: None) -> None:
-        """`clear_lookups` is called when another process may have changed what requests keep in memory."""
-        self._queue, self._clear_lookups = queue, clear_lookups
+    def __init__(
+        self,
+        queue: Queue,
+        clear_lookups: Callable[[], None] = lambda: None,
+        ended_among: Callable[[Sequence[str]], Collection[str]] = lambda ids: ids,
+    ) -> None:
+        """`clear_lookups` is called when another process may have changed what requests keep in memory;
+        `ended_among` returns those of the jobs that have ended, or may have: they are looked at one by one."""
+        self._queue, self._clear_lookups, self._ended_among = queue, clear_lookups, ended_among
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._recent: OrderedDict[str, JobChange | None] = OrderedDict()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
+        self._sooner = threading.Event()
+        self._awake_at = 0.0
+        self._last = float("inf")
+        """Time, by the monotonic clock, at which every wait ends."""
 
     @contextmanager
     def subscribe(self, event_id: str) -> Iterator[Subscription]:
         """Subscribe to the events of one id for the duration of the block. If an event has just arrived, the
         subscription is woken at once."""
-        subscription = Subscription()
+        subscription = Subscription(self)
         with self._lock:
             if event_id in self._recent:
                 subscription.wake(self._recent[event_id])
@@ -84,7 +170,7 @@ class Waiters:
                 if not self._subscriptions[event_id]:
                     del self._subscriptions[event_id]
 
-    def until(
+    async def until(
         self,
         event_id: str,
         look: Callable[[], T],
@@ -98,35 +184,56 @@ class Waiters:
         `event_id` is the id of the job, training, dataset or version whose events to wait for. An event is only a hint:
         `look` is also called every second, in case an event was lost. A caller that has just read the state of a job
         passes `announced`, which makes the result of what was announced, or None; then the first look is saved, and
-        mostly every look. The wait is by the monotonic clock, so that a correction of the wall clock neither stretches
-        nor shortens it.
+        mostly every look, since all such jobs are looked for together. The wait is by the monotonic clock, so that a
+        correction of the wall clock neither stretches nor shortens it.
         """
         with self.subscribe(event_id) as subscription:
             end = time.monotonic() + seconds
+            remaining = seconds
             if announced:
-                subscription.wait(max(0.0, min(LOOK_EVERY, seconds)))
+                await subscription.moved(max(0.0, seconds), is_for_job=True)
             while True:
                 change = subscription.announced
                 if announced and change and (told := announced(change)) is not None:
                     return told
                 state = look()
-                remaining = end - time.monotonic()
+                remaining = min(end, self._last) - time.monotonic()
                 if ended(state) or remaining <= 0:
                     return state
-                subscription.wait(min(LOOK_EVERY, remaining))
+                if announced:
+                    await subscription.moved(remaining, is_for_job=True)
+                else:
+                    await subscription.moved(min(LOOK_EVERY, remaining))
 
     def listen(self) -> None:
-        """Start the subscriber thread, unless it is running. A server does so before its first request."""
+        """Start the threads, unless they run. A server does so before its first request."""
+        if self._threads:
+            return
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                self._threads = [
+                    threading.Thread(target=self._listen, name="events", daemon=True),
+                    threading.Thread(target=self._mind_time, name="waits", daemon=True),
+                ]
+                for thread in self._threads:
+                    thread.start()
+
+    def end_within(self, seconds: float) -> None:
+        """End every wait, also those to come, by then: the process is about to end."""
+        self._last = time.monotonic() + seconds
+        self._sooner.set()
+
+    def mind_time(self, subscription: Subscription) -> None:
+        """Resume the subscription at its end; its thread may sleep for longer."""
+        if subscription.end < self._awake_at:
+            self._sooner.set()
 
     def close(self) -> None:
-        """Stop the subscriber thread; the connection can be closed when this returns."""
+        """Stop the threads; the connection can be closed when this returns."""
         self._closed.set()
-        if self._thread is not None:
-            self._thread.join(5.0)
+        self._sooner.set()
+        for thread in self._threads:
+            thread.join(5.0)
 
     def _listen(self) -> None:
         while not self._closed.is_set():
@@ -143,10 +250,53 @@ class Waiters:
     def _wake(self, event: Mapping[str, JobChange | None]) -> None:
         if LOOKUPS in event:
             self._clear_lookups()
+        woken: list[tuple[Subscription, JobChange | None]] = []
         with self._lock:
             for event_id, announced in event.items():
                 self._recent[event_id] = announced or self._recent.get(event_id)
-                for subscription in self._subscriptions.get(event_id, ()):
-                    subscription.wake(announced)
+                woken += [(subscription, announced) for subscription in self._subscriptions.get(event_id, ())]
             while len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
+        for subscription, announced in woken:
+            subscription.wake(announced)
+
+    def _mind_time(self) -> None:
+        """Let go what has waited long enough; every LOOK_EVERY, also what waits for a job that has ended."""
+        look_at = time.monotonic() + LOOK_EVERY
+        while not self._closed.is_set():
+            self._sooner.clear()
+            self._awake_at = float("inf")  # what begins to wait during this round may be missed by it: one more, then
+            now = time.monotonic()
+            with self._lock:
+                waiting = {
+                    subscription: event_id
+                    for event_id, subscriptions in self._subscriptions.items()
+                    for subscription in subscriptions
+                    if subscription.is_waiting
+                }
+            due = [subscription for subscription in waiting if min(subscription.end, self._last) <= now]
+            if now >= look_at:
+                due += self._ended({
+                    subscription: event_id for subscription, event_id in waiting.items()
+                    if subscription.is_for_job and subscription.since <= now - LOOK_EVERY / 2
+                })  # fmt: skip
+                look_at = now + LOOK_EVERY
+            for subscription in due:
+                subscription.let_go()
+            left = waiting.keys() - set(due)
+            self._awake_at = min([look_at, self._last, *(subscription.end for subscription in left)])
+            self._sooner.wait(self._awake_at - time.monotonic())
+
+    def _ended(self, waiting: Mapping[Subscription, str]) -> list[Subscription]:
+        """Return the subscriptions whose job has ended unheard."""
+        if not waiting:
+            return []
+        try:
+            ended = set(self._ended_among(sorted(set(waiting.values()))))
+        except errors.InferqError as error:  # those who wait go on waiting, until their time is over
+            log.warning("cannot look whether jobs have ended: %s", error)
+            return []
+        except Exception:  # as above: the thread must not end
+            log.exception("waits")
+            return []
+        return [subscription for subscription, job_id in waiting.items() if job_id in ended]

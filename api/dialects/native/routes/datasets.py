@@ -64,7 +64,7 @@ _RAW_ARCHIVE = "An archive of label folders: zip, tar or tar.gz."
     ),
     headers=[WAIT],
 )
-def create() -> Response:
+async def create() -> Response:
     """Create a dataset.
 
     From an archive, uploaded or behind a URL, or empty, with labels or without. Duplicates are left out and counted,
@@ -83,7 +83,7 @@ def create() -> Response:
     else:
         with _archive() as (name, source):
             dataset = datasets.create(container(), tenant, name, source=source, unique=True)
-    loaded = _loaded(dataset, seconds)
+    loaded = await _loaded(dataset, seconds)
     if reason := _failure(loaded):
         datasets.delete(container(), tenant, loaded.id)
         raise errors.BadDataset(reason)
@@ -109,12 +109,12 @@ def listing() -> Response:
 
 @bp.get("/v1/datasets/<reference>")
 @operation("getDataset", "Datasets", {200: ("The dataset.", schemas.Dataset)}, headers=[WAIT])
-def show(reference: str) -> Response:
+async def show(reference: str) -> Response:
     """Look at a dataset.
 
     Or wait for the end of its loading, with `Prefer: wait=N`.
     """
-    return _respond(_loaded(_get(reference), preferred_wait()), 200)
+    return _respond(await _loaded(_get(reference), preferred_wait()), 200)
 
 
 @bp.delete("/v1/datasets/<reference>")
@@ -143,7 +143,7 @@ def remove(reference: str) -> Response:
     ),
     headers=[WAIT],
 )
-def add_archive(reference: str) -> Response:
+async def add_archive(reference: str) -> Response:
     """Add an archive to a dataset.
 
     The pictures that it has stay in any case.
@@ -158,7 +158,7 @@ def add_archive(reference: str) -> Response:
     else:
         with _archive(named=False) as (_, source):
             started = datasets.add_archive(container(), dataset.tenant, dataset.id, source)
-    loaded = _loaded(started, seconds)
+    loaded = await _loaded(started, seconds)
     if reason := _failure(loaded):
         raise errors.BadDataset(reason)
     return _respond_started(loaded, 200)
@@ -290,10 +290,10 @@ def _label_id(dataset: Dataset, name: str) -> int:
     return datasets.label_named(container(), dataset.tenant, dataset.id, name).id
 
 
-def _loaded(dataset: Dataset, seconds: float) -> Dataset:
+async def _loaded(dataset: Dataset, seconds: float) -> Dataset:
     if dataset.state is not DatasetState.LOADING:
         return dataset
-    return waited(dataset, seconds, lambda most: datasets.until_loaded(container(), dataset, most))
+    return await waited(dataset, seconds, lambda most: datasets.until_loaded(container(), dataset, most))
 
 
 def _failure(dataset: Dataset) -> str:

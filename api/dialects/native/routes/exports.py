@@ -43,7 +43,7 @@ bp = OperationsBlueprint("native-exports", __name__)
     query=schemas.ExportQuery,
     headers=[IF_NONE_MATCH],
 )
-def export(name: str, version: str) -> ResponseReturnValue:
+async def export(name: str, version: str) -> ResponseReturnValue:
     """Export a version.
 
     Its weights, labels, preprocessing and evidence, in a zip that an import takes as it is. The first export as ONNX
@@ -55,7 +55,10 @@ def export(name: str, version: str) -> ResponseReturnValue:
     chosen = model_exports.find_version(made, caller().tenant, name, version)
     weights = model_exports.request_weights(made, chosen, kind)
     if not weights.ready and not weights.failure:
-        weights = waited(weights, made.settings.max_wait, lambda most: model_exports.wait(made, chosen, weights, most))
+        asked = weights
+        weights = await waited(
+            asked, made.settings.max_wait, lambda most: model_exports.wait(made, chosen, asked, most)
+        )
     model_exports.must_be_ready(made, chosen, weights)
     small = _small_files(made, caller().tenant, chosen)
     tag = hashlib.sha256(b"".join([kind.value.encode(), *small.values()])).hexdigest()[:32]

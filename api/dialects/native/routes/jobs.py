@@ -58,18 +58,18 @@ _WAITED = {
 @bp.post("/v1/jobs")
 @scope("infer")
 @operation("submitJob", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
-def submit() -> Response:
+async def submit() -> Response:
     """Submit pictures as a job.
 
     The job is stored before 202 is sent, so that an accepted job is always answered.
     """
-    return _submit(preferred_wait(0.0))
+    return await _submit(preferred_wait(0.0))
 
 
 @bp.post("/v1/classify")
 @scope("infer")
 @operation("classify", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
-def classify() -> Response:
+async def classify() -> Response:
     """Classify pictures and wait for the answer.
 
     The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, so that its id is known.
@@ -78,12 +78,12 @@ def classify() -> Response:
     """
     longest = container().settings.max_wait
     seconds = min(preferred_wait(longest), longest)
-    return _submit(seconds, patience=seconds or None)
+    return await _submit(seconds, patience=seconds or None)
 
 
-def _submit(seconds: float, patience: float | None = None) -> Response:
+async def _submit(seconds: float, patience: float | None = None) -> Response:
     job, new = jobs.submit(container(), caller().tenant, job_requests.read(request), patience)
-    job = wait_for(job, seconds)
+    job = await wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)
     response = _respond(job, 200 if job.status.terminal else 202, location=f"/v1/jobs/{job.id}")
@@ -100,13 +100,13 @@ def _submit(seconds: float, patience: float | None = None) -> Response:
     {200: ("The job.", schemas.Job), 304: ("Nothing has changed since that `ETag`.", None)},
     headers=[WAIT, IF_NONE_MATCH],
 )
-def poll(job_id: str) -> ResponseReturnValue:
+async def poll(job_id: str) -> ResponseReturnValue:
     """Poll a job.
 
     Or wait for it, with `Prefer: wait=N`.
     """
     job = jobs.get(container(), caller().tenant, job_id)
-    job = wait_for(job, preferred_wait())
+    job = await wait_for(job, preferred_wait())
     return _respond(job).make_conditional(request)
 
 

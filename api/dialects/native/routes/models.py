@@ -98,7 +98,7 @@ def show_version(name: str, version: str) -> Response:
     },
     body=Body(form=schemas.ModelForm, json=schemas.ModelRequest, example={"name": "mobilenet_v2"}),
 )
-def add() -> Response:
+async def add() -> Response:
     """Add a model.
 
     From the weights of the caller, or from the published weights of an architecture. 409 with the reason for a version
@@ -120,7 +120,7 @@ def add() -> Response:
             imported=imported,
         )
     seconds = 2.0 if added.source == PRETRAINED else container().settings.max_wait
-    version = models.wait(container(), added, seconds)
+    version = await models.wait(container(), added, seconds)
     if version.state is ModelState.ABSENT:
         if version.tenant == caller().tenant:  # a version of the catalogue stays, for the next try
             models.forget(container(), [version])

@@ -40,7 +40,7 @@ POLL_AGAIN = 2
     body=Body(json=schemas.ComparisonRequest, example={"version": "2"}),
     headers=[WAIT],
 )
-def compare(name: str) -> Response:
+async def compare(name: str) -> Response:
     """Compare two versions.
 
     Both are run on the same test pictures, none of which either has learned from. A training that adds a version
@@ -51,7 +51,7 @@ def compare(name: str) -> Response:
     comparison = comparisons.request(
         container(), tenant, name, wanted.version, wanted.baseline, dataset.id if dataset else None
     )
-    comparison = _ended(comparison, seconds)
+    comparison = await _ended(comparison, seconds)
     return _respond(comparison, 200 if comparison.status.terminal else 202, location=f"/v1/comparisons/{comparison.id}")
 
 
@@ -69,13 +69,13 @@ def listing(name: str) -> Response:
 
 @bp.get("/v1/comparisons/<comparison_id>")
 @operation("getComparison", "Promotion", {200: ("The comparison.", schemas.Comparison)}, headers=[WAIT])
-def show(comparison_id: str) -> Response:
+async def show(comparison_id: str) -> Response:
     """Poll a comparison.
 
     Or wait for it, with `Prefer: wait=N`. Its report is there when it is DONE.
     """
     comparison = comparisons.get(container(), caller().tenant, comparison_id)
-    return _respond(_ended(comparison, preferred_wait()))
+    return _respond(await _ended(comparison, preferred_wait()))
 
 
 @bp.post("/v1/models/<name>/promote")
@@ -146,10 +146,10 @@ def _respond_default(version: ModelVersion) -> Response:
     return respond(model_serializers.version(version, summaries([version])))
 
 
-def _ended(comparison: Comparison, seconds: float) -> Comparison:
+async def _ended(comparison: Comparison, seconds: float) -> Comparison:
     if comparison.status.terminal:
         return comparison
-    return waited(
+    return await waited(
         comparison, seconds, lambda most: comparisons.wait(container(), comparison.tenant, comparison.id, most)
     )
 

@@ -57,7 +57,7 @@ KINDS = {"svg": "image/svg+xml", "png": "image/png"}
     body=Body(json=schemas.TrainingRequest, example={"dataset": "ducks", "name": "ducks"}),
     headers=[WAIT],
 )
-def submit() -> Response:
+async def submit() -> Response:
     """Train a model.
 
     The version of the dataset is sealed: what is added later belongs to the next version. The first version of a model
@@ -83,7 +83,7 @@ def submit() -> Response:
             metadata=wanted.metadata,
         ),
     )
-    training = _ended(training, seconds)
+    training = await _ended(training, seconds)
     return _respond(training, 200 if training.status.terminal else 202, location=f"/v1/trainings/{training.id}")
 
 
@@ -117,13 +117,13 @@ def listing() -> Response:
     {200: ("The training.", schemas.Training), 304: ("Nothing has changed since that `ETag`.", None)},
     headers=[WAIT, IF_NONE_MATCH],
 )
-def show(training_id: str) -> ResponseReturnValue:
+async def show(training_id: str) -> ResponseReturnValue:
     """Poll a training.
 
     Or wait for it, with `Prefer: wait=N`. Its evidence is there when it is DONE.
     """
     training = trainings.get(container(), caller().tenant, training_id)
-    return _respond(_ended(training, preferred_wait())).make_conditional(request)
+    return _respond(await _ended(training, preferred_wait())).make_conditional(request)
 
 
 @bp.delete("/v1/trainings/<training_id>")
@@ -187,10 +187,10 @@ def show_plot(training_id: str, plot: str, kind: str) -> ResponseReturnValue:
     return response.make_conditional(request)
 
 
-def _ended(training: Training, seconds: float) -> Training:
+async def _ended(training: Training, seconds: float) -> Training:
     if training.status.terminal:
         return training
-    return waited(training, seconds, lambda most: trainings.wait(container(), training.tenant, training.id, most))
+    return await waited(training, seconds, lambda most: trainings.wait(container(), training.tenant, training.id, most))
 
 
 def _respond(training: Training, status: int = 200, *, location: str = "") -> Response:
