@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from shared import errors
-from shared.domain.jobs import Outcome
+from shared.domain.jobs import BatchRun, Outcome
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, jobs, result_cache
@@ -61,7 +61,9 @@ class Batch:
     alone: bool = False
     """True for a single picture that was delivered before."""
     started_at: float | None = None
-    """Unix seconds at which its first picture began to run."""
+    """Unix seconds at which its first picture was claimed."""
+    decode: float = 0.0
+    """Seconds from the claim until its pictures were decoded."""
     claimed_at: float = field(default_factory=time.monotonic)
     """Monotonic seconds."""
 
@@ -174,6 +176,7 @@ class BatchConsumer:
             return
         batch.entries += entries
         batch.started_at = batch.started_at or self._container.now()
+        began = time.monotonic()
         limit = self._container.settings.max_attempts
         alive = [entry for entry in entries if entry.attempts <= limit]
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
@@ -192,6 +195,7 @@ class BatchConsumer:
                 batch.outcomes.append(result)
             else:
                 batch.inputs.append(result)
+        batch.decode += time.monotonic() - began
 
     def _decode(self, entry: StreamEntry) -> Input | Outcome:
         """Return the prepared picture, or the outcome if it cannot be read."""
@@ -210,12 +214,18 @@ class BatchConsumer:
 
     def _run(self, batch: Batch) -> None:
         """Run the batch through the model, store the outcomes, and acknowledge the entries."""
+        began = time.monotonic()
         with self._worker.watchdog(len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
-        self._retry_while_unavailable(
-            lambda: jobs.finish(self._container, batch.outcomes, batch.entries, batch.started_at)
+        run = BatchRun(
+            claimed_at=batch.started_at or self._container.now(),
+            worker=self._worker.id,
+            size=len(batch.entries),
+            decode=batch.decode,
+            forward=time.monotonic() - began,
         )
+        self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes, batch.entries, run))
         self._worker.release(batch.entries)
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()

@@ -122,6 +122,41 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class BatchRun:
+    """One batch, as a worker has run it; times are Unix seconds by the clock of that worker."""
+
+    claimed_at: float
+    worker: str
+    size: int
+    """Its pictures, of all jobs."""
+    decode: float
+    """Seconds from the claim until they were decoded."""
+    forward: float
+    """Seconds in the network."""
+
+
+LONGEST_TIMELINE = 10
+"""Batches of a job that its timeline holds: the first of them, and the last."""
+
+
+def add_to_timeline(
+    timeline: Sequence[Mapping[str, Any]] | None, run: BatchRun, pictures: int, attempt: int, now: float
+) -> list[Mapping[str, Any]]:
+    """Return the timeline with one more batch, in which `pictures` of the job ran for the `attempt`th time."""
+    entry = {
+        "claimed_at": round(run.claimed_at, 4),
+        "stored_at": round(now, 4),
+        "worker": run.worker,
+        "batch": run.size,
+        "pictures": pictures,
+        "attempt": attempt,
+        "decode_ms": round(run.decode * 1000, 2),
+        "forward_ms": round(run.forward * 1000, 2),
+    }
+    return [*(timeline or [])[: LONGEST_TIMELINE - 1], entry]
+
+
+@dataclass(frozen=True)
 class Item:
     """One picture of one job."""
 
@@ -178,6 +213,8 @@ class Job:
     with_thresholds: bool = False
     """True if the answer has only the labels whose score is at least the version's threshold. Not among the options:
     processes of the version before, which read them during an upgrade, refuse an option that they do not know."""
+    timeline: Sequence[Mapping[str, Any]] | None = None
+    """The batches in which its pictures ran, see `add_to_timeline`; None before the first is stored."""
 
     items: tuple[Item, ...] | None = None
     """Its items, if it ended while its request waited; None if they are to be read. Not stored with the job."""
@@ -211,6 +248,7 @@ class LiveJob:
     deadline: float | None
     started_at: float | None
     webhook: str
+    timeline: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,19 @@ class JobLinks(Answer, kw_only=True):
     events: str
 
 
+class BatchRun(Answer, kw_only=True):
+    """One batch in which pictures of a job ran."""
+
+    claimed_at: Time
+    stored_at: Time
+    worker: str
+    batch: Annotated[int, Meta(description="Pictures of the batch, of all jobs.")]
+    pictures: Annotated[int, Meta(description="Pictures of this job in it.")]
+    attempt: Annotated[int, Meta(description="1, or more if a worker ended while it had them.")]
+    decode_ms: Annotated[float, Meta(description="From the claim until its pictures were decoded.")]
+    forward_ms: Annotated[float, Meta(description="In the network.")]
+
+
 class JobSummary(Answer, kw_only=True, omit_defaults=True):
     """A job without its request and predictions."""
 
@@ -218,6 +231,20 @@ class JobSummary(Answer, kw_only=True, omit_defaults=True):
     metadata: Metadata
     progress: Progress
     links: JobLinks
+    position: Annotated[
+        int | None,
+        Meta(
+            description="While it is QUEUED: the number of its first picture among those that wait for the model. Absent "
+            "in the answer that accepts the job."
+        ),
+    ] = None
+    eta: Annotated[
+        str | None,
+        Meta(
+            description="When it should have ended, by the rate that the workers measure; absent if it is unknown.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ] = None
     error: Annotated[str, Meta(description="A code for programs, if the job has FAILED or EXPIRED.")] = ""
     error_description: Annotated[str, Meta(description="The reason for people.")] = ""
 
@@ -235,6 +262,12 @@ class Job(JobSummary, kw_only=True):
     """A job with its first 1,000 predictions; all of them are at `links.results`."""
 
     request: JobInput
+    timeline: Annotated[
+        list[BatchRun],
+        Meta(
+            description="The first nine batches in which its pictures ran, and the last; absent where they are unknown."
+        ),
+    ] = field(default_factory=list)
     predictions: Annotated[
         list[Prediction],
         Meta(description="The first 1,000, once the job has ended; all are at `links.results`."),

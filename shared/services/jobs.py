@@ -12,6 +12,7 @@ import uuid6
 from shared import errors
 from shared.container import Container, Pushed, UnitOfWork
 from shared.domain.jobs import (
+    BatchRun,
     Item,
     Job,
     JobChange,
@@ -258,18 +259,18 @@ def finish(
     container: Container,
     outcomes: Sequence[Outcome],
     entries: Sequence[StreamEntry] = (),
-    started_at: float | None = None,
+    run: BatchRun | None = None,
 ) -> None:
     """Write outcomes, counters, ended jobs and their callbacks in a single commit; then take the entries off the queue
     and tell the waiting requests, in a single round trip.
 
-    `started_at` is when the pictures began to run, by default now. An item that already has an outcome keeps it: an
+    `run` is the batch that they ran in, None if they did not run. An item that already has an outcome keeps it: an
     entry that is delivered twice is recorded once. So a caller may call again when Redis was unreachable, and a crash
     in between only causes a second, harmless delivery.
     """
     now = container.now()
     with container.database.write() as uow:
-        changes = uow.jobs.record(outcomes, now if started_at is None else started_at, now)
+        changes = uow.jobs.record(outcomes, now, run, {entry.job_id: entry.attempts for entry in entries})
     container.queue.conclude(entries, changes)
     if any(change.has_webhook and change.finished_at is not None for change in changes):
         container.queue.notifications.send_task("deliver")

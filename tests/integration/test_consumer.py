@@ -23,7 +23,7 @@ from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import run
 from shared.container import Container
 from shared.domain import lock_names
-from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
+from shared.domain.jobs import LONGEST_TIMELINE, AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, ProblemType, pick
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
@@ -142,6 +142,31 @@ def test_what_waits_becomes_one_batch_up_to_the_limit(container: Container, work
 
     assert sizes == [16, 4]
     assert [again(container, job).status for job in several] == [Status.DONE] * 20
+
+
+def test_a_job_tells_the_batches_in_which_it_ran(container: Container, worker: WorkerProcess) -> None:
+    first, second = submit(container, [picture(1), picture(2)]), submit(container, [picture(3)])
+    consumer.consume(worker, first.version_id)
+    timelines = [again(container, job).timeline for job in (first, second)]
+    assert [[run["pictures"] for run in timeline or ()] for timeline in timelines] == [[2], [1]]
+    run = (timelines[0] or [{}])[0]
+    assert (run["batch"], run["attempt"], run["worker"]) == (3, 1, worker.id)
+    assert first.created_at <= run["claimed_at"] <= run["stored_at"]
+    took = (run["stored_at"] - run["claimed_at"]) * 1000
+    assert 0 < run["decode_ms"] < took
+    assert 0 < run["forward_ms"] < took
+
+
+def test_a_long_timeline_keeps_its_beginning_and_its_end(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.engine.load(named(container, "digits")).max_batch = 1
+    monkeypatch.setattr(consumer, "MOST", 1)
+    job = submit(container, [picture(number % 10) for number in range(12)])
+    consumer.consume(worker, job.version_id)
+    timeline = again(container, job).timeline or ()
+    assert len(timeline) == LONGEST_TIMELINE
+    assert timeline[-1]["stored_at"] == pytest.approx(again(container, job).finished_at, abs=0.001)
 
 
 def test_a_broken_picture_fails_alone(container: Container, worker: WorkerProcess) -> None:
@@ -413,6 +438,13 @@ def test_after_two_failed_attempts_a_picture_gets_a_third(container: Container, 
     fail_attempts(container, job.version_id, 2)
     consume_until_ended(worker, job)
     assert labels(container, job) == ["0"]
+
+
+def test_the_timeline_tells_the_attempt(container: Container, worker: WorkerProcess) -> None:
+    job = submit(container, [picture(3)])
+    fail_attempts(container, job.version_id, 1)
+    consume_until_ended(worker, job)
+    assert [run["attempt"] for run in again(container, job).timeline or ()] == [2]
 
 
 def test_what_was_stored_but_not_acknowledged_is_not_run_again(container: Container, worker: WorkerProcess) -> None:

@@ -66,7 +66,7 @@ def bad(job: Job, position: int) -> Outcome:
 def record(database: Database, *outcomes: Outcome, now: float = NOW + 5) -> list[JobChange]:
     """Record outcomes; return what has changed of the jobs that have ended by it."""
     with database.write() as uow:
-        return [change for change in uow.jobs.record(outcomes, NOW + 1, now) if change.finished_at is not None]
+        return [change for change in uow.jobs.record(outcomes, now) if change.finished_at is not None]
 
 
 def items(database: Database, job: Job) -> list[Item]:

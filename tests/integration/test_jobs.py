@@ -18,7 +18,7 @@ from shared import errors
 from shared.adapters.database import tables
 from shared.adapters.queue.waiters import run
 from shared.container import Container, UnitOfWork
-from shared.domain.jobs import AnswerOptions, ImageReference, Job, JobChange, Outcome, Status, Submission
+from shared.domain.jobs import AnswerOptions, BatchRun, ImageReference, Job, JobChange, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
 from shared.domain.stream_entry import StreamEntry
@@ -475,7 +475,8 @@ def test_the_end_of_a_single_picture_is_announced_with_its_outcome_and_progress_
     entries = claimed(container, ended)
     monkeypatch.setattr(container.queue, "conclude", lambda entries, changes: told.extend(changes))
     runnable = jobs.begin(at(container, 50.0), entries)
-    jobs.finish(at(container, 60.0), answered(ended, 0) + answered(moved, 0), runnable, 50.0)
+    run = BatchRun(50.0, "w", 2, 0.1, 0.2)
+    jobs.finish(at(container, 60.0), answered(ended, 0) + answered(moved, 0), runnable, run)
     answer = Outcome(ended.id, 0, [["one", 0.9]])
     assert told == [
         JobChange(ended.id, Status.DONE, 1, 0, 50.0, 60.0, outcome=answer),
@@ -488,7 +489,7 @@ def test_an_outcome_that_was_there_before_is_not_announced_a_second_time(
 ) -> None:
     first, second, told = submitted(container, 1), submitted(container, 1), list[JobChange]()
     with container.database.write() as uow:  # another worker has recorded it, and was killed before the job's counts
-        uow.jobs.record(answered(second, 0), 1.0, 1.0)
+        uow.jobs.record(answered(second, 0), 1.0)
     monkeypatch.setattr(container.queue, "conclude", lambda entries, changes: told.extend(changes))
     jobs.finish(container, [*answered(first, 0), Outcome(second.id, 0, [["other", 0.1]])])
     assert [(change.id, change.outcome) for change in told] == [(first.id, Outcome(first.id, 0, [["one", 0.9]]))]

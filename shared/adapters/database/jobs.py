@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +14,19 @@ from sqlalchemy.engine import Connection, Row
 
 from shared import errors
 from shared.adapters.database.tables import items, jobs, webhook_deliveries
-from shared.domain.jobs import LIVE, AnswerOptions, Item, Job, JobChange, LiveJob, Outcome, Status, sources
+from shared.domain.jobs import (
+    LIVE,
+    AnswerOptions,
+    BatchRun,
+    Item,
+    Job,
+    JobChange,
+    LiveJob,
+    Outcome,
+    Status,
+    add_to_timeline,
+    sources,
+)
 
 CHUNK = 500
 """Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
@@ -98,10 +112,17 @@ class Jobs:
             finished |= {(row.job_id, row.position) for row in self._connection.execute(query)}
         return finished
 
-    def record(self, outcomes: Sequence[Outcome], started_at: float, now: float) -> list[JobChange]:
+    def record(
+        self,
+        outcomes: Sequence[Outcome],
+        now: float,
+        run: BatchRun | None = None,
+        attempts: Mapping[str, int] = MappingProxyType({}),
+    ) -> list[JobChange]:
         """Write outcomes of items that have none yet, in jobs that have not ended; returns what has changed of these.
 
-        A job of which pictures are left is RUNNING from then on, since `started_at`.
+        A job of which pictures are left is RUNNING from then on, since its batch was claimed. The batch becomes part of
+        the timelines; `attempts` is id -> how often its pictures were claimed, 1 if absent.
         """
         live = {job.id: job for job in self._live_rows(_LOCKED, {outcome.job_id for outcome in outcomes})}
         fresh: dict[tuple[str, int], Outcome] = {}
@@ -119,8 +140,22 @@ class Jobs:
                 counts[outcome.job_id] = (done, failed + 1) if outcome.error_code else (done + 1, failed)
         else:  # some items had an outcome already; this is too rare for a query before every batch
             counts = self._counts(list(live))
+        started_at = run.claimed_at if run else now
         after = [_advance(job, *counts[job.id], started_at, now) for job in live.values()]
-        self._connection.execute(_ADVANCE, [{f"b_{name}": getattr(job, name) for name in _ADVANCED} for job in after])
+        timelines = {job.id: job.timeline for job in live.values()}
+        if run:
+            pictures = Counter(job_id for job_id, _ in fresh)
+            timelines = {
+                job_id: add_to_timeline(timeline, run, pictures[job_id], attempts.get(job_id, 1), now)
+                for job_id, timeline in timelines.items()
+            }
+        self._connection.execute(
+            _ADVANCE,
+            [
+                {f"b_{name}": getattr(job, name) for name in _ADVANCED} | {"b_timeline": timelines[job.id]}
+                for job in after
+            ],
+        )
         self._add_deliveries([job.id for job in after if job.has_webhook and job.finished_at is not None], now)
         if not is_new:
             return after
@@ -136,6 +171,23 @@ class Jobs:
         """Return version id -> number of pictures without an outcome, for versions with live jobs."""
         query = sa.select(jobs.c.version_id, sa.func.sum(_LEFT)).where(_LIVE).group_by(jobs.c.version_id)
         return {version_id: int(count) for version_id, count in self._connection.execute(query)}
+
+    def count_before(self, job: Job, most: int) -> int:
+        """Return how many pictures of live jobs of the same tenant, version and priority wait before this job's; of
+        `most` jobs at most."""
+        earlier = (
+            sa.select(_LEFT.label("left"))
+            .where(
+                _LIVE,
+                jobs.c.version_id == job.version_id,
+                jobs.c.tenant == job.tenant,
+                jobs.c.priority == job.priority,
+                jobs.c.id < job.id,
+            )
+            .limit(most)
+            .subquery()
+        )
+        return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.sum(earlier.c.left), 0))).scalar_one())
 
     def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
         """Iterate over the live jobs of a version that were created before a time (Unix seconds)."""
@@ -248,7 +300,7 @@ _ADVANCED = ("id", "status", "done", "failed", "started_at", "finished_at", "err
 _ADVANCE = (
     sa.update(jobs)
     .where(jobs.c.id == sa.bindparam("b_id"), _LIVE)
-    .values({name: sa.bindparam(f"b_{name}") for name in _ADVANCED if name != "id"})
+    .values({name: sa.bindparam(f"b_{name}") for name in (*_ADVANCED, "timeline") if name != "id"})
 )
 
 

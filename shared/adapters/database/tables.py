@@ -63,6 +63,7 @@ jobs = Table(
     Column("webhook_secret", Text, nullable=False),
     Column("blob", Text, nullable=False),
     Column("with_thresholds", Boolean, nullable=False, server_default=false()),
+    Column("timeline", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "idempotency_key"),
     Index("ix_jobs_tenant_id", "tenant", "id"),
     # Most jobs are finished; maintenance, the quota and /v1/queue query only the few live jobs.

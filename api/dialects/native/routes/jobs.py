@@ -35,7 +35,8 @@ from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
-from shared.services import feedback, jobs, queue_limits
+from shared.services import feedback, jobs, queue_positions
+from shared.services.queue_positions import Place
 
 bp = OperationsBlueprint("native-jobs", __name__)
 
@@ -214,9 +215,10 @@ def correct(job_id: str) -> Response:
 
 def _respond(job: Job, status: int = 200, *, location: str = "") -> Response:
     items = jobs.list_items(container(), job, limit=serializers.INLINE)
-    again = 0 if job.status.terminal else retry_after(container(), job)
-    response = respond(serializers.job(job, items), status, location=location, retry_after=again)
-    mark = f"{job.id}{job.status}{job.done}{job.failed}"
+    place = None if job.status.terminal else queue_positions.find(container(), job, is_new=bool(location))
+    answer = serializers.job(job, items, place, container().now())
+    response = respond(answer, status, location=location, retry_after=retry_after(place) if place else 0)
+    mark = f"{job.id}{job.status}{job.done}{job.failed}{answer.position}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
     return response
 
@@ -229,9 +231,9 @@ def _time(name: str, text: str) -> float | None:
     return when
 
 
-def retry_after(container: Container, job: Job) -> int:
-    """Return the whole seconds, 1 to 60, until the job should be done, from the rate that the workers measure."""
-    return min(60, max(1, math.ceil(queue_limits.seconds_ahead(container, job.version_id, job.tenant))))
+def retry_after(place: Place) -> int:
+    """Return the whole seconds, 1 to 60, until a job at that place should be done; 1 if it is unknown."""
+    return min(60, max(1, math.ceil(place.seconds or 0)))
 
 
 def _all_items(container: Container, job: Job) -> Iterator[Item]:

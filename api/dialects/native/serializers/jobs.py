@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.dialects.native.serializers.common import rfc1123
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.common import moment, moment_at
+from shared.services.queue_positions import Place
 
 INLINE = 1000
 """Most predictions written into a job; `links.results` streams those of a larger job."""
 
 
-def job(job: Job, items: Sequence[Item]) -> schemas.Job:
-    """Return a job; `items` are its first INLINE items."""
+def job(job: Job, items: Sequence[Item], place: Place | None = None, now: float = 0.0) -> schemas.Job:
+    """Return a job; `items` are its first INLINE items, `place` is that of a job that has not ended, at the time `now`
+    (Unix seconds)."""
     return schemas.Job(
         **_fields(job, items),
+        position=place.position if place else None,
+        eta=moment(now + place.seconds) if place and place.seconds is not None else None,
+        timeline=[_batch_run(run) for run in job.timeline or ()],
         request=schemas.JobInput(
             files=[item.name for item in items], options=options(job), texts=[], tenant_name=job.tenant
         ),
@@ -55,6 +60,11 @@ def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
         reason = (failed.error if failed else "") or job.error
         fields["error_description"] = reason or "The deadline passed before it ran."
     return fields
+
+
+def _batch_run(run: Mapping[str, Any]) -> schemas.BatchRun:
+    times = {name: moment_at(run[name]) for name in ("claimed_at", "stored_at")}
+    return schemas.BatchRun(**{**run, **times})
 
 
 def options(job: Job) -> dict[str, Any]:

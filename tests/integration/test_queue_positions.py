@@ -1,0 +1,92 @@
+"""The place of a job in the queue is the one at which workers reach it."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.container import Container
+from shared.domain.jobs import Job, Status, Submission
+from shared.services import jobs, queue_positions
+from shared.services.queue_positions import Place
+from tests.integration.test_jobs import answered, away, picture, working
+
+
+def submit(container: Container, count: int = 1, tenant: str = "anna", priority: str = "normal") -> Job:
+    pictures = [picture(number) for number in range(count)]
+    return jobs.submit(container, tenant, Submission(pictures, "digits", priority=priority))[0]
+
+
+def find(container: Container, job: Job) -> Place:
+    container.lookups.clear()
+    return queue_positions.find(container, jobs.get(container, job.tenant, job.id))
+
+
+def order(container: Container, version_id: str) -> list[str]:
+    """Return the ids of jobs in the order in which one worker that takes single pictures claims theirs."""
+    claimed: list[str] = []
+    while entries := container.queue.streams.claim(version_id, "worker", 1):
+        claimed += [entry.job_id for entry in entries]
+    return claimed
+
+
+def test_the_position_is_the_turn_at_which_the_first_picture_is_claimed(container: Container) -> None:
+    late = submit(container, 2, priority="low")
+    first, second = submit(container, 3), submit(container, 2)
+    urgent = submit(container, 2, priority="high")
+    places = {job.id: find(container, job).position for job in (late, first, second, urgent)}
+    claimed = order(container, first.version_id)
+    assert places == {job_id: claimed.index(job_id) + 1 for job_id in places}
+
+
+def test_of_two_tenants_the_one_with_less_is_not_behind_all_of_the_other(container: Container) -> None:
+    submit(container, 9)
+    small = submit(container, 2, tenant="bert")
+    assert find(container, small).position == 1
+    assert find(container, submit(container, tenant="bert")).position == 5  # two of either tenant before it
+
+
+def test_pictures_that_run_are_before_nobody(container: Container) -> None:
+    running = submit(container, 3)
+    waiting = submit(container)
+    assert len(container.queue.streams.claim(running.version_id, "worker", 2)) == 2
+    assert find(container, waiting).position == 2
+
+
+def test_the_time_follows_from_the_rate_of_all_workers(container: Container) -> None:
+    submit(container, 20)
+    job = submit(container, 10)
+    assert find(container, job).seconds is None
+    working(container, job.version_id, 4.0, 6.0)
+    assert find(container, job) == Place(21, pytest.approx(3.0))
+
+
+def test_a_running_job_has_a_time_and_no_position(container: Container) -> None:
+    job = submit(container, 10)
+    working(container, job.version_id, 2.0)
+    entries = container.queue.streams.claim(job.version_id, "worker", 4)
+    jobs.begin(container, entries)
+    jobs.finish(container, answered(job, 0, 1, 2, 3), entries)
+    assert find(container, job) == Place(None, pytest.approx(3.0))
+
+
+def test_a_new_job_gets_a_time_without_a_query(container: Container) -> None:
+    working(container, submit(container, 9).version_id, 10.0)
+    job = submit(container)
+    with away(container.database, "read"):
+        assert queue_positions.find(container, job, is_new=True) == Place(None, pytest.approx(1.1))
+
+
+def test_without_redis_the_place_is_that_among_the_jobs_of_the_tenant(container: Container) -> None:
+    submit(container, 5)
+    job = submit(container)
+    with away(container.queue.streams, "depths"):
+        assert find(container, job) == Place(6, None)
+
+
+def test_a_position_is_counted_up_to_a_limit(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_positions, "COUNTED", 2)
+    for _ in range(4):
+        submit(container)
+    job = submit(container)
+    assert find(container, job).position == 3
+    assert job.status is Status.QUEUED
