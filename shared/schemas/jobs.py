@@ -234,8 +234,8 @@ class JobSummary(Answer, kw_only=True, omit_defaults=True):
     position: Annotated[
         int | None,
         Meta(
-            description="While it is QUEUED: the number of its first picture among those that wait for the model. Absent "
-            "in the answer that accepts the job."
+            description="While it is QUEUED: the number of its first picture among those that wait for the model. "
+            "Absent in the answer that accepts the job."
         ),
     ] = None
     eta: Annotated[

@@ -32,8 +32,8 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> Place:
 
     Workers take the priorities in turn, and of one priority the same share for every tenant. So before its first
     picture run all pictures of higher priorities, the earlier ones of its tenant, and as many of each other tenant.
-    Those of its tenant are counted in SQL. Not for a job that `is_new`, lest every submission takes a query more: it has
-    no position yet, and its time follows from what waited a second ago.
+    Those of its tenant are counted in SQL. Not for a job that `is_new`, lest every submission takes a query more: it
+    has no position yet, and its time follows from what waited a second ago.
     """
     lanes, rate = pace(container, job.version_id)
     if job.status is not Status.QUEUED:

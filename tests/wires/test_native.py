@@ -578,7 +578,9 @@ def test_a_submitted_job_is_202_with_its_location_and_when_to_come(client: Flask
     assert job["request"]["files"] == ["a.png", "b.png"]
     assert job["progress"] == {"total": 2, "done": 0, "failed": 0}
     assert (job["predictions"], job["processed_time"]) == ([], None)
-    assert client.get(job["links"]["self"]).json == job | {"position": 1}
+    again = client.get(job["links"]["self"]).json or {}
+    assert again.pop("position") == 1
+    assert again == job
 
 
 def in_parts(name: str, data: bytes, field: str = "files") -> dict[str, Any]:
