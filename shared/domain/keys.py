@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 
 from shared import errors
@@ -53,8 +54,18 @@ class Caller:
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if the address or host name can only be reached from this machine."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Return True for `localhost` and the literal addresses of loopback, which only this machine can reach.
+
+    Any other name is not, whatever it looks like: `127.example.org` may resolve to any address.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def hash_secret(secret: str) -> str:

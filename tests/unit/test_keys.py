@@ -8,12 +8,16 @@ from shared.domain.keys import SCOPES, Caller, is_loopback
 from shared.errors import Forbidden
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost"])
 def test_loopback_is_known_by_all_its_names(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.27", "example.org", "", "localhost.org"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "192.168.1.27", "example.org", "", "localhost.org",
+     "127.example.org", "127.0.0.1.example.org", "127.1", "127.0.0.1@example.org", "127.0.0.01"],
+)  # fmt: skip
 def test_everything_else_is_elsewhere(host: str) -> None:
     assert not is_loopback(host)
 
