@@ -41,6 +41,11 @@ QUIET = 0.005
 """Seconds; a model that takes longer for a picture needs the help of other workers at once."""
 
 
+DECODED = 1.0
+"""Seconds in which the pictures that are claimed together should be decoded. Whoever sends pictures that are slow to
+decode gets one turn of a few pictures at a time, and others wait no longer than for these."""
+
+
 class Input(NamedTuple):
     """A prepared picture, ready to run."""
 
@@ -143,9 +148,13 @@ class BatchConsumer:
 
     def _room(self) -> int:
         """Return the most pictures of one batch: those that run at once, or more if the model is so fast that claiming
-        and recording them costs more; it then runs them in several passes."""
+        and recording them costs more; it then runs them in several passes. It is fewer if those before were slow to
+        decode."""
         rate = self._worker.rates.get(self._version_id, 0.0)
-        return max(self._model.max_batch, min(MOST, int(rate * AT_ONCE)))
+        room = max(self._model.max_batch, min(MOST, int(rate * AT_ONCE)))
+        seconds = self._worker.decoding.get(self._version_id, 0.0)
+        decodable = self._container.settings.decode_threads * DECODED
+        return room if seconds * room <= decodable else max(1, int(decodable / seconds))
 
     def _quiet(self) -> float:
         """Return the seconds for which no other worker is called after pictures have arrived: at most as long as this
@@ -201,8 +210,12 @@ class BatchConsumer:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
             data = self._retry_while_unavailable(lambda: job_pictures.read(self._container, entry))
-            with self._worker.watchdog():
-                tensor = self._model.prepare(data, exif=entry.exif)
+            began = time.monotonic()
+            try:
+                with self._worker.watchdog():
+                    tensor = self._model.prepare(data, exif=entry.exif)
+            finally:
+                self._worker.count_decoded(self._version_id, time.monotonic() - began)
             key = ""
             if entry.remember:
                 key = result_cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)

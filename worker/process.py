@@ -42,6 +42,8 @@ class WorkerProcess:
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""
+        self.decoding: dict[str, float] = {}
+        """Version -> seconds that one thread decodes a picture for, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
         self._ready: dict[str, ModelVersion] = {}
@@ -138,6 +140,10 @@ class WorkerProcess:
         self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
         self._done += pictures
         self._batches += 1
+
+    def count_decoded(self, version_id: str, seconds: float) -> None:
+        """Count a picture that was decoded in so many seconds."""
+        self.decoding[version_id] = 0.8 * self.decoding.get(version_id, seconds) + 0.2 * seconds
 
     def _run_heartbeat(self) -> None:
         every = self.container.settings.lease / 4

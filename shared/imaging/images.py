@@ -118,17 +118,27 @@ def check(name: str, data: bytes, limits: Limits) -> Picture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = next(iter(re.findall(r"\d+", str(error))), "too many")
         raise PictureTooLarge(_pixels(f"{name!r} has {count} pixels", limits)) from error
+    except opening.TooManyParts:
+        raise PictureTooLarge(f"{name!r} consists of too many small parts to be read quickly. Save it anew.") from None
     except Exception as error:  # Pillow raises nearly everything on hostile headers
         raise BrokenPicture(f"{name!r} begins like {kind}, but its header cannot be read{_reason(error)}.") from error
     _check_size(name, image, len(data), limits)
-    if kind == "JPEG" and jpeg.has_more_scans(data, _MAX_SCANS):
-        raise PictureTooLarge(f"{name!r} is a JPEG of more than {_MAX_SCANS} scans. Save it anew.")
+    if kind == "JPEG" and jpeg.has_more_scans(data, most := _max_scans(image.width * image.height)):
+        size = f"{image.width} x {image.height} pixels"
+        raise PictureTooLarge(f"{name!r} is a JPEG of {size} in more than {most} scans. Save it anew.")
     return Picture(name, data, kind, image.width, image.height)
 
 
+_MAX_SCANNED = 1_200_000_000
+"""Maximum pixels, times scans, of a JPEG; each scan is a pass over all pixels, and 92 bytes are enough for one."""
+_USUAL_SCANS = 16
+"""Scans that a JPEG of any size may have; a progressive JPEG has about ten."""
 _MAX_SCANS = 100
-"""Maximum scans of a JPEG; a progressive JPEG has about ten. Each scan is a pass over all pixels, and 92 bytes are
-enough for one: a picture of 0.3 MB could keep a worker busy for minutes."""
+
+
+def _max_scans(size: int) -> int:
+    """Return the maximum scans of a JPEG of so many pixels; it then decodes in about a second."""
+    return max(_USUAL_SCANS, min(_MAX_SCANS, _MAX_SCANNED // size))
 
 
 def _check_size(name: str, image: ImageFile.ImageFile, size: int, limits: Limits) -> None:
@@ -201,6 +211,8 @@ def decode(
         method = _UPRIGHT.get(_orientation(image)) if exif else None
         result = pixels.converted(image, mode, depth=depth, background=background, profile=apply_profile)
         return result.transpose(method) if method is not None else result
+    except opening.TooManyParts:
+        raise BrokenPicture("The picture consists of too many small parts to be read quickly. Save it anew.") from None
     except Exception as error:  # Pillow raises nearly everything on hostile files
         raise BrokenPicture(f"The picture is damaged and cannot be decoded{_reason(error)}. Save it anew.") from error
 

@@ -7,14 +7,43 @@ import io
 from PIL import Image, ImageFile
 
 from shared.domain.pictures import ALL_FORMATS
-from shared.imaging import formats, heif, jpeg, png
+from shared.imaging import formats, heif, jpeg, png, tiff
 
 # Only accepted formats are loaded: other plugins take memory, and some do heavy work when a file is opened.
 from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # isort: skip
 
+_MAX_READS = 200_000
+"""Maximum reads from one picture. What Pillow does in Python reads at least once for each part of a picture, be it a
+chunk, a segment, a comment or a byte of padding: of these, a file of 30 MB can hold millions, and zipped it has 30 KB.
+A photo is read in a hundred pieces, a PNG of 30 MB in 12,000."""
+
+
+class TooManyParts(Exception):
+    """The picture consists of more parts than a picture needs, and would take seconds to read.
+
+    It is neither a ValueError nor an OSError, so that it is not taken for damage that can be mended.
+    """
+
+
+class _CountedReads(io.BytesIO):
+    """The bytes of a picture, which can be read _MAX_READS times."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyParts
+        return super().read(size)
+
 
 def opened(data: bytes) -> ImageFile.ImageFile:
-    """Open a picture: its header is read, and its pixels are not. Raises Pillow's exceptions, which may be any."""
+    """Open a picture: its header is read, and its pixels are not.
+
+    Raises TooManyParts, and Pillow's exceptions, which may be any.
+    """
     kind = formats.recognise(data)
     try:
         return _opened(data, kind)
@@ -26,7 +55,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
-    """Open a picture and decode its pixels, of an animation those of the first frame; raises Pillow's exceptions.
+    """Open a picture and decode its pixels, of an animation those of the first frame; raises as `opened` does.
 
     With `at_least`, a JPEG is decoded to a half, quarter or eighth of its size if both sides keep so many pixels.
     """
@@ -61,4 +90,6 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     if kind == "HEIC":
         heif.register()
         heif.check_parts(data)
-    return Image.open(io.BytesIO(data), formats=("HEIF" if kind == "HEIC" else kind,))
+    if kind == "TIFF" and tiff.has_many_values(data):
+        raise TooManyParts
+    return Image.open(_CountedReads(data), formats=("HEIF" if kind == "HEIC" else kind,))

@@ -169,6 +169,23 @@ def test_a_long_timeline_keeps_its_beginning_and_its_end(
     assert timeline[-1]["stored_at"] == pytest.approx(again(container, job).finished_at, abs=0.001)
 
 
+def test_pictures_that_are_slow_to_decode_are_claimed_few_at_a_time(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = spied(worker)
+    monkeypatch.setattr(consumer, "DECODED", 1e-9)  # by this measure every picture is slow
+    several = [submit(container, [picture(number % 10)]) for number in range(20)]
+
+    consumer.consume(worker, several[0].version_id)
+
+    assert sizes == [16, 1, 1, 1, 1]
+    assert [again(container, job).status for job in several] == [Status.DONE] * 20
+    monkeypatch.undo()
+    several = [submit(container, [picture(number % 10)]) for number in range(16)]
+    consumer.consume(worker, several[0].version_id)
+    assert sizes[5:] == [16]
+
+
 def test_a_broken_picture_fails_alone(container: Container, worker: WorkerProcess) -> None:
     sizes = spied(worker)
     job = submit(container, [picture(3), broken(), picture(5)])
