@@ -37,9 +37,10 @@ class Keys:
         """Return the keys: tenant, name, creation and scopes, never their text."""
         return read(KeyList, self._connection.get("/v1/keys")).keys
 
-    def revoke(self, key_id: str) -> None:
-        """Revoke a key."""
-        self._connection.request("DELETE", f"/v1/keys/{http.word(key_id)}")
+    def revoke(self, key_id: str, *, force: bool = False) -> None:
+        """Revoke a key; `force` also the last key of the tenant `default` with the scope `keys`."""
+        forced = "?force=true" if force else ""
+        self._connection.request("DELETE", f"/v1/keys/{http.word(key_id)}{forced}")
 
     def _create(self, fields: Mapping[str, Any]) -> NewKey:
         wanted = {name: value for name, value in fields.items() if value}

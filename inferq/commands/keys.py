@@ -22,7 +22,11 @@ def keys() -> None:
 @click.option("--name", default="", help="A description of the key, shown in the list.")
 @click.option("--tenant", default="", help="The tenant of the key; by default your own.")
 @click.option(
-    "--scope", "scopes", multiple=True, help="infer, models or keys; repeat it for more. By default infer and models."
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="infer, models or keys, of those that your key has; repeat it for more. By default infer and models, and of "
+    "the first key all three.",
 )
 @click.option("--stage", type=click.Choice(["live", "test"]), help="The stage of the key, with which the key begins.")
 @click.option("--public-key", type=options.FILE, help="Register this public key (PEM) for --account; no key is made.")
@@ -40,10 +44,10 @@ def create(
     """Create a key, or register a public one.
 
     The key is shown only once, as only a hash of it is stored. From the first key on, requests without a key are
-    refused on loopback too, so give it the scope `keys` to create others:
+    refused on loopback too. It creates the others, so it has all scopes, if you name none:
 
     \b
-      export INFERQ_KEY=$(inferq keys create --name owner --scope infer --scope models --scope keys)
+      export INFERQ_KEY=$(inferq keys create --name owner)
 
     Or register the public key of an account, whose clients sign assertions with the private key and exchange them for
     tokens:
@@ -105,10 +109,11 @@ def list_(client: Client, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Also the last key that can create and revoke keys.")
 @options.server
-def revoke(client: Client, key_id: str) -> None:
+def revoke(client: Client, key_id: str, force: bool) -> None:
     """Revoke a key; it is refused from then on."""
-    client.keys.revoke(key_id)
+    client.keys.revoke(key_id, force=force)
     console.remarks.print(f"revoked {key_id}")
 
 

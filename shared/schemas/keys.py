@@ -17,9 +17,8 @@ class KeyRequest(Request, kw_only=True):
 
     name: Annotated[str, Meta(description="The purpose of the key.")] = ""
     tenant: Annotated[str, Meta(description="By default the caller's own tenant.")] = ""
-    scopes: Annotated[list[Scope], Meta(description="What the key may do; by default `infer` and `models`.")] = field(
-        default_factory=list
-    )
+    scopes: Annotated[list[Scope], Meta(description="What the key may do, of what yours may; by default `infer` and `models`, and of the first "
+                               "key everything.")] = field(default_factory=list)  # fmt: skip
     stage: Annotated[str, one_of(STAGES, "What the text of the key begins with, and which images it sees.")] = ""
     public_key: Annotated[
         str, Meta(description="Registers the RSA public key, or certificate, of `account` in PEM.")
@@ -29,6 +28,14 @@ class KeyRequest(Request, kw_only=True):
         Meta(description="The `sub` of the assertions that are signed with its private key.", extra_json_schema={
             "format": "email"}),
     ] = ""  # fmt: skip
+
+
+class RevokeQuery(Request, kw_only=True):
+    """How a key is revoked."""
+
+    force: Annotated[
+        bool, Meta(description="Revokes the last key of the tenant `default` with the scope `keys` as well.")
+    ] = False
 
 
 class Key(Answer, kw_only=True):

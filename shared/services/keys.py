@@ -71,8 +71,8 @@ def create(
 
     With a stage, the text begins with the stage's name. If no scopes are given, the first key gets all scopes, and
     later keys get `infer` and `models`. A key for another tenant may be made by the tenant `default` only, that is
-    with the admin key or while requests without credentials are accepted. Raises Forbidden for other tenants,
-    BadOption for an unknown scope.
+    with the admin key or while requests without credentials are accepted. Raises Forbidden for other tenants and for
+    scopes that the caller lacks, BadOption for an unknown scope.
     """
     tenant, scopes = terms(container, caller, tenant, scopes)
     if stage not in ("", *STAGES):
@@ -99,6 +99,11 @@ def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[st
     scopes = tuple(scopes) or (SCOPES if first else ("infer", "models"))
     if unknown := set(scopes) - set(SCOPES):
         raise errors.BadOption(f"unknown scope {min(unknown)!r}; the scopes are {', '.join(SCOPES)}")
+    if lacking := set(scopes) - set(caller.scopes):
+        raise errors.Forbidden(
+            f"A key cannot give scopes that it lacks: {', '.join(sorted(lacking))}. Name in `scopes` some of these: "
+            f"{', '.join(caller.scopes)}."
+        )
     if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
         raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
     if caller.tenant not in (tenant, DEFAULT_TENANT):
@@ -111,9 +116,18 @@ def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[st
     return tenant, scopes
 
 
-def revoke(container: Container, tenant: str, key_id: str) -> None:
-    """Revoke a key; raises NotFound when the tenant has no such valid key."""
+def revoke(container: Container, tenant: str, key_id: str, *, force: bool = False) -> None:
+    """Revoke a key; raises NotFound when the tenant has no such valid key.
+
+    Raises Conflict for the last key that can make others for all tenants, unless `force` is set: without an admin key
+    in the settings, no request could ever make or revoke a key again.
+    """
     with container.database.write() as uow:
+        if not force and not container.settings.admin_key and uow.keys.is_last_with(DEFAULT_TENANT, "keys", key_id):
+            raise errors.Conflict(
+                "This is the last key of the tenant 'default' with the scope 'keys': without it, no request can make or "
+                "revoke keys. Make another one first, or send force=true."
+            )
         if not uow.keys.revoke(tenant, key_id, container.now()):
             raise errors.NotFound(f"There is no valid key {key_id}.")
 

@@ -58,7 +58,7 @@ def test_a_key_that_another_process_revokes_is_refused(processes: tuple[Containe
     one, other = processes
     key, secret = keys.create(other, ADMIN, scopes=SCOPES)
     assert keys.identify(one, secret, from_loopback=False).tenant == DEFAULT_TENANT
-    keys.revoke(other, DEFAULT_TENANT, key.id)
+    keys.revoke(other, DEFAULT_TENANT, key.id, force=True)
     assert is_refused(other, secret)
     until(lambda: is_refused(one, secret), 10)
 
@@ -70,7 +70,7 @@ def test_a_revoked_key_is_refused_soon_even_if_the_event_is_lost(
     key, secret = keys.create(other, ADMIN, scopes=SCOPES)
     assert not is_refused(one, secret)
     monkeypatch.setattr(other.queue.events, "publish", lambda *_: None)
-    keys.revoke(other, DEFAULT_TENANT, key.id)
+    keys.revoke(other, DEFAULT_TENANT, key.id, force=True)
     until(lambda: is_refused(one, secret), 10)
 
 

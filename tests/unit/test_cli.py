@@ -477,6 +477,16 @@ def test_a_key_of_a_stage_is_asked_for(server: ToyServer, run: Callable[..., Res
     assert run("keys", "create", "--stage", "rehearsal").exit_code == 2
 
 
+@pytest.mark.parametrize(("words", "query"), [((), ""), (("--force",), "?force=true")])
+def test_a_key_is_revoked_and_the_last_one_by_force(
+    server: ToyServer, run: Callable[..., Result], words: tuple[str, ...], query: str
+) -> None:
+    server.on("DELETE /v1/keys/k1", (200, {}, b""))
+    result = run("keys", "revoke", "k1", *words)
+    assert (result.exit_code, result.stderr) == (0, "revoked k1\n")
+    assert [request.path for request in server.requests] == [f"/v1/keys/k1{query}"]
+
+
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMIIBIjAN\n-----END PUBLIC KEY-----\n"
 
 

@@ -1024,8 +1024,40 @@ def test_a_keys_text_is_shown_once_and_a_revoked_key_is_refused(client: FlaskCli
 
 def test_revoking_the_last_key_does_not_open_the_door_again(client: FlaskClient, owner: dict[str, str]) -> None:
     (key,) = client.get("/v1/keys", headers=owner).json["keys"]
-    client.delete(f"/v1/keys/{key['id']}", headers=owner)
+    assert client.delete(f"/v1/keys/{key['id']}?force=true", headers=owner).status_code == 204
     complaint(client.get("/v1/jobs"), 401, "unauthorized")
+
+
+def test_the_last_key_that_makes_others_is_revoked_only_by_force(
+    client: FlaskClient, owner: dict[str, str], tenant: Callable[..., dict[str, str]]
+) -> None:
+    (first,) = client.get("/v1/keys", headers=owner).json["keys"]
+    tenant("anna")  # cannot make keys for others
+    tenant("default", "infer")
+    says = complaint(client.delete(f"/v1/keys/{first['id']}", headers=owner), 409, "conflict")
+    assert "force=true" in says
+    assert client.get("/v1/keys", headers=owner).status_code == 200
+
+    other = tenant("default", "keys", "infer")
+    assert client.delete(f"/v1/keys/{first['id']}", headers=owner).status_code == 204
+    complaint(client.delete(f"/v1/keys/{first['id']}", headers=other), 404, "not_found")
+
+
+def test_any_key_is_revoked_where_an_admin_key_makes_others(container: Container) -> None:
+    guarded = replace(container, settings=container.settings.changed(admin_key="admin"))
+    client = apps.over(guarded).test_client()
+    made = client.post("/v1/keys", json={"scopes": ["keys"]}, headers=bearer("admin")).json
+    assert client.delete(f"/v1/keys/{made['id']}", headers=bearer(made["key"])).status_code == 204
+
+
+@pytest.mark.parametrize("scopes", [["infer"], ["models"], ["keys", "infer"], []])
+def test_a_key_gives_no_scope_that_it_lacks(
+    client: FlaskClient, tenant: Callable[..., dict[str, str]], scopes: list[str]
+) -> None:
+    keys_only = tenant("anna", "keys")
+    says = complaint(client.post("/v1/keys", json={"scopes": scopes}, headers=keys_only), 403, "forbidden")
+    assert "scopes that it lacks" in says
+    assert client.post("/v1/keys", json={"scopes": ["keys"]}, headers=keys_only).status_code == 201
 
 
 @pytest.mark.parametrize(

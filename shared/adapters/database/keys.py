@@ -62,6 +62,12 @@ class Keys:
         authentication."""
         return self._connection.execute(_ANY).first() is not None
 
+    def is_last_with(self, tenant: str, scope: str, key_id: str) -> bool:
+        """Return True if no other valid key of the tenant has the scope; until the end of the transaction none of these
+        keys can be revoked by another."""
+        valid = sa.select(keys).where(keys.c.tenant == tenant, keys.c.revoked_at.is_(None)).with_for_update()
+        return [row.id for row in self._connection.execute(valid) if scope in row.scopes] == [key_id]
+
     def revoke(self, tenant: str, key_id: str, now: float) -> bool:
         """Revoke a key; returns False if the tenant manages no such valid key."""
         where = sa.and_(_manages(tenant), keys.c.id == key_id, keys.c.revoked_at.is_(None))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
-from api.dialects.native.requests.common import parse_json
+from api.dialects.native.requests.common import parse, parse_json
 from api.dialects.native.serializers import keys as serializers
 from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.keys import SCOPES
-from shared.schemas.keys import KeyList, KeyRequest, NewKey
+from shared.schemas.keys import KeyList, KeyRequest, NewKey, RevokeQuery
 from shared.services import accounts, keys
 
 bp = OperationsBlueprint("native-keys", __name__)
@@ -30,7 +30,7 @@ def create() -> Response:
     """Create a key.
 
     Its text is in this answer and nowhere else. From the first key on, requests without a key are refused on loopback
-    as well, so the first key needs the scope `keys`. With `public_key` there is no text: the holder of the private key
+    as well, so the first key needs the scope `keys`. A key gives no scope that it lacks itself. With `public_key` there is no text: the holder of the private key
     exchanges assertions signed with it for tokens.
     """
     wanted = parse_json(KeyRequest)
@@ -60,11 +60,13 @@ def listing() -> Response:
 
 @bp.delete("/v1/keys/<key_id>")
 @scope("keys")
-@operation("revokeKey", "Keys", {204: ("It is revoked.", None)})
+@operation("revokeKey", "Keys", {204: ("It is revoked.", None)}, query=RevokeQuery)
 def revoke(key_id: str) -> ResponseReturnValue:
     """Revoke a key.
 
-    It is refused from now on.
+    It is refused from now on. 409 for the last key of the tenant `default` with the scope `keys`, without which no request
+    can make or revoke keys, unless `force` is given.
     """
-    keys.revoke(container(), caller().tenant, key_id)
+    query = parse(RevokeQuery, request.args)
+    keys.revoke(container(), caller().tenant, key_id, force=query.force)
     return "", 204
