@@ -16,7 +16,7 @@
     ├── NotFound 404          (2) unknown job, image, model, version, path
     ├── MethodNotAllowed 405  (1)
     ├── Conflict 409          (2) exists already, not in a state for that
-    │   └── ModelNotReady  ModelRefused
+    │   └── ModelNotReady  ModelRefused ── ModelAbsent
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
@@ -173,6 +173,15 @@ class ModelNotReady(Conflict):
 
 class ModelRefused(Conflict):
     """The model was checked and found unusable."""
+
+
+class ModelAbsent(ModelRefused):
+    """The model has no weights here, and they could not be fetched."""
+
+    @property
+    def code(self) -> str:
+        """`model_refused`, which programs know for it."""
+        return "model_refused"
 
 
 class TooLarge(InferqError):

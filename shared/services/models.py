@@ -42,7 +42,8 @@ def get_ready_version(container: Container, tenant: str, name: str = "", version
 
     The first use of a model of the catalogue fetches its weights. The request that causes the download is refused with
     the number of seconds after which to try again, rather than held: it is not known yet whether the weights are
-    available at all. Raises NotFound, ModelRefused, or ModelNotReady, whose message describes the next step.
+    available at all. Raises NotFound, ModelRefused, ModelAbsent, or ModelNotReady, whose message describes the next
+    step.
     """
     found = _answering(container, tenant, name, version)
     return _must_be_ready(container, found, fetch(container, found) if found.state is ModelState.ABSENT else found)
@@ -70,7 +71,7 @@ def _must_be_ready(container: Container, found: ModelVersion, current: ModelVers
     if current.state is ModelState.REFUSED:
         raise errors.ModelRefused(f"The {where} was refused: {reason}")
     if current.state is ModelState.ABSENT:
-        raise errors.ModelRefused(f"The {where} is not at hand: {reason}")
+        raise errors.ModelAbsent(f"The {where} is not at hand: {reason}")
     with container.database.read() as uow:
         expected = float(uow.key_values.get(CHECK_SECONDS) or 0) or None
     if found.state is ModelState.CHECKING:

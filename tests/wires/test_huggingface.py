@@ -530,6 +530,17 @@ def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClien
     assert_complaint(post(client), 500, "The weights are of another network.")
 
 
+def test_a_model_whose_weights_cannot_be_fetched_is_404_with_the_reason(
+    client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+        return replace(version, state=ModelState.ABSENT, reason="The weights could not be fetched.")
+
+    change_digits(container, state=ModelState.ABSENT)
+    monkeypatch.setattr(models, "until_checked", unreachable)
+    assert_complaint(post(client), 404, "The weights could not be fetched.")
+
+
 def test_an_answer_after_which_clients_retry_at_once_is_delayed_during_an_outage(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

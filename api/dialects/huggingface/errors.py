@@ -41,6 +41,8 @@ def write_error(error: InferqError) -> ResponseReturnValue:
 def _status(error: InferqError) -> int:
     if isinstance(error, errors.ModelNotReady):
         return 503
+    if isinstance(error, errors.ModelAbsent):
+        return 404  # not 503: a client would send the picture again at once, and each time the weights are asked for
     if isinstance(error, errors.ModelRefused):
         return 500
     if isinstance(error, errors.StillRunning):
