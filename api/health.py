@@ -71,6 +71,8 @@ def _check_default_model(container: Container) -> None:
     # A default model that could not be fetched does not make the service unready: callers may name or import another.
     version = models.get_version(container, DEFAULT_TENANT)
     if version.state is ModelState.CHECKING:
+        if version.tenant != ALL_TENANTS:  # the answer is for all, and even its name is confidential
+            raise errors.Unavailable("The default model is being checked.")
         raise errors.Unavailable(f"The default model {version.name} is being checked: {version.reason}.")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -28,10 +30,12 @@ def default() -> Path:
 def claim(folder: Path) -> IO[str]:
     """Create the folder if needed and lock it; the lock lasts until the file is closed or this process exits.
 
-    Raises CannotStart if the folder cannot be created or written, or is in use by another `inferq up`.
+    Raises CannotStart if the folder cannot be created or written, can be read by other users and holds other things,
+    or is in use by another `inferq up`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _keep_private(folder)
         lock = (folder / "lock").open("a+")
     except OSError as error:
         raise CannotStart(
@@ -43,6 +47,27 @@ def claim(folder: Path) -> IO[str]:
         lock.close()
         raise CannotStart(f"another `inferq up` uses {folder}; stop it, or choose another folder with --data") from None
     return lock
+
+
+def _keep_private(folder: Path) -> None:
+    """Take the folder, which holds keys, pictures and passwords, from all users but its owner.
+
+    Raises CannotStart for a folder with other things in it, such as /tmp or a home, whose rights are not changed.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o077:
+        return
+    is_ours = any((folder / name).exists() for name in _OURS) or not any(folder.iterdir())
+    if not is_ours:
+        raise CannotStart(
+            f"other users can read the data folder {folder}, and it holds other things; choose another one with "
+            f"--data, or run: chmod go-rwx {shlex.quote(str(folder))}"
+        )
+    folder.chmod(mode & ~0o077)
+
+
+_OURS = ("stack.json", "inferq.db")
+"""Files that only a data folder has."""
 
 
 def clean(folder: Path) -> list[int]:

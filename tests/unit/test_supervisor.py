@@ -240,6 +240,28 @@ def test_a_folder_serves_one_stack_at_a_time(tmp_path: Path) -> None:
     data_dir.claim(tmp_path).close()
 
 
+@pytest.mark.parametrize("inside", [[], ["inferq.db", "blobs"], ["stack.json"]])
+def test_a_data_folder_that_others_could_read_is_taken_from_them(tmp_path: Path, inside: list[str]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in inside:
+        (folder / name).touch()
+    folder.chmod(0o755)
+    data_dir.claim(folder).close()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_other_things_that_others_can_read_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(CannotStart, match=r"other users can read .* chmod go-rwx "):
+        data_dir.claim(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    tmp_path.chmod(0o700)
+    data_dir.claim(tmp_path).close()
+
+
 def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"file/data.*--data"):
