@@ -33,6 +33,7 @@ from worker.cuda_network import SIZES
 from worker.cuda_trial import CudaTrial, Plain
 from worker.families.onnx import Graph
 from worker.openvino_network import OpenVinoNetwork
+from worker.time_limit import LOADING, time_limit
 
 log = logging.getLogger(__name__)
 
@@ -296,14 +297,15 @@ class Engine:
         data = self._read_blob(version.weights)
         if hashlib.sha256(data).hexdigest() != version.checksum:
             raise BadWeights(f"The stored weights of model {version.name} are damaged: import it again.")
-        self._make_room(len(data))
-        family = families.load(version.family) if version.family else families.find(version.architecture)
-        network = weights.restore(family, version.architecture, _preprocessing(version), data, version.config)
-        weights.check_labels(weights.outputs(network), version.labels)
-        loaded = Loaded(version, network, self.device, self._settings)
         example = self._read_blob(version.example.blob) if version.example else None
-        loaded.warm_up(example)
-        loaded.record(example, self._settings)
+        self._make_room(len(data))
+        with time_limit(LOADING, f"loading model {version.name} version {version.version}"):
+            family = families.load(version.family) if version.family else families.find(version.architecture)
+            network = weights.restore(family, version.architecture, _preprocessing(version), data, version.config)
+            weights.check_labels(weights.outputs(network), version.labels)
+            loaded = Loaded(version, network, self.device, self._settings)
+            loaded.warm_up(example)
+            loaded.record(example, self._settings)
         log.info("loaded %s version %s in %.1f s", version.name, version.version, time.monotonic() - started)
         return loaded
 
@@ -331,8 +333,7 @@ def top_k(
     function_to_apply: str = "softmax",
     lowest: Sequence[float] = (),
 ) -> list[list[tuple[str, float]]]:
-    """Return the k likeliest labels of each row of (N, classes) logits with scores, highest first; ties are in label
-    order.
+    """Return the k likeliest labels of each row of (N, classes) logits with scores, highest first; ties in label order.
 
     `function_to_apply` is `softmax`, `sigmoid` or `none`; `k` may be larger than the number of classes. Labels with a
     logit below the one in `lowest`, if given, are left out.
@@ -374,8 +375,7 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device; `auto` is the first CUDA device, or the CPU if there is none. Raises BadOption if it does not
-    exist."""
+    """Return the device; `auto` is the first CUDA device, or else the CPU. Raises BadOption if it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -26,6 +26,7 @@ from shared.domain.models import (
 from shared.services import model_checks
 from worker import download, examination, families, scratch, weights
 from worker.process import WorkerProcess
+from worker.time_limit import LOADING, time_limit
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: 
         checks=[examination.Check(check.name, storage.read(check.blob), check.label) for check in options.checks],
         published=version.source == PRETRAINED,
     )
-    examined = examination.examine(path, folder, wanted)
+    with time_limit(LOADING, f"examining model {version.name} version {version.version}"):
+        examined = examination.examine(path, folder, wanted)
     blob = f"weights/{examined.checksum}{examined.path.suffix}"
     if version.training_id:  # two trainings with identical weights must not be able to delete each other's blob
         blob = trained_weights_key(version.training_id, examined.checksum)

@@ -13,6 +13,8 @@ from shared.errors import BadOption
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes of a file of labels."""
+MAX_LABELS = 100_000
+"""Labels of one model; ImageNet-21k has 21,843. All of them are in each answer that shows the version."""
 MAX_CHARS = 300
 """Characters of one label."""
 _TWINS = {"crane", "maillot"}
@@ -56,10 +58,12 @@ def parse(data: bytes, name: str = "labels") -> tuple[str, ...]:
 
 
 def check(labels: Sequence[str], name: str, where: str = "line", *, doubles: bool = False) -> None:
-    """Raise BadOption naming the first label that is empty, too long or not printable.
+    """Raise BadOption naming the first label that is empty, too long or not printable, or for too many labels.
 
     A label that is there a second time is refused as well, unless `doubles` allows it.
     """
+    if len(labels) > MAX_LABELS:
+        raise BadOption(f"{name} has {len(labels)} labels; a model may have {MAX_LABELS}")
     first: dict[str, int] = {}
     for number, label in enumerate(labels, 1):
         at = f"{name}, {where} {number}: "

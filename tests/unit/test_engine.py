@@ -309,6 +309,23 @@ def test_a_model_larger_than_the_limit_is_served_alone(shelf: Shelf) -> None:
     assert engine.loaded() == ["b/1"]
 
 
+def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
+    shelf: Shelf, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, gone = list[str](), threading.Event()
+
+    def end(seconds: float, work: str) -> None:
+        ended.append(work)
+        gone.set()
+
+    monkeypatch.setattr("worker.time_limit._end", end)
+    monkeypatch.setattr("worker.engine.LOADING", 0.01)
+    monkeypatch.setattr(Loaded, "warm_up", lambda self, example: gone.wait(60))
+    version = shelf.version("squeezenet1_1")
+    engine.load(version)
+    assert ended == [f"loading model {version.name} version {version.version}"]
+
+
 def test_new_weights_under_an_old_id_are_loaded_anew(shelf: Shelf, engine: Engine) -> None:
     first = engine.load(shelf.version("squeezenet1_1", "x"))
     assert engine.load(shelf.version("resnet18", "x")) is not first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -107,3 +108,11 @@ def test_imagenets_thousand_labels_may_have_their_two_cranes() -> None:
     assert len(labels.parse("\n".join([*names, "crane", "crane"]).encode())) == 1000
     with pytest.raises(BadOption, match="line 1000"):
         labels.parse("\n".join([*names, "duck", "duck"]).encode())
+
+
+@pytest.mark.parametrize("write", ["\n".join, json.dumps], ids=["lines", "json"])
+def test_labels_without_end_are_refused(write: Callable[[list[str]], str]) -> None:
+    names = [str(number) for number in range(labels.MAX_LABELS)]
+    assert len(labels.parse(write(names).encode(), "l.txt")) == labels.MAX_LABELS
+    with pytest.raises(BadOption, match=r"l\.txt has 100001 labels; a model may have 100000"):
+        labels.parse(write([*names, "one more"]).encode(), "l.txt")

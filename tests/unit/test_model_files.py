@@ -545,6 +545,19 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
 # folders that want more than to be read
 
 
+@pytest.mark.parametrize("inside", ["", "model.pth"], ids=["whole", "in a folder"])
+def test_a_zip_with_a_huge_directory_is_refused_before_that_is_read(tmp_path: Path, inside: str) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(200):
+            archive.writestr(zipfile.ZipInfo(f"{number:060000}"), b"")
+    if inside:
+        (tmp_path / "m").mkdir()
+        path = path.rename(tmp_path / "m" / inside)
+        path = zipped(tmp_path / "m")
+    assert "far more members than a model" in refusal(path, tmp_path)
+
+
 def test_an_index_that_names_weights_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     network = hugging_face_folder(tmp_path / "model", "ViT", transformers.ViTImageProcessor(), **_TINY)
     (tmp_path / "model" / "model.safetensors").rename(tmp_path / "other.safetensors")

@@ -9,6 +9,7 @@ from shared.domain.model_exports import FORMAT_VERSION
 from shared.domain.models import ProblemType
 from shared.domain.preprocessing import parse_request
 from shared.errors import BadOption, BadWeights
+from worker.model_files import files
 from worker.model_files.model_file import ModelFile
 
 
@@ -25,7 +26,7 @@ def read(values: Mapping[str, Any], where: str) -> ModelFile:
             family=str(values["family"]),
             architecture=str(values["architecture"]),
             config=dict(values["config"]),
-            labels=tuple(map(str, values["labels"])),
+            labels=files.labels_of(values["labels"], where),
             preprocessing=preprocessing,
             origin=where,
             problem_type=ProblemType(values["problem_type"]).value,

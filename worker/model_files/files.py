@@ -11,7 +11,7 @@ from typing import Any
 from shared.domain import labels as label_files
 from shared.domain.models import ProblemType
 from shared.errors import BadOption, BadWeights
-from worker.model_files import tensors
+from worker.model_files import tensors, zips
 from worker.model_files.model_file import ModelFile
 
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx")
@@ -22,7 +22,7 @@ _MAX_SMALL = 16 * 1024 * 1024
 def list_names(path: Path) -> list[str]:
     """Return the names of the members of a zip; raises BadWeights."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zips.opened(path) as archive:
             return archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise BadWeights(f"The zip is damaged ({error}). Pack it again.") from error

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shared.errors import BadWeights, StorageFull
-from worker.model_files import exports, files, hugging_face, onnx_graphs, timm_folders, torchserve
+from worker.model_files import exports, files, hugging_face, onnx_graphs, timm_folders, torchserve, zips
 from worker.model_files.model_file import ModelFile
 
 _LABELS = ("labels.txt", "classes.txt", "labels.json", "labels.csv", "index_to_name.json", "id2label.json")
@@ -37,7 +37,7 @@ def read_zip(path: Path, folder: Path) -> ModelFile:
 def _unpack(path: Path, folder: Path) -> Path:
     """Unpack the regular files; return the folder that holds them, below the single top folder that a zip may have."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zips.opened(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir() and not _is_junk(info.filename)]
             total = sum(info.file_size for info in members)
             if len(members) > _MAX_FILES or total > _MAX_RATIO * path.stat().st_size:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from shared.errors import BadWeights
-from worker.model_files import refused
+from worker.model_files import refused, zips
 from worker.model_files.inert_pickle import Described, Unpickler
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -84,7 +84,7 @@ def open_file(path: Path) -> TorchFile:
 
 
 def _read_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+    with zips.opened(path) as archive, path.open("rb") as file:
         members = {info.filename: info for info in archive.infolist()}
         refused.check_names(members)
         name = next(name for name in members if name == _PICKLE or name.endswith(f"/{_PICKLE}"))
