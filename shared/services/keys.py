@@ -125,8 +125,8 @@ def revoke(container: Container, tenant: str, key_id: str, *, force: bool = Fals
     with container.database.write() as uow:
         if not force and not container.settings.admin_key and uow.keys.is_last_with(DEFAULT_TENANT, "keys", key_id):
             raise errors.Conflict(
-                "This is the last key of the tenant 'default' with the scope 'keys': without it, no request can make or "
-                "revoke keys. Make another one first, or send force=true."
+                "This is the last key of the tenant 'default' with the scope 'keys': without it, no request can make "
+                "or revoke keys. Make another one first, or send force=true."
             )
         if not uow.keys.revoke(tenant, key_id, container.now()):
             raise errors.NotFound(f"There is no valid key {key_id}.")

@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import uuid6
 from flask.testing import FlaskClient
 from PIL import Image
@@ -31,11 +32,12 @@ from werkzeug.test import TestResponse
 from api.application import create_app
 from api.dialects.native.routes import jobs as native_jobs
 from shared import errors
+from shared.adapters.database import tables
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.jobs import Item, Outcome
-from shared.domain.models import ModelState, ModelVersion
+from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion
 from shared.domain.pictures import Picture
 from shared.services import job_pictures, jobs, models, stored_images
 from shared.settings import Settings
@@ -877,6 +879,24 @@ def test_results_as_csv_have_a_row_per_label(client: FlaskClient, container: Con
         assert list(csv.reader(io.StringIO(answer.text))) == expected
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://a.b")'])
+def test_no_text_of_the_results_becomes_a_formula(client: FlaskClient, container: Container, text: str) -> None:
+    path = f"/v1/jobs/{submitted(client, 3)}/results?format=csv"
+    with container.database.write() as uow:
+        uow._connection.execute(sa.update(tables.items).values(name=text))
+    ends: tuple[dict[str, Any], ...] = (
+        {"result": [[text, 0.75], ["seven", -0.25]]},
+        {"error_code": "broken_picture", "error": text},
+    )
+    for version_id in container.queue.streams.version_ids():
+        entries = container.queue.streams.claim(version_id, "worker", 2)
+        keep = jobs.begin(container, entries)
+        jobs.finish(container, [Outcome(e.job_id, e.position, **end) for e, end in zip(keep, ends, strict=True)])
+    rows = list(csv.reader(io.StringIO(client.get(path, buffered=True).text, newline="")))[1:]
+    assert [row[1] for row in rows] == [f"'{text}"] * 4
+    assert [row[4:] for row in rows[:3]] == [[f"'{text}", "0.75", ""], ["seven", "-0.25", ""], ["", "", f"'{text}"]]
+
+
 def test_results_in_another_format_are_refused(client: FlaskClient) -> None:
     complaint(client.get(f"/v1/jobs/{submitted(client)}/results?format=xml"), 400, "bad_option")
 
@@ -1195,6 +1215,22 @@ def test_alive_ready_and_why_not(client: FlaskClient, container: Container) -> N
     assert answer.headers["Retry-After"]
     container.queue.workers.heartbeat("worker", {"pictures": 0}, 60)
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(("tenant", "is_named"), [(ALL_TENANTS, True), ("default", False)])
+def test_the_name_of_a_private_default_model_is_not_shown_to_all(
+    container: Container, tenant: str, is_named: bool
+) -> None:
+    version = models.get_version(container, "default", "digits")
+    private = replace(
+        version, id="secret-1", name="secret", tenant=tenant, state=ModelState.CHECKING, reason="a_file.pth is read"
+    )
+    with container.database.write() as uow:
+        uow.model_versions.add(private)
+    chosen = replace(container, settings=container.settings.changed(default_model="secret"))
+    says = apps.over(chosen).test_client().get("/readyz").json["model"]
+    assert says.startswith("The default model ")
+    assert ("secret" in says, "a_file.pth" in says) == (is_named, is_named)
 
 
 def test_the_numbers_are_in_the_metrics(client: FlaskClient, container: Container) -> None:

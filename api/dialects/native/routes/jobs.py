@@ -157,7 +157,8 @@ def cancel(job_id: str) -> Response:
 def results(job_id: str) -> Response:
     """Stream the results.
 
-    One line per picture; suited to archives of thousands.
+    One line per picture; suited to archives of thousands. In CSV an apostrophe precedes names, labels and errors that
+    spreadsheets would take for formulas.
     """
     query = parse(schemas.ResultsQuery, request.args)
     job = jobs.get(container(), caller().tenant, job_id)
@@ -256,19 +257,29 @@ def _ended_by(lines: Iterator[str], complaint: str) -> Iterator[str]:
         yield complaint
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a text begins with that spreadsheets take for a formula, or skip before one."""
+
+
+def _cell(text: str) -> str:
+    """Return a text of a caller or a model as a spreadsheet shows it, with an apostrophe before what would be a
+    formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def _csv(job: Job, items: Iterator[Item]) -> Iterator[str]:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["position", "name", "status", "rank", "label", "score", "error"])
     for item in items:
-        start = [item.position, item.name, item.status]
+        start = [item.position, _cell(item.name), item.status]
         if item.status != Status.DONE:
-            writer.writerow([*start, "", "", "", item.error])
+            writer.writerow([*start, "", "", "", _cell(item.error)])
         elif job.options.task == "features":
             writer.writerow([*start, "", "", " ".join(map(repr, item.result)), ""])
         else:
             for rank, (label, score) in enumerate(item.result, 1):
-                writer.writerow([*start, rank, label, score, ""])
+                writer.writerow([*start, rank, _cell(label), score, ""])
             if not item.result:  # every picture has a row
                 writer.writerow([*start, "", "", "", ""])
         yield out.getvalue()

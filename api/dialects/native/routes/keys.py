@@ -30,8 +30,8 @@ def create() -> Response:
     """Create a key.
 
     Its text is in this answer and nowhere else. From the first key on, requests without a key are refused on loopback
-    as well, so the first key needs the scope `keys`. A key gives no scope that it lacks itself. With `public_key` there is no text: the holder of the private key
-    exchanges assertions signed with it for tokens.
+    as well, so the first key needs the scope `keys`. A key gives no scope that it lacks itself. With `public_key` there
+    is no text: the holder of the private key exchanges assertions signed with it for tokens.
     """
     wanted = parse_json(KeyRequest)
     tenant, name, scopes = wanted.tenant, wanted.name, wanted.scopes
@@ -64,8 +64,8 @@ def listing() -> Response:
 def revoke(key_id: str) -> ResponseReturnValue:
     """Revoke a key.
 
-    It is refused from now on. 409 for the last key of the tenant `default` with the scope `keys`, without which no request
-    can make or revoke keys, unless `force` is given.
+    It is refused from now on. 409 for the last key of the tenant `default` with the scope `keys`, without which no
+    request can make or revoke keys, unless `force` is given.
     """
     query = parse(RevokeQuery, request.args)
     keys.revoke(container(), caller().tenant, key_id, force=query.force)
