@@ -19,8 +19,8 @@ class KeyRequest(Request, kw_only=True):
     tenant: Annotated[str, Meta(description="By default the caller's own tenant.")] = ""
     scopes: Annotated[
         list[Scope],
-        Meta(description="What the key may do, of what yours may; by default `infer` and `models`, and of the first key "
-                         "everything."),
+        Meta(description="What the key may do, of what yours may; by default `infer` and `models`, and of the "
+                         "first key everything."),
     ] = field(default_factory=list)  # fmt: skip
     stage: Annotated[str, one_of(STAGES, "What the text of the key begins with, and which images it sees.")] = ""
     public_key: Annotated[
