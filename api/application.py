@@ -10,7 +10,7 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from api import auth, dialects, health, reading, throttle, web
+from api import auth, dialects, form_parser, health, reading, throttle, web
 from api.context import Places
 from api.coroutine_routes import Flask
 from shared import errors
@@ -24,6 +24,7 @@ def create_app(container: Container) -> Flask:
     """Return the WSGI application over the given container."""
     settings = container.settings
     app = Flask(__name__, static_folder=None)
+    app.request_class = form_parser.FormRequest
     app.extensions["inferq"] = container
     app.extensions["inferq.waiting_places"] = Places(settings.max_waiting)
     app.extensions["inferq.held_threads"] = Places(settings.api_threads * 3 // 4)

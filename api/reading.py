@@ -40,24 +40,12 @@ def limits(settings: Settings) -> Limits:
 
 
 def files(request: Request, field: str = "files") -> Iterator[Upload]:
-    """Yield the file parts of a multipart body in order: those named `field`, or all if no part has that name.
-
-    A blank input of a web form, which browsers send without name and bytes, is left out if there are other files.
-    """
+    """Yield the file parts of a multipart body in order: those named `field`, or all if no part has that name."""
     every = [part for _, part in request.files.items(multi=True)]
-    # Without the second alternative, a form with nothing but blank inputs would be said to have no file at all.
-    filled = [part for part in every if not is_blank(part)] or every
-    for part in [part for part in filled if part.name == field] or filled:
-        yield Upload(file_name(part), cast(BinaryIO, part.stream))
-
-
-def is_blank(part: FileStorage) -> bool:
-    """Return whether a file part has neither a name nor a byte, as a blank file input of a web form."""
-    if part.filename:
-        return False
-    empty = not part.stream.read(1)
-    part.stream.seek(0)
-    return empty
+    chosen = [part for part in every if part.name == field] or every
+    for index, part in enumerate(chosen):
+        place = f"{part.name or field}[{index}]" if len(chosen) > 1 else ""
+        yield Upload(file_name(part), cast(BinaryIO, part.stream), place)
 
 
 _QUOTED_NAME = re.compile(r'filename="(.{0,255}?)"\s{0,9}(?:;\s{0,9}[\w*]+=|$)')

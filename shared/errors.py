@@ -98,6 +98,10 @@ class NoInput(BadRequest):
 class BadPicture(BadRequest):
     """The bytes are not a picture that this service takes."""
 
+    place = ""
+    """Which of several pictures of a request is at fault, as `files[1]`, or by its name in an archive; empty if there
+    is only one. The message says it too."""
+
 
 class NotAPicture(BadPicture):
     """The bytes are not an image in a known format."""

@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,12 +145,12 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     queue.close()
 
 
-@pytest.fixture
-def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
-    """Container on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
-    url = f"sqlite:///{tmp_path}/inferq.db"
-    shutil.copy(empty_file, tmp_path / "inferq.db")
-    settings = Settings(database_url=url, storage_url=f"file://{tmp_path}/blobs", max_wait=0.2, max_queued=1000,
+@contextmanager
+def container_in(folder: Path, empty_file: Path) -> Iterator[Container]:
+    """Yield a container on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
+    url = f"sqlite:///{folder}/inferq.db"
+    shutil.copy(empty_file, folder / "inferq.db")
+    settings = Settings(database_url=url, storage_url=f"file://{folder}/blobs", max_wait=0.2, max_queued=1000,
                         default_model="digits")  # fmt: skip
     container = Container(
         database=Database(url),
@@ -171,6 +172,13 @@ def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
             uow.model_versions.save(replace(version, state=ModelState.ABSENT))
     yield container
     container.close()
+
+
+@pytest.fixture
+def container(tmp_path: Path, empty_file: Path) -> Iterator[Container]:
+    """The container of `container_in`, for one test."""
+    with container_in(tmp_path, empty_file) as container:
+        yield container
 
 
 @pytest.fixture

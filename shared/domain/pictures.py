@@ -40,6 +40,13 @@ class Upload:
 
     name: str
     stream: BinaryIO
+    place: str = ""
+    """Which part of the request it is, as `files[1]`; empty if it is the only one."""
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of an error about this upload."""
+        return f"{self.place}: " if self.place else ""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files
     if sort == "tar":
         return tar_entries(stream)
     if sort == "gzip":
-        return tar_entries(gzip.GzipFile(fileobj=stream))
+        return tar_entries(gzip.GzipFile(fileobj=stream, mode="rb"))
     description = f"A {sort} archive" if sort else "A file of this kind"
     raise BadArchive(f"{description} is not taken as an archive. Send zip, tar or tar.gz.")
 

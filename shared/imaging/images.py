@@ -20,6 +20,7 @@ from shared.errors import (
     ArchiveWithFiles,
     BadArchive,
     BadBase64,
+    BadPicture,
     BrokenPicture,
     NoInput,
     NotAPicture,
@@ -72,17 +73,31 @@ def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
         head = upload.stream.read(archives.HEAD)
         upload.stream.seek(0)
         if not head:
-            raise NoInput(f"The part {upload.name!r} is empty. Send the bytes of a picture in it.")
+            raise NoInput(f"{upload.prefix}The part {upload.name!r} is empty. Send the bytes of a picture in it.")
         if not formats.recognise(head) and (sort := archives.kind(head)):
             if count > 1 or next(uploads, None):
-                raise ArchiveWithFiles(f"The archive {upload.name!r} must be the only file. Send it by itself.")
+                raise ArchiveWithFiles(
+                    f"{upload.prefix}The archive {upload.name!r} must be the only file. Send it by itself."
+                )
             yield from _unpacked(upload, sort, limits)
             return
         if count > limits.max_files:
             raise TooManyFiles(f"At most {limits.max_files} pictures are taken in one job. Send the others in another.")
-        yield check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
+        yield _checked(upload, limits)
     if not count:
         raise NoInput
+
+
+def _checked(upload: Upload, limits: Limits) -> Picture:
+    """Return the picture of an upload; of several uploads, the error of one says which it is."""
+    try:
+        return check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
+    except BadPicture as error:
+        if not upload.place:
+            raise
+        placed = type(error)(f"{upload.prefix}{error.message}")
+        placed.place = upload.place
+        raise placed from error
 
 
 def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
@@ -95,7 +110,11 @@ def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
         max_member=limits.max_bytes,
         folders=limits.archive_folders,
     ):
-        yield check(name, data, limits)
+        try:
+            yield check(name, data, limits)
+        except BadPicture as error:
+            error.place = name
+            raise
 
 
 def check(name: str, data: bytes, limits: Limits) -> Picture:

@@ -96,9 +96,7 @@ def _read(fields: Fields) -> Submission:
     if results < 1:
         raise errors.BadOption(f"numResults must be at least 1, not {results}")
     texts = [(name, text) for name in ("sampleBase64Content", "sampleLocation") if (text := fields.text(name))]
-    parts = request.files.getlist("sampleContent")
-    # The blank file input of a web form is none; alone, its error says more than that a picture is missing.
-    files = [part for part in parts if not reading.is_blank(part)] or ([] if texts else parts)
+    files = request.files.getlist("sampleContent")
     if len(files) + len(texts) != 1:
         raise errors.NoInput(
             "Send exactly one picture in multipart/form-data: `sampleContent` (a file part), `sampleBase64Content` or "

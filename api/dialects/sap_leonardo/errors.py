@@ -47,7 +47,11 @@ def words(error: InferqError) -> tuple[str, str]:
     if isinstance(error, (errors.BadArchive, errors.ArchiveWithFiles)):
         return "Invalid Archive Input", error.message
     if isinstance(error, (errors.NotAPicture, errors.WrongFormat)):
-        return "Error when uploading files:", "Invalid file type"
+        # The vendor's text names no file; of several, the caller must know which.
+        return (
+            "Error when uploading files:",
+            f"Invalid file type: {error.message}" if error.place else "Invalid file type",
+        )
     if isinstance(error, errors.BadPicture):
         return "Error when uploading files:", error.message
     if isinstance(error, errors.BadRequest):

@@ -1,0 +1,276 @@
+"""Every way in takes every picture that its wire takes, however clients write the body, and says what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.web.openapi import describe
+from shared.container import Container
+from shared.domain.pictures import ALL_FORMATS
+from shared.settings import Settings
+from tests import apps
+from tests.conftest import container_in
+from tests.wires.ways import MULTIPART, RAW, WAYS, Body, File, Way, disposition, form, picture
+
+NO_PICTURE = b"just some text, whatever it is called"
+FORMS = {name: way for name, way in WAYS.items() if way.part and "base64" not in name}
+EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+EVERY_FORM = pytest.mark.parametrize("way", FORMS.values(), ids=FORMS)
+ARCHIVES = {name: way for name, way in WAYS.items() if way.archives}
+EVERY_WAY_OF_ARCHIVES = pytest.mark.parametrize("way", ARCHIVES.values(), ids=ARCHIVES)
+OTHERS = {
+    ("Datasets", MULTIPART): "archives of label folders; their examples are in test_native_datasets.py",
+    ("Datasets", RAW): "archives of label folders",
+    ("Models", MULTIPART): "weights",
+}
+"""Bodies with files that are no pictures to classify, and where they are tested."""
+
+
+@pytest.fixture(scope="module")
+def shared_container(tmp_path_factory: pytest.TempPathFactory, empty_file: Path) -> Iterator[Container]:
+    """One container for all these tests, which waits for no worker, and whose IMG wire has no limit."""
+    with container_in(tmp_path_factory.mktemp("ways"), empty_file) as container:
+        settings = container.settings.changed(max_wait=0.001, img_live_rate="off", max_queued=100_000)
+        yield replace(container, settings=settings)
+
+
+@pytest.fixture
+def client(shared_container: Container) -> FlaskClient:
+    """Requests to the app over the one container."""
+    return apps.over(shared_container).test_client()
+
+
+def send(client: FlaskClient, way: Way, *files: File) -> TestResponse:
+    return post(client, way, way.write(way, files))
+
+
+def post(client: FlaskClient, way: Way, body: Body, **environ: Any) -> TestResponse:
+    return client.post(way.path, headers=body[0], data=body[1], **environ)
+
+
+def assert_taken(way: Way, answer: TestResponse) -> None:
+    assert answer.status_code == way.taken, answer.text
+
+
+def assert_refused(way: Way, answer: TestResponse, *words: str) -> None:
+    assert answer.status_code == way.refused, answer.text
+    for word in words:
+        assert word in json.dumps(answer.json, ensure_ascii=False), answer.text
+
+
+def test_every_body_of_every_wire_that_carries_pictures_is_tried(client: FlaskClient) -> None:
+    with client.application.app_context():
+        document = describe(client.application, Settings(), "0")
+    described = set(_bodies_with_files(document))
+    assert described == {(way.tag, way.kind) for way in WAYS.values()} | set(OTHERS)
+
+
+def _bodies_with_files(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (tag, media type) of the bodies in which there may be a file, or a picture in base64."""
+    for entry in document["paths"].values():
+        for call in entry.values():
+            for kind, body in call.get("requestBody", {}).get("content", {}).items():
+                if _has_file(body["schema"], document["components"]["schemas"]):
+                    yield call["tags"][0], kind
+
+
+def _has_file(schema: Any, schemas: dict[str, Any]) -> bool:
+    if isinstance(schema, list):
+        return any(_has_file(each, schemas) for each in schema)
+    if not isinstance(schema, dict):
+        return False
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        return _has_file(schemas[name], schemas)
+    in_base64 = "base64" in str(schema.get("description", "")) and "string" in str(schema)
+    return "contentMediaType" in schema or in_base64 or any(_has_file(each, schemas) for each in schema.values())
+
+
+# pictures
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("format", sorted(ALL_FORMATS))
+def test_a_picture_is_taken_in_every_format_of_the_wire_and_in_no_other(
+    client: FlaskClient, way: Way, format: str
+) -> None:
+    answer = send(client, way, ("a", picture(format)))
+    if format in way.formats:
+        assert_taken(way, answer)
+    else:
+        assert_refused(way, answer)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize(
+    "data", [NO_PICTURE, b"\x89PNG\r\n\x1a\n", b"%PDF-1.7", b""], ids=["text", "PNG", "PDF", "none"]
+)
+def test_what_is_no_picture_is_refused(client: FlaskClient, way: Way, data: bytes) -> None:
+    assert_refused(way, send(client, way, ("a", data)))
+
+
+SEVERAL = {name: way for name, way in WAYS.items() if way.several}
+
+
+@pytest.mark.parametrize("way", SEVERAL.values(), ids=SEVERAL)
+@pytest.mark.parametrize("data", [NO_PICTURE, picture("PNG")[:30], b"%PDF-1.7"], ids=["text", "cut PNG", "PDF"])
+def test_of_several_pictures_the_one_at_fault_is_named_by_place_and_name(
+    client: FlaskClient, way: Way, data: bytes
+) -> None:
+    good = ("image.png", picture("PNG"))
+    answer = send(client, way, good, good, ("image.png", data), good)
+    assert_refused(way, answer, "files[2]: " if way.part else "inputs[2]: ", "'image.png'")
+
+
+# archives
+
+
+def zipped(*files: File) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def tarred(*files: File) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return file.getvalue()
+
+
+PNG = picture("PNG")
+PACKED = {
+    "zip": zipped(("a.png", PNG), ("b.png", PNG)),
+    "tar": tarred(("a.png", PNG), ("b.png", PNG)),
+    "tar.gz": gzip.compress(tarred(("a.png", PNG), ("b.png", PNG))),
+}
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("packed", PACKED)
+def test_an_archive_is_taken_by_the_ways_that_take_archives(client: FlaskClient, way: Way, packed: str) -> None:
+    answer = send(client, way, ("a", PACKED[packed]))
+    if way.archives:
+        assert_taken(way, answer)
+        assert answer.json["request"]["files"] == ["a.png", "b.png"]
+    else:
+        assert_refused(way, answer)
+
+
+@EVERY_WAY_OF_ARCHIVES
+def test_a_picture_in_an_archive_that_cannot_be_used_is_named(client: FlaskClient, way: Way) -> None:
+    answer = send(client, way, ("a.zip", zipped(("a.png", PNG), ("b.png", NO_PICTURE))))
+    assert_refused(way, answer, "'b.png'")
+
+
+# forms
+
+AS_FILE = {
+    "a name in UTF-8 (RFC 5987)": "; filename*=UTF-8''m%C3%B6we.png",
+    "both kinds of name": "; filename=\"a.png\"; filename*=UTF-8''m%C3%B6we.png",
+    "a name with quotes": '; filename="a \\"b\\".png"',
+    "a name in UTF-8": '; filename="möwe.png"',
+    "a name in Latin-1": '; filename="m\udcf6we.png"',
+    "a name without quotes": "; filename=a.png",
+    "an empty name": '; filename=""',
+    "octets": '; filename="a"\r\nContent-Type: application/octet-stream',
+    "a wrong type": '; filename="a"\r\nContent-Type: text/plain; charset=utf-8',
+    "no name": "",
+    "no name, octets": "\r\nContent-Type: application/octet-stream",
+    "no name, a picture": "\r\nContent-Type: image/png",
+    "no name, a wrong type": "\r\nContent-Type: text/plain",
+}
+"""What may follow the name of the part, by RFC 7578 or by habit."""
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("rest", AS_FILE.values(), ids=AS_FILE)
+def test_a_part_is_a_file_however_it_is_headed(client: FlaskClient, way: Way, rest: str) -> None:
+    head = f'Content-Disposition: form-data; name="{way.part}"{rest}'
+    assert_taken(way, post(client, way, form((head, PNG), fields=way.fields)))
+
+
+@EVERY_FORM
+def test_a_part_in_base64_is_decoded(client: FlaskClient, way: Way) -> None:
+    head = disposition(way.part, "a.png") + "\r\nContent-Transfer-Encoding: base64"
+    assert_taken(way, post(client, way, form((head, base64.encodebytes(PNG)), fields=way.fields)))
+    broken = post(client, way, form((head, b"A"), fields=way.fields))
+    assert_refused(way, broken, f"'{way.part}' is not in base64")
+
+
+@EVERY_FORM
+def test_a_part_may_hold_several_files(client: FlaskClient, way: Way) -> None:
+    names = ("a.png", "b.png") if way.several else ("a.png",)
+    inner = form(*((f'Content-Disposition: file; filename="{name}"', PNG) for name in names), boundary="inner")[1]
+    head = f'Content-Disposition: form-data; name="{way.part}"\r\nContent-Type: multipart/mixed; boundary=inner'
+    answer = post(client, way, form((head, inner), fields=way.fields))
+    assert_taken(way, answer)
+    if way.several:
+        assert answer.json["request"]["files"] == list(names)
+
+
+@EVERY_FORM
+def test_a_file_input_that_was_left_empty_is_no_part(client: FlaskClient, way: Way) -> None:
+    blank = (disposition(way.part, "") + "\r\nContent-Type: application/octet-stream", b"")
+    body = form(blank, (disposition(way.part, "a.png"), PNG), blank, fields=way.fields)
+    assert_taken(way, post(client, way, body))
+    assert_refused(way, post(client, way, form(blank, fields=way.fields)))
+
+
+@pytest.mark.parametrize("name", ["files", "files[]", "file", "image"])
+def test_several_files_may_have_one_name_whatever_it_is(client: FlaskClient, name: str) -> None:
+    for way in (way for way in FORMS.values() if way.several):
+        answer = post(client, way, form(*[(disposition(name, f"{number}.png"), PNG) for number in range(3)]))
+        assert answer.json["request"]["files"] == ["0.png", "1.png", "2.png"]
+
+
+@EVERY_FORM
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(MULTIPART, "boundary"), (f"{MULTIPART}; boundary=other", "'other'")],
+    ids=["no boundary", "another boundary"],
+)
+def test_a_form_whose_parts_cannot_be_found_says_why(client: FlaskClient, way: Way, kind: str, says: str) -> None:
+    _, body = way.write(way, [("a.png", PNG)])
+    assert_refused(way, post(client, way, ({"Content-Type": kind}, body)), says)
+
+
+@EVERY_FORM
+def test_a_form_that_is_cut_says_so(client: FlaskClient, way: Way) -> None:
+    headers, body = way.write(way, [("a.png", PNG)])
+    assert_refused(way, post(client, way, (headers, body[:-40])), "ends before")
+
+
+@pytest.mark.parametrize("kind", ["multipart/mixed", "multipart/related"])
+def test_a_body_of_pictures_that_is_no_form_is_taken(client: FlaskClient, kind: str) -> None:
+    headers, body = form(("Content-Type: image/png", PNG), ('Content-Disposition: attachment; filename="b.png"', PNG))
+    answer = client.post("/v1/jobs", data=body, content_type=headers["Content-Type"].replace(MULTIPART, kind))
+    assert answer.json["request"]["files"] == ["file", "b.png"]
+
+
+def test_a_text_that_begins_like_a_picture_stays_a_text(client: FlaskClient) -> None:
+    for value in ("BMW", "P1 ", "GIF89a", "<svg"):
+        way = WAYS["native, form"]
+        answer = post(
+            client, way, form((disposition("files", "a.png"), PNG), fields={"metadata": f'{{"a": "{value}"}}'})
+        )
+        assert answer.json["metadata"] == {"a": value}
+        odd = post(client, way, form((disposition("files", "a.png"), PNG), fields={"model": value}))
+        assert odd.status_code == 404, odd.text
