@@ -10,7 +10,7 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from api import auth, dialects, form_parser, health, reading, throttle, web
+from api import auth, content_encoding, dialects, form_parser, health, reading, throttle, web
 from api.context import Places
 from api.coroutine_routes import Flask
 from shared import errors
@@ -46,6 +46,7 @@ def create_app(container: Container) -> Flask:
     app.register_blueprint(web.bp)
     app.before_request(auth.authenticate)
     app.before_request(lambda: throttle.count(all_dialects))
+    app.before_request(content_encoding.unpack)
     app.after_request(throttle.add_headers)
     app.after_request(reading.discard)
     app.register_error_handler(Exception, lambda error: _error_response(all_dialects, error))
@@ -76,8 +77,9 @@ def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> R
     response = current_app.make_response(dialects.speaking(all_dialects, request.path).write_error(problem))
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(problem.retry_after)))
-    if problem.job_id:  # it is stored, so its caller can come back for it
-        response.headers.setdefault("Location", f"/v1/jobs/{problem.job_id}")
+from api import auth, content_encoding, dialects, form_parser, health, reading, throttle, web
+from api.context import Places
+from api.coroutine_routes import Flask
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response

@@ -8,11 +8,12 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from flask import Request, Response, after_this_request, request
 from werkzeug.datastructures import FileStorage
 
+from api import content_encoding
 from shared import errors
 from shared.domain.pictures import Limits, Upload
 from shared.imaging import archives, formats
@@ -78,7 +79,7 @@ def body(request: Request, name: str = "file") -> Upload | None:
         size += len(chunk)
         spool.write(chunk)
     spool.seek(0)
-    if request.content_length is None:
+    if request.content_length is None and not content_encoding.is_unpacked():
         head = spool.read(archives.HEAD)
         spool.seek(0)
         if archives.kind(head) and not formats.recognise(head):
@@ -113,7 +114,7 @@ def is_json(request: Request) -> bool:
 
 def json_object(request: Request, limit: int) -> dict[str, Any]:
     """Return the JSON body, an object of at most `limit` bytes. Raises TooLarge, and BadJson with the position."""
-    body = request.stream.read(limit + 1) if (request.content_length or 0) <= limit else None
+    body = _read(request.stream, limit + 1) if (request.content_length or 0) <= limit else None
     if body is None or len(body) > limit:
         raise errors.TooLarge(f"A JSON body may have {limit} bytes; send larger pictures as multipart or raw.")
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` grows thirtyfold in memory
@@ -125,6 +126,14 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise errors.BadJson("The JSON body must be an object.")
     return document
+
+
+def _read(stream: IO[bytes], most: int) -> bytes:
+    """Return at most so many bytes; one read may return fewer, and the limit of bodies is noticed by the next."""
+    data = b""
+    while len(data) < most and (more := stream.read(most - len(data))):
+        data += more
+    return data
 
 
 def with_pictures(settings: Settings) -> int:

@@ -6,6 +6,7 @@
     InferqError
     ├── BadRequest 400        (1) the request cannot be read
     │   ├── BadJson  BadBase64  BadOption  BadWeights  BadDataset  NoInput
+    │   ├── UnsupportedEncoding 415
     │   └── BadPicture        (2) the bytes are not a picture this service takes
     │       ├── NotAPicture  BrokenPicture  WrongFormat  PictureTooLarge
     │       ├── BadArchive ── ArchiveNotFlat
@@ -93,6 +94,12 @@ class BadDataset(BadRequest):
 
 class NoInput(BadRequest):
     """The request carries no picture. Send at least one file, or JSON with `inputs`."""
+
+
+class UnsupportedEncoding(BadRequest):
+    """The body is packed in a way that is not read here."""
+
+    status = 415
 
 
 class BadPicture(BadRequest):

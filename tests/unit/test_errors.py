@@ -17,6 +17,7 @@ STATUSES = {
     "bad_option": 400,
     "bad_weights": 400,
     "bad_dataset": 400,
+    "unsupported_encoding": 415,
     "no_input": 400,
     "bad_picture": 400,
     "not_a_picture": 400,

@@ -8,7 +8,8 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,79 @@ def test_a_text_that_begins_like_a_picture_stays_a_text(client: FlaskClient) -> 
         assert answer.json["metadata"] == {"a": value}
         odd = post(client, way, form((disposition("files", "a.png"), PNG), fields={"model": value}))
         assert odd.status_code == 404, odd.text
+
+
+# packed bodies
+
+
+def deflated(data: bytes) -> bytes:
+    """Return deflate without the header of zlib, as some clients send it."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "x-gzip": ("X-GZIP", gzip.compress),
+    "gzip in two members": ("gzip", lambda data: gzip.compress(data[:30]) + gzip.compress(data[30:])),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without a header": ("deflate", deflated),
+    "identity": ("identity", bytes),
+}
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
+def test_a_packed_body_is_unpacked(client: FlaskClient, way: Way, packer: str, chunked: bool) -> None:
+    encoding, pack = PACKERS[packer]
+    headers, body = way.write(way, [("a.png", PNG)])
+    assert_taken(way, post_packed(client, way, headers, pack(body), encoding, chunked=chunked))
+
+
+def post_packed(
+    client: FlaskClient, way: Way, headers: dict[str, str], packed: bytes, encoding: str, *, chunked: bool = False
+) -> TestResponse:
+    environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"} if chunked else {}
+    length = {} if chunked else {"Content-Length": str(len(packed))}
+    return client.post(
+        way.path,
+        input_stream=io.BytesIO(packed),
+        headers=headers | {"Content-Encoding": encoding} | length,
+        environ_overrides=environ,
+    )
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip"])
+def test_a_body_packed_otherwise_is_415_and_says_what_is_read(client: FlaskClient, way: Way, encoding: str) -> None:
+    answer = post_packed(client, way, *way.write(way, [("a.png", PNG)]), encoding)
+    assert_refused(replace(way, refused=415), answer, encoding, "gzip, deflate")
+    assert answer.headers["Accept-Encoding"] == "gzip, deflate"
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-9] + bytes(9)], ids=["cut", "changed"])
+def test_a_packed_body_that_is_damaged_is_refused(client: FlaskClient, way: Way, damage: Any) -> None:
+    headers, body = way.write(way, [("a.png", PNG)])
+    answer = post_packed(client, way, headers, damage(gzip.compress(body)), "gzip")
+    assert_refused(way, answer, "The packed body")
+
+
+@EVERY_WAY
+@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")  # Werkzeug's
+def test_the_limit_of_a_body_counts_what_is_unpacked(shared_container: Container, way: Way) -> None:
+    settings = shared_container.settings.changed(max_body=50_000, max_picture=30_000)
+    client = apps.over(replace(shared_container, settings=settings)).test_client()
+    headers, body = way.write(way, [("a.png", PNG + bytes(5_000_000))])
+    packed = gzip.compress(body)
+    assert len(packed) < 50_000
+    for chunked in (False, True):
+        answer = post_packed(client, way, headers, packed, "gzip", chunked=chunked)
+        assert_refused(replace(way, refused=413), answer)
+
+
+def test_a_packed_archive_in_chunks_needs_no_length(client: FlaskClient) -> None:
+    way = WAYS["native, raw"]
+    headers, body = way.write(way, [("", PACKED["zip"])])
+    assert_taken(way, post_packed(client, way, headers, gzip.compress(body), "gzip", chunked=True))
