@@ -18,6 +18,11 @@ from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder
 from shared import errors
 from shared.imaging import archives, formats
 
+CHARSETS = frozenset(
+    ("us-ascii", "iso-8859-1", "iso-8859-2", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252", "koi8-r",
+     "shift_jis", "euc-jp", "gbk", "gb18030", "gb2312", "big5", "euc-kr")
+)  # fmt: skip
+"""Charsets of texts beside UTF-8. Python knows others, but some of those take it very long."""
 _CHUNK = 64 * 1024
 _UNNAMED = 'form-data; name=""'
 
@@ -138,10 +143,8 @@ class _Part:
         """Return the text of a field; bytes that are not in its charset become U+FFFD."""
         with self.content:
             data = self.content.read()
-        try:
-            return data.decode(self.options.get("charset", "utf-8"), "replace")
-        except LookupError:  # an unknown charset
-            return data.decode("utf-8", "replace")
+        charset = self.options.get("charset", "").lower()
+        return data.decode(charset if charset in CHARSETS else "utf-8", "replace")
 
     def decode(self) -> None:
         """Decode the content from base64; raises BadBase64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from flask import Request, Response, after_this_request, request
 from werkzeug.datastructures import FileStorage
 
 from api import content_encoding
+from api.form_parser import CHARSETS
 from shared import errors
 from shared.domain.pictures import Limits, Upload
 from shared.imaging import archives, formats
@@ -108,8 +110,22 @@ def is_multipart(request: Request) -> bool:
 
 
 def is_json(request: Request) -> bool:
-    """Return whether the Content-Type of the body is JSON."""
-    return request.mimetype == "application/json" or request.mimetype.endswith("+json")
+    """Return whether the body is JSON: by its Content-Type, or by its beginning where that is no type of JSON.
+
+    `curl -d` sends JSON as a web form, and others send it as text or without a type. No picture begins like JSON.
+    """
+    kind = request.mimetype
+    if kind in ("application/json", "text/json") or kind.endswith("+json"):
+        return True
+    if kind.startswith(("image/", "multipart/")):
+        return False
+    request.stream = stream = io.BufferedReader(cast(io.RawIOBase, request.stream))
+    return begins_like_json(stream.peek())
+
+
+def begins_like_json(head: bytes) -> bool:
+    """Return whether a body that begins so is an object or a list in JSON, after the mark of UTF-8 if it has one."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def json_object(request: Request, limit: int) -> dict[str, Any]:
@@ -120,12 +136,18 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` grows thirtyfold in memory
         raise errors.BadJson(f"The JSON body holds more than {MAX_VALUES} values.")
     try:
-        document = json.loads(body or b"null")
+        document = json.loads(_decoded(body, request.mimetype_params.get("charset", "")) or b"null")
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(f"The body is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise errors.BadJson("The JSON body must be an object.")
     return document
+
+
+def _decoded(body: bytes, charset: str) -> bytes | str:
+    """Return JSON as a text if it is in one of the CHARSETS; else its bytes, as UTF-8, UTF-16 and UTF-32 are known by
+    them. Raises ValueError."""
+    return body.decode(charset) if charset.lower() in CHARSETS else body
 
 
 def _read(stream: IO[bytes], most: int) -> bytes:

@@ -133,18 +133,23 @@ def _late() -> BadUrl:
 
 def _parse(url: str) -> httpcore.URL:
     """Parse a URL; raises BadUrl unless it is http or https with a host and without credentials."""
+    url = url.strip()
     try:
         url.encode()  # an unpaired surrogate, which JSON allows, cannot be encoded
         parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-        # The host in its IDNA form for DNS. The path is percent-encoded below; existing escapes are kept.
+        # The host in its IDNA form for DNS. In the path, spaces and letters beyond ASCII are percent-encoded below, and
+        # existing escapes are kept.
         host = (parts.hostname or "").encode("idna").decode()
     except ValueError:
         raise BadUrl("The URL cannot be read. Give one like https://example.com/path/file.") from None
     if parts.scheme not in ("http", "https"):
         raise BadUrl("Only http and https URLs are fetched.")
-    if not host or not port or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
-        raise BadUrl("The URL needs a host, and must not contain spaces. Give one like https://example.com/path/file.")
+    if not host or not port or " " in parts.netloc or any(ord(letter) < 32 or ord(letter) == 127 for letter in url):
+        raise BadUrl(
+            "The URL needs a host, without spaces, and must not contain line breaks. Give one like "
+            "https://example.com/path/file."
+        )
     if "@" in parts.netloc:
         raise BadUrl("The URL must not carry a user name or password.")
     target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -174,7 +179,7 @@ def _answered(
                 yield response
                 return
         try:
-            url = urllib.parse.urljoin(url, location)
+            url = urllib.parse.urljoin(url, _in_utf8(location))
         except ValueError as error:
             raise BadUrl("The URL redirects to something that is no URL. Give the final one.") from error
     raise BadUrl(f"The URL redirects more than {MAX_REDIRECTS} times. Give the final one.")
@@ -249,6 +254,14 @@ def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _header(response: httpcore.Response, name: bytes) -> str:
     """Return the value of the first header with this name, or an empty string."""
     return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
+
+
+def _in_utf8(location: str) -> str:
+    """Return a Location whose letters are not escaped, as they were meant: in UTF-8 if they can be."""
+    try:
+        return location.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return location
 
 
 def _addresses(host: str, port: int, seconds_left: Callable[[], float], allow_private: bool) -> list[str]:

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from PIL import Image, ImageFile
 
@@ -184,15 +185,21 @@ def _reason(error: Exception) -> str:
     return f" ({text})" if text and "0x" not in text and not isinstance(error, KeyError) else ""
 
 
+def is_data_url(text: str) -> bool:
+    """Return whether a text in place of a URL holds the picture itself: `data:image/png;base64,...`."""
+    return text.lstrip()[:5].lower() == "data:"
+
+
 def from_base64(text: str) -> bytes:
     """Decode standard or URL-safe base64, with or without a `data:` prefix, whitespace and padding.
 
     Raises BadBase64 on any other character, a length that base64 never has, or an empty text.
     """
-    if text[:5].lower() == "data:":
+    if is_data_url(text):
         prefix, _, text = text.partition(",")
-        if not prefix.lower().endswith(";base64"):
+        if not prefix.strip().lower().endswith(";base64"):
             raise BadBase64("The data URI is not in base64. Give one like `data:image/png;base64,...`.")
+        text = unquote(text)  # as in every URL
     try:
         # Not the altchars of b64decode: with them, characters of the standard alphabet are silently dropped.
         plain = "".join(text.split()).replace("-", "+").replace("_", "/")

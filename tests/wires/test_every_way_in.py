@@ -7,24 +7,28 @@ import gzip
 import io
 import json
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.web.openapi import describe
+from shared import errors
+from shared.adapters.fetch_many import AT_ONCE
 from shared.container import Container
 from shared.domain.pictures import ALL_FORMATS
 from shared.settings import Settings
 from tests import apps
 from tests.conftest import container_in
-from tests.wires.ways import MULTIPART, RAW, WAYS, Body, File, Way, disposition, form, picture
+from tests.wires.ways import JSON, MULTIPART, RAW, WAYS, Body, File, Way, disposition, form, picture
 
 NO_PICTURE = b"just some text, whatever it is called"
 FORMS = {name: way for name, way in WAYS.items() if way.part and "base64" not in name}
@@ -351,3 +355,136 @@ def test_a_packed_archive_in_chunks_needs_no_length(client: FlaskClient) -> None
     way = WAYS["native, raw"]
     headers, body = way.write(way, [("", PACKED["zip"])])
     assert_taken(way, post_packed(client, way, headers, gzip.compress(body), "gzip", chunked=True))
+
+
+# JSON
+
+JSON_WAYS = {name: way for name, way in WAYS.items() if way.kind == JSON}
+EVERY_JSON = pytest.mark.parametrize("way", JSON_WAYS.values(), ids=JSON_WAYS)
+JSON_TYPES = (JSON, "text/json", "application/vnd.api+json", "text/plain", "application/x-www-form-urlencoded", RAW, "")
+
+
+@EVERY_JSON
+@pytest.mark.parametrize("kind", JSON_TYPES)
+@pytest.mark.parametrize("rest", ["", "; charset=utf-8", "; charset=UTF8", "; charset=unheard-of"])
+def test_json_is_known_whatever_its_type(client: FlaskClient, way: Way, kind: str, rest: str) -> None:
+    headers, body = way.write(way, [("a", PNG)])
+    if kind:
+        headers["Content-Type"] = kind + rest
+    else:
+        del headers["Content-Type"]
+    for start in (b"", b"\r\n ", b"\xef\xbb\xbf"):
+        assert_taken(way, post(client, way, (headers, start + body)))
+
+
+@EVERY_JSON
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32-le", "iso-8859-1", "windows-1252", "shift_jis"])
+def test_json_is_read_in_the_charset_that_it_names(client: FlaskClient, way: Way, charset: str) -> None:
+    _, body = way.write(way, [("a", PNG)])
+    letter = "日" if charset == "shift_jis" else "ö"
+    named = body.decode().replace('"name": "a"', f'"name": "{letter}"').replace('"name": "n"', f'"name": "{letter}"')
+    body = named.encode(charset)
+    if way.tag != "Hugging Face":
+        answer = post(client, way, ({"Content-Type": f"{JSON}; charset={charset}"}, body))
+        assert_taken(way, answer)
+        assert letter in json.dumps(answer.json, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", RAW, "", "application/zip"])
+def test_a_raw_picture_is_known_whatever_its_type(client: FlaskClient, kind: str) -> None:
+    for name in ("native, raw", "Hugging Face, raw"):
+        way = WAYS[name]
+        assert_taken(way, client.post(way.path, data=PNG, content_type=kind or None))
+
+
+# base64 and URLs
+
+BASE64 = {name: way for name, way in WAYS.items() if way.kind == JSON or "base64" in name}
+EVERY_BASE64 = pytest.mark.parametrize("way", BASE64.values(), ids=BASE64)
+TEXT = base64.b64encode(PNG).decode()
+SPELLINGS = {
+    "plain": TEXT,
+    "without padding": TEXT.rstrip("="),
+    "too much padding": f"{TEXT.rstrip('=')}==" if TEXT.endswith("=") and not TEXT.endswith("==") else TEXT,
+    "for URLs": TEXT.replace("+", "-").replace("/", "_"),
+    "in lines": base64.encodebytes(PNG).decode().replace("\n", "\r\n"),
+    "with spaces around": f"\n {TEXT} \t",
+    "a data URL": f"data:image/png;base64,{TEXT}",
+    "a data URL with a name": f"data:image/png;name=a%20b.png;base64,{TEXT}",
+    "a data URL without a type": f"DATA:;base64,{TEXT}",
+    "a data URL that is escaped": f"data:image/png;base64,{quote(TEXT, safe='')}",
+    "a data URL with spaces around": f" data:image/png;base64,{TEXT}\n",
+}
+
+
+@EVERY_BASE64
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_base64_is_read_however_it_is_spelled(client: FlaskClient, way: Way, spelling: str) -> None:
+    headers, body = way.write(way, [("a", PNG)])
+    written = json.dumps(spelling)[1:-1].encode() if way.kind == JSON else spelling.encode()
+    assert_taken(way, post(client, way, (headers, body.replace(TEXT.encode(), written))))
+
+
+@pytest.mark.parametrize(
+    ("way", "body"),
+    [
+        ("native, JSON", {"json": {"inputs": [{"url": SPELLINGS["a data URL"]}, SPELLINGS["a data URL"]]}}),
+        ("IMG, JSON", {"json": {"name": "n", "url": SPELLINGS["a data URL"]}}),
+        ("Einstein", {"data": {"modelId": "digits", "sampleLocation": SPELLINGS["a data URL"]}}),
+    ],
+)
+def test_a_data_url_is_taken_where_a_url_is(client: FlaskClient, way: str, body: dict[str, Any]) -> None:
+    assert_taken(WAYS[way], client.post(WAYS[way].path, **body))
+
+
+@pytest.mark.parametrize("url", ["HTTP://example.org/a.png", " https://example.org/a.png ", "Ftp://example.org/a.png"])
+def test_a_text_with_a_scheme_is_a_url(client: FlaskClient, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", lambda url, **_: PNG)
+    answer = client.post("/v1/jobs", json={"inputs": [url]})
+    assert answer.json["request"]["files"] == ["a.png"]
+
+
+# several URLs
+
+
+def test_several_urls_are_fetched_at_once_and_answered_in_their_order(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(AT_ONCE, timeout=10)
+
+    def fetch(url: str, **_: Any) -> bytes:
+        together.wait()
+        return PNG
+
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", fetch)
+    urls = [f"http://example.org/{number}.png" for number in range(2 * AT_ONCE)]
+    answer = client.post("/v1/jobs", json={"inputs": [TEXT, *urls, {"base64": TEXT, "name": "last"}]})
+    assert answer.json["request"]["files"] == ["input-0", *(f"{n}.png" for n in range(2 * AT_ONCE)), "last"]
+
+
+def test_of_several_urls_each_that_fails_is_named_and_the_far_ones_are_left_alone(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetch(url: str, **_: Any) -> bytes:
+        asked.append(url)
+        if "bad" in url:
+            raise errors.BadUrl(f"{url[-5:]} is away.")
+        return PNG
+
+    monkeypatch.setattr("shared.adapters.http_fetch.fetch", fetch)
+    urls = [f"http://example.org/{'good' if number in (0, 2) else 'bad'}-{number:03}" for number in range(100)]
+    urls[3] = "not base64!"
+    answer = client.post("/v1/jobs", json={"inputs": urls})
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_url")
+    detail = answer.json["detail"]
+    assert detail.startswith("inputs[1]: d-001 is away. inputs[3]: The text is not valid base64")
+    assert detail.endswith(f"inputs[{AT_ONCE}]: d-{AT_ONCE:03} is away.")
+    assert len(asked) < 3 * AT_ONCE
+
+
+def test_urls_that_there_is_no_time_left_for_say_so(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.dialects.native.requests.jobs.FETCHING", 0.0)
+    answer = client.post("/v1/jobs", json={"inputs": ["http://example.org/a", "http://example.org/b"]})
+    assert "inputs[1]: It was not fetched" in answer.json["detail"]

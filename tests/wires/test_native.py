@@ -468,13 +468,6 @@ def test_a_file_that_was_sent_as_text_is_refused_with_what_to_write(client: Flas
     assert "-F weights=@FILE" in complaint(answer, 400, "no_input")
 
 
-def test_json_that_is_not_said_to_be_json_is_refused_with_the_header_that_it_needs(client: FlaskClient) -> None:
-    answer = client.post("/v1/classify", data='{"inputs": []}', content_type="application/x-www-form-urlencoded")
-    assert "-H 'Content-Type: application/json'" in complaint(answer, 400, "no_input")
-    picture = client.post("/v1/jobs", data=png(), content_type="application/x-www-form-urlencoded")
-    assert picture.status_code == 202  # `curl --data-binary @a.png` says so of a picture
-
-
 def test_a_misspelt_file_of_a_model_is_refused_and_no_other_weights_are_taken(client: FlaskClient) -> None:
     form = {"name": "mine", "architecture": "resnet18", "weigths": (io.BytesIO(b"tensors"), "my.pth")}
     answer = client.post("/v1/models", data=form, content_type="multipart/form-data")

@@ -126,7 +126,7 @@ def _from_file(part: FileStorage, limits: Limits) -> Iterator[Picture]:
 
 def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     """Yield the picture from base64, or fetched from a URL."""
-    if field == "sampleBase64Content":
+    if field == "sampleBase64Content" or images.is_data_url(value):
         yield images.check(field, images.from_base64(value), limits)
         return
     settings = container().settings

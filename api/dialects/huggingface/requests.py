@@ -54,9 +54,9 @@ def read() -> ParsedRequest:
 
 def _from_json(body: bytes) -> ParsedRequest:
     """Parse JSON that holds a picture; raises ValueError, KeyError, TypeError and others for any other body."""
-    if not body[:100].lstrip().startswith(b"{") or sum(map(body.count, (b",", b"[", b"{"))) > reading.MAX_VALUES:
+    if not reading.begins_like_json(body[:100]) or sum(map(body.count, (b",", b"[", b"{"))) > reading.MAX_VALUES:
         raise ValueError
-    document = json.loads(body)
+    document = json.loads(body)  # in any UTF, with or without its mark
     coded = document.get("image") or document["inputs"]
     try:
         picture = images.from_base64(coded)

@@ -45,7 +45,10 @@ def from_base64(name: str, text: str, settings: Settings) -> Picture:
 
 
 def from_url(name: str, url: str, settings: Settings) -> Picture:
-    """Fetch a picture from an allowed host; raises BadRequest if that fails or the bytes are not a picture."""
+    """Fetch a picture from an allowed host, or take it from a data URL; raises BadRequest if that fails or the bytes
+    are not a picture."""
+    if images.is_data_url(url):
+        return from_base64(name, url, settings)
     accepted = limits(settings)
     hosts = settings.img_hosts.replace(",", " ").split()
     data = http_fetch.fetch(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flask import Request
@@ -16,6 +18,7 @@ from api.context import caller, container
 from api.dialects.native.requests import common
 from shared import errors
 from shared.adapters import http_fetch
+from shared.adapters.fetch_many import AT_ONCE, fetch_many
 from shared.domain import webhooks
 from shared.domain.jobs import AnswerOptions, ImageReference, Submission
 from shared.domain.pictures import Limits, Picture, name_in_url
@@ -23,13 +26,14 @@ from shared.domain.stored_images import StoredImage
 from shared.imaging import images
 from shared.schemas.jobs import Input, JobForm, JobOptions, JobRequest, RawJob, Webhook
 from shared.services import stored_images
+from shared.settings import Settings
 
 FAR = 100 * 366 * 24 * 3600
 """Seconds; a deadline over a century away, in past or future, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
 """Seconds for fetching all pictures of one request, as it occupies a thread of the API."""
-_URLENCODED = "application/x-www-form-urlencoded"
 _KINDS = ("url", "base64", "image_id")
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def read(request: Request) -> Submission:
@@ -48,11 +52,6 @@ def read(request: Request) -> Submission:
     else:
         options = raw = common.parse(RawJob, request.args)
         upload = reading.body(request, raw.name)
-        if upload and request.mimetype == _URLENCODED:  # the Content-Type that `curl -d` sends by default
-            head = upload.stream.read(1)
-            upload.stream.seek(0)
-            if head in (b"{", b"["):
-                raise errors.NoInput("The body looks like JSON; send it with -H 'Content-Type: application/json'.")
         pictures = iter(images.pictures([upload] if upload else [], limits))
     url, secret = webhook(options.webhook)
     return Submission(
@@ -88,26 +87,35 @@ def _inputs(inputs: Any, limits: Limits) -> Iterator[Picture | ImageReference]:
         raise errors.NoInput("`inputs` must be a list of objects with one of `url`, `base64` or `image_id`.")
     if len(inputs) > limits.max_files:
         raise errors.TooManyFiles(f"{len(inputs)} inputs are more than the {limits.max_files} of one job.")
-    until = time.monotonic() + FETCHING
-    return (_numbered(index, len(inputs), data, limits, until) for index, data in enumerate(inputs))
+    return _pictures([_input(index, data) for index, data in enumerate(inputs)], limits)
 
 
-def _numbered(index: int, count: int, data: Any, limits: Limits, until: float) -> Picture | ImageReference:
-    """Return the picture of one entry of `inputs`; of several, the error of one names it."""
-    wanted = _input(index, data)
-    try:
-        return _picture(index, wanted, limits, until)
-    except (errors.BadRequest, errors.NotFound) as error:
-        place = f"inputs[{index}]"
-        if count == 1 or error.message.startswith(place):
-            raise
-        raise type(error)(f"{place}: {error.message}") from error
+def _pictures(inputs: Sequence[Input], limits: Limits) -> Iterator[Picture | ImageReference]:
+    """Yield the picture of each input. An error names the input, unless it is the only one, and so it does with those
+    among the next few that cannot be used either."""
+    fetch = partial(_fetch, container().settings, limits.max_bytes)
+    fetched = fetch_many([wanted.url for wanted in inputs if wanted.url], fetch, FETCHING)
+    failures: list[errors.InferqError] = []
+    last = len(inputs)
+    for index, wanted in enumerate(inputs):
+        if index >= last:
+            break
+        try:
+            picture = _picture(index, wanted, fetched, limits)
+        except (errors.BadRequest, errors.NotFound) as error:
+            failures.append(error if len(inputs) == 1 else type(error)(f"inputs[{index}]: {error.message}"))
+            last = index + AT_ONCE if len(failures) == 1 else last
+        else:
+            if not failures:
+                yield picture
+    if failures:
+        raise type(failures[0])(" ".join(error.message for error in failures))
 
 
 def _input(index: int, data: Any) -> Input:
     """Return one entry of `inputs`, an object, or a text that is a URL or base64; raises BadOption."""
     if isinstance(data, str):
-        return Input(url=data) if data.startswith(("http://", "https://")) else Input(base64=data)
+        return Input(url=data.strip()) if _URL.match(data) else Input(base64=data)
     kinds = [kind for kind in _KINDS if isinstance(data, dict) and data.get(kind)]
     if len(kinds) != 1 or not isinstance(data[kinds[0]], str):
         raise errors.BadOption(f"inputs[{index}] must have exactly one of `url`, `base64` or `image_id`, as a text")
@@ -115,23 +123,28 @@ def _input(index: int, data: Any) -> Input:
         common.refuse_unknown(common.field_names(Input), data)
     except errors.BadOption as error:
         raise errors.BadOption(f"inputs[{index}]: {error.message}") from None
-    return Input(**{kinds[0]: data[kinds[0]]}, name=str(data.get("name") or ""))
+    kind, value = kinds[0], data[kinds[0]]
+    if kind == "url" and images.is_data_url(value):
+        kind = "base64"
+    return Input(**{kind: value.strip()}, name=str(data.get("name") or ""))
 
 
-def _picture(index: int, wanted: Input, limits: Limits, until: float) -> Picture | ImageReference:
-    name = wanted.name
+def _picture(index: int, wanted: Input, fetched: Iterator[bytes | errors.BadUrl], limits: Limits
+             ) -> Picture | ImageReference:  # fmt: skip
     if wanted.image_id:
         stored = _stored(wanted.image_id)
         return ImageReference(stored.id, stored.name, stored.blob, stored.size)
     if wanted.base64:
-        return images.check(name or f"input-{index}", images.from_base64(wanted.base64), limits)
-    settings = container().settings
-    left = until - time.monotonic()
-    if left <= 0:
-        raise errors.BadUrl(f"inputs[{index}] was not fetched: one request fetches for {FETCHING:g} s, no longer.")
-    timeout, private = min(left, settings.fetch_timeout), settings.fetch_private
-    data = http_fetch.fetch(wanted.url, max_bytes=limits.max_bytes, timeout=timeout, allow_private=private)
-    return images.check(name or name_in_url(wanted.url) or "file", data, limits)
+        return images.check(wanted.name or f"input-{index}", images.from_base64(wanted.base64), limits)
+    data = next(fetched)
+    if isinstance(data, errors.BadUrl):
+        raise data
+    return images.check(wanted.name or name_in_url(wanted.url) or "file", data, limits)
+
+
+def _fetch(settings: Settings, max_bytes: int, url: str, seconds: float) -> bytes:
+    timeout, private = min(seconds, settings.fetch_timeout), settings.fetch_private
+    return http_fetch.fetch(url, max_bytes=max_bytes, timeout=timeout, allow_private=private)
 
 
 def _stored(image_id: str) -> StoredImage:
