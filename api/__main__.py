@@ -21,8 +21,6 @@ from shared.services import keys
 from shared.settings import Settings, from_environment
 
 _PR_SET_PDEATHSIG = 1
-SILENCE_MS = 15_000
-"""Milliseconds without a request, or without the rest of its head, after which a connection is closed."""
 CORES_PER_PROCESS = 4
 """Cores of the machine for each API process. One process answers more than a thousand requests per second, so that few
 are needed beside the workers, which do the most of the work."""
@@ -83,7 +81,7 @@ def serve(settings: Settings) -> None:
         websockets=False,
         # Connections of one process, idle ones too; more wait to be accepted.
         backpressure=settings.max_waiting + 4 * settings.api_threads,
-        http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS),
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.keep_alive * 1000)),
         respawn_failed_workers=True,
         workers_kill_timeout=12,
         log_level=level,

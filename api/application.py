@@ -9,9 +9,10 @@ from typing import Any
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import auth, content_encoding, dialects, form_parser, health, reading, throttle, web
-from api.context import Places
+from api import auth, content_encoding, cors, dialects, form_parser, health, reading, throttle, web
+from api.context import Places, link
 from api.coroutine_routes import Flask
 from shared import errors
 from shared.container import Container
@@ -38,15 +39,19 @@ def create_app(container: Container) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # merging would redirect; OneSlash below answers at once
     app.wsgi_app = OneSlash(app.wsgi_app)  # type: ignore[method-assign]
+    if proxies := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)  # type: ignore[method-assign]
     all_dialects = dialects.find()
     for dialect in all_dialects:
         for blueprint in dialect.blueprints(settings):
             app.register_blueprint(blueprint)
     app.register_blueprint(health.bp)
     app.register_blueprint(web.bp)
+    app.before_request(cors.answer_preflight)
     app.before_request(auth.authenticate)
     app.before_request(lambda: throttle.count(all_dialects))
     app.before_request(content_encoding.unpack)
+    app.after_request(cors.add_headers)  # the first is called last
     app.after_request(throttle.add_headers)
     app.after_request(reading.discard)
     app.register_error_handler(Exception, lambda error: _error_response(all_dialects, error))
@@ -77,9 +82,10 @@ def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> R
     response = current_app.make_response(dialects.speaking(all_dialects, request.path).write_error(problem))
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(problem.retry_after)))
-from api import auth, content_encoding, dialects, form_parser, health, reading, throttle, web
-from api.context import Places
-from api.coroutine_routes import Flask
+    if problem.job_id:  # it is stored, so its caller can come back for it
+        response.headers.setdefault("Location", link(f"/v1/jobs/{problem.job_id}"))
+    if isinstance(error, errors.UnsupportedEncoding):
+        response.headers["Accept-Encoding"] = ", ".join(content_encoding.ENCODINGS)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response

@@ -13,7 +13,8 @@ from shared import errors
 from shared.domain.keys import Caller, is_loopback
 from shared.services import keys
 
-PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
+PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Proto",
+           "X-Real-Ip")  # fmt: skip
 """Headers that proxies add: a caller behind a proxy is not on this machine, even if the connection is local."""
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from flask import current_app, g
+from flask import current_app, g, request
 
 from shared import errors
 from shared.adapters.queue.waiters import Waiting
@@ -30,6 +30,12 @@ def container() -> Container:
 def caller() -> Caller:
     """Return the caller, which api.auth sets before the route runs."""
     return cast(Caller, g.caller)
+
+
+def link(path: str) -> str:
+    """Return the address of a path of this service, without its host, as callers reach it: a proxy may serve it below a
+    path."""
+    return f"{request.script_root}{path}" if request else path
 
 
 def scope(name: str) -> Callable[[Route], Route]:
@@ -135,7 +141,9 @@ async def submit_and_wait(submission: Submission, longest: float = math.inf) -> 
             job = await jobs.wait(container(), job, patience)
     with naming_job(job):
         if not job.status.terminal:
-            raise errors.StillRunning(f"The picture is still waiting for its turn; its job is at /v1/jobs/{job.id}.")
+            raise errors.StillRunning(
+                f"The picture is still waiting for its turn; its job is at {link(f'/v1/jobs/{job.id}')}."
+            )
         jobs.raise_failure(container(), job)
         item = jobs.list_items(container(), job, limit=1)[0]
         if item.result is None:  # the job was cancelled meanwhile, or it expired

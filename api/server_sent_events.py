@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from flask import Response
+from flask import Response, stream_with_context
 
 from api.context import container, held_threads
 from shared import errors
@@ -32,7 +32,9 @@ def stream(moving_id: str, look: Callable[[], Snapshot]) -> Response:
     """Return a stream of every change that `look` shows, until the thing ends or is deleted; raises Unavailable."""
     if not held_threads().acquire():
         raise errors.Unavailable("Too many callers are waiting already; poll instead.")
-    response = Response(_follow(container().waiters, moving_id, look), mimetype="text/event-stream")
+    response = Response(
+        stream_with_context(_follow(container().waiters, moving_id, look)), mimetype="text/event-stream"
+    )
     response.call_on_close(held_threads().release)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

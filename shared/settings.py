@@ -63,6 +63,15 @@ class Settings(BaseSettings):
     public_url: str = ""
     """The URL by which callers reach the API, as `https://vision.example.com`; empty takes it from each request.
     Set it if the API is public: signed assertions must name it."""
+    trusted_proxies: Natural = 0
+    """Proxies in a row in front of the API whose `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed, so
+    that links lead through them. Each must set all four or remove them, since callers can send them too."""
+    cors_origins: str = ""
+    """Origins of web pages that may call the API from browsers, as `https://a.example, http://localhost:3000`; `*` is
+    any. Their requests always need a key. Empty is none but the API's own pages."""
+    keep_alive: Seconds = 15.0
+    """Seconds for which a connection may be idle before the API closes it, and in which the head of a request must
+    arrive. Behind a load balancer it should be longer than the balancer's own time, which is often 60."""
     api_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """HTTP processes; 0 is one for every four cores, at least one."""
     api_threads: Threads = 256

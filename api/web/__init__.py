@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, redirect, render_te
 from flask.typing import ResponseReturnValue
 
 from api.auth import public
-from api.context import container
+from api.context import container, link
 from api.web import openapi
 
 bp = Blueprint("web", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
@@ -21,7 +21,7 @@ POLICY = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action
 @public
 def home() -> ResponseReturnValue:
     """Redirect to `/docs`."""
-    return redirect("/docs")
+    return redirect(link("/docs"))
 
 
 @bp.get("/docs")
@@ -35,7 +35,7 @@ def docs() -> ResponseReturnValue:
 @public
 def start() -> ResponseReturnValue:
     """Redirect to `/ui/datasets`."""
-    return redirect("/ui/datasets")
+    return redirect(link("/ui/datasets"))
 
 
 @bp.get("/ui/datasets")
@@ -78,7 +78,8 @@ def models() -> ResponseReturnValue:
 @public
 def document() -> ResponseReturnValue:
     """Return this document (OpenAPI 3.1)."""
-    return jsonify(openapi.describe(current_app, container().settings, _version()))
+    described = openapi.describe(current_app, container().settings, _version())
+    return jsonify(described | {"servers": [{"url": link("") or "/"}]})
 
 
 @bp.get("/favicon.ico")
@@ -91,7 +92,8 @@ def icon() -> ResponseReturnValue:
 def _page(name: str, here: str, title: str, about: str = "") -> Response:
     """Return the page whose script has that name. It holds no data: the script fetches them with the entered key."""
     template = "docs.html" if name == "docs" else "shell.html"
-    response = Response(render_template(template, page=name, here=here, title=title, about=about, version=_version()))
+    page = render_template(template, root=link(""), page=name, here=here, title=title, about=about, version=_version())
+    response = Response(page)
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from api.context import link
 from api.dialects.native.openapi.document import document
 from api.dialects.native.routes import datasets, exports, jobs, keys, models, promotions, trainings, workers
 from api.dialects.native.serializers.common import respond
@@ -44,7 +45,7 @@ def write_error(error: InferqError) -> ResponseReturnValue:
         detail=error.message,
         code=error.code,
         job_id=error.job_id,
-        links=ProblemLinks(job=f"/v1/jobs/{error.job_id}") if error.job_id else None,
+        links=ProblemLinks(job=link(f"/v1/jobs/{error.job_id}")) if error.job_id else None,
     )
     response = respond(problem, error.status)
     response.mimetype = "application/problem+json"

@@ -18,7 +18,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import auth, reading
-from api.context import caller, container, scope, wait_for
+from api.context import caller, container, link, scope, wait_for
 from api.dialects.sap_leonardo.errors import complaint, words
 from api.dialects.sap_leonardo.services import (
     FORMATS,
@@ -151,7 +151,7 @@ def write(job: Job, accepted_at: str = "") -> ResponseReturnValue:
         response.headers["Retry-After"] = "1"
         if accepted_at:
             response.status_code = 202
-            response.headers["Location"] = accepted_at
+            response.headers["Location"] = link(accepted_at)
     return response
 
 

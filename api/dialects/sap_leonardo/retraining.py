@@ -20,7 +20,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, container, scope
+from api.context import caller, container, link, scope
 from api.dialects.sap_leonardo.services import RETRAINING, WIRE
 from api.reading import Fields
 from shared import errors
@@ -80,7 +80,7 @@ def submit() -> ResponseReturnValue:
         _raise_if_in_training(parsed.model)
         raise
     response = jsonify(job(training))
-    response.headers["Location"] = f"{RETRAINING}/jobs/{training.title}"
+    response.headers["Location"] = link(f"{RETRAINING}/jobs/{training.title}")
     return response, 202
 
 

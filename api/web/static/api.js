@@ -1,5 +1,7 @@
 // Calls to the service. The key is kept in this tab, and sent in a header only, as addresses end up in logs.
 
+/** The path below which the service answers, such as "/vision"; empty unless a proxy serves it below a path. */
+export const ROOT = document.documentElement.dataset.root;
 const KEPT = "inferq-key";
 const AGAIN = 2000; // milliseconds between two polls, if no event stream is available
 

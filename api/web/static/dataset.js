@@ -1,5 +1,5 @@
 // One dataset: labels, unusable files, pictures, and a form that starts a training.
-import { get, pause } from "./api.js";
+import { ROOT, get, pause } from "./api.js";
 import { archive } from "./archive.js";
 import {
   $, ago, bar, el, empty, facts, fill, fold, group, many, moving, pager, state, whenKeyed, words,
@@ -10,7 +10,7 @@ import { thumb } from "./thumbs.js";
 const AGAIN = 1000; // milliseconds
 const PAGE = 24;
 const LABELS = 40; // shown before the list is unfolded
-const path = `/v1/datasets/${location.pathname.split("/").pop()}`;
+const path = `${ROOT}/v1/datasets/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let round = 0;
 

@@ -1,5 +1,5 @@
 // The datasets, newest first, and the upload of an archive as a new dataset.
-import { get, pause } from "./api.js";
+import { ROOT, get, pause } from "./api.js";
 import { archive } from "./archive.js";
 import { $, ago, el, empty, fill, many, pager, progress, state, whenKeyed } from "./page.js";
 
@@ -13,7 +13,7 @@ async function load() {
   const mine = ++round;
   for (let live = true; live && mine === round;) {
     live = false;
-    await fill(list, () => get(`/v1/datasets?limit=${PAGE}&cursor=${cursors.at(-1)}`), (page) => {
+    await fill(list, () => get(`${ROOT}/v1/datasets?limit=${PAGE}&cursor=${cursors.at(-1)}`), (page) => {
       live = page.datasets.some((one) => one.state === "LOADING" || one.state === "DELETING");
       return rows(page);
     }, load);
@@ -35,7 +35,7 @@ function row(dataset) {
   const names = [...shown, ...(dataset.label_count > shown.length ? ["…"] : [])].join(", ");
   const loading = dataset.state === "LOADING";
   const holds = [many(dataset.examples, "picture"), many(dataset.label_count, "label"), `version ${dataset.version}`];
-  return el("a", { class: "row", href: `/ui/datasets/${dataset.id}` },
+  return el("a", { class: "row", href: `${ROOT}/ui/datasets/${dataset.id}` },
     el("span", { class: "what" }, el("b", {}, dataset.name), el("small", { title: names }, names || "no labels yet")),
     el("span", { class: "moves" },
       loading ? [progress(dataset.progress, `Loading of ${dataset.name}`), el("small", {}, dataset.message)]
@@ -51,7 +51,7 @@ function creation() {
     if (name.value.trim()) said.append("name", name.value.trim());
     return said;
   };
-  const [area, says] = archive("/v1/datasets", form, (made) => location.assign(`/ui/datasets/${made.id}`));
+  const [area, says] = archive(`${ROOT}/v1/datasets`, form, (made) => location.assign(`${ROOT}/ui/datasets/${made.id}`));
   return el("div", { class: "card create" }, area, el("label", { class: "name-it" }, "Name", name), says);
 }
 

@@ -1,6 +1,6 @@
 // The page of the calls, built from /openapi.json: parameters, a curl command, and a form to try each call.
 // Texts are inserted as text, never as markup: names of files and answers are untrusted.
-import { authorized, key } from "./api.js";
+import { ROOT, authorized, key } from "./api.js";
 import { $, bar, dropping, el, fold, words } from "./page.js";
 
 const PAGES = "Pages"; // the tag of the pages, which are not listed as calls
@@ -156,7 +156,7 @@ class Trial {
   }
 
   url() {
-    let path = this.path;
+    let path = ROOT + this.path;
     for (const [field, value] of this.given("path")) path = path.replace(`{${field.name}}`, encodeURIComponent(value));
     const query = new URLSearchParams([...this.given("query")].map(([field, value]) => [field.name, value]));
     return path + (query.size ? `?${query}` : "");
@@ -367,9 +367,9 @@ function quick(files) {
   const form = new FormData();
   for (const file of files) form.append("files", file);
   $("quick-answer").replaceChildren(el("div", { class: "said" }, "looking …"));
-  ask($("quick-answer"), "/v1/classify", { method: "POST", body: form }, [...files], true);
+  ask($("quick-answer"), `${ROOT}/v1/classify`, { method: "POST", body: form }, [...files], true);
 }
 
 dropping($("drop"), quick);
-fetch("/openapi.json").then((response) => response.json()).then(build)
+fetch(`${ROOT}/openapi.json`).then((response) => response.json()).then(build)
   .catch((error) => $("groups").append(el("p", { class: "wrong" }, `The calls cannot be listed: ${error.message}`)));

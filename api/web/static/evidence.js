@@ -1,5 +1,5 @@
 // The evidence of a training: what was measured of its version on test pictures.
-import { picture } from "./api.js";
+import { ROOT, picture } from "./api.js";
 import { bar, el, facts, few, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
 import { thumb } from "./thumbs.js";
 
@@ -89,7 +89,7 @@ function mistakes(found) {
 
 function mistake(one, dataset) {
   const score = el("i", {}, percent(one.score, 0));
-  return thumb(`/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
+  return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
     el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted), score),
     el("span", { title: one.expected }, "is ", one.expected));
 }
@@ -109,7 +109,7 @@ function making(found, training) {
   const parameters = Object.entries(found.parameters).map(([name, value]) =>
     el("span", { class: "parameter" }, el("code", {}, name), ` ${value}`));
   return group("Method and data", "", el("div", { class: "card" }, facts([
-    ["dataset", el("a", { href: `/ui/datasets/${dataset.id}` }, `${dataset.name}, version ${dataset.version}`)],
+    ["dataset", el("a", { href: `${ROOT}/ui/datasets/${dataset.id}` }, `${dataset.name}, version ${dataset.version}`)],
     ["pictures", `${examples.training} training, ${examples.validation} validation, ${examples.test} test`],
     ["base", found.base],
     ["method", method(found.method)],

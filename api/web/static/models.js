@@ -1,5 +1,5 @@
 // The models, their versions, and the choice of the version that answers.
-import { call, get, pause } from "./api.js";
+import { ROOT, call, get, pause } from "./api.js";
 import { method } from "./evidence.js";
 import { $, ago, button, el, empty, fill, fold, many, percent, state, sure, track, whenKeyed } from "./page.js";
 import { report } from "./report.js";
@@ -20,7 +20,7 @@ function load() {
 
 /** Return every model, with `comparisons` if it has several versions, and with the counts of its canary. */
 async function fetched() {
-  const { models } = await get("/v1/models");
+  const { models } = await get(`${ROOT}/v1/models`);
   return Promise.all(models.map(async (model) => {
     if (model.shared || model.versions.length < 2) return { ...model, comparisons: [] };
     const at = address(model);
@@ -32,7 +32,7 @@ async function fetched() {
 }
 
 function address(model) {
-  return `/v1/models/${encodeURIComponent(model.name)}`;
+  return `${ROOT}/v1/models/${encodeURIComponent(model.name)}`;
 }
 
 function card(model) {
@@ -65,7 +65,7 @@ function row(model, version, says, name = `version ${version.version}`) {
   const made = [origin, version.architecture, labels];
   const right = version.accuracy == null ? null : [el("span", {}, percent(version.accuracy)), track(version.accuracy)];
   const open = !isDefault && version.state === "ready" && !model.shared;
-  const titled = version.training ? el("a", { href: `/ui/trainings/${version.training}` }, title) : title;
+  const titled = version.training ? el("a", { href: `${ROOT}/ui/trainings/${version.training}` }, title) : title;
   return el("li", {},
     el("span", { class: "star", title: isDefault && meaning }, isDefault ? "★" : ""),
     el("span", { class: "what" }, titled,
@@ -158,7 +158,7 @@ async function compare(model, version, says, again = false) {
   found ??= await call("POST", `${address(model)}/compare`, { json: { version: version.version }, wait: WAIT });
   while (!found.terminal) {
     await pause(AGAIN);
-    found = await get(`/v1/comparisons/${found.id}`, { wait: WAIT });
+    found = await get(`${ROOT}/v1/comparisons/${found.id}`, { wait: WAIT });
   }
   if (found.status !== "DONE") throw new Error(`They cannot be compared: ${found.error || "no reason was given"}`);
   const close = el("button", { class: "quiet", type: "button", onclick: () => says.replaceChildren() }, "Close");

@@ -1,5 +1,5 @@
 // The form that starts a training on a dataset.
-import { call, get } from "./api.js";
+import { ROOT, call, get } from "./api.js";
 import { act, el, fold, group } from "./page.js";
 
 const NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,99}"; // of models
@@ -55,7 +55,7 @@ function tick([name, words]) {
 
 /** Add the ready models to the choice of the base. */
 async function offer(base) {
-  const { models } = await get("/v1/models").catch(() => ({ models: [] }));
+  const { models } = await get(`${ROOT}/v1/models`).catch(() => ({ models: [] }));
   const ready = models.filter((model) => model.versions.some((version) => version.state === "ready"));
   base.append(...ready.map((model) => el("option", { value: model.name }, model.name)));
 }
@@ -67,6 +67,6 @@ async function begin(dataset, form) {
   for (const [name] of SWITCHES) if (!given[name].checked) parameters[name] = false;
   if (given.fine_tune.value) parameters.fine_tune = given.fine_tune.value;
   const json = { dataset: String(dataset.id), name: given.name.value, base: given.base.value, parameters };
-  const training = await call("POST", "/v1/trainings", { json });
-  location.assign(`/ui/trainings/${training.id}`);
+  const training = await call("POST", `${ROOT}/v1/trainings`, { json });
+  location.assign(`${ROOT}/ui/trainings/${training.id}`);
 }

@@ -1,10 +1,10 @@
 // One training: its progress while it runs, its evidence when it is done.
-import { call, follow, get } from "./api.js";
+import { ROOT, call, follow, get } from "./api.js";
 import { curves } from "./curve.js";
 import { evidence } from "./evidence.js";
 import { $, ago, el, facts, fill, moving, state, sure, trouble, whenKeyed } from "./page.js";
 
-const path = `/v1/trainings/${location.pathname.split("/").pop()}`;
+const path = `${ROOT}/v1/trainings/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let watching = new AbortController();
 let called = ""; // the name of the dataset, which a training has only in its evidence
@@ -37,7 +37,7 @@ async function load() {
 }
 
 function named(dataset, signal) {
-  return get(`/v1/datasets/${dataset}`, { signal }).then((found) => found.name, () => "");
+  return get(`${ROOT}/v1/datasets/${dataset}`, { signal }).then((found) => found.name, () => "");
 }
 
 function show(training) {
@@ -53,7 +53,7 @@ function head(training) {
   const named = known?.dataset.name || called || `dataset ${dataset.id}`;
   const base = training.base && training.base !== "scratch" ? `, from ${training.base.replace(" ", "\u00a0")}` : "";
   $("hero").replaceChildren(el("h1", {}, title, " ", state(training.status)),
-    el("p", {}, "A training on ", el("a", { href: `/ui/datasets/${dataset.id}` }, named),
+    el("p", {}, "A training on ", el("a", { href: `${ROOT}/ui/datasets/${dataset.id}` }, named),
       dataset.version ? `, version ${dataset.version}` : "", base, ", created ", ago(training.created_at)));
 }
 

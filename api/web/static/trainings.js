@@ -1,5 +1,5 @@
 // The trainings, newest first; the page polls while one is active.
-import { get, pause } from "./api.js";
+import { ROOT, get, pause } from "./api.js";
 import { $, ago, el, empty, fill, pager, percent, progress, state, whenKeyed } from "./page.js";
 
 const AGAIN = 2000; // milliseconds
@@ -30,7 +30,7 @@ async function sight() {
 
 async function fetched() {
   const [page, datasets] = await Promise.all([
-    get(`/v1/trainings?limit=${PAGE}&cursor=${encodeURIComponent(cursors.at(-1))}`), get("/v1/datasets?limit=500"),
+    get(`${ROOT}/v1/trainings?limit=${PAGE}&cursor=${encodeURIComponent(cursors.at(-1))}`), get(`${ROOT}/v1/datasets?limit=500`),
   ]);
   return [page, new Map(datasets.datasets.map((one) => [one.id, one.name]))];
 }
@@ -51,7 +51,7 @@ function row(training, names) {
   const when = training.finished_at || training.created_at;
   const about = [names.get(dataset.id) || `dataset ${dataset.id}`, training.base && `from ${training.base}`]
     .filter(Boolean).join(" · ");
-  return el("a", { class: "row", href: `/ui/trainings/${training.id}` },
+  return el("a", { class: "row", href: `${ROOT}/ui/trainings/${training.id}` },
     el("span", { class: "what" }, el("b", {}, title), el("small", {}, about)),
     el("span", { class: "moves" }, told(training)),
     el("span", { class: "when" }, state(training.status), el("small", {}, ago(when))));

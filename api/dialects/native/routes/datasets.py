@@ -11,7 +11,7 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from api import reading
-from api.context import caller, container, scope, waited
+from api.context import caller, container, link, scope, waited
 from api.dialects.native.openapi.operations import (
     IF_NONE_MATCH,
     WAIT,
@@ -304,7 +304,7 @@ def _failure(dataset: Dataset) -> str:
 def _respond_started(dataset: Dataset, done: int) -> Response:
     """Return the answer to a request that starts loading: 202, or the status `done` once loading has ended."""
     response = _respond(dataset, 202 if dataset.state is DatasetState.LOADING else done)
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    response.headers["Location"] = link(f"/v1/datasets/{dataset.id}")
     return response
 
 

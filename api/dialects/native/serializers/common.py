@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from flask import Response
 
+from api.context import link
 from shared.schemas.common import Answer
 
 
@@ -24,7 +25,7 @@ def respond(answer: Answer, status: int = 200, *, location: str = "", retry_afte
     """Return the answer as JSON; `retry_after` is in seconds, 0 leaves the header out."""
     response = Response(answer.encode(), status, mimetype="application/json")
     if location:
-        response.headers["Location"] = location
+        response.headers["Location"] = link(location)
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
     return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from api.context import link
 from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel
 from shared.schemas import datasets as schemas
 from shared.schemas.common import moment_at
@@ -11,7 +12,7 @@ from shared.schemas.common import moment_at
 
 def dataset(dataset: Dataset, labels: Sequence[DatasetLabel], listed: int | None = None) -> schemas.Dataset:
     """Return a dataset with the labels of its current version; `listed` is the most that are written, None for all."""
-    path = f"/v1/datasets/{dataset.id}"
+    path = link(f"/v1/datasets/{dataset.id}")
     return schemas.Dataset(
         id=dataset.id,
         name=dataset.name,
@@ -43,7 +44,7 @@ def example_path(example: DatasetExample) -> str:
 
 def example(example: DatasetExample) -> schemas.Example:
     """Return one labelled picture, without its bytes."""
-    path = example_path(example)
+    path = link(example_path(example))
     return schemas.Example(
         id=example.id,
         name=example.name,

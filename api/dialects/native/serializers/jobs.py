@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from api.context import link
 from api.dialects.native.serializers.common import rfc1123
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
@@ -36,7 +37,7 @@ def summary(job: Job) -> schemas.JobSummary:
 
 
 def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
-    path = f"/v1/jobs/{job.id}"
+    path = link(f"/v1/jobs/{job.id}")
     fields: dict[str, Any] = {
         "id": job.id,
         "status": job.status,

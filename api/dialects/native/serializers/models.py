@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from api.context import link
 from api.dialects.native.serializers import trainings
 from shared.domain.engines import EngineReport
 from shared.domain.models import ALL_TENANTS, ModelAlias, ModelVersion
@@ -59,9 +60,9 @@ def version_details(
     report: EngineReport | None = None,
 ) -> schemas.VersionDetails:
     """Return one version with its labels, and with the evidence of the training that made it."""
-    links = schemas.VersionLinks(self=f"/v1/models/{version.name}/versions/{version.version}")
+    links = schemas.VersionLinks(self=link(f"/v1/models/{version.name}/versions/{version.version}"))
     if training is not None:
-        links.training = f"/v1/trainings/{training.id}"
+        links.training = link(f"/v1/trainings/{training.id}")
         links.plots = trainings.plots(training)
     return schemas.VersionDetails(
         **_version_fields(version, summaries),

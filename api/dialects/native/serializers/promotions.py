@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+from api.context import link
 from shared.domain.comparisons import Comparison
 from shared.domain.models import ModelVersion
 from shared.domain.promotions import Canary
@@ -26,7 +27,9 @@ def comparison(comparison: Comparison, names: Mapping[str, str]) -> schemas.Comp
         error=comparison.error or None,
         created_at=moment_at(comparison.created_at),
         finished_at=moment(comparison.finished_at),
-        links=schemas.ComparisonLinks(self=f"/v1/comparisons/{comparison.id}", model=f"/v1/models/{comparison.name}"),
+        links=schemas.ComparisonLinks(
+            self=link(f"/v1/comparisons/{comparison.id}"), model=link(f"/v1/models/{comparison.name}")
+        ),
     )
 
 

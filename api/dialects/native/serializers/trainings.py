@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from api.context import link
 from shared.domain.jobs import Status
 from shared.domain.trainings import Training
 from shared.schemas import trainings as schemas
@@ -40,11 +41,11 @@ def plots(training: Training) -> Plots:
     """Return the paths of the plots of its evidence; none before the training is DONE."""
     if training.status is not Status.DONE:
         return Plots()
-    return Plots(**{name: f"/v1/trainings/{training.id}/plots/{name}.svg" for name in PLOTS})
+    return Plots(**{name: link(f"/v1/trainings/{training.id}/plots/{name}.svg") for name in PLOTS})
 
 
 def _fields(training: Training, position: int) -> dict[str, Any]:
-    path = f"/v1/trainings/{training.id}"
+    path = link(f"/v1/trainings/{training.id}")
     made = ModelReference(name=training.name, version=training.version) if training.version_id else None
     fields = {
         "id": training.id,
