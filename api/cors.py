@@ -28,7 +28,7 @@ def answer_preflight() -> Response | None:
 
 
 def add_headers(response: Response) -> Response:
-    """Add to every response, errors too, that pages of an allowed origin may read it with all its headers; runs last."""
+    """Add to every response, errors too, that pages of an allowed origin may read it and its headers; runs last."""
     if container().settings.cors_origins:
         response.vary.add("Origin")
         if _allowed():
