@@ -120,7 +120,8 @@ def _http_error(error: HTTPException) -> errors.InferqError:
     if isinstance(error, NotFound):
         return errors.NotFound(f"There is nothing at {request.path}.")
     if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        # Without those that every path has; the header names them all.
+        allowed = ", ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"}))
         return errors.MethodNotAllowed(f"{request.method} is not allowed here; allowed: {allowed}.")
     bad_request = errors.BadRequest(error.description or "The request cannot be understood.")
     bad_request.status = error.code or 400

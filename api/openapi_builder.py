@@ -42,9 +42,10 @@ def thing(properties: dict[str, Schema], *, required: Sequence[str] = (), **more
     return {"type": "object", "properties": properties, **({"required": list(required)} if required else {}), **more}
 
 
-def binary(description: str = "") -> Schema:
-    """Return the schema of the bytes of a file; the page /docs shows a file chooser for it."""
-    return text(description, format="binary", contentMediaType="application/octet-stream")
+def binary(description: str = "", example: str = "photo.jpg") -> Schema:
+    """Return the schema of the bytes of a file; the page /docs shows a file chooser for it, and names the example in
+    commands."""
+    return text(description, format="binary", contentMediaType="application/octet-stream", examples=[example])
 
 
 def ref(name: str) -> Schema:

@@ -70,6 +70,8 @@ Moment = Annotated[
 Share = Annotated[float, Meta(extra_json_schema={"minimum": 0, "maximum": 1})]
 File = Annotated[str, Meta(extra_json_schema={"format": "binary", "contentMediaType": "application/octet-stream"})]
 """The bytes of a file in a form; the page /docs shows a file chooser for it."""
+Photo = Annotated[File, Meta(examples=["photo.jpg"])]
+Archive = Annotated[File, Meta(examples=["pictures.zip"])]
 Limit = Annotated[int, Meta(description="Entries of a page, 1 to 500.", ge=1, le=500)]
 Cursor = Annotated[str, Meta(description="`next` of the page before.")]
 Next = Annotated[str | None, Meta(description="The cursor of the next page; null on the last.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from shared.domain.datasets import LONGEST_NAME, REASONS, DatasetState, Source, Split
-from shared.schemas.common import Answer, Cursor, File, Limit, Next, Request, Share, Time, one_of
+from shared.schemas.common import Answer, Archive, Cursor, Limit, Next, Photo, Request, Share, Time, one_of
 
 LISTED = 100
 """Most labels of each dataset in a list: a dataset may have thousands, and a page has up to 500 datasets."""
@@ -33,7 +33,7 @@ class DatasetForm(Request, kw_only=True):
     """A dataset to create from an uploaded archive."""
 
     name: Annotated[Name, Meta(description="By default the file's name without extension.")] = ""
-    file: Annotated[File, Meta(description=_LAYOUT)]
+    file: Annotated[Archive, Meta(description=_LAYOUT)]
 
 
 class RawDataset(Request, kw_only=True):
@@ -51,7 +51,7 @@ class ArchiveRequest(Request, kw_only=True):
 class ArchiveForm(Request, kw_only=True):
     """An archive to add to a dataset."""
 
-    file: Annotated[File, Meta(description=_LAYOUT)]
+    file: Annotated[Archive, Meta(description=_LAYOUT)]
 
 
 class LabelRequest(Request, kw_only=True):
@@ -63,7 +63,7 @@ class LabelRequest(Request, kw_only=True):
 class ExampleForm(Request, kw_only=True):
     """A picture to add with its label."""
 
-    file: Annotated[File, Meta(description="One picture.")]
+    file: Annotated[Photo, Meta(description="One picture.")]
     label: Annotated[str, Meta(description="The name of a label that the dataset has.")]
     split: Annotated[
         str, one_of([split for split in Split if split], "Its use; by default it is assigned when a training begins.")

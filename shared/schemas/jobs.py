@@ -10,12 +10,12 @@ from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
 from shared.schemas.common import (
     Answer,
     Cursor,
-    File,
     Id,
     Limit,
     Metadata,
     Moment,
     Next,
+    Photo,
     Request,
     Terminal,
     Time,
@@ -70,7 +70,7 @@ class JobOptions(Request, kw_only=True):
 class JobForm(JobOptions, kw_only=True):
     """A job as a form."""
 
-    files: Annotated[list[File], Meta(description=_FORMATS)]
+    files: Annotated[list[Photo], Meta(description=_FORMATS)]
 
 
 class Input(Request, kw_only=True):

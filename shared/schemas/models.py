@@ -18,7 +18,7 @@ from shared.domain.preprocessing import (
     MODES,
     Origin,
 )
-from shared.schemas.common import Answer, File, Request, Time, one_of
+from shared.schemas.common import Answer, File, Photo, Request, Time, one_of
 from shared.schemas.evidence import METHODS, Evidence, Plots
 
 DEFAULT_ORIGINS = ("tenant", "setting", "service")
@@ -114,11 +114,12 @@ class ModelForm(ModelRequest, kw_only=True):
         File,
         Meta(
             description="`.safetensors`, `.pth` or `.ckpt` (the tensors only), `.onnx`, `.mar`, or a zip of a folder "
-            "of timm, transformers or an export."
+            "of timm, transformers or an export.",
+            examples=["weights.safetensors"],
         ),
     ] = ""
     check: Annotated[
-        list[File], Meta(description="Pictures that the model must label as `check_label` says; else it is refused.")
+        list[Photo], Meta(description="Pictures that the model must label as `check_label` says; else it is refused.")
     ] = field(default_factory=list)
     check_label: Annotated[str, Meta(description="The label of each `check`, repeated in the same order.")] = ""
 

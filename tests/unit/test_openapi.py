@@ -137,6 +137,35 @@ def test_every_call_says_what_it_is_for_and_what_comes_back(document: dict[str, 
                 assert content.get("schema") or "json" not in media_type.split("/")[1].split("+"), where
 
 
+def test_the_options_of_a_body_that_is_a_file_are_described_in_the_query(document: dict[str, Any]) -> None:
+    for path, method, call in calls(document):
+        content = call.get("requestBody", {}).get("content", {})
+        form = content.get("multipart/form-data", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if form and "application/octet-stream" in content:
+            options = document["components"]["schemas"][form]["properties"]
+            asked = {parameter["name"] for parameter in call["parameters"] if parameter["in"] == "query"}
+            files = {name for name, schema in options.items() if "contentMediaType" in str(schema)}
+            assert set(options) - files <= asked, f"{method} {path}"
+
+
+def test_every_file_has_a_name_as_example_which_fits_what_it_is(document: dict[str, Any]) -> None:
+    found = list(_files(document))
+    assert len(found) > 10
+    for schema in found:
+        about = schema.get("description", "")
+        is_of_labels = "label folders" in about or "LABEL/" in about
+        assert schema["examples"][0].endswith(".zip") == is_of_labels, schema
+
+
+def _files(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield the schemas of files."""
+    if isinstance(part, dict) and "contentMediaType" in part:
+        yield part
+    elif isinstance(part, (dict, list)):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from _files(value)
+
+
 def test_every_part_of_a_path_is_explained(document: dict[str, Any]) -> None:
     for path, method, call in calls(document):
         parts = [parameter["name"] for parameter in call.get("parameters", []) if parameter["in"] == "path"]

@@ -118,3 +118,8 @@ def test_a_script_makes_no_markup_of_texts(script: Path) -> None:
 def test_only_one_script_knows_where_the_key_is_kept(script: Path) -> None:
     assert ("sessionStorage" in script.read_text()) == (script.name == "api.js")
     assert not re.search(r"localStorage|document\.cookie", script.read_text())
+
+
+def test_the_page_of_calls_names_files_as_the_document_does() -> None:
+    assert ".jpg" not in re.sub(r"/\\\.\(.*", "", (STATIC / "docs.js").read_text())
+    assert "examples" in (STATIC / "docs.js").read_text()

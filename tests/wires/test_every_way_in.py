@@ -103,6 +103,19 @@ def _has_file(schema: Any, schemas: dict[str, Any]) -> bool:
     return "contentMediaType" in schema or in_base64 or any(_has_file(each, schemas) for each in schema.values())
 
 
+@EVERY_WAY
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
+def test_a_path_that_takes_pictures_by_post_says_so_to_any_other_method(
+    client: FlaskClient, way: Way, method: str
+) -> None:
+    answer = client.open(way.path, method=method)
+    if answer.status_code != 200:  # another call has the path too
+        assert answer.status_code == 405
+        assert "POST" in answer.headers["Allow"]
+        assert method == "HEAD" or "POST" in answer.text
+    assert "POST" in client.options(way.path).headers["Allow"]
+
+
 # pictures
 
 

@@ -602,7 +602,7 @@ def test_a_key_that_may_not_use_images(key_maker: Callable[..., Wire]) -> None:
 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/download"), ("POST", "/classify")])
 def test_an_unknown_image(wire: Wire, method: str, tail: str) -> None:
-    for image_id in (UNKNOWN_IMAGE, "upload", "x", "a" * 500):
+    for image_id in (UNKNOWN_IMAGE, "uploads", "x", "a" * 500):
         answer = wire(method, f"/v1/images/{image_id}{tail}")
         refused(answer, 404, "Not Found", f"Image with id {image_id} not found.")
 
@@ -628,6 +628,8 @@ def test_imagining_is_not_served(wire: Wire) -> None:
     [
         ("PUT", "/v1/images", "GET, HEAD, OPTIONS, POST"),
         ("GET", "/v1/images/x/classify", "OPTIONS, POST"),
+        ("GET", "/v1/images/upload", "OPTIONS, POST"),
+        ("DELETE", "/v1/images/upload", "OPTIONS, POST"),
         ("PATCH", "/v1/images/x", "DELETE, GET, HEAD, OPTIONS"),
     ],
 )
@@ -635,6 +637,8 @@ def test_a_wrong_method(wire: Wire, method: str, path: str, allowed: str) -> Non
     answer = wire(method, path)
     assert (answer.status_code, answer.json["error"]) == (405, "Method Not Allowed")
     assert answer.headers["Allow"] == allowed
+    named = ", ".join(name for name in allowed.split(", ") if name not in ("HEAD", "OPTIONS"))
+    assert answer.json["message"] == f"{method} is not allowed here; allowed: {named}."
 
 
 def test_a_body_that_is_too_large(wire: Wire) -> None:

@@ -103,7 +103,9 @@ def _of_predictions() -> Part:
 def _of_datasets() -> Part:
     dataset, root = openapi_builder.response("The dataset.", ref("EinsteinDataset")), datasets.DATASETS_PATH
     archive = {
-        "data": binary(f"A zip of label folders, {datasets.MAX_ARCHIVE // _MB} MB at most. Exactly one of the two."),
+        "data": binary(
+            f"A zip of label folders, {datasets.MAX_ARCHIVE // _MB} MB at most. Exactly one of the two.", "pictures.zip"
+        ),
         "path": text("Its URL.", format="uri"),
     }
     kind = {"type": text("Pictures with one label each.", enum=[KIND], default=KIND)}

@@ -31,7 +31,7 @@ def blueprints(settings: Settings) -> Sequence[Blueprint]:
     """Return the blueprint with the seven calls."""
     bp = Blueprint("img-processing", __name__)
     image = "/v1/images/<image_id>"
-    bp.add_url_rule("/v1/images/upload", view_func=routes.upload, methods=["POST"])
+    bp.add_url_rule(routes.UPLOAD, view_func=routes.upload, methods=["POST"])
     bp.add_url_rule("/v1/images", view_func=routes.create, methods=["POST"])
     bp.add_url_rule("/v1/images", view_func=routes.listing, methods=["GET"])
     bp.add_url_rule(image, view_func=routes.show, methods=["GET"])

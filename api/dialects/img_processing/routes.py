@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from flask import Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import MethodNotAllowed
 
 from api import reading
 from api.context import caller, container, scope, submit_and_wait
@@ -25,6 +26,7 @@ from shared.services.default_models import Origin
 
 T = TypeVar("T")
 METER = "img"
+UPLOAD = "/v1/images/upload"
 PROMISED = "resnet50"
 """The model that the vendor documents; it is ready once `inferq models add resnet50` has fetched its weights."""
 LONGEST = 50.0
@@ -151,6 +153,8 @@ def _own(image_id: str, do: Callable[[Container, str, str, str], T]) -> T:
     try:
         return do(container(), caller().tenant, caller().stage, image_id)
     except errors.NotFound:
+        if request.path == UPLOAD:  # which looks like the path of an image
+            raise MethodNotAllowed(["POST", "OPTIONS"]) from None
         raise _unknown(image_id) from None
     except errors.Forbidden:
         raise errors.Forbidden("You are not allowed to access this image.") from None

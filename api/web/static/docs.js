@@ -28,10 +28,11 @@ function isFile(schema) {
   return schema.format === "binary" || Boolean(schema.contentMediaType);
 }
 
-/** Every input of a call, from its path, query, headers and each form of its body. */
-function inputsOf(call) {
+/** Every input of a call from its path, query and headers, without options that its body has as well. */
+function inputsOf(call, body) {
+  const own = body ? follow(body.schema).properties || {} : {};
   const inputs = (call.parameters || []).map((parameter) => ({ ...parameter, schema: follow(parameter.schema) }));
-  return inputs;
+  return inputs.filter(({ name, in: where }) => where !== "query" || !(name in own));
 }
 
 function bodiesOf(call) {
@@ -51,10 +52,10 @@ function row(name, schema, where, required) {
 }
 
 function parameterTable(call) {
-  const rows = inputsOf(call).map((input) =>
+  const body = bodiesOf(call)[0];
+  const rows = inputsOf(call, body).map((input) =>
     row(input.name, { ...input.schema, description: input.description || input.schema.description },
       input.in, input.required));
-  const body = bodiesOf(call)[0];
   const schema = body ? follow(body.schema) : {};
   for (const [name, property] of Object.entries(schema.properties || {})) {
     rows.push(row(name, property, "body", (schema.required || []).includes(name)));
@@ -88,7 +89,8 @@ class Trial {
   }
 
   draw() {
-    const inputs = inputsOf(this.call);
+    const body = this.bodies.find((one) => one.type === this.type);
+    const inputs = inputsOf(this.call, body);
     this.fields = [];
     const add = (input) => {
       this.fields.push(this.field(input.name, input.in, input.schema, input.required));
@@ -97,7 +99,6 @@ class Trial {
     // Headers last: they can be left out, and the body has what a call is about.
     const labels = inputs.filter((input) => input.in !== "header").map(add);
     if (this.bodies.length > 1) labels.push(this.chooser());
-    const body = this.bodies.find((one) => one.type === this.type);
     if (body) labels.push(...this.bodyFields(body));
     labels.push(...inputs.filter((input) => input.in === "header").map(add));
     this.grid.replaceChildren(...labels);
@@ -143,7 +144,8 @@ class Trial {
       if (required) input.value = hint;
     }
     const label = el("label", { class: file ? "wide" : false }, name + (required ? " *" : ""), input);
-    return { name, where, input, file, required, label };
+    const example = (found.examples || (many && follow(found.items).examples) || [])[0] || name;
+    return { name, where, input, file, required, label, example };
   }
 
   /** [field, value] of what is filled in; a field of files gives each of them. */
@@ -192,12 +194,12 @@ class Trial {
       if (field.where === "form" && field.file) {
         const names = [...field.input.files].map((file) => file.name);
         const first = nothing && form.find((one) => one.file) === field;
-        if (!names.length && (field.required || first)) names.push("photo.jpg");
+        if (!names.length && (field.required || first)) names.push(field.example);
         for (const name of names) parts.push(`-F ${quote(`${field.name}=@${name}`)}`);
       } else if (field.where === "form" && (field.input.value || field.required)) {
         parts.push(`${flag} ${quote(`${field.name}=${field.input.value || field.name.toUpperCase()}`)}`);
       } else if (field.where === "json") parts.push(`-d ${quote(squeezed(field.input.value))}`);
-      else if (field.where === "raw") parts.push(`--data-binary ${quote(`@${(field.input.files[0] || { name: "photo.jpg" }).name}`)}`);
+      else if (field.where === "raw") parts.push(`--data-binary ${quote(`@${field.input.files.length ? field.input.files[0].name : field.example}`)}`);
     }
     const url = location.origin + this.url().replace(/\{(\w+)\}/g, (_, name) => name.toUpperCase());
     parts.push(/[?&]/.test(url) ? quote(url) : url);

@@ -81,7 +81,7 @@ def _call(rule: str, operation: Operation) -> Part:
         {str(status): _response(*answer) for status, answer in operation.answers.items()}
         | {"default": response("What is wrong, and what to do.", openapi_builder.ref("Problem"),
                                "application/problem+json")},
-        parameters=[*parameters, *_query(operation.query), *operation.headers],
+        parameters=[*parameters, *_query(_query_type(operation)), *operation.headers],
         body=_body(operation.body) if operation.body else None,
         tag=operation.tag,
     )  # fmt: skip
@@ -105,6 +105,10 @@ def _response(description: str, kind: type[Answer] | Media | None) -> Part:
     return response(description, openapi_builder.ref(kind.__name__))
 
 
+def _query_type(operation: Operation) -> type[Request] | None:
+    return operation.query or (operation.body.query if operation.body else None)
+
+
 def _query(kind: type[Request] | None) -> list[Part]:
     if kind is None:
         return []
@@ -125,7 +129,7 @@ def _body(body: Body) -> Part:
         if body.example:
             content[_JSON]["example"] = dict(body.example)
     if body.raw:
-        content[_RAW] = {"schema": openapi_builder.binary(body.raw)}
+        content[_RAW] = {"schema": openapi_builder.binary(body.raw, body.raw_example)}
     return {"required": True, "content": content}
 
 

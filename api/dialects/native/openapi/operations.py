@@ -29,6 +29,10 @@ class Body:
     json: type[Request] | None = None
     raw: str = ""
     """What the whole body may be; empty if it must be a form or JSON."""
+    raw_example: str = "photo.jpg"
+    """The name of a file that may be the whole body."""
+    query: type[Request] | None = None
+    """The options of a body that is a file, which go into the query, where those of forms and JSON may be too."""
     example: Mapping[str, Any] | None = None
 
 

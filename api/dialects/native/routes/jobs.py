@@ -48,6 +48,7 @@ _PICTURES = Body(
     form=schemas.JobForm,
     json=schemas.JobRequest,
     raw="One picture, or one flat archive of pictures. Options go into the query.",
+    query=schemas.RawJob,
     example={"inputs": [{"url": "https://example.org/duck.jpg"}], "top_k": 3},
 )
 _WAITED = {
