@@ -1,4 +1,4 @@
-"""`python -m worker` runs models, `--trainer` trains them, `--maintenance` repairs, calls back and keeps the clock."""
+"""`python -m worker` runs models, `--trainer` trains them, `--maintenance` repairs and calls back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shared import errors
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE
 from shared.settings import Settings
 from worker import create_app, create_trainer, from_environment, scratch
+from worker.schedule import Schedule
 
 log = logging.getLogger("worker")
 
@@ -34,7 +35,7 @@ def main() -> int:
         "--maintenance",
         "--keeper",
         action="store_true",
-        help="repairs, callbacks and the clock; exactly one",
+        help="repairs and callbacks; exactly one",
     )
     arguments = parser.parse_args()
     try:
@@ -43,17 +44,20 @@ def main() -> int:
         print(f"inferq: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):  # they log a line per task
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # they log a line per task
         logging.getLogger(chatty).setLevel(logging.WARNING)
     run = maintain if arguments.maintenance else train if arguments.trainer else serve
     return run(settings)
 
 
 def maintain(settings: Settings) -> int:
-    """Run maintenance and its schedule."""
-    # The plain scheduler keeps its state in memory; this schedule needs no file.
-    schedule = ["--beat", "--scheduler", "celery.beat:Scheduler"]
-    return _run(create_app(settings), settings, MAINTENANCE_QUEUE, 2, *schedule)
+    """Run maintenance by its schedule, and send callbacks when notified."""
+    app = create_app(settings)
+    schedule = Schedule(app.process.container)
+    schedule.start()  # before Celery, which waits for Redis; SQL may need repairs meanwhile
+    status = _run(app, settings, MAINTENANCE_QUEUE, 1)
+    schedule.stop()
+    return status
 
 
 def train(settings: Settings) -> int:
@@ -109,10 +113,10 @@ def _refused(error: Exception) -> int:
     return 2
 
 
-def _run(app: Celery, settings: Settings, queue: str, threads: int, *more: str) -> int:
+def _run(app: Celery, settings: Settings, queue: str, threads: int) -> int:
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level]
     pool = ["--pool", "threads", "--concurrency", str(threads)]
-    app.worker_main(["-q", "worker", *pool, "--queues", queue, *more, *quiet])
+    app.worker_main(["-q", "worker", *pool, "--queues", queue, *quiet])
     return 0
 
 

@@ -13,7 +13,6 @@ from celery import Celery
 
 from shared.adapters.queue.notifications import CONSUME
 from shared.container import Container, build
-from shared.services import maintenance
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ class ProcessResources:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.missing: frozenset[str] = frozenset()
 
     @cached_property
     def container(self) -> Container:
@@ -86,12 +84,10 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
         process.trainer.wake_errands()
 
     @app.task(name="sweep")
-    def run_sweep() -> None:
-        process.missing = maintenance.reconcile(process.container, process.missing)
+    def leave_to_schedule() -> None:
+        """Do nothing: only maintenance of a version before sends this, during an upgrade; see schedule.py."""
 
-    @app.task(name="tidy")
-    def tidy() -> None:
-        maintenance.collect_garbage(process.container)
+    app.task(name="tidy")(leave_to_schedule.run)
 
     @app.task(name="deliver")
     def deliver() -> None:

@@ -4,7 +4,7 @@ plan       port, Valkey's binary, commands           CannotStart: nothing was st
 valkey     on loopback, append-only file in the data folder
 migrations one-shot: the schema is current
 api.setup  one-shot: the catalogue is filled, the default model decided; may refuse to listen
-workers, trainer, maintenance (with beat)  started beside api.setup: importing torch takes longest
+workers, trainer, maintenance  started beside api.setup: importing torch takes longest
 api        and then /readyz: database, Redis and a worker are ready
 """
 
