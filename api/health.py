@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify
@@ -18,7 +17,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ALL_TENANTS, ModelState
-from shared.services import models
+from shared.services import models, workers
 
 bp = Blueprint("health", __name__)
 PRIVATE = "(private)"
@@ -34,7 +33,10 @@ def alive() -> ResponseReturnValue:
 @bp.get("/readyz")
 @public
 def ready() -> ResponseReturnValue:
-    """Answer 200 when database, Redis, a worker and the default model are ready; else 503 with the reasons."""
+    """Answer 200 when database, Redis, workers and the default model are ready; else 503 with the reasons.
+
+    Workers are not ready while none runs, or while pictures wait for long and none claims any.
+    """
     state = readiness(container())
     all_ok = all(text == "ok" for text in state.values())
     response = jsonify(status="ready" if all_ok else "not ready", **state)
@@ -49,7 +51,7 @@ def readiness(container: Container) -> dict[str, str]:
     return {
         "database": _outcome(container.database.ping),
         "queue": _outcome(container.queue.ping),
-        "workers": _outcome(lambda: _check_worker(container)),
+        "workers": _outcome(lambda: workers.check_claiming(container)),
         "model": _outcome(lambda: _check_default_model(container)),
     }
 
@@ -60,11 +62,6 @@ def _outcome(check: object) -> str:
     except errors.InferqError as error:
         return error.message
     return "ok"
-
-
-def _check_worker(container: Container) -> None:
-    if not container.queue.workers.list():
-        raise errors.Unavailable("No worker is running.")
 
 
 def _check_default_model(container: Container) -> None:
@@ -102,10 +99,10 @@ class _QueueCollector(Collector):
             waiting.add_metric(where, depth["waiting"])
             running.add_metric(where, depth["running"])
             oldest.add_metric(where, depth["oldest_seconds"])
-        workers = self._container.queue.workers.list()
-        alive = GaugeMetricFamily("inferq_workers", "Workers with a current heartbeat.", value=len(workers))
+        running_workers = self._container.queue.workers.list()
+        alive = GaugeMetricFamily("inferq_workers", "Workers with a current heartbeat.", value=len(running_workers))
         done = CounterMetricFamily("inferq_pictures", "Pictures run by the current workers.", labels=["worker"])
-        for worker in workers:
+        for worker in running_workers:
             done.add_metric([worker["id"]], worker["pictures"])
         yield from (waiting, running, oldest, alive, done)
 
@@ -117,7 +114,7 @@ def queue_by_model(container: Container, tenant: str = ALL_TENANTS) -> dict[tupl
     """
     depths = container.queue.streams.depths()
     versions = models.find_versions_by_id(container, {depth.version_id for depth in depths})
-    now, rows = time.time(), dict[tuple[str, str, str], dict[str, float]]()
+    now, rows = container.now(), dict[tuple[str, str, str], dict[str, float]]()
     for depth in depths:
         version = versions.get(depth.version_id)
         if version is None:

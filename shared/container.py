@@ -5,7 +5,6 @@ Services import the types of adapters from this module only, and never import th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +38,7 @@ class Container:
     queue: Queue
     storage: Storage
     now: Callable[[], float]
-    """The clock returns the current time in Unix seconds."""
+    """The clock returns the current time in Unix seconds; it is the same on all machines, see queue/clock.py."""
     settings: Settings
     waiters: Waiters
     rate_limits: RateLimits
@@ -87,7 +86,7 @@ def build(settings: Settings) -> Container:
         database=database,
         queue=queue,
         storage=Storage(settings.storage_url, durability=settings.durability),
-        now=time.time,
+        now=queue.clock.now,
         settings=settings,
         waiters=Waiters(queue, lookups.clear, partial(_ended_among, database)),
         rate_limits=RateLimits(settings),

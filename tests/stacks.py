@@ -107,8 +107,8 @@ class Stack:
 def running(data: Path, *arguments: str, trainer: bool = False, **settings: str) -> Iterator[Stack]:
     """Yield a stack and stop it at the end, whatever the test did to it."""
     stack = Stack(data, trainer=trainer, **settings)
-    stack.start(*arguments)
     try:
+        stack.start(*arguments)
         yield stack
     finally:
         with contextlib.suppress(ProcessLookupError):

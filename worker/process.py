@@ -53,7 +53,7 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._busy: dict[int, float] = {}
         """Thread -> when its watchdog expires (monotonic seconds)."""
-        self._since = time.time()
+        self._since = self._claimed_at = container.now()
         self._done = 0
         self._batches = 0
 
@@ -105,7 +105,9 @@ class WorkerProcess:
 
     def hold(self, entries: Sequence[StreamEntry]) -> None:
         """Add claimed entries, whose leases the heartbeat then renews."""
-        now = self.container.now()
+        if not entries:
+            return
+        now = self._claimed_at = self.container.now()
         with self._lock:
             self._held.update({entry.id + entry.stream: entry for entry in entries})
             self._new.update({entry.job_id: now for entry in entries})
@@ -184,5 +186,6 @@ class WorkerProcess:
             "batches": self._batches,
             "rates": self.rates,
             "holds": len(self._held),
+            "claimed_at": self._claimed_at,
         }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)

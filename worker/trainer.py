@@ -46,7 +46,7 @@ class Trainer:
         self._served: dict[str, float] = {}  # tenant -> when loading an archive of that tenant last began
         self._training = _Thread("training", self._train_all, self.stopping)
         self._errands = _Thread("errands", self._run_errands, self.stopping)
-        self._since = time.time()
+        self._since = container.now()
 
     def register(self) -> None:
         """Start the threads. No call to the queue is made here: Celery would swallow its error, and the trainer would

@@ -38,6 +38,7 @@ def reconcile(container: Container, missing_before: frozenset[str] = frozenset()
     _step(container, lambda container: container.database.checkpoint())
     for step in (
         notify_waiting,
+        trim_notifications,
         expire_late,
         recheck_models,
         retrain,
@@ -89,6 +90,11 @@ def notify_waiting(container: Container) -> None:
             container.queue.notifications.notify(version_id)
 
 
+def trim_notifications(container: Container) -> None:
+    """Drop the oldest notifications if too many wait, because no worker runs."""
+    container.queue.notifications.trim()
+
+
 def expire_late(container: Container) -> None:
     """End the jobs whose deadline passed before they were RUNNING."""
     now = container.now()
@@ -120,11 +126,11 @@ def retrain(container: Container) -> None:
 
 
 def _call_seldom(container: Container, task: str) -> None:
-    """Send the task at most once in 10 seconds.
+    """Send the task at most once in 10 seconds, and not while no trainer runs, since a trainer looks when it starts.
 
     A task at every run would fill the broker with notifications while work waits behind a training of hours.
     """
-    if container.queue.locks.acquire(lock_names.notified(task), 10):
+    if container.queue.workers.list("trainers") and container.queue.locks.acquire(lock_names.notified(task), 10):
         container.queue.notifications.send_task(task)
 
 

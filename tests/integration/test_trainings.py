@@ -441,6 +441,9 @@ def test_maintenance_notifies_only_of_what_is_not_held(here: Ground) -> None:
         assert lock
         lock.release()
     maintenance.retrain(container)
+    assert here.sent == []  # no trainer runs; one looks for work when it starts
+    container.queue.workers.heartbeat("trainer", {}, 60, role="trainers")
+    maintenance.retrain(container)
     maintenance.retrain(container)
     assert sorted(here.sent) == [("load",), ("train",)]
 

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared import errors
+from shared.adapters.queue.clock import Clock
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Connection:
             # retries with growing pauses would delay the 503 response by seconds.
             retry=Retry(NoBackoff(), 1),
         )
+        self.clock = Clock(self.redis)
 
     def key(self, *parts: str) -> str:
         """Return the name of a Redis key: the prefix, then the parts joined by colons."""

@@ -28,9 +28,8 @@ log = logging.getLogger(__name__)
 
 NOTIFICATION_SECONDS = 5.0
 """Seconds for which a notification counts as pending; a lost notification is sent again after that."""
-MESSAGE_SECONDS = 60.0
-"""Seconds after which a Celery message that no worker has received is dropped; maintenance has sent others by then. The
-clocks of two machines may differ by less than this."""
+MOST_MESSAGES = 1000
+"""Messages to workers that wait at most; maintenance sends those again that are still needed."""
 CONSUME = "drain"
 """The name of the task that consumes a version's streams. It is older than its function: the processes of a fleet
 during an upgrade know the task by this name, as they know the queues `bells` and `house`."""
@@ -45,7 +44,6 @@ _ROUTES = {
     "check": MODEL_QUEUE,
     "check_import": MODEL_QUEUE,
     "export": MODEL_QUEUE,
-    "sweep": MAINTENANCE_QUEUE,
     "deliver": MAINTENANCE_QUEUE,
     "train": TRAINING_QUEUE,
     "load": TRAINING_QUEUE,
@@ -61,8 +59,8 @@ def training_app(settings: Settings) -> Celery:
     """Create the Celery app of trainers, on the broker of the trainings."""
     # visibility_timeout: seconds after which an unacknowledged message is delivered again. Its value matters little: a
     # message is acknowledged before the training begins, so only a trainer that is killed in that moment leaves a
-    # message behind, and that has expired by then. A training may take longer than an hour; after a trainer was killed,
-    # maintenance finds its work, not this timeout.
+    # message behind, and that only wakes a trainer once more. A training may take longer than an hour; after a trainer
+    # was killed, maintenance finds its work, not this timeout.
     return _celery(settings, settings.training_broker_url, (TRAINING_QUEUE,), visibility_timeout=3600)
 
 
@@ -120,11 +118,20 @@ class Notifications:
         """
         queue = _ROUTES[task]
         try:
-            self._app(queue).send_task(task, arguments, queue=queue, retry=False, expires=MESSAGE_SECONDS)
+            self._app(queue).send_task(task, arguments, queue=queue, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             log.warning("could not send %s%s: %s", task, arguments, error)
             return False
         return True
+
+    def trim(self) -> None:
+        """Drop the oldest messages to workers beyond MOST_MESSAGES: while no worker runs, they pile up.
+
+        Celery's `expires` was rejected: the receiver judges it by the clock of its machine, and one whose clock is
+        ahead would drop every message.
+        """
+        with translated_errors():  # the newest message is the first of the list
+            self._redis.ltrim(f"{self._settings.broker_prefix}{MODEL_QUEUE}", 0, MOST_MESSAGES - 1)
 
     def notify(self, version_id: str) -> None:
         """Notify one worker that pictures wait for the version, unless a notification is pending."""

@@ -29,6 +29,7 @@ class Queue:
     def __init__(self, settings: Settings, client: Any = None) -> None:
         """Create all parts; nothing is connected before first use. `client` is a Redis client, passed by tests only."""
         self.connection = Connection(settings, client)
+        self.clock = self.connection.clock
         self.notifications = Notifications(self.connection)
         self.streams = Streams(self.connection, self.notifications)
         self.workers = Workers(self.connection)

@@ -64,6 +64,7 @@ class Streams:
 
     def __init__(self, connection: Connection, notifications: Notifications) -> None:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
+        self._clock = connection.clock
         self._notifications = notifications
         self._groups: set[str] = set()
         """Streams whose consumer group exists."""
@@ -219,6 +220,21 @@ class Streams:
             for tenant in tenants
         ]
 
+    def oldest(self) -> float | None:
+        """Return the Unix seconds at which the oldest unfinished entry was pushed; None if there is none.
+
+        Unlike `depths` this takes three round trips however many streams there are, since orchestrators ask often.
+        """
+        versions = self.version_ids()
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for version_id in versions:
+                pipe.smembers(self._key("lanes", version_id))
+            for version_id, lanes in zip(versions, pipe.execute(), strict=True):
+                for lane in lanes:
+                    pipe.xrange(self._key("lane", version_id, lane), count=1)
+            first = [page[0][0] for page in pipe.execute() if page]
+        return min((int(entry_id.partition("-")[0]) / 1000 for entry_id in first), default=None)
+
     def has_expired(self, version_id: str) -> bool:
         """Return True if the lease of any entry has expired."""
         lease = int(self._settings.lease * 1000)
@@ -257,7 +273,7 @@ class Streams:
                     if pipe.exists(stream):
                         about = pipe.xinfo_stream(stream)
                         last = int(about["last-generated-id"].split("-")[0]) / 1000
-                        if about["length"] or last > time.time() - idle:
+                        if about["length"] or last > self._clock.now() - idle:
                             continue
                     pipe.multi()
                     pipe.delete(stream)

@@ -162,8 +162,8 @@ def _deadline(deadline: str | float) -> float | None:
     when, earliest = _iso_time(str(deadline)), float(-FAR)  # a past time is no mistake: the job expires
     if when is None:
         with suppress(ValueError):
-            when, earliest = time.time() + float(deadline), 0.0
-    if when is None or not earliest < when - time.time() <= FAR:
+            when, earliest = container().now() + float(deadline), 0.0
+    if when is None or not earliest < when - container().now() <= FAR:
         raise errors.BadOption(
             f"deadline must be seconds from now, above 0 and up to {FAR}, or such a time in RFC 3339"
         )
