@@ -6,6 +6,11 @@ DELIVERY = "deliver"
 """Held by the process that sends callbacks."""
 
 
+def push_again(version_id: str) -> str:
+    """Return the name of the lock that is held while what the queue has lost of the version is pushed again."""
+    return f"push:{version_id}"
+
+
 def model_check(version_id: str) -> str:
     """Return the name of the lock that a worker holds while it checks the version."""
     return f"check:{version_id}"

@@ -6,15 +6,16 @@ Each step is a function of the container that any process can run at any time, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 from typing import TypeVar
 
 from shared import errors
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetState
-from shared.domain.jobs import Status, job_created_at
+from shared.domain.jobs import PRIORITIES, Item, Job, Status, job_created_at
 from shared.domain.models import ModelState, check_task, uploads
 from shared.domain.stored_images import image_created_at
 from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings
@@ -25,15 +26,20 @@ log = logging.getLogger(__name__)
 SETTLED = 3.0
 """The number of seconds after which a job should have reached the stream; a younger job may still be on its way."""
 
+JOBS_AT_ONCE, PICTURES_AT_ONCE = 500, 5000
+"""Jobs, and about how many pictures, that are read and pushed together."""
+
 
 def reconcile(container: Container, missing_before: frozenset[str] = frozenset()) -> frozenset[str]:
     """Run every step; a step that fails is logged and does not keep the other steps from running.
 
     `missing_before` holds the versions of which SQL had more unfinished pictures than Redis at the previous run. The
-    returned set is passed to the next run: only a difference that persists justifies the slow comparison.
+    returned set is passed to the next run: only a difference that persists justifies the slow comparison, unless Redis
+    is known to have lost everything.
     """
     missing = _step(container, count_missing) or frozenset()
-    for version_id in missing & missing_before:
+    is_empty = _step(container, lambda container: container.queue.has_lost_everything())
+    for version_id in missing if is_empty else missing & missing_before:
         _step(container, partial(push_again, version_id=version_id))
     _step(container, lambda container: container.database.checkpoint())
     for step in (
@@ -63,22 +69,51 @@ def count_missing(container: Container) -> frozenset[str]:
 def push_again(container: Container, version_id: str) -> int:
     """Push the pictures that SQL has queued and Redis has lost to the stream again; return their number.
 
-    A picture that is pushed twice, because it was still on its way, is recorded once.
+    The most urgent and oldest jobs come first, and are pushed before the next are read: of a long queue the first
+    pictures are back at once. One process pushes at a time. A picture that is pushed twice, because it was still on its
+    way, is recorded once.
     """
-    present = container.queue.streams.present(version_id)
     count = 0
-    with container.database.read() as uow:
-        lost = [
-            (job, [item for item in uow.jobs.unfinished_items(job.id) if (job.id, item.position) not in present])
-            for job in list(uow.jobs.live(version_id, created_before=container.now() - SETTLED))
-        ]
-    for job, items in lost:
-        if items:
-            jobs.push(container, [jobs.Registration(job, items)])
-            count += len(items)
+    with container.queue.locks.renewed(lock_names.push_again(version_id)) as held:
+        if held is None:
+            return 0  # another process pushes them
+        # The time before the streams are read: what is pushed meanwhile is missing from `present`.
+        settled = container.now() - SETTLED
+        present = container.queue.streams.present(version_id)
+        for unfinished in _unfinished_pages(container, version_id, settled):
+            if held.lost.is_set():
+                break
+            lost = [
+                jobs.Registration(job, left)
+                for job, items in unfinished
+                if (left := [item for item in items if (job.id, item.position) not in present])
+            ]
+            jobs.push(container, lost)
+            count += sum(len(registration.items) for registration in lost)
     if count:
         log.warning("%d pictures of version %s were lost by the queue and are queued again", count, version_id)
     return count
+
+
+def _unfinished_pages(
+    container: Container, version_id: str, created_before: float
+) -> Iterator[list[tuple[Job, list[Item]]]]:
+    """Yield the live jobs of a version with their unfinished items, in pages, by priority and age."""
+    for priority in PRIORITIES:
+        last = ""
+        while True:
+            with container.database.read() as uow:
+                page = uow.jobs.live(
+                    version_id, priority, created_before=created_before, after=last, limit=JOBS_AT_ONCE
+                )
+                # A job may have thousands of pictures; but each page has a job.
+                pictures = accumulate(job.total for job in page)
+                page = [job for job, sum_ in zip(page, pictures, strict=True) if sum_ <= PICTURES_AT_ONCE] or page[:1]
+                items = uow.jobs.unfinished_items([job.id for job in page])
+            if not page:
+                break
+            last = page[-1].id
+            yield [(job, items.get(job.id, [])) for job in page]
 
 
 def notify_waiting(container: Container) -> None:

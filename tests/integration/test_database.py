@@ -360,8 +360,20 @@ def test_live_and_unfinished_are_what_a_lost_stream_is_filled_from(database: Dat
     stored(database, a_job(created_at=NOW - 10, status=Status.DONE))
     record(database, good(old, 1))
     with database.read() as uow:
-        assert [job.id for job in uow.jobs.live("v1", created_before=NOW - 1)] == [old.id]
-        assert [item.position for item in uow.jobs.unfinished_items(old.id)] == [0, 2]
+        assert [job.id for job in uow.jobs.live("v1", "normal", created_before=NOW - 1)] == [old.id]
+        unfinished = uow.jobs.unfinished_items([old.id, young.id, "unknown"])
+    assert {job_id: [item.position for item in left] for job_id, left in unfinished.items()} == {
+        old.id: [0, 2], young.id: [0, 1],
+    }  # fmt: skip
+
+
+def test_live_jobs_come_in_pages_oldest_first_and_by_priority(database: Database) -> None:
+    ids = sorted(str(uuid6.uuid7()) for _ in range(5))
+    stored(database, *[a_job(id=job_id) for job_id in reversed(ids)], a_job(priority="high"))
+    with database.read() as uow:
+        first = uow.jobs.live("v1", "normal", created_before=NOW + 1, limit=3)
+        rest = uow.jobs.live("v1", "normal", created_before=NOW + 1, after=first[-1].id, limit=3)
+    assert [job.id for job in first + rest] == ids
 
 
 def test_finished_items_are_distinguished_from_the_others(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.server
@@ -10,16 +11,19 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uuid6
 from PIL import Image
 
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.queue import locks
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ModelState, ModelVersion, ProblemType
@@ -95,21 +99,157 @@ def test_after_a_flush_what_is_unfinished_is_queued_again_and_nothing_else(syste
     system.run(done, 9)
     assert system.again(job).left == 4 - system.again(job).done
     left = [(job.id, item.position) for item in unfinished(system, job)]
+    maintenance.reconcile(system.container)
     system.flush()
-    later = system.later(10)
 
-    missing = maintenance.reconcile(later)
-    assert missing == (frozenset({job.version_id}) if left else frozenset())
-    assert system.container.queue.streams.present(job.version_id) == set()  # only a difference that stays is acted on
-    maintenance.reconcile(later, missing)
+    maintenance.reconcile(system.later(10))
 
     assert system.container.queue.streams.present(job.version_id) == set(left)
     assert len(system.container.queue.streams.present(job.version_id)) == system.again(job).left
 
 
+def test_a_difference_counts_only_if_the_next_run_finds_it_too(system: SystemUnderTest) -> None:
+    job, later = system.submit(2), system.later(10)
+    maintenance.reconcile(later)
+    system.container.queue.connection.redis.delete(
+        system.container.queue.streams._stream(job.version_id, "normal", "anna")
+    )
+
+    missing = maintenance.reconcile(later)
+    assert missing == {job.version_id}
+    assert system.container.queue.streams.present(job.version_id) == set()
+    maintenance.reconcile(later, missing)
+
+    assert len(system.container.queue.streams.present(job.version_id)) == 2
+
+
+@contextlib.contextmanager
+def counted_statements(database: Database) -> Iterator[list[str]]:
+    """Collect the SQL statements that are sent within the block."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", note)
+
+
+def many(system: SystemUnderTest, number: int, priority: str = "normal", total: int = 1) -> list[Job]:
+    """Store that many jobs, without their pictures and without the queue, and return them in the order of their age."""
+    example = replace(system.submit(1), priority=priority, total=total, blob="blob", items=None)
+    added = [replace(example, id=id_made_at(time.time() - 1000 + count)) for count in range(number)]
+    with system.container.database.write() as uow:
+        uow.jobs.add(
+            [(job, [Item(job.id, position, "a.png", "blob", 0, 1) for position in range(total)]) for job in added]
+        )
+    return added
+
+
+def test_a_long_queue_is_pushed_again_by_pages_and_not_by_a_query_for_each_job(
+    system: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low, normal = many(system, 1100, "low"), many(system, 1100)
+    system.flush()
+    pushed: list[list[str]] = []  # the jobs of each push, and how many statements had been sent by then
+    with counted_statements(system.container.database) as statements:
+        push, before_push = jobs.push, list[int]()
+
+        def noted(container: Container, registrations: Sequence[jobs.Registration]) -> None:
+            pushed.append([registration.job.id for registration in registrations])
+            before_push.append(len(statements))
+            push(container, registrations)
+
+        monkeypatch.setattr(jobs, "push", noted)
+        assert maintenance.push_again(system.later(10), low[0].version_id) == 2202
+    assert before_push[0] <= 4  # an empty page of the priority high, and the first page
+    assert len(statements) <= 20
+    order = [job_id for page in pushed for job_id in page]
+    known = {job.id for job in low + normal}
+    assert [job_id for job_id in order if job_id in known] == [job.id for job in normal + low]
+    assert max(len(page) for page in pushed) <= 500
+
+
+def test_jobs_of_many_pictures_are_pushed_again_a_few_at_a_time(
+    system: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "PICTURES_AT_ONCE", 10)
+    large = many(system, 5, total=4) + many(system, 2, total=25)
+    system.flush()
+    pages: list[int] = []
+    push = jobs.push
+
+    def noted(container: Container, registrations: Sequence[jobs.Registration]) -> None:
+        pages.append(sum(len(registration.items) for registration in registrations))
+        push(container, registrations)
+
+    monkeypatch.setattr(jobs, "push", noted)
+    maintenance.push_again(system.later(10), large[0].version_id)
+    assert sum(pages) == 5 * 4 + 2 * 25 + 2  # and the two that `many` takes as its example
+    assert all(page <= 10 or page == 25 for page in pages)
+    assert len(system.container.queue.streams.present(large[0].version_id)) == sum(pages)
+
+
+def test_two_maintenances_at_once_push_what_was_lost_once(system: SystemUnderTest) -> None:
+    lost = many(system, 1200)
+    system.flush()
+    later, start = system.later(10), threading.Barrier(2)
+
+    def run() -> int:
+        start.wait(20)
+        return maintenance.push_again(later, lost[0].version_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        counts = [future.result(60) for future in [pool.submit(run), pool.submit(run)]]
+    assert sum(counts) == 1201
+    assert sum(depth.waiting for depth in system.container.queue.streams.depths()) == 1201
+
+
+def test_a_maintenance_that_has_lost_its_lock_pushes_no_further(
+    system: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = many(system, 1200)
+    system.flush()
+    queue, version_id = system.container.queue, lost[0].version_id
+
+    def push(container: Container, registrations: Sequence[jobs.Registration]) -> None:
+        queue.connection.redis.set(queue.connection.key("lock", f"push:{version_id}"), "another process")
+        (renewing,) = [thread for thread in threading.enumerate() if thread.name == f"lease-push:{version_id}"]
+        renewing.join(20)  # it ends when it finds the lock lost
+
+    def renew(lock: locks.Lock) -> bool:
+        return bool(queue.connection.redis.get(queue.connection.key("lock", f"push:{version_id}")) != "another process")
+
+    monkeypatch.setattr(jobs, "push", push)
+    monkeypatch.setattr(locks.Lock, "renew", renew)
+    object.__setattr__(queue.locks, "_settings", system.container.settings)
+    assert maintenance.push_again(system.later(10), version_id) == 500
+
+
+def test_a_job_that_is_pushed_while_the_streams_are_read_is_not_pushed_twice(
+    system: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = system.submit(1)
+    passed = [0.0]
+    clock = replace(system.container, now=lambda: time.time() + passed[0])
+    present = system.container.queue.streams.present
+
+    def read_slowly(version_id: str) -> set[tuple[str, int]]:
+        found = present(version_id)
+        system.submit(1)
+        passed[0] = 60.0
+        return found
+
+    monkeypatch.setattr(system.container.queue.streams, "present", read_slowly)
+    assert maintenance.push_again(clock, first.version_id) == 0
+
+
 def unfinished(system: SystemUnderTest, job: Job) -> list[Item]:
     with system.container.database.read() as uow:
-        return uow.jobs.unfinished_items(job.id)
+        return uow.jobs.unfinished_items([job.id]).get(job.id, [])
 
 
 def test_pushing_again_leaves_out_what_is_still_there(system: SystemUnderTest) -> None:

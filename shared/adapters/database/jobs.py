@@ -189,15 +189,25 @@ class Jobs:
         )
         return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.sum(earlier.c.left), 0))).scalar_one())
 
-    def live(self, version_id: str, *, created_before: float) -> Iterator[Job]:
-        """Iterate over the live jobs of a version that were created before a time (Unix seconds)."""
-        query = sa.select(jobs).where(_LIVE, jobs.c.version_id == version_id, jobs.c.created_at < created_before)
-        return (_job(row) for row in self._connection.execute(query))
+    def live(
+        self, version_id: str, priority: str, *, created_before: float, after: str = "", limit: int | None = None
+    ) -> list[Job]:
+        """Return the live jobs of a version and priority that were created before a time (Unix seconds), oldest first;
+        `after` is the last id of the previous page."""
+        query = sa.select(jobs).where(
+            _LIVE, jobs.c.version_id == version_id, jobs.c.priority == priority, jobs.c.created_at < created_before,
+            jobs.c.id > after,
+        ).order_by(jobs.c.id).limit(limit)  # fmt: skip
+        return [_job(row) for row in self._connection.execute(query)]
 
-    def unfinished_items(self, job_id: str) -> list[Item]:
-        """Return the items of a job without an outcome, in upload order."""
-        query = sa.select(*_SHOWN).where(items.c.job_id == job_id, items.c.status == Status.QUEUED)
-        return [_item(row) for row in self._connection.execute(query.order_by(items.c.position))]
+    def unfinished_items(self, job_ids: Sequence[str]) -> dict[str, list[Item]]:
+        """Return job id -> its items without an outcome, in upload order; jobs without such items are left out."""
+        unfinished: dict[str, list[Item]] = {}
+        for chunk in _chunks(job_ids, CHUNK):
+            query = sa.select(*_SHOWN).where(items.c.job_id.in_(chunk), items.c.status == Status.QUEUED)
+            for row in self._connection.execute(query.order_by(items.c.job_id, items.c.position)):
+                unfinished.setdefault(row.job_id, []).append(_item(row))
+        return unfinished
 
     def past_deadline(self, now: float) -> list[str]:
         """Return the ids of QUEUED jobs whose deadline has passed."""

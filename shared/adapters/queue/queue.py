@@ -44,6 +44,11 @@ class Queue:
             self.events.publish_changes(pipe, changes)
             pipe.execute()
 
+    def has_lost_everything(self) -> bool:
+        """Return True if Redis has forgotten all keys since the last call of any process, or this is the first call."""
+        with translated_errors():
+            return bool(self.connection.redis.set(self.connection.key("remembers"), "1", nx=True))
+
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers."""
         self.connection.ping()
