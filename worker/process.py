@@ -169,11 +169,16 @@ class WorkerProcess:
                 time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
 
     def _mark_running(self) -> None:
-        """Set the jobs RUNNING that are held for so long that a caller may look at them."""
+        """Set the jobs RUNNING that are held for so long that a caller may look at them. Raises Unavailable; the next
+        heartbeat then marks them."""
         with self._lock:
-            seen, self._new = self._new, {}
+            seen = dict(self._new)
         if seen:
             jobs.mark_running(self.container, seen)
+        with self._lock:
+            for job_id, claimed_at in seen.items():
+                if self._new.get(job_id) == claimed_at:
+                    del self._new[job_id]
 
     def _heartbeat(self) -> None:
         about = {

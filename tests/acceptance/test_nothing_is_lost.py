@@ -168,8 +168,13 @@ def answers(stack: Stack, location: str) -> bool:
         return False
 
 
+def children(pid: int) -> list[str]:
+    return [child for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()]
+
+
 def test_a_killed_maintenance_process_is_started_again(own_stack: Stack) -> None:
     before = own_stack.pids()["maintenance"]
+    assert children(before) == []  # that would go on without it
     own_stack.kill("maintenance")
     stacks.until(lambda: own_stack.pids().get("maintenance", before) != before, 30)
     job = own_stack.submit(stacks.digits())

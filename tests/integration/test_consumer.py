@@ -753,6 +753,25 @@ def test_the_heartbeat_renews_the_lease_of_what_is_held(container: Container, wo
     until(lambda: container.queue.streams.has_expired(job.version_id), 10)
 
 
+def test_a_database_that_is_away_at_a_heartbeat_only_delays_the_mark_of_running(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(container, [picture(1)])
+    tried = threading.Event()
+
+    def away(*_: object) -> None:
+        tried.set()
+        raise errors.Unavailable("The database does not answer.")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(jobs, "mark_running", away)
+        worker.hold(container.queue.streams.claim(job.version_id, worker.id, 1))
+        assert tried.wait(10)
+        assert again(container, job).status is Status.QUEUED
+    until(lambda: again(container, job).status is Status.RUNNING, 10)
+    assert not worker._new
+
+
 def test_the_heartbeat_reports_what_the_worker_has(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(1), picture(2)])
     consumer.consume(worker, job.version_id)
