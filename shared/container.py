@@ -30,6 +30,10 @@ def _download(*about: Any, **bounds: Any) -> None:
     http_fetch.fetch_to(*about, **bounds)
 
 
+def _call_back(*about: Any, **bounds: Any) -> tuple[int, str]:
+    return http_fetch.post(*about, **bounds)
+
+
 @dataclass(frozen=True)
 class Container:
     """The container holds every adapter through which a use-case reaches the outside."""
@@ -48,6 +52,8 @@ class Container:
     """The function opens a store other than `storage`, by its fsspec URL."""
     download: Callable[..., None] = _download
     """The function fetches a public URL into a file; see shared/adapters/http_fetch.py."""
+    call_back: Callable[..., tuple[int, str]] = _call_back
+    """The function sends a callback to a public URL; it is `post` of shared/adapters/http_fetch.py."""
 
     def __post_init__(self) -> None:
         self.database.when_lookups_change = self._clear_lookups

@@ -145,6 +145,11 @@ class TooManyFiles(BadPicture):
 class BadUrl(BadPicture):
     """Nothing that can be used is to be fetched from that URL."""
 
+    @property
+    def reason(self) -> str:
+        """The first sentence of the message: the rest is advice about pictures."""
+        return self.message.partition(". ")[0].rstrip(".")
+
 
 class Unauthorized(InferqError):
     """A valid API key is required."""

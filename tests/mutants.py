@@ -48,7 +48,7 @@ TESTS = {
     "shared/domain/stored_images.py": "",
     "shared/domain/stream_entry.py": "integration/test_queue",
     "shared/domain/trainings.py": "unit/test_trainings integration/test_trainings",
-    "shared/domain/webhooks.py": "unit/test_webhooks integration/test_maintenance",
+    "shared/domain/webhooks.py": "unit/test_webhooks integration/test_webhook_deliveries",
     "shared/services/jobs.py": "integration/test_jobs integration/test_maintenance",
 }
 """Module -> its tests that need no server, the fastest first, behind those of `EACH`."""

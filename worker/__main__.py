@@ -54,9 +54,15 @@ def maintain(settings: Settings) -> int:
     """Run maintenance by its schedule, and send callbacks when notified."""
     app = create_app(settings)
     schedule = Schedule(app.process.container)
+
+    @worker_shutting_down.connect(weak=False)
+    def _stop(**_: object) -> None:
+        app.process.deliverer.stop()
+
     schedule.start()  # before Celery, which waits for Redis; SQL may need repairs meanwhile
     status = _run(app, settings, MAINTENANCE_QUEUE, 1)
     schedule.stop()
+    app.process.deliverer.close()
     return status
 
 

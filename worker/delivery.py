@@ -1,104 +1,149 @@
-"""Webhook delivery: signed, limited in time, never to a private address; retried later, and never failing its job."""
+"""Webhook delivery: callbacks are sent side by side, retried later, and never fail their job.
+
+    job ends ──> task deliver ──┐                        ┌── thread ── signed POST ── record ──┐
+    sweep: some is due ─────────┴──> due ──> claimed ────┼── thread ── …                       │
+                                      ▲     in SQL       └── thread ── …                       │
+                                      └────────────── a place is free again ───────────────────┘
+
+Several processes may deliver: a claim in SQL keeps them apart. A delivery whose process was killed is due again when
+its claim ends, so a receiver gets every callback at least once, and the id by which it notices a second one.
+"""
 
 from __future__ import annotations
 
 import logging
-import time
-from datetime import UTC, datetime
-from email.utils import format_datetime
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from shared import errors
-from shared.adapters import http_fetch
 from shared.container import Container
-from shared.domain import lock_names, webhooks
-from shared.domain.webhooks import Delivery
+from shared.domain.webhooks import Attempt, Delivery
 from shared.schemas.common import moment_at
 from shared.schemas.jobs import ModelReference, Progress
 from shared.schemas.webhooks import EndedJob, EndedTraining, JobEvent, TrainingEvent
-from shared.services import jobs, trainings, webhook_deliveries
+from shared.services import jobs, trainings, webhook_deliveries, webhooks
+from worker.delivery_places import Places
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 10.0
-"""Seconds for one attempt, in all."""
-BUDGET = 30.0
-"""Seconds after which a run of `deliver` begins no other attempt."""
-TAKEN = 60.0
-"""Seconds for which a delivery is reserved for the process that took it; if that process crashes, it is due again
-afterwards."""
+CLAIM = 60.0
+"""Seconds for which a delivery is reserved for the process that took it; much longer than an attempt may take."""
+LOOK = 100
+"""Deliveries that are read at once."""
 
 
-def deliver(container: Container) -> None:
-    """Send every callback that is due; two concurrent processes send each callback once."""
-    # One run at a time, limited by BUDGET: receivers that do not answer must never block all threads of maintenance.
-    lock = container.queue.locks.acquire(lock_names.DELIVERY, TAKEN)
-    if lock is None:
-        return
+class Deliverer:
+    """The deliverer of one process sends callbacks from threads of its own."""
+
+    def __init__(self, container: Container, places: Places | None = None) -> None:
+        self._container = container
+        self._places = places or Places()
+        self._threads = ThreadPoolExecutor(self._places.total, thread_name_prefix="callback")
+        self._looking = threading.Lock()
+        self._look_again = threading.Event()
+        self._stopping = threading.Event()
+
+    def deliver(self) -> None:
+        """Begin to send the callbacks that are due and have a place; the others follow as places get free. Returns when
+        they are begun, at once if another thread is about to do it."""
+        self._look_again.set()
+        while self._look_again.is_set() and self._looking.acquire(blocking=False):
+            try:
+                self._look_again.clear()
+                self._begin_due()
+            except errors.Unavailable as error:  # maintenance starts another run
+                log.warning("callbacks: %s", error.message)
+            except Exception:
+                log.exception("callbacks")
+            finally:
+                self._looking.release()
+
+    def stop(self) -> None:
+        """Begin no other callback."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Begin no other callback, and wait for those that are being sent."""
+        self.stop()
+        self._threads.shutdown()
+
+    def _begin_due(self) -> None:
+        while self._places.is_any_free() and not self._stopping.is_set():
+            tenants, receivers = self._places.full()
+            due = webhook_deliveries.list_due(self._container, limit=LOOK, without_tenants=tenants, without=receivers)
+            if not due:
+                return
+            placed = [delivery for delivery in due if self._places.take(delivery.receiver)]
+            self._begin(placed)
+            begun = {delivery.id for delivery in placed}
+            if waiting := [delivery for delivery in due if delivery.host is None and delivery.id not in begun]:
+                webhook_deliveries.note_receivers(self._container, waiting)
+
+    def _begin(self, placed: Sequence[Delivery]) -> None:
+        """Claim the deliveries, and send those that this process has got; the places of the others are free again."""
+        begun: set[str] = set()
+        try:
+            for delivery in webhook_deliveries.claim(self._container, placed, CLAIM):
+                self._threads.submit(self._send, delivery)
+                begun.add(delivery.id)
+        except RuntimeError:  # closed meanwhile; the claims end by themselves
+            log.info("no other callbacks are sent, because the process ends")
+        finally:
+            for delivery in placed:
+                if delivery.id not in begun:
+                    self._places.release(delivery.receiver)
+
+    def _send(self, delivery: Delivery) -> None:
+        seconds: float | None = None
+        try:
+            attempt = _attempt(self._container, delivery)
+            seconds = attempt.seconds
+            webhook_deliveries.record(self._container, delivery, attempt)
+            if attempt.problem:
+                log.warning(
+                    "callback of %s %s, try %d: %s", delivery.kind, delivery.id, delivery.attempts, attempt.problem
+                )
+        except Exception:  # it is due again when its claim ends
+            log.exception("callback of %s %s broke off", delivery.kind, delivery.id)
+        finally:
+            self._places.release(delivery.receiver, seconds)
+        if not self._stopping.is_set():
+            self.deliver()
+
+
+def _attempt(container: Container, delivery: Delivery) -> Attempt:
     try:
-        _deliver(container, until=time.monotonic() + BUDGET)
-    finally:
-        lock.release()
-
-
-def _deliver(container: Container, until: float) -> None:
-    for delivery in webhook_deliveries.list_due(container):
-        if time.monotonic() > until:
-            return  # maintenance starts another run
-        if webhook_deliveries.claim(container, delivery, TAKEN):
-            _send(container, delivery)
-
-
-def _send(container: Container, delivery: Delivery) -> None:
-    try:
-        status = http_fetch.post(
-            delivery.url,
-            *_message(container, delivery),
-            timeout=TIMEOUT,
-            allow_private=container.settings.webhook_private,
-        )
-        problem = "" if 200 <= status < 300 else f"answered {status}"
-    except errors.BadUrl as error:
-        problem = error.message
+        signing = webhooks.signing_secrets(container, delivery.tenant, delivery.secret)
+        return webhooks.call_back(container, delivery.url, signing, delivery.id, _body(container, delivery))
+    except errors.Unavailable:
+        raise  # it was not tried
     except Exception as error:
-        log.exception("callback of job %s", delivery.job_id)
-        problem = f"failed by {type(error).__name__}"
-    webhook_deliveries.record(container, delivery, problem)
-    if problem:
-        log.warning("callback of job %s, try %d: %s", delivery.job_id, delivery.attempts + 1, problem)
+        log.exception("callback of %s %s", delivery.kind, delivery.id)
+        return Attempt(delivery.body_sha256, 0.0, problem=f"failed by {type(error).__name__}")
 
 
-def _message(container: Container, delivery: Delivery) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers. The body stays small and reveals no results: the receiver fetches those by the
-    job's id."""
-    now = int(container.now())
+def _body(container: Container, delivery: Delivery) -> bytes:
+    """Return the body, which is the same in each attempt. It stays small and reveals no results: the receiver fetches
+    those by the job's id."""
     make_event = _training_event if delivery.kind == "training" else _job_event
-    event = make_event(container, delivery, now)
-    body = event.encode()
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "inferq-webhooks",
-        "Date": format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True),
-        "webhook-id": delivery.job_id,
-        "webhook-timestamp": str(now),
-    }
-    if secret := delivery.secret or container.settings.webhook_secret:
-        headers["webhook-signature"] = webhooks.signature(secret, delivery.job_id, now, body)
-    return body, headers
+    return make_event(container, delivery).encode()
 
 
-def _job_event(container: Container, delivery: Delivery, now: int) -> JobEvent:
-    job = jobs.get(container, delivery.tenant, delivery.job_id)
+def _job_event(container: Container, delivery: Delivery) -> JobEvent:
+    job = jobs.get(container, delivery.tenant, delivery.id)
     data = EndedJob(
         id=job.id,
         status=job.status,
         progress=Progress(total=job.total, done=job.done, failed=job.failed),
         metadata=dict(job.metadata),
     )
-    return JobEvent(type=f"job.{job.status.lower()}", timestamp=moment_at(now), data=data)
+    ended_at = moment_at(job.finished_at or container.now())
+    return JobEvent(type=f"job.{job.status.lower()}", timestamp=ended_at, data=data)
 
 
-def _training_event(container: Container, delivery: Delivery, now: int) -> TrainingEvent:
-    training = trainings.get(container, delivery.tenant, delivery.job_id)
+def _training_event(container: Container, delivery: Delivery) -> TrainingEvent:
+    training = trainings.get(container, delivery.tenant, delivery.id)
     data = EndedTraining(
         id=training.id,
         status=training.status,
@@ -106,4 +151,5 @@ def _training_event(container: Container, delivery: Delivery, now: int) -> Train
         error=training.error,
         metadata=dict(training.metadata),
     )
-    return TrainingEvent(type=f"training.{training.status.lower()}", timestamp=moment_at(now), data=data)
+    ended_at = moment_at(training.finished_at or container.now())
+    return TrainingEvent(type=f"training.{training.status.lower()}", timestamp=ended_at, data=data)

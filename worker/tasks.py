@@ -14,6 +14,7 @@ from celery import Celery
 from shared.adapters.queue.notifications import CONSUME
 from shared.container import Container, build
 from shared.settings import Settings
+from worker.delivery import Deliverer
 
 if TYPE_CHECKING:
     from worker.process import WorkerProcess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ProcessResources:
-    """The container, and the worker or trainer, of one process; each is built on first use."""
+    """The container, and the worker, trainer or deliverer, of one process; each is built on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -44,6 +45,11 @@ class ProcessResources:
         from worker.trainer import Trainer
 
         return Trainer(self.container)
+
+    @cached_property
+    def deliverer(self) -> Deliverer:
+        """The deliverer of the process."""
+        return Deliverer(self.container)
 
 
 def register(app: Celery, settings: Settings) -> ProcessResources:
@@ -91,8 +97,6 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
 
     @app.task(name="deliver")
     def deliver() -> None:
-        from worker import delivery
-
-        delivery.deliver(process.container)
+        process.deliverer.deliver()
 
     return process

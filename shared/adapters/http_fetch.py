@@ -86,10 +86,22 @@ def fetch_to(
             on_progress(done, total)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, allow_private: bool) -> int:
-    """Send `body` by POST and return the status of the response; redirects are not followed. Raises BadUrl."""
-    with _request("POST", url, body, headers, _deadline(timeout), allow_private) as response:
-        return response.status
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, connect: float, silence: float,
+    allow_private: bool,
+) -> tuple[int, str]:  # fmt: skip
+    """Send `body` by POST; return the status of the response, and its `Retry-After` or an empty string. Redirects are
+    not followed. Raises BadUrl.
+
+    `timeout` is in seconds for the whole request, `connect` for looking up the host and connecting to it, with TLS, and
+    `silence` for a single wait for the host after that.
+    """
+    whole, connecting = _deadline(timeout), _deadline(connect)
+    with _request(
+        "POST", url, body, headers, lambda: min(whole(), silence), allow_private,
+        connecting=lambda: min(whole(), connecting()),
+    ) as response:  # fmt: skip
+        return response.status, _header(response, b"retry-after")
 
 
 def check_url(url: str, *, allow_private: bool, timeout: float = 5.0) -> None:
@@ -193,14 +205,18 @@ def _request(
     headers: Mapping[str, str],
     seconds_left: Callable[[], float],
     allow_private: bool,
+    connecting: Callable[[], float] | None = None,
 ) -> Iterator[httpcore.Response]:
-    """Send one request over a connection to a checked address, and yield the response. Raises BadUrl."""
+    """Send one request over a connection to a checked address, and yield the response. Raises BadUrl.
+
+    `connecting` returns the seconds left for the connection, by default those left for the request.
+    """
     parsed = _parse(url)
     # No content encoding is accepted, so that a small compressed response cannot expand into a large one.
     sent = [("Host", _host(parsed)), ("User-Agent", "inferq"), ("Accept-Encoding", "identity"), *headers.items()]
     if body:
         sent.append(("Content-Length", str(len(body))))
-    backend = _Pinned(seconds_left, allow_private)
+    backend = _Pinned(seconds_left, connecting or seconds_left, allow_private)
     try:
         with (
             httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend) as pool,
@@ -304,8 +320,9 @@ class _Pinned(httpcore.NetworkBackend):
     """Network backend that connects to the address that was checked; TLS still verifies the certificate for the host
     name."""
 
-    def __init__(self, seconds_left: Callable[[], float], allow_private: bool) -> None:
+    def __init__(self, seconds_left: Callable[[], float], connecting: Callable[[], float], allow_private: bool) -> None:
         self._left = seconds_left
+        self._connecting = connecting
         self._allow_private = allow_private
 
     def connect_tcp(
@@ -317,25 +334,29 @@ class _Pinned(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         failure: Exception = httpcore.ConnectError("no address")
-        for address in _addresses(host, port, self._left, self._allow_private):
+        for address in _addresses(host, port, self._connecting, self._allow_private):
             try:
-                stream = httpcore.SyncBackend().connect_tcp(address, port, self._left(), local_address, socket_options)
+                seconds = self._connecting()
+                stream = httpcore.SyncBackend().connect_tcp(address, port, seconds, local_address, socket_options)
             except httpcore.ConnectError as error:
                 failure = error
             else:
-                return _Timed(stream, self._left)
+                return _Timed(stream, self._left, self._connecting)
         raise failure
 
 
 class _Timed(httpcore.NetworkStream):
-    """Network stream that limits every operation to the time left of the whole request.
+    """Network stream that limits every operation to the time left of the whole request, and TLS to that of connecting.
 
     A limit per read instead would let a host send single bytes for ever.
     """
 
-    def __init__(self, stream: httpcore.NetworkStream, seconds_left: Callable[[], float]) -> None:
+    def __init__(
+        self, stream: httpcore.NetworkStream, seconds_left: Callable[[], float], connecting: Callable[[], float]
+    ) -> None:
         self._stream = stream
         self._left = seconds_left
+        self._connecting = connecting
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, self._left())
@@ -352,7 +373,8 @@ class _Timed(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._connecting())
+        return _Timed(stream, self._left, self._connecting)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

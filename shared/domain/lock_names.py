@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-DELIVERY = "deliver"
-"""Held by the process that sends callbacks."""
-
 
 def push_again(version_id: str) -> str:
     """Return the name of the lock that is held while what the queue has lost of the version is pushed again."""

@@ -18,7 +18,7 @@ from shared.domain.datasets import DatasetState
 from shared.domain.jobs import PRIORITIES, Item, Job, Status, job_created_at
 from shared.domain.models import ModelState, check_task, uploads
 from shared.domain.stored_images import image_created_at
-from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings
+from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings, webhook_deliveries
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def _call_seldom(container: Container, task: str) -> None:
 def notify_webhooks(container: Container) -> None:
     """Start the delivery task of the maintenance process when callbacks are due."""
     with container.database.read() as uow:
-        due = uow.webhook_deliveries.due(container.now(), limit=1)
+        due = uow.webhook_deliveries.due(container.now(), 1)
     if due:
         container.queue.notifications.send_task("deliver")
 
@@ -210,6 +210,7 @@ def collect_garbage(container: Container) -> None:
     drop_dataset_orphans(container)
     drop_training_orphans(container)
     drop_test_images(container)
+    webhook_deliveries.drop_old(container)
     with container.database.write() as uow:
         uow.keys.drop_tokens(now)
 

@@ -1,29 +1,86 @@
-"""Use-cases of webhook deliveries list the callbacks that are due, claim a delivery, and record how a try ended."""
+"""Use-cases of webhook deliveries list them and resend one; for deliverers, they claim what is due and record how an
+attempt ended."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from shared import errors
 from shared.container import Container
 from shared.domain import webhooks
-from shared.domain.webhooks import Delivery
+from shared.domain.webhooks import Attempt, Delivery, Receiver
 
 
-def list_due(container: Container) -> list[Delivery]:
-    """Return the callbacks that are due now, the longest due first."""
+def list_page(container: Container, tenant: str, *, status: str, kind: str, before: str, limit: int) -> list[Delivery]:
+    """Return the tenant's deliveries, those of the newest jobs and trainings first; `before` is the last id of the
+    previous page."""
     with container.database.read() as uow:
-        return uow.webhook_deliveries.due(container.now())
+        return uow.webhook_deliveries.page(tenant, status=status, kind=kind, before=before, limit=limit)
 
 
-def claim(container: Container, delivery: Delivery, seconds: float) -> bool:
-    """Reserve a delivery for one try of `seconds`; return False when another deliverer has claimed it meanwhile."""
+def get(container: Container, tenant: str, delivery_id: str) -> Delivery:
+    """Return the tenant's delivery; raises NotFound for that of another tenant, with the same text as for an unknown
+    id."""
+    with container.database.read() as uow:
+        return _found(uow.webhook_deliveries.find(tenant, delivery_id), delivery_id)
+
+
+def resend(container: Container, tenant: str, delivery_id: str) -> Delivery:
+    """Send a callback again now, whether it was received or not, and if need be as often as a new one; return the
+    delivery. Raises NotFound."""
     with container.database.write() as uow:
-        return uow.webhook_deliveries.take(delivery, container.now() + seconds)
+        _found(uow.webhook_deliveries.find(tenant, delivery_id, lock=True), delivery_id)
+        uow.webhook_deliveries.resend(delivery_id, container.now())
+    container.queue.notifications.send_task("deliver")
+    return get(container, tenant, delivery_id)
 
 
-def record(container: Container, delivery: Delivery, problem: str) -> None:
-    """Store how a try ended: delivered without a problem, else due again later, or never after the last try."""
+def list_due(
+    container: Container, *, limit: int, without_tenants: Collection[str], without: Collection[Receiver]
+) -> list[Delivery]:
+    """Return the callbacks that are due now, the longest due first, without those of some tenants and receivers."""
+    with container.database.read() as uow:
+        return uow.webhook_deliveries.due(container.now(), limit, without_tenants=without_tenants, without=without)
+
+
+def claim(container: Container, wanted: Sequence[Delivery], seconds: float) -> list[Delivery]:
+    """Reserve deliveries for one attempt of at most `seconds`; return those that no other deliverer has claimed
+    meanwhile, as they are then."""
+    until = container.now() + seconds
     with container.database.write() as uow:
-        if not problem:
-            uow.webhook_deliveries.succeeded(delivery.job_id, container.now())
-            return
-        wait = webhooks.delay(delivery.attempts + 1)
-        uow.webhook_deliveries.failed(delivery.job_id, problem, due_at=None if wait is None else container.now() + wait)
+        # In an order that all processes have, so that two of them do not wait for each other.
+        return [
+            replace(delivery, attempts=delivery.attempts + 1, due_at=until)
+            for delivery in sorted(wanted, key=lambda delivery: delivery.id)
+            if uow.webhook_deliveries.take(delivery, until)
+        ]
+
+
+def note_receivers(container: Container, deliveries: Sequence[Delivery]) -> None:
+    """Store the receivers of deliveries that wait for a place, so that `list_due` can leave them out."""
+    with container.database.write() as uow:
+        for delivery in sorted(deliveries, key=lambda delivery: delivery.id):
+            uow.webhook_deliveries.note_receiver(delivery)
+
+
+def record(container: Container, delivery: Delivery, attempt: Attempt) -> None:
+    """Store how the attempt of a claimed delivery ended: it is delivered, due again later, or failed for good."""
+    now = container.now()
+    wait = webhooks.delay(delivery.attempts, attempt.reply, now) if attempt.problem else None
+    with container.database.write() as uow:
+        uow.webhook_deliveries.record(delivery, attempt, now, due_at=None if wait is None else now + wait)
+
+
+def drop_old(container: Container) -> None:
+    """Delete the deliveries that ended more than `keep_jobs` seconds ago; those of a job also go with the job."""
+    with container.database.write() as uow:
+        uow.webhook_deliveries.drop_ended(container.now() - container.settings.keep_jobs)
+
+
+def _found(delivery: Delivery | None, delivery_id: str) -> Delivery:
+    if delivery is None:
+        raise errors.NotFound(
+            f"There is no delivery {delivery_id}. Only a job or training with a webhook has one, once it has ended."
+        )
+    return delivery

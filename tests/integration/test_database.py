@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uuid6
 
 from shared.adapters.database.unit_of_work import Database
@@ -17,6 +18,7 @@ from shared.domain.keys import ApiKey
 from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.stored_images import StoredImage
+from shared.domain.webhooks import Attempt, Delivery, Receiver, Reply
 from shared.errors import BadRequest, Conflict, Unavailable
 
 NOW = 1_700_000_000.0
@@ -462,15 +464,73 @@ def test_two_deliverers_never_take_the_same_callback(database: Database) -> None
         assert [again.attempts for again in uow.webhook_deliveries.due(NOW + 60)] == [1]
 
 
-def test_a_failed_callback_is_due_again_and_a_good_or_given_up_one_never(database: Database) -> None:
-    again, never, good_one = (ended_with_a_callback(database) for _ in range(3))
+GOOD, BAD = Attempt("0" * 64, 0.1, Reply(200, "")), Attempt("0" * 64, 0.1, Reply(500, ""), "answered 500")
+
+
+def taken(database: Database, job: Job, until: float = NOW + 60) -> Delivery:
+    """Return the due callback of a job as its deliverer has it."""
     with database.write() as uow:
-        uow.webhook_deliveries.failed(again.id, "answered 500", due_at=NOW + 30)
-        uow.webhook_deliveries.failed(never.id, "answered 500", due_at=None)
-        uow.webhook_deliveries.succeeded(good_one.id, NOW)
+        (due,) = [due for due in uow.webhook_deliveries.due(until) if due.id == job.id]
+        assert uow.webhook_deliveries.take(due, until)
+    return replace(due, attempts=due.attempts + 1, due_at=until)
+
+
+def test_a_failed_callback_is_due_again_and_a_good_or_given_up_one_never(database: Database) -> None:
+    again, never, good_one = (taken(database, ended_with_a_callback(database)) for _ in range(3))
+    with database.write() as uow:
+        assert uow.webhook_deliveries.record(again, BAD, NOW, due_at=NOW + 30)
+        assert uow.webhook_deliveries.record(never, BAD, NOW, due_at=None)
+        assert uow.webhook_deliveries.record(good_one, GOOD, NOW, due_at=None)
     with database.read() as uow:
         assert uow.webhook_deliveries.due(NOW + 29) == []
         assert [due.job_id for due in uow.webhook_deliveries.due(NOW + 1e9)] == [again.id]
+        stored = [uow.webhook_deliveries.find("anna", delivery.id) for delivery in (again, never, good_one)]
+    assert [delivery.status for delivery in stored if delivery] == ["WAITING", "FAILED", "DELIVERED"]
+    assert [delivery.response_status for delivery in stored if delivery] == [500, 500, 200]
+
+
+def test_a_deliverer_whose_time_is_up_does_not_overwrite_the_end_of_the_next_one(database: Database) -> None:
+    job = ended_with_a_callback(database)
+    late = taken(database, job, NOW + 60)
+    next_one = taken(database, job, NOW + 120)
+    with database.write() as uow:
+        assert uow.webhook_deliveries.record(next_one, GOOD, NOW + 70, due_at=None)
+        assert not uow.webhook_deliveries.record(late, BAD, NOW + 71, due_at=NOW + 80)
+    with database.read() as uow:
+        assert uow.webhook_deliveries.due(NOW + 1e9) == []
+
+
+def test_callbacks_of_full_tenants_and_receivers_are_left_out(database: Database) -> None:
+    jobs = [
+        running(database, a_job(tenant, total=1, webhook=f"https://{host}/{number}"))
+        for number, (tenant, host) in enumerate([("anna", "A.org:1"), ("anna", "a.org"), ("bert", "a.org:1")])
+    ]
+    for number, job in enumerate(jobs):
+        record(database, good(job, 0), now=NOW + number)
+    full = Receiver("anna", "a.org:1")
+
+    def due(**without: Any) -> list[int]:
+        with database.read() as uow:
+            found = [delivery.id for delivery in uow.webhook_deliveries.due(NOW + 9, **without)]
+        return [number for number, job in enumerate(jobs) if job.id in found]
+
+    assert due(without=[full]) == [0, 1, 2]  # the host of none is stored yet
+    with database.write() as uow:
+        for delivery in uow.webhook_deliveries.due(NOW + 9):
+            uow.webhook_deliveries.note_receiver(delivery)
+    assert due(without=[full]) == [1, 2]
+    assert due(without_tenants=["anna"]) == [2]
+
+
+def test_a_callback_that_an_older_process_has_inserted_is_due_and_gets_its_tenant(database: Database) -> None:
+    job = ended_with_a_callback(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE deliveries SET tenant = NULL"))
+    with database.read() as uow:
+        assert uow.webhook_deliveries.page("anna") == []
+    assert taken(database, job).tenant == "anna"
+    with database.read() as uow:
+        assert [delivery.id for delivery in uow.webhook_deliveries.page("anna")] == [job.id]
 
 
 def test_the_longest_due_callbacks_come_first(database: Database) -> None:

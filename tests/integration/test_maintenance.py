@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import hmac
-import http.server
 import io
-import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +28,6 @@ from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
 from shared.services import job_pictures, jobs, maintenance, stored_images
 from tests.stacks import until
-from worker import delivery
 
 LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
 
@@ -525,92 +519,6 @@ def test_one_step_that_fails_does_not_keep_the_others_from_running(
 def test_maintenance_without_a_database_or_a_queue_ends_without_an_error(system: SystemUnderTest) -> None:
     away = replace(system.container, database=Database("postgresql://127.0.0.1:9/none"))
     assert maintenance.reconcile(away) == frozenset()
-
-
-# callbacks
-
-
-@pytest.fixture
-def hook() -> Iterator[Any]:
-    """A webhook receiver: `calls` holds the requests that it has got, `status` what it answers."""
-
-    class Answering(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.calls.append((dict(self.headers), body))  # type: ignore[attr-defined]
-            self.send_response(server.status)  # type: ignore[attr-defined]
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            """Write no log of requests."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    server.calls, server.status = [], 200  # type: ignore[attr-defined]
-    server.url = f"http://127.0.0.1:{server.server_port}/hook"  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_ended_job_calls_back_once_and_signed(system: SystemUnderTest, hook: Any) -> None:
-    job = system.submit(1, webhook=hook.url, webhook_secret="s3cret", metadata={"order": 7})
-    system.run(job, 1)
-    assert ("deliver",) in system.sent
-
-    delivery.deliver(system.container)
-    delivery.deliver(system.later(10_000))
-
-    ((headers, body),) = hook.calls
-    event = json.loads(body)
-    assert event["type"] == "job.done"
-    assert event["data"] == {
-        "_id": job.id,
-        "status": "DONE",
-        "terminal": True,
-        "progress": {"total": 1, "done": 1, "failed": 0},
-        "metadata": {"order": 7},
-    }
-    sent = {name.lower(): value for name, value in headers.items()}
-    signed = f"{job.id}.{sent['webhook-timestamp']}.".encode() + body
-    digest = base64.b64encode(hmac.new(b"s3cret", signed, hashlib.sha256).digest()).decode()
-    assert sent["webhook-id"] == job.id
-    assert sent["webhook-signature"] == f"v1,{digest}"
-
-
-def test_a_failed_callback_is_tried_again_until_it_is_given_up(system: SystemUnderTest, hook: Any) -> None:
-    hook.status = 500
-    job = system.submit(1, webhook=hook.url)
-    system.run(job, 1)
-    ahead = 0.0
-    for _ in range(9):
-        delivery.deliver(system.later(ahead))
-        ahead += 4000
-    assert len(hook.calls) == 7
-    assert system.again(job).status is Status.DONE
-
-
-def test_maintenance_notifies_the_deliverer_while_a_delivery_is_due(system: SystemUnderTest, hook: Any) -> None:
-    job = system.submit(1, webhook=hook.url)
-    system.run(job, 1)
-    system.sent.clear()
-    maintenance.notify_webhooks(system.container)
-    assert system.sent == [("deliver",)]
-
-    delivery.deliver(system.container)
-    system.sent.clear()
-    maintenance.notify_webhooks(system.later(10_000))
-    assert system.sent == []
-
-
-def test_a_callback_to_a_private_address_is_not_sent(system: SystemUnderTest, hook: Any) -> None:
-    strict = replace(system.container, settings=system.container.settings.changed(webhook_private=False))
-    job = system.submit(1, webhook=hook.url)
-    system.run(job, 1)
-    delivery.deliver(strict)
-    assert hook.calls == []
-    with strict.database.read() as uow:
-        assert [due.attempts for due in uow.webhook_deliveries.due(time.time() + 60)] == [1]
 
 
 # the quota

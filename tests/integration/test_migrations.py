@@ -114,6 +114,24 @@ def test_taking_back_the_trainings_keeps_versions_and_jobs_with_their_callbacks(
     assert sa.inspect(database.engine).get_foreign_keys("deliveries") == []
 
 
+def test_the_deliveries_from_before_the_ledger_get_their_tenants(database: Database, tmp_path: Path) -> None:
+    ground = dataset_fixtures.on(database, tmp_path)
+    version = ground.trained(ground.dataset(), webhook="https://example.org")
+    job = Job("job", "bert", "native", Status.QUEUED, "fruits", "1", version.id, AnswerOptions(), "normal", 0.0, 0,
+              webhook="https://example.org")  # fmt: skip
+    with database.write() as uow:
+        uow.jobs.add([(job, [])])
+        uow.jobs.end(["job"], Status.CANCELLED, 1.0)
+    command.downgrade(configuration(database.url), "0007")
+    assert "webhook_secrets" not in tables(database)
+
+    upgrade(database.url)
+
+    with database.read() as uow:
+        listed = {tenant: [each.id for each in uow.webhook_deliveries.page(tenant)] for tenant in ("anna", "bert")}
+    assert listed == {"anna": [version.training_id], "bert": ["job"]}
+
+
 def test_a_model_of_one_label_that_was_imported_before_answers_with_sigmoid(database: Database, tmp_path: Path) -> None:
     ground = dataset_fixtures.on(database, tmp_path)
     one, two = ground.version("one", labels=("defect",)), ground.version("two")

@@ -28,7 +28,7 @@ from shared.services import datasets, maintenance, models, promotions, training_
 from shared.services.training_runs import TrainingEnded
 from tests import dataset_fixtures
 from tests.dataset_fixtures import EVIDENCE, NOW, REPORT, Ground, at_once, picture
-from worker import delivery
+from tests.webhook_receivers import deliver
 
 
 @pytest.fixture
@@ -359,9 +359,9 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
 ) -> None:
     calls: list[tuple[bytes, dict[str, str]]] = []
 
-    def post(url: str, body: bytes, headers: dict[str, str], **_: Any) -> int:
+    def post(url: str, body: bytes, headers: dict[str, str], **_: Any) -> tuple[int, str]:
         calls.append((body, headers))
-        return 200
+        return 200, ""
 
     monkeypatch.setattr(http_fetch, "post", post)
     about: dict[str, Any] = {"webhook": "https://example.org", "webhook_secret": "s3cret", "metadata": {"order": 7}}
@@ -392,8 +392,8 @@ def test_an_ended_training_calls_back_once_and_signed_and_a_job_as_ever(
         job.id: ("job", "anna", "https://example.org/job"),
     }
 
-    delivery.deliver(ground.container)
-    delivery.deliver(replace(ground.container, now=lambda: NOW + 10**6))
+    deliver(ground.container)
+    deliver(replace(ground.container, now=lambda: NOW + 10**6))
 
     received = {headers["webhook-id"]: (body, headers) for body, headers in calls}
     assert len(calls) == len(received) == 2

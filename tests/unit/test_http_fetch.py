@@ -77,6 +77,12 @@ class Handler(BaseHTTPRequestHandler):
         self.head(200, {"Content-Length": "1000"})
         self.stopped.wait()
 
+    def answer_hush_before_head(self, _: str) -> None:
+        self.stopped.wait()
+
+    def answer_busy(self, seconds: str) -> None:
+        self.head(503, {"Retry-After": seconds})
+
     def answer_nothing(self, _: str) -> None:
         self.close_connection = True
 
@@ -125,6 +131,15 @@ def server() -> Iterator[Server]:
 
 def get(url: str, *, max_bytes: int = 100_000, timeout: float = 5.0, allow_private: bool = True) -> bytes:
     return http_fetch.fetch(url, max_bytes=max_bytes, timeout=timeout, allow_private=allow_private)
+
+
+def post(
+    url: str, headers: dict[str, str] | None = None, *, timeout: float = 5.0, connect: float = 5.0,
+    silence: float = 5.0, allow_private: bool = True,
+) -> tuple[int, str]:  # fmt: skip
+    return http_fetch.post(
+        url, b"{}", headers or {}, timeout=timeout, connect=connect, silence=silence, allow_private=allow_private
+    )
 
 
 def test_a_body_comes_back_as_sent(server: Server) -> None:
@@ -191,7 +206,7 @@ def test_no_spelling_of_this_machine_is_fetched(server: Server, host: str) -> No
     with pytest.raises(BadUrl, match="not on the public internet"):
         get(f"http://{host}:{server.port}/bytes/10", allow_private=False)
     with pytest.raises(BadUrl, match="not on the public internet"):
-        http_fetch.post(f"http://{host}:{server.port}/bytes/10", b"", {}, timeout=5, allow_private=False)
+        post(f"http://{host}:{server.port}/bytes/10", allow_private=False)
     with pytest.raises(BadUrl, match="not on the public internet"):
         http_fetch.check_url(f"http://{host}:{server.port}/bytes/10", allow_private=False)
     assert not server.seen
@@ -400,13 +415,34 @@ def test_a_host_that_hangs_up_or_is_not_there_is_a_bad_url(server: Server) -> No
 
 def test_a_post_sends_body_and_headers_and_follows_nothing(server: Server) -> None:
     headers = {"Content-Type": "application/json", "X-Signature": "abc"}
-    assert http_fetch.post(server.url("bytes/1"), b"{}", headers, timeout=5, allow_private=True) == 200
-    assert http_fetch.post(server.url("status/500"), b"{}", headers, timeout=5, allow_private=True) == 500
-    assert http_fetch.post(server.url("to//bytes/1"), b"{}", headers, timeout=5, allow_private=True) == 302
+    assert post(server.url("bytes/1"), headers) == (200, "")
+    assert post(server.url("status/500"), headers) == (500, "")
+    assert post(server.url("to//bytes/1"), headers) == (302, "")
     assert [path for path, _, _ in server.seen] == ["/bytes/1", "/status/500", "/to//bytes/1"]
     _, sent, body = server.seen[0]
     assert body == b"{}"
     assert sent["X-Signature"] == "abc"
+
+
+def test_a_post_returns_when_the_host_wants_the_next(server: Server) -> None:
+    assert post(server.url("busy/120")) == (503, "120")
+
+
+def test_a_post_waits_for_no_silent_host_and_no_slow_one(server: Server) -> None:
+    with pytest.raises(BadUrl, match="did not answer completely in time"):
+        post(server.url("hush_before_head"), timeout=60.0, silence=0.3)
+    with pytest.raises(BadUrl, match="did not answer completely in time"):
+        post(server.url("dripping_head"), timeout=0.5, silence=60.0)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_post_waits_for_no_connection_that_is_not_made(scheme: str) -> None:
+    with socket.socket() as deaf, socket.socket() as first:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0 if scheme == "http" else 5)  # one that connects for TLS is then not answered
+        first.connect(deaf.getsockname())  # the queue of connections to accept is full
+        with pytest.raises(BadUrl, match="did not answer completely in time"):
+            post(f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}/", timeout=60.0, silence=60.0, connect=0.3)
 
 
 def test_tls_asks_for_the_certificate_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import hashlib
 import pytest
 
 from shared.domain import webhooks
+from shared.domain.webhooks import Receiver, Reply, WebhookSecret
+from worker.delivery_places import REMEMBERED, SLOW, Places
 
 BODY = b'{"type": "job.done", "data": {"_id": "0190"}}'
 
@@ -47,6 +49,107 @@ def test_id_time_and_body_are_all_signed(changed: tuple[str, int, bytes]) -> Non
     assert webhooks.signature("s", *changed) != webhooks.signature("s", "msg_1", 1_700_000_000, BODY)
 
 
+def test_two_secrets_give_two_signatures_with_a_space_between_them() -> None:
+    both = webhooks.signatures(["new", "old"], "msg_1", 1_700_000_000, BODY)
+    assert both.split(" ") == [expected(key, "msg_1", 1_700_000_000, BODY) for key in (b"new", b"old")]
+
+
+@pytest.mark.parametrize(
+    ("own", "of_tenant", "of_service", "signing"),
+    [
+        ("own", WebhookSecret("anna", "new", 0.0, "old", 100.0), "service", ["own"]),
+        ("", WebhookSecret("anna", "new", 0.0, "old", 100.0), "service", ["new", "old"]),
+        ("", WebhookSecret("anna", "new", 0.0, "old", 50.0), "service", ["new"]),
+        ("", WebhookSecret("anna", "new", 0.0), "service", ["new"]),
+        ("", None, "service", ["service"]),
+        ("", None, "", []),
+    ],
+)
+def test_the_secret_of_the_job_comes_first_and_that_of_the_service_last(
+    own: str, of_tenant: WebhookSecret | None, of_service: str, signing: list[str]
+) -> None:
+    assert webhooks.signing_secrets(own, of_tenant, of_service, now=50.0) == signing
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://A.example.org/hook?x=1", "a.example.org"),
+        ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+        ("http://[::1]:80/", "[::1]:80"),
+        ("http://[::1/", ""),
+    ],
+)
+def test_the_receiver_is_the_host_with_its_port(url: str, host: str) -> None:
+    assert webhooks.host_of(url) == host
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait"),
+    [
+        ("", 30.0), ("29", 30.0), ("31", 31.0), ("99999", 3600.0), ("-5", 30.0), ("inf", 30.0), ("1e999", 30.0),
+        ("soon", 30.0), ("Tue, 14 Nov 2023 22:15:20 GMT", 120.0), ("Tue, 14 Nov 2023 20:00:00 GMT", 30.0),
+    ],
+)  # fmt: skip
+def test_a_receiver_may_ask_for_a_later_attempt_and_not_for_an_earlier_one(retry_after: str, wait: float) -> None:
+    assert webhooks.delay(2, Reply(503, retry_after), NOW) == wait
+
+
+def test_a_receiver_that_is_gone_is_not_called_again() -> None:
+    assert webhooks.delay(1, Reply(410, "60"), NOW) is None
+    assert webhooks.delay(7, Reply(503, "60"), NOW) is None
+
+
+@pytest.mark.parametrize(("status", "problem"), [(200, ""), (299, ""), (199, "answered 199"), (300, "answered 300")])
+def test_a_callback_is_received_when_a_2xx_answers(status: int, problem: str) -> None:
+    assert webhooks.problem_of(Reply(status, "")) == problem
+
+
 def test_a_callback_is_tried_seven_times_in_growing_steps_and_then_given_up() -> None:
     waits = [webhooks.delay(attempts) for attempts in range(1, 8)]
     assert waits == [5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, None]
+
+
+# places of a deliverer
+
+A, B, C = (Receiver("anna", host) for host in "abc")
+OF_BERT, ALSO_OF_BERT = (Receiver("bert", host) for host in "ab")
+
+
+def test_a_receiver_a_tenant_and_the_process_have_only_so_many_places() -> None:
+    places = Places(total=4, of_tenant=3, of_receiver=2)
+    assert [places.take(A) for _ in range(3)] == [True, True, False]
+    assert places.full() == ([], [A])
+    assert [places.take(B), places.take(C)] == [True, False]
+    assert places.full() == (["anna"], [A])
+    assert places.is_any_free()
+    assert [places.take(OF_BERT), places.take(ALSO_OF_BERT)] == [True, False]
+    assert not places.is_any_free()
+
+    places.release(A, seconds=0.1)
+    assert places.full() == ([], [])
+    assert places.take(C)
+
+
+def test_a_slow_receiver_has_one_place_until_it_is_quicker() -> None:
+    places = Places(of_receiver=4)
+    places.take(A)
+    places.release(A, seconds=SLOW)
+    assert [places.take(A), places.take(A)] == [True, False]
+    places.release(A, seconds=None)  # it was not called
+    assert [places.take(A), places.take(A)] == [True, False]
+    places.release(A, seconds=SLOW - 0.1)
+    assert [places.take(A) for _ in range(5)] == [True, True, True, True, False]
+
+
+def test_of_many_slow_receivers_the_last_ones_are_remembered() -> None:
+    places = Places(of_receiver=2)
+    receivers = [Receiver("anna", str(number)) for number in range(REMEMBERED + 1)]
+    for receiver in receivers:
+        places.take(receiver)
+        places.release(receiver, seconds=SLOW)
+    assert [places.take(receivers[0]), places.take(receivers[0])] == [True, True]
+    assert [places.take(receivers[1]), places.take(receivers[1])] == [True, False]

@@ -260,12 +260,11 @@ class Jobs:
         """Make the callbacks of ended jobs due, of those that have a webhook and no callback yet."""
         for chunk in _chunks(list(job_ids), CHUNK):
             has_delivery = jobs.c.id.in_(sa.select(webhook_deliveries.c.job_id))
-            due = sa.select(jobs.c.id, sa.literal(0), sa.literal(now), sa.literal("")).where(
+            due = sa.select(jobs.c.id, jobs.c.tenant, sa.literal(0), sa.literal(now), sa.literal("")).where(
                 jobs.c.id.in_(chunk), jobs.c.webhook != "", jobs.c.finished_at.is_not(None), ~has_delivery
             )
-            self._connection.execute(
-                sa.insert(webhook_deliveries).from_select(["job_id", "attempts", "due_at", "error"], due)
-            )
+            columns = ["job_id", "tenant", "attempts", "due_at", "error"]
+            self._connection.execute(sa.insert(webhook_deliveries).from_select(columns, due))
 
 
 _JOB_COLUMNS = [column.name for column in jobs.c]

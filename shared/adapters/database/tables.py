@@ -102,12 +102,22 @@ webhook_deliveries = Table(
     # The id of a job or of a training; no foreign key can refer to two tables.
     Column("job_id", ID, primary_key=True),
     Column("kind", String(8), nullable=False, server_default="job"),
-    Column("attempts", Integer, nullable=False),
-    Column("due_at", TIME),
-    Column("delivered_at", TIME),
-    Column("error", Text, nullable=False),
+    Column("attempts", Integer, nullable=False), Column("error", Text, nullable=False),
+    Column("due_at", TIME), Column("tried_at", TIME), Column("delivered_at", TIME),
+    # A process of an older version inserts neither tenant nor host; the first try of the delivery fills them.
+    Column("tenant", NAME), Column("host", Text), Column("response_status", Integer),
+    Column("body_sha256", String(64), nullable=False, server_default=text("''")),
     Index("ix_deliveries_due_at", "due_at"),
-)
+    Index("ix_deliveries_tenant_job_id", "tenant", "job_id"),
+)  # fmt: skip
+
+webhook_secrets = Table(
+    "webhook_secrets", metadata,
+    Column("tenant", NAME, primary_key=True), Column("created_at", TIME, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("previous", Text, nullable=False), Column("previous_until", TIME, nullable=False),
+)  # fmt: skip
+"""The secrets that sign the webhooks of a tenant; `previous` signs as well until `previous_until`."""
 
 stored_images = Table(
     "images",

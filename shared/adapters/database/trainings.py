@@ -184,10 +184,11 @@ class Trainings:
         return True
 
     def _call_back(self, training_id: str, now: float) -> None:
-        due = sa.select(trainings.c.id, sa.literal("training"), sa.literal(0), sa.literal(now), sa.literal("")).where(
+        kind, attempts, error = sa.literal("training"), sa.literal(0), sa.literal("")
+        due = sa.select(trainings.c.id, trainings.c.tenant, kind, attempts, sa.literal(now), error).where(
             _among([training_id]), trainings.c.webhook != ""
         )
-        columns = ["job_id", "kind", "attempts", "due_at", "error"]
+        columns = ["job_id", "tenant", "kind", "attempts", "due_at", "error"]
         self._connection.execute(sa.insert(webhook_deliveries).from_select(columns, due))
 
     def _ids(self, training_ids: Collection[str], where: sa.ColumnElement[bool]) -> set[str]:

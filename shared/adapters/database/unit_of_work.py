@@ -32,7 +32,7 @@ from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.stored_images import StoredImages
 from shared.adapters.database.trainings import Trainings
 from shared.adapters.database.usage import Usage
-from shared.adapters.database.webhook_deliveries import WebhookDeliveries
+from shared.adapters.database.webhook_deliveries import WebhookDeliveries, WebhookSecrets
 
 LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions")
 """The nouns of which requests keep rows in memory."""
@@ -51,6 +51,10 @@ class UnitOfWork:
     @cached_property
     def webhook_deliveries(self) -> WebhookDeliveries:
         return WebhookDeliveries(self._connection)
+
+    @cached_property
+    def webhook_secrets(self) -> WebhookSecrets:
+        return WebhookSecrets(self._connection)
 
     @cached_property
     def stored_images(self) -> StoredImages:

@@ -1,14 +1,17 @@
-"""Queries on webhook deliveries that are due; a row is inserted in the transaction that ends the job."""
+"""Queries on webhook deliveries, and the secrets that sign them; a row is inserted in the transaction that ends the
+job."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
-from shared.adapters.database.tables import jobs, trainings, webhook_deliveries
-from shared.domain.webhooks import Delivery
+from shared.adapters.database.tables import jobs, trainings, webhook_deliveries, webhook_secrets
+from shared.domain.webhooks import Attempt, Delivery, DeliveryStatus, Receiver, WebhookSecret
 
 
 class WebhookDeliveries:
@@ -17,46 +20,147 @@ class WebhookDeliveries:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def due(self, now: float, limit: int = 100) -> list[Delivery]:
-        """Return the deliveries that are due, the longest overdue first."""
-        both = sa.union_all(_due(jobs, "job", now), _due(trainings, "training", now)).subquery()
-        query = sa.select(both).order_by(both.c.due_at).limit(limit)
-        return [Delivery(*row[:-1]) for row in self._connection.execute(query)]
+    def find(self, tenant: str, delivery_id: str, *, lock: bool = False) -> Delivery | None:
+        """Return a delivery of the tenant, or None; with `lock` its row is locked until the transaction ends."""
+        query = _SELECT.where(_tenant == tenant, _columns.job_id == delivery_id)
+        row = self._connection.execute(query.with_for_update(of=webhook_deliveries) if lock else query).first()
+        return _delivery(row) if row else None
+
+    def page(
+        self, tenant: str, *, status: str = "", kind: str = "", before: str = "", limit: int = 50
+    ) -> list[Delivery]:
+        """Return the tenant's deliveries, those of the newest jobs and trainings first; `before` is the last id of the
+        previous page."""
+        query = _SELECT.where(_columns.tenant == tenant).order_by(_columns.job_id.desc()).limit(limit)
+        if status:
+            query = query.where(_STATUS[DeliveryStatus(status)])
+        if kind:
+            query = query.where(_columns.kind == kind)
+        if before:
+            query = query.where(_columns.job_id < before)
+        return [_delivery(row) for row in self._connection.execute(query)]
+
+    def resend(self, delivery_id: str, now: float) -> None:
+        """Make a delivery due now, with all its attempts; what is known of its last attempt stays."""
+        values = {"attempts": 0, "due_at": now, "delivered_at": None}
+        self._connection.execute(sa.update(webhook_deliveries).where(_columns.job_id == delivery_id).values(values))
+
+    # -- for deliverers and maintenance, of all tenants
+
+    def due(
+        self,
+        now: float,
+        limit: int = 100,
+        *,
+        without_tenants: Collection[str] = (),
+        without: Collection[Receiver] = (),
+    ) -> list[Delivery]:
+        """Return the deliveries that are due, the longest overdue first, without those of some tenants and
+        receivers."""
+        query = _SELECT.where(_columns.due_at <= now).order_by(_columns.due_at).limit(limit)
+        if without_tenants:
+            query = query.where(_tenant.not_in(without_tenants))
+        if without:
+            excluded = [(receiver.tenant, receiver.host) for receiver in without]
+            is_excluded = sa.tuple_(_tenant, _columns.host).in_(excluded)
+            query = query.where(_columns.host.is_(None) | ~is_excluded)
+        return [_delivery(row) for row in self._connection.execute(query)]
 
     def take(self, delivery: Delivery, until: float) -> bool:
-        """Postpone the delivery to `until`; returns False if another process has taken it since it was read."""
+        """Postpone the delivery to `until` and count an attempt; returns False if another process has taken it since
+        it was read."""
+        values = {"attempts": delivery.attempts + 1, "due_at": until} | _receiver_values(delivery)
+        return self._update(delivery, values)
+
+    def note_receiver(self, delivery: Delivery) -> None:
+        """Store tenant and host of a delivery, by which `due` can leave it out."""
+        self._update(delivery, _receiver_values(delivery))
+
+    def record(self, delivery: Delivery, attempt: Attempt, now: float, due_at: float | None) -> bool:
+        """Store the end of an attempt; `due_at` is the time of the next one, None for no other.
+
+        Returns False if the delivery is no longer as `take` left it: it was resent, or its time had run out and another
+        process took it.
+        """
+        values = {
+            "tried_at": now,
+            "delivered_at": None if attempt.problem else now,
+            "due_at": due_at,
+            "response_status": attempt.reply.status if attempt.reply else None,
+            "error": attempt.problem,
+            "body_sha256": attempt.body_sha256,
+        }
+        return self._update(delivery, values)
+
+    def drop_ended(self, before: float) -> int:
+        """Delete the deliveries whose last attempt was before a time (Unix seconds) and that are not due again; return
+        their number."""
+        last = sa.func.coalesce(_columns.tried_at, _columns.delivered_at, 0.0)
+        return self._connection.execute(
+            sa.delete(webhook_deliveries).where(_columns.due_at.is_(None), last < before)
+        ).rowcount
+
+    def _update(self, delivery: Delivery, values: Mapping[str, Any]) -> bool:
+        # Taking, recording and resending a delivery all change `due_at`.
         where = sa.and_(
-            webhook_deliveries.c.job_id == delivery.job_id, webhook_deliveries.c.attempts == delivery.attempts
+            _columns.job_id == delivery.job_id,
+            _columns.due_at == delivery.due_at,
+            _columns.attempts == delivery.attempts,
         )
-        values = {"attempts": delivery.attempts + 1, "due_at": until}
         return bool(self._connection.execute(sa.update(webhook_deliveries).where(where).values(values)).rowcount)
 
-    def succeeded(self, job_id: str, now: float) -> None:
-        """Store that the delivery has succeeded."""
-        where = webhook_deliveries.c.job_id == job_id
-        self._connection.execute(
-            sa.update(webhook_deliveries).where(where).values(due_at=None, delivered_at=now, error="")
-        )
 
-    def failed(self, job_id: str, error: str, *, due_at: float | None) -> None:
-        """Store the error of a failed attempt; `due_at` is the time of the next attempt, None for no other."""
-        values = {"error": error, "due_at": due_at}
-        self._connection.execute(
-            sa.update(webhook_deliveries).where(webhook_deliveries.c.job_id == job_id).values(values)
-        )
+class WebhookSecrets:
+    """The table of the tenants' secrets, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, tenant: str, *, lock: bool = False) -> WebhookSecret | None:
+        """Return the secret of the tenant, or None; with `lock` its row is locked until the transaction ends."""
+        query = sa.select(webhook_secrets).where(webhook_secrets.c.tenant == tenant)
+        row = self._connection.execute(query.with_for_update() if lock else query).first()
+        return WebhookSecret(**row._mapping) if row else None
+
+    def add(self, secret: WebhookSecret) -> None:
+        """Insert the first secret of a tenant."""
+        self._connection.execute(sa.insert(webhook_secrets), asdict(secret))
+
+    def replace(self, secret: WebhookSecret) -> None:
+        """Replace the secret of a tenant."""
+        where = webhook_secrets.c.tenant == secret.tenant
+        self._connection.execute(sa.update(webhook_secrets).where(where).values(asdict(secret)))
 
 
-def _due(table: sa.Table, kind: str, now: float) -> sa.Select[Any]:
-    return (
-        sa.select(
-            webhook_deliveries.c.job_id,
-            webhook_deliveries.c.kind,
-            table.c.tenant,
-            table.c.webhook,
-            table.c.webhook_secret,
-            webhook_deliveries.c.attempts,
-            webhook_deliveries.c.due_at,
-        )
-        .join(table, sa.and_(table.c.id == webhook_deliveries.c.job_id, webhook_deliveries.c.kind == kind))
-        .where(webhook_deliveries.c.due_at <= now)
+_columns = webhook_deliveries.c
+# A process of an older version inserts deliveries without their tenant.
+_tenant = sa.func.coalesce(_columns.tenant, jobs.c.tenant, trainings.c.tenant)
+_STATUS: Mapping[DeliveryStatus, sa.ColumnElement[bool]] = {
+    DeliveryStatus.WAITING: _columns.due_at.is_not(None),
+    DeliveryStatus.DELIVERED: _columns.due_at.is_(None) & _columns.delivered_at.is_not(None),
+    DeliveryStatus.FAILED: _columns.due_at.is_(None) & _columns.delivered_at.is_(None),
+}
+_OWN: Sequence[str] = (
+    "job_id", "kind", "attempts", "due_at", "host", "tried_at", "delivered_at", "response_status", "error",
+    "body_sha256",
+)  # fmt: skip
+# The two joins are by primary key, and at most one of them finds a row: no job has the id of a training.
+_SELECT: sa.Select[Any] = (
+    sa.select(
+        *(_columns[name] for name in _OWN),
+        _tenant.label("tenant"),
+        sa.func.coalesce(jobs.c.webhook, trainings.c.webhook).label("url"),
+        sa.func.coalesce(jobs.c.webhook_secret, trainings.c.webhook_secret).label("secret"),
     )
+    .outerjoin_from(webhook_deliveries, jobs, jobs.c.id == _columns.job_id)
+    .outerjoin(trainings, trainings.c.id == _columns.job_id)
+    .where(sa.func.coalesce(jobs.c.id, trainings.c.id).is_not(None))
+)
+
+
+def _receiver_values(delivery: Delivery) -> dict[str, str]:
+    return {"tenant": delivery.tenant, "host": delivery.receiver.host}
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(**row._mapping)

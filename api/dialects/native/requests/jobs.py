@@ -202,8 +202,7 @@ def webhook(given: Any) -> tuple[str, str]:
     try:
         http_fetch.check_url(url, allow_private=container().settings.webhook_private)
     except errors.BadUrl as error:
-        reason = error.message.partition(". ")[0]  # the rest of the message is advice about pictures
-        raise errors.BadOption(f"the webhook's URL cannot be called back: {reason}") from error
+        raise errors.BadOption(f"the webhook's URL cannot be called back: {error.reason}") from error
     try:
         webhooks.signature(secret, "", 0, b"")
     except ValueError:
