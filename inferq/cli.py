@@ -23,6 +23,7 @@ COMMANDS = {
     "trainings": "List, show, wait for and cancel trainings; save their evidence.",
     "feedback": "Correct a wrong prediction; the next training learns from it.",
     "models": "List, show, add, import, export, remove, compare and promote models; choose the default.",
+    "webhooks": "List, show and resend webhooks; ping a receiver; rotate the secret.",
     "keys": "Create, list and revoke API keys.",
     "bench": "Measure throughput and latency of the real HTTP path.",
     "doctor": "Check that this machine has all that inferq needs.",

@@ -66,6 +66,8 @@ class Deliverer:
     def close(self) -> None:
         """Begin no other callback, and wait for those that are being sent."""
         self.stop()
+        if taken := self._places.count_taken():
+            log.info("%d callbacks are being sent; this process waits for them", taken)
         self._threads.shutdown()
 
     def _begin_due(self) -> None:

@@ -53,10 +53,14 @@ class Places:
             if len(self._slow) > REMEMBERED:
                 self._slow.popitem(last=False)
 
+    def count_taken(self) -> int:
+        """Return how many places are taken."""
+        with self._lock:
+            return self._taken.total()
+
     def is_any_free(self) -> bool:
         """Return True if a callback of some tenant may be sent."""
-        with self._lock:
-            return self._taken.total() < self.total
+        return self.count_taken() < self.total
 
     def full(self) -> tuple[list[str], list[Receiver]]:
         """Return the tenants and the receivers whose callbacks must wait."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from inferq.client.client import Client
 from inferq.client.connection import DEFAULT_URL
 from inferq.client.http import Picture
+from inferq.client.webhook_signature import is_genuine
 from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unreachable
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Picture",
     "StillRunning",
     "Unreachable",
+    "is_genuine",
 ]

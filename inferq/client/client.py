@@ -11,6 +11,7 @@ from inferq.client.jobs import Jobs
 from inferq.client.keys import Keys
 from inferq.client.models import Models
 from inferq.client.trainings import Trainings
+from inferq.client.webhooks import Webhooks
 from inferq.client.workers import Workers
 
 
@@ -25,6 +26,7 @@ class Client:
     datasets    create, add_archive, list, get, follow, remove
     trainings   start, get, list, follow, cancel, plot
     keys        create, register, list, revoke
+    webhooks    list, get, resend, ping, rotate_secret
     workers     list, queue
     """
 
@@ -34,6 +36,7 @@ class Client:
     datasets: Datasets
     trainings: Trainings
     keys: Keys
+    webhooks: Webhooks
     workers: Workers
 
     def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 30.0) -> None:
@@ -48,6 +51,7 @@ class Client:
         self.datasets = Datasets(self._connection)
         self.trainings = Trainings(self._connection)
         self.keys = Keys(self._connection)
+        self.webhooks = Webhooks(self._connection)
         self.workers = Workers(self._connection)
 
     def __enter__(self) -> Self:

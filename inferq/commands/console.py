@@ -29,9 +29,9 @@ _IDS = ("id", "job", "training")
 """Columns of ids, which users copy into the next command: they are never wrapped."""
 _SPARKS = "▁▂▃▄▅▆▇█"
 STATUS_STYLE = {
-    "DONE": "green", "READY": "green", "ready": "green",
+    "DONE": "green", "READY": "green", "ready": "green", "DELIVERED": "green",
     "FAILED": "red", "refused": "red",
-    "RUNNING": "yellow", "LOADING": "yellow", "checking": "yellow",
+    "RUNNING": "yellow", "WAITING": "yellow", "LOADING": "yellow", "checking": "yellow",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The callbacks: what a webhook receives when a job or a training has ended."""
+"""Webhooks: what a receiver gets when a job or a training has ended, deliveries, secrets and pings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from shared.domain.jobs import Status
-from shared.schemas.common import Answer, Id, Terminal, Time, one_of
+from shared.domain.webhooks import KINDS, DeliveryStatus
+from shared.schemas.common import Answer, Cursor, Id, Limit, Moment, Next, Request, Terminal, Time, one_of
 from shared.schemas.jobs import ModelReference, Progress
+
+# callbacks
 
 
 class EndedJob(Answer, kw_only=True):
@@ -46,3 +49,102 @@ class TrainingEvent(Answer, kw_only=True):
     type: Annotated[str, Meta(examples=["training.done"])]
     timestamp: Time
     data: EndedTraining
+
+
+class Ping(Answer, kw_only=True):
+    """What a ping is about: nothing but the tenant that has asked for it."""
+
+    tenant: str
+
+
+class PingEvent(Answer, kw_only=True):
+    """The body of a ping."""
+
+    type: Annotated[str, Meta(examples=["webhook.ping"])] = "webhook.ping"
+    timestamp: Time
+    data: Ping
+
+
+# requests
+
+
+class DeliveryQuery(Request, kw_only=True):
+    """Which deliveries a list holds."""
+
+    status: Annotated[str, one_of(DeliveryStatus)] = ""
+    kind: Annotated[str, one_of(KINDS, "Only those of jobs, or of trainings.")] = ""
+    job_id: Annotated[str, Meta(description="Only that of this job.")] = ""
+    training_id: Annotated[str, Meta(description="Only that of this training.")] = ""
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+class PingRequest(Request, kw_only=True):
+    """A URL to call."""
+
+    url: Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+    secret: Annotated[str, Meta(description="Signs the ping; by default the tenant's secret, or the service's.")] = ""
+
+
+class RotationRequest(Request, kw_only=True):
+    """How the secret before the new one ends."""
+
+    overlap: Annotated[
+        float,
+        Meta(description="Seconds for which the secret before it signs as well; 0 ends it now.", ge=0, le=30 * 86_400),
+    ] = 86_400.0
+
+
+# answers
+
+
+class Delivery(Answer, kw_only=True):
+    """The webhook of one job or training, with the end of its last attempt."""
+
+    id: Annotated[str, Meta(description="The id of its job or training, and the `webhook-id` of the callback.")]
+    kind: Annotated[str, one_of(KINDS)]
+    status: Annotated[
+        str, one_of(DeliveryStatus, "`WAITING` for its first attempt or the next; `FAILED` when there is no other.")
+    ]
+    url: str
+    attempts: Annotated[int, Meta(description="Since it was last resent.")]
+    last_attempt_at: Moment
+    next_attempt_at: Annotated[
+        str | None,
+        Meta(description="RFC 3339, in UTC; null if there is no other.", extra_json_schema={"format": "date-time"}),
+    ]
+    delivered_at: Moment
+    response_status: Annotated[int | None, Meta(description="The status that answered last; null if none did.")]
+    error: Annotated[str, Meta(description="Why the last attempt failed; empty otherwise.")]
+    body_sha256: Annotated[str, Meta(description="Of the body that was sent, in hex; empty before the first attempt.")]
+
+
+class DeliveryPage(Answer, kw_only=True):
+    """One page of deliveries, those of the newest jobs and trainings first."""
+
+    deliveries: list[Delivery]
+    next: Next
+
+
+class PingResult(Answer, kw_only=True):
+    """What came back from a ping."""
+
+    received: Annotated[bool, Meta(description="True if a status 2xx answered.")]
+    response_status: Annotated[int | None, Meta(description="The status that answered; null if none did.")]
+    milliseconds: Annotated[int, Meta(description="The duration, with looking up the host and connecting to it.")]
+    error: Annotated[str, Meta(description="What was wrong; empty otherwise.")]
+    signatures: Annotated[int, Meta(description="Signatures that it carried: 2 while a secret rotates, 0 without one.")]
+
+
+class NewWebhookSecret(Answer, kw_only=True):
+    """A secret that was just made."""
+
+    secret: Annotated[str, Meta(description="Signs the webhooks of the tenant from now on; shown only here.")]
+    created_at: Time
+    previous_until: Annotated[
+        str | None,
+        Meta(
+            description="RFC 3339, in UTC: until then the secret before it signs as well; null if none does.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ]

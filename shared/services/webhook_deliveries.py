@@ -12,11 +12,15 @@ from shared.domain import webhooks
 from shared.domain.webhooks import Attempt, Delivery, Receiver
 
 
-def list_page(container: Container, tenant: str, *, status: str, kind: str, before: str, limit: int) -> list[Delivery]:
+def list_page(
+    container: Container, tenant: str, *, status: str, kind: str, job_id: str, training_id: str, before: str, limit: int
+) -> list[Delivery]:
     """Return the tenant's deliveries, those of the newest jobs and trainings first; `before` is the last id of the
     previous page."""
     with container.database.read() as uow:
-        return uow.webhook_deliveries.page(tenant, status=status, kind=kind, before=before, limit=limit)
+        return uow.webhook_deliveries.page(
+            tenant, status=status, kind=kind, job_id=job_id, training_id=training_id, before=before, limit=limit
+        )
 
 
 def get(container: Container, tenant: str, delivery_id: str) -> Delivery:

@@ -214,7 +214,9 @@ def test_two_deliverers_at_once_send_each_callback_once(system: Container) -> No
 
 
 def of_status(system: Container, status: str) -> list[Delivery]:
-    return webhook_deliveries.list_page(system, "anna", status=status, kind="", before="", limit=100)
+    return webhook_deliveries.list_page(
+        system, "anna", status=status, kind="", job_id="", training_id="", before="", limit=100
+    )
 
 
 DELIVER = """

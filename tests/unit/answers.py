@@ -29,7 +29,7 @@ _PLAINEST: Mapping[type[inspect.Type], Any] = {
 }
 
 
-def complete(kind: type[A], **fields: Any) -> dict[str, Any]:
+def complete(kind: type[A], /, **fields: Any) -> dict[str, Any]:
     """Return the JSON of an answer with these fields; the server's other required fields have placeholders.
 
     Objects in `known` may be incomplete as well. Fields have the names of the type, or those of the wire.
@@ -37,7 +37,7 @@ def complete(kind: type[A], **fields: Any) -> dict[str, Any]:
     return answer(kind, **fields).to_json()
 
 
-def answer(kind: type[A], **fields: Any) -> A:
+def answer(kind: type[A], /, **fields: Any) -> A:
     """Return the answer that `complete` returns the JSON of, as a client reads it."""
     return msgspec.convert(_object(_declared(kind), fields), kind)
 

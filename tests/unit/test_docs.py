@@ -1,19 +1,15 @@
-"""The pages agree with the code: settings, commands, make targets, links, and the snippet for webhooks."""
+"""The pages agree with the code: settings, commands, make targets and links."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from inferq.cli import COMMANDS, main
-from shared.domain import webhooks
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,32 +74,3 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
 def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
     for named in re.findall(r"`((?:api|worker|shared|inferq|docs|bench|deploy)/[\w/]+\.\w+)`", page.read_text()):
         assert (ROOT / named).exists(), f"{page.name} names {named}"
-
-
-@pytest.fixture(scope="module")
-def is_genuine() -> Callable[[str, dict[str, str], bytes], bool]:
-    """Return the function of the README that verifies a webhook."""
-    snippet = re.search(r"```python\n(import base64.*?)```", README, re.DOTALL)
-    assert snippet
-    namespace: dict[str, Any] = {}
-    exec(snippet[1], namespace)
-    function: Callable[[str, dict[str, str], bytes], bool] = namespace["is_genuine"]
-    return function
-
-
-@pytest.mark.parametrize("secret", ["plain words", "whsec_c2VjcmV0IGJ5dGVz"])
-def test_the_readmes_check_of_a_callback_takes_what_is_signed_and_nothing_else(
-    is_genuine: Callable[[str, dict[str, str], bytes], bool], secret: str
-) -> None:
-    now, body = int(time.time()), b'{"type":"job.done"}'
-    headers = {
-        "webhook-id": "01a1",
-        "webhook-timestamp": str(now),
-        "webhook-signature": webhooks.signature(secret, "01a1", now, body),
-    }
-    assert is_genuine(secret, headers, body)
-    assert not is_genuine(secret, headers, body + b" ")
-    assert not is_genuine("whsec_b3RoZXI=", headers, body)
-    old = str(now - 3600)
-    signed_then = webhooks.signature(secret, "01a1", now - 3600, body)
-    assert not is_genuine(secret, headers | {"webhook-timestamp": old, "webhook-signature": signed_then}, body)

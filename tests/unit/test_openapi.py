@@ -19,7 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api import dialects
 from api.application import create_app
 from api.dialects import native as native_dialect
-from api.dialects.native.serializers import datasets, jobs, models, promotions, trainings
+from api.dialects.native.serializers import datasets, jobs, models, promotions, trainings, webhooks
 from api.openapi_builder import openapi_path
 from shared import errors
 from shared.container import build
@@ -29,6 +29,7 @@ from shared.domain.jobs import AnswerOptions, Item, Job, Status
 from shared.domain.models import ModelAlias, ModelState, ModelVersion
 from shared.domain.promotions import Canary
 from shared.domain.trainings import Training, TrainingParameters
+from shared.domain.webhooks import Attempt, Delivery, WebhookSecret
 from shared.schemas import trainings as training_schemas
 from shared.schemas.common import Answer
 from shared.schemas.models import Alias
@@ -233,6 +234,10 @@ ANSWERS: list[Answer] = [
     datasets.example(EXAMPLE),
     trainings.training(TRAINING, 1),
     trainings.summary(TRAINING, 1, {"accuracy": 0.5, "method": "head"}),
+    webhooks.delivery(Delivery("1", "job", "default", "https://example.org", "", 0, None)),
+    webhooks.delivery(Delivery("1", "job", "default", "https://example.org", "", 7, 0.0, "", 0.0, 0.0, 200, "", "ab")),
+    webhooks.new_secret(WebhookSecret("default", "whsec_", 0.0, "old", 1.0)),
+    webhooks.ping_result(Attempt("ab", 0.1, None, "no answer"), 0),
     promotions.comparison(COMPARISON, {}),
     promotions.canary(Canary("1", 0.5, 0, 0, 0.0), VERSION),
 ]

@@ -1,4 +1,4 @@
-"""The native wire, `/v1`: jobs, datasets, trainings, models, keys, queue and workers; RFC 9457 problems."""
+"""The native wire, `/v1`: jobs, webhooks, datasets, trainings, models, keys, queue, workers; RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import link
 from api.dialects.native.openapi.document import document
-from api.dialects.native.routes import datasets, exports, jobs, keys, models, promotions, trainings, workers
+from api.dialects.native.routes import datasets, exports, jobs, keys, models, promotions, trainings, webhooks, workers
 from api.dialects.native.serializers.common import respond
 from api.openapi_builder import Part
 from shared.domain.keys import Caller
@@ -18,7 +18,7 @@ from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
 PREFIXES = ("/",)
-_BLUEPRINTS = [part.bp for part in (jobs, datasets, trainings, models, exports, promotions, keys, workers)]
+_BLUEPRINTS = [part.bp for part in (jobs, webhooks, datasets, trainings, models, exports, promotions, keys, workers)]
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:

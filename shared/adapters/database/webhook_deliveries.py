@@ -27,7 +27,15 @@ class WebhookDeliveries:
         return _delivery(row) if row else None
 
     def page(
-        self, tenant: str, *, status: str = "", kind: str = "", before: str = "", limit: int = 50
+        self,
+        tenant: str,
+        *,
+        status: str = "",
+        kind: str = "",
+        job_id: str = "",
+        training_id: str = "",
+        before: str = "",
+        limit: int = 50,
     ) -> list[Delivery]:
         """Return the tenant's deliveries, those of the newest jobs and trainings first; `before` is the last id of the
         previous page."""
@@ -36,6 +44,10 @@ class WebhookDeliveries:
             query = query.where(_STATUS[DeliveryStatus(status)])
         if kind:
             query = query.where(_columns.kind == kind)
+        if job_id:
+            query = query.where(_columns.kind == "job", _columns.job_id == job_id)
+        if training_id:
+            query = query.where(_columns.kind == "training", _columns.job_id == training_id)
         if before:
             query = query.where(_columns.job_id < before)
         return [_delivery(row) for row in self._connection.execute(query)]

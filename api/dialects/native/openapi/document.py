@@ -12,10 +12,11 @@ from api import openapi_builder
 from api.dialects.native.openapi.operations import Body, Media, Operation
 from api.openapi_builder import Part, Schema, path, response
 from shared.schemas.common import Answer, Problem, Request
-from shared.schemas.webhooks import JobEvent, TrainingEvent
+from shared.schemas.webhooks import JobEvent, PingEvent, TrainingEvent
 
 TAGS = (
     ("Jobs", "Submit pictures, follow the job, read its results."),
+    ("Webhooks", "What was called back, and how that ended; a test of a receiver; the secret that signs."),
     ("Datasets", "Labelled pictures to train on."),
     ("Trainings", "From a dataset to a version of a model, with the evidence of its quality."),
     ("Promotion", "Which version answers by default, and on what evidence."),
@@ -26,6 +27,7 @@ TAGS = (
 _PATH_PARAMETERS = {
     "alias": "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.",
     "comparison_id": "The `id` of the comparison.",
+    "delivery_id": "The `id` of the delivery: that of its job or training.",
     "example_id": "The `id` of the example.",
     "job_id": "The `_id` of the job.",
     "key_id": "The `id` of the key.",
@@ -36,7 +38,7 @@ _PATH_PARAMETERS = {
     "training_id": "The `id` of the training.",
     "version": "The version; `1` is the first.",
 }
-_WEBHOOKS: dict[str, type[Answer]] = {"jobEnded": JobEvent, "trainingEnded": TrainingEvent}
+_WEBHOOKS: dict[str, type[Answer]] = {"jobEnded": JobEvent, "trainingEnded": TrainingEvent, "ping": PingEvent}
 _FORM, _JSON, _RAW = "multipart/form-data", "application/json", "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 
@@ -91,7 +93,8 @@ def _webhook(name: str, kind: type[Answer]) -> Part:
     return {
         "operationId": name,
         "summary": (kind.__doc__ or "").rstrip("."),
-        "description": "Signed as Standard Webhooks say; sent again, later and later, until a status 2xx answers.",
+        "description": "Signed as Standard Webhooks say, with two signatures while a secret rotates. Sent again, later "
+        "and later, until a status 2xx or 410 answers; a ping is sent once.",
         "requestBody": {"required": True, "content": {_JSON: {"schema": openapi_builder.ref(kind.__name__)}}},
         "responses": {"2XX": openapi_builder.empty("It was received.")},
     }
