@@ -65,7 +65,10 @@ jobs = Table(
     Column("with_thresholds", Boolean, nullable=False, server_default=false()),
     Column("timeline", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "idempotency_key"),
-    Index("ix_jobs_tenant_id", "tenant", "id"),
+    # A list of jobs reads one of these for each status that it shows, newest first, see `page` in jobs.py: with the
+    # status before the time, two indexes serve every combination of filters, and each costs every job a write.
+    Index("ix_jobs_tenant_status", "tenant", "status", "created_at", "id"),
+    Index("ix_jobs_tenant_model", "tenant", "model", "status", "created_at", "id"),
     # Most jobs are finished; maintenance, the quota and /v1/queue query only the few live jobs.
     Index(
         "ix_jobs_live",

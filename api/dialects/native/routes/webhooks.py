@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid6
 from flask import Response, request
 
-from api.context import caller, container, scope, held_threads
+from api.context import caller, container, held_threads, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
 from api.dialects.native.requests import jobs as job_requests
 from api.dialects.native.requests.common import parse, parse_json
