@@ -117,7 +117,7 @@ class Deliverer:
 def _attempt(container: Container, delivery: Delivery) -> Attempt:
     try:
         signing = webhooks.signing_secrets(container, delivery.tenant, delivery.secret)
-        return webhooks.call_back(container, delivery.url, signing, delivery.id, _body(container, delivery))
+        return webhooks.call_back(container, delivery.url, signing, delivery.message_id, _body(container, delivery))
     except errors.Unavailable:
         raise  # it was not tried
     except Exception as error:

@@ -7,6 +7,7 @@ from typing import Self
 
 from inferq.client.connection import Connection
 from inferq.client.datasets import Datasets
+from inferq.client.dead_letters import DeadLetters
 from inferq.client.jobs import Jobs
 from inferq.client.keys import Keys
 from inferq.client.models import Models
@@ -21,17 +22,19 @@ class Client:
     Every method raises InferqHTTPError if the server refuses, Unreachable if it does not answer, and BadAnswer if its
     answer is not that of this version of inferq; the constructor raises Unreachable if the URL is invalid.
 
-    jobs        submit, classify, get, wait, list, cancel, results, correct
-    models      list, get, add, upload, remove; the default model, aliases, versions, comparison, promotion, canary
-    datasets    create, add_archive, list, get, follow, remove
-    trainings   start, get, list, follow, cancel, plot
-    keys        create, register, list, revoke
-    webhooks    list, get, resend, ping, rotate_secret
-    workers     list, queue
+    jobs          submit, classify, get, wait, list, cancel, delete, retry, results, correct
+    dead_letters  list, replay
+    models        list, get, add, upload, remove; the default model, aliases, versions, comparison, promotion, canary
+    datasets      create, add_archive, list, get, follow, remove
+    trainings     start, get, list, follow, cancel, plot
+    keys          create, register, list, revoke
+    webhooks      list, get, resend, ping, rotate_secret
+    workers       list, queue
     """
 
     url: str
     jobs: Jobs
+    dead_letters: DeadLetters
     models: Models
     datasets: Datasets
     trainings: Trainings
@@ -47,6 +50,7 @@ class Client:
         self._connection = Connection(url, key, timeout=timeout)
         self.url = self._connection.url
         self.jobs = Jobs(self._connection)
+        self.dead_letters = DeadLetters(self._connection)
         self.models = Models(self._connection)
         self.datasets = Datasets(self._connection)
         self.trainings = Trainings(self._connection)

@@ -1,4 +1,4 @@
-"""Jobs: submit pictures, wait for their answers, list, cancel and correct."""
+"""Jobs: submit pictures, wait for their answers, list, cancel, delete, retry and correct."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from inferq.errors import StillRunning
 from shared.schemas.datasets import Example
 from shared.schemas.jobs import Job, JobPage, JobSummary
 
+_CANCELLED = 200
+"""The status of the answer when a job was cancelled instead of erased."""
 _LONGEST_POLL = 20.0
 """Seconds of one long poll; proxies cut connections that are silent for 30 or 60."""
 
@@ -70,7 +72,16 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended."""
-        return read(Job, self._connection.request("DELETE", _path(job_id)))
+        return read(Job, self._connection.request("POST", f"{_path(job_id)}/cancel"))
+
+    def delete(self, job_id: str) -> None:
+        """Erase a job with its pictures and answers; one that has not ended is cancelled first."""
+        if self._connection.request("DELETE", _path(job_id)).status_code == _CANCELLED:
+            self._connection.request("DELETE", _path(job_id))
+
+    def retry(self, job_id: str) -> Job:
+        """Run the pictures of an ended job again that have failed; all of them if it expired before it ran."""
+        return read(Job, self._connection.request("POST", f"{_path(job_id)}/retry"))
 
     def results(self, job_id: str, *, format: str = "ndjson") -> Iterator[str]:
         """Yield the lines of a job's results as they arrive, `ndjson` or `csv`; suited to archives of thousands."""

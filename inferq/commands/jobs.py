@@ -1,19 +1,35 @@
-"""`inferq jobs` shows submitted jobs and their results."""
+"""`inferq jobs` shows submitted jobs and their results, and runs again what has failed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import click
 
 from inferq.client import Client
+from inferq.client.dead_letters import Wanted
 from inferq.commands import console, options
 from shared.schemas.jobs import Job
 
 JOB = click.argument("job_id", metavar="ID")
 
 
+def _which(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose dead letters."""
+    for name, help_ in (
+        ("--until", "Only those of jobs created before this time, in RFC 3339 or Unix seconds."),
+        ("--since", "Only those of jobs created then or later."),
+        ("--model", "Only those of this model."),
+        ("--reason", "Only those of this reason: poison, gone, expired, model_failed, not_a_picture."),
+    ):
+        command = click.option(name, default="", help=help_)(command)
+    return command
+
+
 @click.group()
 def jobs() -> None:
-    """List, show, wait for and cancel jobs; fetch their results."""
+    """List, show, wait for, cancel, retry and delete jobs; fetch their results."""
 
 
 @jobs.command("list")
@@ -73,6 +89,68 @@ def cancel(client: Client, job_id: str) -> None:
     """Cancel a job. Pictures that a worker is running are finished; the others are not started."""
     job = client.jobs.cancel(job_id)
     console.remarks.print(f"{job_id} is {job.status}")
+
+
+@jobs.command()
+@JOB
+@options.server
+def delete(client: Client, job_id: str) -> None:
+    """Erase a job with its pictures and answers. One that has not ended is cancelled first."""
+    client.jobs.delete(job_id)
+    console.remarks.print(f"deleted {job_id}")
+
+
+@jobs.command()
+@JOB
+@options.server
+def retry(client: Client, job_id: str) -> None:
+    """Run the failed pictures of an ended job again."""
+    job = client.jobs.retry(job_id)
+    left = console.count(job.progress.total - console.ended(job), "picture")
+    console.remarks.print(f"{left} run again; wait with: inferq jobs wait {job_id}", soft_wrap=True)
+
+
+@jobs.command("dead-letters")
+@_which
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
+@options.JSON
+@options.server
+def dead_letters(client: Client, limit: int, as_json: bool, **which: Unpack[Wanted]) -> None:
+    """List the pictures of ended jobs that have no answer."""
+    found = client.dead_letters.list(limit=limit, **which)
+    if as_json:
+        console.print_json(found)
+        return
+    console.print_rows(
+        (
+            (
+                letter.job_id,
+                letter.position,
+                letter.name,
+                f"{letter.model.name} {letter.model.version}",
+                letter.reason,
+                console.local_time(letter.created_at),
+            )
+            for letter in found
+        ),
+        "job", "picture", "file", "model", "reason", "created",
+        empty="no dead letters",
+    )  # fmt: skip
+
+
+@jobs.command()
+@_which
+@options.server
+def replay(client: Client, **which: Unpack[Wanted]) -> None:
+    """Run dead letters again: all, or those that the options choose."""
+    done = client.dead_letters.replay(**which)
+    console.remarks.print(f"{console.count(done.pictures, 'picture')} of {console.count(done.jobs, 'job')} run again")
+    if done.skipped:
+        gone = f"{console.count(done.skipped, 'job')} skipped, whose pictures or model were removed"
+        console.remarks.print(gone, soft_wrap=True)
+    if done.next:
+        console.remarks.print("the queue is full; replay the others later")
+        raise SystemExit(1)
 
 
 @jobs.command()

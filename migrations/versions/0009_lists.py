@@ -1,18 +1,39 @@
-"""Jobs: indexes for lists by status, model and time"""
+"""Jobs: indexes for lists by status, model and time and for dead letters, and how often a job was retried"""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("retries", sa.Integer(), nullable=False, server_default=sa.text("0")))
     op.create_index("ix_jobs_tenant_status", "jobs", ["tenant", "status", "created_at", "id"])
     op.create_index("ix_jobs_tenant_model", "jobs", ["tenant", "model", "status", "created_at", "id"])
     op.drop_index("ix_jobs_tenant_id", "jobs")
+    has_failed, is_failed = sa.text("failed > 0"), sa.text("error_code > ''")
+    op.create_index(
+        "ix_jobs_failed",
+        "jobs",
+        ["tenant", "created_at", "id", "model"],
+        sqlite_where=has_failed,
+        postgresql_where=has_failed,
+    )
+    op.create_index(
+        "ix_items_failed",
+        "items",
+        ["job_id", "error_code"],
+        sqlite_where=is_failed,
+        postgresql_where=is_failed,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_items_failed", "items")
+    op.drop_index("ix_jobs_failed", "jobs")
     op.create_index("ix_jobs_tenant_id", "jobs", ["tenant", "id"])
     op.drop_index("ix_jobs_tenant_model", "jobs")
     op.drop_index("ix_jobs_tenant_status", "jobs")
+    # Not as a batch: on SQLite that would copy the table and drop it, and its items with it.
+    op.drop_column("jobs", "retries")

@@ -8,9 +8,11 @@ A job moves along these arrows and no others; any other move raises Conflict or 
       ├──────────────┴──────d──> CANCELLED   the caller asked for it
       └─────────────────────e──> EXPIRED     the deadline passed before it ran
 
-A job whose worker was killed stays RUNNING while its pictures wait for another worker: no arrow leads back to QUEUED,
-so that a client that polls never sees a status move backwards. Each picture of a job is an item with a separate
-outcome; a failed item never affects the others.
+    DONE, FAILED, EXPIRED ──f──> QUEUED      the caller retries the pictures without an answer
+
+Only a retry leads away from an end. A job whose worker was killed stays RUNNING while its pictures wait for another
+worker: no arrow leads back from there, so that a client that polls never sees a status move backwards by itself. Each
+picture of a job is an item with a separate outcome; a failed item never affects the others.
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+RETRIED = (Status.DONE, Status.FAILED, Status.EXPIRED)
+"""The statuses from which a retry leads back to QUEUED. It is not among MOVES: these are what the service does by
+itself, and nothing but the caller undoes an end."""
 LIVE = tuple(status for status, moves in MOVES.items() if moves)
 
 
@@ -215,6 +220,8 @@ class Job:
     processes of the version before, which read them during an upgrade, refuse an option that they do not know."""
     timeline: Sequence[Mapping[str, Any]] | None = None
     """The batches in which its pictures ran, see `add_to_timeline`; None before the first is stored."""
+    retries: int = 0
+    """How often the pictures without an answer were queued again after the job had ended."""
 
     items: tuple[Item, ...] | None = None
     """Its items, if it ended while its request waited; None if they are to be read. Not stored with the job."""

@@ -83,6 +83,13 @@ class Delivery:
     error: str = ""
     body_sha256: str = ""
     """The SHA-256 of the last body in hex; empty before the first attempt."""
+    retries: int = 0
+    """How often the job was retried before this end."""
+
+    @property
+    def message_id(self) -> str:
+        """The id by which a receiver recognises a callback that it gets twice: each end of a job has its own."""
+        return f"{self.job_id}-{self.retries}" if self.retries else self.job_id
 
     @property
     def id(self) -> str:

@@ -77,7 +77,7 @@ Cursor = Annotated[str, Meta(description="`next` of the page before.")]
 Next = Annotated[str | None, Meta(description="The cursor of the next page; null on the last.")]
 Id = Annotated[str, Meta(description="Ids sort by time (UUIDv7).")]
 Terminal = Annotated[
-    bool, Meta(description="True if nothing changes any more; a client need not know the list of statuses.")
+    bool, Meta(description="True if nothing changes any more by itself; a client need not know the list of statuses.")
 ]
 Metadata = Annotated[dict[str, Any], Meta(description="A JSON object of the caller, returned unchanged.")]
 

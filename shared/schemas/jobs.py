@@ -247,6 +247,9 @@ class JobSummary(Answer, kw_only=True, omit_defaults=True):
     ] = None
     error: Annotated[str, Meta(description="A code for programs, if the job has FAILED or EXPIRED.")] = ""
     error_description: Annotated[str, Meta(description="The reason for people.")] = ""
+    retries: Annotated[
+        int, Meta(description="How often its pictures without an answer were queued again; left out if never.")
+    ] = 0
 
 
 class JobInput(Answer, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import Protocol
 
@@ -66,6 +66,15 @@ def read(container: Container, picture: Item | StreamEntry) -> bytes:
     if data is None:
         raise FileNotFoundError(f"picture {picture.position} of job {picture.job_id}")
     return data
+
+
+def is_kept(container: Container, item: Item) -> bool:
+    """Return True if the picture of an item can be read; raises Unavailable."""
+    try:
+        read(container, replace(item, size=1) if item.blob else item)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def drop(container: Container, job: Job) -> None:

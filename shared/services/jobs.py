@@ -1,4 +1,4 @@
-"""Use-cases of jobs submit, begin, finish, wait for and cancel a job; shared/domain/jobs.py defines a job."""
+"""Use-cases of jobs submit, begin, finish, wait for, cancel and erase a job; shared/domain/jobs.py defines a job."""
 
 from __future__ import annotations
 
@@ -117,12 +117,16 @@ def _register(container: Container, registrations: Sequence[Registration]) -> Se
     Returns for each None; or the earlier job of its idempotency key; or the error by which it was refused.
     """
     earlier = _commit(container, registrations)
-    new = [given for given, found in zip(registrations, earlier, strict=True) if found is None]
-    try:
-        push(container, new)
-    except Exception:  # they are committed, so they are accepted, whatever fails here; `reconcile` pushes them
-        log.exception("%d jobs are stored and not on the queue yet", len(new))
+    push_committed(container, [given for given, found in zip(registrations, earlier, strict=True) if found is None])
     return earlier
+
+
+def push_committed(container: Container, registrations: Sequence[Registration]) -> None:
+    """Push the items of jobs that are committed, and so accepted, whatever fails here; `reconcile` pushes them then."""
+    try:
+        push(container, registrations)
+    except Exception:
+        log.exception("%d jobs are stored and not on the queue yet", len(registrations))
 
 
 def _commit(container: Container, registrations: Sequence[Registration]) -> list[Job | errors.InferqError | None]:
@@ -351,6 +355,19 @@ def cancel(container: Container, tenant: str, job_id: str) -> Job:
         uow.jobs.end([job_id], Status.CANCELLED, container.now())
     container.queue.events.publish([job_id])
     return get(container, tenant, job_id)
+
+
+def erase(container: Container, tenant: str, job_id: str) -> None:
+    """Remove an ended job with its pictures, and its callback if it is still due; its stored images stay.
+
+    Raises NotFound, Unavailable, Conflict when it has not ended.
+    """
+    with container.database.write() as uow:
+        job = uow.jobs.get(tenant, job_id, lock=True)
+        if not job.status.terminal:
+            raise errors.Conflict(f"Job {job_id} is {job.status}; cancel it before it is erased.")
+        job_pictures.drop(container, job)  # if the commit fails, the row is left, by which it is erased again
+        uow.jobs.delete([job_id])
 
 
 def _same_request(earlier: Job, fingerprint: str) -> Job:

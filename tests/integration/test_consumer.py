@@ -28,7 +28,7 @@ from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVers
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
-from shared.services import jobs, models, result_cache, stored_images
+from shared.services import job_retries, jobs, models, result_cache, stored_images
 from tests.stacks import digits, until
 from tests.workers import make_container
 from worker import consumer, model_check
@@ -337,7 +337,26 @@ def test_exif_is_applied_unless_switched_off(container: Container, worker: Worke
     assert items(container, left)[0].result != items(container, upright)[0].result
 
 
-# pictures that are not run
+# pictures that are not run, or run again
+
+
+def test_what_made_the_model_fail_is_answered_by_a_retry_once_the_model_is_mended(
+    container: Container, worker: WorkerProcess
+) -> None:
+    mended: list[bool] = []
+    spied(worker, fails=lambda tensor: int(tensor.min()) == 255 and not mended)
+    job = submit(container, [picture(1), marked(), picture(2)])
+    consumer.consume(worker, job.version_id)
+    assert labels(container, job)[1] == "model_failed"
+
+    mended.append(True)
+    job_retries.retry(container, "anna", job.id)
+    sizes = spied(worker)
+    consumer.consume(worker, job.version_id)
+
+    assert sizes == [1]
+    assert (again(container, job).status, again(container, job).done) == (Status.DONE, 3)
+    assert nothing_is_left(worker, job)
 
 
 def test_cancelled_jobs_are_skipped(container: Container, worker: WorkerProcess) -> None:

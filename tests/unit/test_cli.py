@@ -232,7 +232,7 @@ def test_results_go_to_stdout_line_by_line(server: ToyServer, run: Callable[...,
 
 
 def test_cancel_says_what_the_job_is_now(server: ToyServer, run: Callable[..., Result]) -> None:
-    server.on("DELETE /v1/jobs/j1", (200, {}, job("CANCELLED")))
+    server.on("POST /v1/jobs/j1/cancel", (200, {}, job("CANCELLED")))
     assert run("jobs", "cancel", "j1").stderr == "j1 is CANCELLED\n"
 
 

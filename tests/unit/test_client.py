@@ -201,7 +201,7 @@ def test_results_of_an_unknown_job_are_an_error_not_lines(client: Client) -> Non
 
 
 def test_a_cancel_answers_with_the_job(server: ToyServer, client: Client) -> None:
-    server.on("DELETE /v1/jobs/j1", (200, {}, job("CANCELLED", progress={"total": 9, "done": 4})))
+    server.on("POST /v1/jobs/j1/cancel", (200, {}, job("CANCELLED", progress={"total": 9, "done": 4})))
     cancelled = client.jobs.cancel("j1")
     assert (cancelled.status, cancelled.progress.done, cancelled.progress.total) == ("CANCELLED", 4, 9)
 

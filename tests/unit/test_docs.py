@@ -48,7 +48,7 @@ def test_every_variable_that_the_readme_names_exists() -> None:
 
 
 def test_every_command_that_the_readme_shows_exists() -> None:
-    shown = re.findall(r"(?:^\$ |^\$ export \w+=\$\(|`)inferq (\w+)(?: (\w+))?", README, re.MULTILINE)
+    shown = re.findall(r"(?:^\$ |^\$ export \w+=\$\(|`)inferq ([\w-]+)(?: ([\w-]+))?", README, re.MULTILINE)
     assert {name for name, _ in shown} >= {"up", "classify", "models", "keys"}
     context = click.Context(main)
     for name, sub in shown:

@@ -829,8 +829,9 @@ def test_a_bad_list_is_refused(client: FlaskClient, query: str) -> None:
 
 def test_a_cancelled_job_stays_cancelled(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
+    assert client.delete(path).json["status"] == "CANCELLED"
     for _ in range(2):
-        answer = client.delete(path)
+        answer = client.post(f"{path}/cancel")
         assert (answer.status_code, answer.json["status"]) == (200, "CANCELLED")
     work(container, 9)
     job = client.get(path).json
@@ -840,7 +841,8 @@ def test_a_cancelled_job_stays_cancelled(client: FlaskClient, container: Contain
 def test_an_ended_job_cannot_be_cancelled(client: FlaskClient, container: Container) -> None:
     path = f"/v1/jobs/{submitted(client)}"
     work(container, 9)
-    assert "DONE" in complaint(client.delete(path), 409, "conflict")
+    assert "DONE" in complaint(client.post(f"{path}/cancel"), 409, "conflict")
+    assert client.get(path).json["status"] == "DONE"
 
 
 def test_results_are_one_line_per_picture(container: Container) -> None:
@@ -1119,9 +1121,10 @@ def test_only_the_default_tenant_makes_keys_for_others(
 def test_one_tenant_never_sees_anothers_jobs(client: FlaskClient, tenant: Callable[..., dict[str, str]]) -> None:
     anna, bert = tenant("anna"), tenant("bert")
     job_id = submitted(client, headers=anna)
-    for method, path in itertools.product(("GET", "DELETE"), (f"/v1/jobs/{job_id}",)):
+    for method, action in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("POST", "/retry")):
+        path = f"/v1/jobs/{job_id}{action}"
         same = complaint(client.open(path, method=method, headers=bert), 404, "not_found")
-        none = complaint(client.open("/v1/jobs/none", method=method, headers=bert), 404, "not_found")
+        none = complaint(client.open(f"/v1/jobs/none{action}", method=method, headers=bert), 404, "not_found")
         assert same.replace(job_id, "none") == none
     for what in ("results", "events"):
         complaint(client.get(f"/v1/jobs/{job_id}/{what}", headers=bert), 404, "not_found")

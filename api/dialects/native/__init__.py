@@ -9,7 +9,18 @@ from flask.typing import ResponseReturnValue
 
 from api.context import link
 from api.dialects.native.openapi.document import document
-from api.dialects.native.routes import datasets, exports, jobs, keys, models, promotions, trainings, webhooks, workers
+from api.dialects.native.routes import (
+    datasets,
+    dead_letters,
+    exports,
+    jobs,
+    keys,
+    models,
+    promotions,
+    trainings,
+    webhooks,
+    workers,
+)
 from api.dialects.native.serializers.common import respond
 from api.openapi_builder import Part
 from shared.domain.keys import Caller
@@ -18,7 +29,8 @@ from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
 PREFIXES = ("/",)
-_BLUEPRINTS = [part.bp for part in (jobs, webhooks, datasets, trainings, models, exports, promotions, keys, workers)]
+_PARTS = (jobs, dead_letters, webhooks, datasets, trainings, models, exports, promotions, keys, workers)
+_BLUEPRINTS = [part.bp for part in _PARTS]
 
 
 def blueprints(settings: Settings) -> Sequence[Blueprint]:

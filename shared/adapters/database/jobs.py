@@ -45,12 +45,12 @@ class Jobs:
 
     # -- for requests: the tenant is the first parameter
 
-    def get(self, tenant: str, job_id: str) -> Job:
-        """Return a job of the tenant; raises NotFound."""
-        job = self.find(tenant, job_id)
-        if job is None:
+    def get(self, tenant: str, job_id: str, *, lock: bool = False) -> Job:
+        """Return a job of the tenant; `lock` keeps other transactions from moving it. Raises NotFound."""
+        row = self._connection.execute(_GET_LOCKED if lock else _GET, {"tenant": tenant, "id": job_id}).first()
+        if row is None:
             raise errors.NotFound(f"There is no job {job_id}.")
-        return job
+        return _job(row)
 
     def find(self, tenant: str, job_id: str) -> Job | None:
         """Return a job of the tenant, or None."""
@@ -82,11 +82,12 @@ class Jobs:
         query = sa.select(jobs).where(jobs.c.id.in_(ids)).order_by(*NEWEST_FIRST).limit(limit)
         return [_job(row) for row in self._connection.execute(query)]
 
-    def older_than(self, job_id: str) -> sa.ColumnElement[bool]:
-        """Return the condition that a job comes after this one in a list; this one may have been deleted."""
+    def older_than(self, job_id: str, *, itself: bool = False) -> sa.ColumnElement[bool]:
+        """Return the condition that a job comes after this one in a list, or is `itself`; it may have been deleted."""
         created_at = self._connection.execute(sa.select(jobs.c.created_at).where(jobs.c.id == job_id)).scalar()
         if created_at is not None:
-            return sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.literal(created_at), sa.literal(job_id))
+            listed, this = sa.tuple_(jobs.c.created_at, jobs.c.id), sa.tuple_(*map(sa.literal, (created_at, job_id)))
+            return listed <= this if itself else listed < this
         # An id holds its time, but in whole milliseconds, and ahead of the clock if many are made at once.
         return sa.and_(jobs.c.id < job_id, jobs.c.created_at < job_created_at(job_id) + AHEAD)
 
@@ -224,6 +225,11 @@ class Jobs:
                 unfinished.setdefault(row.job_id, []).append(_item(row))
         return unfinished
 
+    def items_where(self, job_id: str, condition: sa.ColumnElement[bool]) -> list[Item]:
+        """Return the items of a job that meet a condition, in upload order."""
+        query = sa.select(*_SHOWN).where(items.c.job_id == job_id, condition).order_by(items.c.position)
+        return [_item(row) for row in self._connection.execute(query)]
+
     def past_deadline(self, now: float) -> list[str]:
         """Return the ids of QUEUED jobs whose deadline has passed."""
         query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
@@ -296,6 +302,7 @@ _LIVE = jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
 _IS_AMONG = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
 # Statements of every request and every batch are built once: building one takes longer than the database to run it.
 _GET = sa.select(jobs).where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.id == sa.bindparam("id"))
+_GET_LOCKED = _GET.with_for_update()
 _GET_BY_KEY = sa.select(jobs).where(
     jobs.c.tenant == sa.bindparam("tenant"), jobs.c.idempotency_key == sa.bindparam("key")
 )

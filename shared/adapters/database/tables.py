@@ -64,6 +64,7 @@ jobs = Table(
     Column("blob", Text, nullable=False),
     Column("with_thresholds", Boolean, nullable=False, server_default=false()),
     Column("timeline", JSON(none_as_null=True)),
+    Column("retries", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("tenant", "idempotency_key"),
     # A list of jobs reads one of these for each status that it shows, newest first, see `page` in jobs.py: with the
     # status before the time, two indexes serve every combination of filters, and each costs every job a write.
@@ -76,6 +77,16 @@ jobs = Table(
         "tenant",
         sqlite_where=text("status IN ('QUEUED', 'RUNNING')"),
         postgresql_where=text("status IN ('QUEUED', 'RUNNING')"),
+    ),
+    # Finds dead letters; the counter of most jobs stays 0, so this costs them nothing, as that on items.
+    Index(
+        "ix_jobs_failed",
+        "tenant",
+        "created_at",
+        "id",
+        "model",
+        sqlite_where=text("failed > 0"),
+        postgresql_where=text("failed > 0"),
     ),
     Index("ix_jobs_finished_at", "finished_at"),
 )
@@ -96,6 +107,13 @@ items = Table(
     Column("picture", LargeBinary),
     PrimaryKeyConstraint("job_id", "position"),
     ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
+    Index(
+        "ix_items_failed",
+        "job_id",
+        "error_code",
+        sqlite_where=text("error_code > ''"),
+        postgresql_where=text("error_code > ''"),
+    ),
     sqlite_with_rowid=False,
 )
 

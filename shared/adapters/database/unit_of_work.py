@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from shared import errors
 from shared.adapters.database.comparisons import Comparisons
 from shared.adapters.database.datasets import Datasets
+from shared.adapters.database.dead_letters import DeadLetters
 from shared.adapters.database.jobs import Jobs
 from shared.adapters.database.key_values import KeyValues
 from shared.adapters.database.keys import Keys
@@ -47,6 +48,10 @@ class UnitOfWork:
     @cached_property
     def jobs(self) -> Jobs:
         return Jobs(self._connection)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self._connection)
 
     @cached_property
     def webhook_deliveries(self) -> WebhookDeliveries:

@@ -163,6 +163,7 @@ _SELECT: sa.Select[Any] = (
         _tenant.label("tenant"),
         sa.func.coalesce(jobs.c.webhook, trainings.c.webhook).label("url"),
         sa.func.coalesce(jobs.c.webhook_secret, trainings.c.webhook_secret).label("secret"),
+        sa.func.coalesce(jobs.c.retries, 0).label("retries"),
     )
     .outerjoin_from(webhook_deliveries, jobs, jobs.c.id == _columns.job_id)
     .outerjoin(trainings, trainings.c.id == _columns.job_id)

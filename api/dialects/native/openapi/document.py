@@ -16,6 +16,7 @@ from shared.schemas.webhooks import JobEvent, PingEvent, TrainingEvent
 
 TAGS = (
     ("Jobs", "Submit pictures, follow the job, read its results."),
+    ("Dead letters", "Pictures of ended jobs that have no answer, and how to run them again."),
     ("Webhooks", "What was called back, and how that ended; a test of a receiver; the secret that signs."),
     ("Datasets", "Labelled pictures to train on."),
     ("Trainings", "From a dataset to a version of a model, with the evidence of its quality."),

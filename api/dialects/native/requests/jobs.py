@@ -169,6 +169,14 @@ def _deadline(deadline: str | float) -> float | None:
     return when
 
 
+def read_time(name: str, text: str) -> float | None:
+    """Return a time of the query in Unix seconds, None if it is absent; raises BadOption."""
+    when = parse_time(text) if text else None
+    if text and when is None:
+        raise errors.BadOption(f"{name} must be a time in RFC 3339, such as 2026-01-31T12:00:00Z, not {text!r}")
+    return when
+
+
 def parse_time(text: str) -> float | None:
     """Return a time in RFC 3339, or in Unix seconds, as finite Unix seconds; None if it is neither."""
     when = _iso_time(text)

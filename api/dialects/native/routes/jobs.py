@@ -1,4 +1,4 @@
-"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, stream events, read results, list, cancel, correct."""
+"""`/v1/jobs` and `/v1/classify`: submit, wait, poll, stream, read, list, cancel, erase, retry and correct jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
-from shared.services import feedback, jobs, queue_positions
+from shared.services import feedback, job_retries, jobs, queue_positions
 from shared.services.queue_positions import Place
 
 bp = OperationsBlueprint("native-jobs", __name__)
@@ -127,15 +127,15 @@ def listing() -> Response:
         status=query.status,
         model=query.model,
         before=query.cursor,
-        since=_time("since", query.since),
-        until=_time("until", query.until),
+        since=job_requests.read_time("since", query.since),
+        until=job_requests.read_time("until", query.until),
         limit=query.limit + 1,
     )
     page, following = cut(rows, query.limit)
     return respond(schemas.JobPage(jobs=[serializers.summary(job) for job in page], next=following))
 
 
-@bp.delete("/v1/jobs/<job_id>")
+@bp.post("/v1/jobs/<job_id>/cancel")
 @scope("infer")
 @operation("cancelJob", "Jobs", {200: ("The job.", schemas.Job)})
 def cancel(job_id: str) -> Response:
@@ -144,6 +144,44 @@ def cancel(job_id: str) -> Response:
     Pictures that run at this moment are finished, the others are not begun. 409 when the job has ended.
     """
     return _respond(jobs.cancel(container(), caller().tenant, job_id))
+
+
+@bp.delete("/v1/jobs/<job_id>")
+@scope("infer")
+@operation(
+    "deleteJob",
+    "Jobs",
+    {200: ("The job, which had not ended and is cancelled.", schemas.Job), 204: ("It is erased.", None)},
+)
+def delete(job_id: str) -> ResponseReturnValue:
+    """Erase a job that has ended, or cancel one that has not.
+
+    An ended job is removed with its pictures and answers, and its webhook is not called any more. One that has not
+    ended is cancelled, and is erased by a second call; `POST /v1/jobs/{job_id}/cancel` cancels and never erases.
+    """
+    tenant = caller().tenant
+    if not jobs.get(container(), tenant, job_id).status.terminal:
+        return _respond(jobs.cancel(container(), tenant, job_id))
+    jobs.erase(container(), tenant, job_id)
+    return "", 204
+
+
+@bp.post("/v1/jobs/<job_id>/retry")
+@scope("infer")
+@operation(
+    "retryJob",
+    "Jobs",
+    {202: ("The job, which is queued again. `Retry-After` says when to poll.", schemas.Job)},
+)
+def retry(job_id: str) -> Response:
+    """Run the failed pictures of a job again.
+
+    Or all pictures, of a job that expired before it ran. The answers that it has stay, its deadline goes, and its
+    webhook is called again at its end. 409 if the job has not ended, was cancelled, or has no such picture that is
+    still kept.
+    """
+    job = job_retries.retry(container(), caller().tenant, job_id)
+    return _respond(job, 202, location=f"/v1/jobs/{job.id}")
 
 
 @bp.get("/v1/jobs/<job_id>/results")
@@ -220,17 +258,9 @@ def _respond(job: Job, status: int = 200, *, location: str = "") -> Response:
     place = None if job.status.terminal else queue_positions.find(container(), job, is_new=bool(location))
     answer = serializers.job(job, items, place, container().now())
     response = respond(answer, status, location=location, retry_after=retry_after(place) if place else 0)
-    mark = f"{job.id}{job.status}{job.done}{job.failed}{answer.position}"
+    mark = f"{job.id}{job.status}{job.done}{job.failed}{answer.position}{job.retries}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
     return response
-
-
-def _time(name: str, text: str) -> float | None:
-    """Return a time of the query in Unix seconds, None if it is absent; raises BadOption."""
-    when = job_requests.parse_time(text) if text else None
-    if text and when is None:
-        raise errors.BadOption(f"{name} must be a time in RFC 3339, such as 2026-01-31T12:00:00Z, not {text!r}")
-    return when
 
 
 def retry_after(place: Place) -> int:

@@ -53,6 +53,7 @@ def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
         "deadline": moment(job.deadline),
         "metadata": dict(job.metadata),
         "progress": schemas.Progress(total=job.total, done=job.done, failed=job.failed),
+        "retries": job.retries,
         "links": schemas.JobLinks(self=path, results=f"{path}/results", events=f"{path}/events"),
     }
     if job.status in (Status.FAILED, Status.EXPIRED):
