@@ -533,7 +533,7 @@ def test_a_model_that_cannot_be_loaded_is_500_with_the_reason(client: FlaskClien
 def test_a_model_whose_weights_cannot_be_fetched_is_404_with_the_reason(
     client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
+    async def unreachable(container: Container, version: ModelVersion, seconds: float) -> ModelVersion:
         return replace(version, state=ModelState.ABSENT, reason="The weights could not be fetched.")
 
     change_digits(container, state=ModelState.ABSENT)
