@@ -17,6 +17,8 @@ from typing import Any
 
 import redis
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection as BrokerConnection
 from kombu.entity import Exchange
 from kombu.entity import Queue as CeleryQueue
 from kombu.exceptions import OperationalError
@@ -30,6 +32,8 @@ NOTIFICATION_SECONDS = 5.0
 """Seconds for which a notification counts as pending; a lost notification is sent again after that."""
 MOST_MESSAGES = 1000
 """Messages to workers that wait at most; maintenance sends those again that are still needed."""
+RECONNECT_EVERY = 1.0
+"""Seconds between two attempts to connect to a broker that is away."""
 CONSUME = "drain"
 """The name of the task that consumes a version's streams. It is older than its function: the processes of a fleet
 during an upgrade know the task by this name, as they know the queues `bells` and `house`."""
@@ -48,6 +52,23 @@ _ROUTES = {
     "train": TRAINING_QUEUE,
     "load": TRAINING_QUEUE,
 }
+
+
+class _PromptConnection(BrokerConnection):
+    """A connection to a broker that is tried again at short intervals; Celery's grow to 30 seconds, and no setting
+    changes them, so that after an outage of Redis pictures would wait for a worker that sleeps."""
+
+    def ensure_connection(self, *arguments: Any, **options: Any) -> BrokerConnection:
+        """Connect, however long that takes; the arguments are those of kombu."""
+        every = {"interval_start": RECONNECT_EVERY, "interval_step": 0, "interval_max": RECONNECT_EVERY}
+        super().ensure_connection(*arguments, **options | every)  # type: ignore[no-untyped-call]
+        return self
+
+
+class _PromptAMQP(AMQP):  # type: ignore[misc]
+    """Makes Celery connect by _PromptConnection."""
+
+    Connection = _PromptConnection
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -70,7 +91,7 @@ def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: 
     Nothing is lost by that, since the work is stored in SQL and maintenance notifies again. The first of the queues is
     for tasks that name no queue.
     """
-    app = Celery("inferq", broker=url, set_as_current=False)
+    app = Celery("inferq", broker=url, set_as_current=False, amqp=_PromptAMQP)
     app.conf.update(
         broker_transport_options={
             "global_keyprefix": settings.broker_prefix,
