@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 import uuid6
 
+from shared.adapters.database import unit_of_work
+from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.jobs import AnswerOptions, Item, Job, JobChange, Outcome, Status
 from shared.domain.keys import ApiKey
@@ -758,3 +760,66 @@ def test_text_that_no_database_can_hold_is_refused(database: Database) -> None:
 def test_a_number_that_no_database_can_hold_is_refused(database: Database) -> None:
     with pytest.raises(BadRequest):
         stored(database, a_job(total=1, done=10**30))
+
+
+# waiting, and what is on the disk
+
+
+def test_a_writer_that_waits_too_long_for_another_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "LOCK_TIMEOUT", 0.2)
+    second = Database(database.url)
+    if isinstance(second._write_lock, SqliteWriteLock):
+        second._write_lock = SqliteWriteLock(second._write_lock._path, patience=0.2)
+    job = stored(database, a_job())
+    with database.write() as first:
+        first.jobs.start({job.id}, NOW)
+        with pytest.raises(Unavailable, match="The database does not answer"), second.write() as uow:
+            uow.jobs.start({job.id}, NOW)
+    with second.write() as uow:
+        uow.jobs.end([job.id], Status.CANCELLED, NOW)
+    second.close()
+
+
+only_postgres = pytest.mark.parametrize(
+    "database", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+
+
+def shown(database: Database, name: str) -> str:
+    with database.engine.connect() as connection:
+        return str(connection.exec_driver_sql(f"SHOW {name}").scalar())
+
+
+@only_postgres
+@pytest.mark.parametrize(
+    ("durability", "usual", "expected"),
+    [
+        ("power", "off", "on"),
+        ("power", "remote_apply", "remote_apply"),
+        ("power", "on", "on"),
+        ("process", "off", "off"),
+    ],
+)
+def test_postgresql_waits_for_the_disk_where_a_power_cut_must_lose_nothing(
+    database: Database, durability: str, usual: str, expected: str
+) -> None:
+    with database.engine.connect() as connection:
+        name = connection.engine.url.database
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = {usual}")
+        connection.commit()
+    connected = Database(database.url, durability=durability)
+    assert shown(connected, "synchronous_commit") == expected
+    assert shown(connected, "lock_timeout") == "15s"
+    connected.close()
+
+
+@pytest.mark.parametrize(("durability", "expected"), [("power", 2), ("process", 1)])
+def test_sqlite_waits_for_the_disk_where_a_power_cut_must_lose_nothing(
+    tmp_path: Any, durability: str, expected: int
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/inferq.db", durability=durability)
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == expected
+    database.close()

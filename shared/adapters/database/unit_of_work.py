@@ -37,6 +37,8 @@ from shared.adapters.database.webhook_deliveries import WebhookDeliveries, Webho
 
 LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions")
 """The nouns of which requests keep rows in memory."""
+LOCK_TIMEOUT = 15.0
+"""Seconds that a statement waits on PostgreSQL for a row that another transaction has locked, as on SQLite."""
 
 
 class UnitOfWork:
@@ -117,7 +119,7 @@ class Database:
         """`durability` is the setting of that name."""
         self.url = url
         self._is_file = url.startswith("sqlite")
-        self.engine = _sqlite(url, durability) if self._is_file else _server(url)
+        self.engine = _sqlite(url, durability) if self._is_file else _server(url, durability)
         self.when_lookups_change: Callable[[], None] = lambda: None
         """Called after each commit that may have changed what requests keep in memory, see lookups.py."""
         self._write_lock = SqliteWriteLock(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
@@ -175,13 +177,28 @@ def _reachable() -> Iterator[None]:
         raise errors.BadRequest("A value holds characters or a number that cannot be stored.") from error
 
 
-def _server(url: str) -> Engine:
+def _server(url: str, durability: str) -> Engine:
     url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
     # tcp_user_timeout is in milliseconds. Without it, a request waits for minutes for a server that has vanished.
     limits = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
-    return sa.create_engine(
+    engine = sa.create_engine(
         url, pool_size=8, max_overflow=40, pool_timeout=5, pool_pre_ping=True, connect_args=limits
     )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # A statement, since connection poolers refuse options at the start of a connection.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT:g}s'")
+            if durability == "power":
+                # Only if it is off: `remote_apply` waits for more.
+                cursor.execute(
+                    "SELECT set_config(name, 'on', false) FROM pg_settings "
+                    "WHERE name = 'synchronous_commit' AND setting = 'off'"
+                )
+        connection.commit()
+
+    return engine
 
 
 def _sqlite(url: str, durability: str) -> Engine:
