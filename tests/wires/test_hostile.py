@@ -170,5 +170,61 @@ def test_silent_connections_do_not_stop_the_service(stack: Stack) -> None:
             connection.close()
 
 
+def sent(stack: Stack, request: bytes, *, is_whole: bool = False) -> bytes:
+    """Send bytes to the service, end the sending side unless the request is whole, and return what comes back."""
+    address = httpx.URL(stack.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=60) as connection:
+        connection.sendall(request.replace(b"HOST", f"{address.host}:{address.port}".encode()))
+        if not is_whole:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize("path", [b"/v1/jobs", b"/v1/keys", b"/models/digits", b"/v2/vision/predict", b"/v1/images"])
+@pytest.mark.parametrize(
+    "chunks",
+    [b"zz\r\nabc\r\n0\r\n\r\n", b"-5\r\nabc\r\n0\r\n\r\n", b"FFFFFFFFFFFFFFFFF\r\nabc\r\n", b"5\r\nabcdeXX0\r\n\r\n",
+     b"5;" + b"a" * 20_000 + b"\r\nabcde\r\n0\r\n\r\n"],
+    ids=["no number", "below zero", "too long", "no line", "long extension"],
+)  # fmt: skip
+def test_a_body_of_malformed_chunks_is_a_bad_request(stack: Stack, path: bytes, chunks: bytes) -> None:
+    head = b" HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    answer = sent(stack, b"POST " + path + head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert answer.startswith(b"HTTP/1.1 4"), answer
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [b"Content-Length: 5\r\nContent-Length: 6\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1e3\r\n",
+     b"Transfer-Encoding: gzip\r\n", b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"],
+    ids=["two", "below zero", "no number", "unknown encoding", "two kinds"],
+)  # fmt: skip
+def test_a_body_whose_length_may_be_read_in_two_ways_smuggles_no_request(stack: Stack, lengths: bytes) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"
+    head = b"POST /v1/keys HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n" + lengths + b"\r\n"
+    answer = sent(stack, head + b"0\r\n\r\n" + hidden)
+    assert answer.startswith(b"HTTP/1.1 4"), answer
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+
+
+@pytest.mark.parametrize("name", [b"SCRIPT_NAME", b"Script-Name", b"X-Script-Name", b"X-Forwarded-Prefix"])
+def test_a_path_that_a_header_claims_is_not_believed(stack: Stack, name: bytes) -> None:
+    answer = sent(
+        stack, b"GET /openapi.json HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n" + name + b": /evil\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"evil" not in answer
+
+
+def test_a_picture_that_is_cut_on_its_way_is_refused(stack: Stack) -> None:
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Type: image/png\r\n"
+    data = digits()[0][1]
+    answer = sent(stack, head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data[:-1])
+    assert answer.startswith(b"HTTP/1.1 408 ") or answer == b"", answer
+
+
 def test_the_files_of_a_stack_are_readable_by_its_user_only(stack: Stack) -> None:
     assert Path(stack.data).stat().st_mode & 0o077 == 0
