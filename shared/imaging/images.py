@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -64,11 +65,13 @@ def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
     """Yield the checked pictures of a request in upload order, or those of its only archive; one is in memory at a
     time.
 
-    Raises NoInput, TooManyFiles, ArchiveWithFiles, or what `check` and `archives.members` raise. As it is lazy,
-    pictures may have been yielded before a later picture is refused.
+    Raises NoInput, TooManyFiles, ArchiveWithFiles, PictureTooLarge if the headers take longer than CHECKING in all, or
+    what `check` and `archives.members` raise. As it is lazy, pictures may have been yielded before a later picture is
+    refused.
     """
     uploads = iter(uploads)
     count = 0
+    budget = _Budget(CHECKING)
     for upload in uploads:
         count += 1
         head = upload.stream.read(archives.HEAD)
@@ -80,19 +83,42 @@ def pictures(uploads: Iterable[Upload], limits: Limits) -> Iterator[Picture]:
                 raise ArchiveWithFiles(
                     f"{upload.prefix}The archive {upload.name!r} must be the only file. Send it by itself."
                 )
-            yield from _unpacked(upload, sort, limits)
+            yield from _unpacked(upload, sort, limits, budget)
             return
         if count > limits.max_files:
             raise TooManyFiles(f"At most {limits.max_files} pictures are taken in one job. Send the others in another.")
-        yield _checked(upload, limits)
+        yield _checked(upload, limits, budget)
     if not count:
         raise NoInput
 
 
-def _checked(upload: Upload, limits: Limits) -> Picture:
+CHECKING = 30.0
+"""Seconds of CPU time for the headers of all pictures of one request; those of ten thousand photos take two."""
+
+
+class _Budget:
+    """The CPU time that is left to one request for the headers of its pictures."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def check(self, name: str, data: bytes, limits: Limits) -> Picture:
+        """Check a picture as `check` does; raises PictureTooLarge if no time is left."""
+        if self._left <= 0:
+            raise PictureTooLarge(
+                f"The headers of the pictures before {name!r} take {CHECKING:g} s to read, which is all that one "
+                "request gets. Save them anew, or send fewer at once."
+            )
+        began = time.thread_time()
+        picture = check(name, data, limits)
+        self._left -= time.thread_time() - began
+        return picture
+
+
+def _checked(upload: Upload, limits: Limits, budget: _Budget) -> Picture:
     """Return the picture of an upload; of several uploads, the error of one says which it is."""
     try:
-        return check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
+        return budget.check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
     except BadPicture as error:
         if not upload.place:
             raise
@@ -101,7 +127,7 @@ def _checked(upload: Upload, limits: Limits) -> Picture:
         raise placed from error
 
 
-def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
+def _unpacked(upload: Upload, sort: str, limits: Limits, budget: _Budget) -> Iterator[Picture]:
     if sort not in archives.TAKEN:
         raise BadArchive(f"{upload.name!r} is a {sort} archive. Send zip, tar or tar.gz.")
     for name, data in archives.members(
@@ -112,7 +138,7 @@ def _unpacked(upload: Upload, sort: str, limits: Limits) -> Iterator[Picture]:
         folders=limits.archive_folders,
     ):
         try:
-            yield check(name, data, limits)
+            yield budget.check(name, data, limits)
         except BadPicture as error:
             error.place = name
             raise

@@ -15,7 +15,10 @@ from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 
 _MAX_READS = 200_000
 """Maximum reads from one picture. What Pillow does in Python reads at least once for each part of a picture, be it a
 chunk, a segment, a comment or a byte of padding: of these, a file of 30 MB can hold millions, and zipped it has 30 KB.
-A photo is read in a hundred pieces, a PNG of 30 MB in 12,000."""
+A PNG of 30 MB is usually read in 12,000 pieces."""
+_HEADER_READS = 5_000
+"""Maximum reads for the header, which the API reads, of up to thousands of pictures in one request. A photo takes a
+hundred."""
 
 
 class TooManyParts(Exception):
@@ -26,11 +29,11 @@ class TooManyParts(Exception):
 
 
 class _CountedReads(io.BytesIO):
-    """The bytes of a picture, which can be read _MAX_READS times."""
+    """The bytes of a picture, which can be read a limited number of times."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most: int) -> None:
         super().__init__(data)
-        self._left = _MAX_READS
+        self._left = most
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
@@ -44,14 +47,18 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 
     Raises TooManyParts, and Pillow's exceptions, which may be any.
     """
+    return _opened_or_mended(data, _HEADER_READS)
+
+
+def _opened_or_mended(data: bytes, reads: int) -> ImageFile.ImageFile:
     kind = formats.recognise(data)
     try:
-        return _opened(data, kind)
+        return _opened(data, kind, reads)
     except ValueError:
         lean = png.without_large_texts(data) if kind == "PNG" else None
         if lean is None:
             raise
-        return _opened(lean, kind)
+        return _opened(lean, kind, reads)
 
 
 def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
@@ -59,7 +66,7 @@ def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
 
     With `at_least`, a JPEG is decoded to a half, quarter or eighth of its size if both sides keep so many pixels.
     """
-    image = opened(data)
+    image = _opened_or_mended(data, _MAX_READS)
     if at_least:
         image.draft(None, (at_least, at_least))
     try:
@@ -77,13 +84,13 @@ def _mended(data: bytes, kind: str, error: Exception) -> ImageFile.ImageFile | N
         return jpeg.completed(data)
     # Texts may lie behind the pixels, where they are read only now.
     if kind == "PNG" and isinstance(error, ValueError) and (lean := png.without_large_texts(data)):
-        image = _opened(lean, kind)
+        image = _opened(lean, kind, _MAX_READS)
         image.load()
         return image
     return None
 
 
-def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+def _opened(data: bytes, kind: str, reads: int) -> ImageFile.ImageFile:
     if kind not in ALL_FORMATS:
         # Never handed to Pillow: it would load its other plugins, of which EPS runs Ghostscript on what was uploaded.
         raise ValueError(f"{kind or 'unknown'} is not opened")
@@ -92,4 +99,4 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
         heif.check_parts(data)
     if kind == "TIFF" and tiff.has_many_values(data):
         raise TooManyParts
-    return Image.open(_CountedReads(data), formats=("HEIF" if kind == "HEIC" else kind,))
+    return Image.open(_CountedReads(data, reads), formats=("HEIF" if kind == "HEIC" else kind,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-_MAX_VALUES = 100_000
+_MAX_VALUES = 20_000
 """Maximum numbers behind one tag. A picture of 64 million pixels has 8000 rows, and seldom a place for each; Pillow
 makes an object for each place: for four million tiles of 2 x 2 pixels that takes 25 seconds."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
-from shared.domain.pictures import Limits
+from shared.domain.pictures import Limits, Upload
 from shared.errors import BrokenPicture, PictureTooLarge
 from shared.imaging import images
 
@@ -95,6 +97,34 @@ def test_a_picture_of_endless_small_parts_is_refused_by_its_header(data: bytes) 
         images.check("slow", data, LIMITS)
     with pytest.raises(BrokenPicture, match="too many small parts"):  # also where it was stored before the check
         images.decode(data, exif=True, mode="RGB")
+
+
+@pytest.mark.parametrize("many", [chunk(b"abCd"), chunk(b"tEXt", b"a\0b")])
+def test_a_header_in_a_hundred_parts_is_read_and_one_in_many_thousand_is_not(many: bytes) -> None:
+    data = saved("PNG")
+    assert images.check("a.png", data[:33] + many * 100 + data[33:], LIMITS).width == 8
+    with pytest.raises(PictureTooLarge, match="too many small parts"):
+        images.check("a.png", data[:33] + many * 5_000 + data[33:], LIMITS)
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(3, True), (4, False)])
+def test_the_headers_of_one_request_take_a_limited_time_in_all(
+    monkeypatch: pytest.MonkeyPatch, count: int, is_taken: bool
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(images.time, "thread_time", lambda: float(next(clock)))  # each header takes a second
+    monkeypatch.setattr(images, "CHECKING", 3.0)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(count):
+            archive.writestr(f"{number}.png", saved("PNG"))
+    file.seek(0)
+    pictures = images.pictures([Upload("a.zip", file)], replace(LIMITS, max_files=100))
+    if is_taken:
+        assert len(list(pictures)) == count
+    else:
+        with pytest.raises(PictureTooLarge, match=r"before '3\.png' take 3 s to read"):
+            list(pictures)
 
 
 @pytest.mark.parametrize("many", [chunk(b"abCd"), chunk(b"tEXt"), chunk(b"IDAT")])
