@@ -22,7 +22,7 @@ class Datasets:
     def create(self, name: str, source: str | os.PathLike[str] | None = None, *, labels: Sequence[str] = ()) -> Dataset:
         """Create a dataset from `source`, or an empty dataset with these labels.
 
-        `source` is an archive of label folders (zip, tar, tar.gz), a folder of label folders, or the URL of an archive.
+        `source` is an archive of label folders (zip or tar), a folder of label folders, or the URL of an archive.
         The dataset is LOADING first: see `follow`. Raises OSError if a file, InferqError if a folder cannot be read.
         """
         if source is None:

@@ -12,7 +12,7 @@ from typing import IO
 
 from inferq.errors import InferqError
 
-_JUNK = ("thumbs.db", "desktop.ini", "__macosx")
+_JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 """Files and folders that operating systems create; the server would skip them as well."""
 
 

@@ -36,7 +36,7 @@ def datasets() -> None:
 def create(client: Client, name: str, source: str | None, labels: tuple[str, ...], as_json: bool) -> None:
     """Create a dataset from label folders, and wait until it is loaded.
 
-    PATH is a folder with a folder of pictures for each label, or an archive of that (zip, tar, tar.gz); URL is the
+    PATH is a folder with a folder of pictures for each label, or an archive of that (zip or tar); URL is the
     address of an archive. Folders training, validation and test above the label folders are kept as the split.
 
     \b

@@ -23,12 +23,21 @@ from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 from shared.errors import BadArchive, TooManyFiles
+from shared.imaging.unpackers import Readable
 
 _DIRECTORY_BYTES = 512
 """Bytes of a zip's central directory per allowed file; a usual entry has 80 to 150."""
 
 _UNIX = 3
 """The value of a zip's `create_system` for Unix, where the attributes of a member begin with the kind of file."""
+
+_IN_UTF8 = 0x800
+"""The flag of a member whose name is in UTF-8."""
+_UNICODE_PATH = 0x7075
+_EXTRA = struct.Struct("<HH")
+"""Kind and size of a field behind a member's name."""
+_PATH_HEAD = struct.Struct("<BL")
+"""Version of the field, and the CRC-32 of the name."""
 
 _HEADROOM = 64 * 1024
 """Bytes of tar headers allowed between two members, read-ahead included."""
@@ -150,7 +159,23 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
 
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
     is_link = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
-    return ArchiveEntry(info.filename, info.is_dir(), is_link, 0, read)
+    return ArchiveEntry(_zip_name(info), info.is_dir(), is_link, 0, read)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member; a field of its own has it in UTF-8 where the name is in the charset of some system.
+
+    Only Python 3.13 and newer read that field. It counts if it has the checksum of the name that it belongs to.
+    """
+    extra = info.extra
+    while len(extra) >= _EXTRA.size:
+        kind, size = _EXTRA.unpack_from(extra)
+        field, extra = extra[_EXTRA.size : _EXTRA.size + size], extra[_EXTRA.size + size :]
+        if kind == _UNICODE_PATH and len(field) >= _PATH_HEAD.size and not info.flag_bits & _IN_UTF8:
+            _, checksum = _PATH_HEAD.unpack_from(field)
+            if checksum == zlib.crc32(info.orig_filename.encode("cp437")):
+                return field[_PATH_HEAD.size :].decode("utf-8", "replace")
+    return info.filename
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
@@ -168,7 +193,7 @@ def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
 class _Rations:
     """A stream that raises BadArchive when more is read than was granted; skipped members count too."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self.left = _HEADROOM
 
@@ -194,13 +219,13 @@ class _Header(tarfile.TarInfo):
         try:
             info = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            raise BadArchive(f"The archive is no whole tar ({error}). Pack it again as zip, tar or tar.gz.") from error
+            raise BadArchive(f"The archive is no whole tar ({error}). Pack it again as zip or tar.") from error
         if info.type in _LONG_TYPES and info.size > _LONG_BYTES:
             raise _long_headers()
         return info
 
 
-def tar_entries(stream: BinaryIO | gzip.GzipFile) -> Iterator[ArchiveEntry]:
+def tar_entries(stream: Readable) -> Iterator[ArchiveEntry]:
     """Yield the entries of a tar; the caller limits their `passed` bytes.
 
     Raises BadArchive, and the exceptions that `damage` translates.

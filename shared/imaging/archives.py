@@ -1,4 +1,4 @@
-"""Archives of pictures: reads zip, tar and tar.gz one member at a time, within limits that the archive cannot change.
+"""Archives of pictures: reads zips, and tars, packed or not, a member at a time, within limits that no archive changes.
 
     first bytes ──> archive_readers.py: entries ──┬──> members: flat, or one folder? small enough? ──> (name, bytes)
                                                   └──> names, tree: label folders ──> (path, bytes or error)
@@ -8,7 +8,6 @@ The limits count unpacked bytes. Nothing is written to disk.
 
 from __future__ import annotations
 
-import gzip
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -17,11 +16,14 @@ from typing import BinaryIO
 
 from shared.errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, PictureTooLarge
 from shared.imaging.archive_readers import ArchiveEntry, damage, no_file, tar_entries, too_many, zip_entries
+from shared.imaging.unpackers import unpacker
 
 HEAD = 512
 """Bytes that `kind` needs: one tar header."""
 
-TAKEN = ("zip", "tar", "gzip")
+TAKEN = ("zip", "tar", "gzip", "bzip2", "xz")
+TAKEN_NAMES = "zip, tar, tar.gz, tar.bz2 or tar.xz"
+"""How archives of these kinds are called."""
 
 _SIGNS = (
     (b"PK\x03\x04", "zip"),
@@ -35,10 +37,11 @@ _SIGNS = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
 )
 
-_JUNK = ("thumbs.db", "desktop.ini")
+_JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 
-_TWINS = "__MACOSX"
-"""The folder in which macOS packs a second file with attributes for each file."""
+_JUNK_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+"""Folders of systems, in lower case: macOS packs a second file with attributes for each file into the first, and the
+others lie on disks of Synology and Windows."""
 
 _PATH_CHARS = 1024
 """Maximum characters of a path in a tree, as all paths are held in memory at once."""
@@ -149,10 +152,10 @@ def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files
         return zip_entries(stream, name_of, max_files)
     if sort == "tar":
         return tar_entries(stream)
-    if sort == "gzip":
-        return tar_entries(gzip.GzipFile(fileobj=stream, mode="rb"))
+    if sort in TAKEN:
+        return tar_entries(unpacker(sort, stream))
     description = f"A {sort} archive" if sort else "A file of this kind"
-    raise BadArchive(f"{description} is not taken as an archive. Send zip, tar or tar.gz.")
+    raise BadArchive(f"{description} is not taken as an archive. Send {TAKEN_NAMES}.")
 
 
 class _OneFolder:
@@ -220,7 +223,7 @@ def _leads_outside(path: str, parts: list[str]) -> bool:
 
 def _is_skipped(parts: list[str]) -> bool:
     """Return True for what systems leave behind, and for hidden files and folders, at every level."""
-    return any(_is_junk(part) or part == _TWINS for part in parts)
+    return any(_is_junk(part) or part.lower() in _JUNK_FOLDERS for part in parts)
 
 
 def _spelled(name: str) -> str:

@@ -129,7 +129,7 @@ def _checked(upload: Upload, limits: Limits, budget: _Budget) -> Picture:
 
 def _unpacked(upload: Upload, sort: str, limits: Limits, budget: _Budget) -> Iterator[Picture]:
     if sort not in archives.TAKEN:
-        raise BadArchive(f"{upload.name!r} is a {sort} archive. Send zip, tar or tar.gz.")
+        raise BadArchive(f"{upload.name!r} is a {sort} archive. Send {archives.TAKEN_NAMES}.")
     for name, data in archives.members(
         upload.stream,
         max_files=limits.max_files,

@@ -11,7 +11,10 @@ from shared.schemas.common import Answer, Archive, Cursor, Limit, Next, Photo, R
 
 LISTED = 100
 """Most labels of each dataset in a list: a dataset may have thousands, and a page has up to 500 datasets."""
-_LAYOUT = "zip, tar or tar.gz, with pictures as LABEL/picture.jpg, or with training, validation and test around that."
+_LAYOUT = (
+    "zip, tar, tar.gz, tar.bz2 or tar.xz, with pictures as LABEL/picture.jpg, or with training, validation and test "
+    "around that."
+)
 _URI = {"format": "uri"}
 
 Name = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST_NAME})]

@@ -23,8 +23,8 @@ from shared.schemas.common import (
 )
 
 _FORMATS = (
-    "One picture, several, or one archive (zip, tar, tar.gz) of pictures, which lie at its top or all in one folder. "
-    "Bytes decide what a file is."
+    "One picture, several, or one archive (zip, tar, tar.gz, tar.bz2, tar.xz) of pictures, which lie at its top or all "
+    "in one folder. Bytes decide what a file is."
 )
 
 # requests

@@ -22,7 +22,7 @@ from shared.domain import lock_names
 from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Split
 from shared.domain.jobs import job_created_at
 from shared.services import dataset_import, dataset_import_runs, datasets, maintenance
-from tests.unit.archive_files import Files, as_tgz, as_zip
+from tests.unit.archive_files import Files, as_tgz, as_txz, as_zip
 from tests.unit.toy_server import serving
 
 
@@ -128,7 +128,7 @@ FRUIT: Files = [("red/1.png", png(1)), ("green/2.png", png(2)), ("red/3.png", pn
 # valid archives
 
 
-@pytest.mark.parametrize("pack", [as_zip, as_tgz])
+@pytest.mark.parametrize("pack", [as_zip, as_tgz, as_txz])
 def test_an_archive_of_label_folders_becomes_examples(each: Shelf, pack: Callable[[Files], bytes]) -> None:
     before = each.create(pack(FRUIT))
     assert before.state is DatasetState.LOADING
@@ -256,7 +256,7 @@ def test_of_very_many_bad_files_the_first_are_listed_and_all_are_counted(shelf: 
         (as_zip([("red/1.txt", b"one"), ("red/2.txt", b"two")]), "'red/1.txt' is not a picture in a known format"),
         (as_zip(FRUIT)[:-30], "damaged"),
         (misplaced_zip(), "damaged"),
-        (b"no archive at all", "Send zip, tar or tar.gz"),
+        (b"no archive at all", "Send zip, tar, tar.gz"),
         (as_zip([]), "empty"),
     ],
     ids=["flat", "no pictures", "cut off", "misplaced", "no archive", "nothing in it"],

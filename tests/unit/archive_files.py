@@ -31,5 +31,13 @@ def as_tar(files: Files, mode: Any = "w", **options: Any) -> bytes:
     return out.getvalue()
 
 
+def as_tbz(files: Files) -> bytes:
+    return as_tar(files, "w:bz2")
+
+
+def as_txz(files: Files) -> bytes:
+    return as_tar(files, "w:xz")
+
+
 def as_tgz(files: Files) -> bytes:
     return as_tar(files, "w:gz")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import lzma
 import random
 import struct
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 
 from shared.errors import ArchiveNotFlat, BadArchive, InferqError, NoInput, PictureTooLarge, TooManyFiles
 from shared.imaging import archives
-from tests.unit.archive_files import Files, Pack, as_tar, as_tgz, as_zip
+from tests.unit.archive_files import Files, Pack, as_tar, as_tbz, as_tgz, as_txz, as_zip
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
-pack_each_way = pytest.mark.parametrize("pack", [as_zip, as_tar, as_tgz])
+pack_each_way = pytest.mark.parametrize("pack", [as_zip, as_tar, as_tgz, as_tbz, as_txz])
 
 
 def members(data: bytes, max_files: int = 3, max_unpacked: int = 10_000, max_member: int = 5_000) -> Files:
@@ -209,7 +211,7 @@ def test_a_lying_size_does_not_open_the_door() -> None:
 
 
 @pack_each_way
-@pytest.mark.parametrize("inner", [as_zip, as_tar, as_tgz])
+@pytest.mark.parametrize("inner", [as_zip, as_tar, as_tgz, as_tbz, as_txz])
 def test_an_archive_in_an_archive_is_refused(pack: Pack, inner: Pack) -> None:
     with pytest.raises(BadArchive, match=r"'a\.jpg' in the archive is itself a"):
         members(pack([("a.jpg", inner([("b", b"x")]))]), max_unpacked=100_000, max_member=100_000)
@@ -258,6 +260,63 @@ def test_a_tar_header_cannot_ask_for_a_gigabyte() -> None:
         members(data)
 
 
+def test_xz_that_needs_gigabytes_of_memory_is_refused() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}]
+    small = lzma.compress(as_tar([("a.jpg", b"x")]), filters=filters)
+    assert members(small) == [("a.jpg", b"x")]
+    header = bytearray(small[12:24])  # behind the magic: the header of the first block, which names the dictionary
+    header[4] = 40  # 4 GiB
+    header[8:12] = struct.pack("<L", zlib.crc32(header[:8]))
+    with pytest.raises(BadArchive, match="memory"):
+        members(small[:12] + bytes(header) + small[24:])
+
+
+@pytest.mark.parametrize("charset", ["cp437", "cp932", "gbk", "cp1251"])
+def test_a_zip_that_has_its_names_in_utf_8_as_well_is_read_by_those(charset: str) -> None:
+    for checksum, expected in ((0, "фото.jpg"), (1, None)):
+        sent = b"photo.jpg" if charset == "cp437" else "фото.jpg".encode(charset)
+        name = sent.decode("cp437")
+        text = "фото.jpg".encode()
+        info = zipfile.ZipInfo(name)
+        info.extra = struct.pack("<HHBHHBL", 0x5455, 1, 0, 0x7075, 5 + len(text), 1, zlib.crc32(sent) + checksum) + text
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(info, b"x")
+        data = out.getvalue()
+        if not name.isascii():  # Python writes such names in UTF-8; the flag for that and the name are undone
+            data = data.replace(name.encode(), sent).replace(b"PK\x03\x04\x14\0\0\x08", b"PK\x03\x04\x14\0\0\0")
+            data = data.replace(b"PK\x01\x02\x14\x03\x14\0\0\x08", b"PK\x01\x02\x14\x03\x14\0\0\0")
+            data = _with_lengths(data, len(sent))
+        assert [found for found, _ in members(data)] == [expected or name]
+
+
+def _with_lengths(data: bytes, length: int) -> bytes:
+    """Return a zip of one member with the length of its name, and the places behind it, as they are now."""
+    directory = data.index(b"PK\x01\x02")
+    end = data.index(b"PK\x05\x06")
+    out = bytearray(data)
+    struct.pack_into("<H", out, 26, length)
+    struct.pack_into("<H", out, directory + 28, length)
+    struct.pack_into("<LL", out, end + 12, end - directory, directory)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("folder", ["__MACOSX", "__macosx", "@eaDir", "$RECYCLE.BIN", "System Volume Information"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_folders_of_systems_are_left_out(folder: str, slash: str) -> None:
+    files = [("a.jpg", b"one"), (f"{folder}{slash}a.jpg", b"two"), ("b.jpg", b"three")]
+    assert members(as_zip(files)) == [("a.jpg", b"one"), ("b.jpg", b"three")]
+
+
+def test_a_zip_with_backslashes_is_one_with_folders() -> None:
+    assert members(as_zip([("photos\\a.jpg", b"one"), ("photos\\b.jpg", b"two")])) == [
+        ("a.jpg", b"one"),
+        ("b.jpg", b"two"),
+    ]
+    with pytest.raises(ArchiveNotFlat, match="'photos'"):
+        members(as_zip([("a.jpg", b"one"), ("photos\\b.jpg", b"two")]))
+
+
 def test_gzip_that_holds_no_tar_is_refused() -> None:
     with pytest.raises(BadArchive, match="no whole tar"):
         members(gzip.compress(b"just some text" * 100))
@@ -265,7 +324,7 @@ def test_gzip_that_holds_no_tar_is_refused() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"Rar!\x1a\x07\0"])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(BadArchive, match=r"Send zip, tar or tar\.gz"):
+    with pytest.raises(BadArchive, match=r"Send zip, tar, tar\.gz, tar\.bz2 or tar\.xz"):
         members(data)
 
 

@@ -226,7 +226,7 @@ def test_an_archive_must_be_the_only_upload(order: int) -> None:
 
 
 def test_an_archive_of_another_kind_is_named() -> None:
-    with pytest.raises(BadArchive, match=r"rar archive. Send zip, tar or tar\.gz"):
+    with pytest.raises(BadArchive, match=r"rar archive. Send zip, tar, tar\.gz"):
         pictures(upload("a.zip", b"Rar!\x1a\x07\0" + bytes(50)))
 
 

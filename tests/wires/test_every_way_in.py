@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import threading
 import zipfile
@@ -178,6 +180,8 @@ PACKED = {
     "zip": zipped(("a.png", PNG), ("b.png", PNG)),
     "tar": tarred(("a.png", PNG), ("b.png", PNG)),
     "tar.gz": gzip.compress(tarred(("a.png", PNG), ("b.png", PNG))),
+    "tar.bz2": bz2.compress(tarred(("a.png", PNG), ("b.png", PNG))),
+    "tar.xz": lzma.compress(tarred(("a.png", PNG), ("b.png", PNG))),
 }
 
 
@@ -190,6 +194,44 @@ def test_an_archive_is_taken_by_the_ways_that_take_archives(client: FlaskClient,
         assert answer.json["request"]["files"] == ["a.png", "b.png"]
     else:
         assert_refused(way, answer)
+
+
+@EVERY_WAY_OF_ARCHIVES
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [(b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07\x01\0", "rar"), (b"\x28\xb5\x2f\xfd", "zstd")],
+)
+def test_an_archive_of_another_kind_is_named_with_those_that_are_taken(
+    client: FlaskClient, way: Way, head: bytes, kind: str
+) -> None:
+    assert_refused(way, send(client, way, ("a", head + bytes(600))), kind, "Send zip, tar, tar.gz, tar.bz2 or tar.xz")
+
+
+@EVERY_WAY_OF_ARCHIVES
+def test_what_systems_leave_in_a_flat_archive_is_left_out(client: FlaskClient, way: Way) -> None:
+    junk = [(name, b"junk") for name in ("._a.png", ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r")]
+    answer = send(client, way, ("a.zip", zipped(("a.png", PNG), *junk, ("b.png", PNG))))
+    assert_taken(way, answer)
+    assert answer.json["request"]["files"] == ["a.png", "b.png"]
+
+
+NAMES = {"utf-8": "möwe", "cp437": "möwe", "cp1252": "möwe", "shift_jis": "日本語", "gbk": "照片", "cp866": "фото"}
+
+
+@EVERY_WAY_OF_ARCHIVES
+@pytest.mark.parametrize("charset", NAMES)
+def test_no_archive_is_refused_for_the_charset_of_its_names(client: FlaskClient, way: Way, charset: str) -> None:
+    name = NAMES[charset].encode(charset)
+    in_zip = zipped(("N" * len(name), PNG)).replace(b"N" * len(name), name)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding=charset) as archive:
+        member = tarfile.TarInfo(NAMES[charset])
+        member.size = len(PNG)
+        archive.addfile(member, io.BytesIO(PNG))
+    for data in (in_zip, file.getvalue()):
+        assert_taken(way, answer := send(client, way, ("a", data)))
+        if charset == "utf-8" or (charset == "cp437" and data is in_zip):  # those that a zip may be in
+            assert answer.json["request"]["files"] == ["möwe"]
 
 
 @EVERY_WAY_OF_ARCHIVES

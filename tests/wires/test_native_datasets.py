@@ -14,7 +14,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.datasets import DatasetState
 from shared.services import dataset_import, dataset_import_runs, datasets
-from tests.unit.archive_files import as_tgz, as_zip
+from tests.unit.archive_files import as_tbz, as_tgz, as_txz, as_zip
 from tests.wires.described import described_client
 from tests.wires.training_requests import archive, complaint, form, keys, new_dataset, png
 
@@ -90,6 +90,8 @@ def test_an_archive_is_taken_at_once_and_loaded_by_and_by(client: FlaskClient, c
 
 NAMED: list[Any] = [
     (form("ducks.tar.gz", as_tgz([("a/1.png", png())])), "ducks"),
+    (form("ducks.tar.bz2", as_tbz([("a/1.png", png())])), "ducks"),
+    (form("ducks.txz", as_txz([("a/1.png", png())])), "ducks"),
     (form("pictures/Wild ducks.ZIP", archive(a=1)), "Wild ducks"),
     (form("x.zip", archive(a=1), name="geese"), "geese"),
     (form("x" * 200 + ".zip", archive(a=1)), "x" * 180),

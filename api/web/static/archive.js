@@ -4,10 +4,10 @@ import { act, dropping, el, moving } from "./page.js";
 
 /** Return the drop area and its messages; the archive is posted to `path` in a form, and `done` gets the answer. */
 export function archive(path, form, done) {
-  const file = el("input", { type: "file", accept: ".zip,.tar,.tgz,.gz" });
+  const file = el("input", { type: "file", accept: ".zip,.tar,.tgz,.gz,.bz2,.tbz2,.xz,.txz" });
   const says = el("div", { class: "sends", "aria-live": "polite" });
   const area = el("label", { class: "drop" }, file, el("strong", {}, "Drop an archive here"),
-    el("span", {}, "or choose one: a zip, tar or tar.gz with a folder of pictures for each label"));
+    el("span", {}, "or choose one: a zip or tar with a folder of pictures for each label"));
   dropping(area, ([chosen]) => act(file, says, async () => done(await send(path, chosen, form(), says))));
   return [area, says];
 }

@@ -45,9 +45,9 @@ bp = OperationsBlueprint("native-datasets", __name__)
 POLL_AGAIN = 2
 """Seconds until a client should poll a loading dataset again."""
 _ONE = f"/v1/datasets/<reference>/examples/<int(max={common.LARGEST_ID}):example_id>"
-_EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz)$", re.IGNORECASE)
+_EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|tbz2?|bz2|txz|xz)$", re.IGNORECASE)
 _LOADING = ("It is still being loaded; look again after `Retry-After`.", schemas.Dataset)
-_RAW_ARCHIVE = "An archive of label folders: zip, tar or tar.gz."
+_RAW_ARCHIVE = f"An archive of label folders: {archives.TAKEN_NAMES}."
 
 
 @bp.post("/v1/datasets")
@@ -336,7 +336,7 @@ def _archive(*, named: bool = True) -> Iterator[tuple[str, str]]:
     sort = archives.kind(head)
     if head and sort not in archives.TAKEN:
         content = f"a {sort} archive" if sort else "no archive"
-        raise errors.BadArchive(f"{upload.name!r} is {content}. Pack the label folders as zip, tar or tar.gz.")
+        raise errors.BadArchive(f"{upload.name!r} is {content}. Pack the label folders as {archives.TAKEN_NAMES}.")
     key = dataset_import.keep_upload(container(), upload.stream)
     try:
         yield name, key
