@@ -33,7 +33,7 @@ def alive() -> ResponseReturnValue:
 @bp.get("/readyz")
 @public
 def ready() -> ResponseReturnValue:
-    """Answer 200 when database, Redis, workers and the default model are ready; else 503 with the reasons.
+    """Answer 200 when database, Redis, storage, workers and the default model are ready; else 503 with the reasons.
 
     Workers are not ready while none runs, or while pictures wait for long and none claims any.
     """
@@ -51,6 +51,7 @@ def readiness(container: Container) -> dict[str, str]:
     return {
         "database": _outcome(container.database.ping),
         "queue": _outcome(container.queue.ping),
+        "storage": _outcome(container.storage.ping),
         "workers": _outcome(lambda: workers.check_claiming(container)),
         "model": _outcome(lambda: _check_default_model(container)),
     }

@@ -1,4 +1,5 @@
-"""The checks before the service listens: a filled catalogue, a default model, and no public address without a key.
+"""The checks before the service listens: a storage that is there, a filled catalogue, a default model, and no public
+address without a key.
 
 Prints one line of JSON with the default model and why it is the default; exits with 2 and one line on stderr when the
 service must not listen.
@@ -32,6 +33,7 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 2
+        container.storage.ping()
         catalogue.fill(container)
         name, why = catalogue.decide_default(container)
     except errors.InferqError as error:

@@ -18,12 +18,15 @@ from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.streams import Pushed
 from shared.adapters.queue.waiters import LOOKUPS, Waiters
 from shared.adapters.rate_limits import RateLimits
-from shared.adapters.storage import Storage, Writer
+from shared.adapters.storage import MarkerRecord, Storage, Writer
 from shared.settings import Settings
 
-__all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Writer", "build"]
+__all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Writer", "build", "own_storage"]
 V = TypeVar("V")
 R = TypeVar("R")
+
+_STORAGE = "storage"
+"""The name of the key-value pair that is set once the storage has its marker."""
 
 
 def _download(*about: Any, **bounds: Any) -> None:
@@ -91,10 +94,25 @@ def build(settings: Settings) -> Container:
     return Container(
         database=database,
         queue=queue,
-        storage=Storage(settings.storage_url, durability=settings.durability),
+        storage=own_storage(settings, database),
         now=queue.clock.now,
         settings=settings,
         waiters=Waiters(queue, lookups.clear, partial(_ended_among, database)),
         rate_limits=RateLimits(settings),
         lookups=lookups,
     )
+
+
+def own_storage(settings: Settings, database: Database) -> Storage:
+    """Return the storage of the installation; the database knows whether it has its marker."""
+
+    def is_set() -> bool:
+        with database.read() as uow:
+            return bool(uow.key_values.get(_STORAGE))
+
+    def set_it() -> None:
+        with database.write() as uow:
+            uow.key_values.set(_STORAGE, "marked")
+
+    record = MarkerRecord(is_set, set_it)
+    return Storage(settings.storage_url, durability=settings.durability, record=record)

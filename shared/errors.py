@@ -22,7 +22,8 @@
     ├── TooManyRequests 429   (1, 2) carries retry_after
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
         ├── Overloaded        (2) what waits already takes longer than the caller waits
-        ├── StorageFull       (3) waiting does not help
+        ├── StorageFull       (3) a disk has no room; the caller's waiting does not help
+        ├── QueueFull         (3) Redis has no memory; it has again when pictures have run
         └── StillRunning      (2) a wait ran out, on a wire without polling; carries job_id
 
 A picture that fails in the worker fails alone: its `code` and `message` are stored with the item.
@@ -33,6 +34,7 @@ Any other exception is a bug: it is logged in full, and the caller gets a fixed 
 
 from __future__ import annotations
 
+import errno
 import re
 
 LONGEST = 2000
@@ -232,10 +234,23 @@ class StorageFull(Unavailable):
     retry_after = None  # waiting does not help
 
 
+class QueueFull(Unavailable):
+    """The queue is full: Redis has no memory left. Send it again when some pictures have run."""
+
+    retry_after: float | None = 5.0
+
+
 class StillRunning(Unavailable):
     """The job is still running; ask for it by its id."""
 
     retry_after = None  # sending the picture again would only make the queue longer
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return True if an exception says that a disk has no room, whatever library has raised it."""
+    number = error.errno if isinstance(error, OSError) else None
+    # safetensors and torch write by themselves, and raise errors of their own with the system's words.
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def by_code(code: str, message: str) -> InferqError:

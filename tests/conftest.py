@@ -23,8 +23,7 @@ from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import Waiters
 from shared.adapters.rate_limits import RateLimits
-from shared.adapters.storage import Storage
-from shared.container import Container
+from shared.container import Container, own_storage
 from shared.domain.models import ALL_TENANTS, STANDARD, ModelState, ModelVersion
 from shared.services import catalogue
 from shared.settings import Settings
@@ -153,9 +152,9 @@ def container_in(folder: Path, empty_file: Path) -> Iterator[Container]:
     settings = Settings(database_url=url, storage_url=f"file://{folder}/blobs", max_wait=0.2, max_queued=1000,
                         default_model="digits")  # fmt: skip
     container = Container(
-        database=Database(url),
+        database=(made_database := Database(url)),
         queue=(made_queue := Queue(settings, fakeredis.FakeRedis(decode_responses=True))),
-        storage=Storage(settings.storage_url),
+        storage=own_storage(settings, made_database),
         now=time.time,
         settings=settings,
         waiters=Waiters(made_queue),

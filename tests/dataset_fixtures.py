@@ -20,8 +20,7 @@ from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import Waiters
 from shared.adapters.rate_limits import RateLimits
-from shared.adapters.storage import Storage
-from shared.container import Container
+from shared.container import Container, own_storage
 from shared.domain.datasets import Dataset, DatasetExample, Source, Split
 from shared.domain.models import ModelState, ModelVersion, trained_weights_key
 from shared.domain.pictures import Limits, Picture
@@ -157,7 +156,7 @@ def on(database: Database, folder: Path) -> Ground:
     container = Container(
         database=database,
         queue=queue,
-        storage=Storage(settings.storage_url),
+        storage=own_storage(settings, database),
         now=lambda: NOW + next(ticks),  # never twice the same time
         settings=settings,
         waiters=Waiters(queue),

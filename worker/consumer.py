@@ -15,17 +15,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from shared import errors
-from shared.domain.jobs import BatchRun, Outcome
+from shared.domain.jobs import Outcome
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, jobs, result_cache
+from worker.batch import Absent, Batch, Input
 from worker.canary import Watch
 from worker.engine import Loaded, top_k
 from worker.process import WorkerProcess
@@ -37,43 +37,14 @@ AT_ONCE = 0.05
 """Seconds of work of a fast model that are claimed, recorded and acknowledged together."""
 MOST = 128
 """Most pictures that are claimed together because the model is fast."""
+LOST_AFTER = 86_400.0
+"""Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
+away, and come back."""
 QUIET = 0.005
 """Seconds; a model that takes longer for a picture needs the help of other workers at once."""
-
-
 DECODED = 1.0
 """Seconds in which the pictures that are claimed together should be decoded. Whoever sends pictures that are slow to
 decode gets one turn of a few pictures at a time, and others wait no longer than for these."""
-
-
-class Input(NamedTuple):
-    """A prepared picture, ready to run."""
-
-    entry: StreamEntry
-    tensor: Tensor
-    key: str
-    """The key of its logits in the result cache; empty when they are not to be cached."""
-
-
-@dataclass
-class Batch:
-    """Entries that were claimed together, with their inputs and outcomes so far."""
-
-    inputs: list[Input] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    entries: list[StreamEntry] = field(default_factory=list)
-    """All claimed entries, to be acknowledged when the outcomes are stored."""
-    alone: bool = False
-    """True for a single picture that was delivered before."""
-    started_at: float | None = None
-    """Unix seconds at which its first picture was claimed."""
-    decode: float = 0.0
-    """Seconds from the claim until its pictures were decoded."""
-    claimed_at: float = field(default_factory=time.monotonic)
-    """Monotonic seconds."""
-
-    def __bool__(self) -> bool:
-        return bool(self.entries)
 
 
 class BatchConsumer:
@@ -120,7 +91,8 @@ class BatchConsumer:
                 batch = Batch(alone=True)
                 self._worker.hold([expired])
                 self._add(batch, [expired])
-                return batch
+                if batch:
+                    return batch
             self._worker.expired_checked_at[self._version_id] = time.monotonic()
         return self._claim_batch(watch)
 
@@ -183,7 +155,6 @@ class BatchConsumer:
         """Decode entries and add them to the batch, except entries whose job has ended."""
         if not entries:
             return
-        batch.entries += entries
         batch.started_at = batch.started_at or self._container.now()
         began = time.monotonic()
         limit = self._container.settings.max_attempts
@@ -196,17 +167,34 @@ class BatchConsumer:
         decoding = self._decoders.map(lambda part: [(id(entry), self._decode(entry)) for entry in part], parts)
         runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
         decoded = dict(pair for part in decoding for pair in part)
+        absent: list[StreamEntry] = []
         for entry in runnable:
             result = decoded.get(id(entry))
             if result is None:
                 result = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
             if isinstance(result, Outcome):
                 batch.outcomes.append(result)
+            elif isinstance(result, Absent):
+                absent.append(entry)
             else:
                 batch.inputs.append(result)
+        if absent:
+            self._set_aside(absent)
+        aside = set(map(id, absent))
+        batch.entries += [entry for entry in entries if id(entry) not in aside]
         batch.decode += time.monotonic() - began
 
-    def _decode(self, entry: StreamEntry) -> Input | Outcome:
+    def _set_aside(self, entries: Sequence[StreamEntry]) -> None:
+        """Give back the pictures that the storage lacks; they are tried again after a lease, behind those that wait."""
+        first = entries[0]
+        self._worker.waits_for = "The storage lacks pictures that nobody removed; they wait until it has them again."
+        log.warning(
+            "%s %d, such as picture %d of job %s", self._worker.waits_for, len(entries), first.position, first.job_id
+        )
+        self._retry_while_unavailable(lambda: self._container.queue.streams.put_back(self._worker.id, entries))
+        self._worker.release(entries)
+
+    def _decode(self, entry: StreamEntry) -> Input | Outcome | Absent:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
             data = self._retry_while_unavailable(lambda: job_pictures.read(self._container, entry))
@@ -221,7 +209,11 @@ class BatchConsumer:
                 key = result_cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)
             return Input(entry, tensor, key)
         except FileNotFoundError:
-            return _failed(entry, "gone", "The picture was removed before it ran.")
+            if self._retry_while_unavailable(lambda: job_pictures.is_dropped(self._container, entry)):
+                return _failed(entry, "gone", "The picture was removed before it ran.")
+            if self._container.now() - entry.pushed_at > LOST_AFTER:
+                return _failed(entry, "gone", "The storage has lost the picture; send it again.")
+            return Absent(entry)
         except errors.BadRequest as error:
             return _failed(entry, error.code, error.message)
 
@@ -231,15 +223,10 @@ class BatchConsumer:
         with self._worker.watchdog(len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
                 batch.outcomes += self._forward(task, list(group))
-        run = BatchRun(
-            claimed_at=batch.started_at or self._container.now(),
-            worker=self._worker.id,
-            size=len(batch.entries),
-            decode=batch.decode,
-            forward=time.monotonic() - began,
-        )
+        run = batch.run(self._worker.id, time.monotonic() - began, self._container.now())
         self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes, batch.entries, run))
         self._worker.release(batch.entries)
+        self._worker.waits_for = ""
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
         self._worker.count(self._version_id, len(batch.entries), self._ended_at - began)
@@ -256,6 +243,7 @@ class BatchConsumer:
                 return step()
             except errors.Unavailable as error:
                 log.warning("%s", error.message)
+                self._worker.waits_for = error.message
                 if self._worker.stopping.wait(0.5):
                     raise
 
@@ -287,7 +275,10 @@ class BatchConsumer:
         example = self._model.version.example
         if example is None:
             return
-        data = self._retry_while_unavailable(lambda: self._container.storage.read(example.blob))
+        try:
+            data = self._retry_while_unavailable(lambda: self._container.storage.read(example.blob))
+        except FileNotFoundError:
+            return
         try:
             self._model.forward([self._model.prepare(data)], "classify")
         except Exception:
@@ -323,8 +314,16 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
         return
     try:
         model = worker.engine.load(version)
-    except errors.Unavailable:
+    except errors.Unavailable as error:
+        worker.waits_for = error.message
         raise  # the storage is unreachable: nothing was claimed, and maintenance notifies again
+    except FileNotFoundError:
+        if worker.is_removed(version_id):
+            _fail_all(worker, version_id, "The model was removed before the picture ran.")
+            return
+        worker.waits_for = "The storage lacks the weights of a model; its pictures wait until it has them again."
+        log.warning("%s It is %s version %s", worker.waits_for, version.name, version.version)
+        raise errors.Unavailable(worker.waits_for) from None  # nothing was claimed: as above
     except Exception as error:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
         _fail_all(worker, version_id, f"The model cannot be loaded: {error}")
@@ -332,6 +331,9 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
     try:
         with ThreadPoolExecutor(container.settings.decode_threads, thread_name_prefix="decode") as decoders:
             BatchConsumer(worker, model, decoders).run()
+    except errors.Unavailable:
+        worker.put_back()  # an outage is no attempt
+        raise
     finally:
         worker.release_all()  # after an error these entries are no longer worked on: their lease must expire
     if container.queue.streams.backlog(version_id):

@@ -13,6 +13,11 @@ import httpx
 
 from shared.errors import Unavailable
 
+
+class NotFetched(Unavailable):
+    """The weights could not be fetched."""
+
+
 _STALL = 30.0
 """Seconds without a byte after which a running download is given up."""
 
@@ -24,7 +29,7 @@ def fetch(
     timeout: float,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> None:
-    """Download to `target`, which appears complete and verified or not at all; raises Unavailable with an alternative.
+    """Download to `target`, which appears complete and verified or not at all; raises NotFetched with an alternative.
 
     A server that does not answer within `timeout` seconds counts as unreachable. `on_progress` is called with the bytes
     done and in all.
@@ -42,7 +47,7 @@ def fetch(
         part.replace(target)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         why = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
-        raise Unavailable(
+        raise NotFetched(
             f"The weights could not be fetched from {urlsplit(url).netloc}: {why.splitlines()[0]}. Without a network, "
             "use a file: inferq models import NAME --arch ARCH --weights FILE --labels imagenet"
         ) from error

@@ -30,6 +30,9 @@ from worker.time_limit import LOADING, time_limit
 
 log = logging.getLogger(__name__)
 
+PAUSE = 5.0
+"""Seconds before a check is tried again that storage or disk did not allow; each try may copy gigabytes."""
+
 
 def check(worker: WorkerProcess, version_id: str) -> None:
     """Check one version, unless a check of it is running; the result is stored as its state."""
@@ -48,14 +51,28 @@ def check(worker: WorkerProcess, version_id: str) -> None:
             worker.engine.load(ready)
         except errors.BadRequest as error:
             model_checks.refuse(container, version, error.message)
-        except (errors.Unavailable, FileNotFoundError) as error:
-            model_checks.fail(container, version, str(error))
+        except download.NotFetched as error:
+            model_checks.fail(container, version, error.message)
+        except FileNotFoundError:  # believed, since the storage answers
+            model_checks.fail(container, version, "its file is not in the storage any more; import it again")
+        except errors.Unavailable as error:
+            _wait_for_another_try(worker, version, error.message)
         except Exception as error:
+            if errors.is_disk_full(error):
+                _wait_for_another_try(worker, version, "The disk of the worker is full; make room on it.")
+                return
             log.exception("checking %s version %s", version.name, version.version)
             model_checks.refuse(container, version, f"it cannot be loaded: {type(error).__name__}")
         else:
             model_checks.finish(container, version, ready, time.monotonic() - began)
             log.info("model %s version %s is ready", ready.name, ready.version)
+
+
+def _wait_for_another_try(worker: WorkerProcess, version: ModelVersion, why: str) -> None:
+    """Leave the version to maintenance, which has it checked again once the lock of this check is released."""
+    log.warning("checking %s version %s: %s", version.name, version.version, why)
+    model_checks.put_back(worker.container, version, why)
+    worker.stopping.wait(PAUSE)
 
 
 def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> ModelVersion:

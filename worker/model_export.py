@@ -25,8 +25,12 @@ def export(worker: WorkerProcess, version_id: str) -> None:
             return
         try:
             converted = conversions.run(container, version, "worker.onnx_conversion", CONVERTED)
-        except (errors.InferqError, FileNotFoundError) as error:
-            model_exports.fail(container, version, str(error))
+        except errors.Unavailable as error:  # no fault of the version: the next request has it converted
+            log.warning("exporting %s version %s: %s", version.name, version.version, error.message)
+        except FileNotFoundError:
+            model_exports.fail(container, version, "its weights are not in the storage any more; import it again")
+        except errors.InferqError as error:
+            model_exports.fail(container, version, error.message)
         except Exception as error:
             log.exception("exporting %s version %s", version.name, version.version)
             model_exports.fail(container, version, f"it was interrupted: {type(error).__name__}")

@@ -46,11 +46,15 @@ class WorkerProcess:
         """Version -> seconds that one thread decodes a picture for, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
+        self.waits_for = ""
+        """Why it runs no pictures, for its heartbeat, such as a storage that does not answer; empty if it does."""
         self._ready: dict[str, ModelVersion] = {}
         self._held: dict[str, StreamEntry] = {}
         self._new: dict[str, float] = {}
         """Held job -> Unix seconds at which it was claimed, until a heartbeat has marked it RUNNING."""
         self._lock = threading.Lock()
+        self._leases = threading.Lock()
+        """Held while leases are renewed or given back: one that was just given back must not be renewed."""
         self._busy: dict[int, float] = {}
         """Thread -> when its watchdog expires (monotonic seconds)."""
         self._since = self._claimed_at = container.now()
@@ -119,6 +123,16 @@ class WorkerProcess:
                 self._held.pop(entry.id + entry.stream, None)
                 self._new.pop(entry.job_id, None)
 
+    def put_back(self) -> None:
+        """Give all entries back, to be claimed at once and without counting this attempt; if Redis is away, their
+        leases expire."""
+        with self._leases:
+            with self._lock:
+                held = list(self._held.values())
+                self._held.clear()
+            with suppress(errors.Unavailable):
+                self.container.queue.streams.put_back(self.id, held, at_once=True)
+
     def release_all(self) -> None:
         """Remove all entries; their leases then expire."""
         with self._lock:
@@ -150,16 +164,13 @@ class WorkerProcess:
     def _run_heartbeat(self) -> None:
         every = self.container.settings.lease / 4
         while not self.stopping.wait(every) or self._held:
-            try:
-                self._heartbeat()
-                with self._lock:
-                    held = list(self._held.values())
-                self.container.queue.streams.renew(self.id, held)
-                self._mark_running()
-            except errors.Unavailable as error:
-                log.warning("heartbeat: %s", error.message)
-            except Exception:  # without a heartbeat, other workers would claim this worker's entries
-                log.exception("heartbeat")
+            for step in (self._renew, self._heartbeat, self._mark_running):
+                try:  # each by itself: a full Redis takes no heartbeat, but renews leases
+                    step()
+                except errors.Unavailable as error:
+                    log.warning("heartbeat: %s", error.message)
+                except Exception:  # without a heartbeat, other workers would claim this worker's entries
+                    log.exception("heartbeat")
             if any(time.monotonic() > limit for limit in list(self._busy.values())):
                 log.critical(
                     "pictures have been worked on for more than %.0f s each; this worker ends itself", HANGING_SECONDS
@@ -167,6 +178,13 @@ class WorkerProcess:
                 os._exit(70)
             if self.stopping.is_set():
                 time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
+
+    def _renew(self) -> None:
+        """Renew the leases of the entries that it holds."""
+        with self._leases:
+            with self._lock:
+                held = list(self._held.values())
+            self.container.queue.streams.renew(self.id, held)
 
     def _mark_running(self) -> None:
         """Set the jobs RUNNING that are held for so long that a caller may look at them. Raises Unavailable; the next
@@ -192,5 +210,6 @@ class WorkerProcess:
             "rates": self.rates,
             "holds": len(self._held),
             "claimed_at": self._claimed_at,
+            "waits_for": self.waits_for,
         }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)

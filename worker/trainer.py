@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import secrets
@@ -111,12 +110,16 @@ class Trainer:
                 self._put_back(training, "waiting for a trainer")
         except errors.Unavailable as error:
             log.warning("training %s: %s", training.id, error.message)
-            if isinstance(error, errors.StorageFull) or training.is_over(self.container.now()):
+            if training.is_over(self.container.now()):
                 training_runs.fail(self.container, training.id, error.code, error.message)
                 return True
             self._put_back(training, f"{error.message} It goes on when that is back.")
             return False
         except Exception as error:
+            if errors.is_disk_full(error) and not training.is_over(self.container.now()):
+                log.warning("training %s: %s", training.id, error)
+                self._put_back(training, "The disk of the trainer is full; make room on it. It goes on when there is.")
+                return False
             if held.lost.is_set():
                 log.warning("training %s, which another trainer has by now", training.id, exc_info=True)
             else:
@@ -212,7 +215,7 @@ def _explain(error: Exception, training_id: str) -> tuple[str, str]:
     if isinstance(error, errors.InferqError):
         return error.code, error.message
     log.error("training %s", training_id, exc_info=error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if errors.is_disk_full(error):
         return "disk_full", "The disk of the trainer is full; make room on it, then train again."
     return "training_failed", f"The training failed by {type(error).__name__}; the log of the trainer says more."
 

@@ -1,24 +1,45 @@
-"""Storage keeps blobs behind an fsspec URL, a folder or an object store, whatever their contents."""
+"""Storage keeps blobs behind an fsspec URL, a folder or an object store, whatever their contents.
+
+A missing blob is believed only while the storage itself is there: a folder that was unmounted or renamed has none of
+its blobs, and would make every picture look removed. So the storage of an installation holds a file, its marker, and
+the database knows that there is one.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, TypeVar
 
 import fsspec
 
 from shared import errors
 
+T = TypeVar("T")
+
+MARKER = "inferq-storage.txt"
+"""The key of the marker. It has no dot in front, so that `cp blobs/*` copies it as well."""
+_MARKER_TEXT = b"""\
+inferq knows its storage by this file. While it is missing, inferq takes the storage to be away, and waits for it.
+"""
 _PIECE = 4 * 1024 * 1024
 """Bytes of a piece of a blob that is read bit by bit."""
+
+
+@dataclass(frozen=True)
+class MarkerRecord:
+    """Whether the storage of this installation has been given its marker; kept outside the storage."""
+
+    is_set: Callable[[], bool]
+    set: Callable[[], None]
 
 
 class Writer:
@@ -39,11 +60,15 @@ class Writer:
 class Storage:
     """The blobs below one URL, addressed by keys such as `jobs/2026-11-21/NAME`."""
 
-    def __init__(self, url: str, *, durability: str = "process") -> None:
-        """Open the storage; `durability` is the setting of that name.
+    def __init__(self, url: str, *, durability: str = "process", record: MarkerRecord | None = None) -> None:
+        """Open the storage; `durability` is the setting of that name. Without a `record` it is a store that others
+        fill, which has no marker.
 
         Raises Unavailable when the URL cannot be used, ValueError when its protocol is unknown.
         """
+        self._record = record
+        self._is_known = record is None
+        """True once the marker was seen in its place."""
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._local = "file" in _protocols(self._fs)
         self._syncs = self._local and durability == "power"
@@ -55,6 +80,12 @@ class Storage:
         """Return a key such as `jobs/2026-11-21/NAME`; with one folder per day, a search for orphans lists at most two
         folders."""
         return f"{kind}/{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{name}"
+
+    def ping(self) -> None:
+        """Raise Unavailable unless the storage is there; that of a new installation is made."""
+        with _answering():
+            self._know()
+            self._must_be_there()
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:
@@ -74,7 +105,8 @@ class Storage:
             if self._syncs:
                 _sync_folder(posixpath.dirname(path))
         except BaseException as error:
-            self.delete(key)
+            with contextlib.suppress(errors.Unavailable):  # maintenance removes what is left
+                self.delete(key)
             if isinstance(error, OSError):
                 raise _away(error) from error
             raise
@@ -88,7 +120,8 @@ class Storage:
         try:
             self._replace(key, data)
         except FileNotFoundError:  # who deletes all blobs of a folder at that moment has deleted the part as well
-            self._replace(key, data)
+            with _writing():
+                self._replace(key, data)
 
     def _replace(self, key: str, data: bytes) -> None:
         part = f"{key}.{secrets.token_hex(4)}"
@@ -101,44 +134,44 @@ class Storage:
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         """Return the bytes `offset` to `offset + size` of a blob; raises FileNotFoundError, Unavailable."""
-        with _answering():
-            if self._local:  # a plain read: fsspec's own takes three times as long for a small picture
-                with open(self._path(key), "rb") as file:
-                    file.seek(offset)
-                    return file.read(-1 if size is None else size)
-            # As keyword arguments: the second positional parameter of s3fs is a version id.
-            end = None if size is None else offset + size
-            return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
+        return self._look(lambda: self._read(key, offset, size))
+
+    def _read(self, key: str, offset: int, size: int | None) -> bytes:
+        if self._local:  # a plain read: fsspec's own takes three times as long for a small picture
+            with open(self._path(key), "rb") as file:
+                file.seek(offset)
+                return file.read(-1 if size is None else size)
+        # As keyword arguments: the second positional parameter of s3fs is a version id.
+        end = None if size is None else offset + size
+        return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
 
     def pieces(self, key: str) -> Iterator[bytes]:
         """Yield the bytes of a blob in pieces of a few megabytes; raises FileNotFoundError, Unavailable."""
-        with _answering(), self._fs.open(self._path(key), "rb") as file:
+        with self._look(lambda: self._fs.open(self._path(key), "rb")) as file, _answering():
             while piece := file.read(_PIECE):
                 yield piece
 
     def fetch_to(self, key: str, path: str) -> None:
-        """Copy a blob to a local file."""
-        with _answering():
-            self._fs.get_file(self._path(key), path)
+        """Copy a blob to a local file; raises FileNotFoundError, Unavailable."""
+        self._look(lambda: self._fs.get_file(self._path(key), path))
 
     def put_from(self, path: str, key: str) -> None:
-        """Copy a local file to a blob."""
-        with _answering():
+        """Copy a local file to a blob; raises Unavailable, StorageFull."""
+        with _writing():
             self._make_folder(self._path(key))
             self._fs.put_file(path, self._path(key))
 
     def delete(self, key: str) -> None:
         """Remove a blob; removing a blob that does not exist is not an error."""
-        with _answering(), contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(key))
+        with contextlib.suppress(FileNotFoundError):
+            self._look(lambda: self._fs.rm_file(self._path(key)))
 
     def list(self, folder: str) -> list[str]:
         """Return the keys directly below a folder; an empty list when there is no such folder."""
-        with _answering():
-            try:
-                names = self._fs.ls(self._path(folder), detail=False, refresh=True)
-            except FileNotFoundError:
-                return []
+        try:
+            names = self._look(lambda: self._fs.ls(self._path(folder), detail=False, refresh=True))
+        except FileNotFoundError:
+            return []
         return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in names]
 
     def tree(self, folder: str) -> Iterator[tuple[str, int]]:
@@ -151,8 +184,7 @@ class Storage:
         while folders:
             current = folders.pop()
             try:
-                with _answering():
-                    listing = self._fs.ls(self._path(current), detail=True, refresh=True)
+                listing = self._look(partial(self._fs.ls, self._path(current), detail=True, refresh=True))
             except FileNotFoundError:
                 continue
             named = {str(entry["name"]).rstrip("/"): entry for entry in listing}
@@ -164,9 +196,60 @@ class Storage:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
+    def _look(self, step: Callable[[], T]) -> T:
+        """Return the result of `step`; raises FileNotFoundError only if the storage is there and lacks the blob."""
+        with _answering():
+            self._know()
+            try:
+                return step()
+            except FileNotFoundError:
+                self._must_be_there()
+                return step()  # it may have come back in between
+
+    def _know(self) -> None:
+        """Mark a new storage, before its first use by this process; raises Unavailable if one that was marked before is
+        away."""
+        if self._is_known or self._record is None:
+            return
+        was_marked = self._record.is_set()
+        if not was_marked and not self._has_marker():
+            self._mark()
+        self._must_be_there()
+        if not was_marked:
+            self._record.set()
+        self._is_known = True
+
+    def _must_be_there(self) -> None:
+        """Raise Unavailable unless the storage is in its place."""
+        if self._record is not None and not self._has_marker():
+            raise errors.Unavailable(
+                f"The storage of pictures does not answer (its file {MARKER} is missing: is it mounted?); try again "
+                "soon."
+            )
+        if self._record is None and self._local and not os.path.isdir(self._root):
+            raise errors.Unavailable("The storage of pictures does not answer (its folder is missing); try again soon.")
+
+    def _has_marker(self) -> bool:
+        try:
+            self._fs.cat_file(self._path(MARKER))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _mark(self) -> None:
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._fs.pipe_file(self._path(MARKER), _MARKER_TEXT)
+        if self._local:  # whatever the durability: after a power cut the database would know of a marker that is lost
+            with open(self._path(MARKER), "rb") as file:
+                os.fsync(file.fileno())
+            _sync_folder(self._root)
+
     def _make_folder(self, path: str) -> None:
         folder = posixpath.dirname(path)
         if folder not in self._folders:
+            self._know()
+            if self._record is not None:  # else the root of a storage that is away would be made as well
+                self._must_be_there()
             self._fs.makedirs(folder, exist_ok=True)
             if self._syncs:
                 _sync_folder(posixpath.dirname(folder))
@@ -195,9 +278,18 @@ def _answering() -> Iterator[None]:
         raise _away(error) from error
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """As `_answering`; a folder that is missing where a blob is to be written is an error of the storage."""
+    try:
+        yield
+    except OSError as error:
+        raise _away(error) from error
+
+
 def _away(error: OSError) -> errors.Unavailable:
     """Return the error of the domain for an OSError: StorageFull where there is no space, else Unavailable."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if errors.is_disk_full(error):
         return errors.StorageFull()
     return errors.Unavailable(f"The storage of pictures does not answer ({error.strerror or error}); try again soon.")
 

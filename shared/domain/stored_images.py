@@ -36,6 +36,11 @@ def image_created_at(image_id: str) -> float:
         return math.inf
 
 
+def id_of_blob(key: str) -> str:
+    """Return the id of the image that a blob holds; empty if it holds no stored image."""
+    return key.rsplit("/", 1)[1] if key.startswith("images/") else ""
+
+
 def new_id(now: float) -> str:
     """Return `image_` and 24 lower-case letters and digits; the first nine encode the time, so that ids sort by
     time."""

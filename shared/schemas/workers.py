@@ -40,6 +40,9 @@ class Worker(Answer, kw_only=True):
     pictures: Annotated[int, Meta(description="Pictures that it has run.")]
     batches: Annotated[int, Meta(description="Batches that it has run.")]
     holds: Annotated[int, Meta(description="Pictures that it holds now.")]
+    waits_for: Annotated[
+        str, Meta(description="Why it runs no pictures, such as a storage that does not answer; empty if it does.")
+    ] = ""
 
 
 class Trainer(Answer, kw_only=True):

@@ -63,8 +63,8 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
     """Load a dataset whose lock the caller holds; its state and message record the result.
 
     A dataset that is not LOADING stays unchanged. It stays LOADING when `stopping` is set meanwhile, when the storage
-    is unreachable, or when the loader fails, up to `max_attempts` times. Raises Unavailable when the database is
-    unreachable.
+    is unreachable, when a disk is full, or when the loader fails, up to `max_attempts` times. Raises Unavailable when
+    the database is unreachable.
     """
     begun = dataset_import_runs.begin(container, dataset_id)
     if begun is None:
@@ -83,11 +83,13 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
         dataset_import_runs.put_back(container, begun)
     except errors.BadRequest as error:
         dataset_import_runs.give_up(container, begun, error.message, contents)
-    except errors.StorageFull as error:
-        dataset_import_runs.give_up(container, begun, error.message, contents)
     except errors.Unavailable as error:
         dataset_import_runs.put_back_until_reachable(container, begun, error.message, contents)
     except OSError as error:
+        if errors.is_disk_full(error):
+            full = "The disk of the loader is full; make room on it."
+            dataset_import_runs.put_back_until_reachable(container, begun, full, contents)
+            return
         reason = f"The disk of the loader fails ({error.strerror or error})."
         dataset_import_runs.leave_for_next_attempt(container, begun, reason, contents)
     except Exception as error:

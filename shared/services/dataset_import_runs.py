@@ -174,14 +174,14 @@ def give_up(container: Container, begun: Dataset, reason: str, contents: Archive
 
 
 def put_back(container: Container, begun: Dataset, message: str = "waiting for a trainer to read it") -> None:
-    """Put the dataset back without counting the attempt: `stopping` was set, or the storage is unreachable."""
+    """Put the dataset back without counting the attempt: `stopping` was set, or the storage is unreachable or full."""
     with container.database.write() as uow:
         if current := _own(uow, begun):
             uow.datasets.save(replace(current, attempts=begun.attempts - 1, progress=0.0, message=message))
 
 
 def put_back_until_reachable(container: Container, begun: Dataset, why: str, contents: ArchiveContents) -> None:
-    """Put the dataset back until the storage is reachable; give up after `dataset_timeout` seconds."""
+    """Put the dataset back until the storage is reachable and has room; give up after `dataset_timeout` seconds."""
     log.warning("dataset %d: %s", begun.id, why)
     if container.now() > begun.updated_at + container.settings.dataset_timeout:
         give_up(container, begun, why, contents)

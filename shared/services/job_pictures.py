@@ -13,6 +13,7 @@ from shared import errors
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Submission
 from shared.domain.pictures import Picture
+from shared.domain.stored_images import id_of_blob
 from shared.domain.stream_entry import StreamEntry
 
 SMALL = 8 * 1024
@@ -75,6 +76,18 @@ def is_kept(container: Container, item: Item) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def is_dropped(container: Container, entry: StreamEntry) -> bool:
+    """Return True if the records say that the picture of an entry was removed: with its job, or as a stored image.
+
+    The storage is not asked: a part of it that is away lacks pictures that nobody removed. Raises Unavailable.
+    """
+    with container.database.read() as uow:
+        if not uow.jobs.live_among({entry.job_id}):
+            return True
+        image_id = id_of_blob(entry.blob)
+        return not entry.blob or (image_id != "" and not uow.stored_images.known([image_id]))
 
 
 def drop(container: Container, job: Job) -> None:

@@ -47,6 +47,11 @@ def fail(container: Container, begun: ModelVersion, reason: str) -> None:
     _store(container, replace(begun, state=state, reason=reason))
 
 
+def put_back(container: Container, begun: ModelVersion, why: str) -> None:
+    """Leave the version to another attempt, without counting this one: storage or disk did not allow the check."""
+    _store(container, replace(begun, attempts=begun.attempts - 1, reason=f"{why} It is checked when that is over."))
+
+
 def finish(container: Container, begun: ModelVersion, ready: ModelVersion, seconds: float) -> None:
     """Store the READY version; callers of a model that is being checked try again after `seconds`, the duration of the
     last check."""

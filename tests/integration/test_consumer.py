@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
 from shared.services import job_retries, jobs, models, result_cache, stored_images
 from tests.stacks import digits, until
-from tests.workers import make_container
+from tests.workers import checked_container, registered
 from worker import consumer, model_check
 from worker.process import WorkerProcess
 
@@ -39,23 +38,15 @@ LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
 
 @pytest.fixture
 def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
-    shutil.copytree(checked, tmp_path / "data")
-    container = make_container(tmp_path / "data", queue)
-    yield container
-    container.waiters.close()
-    container.database.close()
+    with checked_container(checked, tmp_path, queue) as container:
+        yield container
 
 
 @pytest.fixture
 def worker(container: Container) -> Iterator[WorkerProcess]:
     """A registered worker with a running heartbeat thread."""
-    worker = WorkerProcess(container)
-    worker.register()
-    yield worker
-    worker.stop()
-    heartbeat = next((thread for thread in threading.enumerate() if thread.name == "heartbeat"), None)
-    if heartbeat:
-        heartbeat.join(10)
+    with registered(container) as worker:
+        yield worker
 
 
 def named(container: Container, name: str) -> ModelVersion:

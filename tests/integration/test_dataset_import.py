@@ -433,15 +433,27 @@ def test_an_archive_that_kills_its_loaders_is_given_up(shelf: Shelf, monkeypatch
     assert shelf.uploads() == []
 
 
-def test_a_full_storage_is_reported_at_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["storage", "loader"])
+def test_a_full_disk_is_reported_and_the_archive_is_read_when_there_is_room(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     dataset = shelf.loaded(FRUIT)
     shelf.add(dataset, as_zip([("blue/5.png", png(5))]))
-    with upon_writing(monkeypatch, raising(OSError(28, "No space left on device")), after=1):
-        after = shelf.load(dataset)
-    assert after.state is DatasetState.READY
-    assert "The storage is full" in after.message
+    full = raising(OSError(28, "No space left on device"))
+    for _ in range(shelf.container.settings.max_attempts + 1):
+        with monkeypatch.context() as patched:
+            if where == "loader":
+                patched.setattr(shelf.container.storage, "fetch_to", lambda *_: full())
+                waiting = shelf.load(dataset)
+            else:
+                with upon_writing(patched, full, after=1):
+                    waiting = shelf.load(dataset)
+        assert (waiting.state, waiting.attempts) == (DatasetState.LOADING, 0)
+        assert f"{where} is full" in waiting.message
     assert len(shelf.examples(dataset)) == 4
     assert len(shelf.blobs(dataset)) == 1
+    assert shelf.load(dataset).state is DatasetState.READY
+    assert len(shelf.examples(dataset)) == 5
 
 
 def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_reported(
@@ -449,13 +461,13 @@ def test_a_disk_of_the_loader_that_fails_is_tried_again_and_then_reported(
 ) -> None:
     dataset = shelf.loaded(FRUIT)
     shelf.add(dataset, as_zip([("blue/5.png", png(5))]))
-    fail = raising(OSError(28, "No space left on device"))
+    fail = raising(OSError(5, "Input/output error"))
     monkeypatch.setattr(shelf.container.storage, "fetch_to", lambda *_: fail())
     seen = [shelf.load(dataset) for _ in range(shelf.container.settings.max_attempts)]
     assert [dataset.state for dataset in seen] == [DatasetState.LOADING, DatasetState.LOADING, DatasetState.READY]
-    assert "No space left on device" in seen[0].message
+    assert "Input/output error" in seen[0].message
     assert seen[0].message.endswith("tried again soon.")
-    assert "No space left on device" in seen[2].message
+    assert "Input/output error" in seen[2].message
     assert len(shelf.examples(dataset)) == 4
     assert len(shelf.blobs(dataset)) == 1
 

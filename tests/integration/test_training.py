@@ -304,8 +304,6 @@ def test_what_kills_trainers_again_and_again_fails_with_the_reason(
         (MemoryError(), "out_of_memory", "too little memory"),
         (torch.OutOfMemoryError("cuda"), "out_of_memory", "too little memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory", "too little memory"),
-        (errors.StorageFull(), "storage_full", "make room"),
-        (OSError(28, "No space left on device"), "disk_full", "disk of the trainer is full"),
         (errors.BadOption("another base"), "bad_option", "another base"),
         (ZeroDivisionError(), "training_failed", "ZeroDivisionError"),
     ],
@@ -325,15 +323,30 @@ def test_what_goes_wrong_ends_the_training_with_words_and_leaves_the_dataset(
         models.get_version(container, "anna", "mine")
 
 
-def test_a_storage_that_is_away_for_a_while_costs_nothing_but_time(
-    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+FULL = "The disk of the trainer is full; make room on it. It goes on when there is."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            errors.Unavailable("The storage does not answer."),
+            "The storage does not answer. It goes on when that is back.",
+        ),
+        (errors.StorageFull("The storage is full."), "The storage is full. It goes on when that is back."),
+        (OSError(28, "No space left on device"), FULL),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), FULL),
+    ],
+)
+def test_a_storage_that_is_away_or_full_for_a_while_costs_nothing_but_time(
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     training = submit(container, dataset(container, digit_images.files(FEW)))
-    monkeypatch.setattr(stages, "features", _raises(errors.Unavailable("The storage does not answer.")))
+    monkeypatch.setattr(stages, "features", _raises(error))
     for _ in range(container.settings.max_attempts + 2):
         waiting = trained(trainer, training)
         assert (waiting.status, waiting.attempts) == (Status.RUNNING, 0)
-    assert waiting.message == "The storage does not answer. It goes on when that is back."
+    assert waiting.message == message
     monkeypatch.undo()
 
     assert trained(trainer, training).status is Status.DONE

@@ -41,6 +41,7 @@ STATUSES = {
     "unavailable": 503,
     "overloaded": 503,
     "storage_full": 503,
+    "queue_full": 503,
     "still_running": 503,
 }
 
@@ -77,7 +78,7 @@ def test_a_message_that_repeats_megabytes_is_cut() -> None:
 
 def test_those_that_pass_by_themselves_say_when_to_come_again() -> None:
     lasting = {kind.__name__ for kind in kinds() if kind.retry_after is None}
-    passing = {"ModelNotReady", "Overloaded", "TooManyRequests", "Unavailable"}
+    passing = {"ModelNotReady", "Overloaded", "QueueFull", "TooManyRequests", "Unavailable"}
     assert {kind.__name__ for kind in kinds()} - lasting == passing
     assert errors.Unavailable(retry_after=7.0).retry_after == 7.0
     assert errors.Unavailable().retry_after == 2.0

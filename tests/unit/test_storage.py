@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shared.adapters.storage import Storage
+from shared import errors
+from shared.adapters.storage import MARKER, MarkerRecord, Storage
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -78,10 +80,106 @@ def test_a_blob_is_written_while_the_blobs_of_its_folder_are_deleted(
 
     def delete_first(source: str, target: str) -> None:
         monkeypatch.setattr("os.replace", replace)
-        for key in storage.list("plots/1"):
+        keys = storage.list("plots/1")
+        assert keys
+        for key in keys:
             storage.delete(key)
         replace(source, target)
 
     monkeypatch.setattr("os.replace", delete_first)
     storage.write("plots/1/curve.svg", b"<svg/>")
     assert storage.read("plots/1/curve.svg") == b"<svg/>"
+
+
+# a storage that is away
+
+
+@pytest.fixture(params=["file", "memory"])
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
+    """A function that opens the storage of one installation, as each of its processes does."""
+    url = f"file://{tmp_path}/blobs" if request.param == "file" else f"memory://{uuid.uuid4().hex}/blobs"
+    known: list[bool] = []
+    return lambda: Storage(url, record=MarkerRecord(lambda: bool(known), lambda: known.append(True)))
+
+
+def leave(storage: Storage) -> None:
+    """Take all blobs away, and the marker with them."""
+    storage._fs.rm(storage._root, recursive=True)
+
+
+def test_a_new_storage_is_marked_at_its_first_use(own: Callable[[], Storage]) -> None:
+    assert own().list("jobs") == []
+    assert b"inferq" in own().read(MARKER)
+
+
+def test_a_storage_of_an_earlier_release_is_marked_where_it_is(tmp_path: Path) -> None:
+    Storage(f"file://{tmp_path}").write("jobs/1", b"1")
+    known: list[bool] = []
+    storage = Storage(f"file://{tmp_path}", record=MarkerRecord(lambda: bool(known), lambda: known.append(True)))
+    assert storage.read("jobs/1") == b"1"
+    assert (tmp_path / MARKER).exists()
+    assert known == [True]
+
+
+@pytest.mark.parametrize("started", ["before", "after"])
+def test_nothing_is_believed_of_a_storage_that_is_away_and_nothing_is_written_there(
+    own: Callable[[], Storage], tmp_path: Path, started: str
+) -> None:
+    storage = own()
+    storage.write("jobs/1", b"1")
+    leave(storage)
+    if started == "after":
+        storage = own()
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"1")
+    steps: list[Callable[[], object]] = [
+        lambda: storage.read("jobs/1"),
+        lambda: next(storage.pieces("jobs/1")),
+        lambda: storage.fetch_to("jobs/1", str(target)),
+        lambda: storage.delete("jobs/1"),
+        lambda: storage.list("jobs"),
+        lambda: list(storage.tree("jobs")),
+        lambda: storage.write("images/2", b"2"),
+        lambda: storage.put_from(str(source), "weights/2"),
+        storage.ping,
+    ]
+    for step in steps:
+        with pytest.raises(errors.Unavailable, match=MARKER):
+            step()
+    assert not storage._fs.exists(storage._root)
+
+
+def test_a_file_cannot_be_put_into_a_known_folder_of_a_storage_that_is_away(tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/blobs", record=MarkerRecord(lambda: False, lambda: None))
+    storage.write("weights/1", b"1")
+    leave(storage)
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        storage.put_from(__file__, "weights/2")
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        storage.write("weights/2", b"2")
+    assert not (tmp_path / "blobs").exists()
+
+
+def test_a_blob_of_a_storage_that_comes_back_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(f"file://{tmp_path}/blobs", record=MarkerRecord(lambda: False, lambda: None))
+    storage.write("jobs/1", b"1")
+    (tmp_path / "blobs").rename(tmp_path / "away")
+    has_marker = storage._has_marker
+
+    def come_back() -> bool:
+        (tmp_path / "away").rename(tmp_path / "blobs")
+        return has_marker()
+
+    monkeypatch.setattr(storage, "_has_marker", come_back)
+    assert storage.read("jobs/1") == b"1"
+
+
+def test_a_store_of_others_needs_no_marker_but_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    store = Storage(f"file://{tmp_path}/store")
+    assert list(store.tree("mugs")) == []
+    (tmp_path / "store").rmdir()
+    with pytest.raises(errors.Unavailable, match="folder is missing"):
+        list(store.tree("mugs"))

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
-from shared.errors import BadWeights, StorageFull
+from shared.errors import BadWeights, StorageFull, is_disk_full
 from worker.model_files import exports, files, hugging_face, onnx_graphs, timm_folders, torchserve, zips
 from worker.model_files.model_file import ModelFile
 
@@ -68,8 +68,8 @@ _UNWRITABLE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, er
 
 def _unpacking_failed(error: OSError) -> Exception:
     """Return BadWeights for a fault of the zip, StorageFull or the error itself for one of this machine."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("The worker has no room to unpack the zip; make room on its disk, then import it again.")
+    if is_disk_full(error):
+        return StorageFull("The worker has no room to unpack the zip; make room on its disk.")
     if error.errno is None:  # bzip2 reports damaged data so
         return BadWeights(f"The zip cannot be unpacked ({error}). Pack it again.")
     if error.errno in _UNWRITABLE:

@@ -190,6 +190,16 @@ class Streams:
             with self._grouped([stream]):
                 self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
 
+    def put_back(self, consumer: str, entries: Sequence[StreamEntry], *, at_once: bool = False) -> None:
+        """Give claimed entries back without counting the attempt. They are claimed again when a lease has passed, or
+        `at_once`."""
+        idle = int(self._settings.lease * 1000) if at_once else 0
+        for entry in entries:
+            with self._grouped([entry.stream]):
+                self._redis.xclaim(
+                    entry.stream, GROUP, consumer, 0, [entry.id], idle=idle, retrycount=entry.attempts - 1, justid=True
+                )
+
     def acknowledge(self, entries: Iterable[StreamEntry], transaction: Any) -> None:
         """Remove finished entries, so that a stream holds unfinished entries only.
 

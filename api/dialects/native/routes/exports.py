@@ -14,6 +14,7 @@ from api import streamed_zip
 from api.context import caller, container, waited
 from api.dialects.native.openapi.operations import IF_NONE_MATCH, Media, OperationsBlueprint, operation
 from api.dialects.native.requests.common import parse
+from shared import errors
 from shared.container import Container
 from shared.domain.model_exports import (
     DESCRIPTION,
@@ -60,12 +61,19 @@ async def export(name: str, version: str) -> ResponseReturnValue:
             asked, made.settings.max_wait, lambda most: model_exports.wait(made, chosen, asked, most)
         )
     model_exports.must_be_ready(made, chosen, weights)
-    small = _small_files(made, caller().tenant, chosen)
+    try:
+        small = _small_files(made, caller().tenant, chosen)
+        pieces = _opened(made, weights.key)
+    except FileNotFoundError:
+        raise errors.Conflict(
+            f"Model {chosen.name} version {chosen.version} cannot be exported: the storage has lost a file of it. "
+            "Import it again."
+        ) from None
     tag = hashlib.sha256(b"".join([kind.value.encode(), *small.values()])).hexdigest()[:32]
     described = metadata_entry(describe(chosen)) if kind is ExportFormat.ONNX else b""
     members = chain(
         ((name, [data]) for name, data in small.items()),
-        [(kind.weights_name, chain(_opened(made, weights.key), [described]))],
+        [(kind.weights_name, chain(pieces, [described]))],
     )
     response = Response(streamed_zip.stream(members, chosen.created_at), mimetype="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="{chosen.name}-{chosen.version}-{kind}.zip"'

@@ -40,6 +40,7 @@ def workers(
                 pictures=worker.get("pictures", 0),
                 batches=worker.get("batches", 0),
                 holds=worker.get("holds", 0),
+                waits_for=worker.get("waits_for", ""),
             )
             for worker in workers
         ],

@@ -1,0 +1,53 @@
+"""A batch: pictures that a worker has claimed together, on their way from the stream to their outcomes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from shared.domain.jobs import BatchRun, Outcome
+from shared.domain.stream_entry import StreamEntry
+
+
+class Absent(NamedTuple):
+    """A picture that the storage lacks although nobody removed it."""
+
+    entry: StreamEntry
+
+
+class Input(NamedTuple):
+    """A prepared picture, ready to run."""
+
+    entry: StreamEntry
+    tensor: Tensor
+    key: str
+    """The key of its logits in the result cache; empty when they are not to be cached."""
+
+
+@dataclass
+class Batch:
+    """Entries that were claimed together, with their inputs and outcomes so far."""
+
+    inputs: list[Input] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[StreamEntry] = field(default_factory=list)
+    """All claimed entries, to be acknowledged when the outcomes are stored."""
+    alone: bool = False
+    """True for a single picture that was delivered before."""
+    started_at: float | None = None
+    """Unix seconds at which its first picture was claimed."""
+    decode: float = 0.0
+    """Seconds from the claim until its pictures were decoded."""
+    claimed_at: float = field(default_factory=time.monotonic)
+    """Monotonic seconds."""
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def run(self, worker_id: str, forward: float, now: float) -> BatchRun:
+        """Return what the timelines of its jobs tell of it; `forward` is in seconds."""
+        claimed_at = now if self.started_at is None else self.started_at
+        return BatchRun(claimed_at, worker_id, len(self.entries), self.decode, forward)
