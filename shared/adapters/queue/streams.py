@@ -193,7 +193,7 @@ class Streams:
     def put_back(self, consumer: str, entries: Sequence[StreamEntry], *, at_once: bool = False) -> None:
         """Give claimed entries back without counting the attempt. They are claimed again when a lease has passed, or
         `at_once`."""
-        idle = int(self._settings.lease * 1000) if at_once else 0
+        idle = int(self._settings.lease * 1000) + 1000 if at_once else 0  # surely longer than a lease
         for entry in entries:
             with self._grouped([entry.stream]):
                 self._redis.xclaim(
