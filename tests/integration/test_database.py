@@ -683,6 +683,21 @@ def a_key(tenant: str, text: str) -> ApiKey:
     return ApiKey(str(uuid6.uuid7()), tenant, text, text[:8], text, ("infer", "keys"), NOW)
 
 
+def test_the_last_valid_key_of_a_tenant_with_a_scope_is_known(database: Database) -> None:
+    first, second, other = a_key("anna", "hash-1"), a_key("anna", "hash-2"), a_key("bert", "hash-3")
+    without = replace(a_key("anna", "hash-4"), scopes=("infer",))
+    with database.write() as uow:
+        for key in (first, second, other, without):
+            uow.keys.add(key)
+    with database.write() as uow:
+        assert not uow.keys.is_last_with("anna", "keys", first.id)
+        uow.keys.revoke("anna", second.id, NOW)
+        assert uow.keys.is_last_with("anna", "keys", first.id)
+        assert not uow.keys.is_last_with("anna", "keys", second.id)
+        assert not uow.keys.is_last_with("anna", "keys", without.id)
+        assert not uow.keys.is_last_with("anna", "models", first.id)
+
+
 def test_a_key_is_valid_until_its_own_tenant_revokes_it(database: Database) -> None:
     key = a_key("anna", "hash-1")
     with database.write() as uow:

@@ -320,11 +320,14 @@ def test_an_archive_of_too_many_files_or_bytes_is_refused(shelf: Shelf) -> None:
 def test_a_url_that_gives_no_archive_fails_with_the_reason(shelf: Shelf, path: str, says: str) -> None:
     with serving() as toy:
         toy.on("GET /large.zip", (200, {}, b"x" * 2000))
-        source = toy.url + path
+        source = f"{toy.url}{path}?signature=secret"
         small = shelf.among(max_dataset_archive=1000)
         dataset = small.load(datasets.create(small.container, "anna", "fruit", source=source))
     assert dataset.state is DatasetState.FAILED
     assert says in dataset.message
+    # The URL, with its signature, is kept for as long as it is needed only, and is never shown.
+    assert dataset.source == ""
+    assert "secret" not in repr(dataset)
 
 
 def test_a_url_of_this_network_is_not_asked(shelf: Shelf) -> None:

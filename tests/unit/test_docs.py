@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def settings_page() -> str:
@@ -74,3 +74,19 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
 def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
     for named in re.findall(r"`((?:api|worker|shared|inferq|docs|bench|deploy)/[\w/]+\.\w+)`", page.read_text()):
         assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+THREATS = (ROOT / "docs" / "threat_model.md").read_text()
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", THREATS))))
+def test_every_test_that_the_threat_model_names_exists(named: str) -> None:
+    file, _, function = named.partition("::")
+    assert f"\ndef {function}(" in (ROOT / file).read_text()
+
+
+def test_every_way_in_has_a_test() -> None:
+    table = THREATS.partition("## Ways in")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    assert [row for row in rows if "`tests/" not in row] == []

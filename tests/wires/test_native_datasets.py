@@ -153,8 +153,9 @@ def test_what_cannot_be_loaded_later_says_why(client: FlaskClient, container: Co
 def test_a_dataset_may_come_from_a_url(container: Container) -> None:
     settings = container.settings.changed(fetch_private=True)
     client = described_client(replace(container, settings=settings))
-    answer = client.post("/v1/datasets", json={"url": "http://127.0.0.1:9/a/wild%20ducks.zip?x=1"})
+    answer = client.post("/v1/datasets", json={"url": "http://127.0.0.1:9/a/wild%20ducks.zip?signature=secret"})
     assert (answer.status_code, answer.json["name"]) == (202, "wild ducks")
+    assert "secret" not in answer.text + client.get("/v1/datasets").text
 
 
 def test_a_wait_that_runs_out_is_202(client: FlaskClient) -> None:
