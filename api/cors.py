@@ -16,8 +16,10 @@ REMEMBERED = 600
 def answer_preflight() -> Response | None:
     """Return the answer to a browser that asks whether a page may send a request; runs before the key is looked at,
     as browsers send none with the question."""
+    if request.method != "OPTIONS":
+        return None
     asked = request.headers.get("Access-Control-Request-Method")
-    if request.method != "OPTIONS" or not asked or not _allowed():
+    if not asked or not _allowed():
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = asked

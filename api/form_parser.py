@@ -47,14 +47,14 @@ class FormParser(FormDataParser):
         files: list[tuple[str, FileStorage]] = []
         try:
             for part in self._parts(stream, (options or {}).get("boundary", ""), content_length):
-                if self.max_form_parts is not None and len(fields) + len(files) >= self.max_form_parts:
-                    raise RequestEntityTooLarge
                 if part.is_blank:
                     part.content.close()
                 elif part.is_file:
                     files.append((part.name, FileStorage(part.content, part.filename, part.name, headers=part.headers)))
                 else:
                     fields.append((part.name, part.text()))
+                if self.max_form_parts is not None and len(fields) + len(files) > self.max_form_parts:
+                    raise RequestEntityTooLarge
         except BaseException:
             for _, file in files:
                 file.close()
@@ -80,7 +80,7 @@ class FormParser(FormDataParser):
                 part.content.close()
 
     def _new_part(self, event: Field | File, length: int | None) -> _Part:
-        kind, options = parse_options_header(event.headers.get("Content-Type", ""))
+        kind, options = parse_options_header(event.headers.get("Content-Type"))
         if isinstance(event, File):
             content: IO[bytes] = self.stream_factory(length, kind, event.filename, None)
             return _Part(event.name or "", event.headers, content, kind, options, event.filename)
@@ -136,8 +136,8 @@ class _Part:
             return True
         head = self.content.read(archives.HEAD)
         self.content.seek(0)
-        # A text may begin like a picture: `BMW` like a BMP, `P1` like a PPM.
-        return bool(formats.recognise(head) or archives.kind(head)) and not _is_text(head)
+        # Texts first, which nearly all are; some begin like a picture: `BMW` like a BMP, `P1` like a PPM.
+        return not _is_text(head) and bool(formats.recognise(head) or archives.kind(head))
 
     def text(self) -> str:
         """Return the text of a field; bytes that are not in its charset become U+FFFD."""

@@ -307,7 +307,6 @@ def test_json_in_chunks_is_read_whole(stack: Stack) -> None:
 
 
 @EVERY_WIRE
-@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")  # Werkzeug's
 def test_a_body_in_chunks_is_not_without_limits(container: Container, wire: Wire) -> None:
     headers, body = wire.body(bytes(100_000))
     client = with_settings(container, max_body=5000, max_picture=4000)

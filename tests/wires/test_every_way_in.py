@@ -394,7 +394,6 @@ def test_a_packed_body_that_is_damaged_is_refused(client: FlaskClient, way: Way,
 
 
 @EVERY_WAY
-@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")  # Werkzeug's
 def test_the_limit_of_a_body_counts_what_is_unpacked(shared_container: Container, way: Way) -> None:
     settings = shared_container.settings.changed(max_body=50_000, max_picture=30_000)
     client = apps.over(replace(shared_container, settings=settings)).test_client()
