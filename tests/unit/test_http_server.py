@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import hashlib
 import io
+import json
 import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import httpx
@@ -246,3 +251,33 @@ def test_an_archive_without_a_length_is_refused_for_it_may_be_cut_and_a_picture_
         assert "Content-Length" in refused.json()["detail"]
         assert httpx.post(url, content=archive.getvalue()).status_code == 202
         assert httpx.post(url, content=iter([PNG.getvalue()])).status_code == 202
+
+
+@pytest.mark.parametrize("size", [100, 20_000_000], ids=["small", "big"])
+@pytest.mark.parametrize("how", ["with a length", "in chunks", "in single bytes"])
+def test_a_packed_body_is_unpacked_whatever_its_size(container: Container, size: int, how: str) -> None:
+    document = {"inputs": [{"base64": base64.b64encode(PNG.getvalue()).decode()}], "metadata": {"a": "b" * size}}
+    packed = gzip.compress(json.dumps(document).encode(), 1)
+    content: dict[str, Any] = {
+        "with a length": packed,
+        "in chunks": pieces(packed),
+        "in single bytes": (packed[at : at + 1] for at in range(40)) if size < 1000 else pieces(packed),
+    }
+    if how == "in single bytes" and size < 1000:
+        content[how] = chain(content[how], [packed[40:]])
+    with serving(create_app(container)) as address:
+        url = f"http://{address}/v1/jobs?model=digits"
+        answer = httpx.post(url, content=content[how], headers={"Content-Encoding": "gzip"}, timeout=60)
+        assert answer.status_code == 202, answer.text
+        cut = httpx.post(url, content=iter([packed[:-20]]), headers={"Content-Encoding": "gzip"}, timeout=60)
+        assert (cut.status_code, cut.json()["code"]) == (400, "bad_request")
+
+
+def test_the_rest_of_a_packed_body_that_is_refused_does_not_disturb_the_next_request(container: Container) -> None:
+    app = create_app(replace(container, settings=container.settings.changed(max_body=10_000)))
+    packed = gzip.compress(bytes(3_000_000))
+    with serving(app) as address, httpx.Client(base_url=f"http://{address}") as client:
+        for encoding, status in (("gzip", 413), ("br", 415), ("gzip", 413)):
+            answer = client.post("/v1/jobs", content=packed, headers={"Content-Encoding": encoding})
+            assert answer.status_code == status
+        assert client.get("/healthz").status_code == 200
