@@ -27,7 +27,7 @@ def webhooks() -> None:
 def list_(
     client: Client, status: str, kind: str | None, job_id: str, training_id: str, limit: int, as_json: bool
 ) -> None:
-    """List the webhooks of the newest jobs and trainings, with the end of their last attempt."""
+    """List the webhooks of the newest jobs and trainings."""
     newest = client.webhooks.list(
         status=status.upper(), kind=kind or "", job_id=job_id, training_id=training_id, limit=limit
     )
@@ -69,7 +69,7 @@ def show(client: Client, delivery_id: str, as_json: bool) -> None:
 @DELIVERY
 @options.server
 def resend(client: Client, delivery_id: str) -> None:
-    """Send the webhook of the job or training ID again, whether it was received or not."""
+    """Send the webhook of the job or training ID again."""
     delivery = client.webhooks.resend(delivery_id)
     console.remarks.print(f"{delivery.id} is sent again to {delivery.url}", soft_wrap=True)
 
@@ -80,9 +80,10 @@ def resend(client: Client, delivery_id: str) -> None:
 @options.JSON
 @options.server
 def ping(client: Client, receiver: str, secret: str, as_json: bool) -> None:
-    """Have the service call URL with a signed test event. Exits with 1 unless a status 2xx answers.
+    """Have the service call URL with a signed test event.
 
-    The service sends it as it sends webhooks, so an address to which it sends none is refused.
+    Exits with 1 unless a status 2xx answers. The service sends it as it sends webhooks, so an address to which it sends
+    none is refused.
     """
     result = client.webhooks.ping(receiver, secret=secret)
     if as_json:

@@ -70,10 +70,17 @@ def note_receivers(container: Container, deliveries: Sequence[Delivery]) -> None
 
 def record(container: Container, delivery: Delivery, attempt: Attempt) -> None:
     """Store how the attempt of a claimed delivery ended: it is delivered, due again later, or failed for good."""
+    container.grouped(_record)((delivery, attempt))
+
+
+def _record(container: Container, ended: Sequence[tuple[Delivery, Attempt]]) -> Sequence[None]:
+    """Store in one commit what has ended at the same time: jobs are written by the same database."""
     now = container.now()
-    wait = webhooks.delay(delivery.attempts, attempt.reply, now) if attempt.problem else None
     with container.database.write() as uow:
-        uow.webhook_deliveries.record(delivery, attempt, now, due_at=None if wait is None else now + wait)
+        for delivery, attempt in sorted(ended, key=lambda pair: pair[0].id):
+            wait = webhooks.delay(delivery.attempts, attempt.reply, now) if attempt.problem else None
+            uow.webhook_deliveries.record(delivery, attempt, now, due_at=None if wait is None else now + wait)
+    return [None] * len(ended)
 
 
 def drop_old(container: Container) -> None:
