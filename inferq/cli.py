@@ -25,6 +25,7 @@ COMMANDS = {
     "models": "List, show, add, import, export, remove, compare and promote models; choose the default.",
     "webhooks": "List, show and resend webhooks; ping a receiver; rotate the secret.",
     "keys": "Create, list and revoke API keys.",
+    "tenants": "Show and set how long the jobs of a tenant are kept, and how much it may send.",
     "bench": "Measure throughput and latency of the real HTTP path.",
     "doctor": "Check that this machine has all that inferq needs.",
 }

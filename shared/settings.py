@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     max_unpacked: Positive = 1024 * 1024 * 1024
     """Bytes of all members of one archive, unpacked."""
     max_queued: Natural = 200_000
-    """Pictures of one tenant that may wait for one model version; more are refused with 429."""
+    """Pictures of one tenant that may wait for one model version; more are refused with 429. `inferq tenants set` sets
+    it for a tenant."""
     fetch_timeout: Seconds = 10.0
     """Seconds for fetching a picture from a URL, in all."""
     fetch_private: bool = False
@@ -191,7 +192,7 @@ class Settings(BaseSettings):
     cache_seconds: Annotated[float, Field(ge=0.1, le=100 * 365 * 24 * 3600)] = 3600.0
     """Seconds for which a result stays in the result cache."""
     keep_jobs: Keeping = 7 * 24 * 3600.0
-    """Seconds for which a finished job is kept."""
+    """Seconds for which a finished job is kept; `inferq tenants set` sets it for a tenant."""
 
     # training
     max_dataset_archive: Positive = 2 * 1024 * 1024 * 1024

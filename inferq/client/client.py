@@ -11,6 +11,7 @@ from inferq.client.dead_letters import DeadLetters
 from inferq.client.jobs import Jobs
 from inferq.client.keys import Keys
 from inferq.client.models import Models
+from inferq.client.tenants import Tenants
 from inferq.client.trainings import Trainings
 from inferq.client.webhooks import Webhooks
 from inferq.client.workers import Workers
@@ -28,6 +29,7 @@ class Client:
     datasets      create, add_archive, list, get, follow, remove
     trainings     start, get, list, follow, cancel, plot
     keys          create, register, list, revoke
+    tenants       limits, set_limits, list
     webhooks      list, get, resend, ping, rotate_secret
     workers       list, queue
     """
@@ -39,6 +41,7 @@ class Client:
     datasets: Datasets
     trainings: Trainings
     keys: Keys
+    tenants: Tenants
     webhooks: Webhooks
     workers: Workers
 
@@ -55,6 +58,7 @@ class Client:
         self.datasets = Datasets(self._connection)
         self.trainings = Trainings(self._connection)
         self.keys = Keys(self._connection)
+        self.tenants = Tenants(self._connection)
         self.webhooks = Webhooks(self._connection)
         self.workers = Workers(self._connection)
 

@@ -1,4 +1,4 @@
-"""Jobs: indexes for lists by status, model and time and for dead letters, and how often a job was retried"""
+"""Jobs: indexes for lists and dead letters, and how often a job was retried; tenants: their limits"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,8 @@ def upgrade() -> None:
     op.create_index("ix_jobs_tenant_status", "jobs", ["tenant", "status", "created_at", "id"])
     op.create_index("ix_jobs_tenant_model", "jobs", ["tenant", "model", "status", "created_at", "id"])
     op.drop_index("ix_jobs_tenant_id", "jobs")
+    op.create_index("ix_jobs_tenant_finished_at", "jobs", ["tenant", "finished_at"])
+    op.drop_index("ix_jobs_finished_at", "jobs")
     has_failed, is_failed = sa.text("failed > 0"), sa.text("error_code > ''")
     op.create_index(
         "ix_jobs_failed",
@@ -27,11 +29,22 @@ def upgrade() -> None:
         sqlite_where=is_failed,
         postgresql_where=is_failed,
     )
+    op.create_table(
+        "tenant_limits",
+        sa.Column("tenant", sa.String(255), nullable=False),
+        sa.Column("keep_jobs", sa.Double(), nullable=True),
+        sa.Column("max_queued", sa.Integer(), nullable=True),
+        sa.Column("pictures_per_minute", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", name="pk_tenant_limits"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("tenant_limits")
     op.drop_index("ix_items_failed", "items")
     op.drop_index("ix_jobs_failed", "jobs")
+    op.create_index("ix_jobs_finished_at", "jobs", ["finished_at"])
+    op.drop_index("ix_jobs_tenant_finished_at", "jobs")
     op.create_index("ix_jobs_tenant_id", "jobs", ["tenant", "id"])
     op.drop_index("ix_jobs_tenant_model", "jobs")
     op.drop_index("ix_jobs_tenant_status", "jobs")

@@ -52,9 +52,10 @@ class RateLimits:
             socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
         )  # fmt: skip
 
-    def hit(self, rule: str, *who: str) -> RateWindow | None:
+    def hit(self, rule: str, *who: str, count: int = 1) -> RateWindow | None:
         """Count one request for the key parts `who`; returns None when the rule sets no limit or Redis is unreachable.
 
+        What counts more than once, and passes the limit, is not counted, so that less than it may still pass.
         Without Redis the request is allowed: a use-case that needs Redis refuses by itself, and the others still work.
         Makes two calls to Redis where there is a limit, none otherwise.
         """
@@ -63,7 +64,9 @@ class RateLimits:
             return None
         key = item.key_for(*who)
         try:
-            used = self._storage.incr(key, item.get_expiry())
+            used = self._storage.incr(key, item.get_expiry(), count)
+            if count > 1 and used > item.amount:
+                self._storage.incr(key, item.get_expiry(), -count)
             # Redis reports whole seconds, rounded to the nearest; adding 0.5 makes the result an upper bound.
             seconds_left = math.ceil(self._storage.get_expiry(key) - time.time() + 0.5)
         except StorageError as error:

@@ -53,6 +53,12 @@ class Caller:
             raise errors.Forbidden(f"This key lacks the scope {scope!r}; it has: {', '.join(self.scopes) or 'none'}.")
 
 
+def check_tenant(name: str) -> None:
+    """Raise BadOption if a tenant cannot have that name."""
+    if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 63:
+        raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
+
+
 def is_loopback(host: str) -> bool:
     """Return True for `localhost` and the literal addresses of loopback, which only this machine can reach.
 

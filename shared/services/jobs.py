@@ -84,6 +84,7 @@ def submit(
         items=tuple(items) if len(items) == 1 else None,
     )  # fmt: skip
     try:
+        queue_limits.count_new(container, tenant, len(items))
         if len(items) > 1:
             waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
         registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)

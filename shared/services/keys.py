@@ -10,7 +10,17 @@ import uuid6
 
 from shared import errors
 from shared.container import Container
-from shared.domain.keys import ACCESS, DEFAULT_TENANT, SCOPES, STAGES, ApiKey, Caller, hash_secret, is_loopback
+from shared.domain.keys import (
+    ACCESS,
+    DEFAULT_TENANT,
+    SCOPES,
+    STAGES,
+    ApiKey,
+    Caller,
+    check_tenant,
+    hash_secret,
+    is_loopback,
+)
 
 
 def identify(container: Container, secret: str, *, from_loopback: bool) -> Caller:
@@ -104,8 +114,7 @@ def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[st
             f"A key cannot give scopes that it lacks: {', '.join(sorted(lacking))}. Name in `scopes` some of these: "
             f"{', '.join(caller.scopes)}."
         )
-    if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 63:
-        raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
+    check_tenant(tenant)
     if caller.tenant not in (tenant, DEFAULT_TENANT):
         raise errors.Forbidden("Only a key of the tenant 'default' can make keys for other tenants.")
     if first and not container.settings.admin_key and ("keys" not in scopes or tenant != DEFAULT_TENANT):

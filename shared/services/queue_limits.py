@@ -1,4 +1,4 @@
-"""Limits of the queue: how many pictures a tenant may have in it, and how long its pictures take."""
+"""Limits of the queue: how many pictures a tenant may have in it, and add a minute, and how long they take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from shared import errors
 from shared.container import Container
-from shared.services import queue_positions
+from shared.services import queue_positions, tenant_limits
 
 COUNTED = 0.05
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
@@ -14,7 +14,7 @@ COUNTED = 0.05
 
 def count_waiting(container: Container, version_id: str, tenant: str, more: int) -> int:
     """Return about how many pictures of the tenant wait; raises TooManyRequests if there is no room for more."""
-    streams, most = container.queue.streams, container.settings.max_queued
+    streams, most = container.queue.streams, tenant_limits.in_effect(container, tenant).max_queued
     waiting = streams.count_unfinished(version_id, tenant, max_age=COUNTED)
     if waiting + more > most:  # refused by an exact count only
         waiting = streams.count_unfinished(version_id, tenant)
@@ -25,6 +25,24 @@ def count_waiting(container: Container, version_id: str, tenant: str, more: int)
             retry_after=5.0,
         )
     return waiting
+
+
+def count_new(container: Container, tenant: str, pictures: int) -> None:
+    """Count the pictures of a new job against the tenant's limit a minute, if it has one.
+
+    Raises TooManyRequests, with nothing counted, if that passes the limit; TooManyFiles if it always would.
+    """
+    most = tenant_limits.in_effect(container, tenant).pictures_per_minute
+    if most is None:
+        return
+    if pictures > most:
+        raise errors.TooManyFiles(f"{pictures} pictures are more than your {most} a minute; send them in several jobs.")
+    window = container.rate_limits.hit(f"{most}/minute", "pictures", tenant, count=pictures)
+    if window is not None and not window.allowed:
+        raise errors.TooManyRequests(
+            f"{pictures} more pictures would pass your limit of {most} a minute; send them in {window.reset_in} s.",
+            retry_after=window.reset_in,
+        )
 
 
 def check_patience(container: Container, version_id: str, tenant: str, waiting: int, patience: float) -> None:

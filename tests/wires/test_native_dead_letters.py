@@ -47,8 +47,7 @@ def complaint(answer: TestResponse, status: int, code: str) -> str:
 def test_a_retried_job_is_queued_and_keeps_its_answers(client: FlaskClient, container: Container) -> None:
     job_id = submitted(client)
     run(container, 1)
-    first = client.get(f"/v1/jobs/{job_id}")
-    assert "retries" not in (first.json or {})
+    assert '"retries"' not in client.get(f"/v1/jobs/{job_id}").text
 
     answer = client.post(f"/v1/jobs/{job_id}/retry")
 

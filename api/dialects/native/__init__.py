@@ -17,6 +17,7 @@ from api.dialects.native.routes import (
     keys,
     models,
     promotions,
+    tenant_limits,
     trainings,
     webhooks,
     workers,
@@ -29,7 +30,19 @@ from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
 PREFIXES = ("/",)
-_PARTS = (jobs, dead_letters, webhooks, datasets, trainings, models, exports, promotions, keys, workers)
+_PARTS = (
+    jobs,
+    dead_letters,
+    webhooks,
+    datasets,
+    trainings,
+    models,
+    exports,
+    promotions,
+    keys,
+    tenant_limits,
+    workers,
+)
 _BLUEPRINTS = [part.bp for part in _PARTS]
 
 

@@ -88,7 +88,8 @@ jobs = Table(
         sqlite_where=text("failed > 0"),
         postgresql_where=text("failed > 0"),
     ),
-    Index("ix_jobs_finished_at", "finished_at"),
+    # Finds each tenant's jobs that have been kept long enough.
+    Index("ix_jobs_tenant_finished_at", "tenant", "finished_at"),
 )
 
 items = Table(
@@ -389,6 +390,16 @@ tokens = Table(
     ForeignKeyConstraint(["key_id"], ["keys.id"], ondelete="CASCADE"),
     Index("ix_tokens_expires_at", "expires_at"),
 )
+
+tenant_limits = Table(
+    "tenant_limits",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("keep_jobs", TIME),
+    Column("max_queued", Integer),
+    Column("pictures_per_minute", Integer),
+)
+"""The limits of tenants that differ from the settings."""
 
 model_aliases = Table(
     "aliases",

@@ -31,11 +31,12 @@ from shared.adapters.database.model_versions import ModelVersions, VersionLocks
 from shared.adapters.database.promotions import Promotions
 from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.stored_images import StoredImages
+from shared.adapters.database.tenant_limits import TenantLimits
 from shared.adapters.database.trainings import Trainings
 from shared.adapters.database.usage import Usage
 from shared.adapters.database.webhook_deliveries import WebhookDeliveries, WebhookSecrets
 
-LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions")
+LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions", "tenant_limits")
 """The nouns of which requests keep rows in memory."""
 LOCK_TIMEOUT = 15.0
 """Seconds that a statement waits on PostgreSQL for a row that another transaction has locked, as on SQLite."""
@@ -98,6 +99,10 @@ class UnitOfWork:
     @cached_property
     def keys(self) -> Keys:
         return Keys(self._connection)
+
+    @cached_property
+    def tenant_limits(self) -> TenantLimits:
+        return TenantLimits(self._connection)
 
     @cached_property
     def usage(self) -> Usage:

@@ -23,6 +23,7 @@ TAGS = (
     ("Promotion", "Which version answers by default, and on what evidence."),
     ("Models", "The models of the service and of the caller."),
     ("Keys", "The keys of the service; these calls need the scope `keys`."),
+    ("Tenants", "The limits of tenants; these calls need the scope `keys`."),
     ("Fleet", "The queue and the running workers."),
 )
 _PATH_PARAMETERS = {
@@ -36,6 +37,7 @@ _PATH_PARAMETERS = {
     "name": "The name of the model.",
     "plot": "Which plot: `confusion`, `curve` or `reliability`.",
     "reference": "The id of the dataset; or its name, for the newest of that name.",
+    "tenant": "The name of the tenant.",
     "training_id": "The `id` of the training.",
     "version": "The version; `1` is the first.",
 }
