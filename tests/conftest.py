@@ -161,6 +161,7 @@ def container_in(folder: Path, empty_file: Path) -> Iterator[Container]:
         rate_limits=RateLimits(settings, MemoryStorage()),
     )
     made_queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
+    container.storage.ping()  # marks it, as the setup of a stack does
     catalogue.fill(container)
     catalogue.decide_default(container)
     with container.database.write() as uow:

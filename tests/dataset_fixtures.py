@@ -162,6 +162,7 @@ def on(database: Database, folder: Path) -> Ground:
         waiters=Waiters(queue),
         rate_limits=RateLimits(settings, MemoryStorage()),
     )
+    container.storage.ping()  # marks it, as the setup of a stack does
     return Ground(container, sent)
 
 

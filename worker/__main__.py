@@ -6,7 +6,8 @@ import argparse
 import logging
 import os
 import sys
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
@@ -16,6 +17,9 @@ from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, 
 from shared.settings import Settings
 from worker import create_app, create_trainer, from_environment, scratch
 from worker.schedule import Schedule
+
+if TYPE_CHECKING:
+    from worker.process import WorkerProcess
 
 log = logging.getLogger("worker")
 
@@ -109,9 +113,16 @@ def serve(settings: Settings) -> int:
 
     # Threads, not solo: the main thread keeps reading the broker and SIGTERM while a task runs. A single thread, since
     # a second task would only share the same cores or GPU. Never prefork: CUDA does not work in a forked child.
+    threading.Thread(target=_consume_while_full, args=(worker,), name="while-full", daemon=True).start()
     status = _run(app, settings, MODEL_QUEUE, 1)
     worker.deregister()
     return status
+
+
+def _consume_while_full(worker: WorkerProcess) -> None:
+    from worker import full_queue  # imports torch
+
+    full_queue.serve(worker)
 
 
 def _refused(error: Exception) -> int:

@@ -305,6 +305,11 @@ class BatchConsumer:
 
 def consume(worker: WorkerProcess, version_id: str) -> None:
     """Handle a notification; the pictures of a version that was removed or cannot be loaded fail with the reason."""
+    with worker.consuming:
+        _consume(worker, version_id)
+
+
+def _consume(worker: WorkerProcess, version_id: str) -> None:
     container = worker.container
     container.queue.notifications.clear(version_id)
     version = worker.find_ready(version_id)
@@ -328,16 +333,26 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
         _fail_all(worker, version_id, f"The model cannot be loaded: {error}")
         return
+    _run_batches(worker, model)
+
+
+def _run_batches(worker: WorkerProcess, model: Loaded) -> None:
+    """Run batches until nothing waits, or another worker is called."""
+    queue, version_id = worker.container.queue, model.version.id
     try:
-        with ThreadPoolExecutor(container.settings.decode_threads, thread_name_prefix="decode") as decoders:
-            BatchConsumer(worker, model, decoders).run()
+        with ThreadPoolExecutor(worker.container.settings.decode_threads, thread_name_prefix="decode") as decoders:
+            while True:
+                BatchConsumer(worker, model, decoders).run()
+                # The time slice may be over while pictures still wait. If no notification can be sent, it goes on.
+                if not queue.streams.backlog(version_id):
+                    return
+                if queue.notifications.notify(version_id) or worker.stopping.is_set():
+                    return
     except errors.Unavailable:
         worker.put_back()  # an outage is no attempt
         raise
     finally:
         worker.release_all()  # after an error these entries are no longer worked on: their lease must expire
-    if container.queue.streams.backlog(version_id):
-        container.queue.notifications.notify(version_id)  # the time slice is over, but pictures still wait
 
 
 def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:

@@ -46,6 +46,8 @@ class WorkerProcess:
         """Version -> seconds that one thread decodes a picture for, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
+        self.consuming = threading.Lock()
+        """Held while pictures are run: a network runs in one thread at a time."""
         self.waits_for = ""
         """Why it runs no pictures, for its heartbeat, such as a storage that does not answer; empty if it does."""
         self._ready: dict[str, ModelVersion] = {}
@@ -55,6 +57,7 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._leases = threading.Lock()
         """Held while leases are renewed or given back: one that was just given back must not be renewed."""
+        self._is_registered = False
         self._busy: dict[int, float] = {}
         """Thread -> when its watchdog expires (monotonic seconds)."""
         self._since = self._claimed_at = container.now()
@@ -62,7 +65,12 @@ class WorkerProcess:
         self._batches = 0
 
     def register(self) -> None:
-        """Start the heartbeat; the worker is registered when this returns, or as soon as the queue answers."""
+        """Start the heartbeat, unless it runs; the worker is registered when this returns, or as soon as the queue
+        answers."""
+        with self._lock:
+            if self._is_registered:
+                return
+            self._is_registered = True
         try:
             self._heartbeat()
         except errors.Unavailable as error:  # Celery would swallow it, and the worker would have no heartbeat

@@ -108,11 +108,17 @@ def _redis() -> str:
         return "REDIS_URL is not set; `inferq up` starts its own Redis"
     try:
         version = valkey.server_version(url)
+        used, limit = valkey.memory(url)
     except OSError as error:
         raise Missing(f"the server at REDIS_URL does not answer: {error}") from error
     text = ".".join(map(str, version))
     if version < (6, 2):
         raise Missing(f"the server at REDIS_URL is {text}; inferq needs 6.2 or newer")
+    if 0 < limit <= used:
+        raise Missing(
+            f"the server at REDIS_URL is full: it uses {used} of {limit} bytes. It has room again when pictures have "
+            "run; if it stays full, raise its maxmemory"
+        )
     return f"the server at REDIS_URL is {text}"
 
 

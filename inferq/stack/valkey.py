@@ -74,10 +74,20 @@ def is_ready(url: str) -> bool:
 
 def server_version(url: str) -> tuple[int, ...]:
     """Return the Redis version with which the server at this URL is compatible; raises OSError with the reason."""
-    for line in _send(url, "INFO server").decode(errors="replace").splitlines():
-        if line.startswith("redis_version:"):
-            return tuple(int(part) for part in line.partition(":")[2].split(".") if part.isdigit())
+    if text := _info(url, "server").get("redis_version"):
+        return tuple(int(part) for part in text.split(".") if part.isdigit())
     raise OSError("it does not answer INFO; is the password right?")
+
+
+def memory(url: str) -> tuple[int, int]:
+    """Return (bytes that the server at this URL uses, its `maxmemory`, 0 if it has none); raises OSError."""
+    values = _info(url, "memory")
+    return int(values.get("used_memory", 0)), int(values.get("maxmemory", 0))
+
+
+def _info(url: str, section: str) -> dict[str, str]:
+    lines = _send(url, f"INFO {section}").decode(errors="replace").splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _send(url: str, command: str) -> bytes:

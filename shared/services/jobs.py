@@ -126,6 +126,8 @@ def push_committed(container: Container, registrations: Sequence[Registration]) 
     """Push the items of jobs that are committed, and so accepted, whatever fails here; `reconcile` pushes them then."""
     try:
         push(container, registrations)
+    except errors.Unavailable as error:
+        log.warning("%d jobs are stored and not on the queue yet: %s", len(registrations), error.message)
     except Exception:
         log.exception("%d jobs are stored and not on the queue yet", len(registrations))
 

@@ -501,9 +501,9 @@ def test_what_a_watcher_takes_needs_no_notification(
     notifications.clear()
     send = other.notifications.send_if_first
 
-    def send_late(version_id: str, first: bool) -> None:
+    def send_late(version_id: str, first: bool) -> bool:
         watcher.join(10)  # as it nearly always happens between processes: the watcher is faster than a round trip
-        send(version_id, first)
+        return send(version_id, first)
 
     other.notifications.send_if_first = send_late  # type: ignore[method-assign]
     push(other, 1, job="new")

@@ -45,11 +45,6 @@ class Connection:
         """Return the name of a Redis key: the prefix, then the parts joined by colons."""
         return self.settings.prefix + ":".join(parts)
 
-    def ping(self) -> None:
-        """Raise Unavailable unless Redis answers."""
-        with translated_errors():
-            self.redis.ping()
-
     def close(self) -> None:
         """Close the pool; a later call opens it again."""
         self.redis.close()
@@ -57,11 +52,13 @@ class Connection:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise Unavailable in place of any Redis error inside the block."""
+    """Raise Unavailable in place of any Redis error inside the block; QueueFull where Redis has no memory left."""
     try:
         yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise errors.QueueFull() from error
     except redis.RedisError as error:
-        # Not only lost connections: also out of memory, a read-only replica after a failover, a full disk.
+        # Not only lost connections: also a read-only replica after a failover, a full disk.
         if isinstance(error, redis.ResponseError):
             log.warning("Redis refuses: %s", error)
         raise errors.Unavailable("The queue does not answer; try again soon.") from error

@@ -40,13 +40,15 @@ class Events:
         except redis.RedisError as error:
             log.warning("could not publish %d events: %s", len(ended), error)
 
-    def publish_changes(self, client: Any, changes: Sequence[JobChange]) -> None:
-        """Publish what a worker has written of jobs, on this client or pipeline."""
+    def messages(self, changes: Sequence[JobChange]) -> list[tuple[str, str]]:
+        """Return (channel, message) of what a worker has written of jobs, in the order in which to publish them."""
+        messages: list[tuple[str, str]] = []
         announced = [change for change in changes if _is_short(change.outcome)]
         if announced:
-            client.publish(self._ended, json.dumps([_values(change) for change in announced]))
+            messages.append((self._ended, json.dumps([_values(change) for change in announced])))
         if changes:
-            client.publish(self._moved, json.dumps([change.id for change in changes]))
+            messages.append((self._moved, json.dumps([change.id for change in changes])))
+        return messages
 
     def listen(self, closed: threading.Event) -> Iterator[Mapping[str, JobChange | None]]:
         """Yield id -> what is announced of it, None if only the id is, as events arrive, until `closed` is set.

@@ -23,6 +23,7 @@ from kombu.entity import Exchange
 from kombu.entity import Queue as CeleryQueue
 from kombu.exceptions import OperationalError
 
+from shared import errors
 from shared.adapters.queue.connection import Connection, translated_errors
 from shared.settings import Settings
 
@@ -104,9 +105,12 @@ def _celery(settings: Settings, url: str, queues: tuple[str, ...], **transport: 
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A command that Redis refuses, as all writes while its disk is full, is no reason to exit either.
+        broker_channel_error_retry=True,
         # The default exchange routes by queue name alone. A named exchange keeps its bindings in Redis, and after a
         # FLUSHALL every notification would be dropped silently until all workers were restarted.
-        task_queues=[CeleryQueue(name, Exchange(""), routing_key=name) for name in queues],  # type: ignore[no-untyped-call]
+        # Without acknowledgement, since kombu keeps what is not acknowledged in Redis: a full one has no memory for it.
+        task_queues=[CeleryQueue(name, Exchange(""), routing_key=name, no_ack=True) for name in queues],  # type: ignore[no-untyped-call]
         task_default_queue=queues[0],
         task_default_exchange="",
         task_ignore_result=True,
@@ -154,11 +158,15 @@ class Notifications:
         with translated_errors():  # the newest message is the first of the list
             self._redis.ltrim(f"{self._settings.broker_prefix}{MODEL_QUEUE}", 0, MOST_MESSAGES - 1)
 
-    def notify(self, version_id: str) -> None:
-        """Notify one worker that pictures wait for the version, unless a notification is pending."""
-        with translated_errors():
-            first = self.mark_pending(self._redis, version_id)
-        self.send_if_first(version_id, bool(first))
+    def notify(self, version_id: str) -> bool:
+        """Notify one worker that pictures wait for the version, unless a notification is pending; returns False if that
+        is not possible because Redis is full."""
+        try:
+            with translated_errors():
+                first = self.mark_pending(self._redis, version_id)
+        except errors.QueueFull:
+            return False
+        return self.send_if_first(version_id, bool(first))
 
     def clear(self, version_id: str) -> None:
         """Remove the pending notification, because a worker has received it: the next picture sends another."""
@@ -185,10 +193,13 @@ class Notifications:
         was."""
         return client.set(self._key("bell", version_id), "rung", nx=True, px=int(NOTIFICATION_SECONDS * 1000))
 
-    def send_if_first(self, version_id: str, first: bool) -> None:
-        """Send the notification if none was pending before (`first`); if sending fails, it is no longer pending."""
-        if first and not self.send_task(CONSUME, version_id):
-            self.clear(version_id)
+    def send_if_first(self, version_id: str, first: bool) -> bool:
+        """Send the notification if none was pending before (`first`); if sending fails, it is no longer pending, and
+        False is returned."""
+        if not first or self.send_task(CONSUME, version_id):
+            return True
+        self.clear(version_id)
+        return False
 
     def close(self) -> None:
         """Close the connections to the brokers."""

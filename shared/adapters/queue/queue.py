@@ -15,11 +15,32 @@ from shared.adapters.queue.events import Events
 from shared.adapters.queue.locks import Locks
 from shared.adapters.queue.notifications import Notifications
 from shared.adapters.queue.result_slots import ResultSlots
-from shared.adapters.queue.streams import Streams
+from shared.adapters.queue.room import Room
+from shared.adapters.queue.streams import GROUP, Streams, by_stream
 from shared.adapters.queue.workers import Workers
 from shared.domain.jobs import JobChange
 from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings
+
+_CONCLUDE = """
+local place = 2
+for _, stream in ipairs(KEYS) do
+    local last = place + tonumber(ARGV[place])
+    while place < last do
+        place = place + 1
+        redis.call('XACK', stream, ARGV[1], ARGV[place])
+        redis.call('XDEL', stream, ARGV[place])
+    end
+    place = place + 1
+end
+while place < #ARGV do
+    redis.call('PUBLISH', ARGV[place], ARGV[place + 1])
+    place = place + 2
+end
+"""
+"""XACK and XDEL in one step: an entry that is acknowledged but not deleted would be counted as waiting for ever, and
+never be delivered. A script and not MULTI, in which some versions of Redis refuse every command while they are full,
+and would never have room again."""
 
 
 class Queue:
@@ -31,18 +52,25 @@ class Queue:
         self.connection = Connection(settings, client)
         self.clock = self.connection.clock
         self.notifications = Notifications(self.connection)
-        self.streams = Streams(self.connection, self.notifications)
+        self.room = Room(self.connection)
+        self.streams = Streams(self.connection, self.notifications, self.room)
         self.workers = Workers(self.connection)
         self.locks = Locks(self.connection)
         self.result_slots = ResultSlots(self.connection)
         self.events = Events(self.connection)
+        self._conclude = self.connection.redis.register_script(_CONCLUDE)
 
     def conclude(self, entries: Iterable[StreamEntry], changes: Sequence[JobChange]) -> None:
-        """Remove recorded entries and announce what has changed of their jobs, in one round trip."""
-        with translated_errors(), self.connection.redis.pipeline(transaction=True) as pipe:
-            self.streams.acknowledge(entries, pipe)
-            self.events.publish_changes(pipe, changes)
-            pipe.execute()
+        """Remove recorded entries, so that a stream holds unfinished entries only, and announce what has changed of
+        their jobs, in one round trip; a full Redis does so too."""
+        streams = by_stream(entries)
+        arguments = [GROUP]
+        for ids in streams.values():
+            arguments += [str(len(ids)), *ids]
+        for channel, message in self.events.messages(changes):
+            arguments += [channel, message]
+        with translated_errors():
+            self._conclude(keys=list(streams), args=arguments)
 
     def has_lost_everything(self) -> bool:
         """Return True if Redis has forgotten all keys since the last call of any process, or this is the first call."""
@@ -50,8 +78,8 @@ class Queue:
             return bool(self.connection.redis.set(self.connection.key("remembers"), "1", nx=True))
 
     def ping(self) -> None:
-        """Raise Unavailable unless Redis answers."""
-        self.connection.ping()
+        """Raise Unavailable unless Redis answers, QueueFull unless it takes more pictures."""
+        self.room.ping()
 
     def close(self) -> None:
         """Close the connections to Redis and to Celery's brokers."""

@@ -15,14 +15,15 @@ import random
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import redis
 
+from shared import errors
 from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.notifications import Notifications
+from shared.adapters.queue.room import Room
 from shared.domain.jobs import PRIORITIES
 from shared.domain.stream_entry import StreamEntry
 
@@ -32,6 +33,8 @@ GROUP = "workers"
 _GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
 FRESH = 0.05
 """Seconds for which a worker that claims batch after batch need not ask which tenants there are."""
+GROUP_SECONDS = 60.0
+"""Seconds for which a sender relies on a stream's group: maintenance removes streams that rest for ten minutes."""
 PAGE = 2000
 """Entries that are pushed at once; Redis does nothing else meanwhile."""
 
@@ -62,12 +65,14 @@ class Pushed:
 class Streams:
     """The streams of all versions. A push also notifies a worker, in the same transaction."""
 
-    def __init__(self, connection: Connection, notifications: Notifications) -> None:
+    def __init__(self, connection: Connection, notifications: Notifications, room: Room) -> None:
         self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
         self._clock = connection.clock
-        self._notifications = notifications
+        self._notifications, self._room = notifications, room
         self._groups: set[str] = set()
         """Streams whose consumer group exists."""
+        self._prepared: dict[str, float] = {}
+        """Stream -> when this process has made its group before a push (monotonic seconds)."""
         self._lanes: dict[str, tuple[float, dict[str, list[str]]]] = {}
         """Version -> when its tenants were asked for (monotonic seconds), and the tenants by priority."""
         self._counting = threading.Lock()
@@ -80,22 +85,28 @@ class Streams:
         """Return the number of the tenant's waiting and running pictures for that version.
 
         With `max_age`, in seconds, a count of at most that age is good enough, with what this process has pushed since;
-        and an older one, while another thread counts. Raises Unavailable.
+        and an older one, while another thread counts. Raises Unavailable, and QueueFull if there is no room for more:
+        a full Redis is found out here, since what is pushed later is accepted already.
         """
         key = (version_id, tenant)
         counted_at, count = self._counts.get(key, (0.0, 0))
-        if time.monotonic() - counted_at < max_age:
+        if not self._room.is_lacking and time.monotonic() - counted_at < max_age:
             return count
         if not self._counting.acquire(blocking=not (max_age and counted_at)):
+            if self._room.is_lacking:
+                raise errors.QueueFull()
             return count  # another thread asks at this moment
         try:
             counted_at, count = self._counts.get(key, (0.0, 0))
+            self._room.look()
             if time.monotonic() - counted_at < max_age:
                 return count
-            with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            with self._room.noting(), self._redis.pipeline(transaction=False) as pipe:
                 for priority in PRIORITIES:
                     pipe.xlen(self._stream(version_id, priority, tenant))
-                count = sum(pipe.execute())
+                self._room.need(pipe)
+                *lengths, _ = pipe.execute()
+                count = sum(lengths)
         finally:
             self._counting.release()
         if len(self._counts) >= 4096:
@@ -110,7 +121,8 @@ class Streams:
             # One transaction, with the notifications' keys as its last commands. A consumer that polls an empty stream
             # wakes up on the entries and removes the key. If the key were set in a second call, the consumer could be
             # notified of entries that it has claimed already.
-            with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+            self._make_groups(page)
+            with self._room.noting(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.sadd(self._key("versions"), *version_ids)
                 for version_id, lane in sorted({(each.version_id, f"{each.priority}:{each.tenant}") for each in page}):
                     pipe.sadd(self._key("lanes", version_id), lane)
@@ -157,7 +169,8 @@ class Streams:
         """
         until = time.monotonic() + seconds
         entries: list[StreamEntry] = []
-        self._notifications.suppress(version_id, consumer, seconds + 0.5)
+        with suppress(errors.QueueFull):  # no notification is sent then
+            self._notifications.suppress(version_id, consumer, seconds + 0.5)
         try:
             while (remaining := until - time.monotonic()) > 0:
                 streams = self._all_streams(version_id)
@@ -170,7 +183,8 @@ class Streams:
             return []
         finally:
             if entries and quiet:
-                self._notifications.suppress(version_id, consumer, quiet)
+                with suppress(errors.QueueFull):
+                    self._notifications.suppress(version_id, consumer, quiet)
             else:
                 self._notifications.clear(version_id)
 
@@ -186,7 +200,7 @@ class Streams:
 
     def renew(self, consumer: str, entries: Iterable[StreamEntry]) -> None:
         """Renew the lease of claimed entries; JUSTID keeps their delivery count unchanged."""
-        for stream, ids in _by_stream(entries).items():
+        for stream, ids in by_stream(entries).items():
             with self._grouped([stream]):
                 self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
 
@@ -199,16 +213,6 @@ class Streams:
                 self._redis.xclaim(
                     entry.stream, GROUP, consumer, 0, [entry.id], idle=idle, retrycount=entry.attempts - 1, justid=True
                 )
-
-    def acknowledge(self, entries: Iterable[StreamEntry], transaction: Any) -> None:
-        """Remove finished entries, so that a stream holds unfinished entries only.
-
-        XACK and XDEL run in one transaction: an entry that is acknowledged but not deleted would be counted as waiting
-        for ever, and never be delivered.
-        """
-        for stream, ids in _by_stream(entries).items():
-            transaction.xack(stream, GROUP, *ids)
-            transaction.xdel(stream, *ids)
 
     def backlog(self, version_id: str) -> bool:
         """Return True if there are entries that no worker has claimed."""
@@ -343,8 +347,8 @@ class Streams:
         again."""
         with translated_errors():
             for stream in streams:
-                if stream not in self._groups:
-                    self._make_group(stream)
+                if stream not in self._groups and self._make_group(stream):
+                    self._groups.add(stream)
             try:
                 yield
             except redis.ResponseError as error:
@@ -352,19 +356,32 @@ class Streams:
                     raise
                 self._groups.difference_update(streams)
 
-    def _make_group(self, stream: str) -> None:
+    def _make_groups(self, page: Sequence[Pushed]) -> None:
+        """Make the groups of streams of which this process does not know that they have one. A worker makes it as well,
+        but could not once the pictures have filled Redis."""
+        for stream in {self._stream(each.version_id, each.priority, each.tenant) for each in page}:
+            now = time.monotonic()
+            if now - self._prepared.get(stream, -GROUP_SECONDS) >= GROUP_SECONDS:
+                with translated_errors():
+                    self._make_group(stream)
+                self._prepared[stream] = now
+
+    def _make_group(self, stream: str) -> bool:
+        """Make the group unless it exists; returns False if Redis is full."""
         try:
             self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        except redis.exceptions.OutOfMemoryError:
+            return False  # most likely it exists; if not, the stream's next command says so
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
-        self._groups.add(stream)
+        return True
 
     def _depth(self, version_id: str, priority: str, tenant: str) -> StreamDepth:
         stream = self._stream(version_id, priority, tenant)
         length, running, oldest = 0, 0, None
         with self._grouped([stream]):
-            with self._redis.pipeline(transaction=True) as pipe:
+            with self._redis.pipeline(transaction=False) as pipe:  # a transaction would fail while Redis is full
                 pipe.xlen(stream)
                 pipe.xpending(stream, GROUP)
                 pipe.xrange(stream, count=1)
@@ -391,7 +408,7 @@ def _pages(pushed: Sequence[Pushed]) -> Iterator[list[Pushed]]:
         yield page
 
 
-def _by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:
+def by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:
     """Return the ids of the entries, grouped by stream."""
     streams: dict[str, list[str]] = {}
     for entry in entries:

@@ -24,7 +24,7 @@ class Workers:
 
     def deregister(self, worker_id: str, role: str = "workers") -> None:
         """Remove a worker that shuts down normally."""
-        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
             pipe.zrem(self._key(role), worker_id)
             pipe.hdel(self._key(role, "about"), worker_id)
             pipe.execute()
