@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -104,7 +105,7 @@ def _measure(options: Options, scratch: Path) -> list[Path]:
     bench = Bench(scratch, options.model, options.workers or few_workers(), effort)
     bench.prepare(options.weights)
     result = bench.running_service(options.url, options.key) if options.url else bench.own_service()
-    report.show(result, _console())
+    report.show(result, report_console())
     return report.write(result, RESULTS) if _is_kept(options) else []
 
 
@@ -123,11 +124,12 @@ def _compare(options: Options, scratch: Path) -> list[Path]:
     result = Comparison(machine(facts), options.model, {})
     run = Run(scratch, options.model, options.workers or few_workers(), effort, say)
     run.all(result, options.part or PARTS, options.weights, options.postgres)
-    report.show(result, _console())
+    report.show(result, report_console())
     return report.write(result, RESULTS) if _is_kept(options) else []
 
 
-def _console() -> Console:
+def report_console() -> Console:
+    """Return the console for tables; in a pipe it is as wide as they need."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
@@ -215,7 +217,7 @@ class Bench:
                     client.models.remove(self._registered)
 
 
-def machine(facts: dict[str, Any]) -> dict[str, Any]:
+def machine(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the numbers depend on, without names of hosts or folders."""
     from bench import measure
 

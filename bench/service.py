@@ -49,7 +49,7 @@ def measure_own(
         ThreadPoolExecutor(1) as beside,
         running(options, _quiet) as (plan, supervisor),
     ):
-        stack.start(_changed(plan, environment or {}, worker), supervisor, _quiet)
+        stack.start(changed(plan, environment or {}, worker), supervisor, _quiet)
         key = os.environ.get("INFERQ_ADMIN_KEY", "")  # the stack inherits it, and asks for it
         # In a thread, so that the main thread keeps the parts running and receives Ctrl-C.
         measured = beside.submit(measure, Service(plan.url, key, grouped(supervisor.pids()), plan.redis_url))
@@ -67,18 +67,18 @@ def grouped(pids: Mapping[str, int]) -> dict[str, list[int]]:
     return by_part
 
 
-def _changed(plan: stack.Plan, environment: Mapping[str, str], worker: str) -> stack.Plan:
+def changed(plan: stack.Plan, environment: Mapping[str, str], worker: str = "worker") -> stack.Plan:
     """Return the plan with more variables for every part, and with another module for the workers."""
 
-    def changed(value: Any) -> Any:
+    def change(value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(map(changed, value))
+            return tuple(map(change, value))
         if not isinstance(value, Part):
             return value
         argv = [*value.argv[:-1], worker] if value.argv[-1] == "worker" else value.argv
         return replace(value, argv=argv, env={**value.env, **environment})
 
-    return replace(plan, **{each.name: changed(getattr(plan, each.name)) for each in fields(plan)})
+    return replace(plan, **{each.name: change(getattr(plan, each.name)) for each in fields(plan)})
 
 
 @contextlib.contextmanager

@@ -27,11 +27,12 @@ COMMANDS = {
     "keys": "Create, list and revoke API keys.",
     "tenants": "Show and set how long the jobs of a tenant are kept, and how much it may send.",
     "bench": "Measure throughput and latency of the real HTTP path.",
+    "chaos": "Break the service under load, part by part, and check that nothing is lost.",
     "doctor": "Check that this machine has all that inferq needs.",
 }
 """Name -> help. Each command is the click command NAME in `inferq/commands/NAME.py`. The line is repeated here so that
 `inferq --help` need not import httpx and rich."""
-SERVER = ("up", "demo", "bench", "doctor")
+SERVER = ("up", "demo", "bench", "chaos", "doctor")
 """Commands that run the service on this machine; the others need only the client."""
 BROUGHT = ("flask", "celery", "sqlalchemy", "torch")
 """Some packages of the extra `server`; they are looked for, not imported."""

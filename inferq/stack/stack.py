@@ -61,7 +61,8 @@ class Plan:
     url: str
     redis_url: str
     """Includes the password."""
-    valkey: Part
+    valkey: Part | None
+    """None if the Redis of `redis_url` runs already."""
     migrations: Part
     setup: Part
     workers: tuple[Part, ...]
@@ -157,9 +158,10 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
     # Each worker and trainer takes seconds of a core to import torch. In parallel they would delay each other; a single
     # worker is ready sooner, and with it the service.
     first, other_workers = (plan.workers[0], plan.workers[-1]), plan.workers[1:-1]
-    supervisor.start(plan.valkey)
-    _wait(supervisor, lambda: valkey.is_ready(plan.redis_url), plan.valkey, "does not answer")
-    progress("valkey", plan.redis_url.rpartition("@")[2].removesuffix("/0"))
+    if plan.valkey:
+        supervisor.start(plan.valkey)
+        _wait(supervisor, lambda: valkey.is_ready(plan.redis_url), plan.valkey, "does not answer")
+        progress("valkey", plan.redis_url.rpartition("@")[2].removesuffix("/0"))
     with _running(plan.migrations) as process:
         _finish(supervisor, plan.migrations, process)
     progress("database", str(plan.data / "inferq.db"))
@@ -167,9 +169,9 @@ def start(plan: Plan, supervisor: Supervisor, progress: Callable[[str, str], Non
         supervisor.start(*first)
         decision = _decision(plan, _finish(supervisor, plan.setup, process))
     supervisor.start(plan.api)
-    _wait(supervisor, lambda: _status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
+    _wait(supervisor, lambda: status(f"{plan.url}/healthz") == 200, plan.api, "does not answer /healthz")
     progress("api", plan.url)
-    _wait(supervisor, lambda: _status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
+    _wait(supervisor, lambda: status(f"{plan.url}/readyz") == 200, plan.workers[0], "is not ready")
     supervisor.start(*other_workers, beside=first[0])  # stopped with the first worker, after the API
     progress(
         "workers",
@@ -220,7 +222,7 @@ def _decision(plan: Plan, printed: str) -> Decision:
         raise StartFailed(f"setup does not say which model is the default (log: {plan.setup.log})") from error
 
 
-def _status(url: str) -> int:
+def status(url: str) -> int:
     """Return the HTTP status of a GET, 0 if there is no answer. urllib, because httpx would double the start time of
     `up`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to this machine
@@ -235,7 +237,7 @@ def _status(url: str) -> int:
 
 def locked(url: str) -> bool:
     """Return True if the API at this URL requires a key from callers on this machine."""
-    return _status(f"{url}/v1/models") == 401
+    return status(f"{url}/v1/models") == 401
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+import bench
 from tests import stacks
 from tests.stacks import Stack
 
@@ -96,7 +97,8 @@ def test_the_pictures_of_a_worker_that_was_killed_in_mid_batch_are_taken_over_an
 
 
 def test_a_picture_that_kills_every_worker_fails_as_poison_and_the_fleet_lives_on(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"PYTHONPATH": str(Path(__file__).parent / "marked_picture_kills"), "INFERQ_LEASE": "2"}
+    inside = str(Path(bench.__file__).parent / "chaos" / "inside")
+    settings: dict[str, Any] = {"PYTHONPATH": inside, "INFERQ_BENCH_POISON": "this one kills", "INFERQ_LEASE": "2"}
     with stacks.running(tmp_path / "data", "--workers", "2", **settings) as stack:
         name, data = stacks.digits()[0]
         job = stack.submit([*stacks.digits() * 2, (name, data + b"this one kills")])

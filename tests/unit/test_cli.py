@@ -66,7 +66,7 @@ def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> N
         assert (command.name, command.help.splitlines()[0]) == (name, line)
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"bench"}))  # its help is the benchmark's own
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"bench", "chaos"}))  # theirs is that of another program
 def test_no_line_of_help_is_cut_and_no_default_is_bracketed_twice(name: str) -> None:
     shown = CliRunner().invoke(main, [name, "--help"], terminal_width=80).stdout
     assert "..." not in shown.replace("FILES...", "").replace("[ARGS]...", "").replace("DONE, ...", "")
@@ -567,12 +567,13 @@ def test_the_key_option_is_sent(server: ToyServer, run: Callable[..., Result]) -
 
 
 @pytest.mark.slow
-def test_bench_hands_every_argument_on(tmp_path: Path) -> None:
-    (tmp_path / "bench").mkdir()
+@pytest.mark.parametrize(("command", "folder"), [("bench", "bench"), ("chaos", "bench/chaos")])
+def test_bench_and_chaos_hand_every_argument_on(tmp_path: Path, command: str, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "bench" / "__init__.py").touch()  # without it, it would be a namespace and the real one win
-    (tmp_path / "bench" / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
+    (tmp_path / folder / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
     ran = subprocess.run(
-        [sys.executable, "-m", "inferq", "bench", "--help", "--seconds", "3", "x"],
+        [sys.executable, "-m", "inferq", command, "--help", "--seconds", "3", "x"],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout) == (7, "['--help', '--seconds', '3', 'x']\n")

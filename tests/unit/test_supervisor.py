@@ -331,6 +331,7 @@ def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
     boss: Supervisor, messages: list[str], tmp_path: Path
 ) -> None:
     planned = stack.plan(stack.StackOptions(tmp_path, port=0))
+    assert planned.valkey
     boss.start(planned.valkey)
     assert boss.watch(lambda: valkey.is_ready(planned.redis_url), GENEROUS)
     assert not valkey.is_ready(f"redis://{planned.redis_url.rpartition('@')[2]}"), "it must ask for the password"

@@ -1,0 +1,1 @@
+"""`inferq chaos`: the service under load while its parts, its stores and its callers fail, judged from outside."""

@@ -1,0 +1,92 @@
+"""`inferq chaos` as a command: nothing is lost while parts fail, a loss is seen, and no process stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferq.stack import data_dir
+from tests import stacks
+
+pytestmark = pytest.mark.timeout(420)
+
+
+@contextmanager
+def chaos(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the command with its data and its result in this folder; kill it at the end, if it still runs."""
+    command = [sys.executable, "-m", "inferq", "chaos", "--data", str(folder / "data"), "--into", str(folder)]
+    with (folder / "out.log").open("ab") as log:
+        process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait(60)
+
+
+def printed(folder: Path) -> str:
+    return (folder / "out.log").read_text()
+
+
+def result(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("chaos-*.json")
+    assert path.with_suffix(".html").exists()
+    return dict(json.loads(path.read_text()))
+
+
+def total(run: dict[str, Any], column: str) -> int:
+    return sum(row[column] for row in run["rows"])
+
+
+FAULTS = (
+    "worker killed",
+    "API stopped",
+    "maintenance killed",
+    "Redis restarted empty",
+    "Redis frozen",
+    "SQLite locked",
+    "worker killed + Redis flushed",
+    "slow and vanishing callers",
+)
+
+
+def test_nothing_is_lost_doubled_or_wrong_while_parts_fail_under_load(tmp_path: Path) -> None:
+    named = [word for fault in FAULTS for word in ("--fault", fault)]
+    with chaos(tmp_path, "--seed", "7", *named) as process:
+        status = process.wait(400)
+    run = result(tmp_path)
+    told = f"{run['findings']}\n{printed(tmp_path)}"
+    assert [total(run, column) for column in ("lost", "doubled", "wrong")] == [0, 0, 0], told
+    assert {row["fault"] for row in run["rows"]} == {"no fault", *FAULTS}, told
+    assert all(row["accepted"] for row in run["rows"]), told
+    assert (status, run["left_out"]) == (0, {})
+    assert not data_dir.processes(tmp_path / "data")
+
+
+def test_a_job_that_the_service_drops_is_reported_as_lost_with_exit_code_1(tmp_path: Path) -> None:
+    with chaos(tmp_path, "--seed", "1", "--fault", "job dropped") as process:
+        assert process.wait(300) == 1, printed(tmp_path)
+    run = result(tmp_path)
+    assert [total(run, column) for column in ("lost", "doubled", "wrong")] == [1, 0, 0]
+    assert "was accepted and is not found" in run["findings"][0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_chaos_that_is_stopped_in_the_middle_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with chaos(tmp_path, "--seed", "1", "--fault", "API stopped") as process:
+        stacks.until(lambda: "API stopped" in printed(tmp_path), 120, lambda: printed(tmp_path))
+        assert data_dir.processes(tmp_path / "data")
+        os.kill(process.pid, number)
+        status = process.wait(60)
+    assert status == (-number if number is signal.SIGKILL else 130)
+    stacks.until(lambda: not data_dir.processes(tmp_path / "data"), 30)
