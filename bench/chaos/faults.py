@@ -206,7 +206,7 @@ def disk_full(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def clock_ahead(scene: Scene, seconds: float) -> Iterator[None]:
+def clock_wrong(scene: Scene, seconds: float) -> Iterator[None]:
     """Let the clocks of all parts jump, and jump back at the end."""
     scene.system.set_clock(seconds)
     try:
@@ -325,7 +325,8 @@ SINGLE = (
     Fault("SQLite locked", 10, sqlite_locked, needs_sqlite),
     Fault("storage away", 8, storage_away),
     Fault("disk full", 8, disk_full, needs_small_disk),
-    Fault("clock jumps", 8, partial(clock_ahead, seconds=60.0)),
+    Fault("clock ahead", 8, partial(clock_wrong, seconds=60.0)),
+    Fault("clock behind", 8, partial(clock_wrong, seconds=-60.0)),
     Fault("poison picture", 0, poison),
     Fault("silent receiver", 5, silent_receiver),
     Fault("slow and vanishing callers", 8, bad_callers),

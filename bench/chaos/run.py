@@ -11,7 +11,9 @@ from bench.chaos.faults import FAULTS, Fault, Scene
 from bench.chaos.journal import Journal, Request
 from bench.chaos.load import Load, lanes
 from bench.chaos.result import Result, Window
-from bench.chaos.system import System
+from bench.chaos.system import WORKERS, System
+from bench.models import wait_for_workers
+from inferq.client import Client
 
 CALM = 10.0
 """Seconds in which the rate before and after all faults is measured."""
@@ -49,7 +51,9 @@ class Run:
     def all(self) -> Result:
         """Run everything and return the result without the facts of the machine; raises Interrupted."""
         self._load.start()
-        self._say("warming up")
+        self._note("warming up")
+        with Client(self._system.urls[0]) as client:
+            wait_for_workers(client, WORKERS)
         self._until_recovered(0.0)
         before = self._calm()
         windows = [window for fault in self._order() if (window := self._window(fault))]

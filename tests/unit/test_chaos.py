@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.chaos import report, result
+from bench.chaos import inside, report, result
 from bench.chaos.faults import FAULTS
 from bench.chaos.journal import POISON, Journal, Request
 from bench.chaos.proxy import Proxy
@@ -185,3 +189,22 @@ def test_a_receiver_keeps_what_a_callback_says_but_not_when(echo: int) -> None:
     assert receiver.received == {"j1": ['{"status": "DONE"}'] * 2}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(receiver.silent, json={}, timeout=0.2, trust_env=False)
+
+
+def test_the_clock_of_a_part_is_wrong_by_what_the_file_says_while_it_runs(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_bytes(struct.pack("d", 0.0))
+    code = "import time\nfor line in iter(input, ''): print(time.time(), flush=True)"
+    environment = {"PYTHONPATH": str(Path(inside.__file__).parent), "INFERQ_BENCH_CLOCK": str(clock)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as part:
+        assert part.stdin
+        assert part.stdout
+        for wrong in (0.0, 86_400.0, -86_400.0):
+            with clock.open("r+b") as file:
+                file.write(struct.pack("d", wrong))
+            part.stdin.write("now\n")
+            part.stdin.flush()
+            assert float(part.stdout.readline()) == pytest.approx(time.time() + wrong, abs=3600)
+        part.kill()
