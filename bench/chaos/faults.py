@@ -223,21 +223,25 @@ def poison(scene: Scene) -> Iterator[None]:
     """Send an archive with a picture that kills every worker that opens it, and wait for its end."""
     request = scene.journal.begin("native, poison", ("3", POISON, "7"))
     caller = Caller(scene.system.urls)
-    way = partial(ways.poisoned, mark=MARK.encode())
-    ways.send(caller, request, way, scene.journal.now)
+    ways.send(caller, request, partial(ways.poisoned, mark=MARK.encode()), scene.journal.now)
     caller.close()
     yield
 
 
 @contextmanager
 def silent_receiver(scene: Scene) -> Iterator[None]:
-    """Submit jobs whose receiver takes the callback and never answers."""
-    way = partial(ways.polled, webhook=scene.system.receiver.silent)
-    caller = Caller(scene.system.urls)
-    for _ in range(3):
-        scene.load.once(caller, "native, silent", way)
-    caller.close()
-    yield
+    """Submit jobs whose receiver takes the callback and does not answer until the end; then it does."""
+    receiver = scene.system.receiver
+    url = receiver.url("/moody")
+    way = partial(ways.polled, webhook=url)
+    receiver.speaks.clear()
+    try:
+        with contextlib.closing(Caller(scene.system.urls)) as caller:
+            for _ in range(3):
+                scene.load.once(caller, "native, silent receiver", way, callback=url)
+        yield
+    finally:
+        receiver.speaks.set()
 
 
 @contextmanager
@@ -328,7 +332,7 @@ SINGLE = (
     Fault("clock ahead", 8, partial(clock_wrong, seconds=60.0)),
     Fault("clock behind", 8, partial(clock_wrong, seconds=-60.0)),
     Fault("poison picture", 0, poison),
-    Fault("silent receiver", 5, silent_receiver),
+    Fault("silent receiver", 8, silent_receiver),
     Fault("slow and vanishing callers", 8, bad_callers),
     Fault("job dropped", 0, job_dropped, by_name_only=True),
 )

@@ -35,7 +35,7 @@ def lanes(receiver: Receiver) -> list[Lane]:
     """Return the callers of a run: each way alone, archives, and jobs with callbacks."""
     url = receiver.url()
     return [
-        *(Lane(name, way, 0.1) for name, way in ways.ALONE.items()),
+        *(Lane(name, way, 0.2) for name, way in ways.ALONE.items()),
         Lane("native, archive", ways.archived, 1.0, _ARCHIVED),
         Lane("native, callback", partial(ways.polled, webhook=url), 1.0, callback=url),
     ]

@@ -40,15 +40,15 @@ class System:
         """The folder of database and blobs."""
         self.disk_is_small = False
         """True if the folder is a file system of its own, which may be filled."""
-        self.redis = _proxy(self.redis_url)
-        self.database = _proxy(database) if database else None
+        self.redis = make_proxy(self.redis_url)
+        self.database = make_proxy(database) if database else None
         self.receiver = Receiver()
         self._data = plan.data
         self.disk.mkdir(parents=True, exist_ok=True)
         self._clock = _clock_file(plan.data / "clock")
         self._plan = service.changed(plan, self._environment())
         if redis:
-            _check_redis(redis)
+            check_redis(redis)
             self._plan = replace(self._plan, valkey=None, redis_url=redis)
         port = stack.free_port()
         first, second = self._plan.api, {"INFERQ_PORT": str(port)}
@@ -123,7 +123,8 @@ class System:
         }
 
 
-def _proxy(url: str) -> Proxy:
+def make_proxy(url: str) -> Proxy:
+    """Return a proxy before the server of a URL; raises CannotStart."""
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in ("redis", "postgresql"):
         raise CannotStart(f"a server is named by redis://HOST:PORT/0 or postgresql://USER@HOST:PORT/NAME, not {url!r}")
@@ -136,7 +137,7 @@ def _through(proxy: Proxy, parts: SplitResult, scheme: str = "") -> str:
     return parts._replace(scheme=scheme or parts.scheme, netloc=f"{user}{at}127.0.0.1:{proxy.port}").geturl()
 
 
-def _check_redis(url: str) -> None:
+def check_redis(url: str) -> None:
     """Raise CannotStart unless the given server answers and holds nothing: it is going to be emptied."""
     try:
         held = measure.redis(url, "INFO keyspace")

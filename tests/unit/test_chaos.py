@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from bench.chaos import inside, report, result
 from bench.chaos.faults import FAULTS
@@ -24,6 +25,8 @@ from bench.chaos.proxy import Proxy
 from bench.chaos.receiver import Receiver
 from bench.chaos.reconcile import DOUBLED, LOST, WRONG, Evidence, Finding, Stored, judge
 from bench.chaos.result import Result, Window
+from bench.chaos.system import check_redis, make_proxy
+from inferq.errors import CannotStart
 
 WINDOWS = [Window("worker killed", 10.0, 10.0, 20.0, {"SAP": 0.5, "IMG": 4.0})]
 
@@ -180,15 +183,45 @@ def test_a_vanished_proxy_breaks_connections_and_refuses_others_until_it_is_back
         assert connection.recv(100) == b"again"
 
 
-def test_a_receiver_keeps_what_a_callback_says_but_not_when(echo: int) -> None:
+def test_a_receiver_keeps_what_a_callback_says_but_not_when() -> None:
     receiver = Receiver()
     for moment in ("12:00", "12:01"):
-        body = {"timestamp": moment, "data": {"status": "DONE"}}
-        answer = httpx.post(receiver.url(), json=body, headers={"webhook-id": "j1"}, trust_env=False)
+        answer = called(receiver.url(), moment)
         assert answer.status_code == 204
     assert receiver.received == {"j1": ['{"status": "DONE"}'] * 2}
+
+
+def test_a_receiver_is_silent_on_one_path_until_it_speaks_again() -> None:
+    receiver = Receiver()
+    receiver.speaks.clear()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(receiver.silent, json={}, timeout=0.2, trust_env=False)
+        called(receiver.url("/moody"), "12:00", timeout=0.2)
+    assert called(receiver.url(), "12:00").status_code == 204
+    receiver.speaks.set()
+    assert called(receiver.url("/moody"), "12:01").status_code == 204
+    assert len(receiver.received["j1"]) == 2
+
+
+def called(url: str, moment: str, timeout: float = 30.0) -> httpx.Response:
+    """Send a callback."""
+    body = {"timestamp": moment, "data": {"status": "DONE"}}
+    return httpx.post(url, json=body, headers={"webhook-id": "j1"}, trust_env=False, timeout=timeout)
+
+
+@pytest.mark.redis
+def test_a_redis_that_holds_keys_is_refused_before_anything_is_flushed(valkey: str) -> None:
+    with redis.Redis.from_url(valkey) as server:
+        server.set("precious", "1")
+        with pytest.raises(CannotStart, match="holds keys"):
+            check_redis(valkey)
+        assert server.get("precious") == b"1"
+        server.delete("precious")
+
+
+@pytest.mark.parametrize("url", ["redis:///0", "rediss://here:6379/0", "mysql://here/x"])
+def test_a_server_that_cannot_be_put_behind_the_proxy_is_refused(url: str) -> None:
+    with pytest.raises(CannotStart, match="redis://HOST"):
+        make_proxy(url)
 
 
 def test_the_clock_of_a_part_is_wrong_by_what_the_file_says_while_it_runs(tmp_path: Path) -> None:
