@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.chaos.journal import Journal, Request
 from bench.chaos.receiver import Receiver
 from bench.chaos.ways import Caller, GivenUp
 
-JOBS, CALLBACKS = 60.0, 150.0
+JOBS, CALLBACKS = 120.0, 150.0
 """Seconds after the load for which jobs may take to end, and callbacks to come: one that met a fault is tried again
 after 5 s, 30 s and two minutes, and one whose process was killed after a minute."""
 WRONG, LOST, DOUBLED = "wrong", "lost", "doubled"
@@ -78,22 +79,29 @@ def _wait(until: Callable[[], bool], seconds: float, stopped: Callable[[], bool]
 
 
 def _list(urls: Sequence[str], evidence: Evidence, stopped: Callable[[], bool]) -> bool:
-    """Read the list of all jobs into the evidence, and return whether all of them have ended."""
-    caller, reading = Caller(urls, stopped), Request(-1, "list", (), 0.0)
+    """Read the list of all jobs into the evidence, and return whether it could be read and all of them have ended."""
     made: dict[int, list[str]] = defaultdict(list)
     evidence.unfinished = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = caller.insist(reading, "GET", "/v1/jobs", params={"limit": "500", "cursor": cursor})
-        for job in page["jobs"]:
+    try:
+        for job in _listed(urls, stopped):
             if not job["terminal"]:
                 evidence.unfinished.append(job["_id"])
             if (number := job["metadata"].get("chaos")) is not None:
                 made[number].append(job["_id"])
-        cursor = page["next"]
+    except GivenUp:
+        return False
     evidence.made = dict(made)
-    caller.close()
     return not evidence.unfinished
+
+
+def _listed(urls: Sequence[str], stopped: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    reading = Request(-1, "list", (), 0.0)
+    cursor: str | None = ""
+    with closing(Caller(urls, stopped)) as caller:
+        while cursor is not None:
+            page = caller.insist(reading, "GET", "/v1/jobs", params={"limit": "500", "cursor": cursor})
+            yield from page["jobs"]
+            cursor = page["next"]
 
 
 def _looker(urls: Sequence[str], stopped: Callable[[], bool]) -> Callable[[Request], Stored | None]:

@@ -245,11 +245,14 @@ ALONE: dict[str, Way] = {
 
 def send(caller: Caller, request: Request, way: Way, now: Callable[[], float]) -> None:
     """Send a request and write its answer and its end into it."""
-    with contextlib.suppress(GivenUp):
-        try:
-            request.answer = way(caller, request)
-        except Named:
-            request.answer = caller.follow(request)
+    try:
+        with contextlib.suppress(GivenUp):
+            try:
+                request.answer = way(caller, request)
+            except Named:
+                request.answer = caller.follow(request)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        request.broken = f"an answer cannot be read: {error!r}"
     request.ended = now()
 
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import redis
 
-from bench.chaos import inside, report, result
+from bench.chaos import inside, report, result, ways
 from bench.chaos.faults import FAULTS
 from bench.chaos.journal import POISON, Journal, Request
 from bench.chaos.proxy import Proxy
@@ -26,6 +26,7 @@ from bench.chaos.receiver import Receiver
 from bench.chaos.reconcile import DOUBLED, LOST, WRONG, Evidence, Finding, Stored, judge
 from bench.chaos.result import Result, Window
 from bench.chaos.system import check_redis, make_proxy
+from bench.chaos.ways import Caller
 from inferq.errors import CannotStart
 
 WINDOWS = [Window("worker killed", 10.0, 10.0, 20.0, {"SAP": 0.5, "IMG": 4.0})]
@@ -110,6 +111,23 @@ def test_a_request_without_an_accepted_job_is_owed_nothing() -> None:
     journal.requests = [Request(0, "Einstein", ("7",), 11.0, errors=["503"], ended=12.0)]
     run = judged(journal, Evidence())
     assert (run.rows[1].accepted, run.rows[1].errors, run.exit_code) == (0, {"503": 1}, 0)
+
+
+def test_an_answer_that_cannot_be_read_is_a_loss_and_does_not_end_the_caller() -> None:
+    def unreadable(caller: Caller, sent: Request) -> tuple[str, ...]:
+        raise KeyError("predictions")
+
+    sent = Request(0, "native", ("7",), 1.0)
+    with closing(Caller(["http://127.0.0.1:9"])) as caller:
+        ways.send(caller, sent, unreadable, lambda: 2.0)
+    assert (sent.ended, [finding.kind for finding in judge([sent], Evidence())]) == (2.0, [LOST])
+
+
+def test_a_caller_tries_again_while_no_api_answers_and_is_owed_nothing() -> None:
+    sent = Request(0, "native", ("7",), 1.0)
+    with closing(Caller(["http://127.0.0.1:9"], lambda: len(sent.errors) == 2)) as caller:
+        ways.send(caller, sent, ways.polled, lambda: 2.0)
+    assert (sent.errors, sent.accepted, sent.ended) == (["ConnectError"] * 2, False, 2.0)
 
 
 def test_the_result_is_json_and_a_page_that_needs_no_other_file(tmp_path: Path) -> None:
