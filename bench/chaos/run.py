@@ -58,7 +58,7 @@ class Run:
         before = self._calm()
         windows = [window for fault in self._order() if (window := self._window(fault))]
         after = self._calm()
-        self._say("comparing what was accepted with what the service says")
+        self._note("comparing what was accepted with what the service says")
         self._load.stop()
         seconds = int(self._journal.now())
         self._check()
@@ -89,7 +89,7 @@ class Run:
         self._check()
         burst = self._load.burst()
         began = self._journal.now()
-        self._say(f"{began:5.0f} s  {fault.name}")
+        self._note(fault.name)
         try:
             with fault.inject(Scene(self._system, self._load, self._chance)):
                 self._sleep(fault.seconds)
@@ -116,6 +116,9 @@ class Run:
         began = self._journal.now()
         self._sleep(CALM)
         return self._journal.rate(began, began + CALM)
+
+    def _note(self, text: str) -> None:
+        self._say(f"{self._journal.now():5.0f} s  {text}")
 
     def _sleep(self, seconds: float) -> None:
         if self._interrupted.wait(seconds):
