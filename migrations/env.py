@@ -19,6 +19,8 @@ with database.engine.connect() as connection:
     with context.begin_transaction():
         # Of two replicas that start together the second waits, and finds nothing to do. 127977 is an arbitrary number.
         is_server = connection.dialect.name == "postgresql"
+        if is_server:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # a step on a large table may take minutes
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)" if is_server else "BEGIN IMMEDIATE")
         context.run_migrations()
     connection.commit()

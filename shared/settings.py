@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     """fsspec URL of the blobs; empty is a folder in the data folder."""
     durability: Literal["process", "power"] = "process"
     """What an accepted job survives: `process` is the death of any process, `power` that of the machine too, for which
-    SQLite and the blob folder wait for the disk. PostgreSQL and object stores decide this for themselves."""
+    SQLite, PostgreSQL (its `synchronous_commit`) and the blob folder wait for the disk. Object stores decide this for
+    themselves."""
     data: str = ""
     """The data folder of the embedded stack."""
     prefix: str = "inferq:"

@@ -103,7 +103,7 @@ class Storage:
                         file.flush()
                         os.fsync(file.fileno())
             if self._syncs:
-                _sync_folder(posixpath.dirname(path))
+                _sync(posixpath.dirname(path))
         except BaseException as error:
             with contextlib.suppress(errors.Unavailable):  # maintenance removes what is left
                 self.delete(key)
@@ -130,7 +130,7 @@ class Storage:
         with _answering():
             os.replace(self._path(part), self._path(key))
             if self._syncs:
-                _sync_folder(posixpath.dirname(self._path(key)))
+                _sync(posixpath.dirname(self._path(key)))
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         """Return the bytes `offset` to `offset + size` of a blob; raises FileNotFoundError, Unavailable."""
@@ -160,6 +160,9 @@ class Storage:
         with _writing():
             self._make_folder(self._path(key))
             self._fs.put_file(path, self._path(key))
+            if self._syncs:
+                _sync(self._path(key))
+                _sync(posixpath.dirname(self._path(key)))
 
     def delete(self, key: str) -> None:
         """Remove a blob; removing a blob that does not exist is not an error."""
@@ -240,9 +243,16 @@ class Storage:
         self._fs.makedirs(self._root, exist_ok=True)
         self._fs.pipe_file(self._path(MARKER), _MARKER_TEXT)
         if self._local:  # whatever the durability: after a power cut the database would know of a marker that is lost
-            with open(self._path(MARKER), "rb") as file:
-                os.fsync(file.fileno())
-            _sync_folder(self._root)
+            _sync(self._path(MARKER))
+            _sync(self._root)
+
+    def _folders_above(self, folder: str) -> Iterator[str]:
+        """Yield the folders that hold the names on the way to this one, up to that of the root, if it may be read."""
+        while len(folder) > len(self._root):
+            folder = posixpath.dirname(folder)
+            yield folder
+        if os.access(posixpath.dirname(self._root), os.R_OK):
+            yield posixpath.dirname(self._root)
 
     def _make_folder(self, path: str) -> None:
         folder = posixpath.dirname(path)
@@ -251,20 +261,21 @@ class Storage:
             if self._record is not None:  # else the root of a storage that is away would be made as well
                 self._must_be_there()
             self._fs.makedirs(folder, exist_ok=True)
-            if self._syncs:
-                _sync_folder(posixpath.dirname(folder))
+            # Each of them may be new, by this process or by another, which may not have synced it yet.
+            for each in self._folders_above(folder) if self._syncs else ():
+                _sync(each)
             with self._lock:
                 self._folders.add(folder)
 
 
-def _sync_folder(path: str) -> None:
-    """Wait until the names of the files in a local folder are on the disk."""
+def _sync(path: str) -> None:
+    """Wait until the bytes of a local file, or the names in a local folder, are on the disk."""
     with _answering():
-        folder = os.open(path, os.O_RDONLY)
+        opened = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(opened)
         finally:
-            os.close(folder)
+            os.close(opened)
 
 
 @contextmanager

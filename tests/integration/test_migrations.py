@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from migrations.__main__ import configuration, upgrade
+from shared.adapters.database import unit_of_work
 from shared.adapters.database.tables import metadata
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.jobs import AnswerOptions, Item, Job, Status
@@ -55,6 +58,20 @@ def test_every_step_can_be_taken_back_and_taken_again(database: Database) -> Non
     assert tables(database) == set(metadata.tables)
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+
+
+@pytest.mark.parametrize("database", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+def test_an_upgrade_waits_for_another_however_long_it_takes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "LOCK_TIMEOUT", 0.1)
+    with database.engine.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)")
+        second = pool.submit(upgrade, database.url)
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        other.rollback()
+        second.result(60)
 
 
 def test_what_was_stored_before_the_wires_came_is_live_and_stays(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -183,3 +184,24 @@ def test_a_store_of_others_needs_no_marker_but_a_folder(tmp_path: Path) -> None:
     (tmp_path / "store").rmdir()
     with pytest.raises(errors.Unavailable, match="folder is missing"):
         list(store.tree("mugs"))
+
+
+@pytest.mark.parametrize("key", ["a", "jobs/2026-11-26/a", "x/y/z/a"])
+def test_all_folders_on_the_way_to_a_new_blob_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}") if sys.platform == "linux" else "")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    Storage(f"file://{tmp_path}/blobs", durability="power").write(key, b"data")
+    if sys.platform == "linux":
+        expected = [tmp_path / "blobs" / folder for folder in Path(key).parents] + [tmp_path]
+        assert set(map(str, expected)) <= set(synced)
+    synced.clear()
+    Storage(f"file://{tmp_path}/blobs").write(key, b"data")
+    assert synced == []
