@@ -123,6 +123,15 @@ def is_json(request: Request) -> bool:
     return begins_like_json(stream.peek())
 
 
+def refuse_form(head: bytes) -> None:
+    """Raise BadRequest for a body that begins like a form, on a call that got it as something else."""
+    if head.startswith(b"--") and b"content-disposition:" in head[:1000].lower():
+        raise errors.BadRequest(
+            "The body is a form, but its Content-Type does not say so. Leave the header out: the client that writes "
+            "the body sets it, with the boundary."
+        )
+
+
 def begins_like_json(head: bytes) -> bool:
     """Return whether a body that begins so is an object or a list in JSON, after the mark of UTF-8 if it has one."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
@@ -138,6 +147,11 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
     try:
         document = json.loads(_decoded(body, request.mimetype_params.get("charset", "")) or b"null")
     except (ValueError, RecursionError) as error:
+        if kind := formats.recognise(body):
+            raise errors.BadJson(
+                f"The Content-Type says JSON, but the body is a {kind}; leave the header out."
+            ) from None
+        refuse_form(body)
         raise errors.BadJson(f"The body is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise errors.BadJson("The JSON body must be an object.")

@@ -451,6 +451,20 @@ def test_a_raw_picture_is_known_whatever_its_type(client: FlaskClient, kind: str
         assert_taken(way, client.post(way.path, data=PNG, content_type=kind or None))
 
 
+@pytest.mark.parametrize("kind", [JSON, RAW, "application/x-www-form-urlencoded", ""])
+def test_a_form_that_is_called_something_else_is_known(client: FlaskClient, kind: str) -> None:
+    _, body = form((disposition("files", "a.png"), PNG))
+    answer = client.post("/v1/jobs", data=body, content_type=kind or None)
+    assert_refused(WAYS["native, form"], answer, "The body is a form")
+
+
+def test_a_picture_that_is_called_json_is_known(client: FlaskClient) -> None:
+    way = WAYS["native, JSON"]
+    assert_refused(way, client.post(way.path, data=PNG, content_type=JSON), "the body is a PNG")
+    way = WAYS["IMG, JSON"]
+    assert_refused(way, client.post(way.path, data=PNG, content_type=JSON), "the body is a PNG")
+
+
 # base64 and URLs
 
 BASE64 = {name: way for name, way in WAYS.items() if way.kind == JSON or "base64" in name}

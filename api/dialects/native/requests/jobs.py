@@ -51,6 +51,9 @@ def read(request: Request) -> Submission:
     else:
         options = raw = common.parse(RawJob, request.args)
         upload = reading.body(request, raw.name)
+        if upload:
+            reading.refuse_form(upload.stream.read(1000))
+            upload.stream.seek(0)
         pictures = iter(images.pictures([upload] if upload else [], limits))
     url, secret = webhook(options.webhook)
     return Submission(
