@@ -23,7 +23,7 @@ import fakeredis
 from limits.storage import MemoryStorage
 from PIL import Image
 
-from api import create_app
+from api.application import create_app
 from migrations.__main__ import upgrade
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
