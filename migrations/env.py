@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from shared.adapters.database.tables import metadata
+from shared.adapters.database.learning_tables import metadata  # and with it those of tables.py
 from shared.adapters.database.unit_of_work import Database
 
 database = Database(context.config.attributes["url"])

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 
 from migrations.__main__ import configuration, upgrade
 from shared.adapters.database import unit_of_work
-from shared.adapters.database.tables import metadata
+from shared.adapters.database.learning_tables import metadata  # and with it those of tables.py
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.jobs import AnswerOptions, Item, Job, Status
 from tests import dataset_fixtures

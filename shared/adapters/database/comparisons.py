@@ -11,7 +11,7 @@ import uuid6
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
-from shared.adapters.database.tables import comparisons
+from shared.adapters.database.learning_tables import comparisons
 from shared.domain.comparisons import Comparison
 from shared.domain.jobs import Status
 from shared.domain.models import ModelVersion

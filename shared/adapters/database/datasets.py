@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
-from shared.adapters.database.tables import dataset_labels, datasets, examples
+from shared.adapters.database.learning_tables import dataset_labels, datasets, examples
 from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
 from shared.domain.splits import Tally
 

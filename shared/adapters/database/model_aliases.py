@@ -7,7 +7,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from shared.adapters.database.tables import model_aliases
+from shared.adapters.database.learning_tables import model_aliases
 from shared.adapters.database.upsert import upsert
 from shared.domain.models import ModelAlias
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from shared.adapters.database.tables import model_versions
+from shared.adapters.database.learning_tables import model_versions
 from shared.domain.models import (
     ALL_TENANTS,
     ImportCheck,

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 import uuid6
 from sqlalchemy.engine import Connection
 
+from shared.adapters.database.learning_tables import canaries, model_versions, promotions
 from shared.adapters.database.model_versions import ModelVersions
-from shared.adapters.database.tables import canaries, model_versions, promotions
 from shared.domain.models import ModelVersion
 from shared.domain.promotions import Canary
 

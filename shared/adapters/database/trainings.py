@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
-from shared.adapters.database.tables import trainings, webhook_deliveries
+from shared.adapters.database.learning_tables import trainings
+from shared.adapters.database.tables import webhook_deliveries
 from shared.domain.fair_order import fair_order
 from shared.domain.jobs import LIVE, Status, sources
 from shared.domain.models import ModelVersion

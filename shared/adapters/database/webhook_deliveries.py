@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from shared.adapters.database.tables import jobs, trainings, webhook_deliveries, webhook_secrets
+from shared.adapters.database.learning_tables import trainings
+from shared.adapters.database.tables import jobs, webhook_deliveries, webhook_secrets
 from shared.domain.webhooks import Attempt, Delivery, DeliveryStatus, Receiver, WebhookSecret
 
 
