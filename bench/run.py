@@ -18,8 +18,8 @@ from bench.subprocess_rpc import Helper
 from bench.training_load import NoTrainer, TrainingLoad
 from bench.ways import wires
 from inferq.client import Client
+from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
-from shared.adapters.queue.streams import Pushed
 from shared.adapters.storage import Storage
 from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings

@@ -14,8 +14,8 @@ from shared.adapters import http_fetch
 from shared.adapters.database.unit_of_work import Database, UnitOfWork
 from shared.adapters.grouped_calls import GroupedCalls
 from shared.adapters.lookups import Lookups
+from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
-from shared.adapters.queue.streams import Pushed
 from shared.adapters.queue.waiters import LOOKUPS, Waiters
 from shared.adapters.rate_limits import RateLimits
 from shared.adapters.storage import MarkerRecord, Storage, Writer

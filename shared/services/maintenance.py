@@ -180,7 +180,7 @@ def notify_webhooks(container: Container) -> None:
 def drop_old_jobs(container: Container) -> None:
     """Delete jobs that ended longer ago than their tenant's jobs are kept, with their pictures."""
     with container.database.read() as uow:
-        old = uow.jobs.kept_too_long(container.now(), container.settings.keep_jobs)
+        old = uow.tenant_limits.jobs_kept_too_long(container.now(), container.settings.keep_jobs)
     for _, blob in old:  # the blobs first: a crash in between leaves rows that the next run finds again
         if blob:
             container.storage.delete(blob)

@@ -404,7 +404,7 @@ def test_old_jobs_are_found_and_deleted_with_their_items_and_callbacks(database:
         uow.jobs.end([old.id], Status.DONE, NOW)
 
     with database.write() as uow:
-        assert uow.jobs.kept_too_long(NOW, 50) == [(old.id, "b1")]
+        assert uow.tenant_limits.jobs_kept_too_long(NOW, 50) == [(old.id, "b1")]
         uow.jobs.delete([old.id])
 
     with database.read() as uow:

@@ -18,8 +18,8 @@ import redis
 from shared import errors
 from shared.adapters.queue import locks
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE, celery_app, training_app
+from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
-from shared.adapters.queue.streams import Pushed
 from shared.adapters.queue.waiters import Waiters
 from shared.domain.stream_entry import StreamEntry
 from shared.errors import Unavailable

@@ -40,7 +40,7 @@ def limit(database: Database, tenant: str, **limits: Any) -> None:
 
 def kept_too_long(database: Database, days: float) -> list[str]:
     with database.read() as uow:
-        return sorted(blob for _, blob in uow.jobs.kept_too_long(NOW, days * DAY))
+        return sorted(blob for _, blob in uow.tenant_limits.jobs_kept_too_long(NOW, days * DAY))
 
 
 def test_limits_come_back_as_they_were_set_and_are_replaced(database: Database) -> None:
@@ -79,7 +79,7 @@ def test_jobs_that_are_kept_too_long_are_found_in_an_index_tenant_by_tenant(data
     for tenant in ("anna", "bert"):
         ended(database, tenant, 1)
     for keep, conditions in ((2 * DAY, ["tenant"]), (0.0, ["tenant", "finished_at"])):
-        lines = plan(database, lambda uow, keep=keep: uow.jobs.kept_too_long(NOW, keep))  # type: ignore[misc]
+        lines = plan(database, lambda uow, keep=keep: uow.tenant_limits.jobs_kept_too_long(NOW, keep))  # type: ignore[misc]
         found = [line for line in lines if line.startswith(("SEARCH jobs", "Index Cond")) and "=" in line]
         assert found, lines
         assert all(condition in line for condition in conditions for line in found), lines

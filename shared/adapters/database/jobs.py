@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
-from shared.adapters.database.tables import items, jobs, tenant_limits, webhook_deliveries
+from shared.adapters.database.tables import items, jobs, webhook_deliveries
 from shared.domain.jobs import (
     LIVE,
     AnswerOptions,
@@ -235,18 +235,6 @@ class Jobs:
         query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
         return list(self._connection.execute(query).scalars())
 
-    def kept_too_long(self, now: float, keep: float, limit: int = 500) -> list[tuple[str, str]]:
-        """Return (id, blob) of jobs that ended longer ago than their tenant's jobs are kept, or `keep` seconds."""
-        found: list[tuple[str, str]] = []
-        for tenant, oldest, own in self._connection.execute(_OLDEST_ENDS):
-            ended_before = now - (keep if own is None else own)
-            if oldest is not None and oldest < ended_before and len(found) < limit:
-                old = sa.select(jobs.c.id, jobs.c.blob).where(
-                    jobs.c.tenant == tenant, jobs.c.finished_at < ended_before
-                )
-                found += [(row.id, row.blob) for row in self._connection.execute(old.limit(limit - len(found)))]
-        return found
-
     def delete(self, job_ids: Sequence[str]) -> None:
         """Delete jobs with their items and callbacks."""
         for chunk in _chunks(list(job_ids), CHUNK):
@@ -301,19 +289,6 @@ def created_between(since: float | None, until: float | None) -> list[sa.ColumnE
     return bounds if until is None else [*bounds, jobs.c.created_at < until]
 
 
-def _oldest_ends() -> sa.Select[Any]:
-    """Return the query of each tenant with the end of its oldest job, and the seconds for which it keeps them."""
-    # The tenants one after the other, and the oldest of each, from an index. One query for all old jobs was rejected:
-    # every few seconds it would read all jobs of a tenant that keeps them longer than the others.
-    names = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).cte("names", recursive=True)
-    following = sa.select(sa.func.min(jobs.c.tenant)).where(jobs.c.tenant > names.c.tenant).scalar_subquery()
-    names = names.union_all(sa.select(following).where(names.c.tenant.is_not(None)))
-    oldest = sa.select(sa.func.min(jobs.c.finished_at)).where(jobs.c.tenant == names.c.tenant).scalar_subquery()
-    own = sa.select(tenant_limits.c.keep_jobs).where(tenant_limits.c.tenant == names.c.tenant).scalar_subquery()
-    return sa.select(names.c.tenant, oldest, own)
-
-
-_OLDEST_ENDS = _oldest_ends()
 _JOB_COLUMNS = [column.name for column in jobs.c]
 _ITEM_COLUMNS = [field.name for field in fields(Item)]
 _LEFT = jobs.c.total - jobs.c.done - jobs.c.failed

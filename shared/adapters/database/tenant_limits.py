@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from shared.adapters.database.tables import tenant_limits
+from shared.adapters.database.tables import jobs, tenant_limits
 from shared.adapters.database.upsert import upsert
 from shared.domain.tenant_limits import TenantLimits as Limits
 
@@ -36,3 +37,30 @@ class TenantLimits:
     def delete(self, tenant: str) -> None:
         """Remove the limits of a tenant, so that the settings apply."""
         self._connection.execute(sa.delete(tenant_limits).where(tenant_limits.c.tenant == tenant))
+
+    def jobs_kept_too_long(self, now: float, keep: float, limit: int = 500) -> list[tuple[str, str]]:
+        """Return (id, blob) of jobs that ended longer ago than their tenant's jobs are kept, or `keep` seconds."""
+        found: list[tuple[str, str]] = []
+        for tenant, oldest, own in self._connection.execute(_OLDEST_ENDS):
+            ended_before = now - (keep if own is None else own)
+            if oldest is not None and oldest < ended_before and len(found) < limit:
+                old = sa.select(jobs.c.id, jobs.c.blob).where(
+                    jobs.c.tenant == tenant, jobs.c.finished_at < ended_before
+                )
+                found += [(row.id, row.blob) for row in self._connection.execute(old.limit(limit - len(found)))]
+        return found
+
+
+def _oldest_ends() -> sa.Select[Any]:
+    """Return the query of each tenant with the end of its oldest job, and the seconds for which it keeps them."""
+    # The tenants one after the other, and the oldest of each, from an index. One query for all old jobs was rejected:
+    # every few seconds it would read all jobs of a tenant that keeps them longer than the others.
+    names = sa.select(sa.func.min(jobs.c.tenant).label("tenant")).cte("names", recursive=True)
+    following = sa.select(sa.func.min(jobs.c.tenant)).where(jobs.c.tenant > names.c.tenant).scalar_subquery()
+    names = names.union_all(sa.select(following).where(names.c.tenant.is_not(None)))
+    oldest = sa.select(sa.func.min(jobs.c.finished_at)).where(jobs.c.tenant == names.c.tenant).scalar_subquery()
+    own = sa.select(tenant_limits.c.keep_jobs).where(tenant_limits.c.tenant == names.c.tenant).scalar_subquery()
+    return sa.select(names.c.tenant, oldest, own)
+
+
+_OLDEST_ENDS = _oldest_ends()

@@ -14,9 +14,10 @@ from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.events import Events
 from shared.adapters.queue.locks import Locks
 from shared.adapters.queue.notifications import Notifications
+from shared.adapters.queue.pushes import by_stream
 from shared.adapters.queue.result_slots import ResultSlots
 from shared.adapters.queue.room import Room
-from shared.adapters.queue.streams import GROUP, Streams, by_stream
+from shared.adapters.queue.streams import GROUP, Streams
 from shared.adapters.queue.workers import Workers
 from shared.domain.jobs import JobChange
 from shared.domain.stream_entry import StreamEntry

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 
 import redis
 
 from shared import errors
 from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.notifications import Notifications
+from shared.adapters.queue.pushes import Pushed, StreamDepth, by_stream, pages
 from shared.adapters.queue.room import Room
 from shared.domain.jobs import PRIORITIES
 from shared.domain.stream_entry import StreamEntry
@@ -35,31 +35,6 @@ FRESH = 0.05
 """Seconds for which a worker that claims batch after batch need not ask which tenants there are."""
 GROUP_SECONDS = 60.0
 """Seconds for which a sender relies on a stream's group: maintenance removes streams that rest for ten minutes."""
-PAGE = 2000
-"""Entries that are pushed at once; Redis does nothing else meanwhile."""
-
-
-@dataclass(frozen=True)
-class StreamDepth:
-    """The numbers of waiting and running pictures on one stream."""
-
-    version_id: str
-    priority: str
-    tenant: str
-    waiting: int
-    running: int
-    oldest: float | None
-    """Unix seconds at which the oldest entry was pushed."""
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """Entries for one stream."""
-
-    version_id: str
-    priority: str
-    tenant: str
-    entries: Sequence[StreamEntry]
 
 
 class Streams:
@@ -116,7 +91,7 @@ class Streams:
 
     def push(self, pushed: Sequence[Pushed]) -> None:
         """Append entries to their streams, and notify workers of versions that have no pending notification."""
-        for page in _pages(pushed):
+        for page in pages(pushed):
             version_ids = sorted({each.version_id for each in page})
             # One transaction, with the notifications' keys as its last commands. A consumer that polls an empty stream
             # wakes up on the entries and removes the key. If the key were set in a second call, the consumer could be
@@ -389,28 +364,3 @@ class Streams:
             running = pending["pending"]
             oldest = int(first[0][0].split("-")[0]) / 1000 if first else None
         return StreamDepth(version_id, priority, tenant, max(0, length - running), running, oldest)
-
-
-def _pages(pushed: Sequence[Pushed]) -> Iterator[list[Pushed]]:
-    """Yield the entries in the same order, at most PAGE at once."""
-    page: list[Pushed] = []
-    room = PAGE
-    for each in pushed:
-        start = 0
-        while start < len(each.entries):
-            piece = each.entries[start : start + room]
-            page.append(replace(each, entries=piece))
-            start, room = start + len(piece), room - len(piece)
-            if not room:
-                yield page
-                page, room = [], PAGE
-    if page:
-        yield page
-
-
-def by_stream(entries: Iterable[StreamEntry]) -> dict[str, list[str]]:
-    """Return the ids of the entries, grouped by stream."""
-    streams: dict[str, list[str]] = {}
-    for entry in entries:
-        streams.setdefault(entry.stream, []).append(entry.id)
-    return streams
