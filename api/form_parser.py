@@ -89,7 +89,7 @@ class FormParser(FormDataParser):
     def _whole(self, part: _Part, length: int | None, *, nested: bool) -> Iterator[_Part]:
         part.content.seek(0)
         if part.headers.get("Content-Transfer-Encoding", "").strip().lower() == "base64":
-            part.decode()
+            part.decode(self.max_form_memory_size)
         if nested or part.has_name or part.kind != "multipart/mixed":
             yield part
             return
@@ -146,11 +146,14 @@ class _Part:
         charset = self.options.get("charset", "").lower()
         return data.decode(charset if charset in CHARSETS else "utf-8", "replace")
 
-    def decode(self) -> None:
-        """Decode the content from base64; raises BadBase64."""
+    def decode(self, most: int | None) -> None:
+        """Decode the content from base64, in memory; raises BadBase64, or RequestEntityTooLarge above `most` bytes."""
         plain = io.BytesIO()
         try:
             with self.content:
+                if most is not None and self.content.seek(0, io.SEEK_END) > most:
+                    raise RequestEntityTooLarge
+                self.content.seek(0)
                 base64.decode(self.content, plain)
         except ValueError:
             raise errors.BadBase64(f"The part {self.name!r} is not in base64, as its header says.") from None

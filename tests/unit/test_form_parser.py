@@ -91,6 +91,9 @@ def test_a_field_is_limited_and_a_file_is_not() -> None:
         request = parsed((head, bytes(300_000)), most=200_000)
         with pytest.raises(RequestEntityTooLarge):
             _ = request.files
+    in_base64 = parsed((field('; filename="b.png"\r\nContent-Transfer-Encoding: base64'), b"A" * 300_000), most=200_000)
+    with pytest.raises(RequestEntityTooLarge):
+        _ = in_base64.files
     request = parsed((field('; filename="b.png"'), bytes(300_000)), most=200_000)
     assert len(request.files["a"].read()) == 300_000
     request.close()
