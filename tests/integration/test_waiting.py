@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from shared.adapters.queue.waiters import Waiting, run
+from shared import errors
+from shared.adapters.queue.waiters import Waiters, Waiting, run
 from shared.container import Container
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status
@@ -52,3 +54,67 @@ def test_a_step_of_the_wall_clock_neither_stretches_nor_shortens_a_wait(
     assert run(wait(replace(container, now=stepping), unfinished, 0.3)) is unfinished
 
     assert 0.3 <= time.monotonic() - began < 3
+
+
+def deaf(container: Container, asked: list[list[str]]) -> Waiters:
+    """Return waiters that hear no event; each look at SQL for all who wait is noted."""
+
+    def ended_among(job_ids: Sequence[str]) -> list[str]:
+        asked.append(list(job_ids))
+        return [job_id for job_id in job_ids if job_id.startswith("ended")]
+
+    waiters = Waiters(container.queue, ended_among=ended_among)
+    waiters._wake = lambda event: None  # type: ignore[method-assign]
+    return waiters
+
+
+def waiting_for(waiters: Waiters, job_id: str, seconds: float, looks: list[str]) -> Waiting[str]:
+    def look() -> str:
+        looks.append(job_id)
+        return job_id
+
+    return waiters.until(job_id, look, lambda state: state.startswith("ended"), seconds, announced=lambda _: None)
+
+
+def test_all_who_wait_for_jobs_are_looked_up_together_and_only_the_ended_go_on(container: Container) -> None:
+    asked: list[list[str]] = []
+    looks: list[str] = []
+    waiters = deaf(container, asked)
+    with ThreadPoolExecutor(8) as callers:
+        ended = [callers.submit(run, waiting_for(waiters, f"ended-{number}", 30.0, looks)) for number in range(4)]
+        running = [callers.submit(run, waiting_for(waiters, f"running-{number}", 3.0, looks)) for number in range(4)]
+        assert {call.result() for call in ended} == {f"ended-{number}" for number in range(4)}
+        assert all(look.startswith("ended") for look in looks)
+        assert {call.result() for call in running} == {f"running-{number}" for number in range(4)}
+    assert len(asked) <= 5  # once a second
+    assert len(looks) == 8
+    waiters.close()
+
+
+def test_while_sql_does_not_answer_those_who_wait_go_on_waiting(container: Container) -> None:
+    def away(job_ids: Sequence[str]) -> list[str]:
+        raise errors.Unavailable("The database does not answer.")
+
+    waiters = Waiters(container.queue, ended_among=away)
+    assert run(waiting_for(waiters, "running", 2.5, [])) == "running"
+    waiters.close()
+
+
+def test_a_process_that_stops_ends_all_waits_and_those_that_begin_later(container: Container) -> None:
+    waiters = deaf(container, [])
+    with ThreadPoolExecutor(1) as callers:
+        long = callers.submit(run, waiting_for(waiters, "running", 600.0, []))
+        waiters.end_within(0.2)
+        assert long.result(30) == "running"
+    assert run(waiting_for(waiters, "running", 600.0, [])) == "running"
+    waiters.close()
+
+
+def test_an_event_that_comes_between_two_waits_is_not_missed(container: Container) -> None:
+    waiters = container.waiters
+    with waiters.subscribe("1") as subscription:
+        waiters._wake({"1": None})
+        began = time.monotonic()
+        assert subscription.wait(30.0)
+        assert not subscription.wait(0.01)
+    assert time.monotonic() - began < 20
