@@ -57,6 +57,7 @@ def registered(container: Container) -> Iterator[WorkerProcess]:
     worker.register()
     yield worker
     worker.stop()
-    heartbeat = next((thread for thread in threading.enumerate() if thread.name == "heartbeat"), None)
-    if heartbeat:
-        heartbeat.join(10)
+    worker.release_all()  # else the heartbeat goes on
+    for thread in threading.enumerate():
+        if thread.name == "heartbeat":
+            thread.join(10)

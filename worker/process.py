@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from shared import errors
@@ -75,7 +75,9 @@ class WorkerProcess:
             self._heartbeat()
         except errors.Unavailable as error:  # Celery would swallow it, and the worker would have no heartbeat
             log.warning("heartbeat: %s", error.message)
-        threading.Thread(target=self._run_heartbeat, name="heartbeat", daemon=True).start()
+        # The marks in a thread of their own: a database that hangs must not keep the leases from being renewed.
+        for step in (self._beat, self._mark_running):
+            threading.Thread(target=self._repeat, args=(step,), name="heartbeat", daemon=True).start()
 
     def preload(self) -> None:
         """Load the default model, so that the first request does not wait for it; errors are logged only."""
@@ -169,23 +171,28 @@ class WorkerProcess:
         """Count a picture that was decoded in so many seconds."""
         self.decoding[version_id] = 0.8 * self.decoding.get(version_id, seconds) + 0.2 * seconds
 
-    def _run_heartbeat(self) -> None:
+    def _repeat(self, step: Callable[[], None]) -> None:
+        """Run a step every quarter of a lease, until the worker stops and holds nothing any more."""
         every = self.container.settings.lease / 4
         while not self.stopping.wait(every) or self._held:
-            for step in (self._renew, self._heartbeat, self._mark_running):
-                try:  # each by itself: a full Redis takes no heartbeat, but renews leases
-                    step()
-                except errors.Unavailable as error:
-                    log.warning("heartbeat: %s", error.message)
-                except Exception:  # without a heartbeat, other workers would claim this worker's entries
-                    log.exception("heartbeat")
-            if any(time.monotonic() > limit for limit in list(self._busy.values())):
-                log.critical(
-                    "pictures have been worked on for more than %.0f s each; this worker ends itself", HANGING_SECONDS
-                )
-                os._exit(70)
+            try:
+                step()
+            except errors.Unavailable as error:
+                log.warning("heartbeat: %s", error.message)
+            except Exception:  # without a heartbeat, other workers would claim this worker's entries
+                log.exception("heartbeat")
             if self.stopping.is_set():
                 time.sleep(every)  # `stopping.wait` no longer blocks, and held pictures still need their lease
+
+    def _beat(self) -> None:
+        """Renew the registration and the leases; end the process if it hangs."""
+        if any(time.monotonic() > limit for limit in list(self._busy.values())):
+            log.critical(
+                "pictures have been worked on for more than %.0f s each; this worker ends itself", HANGING_SECONDS
+            )
+            os._exit(70)
+        self._renew()  # first: a full Redis takes no registration, but renews leases
+        self._heartbeat()
 
     def _renew(self) -> None:
         """Renew the leases of the entries that it holds."""

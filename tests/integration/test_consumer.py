@@ -782,6 +782,30 @@ def test_a_database_that_is_away_at_a_heartbeat_only_delays_the_mark_of_running(
     assert not worker._new
 
 
+def test_a_database_that_hangs_does_not_keep_leases_from_being_renewed(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(container, [picture(1)])
+    hangs, goes_on, renewed = threading.Event(), threading.Event(), list[int]()
+    renew = container.queue.streams.renew
+
+    def hang(*_: object) -> None:
+        hangs.set()
+        goes_on.wait(30)
+
+    def count(*arguments: Any) -> None:
+        if hangs.is_set():
+            renewed.append(1)
+        renew(*arguments)
+
+    monkeypatch.setattr(jobs, "mark_running", hang)
+    monkeypatch.setattr(container.queue.streams, "renew", count)
+    worker.hold(container.queue.streams.claim(job.version_id, worker.id, 1))
+    assert hangs.wait(10)
+    until(lambda: len(renewed) >= 3, 10)
+    goes_on.set()
+
+
 def test_the_heartbeat_reports_what_the_worker_has(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(1), picture(2)])
     consumer.consume(worker, job.version_id)
