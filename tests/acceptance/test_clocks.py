@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -36,7 +37,11 @@ def test_a_worker_with_a_wrong_clock_lets_no_job_expire_early(skewed: Stack) -> 
 def test_a_job_has_the_times_of_one_clock(skewed: Stack) -> None:
     job = skewed.submit(stacks.digits())
     done = skewed.finished(job["_id"], 20)
-    assert job["created_at"] <= done["started_at"] <= done["finished_at"]
+    created, started, finished = (
+        datetime.fromisoformat(done[f"{what}_at"]) for what in ("created", "started", "finished")
+    )
+    # Each process is as exact as Redis answers fast; the clocks are wrong by 120 seconds.
+    assert created - timedelta(seconds=5) <= started <= finished < created + timedelta(seconds=60)
 
 
 def test_a_worker_with_a_wrong_clock_is_listed_while_it_runs_and_no_longer(skewed: Stack) -> None:

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY = 10.0
 """Seconds after which Redis is asked again; in between, the monotonic clock counts on."""
+QUESTIONS = 3
+"""Questions of which the fastest answer counts: a slow one leaves open when Redis has looked at its clock."""
 STEP = 1.0
 """Seconds by which the machine's own clock may move against its monotonic clock before Redis is asked at once: after a
 correction of the clock, or after a sleep of the machine, in which the monotonic clock stands still."""
@@ -50,14 +52,21 @@ class Clock:
         return time.monotonic() - self._asked_at >= ASK_EVERY or abs(self._own() - self._own_ahead) > STEP
 
     def _ask(self) -> None:
-        before = time.monotonic()
         try:
-            seconds, microseconds = self._redis.time()
-            # Redis has looked at its clock at some moment between question and answer.
-            self._ahead = seconds + microseconds / 1e6 - (before + time.monotonic()) / 2
+            uncertain, ahead = min(self._ask_once() for _ in range(QUESTIONS))
+            if self._ahead is None or abs(ahead - self._ahead) > uncertain:  # a slow answer does not make it worse
+                self._ahead = ahead
         except redis.RedisError as error:
             log.debug("Redis does not say what time it is: %s", error)
         self._asked_at, self._own_ahead = time.monotonic(), self._own()
+
+    def _ask_once(self) -> tuple[float, float]:
+        """Return (seconds by which the result may be wrong, seconds by which Redis is ahead of the monotonic clock)."""
+        before = time.monotonic()
+        seconds, microseconds = self._redis.time()
+        # Redis has looked at its clock at some moment between question and answer.
+        half = (time.monotonic() - before) / 2
+        return half, seconds + microseconds / 1e6 - (before + half)
 
     @staticmethod
     def _own() -> float:
