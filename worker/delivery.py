@@ -77,13 +77,19 @@ class Deliverer:
             if not due:
                 return
             placed = [delivery for delivery in due if self._places.take(delivery.receiver)]
-            self._begin(placed)
-            begun = {delivery.id for delivery in placed}
-            if waiting := [delivery for delivery in due if delivery.host is None and delivery.id not in begun]:
+            begun = self._begin(placed)
+            ids = {delivery.id for delivery in placed}
+            waiting = [delivery for delivery in due if delivery.host is None and delivery.id not in ids]
+            if waiting:
                 webhook_deliveries.note_receivers(self._container, waiting)
+            elif not begun:
+                return  # another deliverer was quicker; what it leaves, maintenance finds
 
-    def _begin(self, placed: Sequence[Delivery]) -> None:
-        """Claim the deliveries, and send those that this process has got; the places of the others are free again."""
+    def _begin(self, placed: Sequence[Delivery]) -> int:
+        """Claim the deliveries, and send those that this process has got; the places of the others are free again.
+
+        Returns the number of those that are sent.
+        """
         begun: set[str] = set()
         try:
             for delivery in webhook_deliveries.claim(self._container, placed, CLAIM):
@@ -95,6 +101,7 @@ class Deliverer:
             for delivery in placed:
                 if delivery.id not in begun:
                     self._places.release(delivery.receiver)
+        return len(begun)
 
     def _send(self, delivery: Delivery) -> None:
         seconds: float | None = None

@@ -279,6 +279,25 @@ def test_a_deliverer_that_is_closed_ends_what_it_has_begun(system: Container) ->
     assert delivery_of(system, other).attempts == 0
 
 
+def test_a_deliverer_that_gets_no_claim_does_not_try_for_ever(
+    system: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def claim(container: Container, wanted: list[Delivery], seconds: float) -> list[Delivery]:
+        tried.extend(delivery.id for delivery in wanted)
+        return []
+
+    with receiving() as hook:
+        job = ended(system, hook.url)
+        monkeypatch.setattr(webhook_deliveries, "claim", claim)
+        deliver(system)
+        assert tried == [job.id]
+        monkeypatch.undo()
+        deliver(system)
+    assert len(hook.calls) == 1
+
+
 # the ledger
 
 
