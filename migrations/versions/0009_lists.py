@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_failed",
         "jobs",
-        ["tenant", "created_at", "id", "model"],
+        ["tenant", "created_at", "id", "model", "status"],
         sqlite_where=has_failed,
         postgresql_where=has_failed,
     )

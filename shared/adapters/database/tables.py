@@ -85,6 +85,7 @@ jobs = Table(
         "created_at",
         "id",
         "model",
+        "status",
         sqlite_where=text("failed > 0"),
         postgresql_where=text("failed > 0"),
     ),
