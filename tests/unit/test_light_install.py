@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("api", "worker", "shared", "inferq", "migrations", "bench")
-REMOTE = ("classify", "jobs", "models", "datasets", "train", "trainings", "webhooks", "keys", "feedback")
+REMOTE = (
+    "classify", "jobs", "models", "datasets", "train", "trainings", "webhooks", "keys", "tenants", "feedback",
+)  # fmt: skip
 LINE = "inferq: this command needs the server; in the checkout: pip install '.[server]'\n"
 
 HIDE = """
