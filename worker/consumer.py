@@ -43,8 +43,8 @@ away, and come back."""
 QUIET = 0.005
 """Seconds; a model that takes longer for a picture needs the help of other workers at once."""
 DECODED = 1.0
-"""Seconds in which the pictures that are claimed together should be decoded. Whoever sends pictures that are slow to
-decode gets one turn of a few pictures at a time, and others wait no longer than for these."""
+"""Seconds of CPU time of one thread after which no further picture of a claim is decoded, but put back: a tenant whose
+pictures are slow to decode has a few of them run in each turn, and the others wait no longer than for these."""
 
 
 class BatchConsumer:
@@ -164,11 +164,17 @@ class BatchConsumer:
         # One task for each thread, since a task for each picture costs as much as decoding a small one.
         threads = self._container.settings.decode_threads
         parts = [alive[number::threads] for number in range(min(threads, len(alive)))]
-        decoding = self._decoders.map(lambda part: [(id(entry), self._decode(entry)) for entry in part], parts)
+        decoding = self._decoders.map(self._decode_some, parts)
         runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
         decoded = dict(pair for part in decoding for pair in part)
         absent: list[StreamEntry] = []
+        late = [entry for entry in alive if id(entry) not in decoded]
+        if late:
+            self._requeue(late)
+        skipped = set(map(id, late))
         for entry in runnable:
+            if id(entry) in skipped:
+                continue
             result = decoded.get(id(entry))
             if result is None:
                 result = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
@@ -180,9 +186,22 @@ class BatchConsumer:
                 batch.inputs.append(result)
         if absent:
             self._set_aside(absent)
-        aside = set(map(id, absent))
-        batch.entries += [entry for entry in entries if id(entry) not in aside]
+        skipped |= set(map(id, absent))
+        batch.entries += [entry for entry in entries if id(entry) not in skipped]
         batch.decode += time.monotonic() - began
+
+    def _requeue(self, entries: Sequence[StreamEntry]) -> None:
+        """Put pictures that were not begun behind those that wait; a full Redis gives them again, one by one."""
+        streams = self._container.queue.streams
+
+        def give_back() -> None:
+            try:
+                streams.requeue(entries)
+            except errors.QueueFull:
+                streams.put_back(self._worker.id, entries, at_once=True)
+
+        self._retry_while_unavailable(give_back)
+        self._worker.release(entries)
 
     def _set_aside(self, entries: Sequence[StreamEntry]) -> None:
         """Give back the pictures that the storage lacks; they are tried again after a lease, behind those that wait."""
@@ -194,16 +213,26 @@ class BatchConsumer:
         self._retry_while_unavailable(lambda: self._container.queue.streams.put_back(self._worker.id, entries))
         self._worker.release(entries)
 
+    def _decode_some(self, entries: Sequence[StreamEntry]) -> list[tuple[int, Input | Outcome | Absent]]:
+        """Return the decoded entries by identity: the first of them, and those that are begun within DECODED."""
+        until = time.thread_time() + DECODED
+        decoded: list[tuple[int, Input | Outcome | Absent]] = []
+        for entry in entries:
+            if decoded and time.thread_time() > until:
+                break
+            decoded.append((id(entry), self._decode(entry)))
+        return decoded
+
     def _decode(self, entry: StreamEntry) -> Input | Outcome | Absent:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
             data = self._retry_while_unavailable(lambda: job_pictures.read(self._container, entry))
-            began = time.monotonic()
+            began = time.thread_time()
             try:
                 with self._worker.watchdog():
                     tensor = self._model.prepare(data, exif=entry.exif)
             finally:
-                self._worker.count_decoded(self._version_id, time.monotonic() - began)
+                self._worker.count_decoded(self._version_id, time.thread_time() - began)
             key = ""
             if entry.remember:
                 key = result_cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)

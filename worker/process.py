@@ -43,7 +43,7 @@ class WorkerProcess:
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""
         self.decoding: dict[str, float] = {}
-        """Version -> seconds that one thread decodes a picture for, mostly of the last few."""
+        """Version -> seconds of CPU time that decoding a picture takes, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
         """Version -> when it was last looked for pictures of silent workers (monotonic seconds)."""
         self.consuming = threading.Lock()
@@ -168,7 +168,7 @@ class WorkerProcess:
         self._batches += 1
 
     def count_decoded(self, version_id: str, seconds: float) -> None:
-        """Count a picture that was decoded in so many seconds."""
+        """Count a picture that was decoded in so many seconds of CPU time."""
         self.decoding[version_id] = 0.8 * self.decoding.get(version_id, seconds) + 0.2 * seconds
 
     def _repeat(self, step: Callable[[], None]) -> None:

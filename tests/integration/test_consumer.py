@@ -31,6 +31,7 @@ from shared.services import job_retries, jobs, models, result_cache, stored_imag
 from tests.stacks import digits, until
 from tests.workers import checked_container, registered
 from worker import consumer, model_check
+from worker.batch import Batch
 from worker.process import WorkerProcess
 
 LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
@@ -160,21 +161,57 @@ def test_a_long_timeline_keeps_its_beginning_and_its_end(
     assert timeline[-1]["stored_at"] == pytest.approx(again(container, job).finished_at, abs=0.001)
 
 
-def test_pictures_that_are_slow_to_decode_are_claimed_few_at_a_time(
+def test_pictures_that_are_slow_to_decode_run_a_few_at_a_time(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = spied(worker)
-    monkeypatch.setattr(consumer, "DECODED", 1e-9)  # by this measure every picture is slow
-    several = [submit(container, [picture(number % 10)]) for number in range(20)]
+    monkeypatch.setattr(consumer, "DECODED", 0.0)  # by this measure every picture is slow
+    job = submit(container, [picture(number) for number in range(10)])
 
-    consumer.consume(worker, several[0].version_id)
+    consumer.consume(worker, job.version_id)
 
-    assert sizes == [16, 1, 1, 1, 1]
-    assert [again(container, job).status for job in several] == [Status.DONE] * 20
-    monkeypatch.undo()
-    several = [submit(container, [picture(number % 10)]) for number in range(16)]
-    consumer.consume(worker, several[0].version_id)
-    assert sizes[5:] == [16]
+    assert sizes == [1] * 10
+    assert labels(container, job) == list("0123456789")
+    assert nothing_is_left(worker, job)
+
+
+def test_a_tenant_is_not_delayed_by_a_full_batch_of_slow_pictures_of_another(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    run = consumer.BatchConsumer._run
+
+    def spy(self: consumer.BatchConsumer, batch: Batch) -> None:
+        if not order:
+            jobs.submit(container, "ben", Submission([picture(7)], model="digits"))
+        order.extend(entry.tenant for entry in batch.entries)
+        run(self, batch)
+
+    monkeypatch.setattr(consumer.BatchConsumer, "_run", spy)
+    monkeypatch.setattr(consumer, "DECODED", 0.0)
+    job = submit(container, [picture(number % 10) for number in range(20)])
+
+    consumer.consume(worker, job.version_id)
+
+    assert len(order) == 21
+    # One picture runs when ben's arrives, the next may be claimed already, and of two tenants either may be first.
+    assert order.index("ben") <= 3
+
+
+def test_after_slow_pictures_the_others_run_in_full_batches_again(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "MOST", 16)
+    sizes = spied(worker)
+    version_id = named(container, "digits").id
+    worker.decoding[version_id] = 0.5
+    several = [submit(container, [picture(number % 10)]) for number in range(80)]
+
+    consumer.consume(worker, version_id)
+
+    assert sizes[0] == 2
+    assert max(sizes) == 16
+    assert [again(container, job).status for job in several] == [Status.DONE] * 80
 
 
 def test_a_broken_picture_fails_alone(container: Container, worker: WorkerProcess) -> None:

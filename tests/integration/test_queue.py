@@ -111,6 +111,21 @@ def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queu
     assert queue.streams.present(V) == set()
 
 
+def test_what_is_requeued_is_claimed_again_behind_the_others_as_if_for_the_first_time(queue: Queue) -> None:
+    push(queue, 4)
+    begun, *rest = queue.streams.claim(V, "first", 3)
+
+    queue.streams.requeue(rest)
+
+    (depth,) = queue.streams.depths([V])
+    assert (depth.waiting, depth.running) == (3, 1)
+    again = queue.streams.claim(V, "second", 5)
+    assert keys(again) == [("job", 3), ("job", 1), ("job", 2)]
+    assert {entry.attempts for entry in again} == {1}
+    queue.conclude([begun, *again], [])
+    assert queue.streams.present(V) == set()
+
+
 def test_the_claimed_entry_is_the_pushed_one(queue: Queue) -> None:
     pushed = StreamEntry("job", 0, "jobs/2023/x", 10, 20, "features", 7, "none", False)
     queue.streams.push([Pushed(V, "normal", "anna", [pushed])])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -113,7 +112,7 @@ def test_the_headers_of_one_request_take_a_limited_time_in_all(
     monkeypatch: pytest.MonkeyPatch, count: int, is_taken: bool
 ) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(time, "thread_time", lambda: float(next(clock)))  # each header takes a second
+    monkeypatch.setattr("time.thread_time", lambda: float(next(clock)))  # each header takes a second
     monkeypatch.setattr(images, "CHECKING", 3.0)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -189,6 +189,23 @@ class Streams:
                     entry.stream, GROUP, consumer, 0, [entry.id], idle=idle, retrycount=entry.attempts - 1, justid=True
                 )
 
+    def requeue(self, entries: Sequence[StreamEntry]) -> None:
+        """Put claimed entries that were not begun behind those that wait on their streams, without an attempt; raises
+        QueueFull with nothing done for some of them.
+
+        They are added before they are removed: a crash in between leaves them twice, and they are recorded once.
+        """
+        with translated_errors():
+            with self._redis.pipeline(transaction=False) as pipe:
+                for entry in entries:
+                    pipe.xadd(entry.stream, entry.pack())
+                pipe.execute()
+            with self._redis.pipeline(transaction=False) as pipe:
+                for stream, ids in by_stream(entries).items():
+                    pipe.xack(stream, GROUP, *ids)
+                    pipe.xdel(stream, *ids)
+                pipe.execute()
+
     def backlog(self, version_id: str) -> bool:
         """Return True if there are entries that no worker has claimed."""
         return any(depth.waiting > 0 for depth in self.depths([version_id]))
