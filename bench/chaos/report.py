@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.chaos.result import Result, Row
 from bench.report import goals_table, table
+from bench.result import NOISE
 
 _COLUMNS = ("fault", "times", "accepted", "right", "wrong", "lost", "doubled", "p50 s", "max s", "callers saw")
+NOISY = "Other processes used {others:.1f} cores meanwhile, which delays recovery and changes the rate."
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1f2328 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .7rem; border-bottom: 1px solid #d0d7de }
@@ -38,7 +39,10 @@ def show(result: Result, console: Console) -> None:
         console.print(Text(f"not injected here: {name}: {why}", style="yellow"))
     for finding in result.findings:
         console.print(Text(finding, style="red"))
-    console.print(_goals(result))
+    noisy = result.others > NOISE
+    console.print(goals_table(result.goals(), noisy=noisy))
+    if noisy:
+        console.print(NOISY.format(others=result.others), style="yellow")
 
 
 def headline(result: Result) -> str:
@@ -48,10 +52,6 @@ def headline(result: Result) -> str:
         f"{len(result.rates)} s, {result.before:.1f} right answers/s before, {result.after:.1f} afterwards, "
         f"{result.repeated} callbacks repeated"
     )
-
-
-def _goals(result: Result) -> Table:
-    return goals_table(result.goals(), noisy=False)
 
 
 def cells(row: Row) -> list[str]:
@@ -87,7 +87,8 @@ def page(result: Result) -> str:
          "reached" if goal.reached else "missed"]
         for goal in result.goals()
     ]  # fmt: skip
-    lines = [*result.findings, *(f"not injected here: {name}: {why}" for name, why in result.left_out.items())]
+    noise = [NOISY.format(others=result.others)] if result.others > NOISE else []
+    lines = [*result.findings, *noise, *(f"not injected here: {name}: {why}" for name, why in result.left_out.items())]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>inferq chaos</title><style>{_STYLE}</style>'
         f"<h1>inferq chaos</h1><p>{html.escape(headline(result))}<p>{html.escape(machine)}"

@@ -71,6 +71,8 @@ class Result:
     """Right answers per second before the first fault."""
     after: float
     """Right answers per second after the last fault."""
+    others: float
+    """Cores that other processes used meanwhile, on average."""
     repeated: int
     """Callbacks that came more than once with the same content, which receivers must expect."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from bench import measure
 from bench.chaos import reconcile, result
 from bench.chaos.faults import FAULTS, Fault, Scene
 from bench.chaos.journal import Journal, Request
@@ -50,6 +52,7 @@ class Run:
 
     def all(self) -> Result:
         """Run everything and return the result without the facts of the machine; raises Interrupted."""
+        used = _others_seconds()
         self._load.start()
         self._note("warming up")
         with Client(self._system.urls[0]) as client:
@@ -61,13 +64,28 @@ class Run:
         self._note("comparing what was accepted with what the service says")
         self._load.stop()
         seconds = int(self._journal.now())
+        others = (_others_seconds() - used) / seconds
         self._check()
         evidence = reconcile.gather(
             self._journal, self._system.urls, self._system.receiver, self._interrupted.is_set
         )  # fmt: skip
         self._check()
         rates = [self._journal.rate(second, second + 1) for second in range(seconds)]
-        return self._result(windows, rates, before, after, evidence)
+        findings = reconcile.judge(self._journal.requests, evidence)
+        return Result(
+            machine={},
+            seed=self._seed,
+            database="PostgreSQL" if self._system.database else "SQLite",
+            windows=windows,
+            left_out=self._left_out,
+            findings=[f"{f.kind}: {_about(self._journal, windows, f)}{f.why}" for f in findings],
+            rows=result.rows(self._journal, windows, findings),
+            rates=rates,
+            before=before,
+            after=after,
+            others=others,
+            repeated=sum(len(received) - 1 for received in evidence.callbacks.values()),
+        )
 
     def _order(self) -> Iterator[Fault]:
         """Yield the faults in an order of the seed, again and again while there is time."""
@@ -127,27 +145,10 @@ class Run:
     def _check(self) -> None:
         self._sleep(0)
 
-    def _result(
-        self, windows: list[Window], rates: list[float], before: float, after: float, evidence: reconcile.Evidence
-    ) -> Result:
-        requests = self._journal.requests
-        findings = reconcile.judge(requests, evidence)
-        told = [
-            f"{finding.kind}: {_about(self._journal, windows, finding)}{finding.why}" for finding in findings
-        ]  # fmt: skip
-        return Result(
-            machine={},
-            seed=self._seed,
-            database="PostgreSQL" if self._system.database else "SQLite",
-            windows=windows,
-            left_out=self._left_out,
-            findings=told,
-            rows=result.rows(self._journal, windows, findings),
-            rates=rates,
-            before=before,
-            after=after,
-            repeated=sum(len(received) - 1 for received in evidence.callbacks.values()),
-        )
+
+def _others_seconds() -> float:
+    """Return the CPU time so far of all processes of the machine but this one and those that it has started."""
+    return measure.machine_seconds() - measure.cpu_seconds({"chaos": [os.getpid()]})["chaos"]
 
 
 def _about(journal: Journal, windows: Sequence[Window], finding: reconcile.Finding) -> str:

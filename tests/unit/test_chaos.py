@@ -46,7 +46,7 @@ def judged(journal: Journal, evidence: Evidence) -> Result:
     rows = result.rows(journal, WINDOWS, findings)
     words = [finding.why for finding in findings]
     machine = {"date": "2026-11-26"}
-    return Result(machine, 1, "SQLite", WINDOWS, {"disk full": "no"}, words, rows, [5.0, 1.0, 5.0], 5.0, 5.0, 0)
+    return Result(machine, 1, "SQLite", WINDOWS, {"disk full": "no"}, words, rows, [5.0, 1.0, 5.0], 5.0, 5.0, 0.0, 0)
 
 
 def test_a_run_in_which_everything_is_right_exits_with_0() -> None:
