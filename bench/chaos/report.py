@@ -35,8 +35,8 @@ def show(result: Result, console: Console) -> None:
         shown.add_row(*(Text(cell, style="bold red" if _is_bad(row, number) else "")
                         for number, cell in enumerate(cells(row))))  # fmt: skip
     console.print(shown)
-    for name, why in result.left_out.items():
-        console.print(Text(f"not injected here: {name}: {why}", style="yellow"))
+    for line in left_out(result):
+        console.print(Text(line, style="yellow"))
     for finding in result.findings:
         console.print(Text(finding, style="red"))
     noisy = result.others > NOISE
@@ -52,6 +52,14 @@ def headline(result: Result) -> str:
         f"{len(result.rates)} s, {result.before:.1f} right answers/s before, {result.after:.1f} afterwards, "
         f"{result.repeated} callbacks repeated"
     )
+
+
+def left_out(result: Result) -> list[str]:
+    """Return a line for each reason for which faults were not injected."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in result.left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    return [f"not injected here, since {why}: {', '.join(names)}" for why, names in by_reason.items()]
 
 
 def cells(row: Row) -> list[str]:
@@ -88,7 +96,7 @@ def page(result: Result) -> str:
         for goal in result.goals()
     ]  # fmt: skip
     noise = [NOISY.format(others=result.others)] if result.others > NOISE else []
-    lines = [*result.findings, *noise, *(f"not injected here: {name}: {why}" for name, why in result.left_out.items())]
+    lines = [*result.findings, *noise, *left_out(result)]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>inferq chaos</title><style>{_STYLE}</style>'
         f"<h1>inferq chaos</h1><p>{html.escape(headline(result))}<p>{html.escape(machine)}"

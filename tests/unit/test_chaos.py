@@ -138,7 +138,7 @@ def test_the_result_is_json_and_a_page_that_needs_no_other_file(tmp_path: Path) 
     text = page.read_text()
     assert "<svg" in text
     assert "job j1 was accepted and is not found" in text
-    assert "not injected here: disk full: no" in text
+    assert "not injected here, since no: disk full" in text
     assert not [word for word in ("<script", "<link", "<img") if word in text]
 
 
