@@ -214,13 +214,14 @@ class BatchConsumer:
         self._worker.release(entries)
 
     def _decode_some(self, entries: Sequence[StreamEntry]) -> list[tuple[int, Input | Outcome | Absent]]:
-        """Return the decoded entries by identity: the first of them, and those that are begun within DECODED."""
+        """Return the decoded entries by identity: the first of each tenant, and those that are begun within DECODED."""
         until = time.thread_time() + DECODED
         decoded: list[tuple[int, Input | Outcome | Absent]] = []
+        tenants: set[str] = set()
         for entry in entries:
-            if decoded and time.thread_time() > until:
-                break
-            decoded.append((id(entry), self._decode(entry)))
+            if entry.tenant not in tenants or time.thread_time() <= until:
+                tenants.add(entry.tenant)
+                decoded.append((id(entry), self._decode(entry)))
         return decoded
 
     def _decode(self, entry: StreamEntry) -> Input | Outcome | Absent:

@@ -124,7 +124,8 @@ class WorkerProcess:
         now = self._claimed_at = self.container.now()
         with self._lock:
             self._held.update({entry.id + entry.stream: entry for entry in entries})
-            self._new.update({entry.job_id: now for entry in entries})
+            # `begin` sees to the others; a job whose deadline has passed must not be RUNNING before it looks.
+            self._new.update({entry.job_id: now for entry in entries if entry.is_quick})
 
     def release(self, entries: Sequence[StreamEntry]) -> None:
         """Remove entries whose outcome is stored."""
