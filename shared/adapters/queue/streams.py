@@ -46,6 +46,8 @@ class Streams:
         self._notifications, self._room = notifications, room
         self._groups: set[str] = set()
         """Streams whose consumer group exists."""
+        self._served: dict[str, float] = {}
+        """Stream -> when this process has last claimed from it (monotonic seconds)."""
         self._prepared: dict[str, float] = {}
         """Stream -> when this process has made its group before a push (monotonic seconds)."""
         self._lanes: dict[str, tuple[float, dict[str, list[str]]]] = {}
@@ -124,12 +126,15 @@ class Streams:
         entries: list[StreamEntry] = []
         for priority in PRIORITIES:
             open_streams = [self._stream(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
-            random.shuffle(open_streams)  # decides who is served when there are more tenants than places
+            # Who is served if there are more tenants than places: those that this process has served longest ago.
+            random.shuffle(open_streams)
+            open_streams.sort(key=lambda stream: self._served.get(stream, 0.0))
             while open_streams and (room := count - len(entries)) > 0:
                 turn, later = open_streams[:room], open_streams[room:]
                 share = room // len(turn)
                 claimed = self._read(turn, consumer, share)
                 entries += claimed
+                self._served.update(dict.fromkeys((entry.stream for entry in claimed), time.monotonic()))
                 full = {stream for stream in turn if sum(entry.stream == stream for entry in claimed) == share}
                 open_streams = [stream for stream in turn if stream in full] + later
         return entries
