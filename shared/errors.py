@@ -246,11 +246,14 @@ class StillRunning(Unavailable):
     retry_after = None  # sending the picture again would only make the queue longer
 
 
+_FULL = ("No space left on device", "database or disk is full")
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Return True if an exception says that a disk has no room, whatever library has raised it."""
     number = error.errno if isinstance(error, OSError) else None
-    # safetensors and torch write by themselves, and raise errors of their own with the system's words.
-    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+    # safetensors, torch and PostgreSQL raise errors of their own with the system's words, SQLite one with its own.
+    return number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL)
 
 
 def by_code(code: str, message: str) -> InferqError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import signal
 import time
@@ -74,7 +75,14 @@ def running(
             progress("leftovers", f"stopped {len(orphans)} processes of an earlier run")
         plan = stack.plan(stack_options)
         follower = Follower(stack_options.data / "logs", _log_line)
-        supervisor = Supervisor(_trouble, changed=plan.describe, tick=follower.read if verbose else lambda: None)
+        description = stack.Description(plan)
+
+        def tick() -> None:
+            description.tick()
+            if verbose:
+                follower.read()
+
+        supervisor = Supervisor(_trouble, changed=description.write, tick=tick)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, supervisor.stop)
         try:
@@ -135,4 +143,8 @@ def _log_line(name: str, line: str) -> None:
 
 
 def _say(name: str, text: str, style: str = "cyan") -> None:
-    console.out.print(Text.assemble((f"  {name:<11}", style), text), soft_wrap=True)
+    try:
+        console.out.print(Text.assemble((f"  {name:<11}", style), text), soft_wrap=True)
+    except OSError as error:  # its output goes to a file on a full disk: the stack runs on without these words
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -69,12 +71,37 @@ class Plan:
     """Workers, then the trainer, if there is one; maintenance is the last. The start waits for workers only."""
     api: Part
 
-    def describe(self, pids: Mapping[str, int]) -> None:
-        """Write DATA/stack.json, for scripts that need the addresses and pids of this stack."""
-        fresh = self.data / "stack.json.new"
+
+class Description:
+    """DATA/stack.json, for scripts that need the addresses and pids of a stack. A disk that is full does not stop the
+    stack: the file is written when there is room."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan, self._clock = plan, clock
+        self._pids: dict[str, int] = {}
+        self._retry_at = math.inf
+        """When the file is to be written again (monotonic seconds), because it could not be."""
+
+    def write(self, pids: Mapping[str, int]) -> None:
+        """Write the file with these pids, now or when there is room."""
+        self._pids = dict(pids)
+        try:
+            self._write()
+            self._retry_at = math.inf
+        except OSError:
+            self._retry_at = self._clock() + 1
+
+    def tick(self) -> None:
+        """Write the file again if it could not be written a second ago; called at each check of the parts."""
+        if self._clock() >= self._retry_at:
+            self.write(self._pids)
+
+    def _write(self) -> None:
+        plan = self._plan
+        fresh = plan.data / "stack.json.new"
         fresh.touch(mode=0o600)  # it holds the password
-        fresh.write_text(json.dumps({"url": self.url, "redis_url": self.redis_url, "pids": dict(pids)}, indent=1))
-        fresh.replace(self.data / "stack.json")
+        fresh.write_text(json.dumps({"url": plan.url, "redis_url": plan.redis_url, "pids": self._pids}, indent=1))
+        fresh.replace(plan.data / "stack.json")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -80,3 +83,64 @@ def test_a_worker_that_starts_while_redis_is_full_runs_what_waits(own_stack: Sta
         own_stack.kill("worker-1")
     for job_id in waiting:
         assert own_stack.finished(job_id, 90)["status"] == "DONE"
+
+
+# the disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of our own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave not a byte on the disk."""
+    with contextlib.suppress(OSError), (disk / "filler").open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def pictures(count: int) -> list[tuple[str, Any]]:
+    return [("files", digits()[number % 10]) for number in range(count)]
+
+
+def test_a_stack_survives_a_full_disk_and_goes_on_when_there_is_room(disk: Path) -> None:
+    with stacks.running(disk / "data", "--workers", "1", INFERQ_LEASE="2") as stack:
+        before = stack.finished(post(stack).json()["_id"], 60)
+        with frozen(stack, "worker-1"):
+            waiting = [post(stack, number).json()["_id"] for number in range(3)]
+            fill(disk)
+        answers = []
+        for count in (1, 4) * 5:
+            answers.append(httpx.post(f"{stack.url}/v1/jobs", files=pictures(count), timeout=60))
+            fill(disk)
+        refused = [answer for answer in answers if answer.status_code != 202]
+        assert refused
+        assert {(answer.status_code, "answer" in answer.text or "full" in answer.text) for answer in refused} == {
+            (503, True)
+        }
+        waiting += [
+            answer.json()["_id"] for answer in answers if answer.status_code == 202
+        ]  # SQLite had some room left
+        assert stack.get(f"/v1/jobs/{before['_id']}")["status"] == "DONE"
+        stack.kill("worker-1")  # its new process id cannot be written
+        time.sleep(5)
+        assert stack._process is not None
+        assert stack._process.poll() is None, stack.output()
+        (disk / "filler").unlink()
+        for job_id in waiting:
+            assert stack.finished(job_id, 60)["status"] == "DONE"
+        until(lambda: post(stack).status_code == 202, 30, stack.output)
+        assert (
+            stack.finished(httpx.post(f"{stack.url}/v1/jobs", files=pictures(4)).json()["_id"], 60)["status"] == "DONE"
+        )
+        until(lambda: all(Path(f"/proc/{pid}").exists() for pid in stack.pids().values()), 10)
+        log = (disk / "data" / "logs" / "api.log").read_text()
+        assert "Traceback" not in log

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVer
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.stored_images import StoredImage
 from shared.domain.webhooks import Attempt, Delivery, Receiver, Reply
-from shared.errors import BadRequest, Conflict, Unavailable
+from shared.errors import BadRequest, Conflict, StorageFull, Unavailable
 
 NOW = 1_700_000_000.0
 
@@ -837,4 +839,26 @@ def test_sqlite_waits_for_the_disk_where_a_power_cut_must_lose_nothing(
     database = Database(f"sqlite:///{tmp_path}/inferq.db", durability=durability)
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == expected
+
+
+def test_a_disk_of_the_database_that_is_full_is_named_and_what_was_stored_stays(
+    tmp_path: Path, empty_file: Path
+) -> None:
+    shutil.copy(empty_file, tmp_path / "inferq.db")
+    database = Database(f"sqlite:///{tmp_path}/inferq.db")
+    kept = stored(database, a_job())
+
+    @sa.event.listens_for(database.engine, "checkout")
+    def limit(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")  # no more than there are: SQLite then says what a full disk does
+
+    for _ in range(2):
+        with pytest.raises(StorageFull, match="disk of the database is full"):  # noqa: PT012 - one of many is too many
+            for _ in range(1000):
+                stored(database, a_job())
+        with database.read() as uow:
+            assert uow.jobs.find(kept.tenant, kept.id)
+    sa.event.remove(database.engine, "checkout", limit)
+    database.engine.dispose()
+    stored(database, a_job())
     database.close()

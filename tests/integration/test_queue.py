@@ -17,6 +17,7 @@ import redis
 
 from shared import errors
 from shared.adapters.queue import locks
+from shared.adapters.queue.connection import translated_errors
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE, celery_app, training_app
 from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
@@ -720,3 +721,19 @@ def test_a_redis_that_is_away_is_named() -> None:
             step()
     queue.events.publish(["job"])  # only a hint
     queue.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (
+            "MISCONF Errors writing to the AOF file: No space left on device",
+            errors.StorageFull,
+            "disk of Redis is full",
+        ),
+        ("READONLY You can't write against a read only replica.", errors.Unavailable, "does not answer"),
+    ],
+)
+def test_what_redis_refuses_is_said_in_our_words(words: str, kind: type[errors.Unavailable], message: str) -> None:
+    with pytest.raises(kind, match=message), translated_errors():
+        raise redis.ResponseError(words)

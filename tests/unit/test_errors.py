@@ -94,3 +94,18 @@ def test_a_stored_code_about_the_picture_becomes_that_error_again(kind: type[Inf
 def test_any_other_stored_code_is_a_fault_of_ours(code: str) -> None:
     error = errors.by_code(code, "the reason")
     assert (error.status, error.message) == (500, "the reason")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (OSError(122, "Disk quota exceeded"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (ValueError("database or disk is full"), True),
+        (OSError(5, "Input/output error"), False),
+        (FileNotFoundError(2, "No such file"), False),
+    ],
+)
+def test_a_full_disk_is_known_whoever_says_so(error: Exception, is_full: bool) -> None:
+    assert errors.is_disk_full(error) is is_full

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import redis
 
+from inferq.commands import console
+from inferq.commands import up as up_command
 from inferq.errors import CannotStart
 from inferq.stack import data_dir, stack, supervisor, valkey
 from inferq.stack.logs import KEEP, Follower, last_line, rotate
@@ -343,6 +346,47 @@ def test_the_embedded_valkey_keeps_what_it_acknowledged_through_kill_9(
         assert boss.watch(lambda: valkey.is_ready(planned.redis_url), GENEROUS)
         assert connection.get("accepted") == b"job"
     assert valkey.server_version(planned.redis_url) >= (6, 2)
+
+
+def test_a_disk_that_is_full_delays_what_is_written_of_a_stack_and_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    description = stack.Description(stack.plan(stack.StackOptions(tmp_path, port=0)), clock=lambda: now[0])
+    description.write({"api": 1})
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def pids() -> dict[str, int]:
+        return dict(json.loads((tmp_path / "stack.json").read_text())["pids"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        description.write({"api": 2})
+        description.tick()
+        now[0] += 2
+        description.tick()
+    assert pids() == {"api": 1}
+    description.tick()
+    assert pids() == {"api": 1}
+    now[0] += 2
+    description.tick()
+    assert pids() == {"api": 2}
+
+
+def test_words_that_a_full_disk_does_not_take_do_not_stop_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int) -> Callable[..., None]:
+        def print_(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return print_
+
+    monkeypatch.setattr(console.out, "print", fail(errno.ENOSPC))
+    up_command._trouble("worker-1 was killed")
+    monkeypatch.setattr(console.out, "print", fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        up_command._trouble("worker-1 was killed")
 
 
 # `inferq up`, with toys in place of migrations, api and worker

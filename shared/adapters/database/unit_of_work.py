@@ -174,6 +174,8 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        if errors.is_disk_full(error):
+            raise errors.StorageFull("The disk of the database is full; make room on it.") from error
         raise errors.Unavailable("The database does not answer; try again soon.") from error
     except exc.IntegrityError as error:
         raise errors.Conflict("Another request has just done the same; look at what there is now.") from error

@@ -61,4 +61,6 @@ def translated_errors() -> Iterator[None]:
         # Not only lost connections: also a read-only replica after a failover, a full disk.
         if isinstance(error, redis.ResponseError):
             log.warning("Redis refuses: %s", error)
+        if errors.is_disk_full(error):
+            raise errors.StorageFull("The disk of Redis is full; make room on it.") from error
         raise errors.Unavailable("The queue does not answer; try again soon.") from error
