@@ -100,6 +100,8 @@ def _as_inferq_error(error: Exception) -> errors.InferqError:
     """Return any exception as an InferqError; an unexpected exception becomes a fixed sentence without its details."""
     if isinstance(error, errors.InferqError):
         return error
+    if errors.is_disk_full(error):  # such as the folder in which an upload is kept while it arrives
+        return errors.StorageFull("The disk of the service is full; make room on it.")
     if isinstance(error, (BlockingIOError, TimeoutError, ConnectionError, ClientDisconnected)):
         late = errors.BadRequest("The body did not arrive in time.")
         late.status = 408

@@ -33,6 +33,8 @@ def export(worker: WorkerProcess, version_id: str) -> None:
             model_exports.fail(container, version, error.message)
         except Exception as error:
             log.exception("exporting %s version %s", version.name, version.version)
+            if errors.is_disk_full(error):
+                return  # no fault of the version either
             model_exports.fail(container, version, f"it was interrupted: {type(error).__name__}")
         else:
             model_exports.finish(container, version, converted)

@@ -95,7 +95,9 @@ class Tuner:
         except (errors.Unavailable, conversions.Interrupted) as error:
             model.tune_at = model.pictures + BUSY_PICTURES
             log.warning("tuning %s version %s: %s", version.name, version.version, error.message)
-        except Exception:  # torch goes on answering
+        except Exception as error:  # torch goes on answering
+            if errors.is_disk_full(error):
+                model.tune_at = model.pictures + BUSY_PICTURES
             log.exception("tuning %s version %s", version.name, version.version)
 
     def _compile(self, model: Loaded, trial: CudaTrial) -> None:

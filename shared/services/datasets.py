@@ -132,6 +132,9 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             )
             uow.datasets.add_examples([example])
             uow.datasets.save(replace(after, last_example=example.id))
+    except errors.StorageFull:  # it was not committed, and its blob would fill the disk further
+        container.storage.delete(blob)
+        raise
     except errors.Unavailable:
         raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:

@@ -89,6 +89,9 @@ def submit(
             waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
         registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
         earlier = container.grouped(_register)(registration)
+    except (errors.StorageFull, errors.QueueFull):  # it was not committed, and its blob would fill the disk further
+        job_pictures.drop(container, job)
+        raise
     except errors.Unavailable:
         raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
     except BaseException:

@@ -326,6 +326,29 @@ def test_a_conversion_that_fails_is_told_once_and_can_be_tried_again(
     assert exported(client, version, "onnx").status_code == 200
 
 
+@pytest.mark.parametrize("fault", [errors.Unavailable("It is away."), OSError(28, "No space left on device")])
+def test_a_storage_that_is_away_or_a_disk_that_is_full_is_no_fault_of_the_version(
+    worker: WorkerProcess, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    version = from_torchvision(worker)
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.conversions.run", fail)
+        answer = exported(client, version, "onnx")
+        assert (answer.status_code, answer.json["code"]) == (409, "model_not_ready")
+    assert exported(client, version, "onnx").status_code == 200
+
+
+def test_an_export_whose_weights_the_storage_has_lost_says_so(worker: WorkerProcess, client: FlaskClient) -> None:
+    version = from_torchvision(worker)
+    worker.container.storage.delete(version.weights)
+    answer = exported(client, version)
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+    assert "lost a file" in answer.json["detail"]
+
+
 def test_a_graph_with_other_answers_is_not_handed_out(
     worker: WorkerProcess, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

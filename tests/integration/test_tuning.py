@@ -256,6 +256,18 @@ def test_a_conversion_that_was_killed_is_tried_again_later(
     assert (model.runtime, model.tune_at) == ("torch", 2 * BUSY_PICTURES)
 
 
+def test_a_full_disk_does_not_end_the_tuning_of_a_model(
+    worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("worker.conversions.run", full)
+    model.pictures = BUSY_PICTURES
+    tune(worker, model)
+    assert (model.runtime, model.tune_at) == ("torch", 2 * BUSY_PICTURES)
+
+
 def test_an_unreachable_storage_does_not_end_the_tuning_of_a_model(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

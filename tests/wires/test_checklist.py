@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,12 +16,18 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+import sqlalchemy as sa
+from flask import Request
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from api.application import create_app
 from api.dialects.huggingface import common
 from shared import errors
+from shared.adapters.database.jobs import Jobs
+from shared.adapters.database.stored_images import StoredImages
+from shared.adapters.storage import Writer
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller
 from shared.domain.models import ModelVersion
@@ -183,6 +191,38 @@ def test_a_database_that_is_away_is_answered_in_json(
     answer = wire.post(client)
     assert_complaint(wire, answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
+
+
+@EVERY_WIRE
+@pytest.mark.parametrize("full", ["arriving upload", "database", "storage"])
+def test_a_disk_that_is_full_is_answered_in_json_and_fills_no_further(
+    client: FlaskClient, container: Container, wire: Wire, naps: list[float], monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def locked() -> None:
+        raise sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    noise = io.BytesIO()  # too large for a row of the database
+    Image.effect_noise((120, 120), 100).save(noise, "PNG")
+    with monkeypatch.context() as patched:
+        if full == "storage":
+            patched.setattr(Writer, "write", fail)
+        elif full == "database":
+            patched.setattr(Jobs, "add", lambda *_: locked())
+            patched.setattr(StoredImages, "add", lambda *_: locked())
+        else:
+            patched.setattr(Request, "_get_file_stream", fail)
+        if full == "arriving upload" and not wire.part:
+            return  # a raw body is kept in memory
+        answer = wire.post(client, noise.getvalue())
+    assert_complaint(wire, answer, 503)
+    assert "full" in answer.text
+    storage = container.storage
+    days = [*storage.list("jobs"), *storage.list("images")]
+    kept = [key for day in days for key in storage.list(day)]
+    assert kept == []  # what was refused would fill the disk further
 
 
 @EVERY_WIRE
