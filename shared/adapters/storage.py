@@ -30,6 +30,8 @@ MARKER = "inferq-storage.txt"
 _MARKER_TEXT = b"""\
 inferq knows its storage by this file. While it is missing, inferq takes the storage to be away, and waits for it.
 """
+_CLIENTS = ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
+"""Packages through which fsspec talks to object stores."""
 _PIECE = 4 * 1024 * 1024
 """Bytes of a piece of a blob that is read bit by bit."""
 
@@ -107,7 +109,7 @@ class Storage:
         except BaseException as error:
             with contextlib.suppress(errors.Unavailable):  # maintenance removes what is left
                 self.delete(key)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) or _is_of_a_client(error):
                 raise _away(error) from error
             raise
 
@@ -285,24 +287,34 @@ def _answering() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise _away(error) from error
+    except Exception as error:
+        if isinstance(error, OSError) or _is_of_a_client(error):
+            raise _away(error) from error
+        raise
 
 
 @contextmanager
 def _writing() -> Iterator[None]:
     """As `_answering`; a folder that is missing where a blob is to be written is an error of the storage."""
     try:
-        yield
-    except OSError as error:
+        with _answering():
+            yield
+    except FileNotFoundError as error:
         raise _away(error) from error
 
 
-def _away(error: OSError) -> errors.Unavailable:
-    """Return the error of the domain for an OSError: StorageFull where there is no space, else Unavailable."""
+def _is_of_a_client(error: BaseException) -> bool:
+    """Return True for an error of an object store's client that is no OSError, such as botocore's for a server that
+    cannot be reached."""
+    return type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def _away(error: BaseException) -> errors.Unavailable:
+    """Return the error of the domain for one of the storage: StorageFull where there is no space, else Unavailable."""
     if errors.is_disk_full(error):
         return errors.StorageFull()
-    return errors.Unavailable(f"The storage of pictures does not answer ({error.strerror or error}); try again soon.")
+    reason = getattr(error, "strerror", None) or error
+    return errors.Unavailable(f"The storage of pictures does not answer ({reason}); try again soon.")
 
 
 def _protocols(filesystem: object) -> tuple[str, ...]:

@@ -205,3 +205,27 @@ def test_all_folders_on_the_way_to_a_new_blob_are_synced(
     synced.clear()
     Storage(f"file://{tmp_path}/blobs").write(key, b"data")
     assert synced == []
+
+
+def test_an_object_store_that_cannot_be_reached_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreachable = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+
+    def fail(*_: object, **__: object) -> None:
+        raise unreachable("Could not connect to the endpoint URL")
+
+    storage = Storage(f"memory://{uuid.uuid4().hex}/blobs")
+    storage.write("jobs/1", b"1")
+    for name in ("cat_file", "ls", "open", "_open", "rm_file", "get_file", "put_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, fail)
+    steps: list[Callable[[], object]] = [
+        lambda: storage.read("jobs/1"),
+        lambda: next(storage.pieces("jobs/1")),
+        lambda: storage.list("jobs"),
+    ]
+    for step in steps:
+        with pytest.raises(errors.Unavailable, match="Could not connect"):
+            step()
+    with pytest.raises(errors.Unavailable, match="Could not connect"):
+        storage.write("jobs/2", b"2")
+    with pytest.raises(errors.Unavailable, match="Could not connect"):
+        storage.put_from(__file__, "jobs/2")
