@@ -50,7 +50,11 @@ def check_patience(container: Container, version_id: str, tenant: str, waiting: 
     after its caller has left, in the place of one that is in time. `waiting` is the number of the tenant's own
     pictures, `patience` is in seconds."""
     lanes, rate = queue_positions.pace(container, version_id)
-    others = sum(count for (_, owner, _), count in lanes.items() if owner != tenant)
+    others = 0
+    for (_, owner, is_running), count in lanes.items():
+        if owner != tenant:
+            # Tenants take turns. If all of theirs counted, one with thousands would have everybody else refused.
+            others += count if is_running else min(count, waiting + 1)
     seconds = (waiting + others) / rate if rate else 0.0
     if seconds > patience:
         raise errors.Overloaded(

@@ -224,10 +224,21 @@ def test_whoever_would_wait_in_vain_is_refused_with_a_time_to_come_back(containe
     jobs.submit(container, "anna", Submission([picture(0)], "digits"))
 
 
-def test_pictures_of_other_tenants_count_as_well(container: Container) -> None:
+def test_pictures_of_other_tenants_count_as_far_as_their_turn_comes_before(container: Container) -> None:
     others, _ = jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits"))
     working(container, others.version_id, 10.0)
-    with pytest.raises(errors.Overloaded):
+    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.3)  # it runs after one of bert's
+    submitted(container, 14)
+    container.lookups.clear()
+    with pytest.raises(errors.Overloaded, match="about 4 s"):  # 15 of anna's, and 16 of bert's
+        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+
+
+def test_pictures_that_run_count_whosesoever_they_are(container: Container) -> None:
+    others, _ = jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits"))
+    working(container, others.version_id, 10.0)
+    container.queue.streams.claim(others.version_id, "worker", 30)
+    with pytest.raises(errors.Overloaded, match="about 3 s"):
         jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
 
 
