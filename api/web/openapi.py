@@ -18,7 +18,7 @@ from werkzeug.routing import Rule
 
 from api import dialects
 from api.auth import is_public
-from api.openapi_builder import openapi_path
+from api.openapi_builder import Part, empty, openapi_path, ref, response, text, thing
 from shared.settings import Settings
 
 _SERVICE = {
@@ -31,6 +31,26 @@ _SECURITY = {
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "APIKey": {"type": "apiKey", "in": "header", "name": "APIKey"},
 }
+_STATE = thing({"status": text()}, required=("status",), additionalProperties=True)
+_PROBLEM = response("What is wrong, and what to do.", ref("Problem"), "application/problem+json")
+_ANSWERS: dict[str, dict[str, Part]] = {
+    "/": {"302": empty("To `/docs`.")},
+    "/ui": {"302": empty("To `/ui/datasets`.")},
+    "/openapi.json": {"200": response("The document.", thing({}))},
+    "/favicon.ico": {"200": response("The icon.", text(), "image/svg+xml")},
+    "/static/{filename}": {
+        "200": response("A part of a page.", {}, "*/*"),
+        "304": empty("It is as it was."),
+    },
+    "/healthz": {"200": response("The process runs.", _STATE)},
+    "/readyz": {
+        "200": response("The service is ready.", _STATE),
+        "503": response("It is not, with the reason at each part.", _STATE),
+    },
+    "/metrics": {"200": response("The metrics.", text(), "text/plain")},
+}
+"""What the routes answer that no dialect describes; all others are pages."""
+_PAGE = {"200": response("The page.", text(), "text/html")}
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _UNDESCRIBED = {
     "description": "The body that this wire reads; most wires read pictures as `files`.",
@@ -96,8 +116,8 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, Rule]]:
 
 def _operation(view: Callable[..., Any], rule: Rule, path: str, method: str, tag: str) -> Document:
     """Return a short entry for a route that no dialect describes: its docstring, and the parameters of its path."""
-    text = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
-    summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", text))
+    about = (inspect.getdoc(view.func if isinstance(view, partial) else view) or "").split("\n\n")[0].replace("\n", " ")
+    summary, about = _SERVICE.get(path, (f"{method.upper()} {path}", about))
     if path in _SERVICE:
         tag = "Service"
     elif rule.endpoint.startswith("web."):
@@ -112,8 +132,19 @@ def _operation(view: Callable[..., Any], rule: Rule, path: str, method: str, tag
         "summary": summary,
         "description": about,
         "parameters": parameters,
-        "responses": {"default": {"description": "The answer of this wire."}},
+        "responses": {**_answers(path, rule), "default": _default(rule)},
     }
+
+
+def _answers(path: str, rule: Rule) -> dict[str, Part]:
+    """Return what a route that no dialect describes answers if nothing is wrong."""
+    return _ANSWERS.get(path) or (_PAGE if rule.endpoint.startswith("web.") else {})
+
+
+def _default(rule: Rule) -> Part:
+    """Return what such a route answers otherwise; of a wire without a description nothing is known."""
+    ours = rule.endpoint.startswith(("web.", "health."))
+    return _PROBLEM if ours else empty("The answer of this wire.")
 
 
 def _name_tags(document: Document) -> None:

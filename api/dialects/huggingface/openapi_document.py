@@ -57,11 +57,20 @@ def _call(
 ) -> openapi_builder.Part:
     responses = {
         "200": openapi_builder.response("The answer.", schema or thing({})),
-        "default": openapi_builder.response("The error.", openapi_builder.ref("HuggingFaceError")),
+        **{
+            status: openapi_builder.response(description, openapi_builder.ref("HuggingFaceError"))
+            for status, description in _ERRORS.items()
+        },
     }
     return openapi_builder.call(f"huggingFace{name}", summary, description, responses, parameters=parameters, body=body)
 
 
+_ERRORS = {
+    "500": "The model was checked and refused.",
+    "503": "The model is loading, or a part of the service is away.",
+    "504": "The picture still waits; the message names its job.",
+    "default": "The error.",
+}
 _PARAMETERS = thing(
     {
         "top_k": whole("Number of labels.", default=5, minimum=1),

@@ -1,0 +1,33 @@
+"""Small genuine pictures in every format that Pillow writes, as generated tests damage them."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+from PIL import Image
+
+_SAVED: dict[str, dict[str, Any]] = {
+    "JPEG": {},
+    "progressive JPEG": {"progressive": True},
+    "PNG": {},
+    "WEBP": {"quality": 60},
+    "GIF": {},
+    "BMP": {},
+    "TIFF": {},
+    "packed TIFF": {"compression": "tiff_lzw"},
+    "PPM": {},
+}
+
+
+@cache
+def small() -> dict[str, bytes]:
+    """Return name -> bytes of a picture of 24 x 16 pixels in each format."""
+    picture = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+    written = {}
+    for name, options in _SAVED.items():
+        with io.BytesIO() as file:
+            picture.save(file, name.rpartition(" ")[2], **options)
+            written[name] = file.getvalue()
+    return written
