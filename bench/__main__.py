@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,6 +49,7 @@ class Options:
     part: tuple[str, ...]
     rounds: int | None
     postgres: str
+    soak: float | None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,9 +71,13 @@ class Options:
 @click.option("--rounds", type=click.IntRange(1, 100), help="With --peers: how often each is measured, in turn; 3.")
 @click.option("--postgres", envvar="INFERQ_TEST_POSTGRES", default=POSTGRES, show_default=True, help="With --peers: a "
               "PostgreSQL server, on which a database is created and dropped.")  # fmt: skip
+@click.option("--soak", type=click.FloatRange(min=0.1), metavar="MINUTES", help="Load the service for that long, and "
+              "say which process or file grows under it.")  # fmt: skip
 def main(**choices: Any) -> None:
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
     long a training takes. With --peers, compare it with LitServe, Mosec, BentoML, Ray Serve and Flask + Celery instead.
+    With --soak, send a mixed load at a third of the capacity instead, and measure memory, file descriptors and threads
+    of every process.
 
     It starts a stack in a temporary folder, generates pictures and weights, and leaves nothing behind but the result,
     and the peers' environments in a cache folder: INFERQ_BENCH_ENVS, or inferq-bench in the user's.
@@ -87,13 +92,35 @@ def main(**choices: Any) -> None:
         raise click.UsageError("--peers starts every service itself; leave --url out")
     if not options.peers and (options.part or options.rounds):
         raise click.UsageError("--part and --rounds belong to --peers")
+    if options.soak and (options.peers or options.url):
+        raise click.UsageError("--soak starts a service of its own, and compares nothing; leave --url and --peers out")
     with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
         try:
-            written = (_compare if options.peers else _measure)(options, Path(scratch))
+            written = _chosen(options)(options, Path(scratch))
         except InferqError as error:
             raise click.ClickException(str(error)) from None
     for path in written:
         remarks.print(f"written: bench/results/{path.name}")
+
+
+def _chosen(options: Options) -> Callable[[Options, Path], list[Path]]:
+    """Return what is to be measured."""
+    if options.soak:
+        return _soak
+    return _compare if options.peers else _measure
+
+
+def _soak(options: Options, scratch: Path) -> list[Path]:
+    """Measure what grows under a long load; returns the files that were written."""
+    from bench.soak import report
+    from bench.soak.result import Soak
+    from bench.soak.run import soak
+
+    facts = {"torch": importlib.metadata.version("torch"), "device": "cpu"}
+    result = Soak(machine(facts), options.workers or few_workers(), options.soak or 0.0)
+    soak(result, scratch, say)
+    report.show(result, _console())
+    return report.write(result, RESULTS) if options.save else []
 
 
 def _measure(options: Options, scratch: Path) -> list[Path]:

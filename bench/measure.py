@@ -19,7 +19,7 @@ def cpu_seconds(pids: Pids) -> dict[str, float]:
     seconds = {}
     for part, roots in pids.items():
         seconds[part] = 0.0
-        for process in _tree(roots):
+        for process in tree(roots):
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 seconds[part] += times.user + times.system + times.children_user + times.children_system
@@ -35,7 +35,7 @@ def machine_seconds() -> float:
 def memory(pids: Sequence[int]) -> list[dict[str, object]]:
     """Return the resident bytes of each process, and whether torch is mapped into it."""
     rows: list[dict[str, object]] = []
-    for process in _tree(pids):
+    for process in tree(pids):
         with contextlib.suppress(psutil.Error, OSError):
             rows.append({"rss": process.memory_info().rss, "torch": _has_torch(process)})
     return rows
@@ -45,7 +45,8 @@ def _has_torch(process: psutil.Process) -> bool:
     return any("libtorch" in mapped.path for mapped in process.memory_maps())
 
 
-def _tree(pids: Sequence[int]) -> Iterator[psutil.Process]:
+def tree(pids: Sequence[int]) -> Iterator[psutil.Process]:
+    """Yield the processes that still run, and their children."""
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)

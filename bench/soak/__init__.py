@@ -1,0 +1,1 @@
+"""`inferq bench --soak MINUTES`: a mixed load for a long time, and which process or file grows under it."""
