@@ -13,7 +13,7 @@ CONSTRAINTS ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast mutants lint bench doctor constraints clean
+.PHONY: help setup demo serve test test-fast mutants audit lint bench doctor constraints clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ mutants: setup  ## Try whether the tests notice a sample of small faults; takes 
 	  .venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray>=8.7,<9'; }
 	.venv-mutants/bin/python tests/mutants.py $(ARGS)
 
+# pip-audit has a .venv of its own as well. It needs the network: without it, the audit says so, and does the rest.
+audit: setup  ## Look for known vulnerabilities and for secrets, and run the generated tests for longer.
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+	  .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'; } || true
+	$(BIN)/python -m tests.audit $(ARGS)
+
 lint: setup  ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,4 +77,4 @@ constraints: setup  ## Write the versions that are installed into constraints.tx
 	@mv constraints.new constraints.txt
 
 clean:  ## Remove what was installed and built; the data folder stays.
-	rm -rf $(VENV) .venv-mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-mutants .venv-audit .hypothesis build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
