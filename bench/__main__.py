@@ -119,7 +119,7 @@ def _soak(options: Options, scratch: Path) -> list[Path]:
     facts = {"torch": importlib.metadata.version("torch"), "device": "cpu"}
     result = Soak(machine(facts), options.workers or few_workers(), options.soak or 0.0)
     soak(result, scratch, say)
-    report.show(result, _console())
+    report.show(result, report_console())
     return report.write(result, RESULTS) if options.save else []
 
 
