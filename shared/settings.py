@@ -47,10 +47,10 @@ class Settings(BaseSettings):
     `redis_url`."""
     storage_url: str = ""
     """fsspec URL of the blobs; empty is a folder in the data folder."""
-    durability: Literal["process", "power"] = "process"
-    """What an accepted job survives: `process` is the death of any process, `power` that of the machine too, for which
-    SQLite, PostgreSQL (its `synchronous_commit`) and the blob folder wait for the disk. Object stores decide this for
-    themselves."""
+    durability: Literal["process", "power"] = "power"
+    """What an accepted job survives: `power` is the death of the machine, for which SQLite, PostgreSQL (its
+    `synchronous_commit`) and the blob folder wait for the disk; `process` is only that of any process, and spares
+    requests the wait. Object stores decide this for themselves."""
     data: str = ""
     """The data folder of the embedded stack."""
     prefix: str = "inferq:"

@@ -29,7 +29,8 @@ class Stack:
         # Most stacks only classify digits, whose model is loaded in no time.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
         # All tests use one stack as one caller, and send more requests to this wire than its 100 a minute.
-        self._settings = unreachable | {"INFERQ_IMG_LIVE_RATE": "off"} | settings
+        # Nobody pulls the plug of a test, and its disk may be slow; test_power.py sees to that.
+        self._settings = unreachable | {"INFERQ_IMG_LIVE_RATE": "off", "INFERQ_DURABILITY": "process"} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
