@@ -38,7 +38,12 @@ def application() -> HttpServer:
     # What is there now stays: the collector need not look at it again after every few hundred requests.
     gc.collect()
     gc.freeze()
-    return HttpServer(application, settings.api_threads, container.waiters.end_within)
+    return HttpServer(
+        application,
+        settings.api_threads,
+        container.waiters.end_within,
+        limits_addresses=not settings.trusted_proxies,
+    )
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ import io
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,6 +27,7 @@ from granian import rsgi
 from granian.rsgi import Scope
 
 from api.coroutine_routes import LATER, NOT_YET, GoOn
+from shared import errors
 from shared.adapters.queue.waiters import Pause
 
 log = logging.getLogger(__name__)
@@ -42,9 +44,16 @@ LAST_WAITS = 8.0
 """Seconds."""
 SILENCE = 15.0
 """Seconds without a byte of a larger body, after which the request fails."""
+SLOWEST = 16 * 1024
+"""Bytes per second that a larger body must bring, beside the WHOLE seconds that any body has."""
+SLOW = 2.0
+"""Seconds after which a small body counts as slow."""
+MOST_SLOW = 512
+"""Slow small bodies of one address at the same time; more fail at once, since all of them take memory for a minute."""
 # granian.rsgi has these without saying so in its types.
 HTTPProtocol: TypeAlias = Any
 _Gone: type[Exception] = rsgi.ProtocolClosed  # type: ignore[attr-defined]
+_TOO_MANY = "Too many large bodies arrive from your address at this moment; send it again in a second."
 _Broken: type[Exception] = rsgi.ProtocolError  # type: ignore[attr-defined]
 Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -54,15 +63,24 @@ class HttpServer:
     """The RSGI application of one process, over a WSGI application."""
 
     def __init__(
-        self, application: Application, threads: int, end_waits: Callable[[float], None] | None = None
+        self,
+        application: Application,
+        threads: int,
+        end_waits: Callable[[float], None] | None = None,
+        *,
+        limits_addresses: bool = True,
     ) -> None:
-        """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then."""
+        """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then. Behind a proxy
+        all requests come from the same address, and `limits_addresses` is False."""
         self._application, self._end_waits = application, end_waits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="http")
         # Threads apart for what takes as long as a client takes: large bodies, streamed answers.
         self._slow = ThreadPoolExecutor(threads, thread_name_prefix="slow")
         # Few, since events end many waits at the same moment, and more threads would only take turns at them.
         self._late = ThreadPoolExecutor(LATE_THREADS, thread_name_prefix="late")
+        self._most_large = max(1, threads // 2) if limits_addresses else sys.maxsize
+        self._large: Counter[str] = Counter()
+        self._slow_bodies = _SlowBodies(MOST_SLOW if limits_addresses else sys.maxsize)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen to STOP; granian calls this before the first request."""
@@ -73,19 +91,29 @@ class HttpServer:
         """Answer one request; granian calls this."""
         loop = asyncio.get_running_loop()
         environ, threads = _environ(scope), self._threads
-        length = environ.get("CONTENT_LENGTH", "")
+        length, address = environ.get("CONTENT_LENGTH", ""), environ["REMOTE_ADDR"]
+        is_large = False
         if length == "" and "HTTP_TRANSFER_ENCODING" not in environ:
             environ["wsgi.input"] = io.BytesIO()
         elif length.isdecimal() and int(length) <= SMALL:
-            environ["wsgi.input"] = await _small_body(protocol, loop)
+            environ["wsgi.input"] = await _small_body(protocol, loop, self._slow_bodies, address)
+        elif self._large[address] >= self._most_large:
+            environ["wsgi.input"] = _NoBody(errors.TooManyRequests(_TOO_MANY, retry_after=1.0))
         else:
             expected = int(length) if length.isdecimal() else None
             environ["wsgi.input"] = io.BufferedReader(_ArrivingBody(protocol, loop, expected))
             environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
-            threads = self._slow
+            threads, is_large = self._slow, True
+            self._large[address] += 1
         exchange = _Exchange(environ, protocol, loop, self._slow, self._late)
         threads.submit(exchange.run, partial(self._application, environ))
-        await exchange.answered
+        try:
+            await exchange.answered
+        finally:
+            if is_large:
+                self._large[address] -= 1
+                if not self._large[address]:
+                    del self._large[address]
 
 
 class _Exchange:
@@ -164,8 +192,8 @@ class _Exchange:
 class _ArrivingBody(io.RawIOBase):
     """A body that is read while it arrives.
 
-    Raises TimeoutError when nothing arrives for SILENCE seconds, and ConnectionError when it breaks off, which granian
-    does not tell from its end: a body that has no length may be cut.
+    Raises TimeoutError when nothing arrives for SILENCE seconds, or less than SLOWEST for longer than WHOLE, and
+    ConnectionError when it breaks off, which granian does not tell from its end: a body that has no length may be cut.
     """
 
     def __init__(self, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop, length: int | None) -> None:
@@ -173,6 +201,8 @@ class _ArrivingBody(io.RawIOBase):
         self._chunks, self._loop, self._missing = protocol.__aiter__(), loop, length
         self._left = memoryview(b"")
         self._error: Exception | None = None
+        self._late_at = loop.time() + WHOLE
+        """Time of the event loop by which the next bytes must come, moved on by each."""
 
     def readable(self) -> bool:
         return True
@@ -193,7 +223,7 @@ class _ArrivingBody(io.RawIOBase):
 
     async def _next(self) -> bytes:
         """Return what comes next, nothing at the end."""
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(min(SILENCE, self._late_at - self._loop.time())):
             try:
                 while not (chunk := await anext(self._chunks)):
                     pass
@@ -205,31 +235,72 @@ class _ArrivingBody(io.RawIOBase):
                 raise ConnectionError("the client has gone") from error
         if self._missing is not None:
             self._missing -= len(chunk)
+        self._late_at += len(chunk) / SLOWEST
         return bytes(chunk)
 
 
-class _LateBody(io.RawIOBase):
+class _NoBody(io.RawIOBase):
     """A body that has not arrived: the application says so, in the words of its wire."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        raise TimeoutError
+        raise self._error
 
 
-async def _small_body(protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> io.BytesIO | _LateBody:
+class _SlowBodies:
+    """How many slow small bodies arrive from each address; used in the event loop only."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._arriving: Counter[str] = Counter()
+
+    def begin(self, address: str) -> bool:
+        """Count one more; return False if there are too many."""
+        if self._arriving[address] >= self._most:
+            return False
+        self._arriving[address] += 1
+        return True
+
+    def end(self, address: str) -> None:
+        """Count one less."""
+        self._arriving[address] -= 1
+        if not self._arriving[address]:
+            del self._arriving[address]
+
+
+async def _small_body(
+    protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop, slow_bodies: _SlowBodies, address: str
+) -> io.BytesIO | _NoBody:
     """Return the whole body.
 
     Without `asyncio.timeout`, which costs a tenth of what the whole request does.
     """
-    late = loop.call_later(WHOLE, cast("asyncio.Task[None]", asyncio.current_task()).cancel)
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    is_slow = False
+
+    def slow() -> None:
+        nonlocal is_slow
+        is_slow = slow_bodies.begin(address)
+        if is_slow:
+            timers.append(loop.call_later(WHOLE - SLOW, task.cancel))
+        else:
+            task.cancel()
+
+    timers = [loop.call_later(min(SLOW, WHOLE), slow)]
     try:
         return io.BytesIO(await protocol())
     except (asyncio.CancelledError, _Broken, _Gone):
-        return _LateBody()
+        return _NoBody(TimeoutError())
     finally:
-        late.cancel()
+        for timer in timers:
+            timer.cancel()
+        if is_slow:
+            slow_bodies.end(address)
 
 
 async def _send(transport: Any, part: bytes) -> None:

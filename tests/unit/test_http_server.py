@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import select
 import socket
 import tarfile
 import threading
@@ -27,7 +29,9 @@ from PIL import Image
 from api import http_server
 from api.application import create_app
 from api.http_server import Application, HttpServer
+from shared import errors
 from shared.container import Container
+from tests import stacks
 
 PNG = io.BytesIO()
 Image.new("L", (8, 8)).save(PNG, "PNG")
@@ -208,11 +212,58 @@ def test_slow_clients_hold_no_thread() -> None:
             client.close()
 
 
+@contextmanager
+def half_sent(address: str, length: int, count: int) -> Iterator[list[socket.socket]]:
+    """Open connections that have sent the head and a part of the body."""
+    host, port = address.split(":")
+    clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(count)]
+    for client in clients:
+        client.sendall(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nab".encode())
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def test_of_one_address_only_so_many_small_bodies_may_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "SLOW", 0.2)
+    monkeypatch.setattr(http_server, "MOST_SLOW", 3)
+    with serving(echo) as address, half_sent(address, 5, 5) as clients:
+        ready, _, _ = select.select(clients, [], [], 10)
+        assert len(ready) <= 2
+        assert all(client.recv(1000).startswith(b"HTTP/1.1 408 ") for client in ready)
+        assert httpx.post(f"http://{address}/", content=b"quick", timeout=10).status_code == 200
+
+
+def test_of_one_address_only_so_many_large_bodies_may_arrive_at_once(flask_address: str) -> None:
+    with half_sent(flask_address, len(BIG), 2):  # half of the four threads
+        refused = httpx.post(f"http://{flask_address}/", content=BIG, timeout=10)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert httpx.post(f"http://{flask_address}/", content=b"small", timeout=10).text == "size 5"
+    stacks.until(lambda: httpx.post(f"http://{flask_address}/", content=BIG, timeout=10).status_code == 200, 10)
+
+
+def test_a_large_body_that_comes_too_slowly_fails_though_it_never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "WHOLE", 0.5)
+    monkeypatch.setattr(http_server, "SLOWEST", 1000)
+    with serving(echo) as address, half_sent(address, len(BIG), 1) as (client,):
+        client.settimeout(0.05)
+        answer = b""
+        while not answer:
+            client.sendall(b".")
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 @pytest.fixture(scope="module")
 def flask_address() -> Iterator[str]:
     """Serve a Flask application that answers with the size of the body."""
     app = Flask("sizes")
     app.config["MAX_CONTENT_LENGTH"] = 2**30
+
+    @app.errorhandler(errors.TooManyRequests)
+    def _refuse(error: errors.TooManyRequests) -> tuple[str, int, dict[str, str]]:
+        return error.message, 429, {"Retry-After": f"{error.retry_after:g}"}
 
     @app.post("/")
     def size() -> str:
