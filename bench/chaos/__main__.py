@@ -31,7 +31,9 @@ _BASE_MB, _MB_A_MINUTE = 256, 20
 """Size of the small file system, for which the longest run has room."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]}, epilog=f"FAULT is one of: {', '.join(FAULTS)}."
+)
 @click.option("--minutes", type=click.FloatRange(0.5, 24 * 60), help="Inject faults for so long, again and again; each "
               "once if not given, which takes about eight minutes.")  # fmt: skip
 @click.option("--seed", type=int, help="Decides the order of the faults and what they hit; random if not given.")
@@ -39,7 +41,8 @@ _BASE_MB, _MB_A_MINUTE = 256, 20
               "a database is created and dropped; SQLite if not given.")  # fmt: skip
 @click.option("--redis", default="", help="An empty Redis, redis://HOST:PORT/0, which is flushed and filled; an own "
               "Valkey if not given.")  # fmt: skip
-@click.option("--fault", multiple=True, type=click.Choice(list(FAULTS)), help="Only this fault; may be repeated.")
+@click.option("--fault", multiple=True, type=click.Choice(list(FAULTS)), metavar="FAULT", help="Only this fault; "
+              "may be repeated.")  # fmt: skip
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="A new folder, in which logs and data "
               "stay; a temporary one if not given.")  # fmt: skip
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The folder for the "
@@ -130,4 +133,4 @@ def _database(server: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="inferq chaos")
