@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import socket
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from api.application import create_app
+from api.reading import SPOOL
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Submission
@@ -22,6 +24,7 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.pictures import Picture
 from shared.services import job_pictures, jobs, maintenance, models
 from tests.stacks import Stack, digits
+from tests.unit.archive_files import as_tgz
 
 
 def picture() -> Picture:
@@ -42,6 +45,18 @@ def test_a_jpeg_of_endless_scans_is_refused_at_once(client: FlaskClient) -> None
 
     answer = client.post("/v1/jobs", data=scans(200))
     assert (answer.status_code, answer.json["code"]) == (400, "picture_too_large")
+
+
+@pytest.mark.parametrize(
+    ("sent", "padding"),
+    [("as the body", 0), ("as the body", 2 * SPOOL), ("as a part", 0)],
+    ids=["body in memory", "body on disk", "part"],
+)
+def test_a_packed_tar_is_read_however_it_is_sent(client: FlaskClient, sent: str, padding: int) -> None:
+    data = as_tgz([("a.png", digits()[0][1] + random.Random(0).randbytes(padding))])
+    body = data if sent == "as the body" else {"files": (io.BytesIO(data), "a.tar.gz")}
+    answer = client.post("/v1/jobs", data=body)
+    assert answer.status_code == 202, answer.text
 
 
 @pytest.mark.parametrize(
