@@ -51,3 +51,8 @@ class Batch:
         """Return what the timelines of its jobs tell of it; `forward` is in seconds."""
         claimed_at = now if self.started_at is None else self.started_at
         return BatchRun(claimed_at, worker_id, len(self.entries), self.decode, forward)
+
+
+def failed(entry: StreamEntry, code: str, message: str) -> Outcome:
+    """Return the outcome of a picture without an answer."""
+    return Outcome(entry.job_id, entry.position, error_code=code, error=message)

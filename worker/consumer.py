@@ -25,7 +25,7 @@ from shared.domain.jobs import Outcome
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, jobs, result_cache
-from worker.batch import Absent, Batch, Input
+from worker.batch import Absent, Batch, Input, failed
 from worker.canary import Watch
 from worker.engine import Loaded, top_k
 from worker.process import WorkerProcess
@@ -106,12 +106,11 @@ class BatchConsumer:
         batch = Batch()
         room = self._room()
         entries = self._claim(room)
-        if len(entries) == room and self._container.queue.streams.backlog(self._version_id):
-            self._container.queue.notifications.notify(
-                self._version_id
-            )  # more than this worker can take at once: another may join
+        queue = self._container.queue
+        if len(entries) == room and queue.streams.backlog(self._version_id):  # more than it can take: another may join
+            queue.notifications.notify(self._version_id)
         if not entries and watch and not self._worker.stopping.is_set():
-            entries = self._container.queue.streams.wait_for_entries(
+            entries = queue.streams.wait_for_entries(
                 self._version_id, self._worker.id, room, watch, quiet=self._quiet()
             )
             self._worker.hold(entries)
@@ -177,7 +176,7 @@ class BatchConsumer:
                 continue
             result = decoded.get(id(entry))
             if result is None:
-                result = _failed(entry, "poison", f"{limit} workers crashed on this picture.")
+                result = failed(entry, "poison", f"{limit} workers crashed on this picture.")
             if isinstance(result, Outcome):
                 batch.outcomes.append(result)
             elif isinstance(result, Absent):
@@ -240,12 +239,12 @@ class BatchConsumer:
             return Input(entry, tensor, key)
         except FileNotFoundError:
             if self._retry_while_unavailable(lambda: job_pictures.is_dropped(self._container, entry)):
-                return _failed(entry, "gone", "The picture was removed before it ran.")
+                return failed(entry, "gone", "The picture was removed before it ran.")
             if self._container.now() - entry.pushed_at > LOST_AFTER:
-                return _failed(entry, "gone", "The storage has lost the picture; send it again.")
+                return failed(entry, "gone", "The storage has lost the picture; send it again.")
             return Absent(entry)
         except errors.BadRequest as error:
-            return _failed(entry, error.code, error.message)
+            return failed(entry, error.code, error.message)
 
     def _run(self, batch: Batch) -> None:
         """Run the batch through the model, store the outcomes, and acknowledge the entries."""
@@ -295,7 +294,7 @@ class BatchConsumer:
                 return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
             log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
             self._check_device()
-            return [_failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
+            return [failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
 
     def _check_device(self) -> None:
         """Run the version's example; if that fails as well, the device is at fault and not the picture.
@@ -389,12 +388,8 @@ def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
     """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
         runnable = jobs.begin(worker.container, entries)
-        failed = [_failed(entry, "model_unavailable", reason) for entry in runnable]
-        jobs.finish(worker.container, failed, entries)
-
-
-def _failed(entry: StreamEntry, code: str, message: str) -> Outcome:
-    return Outcome(entry.job_id, entry.position, error_code=code, error=message)
+        outcomes = [failed(entry, "model_unavailable", reason) for entry in runnable]
+        jobs.finish(worker.container, outcomes, entries)
 
 
 def _answer_options(entry: StreamEntry) -> tuple[int, str, bool]:
