@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from shared.container import Container
 from shared.domain.keys import SCOPES, Caller
+from shared.domain.models import ALL_TENANTS
 from shared.services import keys
 from tests import apps, picture_files
 from tests.fuzzing import examples
@@ -37,6 +38,7 @@ pytestmark = [
 
 TAGS = ("Jobs", "Datasets", "Trainings", "Promotion", "Models", "Keys", "Fleet", "Einstein Vision", "SAP Leonardo",
         "Hugging Face", "IMG Processing", "Service", "Pages")  # fmt: skip
+WEIGHTS = "models/digits.safetensors"
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 PICTURES = [*picture_files.small().values()]
 FILES = [*PICTURES, as_zip([("a.png", PICTURES[2])]), as_tar([("pear/a.png", PICTURES[2])])]
@@ -47,6 +49,10 @@ schemathesis.openapi.media_type("application/octet-stream", st.one_of(st.sampled
 @pytest.fixture
 def app(container: Container) -> Flask:
     """The app without rate limits, whose stacks of requests would otherwise be refused."""
+    container.storage.write(WEIGHTS, b"weights")  # as a worker stores them before it calls a version ready
+    with container.database.write() as uow:
+        for version in uow.model_versions.named(ALL_TENANTS, "digits"):
+            uow.model_versions.save(replace(version, weights=WEIGHTS))
     settings = container.settings.changed(img_live_rate="off", img_test_rate="off", max_wait=0.02)
     return apps.over(replace(container, settings=settings))
 
