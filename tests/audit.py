@@ -56,9 +56,9 @@ def main() -> int:
     """Run all parts and return the exit status; a part that cannot be done says so, and is no failure."""
     known = vulnerabilities()
     if known.unknown:
-        print(f"vulnerabilities: NOT CHECKED, {known.unknown}")
+        print(f"vulnerabilities: NOT CHECKED, {known.unknown}", flush=True)
     else:
-        print("\n".join(known.found) or "vulnerabilities: none known")
+        print("\n".join(known.found) or "vulnerabilities: none known", flush=True)
     environment = {"INFERQ_TEST_FUZZING": FACTOR, **os.environ}
     command = [sys.executable, "-m", "pytest", "--numprocesses", "auto", "--dist", "load", *TESTS, *sys.argv[1:]]
     tested = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
