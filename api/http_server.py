@@ -38,6 +38,8 @@ WHOLE = 60.0
 """Seconds in which a small body must have arrived."""
 LATE_THREADS = 8
 """Threads that give the answers that have waited."""
+LISTEN_AFTER = 1.0
+"""Seconds after which a request that waits ends with its connection."""
 STOP = signal.SIGUSR1
 """The signal at which answers that wait are given within LAST_WAITS."""
 LAST_WAITS = 8.0
@@ -80,6 +82,8 @@ class HttpServer:
         self._late = ThreadPoolExecutor(LATE_THREADS, thread_name_prefix="late")
         self._most_large = max(1, threads // 2) if limits_addresses else sys.maxsize
         self._large: Counter[str] = Counter()
+        self._open: dict[_Exchange, float] = {}
+        """Requests without an answer -> since when, by the time of the event loop."""
         self._slow_bodies = _SlowBodies(MOST_SLOW if limits_addresses else sys.maxsize)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -105,15 +109,31 @@ class HttpServer:
             environ["wsgi.input_terminated"] = True  # the server ends it, whatever its length
             threads, is_large = self._slow, True
             self._large[address] += 1
-        exchange = _Exchange(environ, protocol, loop, self._slow, self._late)
+        # The rest of a body that the application does not read is read after a wait, as slowly as it comes.
+        exchange = _Exchange(environ, protocol, loop, self._slow, self._slow if is_large else self._late)
         threads.submit(exchange.run, partial(self._application, environ))
+        if not self._open:
+            loop.call_later(LISTEN_AFTER, self._listen_for_ends, loop)
+        self._open[exchange] = loop.time()
         try:
             await exchange.answered
         finally:
+            del self._open[exchange]
+            if exchange.listener:
+                exchange.listener.cancel()
             if is_large:
                 self._large[address] -= 1
                 if not self._large[address]:
                     del self._large[address]
+
+    def _listen_for_ends(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the requests that have waited for some time end with their connections. Not all: most end sooner, and a
+        task for each costs as much as a tenth of a request."""
+        for exchange, since in self._open.items():
+            if since <= loop.time() - LISTEN_AFTER and exchange.pause and not exchange.listener:
+                exchange.listener = loop.create_task(exchange.give_up_with_client())
+        if self._open:
+            loop.call_later(LISTEN_AFTER, self._listen_for_ends, loop)
 
 
 class _Exchange:
@@ -130,6 +150,9 @@ class _Exchange:
         self._protocol, self._loop, self._slow, self._late = protocol, loop, slow, late
         self._started: list[tuple[int, Headers]] = []
         self.answered: asyncio.Future[None] = loop.create_future()
+        self.pause: Pause | None = None
+        """What it waits for, or has waited for last."""
+        self.listener: asyncio.Task[None] | None = None
         environ[LATER] = self._later
 
     def run(self, application: GoOn) -> None:
@@ -142,7 +165,14 @@ class _Exchange:
         if parts is not NOT_YET:
             self._send(parts)
 
+    async def give_up_with_client(self) -> None:
+        """End the wait when the client closes the connection: its place is for others."""
+        await self._protocol.client_disconnect()
+        if self.pause and not self.answered.done():
+            self.pause.give_up()
+
     def _later(self, pause: Pause, rest: GoOn) -> None:
+        self.pause = pause
         pause.start(partial(self._resume, rest))
 
     def _resume(self, rest: GoOn) -> None:

@@ -20,6 +20,7 @@
     │   └── ModelNotReady  ModelRefused ── ModelAbsent
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
+    ├── CallerGone 499        (1) while its request waited
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
         ├── Overloaded        (2) what waits already takes longer than the caller waits
         ├── StorageFull       (3) a disk has no room; the caller's waiting does not help
@@ -238,6 +239,12 @@ class QueueFull(Unavailable):
     """The queue is full: Redis has no memory left. Send it again when some pictures have run."""
 
     retry_after: float | None = 5.0
+
+
+class CallerGone(InferqError):
+    """The caller has closed the connection; nobody reads this."""
+
+    status = 499
 
 
 class StillRunning(Unavailable):

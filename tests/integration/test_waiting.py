@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +12,22 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
+from api.application import create_app
+from api.context import Places
+from api.http_server import LATE_THREADS
 from shared import errors
 from shared.adapters.queue.waiters import Waiters, Waiting, run
 from shared.container import Container
 from shared.domain.datasets import DatasetState
-from shared.domain.jobs import Status
+from shared.domain.jobs import Status, Submission
 from shared.domain.models import ModelState
 from shared.services import comparisons, datasets, jobs, models, trainings
+from tests import stacks
+from tests.dataset_fixtures import picture
+from tests.unit.test_http_server import serving
 
 WAITS: dict[str, tuple[Any, str, dict[str, Any], Callable[[Container, Any, float], Waiting[Any]]]] = {
     "job": (jobs, "get", {"status": Status.QUEUED}, jobs.wait),
@@ -118,3 +127,86 @@ def test_an_event_that_comes_between_two_waits_is_not_missed(container: Containe
         assert subscription.wait(30.0)
         assert not subscription.wait(0.01)
     assert time.monotonic() - began < 20
+
+
+def test_a_look_that_hangs_holds_up_nobody_whose_time_is_over(container: Container) -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang(job_ids: Sequence[str]) -> list[str]:
+        hangs.set()
+        go_on.wait(30)
+        return []
+
+    waiters = Waiters(container.queue, ended_among=hang)
+    with ThreadPoolExecutor(1) as callers:
+        long = callers.submit(run, waiting_for(waiters, "running", 600.0, []))
+        assert hangs.wait(10)
+        assert run(waiting_for(waiters, "another", 0.1, [])) == "another"
+        waiters.end_within(0.1)
+        assert long.result(10) == "running"
+    go_on.set()
+    waiters.close()
+
+
+def test_the_timer_outlives_what_cannot_be_resumed_and_rests_when_all_waits_have_ended(container: Container) -> None:
+    waiters = deaf(container, [])
+
+    def fail() -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    with waiters.subscribe("1") as subscription:
+        subscription.start(0.01, fail)
+        assert run(waiting_for(waiters, "running", 0.05, [])) == "running"
+    waiters.end_within(0.0)
+    assert run(waiting_for(waiters, "running", 600.0, [])) == "running"
+    rounds = itertools.count()
+    waiting = waiters._waiting
+
+    def count() -> dict[Any, str]:
+        next(rounds)
+        return waiting()
+
+    waiters._waiting = count  # type: ignore[method-assign]
+    with waiters.subscribe("2") as subscription:
+        subscription.wait(0.3)
+    assert next(rounds) < 20
+    waiters.close()
+
+
+def free(places: Places, number: int) -> bool:
+    """Return whether so many places are free."""
+    taken = [places.acquire() for _ in range(number)]
+    for is_taken in taken:
+        if is_taken:
+            places.release()
+    return all(taken)
+
+
+def test_clients_that_have_gone_leave_their_places_to_others(container: Container) -> None:
+    job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
+    app = create_app(replace(container, settings=container.settings.changed(max_waiting=2, max_wait=60.0)))
+    places: Places = app.extensions["inferq.waiting_places"]
+    with serving(app) as address:
+        host, port = address.split(":")
+        clients = [socket.create_connection((host, int(port))) for _ in range(2)]
+        for client in clients:
+            client.sendall(f"GET /v1/jobs/{job.id} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=60\r\n\r\n".encode())
+        stacks.until(lambda: not free(places, 1), 10)
+        for client in clients:
+            client.close()
+        stacks.until(lambda: free(places, 2), 20)
+
+
+def test_bodies_that_drip_in_hold_up_no_answer_of_others(container: Container) -> None:
+    job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
+    head = f"GET /v1/jobs/{job.id} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=0.2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(create_app(container), threads=64) as address:
+        host, port = address.split(":")
+        clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(2 * LATE_THREADS)]
+        for client in clients:
+            client.sendall(head.encode() + b"1\r\nx\r\n")
+        url = f"http://{address}/v1/jobs/{job.id}"
+        for _ in range(3):
+            assert httpx.get(url, headers={"Prefer": "wait=0.5"}, timeout=10).status_code == 200
+        for client in clients:
+            client.close()

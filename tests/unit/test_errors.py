@@ -33,6 +33,7 @@ STATUSES = {
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
+    "caller_gone": 499,
     "conflict": 409,
     "model_not_ready": 409,
     "model_refused": 409,

@@ -48,6 +48,8 @@ class Subscription:
         """True if the timer may look for it whether the job has ended."""
         self.announced: JobChange | None = None
         """The end of the job, if it was announced with its outcome."""
+        self.is_given_up = False
+        """True if nobody wants the answer any more."""
 
     def moved(self, seconds: float, *, is_for_job: bool = False) -> Pause:
         """Return what to await: the next event since the last call, or that `seconds` have passed."""
@@ -64,7 +66,7 @@ class Subscription:
     def start(self, seconds: float, resume: Callable[[], None]) -> None:
         """Have `resume` called once, in any thread, at the next event, or when `seconds` have passed."""
         with self._lock:
-            at_once, self._has_moved = self._has_moved, False
+            at_once, self._has_moved = self._has_moved or self.is_given_up, False
             self._moved_last = at_once
             if not at_once:
                 self.since = time.monotonic()
@@ -92,6 +94,11 @@ class Subscription:
         if resume:
             resume()
 
+    def give_up(self) -> None:
+        """End the wait, since its caller has gone."""
+        self.is_given_up = True
+        self.let_go()
+
     @property
     def is_waiting(self) -> bool:
         return self._resume is not None
@@ -109,6 +116,10 @@ class Pause:
     def start(self, resume: Callable[[], None]) -> None:
         """Have `resume` called once, in any thread, when the coroutine is to go on."""
         self._subscription.start(self._seconds, resume)
+
+    def give_up(self) -> None:
+        """End the wait, since its caller has gone; the coroutine gets a CallerGone."""
+        self._subscription.give_up()
 
 
 Waiting: TypeAlias = Coroutine[Pause, None, T]
@@ -128,7 +139,7 @@ def run(waiting: Waiting[T]) -> T:
 
 
 class Waiters:
-    """All that waits in one process. Its two threads, of events and of time, start when something waits.
+    """All that waits in one process. Its threads, for events, time and looks at SQL, start when something waits.
 
     Correctness does not depend on events: SQL is looked at every second.
     """
@@ -185,7 +196,7 @@ class Waiters:
         `look` is also called every second, in case an event was lost. A caller that has just read the state of a job
         passes `announced`, which makes the result of what was announced, or None; then the first look is saved, and
         mostly every look, since all such jobs are looked for together. The wait is by the monotonic clock, so that a
-        correction of the wall clock neither stretches nor shortens it.
+        correction of the wall clock neither stretches nor shortens it. Raises CallerGone.
         """
         with self.subscribe(event_id) as subscription:
             end = time.monotonic() + seconds
@@ -193,6 +204,8 @@ class Waiters:
             if announced:
                 await subscription.moved(max(0.0, seconds), is_for_job=True)
             while True:
+                if subscription.is_given_up:
+                    raise errors.CallerGone
                 change = subscription.announced
                 if announced and change and (told := announced(change)) is not None:
                     return told
@@ -214,6 +227,7 @@ class Waiters:
                 self._threads = [
                     threading.Thread(target=self._listen, name="events", daemon=True),
                     threading.Thread(target=self._mind_time, name="waits", daemon=True),
+                    threading.Thread(target=self._look_for_ends, name="looks", daemon=True),
                 ]
                 for thread in self._threads:
                     thread.start()
@@ -225,7 +239,7 @@ class Waiters:
 
     def mind_time(self, subscription: Subscription) -> None:
         """Resume the subscription at its end; its thread may sleep for longer."""
-        if subscription.end < self._awake_at:
+        if min(subscription.end, self._last) < self._awake_at:
             self._sooner.set()
 
     def close(self) -> None:
@@ -261,31 +275,40 @@ class Waiters:
             subscription.wake(announced)
 
     def _mind_time(self) -> None:
-        """Let go what has waited long enough; every LOOK_EVERY, also what waits for a job that has ended."""
-        look_at = time.monotonic() + LOOK_EVERY
+        """Let go what has waited long enough."""
         while not self._closed.is_set():
             self._sooner.clear()
             self._awake_at = float("inf")  # what begins to wait during this round may be missed by it: one more, then
             now = time.monotonic()
-            with self._lock:
-                waiting = {
-                    subscription: event_id
-                    for event_id, subscriptions in self._subscriptions.items()
-                    for subscription in subscriptions
-                    if subscription.is_waiting
-                }
-            due = [subscription for subscription in waiting if min(subscription.end, self._last) <= now]
-            if now >= look_at:
-                due += self._ended({
-                    subscription: event_id for subscription, event_id in waiting.items()
-                    if subscription.is_for_job and subscription.since <= now - LOOK_EVERY / 2
-                })  # fmt: skip
-                look_at = now + LOOK_EVERY
-            for subscription in due:
-                subscription.let_go()
-            left = waiting.keys() - set(due)
-            self._awake_at = min([look_at, self._last, *(subscription.end for subscription in left)])
+            waiting = self._waiting()
+            ends = {subscription: min(subscription.end, self._last) for subscription in waiting}
+            for subscription, end in ends.items():
+                if end <= now:
+                    _let_go(subscription)
+            later = [end for end in ends.values() if end > now]
+            self._awake_at = min([now + LOOK_EVERY, *later, *([self._last] if self._last > now else [])])
             self._sooner.wait(self._awake_at - time.monotonic())
+
+    def _look_for_ends(self) -> None:
+        """Let go, every LOOK_EVERY, what waits for a job that has ended unheard. This has a thread of its own, since a
+        database that hangs must not hold up those whose time is over."""
+        while not self._closed.wait(LOOK_EVERY):
+            long_ago = time.monotonic() - LOOK_EVERY / 2
+            waiting = self._waiting().items()
+            for subscription in self._ended({
+                subscription: job_id for subscription, job_id in waiting
+                if subscription.is_for_job and subscription.since <= long_ago
+            }):  # fmt: skip
+                _let_go(subscription)
+
+    def _waiting(self) -> dict[Subscription, str]:
+        with self._lock:
+            return {
+                subscription: event_id
+                for event_id, subscriptions in self._subscriptions.items()
+                for subscription in subscriptions
+                if subscription.is_waiting
+            }
 
     def _ended(self, waiting: Mapping[Subscription, str]) -> list[Subscription]:
         """Return the subscriptions whose job has ended unheard."""
@@ -300,3 +323,10 @@ class Waiters:
             log.exception("waits")
             return []
         return [subscription for subscription, job_id in waiting.items() if job_id in ended]
+
+
+def _let_go(subscription: Subscription) -> None:
+    try:
+        subscription.let_go()
+    except Exception:  # the thread must not end: all others wait for it
+        log.exception("waits")
