@@ -607,7 +607,7 @@ def test_closing_the_waiting_room_ends_its_threads(queue: Queue) -> None:
     before = set(threading.enumerate())
     waiters = Waiters(queue)
     waiters.listen()
-    assert len(set(threading.enumerate()) - before) == 2
+    assert len(set(threading.enumerate()) - before) == 3
     waiters.close()
     assert set(threading.enumerate()) <= before
 

@@ -199,7 +199,8 @@ def test_clients_that_have_gone_leave_their_places_to_others(container: Containe
 
 def test_bodies_that_drip_in_hold_up_no_answer_of_others(container: Container) -> None:
     job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
-    head = f"GET /v1/jobs/{job.id} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=0.2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"GET /v1/jobs/{job.id} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=0.2\r\n"
+    head += "Transfer-Encoding: chunked\r\n\r\n"
     with serving(create_app(container), threads=64) as address:
         host, port = address.split(":")
         clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(2 * LATE_THREADS)]

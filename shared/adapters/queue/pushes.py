@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shared.domain.stream_entry import StreamEntry
 
@@ -22,6 +23,13 @@ class StreamDepth:
     running: int
     oldest: float | None
     """Unix seconds at which the oldest entry was pushed."""
+
+
+def depth_of(lane: tuple[str, str, str], length: int, pending: Mapping[str, Any], first: Sequence[Any]) -> StreamDepth:
+    """Return how much is on a stream, from what Redis says to XLEN, XPENDING and XRANGE."""
+    running = pending["pending"]
+    oldest = int(first[0][0].split("-")[0]) / 1000 if first else None
+    return StreamDepth(*lane, max(0, length - running), running, oldest)
 
 
 @dataclass(frozen=True)

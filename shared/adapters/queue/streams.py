@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import redis
 
 from shared import errors
 from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.notifications import Notifications
-from shared.adapters.queue.pushes import Pushed, StreamDepth, by_stream, pages
+from shared.adapters.queue.pushes import Pushed, StreamDepth, by_stream, depth_of, pages
 from shared.adapters.queue.room import Room
 from shared.domain.jobs import PRIORITIES
 from shared.domain.stream_entry import StreamEntry
@@ -223,28 +224,29 @@ class Streams:
             return sorted(self._redis.smembers(self._key("versions")))
 
     def depths(self, version_ids: Collection[str] | None = None) -> list[StreamDepth]:
-        """Return the numbers of waiting and running entries, per stream; None means all versions."""
-        return [
-            self._depth(version_id, priority, tenant)
-            for version_id in (self.version_ids() if version_ids is None else version_ids)
-            for priority, tenants in self._tenants(version_id).items()
-            for tenant in tenants
-        ]
-
-    def oldest(self) -> float | None:
-        """Return the Unix seconds at which the oldest unfinished entry was pushed; None if there is none.
-
-        Unlike `depths` this takes three round trips however many streams there are, since orchestrators ask often.
-        """
-        versions = self.version_ids()
+        """Return the numbers of waiting and running entries, per stream; None means all versions. However many streams
+        there are, it takes two or three round trips."""
+        versions = self.version_ids() if version_ids is None else list(version_ids)
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
             for version_id in versions:
                 pipe.smembers(self._key("lanes", version_id))
-            for version_id, lanes in zip(versions, pipe.execute(), strict=True):
-                for lane in lanes:
-                    pipe.xrange(self._key("lane", version_id, lane), count=1)
-            first = [page[0][0] for page in pipe.execute() if page]
-        return min((int(entry_id.partition("-")[0]) / 1000 for entry_id in first), default=None)
+            lanes = [
+                (version_id, *lane.split(":", 1))
+                for version_id, found in zip(versions, pipe.execute(), strict=True)
+                for lane in sorted(found, key=_urgency)
+            ]
+            for lane in lanes:
+                self._ask_depth(pipe, self._stream(*lane))
+            answers = iter(pipe.execute(raise_on_error=False))
+        return [
+            # A stream without its group is asked again alone, by which it gets one.
+            self._depth(*lane) if isinstance(pending, redis.ResponseError) else depth_of(lane, length, pending, first)
+            for lane, length, pending, first in zip(lanes, answers, answers, answers, strict=True)
+        ]
+
+    def oldest(self) -> float | None:
+        """Return the Unix seconds at which the oldest unfinished entry was pushed; None if there is none."""
+        return min((depth.oldest for depth in self.depths() if depth.oldest is not None), default=None)
 
     def has_expired(self, version_id: str) -> bool:
         """Return True if the lease of any entry has expired."""
@@ -374,15 +376,20 @@ class Streams:
                 raise
         return True
 
+    def _ask_depth(self, pipe: Any, stream: str) -> None:
+        pipe.xlen(stream)
+        pipe.xpending(stream, GROUP)
+        pipe.xrange(stream, count=1)
+
     def _depth(self, version_id: str, priority: str, tenant: str) -> StreamDepth:
         stream = self._stream(version_id, priority, tenant)
-        length, running, oldest = 0, 0, None
-        with self._grouped([stream]):
-            with self._redis.pipeline(transaction=False) as pipe:  # a transaction would fail while Redis is full
-                pipe.xlen(stream)
-                pipe.xpending(stream, GROUP)
-                pipe.xrange(stream, count=1)
-                length, pending, first = pipe.execute()
-            running = pending["pending"]
-            oldest = int(first[0][0].split("-")[0]) / 1000 if first else None
-        return StreamDepth(version_id, priority, tenant, max(0, length - running), running, oldest)
+        length, pending, first = 0, {"pending": 0}, []
+        with self._grouped([stream]), self._redis.pipeline(transaction=False) as pipe:
+            self._ask_depth(pipe, stream)  # not in a transaction, which would fail while Redis is full
+            length, pending, first = pipe.execute()
+        return depth_of((version_id, priority, tenant), length, pending, first)
+
+
+def _urgency(lane: str) -> tuple[int, str]:
+    priority, _, tenant = lane.partition(":")
+    return PRIORITIES.index(priority), tenant
