@@ -56,8 +56,8 @@ def registered(container: Container) -> Iterator[WorkerProcess]:
     worker = WorkerProcess(container)
     worker.register()
     yield worker
+    worker.release_all()  # before: a heartbeat goes on for what is held, and then for a quarter of a lease
     worker.stop()
-    worker.release_all()  # else the heartbeat goes on
     for thread in threading.enumerate():
         if thread.name == "heartbeat":
             thread.join(10)

@@ -111,6 +111,7 @@ def _data_folder(chosen: Path | None, minutes: float) -> Iterator[tuple[Path, bo
             raise CannotStart(f"{chosen} is not empty; name a folder that is new")
         else:
             folder = chosen.absolute()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # private before it holds anything, as a stack wants it
         is_small = small_disk.mount(folder / "disk", int(_BASE_MB + _MB_A_MINUTE * minutes))
         if is_small:
             leave.callback(small_disk.unmount, folder / "disk")
