@@ -28,6 +28,8 @@ SETTLED = 3.0
 
 JOBS_AT_ONCE, PICTURES_AT_ONCE = 500, 5000
 """Jobs, and about how many pictures, that are read and pushed together."""
+DROPPED_AT_ONCE = 50
+"""Old jobs that are deleted in one commit: SQLite keeps other writers waiting while their blobs are removed."""
 
 
 def reconcile(container: Container, missing_before: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -179,13 +181,16 @@ def notify_webhooks(container: Container) -> None:
 
 def drop_old_jobs(container: Container) -> None:
     """Delete jobs that ended longer ago than their tenant's jobs are kept, with their pictures."""
+    now, keep = container.now(), container.settings.keep_jobs
     with container.database.read() as uow:
-        old = uow.tenant_limits.jobs_kept_too_long(container.now(), container.settings.keep_jobs)
-    for _, blob in old:  # the blobs first: a crash in between leaves rows that the next run finds again
-        if blob:
-            container.storage.delete(blob)
-    if old:
+        count = len(uow.tenant_limits.jobs_kept_too_long(now, keep))
+    for _ in range(0, count, DROPPED_AT_ONCE):
         with container.database.write() as uow:
+            # Read again and locked: a caller may have retried some meanwhile, and a retry that comes now waits.
+            old = uow.tenant_limits.jobs_kept_too_long(now, keep, DROPPED_AT_ONCE, lock=True)
+            for _, blob in old:  # the blobs first: if the commit fails, the rows are left, and the next run finds them
+                if blob:
+                    container.storage.delete(blob)
             uow.jobs.delete([job_id for job_id, _ in old])
 
 

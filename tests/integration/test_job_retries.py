@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from shared import errors
+from shared.adapters.database.tenant_limits import TenantLimits as Limits
+from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
 from shared.domain.dead_letters import Wanted, place
 from shared.domain.jobs import ImageReference, Job, Outcome, Status, Submission
@@ -203,6 +205,73 @@ def test_an_outcome_of_the_first_run_that_comes_late_ends_the_retried_job_once(c
     run(container, job.version_id)
     assert (again(container, job).done, jobs.list_items(container, job)[0].result) == (1, [["late", 0.9]])
     assert container.queue.streams.count_unfinished(job.version_id, "anna") == 0
+
+
+@pytest.fixture
+def stored(database: Database, container: Container) -> Container:
+    """The container on each kind of database; its own is the one on SQLite."""
+    with container.database.read() as uow:
+        versions = uow.model_versions.named(ALL_TENANTS, "digits")
+    with database.write() as uow:
+        if not uow.model_versions.named(ALL_TENANTS, "digits"):
+            for version in versions:
+                uow.model_versions.add(version)
+    return replace(container, database=database)
+
+
+def test_a_job_that_is_retried_while_old_jobs_are_dropped_runs_with_its_pictures(
+    stored: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retried, old = (ended(stored, 2, p0="poison", p1="poison") for _ in range(2))
+    later = at(stored, time.time() + stored.settings.keep_jobs + 100)
+    find = Limits.jobs_kept_too_long
+
+    def find_and_retry(self: Limits, *about: Any, lock: bool = False) -> list[tuple[str, str]]:
+        found = find(self, *about, lock=lock)
+        if not lock:
+            job_retries.retry(stored, "anna", retried.id)
+        return found
+
+    monkeypatch.setattr(Limits, "jobs_kept_too_long", find_and_retry)
+    maintenance.drop_old_jobs(later)
+
+    assert again(stored, retried).status is Status.QUEUED
+    assert [key for key, _ in stored.storage.tree("jobs")] == [retried.blob]
+    assert run(stored, retried.version_id) == [(retried.id, 0), (retried.id, 1)]
+    with pytest.raises(errors.NotFound):
+        again(stored, old)
+
+
+def test_an_old_job_whose_pictures_cannot_be_removed_is_found_again(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ended(container, 2)
+    later = at(container, time.time() + container.settings.keep_jobs + 100)
+
+    def away(key: str) -> None:
+        raise errors.Unavailable()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(container.storage, "delete", away)
+        with pytest.raises(errors.Unavailable):
+            maintenance.drop_old_jobs(later)
+    assert again(container, job).status is Status.DONE
+
+    maintenance.drop_old_jobs(later)
+    assert list(container.storage.tree("jobs")) == []
+
+
+@pytest.mark.parametrize("database", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+def test_an_old_job_that_another_transaction_moves_is_left_to_the_next_run(stored: Container) -> None:
+    job = ended(stored, 1)
+    later = at(stored, time.time() + stored.settings.keep_jobs + 100)
+    with stored.database.write() as uow:
+        uow.jobs.get("anna", job.id, lock=True)
+        maintenance.drop_old_jobs(later)
+    assert again(stored, job).status is Status.DONE
+    maintenance.drop_old_jobs(later)
+    with pytest.raises(errors.NotFound):
+        again(stored, job)
 
 
 # -- many jobs

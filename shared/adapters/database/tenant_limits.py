@@ -38,8 +38,13 @@ class TenantLimits:
         """Remove the limits of a tenant, so that the settings apply."""
         self._connection.execute(sa.delete(tenant_limits).where(tenant_limits.c.tenant == tenant))
 
-    def jobs_kept_too_long(self, now: float, keep: float, limit: int = 500) -> list[tuple[str, str]]:
-        """Return (id, blob) of jobs that ended longer ago than their tenant's jobs are kept, or `keep` seconds."""
+    def jobs_kept_too_long(
+        self, now: float, keep: float, limit: int = 500, *, lock: bool = False
+    ) -> list[tuple[str, str]]:
+        """Return (id, blob) of jobs that ended longer ago than their tenant's jobs are kept, or `keep` seconds.
+
+        With `lock` other transactions cannot move them until this one ends; jobs that another is moving are left out.
+        """
         found: list[tuple[str, str]] = []
         for tenant, oldest, own in self._connection.execute(_OLDEST_ENDS):
             ended_before = now - (keep if own is None else own)
@@ -47,7 +52,9 @@ class TenantLimits:
                 old = sa.select(jobs.c.id, jobs.c.blob).where(
                     jobs.c.tenant == tenant, jobs.c.finished_at < ended_before
                 )
-                found += [(row.id, row.blob) for row in self._connection.execute(old.limit(limit - len(found)))]
+                old = old.limit(limit - len(found))
+                query = old.with_for_update(skip_locked=True) if lock else old
+                found += [(row.id, row.blob) for row in self._connection.execute(query)]
         return found
 
 
