@@ -84,9 +84,10 @@ def _record(container: Container, ended: Sequence[tuple[Delivery, Attempt]]) -> 
 
 
 def drop_old(container: Container) -> None:
-    """Delete the deliveries that ended more than `keep_jobs` seconds ago; those of a job also go with the job."""
+    """Delete the deliveries of trainings that ended more than `keep_jobs` seconds ago; those of a job go with the job,
+    which its tenant may keep for longer."""
     with container.database.write() as uow:
-        uow.webhook_deliveries.drop_ended(container.now() - container.settings.keep_jobs)
+        uow.webhook_deliveries.drop_of_trainings(container.now() - container.settings.keep_jobs)
 
 
 def _found(delivery: Delivery | None, delivery_id: str) -> Delivery:

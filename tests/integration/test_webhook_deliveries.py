@@ -17,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uuid6
 
 from shared import errors
+from shared.adapters.database import tables
 from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Job, Status
+from shared.domain.keys import DEFAULT_TENANT
+from shared.domain.tenant_limits import TenantLimits
 from shared.domain.webhooks import Delivery
-from shared.services import jobs, maintenance, webhook_deliveries, webhooks
+from shared.services import jobs, maintenance, tenant_limits, webhook_deliveries, webhooks
 from tests.stacks import until
 from tests.webhook_receivers import Receiver, deliver, delivering, receiving
 from worker.delivery_places import Places
@@ -345,18 +349,43 @@ def test_a_delivery_of_another_tenant_is_neither_seen_nor_resent(system: Contain
     assert of_status(system, "") == []
 
 
-def test_ended_deliveries_go_after_their_time_and_those_that_wait_stay(system: Container) -> None:
+def test_the_delivery_of_a_job_is_kept_as_long_as_the_job_which_its_tenant_may_keep_for_longer(
+    system: Container,
+) -> None:
+    keep = system.settings.keep_jobs
+    tenant_limits.replace(system, DEFAULT_TENANT, TenantLimits("anna", keep_jobs=10 * keep))
     with receiving() as hook:
-        old, waiting = ended(system, hook.url), ended(system, "http://127.0.0.1:9/")
+        kept, removed = ended(system, hook.url), ended(system, hook.url, tenant="bert")
         deliver(system)
+
+    maintenance.drop_old_jobs(later(system, keep + 60))
+    maintenance.collect_garbage(later(system, keep + 60))
+
+    assert delivery_of(system, kept).status == "DELIVERED"
+    with pytest.raises(errors.NotFound):
+        delivery_of(system, removed)
+
+
+def test_ended_deliveries_of_trainings_go_after_their_time_and_those_that_wait_stay(system: Container) -> None:
+    now = time.time()
+    rows = [
+        {"job_id": name, "tenant": "anna", "kind": "training", "attempts": 1, "error": "", "due_at": due_at,
+         "tried_at": now, "delivered_at": None}
+        for name, due_at in (("old", None), ("waiting", now))
+    ]  # fmt: skip
+    with system.database.engine.begin() as connection:
+        connection.execute(sa.insert(tables.webhook_deliveries), rows)
+
+    def left() -> list[str]:
+        with system.database.engine.begin() as connection:
+            query = sa.select(tables.webhook_deliveries.c.job_id).order_by(tables.webhook_deliveries.c.job_id)
+            return list(connection.execute(query).scalars())
+
     keep = system.settings.keep_jobs
     webhook_deliveries.drop_old(later(system, keep - 60))
-    assert delivery_of(system, old)
+    assert left() == ["old", "waiting"]
     maintenance.collect_garbage(later(system, keep + 60))
-    with pytest.raises(errors.NotFound):
-        delivery_of(system, old)
-    assert delivery_of(system, waiting).status == "WAITING"
-    assert jobs.get(system, "anna", old.id)
+    assert left() == ["waiting"]
 
 
 # secrets

@@ -105,12 +105,12 @@ class WebhookDeliveries:
         }
         return self._update(delivery, values)
 
-    def drop_ended(self, before: float) -> int:
-        """Delete the deliveries whose last attempt was before a time (Unix seconds) and that are not due again; return
-        their number."""
+    def drop_of_trainings(self, before: float) -> int:
+        """Delete the deliveries of trainings whose last attempt was before a time (Unix seconds) and that are not due
+        again; return their number."""
         last = sa.func.coalesce(_columns.tried_at, _columns.delivered_at, 0.0)
         return self._connection.execute(
-            sa.delete(webhook_deliveries).where(_columns.due_at.is_(None), last < before)
+            sa.delete(webhook_deliveries).where(_columns.kind == "training", _columns.due_at.is_(None), last < before)
         ).rowcount
 
     def _update(self, delivery: Delivery, values: Mapping[str, Any]) -> bool:
