@@ -11,6 +11,10 @@ from torch import Tensor
 from shared.domain.jobs import BatchRun, Outcome
 from shared.domain.stream_entry import StreamEntry
 
+LOST_AFTER = 86_400.0
+"""Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
+away, and come back."""
+
 
 class Absent(NamedTuple):
     """A picture that the storage lacks although nobody removed it."""
@@ -55,4 +59,14 @@ class Batch:
 
 def failed(entry: StreamEntry, code: str, message: str) -> Outcome:
     """Return the outcome of a picture without an answer."""
-    return Outcome(entry.job_id, entry.position, error_code=code, error=message)
+    return Outcome(entry.job_id, entry.position, error_code=code, error=message, retries=entry.retries)
+
+
+def task_of(prepared: Input) -> str:
+    """Return the task, by which a batch is divided into passes of the model."""
+    return prepared.entry.task
+
+
+def answer_options(entry: StreamEntry) -> tuple[int, str, bool]:
+    """Return the options by which the rows of a pass are divided, since each has answers of its own."""
+    return entry.top_k, entry.function_to_apply, entry.with_thresholds

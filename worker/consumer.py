@@ -1,7 +1,7 @@
 """The consumer takes batches from the stream to SQL: claim, decode, forward, record outcomes.
 
     claim ─> begin ─> fetch, decode ─┐                 (in one thread, ahead of the other)
-                                     └─> forward ─> finish ─> acknowledge
+                                     └─> forward ─> record ─> conclude
 
 A picture that cannot be processed fails without affecting the others. While the model runs one batch, the next is
 fetched and decoded. Pictures that arrive meanwhile are added before it runs, so that a batch is whatever waits. No
@@ -15,17 +15,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
 from torch import Tensor
 
 from shared import errors
-from shared.domain.jobs import Outcome
+from shared.domain.jobs import JobChange, Outcome
 from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, jobs, result_cache
-from worker.batch import Absent, Batch, Input, failed
+from worker.batch import LOST_AFTER, Absent, Batch, Input, answer_options, failed, task_of
 from worker.canary import Watch
 from worker.engine import Loaded, top_k
 from worker.process import WorkerProcess
@@ -37,9 +38,6 @@ AT_ONCE = 0.05
 """Seconds of work of a fast model that are claimed, recorded and acknowledged together."""
 MOST = 128
 """Most pictures that are claimed together because the model is fast."""
-LOST_AFTER = 86_400.0
-"""Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
-away, and come back."""
 QUIET = 0.005
 """Seconds; a model that takes longer for a picture needs the help of other workers at once."""
 DECODED = 1.0
@@ -250,10 +248,12 @@ class BatchConsumer:
         """Run the batch through the model, store the outcomes, and acknowledge the entries."""
         began = time.monotonic()
         with self._worker.watchdog(len(batch.inputs)):
-            for task, group in groupby(sorted(batch.inputs, key=_task), key=_task):
+            for task, group in groupby(sorted(batch.inputs, key=task_of), key=task_of):
                 batch.outcomes += self._forward(task, list(group))
         run = batch.run(self._worker.id, time.monotonic() - began, self._container.now())
-        self._retry_while_unavailable(lambda: jobs.finish(self._container, batch.outcomes, batch.entries, run))
+        container = self._container
+        changes = self._retry_while_unavailable(lambda: jobs.record(container, batch.outcomes, batch.entries, run))
+        self._conclude(batch.entries, changes)
         self._worker.release(batch.entries)
         self._worker.waits_for = ""
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
@@ -261,6 +261,15 @@ class BatchConsumer:
         self._worker.count(self._version_id, len(batch.entries), self._ended_at - began)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._worker.tuner.consider(self._model)
+
+    def _conclude(self, entries: Sequence[StreamEntry], changes: Sequence[JobChange]) -> None:
+        """Take recorded entries off the queue; after an outage only the ids of their jobs are announced, since a caller
+        may have retried one meanwhile, which then has not ended."""
+        try:
+            jobs.conclude(self._container, entries, changes)
+        except errors.Unavailable:
+            moved = [replace(change, outcome=None) for change in changes]
+            self._retry_while_unavailable(lambda: jobs.conclude(self._container, entries, moved))
 
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Retry while the database, Redis or the storage is unreachable; the heartbeat keeps the lease meanwhile.
@@ -323,7 +332,7 @@ class BatchConsumer:
         outcomes: list[Outcome] = []
         start = 0
         version = self._model.version
-        for (k, function, with_thresholds), run in groupby(entries, key=_answer_options):
+        for (k, function, with_thresholds), run in groupby(entries, key=answer_options):
             same = list(run)
             lowest = lowest_logits(version, with_thresholds=with_thresholds)
             ranked = top_k(rows[start : start + len(same)], version.labels, k, function, lowest)
@@ -387,14 +396,5 @@ def _run_batches(worker: WorkerProcess, model: Loaded) -> None:
 def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
     """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
     while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
-        runnable = jobs.begin(worker.container, entries)
-        outcomes = [failed(entry, "model_unavailable", reason) for entry in runnable]
+        outcomes = [failed(entry, "model_unavailable", reason) for entry in jobs.begin(worker.container, entries)]
         jobs.finish(worker.container, outcomes, entries)
-
-
-def _answer_options(entry: StreamEntry) -> tuple[int, str, bool]:
-    return entry.top_k, entry.function_to_apply, entry.with_thresholds
-
-
-def _task(prepared: Input) -> str:
-    return prepared.entry.task

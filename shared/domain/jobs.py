@@ -241,6 +241,8 @@ class Outcome:
     result: Any = None
     error_code: str = ""
     error: str = ""
+    retries: int = 0
+    """How often its job had been retried when a failed item was put on the queue; results have no need of it."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,12 @@ class LiveJob:
     started_at: float | None
     webhook: str
     timeline: Sequence[Mapping[str, Any]] | None = None
+    retries: int = 0
+
+    def takes(self, outcome: Outcome) -> bool:
+        """Return False for a failure from before the job was retried: the picture runs again, and a late failure must
+        not end it. A late result is as good as another one."""
+        return not outcome.error_code or outcome.retries == self.retries
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class StreamEntry:
     """The Redis key of its stream; empty until it is claimed."""
     attempts: int = 1
     """The number of deliveries, including this one."""
+    retries: int = 0
+    """How often its job had been retried when it was put on the stream; older entries lack it."""
 
     def pack(self) -> dict[str, str]:
         """Encode as one field of JSON: a stream stores field names once but every value, and this is the shortest plain
@@ -49,6 +51,8 @@ class StreamEntry:
         packed = {"e": json.dumps(picture + options, separators=(",", ":"))}
         if self.picture is not None:
             packed["p"] = base64.b64encode(self.picture).decode()  # the connection reads every reply as text
+        if self.retries:
+            packed["n"] = str(self.retries)
         return packed | {name: "1" for name, is_set in later.items() if is_set}
 
     @classmethod
@@ -57,7 +61,8 @@ class StreamEntry:
         job_id, position, blob, offset, size, task, top_k, function, exif = json.loads(fields["e"])
         picture = base64.b64decode(fields["p"]) if "p" in fields else None
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
-                   "t" in fields, "q" in fields, picture, entry_id, stream, attempts)  # fmt: skip
+                   "t" in fields, "q" in fields, picture, entry_id, stream, attempts,
+                   int(fields.get("n", 0)))  # fmt: skip
 
     @property
     def pushed_at(self) -> float:

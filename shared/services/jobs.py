@@ -11,15 +11,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, Pushed, UnitOfWork
-from shared.domain.jobs import (
-    BatchRun,
-    Item,
-    Job,
-    JobChange,
-    Outcome,
-    Status,
-    Submission,
-)
+from shared.domain.jobs import BatchRun, Item, Job, JobChange, Outcome, Status, Submission
 from shared.domain.scores import choose_scoring
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, models, queue_limits
@@ -217,6 +209,7 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         with_thresholds=given.job.with_thresholds,
         is_quick=given.job.total == 1 and given.job.deadline is None,
         picture=item.picture if given.is_queue_short else None,
+        retries=given.job.retries,
     )
 
 
@@ -252,7 +245,7 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
         container.queue.events.publish(expired)
     missed = "The deadline of the job passed before this picture ran."
     if rest := [entry for entry in entries if late.get(entry.job_id) == Status.RUNNING]:
-        finish(container, [Outcome(e.job_id, e.position, error_code="expired", error=missed) for e in rest])
+        finish(container, [Outcome(e.job_id, e.position, None, "expired", missed, e.retries) for e in rest])
     running = {job.id for job in live} - late.keys()
     return [entry for entry in entries if entry.job_id in running and (entry.job_id, entry.position) not in finished]
 
@@ -271,16 +264,31 @@ def finish(
     entries: Sequence[StreamEntry] = (),
     run: BatchRun | None = None,
 ) -> None:
-    """Write outcomes, counters, ended jobs and their callbacks in a single commit; then take the entries off the queue
-    and tell the waiting requests, in a single round trip.
+    """Record outcomes, then conclude their entries; a caller that must go on when Redis is away repeats each by
+    itself."""
+    conclude(container, entries, record(container, outcomes, entries, run))
+
+
+def record(
+    container: Container,
+    outcomes: Sequence[Outcome],
+    entries: Sequence[StreamEntry] = (),
+    run: BatchRun | None = None,
+) -> list[JobChange]:
+    """Write outcomes, counters, ended jobs and their callbacks in a single commit; return what has changed of the jobs.
 
     `run` is the batch that they ran in, None if they did not run. An item that already has an outcome keeps it: an
-    entry that is delivered twice is recorded once. So a caller may call again when Redis was unreachable, and a crash
-    in between only causes a second, harmless delivery.
+    entry that is delivered twice is recorded once. A job that was retried drops a failure from before. So a crash
+    before the acknowledgement only causes a second, harmless delivery.
     """
     now = container.now()
     with container.database.write() as uow:
-        changes = uow.jobs.record(outcomes, now, run, {entry.job_id: entry.attempts for entry in entries})
+        return uow.jobs.record(outcomes, now, run, {entry.job_id: entry.attempts for entry in entries})
+
+
+def conclude(container: Container, entries: Sequence[StreamEntry], changes: Sequence[JobChange]) -> None:
+    """Take recorded entries off the queue and tell the waiting requests, in a single round trip; then have callbacks
+    sent. It may be called again when Redis was unreachable."""
     container.queue.conclude(entries, changes)
     if any(change.has_webhook and change.finished_at is not None for change in changes):
         container.queue.notifications.send_task("deliver")

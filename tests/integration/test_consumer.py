@@ -23,7 +23,17 @@ from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import run
 from shared.container import Container
 from shared.domain import lock_names
-from shared.domain.jobs import LONGEST_TIMELINE, AnswerOptions, ImageReference, Item, Job, Outcome, Status, Submission
+from shared.domain.jobs import (
+    LONGEST_TIMELINE,
+    AnswerOptions,
+    ImageReference,
+    Item,
+    Job,
+    JobChange,
+    Outcome,
+    Status,
+    Submission,
+)
 from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, ProblemType, pick
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
@@ -567,6 +577,50 @@ def test_a_database_that_is_away_while_the_outcome_is_stored_only_delays_it(
     assert sizes == [2]
     assert labels(container, job) == ["1", "2"]
     assert nothing_is_left(worker, job)
+
+
+def test_a_job_that_is_retried_before_redis_is_back_for_its_failure_runs_again(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = spied(worker, fails=lambda tensor: len(sizes) == 1)
+    job = submit(container, [picture(1)])
+    conclude, announced = container.queue.conclude, list[list[JobChange]]()
+
+    def away_once(entries: list[StreamEntry], changes: list[JobChange]) -> None:
+        announced.append(list(changes))
+        if len(announced) == 1:
+            raise errors.Unavailable()
+        if len(announced) == 2:
+            assert again(container, job).status is Status.FAILED
+            job_retries.retry(container, "anna", job.id)
+        conclude(entries, changes)
+
+    monkeypatch.setattr(container.queue, "conclude", away_once)
+
+    consume_until_ended(worker, job)
+
+    assert sizes == [1, 1, 1]  # the second is the model's own example, by which the worker finds the picture at fault
+    assert labels(container, job) == ["1"]
+    assert (again(container, job).status, again(container, job).retries) == (Status.DONE, 1)
+    assert nothing_is_left(worker, job)
+    assert [change.outcome is None for changes in announced[:2] for change in changes] == [False, True]
+
+
+def test_a_poisoned_entry_of_the_first_run_does_not_end_the_retried_job(
+    container: Container, worker: WorkerProcess
+) -> None:
+    job = submit(container, [picture(3)])
+    fail_attempts(container, job.version_id, 3)
+    jobs.finish(container, [Outcome(job.id, 0, error_code="poison", error="It is.")])
+    job_retries.retry(container, "anna", job.id)
+
+    def all_is_run() -> bool:
+        consumer.consume(worker, job.version_id)
+        return nothing_is_left(worker, job)
+
+    until(all_is_run, 20)
+    assert labels(container, job) == ["3"]
+    assert (again(container, job).status, again(container, job).failed) == (Status.DONE, 0)
 
 
 def test_a_storage_that_is_away_only_delays_the_picture(

@@ -35,7 +35,8 @@ def run(container: Container, version_id: str, **failing: str) -> list[tuple[str
     for entry in begun:
         code = failing.get(f"p{entry.position}", "")
         result = None if code else [["one", 0.9]]
-        outcomes.append(Outcome(entry.job_id, entry.position, result, code, f"It is {code}." if code else ""))
+        error = f"It is {code}." if code else ""
+        outcomes.append(Outcome(entry.job_id, entry.position, result, code, error, entry.retries))
     jobs.finish(container, outcomes, entries)
     return [(entry.job_id, entry.position) for entry in begun]
 
@@ -89,7 +90,8 @@ def test_the_entries_of_a_retry_are_those_of_the_submission(container: Container
     job_retries.retry(container, "anna", job.id)
 
     after = container.queue.streams.claim(job.version_id, "worker", 9)
-    assert [replace(entry, id="") for entry in after] == [replace(entry, id="") for entry in before]
+    assert [entry.retries for entry in after] == [1, 1]
+    assert [replace(entry, id="", retries=0) for entry in after] == [replace(entry, id="") for entry in before]
 
 
 def test_a_job_that_has_expired_is_retried_whole_and_without_its_deadline(container: Container) -> None:
@@ -205,6 +207,29 @@ def test_an_outcome_of_the_first_run_that_comes_late_ends_the_retried_job_once(c
     run(container, job.version_id)
     assert (again(container, job).done, jobs.list_items(container, job)[0].result) == (1, [["late", 0.9]])
     assert container.queue.streams.count_unfinished(job.version_id, "anna") == 0
+
+
+def test_a_failure_of_the_first_run_that_comes_late_leaves_the_retried_job_to_run(container: Container) -> None:
+    job = submitted(container, 2)
+    first = container.queue.streams.claim(job.version_id, "worker", 9)
+    late = [Outcome(e.job_id, e.position, None, "poison", "It is poison.", e.retries) for e in first]
+    jobs.record(container, late, first)  # and the worker is killed before it concludes them
+    queued = job_retries.retry(container, "anna", job.id)
+
+    jobs.finish(container, late, first)
+
+    assert again(container, job) == queued
+    assert run(container, job.version_id) == [(job.id, 0), (job.id, 1)]
+    assert (again(container, job).status, again(container, job).done) == (Status.DONE, 2)
+
+
+def test_of_a_batch_only_the_late_failures_are_dropped(container: Container) -> None:
+    retried, other = ended(container, 1, p0="poison"), submitted(container, 1)
+    queued = job_retries.retry(container, "anna", retried.id)
+    failure = Outcome(retried.id, 0, None, "poison", "It is poison.")
+    jobs.finish(container, [failure, replace(failure, job_id=other.id)])
+    assert again(container, retried) == queued
+    assert again(container, other).status is Status.FAILED
 
 
 @pytest.fixture

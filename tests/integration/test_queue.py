@@ -22,6 +22,7 @@ from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, 
 from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import Waiters
+from shared.domain.jobs import JobChange, Outcome, Status
 from shared.domain.stream_entry import StreamEntry
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -81,7 +82,7 @@ def claim_expired(queue: Queue) -> StreamEntry:
 
 
 def test_an_entry_survives_being_packed() -> None:
-    entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
+    entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True, retries=12)
     again = StreamEntry.unpack(entry.pack(), "1-0", "stream", attempts=2)
     assert again == replace(entry, id="1-0", stream="stream", attempts=2)
 
@@ -97,6 +98,13 @@ def test_a_worker_of_the_version_before_can_read_every_entry() -> None:
     """It reads nine values from one field, and would count an entry that it cannot read as a failed attempt."""
     entry = StreamEntry("job", 3, "jobs/2023/x", 10, 20, "features", 7, "none", False, remember=True)
     assert len(json.loads(entry.pack()["e"])) == 9
+
+
+def test_a_process_of_the_version_before_can_read_every_announcement(queue: Queue) -> None:
+    """It reads an outcome of five values."""
+    outcome = Outcome("job", 0, None, "poison", "It is.", retries=3)
+    [(_, message), _] = queue.events.messages([JobChange("job", Status.FAILED, 0, 1, 1.0, 2.0, outcome=outcome)])
+    assert json.loads(message)[0][-1] == ["job", 0, None, "poison", "It is."]
 
 
 def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queue: Queue) -> None:

@@ -25,6 +25,7 @@ from tests import apps
 from tests.stacks import digits, until
 from tests.workers import checked_container, registered
 from worker import consumer, model_check
+from worker.batch import LOST_AFTER
 from worker.process import WorkerProcess
 
 LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
@@ -187,7 +188,7 @@ def test_a_picture_that_is_still_absent_after_a_day_is_lost(
 ) -> None:
     job = submit(container, 1, 2)
     (blobs / job.blob).unlink()
-    worker.container = replace(container, now=lambda: container.now() + consumer.LOST_AFTER + 60)
+    worker.container = replace(container, now=lambda: container.now() + LOST_AFTER + 60)
     consumer.consume(worker, job.version_id)
     assert labels(container, job) == ["gone", "gone"]
     assert "lost" in items(container, job)[0].error

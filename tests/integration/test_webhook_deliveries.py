@@ -28,7 +28,7 @@ from shared.domain.jobs import AnswerOptions, Job, Status
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.tenant_limits import TenantLimits
 from shared.domain.webhooks import Delivery
-from shared.services import jobs, maintenance, tenant_limits, webhook_deliveries, webhooks
+from shared.services import maintenance, tenant_limits, webhook_deliveries, webhooks
 from tests.stacks import until
 from tests.webhook_receivers import Receiver, deliver, delivering, receiving
 from worker.delivery_places import Places

@@ -145,7 +145,7 @@ def key_maker(wire: Wire) -> Callable[..., Wire]:
 def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A function that sets the answer for the next picture, in place of a worker."""
 
-    def say(result: Any = None, **failed: str) -> None:
+    def say(result: Any = None, **failed: Any) -> None:
         async def wait(container: Container, job: Job, seconds: float) -> Job:
             jobs.finish(container, [Outcome(job.id, 0, result, **failed)])
             return jobs.get(container, job.tenant, job.id)

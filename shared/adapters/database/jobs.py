@@ -135,7 +135,8 @@ class Jobs:
         run: BatchRun | None = None,
         attempts: Mapping[str, int] = MappingProxyType({}),
     ) -> list[JobChange]:
-        """Write outcomes of items that have none yet, in jobs that have not ended; returns what has changed of these.
+        """Write outcomes of items that have none yet, in jobs that have not ended and that take them; returns what has
+        changed of these.
 
         A job of which pictures are left is RUNNING from then on, since its batch was claimed. The batch becomes part of
         the timelines; `attempts` is id -> how often its pictures were claimed, 1 if absent.
@@ -143,10 +144,12 @@ class Jobs:
         live = {job.id: job for job in self._live_rows(_LOCKED, {outcome.job_id for outcome in outcomes})}
         fresh: dict[tuple[str, int], Outcome] = {}
         for outcome in outcomes:
-            if outcome.job_id in live:
+            if (its_job := live.get(outcome.job_id)) and its_job.takes(outcome):
                 fresh.setdefault((outcome.job_id, outcome.position), outcome)
         if not fresh:
             return []
+        touched = {job_id for job_id, _ in fresh}
+        live = {job_id: job for job_id, job in live.items() if job_id in touched}
         written = self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
         is_new = written.rowcount == len(fresh)
         if is_new:
