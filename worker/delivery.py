@@ -107,12 +107,13 @@ class Deliverer:
         seconds: float | None = None
         try:
             attempt = _attempt(self._container, delivery)
-            seconds = attempt.seconds
-            webhook_deliveries.record(self._container, delivery, attempt)
-            if attempt.problem:
-                log.warning(
-                    "callback of %s %s, try %d: %s", delivery.kind, delivery.id, delivery.attempts, attempt.problem
-                )
+            if attempt is not None:
+                seconds = attempt.seconds
+                webhook_deliveries.record(self._container, delivery, attempt)
+                if attempt.problem:
+                    log.warning(
+                        "callback of %s %s, try %d: %s", delivery.kind, delivery.id, delivery.attempts, attempt.problem
+                    )
         except Exception:  # it is due again when its claim ends
             log.exception("callback of %s %s broke off", delivery.kind, delivery.id)
         finally:
@@ -121,10 +122,15 @@ class Deliverer:
             self.deliver()
 
 
-def _attempt(container: Container, delivery: Delivery) -> Attempt:
+def _attempt(container: Container, delivery: Delivery) -> Attempt | None:
+    """Send a callback; returns None, and sends nothing, if its job was retried or erased since: the row of the delivery
+    went with that end of the job."""
     try:
+        body = _body(container, delivery)
+        if body is None:
+            return None
         signing = webhooks.signing_secrets(container, delivery.tenant, delivery.secret)
-        return webhooks.call_back(container, delivery.url, signing, delivery.message_id, _body(container, delivery))
+        return webhooks.call_back(container, delivery.url, signing, delivery.message_id, body)
     except errors.Unavailable:
         raise  # it was not tried
     except Exception as error:
@@ -132,15 +138,21 @@ def _attempt(container: Container, delivery: Delivery) -> Attempt:
         return Attempt(delivery.body_sha256, 0.0, problem=f"failed by {type(error).__name__}")
 
 
-def _body(container: Container, delivery: Delivery) -> bytes:
-    """Return the body, which is the same in each attempt. It stays small and reveals no results: the receiver fetches
-    those by the job's id."""
+def _body(container: Container, delivery: Delivery) -> bytes | None:
+    """Return the body, which is the same in each attempt; None if there is no longer such an end. It stays small and
+    reveals no results: the receiver fetches those by the job's id."""
     make_event = _training_event if delivery.kind == "training" else _job_event
-    return make_event(container, delivery).encode()
+    try:
+        event = make_event(container, delivery)
+    except errors.NotFound:
+        return None
+    return event.encode() if event else None
 
 
-def _job_event(container: Container, delivery: Delivery) -> JobEvent:
+def _job_event(container: Container, delivery: Delivery) -> JobEvent | None:
     job = jobs.get(container, delivery.tenant, delivery.id)
+    if not job.status.terminal or job.retries != delivery.retries:
+        return None
     data = EndedJob(
         id=job.id,
         status=job.status,

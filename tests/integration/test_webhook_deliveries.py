@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,11 @@ from shared import errors
 from shared.adapters.database import tables
 from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
-from shared.domain.jobs import AnswerOptions, Job, Status
+from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.tenant_limits import TenantLimits
 from shared.domain.webhooks import Delivery
-from shared.services import maintenance, tenant_limits, webhook_deliveries, webhooks
+from shared.services import jobs, maintenance, tenant_limits, webhook_deliveries, webhooks
 from tests.stacks import until
 from tests.webhook_receivers import Receiver, deliver, delivering, receiving
 from worker.delivery_places import Places
@@ -56,6 +57,18 @@ def ended(system: Container, url: str, tenant: str = "anna", **about: Any) -> Jo
         uow.jobs.add([(job, [])])
         uow.jobs.end([job.id], Status.CANCELLED, time.time())
     return job
+
+
+def failed(system: Container, url: str) -> Job:
+    """Return a job with a webhook whose only picture has failed just now."""
+    job = Job(
+        str(uuid6.uuid7()), "anna", "native", Status.QUEUED, "digits", "1", "v", AnswerOptions(), "normal", time.time(),
+        1, webhook=url,
+    )  # fmt: skip
+    with system.database.write() as uow:
+        uow.jobs.add([(job, [Item(job.id, 0, "0.png", "blob", 0, 1)])])
+        uow.jobs.record([Outcome(job.id, 0, error_code="poison", error="It is.")], time.time())
+        return uow.jobs.get("anna", job.id)
 
 
 def delivery_of(system: Container, job: Job) -> Delivery:
@@ -281,6 +294,45 @@ def test_a_deliverer_that_is_closed_ends_what_it_has_begun(system: Container) ->
             deliverer.deliver()
     assert delivery_of(system, job).status == "DELIVERED"
     assert delivery_of(system, other).attempts == 0
+
+
+def _retry(system: Container, job: Job) -> None:
+    with system.database.write() as uow:
+        assert uow.dead_letters.reopen(job, "")[1]
+
+
+def _retry_and_end_again(system: Container, job: Job) -> None:
+    _retry(system, job)
+    with system.database.write() as uow:
+        uow.jobs.record([Outcome(job.id, 0, ["cat", 0.9])], time.time())
+
+
+def _erase(system: Container, job: Job) -> None:
+    jobs.erase(system, "anna", job.id)
+
+
+@pytest.mark.parametrize(("change", "calls"), [(_retry, 0), (_retry_and_end_again, 1), (_erase, 0)])
+def test_the_callback_of_an_end_that_no_longer_holds_is_not_sent(
+    system: Container, monkeypatch: pytest.MonkeyPatch, change: Callable[[Container, Job], None], calls: int
+) -> None:
+    claim = webhook_deliveries.claim
+
+    def claim_and_change(container: Container, wanted: list[Delivery], seconds: float) -> list[Delivery]:
+        claimed = claim(container, wanted, seconds)
+        if claimed and not changed:
+            changed.append(claimed[0].id)
+            change(system, job)
+        return claimed
+
+    changed: list[str] = []
+    monkeypatch.setattr(webhook_deliveries, "claim", claim_and_change)
+    with receiving() as hook:
+        job = failed(system, hook.url)
+        deliver(system)
+        assert changed == [job.id]
+    assert [(headers["webhook-id"], json.loads(body)["type"]) for headers, body in hook.calls] == [
+        (f"{job.id}-1", "job.done")
+    ] * calls
 
 
 def test_a_deliverer_that_gets_no_claim_does_not_try_for_ever(
