@@ -76,11 +76,13 @@ def submit(
         items=tuple(items) if len(items) == 1 else None,
     )  # fmt: skip
     try:
-        queue_limits.count_new(container, tenant, len(items))
-        if len(items) > 1:
-            waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
-        registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
-        earlier = container.grouped(_register)(registration)
+        earlier = _find_counted(container, job)
+        if earlier is None:
+            if len(items) > 1:
+                waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
+            queue_limits.count_new(container, tenant, len(items))  # last, as nothing takes it back
+            registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
+            earlier = container.grouped(_register)(registration)
     except (errors.StorageFull, errors.QueueFull):  # it was not committed, and its blob would fill the disk further
         job_pictures.drop(container, job)
         raise
@@ -93,6 +95,15 @@ def submit(
         job_pictures.drop(container, job)
         return _same_request(earlier, fingerprint), False
     return job, True
+
+
+def _find_counted(container: Container, job: Job) -> Job | None:
+    """Return the earlier job of an idempotency key if its tenant has a limit a minute, against which a repeat does not
+    count; all others are found at the commit, without a query of their own."""
+    if not job.idempotency_key or not queue_limits.is_counted(container, job.tenant):
+        return None
+    with container.database.read() as uow:
+        return uow.jobs.find_by_idempotency_key(job.tenant, job.idempotency_key)
 
 
 @dataclass(frozen=True)
@@ -301,16 +312,9 @@ def get(container: Container, tenant: str, job_id: str) -> Job:
 
 
 def list_page(
-    container: Container,
-    tenant: str,
-    *,
-    status: str,
-    model: str,
-    before: str,
-    since: float | None,
-    until: float | None,
-    limit: int,
-) -> list[Job]:
+    container: Container, tenant: str, *, status: str, model: str, before: str, since: float | None,
+    until: float | None, limit: int,
+) -> list[Job]:  # fmt: skip
     """Return the tenant's jobs, newest first; `before` is the last id of the previous page."""
     with container.database.read() as uow:
         return uow.jobs.page(tenant, status=status, model=model, before=before, since=since, until=until, limit=limit)

@@ -27,6 +27,11 @@ def count_waiting(container: Container, version_id: str, tenant: str, more: int)
     return waiting
 
 
+def is_counted(container: Container, tenant: str) -> bool:
+    """Return True if the tenant has a limit a minute."""
+    return tenant_limits.in_effect(container, tenant).pictures_per_minute is not None
+
+
 def count_new(container: Container, tenant: str, pictures: int) -> None:
     """Count the pictures of a new job against the tenant's limit a minute, if it has one.
 

@@ -10,6 +10,7 @@ import pytest
 import uuid6
 
 from shared import errors
+from shared.adapters.database.jobs import Jobs
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.rate_limits import RateLimits
 from shared.container import Container
@@ -104,8 +105,8 @@ def test_maintenance_removes_the_jobs_of_a_tenant_by_its_own_time(container: Con
     assert [key for key, _ in container.storage.tree("jobs")] == [kept.blob]
 
 
-def submit(container: Container, count: int, tenant: str = "anna") -> Job:
-    return jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits"))[0]
+def submit(container: Container, count: int, tenant: str = "anna", **about: Any) -> Job:
+    return jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about))[0]
 
 
 def set_limits(container: Container, **limits: Any) -> None:
@@ -133,6 +134,43 @@ def test_pictures_are_counted_by_the_minute_and_refused_ones_are_not(container: 
     submit(container, 2)
     submit(container, 9, "bert")
     assert len(list(container.storage.tree("jobs"))) == 3  # nothing of the refused job is left
+
+
+def test_a_job_that_finds_no_room_in_the_queue_is_not_counted_by_the_minute(container: Container) -> None:
+    set_limits(container, max_queued=3, pictures_per_minute=4)
+    submit(container, 2)
+    for _ in range(3):
+        with pytest.raises(errors.TooManyRequests, match="wait for this model"):
+            submit(container, 2)
+    set_limits(container, max_queued=4, pictures_per_minute=4)
+    submit(container, 2)
+
+
+def test_a_repeat_of_an_idempotency_key_gets_its_job_and_is_not_counted_by_the_minute(container: Container) -> None:
+    set_limits(container, pictures_per_minute=4)
+    first = submit(container, 2, idempotency_key="once")
+    assert [submit(container, 2, idempotency_key="once").id for _ in range(3)] == [first.id] * 3
+    with pytest.raises(errors.Conflict, match="was used for another request"):
+        submit(container, 3, idempotency_key="once")
+    submit(container, 2, idempotency_key="another")
+    assert submit(container, 2, idempotency_key="once").id == first.id
+    assert len(list(container.storage.tree("jobs"))) == 2  # nothing of the repeats is left
+
+
+@pytest.mark.parametrize(("limit", "key", "looks"), [(4, "", 0), (None, "once", 1), (4, "once", 2)])
+def test_a_key_is_looked_for_once_more_only_where_its_repeat_would_be_counted(
+    container: Container, monkeypatch: pytest.MonkeyPatch, limit: int | None, key: str, looks: int
+) -> None:
+    set_limits(container, pictures_per_minute=limit)
+    find, looked = Jobs.find_by_idempotency_key, list[str]()
+
+    def look(self: Jobs, tenant: str, key: str) -> Job | None:
+        looked.append(key)
+        return find(self, tenant, key)
+
+    monkeypatch.setattr(Jobs, "find_by_idempotency_key", look)
+    submit(container, 1, idempotency_key=key)
+    assert len(looked) == looks
 
 
 def test_a_job_that_never_fits_into_a_minute_is_told_to_be_divided(container: Container) -> None:
