@@ -13,9 +13,10 @@ from shared import errors
 from shared.domain.keys import Caller, is_loopback
 from shared.services import keys
 
-PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Proto",
-           "X-Real-Ip")  # fmt: skip
-"""Headers that proxies add: a caller behind a proxy is not on this machine, even if the connection is local."""
+_PROXIED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_", "HTTP_X_REAL_IP", "HTTP_CF_CONNECTING_IP",
+            "HTTP_TRUE_CLIENT_IP")  # fmt: skip
+"""How the names of headers that proxies add begin in the environment of a request: a caller behind a proxy is not on
+this machine, even if the connection is local."""
 
 
 Route = TypeVar("Route", bound=Callable[..., Any])
@@ -66,9 +67,10 @@ def credentials(request: Request) -> Iterator[str]:
 def from_loopback(request: Request) -> bool:
     """Return whether a program on this machine sent the request, and not a proxy or a web page open on it."""
     settings = container().settings
-    if not is_loopback(settings.host) or not is_loopback(request.remote_addr or ""):
+    # A proxy on this machine connects from it for everybody, and need not add a header.
+    if settings.trusted_proxies or not is_loopback(settings.host) or not is_loopback(request.remote_addr or ""):
         return False
-    if any(header in request.headers for header in PROXIED):
+    if any(name.startswith(_PROXIED) for name in request.environ):
         return False
     # A remote page can make a local browser send requests and, through a name that resolves to 127.0.0.1 (DNS
     # rebinding), even read the answers. The Host is then that name; the Origin, where sent, is not this service.

@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     Set it if the API is public: signed assertions must name it."""
     trusted_proxies: Natural = 0
     """Proxies in a row in front of the API whose `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed, so
-    that links lead through them. Each must set all four or remove them, since callers can send them too."""
+    that links lead through them. Each must set all four or remove them, since callers can send them too. Above 0 every
+    request needs a key, also from this machine; `INFERQ_ADMIN_KEY` is one that creates the first."""
     cors_origins: str = ""
     """Origins of web pages that may call the API from browsers, as `https://a.example, http://localhost:3000`; `*` is
     any. Their requests always need a key. Empty is none but the API's own pages."""

@@ -198,11 +198,24 @@ def test_of_several_proxies_only_the_trusted_ones_are_believed(shared_container:
     assert client.post("/v1/jobs", data=picture("PNG"), headers=sent).headers["Location"].startswith("/inferq/v1/")
 
 
-def test_a_caller_behind_a_trusted_proxy_is_not_on_this_machine(container: Container) -> None:
+@pytest.mark.parametrize("sent", [{}, {"X-Forwarded-For": "127.0.0.1"}, {"X-Forwarded-Prefix": "/inferq"}], ids=str)
+def test_where_a_proxy_is_trusted_nobody_counts_as_this_machine(container: Container, sent: dict[str, str]) -> None:
     client = with_settings(container, trusted_proxies=1)
+    assert client.get("/v1/jobs", headers=sent).status_code == 401
+    opened = with_settings(container, trusted_proxies=1, admin_key="secret")
+    assert opened.get("/v1/jobs", headers=sent | {"Authorization": "Bearer secret"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Ssl", "x-forwarded-whatever", "X-Real-IP",
+     "CF-Connecting-IP", "True-Client-IP"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["", "127.0.0.1"], ids=["empty", "this machine"])
+def test_a_caller_behind_any_proxy_is_not_on_this_machine(container: Container, header: str, value: str) -> None:
+    client = with_settings(container)
     assert client.get("/v1/jobs").status_code == 200
-    for sent in ({"X-Forwarded-For": "127.0.0.1"}, {"X-Forwarded-Prefix": "/inferq"}):
-        assert client.get("/v1/jobs", headers=sent).status_code == 401
+    assert client.get("/v1/jobs", headers={header: value}).status_code == 401
 
 
 # load balancers
