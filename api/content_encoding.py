@@ -2,7 +2,8 @@
 
     server ──> packed body ──> PackedBody ──> Werkzeug's limit of the body ──> routes
 
-The limits of a body count what comes out, so that a small body cannot become a large one.
+The limit of a body counts what comes out, so that a small body cannot become a large one, and what goes in as well: it
+may be packed so that nothing comes out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import zlib
 from typing import IO, Any
 
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared import errors
 
@@ -53,7 +55,8 @@ def _length(environ: dict[str, Any]) -> int | None:
 
 
 class PackedBody(io.RawIOBase):
-    """The unpacked bytes of a body; raises BadRequest if it is damaged, or ends before its end.
+    """The unpacked bytes of a body; raises BadRequest if it is damaged, or ends before its end, and
+    RequestEntityTooLarge if there are more packed bytes than the limit of the request.
 
     Both kinds of deflate are read: with the header of zlib, as RFC 9110 says, and without, as some clients send it. The
     members of a gzip follow each other.
@@ -62,6 +65,7 @@ class PackedBody(io.RawIOBase):
     def __init__(self, stream: IO[bytes], length: int | None) -> None:
         self._stream = stream
         self._length = length
+        self._arrived = 0
         self._packed = b""
         self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._begun = False
@@ -90,6 +94,10 @@ class PackedBody(io.RawIOBase):
         data = self._stream.read(size) if size else b""
         if self._length is not None:
             self._length -= len(data)
+        self._arrived += len(data)
+        most = request.max_content_length  # asked here, as a route may change it
+        if most is not None and self._arrived > most:
+            raise RequestEntityTooLarge
         return data
 
     def _unpacked(self, most: int) -> bytes:

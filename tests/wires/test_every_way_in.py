@@ -405,6 +405,21 @@ def test_the_limit_of_a_body_counts_what_is_unpacked(shared_container: Container
         assert_refused(replace(way, refused=413), answer)
 
 
+@EVERY_WAY
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
+def test_the_limit_of_a_body_counts_what_is_packed_as_well(
+    shared_container: Container, way: Way, chunked: bool
+) -> None:
+    settings = shared_container.settings.changed(max_body=50_000, max_picture=30_000)
+    client = apps.over(replace(shared_container, settings=settings)).test_client()
+    headers, body = way.write(way, [("a.png", PNG)])
+    assert len(body) < 50_000
+    empty = gzip.compress(b"") * 100_000
+    for packed in (empty, empty + gzip.compress(body)):
+        answer = post_packed(client, way, headers, packed, "gzip", chunked=chunked)
+        assert_refused(replace(way, refused=413), answer)
+
+
 def test_a_packed_archive_in_chunks_needs_no_length(client: FlaskClient) -> None:
     way = WAYS["native, raw"]
     headers, body = way.write(way, [("", PACKED["zip"])])
