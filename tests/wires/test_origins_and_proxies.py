@@ -230,6 +230,6 @@ def test_a_connection_is_kept_for_as_long_as_the_setting_says(monkeypatch: pytes
 
         def serve(self) -> None: ...
 
-    monkeypatch.setattr(api.__main__, "Granian", Server)
+    monkeypatch.setattr(api.__main__, "_Server", Server)
     api.__main__.serve(Settings(keep_alive=75.5))
     assert started["http1_settings"] == HTTP1Settings(header_read_timeout=75_500)
