@@ -114,5 +114,9 @@ def own_storage(settings: Settings, database: Database) -> Storage:
         with database.write() as uow:
             uow.key_values.set(_STORAGE, "marked")
 
-    record = MarkerRecord(is_set, set_it)
+    def expects_blobs() -> bool:
+        with database.read() as uow:
+            return uow.blobs.any()
+
+    record = MarkerRecord(is_set, set_it, expects_blobs)
     return Storage(settings.storage_url, durability=settings.durability, record=record)

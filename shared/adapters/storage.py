@@ -38,10 +38,11 @@ _PIECE = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class MarkerRecord:
-    """Whether the storage of this installation has been given its marker; kept outside the storage."""
+    """What is known outside the storage: whether it has been given its marker, and whether it should hold blobs."""
 
     is_set: Callable[[], bool]
     set: Callable[[], None]
+    expects_blobs: Callable[[], bool] = lambda: False
 
 
 class Writer:
@@ -212,12 +213,17 @@ class Storage:
                 return step()  # it may have come back in between
 
     def _know(self) -> None:
-        """Mark a new storage, before its first use by this process; raises Unavailable if one that was marked before is
-        away."""
+        """Mark a new storage, before its first use by this process; raises Unavailable if one that was marked, or used
+        by a release without markers, is away."""
         if self._is_known or self._record is None:
             return
         was_marked = self._record.is_set()
         if not was_marked and not self._has_marker():
+            if self._is_empty() and self._record.expects_blobs():  # most likely the place of one that is not mounted
+                raise errors.Unavailable(
+                    f"The storage of pictures does not answer (it is empty, though the database knows of blobs: mount "
+                    f"it; or, if they are lost, make the file {MARKER} in it); try again soon."
+                )
             self._mark()
         self._must_be_there()
         if not was_marked:
@@ -240,6 +246,13 @@ class Storage:
         except FileNotFoundError:
             return False
         return True
+
+    def _is_empty(self) -> bool:
+        try:
+            names = self._fs.ls(self._root, detail=False, refresh=True)
+        except FileNotFoundError:
+            return True
+        return not [name for name in names if str(name).rstrip("/") != self._root]  # an object store may list the root
 
     def _mark(self) -> None:
         self._fs.makedirs(self._root, exist_ok=True)

@@ -318,6 +318,60 @@ def test_new_pictures_are_refused_and_written_nowhere_while_the_storage_is_away(
     back()
 
 
+def without_marker(container: Container, blobs: Path) -> None:
+    """Make the installation one of a release that knew of no marker."""
+    (blobs / MARKER).unlink()
+    with container.database.write() as uow:
+        uow.key_values.set("storage", "")
+
+
+def started(container: Container, blobs: Path) -> Container:
+    """Return the container of a process that starts now."""
+    settings = container.settings.changed(storage_url=f"file://{blobs}")
+    return replace(container, storage=own_storage(settings, container.database))
+
+
+@WAYS
+@pytest.mark.parametrize("holding", ["a job", "a stored image", "an example", "a version"])
+def test_a_storage_that_is_away_at_the_first_start_after_an_upgrade_is_not_taken_for_a_new_one(
+    container: Container, blobs: Path, holding: str, leave: Callable[[Path], Callable[[], None]]
+) -> None:
+    picture = pictures(1)[0]
+    assert isinstance(picture, Picture)
+    with container.database.write() as uow:
+        version = pick(uow.model_versions.named(ALL_TENANTS, "digits"), "digits")
+        uow.model_versions.save(replace(version, weights="weights/1" if holding == "a version" else ""))
+        assert uow.blobs.any() is (holding == "a version")
+    if holding == "a job":
+        submit(container, 1, 2, 3)
+    elif holding == "a stored image":
+        stored_images.store(container, "anna", "live", picture)
+    elif holding == "an example":
+        dataset = datasets.create(container, "anna", "numbers", labels=["one"])
+        datasets.add_example(container, "anna", dataset.id, 1, picture)
+    without_marker(container, blobs)
+    (blobs / "weights").mkdir(exist_ok=True)
+    back = leave(blobs)
+    for _ in range(2):
+        with pytest.raises(errors.Unavailable, match=f"mount it; or.* make the file {MARKER}"):
+            started(container, blobs).storage.ping()
+    assert not blobs.exists() or not list(blobs.iterdir())
+    back()
+    started(container, blobs).storage.ping()
+    assert (blobs / MARKER).exists()
+
+
+def test_an_installation_whose_blobs_are_lost_goes_on_once_its_owner_has_made_the_marker(
+    container: Container, blobs: Path
+) -> None:
+    submit(container, 1, 2, 3)
+    without_marker(container, blobs)
+    renamed(blobs)
+    blobs.mkdir()
+    (blobs / MARKER).touch()
+    started(container, blobs).storage.ping()
+
+
 def test_what_is_deleted_while_the_storage_is_away_keeps_its_row_until_its_blob_is_removed(
     container: Container, blobs: Path
 ) -> None:

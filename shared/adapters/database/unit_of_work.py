@@ -20,6 +20,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
 
 from shared import errors
+from shared.adapters.database.blobs import Blobs
 from shared.adapters.database.comparisons import Comparisons
 from shared.adapters.database.datasets import Datasets
 from shared.adapters.database.dead_letters import DeadLetters
@@ -107,6 +108,10 @@ class UnitOfWork:
     @cached_property
     def usage(self) -> Usage:
         return Usage(self._connection)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(self._connection)
 
     @cached_property
     def key_values(self) -> KeyValues:
