@@ -128,7 +128,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class BatchRun:
-    """One batch, as a worker has run it; times are Unix seconds by the clock of that worker."""
+    """One batch, as a worker has run it; times are Unix seconds by the clock of Redis."""
 
     claimed_at: float
     worker: str
