@@ -75,6 +75,8 @@ FOREIGN_WORDS = {
     ),
 }  # fmt: skip
 """Dialect -> names of fields and words of complaints that occur in the folder of its wire only."""
+MOST_LINES = 400
+"""Lines of a source file outside the tests."""
 SHIPPED = ("api", "worker", "shared", "inferq", "migrations")
 SOURCES = (".py", ".js", ".html", ".css", ".mako")
 
@@ -300,6 +302,13 @@ def opens_transaction(node: ast.AST) -> bool:
         and isinstance(node.func.value, ast.Attribute)
         and node.func.value.attr == "database"
     )
+
+
+def test_no_source_file_is_too_long() -> None:
+    found = [path for folder in (*PACKAGES, "docs") for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES]
+    assert len(found) > 300
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in found}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_routes_and_tasks_open_no_transactions() -> None:
