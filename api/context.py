@@ -53,8 +53,8 @@ def scope(name: str) -> Callable[[Route], Route]:
     return decorate
 
 
-class Places:
-    """Places bound how many requests do something at the same time that takes long."""
+class RequestPlaces:
+    """These places bound how many requests do something at the same time that takes long."""
 
     def __init__(self, most: int) -> None:
         self._free = threading.Semaphore(max(1, most))
@@ -88,14 +88,14 @@ class Places:
             yield
 
 
-def waiting_places() -> Places:
+def waiting_places() -> RequestPlaces:
     """Return the places of requests that wait, which hold no thread."""
-    return cast(Places, current_app.extensions["inferq.waiting_places"])
+    return cast(RequestPlaces, current_app.extensions["inferq.waiting_places"])
 
 
-def held_threads() -> Places:
+def held_threads() -> RequestPlaces:
     """Return the places of answers that hold a thread for long; a quarter of the threads stays free for others."""
-    return cast(Places, current_app.extensions["inferq.held_threads"])
+    return cast(RequestPlaces, current_app.extensions["inferq.held_threads"])
 
 
 async def waited(thing: Thing, seconds: float, wait: Callable[[float], Waiting[Thing]]) -> Thing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from api.application import create_app
-from api.context import Places
+from api.context import RequestPlaces
 from shared.container import Container
 from shared.settings import Settings
 
@@ -20,7 +20,7 @@ def over(container: Container) -> Flask:
         _apps[key] = create_app(container)
     _apps[key].extensions |= {
         "inferq": container,
-        "inferq.waiting_places": Places(container.settings.max_waiting),
-        "inferq.held_threads": Places(container.settings.api_threads),
+        "inferq.waiting_places": RequestPlaces(container.settings.max_waiting),
+        "inferq.held_threads": RequestPlaces(container.settings.api_threads),
     }
     return _apps[key]

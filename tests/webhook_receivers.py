@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from shared.container import Container
 from worker.delivery import Deliverer
-from worker.delivery_places import Places
+from worker.delivery_places import DeliveryPlaces
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -79,7 +79,7 @@ def receiving(status: int = 200, headers: dict[str, str] | None = None, *, silen
 
 
 @contextmanager
-def delivering(container: Container, places: Places | None = None) -> Iterator[Deliverer]:
+def delivering(container: Container, places: DeliveryPlaces | None = None) -> Iterator[Deliverer]:
     """Run a deliverer for the duration of the block; what it has begun ends with it."""
     deliverer = Deliverer(container, places)
     try:

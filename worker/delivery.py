@@ -23,7 +23,7 @@ from shared.schemas.common import moment_at
 from shared.schemas.jobs import ModelReference, Progress
 from shared.schemas.webhooks import EndedJob, EndedTraining, JobEvent, TrainingEvent
 from shared.services import jobs, trainings, webhook_deliveries, webhooks
-from worker.delivery_places import Places
+from worker.delivery_places import DeliveryPlaces
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ LOOK = 100
 class Deliverer:
     """The deliverer of one process sends callbacks from threads of its own."""
 
-    def __init__(self, container: Container, places: Places | None = None) -> None:
+    def __init__(self, container: Container, places: DeliveryPlaces | None = None) -> None:
         self._container = container
-        self._places = places or Places()
+        self._places = places or DeliveryPlaces()
         self._threads = ThreadPoolExecutor(self._places.total, thread_name_prefix="callback")
         self._looking = threading.Lock()
         self._look_again = threading.Event()

@@ -20,7 +20,7 @@ REMEMBERED = 1000
 """Slow receivers that are remembered; of more, those that were slow last."""
 
 
-class Places:
+class DeliveryPlaces:
     """The places that are taken and free; thread-safe."""
 
     def __init__(self, total: int = PLACES, of_tenant: int = OF_TENANT, of_receiver: int = OF_RECEIVER) -> None:

@@ -27,7 +27,7 @@ class DeadLetter:
     @property
     def id(self) -> str:
         """The text that a page of the list begins after."""
-        return place(self.job_id, self.position)
+        return cursor(self.job_id, self.position)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Replay:
     """The place in the list where the call has stopped; empty if it has reached the end."""
 
 
-def place(job_id: str, position: int = LAST) -> str:
-    """Return the place in the list after a picture, or after all pictures of the job."""
+def cursor(job_id: str, position: int = LAST) -> str:
+    """Return the cursor after a picture, or after all pictures of the job."""
     return f"{job_id}_{position}"
 
 
-def split_place(text: str) -> tuple[str, int]:
-    """Return (job id, position) of a place; raises ValueError."""
+def split_cursor(text: str) -> tuple[str, int]:
+    """Return (job id, position) of a cursor; raises ValueError."""
     job_id, _, position = text.rpartition("_")
     if not job_id or not position.isdecimal() or int(position) > LAST:
         raise ValueError(text)

@@ -6,7 +6,7 @@ import time
 
 from shared import errors
 from shared.container import Container
-from shared.domain.dead_letters import DeadLetter, Replay, Wanted, place, split_place
+from shared.domain.dead_letters import DeadLetter, Replay, Wanted, cursor, split_cursor
 from shared.services import job_retries
 
 BUDGET = 10.0
@@ -45,7 +45,7 @@ def replay(container: Container, tenant: str, wanted: Wanted, *, after: str = ""
                 if not retried:
                     raise
                 return Replay(retried, pictures, skipped, after)
-            after = place(job_id)
+            after = cursor(job_id)
             if time.monotonic() > until:
                 return Replay(retried, pictures, skipped, after)
     return Replay(retried, pictures, skipped, "")
@@ -54,6 +54,6 @@ def replay(container: Container, tenant: str, wanted: Wanted, *, after: str = ""
 def _check(after: str) -> None:
     try:
         if after:
-            split_place(after)
+            split_cursor(after)
     except ValueError:
         raise errors.BadOption("cursor must be the `next` of the page before") from None

@@ -54,9 +54,9 @@ def check_patience(container: Container, version_id: str, tenant: str, waiting: 
     """Raise Overloaded if the pictures that wait take longer than the caller waits; it would be run
     after its caller has left, in the place of one that is in time. `waiting` is the number of the tenant's own
     pictures, `patience` is in seconds."""
-    lanes, rate = queue_positions.pace(container, version_id)
+    counts, rate = queue_positions.pace(container, version_id)
     others = 0
-    for (_, owner, is_running), count in lanes.items():
+    for (_, owner, is_running), count in counts.items():
         if owner != tenant:
             # Tenants take turns. If all of theirs counted, one with thousands would have everybody else refused.
             others += count if is_running else min(count, waiting + 1)

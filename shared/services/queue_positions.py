@@ -10,15 +10,15 @@ from shared import errors
 from shared.container import Container
 from shared.domain.jobs import PRIORITIES, Job, Status
 
-Lane: TypeAlias = tuple[str, str, bool]
+StreamKey: TypeAlias = tuple[str, str, bool]
 """Priority, tenant, and whether its pictures run or wait."""
 COUNTED = 10_000
 """Most jobs before a job that are counted; a position beyond is at least that."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of a job that has not ended."""
+class QueuePosition:
+    """The position of a job that has not ended."""
 
     position: int | None
     """The number of its first picture among those that wait for its version, 1 for the next; None if it is unknown, and
@@ -27,25 +27,25 @@ class Place:
     """Seconds until its last picture should have an outcome; None if no worker has measured its rate."""
 
 
-def find(container: Container, job: Job, *, is_new: bool = False) -> Place:
-    """Return the place of a job that has not ended.
+def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePosition:
+    """Return the position of a job that has not ended.
 
     Workers take the priorities in turn, and of one priority the same share for every tenant. So before its first
     picture run all pictures of higher priorities, the earlier ones of its tenant, and as many of each other tenant.
     Those of its tenant are counted in SQL. Not for a job that `is_new`, lest every submission takes a query more: it
     has no position yet, and its time follows from what waited a second ago.
     """
-    lanes, rate = pace(container, job.version_id)
+    counts, rate = pace(container, job.version_id)
     if job.status is not Status.QUEUED:
-        return Place(None, job.left / rate if rate else None)
+        return QueuePosition(None, job.left / rate if rate else None)
     if is_new:
-        own = lanes.get((job.priority, job.tenant, False), 0)
+        own = counts.get((job.priority, job.tenant, False), 0)
     else:
         with container.database.read() as uow:
             own = uow.jobs.count_before(job, COUNTED)
-        own = max(0, own - lanes.get((job.priority, job.tenant, True), 0))  # without those that run
+        own = max(0, own - counts.get((job.priority, job.tenant, True), 0))  # without those that run
     higher = others = running = 0
-    for (priority, tenant, is_running), count in lanes.items():
+    for (priority, tenant, is_running), count in counts.items():
         if is_running:
             running += count
         elif PRIORITIES.index(priority) < PRIORITIES.index(job.priority):
@@ -55,21 +55,21 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> Place:
     before = higher + others + own
     # What runs is half done, on average.
     seconds = (before + running / 2 + job.total) / rate if rate else None
-    return Place(None if is_new else before + 1, seconds)
+    return QueuePosition(None if is_new else before + 1, seconds)
 
 
-def pace(container: Container, version_id: str) -> tuple[Mapping[Lane, int], float]:
-    """Return the pictures of each lane, and how many pictures per second all workers do together; nothing and 0 if they
-    are unknown. Redis is asked for them once a second."""
+def pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
+    """Return the pictures of each stream, and how many of them per second all workers do together; nothing and 0 if
+    they are unknown. Redis is asked for them once a second."""
     try:
         return container.lookups.get(("pace", version_id), lambda: _pace(container, version_id))
     except errors.Unavailable:
         return {}, 0.0
 
 
-def _pace(container: Container, version_id: str) -> tuple[Mapping[Lane, int], float]:
-    lanes: dict[Lane, int] = {}
+def _pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
+    counts: dict[StreamKey, int] = {}
     for depth in container.queue.streams.depths([version_id]):
-        lanes[depth.priority, depth.tenant, False] = depth.waiting
-        lanes[depth.priority, depth.tenant, True] = depth.running
-    return lanes, sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())
+        counts[depth.priority, depth.tenant, False] = depth.waiting
+        counts[depth.priority, depth.tenant, True] = depth.running
+    return counts, sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())

@@ -10,7 +10,7 @@ import pytest
 import uuid6
 
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.dead_letters import Wanted, place
+from shared.domain.dead_letters import Wanted, cursor
 from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
 from shared.domain.webhooks import Attempt, Reply
 from tests.query_plans import plan, reads_more_than_it_shows
@@ -105,10 +105,10 @@ def test_pages_of_dead_letters_leave_none_out_and_show_none_twice(database: Data
         while page := uow.dead_letters.page("anna", Wanted(), after=seen[-1] if seen else "", limit=2):
             assert len(page) <= 2
             seen += [letter.id for letter in page]
-    newest_first = [place(job.id, position) for job in reversed(jobs[:3]) for position in (0, 2, 3)]
-    assert seen == [place(jobs[3].id, 0), place(jobs[3].id, 1), *newest_first]
+    newest_first = [cursor(job.id, position) for job in reversed(jobs[:3]) for position in (0, 2, 3)]
+    assert seen == [cursor(jobs[3].id, 0), cursor(jobs[3].id, 1), *newest_first]
     with database.read() as uow:
-        rest = uow.dead_letters.page("anna", Wanted(), after=place(jobs[1].id), limit=9)
+        rest = uow.dead_letters.page("anna", Wanted(), after=cursor(jobs[1].id), limit=9)
     assert {letter.job_id for letter in rest} == {jobs[0].id}
 
 

@@ -13,7 +13,7 @@ from shared import errors
 from shared.adapters.database.tenant_limits import TenantLimits as Limits
 from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
-from shared.domain.dead_letters import Wanted, place
+from shared.domain.dead_letters import Wanted, cursor
 from shared.domain.jobs import ImageReference, Job, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS
 from shared.services import dead_letters, job_retries, jobs, maintenance
@@ -349,7 +349,7 @@ def test_a_replay_stops_where_the_queue_is_full_and_continues_there(container: C
 
     done = dead_letters.replay(tight, "anna", EVERYTHING)
 
-    assert (done.jobs, done.pictures, done.left_after) == (2, 4, place(jobs_[1].id))
+    assert (done.jobs, done.pictures, done.left_after) == (2, 4, cursor(jobs_[1].id))
     with pytest.raises(errors.TooManyRequests):
         dead_letters.replay(tight, "anna", EVERYTHING, after=done.left_after)
     run(container, jobs_[0].version_id)
@@ -363,7 +363,7 @@ def test_a_replay_that_takes_too_long_says_where_to_continue(
     older, newer = ended(container, p0="poison"), ended(container, p0="poison")
     monkeypatch.setattr(dead_letters, "BUDGET", -1.0)
     done = dead_letters.replay(container, "anna", EVERYTHING)
-    assert (done.jobs, done.left_after) == (1, place(newer.id))
+    assert (done.jobs, done.left_after) == (1, cursor(newer.id))
     assert again(container, older).status is Status.DONE
     monkeypatch.undo()
     rest = dead_letters.replay(container, "anna", EVERYTHING, after=done.left_after)

@@ -7,7 +7,7 @@ import pytest
 from shared.container import Container
 from shared.domain.jobs import Job, Status, Submission
 from shared.services import jobs, queue_positions
-from shared.services.queue_positions import Place
+from shared.services.queue_positions import QueuePosition
 from tests.dataset_fixtures import picture
 from tests.integration.test_jobs import answered, away, working
 
@@ -17,14 +17,14 @@ def submit(container: Container, count: int = 1, tenant: str = "anna", priority:
     return jobs.submit(container, tenant, Submission(pictures, "digits", priority=priority))[0]
 
 
-def find(container: Container, job: Job) -> Place:
+def find(container: Container, job: Job) -> QueuePosition:
     container.lookups.clear()
     return queue_positions.find(container, jobs.get(container, job.tenant, job.id))
 
 
-def assert_place(place: Place, position: int | None, seconds: float) -> None:
-    assert place.position == position
-    assert place.seconds == pytest.approx(seconds)
+def assert_position(found: QueuePosition, position: int | None, seconds: float) -> None:
+    assert found.position == position
+    assert found.seconds == pytest.approx(seconds)
 
 
 def order(container: Container, version_id: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_the_time_follows_from_the_rate_of_all_workers(container: Container) -> 
     job = submit(container, 10)
     assert find(container, job).seconds is None
     working(container, job.version_id, 4.0, 6.0)
-    assert_place(find(container, job), 21, 3.0)
+    assert_position(find(container, job), 21, 3.0)
 
 
 def test_a_running_job_has_a_time_and_no_position(container: Container) -> None:
@@ -72,21 +72,21 @@ def test_a_running_job_has_a_time_and_no_position(container: Container) -> None:
     entries = container.queue.streams.claim(job.version_id, "worker", 4)
     jobs.begin(container, entries)
     jobs.finish(container, answered(job, 0, 1, 2, 3), entries)
-    assert_place(find(container, job), None, 3.0)
+    assert_position(find(container, job), None, 3.0)
 
 
 def test_a_new_job_gets_a_time_without_a_query(container: Container) -> None:
     working(container, submit(container, 9).version_id, 10.0)
     job = submit(container)
     with away(container.database, "read"):
-        assert_place(queue_positions.find(container, job, is_new=True), None, 1.1)
+        assert_position(queue_positions.find(container, job, is_new=True), None, 1.1)
 
 
 def test_without_redis_the_place_is_that_among_the_jobs_of_the_tenant(container: Container) -> None:
     submit(container, 5)
     job = submit(container)
     with away(container.queue.streams, "depths"):
-        assert find(container, job) == Place(6, None)
+        assert find(container, job) == QueuePosition(6, None)
 
 
 def test_a_position_is_counted_up_to_a_limit(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:

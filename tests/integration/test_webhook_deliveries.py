@@ -32,7 +32,7 @@ from shared.domain.webhooks import Delivery
 from shared.services import jobs, maintenance, tenant_limits, webhook_deliveries, webhooks
 from tests.stacks import until
 from tests.webhook_receivers import Receiver, deliver, delivering, receiving
-from worker.delivery_places import Places
+from worker.delivery_places import DeliveryPlaces
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -193,7 +193,7 @@ def test_a_good_receiver_is_called_while_silent_ones_still_hang(system: Containe
 
 
 def test_a_tenant_whose_receivers_are_all_silent_leaves_places_to_another(system: Container) -> None:
-    places = Places(total=3, of_tenant=2, of_receiver=1)
+    places = DeliveryPlaces(total=3, of_tenant=2, of_receiver=1)
     with ExitStack() as silent, receiving() as good, delivering(system, places) as deliverer:
         hooks = [silent.enter_context(receiving(silent=True)) for _ in range(3)]
         for hook in hooks:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.domain import webhooks
 from shared.domain.webhooks import Receiver, Reply, WebhookSecret
-from worker.delivery_places import REMEMBERED, SLOW, Places
+from worker.delivery_places import REMEMBERED, SLOW, DeliveryPlaces
 
 BODY = b'{"type": "job.done", "data": {"_id": "0190"}}'
 
@@ -120,7 +120,7 @@ OF_BERT, ALSO_OF_BERT = (Receiver("bert", host) for host in "ab")
 
 
 def test_a_receiver_a_tenant_and_the_process_have_only_so_many_places() -> None:
-    places = Places(total=4, of_tenant=3, of_receiver=2)
+    places = DeliveryPlaces(total=4, of_tenant=3, of_receiver=2)
     assert [places.take(A) for _ in range(3)] == [True, True, False]
     assert places.full() == ([], [A])
     assert [places.take(B), places.take(C)] == [True, False]
@@ -135,7 +135,7 @@ def test_a_receiver_a_tenant_and_the_process_have_only_so_many_places() -> None:
 
 
 def test_a_slow_receiver_has_one_place_until_it_is_quicker() -> None:
-    places = Places(of_receiver=4)
+    places = DeliveryPlaces(of_receiver=4)
     places.take(A)
     places.release(A, seconds=SLOW)
     assert [places.take(A), places.take(A)] == [True, False]
@@ -146,7 +146,7 @@ def test_a_slow_receiver_has_one_place_until_it_is_quicker() -> None:
 
 
 def test_of_many_slow_receivers_the_last_ones_are_remembered() -> None:
-    places = Places(of_receiver=2)
+    places = DeliveryPlaces(of_receiver=2)
     receivers = [Receiver("anna", str(number)) for number in range(REMEMBERED + 1)]
     for receiver in receivers:
         places.take(receiver)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from shared.adapters.database.jobs import NEWEST_FIRST, Jobs, created_between
 from shared.adapters.database.tables import items, jobs, webhook_deliveries
-from shared.domain.dead_letters import EXPIRED, DeadLetter, Wanted, split_place
+from shared.domain.dead_letters import EXPIRED, DeadLetter, Wanted, split_cursor
 from shared.domain.jobs import RETRIED, Item, Job, Status
 
 
@@ -27,7 +27,7 @@ class DeadLetters:
         if wanted.model:
             where.append(jobs.c.model == wanted.model)
         if after:
-            job_id, position = split_place(after)
+            job_id, position = split_cursor(after)
             where.append(self._jobs.older_than(job_id, itself=True))
             where.append(sa.or_(jobs.c.id != job_id, items.c.position > position))
         found = [_select(items.c.error_code, items.c.error).where(*where, _HAS_FAILED, _failed(wanted.reason))]

@@ -36,7 +36,7 @@ from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
 from shared.services import feedback, job_retries, jobs, queue_positions
-from shared.services.queue_positions import Place
+from shared.services.queue_positions import QueuePosition
 
 bp = OperationsBlueprint("native-jobs", __name__)
 
@@ -255,17 +255,17 @@ def correct(job_id: str) -> Response:
 
 def _respond(job: Job, status: int = 200, *, location: str = "") -> Response:
     items = jobs.list_items(container(), job, limit=serializers.INLINE)
-    place = None if job.status.terminal else queue_positions.find(container(), job, is_new=bool(location))
-    answer = serializers.job(job, items, place, container().now())
-    response = respond(answer, status, location=location, retry_after=retry_after(place) if place else 0)
+    position = None if job.status.terminal else queue_positions.find(container(), job, is_new=bool(location))
+    answer = serializers.job(job, items, position, container().now())
+    response = respond(answer, status, location=location, retry_after=retry_after(position) if position else 0)
     mark = f"{job.id}{job.status}{job.done}{job.failed}{answer.position}{job.retries}"
     response.set_etag(hashlib.sha256(mark.encode()).hexdigest()[:16])
     return response
 
 
-def retry_after(place: Place) -> int:
-    """Return the whole seconds, 1 to 60, until a job at that place should be done; 1 if it is unknown."""
-    return min(60, max(1, math.ceil(place.seconds or 0)))
+def retry_after(position: QueuePosition) -> int:
+    """Return the whole seconds, 1 to 60, until a job at that position should be done; 1 if it is unknown."""
+    return min(60, max(1, math.ceil(position.seconds or 0)))
 
 
 def _all_items(container: Container, job: Job) -> Iterator[Item]:

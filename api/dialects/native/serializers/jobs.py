@@ -10,19 +10,19 @@ from api.dialects.native.serializers.common import rfc1123
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.common import moment, moment_at
-from shared.services.queue_positions import Place
+from shared.services.queue_positions import QueuePosition
 
 INLINE = 1000
 """Most predictions written into a job; `links.results` streams those of a larger job."""
 
 
-def job(job: Job, items: Sequence[Item], place: Place | None = None, now: float = 0.0) -> schemas.Job:
-    """Return a job; `items` are its first INLINE items, `place` is that of a job that has not ended, at the time `now`
-    (Unix seconds)."""
+def job(job: Job, items: Sequence[Item], at: QueuePosition | None = None, now: float = 0.0) -> schemas.Job:
+    """Return a job; `items` are its first INLINE items, `at` is where one stands that has not ended, at the time `now` (Unix
+    seconds)."""
     return schemas.Job(
         **_fields(job, items),
-        position=place.position if place else None,
-        eta=moment(now + place.seconds) if place and place.seconds is not None else None,
+        position=at.position if at else None,
+        eta=moment(now + at.seconds) if at and at.seconds is not None else None,
         timeline=[_batch_run(run) for run in job.timeline or ()],
         request=schemas.JobInput(
             files=[item.name for item in items], options=options(job), texts=[], tenant_name=job.tenant
