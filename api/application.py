@@ -12,7 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllo
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import auth, content_encoding, cors, dialects, form_parser, health, reading, throttle, web
-from api.context import RequestPlaces, link
+from api.context import link, request_places
 from api.coroutine_routes import Flask
 from shared import errors
 from shared.container import Container
@@ -27,8 +27,7 @@ def create_app(container: Container) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = form_parser.FormRequest
     app.extensions["inferq"] = container
-    app.extensions["inferq.waiting_places"] = RequestPlaces(settings.max_waiting)
-    app.extensions["inferq.held_threads"] = RequestPlaces(settings.api_threads * 3 // 4)
+    app.extensions |= request_places(settings)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body,
         # Base64 pictures come in form fields, and a job of many files has as many parts.

@@ -17,6 +17,7 @@ from shared.container import Container
 from shared.domain.jobs import Item, Job, Submission
 from shared.domain.keys import Caller
 from shared.services import jobs
+from shared.settings import Settings
 
 Route = TypeVar("Route", bound=Callable[..., Any])
 Thing = TypeVar("Thing")
@@ -86,6 +87,14 @@ class RequestPlaces:
                     "Too many callers are waiting already; send it again in a moment.", retry_after=1.0
                 )
             yield
+
+
+def request_places(settings: Settings) -> dict[str, RequestPlaces]:
+    """Return the places of an app, by the names of its extensions."""
+    return {
+        "inferq.waiting_places": RequestPlaces(settings.max_waiting),
+        "inferq.held_threads": RequestPlaces(settings.api_threads * 3 // 4),
+    }
 
 
 def waiting_places() -> RequestPlaces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from api.application import create_app
-from api.context import RequestPlaces
+from api.context import request_places
 from shared.container import Container
 from shared.settings import Settings
 
@@ -18,9 +18,5 @@ def over(container: Container) -> Flask:
     key = container.settings.changed(database_url="", storage_url="", redis_url="", data="", prefix="")
     if key not in _apps:
         _apps[key] = create_app(container)
-    _apps[key].extensions |= {
-        "inferq": container,
-        "inferq.waiting_places": RequestPlaces(container.settings.max_waiting),
-        "inferq.held_threads": RequestPlaces(container.settings.api_threads),
-    }
+    _apps[key].extensions |= {"inferq": container} | request_places(container.settings)
     return _apps[key]

@@ -28,10 +28,11 @@ from PIL import Image
 
 from api import http_server
 from api.application import create_app
+from api.context import held_threads
 from api.http_server import Application, HttpServer
 from shared import errors
 from shared.container import Container
-from tests import stacks
+from tests import apps, stacks
 
 PNG = io.BytesIO()
 Image.new("L", (8, 8)).save(PNG, "PNG")
@@ -332,3 +333,11 @@ def test_the_rest_of_a_packed_body_that_is_refused_does_not_disturb_the_next_req
             answer = client.post("/v1/jobs", content=packed, headers={"Content-Encoding": encoding})
             assert answer.status_code == status
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("made", [create_app, apps.over], ids=["the service", "the tests"])
+def test_a_quarter_of_the_threads_stays_free_of_long_answers(container: Container, made: Callable[..., Flask]) -> None:
+    app = made(replace(container, settings=container.settings.changed(api_threads=8)))
+    with app.app_context():
+        taken = [held_threads().acquire() for _ in range(8)]
+    assert taken == [True] * 6 + [False] * 2

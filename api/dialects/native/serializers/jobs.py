@@ -17,7 +17,7 @@ INLINE = 1000
 
 
 def job(job: Job, items: Sequence[Item], at: QueuePosition | None = None, now: float = 0.0) -> schemas.Job:
-    """Return a job; `items` are its first INLINE items, `at` is where one stands that has not ended, at the time `now` (Unix
+    """Return a job; `items` are its first INLINE items, `at` is where one that has not ended stands at `now` (Unix
     seconds)."""
     return schemas.Job(
         **_fields(job, items),
