@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from api.application import create_app
-from api.context import Places
+from api.context import RequestPlaces
 from api.http_server import LATE_THREADS
 from shared import errors
 from shared.adapters.queue.waiters import Waiters, Waiting, run
@@ -173,7 +173,7 @@ def test_the_timer_outlives_what_cannot_be_resumed_and_rests_when_all_waits_have
     waiters.close()
 
 
-def free(places: Places, number: int) -> bool:
+def free(places: RequestPlaces, number: int) -> bool:
     """Return whether so many places are free."""
     taken = [places.acquire() for _ in range(number)]
     for is_taken in taken:
@@ -185,7 +185,7 @@ def free(places: Places, number: int) -> bool:
 def test_clients_that_have_gone_leave_their_places_to_others(container: Container) -> None:
     job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
     app = create_app(replace(container, settings=container.settings.changed(max_waiting=2, max_wait=60.0)))
-    places: Places = app.extensions["inferq.waiting_places"]
+    places: RequestPlaces = app.extensions["inferq.waiting_places"]
     with serving(app) as address:
         host, port = address.split(":")
         clients = [socket.create_connection((host, int(port))) for _ in range(2)]
