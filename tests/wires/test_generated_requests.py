@@ -36,7 +36,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # schemathesis closes no files that an answer is sent from
 ]
 
-TAGS = ("Jobs", "Datasets", "Trainings", "Promotion", "Models", "Keys", "Fleet", "Einstein Vision", "SAP Leonardo",
+TAGS = ("Jobs", "Dead letters", "Webhooks", "Tenants", "Datasets", "Trainings",
+        "Promotion", "Models", "Keys", "Fleet", "Einstein Vision", "SAP Leonardo",
         "Hugging Face", "IMG Processing", "Service", "Pages")  # fmt: skip
 WEIGHTS = "models/digits.safetensors"
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
@@ -84,7 +85,11 @@ def known(app: Flask, headers: dict[str, str]) -> dict[str, str]:
     examples_of_it = client.get(f"{dataset['links']['self']}/examples").json["examples"]
     labels = client.get(f"/v2/vision/datasets/{dataset['id']}").json["labelSummary"]["labels"]
     image = made("/v1/images/upload", data={"image": (io.BytesIO(PICTURES[0]), "a.jpg"), "name": "a.jpg"})
+    ended = made("/v1/jobs?model=digits&webhook=https://1.1.1.1/hook", data=PICTURES[0])["_id"]
+    made(f"/v1/jobs/{ended}/cancel")
     return {
+        "delivery_id": ended,
+        "tenant": "default",
         "job_id": made("/v1/jobs?model=digits", data=PICTURES[0])["_id"],
         "reference": str(dataset["id"]),
         "dataset_id": str(dataset["id"]),
