@@ -92,6 +92,7 @@ BODIES: dict[str, dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "<path:alias>": {"PUT": lambda ids: {"model": ids["name"]}},
     "/canary": {"PUT": lambda ids: {"version": "1", "share": 0.5}},
     "/compare": {"POST": lambda ids: {"version": "1"}},
+    "/limits": {"PUT": lambda ids: {"max_queued": 5}},
     "/promote": {"POST": lambda ids: {"version": "1"}},
     "/rollback": {"POST": lambda ids: {}},
     "/<job_id>/feedback": {"POST": lambda ids: {"label": "annas-teal"}},
