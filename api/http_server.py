@@ -84,6 +84,7 @@ class HttpServer:
         self._large: Counter[str] = Counter()
         self._open: dict[_Exchange, float] = {}
         """Requests without an answer -> since when, by the time of the event loop."""
+        self._is_timer_set = False
         self._slow_bodies = _SlowBodies(MOST_SLOW if limits_addresses else sys.maxsize)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,9 +113,8 @@ class HttpServer:
         # The rest of a body that the application does not read is read after a wait, as slowly as it comes.
         exchange = _Exchange(environ, protocol, loop, self._slow, self._slow if is_large else self._late)
         threads.submit(exchange.run, partial(self._application, environ))
-        if not self._open:
-            loop.call_later(LISTEN_AFTER, self._listen_for_ends, loop)
         self._open[exchange] = loop.time()
+        self._set_timer(loop)
         try:
             await exchange.answered
         finally:
@@ -126,14 +126,20 @@ class HttpServer:
                 if not self._large[address]:
                     del self._large[address]
 
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_timer_set:
+            self._is_timer_set = True
+            loop.call_later(LISTEN_AFTER, self._listen_for_ends, loop)
+
     def _listen_for_ends(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the requests that have waited for some time end with their connections. Not all: most end sooner, and a
         task for each costs as much as a tenth of a request."""
         for exchange, since in self._open.items():
             if since <= loop.time() - LISTEN_AFTER and exchange.pause and not exchange.listener:
                 exchange.listener = loop.create_task(exchange.give_up_with_client())
+        self._is_timer_set = False
         if self._open:
-            loop.call_later(LISTEN_AFTER, self._listen_for_ends, loop)
+            self._set_timer(loop)
 
 
 class _Exchange:

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import select
 import socket
@@ -211,6 +212,25 @@ def test_slow_clients_hold_no_thread() -> None:
             client.sendall(b"cde")
             assert hashlib.sha256(b"abcde").hexdigest().encode() in client.recv(1000)
             client.close()
+
+
+def test_however_many_requests_follow_each_other_one_timer_looks_after_those_that_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "LISTEN_AFTER", 0.2)
+    calls: list[float] = []
+    listen = HttpServer._listen_for_ends
+
+    def count(server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+        calls.append(loop.time())
+        listen(server, loop)
+
+    monkeypatch.setattr(HttpServer, "_listen_for_ends", count)
+    with serving(echo) as address, httpx.Client() as client:
+        for _ in range(100):
+            assert client.post(f"http://{address}/", content=b"quick").status_code == 200
+        stacks.until(lambda: len(calls) > 0, 10)
+    assert all(later - earlier >= 0.19 for earlier, later in itertools.pairwise(calls))
 
 
 @contextmanager
