@@ -67,7 +67,7 @@ def credentials(request: Request) -> Iterator[str]:
 def from_loopback(request: Request) -> bool:
     """Return whether a program on this machine sent the request, and not a proxy or a web page open on it."""
     settings = container().settings
-    # A proxy on this machine connects from it for everybody, and need not add a header.
+    # Behind a proxy on this machine every request comes from this machine, and the proxy may add no header.
     if settings.trusted_proxies or not is_loopback(settings.host) or not is_loopback(request.remote_addr or ""):
         return False
     if any(name.startswith(_PROXIED) for name in request.environ):

@@ -242,7 +242,7 @@ class QueueFull(Unavailable):
 
 
 class CallerGone(InferqError):
-    """The caller has closed the connection; nobody reads this."""
+    """The caller has closed the connection before the answer came."""
 
     status = 499
 

@@ -69,7 +69,7 @@ class SqliteWriteLock:
 
 class _Waiting:
     """Waits for the lock of a file in a thread, because `flock` has no time limit; polling would be the sleep that the
-    lock is there to avoid. Whoever waits for it may give up; the thread then releases the lock as soon as it has it."""
+    lock is there to avoid. If the caller gives up, the thread releases the lock as soon as it gets it."""
 
     def __init__(self, file: int) -> None:
         self._file = file

@@ -21,7 +21,7 @@ from shared.domain.jobs import JobChange, Outcome, Status
 log = logging.getLogger(__name__)
 
 _FIELDS = [field.name for field in fields(JobChange) if field.name != "outcome"]
-# What processes of every version read: of an outcome that was stored, nobody needs to know the run.
+# Without the run that an outcome belongs to: processes of older versions do not know that field.
 _ANSWER = [field.name for field in fields(Outcome) if field.name != "retries"]
 LONGEST = 200
 """Labels or numbers of an outcome that is announced; of longer ones, only the ids are."""

@@ -49,7 +49,7 @@ class Subscription:
         self.announced: JobChange | None = None
         """The end of the job, if it was announced with its outcome."""
         self.is_given_up = False
-        """True if nobody wants the answer any more."""
+        """True if the caller has gone."""
 
     def moved(self, seconds: float, *, is_for_job: bool = False) -> Pause:
         """Return what to await: the next event since the last call, or that `seconds` have passed."""
