@@ -21,7 +21,7 @@ class Request:
     """The right label of each picture, or POISON."""
     began: float
     job_id: str = ""
-    """Set once the service has named the job: from then on it is accepted."""
+    """Set once the service has named the job: from then on it is accepted, unless `in_doubt`."""
     answer: tuple[str, ...] | None = None
     """The labels that the caller was given."""
     callback: str = ""
@@ -32,11 +32,13 @@ class Request:
     """A promise that was broken in front of the caller, in words; empty if none was."""
     ended: float | None = None
     """When the caller had its answer or gave up; None while it still tries."""
+    in_doubt: bool = False
+    """True if the service said of the job only that it may be stored; it is not owed if it is not found."""
 
     @property
     def accepted(self) -> bool:
         """True if the service owes an answer, or has given one."""
-        return bool(self.job_id) or self.answer is not None
+        return (bool(self.job_id) and not self.in_doubt) or self.answer is not None
 
     @property
     def is_right(self) -> bool:

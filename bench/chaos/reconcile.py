@@ -151,7 +151,8 @@ def _of_job(request: Request, evidence: Evidence) -> Iterable[tuple[str, str]]:
     name = f"job {request.job_id}"
     job = evidence.jobs.get(request.job_id)
     if job is None:
-        yield LOST, f"{name} was accepted and is not found"
+        if not request.in_doubt:
+            yield LOST, f"{name} was accepted and is not found"
         return
     if not job.terminal:
         yield LOST, f"{name} is still {job.status}"

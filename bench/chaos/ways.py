@@ -28,6 +28,8 @@ _TIMEOUT = httpx.Timeout(25.0, connect=5.0)
 _PAUSE = 0.25
 """Seconds between two tries."""
 _JOB = re.compile(r"/v1/jobs/([0-9a-f-]{36})")
+_MAY_BE = "may be stored"
+"""What the service says of a job whose commit had no reply."""
 
 
 class GivenUp(Exception):
@@ -73,6 +75,7 @@ class Caller:
             request.errors.append(str(answer.status_code))
             if named := _JOB.search(answer.text):  # a wait that ran out: the picture is accepted
                 request.job_id = named[1]
+                request.in_doubt = _MAY_BE in answer.text
         return answer
 
     def ask_once(self, request: Request, method: str, path: str, **sent: Any) -> Any:
@@ -99,6 +102,7 @@ class Caller:
         """Poll the job of the request until it has ended, and return its labels; raises GivenUp."""
         for _ in self._tries():
             job = self.insist(request, "GET", path or f"/v1/jobs/{request.job_id}", headers={"Prefer": "wait=5"})
+            request.in_doubt = False  # it has been found
             if job["status"] not in ("QUEUED", "PENDING", "RUNNING"):
                 return labels(job)
         raise GivenUp

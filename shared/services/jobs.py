@@ -143,6 +143,8 @@ def _commit(container: Container, registrations: Sequence[Registration]) -> list
     try:
         with container.database.write() as uow:
             added = _add(uow, registrations)
+    except errors.StorageFull:  # which the database itself has answered: it has committed nothing
+        raise
     except errors.Unavailable as error:
         if added is None:
             raise

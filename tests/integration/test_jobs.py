@@ -382,6 +382,22 @@ def test_a_caller_whose_commit_has_no_reply_is_told_the_job_that_may_exist(conta
     assert jobs.get(container, "anna", refused.value.job_id).status is Status.QUEUED
 
 
+def test_a_database_that_answers_that_its_disk_is_full_has_stored_no_job(container: Container) -> None:
+    commit = container.database.write
+
+    @contextmanager
+    def full() -> Iterator[UnitOfWork]:
+        with commit() as uow:
+            yield uow
+            raise errors.StorageFull("It is full.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(container.database, "write", full)
+        with pytest.raises(errors.StorageFull) as refused:
+            submitted(container, 1)
+    assert not refused.value.job_id, "a caller who asks for it would only be told that there is no such job"
+
+
 # -- beginning and finishing
 
 

@@ -94,6 +94,14 @@ def test_a_broken_promise_and_a_job_that_nobody_knows_are_losses() -> None:
     assert [finding.kind for finding in judge([broken], Evidence(unfinished=["j9"]))] == [LOST, LOST]
 
 
+def test_a_job_that_may_be_stored_is_owed_once_it_is_found() -> None:
+    doubtful = replace(request(0), answer=None, in_doubt=True)
+    assert judge([doubtful], Evidence()) == []
+    assert not doubtful.accepted
+    found = Evidence({"j0": Stored("QUEUED", False, (), 1, 0)})
+    assert [finding.kind for finding in judge([doubtful], found)] == [LOST]
+
+
 def test_two_jobs_of_one_request_are_doubled() -> None:
     found = judge([request(0)], Evidence({"j0": kept()}, {0: ["j0", "j1"]}))
     assert found == [Finding(0, DOUBLED, "jobs j0, j1 were made of one request")]

@@ -179,7 +179,8 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-        if errors.is_disk_full(error):
+        # A server that ended the connection over its disk may have committed all the same.
+        if errors.is_disk_full(error) and not getattr(error, "connection_invalidated", False):
             raise errors.StorageFull("The disk of the database is full; make room on it.") from error
         raise errors.Unavailable("The database does not answer; try again soon.") from error
     except exc.IntegrityError as error:
