@@ -21,8 +21,8 @@ _WRONG = ((92, 44, 40), (214, 62, 52))
 """From the palest to the strongest shade of a cell (red, green, blue); dark enough for white figures."""
 _HEAD = 12
 """Characters of a label above its column of the confusion matrix."""
-_STAGES = {"head": "head", "fine-tuned": "fine-tuning", "scratch": "network"}
-"""Method of a version -> the stage of the training whose epochs it comes from."""
+_STAGES = {"head": ("head",), "fine-tuned": ("refit", "fine-tuning"), "scratch": ("network",)}
+"""Method of a version -> the stages of a training whose epochs it may come from, the last one first."""
 _LABELS = 24
 _FEW = 30
 """Test pictures below which a single picture changes the accuracy by percentage points."""
@@ -46,6 +46,7 @@ def details(training: Training, width: int) -> Group:
     parts: list[RenderableType] = [key_value_table(rows)]
     parts += confusion(evidence.labels, evidence.confusion, width)
     parts += _mistakes(evidence.mistakes)
+    parts += _suspects(evidence)
     return Group(*parts)
 
 
@@ -73,13 +74,33 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
     )
     return [
         ("accuracy", line),
-        ("", few(evidence.examples.test if evidence.examples else 0)),
+        ("", _interval(evidence.accuracy_interval, evidence.examples.test if evidence.examples else 0)),
+        ("by folds", _by_folds(evidence)),
         ("calibration", _calibration(evidence)),
         ("loss", losses(_kept_epochs(evidence))),
         ("how", Text(evidence.note)),
         ("pictures", Text(_pictures(evidence))),
         ("time", Text(_time(evidence.seconds))),
     ]
+
+
+def _interval(bounds: Sequence[float] | None, pictures: int) -> Text:
+    """Return between which values the true accuracy probably is; for old evidence, a warning if there are few."""
+    return few(pictures) if bounds is None else Text(f"{_between(bounds)} on {pictures} test pictures", "dim")
+
+
+def _between(bounds: Sequence[float]) -> str:
+    low, high = (console.percent(bound) for bound in bounds)
+    return f"probably between {low} and {high}"
+
+
+def _by_folds(evidence: Evidence) -> Text:
+    """Return the accuracy of cross-validation; empty if there was none."""
+    found = evidence.cross_validation
+    if found is None:
+        return Text("")
+    said = f"  {_between(found.accuracy_interval)}, a head like it on {found.pictures} pictures of other folds"
+    return Text.assemble((console.percent(found.accuracy), "bold"), (said, "dim"))
 
 
 def few(tested: int) -> Text:
@@ -100,7 +121,8 @@ def _calibration(evidence: Evidence) -> Text:
 
 def _kept_epochs(evidence: Evidence) -> list[Epoch]:
     """Return the epochs of the stage that made the version; a stage that did not improve it is left out."""
-    stage = _STAGES.get(evidence.method)
+    run = {epoch.stage for epoch in evidence.curve}
+    stage = next((name for name in _STAGES.get(evidence.method, ()) if name in run), None)
     return [epoch for epoch in evidence.curve if stage in (None, epoch.stage)]
 
 
@@ -222,6 +244,17 @@ def _mistakes(mistakes: Sequence[Mistake]) -> list[RenderableType]:
             f"{mistake.score:.3f}",
         )
     hidden = len(mistakes) - _MISTAKES
+    return [listed, Text(f" and {hidden} more: --json has them", "dim")] if hidden > 0 else [listed]
+
+
+def _suspects(evidence: Evidence) -> list[RenderableType]:
+    """Return the examples whose label is probably wrong; empty if there are none."""
+    if not evidence.suspects:
+        return []
+    listed = console.table("suspect label", "picture", "example", "rather", numbers=("example",))
+    for suspect in evidence.suspects[:_MISTAKES]:
+        listed.add_row(Text(suspect.label, "yellow"), Text(suspect.name), str(suspect.example), Text(suspect.suggested))
+    hidden = evidence.suspects_in_all - min(len(evidence.suspects), _MISTAKES)
     return [listed, Text(f" and {hidden} more: --json has them", "dim")] if hidden > 0 else [listed]
 
 

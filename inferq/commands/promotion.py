@@ -36,7 +36,7 @@ def compare(client: Client, name: str, version: str, baseline: str, dataset: str
         console.print_json(comparison)
     elif comparison.status == "DONE":
         report = _print(comparison)
-        if not baseline and report.candidate.accuracy >= report.baseline.accuracy:
+        if not baseline and report.verdict == "better":
             hint = Text.assemble(("next ", "dim"), shlex.join(("inferq", "models", "promote", name, version)))
             console.remarks.print(hint, soft_wrap=True)
     if comparison.status != "DONE":
@@ -126,7 +126,7 @@ def _print(comparison: Comparison) -> ComparisonReport:
     if left_out := report.left_out:
         why = "one of the two was trained on them, or neither has their label"
         console.out.print(Text(f"{left_out} more are left out: {why}", "dim"), soft_wrap=True)
-    for remark in (evidence.few(report.pictures), _labels(report.labels)):
+    for remark in (_verdict(report), _labels(report.labels)):
         if remark:
             console.out.print(remark, soft_wrap=True)
     versions = [f"version {candidate.version}", f"version {baseline.version}"]
@@ -141,6 +141,22 @@ def _print(comparison: Comparison) -> ComparisonReport:
         listed.add_row(Text(f"F1 of {row.label}"), *_compared(row.f1, baseline_f1.get(row.label), 1, "{:.3f}"))
     console.out.print(listed)
     return report
+
+
+_VERDICTS = {
+    "better": ("it is better by more than chance", "green"),
+    "worse": ("it is worse by more than chance", "red"),
+    "open": ("chance alone may explain the difference; more test pictures would tell", "yellow"),
+}
+
+
+def _verdict(report: ComparisonReport) -> Text:
+    """Return what the pictures can say of the candidate; for an old report, a warning if there are few."""
+    if report.only_right is None:
+        return evidence.few(report.pictures)
+    words, style = _VERDICTS[report.verdict]
+    only = report.only_right
+    return Text.assemble((words, style), f": only it is right on {only.candidate}, only the other on {only.baseline}")
 
 
 def _labels(counted: LabelCounts | None) -> Text:

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.domain import chance
 from shared.domain.jobs import Status
+
+VERDICTS = ("better", "worse", "open")
+"""What a comparison can say of the candidate; `open` if chance alone may explain the difference."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,15 @@ class Comparison:
     error: str = ""
     attempts: int = 0
     report: Mapping[str, Any] | None = None
-    """`pictures`, `left_out`, `agreement`, `labels` (the number that each knows, and both), and for `candidate` and
-    `baseline` each: `version`, `accuracy`, `macro_f1`, `per_label` ({label, precision, recall, f1, support}) and
-    `milliseconds` per picture, measured one picture at a time."""
+    """`pictures`, `left_out`, `agreement`, `only_right` (for `candidate` and `baseline`, the pictures that only this
+    one answers rightly), `verdict`, `labels` (the number that each knows, and both), and for `candidate` and
+    `baseline` each: `version`, `accuracy`, `accuracy_interval`, `macro_f1`, `per_label` ({label, precision, recall,
+    f1, support}) and `milliseconds` per picture, measured one picture at a time."""
     finished_at: float | None = None
+
+
+def verdict(candidate: int, baseline: int) -> str:
+    """Return one of VERDICTS from the numbers of pictures that only the one or only the other answers rightly."""
+    if chance.sign_test(candidate, baseline) < chance.SIGNIFICANCE:
+        return "better"
+    return "worse" if chance.sign_test(baseline, candidate) < chance.SIGNIFICANCE else "open"

@@ -46,7 +46,8 @@ class TrainingParameters:
     """Also learn from corrections of wrong predictions."""
     fine_tune: str = "auto"
     """Fine-tuning of the base's last stages: `never`, `always`, or `auto`, which is when it may help and does not take
-    long. Its result is kept only if it is better on the validation pictures."""
+    long. Its result is kept only if it is better on pictures that were not learned from; with `auto`, by more than
+    chance."""
     flip: bool = True
     """True if a mirrored picture has the same label; false for digits and letters."""
     max_seconds: float = 24 * 3600.0
@@ -118,9 +119,9 @@ class Training:
     message: str = ""
     """The current activity, for people."""
     curve: tuple[Mapping[str, Any], ...] = ()
-    """An entry per epoch: `stage` (head, fine-tuning, network), `epoch` (1 is the first of its stage), `train_loss`,
-    `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation pictures. Empty
-    in lists."""
+    """An entry per epoch: `stage` (head, fine-tuning, refit, network), `epoch` (1 is the first of its stage),
+    `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`; the last two are null without validation
+    pictures. Empty in lists."""
     attempts: int = 0
     """Number of trainers that have begun the training since its last stored epoch."""
     version_id: str = ""

@@ -15,7 +15,7 @@ METHODS = ("head", "fine-tuned", "scratch")
 class Epoch(Answer, kw_only=True):
     """One epoch of the learning curve."""
 
-    stage: Annotated[str, Meta(description="`head`, `fine-tuning` or `network`.")]
+    stage: Annotated[str, Meta(description="`head`, `fine-tuning`, `refit` or `network`.")]
     epoch: Annotated[int, Meta(description="1 is the first of its stage.")]
     train_loss: Annotated[float | None, Meta(description="Null if it is not finite.")]
     train_accuracy: float
@@ -25,12 +25,20 @@ class Epoch(Answer, kw_only=True):
     validation_accuracy: float | None
 
 
+Interval = Annotated[
+    list[float],
+    Meta(description="Lower and upper bound that contain the true value in 95 % of cases (Wilson).", min_length=2,
+         max_length=2),
+]  # fmt: skip
+
+
 class LabelEvidence(Answer, kw_only=True):
     """What was measured for one label."""
 
     label: str
     precision: Share
     recall: Share
+    recall_interval: Interval | None = None
     f1: Share
     support: Annotated[int, Meta(description="Test pictures.")]
 
@@ -55,6 +63,25 @@ class Mistake(Answer, kw_only=True):
     score: float
 
 
+class Suspect(Answer, kw_only=True):
+    """An example whose label is probably wrong."""
+
+    example: Annotated[int, Meta(description="The id of the example.")]
+    name: str
+    label: Annotated[str, Meta(description="The label that it has.")]
+    suggested: Annotated[str, Meta(description="The label that is more probable.")]
+    score: Annotated[float, Meta(description="The probability of the label that it has.")]
+
+
+class CrossValidation(Answer, kw_only=True):
+    """What linear classifiers answered on pictures of other folds, which they had not learned from."""
+
+    folds: int
+    pictures: int
+    accuracy: Share
+    accuracy_interval: Interval
+
+
 class ExampleCounts(Answer, kw_only=True):
     """How many examples each split has."""
 
@@ -75,6 +102,10 @@ class Evidence(Answer, kw_only=True):
     """All measurements of a trained version on its test pictures."""
 
     accuracy: Annotated[float, Meta(description="On the test pictures, as are all of the following.")]
+    accuracy_interval: Interval | None = None
+    cross_validation: Annotated[
+        CrossValidation | None, Meta(description="Null for many pictures, and without a base.")
+    ] = None
     macro_f1: Share = 0.0
     labels: Annotated[list[str], Meta(description="In the order of the rows and columns.")] = field(
         default_factory=list
@@ -85,13 +116,19 @@ class Evidence(Answer, kw_only=True):
     )
     ece_before: Annotated[float, Meta(description="Expected calibration error.")] = 0.0
     ece_after: Annotated[float, Meta(description="After the logits are divided by the temperature.")] = 0.0
-    temperature: Annotated[float, Meta(description="Fitted on the validation pictures.")] = 1.0
+    temperature: Annotated[
+        float, Meta(description="Fitted on pictures that were not learned from; 1 if they do not ask for another.")
+    ] = 1.0
     reliability: list[ReliabilityBin] = field(default_factory=list)
     reliability_before: Annotated[list[ReliabilityBin], Meta(description="Before that division.")] = field(
         default_factory=list
     )
     mistakes_in_all: int = 0
     mistakes: Annotated[list[Mistake], Meta(description="The most confident ones.")] = field(default_factory=list)
+    suspects_in_all: int = 0
+    suspects: Annotated[
+        list[Suspect], Meta(description="Examples whose label is probably wrong, the most doubtful first.")
+    ] = field(default_factory=list)
     tested: Annotated[
         list[list[int]],
         Meta(description="Id of the example, and the number of the answer's label, of the first 5,000."),

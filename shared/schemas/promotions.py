@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from shared.domain.comparisons import VERDICTS
 from shared.domain.jobs import Status
 from shared.schemas.common import Answer, Id, Moment, Request, Share, Terminal, Time, one_of
-from shared.schemas.evidence import LabelEvidence
+from shared.schemas.evidence import Interval, LabelEvidence
 
 VersionName = Annotated[str, Meta(description="A version of the model, such as `2`.")]
 
@@ -46,9 +47,17 @@ class ComparedVersion(Answer, kw_only=True):
 
     version: str
     accuracy: Share
+    accuracy_interval: Interval | None = None
     macro_f1: Share
     per_label: list[LabelEvidence]
     milliseconds: Annotated[float, Meta(description="Per picture, one at a time.")]
+
+
+class OnlyRight(Answer, kw_only=True):
+    """How many pictures only one of the two versions answers rightly."""
+
+    candidate: int
+    baseline: int
 
 
 class LabelCounts(Answer, kw_only=True):
@@ -65,6 +74,10 @@ class ComparisonReport(Answer, kw_only=True, omit_defaults=True):
     pictures: Annotated[int, Meta(description="Pictures that both were run on and neither has learned from.")]
     left_out: Annotated[int, Meta(description="Test pictures that one of the two has learned from.")]
     agreement: Annotated[Share, Meta(description="Share of the pictures with the same best label.")]
+    only_right: OnlyRight | None = None
+    verdict: Annotated[
+        str, one_of(VERDICTS, "Of the candidate; `open` if chance alone may explain the difference.")
+    ] = "open"
     labels: LabelCounts | None = None
     candidate: ComparedVersion
     baseline: ComparedVersion

@@ -53,7 +53,7 @@ class TrainingParameters(Request, kw_only=True):
     with_feedback: Annotated[bool, Meta(description="Also learn from corrections of wrong predictions.")] = True
     fine_tune: Annotated[
         str,
-        one_of(FINE_TUNING, "Of the base's last stages: `auto` keeps it if it helps on the validation pictures."),
+        one_of(FINE_TUNING, "Of the base's last stages: `auto` keeps it if it helps by more than chance."),
     ] = "auto"
     flip: Annotated[
         bool, Meta(description="True if a mirrored picture means the same; false for digits and letters.")

@@ -212,7 +212,7 @@ def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(container: Cont
     )
 
     evidence = dict(ended.evidence or {})
-    assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning"}
+    assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning", "refit"}
     assert evidence["method"] in ("head", "fine-tuned")
     assert ("did not help" in evidence["note"]) == (evidence["method"] == "head")
     assert evidence["seconds"]["fine_tuning"] > 0

@@ -75,7 +75,7 @@ def test_two_versions_are_shown_side_by_side(server: ToyServer, run: Callable[..
         "F1 of tulip 0.800 –",
     ):
         assert row in rows
-    assert "inferq models promote flowers 2" in result.stderr
+    assert "inferq models promote" not in result.stderr, "an old report does not say what chance may explain"
     assert json.loads(run("models", "compare", "flowers", "2", "--with", "1", "--json").stdout) == ended
 
 
@@ -85,13 +85,17 @@ def compared(server: ToyServer, report: dict[str, Any], **fields: Any) -> None:
     server.on("GET /v1/comparisons/c1", (200, {}, comparison("DONE", report=report, **fields)))
 
 
-@pytest.mark.parametrize(("accuracy", "hinted"), [(0.8, False), (0.905, True)])
-def test_only_a_version_that_is_not_worse_is_proposed_for_promotion(
-    server: ToyServer, run: Callable[..., Result], accuracy: float, hinted: bool
+@pytest.mark.parametrize(
+    ("verdict", "said"), [("better", "better by more"), ("worse", "worse by more"), ("open", "chance alone")]
+)
+def test_only_a_version_that_is_better_by_more_than_chance_is_proposed_for_promotion(
+    server: ToyServer, run: Callable[..., Result], verdict: str, said: str
 ) -> None:
-    compared(server, REPORT | {"candidate": REPORT["candidate"] | {"accuracy": accuracy}})
-    hints = run("models", "compare", "my flowers", "2").stderr
-    assert ("inferq models promote 'my flowers' 2" in hints) == hinted
+    compared(server, REPORT | {"verdict": verdict, "only_right": {"candidate": 9, "baseline": 2}})
+    shown = run("models", "compare", "my flowers", "2")
+    assert ("inferq models promote 'my flowers' 2" in shown.stderr) == (verdict == "better")
+    assert said in shown.stdout
+    assert "only it is right on 9, only the other on 2" in shown.stdout
 
 
 def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[..., Result]) -> None:

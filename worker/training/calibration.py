@@ -16,6 +16,9 @@ _USUAL = 0.4
 """Standard deviation of the prior on the logarithm of the temperature: most temperatures are between 2/3 and 1.5."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _CUTS = 60
+_BEYOND_CHANCE = 2.71
+"""Twice the gain of log-likelihood that chance alone exceeds in 5 % of cases, with one number fitted upwards or
+downwards (the likelihood ratio test)."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ class Bin:
 def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
     """Return the divisor of logits (N, C) for which their softmax is most likely; from 0.05 to 20.
 
-    `logits` and `truths` (N,) are of validation pictures; returns 1.0 if there are fewer than FEWEST. Uses
-    golden-section search, because the loss has a single minimum. A prior favours temperatures near 1, with the weight
-    of about ten pictures: without it, a few pictures moved the temperature far, and the test pictures became worse
-    calibrated than before.
+    `logits` and `truths` (N,) are of pictures that were not learned from. Returns 1.0 if there are fewer than FEWEST,
+    or if chance alone may explain the gain: a temperature that few pictures ask for made test pictures worse
+    calibrated. Uses golden-section search, because the loss has a single minimum. A prior favours temperatures near 1,
+    with the weight of about ten pictures.
     """
     if len(truths) < FEWEST:
         return 1.0
@@ -59,7 +62,11 @@ def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
             at_right = loss(right)
-    return math.exp((low + high) / 2)
+    best = math.exp((low + high) / 2)
+    gained = functional.cross_entropy(wide, truths, reduction="sum") - functional.cross_entropy(
+        wide / best, truths, reduction="sum"
+    )
+    return best if 2 * gained.item() > _BEYOND_CHANCE else 1.0
 
 
 def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0) -> list[Bin]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from shared.adapters.storage import Storage
+from shared.domain import chance
+from shared.domain.comparisons import verdict
 from shared.domain.datasets import DatasetExample
 from worker.engine import Loaded
 from worker.training import pictures as stored
@@ -42,10 +44,13 @@ def compare(
         on_progress(len(answers["baseline"]))
     truths = [example.label for example in pictures]
     same = sum(mine == other for mine, other in zip(answers["candidate"], answers["baseline"], strict=True))
+    only = _only_right(truths, answers["candidate"], answers["baseline"])
     return {
         "pictures": len(pictures),
         "left_out": left_out,
         "agreement": same / len(pictures),
+        "only_right": {"candidate": only[0], "baseline": only[1]},
+        "verdict": verdict(*only),
         "labels": _labels(candidate, baseline),
         "candidate": _measure(candidate, truths, answers["candidate"], pace["candidate"]),
         "baseline": _measure(baseline, truths, answers["baseline"], pace["baseline"]),
@@ -55,6 +60,12 @@ def compare(
 def best(model: Loaded, inputs: Sequence[torch.Tensor]) -> list[str]:
     """Return the likeliest label of each prepared picture."""
     return [model.version.labels[index] for index in model.forward(inputs).argmax(dim=1).tolist()]
+
+
+def _only_right(truths: Sequence[str], mine: Sequence[str], others: Sequence[str]) -> tuple[int, int]:
+    """Return the numbers of pictures that only the first, and only the second, answers rightly."""
+    pairs = [(one == truth, other == truth) for truth, one, other in zip(truths, mine, others, strict=True)]
+    return pairs.count((True, False)), pairs.count((False, True))
 
 
 def _milliseconds(model: Loaded, tensor: torch.Tensor) -> float:
@@ -80,6 +91,7 @@ def _measure(model: Loaded, truths: list[str], answers: list[str], pace: Sequenc
     return {
         "version": model.version.version,
         "accuracy": right / len(truths),
+        "accuracy_interval": chance.accuracy_interval(right, len(truths)),
         "macro_f1": statistics.fmean(row["f1"] for row in rows),
         "per_label": rows,
         "milliseconds": round(statistics.median(pace), 2),

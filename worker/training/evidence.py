@@ -11,10 +11,15 @@ from typing import Any
 
 import torch
 
+from shared.domain import chance
 from shared.domain.datasets import DatasetExample
 from worker.training import calibration
+from worker.training.cross_validation import FOLDS
+from worker.training.outcome import Unseen
+from worker.training.suspects import find_suspects
 
 MOST_MISTAKES = 200
+MOST_SUSPECTS = 200
 MOST_TESTED = 5000
 """Maximum number of test pictures whose answers are listed."""
 
@@ -30,7 +35,8 @@ def evidence(
 
     `confusion` has a row for each true label and a column for each answer. A value that cannot be computed, such as the
     precision of a label that was never answered, is 0.0. `macro_f1` is over the labels that occur, as in scikit-learn.
-    Scores of `mistakes`, the most confident first, and the bins of `reliability` are those at `temperature`.
+    `accuracy_interval` and the `recall_interval` of a label say what the number of pictures can show. Scores of
+    `mistakes`, the most confident first, and the bins of `reliability` are those at `temperature`.
     """
     logits, truths = logits.detach().cpu(), truths.cpu()
     answers = logits.argmax(dim=1)
@@ -40,8 +46,10 @@ def evidence(
     occurring = [row["f1"] for number, row in enumerate(rows) if confusion[number].sum() + confusion[:, number].sum()]
     before, after = (calibration.reliability(logits, truths, divisor) for divisor in (1.0, temperature))
     tested = [[example.id, answer] for example, answer in zip(examples, answers.tolist(), strict=True)]
+    right = int(confusion.trace())
     return {
-        "accuracy": _share(int(confusion.trace()), len(truths)),
+        "accuracy": _share(right, len(truths)),
+        "accuracy_interval": chance.accuracy_interval(right, len(truths)),
         "macro_f1": _share(sum(occurring), len(occurring)),
         "labels": list(labels),
         "per_label": rows,
@@ -51,10 +59,43 @@ def evidence(
         "ece_after": calibration.error(after),
         "reliability_before": [asdict(item) for item in before],
         "reliability": [asdict(item) for item in after],
-        "mistakes_in_all": len(truths) - int(confusion.trace()),
+        "mistakes_in_all": len(truths) - right,
         "mistakes": _mistakes(logits / temperature, truths, labels, examples),
         "tested": tested[:MOST_TESTED],
     }
+
+
+def evidence_of_folds(answers: Unseen | None) -> dict[str, Any] | None:
+    """Return what cross-validation has shown of the linear head; None if there was none."""
+    if answers is None:
+        return None
+    count = len(answers.truths)
+    return {
+        "folds": FOLDS, "pictures": count, "accuracy": _share(answers.right, count),
+        "accuracy_interval": chance.accuracy_interval(answers.right, count),
+    }  # fmt: skip
+
+
+def evidence_of_suspects(labels: Sequence[str], tested: Unseen, held_out: Unseen) -> dict[str, Any]:
+    """Return the examples whose label is probably wrong, from the answers on the test pictures and on those that were
+    held out of the training; both are calibrated by the latter, or as they are if there are too few."""
+    temperature = calibration.temperature(held_out.logits, held_out.truths)
+    found = [
+        (suspect.score - suspect.suggested_score, unseen.examples[suspect.row], suspect)
+        for unseen in (tested, held_out)
+        for suspect in find_suspects(unseen, temperature)
+    ]
+    found.sort(key=lambda row: row[0])
+    return {
+        "suspects_in_all": len(found),
+        "suspects": [
+            {
+                "example": example.id, "name": example.name, "label": example.label,
+                "suggested": labels[suspect.suggested], "score": suspect.score,
+            }
+            for _, example, suspect in found[:MOST_SUSPECTS]
+        ],
+    }  # fmt: skip
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -81,6 +122,7 @@ def _label(label: str, confusion: torch.Tensor, number: int) -> dict[str, Any]:
         "label": label,
         "precision": _share(right, answered),
         "recall": _share(right, support),
+        "recall_interval": chance.accuracy_interval(right, support),
         "f1": _share(2 * right, answered + support),
         "support": support,
     }

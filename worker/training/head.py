@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from shared.domain.trainings import TrainingParameters
 from shared.errors import BadDataset
 from worker.training import epochs
 from worker.training.epochs import EpochTraining, Measured, Tensors
+from worker.training.gain import is_gain
 from worker.training.logistic_regression import regression
 
 _WORTH = 1e-3
@@ -23,8 +26,8 @@ class HeadTraining(EpochTraining):
 
     It does not start from zero, because the slowest allowed learning rates and numbers of epochs would not get far, but
     from regularised logistic regression on all training pictures. Epochs then improve it as far as validation confirms:
-    the start counts as epoch 0, and stays the result if no epoch has a lower loss on validation, or on the training
-    pictures if there is no validation.
+    the start counts as epoch 0, and stays the result if no epoch has a loss on validation that is lower by more than
+    chance, or a lower one on the training pictures if there is no validation.
 
     Features are centred and divided by a single number. Dividing each feature by its standard deviation was 2 to 4
     points worse on few pictures, because it amplifies features that hardly vary.
@@ -38,22 +41,24 @@ class HeadTraining(EpochTraining):
         parameters: TrainingParameters,
         *,
         biased: bool = True,
+        strength: float = 1.0,
         device: str = "cpu",
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare the training from features (N, D) float32 and labels (N,) int64, twice; validation may have no rows.
 
         `biased` is whether the network's head has a bias (`heads.has_bias`): without it, the result's bias is zero.
-        `check` is called now and then, and may raise to end the training.
+        `strength` is that of the penalty, as in `regression`. `check` is called now and then, and may raise to end the
+        training.
         """
         features, self._labels = train[0].to(device), train[1].to(device)
-        self._middle = features.mean(dim=0) if biased else torch.zeros_like(features[0])
-        self._scale = _scale(features, self._middle)
+        self._standard = Standard.of(features, centred=biased)
         self._features = self._standard(features)
         self._validation = (self._standard(validation[0].to(device)), validation[1].to(device))
         self._counting = epochs.balance(train[1], classes).to(device)
-        first = regression(self._features, self._labels, self._counting, biased, check)
+        first = regression(self._features, self._labels, self._counting, biased, check, strength)
         self._weights = [tensor.requires_grad_() for tensor in first]
+        self._first_losses = self._validation_losses()
         super().__init__(parameters, epochs.optimizer(self._weights[: 1 + biased], parameters), self._validate())
         if self.start is None:
             self._best_loss = self._measure(self._features, self._labels).loss
@@ -61,16 +66,12 @@ class HeadTraining(EpochTraining):
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight (C, D) and bias (C,) of the best epoch, float32 on the CPU, for the original features."""
-        weight, bias = (tensor.double() for tensor in self._best)
-        weight = weight * self._scale
-        bias = bias - weight @ self._middle.double()
-        return weight.float().cpu(), bias.float().cpu()
-
-    def _standard(self, features: torch.Tensor) -> torch.Tensor:
-        return (features - self._middle) * self._scale
+        return self._standard.undone(*self._best)
 
     def _better(self, measured: Measured) -> bool:
-        return measured.loss < self._best_loss - _WORTH
+        if not measured.loss < self._best_loss - _WORTH:
+            return False
+        return self.start is None or is_gain(self._first_losses - self._validation_losses())
 
     def _train(self) -> Measured:
         generator = epochs.random_generator(self.parameters, self.epoch)
@@ -86,6 +87,14 @@ class HeadTraining(EpochTraining):
 
     def _validate(self) -> Measured | None:
         return self._measure(*self._validation) if len(self._validation[1]) else None
+
+    @torch.no_grad()
+    def _validation_losses(self) -> torch.Tensor:
+        """Return the loss of each validation picture, (N,)."""
+        features, labels = self._validation
+        weight, bias = self._weights
+        logits = torch.addmm(bias, features, weight.T)
+        return functional.cross_entropy(logits, labels, weight=self._counting, reduction="none")
 
     @torch.no_grad()
     def _measure(self, features: torch.Tensor, labels: torch.Tensor) -> Measured:
@@ -107,9 +116,39 @@ class HeadTraining(EpochTraining):
                 tensor.copy_(state[name])
 
 
-def _scale(features: torch.Tensor, middle: torch.Tensor) -> float:
-    """Return the factor that makes the variance of centred features 1; raises BadDataset if they are all the same."""
-    variance = float((features - middle).double().square().mean())
-    if not variance > _SAME * float(features.double().square().mean()):
-        raise BadDataset("The base sees no difference between these pictures: take another base, or other pictures.")
-    return variance**-0.5
+@dataclass(frozen=True)
+class Standard:
+    """Features are centred and divided by a single number, so that their variance is 1 on average."""
+
+    middle: torch.Tensor
+    """(D,)"""
+    scale: float
+
+    @classmethod
+    def of(cls, features: torch.Tensor, *, centred: bool) -> Standard:
+        """Return what makes features (N, D) standard; raises BadDataset if they are all the same."""
+        middle = features.mean(dim=0) if centred else torch.zeros_like(features[0])
+        variance = float((features - middle).double().square().mean())
+        if not variance > _SAME * float(features.double().square().mean()):
+            raise BadDataset("The base sees no difference between these pictures: take another base or other pictures.")
+        return cls(middle, variance**-0.5)
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """Return features (N, D) in the standard form."""
+        return (features - self.middle) * self.scale
+
+    def undone(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight (C, D) and bias (C,) for the original features, float32 on the CPU."""
+        weight = weight.double() * self.scale
+        bias = bias.double() - weight @ self.middle.double()
+        return weight.float().cpu(), bias.float().cpu()
+
+
+def fit(
+    features: torch.Tensor, labels: torch.Tensor, classes: int, *, biased: bool, strength: float = 1.0,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Return weight (C, D) and bias (C,) of the balanced regression alone, without any epoch; as `HeadTraining`."""
+    standard = Standard.of(features, centred=biased)
+    counting = epochs.balance(labels, classes).to(features.device)
+    return standard.undone(*regression(standard(features), labels, counting, biased, check, strength))

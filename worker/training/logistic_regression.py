@@ -17,14 +17,14 @@ there."""
 
 def regression(
     features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None, strength: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Return weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
 
-    It minimises the summed loss, in which `counting` (C,) is the weight of a picture of each label, plus half the
-    squared weights: scikit-learn's loss with C = 1. If there are fewer pictures than features it works within the span
-    of the pictures, because the remaining weights would be zero anyway. `check` is called in every round, and may
-    raise.
+    It minimises the summed loss, in which `counting` (C,) is the weight of a picture of each label, plus `strength`
+    times half the squared weights: scikit-learn's loss with C = 1 / strength. If there are fewer pictures than features
+    it works within the span of the pictures, because the remaining weights would be zero anyway. `check` is called in
+    every round, and may raise.
     """
     reduced, back = _span(features) if len(features) < features.shape[1] else (features, None)
     weight = torch.zeros(len(counting), reduced.shape[1], device=features.device, requires_grad=True)
@@ -39,7 +39,7 @@ def regression(
         solver.zero_grad()
         # Per picture, because the solver's tolerances are absolute.
         wrong = epochs.losses(torch.addmm(bias, reduced, weight.T), labels, counting)
-        value = (wrong + 0.5 * weight.square().sum()) / len(labels)
+        value = (wrong + 0.5 * strength * weight.square().sum()) / len(labels)
         value.backward()
         return value
 

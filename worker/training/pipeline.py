@@ -27,17 +27,19 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.splits import Splits
 from shared.domain.trainings import Training, plot_key
 from shared.services import comparison_runs, datasets, models, training_runs
-from worker import families, optimise, weights
+from worker import families, weights
 from worker.engine import Engine, Loaded
 from worker.model_check import store_examined
 from worker.training import calibration, plots
 from worker.training.checkpoint_store import CheckpointStore
 from worker.training.compare import compare
-from worker.training.evidence import evidence, machine
+from worker.training.evidence import evidence, evidence_of_folds, evidence_of_suspects, machine
+from worker.training.material import labels_of
+from worker.training.outcome import TrainedNetwork, Unseen
 from worker.training.pictures import read
 from worker.training.progress import TrainingProgress
 from worker.training.run import TrainingRun
-from worker.training.stages import SMALL, TrainedNetwork, batches, from_base, from_scratch, labels_of
+from worker.training.stages import SMALL, from_base, from_scratch
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
         trained = from_base(container.storage, run, base, splits, numbers)
     else:
         trained = from_scratch(container.storage, run, splits, numbers, engine.device)
-    temperature = _calibrate(container.storage, progress, trained, splits.validation, numbers)
+    temperature = _calibrate(trained)
     with tempfile.TemporaryDirectory(prefix="inferq-train-") as folder:
         version = _store_version(container, training, trained, tuple(labels.values()), base, Path(folder))
     try:
@@ -69,6 +71,12 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
         run.checkpoints.add_seconds("testing", began)
         truths = labels_of(splits.test, numbers)
         measured = evidence(logits * temperature, truths, version.labels, splits.test, temperature)
+        measured |= {"cross_validation": evidence_of_folds(trained.cross_validation)}
+        measured |= evidence_of_suspects(
+            version.labels,
+            Unseen(splits.test, logits * temperature, truths),
+            trained.cross_validation or trained.unseen,
+        )
         measured |= _describe_training(container, training, run.checkpoints, trained, splits, engine)
         report = _compare_with_default(container, training, progress, engine, model)
         measured["seconds"] = run.checkpoints.seconds | {
@@ -97,25 +105,9 @@ def _load_base(container: Container, training: Training, engine: Engine) -> Load
         raise errors.NotFound(f"The weights of the base {training.base} are gone; choose another one.") from None
 
 
-def _calibrate(
-    storage: Storage,
-    progress: TrainingProgress,
-    trained: TrainedNetwork,
-    validation: Sequence[DatasetExample],
-    numbers: dict[int, int],
-) -> float:
-    """Fit the temperature on the validation pictures, divide the head by it, and return it."""
-    if not validation:
-        return 1.0
-    logits = trained.logits
-    if logits is None:
-        rows = []
-        for batch in batches(storage, progress, validation, trained.preprocessing):
-            with optimise.ALONE, torch.inference_mode():
-                rows.append(trained.network(batch))
-            progress.report(0.9, "calibrating")
-        logits = torch.cat(rows)
-    temperature = calibration.temperature(logits, labels_of(validation, numbers))
+def _calibrate(trained: TrainedNetwork) -> float:
+    """Fit the temperature on pictures that were not learned from, divide the head by it, and return it."""
+    temperature = calibration.temperature(trained.unseen.logits, trained.unseen.truths)
     _divide_logits(trained.network, temperature)
     return temperature
 

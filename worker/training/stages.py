@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -14,88 +11,68 @@ from torch.nn import functional
 
 from shared import errors
 from shared.container import Storage
-from shared.domain.datasets import DatasetExample
-from shared.domain.preprocessing import Preprocessing
+from shared.domain.datasets import Split
 from shared.domain.splits import Splits
-from worker import families, preprocess, weights
+from worker import families, weights
 from worker.engine import Loaded
 from worker.training import finetune, heads
-from worker.training.augment import LabelledPictures
 from worker.training.cancellation import OutOfTime
-from worker.training.epochs import EpochTraining
+from worker.training.cross_validation import STRENGTHS, cross_validate
 from worker.training.features import features
-from worker.training.head import HeadTraining
-from worker.training.pictures import decoded
-from worker.training.progress import TrainingProgress
+from worker.training.fine_tuning import Trial, fine_tune
+from worker.training.head import HeadTraining, fit
+from worker.training.material import Part, labelled_pictures, labels_of, replace_head, run_network
+from worker.training.outcome import TrainedNetwork, Unseen
 from worker.training.run import TrainingRun
+from worker.training.stage_epochs import HEAD, NETWORK, measured_in, run_epochs
 
-HEAD, FINE_TUNING, NETWORK = "head", "fine-tuning", "network"
 SMALL = "small"
 """The architecture that is trained from scratch."""
-_FINE_EPOCHS, _FINE_PATIENCE = 8, 3
-_FINE_RATE = 1e-4
-"""Maximum learning rate for fine-tuning."""
-_AFFORDABLE = 1000
-"""Maximum training pictures for which a CPU tries fine-tuning by default: with more, an epoch takes minutes."""
-_FEWEST = 8
-"""Minimum validation pictures to decide whether fine-tuning helps."""
-_PIECE = 8
-"""Pictures per batch of a network that is not optimised."""
-_SHOWN = 256
-"""Maximum training pictures with which a new head is fitted in and checked."""
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """The result of the stages: a plain network in eval mode on the CPU, with its measurements."""
-
-    network: nn.Module
-    architecture: str
-    preprocessing: Preprocessing
-    method: str
-    """`head`, `fine-tuned` or `scratch`."""
-    note: str
-    """A sentence for people."""
-    stopped: str
-    """`early`, `epochs` or `time`."""
-    best_epoch: int
-    """The best epoch of its stage; 0 is before the first."""
-    train_loss: float | None
-    train_accuracy: float
-    validation_accuracy: float | None
-    logits: torch.Tensor | None = None
-    """Logits (N, C) of the validation pictures, if they are known already."""
 
 
 def from_base(
     storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, numbers: Mapping[int, int]
 ) -> TrainedNetwork:
-    """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help."""
-    preprocessing = base.preprocessing
-    labels = [labels_of(part, numbers) for part in (splits.training, splits.validation)]
+    """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help.
+
+    Few pictures are cross-validated, and then the final head learns from the validation pictures as well, unless the
+    dataset declares them.
+    """
     network = _load_plain(storage, base)
-    training_features, validation_features = _compute_features(storage, run, base, splits)
+    training, validation = _compute_features(storage, run, base, splits, numbers)
+    biased, classes = heads.has_bias(network), len(numbers)
     began = time.monotonic()
+    known = training if _is_declared(validation) else training + validation
+    crossed = cross_validate(known.features, known.labels, classes, biased=biased, check=run.check_before_learning)
+    strength = crossed.strength if crossed else STRENGTHS[0]
     head = HeadTraining(
-        (training_features, labels[0]), (validation_features, labels[1]), len(numbers), run.training.parameters,
-        biased=heads.has_bias(network), device=str(base.device), check=run.check_before_learning,
+        (training.features, training.labels), (validation.features, validation.labels), classes,
+        run.training.parameters, biased=biased, strength=strength, device=str(base.device),
+        check=run.check_before_learning,
     )  # fmt: skip
-    stopped = _run_epochs(run, HEAD, head, (0.5, 0.6))
+    stopped = run_epochs(run, HEAD, head, (0.5, 0.6))
     weight, bias = head.result()
-    sample = splits.training[:: max(1, len(splits.training) // _SHOWN)]
-    heads.replace_head(network, weight, bias, lambda: batches(storage, run.progress, sample, preprocessing))
+    held = Unseen(validation.examples, validation.features @ weight.T + bias, validation.labels)
+    by_folds = None
+    if crossed is None or head.best_epoch:
+        learned = training
+    else:
+        learned, by_folds = known, Unseen(known.choose(crossed.rows).examples, crossed.logits, crossed.truths)
+        if learned is not training:
+            weight, bias = fit(learned.features, learned.labels, classes, biased=biased, strength=strength)
+    replace_head(storage, run.progress, network, (weight, bias), learned.examples, base.preprocessing)
     run.checkpoints.add_seconds(HEAD, began)
-    loss, accuracy = _measure(training_features @ weight.T + bias, labels[0])
-    logits = validation_features @ weight.T + bias
-    right = _measure(logits, labels[1])[1] if len(labels[1]) else None
-    note = f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was."
-    architecture, epoch = base.version.architecture, head.best_epoch
     frozen = TrainedNetwork(
-        network, architecture, preprocessing, "head", note, stopped, epoch, loss, accuracy, right, logits
-    )
-    if not _is_fine_tuning_worthwhile(run, frozen, splits, base):
-        return frozen
-    return _fine_tune(storage, run, frozen, splits, labels, base.device)
+        network, base.version.architecture, base.preprocessing, "head",
+        f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was.",
+        stopped, head.best_epoch, *_measure(learned.features @ weight.T + bias, learned.labels),
+        held.right / len(held.truths) if validation.examples else None, by_folds or held, by_folds,
+    )  # fmt: skip
+
+    def trial() -> Trial:
+        return Trial.of(training, validation, learned, classes, biased=biased, strength=strength)
+
+    return fine_tune(storage, run, frozen, trial, base.device)
 
 
 def from_scratch(
@@ -103,99 +80,42 @@ def from_scratch(
 ) -> TrainedNetwork:
     """Train all of a small network."""
     preprocessing = families.find(SMALL).preprocessing(SMALL)
-    labels = [labels_of(part, numbers) for part in (splits.training, splits.validation)]
+    training, validation = (
+        Part(part, torch.zeros(len(part), 0), labels_of(part, numbers)) for part in (splits.training, splits.validation)
+    )
+    shown, judging = (labelled_pictures(storage, part, preprocessing) for part in (training, validation))
     began = time.monotonic()
-    training = finetune.from_scratch(
-        SMALL, len(numbers), *_pictures(storage, splits, labels, preprocessing), run.training.parameters,
-        flip=run.training.parameters.flip, device=str(device), check=run.check_before_learning,
+    learner = finetune.from_scratch(
+        SMALL, len(numbers), shown, judging, run.training.parameters, flip=run.training.parameters.flip,
+        device=str(device), check=run.check_before_learning,
     )  # fmt: skip
-    stopped = _run_epochs(run, NETWORK, training, (0.0, 0.9))
+    stopped = run_epochs(run, NETWORK, learner, (0.0, 0.9))
     run.checkpoints.add_seconds(NETWORK, began)
-    if not training.best_epoch:
+    if not learner.best_epoch:
         if stopped == "time":
             raise OutOfTime
         raise errors.Conflict(
             "No epoch was better than guessing on the validation pictures; allow more epochs, or another learning_rate."
         )
-    note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
-    best = _best(run.checkpoints.curve, NETWORK, training.best_epoch)
-    return TrainedNetwork(training.result(), SMALL, preprocessing, "scratch", note, stopped, training.best_epoch, *best)
-
-
-def _is_fine_tuning_worthwhile(run: TrainingRun, frozen: TrainedNetwork, splits: Splits, base: Loaded) -> bool:
-    """Return True if fine-tuning is to be tried: if asked for, or by default if it may help and does not take long."""
-    wish = run.training.parameters.fine_tune
-    if run.cancellation.out_of_time or wish == "never":
-        return False
-    if wish == "always":
-        return True
-    affordable = base.device.type == "cuda" or len(splits.training) <= _AFFORDABLE
-    return affordable and len(splits.validation) >= _FEWEST and (frozen.validation_accuracy or 0.0) < 1.0
-
-
-def _fine_tune(
-    storage: Storage,
-    run: TrainingRun,
-    frozen: TrainedNetwork,
-    splits: Splits,
-    labels: Sequence[torch.Tensor],
-    device: torch.device,
-) -> TrainedNetwork:
-    began = time.monotonic()
-    parameters = run.training.parameters
-    gentle = replace(parameters, epochs=min(parameters.epochs, _FINE_EPOCHS), max_unimproved_epochs=_FINE_PATIENCE,
-                     learning_rate=min(parameters.learning_rate, _FINE_RATE))  # fmt: skip
-    preprocessing = frozen.preprocessing
-    training = finetune.last_stages(
-        copy.deepcopy(frozen.network), preprocessing, *_pictures(storage, splits, labels, preprocessing), gentle,
-        flip=parameters.flip, device=str(device), check=run.progress.refresh,
+    network = learner.result()
+    held = Unseen(
+        validation.examples, run_network(storage, run.progress, network, validation.examples, preprocessing),
+        validation.labels,
     )  # fmt: skip
-    stopped = _run_epochs(run, FINE_TUNING, training, (0.6, 0.9))
-    run.checkpoints.add_seconds("fine_tuning", began)
-    if splits.validation and not training.improved:
-        return replace(frozen, note=f"{frozen.note} Training its last stages as well was tried, and did not help.")
-    note = f"The last stages of {run.training.base} with a new head, trained on varied pictures."
-    best = _best(run.checkpoints.curve, FINE_TUNING, training.best_epoch)
-    return replace(frozen, network=training.result(), method="fine-tuned", note=note, stopped=stopped,
-                   best_epoch=training.best_epoch, train_loss=best[0], train_accuracy=best[1],
-                   validation_accuracy=best[2], logits=None)  # fmt: skip
+    note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
+    best = measured_in(run.checkpoints.curve, NETWORK, learner.best_epoch)
+    return TrainedNetwork(network, SMALL, preprocessing, "scratch", note, stopped, learner.best_epoch, *best, held)
 
 
-def _run_epochs(run: TrainingRun, stage: str, training: EpochTraining, span: tuple[float, float]) -> str:
-    """Run epochs until the stage is complete, and return the reason; resumes from the checkpoint if that is of this
-    stage.
-
-    If the checkpoint is of a later stage, nothing is reported again: the epochs of this stage are on the curve already.
-    """
-    is_repeated = run.checkpoints.stage not in ("", stage)
-    if run.checkpoints.stage == stage:
-        training.load(run.checkpoints.tensors)
-    training.check = run.progress.refresh if is_repeated else run.check_within_epoch
-    low, high = span
-    while not training.finished:
-        try:
-            training.check()
-            report = training.step()
-        except OutOfTime:
-            return "time"
-        if not is_repeated:
-            fraction = low + (high - low) * report.epoch / training.parameters.epochs
-            run.record_epoch(stage, report, fraction, training.state)
-    return "epochs" if training.epoch >= training.parameters.epochs else "early"
-
-
-def _best(curve: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> tuple[float | None, float, float | None]:
-    """Return (train loss, train accuracy, validation accuracy) of an epoch."""
-    for point in curve:
-        if (point["stage"], point["epoch"]) == (stage, epoch):
-            return point["train_loss"], point["train_accuracy"], point["validation_accuracy"]
-    return None, 0.0, None
+def _is_declared(validation: Part) -> bool:
+    """Return True if the dataset itself says which pictures validate; they are then never learned from."""
+    return any(example.split is Split.VALIDATION for example in validation.examples)
 
 
 def _compute_features(
-    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the features of the training and of the validation pictures."""
+    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, numbers: Mapping[int, int]
+) -> tuple[Part, Part]:
+    """Return the training and the validation pictures with their features."""
     began = time.monotonic()
     both = (*splits.training, *splits.validation)
 
@@ -205,7 +125,11 @@ def _compute_features(
 
     rows = features(storage, base, both, on_progress)
     run.checkpoints.add_seconds("features", began)
-    return rows[: len(splits.training)], rows[len(splits.training) :]
+    labels, count = labels_of(both, numbers), len(splits.training)
+    return (
+        Part(splits.training, rows[:count], labels[:count]),
+        Part(splits.validation, rows[count:], labels[count:]),
+    )
 
 
 def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
@@ -219,32 +143,3 @@ def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
 def _measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return (loss, accuracy), with equal weight for every picture."""
     return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
-
-
-def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
-    """Return the number of each example's label, (N,) int64."""
-    return torch.tensor([numbers[example.label_id] for example in examples], dtype=torch.int64)
-
-
-def batches(
-    storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], preprocessing: Preprocessing
-) -> Iterator[torch.Tensor]:
-    """Yield normalised batches (N, channels, height, width) of pictures, in their order."""
-    for start in range(0, len(examples), _PIECE):
-        progress.refresh()
-        crops = [
-            preprocess.crop(decoded(storage, example, preprocessing), preprocessing)
-            for example in examples[start : start + _PIECE]
-        ]
-        yield preprocess.normalise(preprocess.stack(crops), preprocessing).contiguous(memory_format=torch.channels_last)
-
-
-def _pictures(
-    storage: Storage, splits: Splits, labels: Sequence[torch.Tensor], preprocessing: Preprocessing
-) -> tuple[LabelledPictures, LabelledPictures]:
-    """Return the training and the validation pictures, decoded on demand."""
-
-    def of(part: Sequence[DatasetExample], its_labels: torch.Tensor) -> LabelledPictures:
-        return LabelledPictures(lambda number: decoded(storage, part[number], preprocessing), its_labels)
-
-    return of(splits.training, labels[0]), of(splits.validation, labels[1])

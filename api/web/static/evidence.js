@@ -17,7 +17,7 @@ export function evidence(training) {
   const found = training.evidence;
   return [
     summary(found), labels(found.per_label), plots(training.links.plots), calibration(found), mistakes(found),
-    making(found, training),
+    suspects(found), making(found, training),
   ];
 }
 
@@ -31,11 +31,20 @@ function summary(found) {
   const right = Math.round(found.accuracy * test);
   return el("div", { class: "card" },
     el("div", { class: "stats" },
-      stat(percent(found.accuracy), "accuracy", `${right} of ${many(test, "test picture")} correct`),
+      stat(percent(found.accuracy), "accuracy", `${right} of ${many(test, "test picture")} correct${between(found)}`),
+      found.cross_validation ? stat(percent(found.cross_validation.accuracy), "accuracy by folds",
+        `${many(found.cross_validation.pictures, "picture")}, each by a head that had not seen it${between(found.cross_validation)}`) : null,
       stat(found.macro_f1.toFixed(3), "macro F1", "all labels count equally"),
       stat(percent(found.ece_after), "calibration error", `${percent(found.ece_before)} before`),
       stat(lasting(found.seconds.total), "training time", method(found.method))),
-    few(test), el("p", {}, found.note));
+    found.accuracy_interval ? null : few(test), el("p", {}, found.note));
+}
+
+/** Return between which values an accuracy probably is; empty for evidence that does not say it. */
+function between(measured) {
+  if (!measured.accuracy_interval) return "";
+  const [low, high] = measured.accuracy_interval;
+  return `, probably between ${percent(low)} and ${percent(high)}`;
 }
 
 function labels(rows) {
@@ -73,7 +82,7 @@ function calibration(found) {
   return group("Calibration", "Mean difference between scores and the share of correct answers; lower is better.",
     el("div", { class: "card" }, before, bar("after", found.ece_after / most, percent(found.ece_after)),
       el("p", { class: "calm" }, "Scores are calibrated: the logits are divided by a temperature of ",
-        `${found.temperature.toFixed(2)}, which was fitted on the validation pictures.`)));
+        `${found.temperature.toFixed(2)}, which was fitted on pictures that were not learned from.`)));
 }
 
 function mistakes(found) {
@@ -92,6 +101,23 @@ function mistake(one, dataset) {
   return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
     el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted), score),
     el("span", { title: one.expected }, "is ", one.expected));
+}
+
+/** Return the examples whose label is probably wrong; old evidence does not name any. */
+function suspects(found) {
+  const all = found.suspects || [];
+  if (!all.length) return null;
+  const shots = (some) => some.map((one) => suspect(one, found.dataset.id));
+  const grid = el("div", { class: "shots" }, shots(all.slice(0, ROWS)));
+  const rest = all.slice(ROWS);
+  return group("Suspect labels", `${many(found.suspects_in_all, "label is", "labels are")} probably wrong, the most doubtful first.`,
+    grid, more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
+}
+
+function suspect(one, dataset) {
+  return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
+    el("span", { class: "answer-wrong", title: one.label }, el("span", {}, one.label), el("i", {}, percent(one.score, 0))),
+    el("span", { title: one.suggested }, "rather ", one.suggested));
 }
 
 function more(count, title, show) {

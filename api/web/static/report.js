@@ -3,13 +3,14 @@ import { ago, el, few, heads, many, percent, track } from "./page.js";
 
 /** Return the report of a comparison that is DONE. */
 export function report(comparison) {
-  const { candidate, baseline, pictures, left_out: left, agreement, labels } = comparison.report;
+  const { candidate, baseline, pictures, left_out: left, agreement, labels, only_right: only, verdict: word } =
+    comparison.report;
   const others = new Map(baseline.per_label.map((row) => [row.label, row.f1]));
   return el("div", { class: "report" },
     el("p", {}, `On ${many(pictures, "test picture")} they agree in ${percent(agreement)}. `,
       left ? `${many(left, "picture was", "pictures were")} left out: one of the two was trained on them, or neither has their label. ` : "",
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
-    few(pictures), labels ? differing(labels) : null,
+    only ? verdict(word, only) : few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },
       heads("", named(comparison.candidate), named(comparison.baseline), "change"),
       el("tbody", {},
@@ -18,6 +19,17 @@ export function report(comparison) {
         line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1,
           judged: false }),
         candidate.per_label.map((row) => line(`F1 of ${row.label}`, row.f1, others.get(row.label))))));
+}
+
+const VERDICTS = {
+  better: "It is better by more than chance",
+  worse: "It is worse by more than chance",
+  open: "Chance alone may explain the difference; more test pictures would tell",
+};
+
+/** Return what the pictures can say of the candidate. */
+function verdict(word = "open", { candidate, baseline }) {
+  return el("p", { class: "calm" }, `${VERDICTS[word]}: only it is right on ${candidate}, only the other on ${baseline}.`);
 }
 
 /** Return a warning if the versions have different labels; old reports do not count them. */

@@ -1,0 +1,87 @@
+"""The material of a training: its examples with their labels, their features, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from shared.container import Storage
+from shared.domain.datasets import DatasetExample
+from shared.domain.preprocessing import Preprocessing
+from worker import families, optimise, preprocess
+from worker.training import heads
+from worker.training.augment import LabelledPictures
+from worker.training.pictures import decoded
+from worker.training.progress import TrainingProgress
+
+_PIECE = 8
+"""Pictures per batch of a network that is not optimised."""
+_SHOWN = 256
+"""Maximum training pictures with which a new head is fitted in and checked."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples with what is known of them."""
+
+    examples: tuple[DatasetExample, ...]
+    features: torch.Tensor
+    """(N, D), those of the frozen base."""
+    labels: torch.Tensor
+    """(N,) int64."""
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.examples + other.examples, torch.cat([self.features, other.features]),
+                     torch.cat([self.labels, other.labels]))  # fmt: skip
+
+    def choose(self, rows: torch.Tensor) -> Part:
+        """Return the examples with these row numbers, (M,) int64."""
+        return Part(tuple(self.examples[row] for row in rows.tolist()), self.features[rows], self.labels[rows])
+
+
+def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
+    """Return the number of each example's label, (N,) int64."""
+    return torch.tensor([numbers[example.label_id] for example in examples], dtype=torch.int64)
+
+
+def batches(
+    storage: Storage, progress: TrainingProgress, examples: Sequence[DatasetExample], preprocessing: Preprocessing
+) -> Iterator[torch.Tensor]:
+    """Yield normalised batches (N, channels, height, width) of pictures, in their order."""
+    for start in range(0, len(examples), _PIECE):
+        progress.refresh()
+        crops = [
+            preprocess.crop(decoded(storage, example, preprocessing), preprocessing)
+            for example in examples[start : start + _PIECE]
+        ]
+        yield preprocess.normalise(preprocess.stack(crops), preprocessing).contiguous(memory_format=torch.channels_last)
+
+
+def labelled_pictures(storage: Storage, part: Part, preprocessing: Preprocessing) -> LabelledPictures:
+    """Return the pictures of a part, decoded on demand."""
+    return LabelledPictures(lambda number: decoded(storage, part.examples[number], preprocessing), part.labels)
+
+
+def replace_head(
+    storage: Storage, progress: TrainingProgress, network: nn.Module, head: tuple[torch.Tensor, torch.Tensor],
+    examples: Sequence[DatasetExample], preprocessing: Preprocessing,
+) -> None:  # fmt: skip
+    """Put a new head, weight (C, D) and bias (C,), into a network in place; `examples` are what it learned from."""
+    sample = examples[:: max(1, len(examples) // _SHOWN)]
+    heads.replace_head(network, *head, lambda: batches(storage, progress, sample, preprocessing))
+
+
+def run_network(
+    storage: Storage, progress: TrainingProgress, network: nn.Module, examples: Sequence[DatasetExample],
+    preprocessing: Preprocessing,
+) -> torch.Tensor:  # fmt: skip
+    """Return the logits (N, C) of a plain network in eval mode on the CPU."""
+    classes = len(families.penultimate(network).weight)  # type: ignore[arg-type]
+    rows = [torch.zeros(0, classes)]
+    for batch in batches(storage, progress, examples, preprocessing):
+        with optimise.ALONE, torch.inference_mode():
+            rows.append(network(batch))
+    return torch.cat(rows).clone()
