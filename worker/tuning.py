@@ -46,7 +46,7 @@ _ROUNDS, _ROUND_SECONDS = 10, 0.05
 _BETTER = 1.05
 """How many times faster than torch another runtime must be to be taken."""
 _ENOUGH = 20
-"""Pictures of a training's validation and test that suffice as an example set; with fewer it is made up."""
+"""Test pictures of a training that suffice as an example set; with fewer it is made up."""
 _NAME, _SCALED = "openvino", ", scaled decoding"
 
 
@@ -165,14 +165,14 @@ class Tuner:
 
 
 def example_pictures(container: Container, version: ModelVersion) -> list[bytes]:
-    """Return pictures of the validation and test of the training that made the version; none if there was no training,
-    they are too few, or they were removed."""
+    """Return test pictures of the training that made the version; none if there was no training, they are too few, or
+    they were removed. The validation pictures may have been learned from."""
     if not version.training_id:
         return []
     try:
         training = trainings.get(container, version.tenant, version.training_id)
         splits = training_runs.get_splits(container, training)
-        candidates = (*splits.validation, *splits.test)
+        candidates = splits.test
         step = max(1, len(candidates) // engine_examples.COUNT)  # labels lie in order, so the first are of few of them
         found = [read(container.storage, each) for each in candidates[::step][: engine_examples.COUNT]]
     except errors.NotFound:
