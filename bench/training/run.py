@@ -1,0 +1,87 @@
+"""One comparison of trainings in its order: each draw is learned by every contestant in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.training import figures, rejection
+from bench.training.base import Base
+from bench.training.contestants import Answer, CannotRun, Contestant
+from bench.training.contestants.ours import Ours
+from bench.training.contestants.regression import Regression
+from bench.training.result import Found, Result, Row
+from bench.training.tasks import Draw, Task, draw
+
+Make = Callable[[Base, Path], Contestant]
+CONTESTANTS: dict[str, Make] = {
+    Ours.name: lambda base, _: Ours(base),
+    Regression.name: lambda base, _: Regression(base),
+}
+"""Name -> the function that makes it from the base and an empty folder of its own."""
+
+
+def run(
+    result: Result, tasks: Sequence[Task], contestants: Sequence[str], scratch: Path, say: Callable[[str], None]
+) -> None:  # fmt: skip
+    """Fill the result in; raises InferqError."""
+    base = Base(scratch / "base")
+    try:
+        made = [CONTESTANTS[name](base, scratch / f"contestant-{number}") for number, name in enumerate(contestants)]
+        for task in tasks:
+            result.tasks[task.name] = _describe(draw(task, 0))
+        for seed in range(result.seeds):
+            for task in tasks:
+                drawn = draw(task, seed)
+                for contestant in made:
+                    _learn(result, contestant, drawn, say)
+        if Ours.name in contestants:
+            rejection.measure(result, base, tasks, say)
+    finally:
+        base.close()
+
+
+def _learn(result: Result, contestant: Contestant, drawn: Draw, say: Callable[[str], None]) -> None:
+    """Let a contestant learn and answer, unless it could not before."""
+    if contestant.name in result.left_out:
+        return
+    try:
+        answer = contestant.learn(drawn)
+    except CannotRun as error:
+        result.left_out[contestant.name] = str(error)
+        say(f"{contestant.name} is left out: {error}")
+        return
+    row = judge(contestant.name, drawn, answer)
+    result.rows.append(row)
+    say(f"{row.task}, seed {row.seed}, {row.contestant}: {row.accuracy:.3f} right in {row.seconds:.1f} s {row.note}")
+    if drawn.flipped:
+        if answer.suspects is not None:
+            share = figures.found_share(answer.suspects, drawn.flipped)
+            result.found.append(Found(row.task, row.contestant, row.seed, len(drawn.flipped), share))
+        elif contestant.name == Ours.name:
+            result.left_out["wrong labels found by inferq"] = "its evidence names no suspects"
+
+
+def judge(contestant: str, drawn: Draw, answer: Answer) -> Row:
+    """Return the row of an answer."""
+    truths, before = drawn.truths, answer.uncalibrated
+    return Row(
+        task=drawn.task.name,
+        contestant=contestant,
+        seed=drawn.seed,
+        pictures=len(truths),
+        accuracy=float(np.mean(answer.scores.argmax(axis=1) == truths)),
+        calibration_error=figures.calibration_error(answer.scores, truths),
+        uncalibrated_error=None if before is None else figures.calibration_error(before, truths),
+        seconds=answer.seconds,
+        note=answer.note,
+    )
+
+
+def _describe(drawn: Draw) -> dict[str, object]:
+    return {
+        "labels": list(drawn.task.labels), "training": len(drawn.training), "held_back": len(drawn.held_back),
+        "flipped": len(drawn.flipped),
+    }  # fmt: skip

@@ -1,0 +1,255 @@
+"""The arithmetic, the tasks and the report of the comparison of trainings."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from rich.console import Console
+
+from bench.training import figures, rejection, report, tasks
+from bench.training.__main__ import main
+from bench.training.contestants import Answer, CannotRun
+from bench.training.result import PLAIN, Found, Rejection, Result, Row
+from bench.training.run import _learn, judge
+from bench.training.tasks import Picture, Task
+
+pytestmark = pytest.mark.slow
+
+
+def task(each: int = 60, labels: int = 3, flipped: float = 0.0) -> Task:
+    pictures = tuple(
+        Picture(f"{label}-{number}", label, bytes([label, number])) for label in range(labels) for number in range(each)
+    )
+    return Task("fruit", tuple("abc"[:labels]), pictures, flipped)
+
+
+def row(seed: int, contestant: str, accuracy: float, *, name: str = "fruit", error: float = 0.1) -> Row:
+    before = 0.2 if contestant == "inferq" else None
+    return Row(name, contestant, seed, 100, accuracy, error, before, 1.0)
+
+
+def result(*rows: Row, seeds: int = 2) -> Result:
+    machine = {
+        "date": "2026-11-26",
+        "revision": "abc",
+        "cores": 2,
+        "device": "cpu",
+        "cpu": "",
+        "python": "",
+        "torch": "",
+    }
+    return Result(machine, seeds, {each.task: {} for each in rows}, list(rows))
+
+
+def test_the_calibration_error_is_that_of_a_count_by_hand() -> None:
+    # With 2 bins: 0.6, right, and 0.8, wrong, are in the upper one: |1.4 - 1|; 0.4, wrong, is in the lower: |0.4 - 0|.
+    scores = np.array([[0.6, 0.3, 0.1], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4]])
+    assert figures.calibration_error(scores, np.array([0, 1, 0]), bins=2) == pytest.approx((0.4 + 0.4) / 3)
+
+
+def test_a_score_on_an_edge_belongs_to_the_lower_bin_and_a_sure_one_to_the_last() -> None:
+    scores = np.array([[0.5, 0.5], [1.0, 0.0]])  # apart: |0.5 - 1| and |1 - 0|; together they would cancel out
+    assert figures.calibration_error(scores, np.array([0, 1]), bins=2) == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_answers_that_are_as_often_right_as_they_are_sure_have_no_calibration_error() -> None:
+    scores = np.tile([0.75, 0.25], (4, 1))
+    assert figures.calibration_error(scores, np.array([0, 0, 0, 1])) == pytest.approx(0.0)
+
+
+def test_an_interval_is_that_of_the_table_of_students_t() -> None:
+    found = figures.mean([1.0, 2.0, 3.0, 4.0, 5.0])  # t with 4 degrees is 2.776, the deviation is the root of 2.5
+    assert found.mean == 3.0
+    assert found.high == pytest.approx(3 + 2.776 * (2.5 / 5) ** 0.5, abs=1e-3)
+    assert found.low == pytest.approx(3 - 2.776 * (2.5 / 5) ** 0.5, abs=1e-3)
+    two = figures.mean([0.0, 1.0])  # t with 1 degree is 12.706
+    assert two.high == pytest.approx(0.5 + 12.706 * 0.5, abs=1e-2)
+
+
+def test_a_single_value_has_no_interval() -> None:
+    assert figures.mean([0.5]) == figures.Mean(0.5, None, None)
+    assert str(figures.mean([0.5])) == "0.500"
+
+
+def test_the_softmax_of_large_logits_is_finite() -> None:
+    assert figures.softmax(np.array([[1000.0, 1000.0], [0.0, np.log(3)]])) == pytest.approx(
+        np.array([[0.5, 0.5], [0.25, 0.75]])
+    )
+
+
+def test_the_picture_that_is_least_sure_of_its_given_label_is_the_most_suspect() -> None:
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
+    assert figures.least_self_confident(scores, np.array([0, 1, 0])) == [1, 2, 0]
+
+
+def test_as_many_suspects_count_as_labels_are_wrong() -> None:
+    assert figures.found_share(["a", "x", "b"], {"a", "b"}) == 0.5
+    assert figures.found_share(["b", "a", "x"], {"a", "b"}) == 1.0
+
+
+@pytest.mark.parametrize("make", [tasks.digits, tasks.shapes])
+def test_a_made_task_is_the_same_every_time_with_80_pictures_of_each_label(make: object) -> None:
+    first, second = make(), make()  # type: ignore[operator]
+    assert first == second
+    counts = np.bincount([picture.label for picture in first.pictures])
+    assert counts.tolist() == [80] * len(first.labels)
+    assert len({picture.name for picture in first.pictures}) == len(first.pictures)
+    drawn = tasks.draw(first, 0)
+    assert len(drawn.training) == len(drawn.held_back) == 40 * len(first.labels)
+
+
+def test_digits_look_like_their_source() -> None:
+    from sklearn.datasets import load_digits
+
+    picture = tasks.digits().pictures[0]
+    number = int(picture.name.removeprefix("digit-").removesuffix(".png"))
+    pixels, labels = load_digits(return_X_y=True)
+    shown = np.asarray(Image.open(io.BytesIO(picture.data)).resize((8, 8), Image.Resampling.BOX), float)
+    assert labels[number] == picture.label
+    assert np.corrcoef(shown.ravel(), pixels[number])[0, 1] > 0.9
+
+
+def test_a_draw_is_the_same_for_the_same_seed_and_another_for_another() -> None:
+    first, again, other = (tasks.draw(task(), seed) for seed in (1, 1, 2))
+    assert first.training == again.training
+    assert first.held_back == again.held_back
+    assert first.given.tolist() == again.given.tolist()
+    assert set(first.training) != set(other.training)
+
+
+@pytest.mark.parametrize(("each", "learned", "held"), [(40, 26, 14), (59, 39, 20), (60, 40, 20), (200, 40, 40)])
+def test_forty_of_each_label_are_learned_or_two_thirds_and_the_others_held_back(
+    each: int, learned: int, held: int
+) -> None:
+    drawn = tasks.draw(task(each), 3)
+    assert np.bincount([picture.label for picture in drawn.training]).tolist() == [learned] * 3
+    assert np.bincount(drawn.truths).tolist() == [held] * 3
+    assert not set(drawn.training) & set(drawn.held_back)
+
+
+def test_a_tenth_of_the_labels_of_a_noisy_task_is_wrong_and_none_of_the_held_back_ones() -> None:
+    drawn = tasks.draw(task(60, flipped=0.1), 0)
+    wrong = [each.name for each, given in zip(drawn.training, drawn.given, strict=True) if given != each.label]
+    assert drawn.flipped == wrong
+    assert len(wrong) == 12
+    assert set(drawn.given.tolist()) == {0, 1, 2}
+    assert tasks.draw(task(60), 0).flipped == []
+
+
+def test_a_folder_of_labels_becomes_a_task(tmp_path: Path) -> None:
+    for label in ("pear", "plum"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            (tmp_path / label / f"{number}.JPG").write_bytes(label.encode())
+        (tmp_path / label / "notes.txt").touch()
+    made = tasks.from_folder(tmp_path)
+    assert (made.name, made.labels) == (tmp_path.name, ("pear", "plum"))
+    assert [(picture.name, picture.label) for picture in made.pictures][:2] == [("pear-0.JPG", 0), ("pear-1.JPG", 0)]
+    (tmp_path / "plum" / "0.JPG").unlink()
+    with pytest.raises(ValueError, match="plum has 2 pictures"):
+        tasks.from_folder(tmp_path)
+
+
+def test_a_folder_without_labels_and_an_unknown_task_are_refused_in_words(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(main, ["--data", str(tmp_path)])
+    assert (ran.exit_code, "0 folders of labels" in ran.output) == (2, True)
+    ran = CliRunner().invoke(main, ["--task", "pears"])
+    assert (ran.exit_code, "no task pears; there are digits, shapes" in ran.output) == (2, True)
+
+
+def test_foreign_pictures_are_those_of_other_tasks_noise_and_text() -> None:
+    made = tasks.foreign([task()])
+    assert len(made) == 3 * tasks.FOREIGN_EACH
+    assert made == tasks.foreign([task()])
+    assert all(Image.open(io.BytesIO(data)).size for data in made[tasks.FOREIGN_EACH :])
+
+
+def test_an_answer_is_judged_on_the_true_labels() -> None:
+    drawn = tasks.draw(task(6, labels=2), 0)
+    right = np.eye(2)[drawn.truths]
+    judged = judge("x", drawn, Answer(right, 2.0, uncalibrated=np.full((4, 2), 0.5)))
+    assert (judged.accuracy, judged.calibration_error, judged.seconds, judged.pictures) == (1.0, 0.0, 2.0, 4)
+    assert judged.uncalibrated_error == pytest.approx(0.0)  # always the first label, by halves, right half of the time
+    assert judge("x", drawn, Answer(right[:, ::-1], 2.0)).accuracy == 0.0
+
+
+def test_a_contestant_that_cannot_run_is_left_out_with_the_reason_and_not_tried_again() -> None:
+    tried = []
+
+    class Broken:
+        name = "broken"
+
+        def learn(self, draw: tasks.Draw) -> Answer:
+            tried.append(draw.seed)
+            raise CannotRun("there is no network")
+
+    measured = result()
+    for seed in range(2):
+        _learn(measured, Broken(), tasks.draw(task(), seed), lambda text: None)
+    assert (measured.left_out, tried, measured.rows) == ({"broken": "there is no network"}, [0], [])
+
+
+def test_differences_are_paired_by_seed() -> None:
+    measured = result(
+        row(0, "inferq", 0.5), row(1, "inferq", 0.9), row(0, PLAIN, 0.4), row(1, PLAIN, 0.8), row(2, PLAIN, 0.1)
+    )
+    ahead = measured.ahead("fruit", PLAIN)
+    assert ahead is not None
+    assert (ahead.mean, ahead.low, ahead.high) == pytest.approx((10.0, 10.0, 10.0))  # unpaired it would scatter
+
+
+def test_goals_are_against_the_best_other_of_each_task_and_the_plain_recipe() -> None:
+    measured = result(
+        row(0, "inferq", 0.9), row(0, "scikit-learn", 0.95), row(0, PLAIN, 0.6),
+        row(0, "inferq", 0.8, name="nuts", error=0.25), row(0, "scikit-learn", 0.5, name="nuts"),
+        row(0, PLAIN, 0.7, name="nuts"),
+    )  # fmt: skip
+    best, plain, calibration = measured.goals()
+    assert (best.value, best.reached) == (pytest.approx((-5 + 10) / 2), True)
+    assert (plain.value, plain.reached) == (pytest.approx((30 + 10) / 2), True)
+    assert (calibration.value, calibration.reached) == (pytest.approx(0.05), False)  # that of nuts
+    assert result(row(0, "inferq", 0.9)).goals()[0].name.startswith("calibration error")
+
+
+def test_a_rule_believes_sure_answers_that_are_near_what_was_learned() -> None:
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.95, 0.05]])
+    rule = SimpleNamespace(min_score=0.8, max_distance=0.5)
+    assert rejection.believed(rule, scores, np.array([0.1, 0.6, 0.1, 0.5])).tolist() == [True, False, False, True]
+    assert rejection.believed(rule, scores, None).tolist() == [True, True, False, True]
+    measured = rejection.summarise(
+        "fruit", 0, np.array([True, True, False, False, True]), np.array([True, False, True])
+    )
+    assert measured == Rejection("fruit", 0, 0.5, pytest.approx(2 / 3), 0.5)
+    assert rejection.summarise("fruit", 0, np.array([False, False]), np.array([True])).precision is None
+
+
+def test_the_report_shows_all_and_adds_a_row_to_a_section_of_its_own(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# Results of `inferq bench`\n\n| run |\n|---|\n| [older](older.json) |\n\n## Soaks\n\n| run |\n")
+    measured = result(*(row(seed, name, 0.9 + seed / 100) for seed in (0, 1) for name in ("inferq", "scikit-learn")))
+    measured.found = [Found("fruit", "scikit-learn", 0, 12, 0.75)]
+    measured.rejections = [Rejection("fruit", 0, 0.96, 0.8, 0.9)]
+    measured.left_out = {"fastai": "there is no network"}
+    shown = io.StringIO()
+    report.show(measured, Console(file=shown, width=160))
+    for text in ("0.905 ± 0.064", "0.750", "0.960", "not measured: fastai, since there is no network"):
+        assert text in shown.getvalue()
+    written = [report.write(measured, tmp_path) for _ in range(2)][0]
+    assert [path.name for path in written] == [
+        f"2026-11-26-abc-2cores-cpu-trainings.{kind}" for kind in ("json", "png")
+    ]
+    lines = readme.read_text().splitlines()
+    rows = [line for line in lines if "trainings.json" in line]
+    assert len(rows) == 1
+    assert "fruit 0.905, scikit-learn 0.905, +0.0 ± 0.0" in rows[0]
+    assert lines.index(report._HEAD) > lines.index("## Soaks")
+    document = json.loads(written[0].read_text())
+    assert document["ahead"][0]["points"]["mean"] == pytest.approx(0.0)
+    assert len(document["rows"]) == 4
