@@ -12,11 +12,12 @@ import os
 import posixpath
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import BinaryIO, TypeVar
 
 import fsspec
@@ -32,6 +33,8 @@ inferq knows its storage by this file. While it is missing, inferq takes the sto
 """
 _CLIENTS = ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
 """Packages through which fsspec talks to object stores."""
+LISTED_AT_ONCE = 500
+"""Keys of a page of a listing."""
 _PIECE = 4 * 1024 * 1024
 """Bytes of a piece of a blob that is read bit by bit."""
 
@@ -172,13 +175,32 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             self._look(lambda: self._fs.rm_file(self._path(key)))
 
+    def pages(self, folder: str, size: int = LISTED_AT_ONCE) -> Generator[Sequence[str], None, None]:
+        """Yield the keys directly below a folder, at most `size` at a time and in no order; nothing when there is no
+        such folder. Of a local disk only these are in memory; an object store's client lists the whole folder."""
+        with contextlib.ExitStack() as opened:
+            try:
+                names = self._look(lambda: self._names(self._path(folder), opened))
+            except FileNotFoundError:
+                return
+            while names_of_page := self._next(names, size):
+                yield [f"{folder}/{name}" for name in names_of_page]
+
+    def _names(self, path: str, opened: contextlib.ExitStack) -> Iterator[str]:
+        if self._local:  # fsspec's own would read all names first
+            entries = opened.enter_context(os.scandir(path))
+            return (entry.name for entry in entries)
+        found = self._fs.ls(path, detail=False, refresh=True)
+        return (posixpath.basename(str(name).rstrip("/")) for name in found)
+
+    @staticmethod
+    def _next(names: Iterator[str], size: int) -> Sequence[str]:
+        with _answering():
+            return tuple(islice(names, size))
+
     def list(self, folder: str) -> list[str]:
         """Return the keys directly below a folder; an empty list when there is no such folder."""
-        try:
-            names = self._look(lambda: self._fs.ls(self._path(folder), detail=False, refresh=True))
-        except FileNotFoundError:
-            return []
-        return [f"{folder}/{posixpath.basename(str(path).rstrip('/'))}" for path in names]
+        return [key for page in self.pages(folder) for key in page]
 
     def tree(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield key and size in bytes of all files below a folder, at any depth, in order; nothing when there is no

@@ -6,7 +6,7 @@ Each step is a function of the container that any process can run at any time, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
@@ -234,20 +234,25 @@ def drop_test_images(container: Container) -> None:
 def drop_orphans(container: Container) -> None:
     """Delete the pictures of jobs and images that were never stored: a process crashed between the blob and the commit.
 
-    A blob that is younger than an hour is kept, because its job or image may be about to be stored.
+    A blob that is younger than an hour is kept, because its job or image may be about to be stored. The blobs are read
+    in pages: a day may have millions of them, and the memory for all their names would stay with the process.
     """
     now = container.now()
     for kind in ("jobs", "images"):
         for day in (now, now - 86_400):
-            folder = container.storage.dated(kind, "", day).rstrip("/")
-            blobs = {key.rsplit("/", 1)[1]: key for key in container.storage.list(folder)}
-            with container.database.read() as uow:
-                stored = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
-            for name in blobs.keys() - stored:
-                created_at = job_created_at(name) if kind == "jobs" else image_created_at(name)
-                if created_at < now - 3600:
-                    log.info("removing the pictures of %s, which was never stored", name)
-                    container.storage.delete(blobs[name])
+            for keys in container.storage.pages(container.storage.dated(kind, "", day).rstrip("/")):
+                _drop_never_stored(container, kind, keys)
+
+
+def _drop_never_stored(container: Container, kind: str, keys: Sequence[str]) -> None:
+    blobs = {key.rsplit("/", 1)[1]: key for key in keys}
+    with container.database.read() as uow:
+        stored = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
+    for name in blobs.keys() - stored:
+        created_at = job_created_at(name) if kind == "jobs" else image_created_at(name)
+        if created_at < container.now() - 3600:
+            log.info("removing the pictures of %s, which was never stored", name)
+            container.storage.delete(blobs[name])
 
 
 def drop_dataset_orphans(container: Container) -> None:

@@ -6,9 +6,11 @@ import contextlib
 import io
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -408,6 +410,31 @@ def test_the_bytes_of_an_image_that_was_never_stored_are_removed_after_an_hour(s
     assert container.storage.read(keys["young"]) == container.storage.read(keys["foreign"]) == b"orphan"
     with pytest.raises(FileNotFoundError):
         container.storage.read(keys["old"])
+
+
+@pytest.mark.parametrize("kind", ["jobs", "images"])
+def test_the_search_for_orphans_needs_no_more_memory_for_more_blobs(system: SystemUnderTest, kind: str) -> None:
+    container = system.container
+    day = container.storage.dated(kind, "", time.time())
+    folder = Path(container.settings.storage_url.removeprefix("file://"), day)
+    folder.mkdir(parents=True)
+
+    def most_bytes(blobs: int) -> int:
+        """Return the most memory that a search takes when there are so many blobs."""
+        for number in range(blobs - len(list(folder.iterdir()))):
+            (folder / f"{id_made_at(time.time())}-{number}").touch()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        maintenance.drop_orphans(container)
+        return tracemalloc.get_traced_memory()[1] - before
+
+    maintenance.drop_orphans(container)  # fills caches
+    tracemalloc.start()
+    try:
+        few = most_bytes(1000)
+        assert most_bytes(10_000) < 2 * few
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_pictures_of_a_stored_job_stay_however_old_it_is(system: SystemUnderTest) -> None:

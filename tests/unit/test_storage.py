@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import uuid
@@ -40,6 +41,39 @@ def test_a_tree_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "blobs" / "mugs" / "file").symlink_to(tmp_path / "secret")
     (tmp_path / "blobs" / "mugs" / "folder").symlink_to(tmp_path)
     assert list(Storage(f"file://{tmp_path}/blobs").tree("mugs")) == []
+
+
+def test_the_keys_of_a_folder_are_listed_in_pages(storage: Storage) -> None:
+    keys = {f"mugs/{number}.png" for number in range(7)}
+    for key in (*keys, "mugs2/8.png"):
+        storage.write(key, b"a mug")
+
+    pages = list(storage.pages("mugs", 3))
+
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert {key for page in pages for key in page} == set(storage.list("mugs")) == keys
+    assert list(storage.pages("plates")) == storage.list("plates") == []
+
+
+def test_a_folder_is_listed_while_the_keys_of_a_page_are_deleted(storage: Storage) -> None:
+    for number in range(7):
+        storage.write(f"mugs/{number}.png", b"a mug")
+    for page in storage.pages("mugs", 3):
+        for key in page:
+            storage.delete(key)
+    assert storage.list("mugs") == []
+
+
+def test_a_listing_that_is_left_early_closes_its_folder(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    storage = Storage(f"file://{tmp_path}/blobs")
+    for number in range(3):
+        storage.write(f"mugs/{number}.png", b"a mug")
+    pages = storage.pages("mugs", 1)
+    next(pages)
+    pages.close()
+    del pages
+    gc.collect()
+    assert not [warning for warning in recwarn if warning.category is ResourceWarning]
 
 
 def test_a_part_of_a_blob_is_read(storage: Storage) -> None:

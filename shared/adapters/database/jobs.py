@@ -249,7 +249,7 @@ class Jobs:
         """Return the ids that exist."""
         known_ids: set[str] = set()
         for chunk in _chunks(list(job_ids), CHUNK):
-            known_ids |= set(self._connection.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+            known_ids |= set(self._connection.execute(_KNOWN, {"ids": chunk}).scalars())
         return known_ids
 
     # -- internal
@@ -301,6 +301,8 @@ _IS_AMONG = jobs.c.id.in_(sa.bindparam("ids", expanding=True))
 # Statements of every request and every batch are built once: building one takes longer than the database to run it.
 _GET = sa.select(jobs).where(jobs.c.tenant == sa.bindparam("tenant"), jobs.c.id == sa.bindparam("id"))
 _GET_LOCKED = _GET.with_for_update()
+# One that is built with its values is a cycle, which keeps them until the garbage collector finds it.
+_KNOWN = sa.select(jobs.c.id).where(_IS_AMONG)
 _GET_BY_KEY = sa.select(jobs).where(
     jobs.c.tenant == sa.bindparam("tenant"), jobs.c.idempotency_key == sa.bindparam("key")
 )

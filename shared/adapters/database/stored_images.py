@@ -48,8 +48,7 @@ class StoredImages:
         """Return the ids that exist."""
         candidates, known_ids = list(image_ids), set[str]()
         for start in range(0, len(candidates), 500):  # databases limit the parameters of a statement
-            query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(candidates[start : start + 500]))
-            known_ids |= set(self._connection.execute(query).scalars())
+            known_ids |= set(self._connection.execute(_KNOWN, {"ids": candidates[start : start + 500]}).scalars())
         return known_ids
 
     def delete(self, image_ids: Sequence[str]) -> None:
@@ -61,3 +60,7 @@ class StoredImages:
 
     def _all(self, query: sa.Select[Any]) -> list[StoredImage]:
         return [StoredImage(**row._mapping) for row in self._connection.execute(query)]
+
+
+# A statement that is built with its values is a cycle, which keeps them until the garbage collector finds it.
+_KNOWN = sa.select(stored_images.c.id).where(stored_images.c.id.in_(sa.bindparam("ids", expanding=True)))
