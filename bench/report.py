@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,17 @@ def goals_table(goals: Sequence[Goal], *, noisy: bool) -> Table:
 def write(result: Result, folder: Path) -> list[Path]:
     """Write JSON and plot, named by day, revision, machine and model; list them in the README; return the paths."""
     name = name_of(result.machine, result.model)
+    written = save(result.as_json(), partial(plot, result), folder, name)
+    _add_to_readme(result, folder / "README.md", name)
+    return written
+
+
+def save(document: Mapping[str, Any], draw: Callable[[Path], None], folder: Path, name: str) -> list[Path]:
+    """Write the document as JSON and what `draw` draws as PNG into the folder; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     data, picture = folder / f"{name}.json", folder / f"{name}.png"
-    data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
-    plot(result, picture)
-    _add_to_readme(result, folder / "README.md", name)
+    data.write_text(json.dumps(document, indent=1) + "\n")
+    draw(picture)
     return [data, picture]
 
 
@@ -203,8 +210,29 @@ def _add_to_readme(result: Result, readme: Path, name: str) -> None:
     readme.write_text("\n".join([*others[: last + 1], line, *others[last + 1 :]]) + "\n")
 
 
+def add_to_section(readme: Path, head: str, columns: Sequence[str], name: str, cells: Sequence[str]) -> None:
+    """Add the row of a result to the table of the section with that heading, in place of an earlier row of the same
+    name; a section that the page lacks comes before the others."""
+    lines = readme.read_text().splitlines() if readme.exists() else ["# Results of `inferq bench`"]
+    lines = [line for line in lines if f"[{name}]" not in line]
+    if head not in lines:
+        first = first_table(lines)
+        before = [] if first and not lines[first - 1] else [""]
+        after = [""] if first < len(lines) else []
+        lines[first:first] = [*before, head, "", _row("run", *columns), "|---" * (len(columns) + 1) + "|", *after]
+    begin = lines.index(head) + 1
+    end = begin + first_table(lines[begin:])
+    last = max(number for number in range(begin, end) if lines[number].startswith("|"))
+    row = _row(f"[{name}]({name}.json) ([plot]({name}.png))", *cells)
+    readme.write_text("\n".join([*lines[: last + 1], row, *lines[last + 1 :]]) + "\n")
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def first_table(lines: Sequence[str]) -> int:
-    """Return the number of lines before the next heading; comparisons have a table of their own below it."""
+    """Return the number of lines before the next heading, below which is another table."""
     return next((number for number, line in enumerate(lines) if line.startswith("## ")), len(lines))
 
 

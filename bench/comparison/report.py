@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -22,7 +23,7 @@ from bench.comparison.result import (
     Point,
     Waiting,
 )
-from bench.report import describe_machine, goals_table, name_of, table
+from bench.report import add_to_section, describe_machine, goals_table, name_of, save, table
 from bench.result import NOISE
 
 _PLOTTED = (PICTURES, PHOTOS, HARDLY)
@@ -135,28 +136,20 @@ def _waiting(load: Waiting) -> Table:
 def write(result: Comparison, folder: Path) -> list[Path]:
     """Write JSON and plot, named by day, revision, machine and model; list them in the README; return the paths."""
     name = f"{name_of(result.machine, result.model)}-peers"
-    folder.mkdir(parents=True, exist_ok=True)
-    data, picture = folder / f"{name}.json", folder / f"{name}.png"
-    data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
-    plot(result, picture)
-    _add_to_readme(result, folder / "README.md", name)
-    return [data, picture]
+    written = save(result.as_json(), partial(plot, result), folder, name)
+    add_to_section(folder / "README.md", _HEAD, _COLUMNS, name, _cells(result))
+    return written
 
 
 _HEAD = "## Comparisons: `inferq bench --peers`"
-_COLUMNS = "| run | goals reached | missed | noise |"
+_COLUMNS = ("goals reached", "missed", "noise")
 
 
-def _add_to_readme(result: Comparison, readme: Path, name: str) -> None:
-    """Add a row to the table of comparisons, which is the last of the page."""
-    lines = readme.read_text().splitlines() if readme.exists() else ["# Results of `inferq bench`"]
-    if _HEAD not in lines:
-        lines += ["", _HEAD, "", _COLUMNS, "|---|---|---|---|"]
+def _cells(result: Comparison) -> Sequence[str]:
     goals = result.goals()
     missed = "; ".join(f"{goal.name} {goal.value:.3g}" for goal in goals if not goal.reached)
     reached = sum(goal.reached for goal in goals)
-    row = f"| [{name}]({name}.json) ([plot]({name}.png)) | {reached} of {len(goals)} | {missed} | {result.noise:.1f} |"
-    readme.write_text("\n".join([*(line for line in lines if f"[{name}]" not in line), row]) + "\n")
+    return f"{reached} of {len(goals)}", missed, f"{result.noise:.1f}"
 
 
 def plot(result: Comparison, path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import describe_machine, name_of, table
+from bench.report import add_to_section, describe_machine, name_of, save, table
 from bench.soak.result import BYTES, Series, Soak
 
 _MB = 1_000_000
@@ -59,44 +60,20 @@ def _amount(series: Series, value: float | None, sign: str = "") -> str:
 def write(result: Soak, folder: Path) -> list[Path]:
     """Write JSON and plot, named by day, revision and machine; list them in the README; return the paths."""
     name = name_of(result.machine, f"soak-{result.minutes:g}min")
-    folder.mkdir(parents=True, exist_ok=True)
-    data, picture = folder / f"{name}.json", folder / f"{name}.png"
-    data.write_text(json.dumps(result.as_json(), indent=1) + "\n")
-    plot(result, picture)
-    _add_to_readme(result, folder / "README.md", name)
-    return [data, picture]
+    written = save(result.as_json(), partial(plot, result), folder, name)
+    add_to_section(folder / "README.md", _HEAD, _COLUMNS, name, _cells(result))
+    return written
 
 
 _HEAD = "## Soaks: `inferq bench --soak MINUTES`"
-_COLUMNS = "| run | minutes | requests/s | unexpected | grows |"
+_COLUMNS = ("minutes", "requests/s", "unexpected", "grows")
 
 
-def _add_to_readme(result: Soak, readme: Path, name: str) -> None:
-    """Add a row to the table of soaks, which has a section of its own."""
-    lines = readme.read_text().splitlines() if readme.exists() else ["# Results of `inferq bench`"]
-    lines = [line for line in lines if f"[{name}]" not in line]
-    if _HEAD not in lines:
-        first = next((number for number, line in enumerate(lines) if line.startswith("## ")), len(lines))
-        before = [] if first and not lines[first - 1] else [""]
-        lines[first:first] = [
-            *before,
-            _HEAD,
-            "",
-            _COLUMNS,
-            "|---|---|---|---|---|",
-            *([""] if first < len(lines) else []),
-        ]
+def _cells(result: Soak) -> Sequence[str]:
     unexpected = sum(kind.unexpected for kind in result.kinds.values())
     grows = "; ".join(f"{series.what} {series.measure} {_amount(series, series.slope(result.duration), '+')}/h"
                       for series in result.growing) or "nothing"  # fmt: skip
-    row = (
-        f"| [{name}]({name}.json) ([plot]({name}.png)) | {result.minutes:g} | {result.rate:.0f} | {unexpected} | "
-        f"{grows} |"
-    )
-    begin = lines.index(_HEAD)
-    last = next(number for number in range(begin + 3, len(lines) + 1)
-                if number == len(lines) or not lines[number].startswith("|"))  # fmt: skip
-    readme.write_text("\n".join([*lines[:last], row, *lines[last:]]) + "\n")
+    return f"{result.minutes:g}", f"{result.rate:.0f}", f"{unexpected}", grows
 
 
 def plot(result: Soak, path: Path) -> None:
