@@ -30,6 +30,8 @@ RESULTS = Path(__file__).parent / "results"
 NEEDED = ("psutil", "matplotlib", "numpy")
 PARTS = ("peers", "digits", "overload", "waiting", "devices")
 """The parts of a comparison."""
+ETA_SECONDS, ETA_QUICK = 60.0, 25.0
+"""Seconds of the steady load of each model, by which the error of `eta` is measured."""
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 remarks = Console(stderr=True, highlight=False, markup=False)
 
@@ -50,6 +52,7 @@ class Options:
     rounds: int | None
     postgres: str
     soak: float | None
+    eta: bool
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,11 +76,13 @@ class Options:
               "PostgreSQL server, on which a database is created and dropped.")  # fmt: skip
 @click.option("--soak", type=click.FloatRange(min=0.1), metavar="MINUTES", help="Load the service for that long, and "
               "say which process or file grows under it.")  # fmt: skip
+@click.option("--eta", is_flag=True, help="Compare what jobs are told while they wait with the time that they take.")
 def main(**choices: Any) -> None:
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
     long a training takes. With --peers, compare it with LitServe, Mosec, BentoML, Ray Serve and Flask + Celery instead.
     With --soak, send a mixed load at a third of the capacity instead, and measure memory, file descriptors and threads
-    of every process.
+    of every process. With --eta, keep a steady backlog instead, of digits and then of the model, and report by how much
+    the `eta` of jobs was off.
 
     It starts a stack in a temporary folder, generates pictures and weights, and leaves nothing behind but the result,
     and the peers' environments in a cache folder: INFERQ_BENCH_ENVS, or inferq-bench in the user's.
@@ -94,6 +99,8 @@ def main(**choices: Any) -> None:
         raise click.UsageError("--part and --rounds belong to --peers")
     if options.soak and (options.peers or options.url):
         raise click.UsageError("--soak starts a service of its own, and compares nothing; leave --url and --peers out")
+    if options.eta and (options.soak or options.peers or options.url):
+        raise click.UsageError("--eta starts a service of its own; leave --url, --peers and --soak out")
     with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
         try:
             written = _chosen(options)(options, Path(scratch))
@@ -107,6 +114,8 @@ def _chosen(options: Options) -> Callable[[Options, Path], list[Path]]:
     """Return what is to be measured."""
     if options.soak:
         return _soak
+    if options.eta:
+        return _eta
     return _compare if options.peers else _measure
 
 
@@ -121,6 +130,42 @@ def _soak(options: Options, scratch: Path) -> list[Path]:
     soak(result, scratch, say)
     report.show(result, report_console())
     return report.write(result, RESULTS) if options.save else []
+
+
+def _eta(options: Options, scratch: Path) -> list[Path]:
+    """Measure the error of `eta`; returns the files that were written."""
+    from bench.eta import report
+    from bench.eta.result import Accuracy
+    from bench.eta.run import measure
+    from bench.models import Model
+
+    say("making pictures and weights")
+    folder = scratch / "material"
+    weights = write_material(folder, options.model, options.weights)
+    facts = {"torch": importlib.metadata.version("torch"), "device": "cpu"}
+    result = Accuracy(machine(facts), options.workers or few_workers())
+    model = Model(options.model, weights, folder / "labels.txt", folder)
+    measure(result, model, ETA_QUICK if options.quick else ETA_SECONDS, scratch, say)
+    report.show(result, report_console())
+    return report.write(result, RESULTS) if _is_kept(options) else []
+
+
+def write_material(folder: Path, architecture: str, weights: Path | None) -> Path:
+    """Write pictures, labels, and weights unless some are given, into the folder; return the path of the weights.
+
+    Raises InferqError.
+    """
+    from bench import material
+
+    material.pictures(folder)
+    material.labels(folder / "labels.txt")
+    if weights:
+        return weights
+    command = [sys.executable, "-P", "-m", "bench.material", str(folder), architecture]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise InferqError(f"no weights for {architecture}: {completed.stderr.strip().splitlines()[-1]}")
+    return folder / "weights.safetensors"
 
 
 def _measure(options: Options, scratch: Path) -> list[Path]:
@@ -182,11 +227,10 @@ class Bench:
         from bench import material
 
         say("making pictures and weights")
-        self._folder.mkdir()
-        pictures = material.pictures(self._folder)
+        self._weights = write_material(self._folder, self._model, weights)
+        pictures = sorted(self._folder.glob("*.jpg"))
         material.archive(self._folder / "pictures.tar", pictures, self._effort.archive)
         material.labelled(self._folder / "labelled.tar")
-        material.labels(self._folder / "labels.txt")
         self._sent = {
             "pictures": len(pictures),
             "sizes": ", ".join(f"{width}x{height}" for width, height in material.SIZES),
@@ -197,12 +241,6 @@ class Bench:
             "seed": material.SEED,
             "weights": "given" if weights else "random",
         }
-        self._weights = weights or self._folder / "weights.safetensors"
-        if weights is None:
-            command = [sys.executable, "-P", "-m", "bench.material", str(self._folder), self._model]
-            completed = subprocess.run(command, capture_output=True, text=True, check=False)
-            if completed.returncode:
-                raise InferqError(f"no weights for {self._model}: {completed.stderr.strip().splitlines()[-1]}")
 
     def own_service(self) -> Any:
         """Start a stack, measure it from a thread, stop it; raises InferqError and KeyboardInterrupt."""
