@@ -258,7 +258,7 @@ class BatchConsumer:
         self._worker.waits_for = ""
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
-        self._worker.count(self._version_id, len(batch.entries), self._ended_at - began)
+        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._worker.tuner.consider(self._model)
 

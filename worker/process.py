@@ -18,6 +18,7 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs, models
 from worker.engine import Engine
+from worker.rate import Rate
 from worker.tuning import Tuner
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class WorkerProcess:
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""
+        self._rates: dict[str, Rate] = {}
         self.decoding: dict[str, float] = {}
         """Version -> seconds of CPU time that decoding a picture takes, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
@@ -161,10 +163,12 @@ class WorkerProcess:
         finally:
             del self._busy[me]
 
-    def count(self, version_id: str, pictures: int, seconds: float) -> None:
-        """Count a batch that took so many seconds, with all that belongs to it, in the rate of its version."""
-        rate = pictures / max(1e-6, seconds)
-        self.rates[version_id] = 0.8 * self.rates.get(version_id, rate) + 0.2 * rate
+    def count(self, version_id: str, pictures: int, began: float, ended_at: float) -> None:
+        """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, in the
+        rate of its version."""
+        rate = self._rates.setdefault(version_id, Rate())
+        rate.add(pictures, began, ended_at)
+        self.rates[version_id] = rate.per_second
         self._done += pictures
         self._batches += 1
 

@@ -1,0 +1,33 @@
+"""The rate at which a worker runs the pictures of one version."""
+
+from __future__ import annotations
+
+import math
+
+MEMORY = 5.0
+"""Seconds after which a batch counts a third as much as a new one."""
+
+
+class Rate:
+    """Pictures per second of the last batches: all their pictures, by all the time that they took.
+
+    The mean of the batches' own rates was rejected: a batch of one picture would count as much as one of a hundred, and
+    what takes longest the least, so that it is above what is done in a second. By the time, not by the number of
+    batches: those of a small model are over in milliseconds, and a few of them tell nothing about the next seconds.
+    """
+
+    def __init__(self) -> None:
+        self._pictures = self._seconds = 0.0
+        self._ended_at = -math.inf
+
+    def add(self, pictures: int, began: float, ended_at: float) -> None:
+        """Count a batch that began and ended at these times (monotonic seconds)."""
+        kept = math.exp((self._ended_at - ended_at) / MEMORY)
+        self._pictures = kept * self._pictures + pictures
+        self._seconds = kept * self._seconds + max(1e-6, ended_at - began)
+        self._ended_at = ended_at
+
+    @property
+    def per_second(self) -> float:
+        """Pictures per second; 0 before the first batch."""
+        return self._pictures / self._seconds if self._seconds else 0.0
