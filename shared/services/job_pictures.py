@@ -16,7 +16,7 @@ from shared.domain.pictures import Picture
 from shared.domain.stored_images import id_of_blob
 from shared.domain.stream_entry import StreamEntry
 
-SMALL = 8 * 1024
+MOST_INLINE = 8 * 1024
 """Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
 in a row do."""
 
@@ -39,7 +39,7 @@ def store(container: Container, job: Job, submission: Submission) -> tuple[list[
     if not first:
         raise errors.NoInput()
     digest = hashlib.sha256()
-    if len(first) == 1 and isinstance(first[0], Picture) and len(first[0].data) <= SMALL:
+    if len(first) == 1 and isinstance(first[0], Picture) and len(first[0].data) <= MOST_INLINE:
         items = [_small_item(job, first[0], digest)]
     else:
         items = _store_blob(container, job, chain(first, pictures), digest)

@@ -8,14 +8,14 @@ from shared import errors
 from shared.container import Container
 from shared.services import queue_positions, tenant_limits
 
-COUNTED = 0.05
+COUNT_MAX_AGE = 0.05
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
 
 
 def count_waiting(container: Container, version_id: str, tenant: str, more: int) -> int:
     """Return about how many pictures of the tenant wait; raises TooManyRequests if there is no room for more."""
     streams, most = container.queue.streams, tenant_limits.in_effect(container, tenant).max_queued
-    waiting = streams.count_unfinished(version_id, tenant, max_age=COUNTED)
+    waiting = streams.count_unfinished(version_id, tenant, max_age=COUNT_MAX_AGE)
     if waiting + more > most:  # refused by an exact count only
         waiting = streams.count_unfinished(version_id, tenant)
     if waiting + more > most:

@@ -12,7 +12,7 @@ from shared.domain.jobs import PRIORITIES, Job, Status
 
 StreamKey: TypeAlias = tuple[str, str, bool]
 """Priority, tenant, and whether its pictures run or wait."""
-COUNTED = 10_000
+MOST_COUNTED = 10_000
 """Most jobs before a job that are counted; a position beyond is at least that."""
 
 
@@ -42,7 +42,7 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePositi
         own = counts.get((job.priority, job.tenant, False), 0)
     else:
         with container.database.read() as uow:
-            own = uow.jobs.count_before(job, COUNTED)
+            own = uow.jobs.count_before(job, MOST_COUNTED)
         own = max(0, own - counts.get((job.priority, job.tenant, True), 0))  # without those that run
     higher = others = running = 0
     for (priority, tenant, is_running), count in counts.items():

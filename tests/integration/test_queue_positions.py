@@ -90,7 +90,7 @@ def test_without_redis_the_place_is_that_among_the_jobs_of_the_tenant(container:
 
 
 def test_a_position_is_counted_up_to_a_limit(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_positions, "COUNTED", 2)
+    monkeypatch.setattr(queue_positions, "MOST_COUNTED", 2)
     for _ in range(4):
         submit(container)
     job = submit(container)

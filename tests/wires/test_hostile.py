@@ -147,7 +147,7 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = jobs._register
-    monkeypatch.setattr(job_pictures, "SMALL", 0)  # so that the picture is in a blob
+    monkeypatch.setattr(job_pictures, "MOST_INLINE", 0)  # so that the picture is in a blob
 
     def lost(*arguments: object) -> object:
         store(*arguments)  # type: ignore[arg-type]
