@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,9 @@ from shared.schemas.jobs import JobPage
 from shared.schemas.keys import KeyList, NewKey
 from shared.schemas.models import Alias, DefaultModel, Model, ModelList, VersionDetails
 from tests.unit.answers import complete, job, model, version
-from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture

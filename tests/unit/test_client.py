@@ -23,13 +23,7 @@ from shared.schemas.models import Alias, AliasList
 from shared.schemas.trainings import TrainingParameters
 from shared.schemas.workers import Queue
 from tests.unit.answers import complete, job, version
-from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer
 
 
 @pytest.fixture

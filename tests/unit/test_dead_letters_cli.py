@@ -6,33 +6,20 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from inferq.cli import main
 from inferq.client import Client, InferqHTTPError
 from shared.schemas.dead_letters import DeadLetter, DeadLetterPage, Replay
 from tests.unit.answers import complete, job
-from tests.unit.toy_server import Answer, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyServer
 
 REPLAY = "POST /v1/dead-letters/replay"
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture
 def client(server: ToyServer) -> Iterator[Client]:
     with Client(server.url, "") as client:
         yield client
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, list(words))
 
 
 def replayed(jobs: int, pictures: int, skipped: int = 0, following: str | None = None) -> Answer:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from inferq.cli import main
 from inferq.client import connection
 from shared.schemas.datasets import Example
 from shared.schemas.promotions import Canary, Comparison
@@ -38,12 +37,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyServer]:
     monkeypatch.setattr(connection, "EVERY", 0.0)
     with serving() as running:
         yield running
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
 def test_feedback_says_what_the_picture_is_now(server: ToyServer, run: Callable[..., Result]) -> None:

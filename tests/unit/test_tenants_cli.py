@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from inferq.cli import main
 from shared.schemas.tenant_limits import TenantLimits, TenantLimitsList
 from tests.unit.answers import complete
-from tests.unit.toy_server import ToyServer, serving
+from tests.unit.toy_server import ToyServer
 
 PATH = "/v1/tenants/acme/limits"
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, list(words))
 
 
 def limits(**own: Any) -> dict[str, Any]:

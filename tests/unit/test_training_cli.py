@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 
-from inferq.cli import main
 from inferq.client import connection
 from inferq.commands import console, evidence, progress_view
 from shared.schemas.datasets import DatasetPage
@@ -51,12 +50,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyServer]:
     monkeypatch.setattr(connection, "EVERY", 0.0)
     with serving() as running:
         yield running
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture

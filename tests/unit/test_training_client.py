@@ -22,15 +22,9 @@ from shared.schemas.models import VersionDetails, VersionList
 from shared.schemas.promotions import Canary, Comparison
 from shared.schemas.trainings import TrainingPage
 from tests.unit.answers import complete, dataset, training, version
-from tests.unit.toy_server import Answer, ToyRequest, ToyServer, serving
+from tests.unit.toy_server import Answer, ToyRequest, ToyServer
 
 EVIDENCE = {"accuracy": 0.9, "method": "head"}
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture

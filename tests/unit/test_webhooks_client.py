@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from inferq.cli import main
 from inferq.client import Client, is_genuine
 from shared.domain import webhooks
 from shared.schemas.webhooks import Delivery, DeliveryPage, NewWebhookSecret, PingResult
 from tests.unit.answers import complete
-from tests.unit.toy_server import ToyServer, serving
+from tests.unit.toy_server import ToyServer
 
 FAILED = complete(
     Delivery, id="j1", kind="job", status="FAILED", url="https://a.org/hook", attempts=7, response_status=500,
     error="answered 500", last_attempt_at="2026-01-02T03:04:05Z", body_sha256="ab" * 32, next_attempt_at=None,
     delivered_at=None,
 )  # fmt: skip
-
-
-@pytest.fixture
-def server() -> Iterator[ToyServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def run(server: ToyServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("INFERQ_URL", server.url)
-    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
 # the check of a receiver
