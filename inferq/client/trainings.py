@@ -23,6 +23,8 @@ class Parameters(TypedDict, total=False):
     fine_tune: Literal["auto", "always", "never"] | None
     flip: bool | None
     max_seconds: float | None
+    reject_below_precision: float | None
+    unknown_label: str | None
 
 
 class Trainings:

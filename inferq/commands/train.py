@@ -31,6 +31,10 @@ from inferq.commands.trainings import follow_to_end
     "--no-flip", is_flag=True, help="Do not train on mirrored pictures, as digits and letters change their meaning."
 )
 @click.option("--no-feedback", is_flag=True, help="Leave out corrections of wrong predictions.")
+@click.option("--reject-below-precision", type=click.FloatRange(0.5, 0.999), metavar="SHARE",
+              help="Have the version say which answers it does not believe, so that this share of the others is right: "
+                   "0.95.")  # fmt: skip
+@click.option("--unknown-label", help="The label of such answers on wires that have no word for doubt.")
 @click.option("--detach", is_flag=True, help="Print the training's id without waiting.")
 @options.JSON
 @options.server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,7 +43,7 @@ class RejectionRule:
     """The label that is the answer on wires that have no word for doubt; empty leaves their answer as it is."""
 
     def __post_init__(self) -> None:
-        check_precision(self.precision)
+        check_precision("precision", self.precision)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class Verdict:
     """As in RejectionRule."""
     score: float = 1.0
     """The score of that label: 1 minus the best score where that is too low, 1 for a picture unlike the training."""
+
+
+def best_score(logits: Sequence[float]) -> float:
+    """Return the softmax of the largest logit. Worker and result cache both call this, so that they judge alike."""
+    top = max(logits)
+    return 1.0 / math.fsum(math.exp(logit - top) for logit in logits)
 
 
 def find_doubt(rule: RejectionRule, score: float, distance: float | None) -> str:
@@ -88,13 +95,20 @@ def bank_key(version_id: str, checksum: str = "") -> str:
     return f"rejection/{version_id}/{checksum}" if checksum else f"rejection/{version_id}"
 
 
-def check_precision(precision: float) -> None:
-    """Raise BadOption unless the precision may be wanted."""
+def check_precision(name: str, precision: float) -> None:
+    """Raise BadOption, with the caller's name of the value, unless the precision may be wanted."""
     if not LOWEST_PRECISION <= precision <= HIGHEST_PRECISION:  # also refuses NaN
+        raise errors.BadOption(f"{name} must be from {LOWEST_PRECISION:g} to {HIGHEST_PRECISION:g}, not {precision:g}")
+
+
+def check_label(name: str, label: str) -> None:
+    """Raise BadOption, with the caller's name of the value, unless the label, which may be empty, can be answered."""
+    if len(label) > _LONGEST_LABEL or not label.isprintable() or label != label.strip():
         raise errors.BadOption(
-            f"The wanted precision must be from {LOWEST_PRECISION:g} to {HIGHEST_PRECISION:g}, not {precision:g}."
+            f"{name} must be a printable text of {_LONGEST_LABEL} characters at most, without space around it"
         )
 
 
+_LONGEST_LABEL = 100
 LOWEST_PRECISION, HIGHEST_PRECISION = 0.5, 0.999
 """A precision of 1 would need infinitely many pictures to be shown."""

@@ -12,6 +12,7 @@ from typing import Any
 from shared import errors
 from shared.domain.jobs import Status
 from shared.domain.models import plots_folder
+from shared.domain.rejection import check_label, check_precision
 
 SCRATCH = "scratch"
 """The base that means: train a small network from random weights."""
@@ -52,6 +53,10 @@ class TrainingParameters:
     """True if a mirrored picture has the same label; false for digits and letters."""
     max_seconds: float = 24 * 3600.0
     """Seconds after which the training stops with the best result so far."""
+    reject_below_precision: float | None = None
+    """The wanted precision of the version's rejection rule, see `rejection.py`; None for no rule."""
+    unknown_label: str = ""
+    """The label of that rule, on wires that have no word for doubt."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -60,6 +65,11 @@ class TrainingParameters:
             raise errors.BadOption(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
         if self.fine_tune not in FINE_TUNING:
             raise errors.BadOption(f"fine_tune must be one of {', '.join(FINE_TUNING)}, not {self.fine_tune!r}")
+        if self.reject_below_precision is not None:
+            check_precision("reject_below_precision", self.reject_below_precision)
+            check_label("unknown_label", self.unknown_label)
+        elif self.unknown_label:
+            raise errors.BadOption("unknown_label is for a rejection rule; give reject_below_precision as well")
 
 
 @dataclass(frozen=True)

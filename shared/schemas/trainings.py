@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from shared.domain.jobs import Status
+from shared.domain.rejection import HIGHEST_PRECISION, LOWEST_PRECISION
 from shared.domain.trainings import FINE_TUNING, RANGES, SCRATCH
 from shared.schemas.common import (
     Answer,
@@ -61,6 +62,18 @@ class TrainingParameters(Request, kw_only=True):
     max_seconds: Annotated[float, _within("max_seconds", "After which it stops with the best result so far.")] = (
         24 * 3600.0
     )
+    reject_below_precision: Annotated[
+        Annotated[float, Meta(ge=LOWEST_PRECISION, le=HIGHEST_PRECISION)] | None,
+        Meta(
+            description="Have the version tell answers that it does not believe, so that this share of the others is "
+            "right; by default it believes all."
+        ),
+    ] = None
+    unknown_label: Annotated[
+        str,
+        Meta(description="With `reject_below_precision`: the label of such answers on wires that have no word for "
+             "doubt; by default they answer the best label."),
+    ] = ""  # fmt: skip
 
 
 class TrainingRequest(Request, kw_only=True):
@@ -113,6 +126,8 @@ class EffectiveParameters(Answer, kw_only=True):
     fine_tune: str
     flip: bool
     max_seconds: float
+    reject_below_precision: float | None = None
+    unknown_label: str = ""
 
 
 class TrainingLinks(Answer, kw_only=True):

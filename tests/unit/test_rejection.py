@@ -100,7 +100,8 @@ def best_threshold(scores: np.ndarray, right: np.ndarray, precision: float) -> f
     allowed = [threshold for threshold in scores if keeps(threshold)]
     if not allowed:
         return None
-    return 0.0 if min(allowed) == min(scores) else float(min(allowed))
+    lower = scores[scores < min(allowed)]
+    return float(min(allowed) + max(lower)) / 2 if len(lower) else 0.0
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -26,6 +26,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert TrainingParameters() == TrainingParameters(
         epochs=100, learning_rate=0.001, batch_size=32, max_unimproved_epochs=10, train_split_ratio=0.8, seed=0,
         with_feedback=True, fine_tune="auto", flip=True, max_seconds=86_400.0,
+        reject_below_precision=None, unknown_label="",
     )  # fmt: skip
 
 
@@ -58,6 +59,22 @@ def test_fine_tuning_is_one_of_three_words() -> None:
         assert TrainingParameters(fine_tune=word).fine_tune == word
     with pytest.raises(BadOption, match="fine_tune must be one of auto, always, never, not 'maybe'"):
         TrainingParameters(fine_tune="maybe")
+
+
+@pytest.mark.parametrize("precision", [0.499, 1.0, 95.0, float("nan")])
+def test_a_precision_that_no_rule_can_keep_is_refused(precision: float) -> None:
+    assert TrainingParameters(reject_below_precision=0.5).reject_below_precision == 0.5
+    with pytest.raises(BadOption, match=r"reject_below_precision must be from 0\.5 to 0\.999, not "):
+        TrainingParameters(reject_below_precision=precision)
+
+
+def test_a_label_for_doubt_needs_a_precision_and_is_printable() -> None:
+    assert TrainingParameters(reject_below_precision=0.9, unknown_label="no idea").unknown_label == "no idea"
+    with pytest.raises(BadOption, match="give reject_below_precision as well"):
+        TrainingParameters(unknown_label="unknown")
+    for label in ("two\nlines", "x" * 101, " space"):
+        with pytest.raises(BadOption, match="unknown_label must be a printable text"):
+            TrainingParameters(reject_below_precision=0.9, unknown_label=label)
 
 
 @pytest.mark.parametrize(("started", "now", "over"), [

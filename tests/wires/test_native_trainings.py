@@ -98,7 +98,8 @@ def test_a_training_is_stored_and_waits_for_its_turn(client: FlaskClient, contai
 def test_what_is_asked_for_is_shown_but_for_the_secret(container: Container) -> None:
     client = described_client(replace(container, settings=container.settings.changed(webhook_private=True)))
     new_dataset(client, **BIRDS)
-    parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60}
+    parameters = {"epochs": 7.0, "learning_rate": 0.5, "with_feedback": False, "fine_tune": "never", "max_seconds": 60,
+                  "reject_below_precision": 0.95, "unknown_label": "unknown"}  # fmt: skip
     answer = submit(client, base="digits", base_version="1", parameters=parameters | {"seed": None},
                     webhook="http://127.0.0.1:9/", webhook_secret="hush", metadata={"of": "mine"})  # fmt: skip
     assert (answer.status_code, answer.json["base"], answer.json["metadata"]) == (202, "digits 1", {"of": "mine"})
@@ -127,6 +128,9 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"fine_tune": "maybe"}, "fine_tune"),
     ({"max_seconds": float("nan")}, "NaN"),
     ({"max_seconds": float("inf")}, "infinite"),
+    ({"reject_below_precision": 0.2}, "reject_below_precision"),
+    ({"reject_below_precision": "high"}, "reject_below_precision"),
+    ({"unknown_label": "unknown"}, "unknown_label"),
     ({"epocs": 5}, "did you mean epochs?"),
 ]
 

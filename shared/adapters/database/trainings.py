@@ -72,6 +72,10 @@ class Trainings:
         """Insert a training; if it has ended already, its callback is due at once."""
         values = asdict(training)
         values["withheld"] = values.pop("requires_deployment")  # the column is older than the name
+        if (
+            training.parameters.reject_below_precision is None
+        ):  # trainers of an older version refuse what is new to them
+            del values["parameters"]["reject_below_precision"], values["parameters"]["unknown_label"]
         self._connection.execute(sa.insert(trainings), values)
         if training.finished_at is not None:
             self._call_back(training.id, training.finished_at)
