@@ -19,16 +19,15 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
-from torch import Tensor
-
 from shared import errors
 from shared.domain.jobs import JobChange, Outcome
-from shared.domain.scores import lowest_logits
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, jobs, result_cache
-from worker.batch import LOST_AFTER, Absent, Batch, Input, answer_options, failed, task_of
+from worker import answers
+from worker.batch import LOST_AFTER, Absent, Batch, Input, failed, task_of
 from worker.canary import Watch
-from worker.engine import Loaded, top_k
+from worker.engine import Loaded
+from worker.judging import Judge
 from worker.process import WorkerProcess
 
 T = TypeVar("T")
@@ -48,10 +47,13 @@ pictures are slow to decode has a few of them run in each turn, and the others w
 class BatchConsumer:
     """Handles one notification: runs batches of one version until its streams are empty or the time slice is over."""
 
-    def __init__(self, worker: WorkerProcess, model: Loaded, decoders: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, worker: WorkerProcess, model: Loaded, decoders: ThreadPoolExecutor, judge: Judge | None = None
+    ) -> None:
+        """`judge` applies the rejection rule of the version; None if it has none."""
         self._worker = worker
         self._container = worker.container
-        self._model = model
+        self._model, self._judge = model, judge
         self._version_id = model.version.id
         self._decoders = decoders
         self._canary = Watch(worker, model.version)
@@ -233,7 +235,8 @@ class BatchConsumer:
                 self._worker.count_decoded(self._version_id, time.thread_time() - began)
             key = ""
             if entry.remember:
-                key = result_cache.key(entry.tenant, self._version_id, entry.task, entry.exif, data)
+                source = result_cache.source(self._version_id, self._judge.rule if self._judge else None)
+                key = result_cache.key(entry.tenant, source, entry.task, entry.exif, data)
             return Input(entry, tensor, key)
         except FileNotFoundError:
             if self._retry_while_unavailable(lambda: job_pictures.is_dropped(self._container, entry)):
@@ -290,8 +293,10 @@ class BatchConsumer:
         alone."""
         entries = [prepared.entry for prepared in inputs]
         try:
-            rows = self._model.forward([prepared.tensor for prepared in inputs], task)
-            outcomes = self._outcomes(task, entries, rows)
+            judge = self._judge if task == "classify" else None
+            rows = self._model.forward([prepared.tensor for prepared in inputs], judge.task(task) if judge else task)
+            rows = judge.measured(rows) if judge else rows
+            outcomes = answers.outcomes(self._model.version, task, entries, rows, judge)
             if cacheable := {
                 prepared.key: row.tolist() for prepared, row in zip(inputs, rows, strict=True) if prepared.key
             }:
@@ -323,23 +328,6 @@ class BatchConsumer:
             log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
             os._exit(71)
 
-    def _outcomes(self, task: str, entries: list[StreamEntry], rows: Tensor) -> list[Outcome]:
-        """Return the outcomes for the rows of logits or features."""
-        if len(rows) != len(entries):
-            raise RuntimeError(f"the model gave {len(rows)} answers for {len(entries)} pictures")
-        if task == "features":
-            return [Outcome(e.job_id, e.position, row) for e, row in zip(entries, rows.tolist(), strict=True)]
-        outcomes: list[Outcome] = []
-        start = 0
-        version = self._model.version
-        for (k, function, with_thresholds), run in groupby(entries, key=answer_options):
-            same = list(run)
-            lowest = lowest_logits(version, with_thresholds=with_thresholds)
-            ranked = top_k(rows[start : start + len(same)], version.labels, k, function, lowest)
-            outcomes += [Outcome(e.job_id, e.position, result) for e, result in zip(same, ranked, strict=True)]
-            start += len(same)
-        return outcomes
-
 
 def consume(worker: WorkerProcess, version_id: str) -> None:
     """Handle a notification; the pictures of a version that was removed or cannot be loaded fail with the reason."""
@@ -357,6 +345,7 @@ def _consume(worker: WorkerProcess, version_id: str) -> None:
         return
     try:
         model = worker.engine.load(version)
+        judge = worker.judges.find(model, version.rejection)
     except errors.Unavailable as error:
         worker.waits_for = error.message
         raise  # the storage is unreachable: nothing was claimed, and maintenance notifies again
@@ -371,16 +360,16 @@ def _consume(worker: WorkerProcess, version_id: str) -> None:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
         _fail_all(worker, version_id, f"The model cannot be loaded: {error}")
         return
-    _run_batches(worker, model)
+    _run_batches(worker, model, judge)
 
 
-def _run_batches(worker: WorkerProcess, model: Loaded) -> None:
+def _run_batches(worker: WorkerProcess, model: Loaded, judge: Judge | None) -> None:
     """Run batches until nothing waits, or another worker is called."""
     queue, version_id = worker.container.queue, model.version.id
     try:
         with ThreadPoolExecutor(worker.container.settings.decode_threads, thread_name_prefix="decode") as decoders:
             while True:
-                BatchConsumer(worker, model, decoders).run()
+                BatchConsumer(worker, model, decoders, judge).run()
                 # The time slice may be over while pictures still wait. If no notification can be sent, it goes on.
                 if not queue.streams.backlog(version_id):
                     return

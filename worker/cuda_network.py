@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shared.domain.jobs import BOTH
 from shared.domain.preprocessing import Preprocessing, sides
 from worker import optimise, preprocess
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 SIZES = (1, 4, 16, 64)
 """Batch sizes of the graphs. Four pieces of 64 are faster than one of 256 (resnet50 in bfloat16: 11,100 and 9,300
 pictures/s), since the next piece is stacked while the card runs the one before."""
+_PARTS = {BOTH: ("classify", "features")}
+"""The answers that one of a task consists of."""
 _WARM_UPS = 3
 """Runs before a recording: libraries choose their algorithms in the first ones, which cannot be recorded."""
 
@@ -89,8 +92,8 @@ class CudaNetwork:
 
     @torch.inference_mode()
     def __call__(self, crops: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
-        """Run uint8 crops (channels, height, width); returns float32 on the CPU, (N, classes) logits or (N, dimension)
-        features."""
+        """Run uint8 crops (channels, height, width); returns float32 on the CPU, (N, classes) logits, (N, dimension)
+        features, or BOTH."""
         answers: list[torch.Tensor] = []
         with self._alone:
             running: tuple[_Slot, int] | None = None
@@ -113,7 +116,8 @@ class CudaNetwork:
         with torch.cuda.stream(self._stream):
             self._pixels[:count].copy_(slot.pixels[:count], non_blocking=True)
             recorded.graph.replay()
-            slot.answers[task][:count].copy_(recorded.answers[task][:count], non_blocking=True)
+            for part in _PARTS.get(task, (task,)):
+                slot.answers[part][:count].copy_(recorded.answers[part][:count], non_blocking=True)
             slot.done.record()
 
     def _record_all(self, largest: int) -> dict[int, _Recorded]:
@@ -165,7 +169,7 @@ class CudaNetwork:
 def _end(slot: _Slot, count: int, task: str) -> torch.Tensor:
     """Wait for a piece, and return a copy of its answers."""
     slot.done.synchronize()
-    return slot.answers[task][:count].clone()
+    return torch.cat([slot.answers[part][:count] for part in _PARTS.get(task, (task,))], dim=1)
 
 
 class _Tap(nn.Module):

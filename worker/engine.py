@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from shared.domain.jobs import AnswerOptions
+from shared.domain.jobs import BOTH, AnswerOptions
 from shared.domain.models import ModelVersion
 from shared.domain.preprocessing import Preprocessing, sides
 from shared.domain.scores import choose_scoring
@@ -97,8 +97,8 @@ class Loaded:
 
     @torch.inference_mode()
     def forward(self, inputs: Sequence[torch.Tensor], task: str = "classify") -> torch.Tensor:
-        """Run prepared pictures; returns float32 on the CPU, (N, classes) logits or (N, dimension) penultimate
-        features."""
+        """Run prepared pictures; returns float32 on the CPU: (N, classes) logits, (N, dimension) penultimate features,
+        or for BOTH (N, classes + dimension) from a single pass."""
         results: list[torch.Tensor] = []
         done = 0
         while done < len(inputs):
@@ -135,14 +135,12 @@ class Loaded:
 
     def run(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
         """Run normalised pixels with the chosen runtime, at most as many as `trial_batch` returns."""
-        if faster := self._faster:
-            return faster(ready) if task == "classify" else faster.features(ready)
-        return self.run_with_torch(ready, task)
+        return self._faster(ready, task) if self._faster else self.run_with_torch(ready, task)
 
     def run_with_torch(self, ready: torch.Tensor, task: str = "classify") -> torch.Tensor:
         """Run normalised pixels, as `forward` does before another runtime is used."""
         with optimise.ALONE:  # the model check may trace another model in its thread
-            return (self._compiled(ready) if task == "classify" else self._features(ready)).float().cpu()
+            return (self._compiled(ready) if task == "classify" else self._tapped(ready, task)).float().cpu()
 
     @property
     def runtime(self) -> str:
@@ -190,18 +188,19 @@ class Loaded:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return preprocess.normalise(pixels, self.preprocessing)
 
-    def _features(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return the input of the head, averaged over height and width if it is 4-D."""
+    def _tapped(self, batch: torch.Tensor, task: str) -> torch.Tensor:
+        """Return the input of the head, averaged over height and width if it is 4-D; for BOTH after the logits."""
         if self._graph:
-            return self._graph.features(batch)
+            return self._graph.features(batch) if task == "features" else self._graph.both(batch)
         captured: list[torch.Tensor] = []
         head = self._network.get_submodule(self._head)
         hook = head.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
         try:
-            self._network(batch)
+            logits = self._network(batch)
         finally:
             hook.remove()
-        return captured[0].mean(dim=(2, 3)) if captured[0].ndim == 4 else captured[0]
+        features = captured[0].mean(dim=(2, 3)) if captured[0].ndim == 4 else captured[0]
+        return torch.cat([logits, features], dim=1) if task == BOTH else features
 
     def _shrink(self, tried: int) -> None:
         """Halve `max_batch` after the device ran out of memory; raises InferqError if it was a single picture."""

@@ -39,7 +39,8 @@ _PIECE = 4
 
 
 class OpenVinoNetwork:
-    """A compiled network: pixels (N, channels, height, width) in, logits or features out, for one caller at a time."""
+    """A compiled network: pixels (N, channels, height, width) in, logits, features or BOTH out, for one caller at a
+    time."""
 
     def __init__(self, stored: bytes, threads: int, numbers: str = "float32") -> None:
         """Compile what a conversion stored, to compute with `float32` or `bfloat16`; raises RuntimeError if this
@@ -60,13 +61,11 @@ class OpenVinoNetwork:
         self._alone = threading.Lock()
         self.bytes = len(values)
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes)."""
-        return self._run(pixels)[0]
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the input of the head (N, dimension), averaged over height and width if it is 4-D."""
-        return self._run(pixels)[1]
+    def __call__(self, pixels: torch.Tensor, task: str = "classify") -> torch.Tensor:
+        """Return logits (N, classes); or features, the input of the head (N, dimension), averaged over height and width
+        if it is 4-D; or BOTH."""
+        logits, features = self._run(pixels)
+        return logits if task == "classify" else features if task == "features" else torch.cat([logits, features], 1)
 
     def errors(
         self, examples: Examples, scores: Callable[[torch.Tensor], torch.Tensor], *, scaled: bool = False

@@ -18,6 +18,7 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs, models
 from worker.engine import Engine
+from worker.judging import Judges
 from worker.rate import Rate
 from worker.tuning import Tuner
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 HANGING_SECONDS = 60.0
 """Seconds that decoding one picture, or the model per picture of a batch, may take; after that the process is
 considered to hang and exits. Generous, because a large vision transformer on one core takes some twenty."""
+
+FRESH = 2.0
+"""Seconds for which a version is not read from SQL again."""
 
 
 class WorkerProcess:
@@ -39,6 +43,7 @@ class WorkerProcess:
         self.container = container
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.engine = Engine(container.settings, container.storage.read)
+        self.judges = Judges(container.storage.read)
         self.tuner = Tuner(container, self.engine.make_room_beside)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
@@ -52,7 +57,8 @@ class WorkerProcess:
         """Held while pictures are run: a network runs in one thread at a time."""
         self.waits_for = ""
         """Why it runs no pictures, for its heartbeat, such as a storage that does not answer; empty if it does."""
-        self._ready: dict[str, ModelVersion] = {}
+        self._ready: dict[str, tuple[ModelVersion, float]] = {}
+        """Version id -> the version, and when it was read (monotonic seconds)."""
         self._held: dict[str, StreamEntry] = {}
         self._new: dict[str, float] = {}
         """Held job -> Unix seconds at which it was claimed, until a heartbeat has marked it RUNNING."""
@@ -106,14 +112,21 @@ class WorkerProcess:
             self.container.queue.workers.deregister(self.id)
 
     def find_ready(self, version_id: str) -> ModelVersion | None:
-        """Return the version if it is READY. It is read from SQL once: a READY version never changes, it is only
-        removed."""
-        if version_id not in self._ready:
+        """Return the version if it is READY, as it was FRESH seconds ago at most: its rejection rule may change. While
+        the database is away, as it was before."""
+        known, read_at = self._ready.get(version_id, (None, 0.0))
+        if known and time.monotonic() < read_at + FRESH:
+            return known
+        try:
             version = models.find_version_by_id(self.container, version_id)
-            if version is None or version.state is not ModelState.READY:
-                return None
-            self._ready[version_id] = version
-        return self._ready[version_id]
+        except errors.Unavailable:
+            if known is None:
+                raise
+            return known
+        if version is None or version.state is not ModelState.READY:
+            return None
+        self._ready[version_id] = version, time.monotonic()
+        return version
 
     def is_removed(self, version_id: str) -> bool:
         """Return True if the version was removed."""

@@ -71,6 +71,7 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
         threading.Thread(target=model_check.check, args=(process.worker, version_id), name="check", daemon=True).start()
 
     app.task(name="check_import")(check.run)
+    app.task(name="check_with_rule")(check.run)
 
     @app.task(name="export")
     def export(version_id: str) -> None:

@@ -141,7 +141,10 @@ def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
     if not (prediction.results or prediction.feature_vectors or prediction.status):
         return [(prediction.name, Text("no label above its threshold", style="dim"), "", "")]
     names = [prediction.name, *[""] * len(prediction.results)]
-    return [
+    rows: list[tuple[Any, ...]] = [
         (name, result.label, f"{result.score:.4f}", bar(result.score))
         for name, result in zip(names, prediction.results, strict=False)
     ]
+    if prediction.doubt:
+        rows.append(("", Text(f"not believed: {prediction.doubt.message}", style="yellow"), "", ""))
+    return rows

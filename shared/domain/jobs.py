@@ -25,6 +25,7 @@ from typing import Any
 
 from shared import errors
 from shared.domain.pictures import Picture
+from shared.domain.rejection import Verdict
 
 
 class Status(StrEnum):
@@ -64,6 +65,8 @@ def sources(target: Status) -> tuple[Status, ...]:
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 TASKS = ("classify", "features")
+BOTH = "both"
+"""What a worker asks of a network whose answers it judges: logits and features from one pass. No job asks for it."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,8 @@ class Item:
     error: str = ""
     picture: bytes | None = field(default=None, repr=False)
     """The bytes of a small picture that is not in a blob, as it is stored; None when the item is read again."""
+    verdict: Verdict | None = None
+    """What the version's rejection rule says of the result; None if it has none."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +248,8 @@ class Outcome:
     error: str = ""
     retries: int = 0
     """How often its job had been retried when a failed item was put on the queue; results have no need of it."""
+    verdict: Verdict | None = None
+    """As in Item."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import errors
 from shared.domain.preprocessing import Preprocessing, PreprocessingRequest, Preset
+from shared.domain.rejection import RejectionRequest, RejectionRule
 
 ALL_TENANTS = "*"
 """The tenant of the catalogue."""
@@ -96,6 +97,8 @@ class ImportOptions:
     thresholds: tuple[float, ...] = ()
     """As in ModelVersion; empty for what the file says, or the usual ones."""
     checks: tuple[ImportCheck, ...] = ()
+    rejection: RejectionRequest | None = None
+    """The rejection rule that the check is to fit; None for no rule."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,9 @@ class ModelVersion:
     problem_type: ProblemType = ProblemType.SINGLE_LABEL
     thresholds: tuple[float, ...] = ()
     """For MULTI_LABEL: the score from which a label is part of the answer, one for all labels or one per label."""
+    rejection: RejectionRule | None = None
+    """The rule by which it does not believe an answer; None if it believes all. It may change while the version is
+    READY."""
 
     @property
     def is_graph(self) -> bool:
@@ -204,10 +210,12 @@ def pick(versions: Sequence[ModelVersion], name: str, version: str = "") -> Mode
 def check_task(version: ModelVersion) -> str:
     """Return the name of the task that checks a version.
 
-    An import with options has a task of its own, which workers of older releases do not know: they would make the
-    version ready without having looked at the options.
+    An import with options has a task of its own, and one with a rejection rule as well, which workers of older releases
+    do not know: they would make the version ready without having looked at what is asked for.
     """
-    return "check_import" if version.import_options else "check"
+    if version.import_options is None:
+        return "check"
+    return "check_with_rule" if version.import_options.rejection else "check_import"
 
 
 def uploads(version: ModelVersion) -> tuple[str, ...]:

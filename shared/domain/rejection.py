@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from shared import errors
 
@@ -47,6 +48,20 @@ class RejectionRule:
 
 
 @dataclass(frozen=True)
+class RejectionRequest:
+    """A rule that is to be fitted on a dataset; raises BadOption for values out of range."""
+
+    precision: float
+    dataset_id: int
+    label: str = ""
+    """As in RejectionRule."""
+
+    def __post_init__(self) -> None:
+        check_precision("the precision", self.precision)
+        check_label("unknown_label", self.label)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the rule of a version says of one answer; a version without a rule gives none."""
 
@@ -81,7 +96,7 @@ def judge(rule: RejectionRule, score: float, distance: float | None) -> Verdict:
     return Verdict(doubt, rule.label, 1.0 - score if doubt == Doubt.LOW_SCORE else 1.0)
 
 
-def answer_without_doubt(result: Sequence[tuple[str, float]], verdict: Verdict | None) -> Sequence[tuple[str, float]]:
+def answer_without_doubt(result: Sequence[Sequence[Any]], verdict: Verdict | None) -> Sequence[Sequence[Any]]:
     """Return the labels and scores for a wire that has no word for doubt: the label of choice alone, if the answer is
     not believed and the rule has such a label; else the answer."""
     if verdict is None or not verdict.doubt or not verdict.label:

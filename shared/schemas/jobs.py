@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
+from shared.domain.rejection import Doubt as Reason
 from shared.schemas.common import (
     Answer,
     Cursor,
@@ -144,6 +145,13 @@ class PictureError(Answer, kw_only=True):
     message: str
 
 
+class Doubt(Answer, kw_only=True):
+    """Why an answer is not believed."""
+
+    code: Annotated[str, one_of(Reason)]
+    message: str
+
+
 class Prediction(Answer, kw_only=True, omit_defaults=True):
     """The answer for one picture, or its error, or its status if the job ended before the picture ran."""
 
@@ -155,6 +163,11 @@ class Prediction(Answer, kw_only=True, omit_defaults=True):
     feature_vectors: Annotated[list[float], Meta(description="For `features`.")] = field(
         name="featureVectors", default_factory=list
     )
+    confident: Annotated[
+        bool | None,
+        Meta(description="Whether the version's rejection rule believes the answer; left out if it has none."),
+    ] = None
+    doubt: Annotated[Doubt | None, Meta(description="Why the answer is not believed, if it is not.")] = None
     error: Annotated[PictureError | None, Meta(description="Why this picture has no answer.")] = None
     status: Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] = ""
 

@@ -31,6 +31,7 @@ from shared.domain.models import (
     trained_weights_key,
     uploads,
 )
+from shared.domain.rejection import bank_key
 from shared.domain.trainings import Training
 from shared.services import default_models
 
@@ -274,7 +275,8 @@ def forget(container: Container, chosen: Sequence[ModelVersion]) -> None:
 
 def drop_unregistered(container: Container, training_id: str) -> None:
     """Remove the blobs that a training has made and not registered; its version would have the training's id."""
-    for blob in (*container.storage.list(trained_weights_key(training_id)), example_key(training_id)):
+    made = (trained_weights_key(training_id), bank_key(training_id))
+    for blob in (*(key for folder in made for key in container.storage.list(folder)), example_key(training_id)):
         container.storage.delete(blob)
     drop_plots(container, training_id)
 
@@ -321,7 +323,9 @@ def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[
     for version in chosen:
         blobs = {version.weights, version.example.blob if version.example else "", *uploads(version)}
         blobs |= {conversion_key(version.id), failure_key(version.id)}
-        blobs |= set(container.storage.list(converted_folder(version.id)))
+        blobs |= set(container.storage.list(converted_folder(version.id))) | set(
+            container.storage.list(bank_key(version.id))
+        )
         for blob in blobs - used - {""}:
             container.storage.delete(blob)
         if version.training_id:

@@ -2,6 +2,8 @@
 
     picture bytes, tenant, version, task, EXIF ──SHA-256──> slot ──> digest and logits, in Redis, for a while
 
+Of a version whose rejection rule looks at distances, the distance is kept after the logits.
+
 Logits are stored instead of answers, so that any `top_k` and function can be served from them. The number of slots is
 fixed, and a new entry replaces the entry in its slot: the memory has a limit without any bookkeeping, at the price
 that two popular pictures may share a slot and replace each other. The tenant is part of the key, because a hit would
@@ -16,17 +18,34 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion
+from shared.domain.rejection import RejectionRule, Verdict, best_score, judge
 from shared.domain.scores import choose_scoring, lowest_logits
 
 
-def key(tenant: str, version_id: str, task: str, exif: bool, picture: bytes) -> str:
+class Recalled(NamedTuple):
+    """An answer from the cache, like that of an item."""
+
+    result: list[list[object]]
+    """`[[label, score], …]`."""
+    verdict: Verdict | None
+    """As in Item."""
+
+
+def source(version_id: str, rule: RejectionRule | None) -> str:
+    """Return what a version's outputs are kept for: itself, or the training features from which a distance was
+    measured, which then follows the logits. So outputs with and without one, or with another, are never mixed."""
+    return (rule.bank if rule else "") or version_id
+
+
+def key(tenant: str, source: str, task: str, exif: bool, picture: bytes) -> str:
     """Return the SHA-256 (hex) of everything that the model's answer depends on."""
-    digest = hashlib.sha256(f"{tenant}\0{version_id}\0{task}\0{exif:d}\0".encode())
+    digest = hashlib.sha256(f"{tenant}\0{source}\0{task}\0{exif:d}\0".encode())
     digest.update(picture)
     return digest.hexdigest()
 
@@ -46,23 +65,26 @@ def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
 
 def recall(
     container: Container, tenant: str, version: ModelVersion, options: AnswerOptions, picture: bytes
-) -> list[list[object]] | None:
-    """Return the answer to a `classify` as `[[label, score], …]`, like an item's result; None if it is not cached.
+) -> Recalled | None:
+    """Return the answer to a `classify`; None if it is not cached. A rule judges it as it is now.
 
     Raises Unavailable: if the cache is unreachable, so is the queue, and running the picture would fail too.
     """
     if not container.settings.cache_entries:
         return None
-    cache_key = key(tenant, version.id, options.task, options.exif, picture)
+    rule = version.rejection
+    cache_key = key(tenant, source(version.id, rule), options.task, options.exif, picture)
     stored = container.queue.result_slots.get(_slot(container, cache_key))
     prefix = _prefix(container, cache_key)
     if not stored or not stored.startswith(prefix):
         return None
     data = base64.b64decode(stored[len(prefix) :])
-    logits = struct.unpack(f"<{len(data) // 4}f", data)
+    row = struct.unpack(f"<{len(data) // 4}f", data)
+    logits, distance = (row[:-1], row[-1]) if rule and rule.bank else (row, None)
     scoring = choose_scoring(version, options)
     lowest = lowest_logits(version, with_thresholds=scoring.with_thresholds)
-    return ranked(logits, version.labels, options.top_k, scoring.function_to_apply, lowest)
+    result = ranked(logits, version.labels, options.top_k, scoring.function_to_apply, lowest)
+    return Recalled(result, judge(rule, best_score(logits), distance) if rule else None)
 
 
 def ranked(

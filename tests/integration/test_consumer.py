@@ -909,9 +909,10 @@ def test_the_heartbeat_reports_what_the_worker_has(container: Container, worker:
 
 
 def recalled(container: Container, tenant: str = "anna", number: int = 7, **options: Any) -> Any:
-    return result_cache.recall(
+    found = result_cache.recall(
         container, tenant, named(container, "digits"), AnswerOptions(**options), picture(number).data
     )
+    return found and found.result
 
 
 def test_what_is_remembered_is_recalled_as_if_it_had_run(container: Container, worker: WorkerProcess) -> None:

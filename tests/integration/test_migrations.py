@@ -16,7 +16,8 @@ from migrations.__main__ import configuration, upgrade
 from shared.adapters.database import unit_of_work
 from shared.adapters.database.learning_tables import metadata  # and with it those of tables.py
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.jobs import AnswerOptions, Item, Job, Status
+from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
+from shared.domain.rejection import RejectionRule, Verdict
 from tests import dataset_fixtures
 
 
@@ -156,8 +157,8 @@ def test_a_model_of_one_label_that_was_imported_before_answers_with_sigmoid(data
     with database.write() as uow:
         uow.jobs.add([(job, [Item("job", 0, "a.png", "blob", 0, 1)])])
     command.downgrade(configuration(database.url), "0005")
-    with database.read() as uow:
-        assert len(uow.jobs.items("job")) == 1
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM items")).scalar_one() == 1
 
     upgrade(database.url)
 
@@ -165,6 +166,26 @@ def test_a_model_of_one_label_that_was_imported_before_answers_with_sigmoid(data
         assert uow.jobs.find("anna", "job") == job
         stored = [uow.model_versions.find(version.id) for version in (one, two)]
     assert [version.problem_type for version in stored if version] == ["multi_label_classification", two.problem_type]
+
+
+def test_taking_back_the_rejection_rules_keeps_versions_and_answers(database: Database, tmp_path: Path) -> None:
+    ground = dataset_fixtures.on(database, tmp_path)
+    version = ground.version("one", rejection=RejectionRule(0.95, 0.6, 1.1, "rejection/1/2", "unknown"))
+    job = Job("job", "anna", "native", Status.QUEUED, "one", "1", version.id, AnswerOptions(), "normal", 0.0, 1)
+    with database.write() as uow:
+        uow.jobs.add([(job, [Item("job", 0, "a.png", "blob", 0, 1)])])
+        uow.jobs.record([Outcome("job", 0, [["apple", 0.5]], verdict=Verdict("low_score", "unknown", 0.5))], 1.0)
+    with database.read() as uow:
+        (before,) = uow.jobs.items("job")
+        assert uow.model_versions.find(version.id) == version
+        assert before.verdict == Verdict("low_score", "unknown", 0.5)
+
+    command.downgrade(configuration(database.url), "0010")
+    upgrade(database.url)
+
+    with database.read() as uow:
+        assert uow.model_versions.find(version.id) == replace(version, rejection=None)
+        assert uow.jobs.items("job") == [replace(before, verdict=None)]
 
 
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(database: Database) -> None:

@@ -66,7 +66,10 @@ class Graph(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes), float32 on the CPU, of pixels (N, channels, height, width)."""
-        answer = self._run(self.config["output"], pixels)
+        (answer,) = self._run([self.config["output"]], pixels)
+        return self._logits(answer)
+
+    def _logits(self, answer: torch.Tensor) -> torch.Tensor:
         if answer.ndim > 2 and set(answer.shape[2:]) == {1}:  # what a convolution and an average over space leave
             answer = answer.flatten(1)
         return answer.clamp(min=_SMALLEST).log() if self.config.get("softmaxed") else answer
@@ -76,27 +79,42 @@ class Graph(nn.Module):
 
         Raises BadOption if the graph has no such layer.
         """
-        if not self.config.get("features"):
-            raise BadOption(NO_FEATURES)
-        found = self._run(self.config["features"], pixels)
-        return found.mean(dim=(2, 3)) if found.ndim == 4 else found
+        (found,) = self._run([self._features()], pixels)
+        return _averaged(found)
 
-    def _run(self, output: str, pixels: torch.Tensor) -> torch.Tensor:
-        """Return an output, in pieces of the graph's own batch if that is fixed; the last piece is padded."""
+    def both(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (N, classes + dimension), the logits and then the features, from a single pass; raises as `features`
+        does."""
+        answer, found = self._run([self.config["output"], self._features()], pixels)
+        return torch.cat([self._logits(answer), _averaged(found)], dim=1)
+
+    def _features(self) -> str:
+        """Return the name of the features; raises BadOption if the graph has none."""
+        name: str = self.config.get("features", "")
+        if not name:
+            raise BadOption(NO_FEATURES)
+        return name
+
+    def _run(self, outputs: list[str], pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Return the outputs, in pieces of the graph's own batch if that is fixed; the last piece is padded."""
         ordered = pixels.permute(0, 2, 3, 1) if self.config["layout"] == "NHWC" else pixels
         batch = ordered.to("cpu", TYPES[self.config["type"]]).contiguous()
         size = self.config["batch"] or len(batch)
-        pieces = [self._run_piece(output, batch[start : start + size], size) for start in range(0, len(batch), size)]
-        return torch.cat(pieces)
+        pieces = [self._run_piece(outputs, batch[start : start + size], size) for start in range(0, len(batch), size)]
+        return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
-    def _run_piece(self, output: str, piece: torch.Tensor, size: int) -> torch.Tensor:
+    def _run_piece(self, outputs: list[str], piece: torch.Tensor, size: int) -> list[torch.Tensor]:
         padding = piece[-1:].expand(size - len(piece), *piece.shape[1:])  # real pixels, so that nothing overflows
         inputs = {self.config["input"]: torch.cat([piece, padding]).numpy()}
         try:
-            result = torch.from_numpy(self._session.run([output], inputs)[0])
+            results = [torch.from_numpy(result) for result in self._session.run(outputs, inputs)]
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise RuntimeError(describe(error)) from error
-        return result[: len(piece)].float()
+        return [result[: len(piece)].float() for result in results]
+
+
+def _averaged(features: torch.Tensor) -> torch.Tensor:
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
 NO_FEATURES = "The model is an ONNX file in which no last layer can be found, so it has no features; ask for labels."

@@ -19,6 +19,7 @@ from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.jobs import AnswerOptions, Submission
 from shared.domain.pictures import Limits, Picture, name_in_url
+from shared.domain.rejection import answer_without_doubt
 from shared.imaging import images
 from shared.services import models, usage
 
@@ -144,7 +145,7 @@ async def _classify(submission: Submission) -> list[tuple[str, float]]:
         if not submission.model:  # the request named no model, so the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error
         raise errors.NotFound(f"The model id {submission.model!r} cannot be found. {error.message}") from error
-    return [(label, score) for label, score in item.result]
+    return [(label, score) for label, score in answer_without_doubt(item.result, item.verdict)]
 
 
 CALLS: Calls = ((PREDICT_PATH, "POST", predict),)

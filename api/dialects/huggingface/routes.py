@@ -13,6 +13,7 @@ from api.dialects.huggingface import common, requests, serializers
 from shared import errors
 from shared.domain.jobs import Submission
 from shared.domain.models import ALL_TENANTS, ModelVersion
+from shared.domain.rejection import answer_without_doubt
 from shared.imaging import images
 from shared.services import models, result_cache
 
@@ -33,10 +34,10 @@ async def infer(name: str, owner: str = "") -> ResponseReturnValue:
     if use_cache:
         cached = result_cache.recall(container(), caller().tenant, version, options, picture.data)
         if cached is not None:
-            return serializers.write_labels(cached, "cache")
+            return serializers.write_labels(answer_without_doubt(*cached), "cache")
     submission = Submission([picture], version.name, version.version, options, wire="huggingface", remember=use_cache)
     _, item = await submit_and_wait(submission)
-    return serializers.write_labels(item.result, serializers.device())
+    return serializers.write_labels(answer_without_doubt(item.result, item.verdict), serializers.device())
 
 
 @scope("infer")

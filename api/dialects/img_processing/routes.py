@@ -19,6 +19,7 @@ from shared.container import Container
 from shared.domain.jobs import AnswerOptions, ImageReference, Submission
 from shared.domain.models import ModelState
 from shared.domain.pictures import Picture
+from shared.domain.rejection import answer_without_doubt
 from shared.errors import InferqError
 from shared.imaging import images
 from shared.services import default_models, models, stored_images, usage
@@ -129,7 +130,7 @@ async def classify(image_id: str) -> ResponseReturnValue:
     except errors.Conflict:
         _own(image_id, stored_images.get)  # deleted before it ran?
         raise
-    response = jsonify(serializers.classification(item.result))
+    response = jsonify(serializers.classification(answer_without_doubt(item.result, item.verdict)))
     response.headers["X-Inferq-Model"] = f"{job.model}/{job.version}"
     return response, 201
 

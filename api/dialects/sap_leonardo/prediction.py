@@ -33,6 +33,7 @@ from api.dialects.sap_leonardo.services import (
 from shared import errors
 from shared.domain.jobs import AnswerOptions, Item, Job, Status, Submission
 from shared.domain.models import ModelVersion
+from shared.domain.rejection import answer_without_doubt
 from shared.errors import InferqError
 from shared.imaging import images
 from shared.services import jobs, models
@@ -187,8 +188,13 @@ def _prediction(job: Job, item: Item) -> dict[str, Any]:
         return {"name": item.name, field: [], "error": words(_reason(job, [item]))[1]}
     return {
         "name": item.name,
-        field: item.result if features else [{"label": label, "score": score} for label, score in item.result],
+        field: item.result if features else _labels(item),
     }
+
+
+def _labels(item: Item) -> list[dict[str, Any]]:
+    answer = answer_without_doubt(item.result, item.verdict)
+    return [{"label": label, "score": score} for label, score in answer]
 
 
 def _reason(job: Job, items: Sequence[Item]) -> InferqError:

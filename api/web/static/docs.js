@@ -280,16 +280,17 @@ function labelled(data) {
   if (Array.isArray(data)) return labelled({ predictions: [{ results: data }] });
   const list = Array.isArray(data.predictions) ? data.predictions : [];
   const rank = (one) => one.results || one.labels || [];
-  return list.map((one) => ({ name: one.name || "", error: one.error, labels: rank(one), none: one.results && !one.results.length }))
+  return list.map((one) => ({ name: one.name || "", error: one.error, doubt: one.doubt, labels: rank(one), none: one.results && !one.results.length }))
     .filter((one) => one.error || one.none || one.labels.some((label) => "score" in label));
 }
 
-function bars({ name, labels, error, none }, file) {
+function bars({ name, labels, error, doubt, none }, file) {
   const rows = labels.map(({ label, score }) => bar(label, score, score.toFixed(3)));
   const picture = file && /\.(jpe?g|png|gif|webp|bmp|avif)$/i.test(file.name)
     ? el("img", { src: URL.createObjectURL(file), alt: "" }) : null;
   const wrong = error ? el("p", { class: "wrong" }, error.message || String(error))
-    : none ? el("p", {}, "no label above its threshold") : null;
+    : none ? el("p", {}, "no label above its threshold")
+      : doubt ? el("p", { class: "wrong" }, `not believed: ${doubt.message}`) : null;
   return el("div", { class: picture ? "picture" : "picture bare" }, picture,
     el("div", {}, el("p", { class: "name" }, name), rows, wrong));
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,7 @@ from shared.domain.jobs import (
     job_created_at,
     sources,
 )
+from shared.domain.rejection import Verdict
 
 CHUNK = 500
 """Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
@@ -293,7 +294,7 @@ def created_between(since: float | None, until: float | None) -> list[sa.ColumnE
 
 
 _JOB_COLUMNS = [column.name for column in jobs.c]
-_ITEM_COLUMNS = [field.name for field in fields(Item)]
+_ITEM_COLUMNS = [field.name for field in fields(Item) if field.name != "verdict"]
 _LEFT = jobs.c.total - jobs.c.done - jobs.c.failed
 # Literals rather than bound parameters, so that the database recognises that the partial index on live jobs applies.
 _LIVE = jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in LIVE])
@@ -329,7 +330,7 @@ _RECORD_ITEM = (
     .where(items.c.status == Status.QUEUED)
     .values(
         status=sa.bindparam("b_status"), result=sa.bindparam("b_result"),
-        error_code=sa.bindparam("b_code"), error=sa.bindparam("b_error"),
+        error_code=sa.bindparam("b_code"), error=sa.bindparam("b_error"), verdict=sa.bindparam("b_verdict"),
     )
 )  # fmt: skip
 _ADVANCED = ("id", "status", "done", "failed", "started_at", "finished_at", "error_code", "error")
@@ -366,6 +367,7 @@ def _item_values(outcome: Outcome) -> dict[str, Any]:
         "b_result": outcome.result,
         "b_code": outcome.error_code,
         "b_error": outcome.error,
+        "b_verdict": astuple(outcome.verdict) if outcome.verdict else None,
     }
 
 
@@ -378,7 +380,10 @@ def _job(row: Row[Any]) -> Job:
 
 
 def _item(row: Row[Any]) -> Item:
-    return Item(**row._mapping)
+    values = row._mapping
+    if verdict := values["verdict"]:
+        return Item(**{**values, "verdict": Verdict(*verdict)})
+    return Item(**values)
 
 
 def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -67,6 +67,7 @@ model_versions = Table(
     Column("config", JSON(none_as_null=True)),
     Column("problem_type", Text, nullable=False, server_default="single_label_classification"),
     Column("thresholds", JSON(none_as_null=True)),
+    Column("rejection", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "name", "version"),
 )
 

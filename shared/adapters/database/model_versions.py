@@ -22,6 +22,7 @@ from shared.domain.models import (
     ProblemType,
 )
 from shared.domain.preprocessing import Origin, PreprocessingRequest, Preset, from_values, to_values
+from shared.domain.rejection import RejectionRequest, RejectionRule
 
 
 class ModelVersions:
@@ -81,6 +82,11 @@ class ModelVersions:
             sa.update(model_versions).where(model_versions.c.id == version_id).values(withheld=value)
         )
 
+    def set_rejection(self, version_id: str, rule: RejectionRule | None) -> None:
+        """Set or remove the rejection rule; other columns stay as they are."""
+        values = {"rejection": asdict(rule) if rule else None}
+        self._connection.execute(sa.update(model_versions).where(model_versions.c.id == version_id).values(values))
+
     def set_reason(self, version_id: str, reason: str) -> None:
         """Set the reason or progress text; the state stays as it is."""
         self._connection.execute(
@@ -134,6 +140,8 @@ def _values(version: ModelVersion) -> dict[str, Any]:
     values = asdict(version)
     values["preprocessing"] = to_values(version.preprocessing) if version.preprocessing else None
     values["withheld"] = values.pop("requires_deployment")  # the column is older than the name
+    if version.import_options and version.import_options.rejection is None:
+        del values["import_options"]["rejection"]  # processes of an older version refuse what is new to them
     return values | {"labels": list(version.labels)}
 
 
@@ -152,8 +160,12 @@ def _version(row: Row[Any]) -> ModelVersion:
     if options := values["import_options"]:
         checks = tuple(ImportCheck(**check) for check in options["checks"])
         values["import_options"] = ImportOptions(
-            **options | {"checks": checks, "thresholds": tuple(options["thresholds"])}
+            **options
+            | {"checks": checks, "thresholds": tuple(options["thresholds"])}
+            | ({"rejection": RejectionRequest(**wanted)} if (wanted := options.get("rejection")) else {})
         )
+    if rule := values["rejection"]:
+        values["rejection"] = RejectionRule(**rule)
     values["problem_type"] = ProblemType(values["problem_type"])
     values["thresholds"] = tuple(values["thresholds"] or ())
     values["config"] = values["config"] or {}

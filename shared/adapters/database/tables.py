@@ -107,6 +107,7 @@ items = Table(
     Column("error_code", String(80), nullable=False),
     Column("error", Text, nullable=False),
     Column("picture", LargeBinary),
+    Column("verdict", JSON(none_as_null=True)),
     PrimaryKeyConstraint("job_id", "position"),
     ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
     Index(

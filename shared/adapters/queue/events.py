@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _FIELDS = [field.name for field in fields(JobChange) if field.name != "outcome"]
 # Without the run that an outcome belongs to: processes of older versions do not know that field.
-_ANSWER = [field.name for field in fields(Outcome) if field.name != "retries"]
+_ANSWER = [field.name for field in fields(Outcome) if field.name not in ("retries", "verdict")]
 LONGEST = 200
 """Labels or numbers of an outcome that is announced; of longer ones, only the ids are."""
 
@@ -44,7 +44,7 @@ class Events:
     def messages(self, changes: Sequence[JobChange]) -> list[tuple[str, str]]:
         """Return (channel, message) of what a worker has written of jobs, in the order in which to publish them."""
         messages: list[tuple[str, str]] = []
-        announced = [change for change in changes if _is_short(change.outcome)]
+        announced = [change for change in changes if _is_announced(change.outcome)]
         if announced:
             messages.append((self._ended, json.dumps([_values(change) for change in announced])))
         if changes:
@@ -69,8 +69,10 @@ class Events:
                     yield {change.id: change for change in map(_change, content)}
 
 
-def _is_short(outcome: Outcome | None) -> bool:
-    return outcome is not None and len(outcome.result or ()) <= LONGEST
+def _is_announced(outcome: Outcome | None) -> bool:
+    """Return True if the outcome is announced. One with a verdict is read from SQL: processes of older versions could
+    not read its announcement."""
+    return outcome is not None and outcome.verdict is None and len(outcome.result or ()) <= LONGEST
 
 
 def _values(change: JobChange) -> list[Any]:

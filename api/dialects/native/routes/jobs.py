@@ -35,7 +35,7 @@ from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
-from shared.services import feedback, job_retries, jobs, queue_positions
+from shared.services import feedback, job_retries, jobs, models, queue_positions
 from shared.services.queue_positions import QueuePosition
 
 bp = OperationsBlueprint("native-jobs", __name__)
@@ -197,13 +197,17 @@ def results(job_id: str) -> Response:
     """Stream the results.
 
     One line per picture; suited to archives of thousands. In CSV an apostrophe precedes names, labels and errors that
-    spreadsheets would take for formulas.
+    spreadsheets would take for formulas, and for a version with a rejection rule a last column says why an answer is
+    not believed.
     """
     query = parse(schemas.ResultsQuery, request.args)
     job = jobs.get(container(), caller().tenant, job_id)
     items = _all_items(container(), job)
     if (query.format or ("csv" if request.accept_mimetypes.best == "text/csv" else "ndjson")) == "csv":
-        rows = _ended_by(_csv(job, items), f",,{Status.FAILED},,,,{CUT}\r\n")
+        version = models.find_version_by_id(container(), job.version_id)
+        judged = version is not None and version.rejection is not None
+        last = f",,{Status.FAILED},,,,{CUT}{',' if judged else ''}\r\n"
+        rows = _ended_by(_csv(job, items, judged=judged), last)
         return Response(stream_with_context(rows), mimetype="text/csv")
     lines = (serializers.streamed_prediction(job, item).encode().decode() + "\n" for item in items)
     last = json.dumps({"error": {"code": "incomplete", "message": CUT}}) + "\n"
@@ -298,21 +302,23 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _csv(job: Job, items: Iterator[Item]) -> Iterator[str]:
+def _csv(job: Job, items: Iterator[Item], *, judged: bool) -> Iterator[str]:
+    """Yield the rows of a job; `judged` adds the column of doubts."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["position", "name", "status", "rank", "label", "score", "error"])
+    writer.writerow(["position", "name", "status", "rank", "label", "score", "error", *(["doubt"] if judged else [])])
     for item in items:
         start = [item.position, _cell(item.name), item.status]
+        end = [item.verdict.doubt if item.verdict else ""] if judged else []
         if item.status != Status.DONE:
-            writer.writerow([*start, "", "", "", _cell(item.error)])
+            writer.writerow([*start, "", "", "", _cell(item.error), *end])
         elif job.options.task == "features":
-            writer.writerow([*start, "", "", " ".join(map(repr, item.result)), ""])
+            writer.writerow([*start, "", "", " ".join(map(repr, item.result)), "", *end])
         else:
             for rank, (label, score) in enumerate(item.result, 1):
-                writer.writerow([*start, rank, _cell(label), score, ""])
+                writer.writerow([*start, rank, _cell(label), score, "", *end])
             if not item.result:  # every picture has a row
-                writer.writerow([*start, "", "", "", ""])
+                writer.writerow([*start, "", "", "", "", *end])
         yield out.getvalue()
         out.seek(0)
         out.truncate()

@@ -8,6 +8,7 @@ from typing import Any
 from api.context import link
 from api.dialects.native.serializers.common import rfc1123
 from shared.domain.jobs import Item, Job, Status
+from shared.domain.rejection import SENTENCES, Doubt, Verdict
 from shared.schemas import jobs as schemas
 from shared.schemas.common import moment, moment_at
 from shared.services.queue_positions import QueuePosition
@@ -100,4 +101,11 @@ def _outcome(job: Job, item: Item) -> dict[str, Any]:
         return {"status": str(item.status)}
     if job.options.task == "features":
         return {"feature_vectors": item.result}
-    return {"results": [schemas.Label(label=label, score=score) for label, score in item.result]}
+    fields: dict[str, Any] = {"results": [schemas.Label(label=label, score=score) for label, score in item.result]}
+    if item.verdict:
+        fields |= {"confident": not item.verdict.doubt, "doubt": _doubt(item.verdict)}
+    return fields
+
+
+def _doubt(verdict: Verdict) -> schemas.Doubt | None:
+    return schemas.Doubt(code=verdict.doubt, message=SENTENCES[Doubt(verdict.doubt)]) if verdict.doubt else None
