@@ -24,7 +24,8 @@ from shared.domain.models import (
     trained_weights_key,
 )
 from shared.services import model_checks
-from worker import download, examination, families, scratch, weights
+from worker import download, examination, families, rejection_fit, scratch, weights
+from worker.engine import Loaded
 from worker.process import WorkerProcess
 from worker.time_limit import LOADING, time_limit
 
@@ -48,8 +49,8 @@ def check(worker: WorkerProcess, version_id: str) -> None:
         try:
             with scratch.folder() as folder:
                 ready = _examine(worker, version, folder)
-            worker.engine.load(ready)
-        except errors.BadRequest as error:
+            ready = _with_rule(worker, ready, worker.engine.load(ready), version.import_options)
+        except (errors.BadRequest, errors.NotFound) as error:
             model_checks.refuse(container, version, error.message)
         except download.NotFetched as error:
             model_checks.fail(container, version, error.message)
@@ -68,6 +69,16 @@ def check(worker: WorkerProcess, version_id: str) -> None:
             log.info("model %s version %s is ready", ready.name, ready.version)
 
 
+def _with_rule(
+    worker: WorkerProcess, ready: ModelVersion, model: Loaded, options: ImportOptions | None
+) -> ModelVersion:
+    """Return the version with the rejection rule that its import asked for; raises as `rejection_fit.fit` does."""
+    if options is None or options.rejection is None:
+        return ready
+    model_checks.report_progress(worker.container, ready.id, "its rejection rule is being fitted")
+    return replace(ready, rejection=rejection_fit.fit(worker, ready, model, options.rejection))
+
+
 def _wait_for_another_try(worker: WorkerProcess, version: ModelVersion, why: str) -> None:
     """Leave the version to maintenance, which has it checked again once the lock of this check is released."""
     log.warning("checking %s version %s: %s", version.name, version.version, why)
@@ -79,7 +90,8 @@ def _examine(worker: WorkerProcess, version: ModelVersion, folder: Path) -> Mode
     """Turn the weights into a checked blob with labels, preprocessing and an example; raises BadRequest kinds."""
     path = _weights_file(worker, version, folder)
     stored = store_examined(worker.container.storage, version, path, folder)
-    kept = replace(stored.import_options, checks=()) if stored.import_options else None  # their pictures are deleted
+    # The pictures of checks are deleted, and the rejection rule is a property of the version.
+    kept = replace(stored.import_options, checks=(), rejection=None) if stored.import_options else None
     return replace(stored, source=PRETRAINED if version.source == PRETRAINED else "", import_options=kept)
 
 

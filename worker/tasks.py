@@ -82,6 +82,15 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
             target=model_export.export, args=(process.worker, version_id), name="export", daemon=True
         ).start()
 
+    @app.task(name="fit_rejection")
+    def fit_rejection(version_id: str) -> None:
+        from worker import rejection_fit
+
+        # In a separate thread: thousands of pictures take a minute, and those of jobs are run between them.
+        threading.Thread(
+            target=rejection_fit.fit_requested, args=(process.worker, version_id), name="fit", daemon=True
+        ).start()
+
     @app.task(name="train")
     def train() -> None:
         process.trainer.wake_training()

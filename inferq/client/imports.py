@@ -34,6 +34,11 @@ class ImportOptions(TypedDict, total=False):
     """The set of weights to take from a file that holds several."""
     checks: Sequence[tuple[str | Path, str]]
     """Pictures with the label that the model must give them; else it is refused."""
+    reject_below_precision: float | str
+    """The wanted share of right answers among those that are believed; a rule is fitted on the dataset `reject_on`."""
+    reject_on: int | str
+    unknown_label: str
+    """The label of answers that are not believed, on wires that have no word for doubt."""
 
 
 def form_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
@@ -48,6 +53,9 @@ def form_parts(name: str, options: ImportOptions) -> Iterator[tuple[str, Any]]:
         "problem_type": options.get("problem_type", ""),
         "threshold": _threshold(options.get("threshold", "")),
         "state_key": options.get("state_key", ""),
+        "reject_below_precision": str(options.get("reject_below_precision", "")),
+        "reject_on": str(options.get("reject_on", "")),
+        "unknown_label": options.get("unknown_label", ""),
     }
     yield from ((key, (None, value)) for key, value in fields.items() if value)
     labels = options.get("labels", "")

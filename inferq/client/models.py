@@ -15,6 +15,7 @@ from shared.schemas.models import (
     Model,
     ModelDetails,
     ModelList,
+    RejectionFit,
     Version,
     VersionDetails,
     VersionList,
@@ -142,6 +143,33 @@ class Models:
     def clear_canary(self, name: str) -> None:
         """End the canary: the default version answers all requests again."""
         self._connection.request("DELETE", f"{_path(name)}/canary")
+
+    # rejection rules
+
+    def reject(
+        self, name: str, version: str, *, precision: float | None = None, dataset: int | str | None = None,
+        unknown_label: str = "",
+    ) -> RejectionFit:  # fmt: skip
+        """Have a rejection rule fitted on a dataset, and return it when a worker has; `error` says why there is none.
+
+        `precision` is the wanted share of right answers among those that are believed. `unknown_label` alone changes
+        the label of the present rule.
+        """
+        fields = {"precision": precision, "dataset": dataset, "unknown_label": unknown_label}
+        wanted = {key: value for key, value in fields.items() if value is not None}
+        path = f"{_version_path(name, version)}/rejection"
+        fit = read(RejectionFit, self._connection.request("PUT", path, json=wanted, timeout=UPLOAD))
+        if fit.fitting:
+            *_, fit = self._connection.follow(path, RejectionFit, lambda fit: not fit.fitting)
+        return fit
+
+    def get_rejection(self, name: str, version: str) -> RejectionFit:
+        """Return the rejection rule of a version, and whether another one is being fitted."""
+        return read(RejectionFit, self._connection.get(f"{_version_path(name, version)}/rejection"))
+
+    def remove_rejection(self, name: str, version: str) -> None:
+        """Remove the rejection rule of a version, which believes all its answers then."""
+        self._connection.request("DELETE", f"{_version_path(name, version)}/rejection")
 
     # last, because after it `list` in an annotation of this class is this method
 

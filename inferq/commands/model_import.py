@@ -37,6 +37,12 @@ _MODEL = click.Path(exists=True, path_type=Path)
     "--check", "checks", multiple=True, metavar="PICTURE=LABEL",
     help="Refuse the model unless it gives this picture this label; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--reject-below-precision", default="", metavar="SHARE",
+    help="Have the model say which answers it does not believe, so that this share of the others is right: 0.95.",
+)  # fmt: skip
+@click.option("--on", "reject_on", default="", metavar="DATASET", help="The dataset on which that rule is fitted.")
+@click.option("--unknown-label", default="", help="The label of such answers on wires that have no word for doubt.")
 @click.option("--state-key", default="", help="The set of weights to take from a file that holds several.")
 @click.option(
     "--problem-type", default="", metavar="NAME",
@@ -83,6 +89,9 @@ def import_(
         "state_key": values.pop("state_key"),
         "problem_type": values.pop("problem_type"),
         "threshold": values.pop("threshold"),
+        "reject_below_precision": values.pop("reject_below_precision"),
+        "reject_on": values.pop("reject_on"),
+        "unknown_label": values.pop("unknown_label"),
         "checks": [_check(text) for text in checks],
         "preprocessing": _preprocessing(preprocessing, values),
     }

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, options
+from inferq.commands import console, model_reject, options
 from inferq.errors import InferqError
 from shared.schemas.models import EngineReport, Model, Preprocessing, Version, VersionDetails
 
@@ -54,6 +54,7 @@ def _rows(model: Model, version: VersionDetails) -> list[tuple[str, object]]:
         ("labels", _labels(version.label_names)),
         ("problem type", version.problem_type),
         ("thresholds", _thresholds(version)),
+        ("rejection", model_reject.describe(version.rejection) if version.rejection else ""),
         ("checksum", version.checksum),
         ("engine", version.engine),
         ("measured", _measured(version.engine_report)),

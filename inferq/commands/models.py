@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, model_export, model_import, model_show, options, promotion
+from inferq.commands import console, model_export, model_import, model_reject, model_show, options, promotion
 from shared.schemas.models import Model, Version
 
 _DEFAULT_ORIGINS = {
@@ -24,7 +24,7 @@ def models() -> None:
     """List, show, add, import, export, remove, compare and promote models; choose the default."""
 
 
-for command in (model_show.show, model_import.import_, model_export.export, *promotion.COMMANDS):
+for command in (model_show.show, model_import.import_, model_export.export, model_reject.reject, *promotion.COMMANDS):
     models.add_command(command)
 
 

@@ -18,6 +18,11 @@ def model_export(version_id: str) -> str:
     return f"export:{version_id}"
 
 
+def rejection(version_id: str) -> str:
+    """Return the name of the lock that a worker holds while it fits the rejection rule of the version."""
+    return f"rejection:{version_id}"
+
+
 def conversion(version_id: str) -> str:
     """Return the name of the lock that a worker holds while it converts the version for a faster runtime."""
     return f"conversion:{version_id}"

@@ -110,6 +110,11 @@ def bank_key(version_id: str, checksum: str = "") -> str:
     return f"rejection/{version_id}/{checksum}" if checksum else f"rejection/{version_id}"
 
 
+def fit_name(version_id: str) -> str:
+    """Return the name of the key-value pair that holds the rule that is asked for, or why it could not be fitted."""
+    return f"rejection:{version_id}"
+
+
 def check_precision(name: str, precision: float) -> None:
     """Raise BadOption, with the caller's name of the value, unless the precision may be wanted."""
     if not LOWEST_PRECISION <= precision <= HIGHEST_PRECISION:  # also refuses NaN

@@ -18,6 +18,7 @@ from shared.domain.preprocessing import (
     MODES,
     Origin,
 )
+from shared.domain.rejection import HIGHEST_PRECISION, LOWEST_PRECISION
 from shared.schemas.common import Answer, File, Photo, Request, Time, one_of
 from shared.schemas.evidence import METHODS, Evidence, Plots
 
@@ -102,6 +103,17 @@ class ModelRequest(Request, kw_only=True):
         Meta(description="Of multi-label models: the score from which a label is an answer; one number, or one per "
              "label, separated by commas. By default 0.5, and none for a single output."),
     ] = ""  # fmt: skip
+    reject_below_precision: Annotated[
+        str | float,
+        Meta(description="Have a rejection rule fitted, so that this share of the answers that are believed is right: "
+             "0.95. Needs `reject_on`."),
+    ] = ""  # fmt: skip
+    reject_on: Annotated[
+        str | int, Meta(description="Id or name of the dataset on which that rule is fitted; with the model's labels.")
+    ] = ""
+    unknown_label: Annotated[
+        str, Meta(description="The label of answers that are not believed, on wires that have no word for doubt.")
+    ] = ""
     state_key: Annotated[
         str, Meta(description="Which set of weights to take from a file that holds several: `model_ema`.")
     ] = ""
@@ -130,6 +142,19 @@ class ExportQuery(Request, kw_only=True):
     format: Annotated[
         str, one_of(ExportFormat, "`safetensors` for the tensors as they are stored, `onnx` for the whole network.")
     ] = ExportFormat.SAFETENSORS.value
+
+
+class RejectionRequest(Request, kw_only=True):
+    """A rejection rule to fit, or another label for the present one."""
+
+    precision: Annotated[
+        Annotated[float, Meta(ge=LOWEST_PRECISION, le=HIGHEST_PRECISION)] | None,
+        Meta(description="The wanted share of right answers among those that are believed; with `dataset`."),
+    ] = None
+    dataset: Annotated[str | int, Meta(description="Id or name of the dataset that the rule is fitted on.")] = ""
+    unknown_label: Annotated[
+        str, Meta(description="The label of answers that are not believed, on wires that have no word for doubt.")
+    ] = ""
 
 
 class ModelChoice(Request, kw_only=True):
@@ -175,6 +200,29 @@ class Preset(Answer, kw_only=True):
     changed: Annotated[list[str], Meta(description="The values that the import gave instead of the preset's.")]
 
 
+class Rejection(Answer, kw_only=True):
+    """The rule by which a version does not believe an answer."""
+
+    precision: Annotated[float, Meta(description="The wanted share of right answers among those that are believed.")]
+    min_score: Annotated[float, Meta(description="The lowest score of the best label that is believed.")]
+    max_distance: Annotated[
+        float | None,
+        Meta(description="The largest distance from the features of known pictures that is believed, 0 to 2; null if "
+             "distances are not looked at."),
+    ]  # fmt: skip
+    unknown_label: Annotated[
+        str, Meta(description="The answer on wires that have no word for doubt; empty leaves theirs as it is.")
+    ]
+
+
+class RejectionFit(Answer, kw_only=True):
+    """Where the rejection rule of a version stands."""
+
+    rejection: Annotated[Rejection | None, Meta(description="The present rule; null without one.")]
+    fitting: Annotated[bool, Meta(description="True while a worker fits another rule.")]
+    error: Annotated[str | None, Meta(description="Why the last fit has made no rule, for people.")]
+
+
 class Version(Answer, kw_only=True):
     """A version of a model, without the names of its labels and without its full evidence."""
 
@@ -193,6 +241,9 @@ class Version(Answer, kw_only=True):
         Meta(description="For multi-label: the score from which a label is part of the answer, one for all or one "
              "per label; without any, all labels are."),
     ] = field(default_factory=list)  # fmt: skip
+    rejection: Annotated[
+        Rejection | None, Meta(description="By which it does not believe an answer; null if it believes all.")
+    ] = None
     checksum: Annotated[str, Meta(description="SHA-256 of the weights, hex.")]
     preprocessing: Annotated[Preprocessing | None, Meta(description="Null until it is known.")]
     preset: Annotated[Preset | None, Meta(description="The origin of the preprocessing; null if it was trained here.")]

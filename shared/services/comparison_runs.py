@@ -123,7 +123,7 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
     parts = splits.deal(
         examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
     )
-    learned = set[str]().union(*(_learned(uow, training) for training in (*trainings, *_trainings(uow, baseline))))
+    learned = learned_pictures(uow, candidate) | learned_pictures(uow, baseline)
     new = [example for example in parts.test if example.sha256 not in learned]
     if not new:
         raise errors.BadDataset(
@@ -137,6 +137,11 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
             "dataset."
         )
     return usable, len(parts.test) - len(usable)
+
+
+def learned_pictures(uow: UnitOfWork, version: ModelVersion) -> set[str]:
+    """Return the SHA-256 of the pictures that a version has learned from, or its base, and so on."""
+    return set[str]().union(*(_learned(uow, training) for training in _trainings(uow, version)))
 
 
 def _trainings(uow: UnitOfWork, version: ModelVersion | None) -> list[Training]:

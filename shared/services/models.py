@@ -31,7 +31,7 @@ from shared.domain.models import (
     trained_weights_key,
     uploads,
 )
-from shared.domain.rejection import bank_key
+from shared.domain.rejection import bank_key, fit_name
 from shared.domain.trainings import Training
 from shared.services import default_models
 
@@ -313,6 +313,7 @@ def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
     uow.model_versions.delete(ids)
     for version_id in ids:
         uow.key_values.delete(report_name(version_id))
+        uow.key_values.delete(fit_name(version_id))
     uow.comparisons.delete_of(ids)
     uow.promotions.delete_of(ids)
     uow.trainings.delete([version.training_id for version in chosen if version.training_id])

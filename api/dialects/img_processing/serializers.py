@@ -35,7 +35,7 @@ def link(take: int, first: StoredImage) -> str:
     return f"{base.rstrip('/')}/v1/images?{urlencode({'take': take, 'from': first.id})}"
 
 
-def classification(result: Sequence[tuple[str, float]]) -> dict[str, Any]:
+def classification(result: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Return (label, score), best first, as one main label and secondary labels; each word begins with a capital.
 
     A multi-label model may find no label: the main label is then empty with the score 0, since clients of this wire

@@ -71,12 +71,20 @@ function row(model, version, says, name = `version ${version.version}`) {
     el("span", { class: "what" }, titled,
       el("small", {}, made.filter(Boolean).join(" · "), " · ", ago(version.created_at)),
       version.preprocessing ? prepared(version) : null,
+      version.rejection ? el("small", {}, rejection(version.rejection)) : null,
       version.state === "ready" ? engine(version) : null,
       version.reason ? el("small", { class: "wrong" }, version.reason) : null),
     el("span", { class: "right" }, right),
     el("span", { class: "stands" }, state(version.state), isDefault ? el("em", {}, "default") : null,
       version.canary ? el("em", {}, `canary ${percent(version.canary, 0)}`) : null),
     el("span", { class: "actions" }, open ? choices(model, version, says) : null));
+}
+
+/** Return in words which answers a version believes. */
+function rejection(rule) {
+  const near = rule.max_distance == null ? "" : ` of pictures within a distance of ${rule.max_distance.toFixed(3)}`;
+  const label = rule.unknown_label ? `; otherwise ${rule.unknown_label} on wires without a word for doubt` : "";
+  return `believes scores from ${rule.min_score.toFixed(3)} on${near}, for a precision of ${percent(rule.precision)}${label}`;
 }
 
 const ORIGINS = {

@@ -48,6 +48,8 @@ _ROUTES = {
     CONSUME: MODEL_QUEUE,
     "check": MODEL_QUEUE,
     "check_import": MODEL_QUEUE,
+    "check_with_rule": MODEL_QUEUE,
+    "fit_rejection": MODEL_QUEUE,
     "export": MODEL_QUEUE,
     "deliver": MAINTENANCE_QUEUE,
     "train": TRAINING_QUEUE,

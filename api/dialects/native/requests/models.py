@@ -12,10 +12,12 @@ from werkzeug.datastructures import FileStorage
 
 from api import reading
 from api.context import container
+from api.dialects.native.requests.common import find_dataset
 from shared import errors
 from shared.domain import labels as label_files
 from shared.domain.models import PRETRAINED, ImportCheck, ImportOptions, ModelImport
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
+from shared.domain.rejection import RejectionRequest, check_precision
 from shared.imaging import images
 from shared.schemas.models import ModelRequest
 from shared.services import dataset_import
@@ -63,7 +65,8 @@ def kept_files(wanted: ModelRequest) -> Iterator[ModelImport]:
     kept: list[str] = []
     try:
         labels, preprocessing = _labels(wanted), _preprocessing(wanted)
-        options = ImportOptions(wanted.state_key, wanted.problem_type, _thresholds(wanted.threshold), _checks(kept))
+        thresholds, rejection = _thresholds(wanted.threshold), _rejection(wanted)
+        options = ImportOptions(wanted.state_key, wanted.problem_type, thresholds, _checks(kept), rejection)
         source = _keep(request.files.get("weights"), kept) or PRETRAINED
         if source == PRETRAINED and (options.checks or options.state_key):
             raise errors.BadOption("check and state_key are for imported weights, but there is no part `weights`")
@@ -72,6 +75,25 @@ def kept_files(wanted: ModelRequest) -> Iterator[ModelImport]:
         for key in kept:
             container().storage.delete(key)
         raise
+
+
+def _rejection(wanted: ModelRequest) -> RejectionRequest | None:
+    """Return the rejection rule that is to be fitted; None without one. Raises BadOption, NotFound."""
+    dataset = find_dataset(wanted.reject_on)
+    if wanted.reject_below_precision == "" and dataset is None and not wanted.unknown_label:
+        return None
+    if wanted.reject_below_precision == "" or dataset is None:
+        raise errors.BadOption(
+            "a rejection rule needs both reject_below_precision and reject_on, the dataset on which it is fitted"
+        )
+    try:
+        precision = float(wanted.reject_below_precision)
+    except ValueError:
+        raise errors.BadOption(
+            f"reject_below_precision must be a number, not {wanted.reject_below_precision!r}"
+        ) from None
+    check_precision("reject_below_precision", precision)
+    return RejectionRequest(precision, dataset.id, wanted.unknown_label)
 
 
 def _keep(part: FileStorage | None, kept: list[str]) -> str:

@@ -13,10 +13,12 @@ from api.context import link
 from api.dialects.native.serializers import trainings
 from shared.domain.engines import EngineReport
 from shared.domain.models import ALL_TENANTS, ModelAlias, ModelVersion
+from shared.domain.rejection import RejectionRule
 from shared.domain.trainings import Training
 from shared.schemas import models as schemas
 from shared.schemas.common import moment_at
 from shared.services.default_models import DefaultModel
+from shared.services.rejection import Fit
 
 Summaries = Mapping[str, Mapping[str, Any]]
 """Training id -> `accuracy` and `method` of the version that it made."""
@@ -115,6 +117,7 @@ def _version_fields(version: ModelVersion, summaries: Summaries) -> dict[str, An
         "labels": len(version.labels),
         "problem_type": version.problem_type,
         "thresholds": list(version.thresholds),
+        "rejection": rejection(version.rejection),
         "checksum": version.checksum,
         "preprocessing": msgspec.convert(asdict(preprocessing), schemas.Preprocessing) if preprocessing else None,
         "preset": msgspec.convert(asdict(preset), schemas.Preset) if preset else None,
@@ -126,6 +129,22 @@ def _version_fields(version: ModelVersion, summaries: Summaries) -> dict[str, An
         "requires_deployment": version.requires_deployment,
         "canary": version.canary,
     }
+
+
+def rejection(rule: RejectionRule | None) -> schemas.Rejection | None:
+    """Return a rejection rule; None without one."""
+    if rule is None:
+        return None
+    return schemas.Rejection(
+        precision=rule.precision, min_score=rule.min_score, max_distance=rule.max_distance, unknown_label=rule.label
+    )
+
+
+def rejection_fit(fit: Fit) -> schemas.RejectionFit:
+    """Return where the rejection rule of a version stands."""
+    return schemas.RejectionFit(
+        rejection=rejection(fit.version.rejection), fitting=fit.is_running, error=fit.failure or None
+    )
 
 
 def _nearest(group: Sequence[ModelVersion]) -> Sequence[ModelVersion]:
