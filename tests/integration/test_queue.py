@@ -23,6 +23,7 @@ from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import Waiters
 from shared.domain.jobs import JobChange, Outcome, Status
+from shared.domain.rejection import Verdict
 from shared.domain.stream_entry import StreamEntry
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -105,6 +106,12 @@ def test_a_process_of_the_version_before_can_read_every_announcement(queue: Queu
     outcome = Outcome("job", 0, None, "poison", "It is.", retries=3)
     [(_, message), _] = queue.events.messages([JobChange("job", Status.FAILED, 0, 1, 1.0, 2.0, outcome=outcome)])
     assert json.loads(message)[0][-1] == ["job", 0, None, "poison", "It is."]
+
+
+def test_an_outcome_with_a_verdict_is_not_announced_since_the_version_before_could_not_read_it(queue: Queue) -> None:
+    outcome = Outcome("job", 0, [["rose", 0.9]], verdict=Verdict("low_score"))
+    [(_, message)] = queue.events.messages([JobChange("job", Status.DONE, 1, 0, 1.0, 2.0, outcome=outcome)])
+    assert json.loads(message) == ["job"]
 
 
 def test_what_is_pushed_is_claimed_once_in_order_and_gone_when_acknowledged(queue: Queue) -> None:

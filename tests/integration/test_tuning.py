@@ -20,6 +20,7 @@ from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.engines import EngineErrors, converted_folder, converted_key, failure_key
+from shared.domain.jobs import BOTH
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ModelVersion
 from shared.services import engines, models
@@ -96,6 +97,7 @@ def test_a_busy_model_gets_the_faster_runtime_with_the_same_answers(worker: Work
     assert model.runtime == "openvino"
     assert torch.allclose(answers(model), logits, atol=1e-4 * logits.abs().max().item())
     assert torch.allclose(answers(model, "features"), features, atol=1e-4 * features.abs().max().item())
+    assert torch.equal(answers(model, BOTH), torch.cat([answers(model), answers(model, "features")], dim=1))
     assert worker.engine.runtimes() == {model.version.id: "openvino float32 on cpu"}
 
 

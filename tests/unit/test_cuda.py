@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from shared.domain.engines import EngineErrors
+from shared.domain.jobs import BOTH
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.settings import Settings
@@ -100,7 +101,7 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 
 
 @pytest.mark.cuda
 @with_a_card
-@pytest.mark.parametrize("task", ["classify", "features"])
+@pytest.mark.parametrize("task", ["classify", "features", BOTH])
 def test_a_recorded_network_answers_as_torch_does_for_any_number_of_pictures(task: str) -> None:
     recorded, plain = loaded(built()), as_torch_does(built())
     assert (recorded.runtime, plain.runtime) == ("cuda-graphs", "torch")

@@ -19,6 +19,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as pillow_reference
 
+from shared.domain.jobs import BOTH
 from shared.domain.models import ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
@@ -198,6 +199,14 @@ def test_features_are_what_enters_the_head(architecture: str, shelf: Shelf, engi
     features = loaded.forward([loaded.prepare(png(picture(size))) for size in SIZES], "features")
     assert features.shape == (len(SIZES), 512)
     assert torch.allclose(features, expected, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("architecture", ["squeezenet1_1", "resnet18"])
+def test_logits_and_features_of_one_pass_are_those_of_two(architecture: str, shelf: Shelf, engine: Engine) -> None:
+    loaded = engine.load(shelf.version(architecture))
+    prepared = [loaded.prepare(png(picture(size))) for size in SIZES]
+    apart = [loaded.forward(prepared), loaded.forward(prepared, "features")]
+    assert torch.allclose(loaded.forward(prepared, BOTH), torch.cat(apart, dim=1), atol=1e-5)
 
 
 def test_grey_pictures_enter_a_grey_network_and_digits_are_read(shelf: Shelf, engine: Engine) -> None:

@@ -321,6 +321,15 @@ def test_features_that_are_maps_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.numpy(), graphs.answer(exposed, PICTURES).mean((2, 3)), atol=1e-5)
 
 
+def test_logits_and_features_of_one_pass_are_those_of_two_also_in_a_fixed_batch(tmp_path: Path) -> None:
+    pictures = torch.from_numpy(PICTURES)
+    for batch in ("batch", 2):
+        model = graphs.make(tail=[node("Softmax", "logits", "scores")], outputs={"scores": (batch, 4)})
+        graph = opened(model, tmp_path)
+        apart = torch.cat([graph(pictures), graph.features(pictures)], dim=1)
+        np.testing.assert_allclose(graph.both(pictures).numpy(), apart.numpy(), atol=1e-6)
+
+
 def test_a_graph_without_a_last_layer_has_no_features(tmp_path: Path) -> None:
     model = graphs.make()
     for each in list(model.graph.node)[:1] + list(model.graph.node)[-1:]:
@@ -333,6 +342,8 @@ def test_a_graph_without_a_last_layer_has_no_features(tmp_path: Path) -> None:
     assert not version(file.config).has_features
     with pytest.raises(BadRequest, match="no features"):
         opened(model, tmp_path).features(torch.from_numpy(PICTURES))
+    with pytest.raises(BadRequest, match="no features"):
+        opened(model, tmp_path).both(torch.from_numpy(PICTURES))
 
 
 # metadata
