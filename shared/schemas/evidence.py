@@ -63,6 +63,39 @@ class Mistake(Answer, kw_only=True):
     score: float
 
 
+class CoveragePoint(Answer, kw_only=True):
+    """What would be believed with another lowest score."""
+
+    coverage: Annotated[Share, Meta(description="Share of the test pictures that would be believed.")]
+    accuracy: Annotated[Share, Meta(description="Share of right answers among them.")]
+    min_score: float
+
+
+class ForeignPictures(Answer, kw_only=True):
+    """Pictures that show nothing that the version knows."""
+
+    kind: Annotated[str, Meta(description="`noise`, `text`, `plain`, `gradient`, or the name of another dataset.")]
+    pictures: int
+    rejected: Annotated[int, Meta(description="How many of them are not believed.")]
+
+
+class RejectionEvidence(Answer, kw_only=True):
+    """What the rejection rule believes."""
+
+    wanted: Annotated[Share, Meta(description="The precision that was asked for.")]
+    reason: Annotated[str, Meta(description="Why there is no rule; empty if there is one.")] = ""
+    min_score: Annotated[float | None, Meta(description="The lowest score that is believed.")] = None
+    max_distance: Annotated[
+        float | None, Meta(description="The largest distance from the training pictures that is believed.")
+    ] = None
+    pictures: Annotated[int, Meta(description="Test pictures.")] = 0
+    believed: Annotated[int, Meta(description="Test pictures whose answer is believed.")] = 0
+    precision: Annotated[float | None, Meta(description="The share of right answers among these.")] = None
+    precision_interval: Interval | None = None
+    curve: list[CoveragePoint] = field(default_factory=list)
+    foreign: list[ForeignPictures] = field(default_factory=list)
+
+
 class Suspect(Answer, kw_only=True):
     """An example whose label is probably wrong."""
 
@@ -125,6 +158,7 @@ class Evidence(Answer, kw_only=True):
     )
     mistakes_in_all: int = 0
     mistakes: Annotated[list[Mistake], Meta(description="The most confident ones.")] = field(default_factory=list)
+    rejection: Annotated[RejectionEvidence | None, Meta(description="Null unless a rule was asked for.")] = None
     suspects_in_all: int = 0
     suspects: Annotated[
         list[Suspect], Meta(description="Examples whose label is probably wrong, the most doubtful first.")

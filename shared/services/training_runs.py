@@ -9,11 +9,15 @@ from typing import Any
 from shared import errors
 from shared.container import Container, UnitOfWork
 from shared.domain import splits
+from shared.domain.datasets import DatasetExample, DatasetState
 from shared.domain.jobs import Status
 from shared.domain.models import ModelVersion, next_version
 from shared.domain.splits import Splits
 from shared.domain.trainings import Training
 from shared.services import models, trainings
+
+FOREIGN_DATASETS, FOREIGN = 5, 50
+"""Other datasets, and examples of each, that show whether foreign pictures are turned away."""
 
 
 class TrainingEnded(Exception):
@@ -173,6 +177,22 @@ def abandon(container: Container, training_id: str) -> None:
 def _ended(container: Container, training_id: str) -> None:
     container.queue.events.publish([training_id])
     container.queue.notifications.send_task("deliver")
+
+
+def list_foreign(container: Container, training: Training) -> dict[str, list[DatasetExample]]:
+    """Return examples of the tenant's other datasets, by the names of these, whose labels this training does not know:
+    at most FOREIGN of each of at most FOREIGN_DATASETS."""
+    found: dict[str, list[DatasetExample]] = {}
+    with container.database.read() as uow:
+        others = uow.datasets.page(training.tenant, limit=FOREIGN_DATASETS + 1)
+        known = {label.casefold() for label in uow.datasets.label_names(training.dataset_id).values()}
+        for other in others:
+            if other.id == training.dataset_id or other.state is not DatasetState.READY:
+                continue
+            examples = [each for each in uow.datasets.examples(other) if each.label.casefold() not in known]
+            if examples:
+                found[other.name] = examples[:: max(1, len(examples) // FOREIGN)][:FOREIGN]
+    return found
 
 
 def get_splits(container: Container, training: Training) -> Splits:

@@ -15,14 +15,16 @@ import fakeredis
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_score
 
 from shared import errors
 from shared.adapters.queue.locks import Locks, RenewedLock
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.datasets import Dataset, DatasetState
-from shared.domain.jobs import Status, Submission
+from shared.domain.jobs import BOTH, Status, Submission
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
 from shared.services import comparisons, dataset_import, datasets, jobs, models, promotions, training_runs, trainings
@@ -30,6 +32,8 @@ from shared.settings import Settings
 from tests import digit_images
 from tests.workers import make_container
 from worker import tuning
+from worker.engine import Engine
+from worker.rejection import FeatureBank
 from worker.trainer import Trainer
 from worker.training import checkpoint_store, plots, progress, stages
 from worker.training.cancellation import Cancellation
@@ -134,6 +138,45 @@ def test_faster_engines_are_tried_on_pictures_that_were_not_trained_on(
     stored = {read(container.storage, each) for each in splits.test}
     assert set(tuning.example_pictures(container, added)) == stored
     assert tuning.example_pictures(container, replace(added, training_id="")) == []
+
+
+def test_a_rule_that_is_asked_for_is_chosen_and_measured_as_it_is_served(
+    container: Container, trainer: Trainer
+) -> None:
+    cautious = replace(QUICK, reject_below_precision=0.9, unknown_label="unknown")
+    other = dataset(container, digit_images.files({7: 6}), "sevens")
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW)), parameters=cautious))
+    added = version(container, ended)
+    assert added.rejection is not None
+    assert (added.rejection.precision, added.rejection.label) == (0.9, "unknown")
+
+    found = (ended.evidence or {})["rejection"]
+    model = Engine(container.settings, container.storage.read).load(added)
+    bank = FeatureBank.from_bytes(container.storage.read(added.rejection.bank))
+    test = training_runs.get_splits(container, ended).test
+    believed, right = [], []
+    for example in test:
+        row = model.forward([model.prepare(read(container.storage, example))], BOTH)[0]
+        scores = softmax(row[:3].double().numpy())
+        distance = float(bank.distances(row[None, 3:])[0])
+        believed.append(scores.max() >= added.rejection.min_score and distance <= (added.rejection.max_distance or 9))
+        right.append(added.labels[int(scores.argmax())] == example.label)
+    assert (found["pictures"], found["believed"]) == (6, sum(believed))
+    assert found["precision"] == pytest.approx(precision_score(np.array(right)[believed], [True] * sum(believed)))
+    assert found["curve"][-1]["coverage"] <= 1.0
+    rejected = {row["kind"]: (row["pictures"], row["rejected"]) for row in found["foreign"]}
+    assert set(rejected) == {"noise", "text", "plain", "gradient", other.name}
+    assert rejected["noise"][1] >= 0.8 * rejected["noise"][0]
+
+
+def test_a_rule_that_the_pictures_cannot_support_is_left_out_with_the_reason(
+    container: Container, trainer: Trainer
+) -> None:
+    numbers = dataset(container, digit_images.files(FEW))
+    ended = trained(trainer, submit(container, numbers, parameters=replace(QUICK, reject_below_precision=0.999)))
+    assert ended.status is Status.DONE
+    assert version(container, ended).rejection is None
+    assert "do not suffice" in (ended.evidence or {})["rejection"]["reason"]
 
 
 def test_the_plots_lie_beside_the_evidence(container: Container, trainer: Trainer) -> None:

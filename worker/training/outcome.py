@@ -47,5 +47,7 @@ class TrainedNetwork:
     validation_accuracy: float | None
     unseen: Unseen
     """The answers by which scores are calibrated; without pictures if there is nothing to judge by."""
+    learned: tuple[DatasetExample, ...]
+    """What the network has learned from."""
     cross_validation: Unseen | None = None
     """The answers of the linear heads of all folds; None without cross-validation."""

@@ -14,6 +14,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from shared.services import comparison_runs, datasets, models, training_runs
 from worker import families, weights
 from worker.engine import Engine, Loaded
 from worker.model_check import store_examined
-from worker.training import calibration, plots
+from worker.training import calibration, plots, rejection_rule
 from worker.training.checkpoint_store import CheckpointStore
 from worker.training.compare import compare
 from worker.training.evidence import evidence, evidence_of_folds, evidence_of_suspects, machine
@@ -78,6 +79,9 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
             trained.cross_validation or trained.unseen,
         )
         measured |= _describe_training(container, training, run.checkpoints, trained, splits, engine)
+        version, measured["rejection"] = _choose_rejection(
+            container, run, trained, model, splits.test, truths, temperature
+        )
         report = _compare_with_default(container, training, progress, engine, model)
         measured["seconds"] = run.checkpoints.seconds | {
             "total": round(container.now() - (training.started_at or 0.0), 3)
@@ -155,6 +159,32 @@ def _run_test_pictures(
         rows.append(model.forward([model.prepare(read(storage, example)) for example in batch]))
         progress.report(0.92, f"testing: {start + len(batch)} of {len(test)} pictures")
     return torch.cat(rows)
+
+
+def _choose_rejection(
+    container: Container,
+    run: TrainingRun,
+    trained: TrainedNetwork,
+    model: Loaded,
+    test: Sequence[DatasetExample],
+    truths: torch.Tensor,
+    temperature: float,
+) -> tuple[ModelVersion, dict[str, Any] | None]:
+    """Return the version with its rejection rule, and the evidence of the rule; None if no rule is asked for."""
+    parameters, storage = run.training.parameters, container.storage
+    if (precision := parameters.reject_below_precision) is None:
+        return model.version, None
+
+    def on_progress(message: str) -> None:
+        run.progress.report(0.95, message)
+
+    chosen = rejection_rule.choose(
+        storage, model, trained, temperature, precision, parameters.unknown_label, on_progress
+    )
+    foreign = training_runs.list_foreign(container, run.training)
+    found = rejection_rule.measure(chosen, storage, model, test, truths, foreign, precision, on_progress)
+    rule = None if isinstance(chosen, str) else chosen.rule
+    return replace(model.version, rejection=rule), found
 
 
 def _describe_training(

@@ -66,7 +66,7 @@ def from_base(
         network, base.version.architecture, base.preprocessing, "head",
         f"A linear classifier on what {run.training.base} sees; the base itself stayed as it was.",
         stopped, head.best_epoch, *_measure(learned.features @ weight.T + bias, learned.labels),
-        held.right / len(held.truths) if validation.examples else None, by_folds or held, by_folds,
+        held.right / len(held.truths) if validation.examples else None, by_folds or held, learned.examples, by_folds,
     )  # fmt: skip
 
     def trial() -> Trial:
@@ -104,7 +104,9 @@ def from_scratch(
     )  # fmt: skip
     note = "A small network trained from nothing, not from ImageNet's weights: with few photos it is less often right."
     best = measured_in(run.checkpoints.curve, NETWORK, learner.best_epoch)
-    return TrainedNetwork(network, SMALL, preprocessing, "scratch", note, stopped, learner.best_epoch, *best, held)
+    return TrainedNetwork(
+        network, SMALL, preprocessing, "scratch", note, stopped, learner.best_epoch, *best, held, splits.training
+    )
 
 
 def _is_declared(validation: Part) -> bool:
