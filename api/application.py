@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import auth, content_encoding, cors, dialects, form_parser, health, reading, throttle, web
+from api import auth, content_encoding, cors, dialects, form_parser, health, reading, room, throttle, web
 from api.context import link, request_places
 from api.coroutine_routes import Flask
 from shared import errors
@@ -49,6 +49,7 @@ def create_app(container: Container) -> Flask:
     app.before_request(cors.answer_preflight)
     app.before_request(auth.authenticate)
     app.before_request(lambda: throttle.count(all_dialects))
+    app.before_request(room.check)
     app.before_request(content_encoding.unpack)
     app.after_request(cors.add_headers)  # the first is called last
     app.after_request(throttle.add_headers)
@@ -73,7 +74,7 @@ class OneSlash:
 
 def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
     problem = _as_inferq_error(error)
-    if problem.status >= 500 and not isinstance(problem, errors.Unavailable):
+    if problem.status >= 500 and not isinstance(problem, (errors.Unavailable, errors.QuotaExceeded)):
         log.error("%s %s failed", request.method, _one_line(request.path), exc_info=error)
     else:
         path, message = _one_line(request.path), _one_line(problem.message)

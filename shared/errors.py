@@ -21,6 +21,7 @@
     ├── TooLarge 413          (1)
     ├── TooManyRequests 429   (1, 2) carries retry_after
     ├── CallerGone 499        (1) while its request waited
+    ├── QuotaExceeded 507     (2) the tenant would keep more bytes than it may
     └── Unavailable 503       (3) database, Redis or storage is away; carries retry_after
         ├── Overloaded        (2) what waits already takes longer than the caller waits
         ├── StorageFull       (3) a disk has no room; the caller's waiting does not help
@@ -214,6 +215,12 @@ class TooManyRequests(InferqError):
 
     status = 429
     retry_after = 1.0
+
+
+class QuotaExceeded(InferqError):
+    """No more bytes may be kept; delete something."""
+
+    status = 507  # not 429 or 503: clients that know those wait, and send the same again
 
 
 class Unavailable(InferqError):

@@ -136,6 +136,7 @@ def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: 
         preset=examined.preset,
         weights=blob,
         checksum=examined.checksum,
+        size=examined.path.stat().st_size,
         example=ModelExample(example, examined.example_logits),
     )
 

@@ -1,4 +1,4 @@
-"""Limits of tenants: how long their jobs are kept, and how much they may send."""
+"""Limits of tenants: how long their jobs are kept, and how much they may send and keep."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ class Tenants:
         keep_jobs: float | None = None,
         max_queued: int | None = None,
         pictures_per_minute: int | None = None,
+        max_bytes: int | None = None,
     ) -> TenantLimits:
         """Set all limits of a tenant; for None, the setting of the service applies. `keep_jobs` is in seconds."""
-        given = {"keep_jobs": keep_jobs, "max_queued": max_queued, "pictures_per_minute": pictures_per_minute}
+        given = {
+            "keep_jobs": keep_jobs,
+            "max_queued": max_queued,
+            "pictures_per_minute": pictures_per_minute,
+            "max_bytes": max_bytes,
+        }
         body = {name: value for name, value in given.items() if value is not None}
         return read(TenantLimits, self._connection.request("PUT", _path(tenant), json=body))
 

@@ -55,6 +55,11 @@ class Writer:
         self._file = file
         self._offset = 0
 
+    @property
+    def size(self) -> int:
+        """The bytes that have been written."""
+        return self._offset
+
     def write(self, data: bytes) -> int:
         """Append `data` and return the offset, in bytes, at which it begins."""
         start = self._offset
@@ -150,6 +155,10 @@ class Storage:
         # As keyword arguments: the second positional parameter of s3fs is a version id.
         end = None if size is None else offset + size
         return bytes(self._fs.cat_file(self._path(key), start=offset, end=end))
+
+    def size(self, key: str) -> int:
+        """Return the number of bytes of a blob; raises FileNotFoundError, Unavailable."""
+        return int(self._look(lambda: self._fs.size(self._path(key))))
 
     def pieces(self, key: str) -> Iterator[bytes]:
         """Yield the bytes of a blob in pieces of a few megabytes; raises FileNotFoundError, Unavailable."""

@@ -22,6 +22,8 @@ LONGEST_NAME = 180
 """Maximum characters of the name of a dataset, a label or an example."""
 REASONS = 100
 """Number of unusable pictures that are listed with a reason; more are only counted."""
+UPLOADS = "uploads/"
+"""The prefix of the keys of uploaded archives and weights."""
 
 
 class DatasetState(StrEnum):
@@ -82,6 +84,8 @@ class Dataset:
     """Number of times that loading has begun."""
     last_label: int = 0
     last_example: int = 0
+    source_size: int = 0
+    """Bytes of the uploaded archive that is being loaded; 0 if it is read from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,12 @@ class DatasetExample:
     created_at: float
     until: int | None = None
     """The first version that no longer has it."""
+
+
+def is_upload(source: str) -> bool:
+    """Return True if the source of a dataset is the key of an uploaded archive, which was stored for this loading
+    only."""
+    return source.startswith(UPLOADS)
 
 
 def new_id(now: float) -> int:

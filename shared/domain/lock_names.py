@@ -51,3 +51,8 @@ def bucket_import(tenant: str, name: str) -> str:
 def notified(task: str) -> str:
     """Return the name of a lock that is never released: until it expires, maintenance does not send the task again."""
     return f"bell:{task}"
+
+
+def counted_bytes() -> str:
+    """Return the name of a lock that is never released: until it expires, kept bytes are not counted anew."""
+    return "bytes"

@@ -111,6 +111,8 @@ class ModelImport:
     """Empty for those that lie beside the weights, or that belong to the published weights."""
     preprocessing: PreprocessingRequest | None = None
     options: ImportOptions | None = None
+    size: int = 0
+    """Bytes of the uploaded files."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class ModelVersion:
     rejection: RejectionRule | None = None
     """The rule by which it does not believe an answer; None if it believes all. It may change while the version is
     READY."""
+    size: int = 0
+    """Bytes of its weights; until it is checked, of the uploaded files."""
 
     @property
     def is_graph(self) -> bool:

@@ -16,6 +16,8 @@ class TenantLimits:
     """Pictures that may wait for one model version."""
     pictures_per_minute: int | None = None
     """Pictures in new jobs; None is no limit, as there is no setting."""
+    max_bytes: int | None = None
+    """Bytes that may be kept in all; None is no limit, as there is no setting."""
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,4 @@ class LimitsInEffect:
     keep_jobs: float
     max_queued: int
     pictures_per_minute: int | None
+    max_bytes: int | None

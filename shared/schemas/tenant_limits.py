@@ -9,6 +9,7 @@ from msgspec import Meta
 from shared.schemas.common import Answer, Request
 
 _LONGEST = 100 * 365 * 24 * 3600
+_MOST_BYTES = 2**53
 
 
 class LimitsRequest(Request, kw_only=True):
@@ -19,6 +20,10 @@ class LimitsRequest(Request, kw_only=True):
     ) = None
     max_queued: Annotated[int, Meta(description="Pictures that may wait for one model version.", ge=0)] | None = None
     pictures_per_minute: Annotated[int, Meta(description="Pictures in new jobs.", ge=1)] | None = None
+    max_bytes: (
+        Annotated[int, Meta(description="Bytes of pictures, archives and weights kept in all.", ge=0, le=_MOST_BYTES)]
+        | None
+    ) = None
 
 
 class LimitsInEffect(Answer, kw_only=True):
@@ -27,16 +32,22 @@ class LimitsInEffect(Answer, kw_only=True):
     keep_jobs: Annotated[float, Meta(description="Seconds for which a finished job is kept.")]
     max_queued: Annotated[int, Meta(description="Pictures that may wait for one model version.")]
     pictures_per_minute: Annotated[int | None, Meta(description="Pictures in new jobs; null is no limit.")]
+    max_bytes: Annotated[int | None, Meta(description="Bytes kept in all; null is no limit.")]
 
 
 class TenantLimits(Answer, kw_only=True):
-    """The limits that are set for a tenant, null where none is, and those in effect."""
+    """The limits that are set for a tenant, null where none is, those in effect, and how much it keeps."""
 
     tenant: str
     keep_jobs: float | None
     max_queued: int | None
     pictures_per_minute: int | None
+    max_bytes: int | None
     in_effect: LimitsInEffect
+    kept_bytes: Annotated[
+        int,
+        Meta(description="Bytes that the tenant keeps: pictures of jobs, stored images, datasets, uploads, weights."),
+    ]
 
 
 class TenantLimitsList(Answer, kw_only=True):

@@ -16,9 +16,10 @@ import logging
 import math
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, BinaryIO
 
 import uuid6
@@ -27,10 +28,10 @@ from shared import errors
 from shared.container import Container, Writer
 from shared.domain import archive_layout
 from shared.domain.archive_layout import ExamplePath
-from shared.domain.datasets import REASONS, Dataset
+from shared.domain.datasets import REASONS, UPLOADS, Dataset, is_upload
 from shared.domain.pictures import Limits
 from shared.imaging import archives, images
-from shared.services import bucket_import, dataset_import_runs
+from shared.services import bucket_import, dataset_import_runs, kept_bytes
 from shared.services.dataset_import_runs import ArchiveContents, StoredPicture
 
 PIECE = 1024 * 1024
@@ -46,15 +47,16 @@ _LONGEST_REASON = 300
 log = logging.getLogger(__name__)
 
 
-def keep_upload(container: Container, stream: IO[bytes]) -> str:
-    """Store the uploaded bytes unread, for a loader to read later; return their key. Raises NoInput if empty."""
-    key = f"uploads/{uuid6.uuid7()}"
+def keep_upload(container: Container, tenant: str, stream: IO[bytes]) -> str:
+    """Store the uploaded bytes unread, for a loader to read later; return their key. Raises NoInput if empty,
+    QuotaExceeded."""
+    kept_bytes.check(container, tenant, 1)
+    key, room = f"{UPLOADS}{uuid6.uuid7()}", kept_bytes.room(container, tenant)
     with container.storage.writing(key) as blob:
-        size = 0
         while piece := stream.read(PIECE):
             blob.write(piece)
-            size += len(piece)
-        if not size:
+            kept_bytes.fits(container, tenant, room, blob.size)
+        if not blob.size:
             raise errors.NoInput("The file is empty. Send the bytes of an archive.")
     return key
 
@@ -81,7 +83,7 @@ def load(container: Container, dataset_id: int, stopping: threading.Event | None
             dataset_import_runs.finish(container, begun, blob, contents)
     except _Stopped:
         dataset_import_runs.put_back(container, begun)
-    except errors.BadRequest as error:
+    except (errors.BadRequest, errors.QuotaExceeded) as error:
         dataset_import_runs.give_up(container, begun, error.message, contents)
     except errors.Unavailable as error:
         dataset_import_runs.put_back_until_reachable(container, begun, error.message, contents)
@@ -166,7 +168,7 @@ def _archive(container: Container, dataset: Dataset, progress: _Progress) -> Ite
 
 def _fetch(container: Container, source: str, path: str, progress: _Progress) -> None:
     settings = container.settings
-    if dataset_import_runs.is_upload(source):
+    if is_upload(source):
         try:
             container.storage.fetch_to(source, path)
         except FileNotFoundError:
@@ -194,6 +196,10 @@ class _PictureCollector:
     contents: ArchiveContents
     limits: Limits
     blob: Writer
+    check_room: Callable[[int], None]
+    """Raises QuotaExceeded if the tenant may not keep so many more bytes."""
+    replaced: int
+    """Bytes of the archive, whose place the pictures take."""
 
     def add(self, path: str, data: bytes, place: ExamplePath) -> None:
         """Store a picture, or count it as a duplicate or as unreadable."""
@@ -210,6 +216,7 @@ class _PictureCollector:
             return
         self.seen.add(sha256)
         self.contents.pictures.append(StoredPicture(place, sha256, self.blob.write(data), len(data)))
+        self.check_room(self.blob.size - self.replaced)
 
     def refuse(self, path: str, reason: str) -> None:
         """Count an unusable file; `reason` is a phrase that follows its path."""
@@ -239,7 +246,8 @@ def _read(container: Container, begun: Dataset, file: BinaryIO, contents: Archiv
         seen = uow.datasets.digests(begun)
     key = f"datasets/{begun.id}/{uuid6.uuid7()}"
     with container.storage.writing(key) as blob:
-        collector = _PictureCollector(seen, contents, limits, blob)
+        check_room = partial(kept_bytes.fits, container, begun.tenant, kept_bytes.room(container, begun.tenant))
+        collector = _PictureCollector(seen, contents, limits, blob, check_room, begun.source_size)
         members = archives.tree(file, **bounds, max_member=limits.max_bytes)
         for number, ((path, data), place) in enumerate(zip(members, places, strict=True)):
             progress.reading(number, len(places))

@@ -13,9 +13,16 @@ from shared import errors
 from shared.container import Container, UnitOfWork
 from shared.domain import lock_names
 from shared.domain.archive_layout import ExamplePath
-from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Source, open_next_version
+from shared.domain.datasets import (
+    REASONS,
+    Dataset,
+    DatasetExample,
+    DatasetState,
+    Source,
+    is_upload,
+    open_next_version,
+)
 from shared.domain.fair_order import fair_order
-from shared.services import bucket_import
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +60,6 @@ def list_waiting(container: Container, served: Mapping[str, float]) -> list[Data
         for dataset in fair_order(loading, served)
         if not container.queue.locks.is_held(lock_names.dataset_import(dataset.id))
     ]
-
-
-def is_upload(source: str) -> bool:
-    """Return True if the source is the key of an uploaded archive, which was stored for this loading only."""
-    return not source.lower().startswith(("http://", "https://")) and not bucket_import.is_folder(source)
 
 
 def begin(container: Container, dataset_id: int) -> Dataset | None:
@@ -138,6 +140,7 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
                 for number, picture in enumerate(contents.pictures, current.last_example + 1)
             ]
         )
+        uow.datasets.count_bytes(current.id, -current.source_size)
         uow.datasets.save(
             replace(
                 _at_rest(after, now),
@@ -152,8 +155,8 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
 
 
 def _at_rest(dataset: Dataset, now: float) -> Dataset:
-    return replace(dataset, state=DatasetState.READY, message="", progress=1.0, source="", adding=False, attempts=0,
-                   updated_at=now)  # fmt: skip
+    return replace(dataset, state=DatasetState.READY, message="", progress=1.0, source="", source_size=0, adding=False,
+                   attempts=0, updated_at=now)  # fmt: skip
 
 
 def give_up(container: Container, begun: Dataset, reason: str, contents: ArchiveContents) -> None:
@@ -168,6 +171,7 @@ def give_up(container: Container, begun: Dataset, reason: str, contents: Archive
         else:
             ended = replace(ended, state=DatasetState.FAILED, message=reason, unreadable=contents.unreadable,
                             reasons=tuple(contents.reasons))  # fmt: skip
+        uow.datasets.count_bytes(current.id, -current.source_size)
         uow.datasets.save(ended)
     log.info("dataset %d: %s", begun.id, reason)
     _ended(container, begun)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import uuid6
@@ -30,30 +31,31 @@ from shared.domain.datasets import (
     check_name,
     describe_state,
     file_name,
+    is_upload,
     new_id,
     normalize_name,
 )
 from shared.domain.pictures import Picture
+from shared.services import kept_bytes
 
 # creating and filling
 
 
 def create(container: Container, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = (),
            unique: bool = False) -> Dataset:  # fmt: skip
-    """Create a dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption.
+    """Create a dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption, QuotaExceeded.
 
     With `unique`, raises Conflict if there is a dataset of that name: wires that use names instead of ids need that.
     `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
     """
     now = container.now()
     name = check_name(name, "dataset")
+    dataset = Dataset(new_id(now), tenant, name, DatasetState.READY, now, now)
     if source:
-        container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
-    dataset = Dataset(
-        new_id(now), tenant, name, DatasetState.LOADING if source else DatasetState.READY, now, now, source=source
-    )
-    if source:
-        dataset = replace(dataset, progress=0.0, message="waiting for a trainer to read it")
+        dataset = replace(
+            dataset, state=DatasetState.LOADING, source=source, source_size=_size(container, tenant, source),
+            progress=0.0, message="waiting for a trainer to read it",
+        )  # fmt: skip
     named = list(dict.fromkeys(check_name(label, "label") for label in labels))
     with container.database.write() as uow:
         namesake = uow.datasets.find_by_name(tenant, name)
@@ -69,16 +71,29 @@ def create(container: Container, tenant: str, name: str, *, source: str = "", la
 
 
 def add_archive(container: Container, tenant: str, dataset_id: int, source: str) -> Dataset:
-    """Load more pictures from `source`, as `create` does; raises NotFound, Conflict unless the dataset is READY."""
-    container.queue.ping()
+    """Load more pictures from `source`, as `create` does; raises NotFound, QuotaExceeded, Conflict unless the dataset
+    is READY."""
+    size = _size(container, tenant, source)
     with container.database.write() as uow:
         dataset = _changeable(uow, tenant, dataset_id)
         uow.datasets.save(
             replace(dataset, state=DatasetState.LOADING, source=source, adding=True, attempts=0, progress=0.0,
-                    updated_at=container.now(), message="waiting for a trainer to read it")
+                    updated_at=container.now(), message="waiting for a trainer to read it", source_size=size)
         )  # fmt: skip
+        uow.datasets.count_bytes(dataset.id, size)
     container.queue.notifications.send_task("load")
     return get(container, tenant, dataset_id)
+
+
+def _size(container: Container, tenant: str, source: str) -> int:
+    """Return how many bytes a source keeps until it is loaded; raises QuotaExceeded, and Unavailable here rather than
+    after the commit, at the notification."""
+    container.queue.ping()
+    if is_upload(source):  # there was room for it when it was stored
+        with suppress(FileNotFoundError):  # the loader says so
+            return container.storage.size(source)
+    kept_bytes.check(container, tenant, 1)
+    return 0
 
 
 def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
@@ -96,10 +111,12 @@ def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> 
 
 def add_example(container: Container, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> DatasetExample:  # fmt: skip
-    """Add a labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture exists)."""
+    """Add a labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture exists),
+    QuotaExceeded."""
     name = file_name(picture.name)
     digest = hashlib.sha256(picture.data).hexdigest()
     named = _label_name(container, tenant, dataset_id, label_id)  # checked before any bytes are stored
+    kept_bytes.check(container, tenant, len(picture.data))
     blob = f"datasets/{dataset_id}/{uuid6.uuid7()}"
     container.storage.write(blob, picture.data)
     try:

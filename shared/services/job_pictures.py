@@ -15,6 +15,7 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Submiss
 from shared.domain.pictures import Picture
 from shared.domain.stored_images import id_of_blob
 from shared.domain.stream_entry import StreamEntry
+from shared.services import kept_bytes
 
 MOST_INLINE = 8 * 1024
 """Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
@@ -27,11 +28,12 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
 
-def store(container: Container, job: Job, submission: Submission) -> tuple[list[Item], str]:
+def store(container: Container, job: Job, submission: Submission, room: int | None) -> tuple[list[Item], str]:
     """Write all pictures, in the order of upload, into the job's single blob, unless there is only a small one; return
     (items, fingerprint).
 
-    The fingerprint is the SHA-256 (hex) of all bytes and of the requested options. Raises NoInput, Unavailable,
+    The fingerprint is the SHA-256 (hex) of all bytes and of the requested options. `room` is how many bytes the tenant
+    may keep, None for no limit; a reference to a stored image costs none. Raises NoInput, QuotaExceeded, Unavailable,
     StorageFull, and what reading the pictures raises; no blob is left then.
     """
     pictures = iter(submission.pictures)
@@ -40,9 +42,10 @@ def store(container: Container, job: Job, submission: Submission) -> tuple[list[
         raise errors.NoInput()
     digest = hashlib.sha256()
     if len(first) == 1 and isinstance(first[0], Picture) and len(first[0].data) <= MOST_INLINE:
+        kept_bytes.fits(container, job.tenant, room, len(first[0].data))
         items = [_small_item(job, first[0], digest)]
     else:
-        items = _store_blob(container, job, chain(first, pictures), digest)
+        items = _store_blob(container, job, chain(first, pictures), digest, room)
     # What was requested, not the version and the function that were chosen: a canary, or a promotion meanwhile, may
     # have another version answer the same request.
     request = [
@@ -103,7 +106,7 @@ def _small_item(job: Job, picture: Picture, digest: Digest) -> Item:
 
 
 def _store_blob(
-    container: Container, job: Job, pictures: Iterable[Picture | ImageReference], digest: Digest
+    container: Container, job: Job, pictures: Iterable[Picture | ImageReference], digest: Digest, room: int | None
 ) -> list[Item]:
     items: list[Item] = []
     with container.storage.writing(job.blob) as blob:
@@ -115,6 +118,7 @@ def _store_blob(
                 continue
             _feed(digest, name, picture.data)
             items.append(Item(job.id, position, name, job.blob, blob.write(picture.data), len(picture.data)))
+            kept_bytes.fits(container, job.tenant, room, blob.size)
     return items
 
 

@@ -34,7 +34,8 @@ def submit(
 
     The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
     the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
-    Raises BadPicture and its kinds, BadOption, NotFound, ModelNotReady, Conflict, TooManyRequests, Unavailable.
+    Raises BadPicture and its kinds, BadOption, NotFound, ModelNotReady, Conflict, TooManyRequests, QuotaExceeded,
+    Unavailable.
     """
     version = models.get_ready_version(container, tenant, submission.model, submission.version)
     if submission.options.task == "features" and not version.has_features:
@@ -44,9 +45,7 @@ def submit(
         )
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
-    waiting = queue_limits.count_waiting(container, version.id, tenant, 1)
-    if patience is not None:
-        queue_limits.check_patience(container, version.id, tenant, waiting, patience)
+    waiting = queue_limits.admit(container, version.id, tenant, submission.idempotency_key, patience)
     job_id = str(uuid6.uuid7())
     # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
     scoring = choose_scoring(version, submission.options)
@@ -70,17 +69,15 @@ def submit(
         blob=container.storage.dated("jobs", job_id, container.now()),
         with_thresholds=scoring.with_thresholds,
     )
-    items, fingerprint = job_pictures.store(container, job, submission)
+    room = queue_limits.room(container, tenant, submission.idempotency_key)
+    items, fingerprint = job_pictures.store(container, job, submission, room)
     job = replace(
         job, total=len(items), fingerprint=fingerprint, blob="" if items[0].picture is not None else job.blob,
         items=tuple(items) if len(items) == 1 else None,
     )  # fmt: skip
     try:
-        earlier = _find_counted(container, job)
+        earlier = queue_limits.count_in(container, job)
         if earlier is None:
-            if len(items) > 1:
-                waiting = queue_limits.count_waiting(container, version.id, tenant, len(items))
-            queue_limits.count_new(container, tenant, len(items))  # last, as nothing takes it back
             registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
             earlier = container.grouped(_register)(registration)
     except (errors.StorageFull, errors.QueueFull):  # it was not committed, and its blob would fill the disk further
@@ -95,15 +92,6 @@ def submit(
         job_pictures.drop(container, job)
         return _same_request(earlier, fingerprint), False
     return job, True
-
-
-def _find_counted(container: Container, job: Job) -> Job | None:
-    """Return the earlier job of an idempotency key if its tenant has a limit a minute, against which a repeat does not
-    count; all others are found at the commit, without a query of their own."""
-    if not job.idempotency_key or not queue_limits.is_counted(container, job.tenant):
-        return None
-    with container.database.read() as uow:
-        return uow.jobs.find_by_idempotency_key(job.tenant, job.idempotency_key)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from shared.domain.datasets import DatasetState
 from shared.domain.jobs import PRIORITIES, Item, Job, Status, job_created_at
 from shared.domain.models import ModelState, check_task, uploads
 from shared.domain.stored_images import image_created_at
-from shared.services import dataset_import_runs, datasets, jobs, models, stored_images, trainings, webhook_deliveries
+from shared.services import (
+    dataset_import_runs,
+    datasets,
+    jobs,
+    kept_bytes,
+    models,
+    stored_images,
+    trainings,
+    webhook_deliveries,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -53,6 +62,7 @@ def reconcile(container: Container, missing_before: frozenset[str] = frozenset()
         notify_webhooks,
         drop_old_jobs,
         datasets.drop_deleted,
+        kept_bytes.fold,
     ):
         _step(container, step)
     return missing
@@ -216,6 +226,7 @@ def collect_garbage(container: Container) -> None:
     drop_training_orphans(container)
     drop_test_images(container)
     webhook_deliveries.drop_old(container)
+    kept_bytes.count_anew(container)
     with container.database.write() as uow:
         uow.keys.drop_tokens(now)
 

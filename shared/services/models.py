@@ -33,7 +33,7 @@ from shared.domain.models import (
 )
 from shared.domain.rejection import bank_key, fit_name
 from shared.domain.trainings import Training
-from shared.services import default_models
+from shared.services import default_models, kept_bytes
 
 PUBLISHED = ModelImport(PRETRAINED)
 
@@ -156,7 +156,7 @@ def add(
     version: str = "",
     imported: ModelImport = PUBLISHED,
 ) -> ModelVersion:
-    """Register a version and have a worker check it; raises BadOption, Conflict.
+    """Register a version and have a worker check it; raises BadOption, Conflict, QuotaExceeded.
 
     Without `imported` it has the published weights of its architecture, by default the one of that name; that of an
     imported file is found by the worker.
@@ -170,6 +170,8 @@ def add(
     plain = imported == PUBLISHED and not version
     if plain and (listed := _in_catalogue(container, tenant, name, architecture)):
         return fetch(container, listed)
+    if imported.source == PRETRAINED:  # for uploads there was room when they were stored
+        kept_bytes.check(container, tenant, 1)
     with container.database.read() as uow:
         earlier = uow.model_versions.named(tenant, name)
     forget(container, [other for other in earlier if other.tenant == tenant and other.state is ModelState.REFUSED])
@@ -195,6 +197,7 @@ def add(
             reason="waiting for a worker",
             wanted_preprocessing=imported.preprocessing,
             import_options=imported.options,
+            size=imported.size,
         )
         uow.model_versions.add(added)
     container.queue.notifications.send_task(check_task(added), added.id)

@@ -1,4 +1,5 @@
-"""Limits of the queue: how many pictures a tenant may have in it, and add a minute, and how long they take."""
+"""Limits of what is sent: how many pictures a tenant may have in the queue, and add a minute, how long they take, and
+how many bytes it may keep."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import math
 
 from shared import errors
 from shared.container import Container
-from shared.services import queue_positions, tenant_limits
+from shared.domain.jobs import Job
+from shared.services import kept_bytes, queue_positions, tenant_limits
 
+_REFUSALS = (errors.TooManyRequests, errors.Overloaded, errors.QuotaExceeded)
 COUNT_MAX_AGE = 0.05
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
 
@@ -27,9 +30,55 @@ def count_waiting(container: Container, version_id: str, tenant: str, more: int)
     return waiting
 
 
-def is_counted(container: Container, tenant: str) -> bool:
-    """Return True if the tenant has a limit a minute."""
-    return tenant_limits.in_effect(container, tenant).pictures_per_minute is not None
+def admit(container: Container, version_id: str, tenant: str, key: str, patience: float | None) -> int:
+    """Return about how many pictures of the tenant wait, before those of a new job are stored.
+
+    Raises TooManyRequests, Overloaded, QuotaExceeded; not for a repeat, whose idempotency key has a job already.
+    """
+    try:
+        waiting = count_waiting(container, version_id, tenant, 1)
+        if patience is not None:
+            check_patience(container, version_id, tenant, waiting, patience)
+        kept_bytes.check(container, tenant, 1)
+    except _REFUSALS:
+        if _find_earlier(container, tenant, key) is None:
+            raise
+        return tenant_limits.in_effect(container, tenant).max_queued
+    return waiting
+
+
+def room(container: Container, tenant: str, key: str) -> int | None:
+    """Return how many bytes the pictures of a new job may have; None is no limit, as for a repeat, which keeps none."""
+    left = kept_bytes.room(container, tenant)
+    return None if left is None or _find_earlier(container, tenant, key) else left
+
+
+def count_in(container: Container, job: Job) -> Job | None:
+    """Count the pictures of a new job, which are stored, against the limits; return the earlier job of a repeat, which
+    does not count, if a limit needed to know. Others are found at the commit, without a query of their own.
+
+    Raises TooManyRequests, with nothing counted, and TooManyFiles as `count_new`.
+    """
+    refusal = None
+    try:
+        if job.total > 1:
+            count_waiting(container, job.version_id, job.tenant, job.total)
+    except errors.TooManyRequests as error:
+        refusal = error
+    if refusal or tenant_limits.in_effect(container, job.tenant).pictures_per_minute is not None:
+        if earlier := _find_earlier(container, job.tenant, job.idempotency_key):
+            return earlier
+        if refusal:
+            raise refusal
+    count_new(container, job.tenant, job.total)  # last, as nothing takes it back
+    return None
+
+
+def _find_earlier(container: Container, tenant: str, key: str) -> Job | None:
+    if not key:
+        return None
+    with container.database.read() as uow:
+        return uow.jobs.find_by_idempotency_key(tenant, key)
 
 
 def count_new(container: Container, tenant: str, pictures: int) -> None:

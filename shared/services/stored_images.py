@@ -8,10 +8,15 @@ from shared import errors
 from shared.container import Container
 from shared.domain.pictures import Picture
 from shared.domain.stored_images import StoredImage, new_id
+from shared.services import kept_bytes
 
 
 def store(container: Container, tenant: str, stage: str, picture: Picture) -> StoredImage:
-    """Store a picture; after a crash between the write of its bytes and of its row, maintenance removes the bytes."""
+    """Store a picture; after a crash between the write of its bytes and of its row, maintenance removes the bytes.
+
+    Raises QuotaExceeded, Unavailable, StorageFull.
+    """
+    kept_bytes.check(container, tenant, len(picture.data))
     now = container.now()
     image_id = new_id(now)
     blob = container.storage.dated("images", image_id, now)

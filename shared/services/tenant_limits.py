@@ -16,6 +16,7 @@ def in_effect(container: Container, tenant: str) -> LimitsInEffect:
         keep_jobs=settings.keep_jobs if own.keep_jobs is None else own.keep_jobs,
         max_queued=settings.max_queued if own.max_queued is None else own.max_queued,
         pictures_per_minute=own.pictures_per_minute,
+        max_bytes=own.max_bytes,
     )
 
 

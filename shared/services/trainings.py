@@ -25,17 +25,19 @@ from shared.domain.trainings import (
     TrainingRequest,
     checkpoint_key,
 )
-from shared.services import default_models, models
+from shared.services import default_models, kept_bytes, models
 
 
 def submit(container: Container, tenant: str, request: TrainingRequest) -> Training:
     """Store a training and notify a trainer; its dataset version is sealed.
 
     Raises NotFound (dataset, base), BadOption, BadDataset, Conflict (dataset not READY, or in use where `exclusive` is
-    set; name being trained; an alias), ModelNotReady or ModelRefused (base).
+    set; name being trained; an alias), ModelNotReady or ModelRefused (base), QuotaExceeded (nothing more may be kept;
+    how large the weights will be is not known yet).
     """
     if not NAME_PATTERN.fullmatch(request.name):
         raise errors.BadOption("the name of a model is made of letters, digits, '.', '_' and '-', 100 at most")
+    kept_bytes.check(container, tenant, 1)
     container.queue.ping()  # an unreachable queue fails the request here, not after the commit at the notification
     base = choose_base(container, tenant, request.base, request.base_version)
     now = container.now()

@@ -40,7 +40,7 @@ class Shelf:
         return datasets.add_archive(self.container, "anna", dataset.id, self.upload(archive))
 
     def upload(self, archive: bytes) -> str:
-        return dataset_import.keep_upload(self.container, io.BytesIO(archive))
+        return dataset_import.keep_upload(self.container, "anna", io.BytesIO(archive))
 
     def load(self, dataset: Dataset, stopping: threading.Event | None = None) -> Dataset:
         dataset_import.load(self.container, dataset.id, stopping)
@@ -186,7 +186,7 @@ def test_progress_is_announced_to_waiting_callers(shelf: Shelf, monkeypatch: pyt
 
 def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
     with pytest.raises(errors.NoInput, match="empty"):
-        dataset_import.keep_upload(container, io.BytesIO(b""))
+        dataset_import.keep_upload(container, "anna", io.BytesIO(b""))
     assert container.storage.list("uploads") == []
 
 

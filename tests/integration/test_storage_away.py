@@ -225,7 +225,7 @@ def test_a_check_is_put_off_by_a_storage_that_is_away_or_a_disk_that_is_full(
 ) -> None:
     monkeypatch.setattr(model_check, "PAUSE", 0.0)
     weights = container.storage.read(named(container).weights)
-    key = dataset_import.keep_upload(container, io.BytesIO(weights))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(weights))
     version = models.add(
         container, "anna", "mine", architecture="digits", imported=ModelImport(key, tuple("0123456789"))
     )
@@ -251,7 +251,7 @@ def test_a_check_is_put_off_by_a_storage_that_is_away_or_a_disk_that_is_full(
 def test_an_upload_that_is_missing_from_a_storage_that_answers_is_refused(
     container: Container, worker: WorkerProcess, blobs: Path
 ) -> None:
-    key = dataset_import.keep_upload(container, io.BytesIO(b"weights"))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(b"weights"))
     version = models.add(container, "anna", "mine", architecture="digits", imported=ModelImport(key, ()))
     (blobs / key).unlink()
     model_check.check(worker, version.id)

@@ -69,7 +69,7 @@ def trainer(container: Container) -> Trainer:
 
 
 def dataset(container: Container, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
-    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(members)))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(digit_images.archive(members)))
     created = datasets.create(container, "anna", name, source=key)
     dataset_import.load(container, created.id)
     return datasets.get(container, "anna", created.id)
@@ -275,7 +275,7 @@ def test_features_are_computed_once_for_each_picture(
 
     monkeypatch.setattr("worker.engine.Loaded.forward", counted)
     more = dataset_import.keep_upload(
-        container, io.BytesIO(digit_images.archive(digit_images.files({1: 4, 2: 4}, start=50)))
+        container, "anna", io.BytesIO(digit_images.archive(digit_images.files({1: 4, 2: 4}, start=50)))
     )
     datasets.add_archive(container, "anna", numbers.id, more)
     dataset_import.load(container, numbers.id)
@@ -572,7 +572,7 @@ def test_no_tenant_waits_behind_all_archives_of_another(
 
 
 def test_a_training_waits_for_its_dataset_and_then_begins(container: Container, trainer: Trainer) -> None:
-    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files(FEW))))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(digit_images.archive(digit_images.files(FEW))))
     waiting = datasets.create(container, "anna", "numbers", source=key)
     training = submit(container, waiting, allow_unready_dataset=True)
     assert trained(trainer, training).status is Status.QUEUED
@@ -586,7 +586,7 @@ def test_a_training_waits_for_its_dataset_and_then_begins(container: Container, 
 def test_a_dataset_that_turns_out_unfit_fails_the_training_that_waited_for_it(
     container: Container, trainer: Trainer
 ) -> None:
-    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files({1: 5}))))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(digit_images.archive(digit_images.files({1: 5}))))
     waiting = datasets.create(container, "anna", "numbers", source=key)
     training = submit(container, waiting, allow_unready_dataset=True)
 

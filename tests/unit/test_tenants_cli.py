@@ -18,7 +18,7 @@ PATH = "/v1/tenants/acme/limits"
 
 def limits(**own: Any) -> dict[str, Any]:
     """Return the limits of the tenant acme, where the settings keep jobs for 7 days."""
-    settings = {"keep_jobs": 604800.0, "max_queued": 200_000, "pictures_per_minute": None}
+    settings = {"keep_jobs": 604800.0, "max_queued": 200_000, "pictures_per_minute": None, "max_bytes": None}
     return complete(TenantLimits, tenant="acme", **dict.fromkeys(settings) | own, in_effect=settings | own)
 
 
@@ -40,6 +40,23 @@ def test_limits_that_are_not_named_stay(
     server.on(f"PUT {PATH}", (200, {}, limits(max_queued=5, keep_jobs=float(seconds))))
     assert run("tenants", "set", "acme", "--keep-jobs", time).exit_code == 0
     assert json.loads(server.requests[-1].body) == {"keep_jobs": seconds, "max_queued": 5}
+
+
+@pytest.mark.parametrize(("size", "bytes_"), [("20G", 20 * 1024**3), ("1.5m", 1_572_864), ("7", 7), ("0", 0)])
+def test_the_bytes_that_may_be_kept_are_set_as_a_size(
+    server: ToyServer, run: Callable[..., Result], size: str, bytes_: int
+) -> None:
+    server.on(f"GET {PATH}", (200, {}, limits(max_queued=5)))
+    server.on(f"PUT {PATH}", (200, {}, limits(max_queued=5, max_bytes=bytes_)))
+    assert run("tenants", "set", "acme", "--max-bytes", size).exit_code == 0
+    assert json.loads(server.requests[-1].body) == {"max_queued": 5, "max_bytes": bytes_}
+
+
+def test_the_bytes_that_are_kept_are_shown_beside_their_limit(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on(f"GET {PATH}", (200, {}, limits(max_bytes=3 * 1024**3) | {"kept_bytes": 1_572_864}))
+    shown = run("tenants", "show", "acme").stdout
+    assert "1.5 MiB" in shown
+    assert "3.0 GiB" in shown
 
 
 def test_a_reset_leaves_only_what_is_named(server: ToyServer, run: Callable[..., Result]) -> None:

@@ -40,8 +40,8 @@ def sent(client: FlaskClient, headers: dict[str, str], pictures: int) -> TestRes
 def test_limits_are_the_settings_until_some_are_set(
     client: FlaskClient, owner: dict[str, str], acme: dict[str, str]
 ) -> None:
-    settings = {"keep_jobs": 604800.0, "max_queued": 1000, "pictures_per_minute": None}
-    nothing = {"tenant": "acme", "keep_jobs": None, "max_queued": None, "pictures_per_minute": None}
+    settings = {"keep_jobs": 604800.0, "max_queued": 1000, "pictures_per_minute": None, "max_bytes": None}
+    nothing = dict.fromkeys(settings) | {"tenant": "acme", "kept_bytes": 0}
     assert client.get(PATH, headers=acme).json == nothing | {"in_effect": settings}
     assert client.get("/v1/tenants", headers=owner).json == {"tenants": []}
 
@@ -76,6 +76,7 @@ def test_only_the_owner_sets_limits_and_sees_those_of_others(
         ({"keep_jobs": -1}, "keep_jobs must be a number"),
         ({"max_queued": 1.5}, "max_queued must be a whole number"),
         ({"pictures_per_minute": 0}, "pictures_per_minute must be a whole number"),
+        ({"max_bytes": -1}, "max_bytes must be a whole number"),
         ({"keep_job": 5}, "did you mean keep_jobs?"),
     ],
 )

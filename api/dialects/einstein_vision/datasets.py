@@ -196,7 +196,7 @@ def _stored_archive(fields: Fields) -> Iterator[str]:
         if size > MAX_ARCHIVE:
             raise errors.TooLarge(f"An archive may have {MAX_ARCHIVE} bytes, not {size}; send it in parts.")
         file.seek(0)
-        key = dataset_import.keep_upload(container(), file)
+        key = dataset_import.keep_upload(container(), caller().tenant, file)
     try:
         yield key
     except BaseException:

@@ -38,7 +38,7 @@ def write_error(error: InferqError) -> ResponseReturnValue:
     else:
         body["message"] = _message(error, status)
     response = jsonify(body)
-    if isinstance(error, errors.StillRunning):  # each retry of the client would create another job
+    if isinstance(error, (errors.StillRunning, errors.QuotaExceeded)):  # each retry would create another job, or fail
         response.headers["x-should-retry"] = "false"
     return response, status
 
@@ -65,7 +65,7 @@ def _message(error: InferqError, status: int) -> str:
         return "API key is not valid." if any(auth.credentials(request)) else "API key is required."
     if status == 429:
         return "Rate limit exceeded. Try again later."
-    if isinstance(error, errors.StillRunning):
+    if isinstance(error, (errors.StillRunning, errors.QuotaExceeded)):
         return error.message
     if status >= 500:
         return f"{error.message} {FAULT}" if status == 503 else FAULT

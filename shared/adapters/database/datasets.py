@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
+from shared.adapters.database import kept_bytes
 from shared.adapters.database.learning_tables import dataset_labels, datasets, examples
 from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
 from shared.domain.splits import Tally
@@ -72,8 +73,15 @@ class Datasets:
         return [_dataset(row) for row in self._connection.execute(query)]
 
     def add(self, dataset: Dataset) -> None:
-        """Insert a dataset."""
+        """Insert a dataset, which keeps what it is loaded from."""
         self._connection.execute(sa.insert(datasets), _values(dataset))
+        self.count_bytes(dataset.id, dataset.source_size)
+
+    def count_bytes(self, dataset_id: int, size: int) -> None:
+        """Count bytes that the dataset keeps from now on, negative for those that it no longer keeps."""
+        counted = sa.update(datasets).where(datasets.c.id == dataset_id).values(size=datasets.c.size + size)
+        rows = self._connection.execute(counted.returning(datasets.c.tenant)) if size else ()
+        kept_bytes.count(self._connection, [(row.tenant, size) for row in rows])
 
     def save(self, dataset: Dataset) -> None:
         """Update all columns of a dataset."""
@@ -88,7 +96,8 @@ class Datasets:
         """Delete a dataset with its labels and examples."""
         for table in (examples, dataset_labels):
             self._connection.execute(sa.delete(table).where(table.c.dataset_id == dataset_id))
-        self._connection.execute(sa.delete(datasets).where(datasets.c.id == dataset_id))
+        gone = sa.delete(datasets).where(datasets.c.id == dataset_id).returning(datasets.c.tenant, datasets.c.size)
+        kept_bytes.count(self._connection, [(tenant, -size) for tenant, size in self._connection.execute(gone)])
 
     def known(self, dataset_ids: Collection[int]) -> set[int]:
         """Return the ids that exist."""
@@ -187,19 +196,26 @@ class Datasets:
         return set(self._connection.execute(sa.select(examples.c.sha256).where(_in_version(dataset))).scalars())
 
     def add_examples(self, new_examples: Sequence[DatasetExample]) -> None:
-        """Insert examples."""
+        """Insert examples, all of one dataset."""
         for chunk in _chunks(new_examples, 5000):
             # `vars`, because `asdict` copies each value: for 100,000 examples that takes seconds under the write lock.
             rows = [{name: value for name, value in vars(example).items() if name != "label"} for example in chunk]
             self._connection.execute(sa.insert(examples), rows)
+        if new_examples:
+            self.count_bytes(new_examples[0].dataset_id, sum(example.size for example in new_examples))
 
     def end_example(self, example: DatasetExample, version: int) -> None:
         """Remove an example from `version` on; older versions keep it."""
         self._connection.execute(sa.update(examples).where(_is(example)).values(until=version))
 
     def delete_example(self, example: DatasetExample) -> None:
-        """Delete the row of an example, from all versions."""
+        """Delete the row of an example, from all versions.
+
+        Its bytes count until its blob is removed; those of an archive's pictures, which share one, with the dataset.
+        """
         self._connection.execute(sa.delete(examples).where(_is(example)))
+        if not self.uses(example.dataset_id, example.blob):
+            self.count_bytes(example.dataset_id, -example.size)
 
     def uses(self, dataset_id: int, blob: str) -> bool:
         """Return True if any example, in any version, lies in that blob."""
@@ -243,6 +259,7 @@ def _values(dataset: Dataset) -> dict[str, Any]:
 
 def _dataset(row: Row[Any]) -> Dataset:
     values = dict(row._mapping)
+    del values["size"]  # the queries that add and remove keep it, so that `save` need not
     values["state"] = DatasetState(values["state"])
     values["reasons"] = tuple((path, why) for path, why in values["reasons"])
     return Dataset(**values)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
+from shared.adapters.database import kept_bytes
 from shared.adapters.database.tables import items, jobs, webhook_deliveries
 from shared.domain.jobs import (
     LIVE,
@@ -108,6 +109,8 @@ class Jobs:
         rows = ({name: getattr(item, name) for name in _ITEM_COLUMNS} for _, its_items in added for item in its_items)
         for chunk in iter(lambda: list(islice(rows, 5000)), []):
             self._connection.execute(_ADD_ITEMS, chunk)
+        own = ((job.tenant, item.size) for job, its_items in added for item in its_items if item.blob == job.blob)
+        kept_bytes.count(self._connection, own)
 
     # -- for workers and maintenance: ids come from the queue
 
@@ -240,8 +243,9 @@ class Jobs:
         return list(self._connection.execute(query).scalars())
 
     def delete(self, job_ids: Sequence[str]) -> None:
-        """Delete jobs with their items and callbacks."""
+        """Delete jobs, which this transaction has locked, with their items and callbacks."""
         for chunk in _chunks(list(job_ids), CHUNK):
+            kept_bytes.discount_jobs(self._connection, chunk)
             self._connection.execute(sa.delete(items).where(items.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(webhook_deliveries).where(webhook_deliveries.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(jobs).where(jobs.c.id.in_(chunk)))

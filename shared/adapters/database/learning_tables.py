@@ -68,6 +68,7 @@ model_versions = Table(
     Column("problem_type", Text, nullable=False, server_default="single_label_classification"),
     Column("thresholds", JSON(none_as_null=True)),
     Column("rejection", JSON(none_as_null=True)),
+    Column("size", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("tenant", "name", "version"),
 )
 
@@ -90,6 +91,9 @@ datasets = Table(
     Column("attempts", Integer, nullable=False),
     Column("last_label", Integer, nullable=False),
     Column("last_example", Integer, nullable=False),
+    Column("source_size", BigInteger, nullable=False, server_default=text("0")),
+    # All that the dataset keeps, counted by the queries that add and remove.
+    Column("size", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", TIME, nullable=False),
     Column("updated_at", TIME, nullable=False),
     Index("ix_datasets_tenant_id", "tenant", "id"),

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from shared.adapters.database import kept_bytes
 from shared.adapters.database.learning_tables import model_versions
 from shared.domain.models import (
     ALL_TENANTS,
@@ -60,6 +61,7 @@ class ModelVersions:
     def add(self, version: ModelVersion) -> None:
         """Insert a version."""
         self._connection.execute(sa.insert(model_versions), _values(version))
+        kept_bytes.count(self._connection, [(version.tenant, version.size)])
 
     def save(self, version: ModelVersion) -> None:
         """Update the columns that a check determines.
@@ -67,6 +69,9 @@ class ModelVersions:
         Not the default flag, `withheld` and the canary share: other processes may change these while a check runs.
         """
         values = {name: value for name, value in _values(version).items() if name not in _DECIDED}
+        kept = sa.select(model_versions.c.tenant, model_versions.c.size).where(model_versions.c.id == version.id)
+        before = self._connection.execute(kept.with_for_update()).all()
+        kept_bytes.count(self._connection, [(tenant, version.size - size) for tenant, size in before])
         self._connection.execute(sa.update(model_versions).where(model_versions.c.id == version.id).values(values))
 
     def make_default(self, version: ModelVersion) -> None:
@@ -95,7 +100,9 @@ class ModelVersions:
 
     def delete(self, version_ids: Sequence[str]) -> None:
         """Delete versions."""
-        self._connection.execute(sa.delete(model_versions).where(model_versions.c.id.in_(version_ids)))
+        gone = sa.delete(model_versions).where(model_versions.c.id.in_(version_ids))
+        rows = self._connection.execute(gone.returning(model_versions.c.tenant, model_versions.c.size))
+        kept_bytes.count(self._connection, [(tenant, -size) for tenant, size in rows])
 
     def known_weights(self, blobs: Sequence[str]) -> set[str]:
         """Return those of the blob keys that are the weights of a version."""

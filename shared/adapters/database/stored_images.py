@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from shared.adapters.database import kept_bytes
 from shared.adapters.database.tables import stored_images
 from shared.domain.stored_images import StoredImage
 
@@ -22,6 +23,7 @@ class StoredImages:
     def add(self, image: StoredImage) -> None:
         """Insert a stored image."""
         self._connection.execute(sa.insert(stored_images), asdict(image))
+        kept_bytes.count(self._connection, [(image.tenant, image.size)])
 
     def find(self, image_id: str) -> StoredImage | None:
         """Return a stored image of any tenant, or None; the use-case checks who may see it."""
@@ -53,7 +55,9 @@ class StoredImages:
 
     def delete(self, image_ids: Sequence[str]) -> None:
         """Delete stored images."""
-        self._connection.execute(sa.delete(stored_images).where(stored_images.c.id.in_(image_ids)))
+        gone = sa.delete(stored_images).where(stored_images.c.id.in_(image_ids))
+        rows = self._connection.execute(gone.returning(stored_images.c.tenant, stored_images.c.size))
+        kept_bytes.count(self._connection, [(tenant, -size) for tenant, size in rows])
 
     def _of(self, tenant: str, stage: str) -> sa.Select[Any]:
         return sa.select(stored_images).where(stored_images.c.tenant == tenant, stored_images.c.stage == stage)

@@ -202,8 +202,20 @@ tenant_limits = Table(
     Column("keep_jobs", TIME),
     Column("max_queued", Integer),
     Column("pictures_per_minute", Integer),
+    Column("max_bytes", BigInteger),
 )
 """The limits of tenants that differ from the settings."""
+
+kept_bytes = Table(
+    "kept_bytes",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("id", ID, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "id"),
+    sqlite_with_rowid=False,
+)
+"""Changes of the bytes that a tenant keeps; their sum is the count, see kept_bytes.py beside this file."""
 
 usage = Table(
     "usage",

@@ -25,6 +25,7 @@ from shared.adapters.database.comparisons import Comparisons
 from shared.adapters.database.datasets import Datasets
 from shared.adapters.database.dead_letters import DeadLetters
 from shared.adapters.database.jobs import Jobs
+from shared.adapters.database.kept_bytes import KeptBytes
 from shared.adapters.database.key_values import KeyValues
 from shared.adapters.database.keys import Keys
 from shared.adapters.database.model_aliases import ModelAliases
@@ -104,6 +105,10 @@ class UnitOfWork:
     @cached_property
     def tenant_limits(self) -> TenantLimits:
         return TenantLimits(self._connection)
+
+    @cached_property
+    def kept_bytes(self) -> KeptBytes:
+        return KeptBytes(self._connection)
 
     @cached_property
     def usage(self) -> Usage:

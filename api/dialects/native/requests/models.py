@@ -11,7 +11,7 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 
 from api import reading
-from api.context import container
+from api.context import caller, container
 from api.dialects.native.requests.common import find_dataset
 from shared import errors
 from shared.domain import labels as label_files
@@ -70,7 +70,8 @@ def kept_files(wanted: ModelRequest) -> Iterator[ModelImport]:
         source = _keep(request.files.get("weights"), kept) or PRETRAINED
         if source == PRETRAINED and (options.checks or options.state_key):
             raise errors.BadOption("check and state_key are for imported weights, but there is no part `weights`")
-        yield ModelImport(source, labels, preprocessing, options if options != ImportOptions() else None)
+        size = sum(map(container().storage.size, kept))
+        yield ModelImport(source, labels, preprocessing, options if options != ImportOptions() else None, size)
     except BaseException:
         for key in kept:
             container().storage.delete(key)
@@ -101,7 +102,7 @@ def _keep(part: FileStorage | None, kept: list[str]) -> str:
     if part is None:
         return ""
     try:
-        kept.append(dataset_import.keep_upload(container(), part.stream))
+        kept.append(dataset_import.keep_upload(container(), caller().tenant, part.stream))
     except errors.NoInput:
         raise errors.BadWeights(f"The file {reading.file_name(part)!r} is empty.") from None
     return kept[-1]
@@ -123,7 +124,7 @@ def _check(part: FileStorage, label: str, kept: list[str]) -> ImportCheck:
     """Store one picture, checked as those of jobs are; raises BadPicture and its kinds."""
     limits, name = reading.limits(container().settings), reading.file_name(part)
     picture = images.check(name, part.stream.read(limits.max_bytes + 1), limits)
-    kept.append(dataset_import.keep_upload(container(), io.BytesIO(picture.data)))
+    kept.append(dataset_import.keep_upload(container(), caller().tenant, io.BytesIO(picture.data)))
     return ImportCheck(kept[-1], name, label)
 
 

@@ -337,7 +337,7 @@ def _archive(*, named: bool = True) -> Iterator[tuple[str, str]]:
     if head and sort not in archives.TAKEN:
         content = f"a {sort} archive" if sort else "no archive"
         raise errors.BadArchive(f"{upload.name!r} is {content}. Pack the label folders as {archives.TAKEN_NAMES}.")
-    key = dataset_import.keep_upload(container(), upload.stream)
+    key = dataset_import.keep_upload(container(), caller().tenant, upload.stream)
     try:
         yield name, key
     except BaseException:
