@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.domain import webhooks
 
 Positive = Annotated[int, Field(ge=1)]
 """Has no maximum, because a very large value works as no limit."""
@@ -21,6 +23,12 @@ Seconds = Annotated[float, Field(ge=0.1, le=7 * 24 * 3600)]
 """A shorter time would keep a core busy with waiting; a longer one is refused by sockets as a timeout."""
 Pause = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 Keeping = Annotated[float, Field(ge=0, le=100 * 365 * 24 * 3600)]
+
+
+def _webhook_secret(text: str) -> str:
+    """Return the secret; raises ValueError for one that cannot sign."""
+    webhooks.signing_key(text)
+    return text
 
 
 def default_data() -> str:
@@ -209,8 +217,9 @@ class Settings(BaseSettings):
     """Threads of one torch operation in a trainer; 0 is the number of cores minus one, at least one."""
 
     # webhooks
-    webhook_secret: str = ""
-    """The secret that signs the webhooks of jobs and trainings without a secret of their own."""
+    webhook_secret: Annotated[str, AfterValidator(_webhook_secret)] = ""
+    """The secret that signs the webhooks of jobs and trainings without a secret of their own; after `whsec_` it is
+    base64."""
     webhook_private: bool = False
     """Allow webhooks to private addresses. Only for tests and closed networks."""
 
@@ -296,6 +305,10 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def _describe_limits(name: str, value: object) -> str:
+    if name == "webhook_secret":  # is not repeated: it is a secret even if it is broken
+        return (
+            "INFERQ_WEBHOOK_SECRET begins with whsec_ and is not base64 after it; `openssl rand -base64 32` makes some"
+        )
     kinds: dict[object, str] = {int: "a whole number ", float: "a number ", bool: "true or false"}
     allowed = kinds.get(Settings.model_fields[name].annotation, "") + bounds(name)
     now = _RENAMED.get((name, str(value)))

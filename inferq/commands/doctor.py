@@ -25,6 +25,13 @@ import torch, torchvision
 cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device, models run on the CPU"
 print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {cuda}")
 """
+_SETTINGS = """
+from shared.settings import from_environment
+try:
+    from_environment()
+except ValueError as error:
+    raise SystemExit(str(error))
+"""
 
 
 class Missing(Exception):
@@ -44,6 +51,7 @@ def doctor(data: Path, host: str, port: int) -> None:
         "python": _python,
         "packages": _packages,
         "celery": _celery,
+        "settings": _settings,
         "torch": _torch,
         "embedded redis": lambda: f"Valkey {valkey.version(valkey.binary())}",
         "redis": _redis,
@@ -91,6 +99,15 @@ def _celery() -> str:
     if not installed.startswith("5.7."):
         raise Missing(f"Celery is {installed}; inferq needs 5.7")
     return f"{installed}, without celery-batches"
+
+
+def _settings() -> str:
+    # In a separate process, which has what the server needs; this one also runs where only the client is installed.
+    completed = subprocess.run([sys.executable, "-c", _SETTINGS], capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        lines = completed.stderr.strip().splitlines() or [f"exit {completed.returncode}"]
+        raise Missing(lines[-1])
+    return "the variables INFERQ_* can be used"
 
 
 def _torch() -> str:

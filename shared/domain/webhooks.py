@@ -156,11 +156,20 @@ def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: by
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return one signature; `whsec_…` secrets are base64, others are used as they are. Raises ValueError for a secret
-    that is not base64 after `whsec_`."""
-    key = base64.b64decode(secret[6:]) if secret.startswith("whsec_") else secret.encode()
+    """Return one signature; raises as `signing_key`."""
     signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return "v1," + base64.b64encode(hmac.new(signing_key(secret), signed, hashlib.sha256).digest()).decode()
+
+
+def signing_key(secret: str) -> bytes:
+    """Return the key of a secret: `whsec_…` secrets are base64, others are used as they are. Raises ValueError for a
+    secret that is not base64 after `whsec_`, or has nothing there, since anybody could sign with an empty key."""
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    key = base64.b64decode(secret[6:])
+    if not key:
+        raise ValueError("the secret holds no key")
+    return key
 
 
 def problem_of(reply: Reply) -> str:

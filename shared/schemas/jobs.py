@@ -35,7 +35,13 @@ class Webhook(Request, kw_only=True):
     """A URL that is called when the job or training has ended."""
 
     url: Annotated[str, Meta(extra_json_schema={"format": "uri"})]
-    secret: Annotated[str, Meta(description="Signs the call (Standard Webhooks).")] = ""
+    secret: Annotated[
+        str,
+        Meta(
+            description="Signs the call (Standard Webhooks). It stays that of this job or training, and does not rotate; "
+            "the secret of a tenant does."
+        ),
+    ] = ""
 
 
 class JobOptions(Request, kw_only=True):

@@ -339,9 +339,13 @@ def test_what_is_added_while_others_fold_is_counted_once(ground: Ground) -> None
                 with ground.container.database.write() as uow:
                     uow.kept_bytes.fold(tenant, 10)
 
+    def add() -> None:
+        for _ in range(60):
+            change(ground, "anna", 1)
+
     with ThreadPoolExecutor(4) as pool:
         folding = [pool.submit(fold) for _ in range(2)]
-        adding = [pool.submit(lambda: [change(ground, "anna", 1) for _ in range(60)]) for _ in range(2)]
+        adding = [pool.submit(add) for _ in range(2)]
         for each in adding:
             each.result(60)
         stopping.set()

@@ -588,11 +588,17 @@ def test_doctor_says_what_is_wrong_and_goes_on(
     monkeypatch.setattr(doctor, "_TORCH", "print('torch is fine')")  # importing the real one takes seconds
     (tmp_path / "file").touch()
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("INFERQ_WEBHOOK_SECRET", "whsec_broken!")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("doctor", "--port", taken.getsockname()[1], "--data", tmp_path / "file" / "data")
     assert result.exit_code == 1
     signs = {line.split()[1]: line[0] for line in result.stdout.splitlines()}
     assert (signs["port"], signs["redis"], signs["data"], signs["python"]) == ("✗", "✗", "✗", "✓")
+    assert signs["settings"] == "✗"
+    assert "INFERQ_WEBHOOK_SECRET must be base64 after whsec_" in result.stdout
+    assert "broken!" not in result.stdout
+    monkeypatch.delenv("INFERQ_WEBHOOK_SECRET")
+    assert "✓ settings" in run("doctor").stdout
 
 
 def test_up_refuses_a_taken_port_before_it_starts_anything(tmp_path: Path, run: Callable[..., Result]) -> None:

@@ -44,6 +44,11 @@ def test_every_default_is_allowed() -> None:
     from_environment({f"INFERQ_{name.upper()}": str(value) for name, value in Settings()})
 
 
+@pytest.mark.parametrize("secret", ["any words", "whsec_c2VjcmV0IGJ5dGVz"])
+def test_a_webhook_secret_that_can_sign_is_taken(secret: str) -> None:
+    assert from_environment({"INFERQ_WEBHOOK_SECRET": secret}).webhook_secret == secret
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "STORAGE_URL"])
 def test_the_usual_names_work_too_and_ours_win(name: str) -> None:
     assert getattr(from_environment({name: "usual"}), name.lower()) == "usual"
@@ -83,6 +88,13 @@ def test_flags_are_read_in_the_usual_words(text: str, expected: bool) -> None:
             "INFERQ_PRECISION must be exact or fast, not 'bfloat16'; write fast, its new name",
         ),
         ({"INFERQ_LOG_LEVEL": "LOUD"}, "INFERQ_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not 'LOUD'"),
+        *(
+            (
+                {"INFERQ_WEBHOOK_SECRET": secret},
+                "INFERQ_WEBHOOK_SECRET must be base64 after whsec_, as `openssl rand -base64 32` makes it",
+            )
+            for secret in ("whsec_a", "whsec_\u00e9", "whsec_", "whsec_%%")
+        ),
         ({"INFERQ_COMPILE": "maybe"}, "INFERQ_COMPILE must be true or false, not 'maybe'"),
         ({"INFERQ_COMPILE": "\udcff"}, r"INFERQ_COMPILE must be true or false, not '\udcff'"),
         ({"INFERQ_LEESE": "2"}, "INFERQ_LEESE is no setting; is it INFERQ_LEASE?"),

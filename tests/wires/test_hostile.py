@@ -99,7 +99,7 @@ def test_json_of_endless_small_values_is_refused_before_it_is_read(client: Flask
     assert (answer.status_code, answer.json["code"]) == (400, "bad_json")
 
 
-@pytest.mark.parametrize("secret", ["whsec_a", "whsec_\u00e9"])
+@pytest.mark.parametrize("secret", ["whsec_a", "whsec_\u00e9", "whsec_"])
 def test_a_webhook_secret_that_cannot_sign_is_refused(client: FlaskClient, container: Container, secret: str) -> None:
     open_to_private = replace(container, settings=container.settings.changed(webhook_private=True))
     hook = {"url": "http://127.0.0.1:9/", "secret": secret}

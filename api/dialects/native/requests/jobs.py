@@ -215,7 +215,7 @@ def webhook(given: Any) -> tuple[str, str]:
     except errors.BadUrl as error:
         raise errors.BadOption(f"the webhook's URL cannot be called back: {error.reason}") from error
     try:
-        webhooks.signature(secret, "", 0, b"")
+        webhooks.signing_key(secret)
     except ValueError:
         raise errors.BadOption("the webhook's secret begins with whsec_ and is not base64 after it") from None
     return url, secret
