@@ -306,9 +306,7 @@ def choices(name: str) -> tuple[str, ...]:
 
 def _describe_limits(name: str, value: object) -> str:
     if name == "webhook_secret":  # is not repeated: it is a secret even if it is broken
-        return (
-            "INFERQ_WEBHOOK_SECRET begins with whsec_ and is not base64 after it; `openssl rand -base64 32` makes some"
-        )
+        return "INFERQ_WEBHOOK_SECRET must be base64 after whsec_, as `openssl rand -base64 32` makes it"
     kinds: dict[object, str] = {int: "a whole number ", float: "a number ", bool: "true or false"}
     allowed = kinds.get(Settings.model_fields[name].annotation, "") + bounds(name)
     now = _RENAMED.get((name, str(value)))

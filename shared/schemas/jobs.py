@@ -38,8 +38,8 @@ class Webhook(Request, kw_only=True):
     secret: Annotated[
         str,
         Meta(
-            description="Signs the call (Standard Webhooks). It stays that of this job or training, and does not rotate; "
-            "the secret of a tenant does."
+            description="Signs the call (Standard Webhooks). It is given with each job or training and does not rotate: "
+            "for a new one, send another with the next; that of a tenant rotates."
         ),
     ] = ""
 
