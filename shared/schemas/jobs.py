@@ -38,7 +38,7 @@ class Webhook(Request, kw_only=True):
     secret: Annotated[
         str,
         Meta(
-            description="Signs the call (Standard Webhooks). It is given with each job or training and does not rotate: "
+            description="Signs the call (Standard Webhooks). It is given with a job or training and does not rotate: "
             "for a new one, send another with the next; that of a tenant rotates."
         ),
     ] = ""
