@@ -39,6 +39,7 @@ STATUSES = {
     "model_refused": 409,
     "too_large": 413,
     "too_many_requests": 429,
+    "quota_exceeded": 507,
     "unavailable": 503,
     "overloaded": 503,
     "storage_full": 503,
