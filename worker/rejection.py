@@ -17,8 +17,8 @@ from shared.domain.rejection import RejectionRule, check_precision
 from shared.errors import BadWeights
 
 MOST_ROWS = 5000
-"""Features that a bank keeps, spread evenly over the labels: 13 MB of 1280 numbers each. A picture is compared with
-all of them, in less than a hundredth of the time that the network takes."""
+"""Features that a bank keeps, spread evenly over the labels: 13 MB of 1280 numbers each. To compare a picture with all
+of them takes 6.4 million multiplications, and to run efficientnet_lite0 400 million."""
 NEAREST = 3
 """The neighbour whose distance counts; with the first, a single odd training picture would make its like believed."""
 STAY = 0.96
