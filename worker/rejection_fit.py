@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -34,14 +35,17 @@ def fit_requested(worker: WorkerProcess, version_id: str) -> None:
             version, request = begun
             try:
                 rule = fit(worker, version, worker.engine.load(version), request)
-            except errors.Unavailable as error:  # no fault of the version: the next request has it fitted
+            except errors.Unavailable as error:  # no fault of the version: maintenance has it fitted later
                 log.warning("fitting the rule of %s version %s: %s", version.name, version.version, error.message)
+                with suppress(errors.Unavailable):
+                    rules.put_back(container, version_id)
                 return
             except errors.InferqError as error:
                 rules.fail(container, version_id, error.message)
             except Exception as error:
                 log.exception("fitting the rule of %s version %s", version.name, version.version)
                 if errors.is_disk_full(error):
+                    rules.put_back(container, version_id)
                     return
                 rules.fail(container, version_id, f"it was interrupted: {type(error).__name__}")
             else:

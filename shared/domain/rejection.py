@@ -112,7 +112,10 @@ def bank_key(version_id: str, checksum: str = "") -> str:
 
 def fit_name(version_id: str) -> str:
     """Return the name of the key-value pair that holds the rule that is asked for, or why it could not be fitted."""
-    return f"rejection:{version_id}"
+    return f"{FIT_PREFIX}{version_id}"
+
+
+FIT_PREFIX = "rejection:"
 
 
 def check_precision(name: str, precision: float) -> None:

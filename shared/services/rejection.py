@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from shared import errors
 from shared.container import Container, UnitOfWork
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetExample
 from shared.domain.models import ModelState, ModelVersion, ProblemType, pick
-from shared.domain.rejection import RejectionRequest, RejectionRule, bank_key, check_label, fit_name
+from shared.domain.rejection import FIT_PREFIX, RejectionRequest, RejectionRule, bank_key, check_label, fit_name
 from shared.services import comparison_runs
 
 MOST_PICTURES = 2000
@@ -90,20 +91,48 @@ def remove(container: Container, tenant: str, name: str, version: str) -> None:
 
 
 def begin(container: Container, version_id: str) -> tuple[ModelVersion, RejectionRequest] | None:
-    """Return what a worker is to fit; None if there is nothing to do any more."""
-    with container.database.read() as uow:
+    """Return what a worker is to fit; None if there is nothing to do any more.
+
+    A fit that has used up its attempts fails here with the reason.
+    """
+    with container.database.write() as uow:
         version = uow.model_versions.find(version_id)
-        stored = json.loads(uow.key_values.get(fit_name(version_id)) or "{}")
-    if version is None or version.state is not ModelState.READY or "request" not in stored:
-        return None
-    return version, RejectionRequest(**stored["request"])
+        stored = _stored(uow, version_id)
+        if version is None or version.state is not ModelState.READY or "request" not in stored:
+            return None
+        attempts = stored.get("attempts", 0)
+        if attempts < container.settings.max_attempts:
+            uow.key_values.set(fit_name(version_id), json.dumps(stored | {"attempts": attempts + 1}))
+            return version, RejectionRequest(**stored["request"])
+    fail(container, version_id, f"{attempts} workers crashed while fitting it")
+    return None
+
+
+def put_back(container: Container, version_id: str) -> None:
+    """Leave the fit to another attempt, without counting this one: database or storage did not allow it."""
+    with container.database.write() as uow:
+        stored = _stored(uow, version_id)
+        if "request" in stored:
+            left = stored | {"attempts": max(0, stored.get("attempts", 0) - 1)}
+            uow.key_values.set(fit_name(version_id), json.dumps(left))
+
+
+def send_again(container: Container) -> None:
+    """Have the rules fitted that are asked for, and that no worker is fitting."""
+    with container.database.read() as uow:
+        stored = uow.key_values.get_prefixed(FIT_PREFIX)
+    for version_id in [
+        name.removeprefix(FIT_PREFIX) for name, value in stored.items() if "request" in json.loads(value)
+    ]:
+        if not container.queue.locks.is_held(lock_names.rejection(version_id)):
+            container.queue.notifications.send_task("fit_rejection", version_id)
 
 
 def finish(container: Container, version_id: str, fitted: RejectionRequest, rule: RejectionRule) -> None:
     """Store and announce a rule whose bank is stored, unless it is not asked for any more."""
     with container.database.write() as uow:
         version = uow.model_versions.find(version_id)
-        wanted = json.loads(uow.key_values.get(fit_name(version_id)) or "{}").get("request") == asdict(fitted)
+        wanted = _stored(uow, version_id).get("request") == asdict(fitted)
         if version and wanted:
             uow.model_versions.set_rejection(version_id, rule)
             uow.key_values.delete(fit_name(version_id))
@@ -186,8 +215,14 @@ def _own(uow: UnitOfWork, tenant: str, name: str, version: str) -> ModelVersion:
 
 
 def _fit(uow: UnitOfWork, version: ModelVersion) -> Fit:
-    stored = json.loads(uow.key_values.get(fit_name(version.id)) or "{}")
+    stored = _stored(uow, version.id)
     return Fit(version, "request" in stored, stored.get("failure", ""))
+
+
+def _stored(uow: UnitOfWork, version_id: str) -> dict[str, Any]:
+    """Return `request` with its `attempts`, or the `failure` of the last one; empty without either."""
+    stored: dict[str, Any] = json.loads(uow.key_values.get(fit_name(version_id)) or "{}")
+    return stored
 
 
 def _drop_banks(container: Container, version_id: str, kept: str) -> None:

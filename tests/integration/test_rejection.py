@@ -16,11 +16,11 @@ from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.datasets import Dataset
 from shared.domain.jobs import AnswerOptions, Item, Job, Submission
-from shared.domain.models import ALL_TENANTS, ImportOptions, ModelImport, ModelState, ModelVersion, pick
+from shared.domain.models import ALL_TENANTS, ImportOptions, ModelImport, ModelState, ModelVersion, check_task, pick
 from shared.domain.pictures import Limits
 from shared.domain.rejection import Doubt, RejectionRequest, RejectionRule, Verdict, bank_key, fit_name
 from shared.imaging import images
-from shared.services import dataset_import, datasets, jobs, models, rejection, result_cache
+from shared.services import dataset_import, datasets, jobs, maintenance, models, rejection, result_cache
 from tests import digit_images
 from tests.workers import checked_container, registered
 from worker import consumer, model_check, process, rejection_fit
@@ -357,3 +357,71 @@ def test_pictures_wait_while_the_storage_lacks_the_features_and_fail_where_these
         (job,) = uow.jobs.page("anna")
         (item,) = uow.jobs.items(job.id)
     assert (item.error_code, "fit it again" in item.error) == ("model_unavailable", True)
+
+
+def test_a_fit_that_the_storage_did_not_allow_is_tried_again_by_maintenance_and_counts_no_attempt(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = dataset(container, digit_images.files(TEN))
+    version = imported(worker)
+    request = RejectionRequest(0.9, source.id)
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(container.queue.notifications, "send_task", lambda *task: sent.append(task))
+
+    def away(*_: object) -> bytes:
+        raise errors.Unavailable("The storage is away.")
+
+    rejection.request(container, "anna", "mine", "1", request)
+    with monkeypatch.context() as patched:
+        patched.setattr(rejection_fit, "read", away)
+        for _ in range(2 * container.settings.max_attempts):
+            rejection_fit.fit_requested(worker, version.id)
+    assert rejection.get(container, "anna", "mine", "1").is_running
+    sent.clear()
+    maintenance.reconcile(container)
+    assert ("fit_rejection", version.id) in sent
+    rejection_fit.fit_requested(worker, version.id)
+    assert rejection.get(container, "anna", "mine", "1").version.rejection
+    sent.clear()
+    maintenance.reconcile(container)
+    assert ("fit_rejection", version.id) not in sent
+
+
+def test_a_fit_that_crashes_workers_fails_after_some_attempts(container: Container, worker: WorkerProcess) -> None:
+    source = dataset(container, digit_images.files(TEN))
+    version = imported(worker)
+    rejection.request(container, "anna", "mine", "1", RejectionRequest(0.9, source.id))
+    for _ in range(container.settings.max_attempts):
+        assert rejection.begin(container, version.id)
+    assert rejection.begin(container, version.id) is None
+    fit = rejection.get(container, "anna", "mine", "1")
+    assert (fit.is_running, "workers crashed while fitting it" in fit.failure) == (False, True)
+
+
+def test_a_version_is_known_while_the_database_is_away_and_not_after_it_was_removed(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = imported(worker)
+    assert worker.find_ready(version.id) == version
+
+    def away(*_: object) -> ModelVersion:
+        raise errors.Unavailable("The database is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "find_version_by_id", away)
+        assert worker.find_ready(version.id) == version
+        with pytest.raises(errors.Unavailable):
+            worker.find_ready("another")
+    models.remove(container, "anna", "mine")
+    assert worker.find_ready(version.id) is None
+
+
+def test_workers_of_an_older_release_leave_an_import_with_a_rule_alone(
+    container: Container, worker: WorkerProcess
+) -> None:
+    version = imported(worker)
+    names = [
+        check_task(replace(version, import_options=options))
+        for options in (None, ImportOptions(), ImportOptions(rejection=RejectionRequest(0.9, 1)))
+    ]
+    assert names == ["check", "check_import", "check_with_rule"]

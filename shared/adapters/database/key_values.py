@@ -26,6 +26,11 @@ class KeyValues:
         rows = self._connection.execute(sa.select(key_values).where(key_values.c.name.in_(names)))
         return {row.name: row.value for row in rows}
 
+    def get_prefixed(self, prefix: str) -> dict[str, str]:
+        """Return name -> value for the names that begin with a text."""
+        query = sa.select(key_values).where(key_values.c.name.startswith(prefix, autoescape=True))
+        return {row.name: row.value for row in self._connection.execute(query)}
+
     def delete(self, name: str) -> None:
         """Delete a pair."""
         self._connection.execute(sa.delete(key_values).where(key_values.c.name == name))
