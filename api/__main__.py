@@ -15,6 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
+from api.connections import Connections, bounds
 from api.http_server import STOP, HttpServer
 from shared.container import build
 from shared.services import keys
@@ -24,6 +25,9 @@ _PR_SET_PDEATHSIG = 1
 CORES_PER_PROCESS = 4
 """Cores of the machine for each API process. One process answers more than a thousand requests per second, so that few
 are needed beside the workers, which do the most of the work."""
+BACKLOG = 4096
+"""Connections that wait to be accepted, as far as the system allows it; a client beyond them tries again after a
+second."""
 
 
 def application() -> HttpServer:
@@ -38,11 +42,15 @@ def application() -> HttpServer:
     # What is there now stays: the collector need not look at it again after every few hundred requests.
     gc.collect()
     gc.freeze()
+    limits_addresses = not settings.trusted_proxies
+    most, _ = connection_bounds(settings)
+    most_idle = settings.max_idle_connections if limits_addresses else sys.maxsize
     return HttpServer(
         application,
         settings.api_threads,
         container.waiters.end_within,
-        limits_addresses=not settings.trusted_proxies,
+        connections=Connections(most_idle, most),
+        limits_addresses=limits_addresses,
     )
 
 
@@ -59,6 +67,11 @@ def processes(settings: Settings) -> int:
     """Return the number of API processes: the setting, or by default one for every CORES_PER_PROCESS cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return settings.api_processes or max(1, cores // CORES_PER_PROCESS)
+
+
+def connection_bounds(settings: Settings) -> tuple[int, int]:
+    """Return `bounds` for the connections of one process: of all requests that wait, and four for each thread."""
+    return bounds(settings.max_waiting + 4 * settings.api_threads)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]  # chosen by the platform
@@ -84,8 +97,8 @@ def serve(settings: Settings) -> None:
         workers=processes(settings),
         http=HTTPModes.http1,
         websockets=False,
-        # Connections of one process, idle ones too; more wait to be accepted.
-        backpressure=settings.max_waiting + 4 * settings.api_threads,
+        backpressure=connection_bounds(settings)[1],  # of one process; more wait to be accepted
+        backlog=BACKLOG,
         http1_settings=HTTP1Settings(header_read_timeout=round(settings.keep_alive * 1000)),
         respawn_failed_workers=True,
         workers_kill_timeout=12,

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias, cast
 from granian import rsgi
 from granian.rsgi import Scope
 
+from api.connections import Connections
 from api.coroutine_routes import LATER, NOT_YET, GoOn
 from shared import errors
 from shared.adapters.queue.waiters import Pause
@@ -70,10 +71,12 @@ class HttpServer:
         threads: int,
         end_waits: Callable[[float], None] | None = None,
         *,
+        connections: Connections | None = None,
         limits_addresses: bool = True,
     ) -> None:
         """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then. Behind a proxy
-        all requests come from the same address, and `limits_addresses` is False."""
+        all requests come from the same address, and `limits_addresses` is False. Without `connections`, no connection
+        is closed for being idle beside too many others."""
         self._application, self._end_waits = application, end_waits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="http")
         # Threads apart for what takes as long as a client takes: large bodies, streamed answers.
@@ -86,14 +89,24 @@ class HttpServer:
         """Requests without an answer -> since when, by the time of the event loop."""
         self._is_timer_set = False
         self._slow_bodies = _SlowBodies(MOST_SLOW if limits_addresses else sys.maxsize)
+        self._connections = connections or Connections(sys.maxsize, sys.maxsize)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Listen to STOP; granian calls this before the first request."""
+        """Listen to STOP, and watch the connections; granian calls this before the first request."""
         if self._end_waits:
             loop.add_signal_handler(STOP, self._end_waits, LAST_WAITS)
+        self._connections.watch(loop)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request; granian calls this."""
+        client = scope.client
+        self._connections.begin(client)
+        try:
+            await self._answer(scope, protocol)
+        finally:
+            self._connections.end(client)
+
+    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> None:
         loop = asyncio.get_running_loop()
         environ, threads = _environ(scope), self._threads
         length, address = environ.get("CONTENT_LENGTH", ""), environ["REMOTE_ADDR"]

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     keep_alive: Seconds = 15.0
     """Seconds for which a connection may be idle before the API closes it, and in which the head of a request must
     arrive. Behind a load balancer it should be longer than the balancer's own time, which is often 60."""
+    max_idle_connections: Positive = 1000
+    """Most connections of one address, or of one IPv6 network of 64 bits, that have no request in one HTTP process;
+    beyond it, the one that was silent for the longest is closed. Behind trusted proxies only the number of all
+    connections is bounded."""
     api_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """HTTP processes; 0 is one for every four cores, at least one."""
     api_threads: Threads = 256
