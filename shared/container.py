@@ -98,7 +98,7 @@ def build(settings: Settings) -> Container:
         now=queue.clock.now,
         settings=settings,
         waiters=Waiters(queue, lookups.clear, partial(_ended_among, database)),
-        rate_limits=RateLimits(settings),
+        rate_limits=RateLimits(settings, circuit=queue.connection.circuit),
         lookups=lookups,
     )
 

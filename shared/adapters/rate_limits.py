@@ -7,18 +7,17 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
 from limits.storage import RedisStorage, Storage
 
+from shared.adapters.queue.circuit import Circuit, GuardedRetry
+from shared.adapters.queue.connection import BRIEF
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
-
-TIMEOUT = 1.0
-"""Seconds that Redis has to answer. The limit is short, because every request of a rate-limited wire waits for the
-answer."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,22 @@ class RateWindow:
 class RateLimits:
     """Counts requests against rules such as `100/minute`. Thread-safe."""
 
-    def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
-        """Read the rules from the settings; nothing is connected yet. `storage` is passed by tests only.
+    def __init__(self, settings: Settings, storage: Storage | None = None, circuit: Circuit | None = None) -> None:
+        """Read the rules from the settings; nothing is connected yet. Redis has a brief time to answer, because every
+        request of a rate-limited wire waits for it; `circuit` is the one that the queue has. `storage` is passed by
+        tests only.
 
         Raises ValueError naming the first setting that is not a rule.
         """
         check(settings)
+        circuit = circuit or Circuit(settings.redis_url)
+        # Any, as the type of the options knows no objects.
+        options: dict[str, Any] = {"retry": GuardedRetry(circuit, retries=0), "redis_connect_func": circuit.connect}
         # FixedWindowRateLimiter is not used: it only returns yes or no, and the remaining count would take two more
         # round trips, during which other requests may be counted. The counter itself gives both at once.
         self._storage = storage or RedisStorage(
             settings.redis_url, key_prefix=f"{settings.prefix}rates", wrap_exceptions=True,
-            socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
+            socket_timeout=BRIEF, socket_connect_timeout=BRIEF, **options,
         )  # fmt: skip
 
     def hit(self, rule: str, *who: str, count: int = 1) -> RateWindow | None:

@@ -60,7 +60,7 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePositi
 
 def pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
     """Return the pictures of each stream, and how many of them per second all workers do together; nothing and 0 if
-    they are unknown. Redis is asked for them once a second."""
+    they are unknown. Redis is asked for them once a second, and briefly: a poll does not wait for one that hangs."""
     try:
         return container.lookups.get(("pace", version_id), lambda: _pace(container, version_id))
     except errors.Unavailable:
@@ -69,7 +69,7 @@ def pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int]
 
 def _pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
     counts: dict[StreamKey, int] = {}
-    for depth in container.queue.streams.depths([version_id]):
+    for depth in container.queue.brief_streams.depths([version_id]):
         counts[depth.priority, depth.tenant, False] = depth.waiting
         counts[depth.priority, depth.tenant, True] = depth.running
-    return counts, sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.workers.list())
+    return counts, sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.brief_workers.list())

@@ -85,7 +85,7 @@ def test_a_new_job_gets_a_time_without_a_query(container: Container) -> None:
 def test_without_redis_the_place_is_that_among_the_jobs_of_the_tenant(container: Container) -> None:
     submit(container, 5)
     job = submit(container)
-    with away(container.queue.streams, "depths"):
+    with away(container.queue.brief_streams, "depths"):
         assert find(container, job) == QueuePosition(6, None)
 
 

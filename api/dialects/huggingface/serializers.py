@@ -57,6 +57,6 @@ def device() -> str:
 @lru_cache(maxsize=4)
 def _looked_up(container: Container, ten_seconds: int) -> str:
     with contextlib.suppress(errors.Unavailable):
-        if any(not worker["device"].startswith("cpu") for worker in container.queue.workers.list()):
+        if any(not worker["device"].startswith("cpu") for worker in container.queue.brief_workers.list()):
             return "gpu"
     return "cpu"

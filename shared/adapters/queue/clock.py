@@ -27,8 +27,9 @@ class Clock:
     While Redis does not answer, the last answer is counted on. Before the first one it is the machine's own time.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._redis = client
+    def __init__(self, client: Any, brief: Any = None) -> None:
+        """`brief` is a client that waits less long for an answer, for all questions after the first answer."""
+        self._redis, self._brief = client, brief or client
         self._asking = threading.Lock()
         self._ahead: float | None = None
         """Seconds by which the shared time is ahead of the monotonic clock."""
@@ -62,8 +63,9 @@ class Clock:
 
     def _ask_once(self) -> tuple[float, float]:
         """Return (seconds by which the result may be wrong, seconds by which Redis is ahead of the monotonic clock)."""
+        client = self._redis if self._ahead is None else self._brief
         before = time.monotonic()
-        seconds, microseconds = self._redis.time()
+        seconds, microseconds = client.time()
         # Redis has looked at its clock at some moment between question and answer.
         half = (time.monotonic() - before) / 2
         return half, seconds + microseconds / 1e6 - (before + half)

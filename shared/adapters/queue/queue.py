@@ -56,6 +56,9 @@ class Queue:
         self.room = Room(self.connection)
         self.streams = Streams(self.connection, self.notifications, self.room)
         self.workers = Workers(self.connection)
+        brief = self.connection.brief()
+        self.brief_streams, self.brief_workers = Streams(brief, self.notifications, self.room), Workers(brief)
+        """The same, for what requests can do without: they wait for Redis for a moment only."""
         self.locks = Locks(self.connection)
         self.result_slots = ResultSlots(self.connection)
         self.events = Events(self.connection)

@@ -241,7 +241,7 @@ def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
 def _engine(version_id: str = "") -> str | None:
     """Return what the active workers run a version with, or any version that none has loaded; None without workers."""
     with suppress(errors.Unavailable):
-        workers = container().queue.workers.list()
+        workers = container().queue.brief_workers.list()
         runtimes = {found for worker in workers if (found := worker.get("runtimes", {}).get(version_id))}
         found = runtimes or {worker["engine"] for worker in workers if worker.get("engine")}
         return ", ".join(sorted(found)) or None
