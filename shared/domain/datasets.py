@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shared import errors
+from shared.domain.pictures import show_bytes
 
 LONGEST_NAME = 180
 """Maximum characters of the name of a dataset, a label or an example."""
@@ -154,8 +155,8 @@ def check_name(text: str, noun: str) -> str:
 
 def file_name(text: str) -> str:
     """Return a picture's file name as an example stores it: its last characters, with U+FFFD for unprintable
-    characters."""
-    name = unicodedata.normalize("NFC", text)[-LONGEST_NAME:]
+    characters, and `%81` for a byte that could not be decoded."""
+    name = unicodedata.normalize("NFC", show_bytes(text))[-LONGEST_NAME:]
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 

@@ -62,6 +62,11 @@ class Picture:
     height: int
 
 
+def show_bytes(name: str) -> str:
+    """Return a name in which the bytes that could not be decoded, which are surrogates, are written as `%81`."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
+
+
 def name_in_url(url: str) -> str:
     """Return the name of a file behind a URL: the last part of its path, decoded; empty if the path has no name.
 

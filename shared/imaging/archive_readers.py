@@ -12,17 +12,20 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import re
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Self
 
+from shared.domain.pictures import show_bytes
 from shared.errors import BadArchive, TooManyFiles
+from shared.imaging import archive_names
 from shared.imaging.unpackers import Readable
 
 _DIRECTORY_BYTES = 512
@@ -59,6 +62,7 @@ class ArchiveEntry:
     """A member of an archive: a file or a folder."""
 
     name: str
+    """Bytes that are in no known code page are surrogates, as `archive_names.decode` returns them."""
     is_folder: bool
     is_link: bool
     """True for a link or a device in a zip; in a tar such a member raises an error at once."""
@@ -75,7 +79,7 @@ def too_many(max_files: int) -> TooManyFiles:
 
 def no_file(name: str) -> BadArchive:
     """Return the error for a member that is a link or a device."""
-    return BadArchive(f"{name!r} in the archive is a link or a device. Put the picture itself into it.")
+    return BadArchive(f"{show_bytes(name)!r} in the archive is a link or a device. Put the picture itself into it.")
 
 
 @contextmanager
@@ -138,7 +142,7 @@ def zip_entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_fi
     with zipfile.ZipFile(guarded) as archive:
         guarded.opened = True
         infos = archive.infolist()
-        entries = [_zip_entry(archive, info) for info in infos]
+        entries = [_zip_entry(archive, *named) for named in zip(infos, _zip_names(infos), strict=True)]
         # All names first: the directory of a zip has them, so that nothing is unpacked for an archive that is refused.
         if sum(bool(name_of(entry)) for entry in entries) > max_files:
             raise too_many(max_files)
@@ -146,12 +150,12 @@ def zip_entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_fi
         yield from entries
 
 
-def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
+def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> ArchiveEntry:
     if info.flag_bits & 0x41:
-        raise BadArchive(f"{info.filename!r} in the archive is encrypted. Pack it again without a password.")
+        raise BadArchive(f"{show_bytes(name)!r} in the archive is encrypted. Pack it again without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # zipfile unpacks bzip2 and LZMA without a bound: 64 KiB become a gigabyte in memory.
-        raise BadArchive(f"{info.filename!r} in the archive is packed by an unusual method. Use deflate or none.")
+        raise BadArchive(f"{show_bytes(name)!r} in the archive is packed by an unusual method. Use deflate or none.")
 
     def read(size: int) -> bytes:
         with archive.open(info) as member:
@@ -159,11 +163,27 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
 
     kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
     is_link = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
-    return ArchiveEntry(_zip_name(info), info.is_dir(), is_link, 0, read)
+    return ArchiveEntry(name, info.is_dir(), is_link, 0, read)
 
 
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of a member; a field of its own has it in UTF-8 where the name is in the charset of some system.
+def _zip_names(infos: list[zipfile.ZipInfo]) -> list[str]:
+    """Return the names of all members: each in UTF-8 if it says so, the others in one code page for all of them."""
+    raw = [info.orig_filename.encode("cp437").partition(b"\0")[0] if _is_unmarked(info) else b"" for info in infos]
+    marked = [_unicode_path(info) for info in infos]
+    code = archive_names.code_page(name for name, own in zip(raw, marked, strict=True) if own is None)
+    return [
+        own if own is not None else archive_names.decode(name, code) if _is_unmarked(info) else info.filename
+        for info, name, own in zip(infos, raw, marked, strict=True)
+    ]
+
+
+def _is_unmarked(info: zipfile.ZipInfo) -> bool:
+    """Return True if the name is in an unknown code page, as which zipfile decodes cp437."""
+    return not info.flag_bits & _IN_UTF8
+
+
+def _unicode_path(info: zipfile.ZipInfo) -> str | None:
+    """Return the name in the field that repeats it in UTF-8 where it is in the code page of some system; else None.
 
     Only Python 3.13 and newer read that field. It counts if it has the checksum of the name that it belongs to.
     """
@@ -171,11 +191,12 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     while len(extra) >= _EXTRA.size:
         kind, size = _EXTRA.unpack_from(extra)
         field, extra = extra[_EXTRA.size : _EXTRA.size + size], extra[_EXTRA.size + size :]
-        if kind == _UNICODE_PATH and len(field) >= _PATH_HEAD.size and not info.flag_bits & _IN_UTF8:
+        if kind == _UNICODE_PATH and len(field) >= _PATH_HEAD.size and _is_unmarked(info):
             _, checksum = _PATH_HEAD.unpack_from(field)
             if checksum == zlib.crc32(info.orig_filename.encode("cp437")):
-                return field[_PATH_HEAD.size :].decode("utf-8", "replace")
-    return info.filename
+                with suppress(UnicodeDecodeError):
+                    return field[_PATH_HEAD.size :].decode()
+    return None
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
@@ -232,12 +253,12 @@ def tar_entries(stream: Readable) -> Iterator[ArchiveEntry]:
     """
     rations = _Rations(stream)
     # `r|` never seeks, so that even a skipped member is counted by `_Rations`.
-    with tarfile.open(fileobj=rations, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=rations, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:  # type: ignore[call-overload]
         while info := archive.next():
             if not (info.isreg() or info.isdir()) or info.issparse():
                 raise no_file(info.name)
             if info.size < 0:
-                raise BadArchive(f"{info.name!r} in the archive has a size below zero. Pack it again.")
+                raise BadArchive(f"{show_bytes(info.name)!r} in the archive has a size below zero. Pack it again.")
             entry = _tar_entry(archive, info)
             rations.left = _HEADROOM + entry.passed
             yield entry
@@ -245,6 +266,29 @@ def tar_entries(stream: Readable) -> Iterator[ArchiveEntry]:
     rations.left = 1024 * 1024
     while rations.read(_HEADROOM):
         pass  # the padding; gzip verifies its checksum only at the end
+
+
+def decoded(entries: Iterator[ArchiveEntry], again: Callable[[], Iterator[ArchiveEntry]]) -> Iterator[ArchiveEntry]:
+    """Yield the entries of a tar with their names in one code page.
+
+    A tar is read forwards, and has its names in UTF-8 as a rule. Only if a name is in some other code page does `again`
+    read all of them before the rest.
+    """
+    undecoded = re.compile("[\udc80-\udcff]")
+    code: str | None = None
+    is_chosen = False
+    for entry in entries:
+        if undecoded.search(entry.name):
+            if not is_chosen:
+                code = archive_names.code_page(_raw_name(other) for other in again())
+                is_chosen = True
+            yield replace(entry, name=archive_names.decode(_raw_name(entry), code))
+        else:
+            yield entry
+
+
+def _raw_name(entry: ArchiveEntry) -> bytes:
+    return entry.name.encode("utf-8", "surrogateescape")
 
 
 def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:

@@ -8,14 +8,15 @@ The limits count unpacked bytes. Nothing is written to disk.
 
 from __future__ import annotations
 
+import itertools
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import BinaryIO
 
+from shared.domain.pictures import show_bytes
 from shared.errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, PictureTooLarge
-from shared.imaging.archive_readers import ArchiveEntry, damage, no_file, tar_entries, too_many, zip_entries
+from shared.imaging.archive_readers import ArchiveEntry, damage, decoded, no_file, tar_entries, too_many, zip_entries
 from shared.imaging.unpackers import unpacker
 
 HEAD = 512
@@ -81,7 +82,7 @@ def members(
     for name, data in _read(stream, name_of, max_member + 1, max_files, max_unpacked):
         if wrong := _wrong(name, data, max_member):
             raise wrong
-        yield name, data
+        yield show_bytes(name), data
 
 
 def tree(
@@ -89,7 +90,8 @@ def tree(
 ) -> Iterator[tuple[str, bytes | BadPicture]]:
     """Yield path and bytes of each file of an archive with folders, in the archive's order; one is in memory at a time.
 
-    Paths have forward slashes and no `./`; bytes in them that are not Unicode are replaced by U+FFFD. Folders, hidden
+    Paths have forward slashes and no `./`; bytes in no known code page are surrogates, see
+    archive_names.py. Folders, hidden
     files, hidden folders and files of operating systems (`Thumbs.db`, `__MACOSX`) are skipped at every level. A file of
     more than `max_member` bytes, or one that is itself an archive, is yielded with PictureTooLarge or BadArchive
     instead of its bytes, and the others follow. Errors of the whole archive are raised: BadArchive (damaged, encrypted,
@@ -116,12 +118,10 @@ def _read(
     count = 0
     budget = _Budget(max_unpacked)
     with damage():
-        for seen, entry in enumerate(_entries(stream, name_of, max_files)):
+        for seen, entry in enumerate(_entries(stream, name_of, max_files, max_unpacked)):
             name = name_of(entry)
             count += bool(name)
-            # Skipped entries are limited too: a small tar.gz can hold millions of hidden files. Each picture may have a
-            # second file from macOS, and a folder.
-            if count > max_files or seen > 4 * max_files + 16:
+            if count > max_files or seen > _most_entries(max_files):
                 raise too_many(max_files)
             data = entry.read(most)
             budget.spend(len(data))
@@ -144,18 +144,42 @@ class _Budget:
             raise BadArchive(f"The archive unpacks to more than {self._most} bytes. Split it into several.")
 
 
-def _entries(stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files: int) -> Iterator[ArchiveEntry]:
+def _entries(
+    stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], max_files: int, max_unpacked: int
+) -> Iterator[ArchiveEntry]:
     stream.seek(0)
     sort = kind(stream.read(HEAD))
     stream.seek(0)
     if sort == "zip":
         return zip_entries(stream, name_of, max_files)
-    if sort == "tar":
-        return tar_entries(stream)
     if sort in TAKEN:
-        return tar_entries(unpacker(sort, stream))
+        return decoded(_tar_entries(stream, sort), lambda: _ahead(stream, sort, max_files, max_unpacked))
     description = f"A {sort} archive" if sort else "A file of this kind"
     raise BadArchive(f"{description} is not taken as an archive. Send {TAKEN_NAMES}.")
+
+
+def _tar_entries(stream: BinaryIO, sort: str) -> Iterator[ArchiveEntry]:
+    return tar_entries(stream if sort == "tar" else unpacker(sort, stream))
+
+
+def _ahead(stream: BinaryIO, sort: str, max_files: int, max_unpacked: int) -> Iterator[ArchiveEntry]:
+    """Yield the entries of a tar from its beginning, and return the stream to its place; the limits are those of
+    `_read`."""
+    place = stream.tell()
+    budget = _Budget(max_unpacked)
+    try:
+        stream.seek(0)
+        for entry in itertools.islice(_tar_entries(stream, sort), _most_entries(max_files)):
+            yield entry
+            budget.spend(entry.passed)
+    finally:
+        stream.seek(place)
+
+
+def _most_entries(max_files: int) -> int:
+    """Return how many entries are looked at. Skipped entries are limited too: a small tar.gz can hold millions of
+    hidden files. Each picture may have a second file from macOS, and a folder."""
+    return 4 * max_files + 16
 
 
 class _OneFolder:
@@ -196,16 +220,22 @@ _ONE_PLACE = "Put all pictures at the top of the archive, or all into one folder
 
 
 def _not_flat(folder: str, advice: str) -> ArchiveNotFlat:
-    return ArchiveNotFlat(f"The archive contains the folder {folder!r}; only flat archives are taken. {advice}")
+    return ArchiveNotFlat(
+        f"The archive contains the folder {show_bytes(folder)!r}; only flat archives are taken. {advice}"
+    )
 
 
 def _tree_path(entry: ArchiveEntry) -> str:
     """Return the path with forward slashes and without empty parts; empty for an entry to skip. Raises BadArchive."""
     name, parts = _parts(entry)
     if _leads_outside(name, parts):
-        raise BadArchive(f"The path {entry.name!r} leads outside of the archive. Pack it again with relative paths.")
+        raise BadArchive(
+            f"The path {show_bytes(entry.name)!r} leads outside of the archive. Pack it again with relative paths."
+        )
     if len(name) > _PATH_CHARS:
-        raise BadArchive(f"The path {name[:80]!r}… in the archive has more than {_PATH_CHARS} characters. Shorten it.")
+        raise BadArchive(
+            f"The path {show_bytes(name)[:80]!r}… in the archive has more than {_PATH_CHARS} characters. Shorten it."
+        )
     if entry.is_link:
         raise no_file(entry.name)
     return "" if entry.is_folder or name.endswith("/") or _is_skipped(parts) else "/".join(parts)
@@ -227,12 +257,9 @@ def _is_skipped(parts: list[str]) -> bool:
 
 
 def _spelled(name: str) -> str:
-    """Return the name in the intended encoding: macOS packs UTF-8 into a zip without the flag, and it is read
-    as cp437."""
-    with suppress(UnicodeError):
-        name = name.encode("cp437").decode()
-    # No database accepts NUL, nor the unpaired surrogates that stand for bytes that are not UTF-8.
-    return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
+    """Return the name without the NUL and the unpaired surrogates that no database accepts; surrogates that stand for
+    bytes stay."""
+    return re.sub("[\0\ud800-\udc7f\udd00-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
 
 
 def _is_junk(part: str) -> bool:
@@ -243,9 +270,13 @@ def _wrong(name: str, data: bytes, max_member: int) -> BadPicture | None:
     if len(data) > max_member:
         return _too_large(name, max_member)
     if nested := kind(data[:HEAD]):
-        return BadArchive(f"{name!r} in the archive is itself a {nested} archive. Unpack it first; one level is taken.")
+        return BadArchive(
+            f"{show_bytes(name)!r} in the archive is itself a {nested} archive. Unpack it first; one level is taken."
+        )
     return None
 
 
 def _too_large(name: str, max_member: int) -> PictureTooLarge:
-    return PictureTooLarge(f"{name!r} in the archive has more than the allowed {max_member} bytes. Make it smaller.")
+    return PictureTooLarge(
+        f"{show_bytes(name)!r} in the archive has more than the allowed {max_member} bytes. Make it smaller."
+    )

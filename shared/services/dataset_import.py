@@ -29,7 +29,7 @@ from shared.container import Container, Writer
 from shared.domain import archive_layout
 from shared.domain.archive_layout import ExamplePath
 from shared.domain.datasets import REASONS, UPLOADS, Dataset, is_upload
-from shared.domain.pictures import Limits
+from shared.domain.pictures import Limits, show_bytes
 from shared.imaging import archives, images
 from shared.services import bucket_import, dataset_import_runs, kept_bytes
 from shared.services.dataset_import_runs import ArchiveContents, StoredPicture
@@ -232,6 +232,7 @@ def _phrase(error: errors.BadPicture, path: str) -> str:
 
 def _printable(text: str) -> str:
     """Return the text shortened and printable: some messages repeat bytes that libraries found in the file."""
+    text = show_bytes(text)
     shown = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
 
