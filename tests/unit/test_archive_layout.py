@@ -42,7 +42,10 @@ def test_the_folders_for_training_validation_and_test_are_splits() -> None:
 @pytest.mark.parametrize(
     ("folder", "split"),
     [("train", "training"), ("Train", "training"), ("TRAINING", "training"), ("val", "validation"),
-     ("valid", "validation"), ("Test", "test")],
+     ("valid", "validation"), ("Test", "test"), ("Testing", "test"), ("TEST", "test"), ("tests", "test"),
+     ("test_set", "test"), ("testing-set", "test"), ("Test Images", "test"), ("test_data", "test"),
+     ("training_set", "training"), ("Trainset", "training"), ("train_images", "training"), ("Train data", "training"),
+     ("validation_set", "validation"), ("valid_split", "validation"), ("vals", "validation"), ("dev", "validation")],
 )  # fmt: skip
 def test_other_habits_of_calling_a_split_are_known(folder: str, split: str) -> None:
     assert placed(f"{folder}/red/1.jpg", f"{folder}/blue/2.jpg") == [("red", split), ("blue", split)]
@@ -67,9 +70,31 @@ def test_a_single_split_is_not_a_folder_around_labels() -> None:
     assert placed("training/red/1.jpg", "training/blue/2.jpg") == [("red", "training"), ("blue", "training")]
 
 
-def test_two_folders_around_the_labels_are_one_too_many() -> None:
-    with pytest.raises(BadDataset, match="deeper than LABEL/picture"):
-        resolve(["my/mugs/red/1.jpg", "my/mugs/blue/2.jpg"])
+@pytest.mark.parametrize("around", ["my/mugs", "data/data", "archive/my/mugs", "a/b/c/d/e", "a/train/b"])
+def test_any_number_of_single_folders_around_the_labels_or_splits_changes_nothing(around: str) -> None:
+    for paths in (
+        ["red/1.jpg", "blue/2.jpg"],
+        ["Training/red/1.jpg", "Testing/red/2.jpg", "Testing/blue/3.jpg"],
+    ):
+        assert resolve([f"{around}/{path}" for path in paths]) == resolve(paths)
+        with_notes = resolve(["readme.txt", *(f"{around}/{path}" for path in paths), f"{around}/notes.txt"])
+        assert with_notes[1:-1] == resolve(paths)
+
+
+def test_a_split_that_was_packed_by_itself_has_its_folder_twice() -> None:
+    paths = ["training_set/training_set/cats/1.jpg", "training_set/training_set/dogs/2.jpg"]
+    paths += ["test_set/test_set/cats/3.jpg", "seg_test.csv"]
+    expected = [("cats", "training"), ("dogs", "training"), ("cats", "test"), ("", "")]
+    assert placed(*paths) == expected
+    assert placed("train/test/cats/1.jpg", "train/dogs/2.jpg") == [("", ""), ("dogs", "training")]
+    assert placed("train/train/1.jpg", "train/bus/2.jpg") == [("train", "training"), ("bus", "training")]
+
+
+@pytest.mark.parametrize(
+    "label", ["set", "data", "images", "testudo", "trainer", "value", "valve", "s", "devil", "pic"]
+)
+def test_a_label_that_only_resembles_a_split_is_a_label(label: str) -> None:
+    assert placed(f"{label}/1.jpg", f"{label}/2.jpg", "red/3.jpg") == [(label, ""), (label, ""), ("red", "")]
 
 
 def test_files_beside_the_folder_around_do_not_hide_it() -> None:
@@ -127,14 +152,15 @@ def test_a_label_that_cannot_be_read_is_none(label: str) -> None:
     assert reason(f"{label}/1.jpg", "red/1.jpg").startswith("lies in a folder that names no label: ")
 
 
-def test_labels_that_were_not_utf8_are_not_thrown_together() -> None:
-    assert "not UTF-8" in reason("gr\ufffdn/1.jpg", "red/1.jpg")
+def test_labels_that_could_not_be_decoded_are_not_thrown_together() -> None:
+    for name in ("gr\ufffdn", "gr\udc81n"):
+        assert "in no known encoding" in reason(f"{name}/1.jpg", "red/1.jpg")
 
 
 def test_the_name_of_a_picture_never_costs_the_picture() -> None:
-    paths = ["red/" + "x" * 300 + ".jpg", "red/a\tb\ufffd.jpg", "red/" + unicodedata.normalize("NFD", "ü.jpg")]
+    paths = ["red/" + "x" * 300 + ".jpg", "red/a\tb\udc81.jpg", "red/" + unicodedata.normalize("NFD", "ü.jpg")]
     names = [place.name for place in resolve(paths) if isinstance(place, ExamplePath)]
-    assert names == ["x" * 176 + ".jpg", "a\ufffdb\ufffd.jpg", "ü.jpg"]
+    assert names == ["x" * 176 + ".jpg", "a\ufffdb%81.jpg", "ü.jpg"]
 
 
 def test_where_nothing_has_a_place_the_layout_is_explained_and_what_was_found() -> None:
