@@ -12,7 +12,9 @@ be described, repeated and compared, while pictures are added and removed.
 from __future__ import annotations
 
 import secrets
+import statistics
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -22,9 +24,17 @@ from shared.domain.pictures import show_bytes
 LONGEST_NAME = 180
 """Maximum characters of the name of a dataset, a label or an example."""
 REASONS = 100
-"""Number of unusable pictures that are listed with a reason; more are only counted."""
+"""Number of unusable pictures that are listed with a reason, and of contradictions; more are only counted."""
 UPLOADS = "uploads/"
 """The prefix of the keys of uploaded archives and weights."""
+FEW = 10
+"""A label with fewer pictures is warned of: a handful to learn from, and one or two to be tested on."""
+RARE = 10
+"""A label is warned of, too, if the median label has more than so many times its pictures."""
+
+
+_NAMED = 5
+"""The most labels that one warning names."""
 
 
 class DatasetState(StrEnum):
@@ -53,6 +63,18 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True)
+class Contradiction:
+    """One picture, byte by byte, under two labels: it teaches neither, and none of its files became an example."""
+
+    labels: tuple[str, ...]
+    """The label of each file, at least two different ones."""
+    paths: tuple[str, ...]
+    """The path of each file in its archive; of a picture that the dataset had before, its label and name."""
+    example: int | None = None
+    """The id of the example that the dataset had before, and keeps; None if all files were in one archive."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset in its current version; times are Unix seconds."""
 
@@ -76,6 +98,10 @@ class Dataset:
     """Files that are not usable pictures, or lie outside of label folders."""
     reasons: tuple[tuple[str, str], ...] = ()
     """(path, reason) of the first REASONS unreadable files."""
+    contradicting: int = 0
+    """Pictures that archives had under two labels."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """The first REASONS of them."""
     source: str = ""
     """The source being loaded: the key of an uploaded archive, a URL, or a folder of a bucket, see
     services/bucket_import.py."""
@@ -123,6 +149,9 @@ class DatasetExample:
     created_at: float
     until: int | None = None
     """The first version that no longer has it."""
+    fingerprint: int | None = None
+    """By which near-duplicates are found, see near_duplicates.py; None of pictures that were added singly, or before
+    there were fingerprints."""
 
 
 def is_upload(source: str) -> bool:
@@ -158,6 +187,39 @@ def file_name(text: str) -> str:
     characters, and `%81` for a byte that could not be decoded."""
     name = unicodedata.normalize("NFC", show_bytes(text))[-LONGEST_NAME:]
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+
+
+def warnings(dataset: Dataset, labels: Sequence[DatasetLabel]) -> list[str]:
+    """Return what the owner of the dataset should know before a training, in sentences."""
+    counts = {label.name: label.examples for label in labels}
+    if not any(counts.values()):
+        return []
+    usual = statistics.median(count for count in counts.values() if count)
+    few = {name: count for name, count in counts.items() if count < FEW}
+    rare = {name: count for name, count in counts.items() if name not in few and RARE * count < usual}
+    found = []
+    if few:
+        found.append(
+            f"Labels with fewer than {FEW} pictures: {_listed(few)}. A label needs dozens to be learned, and some to "
+            "be tested on; add pictures, or take the label out."
+        )
+    if rare:
+        found.append(
+            f"Rare labels, while the median label has {usual:g} pictures: {_listed(rare)}. A model answers with them "
+            "too seldom; add pictures."
+        )
+    if dataset.contradicting:
+        found.append(
+            f"Pictures that were sent under two labels: {dataset.contradicting}; `contradictions` lists them. Decide "
+            "for one label, and send them again."
+        )
+    return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    shown = [f"{name!r} ({count})" for name, count in sorted(counts.items(), key=lambda item: item[1])[:_NAMED]]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 # inside the domain

@@ -4,16 +4,20 @@ A split that the dataset declares (folders `training`, `validation`, `test`) is 
 declare is cut, label by label, from its training pictures. The cut uses a hash of the seed and the picture, not the
 position: a picture stays in its split when others are added, so that a later training is tested on the test pictures of
 an earlier training, and not on pictures that the earlier training has learned.
+
+Near-duplicates of one label stay on one side of a cut: a test picture whose copy was learned shows nothing. A group of
+them is as far ahead as its first picture; a group that is larger than what is left to test or validate trains.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared import errors
+from shared.domain import near_duplicates
 from shared.domain.datasets import DatasetExample, Source, Split
 
 FEWEST_LABELS = 2
@@ -29,6 +33,11 @@ class Splits:
     validation: tuple[DatasetExample, ...]
     """May be empty, if every label has only two pictures."""
     test: tuple[DatasetExample, ...]
+    near_duplicates: int = 0
+    """Groups of near-duplicates, of any labels, that lie in one split."""
+    across: int = 0
+    """Groups of near-duplicates that lie in several splits, as the dataset declares them or since their labels differ:
+    they make the evidence look better than it is."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +107,61 @@ def deal(
     declared = {example.split for example in chosen}
     parts: dict[Split, list[DatasetExample]] = {Split.TRAINING: [], Split.VALIDATION: [], Split.TEST: []}
     by_label: dict[int, list[DatasetExample]] = {}
-    for example in sorted(chosen, key=lambda example: _rank(example, seed)):
+    ranked = sorted(chosen, key=lambda example: _rank(example, seed))
+    groups = near_duplicates.groups([example.fingerprint for example in ranked])
+    for example in ranked:
         if example.split in (Split.VALIDATION, Split.TEST):
             parts[example.split].append(example)
         elif example.source is Source.FEEDBACK:
             parts[Split.TRAINING].append(example)
         else:
             by_label.setdefault(example.label_id, []).append(example)
+    group_of = {ranked[place].sha256: number for number, group in enumerate(groups) for place in group}
     for own in by_label.values():
         test, validation = _sizes(len(own), train_ratio, declared)
-        parts[Split.TEST] += own[:test]
-        parts[Split.VALIDATION] += own[test : test + validation]
-        parts[Split.TRAINING] += own[test + validation :]
-    return Splits(*(tuple(parts[split]) for split in (Split.TRAINING, Split.VALIDATION, Split.TEST)))
+        left = _together(own, group_of)
+        for split, size in ((Split.TEST, test), (Split.VALIDATION, validation)):
+            taken, left = _take(left, size)
+            parts[split] += taken
+        parts[Split.TRAINING] += [example for group in left for example in group]
+    across = _count_across(list(parts.values()), group_of)
+    return Splits(
+        tuple(parts[Split.TRAINING]),
+        tuple(parts[Split.VALIDATION]),
+        tuple(parts[Split.TEST]),
+        near_duplicates=len(groups) - across,
+        across=across,
+    )
+
+
+def _together(own: Sequence[DatasetExample], group_of: Mapping[str, int]) -> list[list[DatasetExample]]:
+    """Return the pictures of one label in their order, those of a group with the first of them."""
+    found: dict[int | str, list[DatasetExample]] = {}
+    for example in own:
+        found.setdefault(group_of.get(example.sha256, example.sha256), []).append(example)
+    # If all are near-duplicates of each other, they are cut all the same: something has to be tested on.
+    return list(found.values()) if len(found) > 1 else [[example] for example in own]
+
+
+def _take(groups: list[list[DatasetExample]], size: int) -> tuple[list[DatasetExample], list[list[DatasetExample]]]:
+    """Return (the pictures of the first groups that fit into `size`, the other groups)."""
+    taken: list[DatasetExample] = []
+    left: list[list[DatasetExample]] = []
+    for group in groups:
+        if len(taken) + len(group) <= size:
+            taken += group
+        else:
+            left.append(group)
+    if size and not taken and len(left) > 1:
+        smallest = min(left, key=len)
+        taken, left = smallest, [group for group in left if group is not smallest]
+    return taken, left
+
+
+def _count_across(parts: Sequence[Sequence[DatasetExample]], group_of: Mapping[str, int]) -> int:
+    """Return the number of groups that lie in more than one of these parts."""
+    lies_in = Counter(group for part in parts for group in {group_of.get(example.sha256) for example in part})
+    return sum(count > 1 for group, count in lies_in.items() if group is not None)
 
 
 def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from shared.domain.datasets import LONGEST_NAME, REASONS, DatasetState, Source, Split
+from shared.domain.near_duplicates import DISTANCE, FARTHEST
 from shared.schemas.common import Answer, Archive, Cursor, Limit, Next, Photo, Request, Share, Time, one_of
 
 LISTED = 100
@@ -89,6 +90,16 @@ class ExampleQuery(Request, kw_only=True):
     cursor: Cursor = ""
 
 
+class DuplicateQuery(Request, kw_only=True):
+    """What counts as a near-duplicate."""
+
+    distance: Annotated[
+        int,
+        Meta(description="The most bits, of 64, in which the fingerprints of two differ.", ge=0, le=FARTHEST),
+    ] = DISTANCE
+    limit: Annotated[int, Meta(description="The most groups in the answer.", ge=1, le=500)] = 50
+
+
 # answers
 
 
@@ -113,12 +124,25 @@ class UnreadableFile(Answer, kw_only=True):
     why: str
 
 
+class Contradiction(Answer, kw_only=True):
+    """One picture, byte by byte, that was sent under two labels; none of these files was added."""
+
+    labels: Annotated[list[str], Meta(description="Of each file.")]
+    paths: Annotated[
+        list[str], Meta(description="Of each file in its archive; of a picture that was there before, LABEL/NAME.")
+    ]
+    example: Annotated[
+        int | None, Meta(description="The example that was there before, and stays; null if there was none.")
+    ] = None
+
+
 class DatasetLinks(Answer, kw_only=True):
     """The addresses that belong to a dataset."""
 
     self: str
     labels: str
     examples: str
+    duplicates: str = ""
 
 
 class Dataset(Answer, kw_only=True):
@@ -140,6 +164,13 @@ class Dataset(Answer, kw_only=True):
     duplicates: Annotated[int, Meta(description="Pictures that were left out because they were there already.")]
     unreadable: Annotated[int, Meta(description="Files that are no usable picture, or lie outside of label folders.")]
     reasons: Annotated[list[UnreadableFile], Meta(description=f"Of the first {REASONS} unreadable files.")]
+    contradicting: Annotated[int, Meta(description="Pictures that were left out because they had two labels.")] = 0
+    contradictions: Annotated[list[Contradiction], Meta(description=f"The first {REASONS} of them.")] = field(
+        default_factory=list
+    )
+    warnings: Annotated[
+        list[str], Meta(description="What to know before a training, such as labels with few pictures.")
+    ] = field(default_factory=list)
     created_at: Time
     updated_at: Time
     links: DatasetLinks
@@ -185,3 +216,25 @@ class ExamplePage(Answer, kw_only=True):
 
     examples: list[Example]
     next: Next
+
+
+class DuplicateGroup(Answer, kw_only=True):
+    """Pictures that are copies of each other, or nearly so."""
+
+    labels: Annotated[list[str], Meta(description="Two or more contradict each other.")]
+    splits: Annotated[
+        list[str], Meta(description="As `split` of examples; those of several splits spoil the evidence.")
+    ]
+    examples: list[Example]
+
+
+class DuplicateGroups(Answer, kw_only=True):
+    """The near-duplicates of a dataset's version: those with several labels first, then the largest groups."""
+
+    groups: list[DuplicateGroup]
+    total: Annotated[int, Meta(description="The number of all groups.")]
+    contradicting: Annotated[int, Meta(description="Groups with more than one label.")]
+    across: Annotated[int, Meta(description="Groups whose pictures were put into more than one split.")]
+    uncompared: Annotated[
+        int, Meta(description="Pictures without a fingerprint: added singly, or by an older version of the service.")
+    ]

@@ -16,9 +16,9 @@ import logging
 import math
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, BinaryIO
 
@@ -28,9 +28,9 @@ from shared import errors
 from shared.container import Container, Writer
 from shared.domain import archive_layout
 from shared.domain.archive_layout import ExamplePath
-from shared.domain.datasets import REASONS, UPLOADS, Dataset, is_upload
+from shared.domain.datasets import REASONS, UPLOADS, Contradiction, Dataset, is_upload
 from shared.domain.pictures import Limits, show_bytes
-from shared.imaging import archives, images
+from shared.imaging import archives, fingerprints, images
 from shared.services import bucket_import, dataset_import_runs, kept_bytes
 from shared.services.dataset_import_runs import ArchiveContents, StoredPicture
 
@@ -42,6 +42,8 @@ _FETCHING = 0.5
 """The share of the progress, from 0 to 1, that fetching from a URL or a store takes."""
 _SHOWN = 3
 """The number of files that the error for an archive without any usable picture lists, each with its reason."""
+_FILES = 10
+"""The most files that one contradiction lists."""
 _LONGEST_REASON = 300
 """The maximum number of characters of a path, and of a reason; each dataset stores up to REASONS of them."""
 log = logging.getLogger(__name__)
@@ -189,10 +191,11 @@ def _fetch(container: Container, source: str, path: str, progress: _Progress) ->
 
 @dataclass
 class _PictureCollector:
-    """Stores the usable pictures of an archive in a blob, and lists its duplicates and unreadable files."""
+    """Stores the usable pictures of an archive in a blob, and lists the other files: duplicates, contradictions and
+    unreadable ones."""
 
-    seen: set[str]
-    """The SHA-256 of each picture that the dataset already has or that was stored from the archive."""
+    known: Mapping[str, tuple[int, str, str]]
+    """The SHA-256 of each picture that the dataset already has -> (id, label, name) of its example."""
     contents: ArchiveContents
     limits: Limits
     blob: Writer
@@ -200,23 +203,46 @@ class _PictureCollector:
     """Raises QuotaExceeded if the tenant may not keep so many more bytes."""
     replaced: int
     """Bytes of the archive, whose place the pictures take."""
+    stored: dict[str, StoredPicture] = field(default_factory=dict)
+    """By SHA-256: the pictures that were stored from the archive."""
+    labelled: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """By SHA-256: (label, path) of each file of a picture that has more than one label."""
 
     def add(self, path: str, data: bytes, place: ExamplePath) -> None:
         """Store a picture, or count it as a duplicate or as unreadable."""
         sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 in self.seen:
-            self.contents.duplicates += 1
+        if first := self._first(sha256):
+            if sha256 in self.labelled or first[0] != place.label:
+                self.labelled.setdefault(sha256, [first]).append((place.label, _printable(path)))
+            else:
+                self.contents.duplicates += 1
             return
         try:
             images.check(path, data, self.limits)
             # The pixels are discarded: a broken picture must be listed now instead of failing a training later.
-            images.decode(data, exif=False, mode="RGB")
+            image = images.decode(data, exif=False, mode="RGB")
         except errors.BadPicture as error:
             self.refuse(path, _phrase(error, path))
             return
-        self.seen.add(sha256)
-        self.contents.pictures.append(StoredPicture(place, sha256, self.blob.write(data), len(data)))
+        mark = fingerprints.fingerprint(image)
+        self.stored[sha256] = StoredPicture(place, sha256, self.blob.write(data), len(data), mark, path)
         self.check_room(self.blob.size - self.replaced)
+
+    def _first(self, sha256: str) -> tuple[str, str] | None:
+        """Return (label, path) of the first file with that content, in the dataset or in the archive."""
+        if sha256 in self.known:
+            _, label, name = self.known[sha256]
+            return label, f"{label}/{name}"
+        picture = self.stored.get(sha256)
+        return (picture.place.label, _printable(picture.path)) if picture else None
+
+    def end(self) -> None:
+        """Fill the contents: a picture with two labels is none of the pictures, since either may be wrong."""
+        self.contents.pictures = [picture for sha256, picture in self.stored.items() if sha256 not in self.labelled]
+        for sha256, files in self.labelled.items():
+            labels, paths = zip(*files[:_FILES], strict=True)
+            example = self.known[sha256][0] if sha256 in self.known else None
+            self.contents.contradictions.append(Contradiction(labels, paths, example))
 
     def refuse(self, path: str, reason: str) -> None:
         """Count an unusable file; `reason` is a phrase that follows its path."""
@@ -244,11 +270,11 @@ def _read(container: Container, begun: Dataset, file: BinaryIO, contents: Archiv
     bounds = {"max_files": limits.max_files, "max_unpacked": limits.max_unpacked}
     places = archive_layout.resolve(archives.names(file, **bounds))
     with container.database.read() as uow:
-        seen = uow.datasets.digests(begun)
+        known = uow.datasets.digests(begun)
     key = f"datasets/{begun.id}/{uuid6.uuid7()}"
     with container.storage.writing(key) as blob:
         check_room = partial(kept_bytes.fits, container, begun.tenant, kept_bytes.room(container, begun.tenant))
-        collector = _PictureCollector(seen, contents, limits, blob, check_room, begun.source_size)
+        collector = _PictureCollector(known, contents, limits, blob, check_room, begun.source_size)
         members = archives.tree(file, **bounds, max_member=limits.max_bytes)
         for number, ((path, data), place) in enumerate(zip(members, places, strict=True)):
             progress.reading(number, len(places))
@@ -258,7 +284,8 @@ def _read(container: Container, begun: Dataset, file: BinaryIO, contents: Archiv
                 collector.refuse(path, _phrase(data, path))
             else:
                 collector.add(path, data, place)
-        if not contents.pictures and not contents.duplicates:
+        collector.end()
+        if not contents.pictures and not contents.duplicates and not contents.contradictions:
             raise errors.BadDataset(_describe_unusable(contents))
     return key
 

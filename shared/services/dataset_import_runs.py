@@ -15,6 +15,7 @@ from shared.domain import lock_names
 from shared.domain.archive_layout import ExamplePath
 from shared.domain.datasets import (
     REASONS,
+    Contradiction,
     Dataset,
     DatasetExample,
     DatasetState,
@@ -35,6 +36,9 @@ class StoredPicture:
     sha256: str
     offset: int
     size: int
+    fingerprint: int
+    path: str
+    """In the archive."""
 
 
 @dataclass
@@ -46,6 +50,7 @@ class ArchiveContents:
     unreadable: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of the first REASONS unreadable files."""
+    contradictions: list[Contradiction] = field(default_factory=list)
 
 
 def list_waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
@@ -136,6 +141,7 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
                     picture.size,
                     after.version,
                     now,
+                    fingerprint=picture.fingerprint,
                 )
                 for number, picture in enumerate(contents.pictures, current.last_example + 1)
             ]
@@ -147,6 +153,8 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
                 duplicates=current.duplicates + contents.duplicates,
                 unreadable=current.unreadable + contents.unreadable,
                 reasons=(*current.reasons, *contents.reasons)[:REASONS],
+                contradicting=current.contradicting + len(contents.contradictions),
+                contradictions=(*current.contradictions, *contents.contradictions)[:REASONS],
                 last_label=current.last_label + len(new),
                 last_example=current.last_example + len(contents.pictures),
             )

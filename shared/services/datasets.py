@@ -20,6 +20,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, UnitOfWork
+from shared.domain import near_duplicates
 from shared.domain.datasets import (
     Dataset,
     DatasetExample,
@@ -35,6 +36,7 @@ from shared.domain.datasets import (
     new_id,
     normalize_name,
 )
+from shared.domain.near_duplicates import NearDuplicates
 from shared.domain.pictures import Picture
 from shared.services import kept_bytes
 
@@ -126,9 +128,7 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             after = changed(dataset, now)
             if duplicate := uow.datasets.find_by_sha256(dataset, digest):
                 if not source is duplicate.source is Source.FEEDBACK or duplicate.label_id == label_id:
-                    raise errors.Conflict(
-                        f"The dataset has this picture already: example {duplicate.id}, {duplicate.label!r}."
-                    )
+                    raise errors.Conflict(_describe_duplicate(duplicate, named))
                 _take_out(
                     uow, duplicate, after
                 )  # a new correction replaces the old; `collect_garbage` removes its bytes
@@ -158,6 +158,13 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
         container.storage.delete(blob)
         raise
     return example
+
+
+def _describe_duplicate(duplicate: DatasetExample, label: str) -> str:
+    known = f"The dataset has this picture already: example {duplicate.id}, {duplicate.label!r}."
+    if duplicate.label == label:
+        return known
+    return f"{known} A picture with two labels teaches neither: if {label!r} is right, remove that example first."
 
 
 def remove_example(container: Container, tenant: str, dataset_id: int, example_id: int) -> None:
@@ -259,6 +266,13 @@ def list_examples(container: Container, dataset: Dataset, *, source: str = "", l
     """Return examples of the dataset's version in the order of their ids; `after` is the previous page's last id."""
     with container.database.read() as uow:
         return uow.datasets.examples(dataset, source=source, label_id=label_id, after=after, limit=limit)
+
+
+def list_near_duplicates(container: Container, dataset: Dataset, distance: int) -> NearDuplicates:
+    """Return the near-duplicates of the dataset's version; among 100,000 examples that takes some seconds."""
+    with container.database.read() as uow:
+        examples = uow.datasets.examples(dataset)
+    return near_duplicates.among(examples, distance)
 
 
 def list_examples_with_labels(

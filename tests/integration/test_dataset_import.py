@@ -18,8 +18,8 @@ from shared import errors
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.storage import Writer
 from shared.container import Container
-from shared.domain import lock_names
-from shared.domain.datasets import REASONS, Dataset, DatasetExample, DatasetState, Split
+from shared.domain import lock_names, near_duplicates
+from shared.domain.datasets import REASONS, Contradiction, Dataset, DatasetExample, DatasetState, Split
 from shared.domain.jobs import job_created_at
 from shared.services import dataset_import, dataset_import_runs, datasets, maintenance
 from tests.unit.archive_files import Files, as_tgz, as_txz, as_zip
@@ -194,13 +194,51 @@ def test_an_upload_without_a_byte_is_refused(container: Container) -> None:
 
 
 def test_pictures_that_are_there_already_are_left_out_and_counted(each: Shelf) -> None:
-    dataset = each.loaded([*FRUIT, ("green/again.png", png(1))])
+    dataset = each.loaded([*FRUIT, ("red/again.png", png(1))])
     assert (dataset.duplicates, len(each.examples(dataset))) == (1, 4)
 
     more = each.load(each.add(dataset, as_zip([*FRUIT, ("blue/5.png", png(5)), ("blue/6.png", png(5))])))
 
     assert (more.state, more.duplicates, more.last_example) == (DatasetState.READY, 6, 5)
     assert each.labels(more) == {"green": 2, "red": 2, "blue": 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_picture_under_two_labels_is_reported_and_teaches_neither(each: Shelf, order: int) -> None:
+    files = [*FRUIT, ("blue/twice.png", png(9)), ("red/twice.png", png(9)), ("blue/thrice.png", png(9))]
+    dataset = each.loaded(files[::order])
+    assert (dataset.state, dataset.duplicates, dataset.contradicting) == (DatasetState.READY, 0, 1)
+    [found] = dataset.contradictions
+    files_found = sorted(zip(found.labels, found.paths, strict=True))
+    assert files_found == [("blue", "blue/thrice.png"), ("blue", "blue/twice.png"), ("red", "red/twice.png")]
+    assert found.example is None
+    assert each.labels(dataset) == {"green": 2, "red": 2}
+
+
+def test_a_picture_that_is_there_under_another_label_stays_and_is_reported(each: Shelf) -> None:
+    dataset = each.loaded(FRUIT)
+    [known] = [example for example in each.examples(dataset) if example.name == "1.png"]
+    other = "green" if known.label == "red" else "red"
+    more = each.load(each.add(dataset, as_zip([(f"{other}/again.png", png(1)), ("blue/5.png", png(5))])))
+    expected = Contradiction((known.label, other), (f"{known.label}/1.png", f"{other}/again.png"), known.id)
+    assert (more.contradicting, more.contradictions, more.duplicates) == (1, (expected,), 0)
+    assert known in each.examples(more)
+    again = each.load(each.add(more, as_zip([(f"{other}/again.png", png(1))])))
+    assert (again.state, again.contradicting) == (DatasetState.READY, 2)
+
+
+def test_pictures_get_the_fingerprints_by_which_copies_are_found(each: Shelf) -> None:
+    def photo(size: int, quality: int, light: int) -> bytes:
+        with io.BytesIO() as out, Image.radial_gradient("L") as image:
+            crop = image.crop((light, 20, 200 + light, 220)).resize((size, size))
+            crop.convert("RGB").save(out, "JPEG", quality=quality)
+            return out.getvalue()
+
+    files = [("red/a.jpg", photo(200, 95, 0)), ("red/b.jpg", photo(90, 40, 0)), ("red/c.jpg", photo(200, 95, 56))]
+    a, b, c, plain = each.examples(each.loaded([*files, ("red/plain.png", png(1))]))
+    marks = [each.fingerprint for each in (a, b, c, plain)]
+    assert near_duplicates.groups(marks) == [[0, 1]]
+    assert marks[3] == near_duplicates.PLAIN
 
 
 def test_an_archive_of_nothing_new_changes_nothing(each: Shelf) -> None:

@@ -169,3 +169,22 @@ def test_a_fresh_dataset_has_nothing_and_waits_for_nothing() -> None:
 def test_a_state_is_described_in_words_that_give_advice(state: DatasetState, words: str) -> None:
     dataset = Dataset(1, "anna", "fruit", state, 10.0, 10.0, message="no picture")
     assert re.fullmatch(words, datasets.describe_state(dataset))
+
+
+def _warnings(contradicting: int = 0, **counts: int) -> list[str]:
+    fresh = datasets.Dataset(1, "anna", "fruit", datasets.DatasetState.READY, 0.0, 0.0, contradicting=contradicting)
+    return datasets.warnings(fresh, [datasets.DatasetLabel(1, n, name, count) for n, (name, count) in
+                                     enumerate(counts.items())])  # fmt: skip
+
+
+def test_labels_with_few_pictures_and_rare_ones_are_warned_of() -> None:
+    assert _warnings(pear=10, plum=10) == []
+    assert _warnings(pear=0, plum=0) == []
+    [few] = _warnings(pear=9, plum=40, fig=0)
+    assert few.startswith("Labels with fewer than 10 pictures: 'fig' (0), 'pear' (9).")
+    assert _warnings(pear=20, plum=200, fig=200) == []
+    [rare] = _warnings(pear=19, plum=200, fig=200)
+    assert rare.startswith("Rare labels, while the median label has 200 pictures: 'pear' (19).")
+    [many] = _warnings(**{f"label{n}": 1 for n in range(8)})
+    assert "'label4' (1) and 3 more." in many
+    assert _warnings(2, pear=10, plum=10)[0].startswith("Pictures that were sent under two labels: 2;")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,16 @@ def some(label: str, count: int, *, split: Split = Split.OPEN, source: Source = 
                 hashlib.sha256(f"{label} {split} {source} {n}".encode()).hexdigest(), "blob", 0, 1, 1, 0.0)
         for n in range(count)
     ]  # fmt: skip
+
+
+def copies(given: list[DatasetExample], *groups: tuple[int, ...]) -> list[DatasetExample]:
+    """Return the examples, of which those at these positions are near-duplicates, and no others."""
+    chance = random.Random(0)
+    marked = [replace(example, fingerprint=chance.getrandbits(63)) for example in given]
+    for group in groups:
+        for place, position in enumerate(group):
+            marked[position] = replace(marked[position], fingerprint=(marked[group[0]].fingerprint or 0) ^ place)
+    return marked
 
 
 def counts(part: tuple[DatasetExample, ...]) -> dict[str, int]:
@@ -139,3 +150,55 @@ def test_labels_with_too_few_pictures_are_named_up_to_five() -> None:
     few = [Tally(f"label {n}", Source.UPLOAD, Split.OPEN, 1) for n in range(7)]
     with pytest.raises(errors.BadDataset, match=r"'label 4', …\. Add more of them"):
         splits.check(few)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_near_duplicates_of_a_label_are_never_on_both_sides_of_a_cut(seed: int) -> None:
+    pairs = [(n, n + 1) for n in range(0, 60, 2)] + [(60, 61, 62, 63), tuple(range(80, 88))]
+    given = copies(some("red", 100) + some("green", 50), *pairs)
+    dealt = splits.deal(given, 0.8, seed)
+    parts = [pictures(part) for part in (dealt.training, dealt.validation, dealt.test)]
+    for pair in pairs:
+        assert sum(any(given[position].sha256 in part for position in pair) for part in parts) == 1
+    assert (dealt.near_duplicates, dealt.across) == (len(pairs), 0)
+    assert sum(map(len, parts)) == 150
+    assert counts(dealt.test) == {"red": 10, "green": 5}
+
+
+def test_without_near_duplicates_fingerprints_change_nothing() -> None:
+    given = some("red", 100) + some("green", 50)
+    plain, marked = splits.deal(given, 0.8, 3), splits.deal(copies(given), 0.8, 3)
+    for part in ("training", "validation", "test"):
+        assert pictures(getattr(plain, part)) == pictures(getattr(marked, part))
+
+
+def test_groups_stay_in_their_split_when_pictures_are_added() -> None:
+    pairs = [(n, n + 1) for n in range(0, 40, 2)]
+    before = splits.deal(copies(some("red", 100), *pairs) + some("green", 9), 0.8, 0)
+    after = splits.deal(copies(some("red", 110), *pairs) + some("green", 9), 0.8, 0)
+    assert len(pictures(before.training) & pictures(after.test)) <= 4
+
+
+@pytest.mark.parametrize("groups", [[tuple(range(10))], [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)], [tuple(range(9))]])
+def test_every_label_trains_and_is_tested_however_alike_its_pictures_are(groups: list[tuple[int, ...]]) -> None:
+    dealt = splits.deal(copies(some("red", 10) + some("green", 10), *groups), 0.8, 0)
+    assert counts(dealt.training)["red"] >= 1
+    assert counts(dealt.test)["red"] >= 1
+    assert dealt.across == (len(groups[0]) == 10)
+    assert dealt.near_duplicates + dealt.across == len(groups)
+
+
+def test_near_duplicates_across_declared_splits_stay_and_are_counted() -> None:
+    training = some("red", 5, split=Split.TRAINING) + some("green", 5, split=Split.TRAINING)
+    held = some("red", 5, split=Split.TEST) + some("green", 5, split=Split.TEST)
+    given = copies(training + held, (0, 10), (1, 2))
+    dealt = splits.deal(given, 0.8, 0)
+    assert pictures(tuple(held)) == pictures(dealt.test)
+    assert (dealt.near_duplicates, dealt.across) == (1, 1)
+
+
+def test_near_duplicates_of_two_labels_are_dealt_by_label() -> None:
+    given = some("red", 30) + some("green", 30)
+    dealt = splits.deal(copies(given, *((n, n + 30) for n in range(30))), 0.8, 0)
+    assert counts(dealt.test) == {"red": 3, "green": 3}
+    assert dealt.near_duplicates + dealt.across == 30

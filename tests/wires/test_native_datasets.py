@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from shared import errors
 from shared.container import Container
@@ -261,6 +263,60 @@ def test_another_archive_adds_to_what_is_there(patient: FlaskClient) -> None:
     answer = patient.post(f"{path}/archive", headers={"Prefer": "wait=30"}, **form("x.zip", archive(teal=2, mallard=1)))
     assert (answer.status_code, answer.json["duplicates"]) == (200, 1)
     assert {label["name"]: label["examples"] for label in answer.json["labels"]} == {"teal": 2, "mallard": 1}
+
+
+def test_one_picture_under_two_labels_is_a_contradiction_and_no_duplicate(patient: FlaskClient) -> None:
+    files = [("teal/1.png", png(1)), ("mallard/1.png", png(2)), ("teal/2.png", png(3)), ("mallard/2.png", png(3))]
+    answer = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", as_zip(files)))
+    assert (answer.json["examples"], answer.json["duplicates"], answer.json["contradicting"]) == (2, 0, 1)
+    expected = {"labels": ["teal", "mallard"], "paths": ["teal/2.png", "mallard/2.png"], "example": None}
+    assert answer.json["contradictions"] == [expected]
+    assert "under two labels: 1" in answer.json["warnings"][-1]
+    path = answer.json["links"]["self"]
+    again = patient.post(
+        f"{path}/archive", headers={"Prefer": "wait=30"}, **form("x.zip", as_zip([("mallard/3.png", png(1))]))
+    )
+    [known] = [each for each in patient.get(f"{path}/examples").json["examples"] if each["label"]["name"] == "teal"]
+    assert again.json["contradictions"][1] == {
+        "labels": ["teal", "mallard"], "paths": ["teal/1.png", "mallard/3.png"], "example": known["id"],
+    }  # fmt: skip
+    refused = patient.post(f"{path}/examples", **form("x.png", png(1), label="mallard"))
+    assert (refused.status_code, "'teal'" in refused.json["detail"], "'mallard'" in refused.json["detail"]) == (
+        409, True, True,
+    )  # fmt: skip
+
+
+def test_copies_of_a_picture_are_listed_the_contradicting_first(patient: FlaskClient) -> None:
+    with Image.radial_gradient("L") as image, Image.linear_gradient("L") as other:
+        first, second = image.crop((0, 20, 200, 220)), other.rotate(30).crop((30, 60, 200, 150))
+        files = [
+            ("train/teal/a.png", as_png(first)), ("test/teal/b.png", as_png(first.resize((90, 90)))),
+            ("train/teal/c.png", as_png(second)), ("train/mallard/d.png", as_png(second.resize((300, 300)))),
+            ("train/mallard/plain.png", png(4)), ("test/mallard/plain.png", png(5)),
+        ]  # fmt: skip
+    made = patient.post("/v1/datasets", headers={"Prefer": "wait=30"}, **form("x.zip", as_zip(files)))
+    listed = patient.get(made.json["links"]["duplicates"])
+    assert [(group["labels"], group["splits"], [each["name"] for each in group["examples"]])
+            for group in listed.json["groups"]] == [
+        (["mallard", "teal"], ["training"], ["c.png", "d.png"]),
+        (["teal"], ["test", "training"], ["a.png", "b.png"]),
+    ]  # fmt: skip
+    counts = ("total", "contradicting", "across", "uncompared")
+    assert [listed.json[count] for count in counts] == [2, 1, 1, 0]
+    path = made.json["links"]["duplicates"]
+    assert len(patient.get(f"{path}?limit=1").json["groups"]) == 1
+    for query in ("distance=8", "distance=-1", "limit=0", "limit=501"):
+        complaint(patient.get(f"{path}?{query}"), 400, "bad_option")
+    added = patient.post(
+        f"{made.json['links']['self']}/examples", **form("x.png", as_png(first.rotate(90)), label="teal")
+    )
+    assert (added.status_code, patient.get(path).json["uncompared"]) == (201, 1)
+
+
+def as_png(image: Image.Image) -> bytes:
+    with io.BytesIO() as out:
+        image.convert("RGB").save(out, "PNG")
+        return out.getvalue()
 
 
 def test_a_bad_archive_takes_nothing_away(patient: FlaskClient) -> None:

@@ -42,7 +42,7 @@ def dataset(dataset: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
         "statusMsg": _status_message(dataset),
         "type": KIND,
         "language": LANGUAGE,
-        "numOfDuplicates": dataset.duplicates,
+        "numOfDuplicates": dataset.duplicates + dataset.contradicting,
         "object": "dataset",
     }
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from shared import errors
 from shared.adapters.database import kept_bytes
 from shared.adapters.database.learning_tables import dataset_labels, datasets, examples
-from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
+from shared.domain.datasets import Contradiction, Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
 from shared.domain.splits import Tally
 
 CHUNK = 500
@@ -191,9 +191,10 @@ class Datasets:
         row = self._connection.execute(_examples(dataset).where(is_current)).first()
         return _example(row) if row else None
 
-    def digests(self, dataset: Dataset) -> set[str]:
-        """Return the SHA-256 of every picture in the dataset's version."""
-        return set(self._connection.execute(sa.select(examples.c.sha256).where(_in_version(dataset))).scalars())
+    def digests(self, dataset: Dataset) -> dict[str, tuple[int, str, str]]:
+        """Return the SHA-256 of every picture in the dataset's version -> (id, label, name) of its example."""
+        named = sa.select(examples.c.sha256, examples.c.id, dataset_labels.c.name, examples.c.name)
+        return {row[0]: (row[1], row[2], row[3]) for row in self._connection.execute(_of_version(named, dataset))}
 
     def add_examples(self, new_examples: Sequence[DatasetExample]) -> None:
         """Insert examples, all of one dataset."""
@@ -254,7 +255,9 @@ def _is(example: DatasetExample) -> sa.ColumnElement[bool]:
 
 
 def _values(dataset: Dataset) -> dict[str, Any]:
-    return asdict(dataset) | {"reasons": [list(reason) for reason in dataset.reasons]}
+    contradictions = [[list(each.labels), list(each.paths), each.example] for each in dataset.contradictions]
+    reasons = [list(reason) for reason in dataset.reasons]
+    return asdict(dataset) | {"reasons": reasons, "contradictions": contradictions}
 
 
 def _dataset(row: Row[Any]) -> Dataset:
@@ -262,6 +265,9 @@ def _dataset(row: Row[Any]) -> Dataset:
     del values["size"]  # the queries that add and remove keep it, so that `save` need not
     values["state"] = DatasetState(values["state"])
     values["reasons"] = tuple((path, why) for path, why in values["reasons"])
+    values["contradictions"] = tuple(
+        Contradiction(tuple(labels), tuple(paths), example) for labels, paths, example in values["contradictions"] or ()
+    )
     return Dataset(**values)
 
 

@@ -26,15 +26,7 @@ from api.dialects.native.serializers import datasets as serializers
 from api.dialects.native.serializers.common import cut, respond
 from shared import errors
 from shared.adapters import http_fetch
-from shared.domain.datasets import (
-    LONGEST_NAME,
-    Dataset,
-    DatasetExample,
-    DatasetState,
-    Split,
-    file_name,
-    normalize_name,
-)
+from shared.domain.datasets import LONGEST_NAME, Dataset, DatasetExample, DatasetState, Split, file_name, normalize_name
 from shared.domain.pictures import Picture, Upload
 from shared.imaging import archives, images
 from shared.schemas import datasets as schemas
@@ -165,6 +157,19 @@ async def add_archive(reference: str) -> Response:
     if reason := _failure(loaded):
         raise errors.BadDataset(reason)
     return _respond_started(loaded, 200)
+
+
+@bp.get("/v1/datasets/<reference>/duplicates")
+@operation("listDuplicates", "Datasets", {200: ("The groups.", schemas.DuplicateGroups)}, query=schemas.DuplicateQuery)
+def duplicates(reference: str) -> Response:
+    """List the near-duplicates of a dataset.
+
+    Groups of pictures that were compressed, resized or cropped a little from each other. A training keeps a group of
+    one label in one split, unless the dataset declares splits.
+    """
+    query = parse(schemas.DuplicateQuery, request.args)
+    found = datasets.list_near_duplicates(container(), _get(reference), query.distance)
+    return respond(serializers.duplicates(found, query.limit))
 
 
 # labels

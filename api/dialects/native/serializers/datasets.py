@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.context import link
-from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, warnings
+from shared.domain.near_duplicates import NearDuplicates
 from shared.schemas import datasets as schemas
 from shared.schemas.common import moment_at
 
@@ -26,9 +27,17 @@ def dataset(dataset: Dataset, labels: Sequence[DatasetLabel], listed: int | None
         duplicates=dataset.duplicates,
         unreadable=dataset.unreadable,
         reasons=[schemas.UnreadableFile(path=path, why=why) for path, why in dataset.reasons],
+        contradicting=dataset.contradicting,
+        contradictions=[
+            schemas.Contradiction(labels=list(each.labels), paths=list(each.paths), example=each.example)
+            for each in dataset.contradictions
+        ],
+        warnings=warnings(dataset, labels),
         created_at=moment_at(dataset.created_at),
         updated_at=moment_at(dataset.updated_at),
-        links=schemas.DatasetLinks(self=path, labels=f"{path}/labels", examples=f"{path}/examples"),
+        links=schemas.DatasetLinks(
+            self=path, labels=f"{path}/labels", examples=f"{path}/examples", duplicates=f"{path}/duplicates"
+        ),
     )
 
 
@@ -55,4 +64,21 @@ def example(example: DatasetExample) -> schemas.Example:
         sha256=example.sha256,
         created_at=moment_at(example.created_at),
         links=schemas.ExampleLinks(self=path, picture=f"{path}/picture"),
+    )
+
+
+def duplicates(found: NearDuplicates, most: int) -> schemas.DuplicateGroups:
+    """Return near-duplicates, `most` groups of them at most."""
+    labels = [sorted({example.label for example in group}) for group in found.groups]
+    splits = [sorted({str(example.split) for example in group}) for group in found.groups]
+    listed = list(zip(labels, splits, found.groups, strict=True))[:most]
+    return schemas.DuplicateGroups(
+        groups=[
+            schemas.DuplicateGroup(labels=labels, splits=splits, examples=[example(each) for each in group])
+            for labels, splits, group in listed
+        ],
+        total=len(found.groups),
+        contradicting=sum(len(each) > 1 for each in labels),
+        across=sum(len(each) > 1 for each in splits),
+        uncompared=found.uncompared,
     )
