@@ -26,7 +26,7 @@ class Client:
     jobs          submit, classify, get, wait, list, cancel, delete, retry, results, correct
     dead_letters  list, replay
     models        list, get, add, upload, remove; the default model, aliases, versions, comparison, promotion, canary
-    datasets      create, add_archive, list, get, follow, remove
+    datasets      create, add_archive, list, get, follow, duplicates, remove
     trainings     start, get, list, follow, cancel, plot
     keys          create, register, list, revoke
     tenants       limits, set_limits, list

@@ -10,7 +10,7 @@ from typing import Any
 from inferq.client import http
 from inferq.client.connection import UPLOAD, Connection, read
 from inferq.client.folder_archive import packed
-from shared.schemas.datasets import Dataset, DatasetPage
+from shared.schemas.datasets import Dataset, DatasetPage, DuplicateGroups
 
 
 class Datasets:
@@ -48,6 +48,10 @@ class Datasets:
         Outages of the server of up to five minutes are tolerated.
         """
         yield from self._connection.follow(_path(dataset), Dataset, lambda dataset: dataset.state != "LOADING")
+
+    def duplicates(self, dataset: int | str, *, limit: int = 50) -> DuplicateGroups:
+        """Return groups of pictures that are nearly the same, those with several labels first."""
+        return read(DuplicateGroups, self._connection.get(f"{_path(dataset)}/duplicates?limit={limit}"))
 
     def remove(self, dataset: int | str) -> None:
         """Delete a dataset with its pictures; models that were trained on it stay."""

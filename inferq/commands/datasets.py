@@ -11,7 +11,7 @@ from rich.text import Text
 from inferq.client import Client
 from inferq.client.datasets import is_url
 from inferq.commands import console, evidence, options, progress_view
-from shared.schemas.datasets import Dataset
+from shared.schemas.datasets import Contradiction, Dataset
 
 NAME = click.argument("name")
 _REASONS = 10
@@ -22,7 +22,7 @@ _FEWEST = 2
 
 @click.group()
 def datasets() -> None:
-    """Create, add to, list, show and delete datasets to train on."""
+    """Create, add to, list, show, examine and delete datasets to train on."""
 
 
 @datasets.command()
@@ -111,6 +111,38 @@ def show(client: Client, name: str, as_json: bool) -> None:
 
 @datasets.command()
 @NAME
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="At most so many groups.")
+@options.JSON
+@options.server
+def duplicates(client: Client, name: str, limit: int, as_json: bool) -> None:
+    """List pictures that are nearly the same: compressed, resized or cropped a little.
+
+    Groups with several labels come first: one of their labels is wrong.
+    """
+    found = client.datasets.duplicates(name, limit=limit)
+    if as_json:
+        console.print_json(found)
+        return
+    console.print_rows(
+        (
+            (number if first else "", example.label.name, example.split, example.name, example.id)
+            for number, group in enumerate(found.groups, 1)
+            for first, example in ((example is group.examples[0], example) for example in group.examples)
+        ),
+        "group", "label", "split", "picture", "id",
+        empty="no near-duplicates",
+    )  # fmt: skip
+    counted = [
+        ("groups", found.total),
+        ("with several labels", found.contradicting),
+        ("in several splits", found.across),
+        ("pictures not compared", found.uncompared),
+    ]
+    console.out.print(evidence.key_value_table([(word, Text(str(count))) for word, count in counted if count]))
+
+
+@datasets.command()
+@NAME
 @options.server
 def delete(client: Client, name: str) -> None:
     """Delete a dataset with its pictures. Models that were trained on it stay."""
@@ -160,16 +192,31 @@ def _print(dataset: Dataset, as_json: bool) -> None:
     counted = [
         ("pictures", dataset.examples),
         ("duplicates left out", dataset.duplicates),
+        ("under two labels", dataset.contradicting),
         ("unusable", dataset.unreadable),
     ]
     console.out.print(evidence.key_value_table([(word, Text(str(count))) for word, count in counted if count]))
+    if dataset.contradictions:
+        console.out.print()
+        console.print_notes(
+            (f" {each.paths[0]}:", f"also sent as {', '.join(each.paths[1:])}; {_kept(each)}")
+            for each in dataset.contradictions[:_REASONS]
+        )
     if dataset.reasons:
         console.out.print()
         console.print_notes((f" {file.path}:", file.why) for file in dataset.reasons[:_REASONS])
     if dataset.unreadable > _REASONS:
         console.out.print(Text(f" and {dataset.unreadable - _REASONS} more", "dim"))
+    for warning in dataset.warnings if dataset.state == "READY" else ():
+        console.out.print(Text(f"\n{warning}", "yellow"), soft_wrap=True)
     if dataset.state == "READY":
         _print_next(dataset)
+
+
+def _kept(contradiction: Contradiction) -> str:
+    if contradiction.example is None:
+        return "one picture with two labels teaches neither, and was left out"
+    return f"the dataset keeps it as {contradiction.labels[0]!r}, example {contradiction.example}"
 
 
 def _print_next(dataset: Dataset) -> None:

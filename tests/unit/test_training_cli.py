@@ -113,6 +113,43 @@ def test_a_folder_becomes_a_dataset_and_the_loading_is_shown(
     assert b"rose/1.jpg" in server.requests[0].body
 
 
+def test_contradictions_and_warnings_are_shown_with_the_dataset(server: ToyServer, run: Callable[..., Result]) -> None:
+    contradictions = [
+        {"labels": ["daisy", "rose"], "paths": ["daisy/1.jpg", "rose/2.jpg"], "example": None},
+        {"labels": ["daisy", "rose"], "paths": ["daisy/3.jpg", "rose/4.jpg"], "example": 7},
+    ]
+    warnings = ["Labels with fewer than 10 pictures: 'rose' (3). Add some."]
+    fields = {"contradicting": 2, "contradictions": contradictions, "warnings": warnings}
+    server.on("GET /v1/datasets/flowers", (200, {}, loaded(**fields)))
+    result = run("datasets", "show", "flowers")
+    assert ["under", "two", "labels", "2"] in [line.split() for line in result.stdout.splitlines()]
+    printed = " ".join(result.stdout.split())
+    assert "daisy/1.jpg: also sent as rose/2.jpg; one picture with two labels teaches neither" in printed
+    assert "daisy/3.jpg: also sent as rose/4.jpg; the dataset keeps it as 'daisy', example 7" in printed
+    assert warnings[0] in printed
+
+
+def test_near_duplicates_are_listed_in_groups(server: ToyServer, run: Callable[..., Result]) -> None:
+    def copy(number: int, label: str, split: str) -> dict[str, Any]:
+        return {
+            "id": number, "name": f"{number}.jpg", "label": {"id": 1, "name": label}, "split": split,
+            "source": "upload", "size": 9, "sha256": "0", "created_at": "2026-01-01T00:00:00Z",
+            "links": {"self": "", "picture": ""},
+        }  # fmt: skip
+
+    examples = [copy(3, "daisy", "training"), copy(8, "rose", "test")]
+    group = {"labels": ["daisy", "rose"], "splits": ["test", "training"], "examples": examples}
+    answer = {"groups": [group], "total": 5, "contradicting": 1, "across": 2, "uncompared": 0}
+    server.on("GET /v1/datasets/flowers/duplicates", (200, {}, answer))
+    result = run("datasets", "duplicates", "flowers", "--limit", "1")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["1", "daisy", "training", "3.jpg", "3"] in lines
+    assert ["rose", "test", "8.jpg", "8"] in lines
+    assert ["groups", "5"] in lines
+    assert ["in", "several", "splits", "2"] in lines
+    assert not [line for line in lines if "compared" in line]
+
+
 @pytest.mark.parametrize("state", ["FAILED", "READY"])
 def test_an_archive_that_cannot_be_read_is_exit_1_with_the_reason(
     server: ToyServer, run: Callable[..., Result], state: str

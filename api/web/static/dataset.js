@@ -32,7 +32,7 @@ function show(dataset) {
     el("p", {}, `${many(dataset.examples, "picture")} of ${many(dataset.labels.length, "label")}, `,
       `version ${dataset.version}, created `, ago(dataset.created_at)));
   const ready = dataset.state === "READY";
-  return [standing(dataset), dataset.labels.length ? labels(dataset) : null, unreadable(dataset),
+  return [standing(dataset), dataset.labels.length ? labels(dataset) : null, warned(dataset), unreadable(dataset),
     ready && dataset.examples ? starting(dataset) : null, ready ? adding() : null,
     dataset.examples ? pictures(dataset) : null];
 }
@@ -59,14 +59,22 @@ function labels(dataset) {
   return group("Labels", "", el("div", { class: "card" }, lines.slice(0, LABELS), more));
 }
 
+function warned({ warnings, state: now }) {
+  if (now !== "READY" || !warnings.length) return null;
+  return group("Before a training", "", el("div", { class: "card" }, warnings.map((warning) => el("p", {}, warning))));
+}
+
 function unreadable(dataset) {
-  const { duplicates, unreadable: count, reasons } = dataset;
-  if (!duplicates && !count) return null;
+  const { duplicates, unreadable: count, reasons, contradicting, contradictions } = dataset;
+  if (!duplicates && !count && !contradicting) return null;
+  const clashes = contradictions.map(({ paths, example }) => el("li", {}, el("code", {}, paths.join(" = ")),
+    el("span", {}, example ? "The picture that was there before stays." : "A picture with two labels teaches neither.")));
   const twice = many(duplicates, "picture that exists already", "pictures that exist already");
   const lines = reasons.map(({ path: file, why }) => el("li", {}, el("code", {}, file), el("span", {}, why)));
   const rest = count > lines.length ? el("p", { class: "calm" }, `And ${count - lines.length} more.`) : null;
   return group("Unused files", "", el("div", { class: "card" },
     facts([["duplicates", duplicates ? twice : ""], ["unusable", count ? many(count, "file") : ""]]),
+    contradicting ? fold(`Under two labels: ${many(contradicting, "picture")}`, el("ul", { class: "reasons" }, clashes)) : null,
     lines.length ? fold("Files and reasons", el("ul", { class: "reasons" }, lines), rest) : null));
 }
 
