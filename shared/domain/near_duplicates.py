@@ -9,7 +9,7 @@ changed, are compared. That finds all near ones among 100,000 in seconds, of fiv
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.domain.datasets import DatasetExample
@@ -20,6 +20,10 @@ FARTHEST = 7
 """The largest distance that the parts of a fingerprint allow to look for."""
 PLAIN = 0
 """The fingerprint of a picture that is too plain to be compared, such as one of a single colour."""
+
+_LARGEST = 0.1
+_SMALL = 10
+"""The share of all pictures that one group may have, and the number that it may have in any case."""
 
 _PARTS = (0, 16, 32, 48)
 _PART = 0xFFFF
@@ -48,7 +52,9 @@ def among(examples: Sequence[DatasetExample], distance: int = DISTANCE) -> NearD
 def groups(fingerprints: Sequence[int | None], distance: int = DISTANCE) -> list[list[int]]:
     """Return the groups of two or more near-duplicates, as positions in `fingerprints`, each in ascending order.
 
-    A picture without a fingerprint, and a plain one, is in no group. `distance` is FARTHEST at most.
+    A picture without a fingerprint, and a plain one, is in no group. `distance` is FARTHEST at most. Where pictures are
+    alike without being copies, as those of one machine part, or digits in a frame, chains of near ones would connect
+    most of them; so the distance is lowered until no group is larger than `_LARGEST` of all pictures.
     """
     if distance > FARTHEST:
         raise ValueError(f"a distance of more than {FARTHEST} bits would not be found")
@@ -56,6 +62,16 @@ def groups(fingerprints: Sequence[int | None], distance: int = DISTANCE) -> list
     for position, fingerprint in enumerate(fingerprints):
         if fingerprint:
             positions[fingerprint & _ALL].append(position)
+    most = max(_SMALL, _LARGEST * len(fingerprints))
+    for lowered in range(distance, 0, -1):
+        found = _connected(positions, lowered)
+        if max(map(len, found), default=0) <= most:
+            return found
+    return _connected(positions, 0)
+
+
+def _connected(positions: Mapping[int, list[int]], distance: int) -> list[list[int]]:
+    """Return the groups of fingerprints that are connected by distances of at most `distance` bits."""
     joined = _join(list(positions), distance)
     found: dict[int, list[int]] = defaultdict(list)
     for fingerprint, same in positions.items():

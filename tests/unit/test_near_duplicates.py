@@ -99,3 +99,12 @@ def test_plain_pictures_are_not_taken_for_copies_of_each_other(size: tuple[int, 
 
 def test_the_distance_is_below_the_farthest() -> None:
     assert DISTANCE <= FARTHEST
+
+
+def test_pictures_that_are_alike_are_not_chained_to_one_group() -> None:
+    chance = random.Random(5)
+    marks = [chance.getrandbits(64)]
+    for _ in range(199):
+        marks.append(marks[-1] ^ sum(1 << bit for bit in chance.sample(range(64), 4)))
+    copies = [marks[10], marks[20] ^ 1]
+    assert near_duplicates.groups(marks + copies) == [[10, 200], [20, 201]]
