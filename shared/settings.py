@@ -182,6 +182,9 @@ class Settings(BaseSettings):
     on an NVIDIA card."""
     model_memory: Positive = 2 * 1024 * 1024 * 1024
     """Bytes of weights that a worker keeps in memory; the least recently used model is dropped first."""
+    search_memory: Positive = 256 * 1024 * 1024
+    """Bytes of features that a worker keeps in memory for searches: 50,000 pictures of the default model. Those of
+    larger collections are read from the storage by each search."""
     weights_timeout: Seconds = 3.0
     """Seconds after which a server of weights that does not answer counts as unreachable."""
     weights_url: str = ""

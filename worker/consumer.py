@@ -255,6 +255,7 @@ class BatchConsumer:
                 batch.outcomes += self._forward(task, list(group))
         run = batch.run(self._worker.id, time.monotonic() - began, self._container.now())
         container = self._container
+        self._worker.search.answer(self._model.version, batch, self._retry_while_unavailable)
         changes = self._retry_while_unavailable(lambda: jobs.record(container, batch.outcomes, batch.entries, run))
         self._conclude(batch.entries, changes)
         self._worker.release(batch.entries)
@@ -289,8 +290,7 @@ class BatchConsumer:
                     raise
 
     def _forward(self, task: str, inputs: list[Input]) -> list[Outcome]:
-        """Return the outcomes of pictures of one task. A failing batch is halved until the picture at fault is
-        alone."""
+        """Return the outcomes of pictures of one task; a failing batch is halved until the one at fault is alone."""
         entries = [prepared.entry for prepared in inputs]
         try:
             judge = self._judge if task == "classify" else None

@@ -20,6 +20,7 @@ from shared.services import jobs, models
 from worker.engine import Engine
 from worker.judging import Judges
 from worker.rate import Rate
+from worker.search import Search
 from worker.tuning import Tuner
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class WorkerProcess:
         self.engine = Engine(container.settings, container.storage.read)
         self.judges = Judges(container.storage.read)
         self.tuner = Tuner(container, self.engine.make_room_beside)
+        self.search = Search(container)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""

@@ -1,4 +1,4 @@
-"""A trainer process: a thread that trains, and a thread that loads archives and compares versions."""
+"""A trainer process: a thread that trains, and a thread that loads archives, compares versions and indexes pictures."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
 from shared.domain.trainings import Training
-from shared.services import comparison_runs, dataset_import, dataset_import_runs, training_runs
+from shared.services import comparison_runs, dataset_import, dataset_import_runs, search_index_runs, training_runs
 from worker.engine import Engine
 from worker.training import pipeline, run
 from worker.training.cancellation import Stopped
 from worker.training.compare import compare
+from worker.training.indexing import index
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Trainer:
         self._training.wake()
 
     def wake_errands(self) -> None:
-        """Wake the thread that loads archives and compares versions."""
+        """Wake the thread that loads archives, compares versions and indexes pictures."""
         self._errands.wake()
 
     def stop(self, seconds: float = 25.0) -> None:
@@ -134,17 +135,27 @@ class Trainer:
     # loading and comparing
 
     def _run_errands(self) -> None:
-        """Compare versions first, which is quick, then load archives; the order is determined again after each
-        archive."""
+        """Compare versions first, which is quick, then load archives, then index pictures for searches; the order is
+        determined again after each archive, and after each turn of an index."""
         tried: set[int] = set()
         while not self.stopping.is_set():
             self._compare_all()
             waiting = dataset_import_runs.list_waiting(self.container, self._served)
             untried = [dataset for dataset in waiting if dataset.id not in tried]
-            if not untried:
+            if untried:
+                tried.add(untried[0].id)
+                self._load(untried[0])
+            elif not self._index():
                 return
-            tried.add(untried[0].id)
-            self._load(untried[0])
+
+    def _index(self) -> bool:
+        """Work on the first index that no other trainer works on; return False if there is none."""
+        for waiting in search_index_runs.list_wanted(self.container):
+            with self.container.queue.locks.renewed(lock_names.search_index(waiting)) as held:
+                if held and not self.stopping.is_set():
+                    index(self.container, self.engine, waiting, self.stopping)
+                    return True
+        return False
 
     def _load(self, dataset: Dataset) -> None:
         self._served[dataset.tenant] = self.container.now()

@@ -120,6 +120,8 @@ class Submission:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """The caller's data, returned with the job."""
     wire: str = "native"
+    search: Mapping[str, Any] | None = None
+    """The scope of a search, see searches.py; None for other jobs."""
     idempotency_key: str = ""
     remember: bool = False
     """Store the logits in the result cache, for later requests with the same picture. Not an option of the job: if the
@@ -179,7 +181,8 @@ class Item:
     status: str = Status.QUEUED
     """QUEUED, DONE or FAILED."""
     result: Any = None
-    """`[[label, score], …]` for classify, a flat list of numbers for features; None until DONE."""
+    """`[[label, score], …]` for classify, a flat list of numbers for features, for a search what `SearchResult` writes;
+    None until DONE."""
     error_code: str = ""
     error: str = ""
     picture: bytes | None = field(default=None, repr=False)
@@ -227,6 +230,9 @@ class Job:
     """The batches in which its pictures ran, see `add_to_timeline`; None before the first is stored."""
     retries: int = 0
     """How often the pictures without an answer were queued again after the job had ended."""
+    search: Mapping[str, Any] | None = None
+    """The scope of a search, whose task is `features`: its worker looks for the neighbours of the features, and answers
+    with these instead. None for other jobs. Not among the options, for the reason above."""
 
     items: tuple[Item, ...] | None = None
     """Its items, if it ended while its request waited; None if they are to be read. Not stored with the job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.domain.searches import SearchIndex
+
 
 def push_again(version_id: str) -> str:
     """Return the name of the lock that is held while what the queue has lost of the version is pushed again."""
@@ -41,6 +43,11 @@ def dataset_import(dataset_id: int) -> str:
 def comparison(comparison_id: str) -> str:
     """Return the name of the lock that a trainer holds while it compares two versions."""
     return f"comparison:{comparison_id}"
+
+
+def search_index(index: SearchIndex) -> str:
+    """Return the name of the lock that a trainer holds while it computes the features of a collection."""
+    return f"search:{index.version_id}:{index.dataset_id}:{index.stage}:{index.tenant}"
 
 
 def bucket_import(tenant: str, name: str) -> str:

@@ -36,6 +36,8 @@ class StreamEntry:
     """The number of deliveries, including this one."""
     retries: int = 0
     """How often its job had been retried when it was put on the stream; older entries lack it."""
+    is_search: bool = False
+    """True if the neighbours of its features are the answer; older entries lack it."""
 
     def pack(self) -> dict[str, str]:
         """Encode as one field of JSON: a stream stores field names once but every value, and this is the shortest plain
@@ -47,7 +49,7 @@ class StreamEntry:
         """
         picture = (self.job_id, self.position, self.blob, self.offset, self.size)
         options = (self.task, self.top_k, self.function_to_apply, int(self.exif))
-        later = {"r": self.remember, "t": self.with_thresholds, "q": self.is_quick}
+        later = {"r": self.remember, "t": self.with_thresholds, "q": self.is_quick, "s": self.is_search}
         packed = {"e": json.dumps(picture + options, separators=(",", ":"))}
         if self.picture is not None:
             packed["p"] = base64.b64encode(self.picture).decode()  # the connection reads every reply as text
@@ -62,7 +64,7 @@ class StreamEntry:
         picture = base64.b64decode(fields["p"]) if "p" in fields else None
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
                    "t" in fields, "q" in fields, picture, entry_id, stream, attempts,
-                   int(fields.get("n", 0)))  # fmt: skip
+                   int(fields.get("n", 0)), "s" in fields)  # fmt: skip
 
     @property
     def pushed_at(self) -> float:

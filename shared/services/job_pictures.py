@@ -55,6 +55,7 @@ def store(container: Container, job: Job, submission: Submission, room: int | No
         _options_text(submission.options),
         job.priority,
         dict(job.metadata),
+        *([dict(submission.search)] if submission.search is not None else []),
     ]
     return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -68,6 +68,7 @@ def submit(
         webhook_secret=submission.webhook_secret,
         blob=container.storage.dated("jobs", job_id, container.now()),
         with_thresholds=scoring.with_thresholds,
+        search=submission.search,
     )
     room = queue_limits.room(container, tenant, submission.idempotency_key)
     items, fingerprint = job_pictures.store(container, job, submission, room)
@@ -211,6 +212,7 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         is_quick=given.job.total == 1 and given.job.deadline is None,
         picture=item.picture if given.is_queue_short else None,
         retries=given.job.retries,
+        is_search=given.job.search is not None,
     )
 
 

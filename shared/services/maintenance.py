@@ -25,6 +25,7 @@ from shared.services import (
     kept_bytes,
     models,
     rejection,
+    search_index_runs,
     stored_images,
     trainings,
     webhook_deliveries,
@@ -164,13 +165,14 @@ def recheck_models(container: Container) -> None:
 
 
 def retrain(container: Container) -> None:
-    """Notify trainers of trainings, archives of datasets and comparisons that no trainer holds."""
+    """Notify trainers of trainings, archives of datasets, comparisons and indexes that no trainer holds."""
     with container.database.read() as uow:
         live = uow.trainings.in_status(Status.QUEUED, Status.RUNNING)
         compared = uow.comparisons.queued()
+        indexed = uow.search_indexes.wanted()
     if any(not container.queue.locks.is_held(lock_names.training(training.id)) for training in live):
         _call_seldom(container, "train")
-    if compared or dataset_import_runs.list_waiting(container, {}):
+    if compared or indexed or dataset_import_runs.list_waiting(container, {}):
         _call_seldom(container, "load")
 
 
@@ -227,6 +229,7 @@ def collect_garbage(container: Container) -> None:
     drop_dataset_orphans(container)
     drop_training_orphans(container)
     drop_test_images(container)
+    search_index_runs.drop_orphans(container)
     webhook_deliveries.drop_old(container)
     kept_bytes.count_anew(container)
     with container.database.write() as uow:

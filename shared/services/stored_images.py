@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shared import errors
 from shared.container import Container
 from shared.domain.pictures import Picture
+from shared.domain.searches import Collection
 from shared.domain.stored_images import StoredImage, new_id
 from shared.services import kept_bytes
 
@@ -67,7 +68,7 @@ def delete(container: Container, tenant: str, stage: str, image_id: str) -> None
 
 
 def remove(container: Container, images: Sequence[StoredImage]) -> None:
-    """Remove the bytes, then the rows.
+    """Remove the bytes, then the rows; a trainer removes their features from the indexes.
 
     A crash in between leaves rows, by which a later call finds the rest; the reverse order would leave unknown bytes.
     """
@@ -76,3 +77,5 @@ def remove(container: Container, images: Sequence[StoredImage]) -> None:
     if images:
         with container.database.write() as uow:
             uow.stored_images.delete([image.id for image in images])
+            for tenant, stage in sorted({(image.tenant, image.stage) for image in images}):
+                uow.search_indexes.want_again(Collection(tenant, stage), container.now())

@@ -60,6 +60,11 @@ class Datasets:
         row = self._connection.execute(query.with_for_update() if lock else query).first()
         return _dataset(row) if row else None
 
+    def ids_of(self, tenant: str) -> list[int]:
+        """Return the ids of the tenant's datasets, but those that are being deleted, oldest first."""
+        query = sa.select(datasets.c.id).where(datasets.c.tenant == tenant, datasets.c.state != DatasetState.DELETING)
+        return list(self._connection.execute(query.order_by(datasets.c.id)).scalars())
+
     def in_state(self, state: DatasetState) -> list[Dataset]:
         """Return the datasets of all tenants in that state, oldest first."""
         query = sa.select(datasets).where(datasets.c.state == state).order_by(datasets.c.id)
@@ -195,6 +200,11 @@ class Datasets:
         """Return the SHA-256 of every picture in the dataset's version -> (id, label, name) of its example."""
         named = sa.select(examples.c.sha256, examples.c.id, dataset_labels.c.name, examples.c.name)
         return {row[0]: (row[1], row[2], row[3]) for row in self._connection.execute(_of_version(named, dataset))}
+
+    def keys(self, dataset: Dataset) -> list[tuple[str, int]]:
+        """Return (SHA-256, id) of every example in the dataset's version, in the order of the ids."""
+        query = sa.select(examples.c.sha256, examples.c.id).where(_in_version(dataset)).order_by(examples.c.id)
+        return [(sha256, example_id) for sha256, example_id in self._connection.execute(query)]
 
     def add_examples(self, new_examples: Sequence[DatasetExample]) -> None:
         """Insert examples, all of one dataset."""

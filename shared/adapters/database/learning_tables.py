@@ -32,6 +32,7 @@ __all__ = [
     "model_aliases",
     "model_versions",
     "promotions",
+    "search_indexes",
     "trainings",
 ]
 
@@ -249,3 +250,19 @@ model_aliases = Table(
     Column("name", NAME, nullable=False),
     PrimaryKeyConstraint("tenant", "alias"),
 )
+
+search_indexes = Table(
+    "search_indexes",
+    metadata,
+    Column("tenant", NAME, nullable=False),
+    Column("stage", String(8), nullable=False),
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("checksum", String(64), nullable=False),
+    Column("wanted_at", TIME),
+    Column("indexed_at", TIME),
+    Column("unreadable", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant", "stage", "dataset_id", "version_id"),
+)
+"""The features of collections of pictures by a version; the features themselves are blobs."""

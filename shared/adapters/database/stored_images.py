@@ -53,6 +53,22 @@ class StoredImages:
             known_ids |= set(self._connection.execute(_KNOWN, {"ids": candidates[start : start + 500]}).scalars())
         return known_ids
 
+    def ids(self, tenant: str, stage: str) -> list[str]:
+        """Return the ids of all stored images of a tenant and stage, oldest first."""
+        query = sa.select(stored_images.c.id).where(stored_images.c.tenant == tenant, stored_images.c.stage == stage)
+        return list(self._connection.execute(query.order_by(stored_images.c.id)).scalars())
+
+    def some(self, image_ids: Collection[str]) -> list[StoredImage]:
+        """Return those of the images that exist, of any tenant; the ids come from `ids`."""
+        candidates = list(image_ids)
+        return [
+            image
+            for start in range(0, len(candidates), 500)  # as in `known`
+            for image in self._all(
+                sa.select(stored_images).where(stored_images.c.id.in_(candidates[start : start + 500]))
+            )
+        ]
+
     def delete(self, image_ids: Sequence[str]) -> None:
         """Delete stored images."""
         gone = sa.delete(stored_images).where(stored_images.c.id.in_(image_ids))

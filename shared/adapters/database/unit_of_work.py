@@ -31,6 +31,7 @@ from shared.adapters.database.keys import Keys
 from shared.adapters.database.model_aliases import ModelAliases
 from shared.adapters.database.model_versions import ModelVersions, VersionLocks
 from shared.adapters.database.promotions import Promotions
+from shared.adapters.database.search_indexes import SearchIndexes
 from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.stored_images import StoredImages
 from shared.adapters.database.tenant_limits import TenantLimits
@@ -97,6 +98,10 @@ class UnitOfWork:
     @cached_property
     def comparisons(self) -> Comparisons:
         return Comparisons(self._connection)
+
+    @cached_property
+    def search_indexes(self) -> SearchIndexes:
+        return SearchIndexes(self._connection)
 
     @cached_property
     def keys(self) -> Keys:
