@@ -22,6 +22,7 @@ from shared.schemas.common import (
     Time,
     one_of,
 )
+from shared.schemas.searches import SearchOptions, Similar
 
 _FORMATS = (
     "One picture, several, or one archive (zip, tar, tar.gz, tar.bz2, tar.xz) of pictures, which lie at its top or all "
@@ -96,6 +97,14 @@ class JobRequest(JobOptions, kw_only=True):
 
     inputs: Annotated[
         list[Input | str] | Input | str, Meta(description="The pictures; a text is a URL, or the picture in base64.")
+    ]
+
+
+class SearchRequest(SearchOptions, kw_only=True):
+    """A search as JSON."""
+
+    inputs: Annotated[
+        list[Input | str] | Input | str, Meta(description="One picture; a text is a URL, or the picture in base64.")
     ]
 
 
@@ -174,6 +183,7 @@ class Prediction(Answer, kw_only=True, omit_defaults=True):
         Meta(description="Whether the version's rejection rule believes the answer; left out if it has none."),
     ] = None
     doubt: Annotated[Doubt | None, Meta(description="Why the answer is not believed, if it is not.")] = None
+    similar: Annotated[Similar | None, Meta(description="For `POST /v1/images/search`.")] = None
     error: Annotated[PictureError | None, Meta(description="Why this picture has no answer.")] = None
     status: Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] = ""
 

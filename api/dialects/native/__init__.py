@@ -18,6 +18,7 @@ from api.dialects.native.routes import (
     models,
     promotions,
     rejection,
+    searches,
     tenant_limits,
     trainings,
     webhooks,
@@ -30,10 +31,11 @@ from shared.errors import InferqError
 from shared.schemas.common import Problem, ProblemLinks
 from shared.settings import Settings
 
-PREFIXES = ("/",)
+PREFIXES = ("/", searches.PATH)
 _PARTS = (
     jobs,
     dead_letters,
+    searches,
     webhooks,
     datasets,
     trainings,

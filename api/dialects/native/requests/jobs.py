@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from flask import Request
 
@@ -23,10 +23,13 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Submission
 from shared.domain.pictures import Limits, Picture, name_in_url
 from shared.domain.stored_images import StoredImage
 from shared.imaging import images
+from shared.schemas.common import Request as Asked
 from shared.schemas.jobs import Input, JobForm, JobOptions, JobRequest, RawJob, Webhook
+from shared.schemas.searches import RawSearch
 from shared.services import stored_images
 from shared.settings import Settings
 
+Options = TypeVar("Options", bound=Asked)
 FAR = 100 * 366 * 24 * 3600
 """Seconds; a deadline over a century away, in past or future, is a mistake, and hard to write as a date."""
 FETCHING = 60.0
@@ -37,24 +40,7 @@ _URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 def read(request: Request) -> Submission:
     """Return the submission of a request; raises subclasses of BadRequest before any picture is read."""
-    limits = reading.limits(container().settings)
-    options: JobOptions
-    if reading.is_multipart(request):
-        options = common.parse(JobForm, request.form, request.args)
-        pictures: Iterator[Picture | ImageReference] = iter(images.pictures(reading.files(request), limits))
-    elif reading.is_json(request):
-        body = reading.json_object(request, reading.with_pictures(container().settings))
-        common.refuse_unknown(common.field_names(JobRequest), body)
-        inputs = body.pop("inputs", None)
-        options = common.parse(JobOptions, body, request.args)
-        pictures = _inputs(inputs, limits)
-    else:
-        options = raw = common.parse(RawJob, request.args)
-        upload = reading.body(request, raw.name)
-        if upload:
-            reading.refuse_form(upload.stream.read(1000))
-            upload.stream.seek(0)
-        pictures = iter(images.pictures([upload] if upload else [], limits))
+    options, pictures = read_pictures(request, JobForm, JobRequest, JobOptions, RawJob)
     url, secret = webhook(options.webhook)
     return Submission(
         pictures=pictures,
@@ -71,11 +57,35 @@ def read(request: Request) -> Submission:
         webhook=url,
         webhook_secret=secret,
         metadata=options.metadata,
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
     )
 
 
-def _idempotency_key(request: Request) -> str:
+def read_pictures(
+    request: Request, form: type[Options], json: type[Options], options: type[Options], raw: type[Options]
+) -> tuple[Options, Iterator[Picture | ImageReference]]:
+    """Return the options and the pictures of a body, which is a form, JSON with `inputs`, or one file.
+
+    `json` is `options` with `inputs`, `raw` is `options` with `name`. Raises as `read`.
+    """
+    limits = reading.limits(container().settings)
+    if reading.is_multipart(request):
+        return common.parse(form, request.form, request.args), iter(images.pictures(reading.files(request), limits))
+    if reading.is_json(request):
+        body = reading.json_object(request, reading.with_pictures(container().settings))
+        common.refuse_unknown(common.field_names(json), body)
+        inputs = body.pop("inputs", None)
+        return common.parse(options, body, request.args), _inputs(inputs, limits)
+    asked = common.parse(raw, request.args)
+    upload = reading.body(request, cast(RawJob | RawSearch, asked).name)
+    if upload:
+        reading.refuse_form(upload.stream.read(1000))
+        upload.stream.seek(0)
+    return asked, iter(images.pictures([upload] if upload else [], limits))
+
+
+def idempotency_key(request: Request) -> str:
+    """Return the Idempotency-Key of a request; raises BadOption."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > 255:
         raise errors.BadOption("an Idempotency-Key has at most 255 characters")

@@ -33,6 +33,7 @@ from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
+from shared.domain.searches import SearchResult
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
 from shared.services import feedback, job_retries, jobs, models, queue_positions
@@ -51,7 +52,7 @@ _PICTURES = Body(
     query=schemas.RawJob,
     example={"inputs": [{"url": "https://example.org/duck.jpg"}], "top_k": 3},
 )
-_WAITED = {
+WAITED = {
     200: ("The job, ended within the wait.", schemas.Job),
     202: ("The job, not ended yet. `Location` is where to poll, `Retry-After` when.", schemas.Job),
 }
@@ -59,7 +60,7 @@ _WAITED = {
 
 @bp.post("/v1/jobs")
 @scope("infer")
-@operation("submitJob", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
+@operation("submitJob", "Jobs", WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 async def submit() -> Response:
     """Submit pictures as a job.
 
@@ -70,7 +71,7 @@ async def submit() -> Response:
 
 @bp.post("/v1/classify")
 @scope("infer")
-@operation("classify", "Jobs", _WAITED, body=_PICTURES, headers=[WAIT, ONCE])
+@operation("classify", "Jobs", WAITED, body=_PICTURES, headers=[WAIT, ONCE])
 async def classify() -> Response:
     """Classify pictures and wait for the answer.
 
@@ -88,6 +89,11 @@ async def _submit(seconds: float, patience: float | None = None) -> Response:
     job = await wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)
+    return respond_job(job, new=new)
+
+
+def respond_job(job: Job, *, new: bool) -> Response:
+    """Return the answer to a request that has submitted a job: 200 if it has ended, else 202."""
     response = _respond(job, 200 if job.status.terminal else 202, location=f"/v1/jobs/{job.id}")
     if not new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -312,6 +318,9 @@ def _csv(job: Job, items: Iterator[Item], *, judged: bool) -> Iterator[str]:
         end = [item.verdict.doubt if item.verdict else ""] if judged else []
         if item.status != Status.DONE:
             writer.writerow([*start, "", "", "", _cell(item.error), *end])
+        elif job.search is not None:
+            for rank, hit in enumerate(SearchResult.from_json(item.result).hits, 1):
+                writer.writerow([*start, rank, _cell(hit.label or hit.name), hit.similarity, "", *end])
         elif job.options.task == "features":
             writer.writerow([*start, "", "", " ".join(map(repr, item.result)), "", *end])
         else:

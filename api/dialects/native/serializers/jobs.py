@@ -7,8 +7,10 @@ from typing import Any
 
 from api.context import link
 from api.dialects.native.serializers.common import rfc1123
+from api.dialects.native.serializers.searches import similar
 from shared.domain.jobs import Item, Job, Status
 from shared.domain.rejection import SENTENCES, Doubt, Verdict
+from shared.domain.searches import SearchResult
 from shared.schemas import jobs as schemas
 from shared.schemas.common import moment, moment_at
 from shared.services.queue_positions import QueuePosition
@@ -73,6 +75,8 @@ def _batch_run(run: Mapping[str, Any]) -> schemas.BatchRun:
 def options(job: Job) -> dict[str, Any]:
     """Return the requested options of the answer."""
     asked = job.options
+    if job.search is not None:
+        return {"task": "search", "exif": asked.exif, **job.search}
     chosen = {"task": asked.task, "exif": asked.exif}
     ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
     return chosen | (ranked if asked.task == "classify" else {})
@@ -99,6 +103,8 @@ def _outcome(job: Job, item: Item) -> dict[str, Any]:
         return {"error": schemas.PictureError(code=item.error_code, message=item.error)}
     if item.result is None:
         return {"status": str(item.status)}
+    if job.search is not None:
+        return {"similar": similar(SearchResult.from_json(item.result))}
     if job.options.task == "features":
         return {"feature_vectors": item.result}
     fields: dict[str, Any] = {"results": [schemas.Label(label=label, score=score) for label, score in item.result]}
