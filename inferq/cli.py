@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "Start the service temporarily, classify photographs, and show the labels.",
     "samples": "Copy sample photographs into FOLDER.",
     "classify": "Classify pictures.",
+    "search": "Find the stored images and examples of datasets that are most similar to a picture.",
     "jobs": "List, show, wait for, cancel, retry and delete jobs; fetch their results.",
     "datasets": "Create, add to, list, show and delete datasets to train on.",
     "train": "Train a model on a dataset, and follow it to the end.",

@@ -23,7 +23,7 @@ class Client:
     Every method raises InferqHTTPError if the server refuses, Unreachable if it does not answer, and BadAnswer if its
     answer is not that of this version of inferq; the constructor raises Unreachable if the URL is invalid.
 
-    jobs          submit, classify, get, wait, list, cancel, delete, retry, results, correct
+    jobs          submit, classify, search, get, wait, list, cancel, delete, retry, results, correct
     dead_letters  list, replay
     models        list, get, add, upload, remove; the default model, aliases, versions, comparison, promotion, canary
     datasets      create, add_archive, list, get, follow, duplicates, remove

@@ -57,6 +57,22 @@ class Jobs:
         job = self._send("/v1/classify", pictures, options, http.prefer(wait), wait)
         return job if job.terminal else self._wait(job.id, timeout, began)
 
+    def search(
+        self, picture: Picture, *, dataset: int | str | None = None, images: bool = False, limit: int = 10,
+        model: str | None = None, version: str | None = None, timeout: float = 60.0,
+    ) -> Job:  # fmt: skip
+        """Send a picture and return the ended job, whose prediction has the most similar pictures in `similar`.
+
+        Searched are the examples of `dataset`, the stored images if `images` is true, and without both all pictures.
+        `similar.searched` is less than `similar.of` while features are still being computed: search again then. Raises
+        StillRunning after `timeout` seconds.
+        """
+        began = time.monotonic()
+        wait = min(timeout, _LONGEST_POLL)
+        fields = {"dataset": dataset, "images": images, "limit": limit, "model": model, "version": version}
+        job = self._send("/v1/images/search", [picture], fields, http.prefer(wait), wait)
+        return job if job.terminal else self._wait(job.id, timeout, began)
+
     def get(self, job_id: str, *, wait: float = 0.0) -> Job:
         """Return the job in its current state, after waiting up to `wait` seconds for its end."""
         return read(Job, self._connection.poll(_path(job_id), wait))
@@ -112,7 +128,7 @@ class Jobs:
                 time.sleep(min(http.retry_after(response, 0.5), max(0.0, end - time.monotonic())))
 
     def _send(
-        self, path: str, pictures: Sequence[Picture], options: Options, headers: dict[str, str], wait: float
+        self, path: str, pictures: Sequence[Picture], options: Mapping[str, Any], headers: dict[str, str], wait: float
     ) -> Job:
         parts = [("files", http.part(number, picture)) for number, picture in enumerate(pictures, 1)]
         fields = [(name, (None, http.text(value))) for name, value in options.items() if value is not None]

@@ -138,6 +138,11 @@ def ended(job: JobSummary) -> int:
 def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
     if prediction.error:
         return [(prediction.name, Text(prediction.error.message, style="red"), "", "")]
+    if found := prediction.similar:
+        return [
+            (hit.name, hit.label or hit.image_id, f"{hit.similarity:.4f}", bar(max(0.0, hit.similarity)))
+            for hit in found.hits
+        ]
     if not (prediction.results or prediction.feature_vectors or prediction.status):
         return [(prediction.name, Text("no label above its threshold", style="dim"), "", "")]
     names = [prediction.name, *[""] * len(prediction.results)]

@@ -711,3 +711,38 @@ def test_the_demo_shows_both_ways(server: ToyServer, capsys: pytest.CaptureFixtu
     assert shown.count("synchronous") == 2
     assert "three.png" in shown
     assert b'name="model"' not in server.requests[-1].body
+
+
+def found_pictures(searched: int, of: int, *hits: dict[str, Any]) -> dict[str, Any]:
+    similar = {"hits": list(hits), "searched": searched, "of": of}
+    return job("DONE", predictions=[{"name": "duck.png", "similar": similar}])
+
+
+def test_search_prints_what_was_found_and_how_much_was_compared(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    example = {"similarity": 0.87654, "name": "a.png", "dataset_id": 7, "example_id": 2, "label": "[mallard]"}
+    image = {"similarity": -0.1, "name": "b.png", "image_id": "image_1"}
+    server.on("POST /v1/images/search", (200, {}, found_pictures(2, 9, example, image)))
+    shown = run("search", duck, "--dataset", "birds", "--images")
+    assert shown.exit_code == 0
+    first, second = shown.stdout.splitlines()[3:5]
+    assert [text in first for text in ("a.png", "[mallard]", "dataset 7, example 2", "0.8765")] == [True] * 4
+    assert [text in second for text in ("b.png", "image_1", "-0.1000")] == [True] * 3
+    assert "2 of 9 pictures were compared" in shown.stderr
+    assert b'name="images"\r\n\r\ntrue' in server.requests[-1].body
+
+
+def test_search_says_that_nothing_was_found_and_nothing_more_if_all_was_compared(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    server.on("POST /v1/images/search", (200, {}, found_pictures(0, 0)))
+    shown = run("search", duck)
+    assert (shown.stdout, shown.stderr) == ("", "no similar picture was found\n")
+
+
+def test_jobs_show_prints_the_pictures_that_a_search_has_found(server: ToyServer, run: Callable[..., Result]) -> None:
+    hit = {"similarity": 0.5, "name": "a.png", "image_id": "image_1"}
+    server.on("GET /v1/jobs/j1", (200, {}, found_pictures(1, 1, hit)))
+    shown = run("jobs", "show", "j1").stdout
+    assert ("a.png" in shown, "image_1" in shown, "threshold" in shown) == (True, True, False)

@@ -358,3 +358,22 @@ def test_what_is_no_picture_is_refused_before_anything_is_sent(server: ToyServer
     with pytest.raises(InferqError, match="picture 1 must be a path, bytes, or a tuple"):
         client.jobs.classify(picture)
     assert server.requests == []
+
+
+def test_a_search_sends_one_picture_and_returns_what_was_found(server: ToyServer, client: Client) -> None:
+    hit = {"similarity": 0.5, "name": "a.png", "dataset_id": 7, "example_id": 2, "label": "duck"}
+    similar = {"hits": [hit], "searched": 1, "of": 2}
+    server.on("POST /v1/images/search", (200, {}, job("DONE", predictions=[{"name": "x", "similar": similar}])))
+    found = client.jobs.search(b"quack", dataset="birds", limit=3).predictions[0].similar
+    assert found is not None
+    assert ([near.label for near in found.hits], found.searched, found.of) == (["duck"], 1, 2)
+    (request,) = server.requests
+    for name, value in (("dataset", "birds"), ("limit", "3"), ("images", "false")):
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in request.body
+    assert b'name="model"' not in request.body
+
+
+def test_a_search_that_takes_long_is_polled(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/images/search", (202, {}, job("QUEUED")))
+    server.on("GET /v1/jobs/j1", (200, {}, job("DONE")))
+    assert client.jobs.search(b"quack").status == "DONE"

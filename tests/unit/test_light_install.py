@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("api", "worker", "shared", "inferq", "migrations", "bench")
 REMOTE = (
     "classify", "jobs", "models", "datasets", "train", "trainings", "webhooks", "keys", "tenants", "feedback",
+    "search",
 )  # fmt: skip
 LINE = "inferq: this command needs the server; in the checkout: pip install '.[server]'\n"
 

@@ -52,6 +52,15 @@ def test_the_client_gets_a_flat_vector_of_features(answers: dict[str, Any], call
     assert any(prediction["featureVectors"])
 
 
+def test_the_client_gets_the_similarity_of_vectors(answers: dict[str, Any]) -> None:
+    assert answers["similar"]["status"] == "DONE"
+    assert answers["similar"]["predictions"] == [
+        {"id": "a", "similarVectors": [{"id": "b", "score": pytest.approx(0.6)}]},
+        {"id": "b", "similarVectors": [{"id": "a", "score": pytest.approx(0.6)}]},
+    ]
+    assert "numSimilarVectors" in answers["similarOfNothing"]["error"]["message"]
+
+
 def test_the_client_can_read_every_complaint(answers: dict[str, Any]) -> None:
     invalid = "Error when uploading files:"
     assert answers["notAPicture"] == {"error": {"code": "400", "message": f"{invalid}: Invalid file type"}}

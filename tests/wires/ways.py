@@ -86,6 +86,12 @@ WAYS = {
         "Jobs", JSON, "/v1/jobs", ALL_FORMATS, 202, several=True,
         write=_json(lambda files: {"inputs": [{"base64": text(data), "name": name} for name, data in files]}),
     ),
+    "search, form": Way("Jobs", MULTIPART, "/v1/images/search", ALL_FORMATS, 202, "files"),
+    "search, raw": Way("Jobs", RAW, "/v1/images/search", ALL_FORMATS, 202, write=_raw),
+    "search, JSON": Way(
+        "Jobs", JSON, "/v1/images/search", ALL_FORMATS, 202,
+        write=_json(lambda files: {"inputs": [{"base64": text(data), "name": name} for name, data in files]}),
+    ),
     "SAP v1": Way("SAP Leonardo", MULTIPART, "/jobs", SAP, 202, "files", several=True, archives=True),
     "SAP v2": Way(
         "SAP Leonardo", MULTIPART, "/api/v2/image/classification/jobs", SAP, 202, "files", several=True, archives=True

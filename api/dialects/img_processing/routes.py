@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from flask import Response, g, jsonify, request
+from flask import Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -154,11 +154,17 @@ def _own(image_id: str, do: Callable[[Container, str, str, str], T]) -> T:
     try:
         return do(container(), caller().tenant, caller().stage, image_id)
     except errors.NotFound:
-        if request.path == UPLOAD:  # which looks like the path of an image
+        if _only_takes_post():
             raise MethodNotAllowed(["POST", "OPTIONS"]) from None
         raise _unknown(image_id) from None
     except errors.Forbidden:
         raise errors.Forbidden("You are not allowed to access this image.") from None
+
+
+def _only_takes_post() -> bool:
+    """Return True if the path looks like that of an image and is one to which pictures are sent, as `UPLOAD` is."""
+    adapter = current_app.create_url_adapter(request)
+    return request.method != "POST" and adapter is not None and "POST" in adapter.allowed_methods(request.path)
 
 
 def _unknown(image_id: str) -> InferqError:

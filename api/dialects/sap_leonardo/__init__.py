@@ -1,11 +1,12 @@
 """The wire of SAP Leonardo's image services, in all three generations, as their documentation and clients show it.
 
     services.py, prediction.py    pictures in, labels or features out; synchronously, or by a job
+    similarity.py                 vectors in, the most similar ones of each out
     retraining.py                 `/api/v2/image/retraining`: store, jobs, models, deployments
     errors.py                     error responses, in the style of the path
     openapi_document.py, openapi_retraining.py    this wire's part of the OpenAPI document
 
-Not served: similarity scoring, OCR, object detection.
+Not served: OCR, object detection.
 """
 
 from __future__ import annotations

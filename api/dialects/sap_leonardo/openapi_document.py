@@ -6,7 +6,7 @@ import re
 
 from api import openapi_builder
 from api.dialects.sap_leonardo import openapi_retraining
-from api.dialects.sap_leonardo.services import FORMATS, SERVICES, TOKEN_PATH, Service, addresses, is_v1
+from api.dialects.sap_leonardo.services import FORMATS, SERVICES, SIMILARITY, TOKEN_PATH, Service, addresses, is_v1
 from api.openapi_builder import Part, Schema, number, ref, response, several, text, thing, whole
 from shared.settings import Settings
 
@@ -23,6 +23,7 @@ def openapi(settings: Settings) -> Part:
             path = address.replace("<", "{").replace(">", "}")
             paths |= _inference(service, path, settings) | _job_calls(service, f"{path}/jobs", settings)
     paths |= _job_calls(SERVICES[0], "/jobs", settings)
+    paths |= {path: {"post": _similarity(path)} for path in SIMILARITY}
     return {
         "tags": [{"name": "SAP Leonardo", "description": about}],
         "paths": paths | openapi_retraining.paths(),
@@ -37,6 +38,37 @@ def _inference(service: Service, path: str, settings: Settings) -> Part:
         "202": response(late, _answer_of(path)),
     }
     return {path: {"post": _call(service, path, "infer", "Waits for the answer.", answers, settings)}}
+
+
+def _similarity(path: str) -> Part:
+    v1 = is_v1(path)
+    description = (
+        "Cosine similarity of vectors, such as those of feature extraction. One group is compared with itself; of two, "
+        "the vectors of the first with those of the second."
+    )
+    complaint: Schema = {"oneOf": [ref("SapErrorV1" if v1 else "SapErrorV2"), ref("SapFault")]}
+    answers = {
+        "200": response("The most similar vectors of each.", ref("SapSimilarityV1" if v1 else "SapSimilarityV2")),
+        "default": response("The error; `fault` if the gateway refused the request.", complaint),
+    }
+    form = thing(
+        {
+            "texts": text('One or two groups in JSON: `{"0": [{"id": "a", "vector": [0.1, 0.2]}, …]}`.'),
+            "files": several(
+                openapi_builder.binary(),
+                "In place of `texts`: a flat archive for each group, whose members are vectors as JSON lists; their "
+                "names are the ids.",
+            ),
+            "options": text(
+                "A JSON object: `numSimilarVectors` is required, `algorithm` (`naive`, `matrix_mult`, `clustering`) "
+                "has no effect."
+            ),
+        },
+        required=["options"],
+    )
+    operation_id = re.sub(r"\W+", "_", f"sap score {path}").strip("_")
+    summary = f"Score similarity ({'2017' if v1 else 'v2'}, {path.split('/')[1]})"
+    return openapi_builder.call(operation_id, summary, description, answers, body=openapi_builder.body(form=form))
 
 
 def _job_calls(service: Service, path: str, settings: Settings) -> Part:
@@ -142,6 +174,30 @@ _SCHEMAS = {
             "error": _V2_ERROR,
         },
         required=["id", "request", "status", "tenantName"],
+    ),
+    **{
+        f"SapSimilarityV{generation}": thing(
+            {
+                names[0]: text(),
+                "predictions": several(ref("SapSimilarVectors"), "In the order of the vectors."),
+                names[1]: text(_TIME),
+                "request": _REQUEST,
+                "status": text(enum=["DONE"]),
+                "tenantName": text(),
+            },
+            required=[names[0], "predictions", names[1], "request", "status", "tenantName"],
+        )
+        for generation, names in {1: ("_id", "processed_time"), 2: ("id", "processedTime")}.items()
+    },
+    "SapSimilarVectors": thing(
+        {
+            "id": {"type": ["string", "integer"]},
+            "similarVectors": several(
+                thing({"id": {"type": ["string", "integer"]}, "score": number()}, required=["id", "score"]),
+                "The most similar first.",
+            ),
+        },
+        required=["id", "similarVectors"],
     ),
     "SapErrorV1": thing(_V1_ERROR | {"_id": text("The job that failed by it.")}, required=list(_V1_ERROR)),
     "SapErrorV2": thing({"error": _V2_ERROR, "id": text("The job that failed by it.")}, required=["error"]),

@@ -19,6 +19,7 @@ from flask.typing import ResponseReturnValue
 
 from api import auth, reading
 from api.context import caller, container, link, scope, wait_for
+from api.dialects.sap_leonardo import similarity
 from api.dialects.sap_leonardo.errors import complaint, words
 from api.dialects.sap_leonardo.services import (
     FORMATS,
@@ -51,6 +52,7 @@ def blueprint() -> Blueprint:
     root = SERVICES[0]
     bp.add_url_rule("/jobs", "submit-/jobs", partial(submit, root), methods=["POST"])
     bp.add_url_rule("/jobs/<job_id>", "poll-/jobs", poll, methods=["GET"])
+    similarity.add_routes(bp)
     bp.add_url_rule(TOKEN_PATH, "token", token, methods=["GET", "POST"])
     return bp
 
@@ -85,7 +87,10 @@ def submit(service: Service, model: str = "", version: str = "") -> ResponseRetu
 @scope("infer")
 def poll(job_id: str, model: str = "", version: str = "") -> ResponseReturnValue:
     """Return the job as it is, always with 200, as the clients read `status` only."""
-    return write(jobs.get(container(), caller().tenant, job_id))
+    job = jobs.get(container(), caller().tenant, job_id)
+    if job.search is not None:  # a search of the native wire, whose answer has no place in those of this one
+        raise errors.NotFound(f"There is no job {job_id}.")
+    return write(job)
 
 
 @auth.public

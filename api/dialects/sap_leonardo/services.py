@@ -46,7 +46,18 @@ SERVICES = (
     Service("/api/v2/image/classification", retrained=True),
     Service("/api/v2/image/feature-extraction", "features", retrained=True),
 )
-ROUTED = tuple(service.path.rpartition("/")[0] for service in SERVICES if service.path.startswith("/ml/"))
+SIMILARITY = (
+    "/ml/similarityscoring/inference_sync",
+    "/ml/similarityscoring/similarity-scoring",
+    "/mlfs/api/v2/similarity-scoring",
+    "/api/v2/similarity-scoring",
+)
+"""The paths of similarity scoring, which compares vectors and takes no picture."""
+ROUTED = tuple(
+    path.rpartition("/")[0]
+    for path in (*(service.path for service in SERVICES), *SIMILARITY)
+    if path.startswith("/ml/")
+)
 """The routes of the sandbox's gateway: a service answers below them; any other path gets the gateway's error."""
 
 

@@ -1,12 +1,14 @@
 // Calls the service at SVC_URL with the genuine client and prints what it resolved to, as one JSON object.
 // SVC_KEY is the API key; the arguments are a picture and a file that is none.
 const fs = require('fs');
-const { Imageclassification, ImageFeatureExtraction, ObjectDetection, ProductImageClassification } = require('sap-leonardo');
+const { Imageclassification, ImageFeatureExtraction, ObjectDetection, ProductImageClassification, SimilarityScoring } = require('sap-leonardo');
 
 const base = process.env.SVC_URL;
 const key = process.env.SVC_KEY;
 const [picture, notAPicture] = process.argv.slice(2);
 const features = base + '/api/v2/image/feature-extraction';
+
+const vectors = JSON.stringify({ 0: [{ id: 'a', vector: [1, 0] }, { id: 'b', vector: [3, 4] }] });
 
 const calls = {
   classification: () => new Imageclassification(key, base).classification(picture),
@@ -19,6 +21,8 @@ const calls = {
   notAPicture: () => new Imageclassification(key, base).classification(notAPicture),
   productNotAPicture: () => new ProductImageClassification(key, base).inferenceSync(notAPicture),
   wrongUrl: () => new ImageFeatureExtraction(key, undefined, base + '/api/v2/image/nothing').featureExtraction(picture),
+  similar: () => new SimilarityScoring(key, base).similarityScoring(null, vectors, '{"numSimilarVectors": 1}'),
+  similarOfNothing: () => new SimilarityScoring(key, base).similarityScoring(null, vectors, '{}'),
   notServed: () => new ObjectDetection(key, base).objectDetection(picture),
 };
 

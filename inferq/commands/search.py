@@ -1,0 +1,76 @@
+"""`inferq search` finds similar pictures and prints them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import click
+
+from inferq.client import Client
+from inferq.commands import console, options
+from shared.schemas.searches import Similar
+
+
+class Wanted(TypedDict):
+    """The options of a search, as the client takes them."""
+
+    dataset: str | None
+    images: bool
+    model: str | None
+    version: str | None
+    limit: int
+    timeout: float
+
+
+@click.command()
+@click.argument("picture", metavar="FILE", type=options.FILE)
+@click.option("--dataset", help="Id or name of a dataset whose examples are searched, and no other pictures.")
+@click.option("--images", is_flag=True, help="Search the stored images, beside the dataset if one is named.")
+@click.option("--model", help="The model whose features are compared; by default the server's default model.")
+@click.option("--version", help="The version of the model; by default its default version.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1), help="At most this many pictures.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
+@options.JSON
+@options.server
+def search(client: Client, picture: Path, as_json: bool, **wanted: Unpack[Wanted]) -> None:
+    """Find the stored images and examples of datasets that are most similar to a picture.
+
+    All of them are searched, or those that the options name. The first search of a
+    collection has the features of its pictures computed in the background; search again a while later.
+
+    \b
+      inferq search duck.jpg
+      inferq search duck.jpg --dataset birds --model resnet50
+    """
+    job = client.jobs.search(picture, **wanted)
+    if as_json:
+        console.print_json(job)
+        return
+    for prediction in job.predictions:
+        if prediction.similar:
+            print_similar(prediction.similar)
+
+
+def print_similar(found: Similar) -> None:
+    """Print the pictures that were found, and a remark if not all were compared."""
+    console.print_rows(
+        (
+            (
+                hit.name,
+                hit.label,
+                hit.image_id or f"dataset {hit.dataset_id}, example {hit.example_id}",
+                f"{hit.similarity:.4f}",
+                console.bar(max(0.0, hit.similarity)),
+            )
+            for hit in found.hits
+        ),
+        "file", "label", "picture", "similarity", "",
+        empty="no similar picture was found",
+    )  # fmt: skip
+    if found.searched < found.of:
+        console.remarks.print(
+            f"{found.searched} of {console.count(found.of, 'picture')} were compared; the features of the others are "
+            "computed in the background, so search again later",
+            soft_wrap=True,
+        )
