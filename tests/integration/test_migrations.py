@@ -18,6 +18,7 @@ from shared.adapters.database.learning_tables import metadata  # and with it tho
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
 from shared.domain.rejection import RejectionRule, Verdict
+from shared.domain.searches import SearchScope
 from tests import dataset_fixtures
 
 
@@ -186,6 +187,24 @@ def test_taking_back_the_rejection_rules_keeps_versions_and_answers(database: Da
     with database.read() as uow:
         assert uow.model_versions.find(version.id) == replace(version, rejection=None)
         assert uow.jobs.items("job") == [replace(before, verdict=None)]
+
+
+def test_taking_back_the_searches_keeps_their_jobs_with_their_items(database: Database, tmp_path: Path) -> None:
+    version = dataset_fixtures.on(database, tmp_path).version("fruits")
+    scope = SearchScope(5, datasets=[7]).to_json()
+    job = Job("job", "anna", "native", Status.QUEUED, "fruits", "1", version.id, AnswerOptions(task="features"),
+              "normal", 0.0, 1, search=scope)  # fmt: skip
+    with database.write() as uow:
+        uow.jobs.add([(job, [Item("job", 0, "a.png", "blob", 0, 1)])])
+        assert uow.jobs.find("anna", "job") == job
+    command.downgrade(configuration(database.url), "0010")
+    assert "search_indexes" not in tables(database)
+
+    upgrade(database.url)
+
+    with database.read() as uow:
+        assert uow.jobs.find("anna", "job") == replace(job, search=None)
+        assert len(uow.jobs.items("job")) == 1
 
 
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(database: Database) -> None:

@@ -136,6 +136,14 @@ def test_an_ended_search_shows_what_it_found(client: FlaskClient, container: Con
     assert client.get(f"/jobs/{job['_id']}").status_code == 404  # the SAP wire has no words for it
 
 
+def test_the_features_that_an_older_worker_answers_with_can_be_read(client: FlaskClient, container: Container) -> None:
+    job = client.post(PATH, **RAW, headers={"Prefer": "respond-async"}).json
+    jobs.finish(container, [Outcome(job["_id"], 0, [0.5, 1.5])])
+    (prediction,) = client.get(f"/v1/jobs/{job['_id']}").json["predictions"]
+    assert (prediction["featureVectors"], "similar" in prediction) == ([0.5, 1.5], False)
+    assert client.get(f"/v1/jobs/{job['_id']}/results?format=csv").text.splitlines()[1] == "0,file,DONE,,,0.5 1.5,"
+
+
 def test_a_repeated_key_gives_the_same_search(client: FlaskClient) -> None:
     headers = {"Idempotency-Key": "once", "Prefer": "respond-async"}
     first, second = (client.post(PATH, **RAW, headers=headers) for _ in range(2))

@@ -318,7 +318,7 @@ def _csv(job: Job, items: Iterator[Item], *, judged: bool) -> Iterator[str]:
         end = [item.verdict.doubt if item.verdict else ""] if judged else []
         if item.status != Status.DONE:
             writer.writerow([*start, "", "", "", _cell(item.error), *end])
-        elif job.search is not None:
+        elif isinstance(item.result, dict):  # of a search
             for rank, hit in enumerate(SearchResult.from_json(item.result).hits, 1):
                 writer.writerow([*start, rank, _cell(hit.label or hit.name), hit.similarity, "", *end])
         elif job.options.task == "features":

@@ -103,7 +103,7 @@ def _outcome(job: Job, item: Item) -> dict[str, Any]:
         return {"error": schemas.PictureError(code=item.error_code, message=item.error)}
     if item.result is None:
         return {"status": str(item.status)}
-    if job.search is not None:
+    if isinstance(item.result, dict):  # of a search; during an upgrade, an older worker answers it with the features
         return {"similar": similar(SearchResult.from_json(item.result))}
     if job.options.task == "features":
         return {"feature_vectors": item.result}
