@@ -181,7 +181,7 @@ def test_taking_back_the_rejection_rules_keeps_versions_and_answers(database: Da
         assert uow.model_versions.find(version.id) == version
         assert before.verdict == Verdict("low_score", "unknown", 0.5)
 
-    command.downgrade(configuration(database.url), "0010")
+    command.downgrade(configuration(database.url), "0012")
     upgrade(database.url)
 
     with database.read() as uow:
@@ -197,7 +197,7 @@ def test_taking_back_the_searches_keeps_their_jobs_with_their_items(database: Da
     with database.write() as uow:
         uow.jobs.add([(job, [Item("job", 0, "a.png", "blob", 0, 1)])])
         assert uow.jobs.find("anna", "job") == job
-    command.downgrade(configuration(database.url), "0010")
+    command.downgrade(configuration(database.url), "0013")
     assert "search_indexes" not in tables(database)
 
     upgrade(database.url)
