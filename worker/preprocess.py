@@ -71,6 +71,16 @@ def crop(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     return result.permute(2, 0, 1)
 
 
+def part_shown(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of what `crop` keeps of a picture of that size (width, height), in its own
+    pixels; beyond its edges if the crop is padded."""
+    resized = _resized(size, preprocessing)
+    height, width = sides(preprocessing.crop)
+    left, top = _start(resized[0], width, preprocessing), _start(resized[1], height, preprocessing)
+    x, y = size[0] / resized[0], size[1] / resized[1]
+    return left * x, top * y, (left + width) * x, (top + height) * y
+
+
 def _resize(picture: Image.Image, size: tuple[int, int], interpolation: str) -> torch.Tensor:
     """Return the pixels (height, width, channels) in another size (width, height), or the picture's own in the same.
 
