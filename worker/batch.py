@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from shared.domain.jobs import BatchRun, Outcome
 from shared.domain.stream_entry import StreamEntry
 
+MOST_EXPLAINED = 4
+"""Explained pictures in one batch; the others of a claim are put back, so that nobody waits for more than these."""
 LOST_AFTER = 86_400.0
 """Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
 away, and come back."""
@@ -50,6 +53,29 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.entries)
+
+    @property
+    def is_explained(self) -> bool:
+        """True if its pictures get explanations; `parts` sees to it that all of them or none do."""
+        return any(prepared.entry.explain is not None for prepared in self.inputs)
+
+    def within_limit(self, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
+        """Return the entries without the explained ones that are beyond MOST_EXPLAINED with those of the batch."""
+        room = MOST_EXPLAINED - sum(prepared.entry.explain is not None for prepared in self.inputs)
+        explained = [entry for entry in entries if entry.explain is not None]
+        beyond = set(map(id, explained[max(0, room) :]))
+        return [entry for entry in entries if id(entry) not in beyond]
+
+    def parts(self) -> list[Batch]:
+        """Return the batch divided into pictures without and with explanations, the quick ones first."""
+        inputs = [prepared for prepared in self.inputs if prepared.entry.explain is not None]
+        entries = [prepared.entry for prepared in inputs]
+        ids = set(map(id, entries))
+        others = [entry for entry in self.entries if id(entry) not in ids]
+        if not inputs or not others:
+            return [self]
+        quick = [prepared for prepared in self.inputs if prepared.entry.explain is None]
+        return [replace(self, inputs=quick, entries=others), replace(self, inputs=inputs, entries=entries, outcomes=[])]
 
     def run(self, worker_id: str, forward: float, now: float) -> BatchRun:
         """Return what the timelines of its jobs tell of it; `forward` is in seconds."""

@@ -11,7 +11,6 @@ picture waits for a batch to fill, unless the version sets `max_delay_ms`.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from shared.services import job_pictures, jobs, result_cache
 from worker import answers
 from worker.batch import LOST_AFTER, Absent, Batch, Input, failed, task_of
 from worker.canary import Watch
+from worker.device_check import end_if_device_fails
 from worker.engine import Loaded
 from worker.judging import Judge
 from worker.process import WorkerProcess
@@ -72,7 +72,8 @@ class BatchConsumer:
                 coming: Future[Batch] | None = None
                 if more and not batch.alone and not self._is_expired_check_due():
                     coming = ahead.submit(self._claim_batch, 0.0)
-                self._run(batch)
+                for part in batch.parts():
+                    self._run(part)
                 if not more:
                     return
                 batch = coming.result() if coming else self._next_batch(0.0)
@@ -162,7 +163,8 @@ class BatchConsumer:
         # a millisecond for all others.
         # One task for each thread, since a task for each picture costs as much as decoding a small one.
         threads = self._container.settings.decode_threads
-        parts = [alive[number::threads] for number in range(min(threads, len(alive)))]
+        begun = batch.within_limit(alive)
+        parts = [begun[number::threads] for number in range(min(threads, len(begun)))]
         decoding = self._decoders.map(self._decode_some, parts)
         runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
         decoded = dict(pair for part in decoding for pair in part)
@@ -253,6 +255,8 @@ class BatchConsumer:
         with self._worker.watchdog(len(batch.inputs)):
             for task, group in groupby(sorted(batch.inputs, key=task_of), key=task_of):
                 batch.outcomes += self._forward(task, list(group))
+        if batch.is_explained:
+            batch.outcomes = self._worker.explainer.explained(self._model, batch, self._retry_while_unavailable)
         run = batch.run(self._worker.id, time.monotonic() - began, self._container.now())
         container = self._container
         self._worker.search.answer(self._model.version, batch, self._retry_while_unavailable)
@@ -262,7 +266,8 @@ class BatchConsumer:
         self._worker.waits_for = ""
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
-        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at)
+        usual = not batch.is_explained
+        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at, is_usual=usual)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._worker.tuner.consider(self._model)
 
@@ -307,26 +312,8 @@ class BatchConsumer:
                 middle = len(inputs) // 2
                 return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
             log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
-            self._check_device()
+            self._retry_while_unavailable(lambda: end_if_device_fails(self._container.storage, self._model))
             return [failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
-
-    def _check_device(self) -> None:
-        """Run the version's example; if that fails as well, the device is at fault and not the picture.
-
-        The process then exits without recording anything: a worker whose GPU is lost would fail the whole queue.
-        """
-        example = self._model.version.example
-        if example is None:
-            return
-        try:
-            data = self._retry_while_unavailable(lambda: self._container.storage.read(example.blob))
-        except FileNotFoundError:
-            return
-        try:
-            self._model.forward([self._model.prepare(data)], "classify")
-        except Exception:
-            log.critical("the model fails on its own example too; this worker ends itself", exc_info=True)
-            os._exit(71)
 
 
 def consume(worker: WorkerProcess, version_id: str) -> None:

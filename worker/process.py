@@ -18,6 +18,7 @@ from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs, models
 from worker.engine import Engine
+from worker.explanations import Explainer
 from worker.judging import Judges
 from worker.rate import Rate
 from worker.search import Search
@@ -47,6 +48,7 @@ class WorkerProcess:
         self.judges = Judges(container.storage.read)
         self.tuner = Tuner(container, self.engine.make_room_beside)
         self.search = Search(container)
+        self.explainer = Explainer(container, self.engine.device)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""
@@ -178,12 +180,15 @@ class WorkerProcess:
         finally:
             del self._busy[me]
 
-    def count(self, version_id: str, pictures: int, began: float, ended_at: float) -> None:
+    def count(
+        self, version_id: str, pictures: int, began: float, ended_at: float, *, is_usual: bool = True
+    ) -> None:
         """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, in the
-        rate of its version."""
-        rate = self._rates.setdefault(version_id, Rate())
-        rate.add(pictures, began, ended_at)
-        self.rates[version_id] = rate.per_second
+        rate of its version; that of explained pictures says nothing of the others."""
+        if is_usual:
+            rate = self._rates.setdefault(version_id, Rate())
+            rate.add(pictures, began, ended_at)
+            self.rates[version_id] = rate.per_second
         self._done += pictures
         self._batches += 1
 

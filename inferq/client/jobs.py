@@ -28,6 +28,8 @@ class Options(TypedDict, total=False):
     top_k: int | None
     function_to_apply: Literal["softmax", "sigmoid", "none"]
     exif: bool
+    explain: bool | None
+    explain_label: str | None
     priority: Literal["high", "normal", "low"]
     deadline: str | float
     webhook: str | Mapping[str, str]
@@ -103,6 +105,11 @@ class Jobs:
         """Yield the lines of a job's results as they arrive, `ndjson` or `csv`; suited to archives of thousands."""
         with self._connection.stream(f"{_path(job_id)}/results", params={"format": format}) as response:
             yield from response.iter_lines()
+
+    def explanation(self, job_id: str, position: int = 0) -> bytes:
+        """Return the PNG of picture `position` of a job with `explain` (0 is the first): the picture under a heat map
+        of the evidence for its label."""
+        return self._connection.get(f"{_path(job_id)}/explanations/{position}").content
 
     def correct(self, job_id: str, label: str, position: int = 0, *, dataset: int | str | None = None) -> Example:
         """Send the right label of picture `position` of a job (0 is the first); the next training learns from it.

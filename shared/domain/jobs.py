@@ -126,6 +126,8 @@ class Submission:
     remember: bool = False
     """Store the logits in the result cache, for later requests with the same picture. Not an option of the job: if the
     queue loses the entry, maintenance pushes it again without this flag, and only a cache entry is missing."""
+    explain: str | None = None
+    """The label that the answers are explained for, empty for the best of each picture; None for no explanations."""
 
     def __post_init__(self) -> None:
         _one_of("priority", self.priority, PRIORITIES)
@@ -185,6 +187,7 @@ class Item:
     None until DONE."""
     error_code: str = ""
     error: str = ""
+    """Why it has FAILED; of an item that is DONE, why its answer is not explained although that was asked for."""
     picture: bytes | None = field(default=None, repr=False)
     """The bytes of a small picture that is not in a blob, as it is stored; None when the item is read again."""
     verdict: Verdict | None = None
@@ -233,6 +236,8 @@ class Job:
     search: Mapping[str, Any] | None = None
     """The scope of a search, whose task is `features`: its worker looks for the neighbours of the features, and answers
     with these instead. None for other jobs. Not among the options, for the reason above."""
+    explain: str | None = None
+    """As in Submission. Not among the options for the same reason as `with_thresholds`."""
 
     items: tuple[Item, ...] | None = None
     """Its items, if it ended while its request waited; None if they are to be read. Not stored with the job."""
@@ -252,6 +257,7 @@ class Outcome:
     result: Any = None
     error_code: str = ""
     error: str = ""
+    """As in Item."""
     retries: int = 0
     """How often its job had been retried when a failed item was put on the queue; results have no need of it."""
     verdict: Verdict | None = None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared import errors
 from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion, ProblemType
 
@@ -25,6 +26,15 @@ class Scoring:
     """One of FUNCTIONS."""
     with_thresholds: bool
     """True if the answer has only the labels whose score is at least their threshold."""
+
+
+def check_task(version: ModelVersion, options: AnswerOptions) -> None:
+    """Raise BadOption unless the version can do the task."""
+    if options.task == "features" and not version.has_features:
+        raise errors.BadOption(
+            f"Model {version.name} version {version.version} is an ONNX file in which no last layer can be found, so "
+            "it has no features; ask for labels instead."
+        )
 
 
 def choose_scoring(version: ModelVersion, options: AnswerOptions) -> Scoring:

@@ -38,6 +38,8 @@ class StreamEntry:
     """How often its job had been retried when it was put on the stream; older entries lack it."""
     is_search: bool = False
     """True if the neighbours of its features are the answer; older entries lack it."""
+    explain: str | None = None
+    """As in Job; older entries lack it, and workers of an older version answer without an explanation."""
 
     def pack(self) -> dict[str, str]:
         """Encode as one field of JSON: a stream stores field names once but every value, and this is the shortest plain
@@ -55,6 +57,8 @@ class StreamEntry:
             packed["p"] = base64.b64encode(self.picture).decode()  # the connection reads every reply as text
         if self.retries:
             packed["n"] = str(self.retries)
+        if self.explain is not None:
+            packed["x"] = self.explain
         return packed | {name: "1" for name, is_set in later.items() if is_set}
 
     @classmethod
@@ -64,7 +68,7 @@ class StreamEntry:
         picture = base64.b64decode(fields["p"]) if "p" in fields else None
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
                    "t" in fields, "q" in fields, picture, entry_id, stream, attempts,
-                   int(fields.get("n", 0)), "s" in fields)  # fmt: skip
+                   int(fields.get("n", 0)), "s" in fields, fields.get("x"))  # fmt: skip
 
     @property
     def pushed_at(self) -> float:

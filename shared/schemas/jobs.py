@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from shared.domain.explanations import METHOD, MOST_PICTURES
 from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
 from shared.domain.rejection import Doubt as Reason
 from shared.schemas.common import (
@@ -64,6 +65,14 @@ class JobOptions(Request, kw_only=True):
         ),
     ] = ""
     exif: Annotated[bool, Meta(description="Rotate the picture according to its EXIF orientation.")] = True
+    explain: Annotated[
+        bool,
+        Meta(
+            description="Show in a heat map of each picture where the evidence for its best label lies (Grad-CAM). For "
+            f"`classify`, and up to {MOST_PICTURES} pictures."
+        ),
+    ] = False
+    explain_label: Annotated[str, Meta(description="Explain this label instead of the best one.")] = ""
     priority: Annotated[str, one_of(PRIORITIES, "Which pictures go first.")] = "normal"
     deadline: Annotated[
         str | float,
@@ -167,6 +176,15 @@ class Doubt(Answer, kw_only=True):
     message: str
 
 
+class Explanation(Answer, kw_only=True, omit_defaults=True):
+    """Where in a picture the evidence for a label lies, or the reason why that is not known."""
+
+    label: Annotated[str, Meta(description="The label that is explained.")] = ""
+    method: Annotated[str, one_of((METHOD,))] = ""
+    link: Annotated[str, Meta(description="The picture under a heat map, as a PNG; kept as long as the job.")] = ""
+    reason: Annotated[str, Meta(description="Why there is no heat map.")] = ""
+
+
 class Prediction(Answer, kw_only=True, omit_defaults=True):
     """The answer for one picture, or its error, or its status if the job ended before the picture ran."""
 
@@ -184,6 +202,7 @@ class Prediction(Answer, kw_only=True, omit_defaults=True):
     ] = None
     doubt: Annotated[Doubt | None, Meta(description="Why the answer is not believed, if it is not.")] = None
     similar: Annotated[Similar | None, Meta(description="For `POST /v1/images/search`.")] = None
+    explanation: Annotated[Explanation | None, Meta(description="With `explain`.")] = None
     error: Annotated[PictureError | None, Meta(description="Why this picture has no answer.")] = None
     status: Annotated[str, Meta(description="The status of the picture, if the job ended before it ran.")] = ""
 

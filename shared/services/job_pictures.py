@@ -11,11 +11,12 @@ from typing import Protocol
 
 from shared import errors
 from shared.container import Container
+from shared.domain import explanations as explanation_rules
 from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Submission
 from shared.domain.pictures import Picture
 from shared.domain.stored_images import id_of_blob
 from shared.domain.stream_entry import StreamEntry
-from shared.services import kept_bytes
+from shared.services import explanations, kept_bytes
 
 MOST_INLINE = 8 * 1024
 """Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
@@ -36,7 +37,8 @@ def store(container: Container, job: Job, submission: Submission, room: int | No
     may keep, None for no limit; a reference to a stored image costs none. Raises NoInput, QuotaExceeded, Unavailable,
     StorageFull, and what reading the pictures raises; no blob is left then.
     """
-    pictures = iter(submission.pictures)
+    asked = submission.pictures
+    pictures = iter(asked) if submission.explain is None else explanation_rules.limited(asked)
     first = [*islice(pictures, 2)]
     if not first:
         raise errors.NoInput()
@@ -56,6 +58,7 @@ def store(container: Container, job: Job, submission: Submission, room: int | No
         job.priority,
         dict(job.metadata),
         *([dict(submission.search)] if submission.search is not None else []),
+        *([] if submission.explain is None else [submission.explain]),  # none in those of earlier releases
     ]
     return items, hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -95,9 +98,11 @@ def is_dropped(container: Container, entry: StreamEntry) -> bool:
 
 
 def drop(container: Container, job: Job) -> None:
-    """Remove the blob of a job, if it has one; raises Unavailable."""
+    """Remove the blob of a job, if it has one, and its explanations; raises Unavailable."""
     if job.blob:
         container.storage.delete(job.blob)
+    if job.explain is not None:
+        explanations.drop(container, job.id, job.total)
 
 
 def _small_item(job: Job, picture: Picture, digest: Digest) -> Item:

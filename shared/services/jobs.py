@@ -11,8 +11,9 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, Pushed, UnitOfWork
+from shared.domain import explanations
 from shared.domain.jobs import BatchRun, Item, Job, JobChange, Outcome, Status, Submission
-from shared.domain.scores import choose_scoring
+from shared.domain.scores import check_task, choose_scoring
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_pictures, models, queue_limits
 
@@ -38,11 +39,8 @@ def submit(
     Unavailable.
     """
     version = models.get_ready_version(container, tenant, submission.model, submission.version)
-    if submission.options.task == "features" and not version.has_features:
-        raise errors.BadOption(
-            f"Model {version.name} version {version.version} is an ONNX file in which no last layer can be found, so "
-            "it has no features; ask for labels instead."
-        )
+    check_task(version, submission.options)
+    explanations.check(version, submission)
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
     waiting = queue_limits.admit(container, version.id, tenant, submission.idempotency_key, patience)
@@ -69,6 +67,7 @@ def submit(
         blob=container.storage.dated("jobs", job_id, container.now()),
         with_thresholds=scoring.with_thresholds,
         search=submission.search,
+        explain=submission.explain,
     )
     room = queue_limits.room(container, tenant, submission.idempotency_key)
     items, fingerprint = job_pictures.store(container, job, submission, room)
@@ -213,6 +212,7 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         picture=item.picture if given.is_queue_short else None,
         retries=given.job.retries,
         is_search=given.job.search is not None,
+        explain=given.job.explain,
     )
 
 

@@ -21,6 +21,7 @@ from shared.domain.stored_images import image_created_at
 from shared.services import (
     dataset_import_runs,
     datasets,
+    explanations,
     jobs,
     kept_bytes,
     models,
@@ -205,6 +206,8 @@ def drop_old_jobs(container: Container) -> None:
             for _, blob in old:  # the blobs first: if the commit fails, the rows are left, and the next run finds them
                 if blob:
                     container.storage.delete(blob)
+            for job_id, total in uow.jobs.explained([job_id for job_id, _ in old]):
+                explanations.drop(container, job_id, total)
             uow.jobs.delete([job_id for job_id, _ in old])
 
 
@@ -248,13 +251,14 @@ def drop_test_images(container: Container) -> None:
 
 
 def drop_orphans(container: Container) -> None:
-    """Delete the pictures of jobs and images that were never stored: a process crashed between the blob and the commit.
+    """Delete the pictures of jobs and images that were never stored: a process crashed between the blob and the commit;
+    and explanations that were made while their job was cancelled and erased.
 
     A blob that is younger than an hour is kept, because its job or image may be about to be stored. The blobs are read
     in pages: a day may have millions of them, and the memory for all their names would stay with the process.
     """
     now = container.now()
-    for kind in ("jobs", "images"):
+    for kind in ("jobs", "images", explanations.FOLDER):
         for day in (now, now - 86_400):
             for keys in container.storage.pages(container.storage.dated(kind, "", day).rstrip("/")):
                 _drop_never_stored(container, kind, keys)
@@ -263,11 +267,15 @@ def drop_orphans(container: Container) -> None:
 def _drop_never_stored(container: Container, kind: str, keys: Sequence[str]) -> None:
     blobs = {key.rsplit("/", 1)[1]: key for key in keys}
     with container.database.read() as uow:
-        stored = uow.jobs.known(blobs) if kind == "jobs" else uow.stored_images.known(blobs)
+        if kind == "images":
+            stored = uow.stored_images.known(blobs)
+        else:
+            known = uow.jobs.known({explanations.job_of_blob(name) for name in blobs})
+            stored = {name for name in blobs if explanations.job_of_blob(name) in known}
     for name in blobs.keys() - stored:
-        created_at = job_created_at(name) if kind == "jobs" else image_created_at(name)
+        created_at = image_created_at(name) if kind == "images" else job_created_at(name)
         if created_at < container.now() - 3600:
-            log.info("removing the pictures of %s, which was never stored", name)
+            log.info("removing the pictures of %s, which is not stored", name)
             container.storage.delete(blobs[name])
 
 

@@ -207,6 +207,26 @@ def test_taking_back_the_searches_keeps_their_jobs_with_their_items(database: Da
         assert len(uow.jobs.items("job")) == 1
 
 
+def test_jobs_from_before_explanations_have_none_and_stay(database: Database, tmp_path: Path) -> None:
+    version = dataset_fixtures.on(database, tmp_path).version("one")
+    plain, explained = (
+        Job(name, "anna", "native", Status.QUEUED, "one", "1", version.id, AnswerOptions(), "normal", 0.0, 1,
+            explain=label) for name, label in (("plain", None), ("explained", ""))
+    )  # fmt: skip
+    with database.write() as uow:
+        uow.jobs.add([(job, [Item(job.id, 0, "a.png", "blob", 0, 1)]) for job in (plain, explained)])
+        assert uow.jobs.explained(["plain", "explained"]) == [("explained", 1)]
+
+    command.downgrade(configuration(database.url), "0015")
+    upgrade(database.url)
+
+    with database.read() as uow:
+        assert [uow.jobs.find("anna", name) for name in ("plain", "explained")] == [
+            plain, replace(explained, explain=None),
+        ]  # fmt: skip
+        assert len(uow.jobs.items("explained")) == 1
+
+
 def test_upgrading_twice_costs_nothing_and_keeps_what_is_there(database: Database) -> None:
     with database.write() as uow:
         uow.key_values.set("default_model", "digits")

@@ -106,6 +106,47 @@ def test_a_picture_of_a_cancelled_job_is_not_said_to_have_no_label(
     assert "threshold" not in run("jobs", "show", "j1").stdout
 
 
+def test_classify_writes_the_heat_maps_that_explain_its_answers(
+    server: ToyServer, run: Callable[..., Result], duck: Path, tmp_path: Path
+) -> None:
+    explanation = {"label": "drake", "method": "grad-cam", "link": "/v1/jobs/j1/explanations/0"}
+    predictions = [
+        {"name": "in/a/duck.png", "results": [{"label": "drake", "score": 0.93}], "explanation": explanation},
+        {"name": "bad.png", "error": {"code": "broken", "message": "It is damaged."}},
+        {"name": "odd.png", "results": [], "explanation": {"reason": "There is no label [sic]."}},
+    ]
+    answers(server, job("DONE", predictions=predictions))
+    server.on("GET /v1/jobs/j1/explanations/0", (200, {"Content-Type": "image/png"}, "a PNG"))
+    result = run("classify", duck, "--explain", tmp_path / "new" / "maps", "--explain-label", "drake")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "new" / "maps").iterdir()] == ["1-duck.png.png"]
+    assert "a PNG" in (tmp_path / "new" / "maps" / "1-duck.png.png").read_text()
+    assert "odd.png: no explanation: There is no label [sic]." in result.stderr
+    assert b'name="explain"\r\n\r\ntrue' in server.requests[0].body
+    assert b'name="explain_label"\r\n\r\ndrake' in server.requests[0].body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(["--explain-label", "drake"], "needs --explain FOLDER"), (["--explain", "maps", "--async"], "leave out --async")],
+)
+def test_classify_refuses_what_cannot_be_explained(
+    server: ToyServer, run: Callable[..., Result], duck: Path, arguments: list[str], complaint: str
+) -> None:
+    result = run("classify", duck, *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert not server.requests
+
+
+def test_classify_sends_no_explain_unless_it_is_asked_for(
+    server: ToyServer, run: Callable[..., Result], duck: Path
+) -> None:
+    answers(server, job("DONE"))
+    run("classify", duck)
+    assert b"explain" not in server.requests[0].body
+
+
 def test_classify_prints_the_servers_json_for_programs(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:

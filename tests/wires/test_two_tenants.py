@@ -23,7 +23,7 @@ from shared.container import Container
 from shared.domain.comparisons import Comparison
 from shared.domain.jobs import Status
 from shared.domain.trainings import plot_key
-from shared.services import models, training_runs, trainings
+from shared.services import explanations, models, training_runs, trainings
 from tests import apps, stacks
 from tests.wires.training_requests import archive, keys, new_dataset, png
 
@@ -62,7 +62,7 @@ class World:
 
 def own(ids: dict[str, Any]) -> dict[str, Any]:
     """Return ids like the given ones that no tenant has."""
-    numbers = {"example_id": 7777, "label_id": 7777, "dataset_id": 7777, "version": "7777"}
+    numbers = {"example_id": 7777, "label_id": 7777, "dataset_id": 7777, "version": "7777", "position": 7777}
     return {name: numbers.get(name, f"x{name}") for name in ids} | {"alias": "xowner/xalias", "kind": ids["kind"]}
 
 
@@ -128,16 +128,17 @@ def world(container: Container) -> Iterator[World]:
     with container.database.write() as uow:
         uow.comparisons.add(comparison)
     assert client.put("/v1/aliases/annas/alias", json={"model": "annas-model"}).status_code == 201
-    job = client.post("/v1/jobs?model=digits&name=annas.png", data=PICTURE, content_type="image/png")
+    job = client.post("/v1/jobs?model=digits&name=annas.png&explain=true", data=PICTURE, content_type="image/png")
     called_back = "/v1/jobs?model=digits&webhook=https://1.1.1.1/hook"
     ended = client.post(called_back, data=PICTURE, content_type="image/png")
     assert client.post(f"/v1/jobs/{ended.json['_id']}/cancel").status_code == 200
     image = client.post("/v1/images", json={"name": "annas.png", "base64": base64.b64encode(png()).decode()})
     assert (job.status_code, image.status_code) == (202, 201), image.text
+    explanations.store(container, {(job.json["_id"], 0): PICTURE})
     (key,) = client.get("/v1/keys").json["keys"]
     del client.environ_base["HTTP_AUTHORIZATION"]
     ids = {
-        "job_id": job.json["_id"], "delivery_id": ended.json["_id"], "tenant": "anna",
+        "job_id": job.json["_id"], "position": 0, "delivery_id": ended.json["_id"], "tenant": "anna",
         "image_id": image.json["id"], "key_id": key["id"], "training_id": begun.id,
         "reference": "annas-birds", "dataset_id": dataset["id"], "label_id": 1, "example_id": 1, "plot": "confusion",
         "kind": "svg", "name": "annas-model", "model": "annas-model", "model_id": "annas-model", "version": "1",

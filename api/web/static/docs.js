@@ -1,6 +1,6 @@
 // The page of the calls, built from /openapi.json: parameters, a curl command, and a form to try each call.
 // Texts are inserted as text, never as markup: names of files and answers are untrusted.
-import { ROOT, authorized, key } from "./api.js";
+import { ROOT, authorized, key, picture } from "./api.js";
 import { $, bar, dropping, el, fold, words } from "./page.js";
 
 const PAGES = "Pages"; // the tag of the pages, which are not listed as calls
@@ -280,19 +280,29 @@ function labelled(data) {
   if (Array.isArray(data)) return labelled({ predictions: [{ results: data }] });
   const list = Array.isArray(data.predictions) ? data.predictions : [];
   const rank = (one) => one.results || one.labels || [];
-  return list.map((one) => ({ name: one.name || "", error: one.error, doubt: one.doubt, labels: rank(one), none: one.results && !one.results.length }))
+  return list.map((one) => ({ name: one.name || "", error: one.error, doubt: one.doubt, labels: rank(one), none: one.results && !one.results.length,
+    explanation: one.explanation }))
     .filter((one) => one.error || one.none || one.labels.some((label) => "score" in label));
 }
 
-function bars({ name, labels, error, doubt, none }, file) {
+function bars({ name, labels, error, doubt, none, explanation }, file) {
   const rows = labels.map(({ label, score }) => bar(label, score, score.toFixed(3)));
-  const picture = file && /\.(jpe?g|png|gif|webp|bmp|avif)$/i.test(file.name)
+  const shown = file && /\.(jpe?g|png|gif|webp|bmp|avif)$/i.test(file.name)
     ? el("img", { src: URL.createObjectURL(file), alt: "" }) : null;
   const wrong = error ? el("p", { class: "wrong" }, error.message || String(error))
     : none ? el("p", {}, "no label above its threshold")
       : doubt ? el("p", { class: "wrong" }, `not believed: ${doubt.message}`) : null;
-  return el("div", { class: picture ? "picture" : "picture bare" }, picture,
-    el("div", {}, el("p", { class: "name" }, name), rows, wrong));
+  return el("div", { class: shown ? "picture" : "picture bare" }, shown,
+    el("div", {}, el("p", { class: "name" }, name), rows, wrong, explanation ? explained(explanation) : null));
+}
+
+/** Return the heat map of an explanation, fetched with the key, or the reason why there is none. */
+function explained({ label, link, reason }) {
+  if (!link) return el("p", {}, `not explained: ${reason}`);
+  const place = el("figure", { class: "explained" }, el("figcaption", {}, `the evidence for ${label}`));
+  picture(link).then((src) => place.prepend(el("img", { src, alt: `The picture, hot where the evidence for ${label} lies` })))
+    .catch((problem) => place.append(el("p", { class: "wrong" }, problem.message)));
+  return place;
 }
 
 // -- the page

@@ -242,6 +242,11 @@ class Jobs:
         query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
         return list(self._connection.execute(query).scalars())
 
+    def explained(self, job_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """Return (id, pictures) of those of the jobs whose answers are explained."""
+        query = sa.select(jobs.c.id, jobs.c.total).where(jobs.c.id.in_(job_ids), jobs.c.explain.is_not(None))
+        return [(row.id, row.total) for row in self._connection.execute(query)]
+
     def delete(self, job_ids: Sequence[str]) -> None:
         """Delete jobs, which this transaction has locked, with their items and callbacks."""
         for chunk in _chunks(list(job_ids), CHUNK):

@@ -66,6 +66,7 @@ jobs = Table(
     Column("timeline", JSON(none_as_null=True)),
     Column("retries", Integer, nullable=False, server_default=text("0")),
     Column("search", JSON(none_as_null=True)),
+    Column("explain", Text),
     UniqueConstraint("tenant", "idempotency_key"),
     # A list of jobs reads one of these for each status that it shows, newest first, see `page` in jobs.py: with the
     # status before the time, two indexes serve every combination of filters, and each costs every job a write.

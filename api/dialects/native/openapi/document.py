@@ -35,6 +35,7 @@ _PATH_PARAMETERS = {
     "key_id": "The `id` of the key.",
     "kind": "The format: `svg` or `png`.",
     "name": "The name of the model.",
+    "position": "Which picture of the job; 0 is the first.",
     "plot": "Which plot: `confusion`, `curve` or `reliability`.",
     "reference": "The id of the dataset; or its name, for the newest of that name.",
     "tenant": "The name of the tenant.",

@@ -58,6 +58,7 @@ def read(request: Request) -> Submission:
         webhook_secret=secret,
         metadata=options.metadata,
         idempotency_key=idempotency_key(request),
+        explain=options.explain_label if options.explain or options.explain_label else None,
     )
 
 

@@ -36,7 +36,7 @@ from shared.domain.jobs import Item, Job, Status
 from shared.domain.searches import SearchResult
 from shared.schemas import jobs as schemas
 from shared.schemas.datasets import Example
-from shared.services import feedback, job_retries, jobs, models, queue_positions
+from shared.services import explanations, feedback, job_retries, jobs, models, queue_positions
 from shared.services.queue_positions import QueuePosition
 
 bp = OperationsBlueprint("native-jobs", __name__)
@@ -218,6 +218,21 @@ def results(job_id: str) -> Response:
     lines = (serializers.streamed_prediction(job, item).encode().decode() + "\n" for item in items)
     last = json.dumps({"error": {"code": "incomplete", "message": CUT}}) + "\n"
     return Response(stream_with_context(_ended_by(lines, last)), mimetype="application/x-ndjson")
+
+
+@bp.get("/v1/jobs/<job_id>/explanations/<int:position>")
+@scope("infer")
+@operation(
+    "getExplanation",
+    "Jobs",
+    {200: ("The picture under its heat map, at most 1024 pixels a side.", Media(["image/png"]))},
+)
+def explanation(job_id: str, position: int) -> Response:
+    """Show why a picture has its label.
+
+    Of a job with `explain`: the heat lies where the evidence for the label is, and what the model does not see is dark.
+    """
+    return Response(explanations.read(container(), caller().tenant, job_id, position), mimetype="image/png")
 
 
 @bp.get("/v1/jobs/<job_id>/events")

@@ -8,6 +8,7 @@ from typing import Any
 from api.context import link
 from api.dialects.native.serializers.common import rfc1123
 from api.dialects.native.serializers.searches import similar
+from shared.domain.explanations import METHOD, explained_label
 from shared.domain.jobs import Item, Job, Status
 from shared.domain.rejection import SENTENCES, Doubt, Verdict
 from shared.domain.searches import SearchResult
@@ -79,7 +80,8 @@ def options(job: Job) -> dict[str, Any]:
         return {"task": "search", "exif": asked.exif, **job.search}
     chosen = {"task": asked.task, "exif": asked.exif}
     ranked = {"top_k": asked.top_k, "function_to_apply": asked.function_to_apply}
-    return chosen | (ranked if asked.task == "classify" else {})
+    explained = {} if job.explain is None else {"explain": True, "explain_label": job.explain}
+    return chosen | (ranked if asked.task == "classify" else {}) | explained
 
 
 def prediction(job: Job, item: Item) -> schemas.Prediction:
@@ -110,8 +112,17 @@ def _outcome(job: Job, item: Item) -> dict[str, Any]:
     fields: dict[str, Any] = {"results": [schemas.Label(label=label, score=score) for label, score in item.result]}
     if item.verdict:
         fields |= {"confident": not item.verdict.doubt, "doubt": _doubt(item.verdict)}
+    if job.explain is not None:
+        fields["explanation"] = _explanation(job.id, job.explain, item)
     return fields
 
 
 def _doubt(verdict: Verdict) -> schemas.Doubt | None:
     return schemas.Doubt(code=verdict.doubt, message=SENTENCES[Doubt(verdict.doubt)]) if verdict.doubt else None
+
+
+def _explanation(job_id: str, explain: str, item: Item) -> schemas.Explanation:
+    if item.error:
+        return schemas.Explanation(reason=item.error)
+    path = link(f"/v1/jobs/{job_id}/explanations/{item.position}")
+    return schemas.Explanation(label=explained_label(explain, item.result), method=METHOD, link=path)
