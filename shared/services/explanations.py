@@ -1,6 +1,6 @@
 """Use-cases of explanations keep the heat map of each explained answer, as long as its job.
 
-A heat map is a blob by itself, `explanations/2026-11-26/JOB-POSITION`, whose key follows from the job. Rows were
+A heat map is a blob by itself, whose key follows from the id of the job and the position of the picture. Rows were
 rejected: hundreds of kilobytes for each picture would fill the database, its log and its backups.
 """
 
