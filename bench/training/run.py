@@ -10,7 +10,9 @@ import numpy as np
 from bench.training import figures, rejection
 from bench.training.base import Base
 from bench.training.contestants import Answer, CannotRun, Contestant
+from bench.training.contestants.fastai import Fastai
 from bench.training.contestants.ours import Ours
+from bench.training.contestants.recipe import Recipe
 from bench.training.contestants.regression import Regression
 from bench.training.result import Found, Result, Row
 from bench.training.tasks import Draw, Task, draw
@@ -19,6 +21,8 @@ Make = Callable[[Base, Path], Contestant]
 CONTESTANTS: dict[str, Make] = {
     Ours.name: lambda base, _: Ours(base),
     Regression.name: lambda base, _: Regression(base),
+    Recipe.name: lambda base, _: Recipe(base),
+    Fastai.name: Fastai,
 }
 """Name -> the function that makes it from the base and an empty folder of its own."""
 
@@ -55,7 +59,11 @@ def _learn(result: Result, contestant: Contestant, drawn: Draw, say: Callable[[s
         return
     row = judge(contestant.name, drawn, answer)
     result.rows.append(row)
-    say(f"{row.task}, seed {row.seed}, {row.contestant}: {row.accuracy:.3f} right in {row.seconds:.1f} s {row.note}")
+    before = "" if row.uncalibrated_error is None else f" ({row.uncalibrated_error:.3f} before the temperature)"
+    say(
+        f"{row.task}, seed {row.seed}, {row.contestant}: {row.accuracy:.3f} right, calibration error "
+        f"{row.calibration_error:.3f}{before}, {row.seconds:.1f} s {row.note}"
+    )
     if drawn.flipped:
         if answer.suspects is not None:
             share = figures.found_share(answer.suspects, drawn.flipped)
