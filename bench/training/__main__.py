@@ -12,6 +12,7 @@ import click
 
 from bench.__main__ import NEEDED, RESULTS, machine, remarks, report_console, say
 from bench.training import report, tasks
+from bench.training.contestants.recipe import EPOCHS
 from bench.training.result import Result
 from bench.training.run import CONTESTANTS, run
 from bench.training.tasks import Task
@@ -27,9 +28,11 @@ from inferq.errors import InferqError
               "a folder of --data; may be repeated.")  # fmt: skip
 @click.option("--contestant", multiple=True, type=click.Choice(list(CONTESTANTS)), help="Only this contestant; may be "
               "repeated.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1, 100), default=EPOCHS, show_default=True, help="Epochs of the plain "
+              "recipe; torchvision's tutorial has 25.")  # fmt: skip
 @click.option("--save/--no-save", default=False, help="Keep the result in bench/results.")
 def main(
-    data: tuple[Path, ...], seeds: int, task: tuple[str, ...], contestant: tuple[str, ...], *, save: bool
+    data: tuple[Path, ...], seeds: int, task: tuple[str, ...], contestant: tuple[str, ...], epochs: int, *, save: bool
 ) -> None:  # fmt: skip
     """Train on the same pictures with inferq's defaults and with what people would use instead, and measure accuracy
     and calibration on pictures that were held back.
@@ -47,7 +50,7 @@ def main(
     result = Result(machine(versions | {"device": "cpu"}), seeds)
     with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
         try:
-            run(result, chosen, contestant or tuple(CONTESTANTS), Path(scratch), say)
+            run(result, chosen, contestant or tuple(CONTESTANTS), epochs, Path(scratch), say)
         except InferqError as error:
             raise click.ClickException(str(error)) from None
     report.show(result, report_console())

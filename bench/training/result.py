@@ -112,10 +112,11 @@ class Result:
         goals = []
         best = [self.ahead(task, self.best_other(task)) for task in self.tasks]
         plain = [self.ahead(task, PLAIN) for task in self.tasks]
-        for name, limit, found in (("the best other of each task", BEHIND, best), ("the plain recipe", AHEAD, plain)):
+        recipe = next((f"{PLAIN}, {row.note}" for row in self.rows if row.contestant == PLAIN), "")
+        for name, limit, found in (("best other of each task", BEHIND, best), (recipe, AHEAD, plain)):
             means = [each.mean for each in found if each]
             if means:
-                goals.append(Goal(f"accuracy minus that of {name}, mean", limit, _mean(means), False, "points"))
+                goals.append(Goal(f"accuracy minus that of the {name}, mean", limit, _mean(means), False, "points"))
         added = [after.mean - before.mean for task in self.tasks
                  if (before := self.mean(task, OURS, "uncalibrated_error"))
                  and (after := self.mean(task, OURS, "calibration_error"))]  # fmt: skip

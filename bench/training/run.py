@@ -17,23 +17,25 @@ from bench.training.contestants.regression import Regression
 from bench.training.result import Found, Result, Row
 from bench.training.tasks import Draw, Task, draw
 
-Make = Callable[[Base, Path], Contestant]
+Make = Callable[[Base, Path, int], Contestant]
 CONTESTANTS: dict[str, Make] = {
-    Ours.name: lambda base, _: Ours(base),
-    Regression.name: lambda base, _: Regression(base),
-    Recipe.name: lambda base, _: Recipe(base),
-    Fastai.name: Fastai,
+    Ours.name: lambda base, folder, epochs: Ours(base),
+    Regression.name: lambda base, folder, epochs: Regression(base),
+    Recipe.name: lambda base, folder, epochs: Recipe(base, epochs),
+    Fastai.name: lambda base, folder, epochs: Fastai(base, folder),
 }
-"""Name -> the function that makes it from the base and an empty folder of its own."""
+"""Name -> the function that makes it from the base, an empty folder of its own, and the epochs of the plain recipe."""
 
 
 def run(
-    result: Result, tasks: Sequence[Task], contestants: Sequence[str], scratch: Path, say: Callable[[str], None]
+    result: Result, tasks: Sequence[Task], contestants: Sequence[str], epochs: int, scratch: Path,
+    say: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """Fill the result in; raises InferqError."""
+    """Fill the result in; `epochs` are those of the plain recipe. Raises InferqError."""
     base = Base(scratch / "base")
     try:
-        made = [CONTESTANTS[name](base, scratch / f"contestant-{number}") for number, name in enumerate(contestants)]
+        made = [CONTESTANTS[name](base, scratch / f"contestant-{number}", epochs)
+                for number, name in enumerate(contestants)]  # fmt: skip
         for task in tasks:
             result.tasks[task.name] = _describe(draw(task, 0))
         for seed in range(result.seeds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,15 @@ from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
 
+from bench.peers import environments
 from bench.training import figures, rejection, report, tasks
 from bench.training.__main__ import main
+from bench.training.base import Base
 from bench.training.contestants import Answer, CannotRun
+from bench.training.contestants.fastai import Fastai
+from bench.training.contestants.ours import Ours
+from bench.training.contestants.recipe import Recipe
+from bench.training.contestants.regression import Regression
 from bench.training.result import PLAIN, Found, Rejection, Result, Row
 from bench.training.run import _learn, judge
 from bench.training.tasks import Picture, Task
@@ -212,9 +219,9 @@ def test_goals_are_against_the_best_other_of_each_task_and_the_plain_recipe() ->
         row(0, PLAIN, 0.7, name="nuts"),
     )  # fmt: skip
     best, plain, calibration = measured.goals()
-    assert (best.value, best.reached) == (pytest.approx((-5 + 10) / 2), True)
-    assert (plain.value, plain.reached) == (pytest.approx((30 + 10) / 2), True)
-    assert (calibration.value, calibration.reached) == (pytest.approx(0.05), False)  # that of nuts
+    assert [best.value, plain.value] == pytest.approx([(-5 + 10) / 2, (30 + 10) / 2])
+    assert calibration.value == pytest.approx(0.05)  # that of nuts
+    assert [goal.reached for goal in (best, plain, calibration)] == [True, True, False]
     assert result(row(0, "inferq", 0.9)).goals()[0].name.startswith("calibration error")
 
 
@@ -226,7 +233,7 @@ def test_a_rule_believes_sure_answers_that_are_near_what_was_learned() -> None:
     measured = rejection.summarise(
         "fruit", 0, np.array([True, True, False, False, True]), np.array([True, False, True])
     )
-    assert measured == Rejection("fruit", 0, 0.5, pytest.approx(2 / 3), 0.5)
+    assert measured == Rejection("fruit", 0, 0.5, 2 / 3, 0.5)
     assert rejection.summarise("fruit", 0, np.array([False, False]), np.array([True])).precision is None
 
 
@@ -253,3 +260,75 @@ def test_the_report_shows_all_and_adds_a_row_to_a_section_of_its_own(tmp_path: P
     document = json.loads(written[0].read_text())
     assert document["ahead"][0]["points"]["mean"] == pytest.approx(0.0)
     assert len(document["rows"]) == 4
+
+
+def colours() -> Task:
+    """Return pictures of three colours; their labels are not in the order of the alphabet."""
+    random = np.random.default_rng(0)
+    pictures = []
+    for number in range(36):
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        pixels[..., number % 3] = random.integers(120, 256, (64, 64))
+        with io.BytesIO() as file:
+            Image.fromarray(pixels).save(file, "PNG")
+            pictures.append(Picture(f"{number}.png", number % 3, file.getvalue()))
+    return Task("colours", ("red", "green", "blue"), tuple(pictures))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
+    made = Base(tmp_path_factory.mktemp("training") / "base")
+    yield made
+    made.close()
+
+
+def test_inferq_and_scikit_learn_give_their_scores_in_the_order_of_the_tasks_labels(base: Base) -> None:
+    drawn = tasks.draw(colours(), 0)
+    ours = Ours(base, {"fine_tune": "never"}).learn(drawn)
+    for answer in (ours, Regression(base).learn(drawn)):
+        assert answer.scores.shape == (12, 3)
+        assert answer.scores.sum(axis=1) == pytest.approx(1.0)
+        assert answer.scores.argmax(axis=1).tolist() == drawn.truths.tolist()
+        assert answer.seconds > 0
+    assert ours.note.startswith("head")
+    assert ours.uncalibrated is not None
+    assert ours.uncalibrated.argmax(axis=1).tolist() == drawn.truths.tolist()
+
+
+def test_the_scores_before_the_temperature_are_those_of_the_undivided_logits(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, ours = tasks.draw(colours(), 0), Ours(base)
+    version = SimpleNamespace(labels=("blue", "red", "green"))
+    monkeypatch.setattr(ours, "train", lambda draw: (version, {"method": "head", "temperature": 2.0}, 1.0))
+    monkeypatch.setattr(ours, "logits", lambda version, pictures: np.array([[0.0, np.log(2), 0.0]] * len(pictures)))
+    answer = ours.learn(drawn)
+    assert answer.scores[0] == pytest.approx([0.5, 0.25, 0.25])  # red, green, blue
+    assert answer.uncalibrated is not None
+    assert answer.uncalibrated[0] == pytest.approx([4 / 6, 1 / 6, 1 / 6])
+
+
+def test_the_plain_recipe_trains_the_whole_network(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = tasks.draw(Task("few", ("red", "green", "blue"), colours().pictures[:12]), 0)
+    network = base.network(3)
+    before = {name: values.clone() for name, values in network.named_parameters()}
+    monkeypatch.setattr(base, "network", lambda labels: network)
+    answer = Recipe(base, epochs=1).learn(drawn)
+    unchanged = [name for name, values in network.named_parameters() if values.equal(before[name])]
+    assert [name for name in unchanged if "bn" not in name] == [], "shifts before a batch norm have no effect"
+    assert not network.training, "the answers are those of the network in eval mode"
+    assert answer.scores.shape == (6, 3)
+    assert answer.scores.sum(axis=1) == pytest.approx(1.0)
+    assert answer.note == "1 of the tutorial's 25 epochs"
+
+
+def test_fastai_is_left_out_in_words_where_it_cannot_be_installed(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(name: str, requirements: object) -> Path:
+        raise environments.CannotInstall("no matching distribution")
+
+    monkeypatch.setenv("INFERQ_BENCH_ENVS", str(tmp_path))
+    monkeypatch.setattr(environments, "create", create)
+    with pytest.raises(CannotRun, match="fastai cannot be installed: no matching distribution"):
+        Fastai(base, tmp_path / "fastai").learn(tasks.draw(colours(), 0))
