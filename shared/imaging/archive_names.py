@@ -4,8 +4,9 @@
 
 A code page scores by how much its text looks like words: letters of one script side by side, in a usual case, and
 common characters of the scripts of East Asia. If two scripts are about as likely, none is chosen. Charset detectors are
-made for longer texts: of 81 archives with a few names each, charset-normalizer 3.5 read 31 as they were meant, and
-these rules read 77, none of three, and one wrongly.
+made for longer texts: of 81 archives with a few names each, by which these rules were tuned, charset-normalizer 3.5
+read 31 as they were meant, and the rules 77. Of archives with five labels each, of words in ten languages, the rules
+read 97% as they were meant, 0.2% wrongly, and the others not at all.
 """
 
 from __future__ import annotations
