@@ -180,9 +180,7 @@ class WorkerProcess:
         finally:
             del self._busy[me]
 
-    def count(
-        self, version_id: str, pictures: int, began: float, ended_at: float, *, is_usual: bool = True
-    ) -> None:
+    def count(self, version_id: str, pictures: int, began: float, ended_at: float, *, is_usual: bool = True) -> None:
         """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, in the
         rate of its version; that of explained pictures says nothing of the others."""
         if is_usual:

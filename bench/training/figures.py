@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 Scores = np.ndarray
 """(N, C) float: the score of each label for each picture; a row adds up to 1."""

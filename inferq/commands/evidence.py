@@ -80,6 +80,8 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
         ("loss", losses(_kept_epochs(evidence))),
         ("how", Text(evidence.note)),
         ("pictures", Text(_pictures(evidence))),
+        ("", _across(evidence)),
+        ("unknown", _rejection(evidence)),
         ("time", Text(_time(evidence.seconds))),
     ]
 
@@ -147,6 +149,29 @@ def _pictures(evidence: Evidence) -> str:
         return ""
     splits = f"{counts.training} training, {counts.validation} validation, {counts.test} test"
     return f"{splits}; {dataset.name} version {dataset.version}"
+
+
+def _across(evidence: Evidence) -> Text:
+    """Return a warning if near-duplicates lie in several splits."""
+    found = evidence.near_duplicates
+    if found is None or not found.across:
+        return Text("")
+    groups = "1 group" if found.across == 1 else f"{found.across} groups"
+    return Text(f"{groups} of near-duplicates in several splits: the accuracy looks better than it is", "yellow")
+
+
+def _rejection(evidence: Evidence) -> Text:
+    """Return what the rejection rule believes, and turns away; empty if none was asked for."""
+    found = evidence.rejection
+    if found is None:
+        return Text("")
+    if found.reason:
+        return Text(found.reason, "yellow")
+    precision = "–" if found.precision is None else console.percent(found.precision)
+    foreign = sum(kind.pictures for kind in found.foreign)
+    rejected = console.percent(sum(kind.rejected for kind in found.foreign) / foreign) if foreign else "–"
+    said = f"believes {found.believed} of {found.pictures} test pictures, {precision} of them right; turns away "
+    return Text.assemble(said, (rejected, "bold"), " of foreign pictures")
 
 
 def _time(seconds: Mapping[str, float]) -> str:

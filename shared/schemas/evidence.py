@@ -115,6 +115,15 @@ class CrossValidation(Answer, kw_only=True):
     accuracy_interval: Interval
 
 
+class NearDuplicateCounts(Answer, kw_only=True):
+    """How many groups of near-duplicates there are."""
+
+    together: Annotated[int, Meta(description="Groups in one split.")]
+    across: Annotated[
+        int, Meta(description="Groups in several splits, which make the evidence look better than it is.")
+    ]
+
+
 class ExampleCounts(Answer, kw_only=True):
     """How many examples each split has."""
 
@@ -177,6 +186,7 @@ class Evidence(Answer, kw_only=True):
     note: Annotated[str, Meta(description="How it was made, in a sentence.")] = ""
     stopped: Annotated[str, Meta(description="Why it stopped: `early`, `epochs` or `time`.")] = ""
     examples: ExampleCounts | None = None
+    near_duplicates: NearDuplicateCounts | None = None
     dataset: EvidenceDataset | None = None
     base: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)

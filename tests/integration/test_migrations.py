@@ -217,7 +217,7 @@ def test_jobs_from_before_explanations_have_none_and_stay(database: Database, tm
         uow.jobs.add([(job, [Item(job.id, 0, "a.png", "blob", 0, 1)]) for job in (plain, explained)])
         assert uow.jobs.explained(["plain", "explained"]) == [("explained", 1)]
 
-    command.downgrade(configuration(database.url), "0015")
+    command.downgrade(configuration(database.url), "0014")
     upgrade(database.url)
 
     with database.read() as uow:

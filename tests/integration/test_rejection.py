@@ -48,7 +48,7 @@ def worker(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wo
 
 
 def dataset(container: Container, members: Mapping[str, bytes], name: str = "numbers") -> Dataset:
-    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(members)))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(digit_images.archive(members)))
     created = datasets.create(container, "anna", name, source=key)
     dataset_import.load(container, created.id)
     return datasets.get(container, "anna", created.id)

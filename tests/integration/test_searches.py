@@ -82,7 +82,7 @@ def stored(container: Container, digit: int, number: int, tenant: str = "anna", 
 
 
 def numbers(container: Container, tenant: str = "anna", name: str = "numbers") -> Dataset:
-    key = dataset_import.keep_upload(container, io.BytesIO(digit_images.archive(digit_images.files(FEW))))
+    key = dataset_import.keep_upload(container, "anna", io.BytesIO(digit_images.archive(digit_images.files(FEW))))
     created = datasets.create(container, tenant, name, source=key)
     dataset_import.load(container, created.id)
     return datasets.get(container, tenant, created.id)

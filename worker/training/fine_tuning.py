@@ -57,7 +57,7 @@ class Trial:
         """
         learned, judges = training, validation
         if len(known.labels) > len(training.labels):
-            fold = folds(known.labels, count=_FOLDS)
+            fold = folds(known.labels, known.groups, _FOLDS)
             learned, judges = (known.choose(chosen.nonzero()[:, 0]) for chosen in (fold != 0, fold == 0))
         head = fit(learned.features, learned.labels, classes, biased=biased, strength=strength)
         return cls(learned, judges, known, head)

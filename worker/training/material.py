@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from shared.container import Storage
+from shared.domain import near_duplicates
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
 from worker import families, optimise, preprocess
@@ -36,6 +37,14 @@ class Part:
     def __add__(self, other: Part) -> Part:
         return Part(self.examples + other.examples, torch.cat([self.features, other.features]),
                      torch.cat([self.labels, other.labels]))  # fmt: skip
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """(N,) int64: the same number for near-duplicates, which must not be judged by each other."""
+        numbers = torch.arange(len(self.examples))
+        for group in near_duplicates.groups([example.fingerprint for example in self.examples]):
+            numbers[group] = group[0]
+        return numbers
 
     def choose(self, rows: torch.Tensor) -> Part:
         """Return the examples with these row numbers, (M,) int64."""

@@ -210,6 +210,7 @@ def _describe_training(
         "examples": {
             "training": len(splits.training), "validation": len(splits.validation), "test": len(splits.test),
         },
+        "near_duplicates": {"together": splits.near_duplicates, "across": splits.across},
         "dataset": {
             "id": training.dataset_id, "name": dataset.name if dataset else "", "version": training.dataset_version,
         },

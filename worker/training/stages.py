@@ -43,7 +43,9 @@ def from_base(
     biased, classes = heads.has_bias(network), len(numbers)
     began = time.monotonic()
     known = training if _is_declared(validation) else training + validation
-    crossed = cross_validate(known.features, known.labels, classes, biased=biased, check=run.check_before_learning)
+    crossed = cross_validate(
+        known.features, known.labels, classes, biased=biased, groups=known.groups, check=run.check_before_learning
+    )
     strength = crossed.strength if crossed else STRENGTHS[0]
     head = HeadTraining(
         (training.features, training.labels), (validation.features, validation.labels), classes,

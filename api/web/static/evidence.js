@@ -17,7 +17,7 @@ export function evidence(training) {
   const found = training.evidence;
   return [
     summary(found), labels(found.per_label), plots(training.links.plots), calibration(found), mistakes(found),
-    suspects(found), making(found, training),
+    suspects(found), rejection(found), making(found, training),
   ];
 }
 
@@ -118,6 +118,31 @@ function suspect(one, dataset) {
   return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
     el("span", { class: "answer-wrong", title: one.label }, el("span", {}, one.label), el("i", {}, percent(one.score, 0))),
     el("span", { title: one.suggested }, "rather ", one.suggested));
+}
+
+/** Return what the rejection rule believes and turns away; nothing if no rule was asked for. */
+function rejection(found) {
+  const rule = found.rejection;
+  if (!rule) return null;
+  const title = "What it does not know";
+  if (rule.reason) return group(title, rule.reason);
+  const right = rule.precision == null ? "none to judge" : `${percent(rule.precision)} of these correct`;
+  const rows = rule.foreign.map((kind) => bar(kind.kind, kind.rejected / kind.pictures, `${kind.rejected} of ${kind.pictures}`));
+  return group(title, `Foreign pictures that it turns away, and what it believes for a precision of ${percent(rule.wanted)}.`,
+    el("div", { class: "card" },
+      el("div", { class: "stats" },
+        stat(percent(rule.believed / Math.max(1, rule.pictures)), "believed", `${rule.believed} of ${many(rule.pictures, "test picture")}`),
+        stat(rule.precision == null ? "–" : percent(rule.precision), "precision", right)),
+      rows, coverage(rule.curve)));
+}
+
+/** Return coverage against accuracy, for lower and lower scores. */
+function coverage(points) {
+  if (points.length < 2) return null;
+  const rows = [0, Math.floor(points.length / 2), points.length - 1].map((place) => points[place]);
+  return el("table", { class: "numbers" }, heads("lowest score", "believed", "correct"),
+    el("tbody", {}, rows.map((point) => el("tr", {}, el("th", { scope: "row" }, point.min_score.toFixed(2)),
+      el("td", {}, percent(point.coverage), track(point.coverage)), el("td", {}, percent(point.accuracy), track(point.accuracy))))));
 }
 
 function more(count, title, show) {

@@ -83,7 +83,7 @@ class Ours:
         container = self._base.container
         given = [(picture, label) for picture, label in zip(draw.training, draw.given, strict=True)]
         files = [("training", *each) for each in given] + [("test", each, each.label) for each in draw.held_back]
-        key = dataset_import.keep_upload(container, io.BytesIO(_archive(draw.task.labels, files)))
+        key = dataset_import.keep_upload(container, DEFAULT_TENANT, io.BytesIO(_archive(draw.task.labels, files)))
         created = datasets.create(container, DEFAULT_TENANT, f"{draw.task.name} {draw.seed}", source=key)
         dataset_import.load(container, created.id)
         loaded = datasets.get(container, DEFAULT_TENANT, created.id)
