@@ -14,7 +14,6 @@ from shared.domain.rejection import Doubt, RejectionRule, Verdict, answer_withou
 from shared.errors import BadOption, BadWeights
 from worker import rejection
 from worker.rejection import FeatureBank, curve, fewest, fit, why_none
-from worker.training.cross_scores import cross_scores
 
 RULE = RejectionRule(0.95, 0.6, 1.1, "bank", "unknown")
 
@@ -205,23 +204,6 @@ def test_a_curve_tells_coverage_and_accuracy_of_each_score() -> None:
 def test_a_curve_without_near_pictures_is_empty() -> None:
     rule = RejectionRule(0.9, 0.5, 0.1, "bank")
     assert curve(torch.rand(5), torch.ones(5, dtype=torch.bool), torch.ones(5), rule) == []
-
-
-def test_cross_scores_are_as_honest_as_those_of_new_pictures() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(3).repeat(60)
-    features = torch.randn(180, 200, generator=generator) + 3.0 * torch.eye(200)[labels]
-    scores, right = cross_scores(features, labels)
-    assert scores.shape == right.shape == (180,)
-    assert 0.5 < right.double().mean() < 0.95  # the head that has learnt all of them answers all rightly
-    assert float((scores.mean() - right.double().mean()).abs()) < 0.1
-
-
-def test_cross_scores_of_a_label_with_a_single_picture_are_given() -> None:
-    features = torch.randn(21, 5, generator=torch.Generator().manual_seed(0))
-    scores, right = cross_scores(features, torch.tensor([0] * 10 + [1] * 10 + [2]))
-    assert scores.isfinite().all()
-    assert not right[-1]  # the head that answers it has seen no picture of its label
 
 
 @pytest.mark.parametrize(
