@@ -6,19 +6,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 COOLEST, HOTTEST = 0.05, 20.0
 FEWEST = 10
 """Validation pictures below which no temperature is fitted, since it would depend on chance."""
 BINS = 15
-_USUAL = 0.4
-"""Standard deviation of the prior on the logarithm of the temperature: most temperatures are between 2/3 and 1.5."""
-_GOLDEN = (math.sqrt(5) - 1) / 2
 _CUTS = 60
-_BEYOND_CHANCE = 2.71
-"""Twice the gain of log-likelihood that chance alone exceeds in 5 % of cases, with one number fitted upwards or
-downwards (the likelihood ratio test)."""
+_BEYOND_CHANCE = 1.96
+"""Standard deviations by which mean score and accuracy must differ; chance alone makes them differ more in 5 % of
+cases."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +31,40 @@ class Bin:
 
 
 def temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
-    """Return the divisor of logits (N, C) for which their softmax is most likely; from 0.05 to 20.
+    """Return the divisor of logits (N, C) with which the mean score of the answers is their accuracy; from 0.05 to 20.
 
     `logits` and `truths` (N,) are of pictures that were not learned from. Returns 1.0 if there are fewer than FEWEST,
-    or if chance alone may explain the gain: a temperature that few pictures ask for made test pictures worse
-    calibrated. Uses golden-section search, because the loss has a single minimum. A prior favours temperatures near 1,
-    with the weight of about ten pictures.
+    if chance alone may explain the difference, or if the calibration error of these pictures would not fall. The
+    accuracy counts one picture more on either side (Laplace), so that a few right answers do not make scores certain.
+
+    This is the expectation consistency of Clarté et al. (2023). The likeliest temperature was rejected: a few confident
+    mistakes, such as wrong labels, decide about it, and on photographs of flowers it made the scores of all others too
+    low (calibration error 7 % before, 9 to 10 % after).
     """
-    if len(truths) < FEWEST:
+    count = len(truths)
+    if count < FEWEST:
         return 1.0
-    wide = logits.double()
-
-    def loss(logarithm: float) -> float:
-        summed = functional.cross_entropy(wide / math.exp(logarithm), truths, reduction="sum").item()
-        return summed + logarithm**2 / (2 * _USUAL**2)
-
+    right = int((logits.argmax(dim=1) == truths).sum())
+    wanted = (right + 1) / (count + 2)
+    scores = _best_scores(logits, 1.0)
+    chance = float((scores * (1 - scores)).sum().sqrt()) / count
+    if abs(float(scores.mean()) - right / count) <= _BEYOND_CHANCE * chance:
+        return 1.0
     low, high = math.log(COOLEST), math.log(HOTTEST)
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    for _ in range(_CUTS):
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = loss(left)
+    for _ in range(_CUTS):  # the mean score only falls as the temperature rises
+        middle = (low + high) / 2
+        if float(_best_scores(logits, math.exp(middle)).mean()) > wanted:
+            low = middle
         else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = loss(right)
-    best = math.exp((low + high) / 2)
-    gained = functional.cross_entropy(wide, truths, reduction="sum") - functional.cross_entropy(
-        wide / best, truths, reduction="sum"
-    )
-    return best if 2 * gained.item() > _BEYOND_CHANCE else 1.0
+            high = middle
+    found = math.exp((low + high) / 2)
+    before, after = (error(reliability(logits, truths, divisor)) for divisor in (1.0, found))
+    return found if after < before else 1.0
+
+
+def _best_scores(logits: torch.Tensor, divisor: float) -> torch.Tensor:
+    """Return the score of the likeliest label of each row, (N,)."""
+    return (logits.double() / divisor).softmax(dim=1).max(dim=1).values
 
 
 def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0) -> list[Bin]:
