@@ -37,7 +37,9 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePositi
     """
     counts, rate = pace(container, job.version_id)
     if job.status is not Status.QUEUED:
-        return QueuePosition(None, job.left / rate if rate else None)
+        # The workers also run pictures of other jobs, and record the outcomes of a batch together.
+        at_once = sum(count for (_, _, is_running), count in counts.items() if is_running)
+        return QueuePosition(None, (job.left + max(0, at_once - job.left) / 2) / rate if rate else None)
     if is_new:
         own = counts.get((job.priority, job.tenant, False), 0)
     else:

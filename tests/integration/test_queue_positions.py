@@ -75,6 +75,14 @@ def test_a_running_job_has_a_time_and_no_position(container: Container) -> None:
     assert_position(find(container, job), None, 3.0)
 
 
+def test_the_time_of_a_running_job_counts_what_runs_beside_it(container: Container) -> None:
+    job = submit(container, 2)
+    submit(container, 8)
+    working(container, job.version_id, 2.0)
+    jobs.begin(container, container.queue.streams.claim(job.version_id, "worker", 10))
+    assert_position(find(container, job), None, 3.0)  # its two, and on average half of the eight others
+
+
 def test_a_new_job_gets_a_time_without_a_query(container: Container) -> None:
     working(container, submit(container, 9).version_id, 10.0)
     job = submit(container)

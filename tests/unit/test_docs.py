@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -90,3 +91,17 @@ def test_every_way_in_has_a_test() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 15
     assert [row for row in rows if "`tests/" not in row] == []
+
+
+def test_the_page_of_faults_shows_a_kept_result_as_it_is() -> None:
+    spec = importlib.util.spec_from_file_location("faults_page", ROOT / "docs" / "faults.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "faults.md").read_text()
+    name = re.search(r"^\[(chaos-[^\]]+)\]", page, re.MULTILINE)
+    assert name
+    kept = json.loads((ROOT / "bench" / "results" / f"{name[1]}.json").read_text())
+    assert module.section(kept, name[1]) in page, f"run: python docs/faults.py bench/results/{name[1]}.json"
+    assert [row["lost"] + row["wrong"] + row["doubled"] for row in kept["rows"]] == [0] * len(kept["rows"])
