@@ -303,6 +303,26 @@ def test_a_trainer_that_is_stopped_leaves_the_rest_to_another(
     assert version(container, ended).checksum == version(container, whole).checksum
 
 
+@pytest.mark.parametrize(("epochs", "stage"), [(2, "head"), (4, "fine-tuning"), (7, "refit")])
+def test_fine_tuning_goes_on_at_the_stage_in_which_a_trainer_was_stopped(
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: int, stage: str
+) -> None:
+    numbers = dataset(container, digit_images.files({7: 30, 9: 30}))
+    thorough = TrainingParameters(epochs=3, fine_tune="always", flip=False)
+    whole = trained(trainer, submit(container, numbers, name="whole", parameters=thorough))
+    training = submit(container, numbers, parameters=thorough)
+    _after_epochs(monkeypatch, epochs, trainer.stopping.set)
+
+    half = trained(trainer, training)
+    assert (half.status, half.curve[-1]["stage"], len(half.curve)) == (Status.RUNNING, stage, epochs)
+    monkeypatch.undo()
+    ended = trained(Trainer(container), training)
+
+    assert ended.curve == whole.curve
+    assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning", "refit"}
+    assert version(container, ended).checksum == version(container, whole).checksum
+
+
 @pytest.mark.parametrize("where", ["features", "epoch", "plots"])
 def test_a_trainer_that_is_killed_anywhere_leaves_nothing_and_another_finishes(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, where: str

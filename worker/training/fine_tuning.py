@@ -123,7 +123,7 @@ def _fine_tune(
     else:
         tried, alone = _try(storage, run, frozen, trial, device)
         if not tried.gained:
-            return replace(frozen, note=f"{frozen.note} Fine-tuning was tried, and is no better by more than chance.")
+            return replace(frozen, note=f"{frozen.note} Fine-tuning was tried, and did not help by more than chance.")
         if len(trial.learned.labels) == len(trial.everything.labels):
             return alone
     parameters = replace(_gentle(run), epochs=tried.best_epoch)
