@@ -18,8 +18,9 @@ OFTEN = 0.5
 """Minimum seconds between two checkpoints: an epoch may take a millisecond."""
 _NOTES = "notes"
 """The name of the tensor that holds stage, curve and seconds as JSON."""
-_FORMAT = 1
-"""The format of checkpoints; a checkpoint of another format is ignored."""
+_FORMAT = 2
+"""The format of checkpoints; one of another format is ignored, and the training begins again. It changes with the
+splits and the stages as well: networks of format 1 may have learned from pictures that test and judge by now."""
 
 
 class CheckpointStore:
