@@ -49,6 +49,16 @@ def test_pictures_that_look_alike_stay_in_one_fold() -> None:
     assert len(set(fold[groups == 7].tolist())) == 1
 
 
+@pytest.mark.parametrize("groups", [[0, 1, 2, 3, 4, 4, 4, 4], [0, 1, 4, 3, 4, 4, 4, 4]])
+def test_a_label_whose_pictures_all_look_alike_is_always_learned_from(groups: list[int]) -> None:
+    """Else a head without a single picture of it would answer all of them, wrongly."""
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    fold = folds(labels, torch.tensor(groups))
+    assert fold[labels == 1].tolist() == [-1] * 4
+    for number in fold[fold >= 0].unique():
+        assert set(labels[fold != number].tolist()) == {0, 1}
+
+
 def test_the_folds_say_what_scikit_learns_cross_validation_says() -> None:
     features, labels = digits(600)
     crossed = cross_validate(features, labels, 10, biased=True)

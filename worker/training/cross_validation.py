@@ -29,8 +29,7 @@ class CrossValidation:
     """What the heads of all folds answered on the pictures that they did not learn from."""
 
     rows: torch.Tensor
-    """(M,) int64: the numbers of the pictures that were answered; a picture that is the only one of its label is
-    not."""
+    """(M,) int64: the numbers of the pictures that were answered; those that are always learned from are not."""
     logits: torch.Tensor
     """(M, C) float32."""
     truths: torch.Tensor
@@ -45,25 +44,26 @@ class CrossValidation:
 
 
 def folds(labels: torch.Tensor, groups: torch.Tensor | None = None, count: int = FOLDS) -> torch.Tensor:
-    """Return the fold of each picture, (N,) int64; -1 for the only picture of a label, which is always learned from.
+    """Return the fold of each picture, (N,) int64; -1 for a picture that is always learned from.
 
     `labels` (N,) are label numbers, and `groups` (N,), if given, numbers of pictures that look alike: a group stays in
     one fold, as its pictures would answer for each other. The pictures of each label, in their order, go to the folds
-    in turn; there are `count` of them.
+    in turn; there are `count` of them. A label whose pictures would all be in one fold, such as a single picture or a
+    single group, is always learned from: a head that has never seen a label cannot answer it.
     """
     fold = torch.full_like(labels, -1)
     group_fold: dict[int, int] = {}
     for label in labels.unique().tolist():
         own = (labels == label).nonzero()[:, 0].tolist()
         turn = label  # not 0, or fold 0 would be larger by up to a picture for each label
-        if len(own) == 1:
-            continue
         for number in own:
             group = number if groups is None else int(groups[number])
             if group not in group_fold:
                 group_fold[group] = turn % count
                 turn += 1
             fold[number] = group_fold[group]
+        if len(fold[own].unique()) == 1:
+            fold[own] = -1
     return fold
 
 
@@ -72,7 +72,7 @@ def cross_validate(
     check: Callable[[], None] = lambda: None,
 ) -> CrossValidation | None:  # fmt: skip
     """Return the answers of the folds for features (N, D) and labels (N,); None for more than MOST pictures, or if no
-    label has two pictures.
+    label has two pictures that do not look alike.
 
     The strength of the penalty is chosen by them as well. `check` is called now and then, and may raise.
     """
