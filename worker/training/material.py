@@ -40,15 +40,20 @@ class Part:
 
     @property
     def groups(self) -> torch.Tensor:
-        """(N,) int64: the same number for near-duplicates, which must not be judged by each other."""
-        numbers = torch.arange(len(self.examples))
-        for group in near_duplicates.groups([example.fingerprint for example in self.examples]):
-            numbers[group] = group[0]
-        return numbers
+        """(N,) int64: as `groups_of`."""
+        return groups_of(self.examples)
 
     def choose(self, rows: torch.Tensor) -> Part:
         """Return the examples with these row numbers, (M,) int64."""
         return Part(tuple(self.examples[row] for row in rows.tolist()), self.features[rows], self.labels[rows])
+
+
+def groups_of(examples: Sequence[DatasetExample]) -> torch.Tensor:
+    """Return (N,) int64: the same number for near-duplicates, which must not be judged by each other."""
+    numbers = torch.arange(len(examples))
+    for group in near_duplicates.groups([example.fingerprint for example in examples]):
+        numbers[group] = group[0]
+    return numbers
 
 
 def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:

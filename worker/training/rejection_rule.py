@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 
+from shared import errors
 from shared.container import Storage
 from shared.domain import chance
 from shared.domain.datasets import DatasetExample
@@ -16,10 +20,12 @@ from shared.domain.jobs import BOTH
 from shared.domain.rejection import RejectionRule, bank_key, find_doubt
 from worker import rejection
 from worker.engine import Loaded
+from worker.judging import Judge
 from worker.rejection import FeatureBank
 from worker.training import foreign_pictures
 from worker.training.cross_validation import folds
 from worker.training.features import features
+from worker.training.material import groups_of
 from worker.training.outcome import TrainedNetwork
 from worker.training.pictures import read
 
@@ -39,7 +45,8 @@ def choose(
     """Return the rule for a wanted precision with `label` as in RejectionRule, and store its features; or the reason
     for none, for people.
 
-    The distance of a picture is that from the training features of other folds, if the version has learned from it.
+    The distance of a picture is that from the training features of other folds, if the version has learned from it:
+    near-duplicates are in one fold, as they would make known pictures look nearer than new ones are.
     `on_progress` is called with what is being done, and may raise.
     """
     unseen = trained.unseen
@@ -50,9 +57,10 @@ def choose(
     numbers = {example.id: number for number, example in enumerate(everything)}
     learned = torch.tensor([numbers[example.id] for example in trained.learned])
     labels = torch.tensor([example.label_id for example in trained.learned])
+    fold = folds(labels, groups_of(trained.learned))
     bank = FeatureBank.build(rows[learned], labels)
     distances = bank.distances(rows)
-    distances[learned] = _left_out(rows[learned], labels)
+    distances[learned] = _left_out(rows[learned], labels, fold)
     own = distances[torch.tensor([numbers[example.id] for example in unseen.examples])]
     scores, answers = (unseen.logits.double() / temperature).softmax(dim=1).max(dim=1)
     rule = rejection.fit(scores, answers == unseen.truths, own, precision)
@@ -64,9 +72,8 @@ def choose(
     return Chosen(replace(rule, bank=key, label=label), bank)
 
 
-def _left_out(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the distance of each row (N, D) from those of the other folds, (N,); 2, the largest, without others."""
-    fold = folds(labels)
+def _left_out(rows: torch.Tensor, labels: torch.Tensor, fold: torch.Tensor) -> torch.Tensor:
+    """Return the distance of each row (N, D) from those of the other folds, (N,); 2, the largest, in no fold."""
     distances = torch.full((len(rows),), 2.0)
     for number in fold[fold >= 0].unique().tolist():
         held = fold == number
@@ -85,12 +92,15 @@ def measure(
     if isinstance(chosen, str):
         return {"wanted": precision, "reason": chosen}
     rule = chosen.rule
-    scores, answers, distances = _answer(model, chosen.bank, [read(storage, example) for example in test], on_progress)
+    scores, answers, distances = _answer(
+        model, chosen, [partial(read, storage, example) for example in test], on_progress
+    )
     right = answers == truths
     believed = _believed(rule, scores, distances)
     count, good = int(believed.sum()), int((believed & right).sum())
-    kinds: dict[str, Sequence[bytes]] = dict(foreign_pictures.draw())
-    kinds |= {name: [read(storage, example) for example in examples] for name, examples in foreign.items()}
+    kinds = chain(
+        foreign_pictures.draw().items(), ((name, _left(storage, examples)) for name, examples in foreign.items())
+    )
     return {
         "wanted": precision,
         "min_score": rule.min_score,
@@ -102,14 +112,24 @@ def measure(
         "curve": rejection.curve(scores, right, distances, rule),
         "foreign": [
             {"kind": kind, "pictures": len(pictures), "rejected": _rejected(chosen, model, pictures, on_progress)}
-            for kind, pictures in kinds.items()
+            for kind, pictures in kinds
+            if pictures
         ],
     }
 
 
+def _left(storage: Storage, examples: Sequence[DatasetExample]) -> list[bytes]:
+    """Return the pictures of another dataset that are still there: it may be removed meanwhile."""
+    found: list[bytes] = []
+    for example in examples:
+        with suppress(errors.NotFound):
+            found.append(read(storage, example))
+    return found
+
+
 def _rejected(chosen: Chosen, model: Loaded, pictures: Sequence[bytes], on_progress: Callable[[str], None]) -> int:
     """Return the number of these pictures that are not believed."""
-    scores, _, distances = _answer(model, chosen.bank, pictures, on_progress)
+    scores, _, distances = _answer(model, chosen, [partial(bytes, data) for data in pictures], on_progress)
     return len(pictures) - int(_believed(chosen.rule, scores, distances).sum())
 
 
@@ -120,14 +140,18 @@ def _believed(rule: RejectionRule, scores: torch.Tensor, distances: torch.Tensor
 
 
 def _answer(
-    model: Loaded, bank: FeatureBank, pictures: Sequence[bytes], on_progress: Callable[[str], None]
+    model: Loaded, chosen: Chosen, pictures: Sequence[Callable[[], bytes]], on_progress: Callable[[str], None]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the best score, the number of its label, and the distance of each picture, as they are served."""
-    classes = len(model.version.labels)
-    rows = [torch.zeros(0, classes + bank.width)]
+    """Return the best score, the number of its label, and the distance of each picture, as they are served.
+
+    A picture is read when its batch runs: test pictures may be more than the memory holds.
+    """
+    judge = Judge(chosen.rule, chosen.bank)
+    rows = [torch.zeros(0, len(model.version.labels) + 1)]
     for start in range(0, len(pictures), model.max_batch):
         on_progress("looking for what it does not know")
-        rows.append(model.forward([model.prepare(data) for data in pictures[start : start + model.max_batch]], BOTH))
+        inputs = [model.prepare(read_picture()) for read_picture in pictures[start : start + model.max_batch]]
+        rows.append(judge.measured(model.forward(inputs, BOTH)))
     table = torch.cat(rows)
-    scores, answers = table[:, :classes].double().softmax(dim=1).max(dim=1)
-    return scores, answers, bank.distances(table[:, classes:])
+    scores, answers = table[:, :-1].double().softmax(dim=1).max(dim=1)
+    return scores, answers, table[:, -1]
