@@ -100,21 +100,18 @@ def fit(
     right: torch.Tensor,
     distances: torch.Tensor | None,
     precision: float,
-    more_distances: torch.Tensor | None = None,
 ) -> RejectionRule | None:
     """Return the rule that believes the most answers while the wanted share of them is right; None if there is none.
 
     `scores` (N,) of the best labels, whether they are `right` (N,) bool, and `distances` (N,) are of labelled pictures
-    that the training has not seen; `more_distances` (M,) are of further known pictures, such as `distances_within` of a
-    network whose features were not trained on them. `distances` of None makes a rule that looks at scores only. See
-    `why_none` for the reason of None. Raises BadOption for a precision out of range.
+    that the training has not seen. `distances` of None makes a rule that looks at scores only. See `why_none` for the
+    reason of None. Raises BadOption for a precision out of range.
     """
     check_precision("precision", precision)
     max_distance = None
     known = torch.ones_like(right, dtype=torch.bool)
     if distances is not None and len(distances):
-        known_distances = distances if more_distances is None else torch.cat([distances, more_distances])
-        max_distance = _farthest(known_distances)
+        max_distance = _farthest(distances)
         known = distances <= max_distance
     min_score = _lowest_score(scores[known].double(), right[known], precision)
     return None if min_score is None else RejectionRule(precision, min_score, max_distance)
