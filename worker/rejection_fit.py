@@ -41,13 +41,13 @@ def fit_requested(worker: WorkerProcess, version_id: str) -> None:
                     rules.put_back(container, version_id)
                 return
             except errors.InferqError as error:
-                rules.fail(container, version_id, error.message)
+                rules.fail(container, version_id, request, error.message)
             except Exception as error:
                 log.exception("fitting the rule of %s version %s", version.name, version.version)
                 if errors.is_disk_full(error):
                     rules.put_back(container, version_id)
                     return
-                rules.fail(container, version_id, f"it was interrupted: {type(error).__name__}")
+                rules.fail(container, version_id, request, f"it was interrupted: {type(error).__name__}")
             else:
                 rules.finish(container, version_id, request, rule)
 

@@ -104,7 +104,7 @@ def begin(container: Container, version_id: str) -> tuple[ModelVersion, Rejectio
         if attempts < container.settings.max_attempts:
             uow.key_values.set(fit_name(version_id), json.dumps(stored | {"attempts": attempts + 1}))
             return version, RejectionRequest(**stored["request"])
-    fail(container, version_id, f"{attempts} workers crashed while fitting it")
+    fail(container, version_id, RejectionRequest(**stored["request"]), f"{attempts} workers crashed while fitting it")
     return None
 
 
@@ -141,10 +141,11 @@ def finish(container: Container, version_id: str, fitted: RejectionRequest, rule
     container.queue.events.publish([version_id])
 
 
-def fail(container: Container, version_id: str, reason: str) -> None:
-    """Store and announce why there is no rule; the version keeps the one that it has."""
+def fail(container: Container, version_id: str, fitted: RejectionRequest, reason: str) -> None:
+    """Store and announce why there is no rule, unless it is not asked for any more; the version keeps the one that it
+    has."""
     with container.database.write() as uow:
-        if uow.model_versions.find(version_id) is not None:
+        if uow.model_versions.find(version_id) and _stored(uow, version_id).get("request") == asdict(fitted):
             uow.key_values.set(fit_name(version_id), json.dumps({"failure": reason}))
     container.queue.events.publish([version_id])
 

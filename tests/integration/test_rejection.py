@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,28 @@ def test_a_rule_that_was_removed_while_it_was_fitted_does_not_come_back(
     rejection.finish(container, version.id, request, rule)
     assert again(container, version).rejection is None
     assert container.storage.list(bank_key(version.id)) == []
+
+
+@pytest.mark.parametrize("meanwhile", ["another", "removed"])
+def test_a_fit_that_fails_takes_nothing_from_what_was_asked_for_meanwhile(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    source = dataset(container, digit_images.files(TEN))
+    version = imported(worker)
+    fit = rejection_fit.fit
+
+    def changed(*arguments: Any) -> Any:
+        monkeypatch.setattr(rejection_fit, "fit", fit)
+        if meanwhile == "another":
+            rejection.request(container, "anna", "mine", "1", RejectionRequest(0.8, source.id))
+        else:
+            rejection.remove(container, "anna", "mine", "1")
+        return fit(*arguments)
+
+    monkeypatch.setattr(rejection_fit, "fit", changed)
+    found = fitted(worker, source, precision=0.999)
+    assert (found.is_running, found.failure) == (False, "")
+    assert (again(container, version).rejection is not None) == (meanwhile == "another")
 
 
 def test_a_removed_model_leaves_neither_features_nor_requests(container: Container, worker: WorkerProcess) -> None:

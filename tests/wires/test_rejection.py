@@ -227,9 +227,9 @@ def test_a_rule_is_asked_for_followed_changed_and_removed(client: FlaskClient, c
 
 def test_a_failed_fit_says_why(client: FlaskClient, container: Container) -> None:
     own(container)
-    fruit(container)
+    dataset = fruit(container)
     client.put(PATH, json={"precision": 0.9, "dataset": "fruit"})
-    rejection.fail(container, "mine-1", "No score separates them.")
+    rejection.fail(container, "mine-1", RejectionRequest(0.9, dataset), "No score separates them.")
     assert client.get(PATH).json == {"rejection": None, "fitting": False, "error": "No score separates them."}
 
 
