@@ -64,24 +64,28 @@ def groups(fingerprints: Sequence[int | None], distance: int = DISTANCE) -> list
             positions[fingerprint & _ALL].append(position)
     most = max(_SMALL, _LARGEST * len(fingerprints))
     for lowered in range(distance, 0, -1):
-        found = _connected(positions, lowered)
-        if max(map(len, found), default=0) <= most:
-            return found
-    return _connected(positions, 0)
+        joined = _join(positions, lowered, most)
+        if joined is not None:
+            return _groups(positions, joined)
+    return _groups(positions, {fingerprint: fingerprint for fingerprint in positions})
 
 
-def _connected(positions: Mapping[int, list[int]], distance: int) -> list[list[int]]:
-    """Return the groups of fingerprints that are connected by distances of at most `distance` bits."""
-    joined = _join(list(positions), distance)
+def _groups(positions: Mapping[int, list[int]], joined: Mapping[int, int]) -> list[list[int]]:
+    """Return the positions of fingerprints with the same representative, if there are several."""
     found: dict[int, list[int]] = defaultdict(list)
     for fingerprint, same in positions.items():
         found[joined[fingerprint]] += same
     return sorted(sorted(group) for group in found.values() if len(group) > 1)
 
 
-def _join(fingerprints: list[int], distance: int) -> dict[int, int]:
-    """Return a representative for each of these different fingerprints, the same for all of a group."""
-    above = {fingerprint: fingerprint for fingerprint in fingerprints}
+def _join(positions: Mapping[int, list[int]], distance: int, most: float) -> dict[int, int] | None:
+    """Return a representative for each fingerprint, the same for all that are connected by distances of at most
+    `distance` bits; None as soon as more than `most` pictures are connected: where pictures are alike, to look at all
+    pairs would take minutes."""
+    above = {fingerprint: fingerprint for fingerprint in positions}
+    sizes = {fingerprint: len(same) for fingerprint, same in positions.items()}
+    if max(sizes.values(), default=0) > most:
+        return None
 
     def top(fingerprint: int) -> int:
         while above[fingerprint] != fingerprint:
@@ -90,11 +94,16 @@ def _join(fingerprints: list[int], distance: int) -> dict[int, int]:
 
     for shift in _PARTS:
         by_part: dict[int, list[int]] = defaultdict(list)
-        for fingerprint in fingerprints:
+        for fingerprint in positions:
             part = fingerprint >> shift & _PART
             for change in _CHANGES:
                 for other in by_part.get(part ^ change, ()):
-                    if (fingerprint ^ other).bit_count() <= distance:
-                        above[top(fingerprint)] = top(other)
+                    if (fingerprint ^ other).bit_count() <= distance and (mine := top(fingerprint)) != (
+                        its := top(other)
+                    ):
+                        above[mine] = its
+                        sizes[its] += sizes[mine]
+                        if sizes[its] > most:
+                            return None
             by_part[part].append(fingerprint)
-    return {fingerprint: top(fingerprint) for fingerprint in fingerprints}
+    return {fingerprint: top(fingerprint) for fingerprint in positions}

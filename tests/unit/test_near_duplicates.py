@@ -108,3 +108,31 @@ def test_pictures_that_are_alike_are_not_chained_to_one_group() -> None:
         marks.append(marks[-1] ^ sum(1 << bit for bit in chance.sample(range(64), 4)))
     copies = [marks[10], marks[20] ^ 1]
     assert near_duplicates.groups(marks + copies) == [[10, 200], [20, 201]]
+
+
+class Counted(int):
+    """A fingerprint that counts how often fingerprints are compared."""
+
+    pairs = 0
+
+    def __and__(self, other: int) -> Counted:
+        return self
+
+    def __xor__(self, other: int) -> int:
+        Counted.pairs += 1
+        return int(self) ^ int(other)
+
+
+def test_pictures_that_are_all_alike_are_not_all_compared() -> None:
+    """Of 100,000, five billion pairs would be compared, at each distance, while a request waits."""
+    chance = random.Random(0)
+    common, marks = chance.getrandbits(64), []
+    for _ in range(2000):
+        mark = common
+        for _ in range(chance.randint(0, 12)):
+            mark ^= 1 << chance.randrange(64)
+        marks.append(mark)
+    Counted.pairs = 0
+    found = near_duplicates.groups([Counted(mark) for mark in marks])
+    assert found == near_duplicates.groups(marks)
+    assert Counted.pairs < 100_000
