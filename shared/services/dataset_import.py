@@ -239,6 +239,7 @@ class _PictureCollector:
     def end(self) -> None:
         """Fill the contents: a picture with two labels is none of the pictures, since either may be wrong."""
         self.contents.pictures = [picture for sha256, picture in self.stored.items() if sha256 not in self.labelled]
+        self.contents.left_out = self.blob.size - sum(picture.size for picture in self.contents.pictures)
         for sha256, files in self.labelled.items():
             labels, paths = zip(*files[:_FILES], strict=True)
             example = self.known[sha256][0] if sha256 in self.known else None

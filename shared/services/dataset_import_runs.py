@@ -51,6 +51,8 @@ class ArchiveContents:
     reasons: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of the first REASONS unreadable files."""
     contradictions: list[Contradiction] = field(default_factory=list)
+    left_out: int = 0
+    """Bytes of pictures with two labels, which lie in the blob between the others."""
 
 
 def list_waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
@@ -146,7 +148,8 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
                 for number, picture in enumerate(contents.pictures, current.last_example + 1)
             ]
         )
-        uow.datasets.count_bytes(current.id, -current.source_size)
+        left_out = contents.left_out if contents.pictures else 0  # without a picture, the blob is removed
+        uow.datasets.count_bytes(current.id, left_out - current.source_size)
         uow.datasets.save(
             replace(
                 _at_rest(after, now),

@@ -129,9 +129,8 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
             if duplicate := uow.datasets.find_by_sha256(dataset, digest):
                 if not source is duplicate.source is Source.FEEDBACK or duplicate.label_id == label_id:
                     raise errors.Conflict(_describe_duplicate(duplicate, named))
-                _take_out(
-                    uow, duplicate, after
-                )  # a new correction replaces the old; `collect_garbage` removes its bytes
+                # A new correction replaces the old; `collect_garbage` removes its bytes.
+                _take_out(container, uow, duplicate, after)
             example = DatasetExample(
                 dataset.id,
                 dataset.last_example + 1,
@@ -174,18 +173,28 @@ def remove_example(container: Container, tenant: str, dataset_id: int, example_i
         example = _example(uow, dataset, example_id)
         after = changed(dataset, container.now())
         uow.datasets.save(after)
-        _take_out(uow, example, after)
-        is_last = not uow.datasets.uses(example.dataset_id, example.blob)
+        is_last = _take_out(container, uow, example, after)
     if is_last:
         container.storage.delete(example.blob)
 
 
-def _take_out(uow: UnitOfWork, example: DatasetExample, after: Dataset) -> None:
-    """Remove the example from this version; earlier versions that share it keep it."""
+def _take_out(container: Container, uow: UnitOfWork, example: DatasetExample, after: Dataset) -> bool:
+    """Remove the example from this version; earlier versions that share it keep it.
+
+    Returns True if its blob holds no other example: it is to be removed, and counts no more. That of an archive counts
+    whole until then, as its bytes stay.
+    """
     if example.since < after.version:
         uow.datasets.end_example(example, after.version)
-    else:
-        uow.datasets.delete_example(example)
+        return False
+    uow.datasets.delete_example(example)
+    if uow.datasets.uses(example.dataset_id, example.blob):
+        return False
+    size = example.size
+    with suppress(FileNotFoundError):
+        size = container.storage.size(example.blob)
+    uow.datasets.count_bytes(example.dataset_id, -size)
+    return True
 
 
 def delete(container: Container, tenant: str, dataset_id: int) -> Dataset:

@@ -255,7 +255,41 @@ def test_a_removed_example_counts_no_more_once_its_bytes_are_gone(ground: Ground
     assert used(ground) == loaded
     datasets.remove_example(ground.container, "anna", dataset.id, 1)  # the blob of the archive stays
     assert used(ground) == loaded
+    datasets.remove_example(ground.container, "anna", dataset.id, 2)
+    assert ground.blobs(dataset) == []
+    assert used(ground) == 0
     remove(ground, ground.again(dataset))
+    assert used(ground) == 0
+
+
+@pytest.mark.parametrize("is_removed_first", [True, False])
+def test_pictures_with_two_labels_count_as_long_as_the_blob_in_which_they_lie(
+    ground: Ground, is_removed_first: bool
+) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("pear/0.png", picture(0).data)
+        for label in ("pear", "plum"):
+            packed.writestr(f"{label}/1.png", picture(1).data)
+    dataset = datasets.create(ground.container, "anna", "fruit", source=upload(ground, file.getvalue()))
+    dataset_import.load(ground.container, dataset.id)
+    assert ground.again(dataset).contradicting == 1
+    assert used(ground) == sum(ground.container.storage.size(blob) for blob in ground.blobs(dataset))
+    if is_removed_first:
+        datasets.remove_example(ground.container, "anna", dataset.id, 1)
+        assert used(ground) == 0
+    remove(ground, ground.again(dataset))
+    assert used(ground) == 0
+
+
+def test_an_archive_of_which_every_picture_has_two_labels_counts_nothing(ground: Ground) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for label in ("pear", "plum"):
+            packed.writestr(f"{label}/1.png", picture(1).data)
+    dataset = datasets.create(ground.container, "anna", "fruit", source=upload(ground, file.getvalue()))
+    dataset_import.load(ground.container, dataset.id)
+    assert ground.blobs(dataset) == []
     assert used(ground) == 0
 
 

@@ -220,13 +220,8 @@ class Datasets:
         self._connection.execute(sa.update(examples).where(_is(example)).values(until=version))
 
     def delete_example(self, example: DatasetExample) -> None:
-        """Delete the row of an example, from all versions.
-
-        Its bytes count until its blob is removed; those of an archive's pictures, which share one, with the dataset.
-        """
+        """Delete the row of an example, from all versions; its bytes count until its blob is removed."""
         self._connection.execute(sa.delete(examples).where(_is(example)))
-        if not self.uses(example.dataset_id, example.blob):
-            self.count_bytes(example.dataset_id, -example.size)
 
     def uses(self, dataset_id: int, blob: str) -> bool:
         """Return True if any example, in any version, lies in that blob."""
