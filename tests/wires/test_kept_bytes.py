@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,12 @@ def test_a_body_that_is_larger_than_the_room_is_refused_by_its_length_alone(
     answer = client.post("/v1/jobs", environ_overrides={"CONTENT_LENGTH": str(2 * room.SMALL)})
     assert (answer.status_code, answer.json["code"]) == (507, "quota_exceeded")
     assert f"and {2 * room.SMALL * 3 // 4} more would pass" in answer.json["detail"]
+
+
+def test_a_full_tenant_may_send_what_is_not_kept(full: Container, client: FlaskClient) -> None:
+    texts = {"0": [{"id": "a", "vector": [1.0] * room.SMALL}]}
+    body = {"texts": json.dumps(texts), "options": '{"numSimilarVectors": 1}'}
+    assert client.post("/api/v2/similarity-scoring", **_form(**body)).status_code == 200
 
 
 def test_a_large_repeat_gets_its_job_though_nothing_more_may_be_kept(container: Container, client: FlaskClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -175,8 +176,39 @@ def test_what_takes_too_long_is_refused(client: FlaskClient, monkeypatch: pytest
     monkeypatch.setattr(similarity, "MOST_SCORES", 7)
     assert post(client, texts={"0": group(VECTORS)}, options=wanted(2)).status_code == 413
     assert post(client, texts={"0": group(VECTORS)}, options=wanted(1)).status_code == 200
-    monkeypatch.setattr(similarity, "MOST_PRODUCTS", 31)
+    monkeypatch.setattr(similarity, "MOST_PRODUCTS", 4 * 4 * (2 + similarity.PER_SCORE) - 1)
     assert post(client, texts={"0": group(VECTORS)}, options=wanted(1)).status_code == 413
     monkeypatch.setattr(similarity, "MOST_BYTES", 5)
     packed = post(client, V2, zipped(VECTORS), options=wanted(1))
     assert "unpacks to more than 5 bytes" in packed.json["error"]["message"]
+
+
+def test_many_short_vectors_are_refused_by_their_scores(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity, "_predictions", lambda *_: pytest.fail("they were compared"))
+    many = [{"id": number, "vector": [1]} for number in range(5000)]  # 25 million products of 25 million scores
+    assert post(client, texts={"0": many}, options=wanted(1)).status_code == 413
+
+
+def test_three_archives_are_refused_before_they_are_unpacked(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity, "_unpacked", lambda _: pytest.fail("it was unpacked"))
+    answer = post(client, V2, *[zipped(VECTORS)] * 3, options=wanted(1))
+    assert (answer.status_code, "There are 3 groups" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("path", [V1, V2])
+def test_vectors_beyond_those_that_may_wait_are_refused_at_once(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(similarity, "_PLACES", threading.BoundedSemaphore(1))
+
+    def while_it_runs(groups: Any, most: int) -> list[dict[str, Any]]:
+        answer = post(client, path, texts={"0": group(VECTORS)}, options=wanted(1))
+        assert (answer.status_code, "Too many vectors wait" in answer.text) == (503, True)
+        return []
+
+    monkeypatch.setattr(similarity, "_predictions", while_it_runs)
+    assert post(client, path, texts={"0": group(VECTORS)}, options=wanted(1)).status_code == 200
+    assert post(client, path, texts={"0": group({"a": []})}, options=wanted(1)).status_code == 400
+    assert post(client, path, texts={"0": group(VECTORS)}, options=wanted(1)).status_code == 200  # its place is free

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
@@ -18,7 +19,7 @@ import uuid6
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from api import reading
+from api import reading, room
 from api.context import caller, container, scope
 from api.dialects.sap_leonardo.services import SIMILARITY, is_v1
 from shared import errors
@@ -29,13 +30,20 @@ ALGORITHMS = ("naive", "matrix_mult", "clustering")
 """The documented algorithms; here all of them are exact, and so the same."""
 MOST_PRODUCTS = 20_000_000_000
 """Products of numbers in one request: about a second of two cores."""
+PER_SCORE = 1000
+"""Products that take as long as to rank one score. It also bounds the scores in memory: vectors of one number have as
+many scores as products."""
 MOST_SCORES = 1_000_000
 """Scores in one answer."""
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes of all vectors of one archive, unpacked."""
 _VECTOR_BYTES = 1024 * 1024
+MOST_WAITING = 16
+"""Requests of a process that wait for each other; more would take the threads from all other requests."""
+_PLACES = threading.BoundedSemaphore(MOST_WAITING)
 _ALONE = threading.Lock()
-"""Held by the request whose scores are computed: together they would not be ready sooner, and need more memory."""
+"""Held by the request whose vectors are read and compared: together they would not be ready sooner, and need more
+memory."""
 
 
 class Vector(msgspec.Struct):
@@ -54,14 +62,29 @@ def add_routes(bp: Blueprint) -> None:
         bp.add_url_rule(path, f"score-{path}", score, methods=["POST"])
 
 
+@room.keeps_nothing
 @scope("infer")
 def score() -> ResponseReturnValue:
     """Return the most similar vectors of each vector, the most similar first, in the style of the path."""
     options = reading.Fields(request.form).mapping("options")
     most = _most(options)
-    groups = _groups()
-    _check(groups, most)
-    return jsonify(_body([part.name for part in _uploads()], options, _predictions(groups, most)))
+    with _turn():
+        groups = _groups()
+        _check(groups, most)
+        predictions = _predictions(groups, most)
+    return jsonify(_body([part.name for part in _uploads()], options, predictions))
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Run the block while no other request does; raises Overloaded if too many wait for that."""
+    if not _PLACES.acquire(blocking=False):
+        raise errors.Overloaded("Too many vectors wait to be compared; send them again soon.")
+    try:
+        with _ALONE:
+            yield
+    finally:
+        _PLACES.release()
 
 
 def _most(options: dict[str, Any]) -> int:
@@ -86,14 +109,19 @@ def _groups() -> list[Group]:
     if texts and request.files:
         raise errors.BadRequest("There are vectors in `texts` and in `files`. Send one of them.")
     if request.files:
-        groups = [list(_unpacked(upload)) for upload in _uploads()]
-    elif texts:
-        groups = _from_texts(texts)
-    else:
+        uploads = _uploads()
+        _check_count(len(uploads))  # before they are unpacked: each may be large then
+        return [list(_unpacked(upload)) for upload in uploads]
+    if not texts:
         raise errors.NoInput("There are no vectors. Send them as JSON in `texts`, or as an archive in `files`.")
-    if len(groups) > 2:
-        raise errors.BadRequest(f"There are {len(groups)} groups of vectors. Send one, or two to compare.")
+    groups = _from_texts(texts)
+    _check_count(len(groups))
     return groups
+
+
+def _check_count(groups: int) -> None:
+    if groups > 2:
+        raise errors.BadRequest(f"There are {groups} groups of vectors. Send one, or two to compare.")
 
 
 def _from_texts(texts: str) -> list[Group]:
@@ -141,7 +169,7 @@ def _check(groups: Sequence[Group], most: int) -> None:
                 "must have the same."
             )
     queries, rows = len(groups[0]), len(groups[-1])
-    if queries * rows * length > MOST_PRODUCTS:
+    if queries * rows * (length + PER_SCORE) > MOST_PRODUCTS:
         raise errors.TooLarge(f"{queries} x {rows} vectors of {length} numbers are too many. Send fewer at once.")
     if queries * min(most, rows) > MOST_SCORES:
         raise errors.TooLarge(f"The answer would have more than {MOST_SCORES} scores. Ask for fewer similar vectors.")
@@ -154,12 +182,11 @@ def _predictions(groups: Sequence[Group], most: int) -> list[dict[str, Any]]:
 
     from shared.similarity import nearest, unit
 
-    with _ALONE:
-        arrays = [np.array([vector.vector for vector in group], dtype=np.float64) for group in groups]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise errors.BadRequest("A vector has a number that is too large.")
-        units = [unit(array) for array in arrays]
-        found = nearest(units[0], units[-1], most, without_itself=len(units) == 1)
+    arrays = [np.array([vector.vector for vector in group], dtype=np.float64) for group in groups]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise errors.BadRequest("A vector has a number that is too large.")
+    units = [unit(array) for array in arrays]
+    found = nearest(units[0], units[-1], most, without_itself=len(units) == 1)
     names = [vector.id for vector in groups[-1]]
     return [
         {"id": query.id, "similarVectors": [{"id": names[number], "score": score} for number, score in neighbours]}
