@@ -12,8 +12,9 @@ from torch import Tensor
 from shared.domain.jobs import BatchRun, Outcome
 from shared.domain.stream_entry import StreamEntry
 
-MOST_EXPLAINED = 4
-"""Explained pictures in one batch; the others of a claim are put back, so that nobody waits for more than these."""
+MOST_SLOW = 4
+"""Explained pictures and searches in one batch; the others of a claim are put back, so that nobody waits for more than
+these: a search among a million pictures takes seconds."""
 LOST_AFTER = 86_400.0
 """Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
 away, and come back."""
@@ -60,10 +61,9 @@ class Batch:
         return any(prepared.entry.explain is not None for prepared in self.inputs)
 
     def within_limit(self, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
-        """Return the entries without the explained ones that are beyond MOST_EXPLAINED with those of the batch."""
-        room = MOST_EXPLAINED - sum(prepared.entry.explain is not None for prepared in self.inputs)
-        explained = [entry for entry in entries if entry.explain is not None]
-        beyond = set(map(id, explained[max(0, room) :]))
+        """Return the entries without the slow ones that are beyond MOST_SLOW with those of the batch."""
+        room = MOST_SLOW - sum(_is_slow(prepared.entry) for prepared in self.inputs)
+        beyond = set(map(id, [entry for entry in entries if _is_slow(entry)][max(0, room) :]))
         return [entry for entry in entries if id(entry) not in beyond]
 
     def parts(self) -> list[Batch]:
@@ -86,6 +86,10 @@ class Batch:
 def failed(entry: StreamEntry, code: str, message: str) -> Outcome:
     """Return the outcome of a picture without an answer."""
     return Outcome(entry.job_id, entry.position, error_code=code, error=message, retries=entry.retries)
+
+
+def _is_slow(entry: StreamEntry) -> bool:
+    return entry.is_search or entry.explain is not None
 
 
 def task_of(prepared: Input) -> str:

@@ -26,7 +26,7 @@ from shared.services import explanations, job_retries, jobs, maintenance
 from tests.stacks import digits
 from tests.workers import checked_container, registered
 from worker import consumer, grad_cam, preprocess, weights
-from worker.batch import MOST_EXPLAINED
+from worker.batch import MOST_SLOW
 from worker.process import WorkerProcess
 
 LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
@@ -128,13 +128,13 @@ def test_explained_pictures_run_a_few_at_a_time_and_after_the_others(
         return record(container, outcomes, entries, run)
 
     monkeypatch.setattr(jobs, "record", spy)
-    explained = submit(container, *(picture(number % 10) for number in range(2 * MOST_EXPLAINED + 3)))
+    explained = submit(container, *(picture(number % 10) for number in range(2 * MOST_SLOW + 3)))
     others = jobs.submit(container, "ben", Submission([picture(n) for n in range(8)], model="digits"))[0]
 
     consumer.consume(worker, explained.version_id)
 
     assert {len(set(batch)) for batch in ran} == {1}  # no batch has both
-    assert max(len(batch) for batch in ran if batch[0]) <= MOST_EXPLAINED
+    assert max(len(batch) for batch in ran if batch[0]) <= MOST_SLOW
     assert ran[0][0] is False
     assert jobs.get(container, "ben", others.id).status is Status.DONE
     assert [item.result[0][0] for item in items(container, explained)] == list("01234567890")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import numpy as np
@@ -35,6 +36,7 @@ from shared.settings import Settings
 from tests import digit_images
 from tests.workers import make_container
 from worker import consumer, feature_store
+from worker.batch import MOST_SLOW
 from worker.process import WorkerProcess
 from worker.trainer import Trainer
 from worker.training import indexing
@@ -130,6 +132,30 @@ def test_a_search_says_how_many_it_compared_and_has_the_others_indexed(
     assert (third.searched, third.of) == (4, 5)
     trainer._run_errands()
     assert late.id in {hit.image_id for hit in found(worker, picture(3, 9)).hits}
+
+
+def test_searches_run_a_few_at_a_time_so_that_others_need_not_wait_for_all(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    record = jobs.record
+
+    def spy(container: Container, outcomes: Any, entries: Any, run: Any) -> Any:
+        ran.append(sum(entry.is_search for entry in entries))
+        return record(container, outcomes, entries, run)
+
+    monkeypatch.setattr(jobs, "record", spy)
+    submissions = [
+        Submission([picture(3, number)], model="digits", options=AnswerOptions(task="features"))
+        for number in range(2 * MOST_SLOW + 3)
+    ]
+    asked = [searches.submit(container, "anna", submission, EVERYTHING)[0] for submission in submissions]
+
+    consumer.consume(worker, asked[0].version_id)
+
+    assert max(ran) == MOST_SLOW
+    assert {jobs.get(container, "anna", job.id).status for job in asked} == {Status.DONE}
+    assert not worker._held
 
 
 def test_the_neighbours_are_those_of_scikit_learn(
