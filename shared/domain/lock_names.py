@@ -61,5 +61,6 @@ def notified(task: str) -> str:
 
 
 def counted_bytes() -> str:
-    """Return the name of a lock that is never released: until it expires, kept bytes are not counted anew."""
+    """Return the name of a lock that is released only after a failure: until it expires, kept bytes are not counted
+    anew."""
     return "bytes"

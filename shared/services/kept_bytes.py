@@ -67,11 +67,17 @@ def count_anew(container: Container) -> None:
 
     The transactions keep them right; processes of an older release, which may run during an upgrade, do not.
     """
-    if not container.queue.locks.acquire(lock_names.counted_bytes(), COUNT_EVERY):
+    lock = container.queue.locks.acquire(lock_names.counted_bytes(), COUNT_EVERY)
+    if lock is None:
         return
-    with container.database.read() as uow:
-        missing = uow.kept_bytes.missing()
+    try:
+        with container.database.read() as uow:
+            missing = uow.kept_bytes.missing()
+        if missing:
+            with container.database.write() as uow:
+                uow.kept_bytes.add(missing)
+    except BaseException:
+        lock.release()  # the next maintenance counts, not that of tomorrow
+        raise
     if missing:
-        with container.database.write() as uow:
-            uow.kept_bytes.add(missing)
         log.info("the kept bytes of %d tenants were corrected", len(missing))

@@ -416,6 +416,27 @@ def test_the_first_count_after_an_upgrade_finds_what_was_kept_before(ground: Gro
     assert used(ground) == right
 
 
+def test_a_count_that_fails_is_made_up_for_by_the_next_maintenance(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ground, picture(0))
+    right = used(ground)
+    change(ground, "anna", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptBytes, "missing", raising(errors.Unavailable("away")))
+        with pytest.raises(errors.Unavailable):
+            kept_bytes.count_anew(ground.container)
+    kept_bytes.count_anew(ground.container)
+    assert used(ground) == right
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
+
+
 def test_the_count_of_a_tenant_is_found_in_an_index(database: Database) -> None:
     lines = plan(database, lambda uow: uow.kept_bytes.of("anna"))
     assert any("tenant" in line and line.startswith(("SEARCH", "Index Cond")) for line in lines), lines
