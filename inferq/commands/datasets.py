@@ -34,10 +34,12 @@ def datasets() -> None:
 @options.JSON
 @options.server
 def create(client: Client, name: str, source: str | None, labels: tuple[str, ...], as_json: bool) -> None:
-    """Create a dataset from label folders, and wait until it is loaded.
+    """Create a dataset from label folders.
 
-    PATH is a folder with a folder of pictures for each label, or an archive of that (zip or tar); URL is the
-    address of an archive. Folders training, validation and test above the label folders are kept as the split.
+    The command waits until it is loaded. PATH is a folder with a folder of pictures
+    for each label, or an archive of that (zip or tar); URL is the address of an
+    archive. Folders training, validation and test above the label folders are kept as
+    the split.
 
     \b
       inferq datasets create flowers flowers/      flowers/rose/1.jpg and so on
@@ -115,9 +117,10 @@ def show(client: Client, name: str, as_json: bool) -> None:
 @options.JSON
 @options.server
 def duplicates(client: Client, name: str, limit: int, as_json: bool) -> None:
-    """List pictures that are nearly the same: compressed, resized or cropped a little.
+    """List pictures that are nearly the same.
 
-    Groups with several labels come first: one of their labels is wrong.
+    They are copies that were compressed, resized or cropped a little. Groups with
+    several labels come first: one of their labels is wrong.
     """
     found = client.datasets.duplicates(name, limit=limit)
     if as_json:
