@@ -228,6 +228,19 @@ def test_the_head_is_as_good_as_a_linear_probe_on_the_same_features(
     assert (ended.evidence or {})["accuracy"] >= theirs - 0.02
 
 
+def test_the_progress_of_features_counts_the_pictures_that_are_asked_for(
+    container: Container, trainer: Trainer
+) -> None:
+    ended = trained(trainer, submit(container, dataset(container, digit_images.files(FEW))))
+    dealt = training_runs.get_splits(container, ended)
+    with container.database.read() as uow:
+        base = uow.model_versions.find(ended.base_id)
+    assert base is not None
+    told: list[int] = []
+    features(container.storage, trainer.engine.load(base), dealt.test, told.append)
+    assert told[-1] == len(dealt.test), "features that lie there for other pictures are not counted"
+
+
 def test_the_same_data_and_seed_give_the_same_network(container: Container, trainer: Trainer) -> None:
     numbers = dataset(container, digit_images.files(FEW))
     first = trained(trainer, submit(container, numbers))

@@ -28,13 +28,11 @@ def features(
     Features that an earlier training or an index has computed are read from blobs beside the pictures, which are
     deleted with them. `on_progress` is called with the number of pictures done. Raises NotFound, BadPicture kinds.
     """
+    wanted = {bytes.fromhex(example.sha256): example for example in examples}
     prefix = Collection("", dataset_id=examples[0].dataset_id).features_prefix(model.version.checksum)
     stored = feature_store.read_all(storage, prefix)
-    missing = [
-        example
-        for example in {example.sha256: example for example in examples}.values()
-        if bytes.fromhex(example.sha256) not in stored
-    ]
+    missing = [example for digest, example in wanted.items() if digest not in stored]
+    known = len(wanted) - len(missing)  # the blobs also hold features of pictures that are not asked for
     fresh: dict[bytes, NDArray[np.float32]] = {}
     saved = time.monotonic()
     for start in range(0, len(missing), model.max_batch):
@@ -46,7 +44,7 @@ def features(
             feature_store.write(storage, prefix, fresh)
             stored |= fresh
             saved, fresh = time.monotonic(), {}
-        on_progress(len(stored) + len(fresh))
+        on_progress(known + start + len(batch))
     feature_store.write(storage, prefix, fresh)
     stored |= fresh
     return torch.from_numpy(np.stack([stored[bytes.fromhex(example.sha256)] for example in examples]))

@@ -79,10 +79,14 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
             trained.cross_validation or trained.unseen,
         )
         measured |= _describe_training(container, training, run.checkpoints, trained, splits, engine)
+        began = time.monotonic()
         version, measured["rejection"] = _choose_rejection(
             container, run, trained, model, splits.test, truths, temperature
         )
+        run.checkpoints.add_seconds("rejection", began)
+        began = time.monotonic()
         report = _compare_with_default(container, training, progress, engine, model)
+        run.checkpoints.add_seconds("comparison", began)
         measured["seconds"] = run.checkpoints.seconds | {
             "total": round(container.now() - (training.started_at or 0.0), 3)
         }
