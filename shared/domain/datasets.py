@@ -210,8 +210,8 @@ def warnings(dataset: Dataset, labels: Sequence[DatasetLabel]) -> list[str]:
         )
     if dataset.contradicting:
         found.append(
-            f"Pictures that were sent under two labels: {dataset.contradicting}; `contradictions` lists them. Decide "
-            "for one label, and send them again."
+            f"Pictures that were sent under two labels: {dataset.contradicting}. Decide for one label of each, and "
+            "send them again."
         )
     return found
 

@@ -187,4 +187,4 @@ def test_labels_with_few_pictures_and_rare_ones_are_warned_of() -> None:
     assert rare.startswith("Rare labels, while the median label has 200 pictures: 'pear' (19).")
     [many] = _warnings(**{f"label{n}": 1 for n in range(8)})
     assert "'label4' (1) and 3 more." in many
-    assert _warnings(2, pear=10, plum=10)[0].startswith("Pictures that were sent under two labels: 2;")
+    assert _warnings(2, pear=10, plum=10)[0].startswith("Pictures that were sent under two labels: 2. ")
