@@ -73,7 +73,7 @@ function unreadable(dataset) {
   const lines = reasons.map(({ path: file, why }) => el("li", {}, el("code", {}, file), el("span", {}, why)));
   const rest = count > lines.length ? el("p", { class: "calm" }, `And ${count - lines.length} more.`) : null;
   return group("Unused files", "", el("div", { class: "card" },
-    facts([["duplicates", duplicates ? twice : ""], ["unusable", count ? many(count, "file") : ""]]),
+    duplicates || count ? facts([["duplicates", duplicates ? twice : ""], ["unusable", count ? many(count, "file") : ""]]) : null,
     contradicting ? fold(`Under two labels: ${many(contradicting, "picture")}`, el("ul", { class: "reasons" }, clashes)) : null,
     lines.length ? fold("Files and reasons", el("ul", { class: "reasons" }, lines), rest) : null));
 }

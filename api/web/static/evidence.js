@@ -110,8 +110,8 @@ function suspects(found) {
   const shots = (some) => some.map((one) => suspect(one, found.dataset.id));
   const grid = el("div", { class: "shots" }, shots(all.slice(0, ROWS)));
   const rest = all.slice(ROWS);
-  return group("Suspect labels", `${many(found.suspects_in_all, "label is", "labels are")} probably wrong, the most doubtful first.`,
-    grid, more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
+  const said = `${many(found.suspects_in_all, "label is", "labels are")} probably wrong, the lowest score of the given label first.`;
+  return group("Suspect labels", said, grid, more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
 }
 
 function suspect(one, dataset) {
@@ -128,21 +128,22 @@ function rejection(found) {
   if (rule.reason) return group(title, rule.reason);
   const right = rule.precision == null ? "none to judge" : `${percent(rule.precision)} of these correct`;
   const rows = rule.foreign.map((kind) => bar(kind.kind, kind.rejected / kind.pictures, `${kind.rejected} of ${kind.pictures}`));
-  return group(title, `Foreign pictures that it turns away, and what it believes for a precision of ${percent(rule.wanted)}.`,
+  return group(title, `It believes as many answers as it can with ${percent(rule.wanted)} of them correct, and doubts the others.`,
     el("div", { class: "card" },
       el("div", { class: "stats" },
         stat(percent(rule.believed / Math.max(1, rule.pictures)), "believed", `${rule.believed} of ${many(rule.pictures, "test picture")}`),
         stat(rule.precision == null ? "–" : percent(rule.precision), "precision", right)),
-      rows, coverage(rule.curve)));
+      el("h3", {}, "Pictures of something else that it doubts"), rows, coverage(rule.curve)));
 }
 
 /** Return coverage against accuracy, for lower and lower scores. */
 function coverage(points) {
   if (points.length < 2) return null;
   const rows = [0, Math.floor(points.length / 2), points.length - 1].map((place) => points[place]);
-  return el("table", { class: "numbers" }, heads("lowest score", "believed", "correct"),
+  const table = el("table", { class: "numbers even" }, heads("lowest score", "believed", "correct"),
     el("tbody", {}, rows.map((point) => el("tr", {}, el("th", { scope: "row" }, point.min_score.toFixed(2)),
       el("td", {}, percent(point.coverage), track(point.coverage)), el("td", {}, percent(point.accuracy), track(point.accuracy))))));
+  return [el("h3", {}, "Test pictures, had it another lowest score"), table];
 }
 
 function more(count, title, show) {

@@ -84,7 +84,8 @@ function row(model, version, says, name = `version ${version.version}`) {
 function rejection(rule) {
   const near = rule.max_distance == null ? "" : ` of pictures within a distance of ${rule.max_distance.toFixed(3)}`;
   const label = rule.unknown_label ? `; otherwise ${rule.unknown_label} on wires without a word for doubt` : "";
-  return `believes scores from ${rule.min_score.toFixed(3)} on${near}, for a precision of ${percent(rule.precision)}${label}`;
+  const scores = rule.min_score ? `scores from ${rule.min_score.toFixed(3)} on` : "every score";
+  return `believes ${scores}${near}, for a precision of ${percent(rule.precision)}${label}`;
 }
 
 const ORIGINS = {

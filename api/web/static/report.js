@@ -10,7 +10,7 @@ export function report(comparison) {
     el("p", {}, `On ${many(pictures, "test picture")} they agree in ${percent(agreement)}. `,
       left ? `${many(left, "picture was", "pictures were")} left out: one of the two was trained on them, or neither has their label. ` : "",
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
-    only ? verdict(word, only) : few(pictures), labels ? differing(labels) : null,
+    only ? verdict(word, only, [candidate.version, baseline.version]) : few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },
       heads("", named(comparison.candidate), named(comparison.baseline), "change"),
       el("tbody", {},
@@ -28,8 +28,9 @@ const VERDICTS = {
 };
 
 /** Return what the pictures can say of the candidate. */
-function verdict(word = "open", { candidate, baseline }) {
-  return el("p", { class: "calm" }, `${VERDICTS[word]}: only it is right on ${candidate}, only the other on ${baseline}.`);
+function verdict(word = "open", { candidate, baseline }, versions) {
+  const counts = `only version ${versions[0]} is right on ${candidate}, only version ${versions[1]} on ${baseline}`;
+  return el("p", { class: "calm" }, `${VERDICTS[word]}: ${counts}.`);
 }
 
 /** Return a warning if the versions have different labels; old reports do not count them. */
