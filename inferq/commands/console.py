@@ -136,8 +136,9 @@ def ended(job: JobSummary) -> int:
 
 
 def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
+    """Return the rows of a picture; sentences are in the last column, since they would widen that of the labels."""
     if prediction.error:
-        return [(prediction.name, Text(prediction.error.message, style="red"), "", "")]
+        return [(prediction.name, "", "", Text(prediction.error.message, style="red"))]
     if found := prediction.similar:
         return [
             (hit.name, hit.label or hit.image_id, f"{hit.similarity:.4f}", bar(max(0.0, hit.similarity)))
@@ -151,5 +152,5 @@ def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
         for name, result in zip(names, prediction.results, strict=False)
     ]
     if prediction.doubt:
-        rows.append(("", Text(f"not believed: {prediction.doubt.message}", style="yellow"), "", ""))
+        rows.append(("", "", "", Text(f"not believed: {prediction.doubt.message}", style="yellow")))
     return rows

@@ -82,6 +82,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
         ("pictures", Text(_pictures(evidence))),
         ("", _across(evidence)),
         ("unknown", _rejection(evidence)),
+        ("suspects", _doubted(evidence)),
         ("time", Text(_time(evidence.seconds))),
     ]
 
@@ -101,7 +102,7 @@ def _by_folds(evidence: Evidence) -> Text:
     found = evidence.cross_validation
     if found is None:
         return Text("")
-    said = f"  {_between(found.accuracy_interval)}, a head like it on {found.pictures} pictures of other folds"
+    said = f"  {_between(found.accuracy_interval)}; {found.pictures} pictures, each by a head that had not seen it"
     return Text.assemble((console.percent(found.accuracy), "bold"), (said, "dim"))
 
 
@@ -172,6 +173,15 @@ def _rejection(evidence: Evidence) -> Text:
     rejected = console.percent(sum(kind.rejected for kind in found.foreign) / foreign) if foreign else "–"
     said = f"believes {found.believed} of {found.pictures} test pictures, {precision} of them right; turns away "
     return Text.assemble(said, (rejected, "bold"), " of foreign pictures")
+
+
+def _doubted(evidence: Evidence) -> Text:
+    """Return how many labels are probably wrong; empty if none is."""
+    count = evidence.suspects_in_all
+    if not count:
+        return Text("")
+    labels = "1 label is" if count == 1 else f"{count} labels are"
+    return Text(f"{labels} probably wrong; `inferq trainings show` lists the pictures", "yellow")
 
 
 def _time(seconds: Mapping[str, float]) -> str:

@@ -54,7 +54,7 @@ def reject(
 
 def describe(rule: Rejection) -> str:
     """Return a rule in words."""
-    text = f"believes scores from {rule.min_score:.3f} on"
+    text = f"believes scores from {rule.min_score:.3f} on" if rule.min_score else "believes every score"
     if rule.max_distance is not None:
         text += f" of pictures within a distance of {rule.max_distance:.3f}"
     text += f", for a precision of {rule.precision:g}"

@@ -125,7 +125,8 @@ def _print(comparison: Comparison) -> ComparisonReport:
     console.out.print(Text.assemble((comparison.name, "bold"), summary), soft_wrap=True)
     if left_out := report.left_out:
         why = "one of the two was trained on them, or neither has their label"
-        console.out.print(Text(f"{left_out} more are left out: {why}", "dim"), soft_wrap=True)
+        are = "1 more is" if left_out == 1 else f"{left_out} more are"
+        console.out.print(Text(f"{are} left out: {why}", "dim"), soft_wrap=True)
     for remark in (_verdict(report), _labels(report.labels)):
         if remark:
             console.out.print(remark, soft_wrap=True)
@@ -155,8 +156,9 @@ def _verdict(report: ComparisonReport) -> Text:
     if report.only_right is None:
         return evidence.few(report.pictures)
     words, style = _VERDICTS[report.verdict]
-    only = report.only_right
-    return Text.assemble((words, style), f": only it is right on {only.candidate}, only the other on {only.baseline}")
+    only, candidate, baseline = report.only_right, report.candidate.version, report.baseline.version
+    counts = f": only version {candidate} is right on {only.candidate}, only version {baseline} on {only.baseline}"
+    return Text.assemble((words, style), counts)
 
 
 def _labels(counted: LabelCounts | None) -> Text:

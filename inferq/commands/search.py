@@ -66,7 +66,7 @@ def print_similar(found: Similar) -> None:
             for hit in found.hits
         ),
         "file", "label", "picture", "similarity", "",
-        empty="no similar picture was found",
+        empty="no similar picture was found" if found.of else "no stored image or example can be searched",
     )  # fmt: skip
     if found.searched < found.of:
         console.remarks.print(

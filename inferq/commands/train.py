@@ -22,8 +22,8 @@ from inferq.commands.trainings import follow_to_end
               help="Epochs without improvement after which the training stops; 10 by default.")  # fmt: skip
 @click.option("--split", "train_split_ratio", type=float, help="Share of each label for training; 0.8 by default.")
 @click.option("--seed", type=int,
-              help="The same data and seed give the same model; another seed also splits the pictures differently. "
-                   "0 by default.")  # fmt: skip
+              help="The same data and seed give the same model; another seed also splits the pictures differently, so "
+                   "that versions may have no test picture in common. 0 by default.")  # fmt: skip
 @click.option("--fine-tune", type=click.Choice(["auto", "always", "never"]),
               help="Whether the last stages of the base are trained too. always: tried, and kept if it is better; "
                    "auto (the default): tried if it may help.")  # fmt: skip

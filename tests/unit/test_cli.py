@@ -777,9 +777,15 @@ def test_search_prints_what_was_found_and_how_much_was_compared(
 def test_search_says_that_nothing_was_found_and_nothing_more_if_all_was_compared(
     server: ToyServer, run: Callable[..., Result], duck: Path
 ) -> None:
-    server.on("POST /v1/images/search", (200, {}, found_pictures(0, 0)))
+    server.on("POST /v1/images/search", (200, {}, found_pictures(9, 9)))
     shown = run("search", duck)
     assert (shown.stdout, shown.stderr) == ("", "no similar picture was found\n")
+
+
+def test_search_says_that_there_is_nothing_to_search(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
+    server.on("POST /v1/images/search", (200, {}, found_pictures(0, 0)))
+    shown = run("search", duck)
+    assert (shown.stdout, shown.stderr) == ("", "no stored image or example can be searched\n")
 
 
 def test_jobs_show_prints_the_pictures_that_a_search_has_found(server: ToyServer, run: Callable[..., Result]) -> None:

@@ -88,7 +88,7 @@ def test_only_a_version_that_is_better_by_more_than_chance_is_proposed_for_promo
     shown = run("models", "compare", "my flowers", "2")
     assert ("inferq models promote 'my flowers' 2" in shown.stderr) == (verdict == "better")
     assert said in shown.stdout
-    assert "only it is right on 9, only the other on 2" in shown.stdout
+    assert "only version 2 is right on 9, only version 1 on 2" in shown.stdout
 
 
 def test_a_comparison_says_what_makes_it_shaky(server: ToyServer, run: Callable[..., Result]) -> None:

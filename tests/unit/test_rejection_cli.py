@@ -57,6 +57,12 @@ def test_a_rule_is_fitted_for_the_default_version_and_followed_until_it_is_there
     assert sent(server) == [{"precision": 0.95, "dataset": "birds", "unknown_label": "unknown"}]
 
 
+def test_a_rule_without_a_lowest_score_says_so(server: ToyServer, run: Callable[..., Result]) -> None:
+    server.on(f"PUT {PATH}", (200, {}, fit(rejection=RULE | {"min_score": 0.0})))
+    result = run("models", "reject", "birds", "2", "--below-precision", "0.95", "--on", "birds")
+    assert "believes every score of pictures within a distance of 1.100" in result.stdout
+
+
 def test_a_rule_that_cannot_be_fitted_is_an_error_with_the_reason(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
@@ -129,3 +135,5 @@ def test_an_answer_that_is_not_believed_says_so_below_its_labels(
     printed = run("classify", str(tmp_path / "cat.png")).stdout
     assert "rose" in printed
     assert "not believed: The picture is unlike those." in printed
+    head = next(line for line in printed.splitlines() if "score" in line)
+    assert head.index("score") - head.index("label") < 12, "the sentence does not widen the column of the labels"

@@ -409,6 +409,12 @@ def test_of_many_labels_the_worst_are_shown() -> None:
     assert "and 26 labels with a better F1" in drawn
 
 
+@pytest.mark.parametrize(("count", "said"), [(0, ""), (1, "1 label is"), (2, "2 labels are")])
+def test_the_summary_says_how_many_labels_are_suspect(count: int, said: str) -> None:
+    drawn = shown(evidence.summary(trained(suspects_in_all=count)))
+    assert ("suspects" in drawn, said in drawn) == (count > 0, True)
+
+
 def test_the_losses_are_those_of_the_stage_that_made_the_version() -> None:
     tried = [*CURVE, EPOCH | {"stage": "fine-tuning", "epoch": 1, "train_loss": 7.0}]
     for method, loss in (("head", "0.250"), ("fine-tuned", "7.000")):
