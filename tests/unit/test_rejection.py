@@ -170,13 +170,6 @@ def test_the_largest_distance_lets_96_of_100_known_pictures_pass() -> None:
     assert 95 <= int((distances <= rule.max_distance).sum()) <= 97
 
 
-def test_further_distances_count_for_the_largest_distance() -> None:
-    few, right = torch.full((30,), 0.2), torch.ones(30, dtype=torch.bool)
-    rule = fit(torch.rand(30), right, few, 0.9, torch.full((300,), 0.8))
-    assert rule
-    assert rule.max_distance == pytest.approx(0.8)
-
-
 def test_the_lowest_score_is_chosen_among_pictures_that_are_near_enough() -> None:
     """Wrong answers to pictures that are rejected for their distance cost no right answers their belief."""
     scores = torch.cat([torch.full((97,), 0.7), torch.full((3,), 0.99)])

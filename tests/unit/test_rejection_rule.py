@@ -91,16 +91,9 @@ def test_test_pictures_are_in_memory_batch_by_batch(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(rejection_rule, "read", counted)
     test = [example(number) for number in range(20)]
-    found = measure(
-        rule,
-        Blobs(),
-        model,
-        test,
-        torch.zeros(20),
-        {},
-        0.9,
-        lambda message: None,  # type: ignore[arg-type]
-    )
+    blobs: Any = Blobs()
+    loaded: Any = model
+    found = measure(rule, blobs, loaded, test, torch.zeros(20), {}, 0.9, lambda message: None)
     assert found["pictures"] == len(read) == 20
     assert max(read) < model.max_batch
     assert read[4] == 0, "a batch is read when the one before has run"
@@ -109,16 +102,9 @@ def test_test_pictures_are_in_memory_batch_by_batch(monkeypatch: pytest.MonkeyPa
 def test_a_dataset_that_is_removed_meanwhile_does_not_fail_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = chosen(monkeypatch, [None] * 40, torch.randn(40, 2, generator=torch.Generator().manual_seed(0)))
     foreign = {"cups": [example(1), example(2, blob="gone")], "noise": [example(3)], "away": [example(4, blob="gone")]}
-    found = measure(
-        rule,
-        Blobs(),
-        Model(),
-        [example(0)],
-        torch.zeros(1),
-        foreign,
-        0.9,
-        lambda message: None,  # type: ignore[arg-type]
-    )
+    blobs: Any = Blobs()
+    model: Any = Model()
+    found = measure(rule, blobs, model, [example(0)], torch.zeros(1), foreign, 0.9, lambda message: None)
     kinds = [(row["kind"], row["pictures"]) for row in found["foreign"]]
     assert kinds == [("noise", 16), ("text", 16), ("plain", 16), ("gradient", 16), ("cups", 1), ("noise", 1)]
 
