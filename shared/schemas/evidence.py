@@ -26,10 +26,8 @@ class Epoch(Answer, kw_only=True):
 
 
 Interval = Annotated[
-    list[float],
-    Meta(description="Lower and upper bound that contain the true value in 95 % of cases (Wilson).", min_length=2,
-         max_length=2),
-]  # fmt: skip
+    list[float], Meta(description="Lower and upper bound; they contain the true value in 95 % of cases (Wilson).")
+]
 
 
 class LabelEvidence(Answer, kw_only=True):
