@@ -35,7 +35,7 @@ from worker import tuning
 from worker.engine import Engine
 from worker.rejection import FeatureBank
 from worker.trainer import Trainer
-from worker.training import checkpoint_store, plots, progress, stages
+from worker.training import checkpoint_store, fine_tuning, plots, progress, stages
 from worker.training.cancellation import Cancellation
 from worker.training.features import features
 from worker.training.pictures import read
@@ -334,6 +334,23 @@ def test_fine_tuning_goes_on_at_the_stage_in_which_a_trainer_was_stopped(
     assert ended.curve == whole.curve
     assert {point["stage"] for point in ended.curve} == {"head", "fine-tuning", "refit"}
     assert version(container, ended).checksum == version(container, whole).checksum
+
+
+def test_fine_tuning_that_the_time_cut_short_says_so(
+    container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = dataset(container, digit_images.files({7: 30, 9: 30}))
+    parameters = TrainingParameters(epochs=3, fine_tune="always", flip=False)
+    begin = fine_tuning.Trial.of
+
+    def late(*arguments: Any, **about: Any) -> Any:
+        monkeypatch.setattr(Cancellation, "out_of_time", True)
+        return begin(*arguments, **about)
+
+    monkeypatch.setattr(fine_tuning.Trial, "of", late)
+    ended = trained(trainer, submit(container, numbers, parameters=parameters))
+    assert (ended.status, (ended.evidence or {})["method"]) == (Status.DONE, "head")
+    assert "The time was over" in (ended.evidence or {})["note"]
 
 
 @pytest.mark.parametrize("where", ["features", "epoch", "plots"])

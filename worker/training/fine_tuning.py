@@ -50,16 +50,20 @@ class Trial:
     """Weight (C, D) and bias (C,) of a head that has learned from `learned` only."""
 
     @classmethod
-    def of(cls, training: Part, validation: Part, known: Part, classes: int, *, biased: bool, strength: float) -> Trial:
+    def of(
+        cls, training: Part, validation: Part, known: Part, classes: int, *, biased: bool, strength: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> Trial:  # fmt: skip
         """Return the trial for a head that has learned from `known`.
 
         If these are the training pictures only, the validation pictures are the judges; else a third of all is.
+        `check` is called now and then, and may raise.
         """
         learned, judges = training, validation
         if len(known.labels) > len(training.labels):
             fold = folds(known.labels, known.groups, _FOLDS)
             learned, judges = (known.choose(chosen.nonzero()[:, 0]) for chosen in (fold != 0, fold == 0))
-        head = fit(learned.features, learned.labels, classes, biased=biased, strength=strength)
+        head = fit(learned.features, learned.labels, classes, biased=biased, strength=strength, check=check)
         return cls(learned, judges, known, head)
 
     @property
@@ -123,7 +127,9 @@ def _fine_tune(
     else:
         tried, alone = _try(storage, run, frozen, trial, device)
         if not tried.gained:
-            return replace(frozen, note=f"{frozen.note} Fine-tuning was tried, and did not help by more than chance.")
+            why = ("The time was over before fine-tuning was better." if alone.stopped == "time"
+                   else "Fine-tuning was tried, and did not help by more than chance.")  # fmt: skip
+            return replace(frozen, note=f"{frozen.note} {why}")
         if len(trial.learned.labels) == len(trial.everything.labels):
             return alone
     parameters = replace(_gentle(run), epochs=tried.best_epoch)

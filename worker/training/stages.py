@@ -61,7 +61,8 @@ def from_base(
     else:
         learned, by_folds = known, Unseen(known.choose(crossed.rows).examples, crossed.logits, crossed.truths)
         if learned is not training:
-            weight, bias = fit(learned.features, learned.labels, classes, biased=biased, strength=strength)
+            weight, bias = fit(learned.features, learned.labels, classes, biased=biased, strength=strength,
+                               check=run.progress.refresh)  # fmt: skip
     replace_head(storage, run.progress, network, (weight, bias), learned.examples, base.preprocessing)
     run.checkpoints.add_seconds(HEAD, began)
     frozen = TrainedNetwork(
@@ -72,7 +73,8 @@ def from_base(
     )  # fmt: skip
 
     def trial() -> Trial:
-        return Trial.of(training, validation, learned, classes, biased=biased, strength=strength)
+        return Trial.of(training, validation, learned, classes, biased=biased, strength=strength,
+                        check=run.progress.refresh)  # fmt: skip
 
     return fine_tune(storage, run, frozen, trial, base.device)
 
