@@ -129,7 +129,7 @@ def _soak(options: Options, scratch: Path) -> list[Path]:
     result = Soak(machine(facts), options.workers or few_workers(), options.soak or 0.0)
     soak(result, scratch, say)
     report.show(result, report_console())
-    return report.write(result, RESULTS) if options.save else []
+    return report.write(result, RESULTS) if _is_kept(options) else []
 
 
 def _eta(options: Options, scratch: Path) -> list[Path]:

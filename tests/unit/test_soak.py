@@ -109,3 +109,16 @@ def test_a_soak_compares_nothing_and_starts_its_own_service(more: list[str]) -> 
     ran = CliRunner().invoke(main, ["--soak", "1", *more])
     assert ran.exit_code == 2
     assert "--soak starts a service of its own" in ran.output
+
+
+@pytest.mark.parametrize(("said", "kept"), [([], True), (["--save"], True), (["--no-save"], False)])
+def test_a_long_soak_is_kept_unless_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, said: list[str], kept: bool
+) -> None:
+    written: list[Soak] = []
+    monkeypatch.setattr("bench.soak.run.soak", lambda *_: None)
+    monkeypatch.setattr(report, "show", lambda *_: None)
+    monkeypatch.setattr(report, "write", lambda result, _: written.append(result) or [])
+    ended = CliRunner().invoke(main, ["--soak", "60", *said])
+    assert ended.exit_code == 0, ended.output
+    assert [result.minutes for result in written] == [60.0] * kept
