@@ -118,7 +118,12 @@ def test_a_long_soak_is_kept_unless_that_is_refused(
     written: list[Soak] = []
     monkeypatch.setattr("bench.soak.run.soak", lambda *_: None)
     monkeypatch.setattr(report, "show", lambda *_: None)
-    monkeypatch.setattr(report, "write", lambda result, _: written.append(result) or [])
+
+    def write(result: Soak, _: Path) -> list[Path]:
+        written.append(result)
+        return []
+
+    monkeypatch.setattr(report, "write", write)
     ended = CliRunner().invoke(main, ["--soak", "60", *said])
     assert ended.exit_code == 0, ended.output
     assert [result.minutes for result in written] == [60.0] * kept
