@@ -84,7 +84,7 @@ class Search:
     ) -> Iterator[tuple[list[str | int], NDArray[np.floating[Any]]]]:
         """Yield (ids, rows of length one) of the members whose features are known, each member once."""
         left = dict(each.members)
-        prefix = each.collection.features_prefix(version.checksum)
+        prefix = each.collection.features_prefix(version.features_checksum)
         for name in feature_store.parts(self._container.storage, prefix) if left else ():
             part = self._cache.get(name)
             if part is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared import errors
-from shared.domain.preprocessing import Preprocessing, PreprocessingRequest, Preset
+from shared.domain.preprocessing import Preprocessing, PreprocessingRequest, Preset, to_values
 from shared.domain.rejection import RejectionRequest, RejectionRule
 
 ALL_TENANTS = "*"
@@ -186,6 +188,13 @@ class ModelVersion:
     def has_features(self) -> bool:
         """True if the network can answer with its features; False for a graph whose last layer was not found."""
         return not self.is_graph or bool(self.config.get("features"))
+
+    @property
+    def features_checksum(self) -> str:
+        """The SHA-256 (hex) of what its features follow from, by which they are kept: versions of the same weights may
+        prepare pictures differently."""
+        prepared = to_values(self.preprocessing) if self.preprocessing else {}
+        return hashlib.sha256(f"{self.checksum}{json.dumps(prepared, sort_keys=True)}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

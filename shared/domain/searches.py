@@ -44,7 +44,7 @@ class Collection:
     """0 for stored images."""
 
     def features_prefix(self, checksum: str) -> str:
-        """Return the beginning of the keys of all blobs with features by the weights of that checksum.
+        """Return the beginning of the keys of all blobs with features by versions of that `features_checksum`.
 
         Those of a dataset lie beside its pictures, which they are removed with. The name of a tenant is hashed, as it
         may have characters that are none of a path.
@@ -68,7 +68,7 @@ class SearchIndex:
     dataset_id: int
     version_id: str
     checksum: str
-    """The checksum of the version's weights, by which the features are found after the version is removed."""
+    """The version's `features_checksum`, by which the features are found after the version is removed."""
     wanted_at: float | None = None
     """When it was found to lack pictures, or to hold removed ones; None if it is as complete as it can be."""
     indexed_at: float | None = None

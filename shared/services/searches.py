@@ -119,7 +119,7 @@ def want_index(container: Container, collection: Collection, version: ModelVersi
     now = container.now()
     with container.database.read() as uow:
         index = uow.search_indexes.find(collection, version.id)
-    index = index or SearchIndex(**vars(collection), version_id=version.id, checksum=version.checksum)
+    index = index or SearchIndex(**vars(collection), version_id=version.id, checksum=version.features_checksum)
     is_tried = index.indexed_at is not None and missing <= index.unreadable and now < index.indexed_at + AGAIN
     if index.wanted_at is None and not is_tried:
         with container.database.write() as uow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def found(
 
 
 def blobs(container: Container, collection: Collection) -> list[str]:
-    return feature_store.parts(container.storage, collection.features_prefix(version(container).checksum))
+    return feature_store.parts(container.storage, collection.features_prefix(version(container).features_checksum))
 
 
 def test_a_search_says_how_many_it_compared_and_has_the_others_indexed(
@@ -156,6 +157,29 @@ def test_searches_run_a_few_at_a_time_so_that_others_need_not_wait_for_all(
     assert max(ran) == MOST_SLOW
     assert {jobs.get(container, "anna", job.id).status for job in asked} == {Status.DONE}
     assert not worker._held
+
+
+def test_versions_that_prepare_pictures_differently_share_no_features(
+    container: Container, worker: WorkerProcess, trainer: Trainer
+) -> None:
+    stored(container, 3, 0)
+    found(worker, picture(3, 9))
+    trainer._run_errands()
+    assert found(worker, picture(3, 9)).searched == 1
+
+    digits = version(container)
+    assert digits.preprocessing is not None
+    darker = replace(digits.preprocessing, mean=(0.4,))
+    other = replace(
+        digits, id="darker", tenant="anna", version="2", preprocessing=darker, is_default=False, example=None
+    )
+    with container.database.write() as uow:
+        uow.model_versions.add(other)
+    submission = Submission([picture(3, 9)], model="digits", version="2", options=AnswerOptions(task="features"))
+    job, _ = searches.submit(container, "anna", submission, EVERYTHING)
+    consumer.consume(worker, job.version_id)
+    (item,) = jobs.list_items(container, jobs.get(container, "anna", job.id))
+    assert (item.result["searched"], item.result["of"]) == (0, 1)
 
 
 def test_the_neighbours_are_those_of_scikit_learn(
@@ -240,7 +264,7 @@ def test_what_is_removed_is_found_no_more_and_its_features_go(
     trainer._run_errands()
 
     images_of = Collection("anna", stage="live")
-    kept = feature_store.read_all(container.storage, images_of.features_prefix(version(container).checksum))
+    kept = feature_store.read_all(container.storage, images_of.features_prefix(version(container).features_checksum))
     assert [key.rstrip(b"\0").decode() for key in kept] == [second.id]
     stored_images.delete(container, "anna", "live", second.id)
     trainer._run_errands()
@@ -359,7 +383,7 @@ def test_the_index_of_a_version_that_was_removed_goes(
     assert len(kept) == 1
     maintenance.collect_garbage(container)
     assert blobs(container, images_of) == kept
-    gone = SearchIndex("anna", "live", 0, "gone", version(container).checksum)
+    gone = SearchIndex("anna", "live", 0, "gone", version(container).features_checksum)
     with container.database.write() as uow:
         uow.search_indexes.save(gone)
     maintenance.collect_garbage(container)

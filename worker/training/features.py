@@ -29,7 +29,7 @@ def features(
     deleted with them. `on_progress` is called with the number of pictures done. Raises NotFound, BadPicture kinds.
     """
     wanted = {bytes.fromhex(example.sha256): example for example in examples}
-    prefix = Collection("", dataset_id=examples[0].dataset_id).features_prefix(model.version.checksum)
+    prefix = Collection("", dataset_id=examples[0].dataset_id).features_prefix(model.version.features_checksum)
     stored = feature_store.read_all(storage, prefix)
     missing = [example for digest, example in wanted.items() if digest not in stored]
     known = len(wanted) - len(missing)  # the blobs also hold features of pictures that are not asked for
