@@ -97,7 +97,8 @@ def fine_tune(
         return frozen
     began = time.monotonic()
     trial = make_trial()
-    if wish == "auto" and (why := _why_not(trial, device)):
+    has_begun = run.checkpoints.stage in (FINE_TUNING, REFIT)  # perhaps by a trainer with a graphics card
+    if wish == "auto" and not has_begun and (why := _why_not(trial, device)):
         return replace(frozen, note=f"{frozen.note} {why}")
     try:
         return _fine_tune(storage, run, frozen, trial, device)
