@@ -81,11 +81,11 @@ def evidence_of_suspects(labels: Sequence[str], tested: Unseen, held_out: Unseen
     held out of the training; both are calibrated by the latter, or as they are if there are too few."""
     temperature = calibration.temperature(held_out.logits, held_out.truths)
     found = [
-        (suspect.score - suspect.suggested_score, unseen.examples[suspect.row], suspect)
+        (unseen.examples[suspect.row], suspect)
         for unseen in (tested, held_out)
         for suspect in find_suspects(unseen, temperature)
     ]
-    found.sort(key=lambda row: row[0])
+    found.sort(key=lambda row: row[1].score)
     return {
         "suspects_in_all": len(found),
         "suspects": [
@@ -93,7 +93,7 @@ def evidence_of_suspects(labels: Sequence[str], tested: Unseen, held_out: Unseen
                 "example": example.id, "name": example.name, "label": example.label,
                 "suggested": labels[suspect.suggested], "score": suspect.score,
             }
-            for _, example, suspect in found[:MOST_SUSPECTS]
+            for example, suspect in found[:MOST_SUSPECTS]
         ],
     }  # fmt: skip
 
