@@ -27,9 +27,9 @@ class Suspect(NamedTuple):
 def find_suspects(answers: Unseen, temperature: float = 1.0) -> list[Suspect]:
     """Return the examples whose label is doubted, the most doubtful first.
 
-    They are ranked by the probability of their own label: of labels that were changed on purpose, 75 % are then among as
-    many first suspects, and 68 % if they are ranked by its distance from that of the suggested label (5 × 40 photographs
-    of flowers, 10 % changed).
+    They are ranked by the probability of their own label. Of labels that were changed on purpose, 75 % are then among as
+    many first suspects; 68 % if they are ranked by its distance from that of the suggested label (40 photographs each of
+    5 flowers, 10 % of the labels changed, 8 seeds).
     """
     if not answers.examples:
         return []
