@@ -94,6 +94,7 @@ BODIES: dict[str, dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "/compare": {"POST": lambda ids: {"version": "1"}},
     "/limits": {"PUT": lambda ids: {"max_queued": 5}},
     "/promote": {"POST": lambda ids: {"version": "1"}},
+    "/rejection": {"PUT": lambda ids: {"precision": 0.9, "dataset": ids["reference"]}},
     "/rollback": {"POST": lambda ids: {}},
     "/<job_id>/feedback": {"POST": lambda ids: {"label": "annas-teal"}},
     "dataset_id>/examples": {"POST": lambda ids: {"name": "a", "labelId": "1", "data": (io.BytesIO(png(99)), "a.png")}},
