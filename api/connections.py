@@ -149,8 +149,11 @@ def bounds(wanted: int) -> tuple[int, int]:
 
 
 def _ranked(free: Iterable[list[_Place]]) -> list[tuple[int, _Place]]:
-    """Return the connections, grouped by their networks, with the highest rank first: how many of the same network were
-    heard of later. So whoever has few is never shut out by others who have many."""
+    """Return the free connections of all networks, those to be closed first.
+
+    The rank of a connection is the number of its own network's connections that have been silent for a shorter time.
+    A network with few connections has low ranks only, so that its connections are closed last.
+    """
     ranks = ((rank, place) for found in free for rank, place in enumerate(sorted(found, key=_milliseconds_silent)))
     return sorted(ranks, reverse=True)
 

@@ -76,7 +76,7 @@ class Options:
               "PostgreSQL server, on which a database is created and dropped.")  # fmt: skip
 @click.option("--soak", type=click.FloatRange(min=0.1), metavar="MINUTES", help="Load the service for that long, and "
               "say which process or file grows under it.")  # fmt: skip
-@click.option("--eta", is_flag=True, help="Compare what jobs are told while they wait with the time that they take.")
+@click.option("--eta", is_flag=True, help="Measure the error of the `eta` that waiting jobs report.")
 def main(**choices: Any) -> None:
     """Measure throughput, latency, batches, CPU and memory of the real HTTP path, beside the in-process limit; and how
     long a training takes. With --peers, compare it with LitServe, Mosec, BentoML, Ray Serve and Flask + Celery instead.

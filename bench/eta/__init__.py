@@ -1,1 +1,1 @@
-"""`inferq bench --eta`: how far the times that jobs are told while they wait are from the real ones."""
+"""`inferq bench --eta` measures the error of the `eta` that jobs report while they wait."""

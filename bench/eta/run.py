@@ -130,7 +130,10 @@ class _Load:
         watched.add("submitted", job.eta)
 
     def _look(self, job_id: str, watched: _Watched) -> float | None:
-        """Keep what the job is told; return when it ended (Unix seconds), None if it has not. Raises InferqError."""
+        """Record the job's present `eta`, or return the time at which the job ended (Unix seconds).
+
+        Raises InferqError if it has failed.
+        """
         job: Any = self._client.jobs.get(job_id)
         if not job.terminal:
             watched.add(job.status, job.eta)

@@ -365,37 +365,38 @@ def test_the_pictures_stay_when_it_is_not_known_whether_the_commit_succeeded(con
     assert len(blobs(container)) == 1
 
 
-def test_a_caller_whose_commit_has_no_reply_is_told_the_job_that_may_exist(container: Container) -> None:
-    commit = container.database.write
+@contextmanager
+def commit_failing(container: Container, error: Exception, *, after: bool) -> Iterator[None]:
+    """Let every commit fail with the error: before it has happened, or `after`."""
+    write = container.database.write
 
     @contextmanager
-    def without_reply() -> Iterator[UnitOfWork]:
-        with commit() as uow:
+    def failing() -> Iterator[UnitOfWork]:
+        with write() as uow:
             yield uow
-        raise errors.Unavailable("It went away.")
+            if not after:
+                raise error
+        raise error
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(container.database, "write", without_reply)
-        with pytest.raises(errors.Unavailable) as refused:
-            submitted(container, 1)
+        patch.setattr(container.database, "write", failing)
+        yield
+
+
+def test_a_caller_whose_commit_has_no_reply_is_told_the_job_that_may_exist(container: Container) -> None:
+    gone = commit_failing(container, errors.Unavailable("It went away."), after=True)
+    with gone, pytest.raises(errors.Unavailable) as refused:
+        submitted(container, 1)
     assert refused.value.job_id in refused.value.message
     assert jobs.get(container, "anna", refused.value.job_id).status is Status.QUEUED
 
 
 def test_a_database_that_answers_that_its_disk_is_full_has_stored_no_job(container: Container) -> None:
-    commit = container.database.write
-
-    @contextmanager
-    def full() -> Iterator[UnitOfWork]:
-        with commit() as uow:
-            yield uow
-            raise errors.StorageFull("It is full.")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(container.database, "write", full)
-        with pytest.raises(errors.StorageFull) as refused:
-            submitted(container, 1)
+    full = commit_failing(container, errors.StorageFull("It is full."), after=False)
+    with full, pytest.raises(errors.StorageFull) as refused:
+        submitted(container, 1)
     assert not refused.value.job_id, "a caller who asks for it would only be told that there is no such job"
+    assert blobs(container) == []
 
 
 # -- beginning and finishing

@@ -37,11 +37,6 @@ class CrossValidation:
     strength: float
     """The strength of the penalty with which they were trained."""
 
-    @property
-    def right(self) -> int:
-        """The number of right answers."""
-        return int((self.logits.argmax(dim=1) == self.truths).sum())
-
 
 def folds(labels: torch.Tensor, groups: torch.Tensor | None = None, count: int = FOLDS) -> torch.Tensor:
     """Return the fold of each picture, (N,) int64; -1 for a picture that is always learned from.

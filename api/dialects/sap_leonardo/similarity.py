@@ -177,7 +177,7 @@ def _check(groups: Sequence[Group], most: int) -> None:
 
 def _predictions(groups: Sequence[Group], most: int) -> list[dict[str, Any]]:
     """Return the most similar vectors of each; raises BadRequest for a number that is too large."""
-    # Here, so that an API process to which nobody sends vectors does without NumPy.
+    # Imported here: most API processes are never sent vectors, and NumPy would take memory in each of them.
     import numpy as np
 
     from shared.similarity import nearest, unit
