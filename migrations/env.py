@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
+
 from alembic import context
 
+from migrations import online
 from shared.adapters.database.learning_tables import metadata  # and with it those of tables.py
 from shared.adapters.database.unit_of_work import Database
 
-database = Database(context.config.attributes["url"])
-with database.engine.connect() as connection:
+with closing(Database(context.config.attributes["url"])) as database, database.engine.connect() as connection:
+    is_server = connection.dialect.name == "postgresql"
     context.configure(
         connection=connection,
         target_metadata=metadata,
         # SQLite cannot alter most things in place; Alembic then copies the table.
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
+        # A table that a step alters is locked until its transaction ends: not until all steps are done.
+        transaction_per_migration=is_server,
     )
-    with context.begin_transaction():
-        # Of two replicas that start together the second waits, and finds nothing to do. 127977 is an arbitrary number.
-        is_server = connection.dialect.name == "postgresql"
+    with online.alone(database.engine) if is_server else nullcontext():
         if is_server:
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # a step on a large table may take minutes
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)" if is_server else "BEGIN IMMEDIATE")
-        context.run_migrations()
-    connection.commit()
-database.close()
+            online.wait_for_locks(connection)
+        with context.begin_transaction():
+            if not is_server:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            context.run_migrations()
+        connection.commit()

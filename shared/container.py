@@ -11,14 +11,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 from shared.adapters import http_fetch
-from shared.adapters.database.unit_of_work import Database, UnitOfWork
+from shared.adapters.absences import Absences
+from shared.adapters.database.unit_of_work import CACHE_KIB, SMALL_CACHE_KIB, Database, UnitOfWork
 from shared.adapters.grouped_calls import GroupedCalls
+from shared.adapters.last_uses import LastUses
 from shared.adapters.lookups import Lookups
+from shared.adapters.postponed_calls import PostponedCalls
 from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import LOOKUPS, Waiters
 from shared.adapters.rate_limits import RateLimits
 from shared.adapters.storage import MarkerRecord, Storage, Writer
+from shared.adapters.tracing import Tracing
 from shared.settings import Settings
 
 __all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Writer", "build", "own_storage"]
@@ -50,7 +54,11 @@ class Container:
     waiters: Waiters
     rate_limits: RateLimits
     lookups: Lookups = field(default_factory=Lookups)
+    last_uses: LastUses = field(default_factory=LastUses)
+    absences: Absences = field(default_factory=Absences)
+    tracing: Tracing = field(default_factory=Tracing)
     _groups: dict[Callable[..., Any], GroupedCalls[Any, Any]] = field(default_factory=dict, init=False, compare=False)
+    _postponed: dict[Callable[..., Any], PostponedCalls[Any]] = field(default_factory=dict, init=False, compare=False)
     open_storage: Callable[[str], Storage] = Storage
     """The function opens a store other than `storage`, by its fsspec URL."""
     download: Callable[..., None] = _download
@@ -74,11 +82,19 @@ class Container:
         # setdefault is atomic: of two threads that make it at once, both use the first.
         return found or self._groups.setdefault(run, GroupedCalls(partial(run, self)))
 
+    def postponed(self, run: Callable[[Container, Sequence[V]], None]) -> PostponedCalls[V]:
+        """Return the calls of that use-case, which is run once for the values of some seconds."""
+        found = self._postponed.get(run)
+        return found or self._postponed.setdefault(run, PostponedCalls(partial(run, self)))
+
     def close(self) -> None:
-        """Close all connections."""
+        """Do what is postponed, and close all connections."""
+        for calls in self._postponed.values():
+            calls.close()
         self.waiters.close()
         self.queue.close()
         self.database.close()
+        self.tracing.close()
 
 
 def _ended_among(database: Database, job_ids: Collection[str]) -> Collection[str]:
@@ -87,10 +103,12 @@ def _ended_among(database: Database, job_ids: Collection[str]) -> Collection[str
         return set(job_ids) - {job.id for job in uow.jobs.live_among(job_ids)}
 
 
-def build(settings: Settings) -> Container:
-    """Build the container that the settings describe; each adapter connects when it is first used."""
+def build(settings: Settings, *, is_small: bool = False) -> Container:
+    """Build the container that the settings describe; each adapter connects when it is first used. One that `is_small`
+    keeps less of an SQLite file in memory: for a process that looks at all of it, and that no caller waits for."""
     queue, lookups = Queue(settings), Lookups()
-    database = Database(settings.database_url, durability=settings.durability)
+    cache_kib = SMALL_CACHE_KIB if is_small else CACHE_KIB
+    database = Database(settings.database_url, durability=settings.durability, cache_kib=cache_kib)
     return Container(
         database=database,
         queue=queue,
@@ -100,7 +118,22 @@ def build(settings: Settings) -> Container:
         waiters=Waiters(queue, lookups.clear, partial(_ended_among, database)),
         rate_limits=RateLimits(settings, circuit=queue.connection.circuit),
         lookups=lookups,
+        tracing=start_tracing(settings, queue.clock.now),
     )
+
+
+def start_tracing(settings: Settings, now: Callable[[], float]) -> Tracing:
+    """Return the tracing that the settings ask for; `now` returns Unix seconds. Raises ValueError if its extra is not
+    installed."""
+    if not settings.otlp_endpoint:
+        return Tracing()
+    try:
+        from shared.adapters.otlp import OtlpTracing
+    except ImportError as error:
+        raise ValueError(
+            "INFERQ_OTLP_ENDPOINT needs the extra `tracing`, which is not installed: pip install '.[tracing]'"
+        ) from error
+    return OtlpTracing(settings, now)
 
 
 def own_storage(settings: Settings, database: Database) -> Storage:

@@ -13,6 +13,7 @@
     │       ├── ArchiveWithFiles  TooManyFiles
     │       └── BadUrl
     ├── Unauthorized 401      (1)
+    │   └── KeyExpired
     ├── Forbidden 403         (1)
     ├── NotFound 404          (2) unknown job, image, model, version, path
     ├── MethodNotAllowed 405  (1)
@@ -161,6 +162,10 @@ class Unauthorized(InferqError):
     status = 401
 
 
+class KeyExpired(Unauthorized):
+    """The API key has expired."""
+
+
 class Forbidden(InferqError):
     """This key is not allowed to do that."""
 
@@ -234,6 +239,8 @@ class Overloaded(Unavailable):
     """More pictures wait than can be answered in time; send it again later."""
 
     retry_after: float | None = 2.0
+    holds = True
+    """False if the next request may be answered by another version."""
 
 
 class StorageFull(Unavailable):

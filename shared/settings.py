@@ -115,8 +115,8 @@ class Settings(BaseSettings):
     max_unpacked: Positive = 1024 * 1024 * 1024
     """Bytes of all members of one archive, unpacked."""
     max_queued: Natural = 200_000
-    """Pictures of one tenant that may wait for one model version; more are refused with 429. `inferq tenants set` sets
-    it for a tenant."""
+    """Pictures of one tenant that may wait for one model version; more are refused with 429, and a single job that has
+    more with 400. With 0 all are refused with 403. `inferq tenants set` sets it for a tenant."""
     fetch_timeout: Seconds = 10.0
     """Seconds for fetching a picture from a URL, in all."""
     fetch_private: bool = False
@@ -230,8 +230,19 @@ class Settings(BaseSettings):
     webhook_private: bool = False
     """Allow webhooks to private addresses. Only for tests and closed networks."""
 
+    # logs and traces
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`. The life of jobs is told at `INFO`."""
+    log_format: Literal["text", "json"] = "text"
+    """`text` for people, `json` for programs that collect logs: one object a line."""
+    process_name: str = ""
+    """What log lines and traces call the process, as `worker-1`; empty is `api`, `worker`, `trainer` or `maintenance`.
+    `inferq up` sets it."""
+    otlp_endpoint: str = ""
+    """The base URL of an OpenTelemetry collector that takes traces by HTTP, as `http://127.0.0.1:4318`; empty traces
+    nothing. It needs the extra `tracing`."""
+    otlp_percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+    """How many of a hundred requests are traced; of those with a `traceparent` header, those whose caller says so."""
 
     @classmethod
     def settings_customise_sources(

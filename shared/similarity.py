@@ -1,9 +1,12 @@
-"""Cosine similarity of vectors: exact nearest neighbours, for searches in workers and for the vectors of callers.
+"""Cosine similarity of vectors: exact nearest neighbours, for searches in workers and for the vectors of callers, and
+the choice of vectors that differ, for suggestions.
 
 Only the functions that need it import this module, as NumPy takes 25 MB of each process that loads it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,8 @@ Rows = NDArray[np.floating]
 """Vectors, (N, D)."""
 _BLOCK = 1024
 """Queries whose similarities to all rows are in memory at once."""
+_SAME = 1e-3
+"""The distance below which two rows of length one are the same: they are rounded."""
 
 
 def unit(rows: Rows) -> Rows:
@@ -38,6 +43,31 @@ def nearest(queries: Rows, rows: Rows, most: int, *, without_itself: bool = Fals
             scores[np.arange(len(scores)), np.arange(start, start + len(scores))] = -np.inf
         found += [_best(row, most) for row in scores]
     return found
+
+
+def choose_different(worth: Sequence[float], rows: Rows, most: int) -> list[int]:
+    """Return the numbers of at most `most` rows that are worth much and differ from each other, in the order of choice.
+
+    Rows (N, D) are as `unit` returns them, and `worth` has N positive numbers. The first row is worth the most; each
+    next one has the largest product of its worth and of its distance to the nearest row that is chosen. Without worth
+    this is the farthest-first traversal of Gonzalez 1985, "Clustering to minimize the maximum intercluster distance",
+    by which Sener and Savarese 2018, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", choose
+    pictures to be labelled. Equal products are in the order of the rows. A row that equals a chosen one is left out.
+    """
+    weights = np.asarray(worth, dtype=np.float64)
+    chosen: list[int] = []
+    gains = weights.copy()
+    nearest_chosen = np.full(len(weights), np.inf)
+    while len(chosen) < min(most, len(weights)):
+        best = int(np.argmax(gains))
+        if chosen and gains[best] <= _SAME * weights[best]:
+            break
+        chosen.append(best)
+        distances = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * (rows @ rows[best]).astype(np.float64)))
+        nearest_chosen = np.minimum(nearest_chosen, distances)
+        nearest_chosen[best] = 0.0
+        gains = weights * nearest_chosen
+    return chosen
 
 
 def _best(scores: NDArray[np.floating], most: int) -> list[tuple[int, float]]:

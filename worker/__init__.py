@@ -8,12 +8,12 @@ from shared.adapters.queue.notifications import celery_app, training_app
 from shared.settings import Settings, from_environment
 
 
-def create_app(settings: Settings) -> Celery:
-    """Create the Celery app with the tasks of tasks.py."""
+def create_app(settings: Settings, *, is_maintenance: bool = False) -> Celery:
+    """Create the Celery app with the tasks of tasks.py, for a worker or for maintenance."""
     from worker import tasks
 
     app = celery_app(settings)
-    tasks.register(app, settings)
+    tasks.register(app, settings, is_maintenance=is_maintenance)
     return app
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -10,9 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from shared import errors
+from shared import errors, logs
 from shared.adapters.queue.notifications import MAINTENANCE_QUEUE, MODEL_QUEUE, TRAINING_QUEUE
 from shared.settings import Settings
 from worker import create_app, create_trainer, from_environment, scratch
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("worker")
 
+_M_ARENA_MAX = -8
+"""The number of that parameter in glibc's malloc.h."""
 POLITE = 10
 """Niceness of a trainer process, as in `nice`."""
 _CANNOT = (RuntimeError, ValueError, errors.InferqError)
@@ -32,9 +36,9 @@ _CANNOT = (RuntimeError, ValueError, errors.InferqError)
 def main() -> int:
     """Run until SIGTERM, then finish the work that is claimed; exit status 2 with one line for a bad setting."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    role = parser.add_mutually_exclusive_group()
-    role.add_argument("--trainer", action="store_true", help="train models and load datasets")
-    role.add_argument(
+    roles = parser.add_mutually_exclusive_group()
+    roles.add_argument("--trainer", action="store_true", help="train models and load datasets")
+    roles.add_argument(
         # `--keeper` is its older name, by which scripts may start it.
         "--maintenance",
         "--keeper",
@@ -42,21 +46,30 @@ def main() -> int:
         help="repairs and callbacks; exactly one",
     )
     arguments = parser.parse_args()
+    role, run = "worker", serve
+    if arguments.maintenance:
+        role, run = "maintenance", maintain
+    elif arguments.trainer:
+        role, run = "trainer", train
     try:
-        settings = from_environment()
+        # The API has decided what is traced.
+        settings = logs.named(from_environment(), role).changed(otlp_percent=100.0)
     except ValueError as error:  # a setting that cannot be taken
         print(f"inferq: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # they log a line per task
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    run = maintain if arguments.maintenance else train if arguments.trainer else serve
+    logs.configure(settings)
+    setup_logging.connect(_keep_logging)
     return run(settings)
+
+
+def _keep_logging(**_: object) -> None:
+    """Do nothing: Celery leaves the logging as it is if something has connected to its signal."""
 
 
 def maintain(settings: Settings) -> int:
     """Run maintenance by its schedule, and send callbacks when notified."""
-    app = create_app(settings)
+    _share_arenas()
+    app = create_app(settings, is_maintenance=True)
     schedule = Schedule(app.process.container)
 
     @worker_shutting_down.connect(weak=False)
@@ -67,7 +80,16 @@ def maintain(settings: Settings) -> int:
     status = _run(app, settings, MAINTENANCE_QUEUE, 1)
     schedule.stop()
     app.process.deliverer.close()
+    app.process.container.tracing.close()
+    app.process.container.queue.counts.close()
     return status
+
+
+def _share_arenas() -> None:
+    """Have all threads share two arenas of glibc. By default each of the many that send callbacks, and mostly wait,
+    gets one of its own, and what it has freed stays there."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def train(settings: Settings) -> int:
@@ -78,6 +100,7 @@ def train(settings: Settings) -> int:
         trainer = app.process.trainer
     except _CANNOT as error:
         return _refused(error)
+    logs.of_process(worker=trainer.id)
 
     @worker_ready.connect(weak=False)
     def _join(**_: object) -> None:
@@ -97,6 +120,7 @@ def serve(settings: Settings) -> int:
         worker = app.process.worker
     except _CANNOT as error:
         return _refused(error)
+    logs.of_process(worker=worker.id)
     scratch.remove_leftovers()
     worker.preload()
 
@@ -116,6 +140,7 @@ def serve(settings: Settings) -> int:
     threading.Thread(target=_consume_while_full, args=(worker,), name="while-full", daemon=True).start()
     status = _run(app, settings, MODEL_QUEUE, 1)
     worker.deregister()
+    worker.container.tracing.close()
     return status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,6 @@ from shared.domain.stream_entry import StreamEntry
 MOST_SLOW = 4
 """Explained pictures and searches in one batch; the others of a claim are put back, so that nobody waits for more than
 these: a search among a million pictures takes seconds."""
-LOST_AFTER = 86_400.0
-"""Seconds after which a picture fails that the storage lacks although nobody removed it; a part of the storage may be
-away, and come back."""
 
 
 class Absent(NamedTuple):
@@ -43,14 +41,22 @@ class Batch:
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[StreamEntry] = field(default_factory=list)
     """All claimed entries, to be acknowledged when the outcomes are stored."""
+    missed: list[Outcome] = field(default_factory=list)
+    """Those of pictures that did not run since their deadline had passed, which are recorded already."""
     alone: bool = False
     """True for a single picture that was delivered before."""
     started_at: float | None = None
     """Unix seconds at which its first picture was claimed."""
+    is_full: bool = False
+    """True if it has as many pictures as the worker takes at once."""
     decode: float = 0.0
     """Seconds from the claim until its pictures were decoded."""
+    is_second: bool = False
+    """True for a part whose pictures were decoded with those of another part."""
     claimed_at: float = field(default_factory=time.monotonic)
     """Monotonic seconds."""
+    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    """What log lines and traces call it."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -75,12 +81,14 @@ class Batch:
         if not inputs or not others:
             return [self]
         quick = [prepared for prepared in self.inputs if prepared.entry.explain is None]
-        return [replace(self, inputs=quick, entries=others), replace(self, inputs=inputs, entries=entries, outcomes=[])]
+        explained = replace(self, inputs=inputs, entries=entries, outcomes=[], missed=[], is_second=True)
+        return [replace(self, inputs=quick, entries=others), explained]
 
     def run(self, worker_id: str, forward: float, now: float) -> BatchRun:
         """Return what the timelines of its jobs tell of it; `forward` is in seconds."""
         claimed_at = now if self.started_at is None else self.started_at
-        return BatchRun(claimed_at, worker_id, len(self.entries), self.decode, forward)
+        closed = "alone" if self.alone else "full" if self.is_full else "none_left"
+        return BatchRun(claimed_at, worker_id, len(self.entries), self.decode, forward, closed)
 
 
 def failed(entry: StreamEntry, code: str, message: str) -> Outcome:

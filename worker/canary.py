@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +37,8 @@ class Watch:
         self._looked = -FRESH
 
     def compare(self, entries: Sequence[StreamEntry], outcomes: Sequence[Outcome]) -> None:
-        """Run the pictures through the default version, and count how often its best label is the same.
+        """Run the pictures through the default version, and count how often its answer is the same: the best label, or
+        with thresholds all labels, in any order.
 
         No label is an answer as well: it is the same if neither version has one.
         """
@@ -65,13 +67,20 @@ class Watch:
         model = self._worker.engine.load(default)
         inputs = [model.prepare(job_pictures.read(container, entry), exif=entry.exif) for entry in shown]
         same = [
-            [label for label, _ in answers[entry.job_id, entry.position][:1]] == _best_label(default, row, entry)
+            _compared(self._version, answers[entry.job_id, entry.position], entry)
+            == _compared(default, _answer(default, row, entry), entry)
             for entry, row in zip(shown, model.forward(inputs).split(1), strict=True)
         ]
         promotions.count_agreement(container, self._version.id, len(same), sum(same))
 
 
-def _best_label(version: ModelVersion, logits: Tensor, entry: StreamEntry) -> list[str]:
-    """Return the best label of a version's answer to the entry, in a list that is empty if the answer is."""
+def _answer(version: ModelVersion, logits: Tensor, entry: StreamEntry) -> Sequence[tuple[str, float]]:
+    """Return a version's answer to the entry; its scores are logits."""
     lowest = lowest_logits(version, with_thresholds=entry.with_thresholds)
-    return [label for label, _ in top_k(logits, version.labels, 1, "none", lowest)[0]]
+    return top_k(logits, version.labels, entry.top_k, "none", lowest)[0]
+
+
+def _compared(version: ModelVersion, answer: Sequence[Any], entry: StreamEntry) -> set[str]:
+    """Return the labels of a version's answer that are compared: all that reach their thresholds, else the best."""
+    labels = [label for label, _ in answer]
+    return set(labels if lowest_logits(version, with_thresholds=entry.with_thresholds) else labels[:1])

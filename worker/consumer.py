@@ -18,17 +18,22 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
-from shared import errors
+from shared import errors, logs
 from shared.domain.jobs import JobChange, Outcome
 from shared.domain.stream_entry import StreamEntry
-from shared.services import job_pictures, jobs, result_cache
+from shared.services import absences, job_log, job_pictures, job_traces, jobs, result_cache
 from worker import answers
-from worker.batch import LOST_AFTER, Absent, Batch, Input, failed, task_of
+from worker.batch import Absent, Batch, Input, failed, task_of
+from worker.batch_metrics import BatchMetrics
 from worker.canary import Watch
 from worker.device_check import end_if_device_fails
 from worker.engine import Loaded
 from worker.judging import Judge
+from worker.observing import observed
 from worker.process import WorkerProcess
+from worker.rate import is_short, quiet_seconds
+from worker.seen_pictures import SeenPictures
+from worker.unrunnable import fail_all
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -37,8 +42,6 @@ AT_ONCE = 0.05
 """Seconds of work of a fast model that are claimed, recorded and acknowledged together."""
 MOST = 128
 """Most pictures that are claimed together because the model is fast."""
-QUIET = 0.005
-"""Seconds; a model that takes longer for a picture needs the help of other workers at once."""
 DECODED = 1.0
 """Seconds of CPU time of one thread after which no further picture of a claim is decoded, but put back: a tenant whose
 pictures are slow to decode has a few of them run in each turn, and the others wait no longer than for these."""
@@ -57,30 +60,36 @@ class BatchConsumer:
         self._version_id = model.version.id
         self._decoders = decoders
         self._canary = Watch(worker, model.version)
+        self._seen = SeenPictures(worker.container, worker.seen_choices, model.version)
+        self._metrics = BatchMetrics(worker.container, model.version)
         self._ended_at = 0.0
         """When the last batch ended (monotonic seconds)."""
+        self._is_behind = True
+        """True if the last claim was full, so that more may wait; if False, the next claim begins by waiting."""
 
     def run(self) -> None:
-        """Run batches; the next batch is claimed and decoded in a second thread while the model runs."""
-        settings = self._container.settings
-        until = time.monotonic() + settings.time_slice
+        """Run batches; the next is claimed and decoded in a second thread while the model runs, if that takes long."""
+        until = time.monotonic() + self._container.settings.time_slice
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-            batch = self._next_batch(settings.linger)
+            batch = self._next_batch()
             while batch:
                 self._wait_for_more(batch)
+                batch.is_full = len(batch.entries) >= self._room()
                 more = not self._worker.stopping.is_set() and time.monotonic() < until
                 coming: Future[Batch] | None = None
-                if more and not batch.alone and not self._is_expired_check_due():
+                ends_soon = batch.alone or is_short(len(batch.entries), self._rate)
+                if more and not ends_soon and not self._is_expired_check_due():
                     coming = ahead.submit(self._claim_batch, 0.0)
                 for part in batch.parts():
-                    self._run(part)
+                    with logs.bound(batch=batch.id):
+                        self._run(part)
                 if not more:
                     return
-                batch = coming.result() if coming else self._next_batch(0.0)
+                batch = coming.result() if coming else Batch()
                 self._fill_batch(batch)
-                batch = batch or self._next_batch(settings.linger)
+                batch = batch or self._next_batch()
 
-    def _next_batch(self, watch: float) -> Batch:
+    def _next_batch(self) -> Batch:
         """Claim one picture with an expired lease, or else what waits; never called while another batch is claimed.
 
         A picture that crashed one worker must not affect others: it runs alone, with nothing decoded ahead, so that the
@@ -95,7 +104,7 @@ class BatchConsumer:
                 if batch:
                     return batch
             self._worker.expired_checked_at[self._version_id] = time.monotonic()
-        return self._claim_batch(watch)
+        return self._claim_batch(self._container.settings.linger)
 
     def _is_expired_check_due(self) -> bool:
         """Return True if it is time to look for expired leases; this is done every sixth of a lease."""
@@ -104,35 +113,33 @@ class BatchConsumer:
 
     def _claim_batch(self, watch: float) -> Batch:
         """Claim and decode what waits; returns an empty batch when nothing arrives within `watch` seconds."""
-        batch = Batch()
-        room = self._room()
-        entries = self._claim(room)
-        queue = self._container.queue
-        if len(entries) == room and queue.streams.backlog(self._version_id):  # more than it can take: another may join
-            queue.notifications.notify(self._version_id)
-        if not entries and watch and not self._worker.stopping.is_set():
-            entries = queue.streams.wait_for_entries(
-                self._version_id, self._worker.id, room, watch, quiet=self._quiet()
-            )
+        batch, room = Batch(), self._room()
+        queue, version_id = self._container.queue, self._version_id
+        may_wait = watch > 0 and not self._worker.stopping.is_set()
+        is_caught_up = may_wait and not self._is_behind and queue.streams.has_single(version_id)
+        entries = [] if is_caught_up else self._claim(room)
+        if len(entries) == room and queue.streams.backlog(version_id):  # more than it can take: another may join
+            queue.notifications.notify(version_id)
+        if not entries and may_wait:
+            quiet = quiet_seconds(self._rate)
+            entries = queue.streams.wait_for_entries(version_id, self._worker.id, room, watch, quiet=quiet)
             self._worker.hold(entries)
+        self._is_behind = len(entries) == room
         self._add(batch, entries)
         return batch
+
+    @property
+    def _rate(self) -> float:
+        return self._worker.rates.get(self._version_id, 0.0)
 
     def _room(self) -> int:
         """Return the most pictures of one batch: those that run at once, or more if the model is so fast that claiming
         and recording them costs more; it then runs them in several passes. It is fewer if those before were slow to
         decode."""
-        rate = self._worker.rates.get(self._version_id, 0.0)
-        room = max(self._model.max_batch, min(MOST, int(rate * AT_ONCE)))
+        room = max(self._model.max_batch, min(MOST, int(self._rate * AT_ONCE)))
         seconds = self._worker.decoding.get(self._version_id, 0.0)
         decodable = self._container.settings.decode_threads * DECODED
         return room if seconds * room <= decodable else max(1, int(decodable / seconds))
-
-    def _quiet(self) -> float:
-        """Return the seconds for which no other worker is called after pictures have arrived: at most as long as this
-        one takes for a picture, since a call costs more than a fast model does."""
-        rate = self._worker.rates.get(self._version_id, 0.0)
-        return min(QUIET, 1 / rate) if rate * QUIET > 1 else 0.0
 
     def _fill_batch(self, batch: Batch) -> None:
         """Fill the batch with entries that have arrived meanwhile."""
@@ -155,18 +162,18 @@ class BatchConsumer:
         """Decode entries and add them to the batch, except entries whose job has ended."""
         if not entries:
             return
-        batch.started_at = batch.started_at or self._container.now()
-        began = time.monotonic()
+        began, claimed_at = time.monotonic(), self._container.now()
+        batch.started_at = batch.started_at or claimed_at
+        job_log.claimed(batch.id, entries)
         limit = self._container.settings.max_attempts
         alive = [entry for entry in entries if entry.attempts <= limit]
         # Decoding begins at once, while SQL is queried: it is wasted for the few entries whose job has ended, and saves
-        # a millisecond for all others.
-        # One task for each thread, since a task for each picture costs as much as decoding a small one.
+        # a millisecond for all others. A task costs as much as decoding a small picture: a single one needs none.
         threads = self._container.settings.decode_threads
         begun = batch.within_limit(alive)
         parts = [begun[number::threads] for number in range(min(threads, len(begun)))]
-        decoding = self._decoders.map(self._decode_some, parts)
-        runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries))
+        decoding = self._decoders.map(self._decode_some, parts) if len(begun) > 1 else map(self._decode_some, parts)
+        runnable = self._retry_while_unavailable(lambda: jobs.begin(self._container, entries, batch.missed))
         decoded = dict(pair for part in decoding for pair in part)
         absent: list[StreamEntry] = []
         late = [entry for entry in alive if id(entry) not in decoded]
@@ -188,6 +195,7 @@ class BatchConsumer:
         if absent:
             self._set_aside(absent)
         skipped |= set(map(id, absent))
+        self._metrics.count_begun([entry for entry in runnable if id(entry) not in skipped], claimed_at)
         batch.entries += [entry for entry in entries if id(entry) not in skipped]
         batch.decode += time.monotonic() - began
 
@@ -199,7 +207,7 @@ class BatchConsumer:
             try:
                 streams.requeue(entries)
             except errors.QueueFull:
-                streams.put_back(self._worker.id, entries, at_once=True)
+                self._worker.put_back(entries)
 
         self._retry_while_unavailable(give_back)
         self._worker.release(entries)
@@ -207,10 +215,10 @@ class BatchConsumer:
     def _set_aside(self, entries: Sequence[StreamEntry]) -> None:
         """Give back the pictures that the storage lacks; they are tried again after a lease, behind those that wait."""
         first = entries[0]
-        self._worker.waits_for = "The storage lacks pictures that nobody removed; they wait until it has them again."
         log.warning(
-            "%s %d, such as picture %d of job %s", self._worker.waits_for, len(entries), first.position, first.job_id
-        )
+            "The storage lacks pictures that nobody removed; they wait until it has them again. %d, such as picture "
+            "%d of job %s", len(entries), first.position, first.job_id, extra={"job": first.job_id},
+        )  # fmt: skip
         self._retry_while_unavailable(lambda: self._container.queue.streams.put_back(self._worker.id, entries))
         self._worker.release(entries)
 
@@ -229,6 +237,7 @@ class BatchConsumer:
         """Return the prepared picture, or the outcome if it cannot be read."""
         try:
             data = self._retry_while_unavailable(lambda: job_pictures.read(self._container, entry))
+            self._container.absences.forget(entry.blob)
             began = time.thread_time()
             try:
                 with self._worker.watchdog():
@@ -243,8 +252,14 @@ class BatchConsumer:
         except FileNotFoundError:
             if self._retry_while_unavailable(lambda: job_pictures.is_dropped(self._container, entry)):
                 return failed(entry, "gone", "The picture was removed before it ran.")
-            if self._container.now() - entry.pushed_at > LOST_AFTER:
-                return failed(entry, "gone", "The storage has lost the picture; send it again.")
+            now = self._container.now()
+            since = self._container.absences.note(entry.blob, now)
+            # It may have waited for a day in a backlog, and be missing for a minute.
+            if now - entry.pushed_at > absences.LOST_AFTER and now - since > absences.WAITED:
+                first = absences.in_words(since)
+                return failed(
+                    entry, "gone", f"The storage has lost the picture, since {first} or before; send it again."
+                )
             return Absent(entry)
         except errors.BadRequest as error:
             return failed(entry, error.code, error.message)
@@ -257,18 +272,26 @@ class BatchConsumer:
                 batch.outcomes += self._forward(task, list(group))
         if batch.is_explained:
             batch.outcomes = self._worker.explainer.explained(self._model, batch, self._retry_while_unavailable)
-        run = batch.run(self._worker.id, time.monotonic() - began, self._container.now())
         container = self._container
+        forward, ran_at = time.monotonic() - began, container.now()
+        run = batch.run(self._worker.id, forward, ran_at)
         self._worker.search.answer(self._model.version, batch, self._retry_while_unavailable)
+        answered, times = time.monotonic(), (ran_at, container.now())
         changes = self._retry_while_unavailable(lambda: jobs.record(container, batch.outcomes, batch.entries, run))
+        job_log.ran(batch.id, batch.entries, batch.outcomes, run, changes, container.now())
         self._conclude(batch.entries, changes)
+        job_traces.add_spans(container, batch.id, batch.entries, batch.outcomes, run, times)
+        self._worker.counting.add(self._version_id, batch.entries, batch.outcomes, container.now())
+        self._metrics.count_ends(batch.entries, batch.missed + batch.outcomes, changes)
         self._worker.release(batch.entries)
         self._worker.waits_for = ""
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
-        usual = not batch.is_explained
-        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at, is_usual=usual)
+        self._metrics.count_run(run, self._ended_at - answered, with_decode=not batch.is_second)
+        usual, runtime = not batch.is_explained, self._model.runtime
+        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at, runtime=runtime, is_usual=usual)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
+        self._seen.keep(batch.outcomes)
         self._worker.tuner.consider(self._model)
 
     def _conclude(self, entries: Sequence[StreamEntry], changes: Sequence[JobChange]) -> None:
@@ -299,9 +322,14 @@ class BatchConsumer:
         entries = [prepared.entry for prepared in inputs]
         try:
             judge = self._judge if task == "classify" else None
-            rows = self._model.forward([prepared.tensor for prepared in inputs], judge.task(task) if judge else task)
+            asked = judge.task(task) if judge else task
+            kept = self._seen.kept(entries)
+            rows = self._model.forward([prepared.tensor for prepared in inputs], self._seen.task(asked, kept))
+            rows = self._seen.take(asked, entries, kept, rows)
             rows = judge.measured(rows) if judge else rows
             outcomes = answers.outcomes(self._model.version, task, entries, rows, judge)
+            if task == "classify":
+                outcomes = observed(self._model.version, outcomes, rows, judge)
             if cacheable := {
                 prepared.key: row.tolist() for prepared, row in zip(inputs, rows, strict=True) if prepared.key
             }:
@@ -311,7 +339,8 @@ class BatchConsumer:
             if len(inputs) > 1:
                 middle = len(inputs) // 2
                 return self._forward(task, inputs[:middle]) + self._forward(task, inputs[middle:])
-            log.exception("picture %d of job %s makes the model fail", entries[0].position, entries[0].job_id)
+            job_id = entries[0].job_id
+            log.exception("picture %d of job %s fails the model", entries[0].position, job_id, extra={"job": job_id})
             self._retry_while_unavailable(lambda: end_if_device_fails(self._container.storage, self._model))
             return [failed(entries[0], "model_failed", f"The model fails on this picture: {type(error).__name__}.")]
 
@@ -323,12 +352,13 @@ def consume(worker: WorkerProcess, version_id: str) -> None:
 
 
 def _consume(worker: WorkerProcess, version_id: str) -> None:
-    container = worker.container
-    container.queue.notifications.clear(version_id)
+    worker.container.queue.notifications.clear(version_id)
+    # The notification may be for the first picture of a tenant that this process does not know.
+    worker.container.queue.streams.groups.forget_tenants(version_id)
     version = worker.find_ready(version_id)
     if version is None:
         if worker.is_removed(version_id):
-            _fail_all(worker, version_id, "The model was removed before the picture ran.")
+            fail_all(worker, version_id, None, "The model was removed before the picture ran.")
         return
     try:
         model = worker.engine.load(version)
@@ -338,14 +368,14 @@ def _consume(worker: WorkerProcess, version_id: str) -> None:
         raise  # the storage is unreachable: nothing was claimed, and maintenance notifies again
     except FileNotFoundError:
         if worker.is_removed(version_id):
-            _fail_all(worker, version_id, "The model was removed before the picture ran.")
+            fail_all(worker, version_id, version, "The model was removed before the picture ran.")
             return
         worker.waits_for = "The storage lacks the weights of a model; its pictures wait until it has them again."
         log.warning("%s It is %s version %s", worker.waits_for, version.name, version.version)
         raise errors.Unavailable(worker.waits_for) from None  # nothing was claimed: as above
     except Exception as error:
         log.exception("model %s version %s cannot be loaded", version.name, version.version)
-        _fail_all(worker, version_id, f"The model cannot be loaded: {error}")
+        fail_all(worker, version_id, version, f"The model cannot be loaded: {error}")
         return
     _run_batches(worker, model, judge)
 
@@ -360,17 +390,11 @@ def _run_batches(worker: WorkerProcess, model: Loaded, judge: Judge | None) -> N
                 # The time slice may be over while pictures still wait. If no notification can be sent, it goes on.
                 if not queue.streams.backlog(version_id):
                     return
+                queue.notifications.allow(version_id, worker.id)
                 if queue.notifications.notify(version_id) or worker.stopping.is_set():
                     return
     except errors.Unavailable:
-        worker.put_back()  # an outage is no attempt
+        worker.put_back_all()  # an outage is no attempt
         raise
     finally:
         worker.release_all()  # after an error these entries are no longer worked on: their lease must expire
-
-
-def _fail_all(worker: WorkerProcess, version_id: str, reason: str) -> None:
-    """Fail all waiting pictures of the version with the reason, rather than leave them waiting."""
-    while entries := worker.container.queue.streams.claim(version_id, worker.id, 500):
-        outcomes = [failed(entry, "model_unavailable", reason) for entry in jobs.begin(worker.container, entries)]
-        jobs.finish(worker.container, outcomes, entries)

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from shared import errors
 from shared.container import Container
+from shared.domain.drift import ADVICE, SENTENCES, VERDICTS
 from shared.domain.webhooks import Attempt, Delivery
 from shared.schemas.common import moment_at
 from shared.schemas.jobs import ModelReference, Progress
-from shared.schemas.webhooks import EndedJob, EndedTraining, JobEvent, TrainingEvent
-from shared.services import jobs, trainings, webhook_deliveries, webhooks
+from shared.schemas.webhooks import DriftedDay, DriftEvent, EndedJob, EndedTraining, JobEvent, TrainingEvent
+from shared.services import drift, job_log, job_traces, jobs, trainings, webhook_deliveries, webhooks
 from worker.delivery_places import DeliveryPlaces
 
 log = logging.getLogger(__name__)
@@ -110,10 +111,7 @@ class Deliverer:
             if attempt is not None:
                 seconds = attempt.seconds
                 webhook_deliveries.record(self._container, delivery, attempt)
-                if attempt.problem:
-                    log.warning(
-                        "callback of %s %s, try %d: %s", delivery.kind, delivery.id, delivery.attempts, attempt.problem
-                    )
+                job_log.called_back(delivery, attempt)
         except Exception:  # it is due again when its claim ends
             log.exception("callback of %s %s broke off", delivery.kind, delivery.id)
         finally:
@@ -130,7 +128,11 @@ def _attempt(container: Container, delivery: Delivery) -> Attempt | None:
         if body is None:
             return None
         signing = webhooks.signing_secrets(container, delivery.tenant, delivery.secret)
-        return webhooks.call_back(container, delivery.url, signing, delivery.message_id, body)
+        trace = job_traces.find(container, [delivery.id]).get(delivery.id) if delivery.kind == "job" else None
+        return webhooks.call_back(
+            container, delivery.url, signing, delivery.message_id, body, trace.parent if trace else "",
+            delivery.attempts,
+        )  # fmt: skip
     except errors.Unavailable:
         raise  # it was not tried
     except Exception as error:
@@ -141,9 +143,8 @@ def _attempt(container: Container, delivery: Delivery) -> Attempt | None:
 def _body(container: Container, delivery: Delivery) -> bytes | None:
     """Return the body, which is the same in each attempt; None if there is no longer such an end. It stays small and
     reveals no results: the receiver fetches those by the job's id."""
-    make_event = _training_event if delivery.kind == "training" else _job_event
     try:
-        event = make_event(container, delivery)
+        event = _EVENTS[delivery.kind](container, delivery)
     except errors.NotFound:
         return None
     return event.encode() if event else None
@@ -174,3 +175,29 @@ def _training_event(container: Container, delivery: Delivery) -> TrainingEvent:
     )
     ended_at = moment_at(training.finished_at or container.now())
     return TrainingEvent(type=f"training.{training.status.lower()}", timestamp=ended_at, data=data)
+
+
+def _drift_event(container: Container, delivery: Delivery) -> DriftEvent | None:
+    alarm = drift.find_alarm(container, delivery.tenant, delivery.id)
+    if alarm is None:
+        return None
+    verdict = VERDICTS[alarm.kind]
+    data = DriftedDay(
+        id=alarm.id,
+        model=ModelReference(name=alarm.name, version=alarm.version),
+        day=alarm.day,
+        kind=alarm.kind,
+        effect=alarm.effect,
+        p_value=alarm.p_value,
+        pictures=alarm.pictures,
+        reference_pictures=alarm.reference_pictures,
+        message=f"{SENTENCES[verdict]} {ADVICE[verdict]}",
+    )
+    return DriftEvent(timestamp=moment_at(alarm.created_at), data=data)
+
+
+_EVENTS: Mapping[str, Callable[[Container, Delivery], JobEvent | TrainingEvent | DriftEvent | None]] = {
+    "job": _job_event,
+    "training": _training_event,
+    "drift": _drift_event,
+}

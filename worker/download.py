@@ -49,7 +49,7 @@ def fetch(
         why = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         raise NotFetched(
             f"The weights could not be fetched from {urlsplit(url).netloc}: {why.splitlines()[0]}. Without a network, "
-            "use a file: inferq models import NAME --arch ARCH --weights FILE --labels imagenet"
+            "import the model from a file: give `weights`, `architecture` and `labels`."
         ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -141,8 +141,8 @@ def _identify(file: ModelFile, wanted: Wanted) -> _Identity:
         return _Identity(families.find(wanted.name), wanted.name)
     except BadOption:
         raise BadOption(
-            "The file holds tensors alone, which do not tell their architecture: name it with --arch, as in "
-            "torchvision or timm, or import a folder that has a config.json."
+            "The file holds tensors alone, which do not tell their architecture: name it in `architecture`, "
+            "as in torchvision or timm, or import a folder that has a config.json."
         ) from None
 
 
@@ -193,12 +193,12 @@ def _check_input(file: ModelFile, preprocessing: Preprocessing) -> None:
         taken, given = (" x ".join(map(str, sides(size))) for size in (file.input_size, preprocessing.crop))
         raise BadOption(
             f"The graph takes pictures of {taken} pixels only, but the preprocessing crops them to {given}. Give "
-            f"--crop {taken.replace(' ', '')}, or export the graph with a dynamic height and width."
+            f"`crop` {taken.replace(' ', '')}, or export the graph with a dynamic height and width."
         )
     if file.mode and MODES[file.mode] != preprocessing.channels:
         raise BadOption(
             f"The graph takes pictures with {MODES[file.mode]} channel(s), but the preprocessing makes them in mode "
-            f"{preprocessing.mode}. Give the mode {file.mode} in --preprocessing."
+            f"{preprocessing.mode}. Give `mode` {file.mode}."
         )
 
 
@@ -210,7 +210,7 @@ def _find_preset(presets: Mapping[str, Preprocessing], name: str, architecture: 
         raise BadOption(
             f"There is no preset {name!r}: {own}; those of other architectures have names such as "
             "ResNet50_Weights.IMAGENET1K_V1, and timm's tags belong to timm's architectures (timm/resnet50). Without a "
-            "preset, give resize, crop, mean and std."
+            "preset, give `resize`, `crop`, `mean` and `std`."
         )
     return preset
 
@@ -260,7 +260,7 @@ def _labels(
     if named and count == _IMAGENET_LABELS:
         return tuple(families.imagenet_labels())
     reason = f"ImageNet has {_IMAGENET_LABELS} labels" if named else "no labels lie beside them"
-    advice = "or --labels imagenet" if count == _IMAGENET_LABELS else "in the order of the outputs"
+    advice = "or `labels` imagenet" if count == _IMAGENET_LABELS else "in the order of the outputs"
     raise BadWeights(
         f"The weights have {count} outputs, and {reason}. Give a labels file with {count} lines, {advice}."
     )

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 Place = tuple[str, int]
 """The id of a job, and the position of a picture in it."""
+Stored = tuple[Mapping[Place, int], Mapping[Place, str]]
+"""The bytes of each heat map, and why there is none of the other pictures."""
 
 
 class _Plain(NamedTuple):
@@ -49,9 +51,7 @@ class Explainer:
         self._device = device
         self._kept: _Plain | None = None
 
-    def explained(
-        self, model: Loaded, batch: Batch, retry: Callable[[Callable[[], dict[Place, str]]], dict[Place, str]]
-    ) -> list[Outcome]:
+    def explained(self, model: Loaded, batch: Batch, retry: Callable[[Callable[[], Stored]], Stored]) -> list[Outcome]:
         """Return the outcomes of a batch of explained pictures after their heat maps are stored; where there is none,
         the outcome says why. `retry` repeats a step while it raises Unavailable."""
         answers = {(given.job_id, given.position): given for given in batch.outcomes if not given.error_code}
@@ -63,12 +63,19 @@ class Explainer:
         none = "No label reaches its threshold; name the label to explain with explain_label."
         why = {place: none for place in asked if not labels[place]}
         wanted = {place: (prepared, labels[place]) for place, prepared in asked.items() if labels[place]}
+        sizes: Mapping[Place, int] = {}
         if wanted:
-            why |= retry(lambda: self._draw_and_store(model, wanted))
-        return [replace(given, error=why.get((given.job_id, given.position), given.error)) for given in batch.outcomes]
+            sizes, reasons = retry(lambda: self._draw_and_store(model, wanted))
+            why |= reasons
+        return [
+            replace(given, error=why.get(place, given.error), explanation_size=sizes.get(place, 0))
+            for given in batch.outcomes
+            for place in [(given.job_id, given.position)]
+        ]
 
-    def _draw_and_store(self, model: Loaded, wanted: Mapping[Place, tuple[Input, str]]) -> dict[Place, str]:
-        """Store the heat maps of pictures for their labels; return why, where there is none. Raises Unavailable.
+    def _draw_and_store(self, model: Loaded, wanted: Mapping[Place, tuple[Input, str]]) -> Stored:
+        """Store the heat maps of pictures for their labels; return the bytes of each, and why, where there is none.
+        Raises Unavailable.
 
         The answer stays whatever happens to its explanation.
         """
@@ -86,12 +93,13 @@ class Explainer:
         except errors.Unavailable:
             raise
         except grad_cam.CannotExplain as error:
-            return dict.fromkeys(wanted, f"The answers of {version.architecture} cannot be explained. {error}")
+            return {}, dict.fromkeys(wanted, f"The answers of {version.architecture} cannot be explained. {error}")
         except Exception as error:
             log.exception("answers of model %s version %s are not explained", version.name, version.version)
-            return dict.fromkeys(wanted, f"The explanation failed: {type(error).__name__}.")
+            return {}, dict.fromkeys(wanted, f"The explanation failed: {type(error).__name__}.")
         explanations.store(self._container, maps)
-        return dict.fromkeys(wanted.keys() - maps.keys(), "The picture was removed before its explanation was drawn.")
+        removed = "The picture was removed before its explanation was drawn."
+        return {place: len(png) for place, png in maps.items()}, dict.fromkeys(wanted.keys() - maps.keys(), removed)
 
     def heat(self, model: Loaded, crops: Sequence[torch.Tensor], labels: Sequence[str]) -> torch.Tensor:
         """Return the heat of prepared pictures for a label each: (N, rows, columns), from 0 to 1.

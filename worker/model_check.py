@@ -23,11 +23,12 @@ from shared.domain.models import (
     example_key,
     trained_weights_key,
 )
-from shared.services import model_checks
+from shared.services import absences, model_checks
 from worker import download, examination, families, rejection_fit, scratch, weights
 from worker.engine import Loaded
 from worker.process import WorkerProcess
 from worker.time_limit import LOADING, time_limit
+from worker.training.pictures import waiting_for_blobs
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,15 @@ def check(worker: WorkerProcess, version_id: str) -> None:
         try:
             with scratch.folder() as folder:
                 ready = _examine(worker, version, folder)
-            ready = _with_rule(worker, ready, worker.engine.load(ready), version.import_options)
+            container.absences.forget(version.id)
+            with waiting_for_blobs(container):
+                ready = _with_rule(worker, ready, worker.engine.load(ready), version.import_options)
         except (errors.BadRequest, errors.NotFound) as error:
             model_checks.refuse(container, version, error.message)
         except download.NotFetched as error:
             model_checks.fail(container, version, error.message)
-        except FileNotFoundError:  # believed, since the storage answers
-            model_checks.fail(container, version, "its file is not in the storage any more; import it again")
+        except FileNotFoundError:
+            _wait_for_file(worker, version)
         except errors.Unavailable as error:
             _wait_for_another_try(worker, version, error.message)
         except Exception as error:
@@ -79,6 +82,19 @@ def _with_rule(
     return replace(ready, rejection=rejection_fit.fit(worker, ready, model, options.rejection))
 
 
+def _wait_for_file(worker: WorkerProcess, version: ModelVersion) -> None:
+    """Leave a version whose file the storage lacks to another try; refuse it once that was waited for long enough."""
+    try:
+        # Not by its names: two tenants may have a model of the same name.
+        file = f"the file of {version.name} version {version.version}"
+        since = absences.wait_for(worker.container, version.id, file)
+    except errors.Unavailable as error:
+        _wait_for_another_try(worker, version, error.message)
+    else:
+        reason = f"its file has been missing from the storage since {since}; import it again"
+        model_checks.fail(worker.container, version, reason)
+
+
 def _wait_for_another_try(worker: WorkerProcess, version: ModelVersion, why: str) -> None:
     """Leave the version to maintenance, which has it checked again once the lock of this check is released."""
     log.warning("checking %s version %s: %s", version.name, version.version, why)
@@ -100,8 +116,9 @@ def store_examined(storage: Storage, version: ModelVersion, path: Path, folder: 
 
     Its blobs are stored, its row is not. The engine, which loads it next, checks that it reproduces its example.
     """
-    options = version.import_options or ImportOptions()
     trained = bool(version.training_id)
+    own = ImportOptions(problem_type=version.problem_type.value, thresholds=version.thresholds) if trained else None
+    options = version.import_options or own or ImportOptions()
     wanted = examination.Wanted(
         architecture=version.architecture,
         labels=version.labels,
@@ -159,8 +176,8 @@ def _weights_file(worker: WorkerProcess, version: ModelVersion, folder: Path) ->
     if not pretrained.url:
         raise errors.BadOption(
             f"The weights of {version.architecture!r} lie on a model hub, from which nothing is fetched here. Download "
-            f"them yourself, then: inferq models import {version.name} --arch {version.architecture} --weights FILE "
-            "--labels FILE"
+            f"them yourself, and import the model from a file: give `weights`, `architecture` {version.architecture} "
+            "and `labels`."
         )
     url = pretrained.url
     if container.settings.weights_url:

@@ -16,12 +16,15 @@ from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import ModelState, ModelVersion
 from shared.domain.stream_entry import StreamEntry
-from shared.services import jobs, models
+from shared.services import absences, history, jobs, models
+from worker.counting import Counting
 from worker.engine import Engine
 from worker.explanations import Explainer
 from worker.judging import Judges
+from worker.memory import card_bytes, resident_bytes
 from worker.rate import Rate
 from worker.search import Search
+from worker.seen_pictures import SeenChoices
 from worker.tuning import Tuner
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ considered to hang and exits. Generous, because a large vision transformer on on
 
 FRESH = 2.0
 """Seconds for which a version is not read from SQL again."""
+COUNTS_EVERY = 10.0
+"""Seconds after which a worker stores what it has counted for the history."""
 
 
 class WorkerProcess:
@@ -48,11 +53,13 @@ class WorkerProcess:
         self.judges = Judges(container.storage.read)
         self.tuner = Tuner(container, self.engine.make_room_beside)
         self.search = Search(container)
+        self.seen_choices = SeenChoices(container)
         self.explainer = Explainer(container, self.engine.device)
         self.stopping = threading.Event()
         self.rates: dict[str, float] = {}
         """Version -> pictures per second, from one batch to the next."""
-        self._rates: dict[str, Rate] = {}
+        self._rates: dict[str, tuple[str, Rate]] = {}
+        """Version -> the runtime of its network, and the rate with that."""
         self.decoding: dict[str, float] = {}
         """Version -> seconds of CPU time that decoding a picture takes, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
@@ -72,6 +79,7 @@ class WorkerProcess:
         self._is_registered = False
         self._busy: dict[int, float] = {}
         """Thread -> when its watchdog expires (monotonic seconds)."""
+        self.counting = Counting()
         self._since = self._claimed_at = container.now()
         self._done = 0
         self._batches = 0
@@ -88,8 +96,9 @@ class WorkerProcess:
         except errors.Unavailable as error:  # Celery would swallow it, and the worker would have no heartbeat
             log.warning("heartbeat: %s", error.message)
         # The marks in a thread of their own: a database that hangs must not keep the leases from being renewed.
-        for step in (self._beat, self._mark_running):
-            threading.Thread(target=self._repeat, args=(step,), name="heartbeat", daemon=True).start()
+        every = self.container.settings.lease / 4
+        for step in ((self._beat, every), (self._mark_running, every), (self._store_counts, COUNTS_EVERY)):
+            threading.Thread(target=self._repeat, args=step, name="heartbeat", daemon=True).start()
 
     def preload(self) -> None:
         """Load the default model, so that the first request does not wait for it; errors are logged only."""
@@ -112,8 +121,10 @@ class WorkerProcess:
 
         Not by the heartbeat thread, which the end of the process may cut off. Without Redis the entry expires later.
         """
+        self.container.queue.counts.close()
         with suppress(errors.Unavailable):
             self.container.queue.workers.deregister(self.id)
+            self._store_counts()
 
     def find_ready(self, version_id: str) -> ModelVersion | None:
         """Return the version if it is READY, as it was FRESH seconds ago at most: its rejection rule may change. While
@@ -153,15 +164,20 @@ class WorkerProcess:
                 self._held.pop(entry.id + entry.stream, None)
                 self._new.pop(entry.job_id, None)
 
-    def put_back(self) -> None:
-        """Give all entries back, to be claimed at once and without counting this attempt; if Redis is away, their
-        leases expire."""
-        with self._leases:
-            with self._lock:
-                held = list(self._held.values())
-                self._held.clear()
-            with suppress(errors.Unavailable):
-                self.container.queue.streams.put_back(self.id, held, at_once=True)
+    def put_back(self, entries: Sequence[StreamEntry]) -> None:
+        """Give entries back, to be claimed at once and without counting this attempt. Raises Unavailable; they are
+        still held then."""
+        with self._leases:  # no heartbeat comes between, which would renew them
+            self.container.queue.streams.put_back(self.id, entries, at_once=True)
+            self.release(entries)
+
+    def put_back_all(self) -> None:
+        """Give back all entries, in the same way; if Redis is away, their leases expire."""
+        with self._lock:
+            held = list(self._held.values())
+        with suppress(errors.Unavailable):
+            self.put_back(held)
+        self.release(held)
 
     def release_all(self) -> None:
         """Remove all entries; their leases then expire."""
@@ -180,11 +196,17 @@ class WorkerProcess:
         finally:
             del self._busy[me]
 
-    def count(self, version_id: str, pictures: int, began: float, ended_at: float, *, is_usual: bool = True) -> None:
+    def count(
+        self, version_id: str, pictures: int, began: float, ended_at: float, *, runtime: str = "", is_usual: bool = True
+    ) -> None:
         """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, in the
-        rate of its version; that of explained pictures says nothing of the others."""
+        rate of its version with this runtime: that of the one before says nothing, once another has taken its place;
+        nor does that of explained pictures of the others."""
         if is_usual:
-            rate = self._rates.setdefault(version_id, Rate())
+            counted, rate = self._rates.get(version_id, (runtime, Rate()))
+            if counted != runtime:
+                rate = Rate()
+            self._rates[version_id] = runtime, rate
             rate.add(pictures, began, ended_at)
             self.rates[version_id] = rate.per_second
         self._done += pictures
@@ -194,9 +216,8 @@ class WorkerProcess:
         """Count a picture that was decoded in so many seconds of CPU time."""
         self.decoding[version_id] = 0.8 * self.decoding.get(version_id, seconds) + 0.2 * seconds
 
-    def _repeat(self, step: Callable[[], None]) -> None:
-        """Run a step every quarter of a lease, until the worker stops and holds nothing any more."""
-        every = self.container.settings.lease / 4
+    def _repeat(self, step: Callable[[], None], every: float) -> None:
+        """Run a step every so many seconds, until the worker stops and holds nothing any more."""
         while not self.stopping.wait(every) or self._held:
             try:
                 step()
@@ -236,6 +257,15 @@ class WorkerProcess:
                 if self._new.get(job_id) == claimed_at:
                     del self._new[job_id]
 
+    def _store_counts(self) -> None:
+        """Add what was counted to the history. Raises Unavailable; it is added at the next time then."""
+        counts = self.counting.take()
+        try:
+            history.add(self.container, counts)
+        except BaseException:
+            self.counting.give_back(counts)
+            raise
+
     def _heartbeat(self) -> None:
         about = {
             "since": self._since,
@@ -243,11 +273,14 @@ class WorkerProcess:
             "engine": self.engine.description,
             "models": self.engine.loaded(),
             "runtimes": self.engine.runtimes(),
+            "memory": resident_bytes(),
+            "card_memory": card_bytes(self.engine.device),
             "pictures": self._done,
             "batches": self._batches,
             "rates": self.rates,
             "holds": len(self._held),
             "claimed_at": self._claimed_at,
             "waits_for": self.waits_for,
+            "missing": absences.report(self.container),
         }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)

@@ -1,4 +1,4 @@
-"""The rate at which a worker runs the pictures of one version."""
+"""The rate at which a worker runs the pictures of one version, in pictures per second, and what follows from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import math
 
 MEMORY = 5.0
 """Seconds after which a batch counts a third as much as a new one."""
+QUIET = 0.005
+"""Seconds; a model that takes longer for a picture needs the help of other workers at once."""
+
+
+def quiet_seconds(rate: float) -> float:
+    """Return the seconds for which no other worker is notified after pictures have arrived: at most the time of one
+    picture, since a notification costs more than a fast model does."""
+    return min(QUIET, 1 / rate) if rate * QUIET > 1 else 0.0
+
+
+def is_short(pictures: int, rate: float) -> bool:
+    """Return True if a batch is over so soon that the next one need not be claimed beside it."""
+    return pictures < rate * QUIET
 
 
 class Rate:

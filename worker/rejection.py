@@ -26,25 +26,33 @@ STAY = 0.96
 _CAUTION = 0.5
 """Standard deviations by which more answers may be wrong than were seen to be."""
 _CURVE_POINTS = 50
+_PIECE = 1024
+"""Features that are compared with the bank at once."""
+_SAME = 0.03
+"""The distance within which features are of the same picture: those of a bank are rounded, so that their length is off
+by up to a four-thousandth, and the distance of a picture from itself is up to 0.02."""
 
 
 class FeatureBank:
     """Training features of one version, of which it tells the distance of other features."""
 
-    def __init__(self, rows: torch.Tensor) -> None:
-        """Keep rows (N, D) of length 1."""
+    def __init__(self, rows: torch.Tensor, groups: torch.Tensor | None = None) -> None:
+        """Keep rows (N, D) of length 1; `groups` (N,) are the same number for pictures that look alike, and are not
+        stored."""
         self._rows = rows.float()
+        self._groups = torch.arange(len(rows)) if groups is None else groups
         self._nearest = min(NEAREST, len(rows))
 
     @classmethod
-    def build(cls, features: torch.Tensor, labels: torch.Tensor) -> FeatureBank:
+    def build(cls, features: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None = None) -> FeatureBank:
         """Keep some of the features (N, D) of the training pictures with labels (N,) int64: the same number of each
-        label, as far as there are, and MOST_ROWS at most.
+        label, as far as there are, and MOST_ROWS at most; `groups` (N,) as above.
 
         They are rounded to half precision, as they are stored, so that a bank tells the same before and after.
         """
         chosen = _spread(labels, MOST_ROWS)
-        return cls(functional.normalize(features[chosen].float(), dim=1).half())
+        rows = functional.normalize(features[chosen].float(), dim=1).half()
+        return cls(rows, None if groups is None else groups[chosen])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,15 +66,42 @@ class FeatureBank:
         """Return (M,) float32, 0 to 2: how far each of (M, D) features is from the training features."""
         return self._kth(functional.normalize(features.float(), dim=1), self._nearest)
 
-    def distances_within(self) -> torch.Tensor:
-        """Return (N,) float32: how far each feature of the bank is from the others.
+    def distances_from_others(self, features: torch.Tensor, groups: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (M,) float32: how far each of (M, D) features is from the training features, but itself if it is one
+        of them, and but those of its group: `groups` (M,) are the same number for pictures that look alike."""
+        rows = functional.normalize(features.float(), dim=1)
+        groups = torch.arange(len(rows)) if groups is None else groups
+        # Which of the given features those of the bank are, if any: groups are not stored with them.
+        same, owner = _kinship(self._rows, rows)
+        own = torch.where(_distance(same) < _SAME, groups[owner], -1)
+        known = own[own >= 0]
+        others = len(self._rows) - (int(known.unique(return_counts=True)[1].max()) if len(known) else 0)
+        nearest = min(NEAREST, max(1, others))
+        found = []
+        for part, part_groups in zip(rows.split(_PIECE), groups.split(_PIECE), strict=True):
+            alike = part @ self._rows.T
+            first = alike.max(dim=1, keepdim=True)
+            itself = torch.where(_distance(first.values) < _SAME, -1.0, first.values)  # also a copy of another group
+            if others:
+                alike.scatter_(1, first.indices, itself)
+                alike[part_groups[:, None] == own] = -1.0  # the least that rows of length 1 can be alike
+            found.append(alike.topk(nearest, dim=1).values[:, -1])
+        return _distance(torch.cat(found))
 
-        Of a network that was not trained on these pictures they are spread as those of new pictures. One feature alone
-        is at the largest distance.
+    def distances_within(self) -> torch.Tensor:
+        """Return (N,) float32: how far each feature of the bank is from those of other groups.
+
+        Of a network that was not trained on these pictures they are spread as those of new pictures. A feature without
+        another group is at the largest distance.
         """
-        if len(self._rows) == 1:
-            return torch.full((1,), 2.0)
-        return self._kth(self._rows, min(NEAREST, len(self._rows) - 1), skip=1)
+        others = len(self._rows) - int(self._groups.unique(return_counts=True)[1].max())
+        nearest = min(NEAREST, max(1, others))
+        found = []
+        for part, groups in zip(self._rows.split(_PIECE), self._groups.split(_PIECE), strict=True):
+            alike = part @ self._rows.T
+            alike[groups[:, None] == self._groups] = -1.0  # the least that rows of length 1 can be alike
+            found.append(alike.topk(nearest, dim=1).values[:, -1])
+        return _distance(torch.cat(found))
 
     def to_bytes(self) -> bytes:
         """Return the bank as safetensors with half precision."""
@@ -85,9 +120,20 @@ class FeatureBank:
         found = [
             # Of rows of length 1, by their inner products: a matrix product is the fastest way to compare with all.
             (part @ self._rows.T).topk(nearest + skip, dim=1).values[:, -1]
-            for part in rows.split(1024)
+            for part in rows.split(_PIECE)
         ]
-        return (2.0 - 2.0 * torch.cat(found)).clamp(min=0.0).sqrt()
+        return _distance(torch.cat(found))
+
+
+def _kinship(rows: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return for each of (N, D) rows the largest inner product with one of the others, and the place of that."""
+    found = [(part @ others.T).max(dim=1) for part in rows.split(_PIECE)]
+    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+
+
+def _distance(products: torch.Tensor) -> torch.Tensor:
+    """Return the distances of rows of length 1 with these inner products."""
+    return (2.0 - 2.0 * products).clamp(min=0.0).sqrt()
 
 
 def fewest(precision: float) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from shared import errors
 from shared.container import Container
-from shared.services import maintenance
+from shared.services import history, maintenance
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,8 @@ GARBAGE_EVERY = 300.0
 
 
 class Schedule:
-    """Reconciles every `sweep_every` seconds and collects garbage every GARBAGE_EVERY seconds.
+    """Reconciles every `sweep_every` seconds, collects garbage every GARBAGE_EVERY seconds, and samples the queue every
+    SAMPLED_EVERY seconds for the history.
 
     Celery's beat was rejected: it is a child process, which goes on after its parent was killed; when the wall clock is
     set back it waits until that time has passed again; and while a run lasts it sends others.
@@ -27,7 +28,11 @@ class Schedule:
         self._container = container
         self._stopping = threading.Event()
         self._missing: frozenset[str] = frozenset()
-        steps = ((container.settings.sweep_every, self._reconcile), (GARBAGE_EVERY, self._collect_garbage))
+        steps = (
+            (container.settings.sweep_every, self._reconcile),
+            (history.SAMPLED_EVERY, self._sample),
+            (GARBAGE_EVERY, self._collect_garbage),
+        )
         self._threads = [
             threading.Thread(target=self._repeat, args=step, name=step[1].__name__.strip("_"), daemon=True)
             for step in steps
@@ -46,6 +51,9 @@ class Schedule:
 
     def _reconcile(self) -> None:
         self._missing = maintenance.reconcile(self._container, self._missing)
+
+    def _sample(self) -> None:
+        history.sample(self._container)
 
     def _collect_garbage(self) -> None:
         maintenance.collect_garbage(self._container)

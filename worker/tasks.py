@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class ProcessResources:
     """The container, and the worker, trainer or deliverer, of one process; each is built on first use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_maintenance: bool = False) -> None:
         self.settings = settings
+        self._is_maintenance = is_maintenance
 
     @cached_property
     def container(self) -> Container:
         """The container of the process."""
-        return build(self.settings)
+        return build(self.settings, is_small=self._is_maintenance)
 
     @cached_property
     def worker(self) -> WorkerProcess:
@@ -52,9 +53,9 @@ class ProcessResources:
         return Deliverer(self.container)
 
 
-def register(app: Celery, settings: Settings) -> ProcessResources:
+def register(app: Celery, settings: Settings, *, is_maintenance: bool = False) -> ProcessResources:
     """Define the tasks on the app; returns the resources that they share."""
-    process = ProcessResources(settings)
+    process = ProcessResources(settings, is_maintenance=is_maintenance)
     app.process = process
 
     @app.task(name=CONSUME)
@@ -89,6 +90,15 @@ def register(app: Celery, settings: Settings) -> ProcessResources:
         # In a separate thread: thousands of pictures take a minute, and those of jobs are run between them.
         threading.Thread(
             target=rejection_fit.fit_requested, args=(process.worker, version_id), name="fit", daemon=True
+        ).start()
+
+    @app.task(name="measure_reference")
+    def measure_reference(version_id: str) -> None:
+        from worker import drift_reference
+
+        # In a separate thread, for the same reason.
+        threading.Thread(
+            target=drift_reference.measure_requested, args=(process.worker, version_id), name="reference", daemon=True
         ).start()
 
     @app.task(name="train")

@@ -20,12 +20,20 @@ from shared.domain import lock_names
 from shared.domain.comparisons import Comparison
 from shared.domain.datasets import Dataset
 from shared.domain.trainings import Training
-from shared.services import comparison_runs, dataset_import, dataset_import_runs, search_index_runs, training_runs
+from shared.services import (
+    absences,
+    comparison_runs,
+    dataset_import,
+    dataset_import_runs,
+    search_index_runs,
+    training_runs,
+)
 from worker.engine import Engine
 from worker.training import pipeline, run
 from worker.training.cancellation import Stopped
 from worker.training.compare import compare
 from worker.training.indexing import index
+from worker.training.pictures import Missing, waiting_for_blobs
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +81,7 @@ class Trainer:
             thread.wake()
         for thread in (self._training, self._errands):
             thread.ended.wait(max(0.0, until - time.monotonic()))
+        self.container.queue.counts.close()
         with contextlib.suppress(errors.Unavailable):
             self.container.queue.workers.deregister(self.id, "trainers")
 
@@ -102,7 +111,8 @@ class Trainer:
         log.info("training %s, model %s, dataset %d", training.id, training.name, training.dataset_id)
         try:
             current = run.begin(self.container, training, self.stopping, held.lost)
-            pipeline.train(self.container, current, self.engine)
+            with waiting_for_blobs(self.container):
+                pipeline.train(self.container, current, self.engine)
         except training_runs.TrainingEnded:
             log.info("training %s was cancelled", training.id)
             training_runs.discard(self.container, training.id)
@@ -178,7 +188,8 @@ class Trainer:
         except comparison_runs.ComparisonEnded:
             return
         try:
-            report = self._report(begun)
+            with waiting_for_blobs(self.container):
+                report = self._report(begun)
         except (errors.Unavailable, Stopped) as error:
             log.warning("comparison %s waits: %s", begun.id, error)
             comparison_runs.put_back(container, begun)
@@ -193,7 +204,13 @@ class Trainer:
 
     def _report(self, begun: Comparison) -> dict[str, object]:
         candidate, baseline, pictures = comparison_runs.get_material(self.container, begun)
-        models = self.engine.load(candidate), self.engine.load(baseline)
+        try:
+            models = self.engine.load(candidate), self.engine.load(baseline)
+        except FileNotFoundError:
+            raise Missing(
+                "The weights of one of the versions are not in the storage any more; import or train it again.",
+                f"{candidate.weights} or {baseline.weights}",
+            ) from None
 
         def on_progress(_done: int) -> None:
             if self.stopping.is_set():
@@ -213,7 +230,12 @@ class Trainer:
                 return
 
     def _heartbeat(self) -> None:
-        about = {"since": self._since, "device": str(self.engine.device), "busy": self._busy}
+        about = {
+            "since": self._since,
+            "device": str(self.engine.device),
+            "busy": self._busy,
+            "missing": absences.report(self.container),
+        }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease, role="trainers")
 
 

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from shared.domain.counted import counted
 from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadWeights
 from worker import families
@@ -40,8 +41,8 @@ def restore(family: Family, architecture: str, preprocessing: Preprocessing, dat
 
 def outputs(network: nn.Module) -> int:
     """Return the number of logits of the network."""
-    if isinstance(counted := getattr(network, "outputs", None), int):  # a graph has no layers
-        return counted
+    if isinstance(number := getattr(network, "outputs", None), int):  # a graph has no layers
+        return number
     layer = families.penultimate(network)
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
 
@@ -111,10 +112,8 @@ def check_labels(count: int, labels: Sequence[str]) -> None:
     Labels may repeat: lists of ImageNet's have `crane` for the bird and for the machine.
     """
     if len(labels) != count:
-        outputs, given = ("1 output" if count == 1 else f"{count} outputs"), len(labels)
-        raise BadWeights(
-            f"The weights have {outputs}, but {given} {'label was' if given == 1 else 'labels were'} given."
-        )
+        given = f"{counted(len(labels), 'label')} {'was' if len(labels) == 1 else 'were'}"
+        raise BadWeights(f"The weights have {counted(count, 'output')}, but {given} given.")
     for number, label in enumerate(labels, 1):
         if not label.strip():
             raise BadWeights(f"Label {number} is empty; each of the {count} outputs needs one.")

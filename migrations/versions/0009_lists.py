@@ -3,32 +3,21 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.online import create_index
+
 revision = "0009"
 down_revision = "0008"
 
 
 def upgrade() -> None:
+    create_index("ix_jobs_tenant_status", "jobs", ["tenant", "status", "created_at", "id"])
+    create_index("ix_jobs_tenant_model", "jobs", ["tenant", "model", "status", "created_at", "id"])
+    create_index("ix_jobs_tenant_finished_at", "jobs", ["tenant", "finished_at"])
+    create_index("ix_jobs_failed", "jobs", ["tenant", "created_at", "id", "model", "status"], where="failed > 0")
+    create_index("ix_items_failed", "items", ["job_id", "error_code"], where="error_code > ''")
     op.add_column("jobs", sa.Column("retries", sa.Integer(), nullable=False, server_default=sa.text("0")))
-    op.create_index("ix_jobs_tenant_status", "jobs", ["tenant", "status", "created_at", "id"])
-    op.create_index("ix_jobs_tenant_model", "jobs", ["tenant", "model", "status", "created_at", "id"])
     op.drop_index("ix_jobs_tenant_id", "jobs")
-    op.create_index("ix_jobs_tenant_finished_at", "jobs", ["tenant", "finished_at"])
     op.drop_index("ix_jobs_finished_at", "jobs")
-    has_failed, is_failed = sa.text("failed > 0"), sa.text("error_code > ''")
-    op.create_index(
-        "ix_jobs_failed",
-        "jobs",
-        ["tenant", "created_at", "id", "model", "status"],
-        sqlite_where=has_failed,
-        postgresql_where=has_failed,
-    )
-    op.create_index(
-        "ix_items_failed",
-        "items",
-        ["job_id", "error_code"],
-        sqlite_where=is_failed,
-        postgresql_where=is_failed,
-    )
     op.create_table(
         "tenant_limits",
         sa.Column("tenant", sa.String(255), nullable=False),

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import httpcore
 
+from shared.domain.sizes import exactly
 from shared.errors import BadUrl
 
 MAX_REDIRECTS = 3
@@ -241,7 +242,7 @@ def _body(response: httpcore.Response, max_bytes: int, noun: str) -> Iterator[by
     for chunk in response.iter_stream():
         size += len(chunk)
         if size > max_bytes:
-            raise BadUrl(f"The URL holds more than the allowed {max_bytes} bytes. Give a smaller {noun}.")
+            raise BadUrl(f"The URL holds more than the allowed {exactly(max_bytes)}. Give a smaller {noun}.")
         yield chunk
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SECONDS = 1.0
-"""How long a lookup is kept at most: the event that should have cleared it may be lost."""
+"""How long a lookup is kept, unless its caller can do with an older one: the event that should have cleared it may be
+lost."""
 MOST = 4096
 """Lookups that are kept; the memory is emptied when there are more."""
 
@@ -28,12 +29,12 @@ class Lookups:
         self._cleared = 0
         """How often it was cleared."""
 
-    def get(self, key: Hashable, look: Callable[[], T]) -> T:
-        """Return what `look` returned for this key, at most SECONDS ago; what it raises is not kept."""
+    def get(self, key: Hashable, look: Callable[[], T], seconds: float = SECONDS) -> T:
+        """Return what `look` returned for this key, at most so many seconds ago; what it raises is not kept."""
         until, value = self._kept.get(key, (0.0, None))
         if until > self._clock():
             return value  # type: ignore[no-any-return]
-        cleared, until = self._cleared, self._clock() + SECONDS
+        cleared, until = self._cleared, self._clock() + seconds
         value = look()
         with self._lock:
             if cleared == self._cleared:

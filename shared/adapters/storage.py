@@ -11,6 +11,7 @@ import contextlib
 import os
 import posixpath
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
@@ -33,6 +34,9 @@ inferq knows its storage by this file. While it is missing, inferq takes the sto
 """
 _CLIENTS = ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
 """Packages through which fsspec talks to object stores."""
+_CONNECTING, _SILENCE, _ATTEMPTS = 5.0, 30.0, 2
+"""Seconds that a request to S3 waits for a connection, and for the next byte; and how often s3fs tries it, and tries a
+read that consists of requests."""
 LISTED_AT_ONCE = 500
 """Keys of a page of a listing."""
 _PIECE = 4 * 1024 * 1024
@@ -80,7 +84,7 @@ class Storage:
         self._record = record
         self._is_known = record is None
         """True once the marker was seen in its place."""
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._fs, self._root = _open(url)
         self._local = "file" in _protocols(self._fs)
         self._syncs = self._local and durability == "power"
         self._folders: set[str] = set()
@@ -97,6 +101,12 @@ class Storage:
         with _answering():
             self._know()
             self._must_be_there()
+
+    def free(self) -> int | None:
+        """Return how many bytes the disk of a folder has left; None for other storages. Raises Unavailable."""
+        with _answering():
+            self._must_be_there()
+            return shutil.disk_usage(self._root).free if self._local else None
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:
@@ -312,6 +322,23 @@ class Storage:
                 _sync(each)
             with self._lock:
                 self._folders.add(folder)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path in it.
+
+    S3 counts as away after two minutes of silence, unless fsspec's own configuration has `config_kwargs`. By default
+    botocore sends a request five times, of a minute each, and s3fs does all of that five times: a server that hangs
+    would hold each thread for 25 minutes. s3fs alone repeats here, since it goes on with a download that was cut.
+    """
+    options: dict[str, Any] = {}
+    if url.startswith(("s3://", "s3a://")) and "config_kwargs" not in fsspec.config.conf.get("s3", {}):
+        retries = {"total_max_attempts": 1, "mode": "standard"}
+        options["config_kwargs"] = {"connect_timeout": _CONNECTING, "read_timeout": _SILENCE, "retries": retries}
+    filesystem, root = fsspec.core.url_to_fs(url, **options)
+    if options:
+        filesystem.retries = _ATTEMPTS
+    return filesystem, root
 
 
 def _sync(path: str) -> None:

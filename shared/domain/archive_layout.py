@@ -57,10 +57,10 @@ _Parts = tuple[str, ...]
 
 @dataclass(frozen=True)
 class ExamplePath:
-    """Label, split and name of one file in the archive."""
+    """Labels, split and name of one file in the archive."""
 
-    label: str
-    """The label as `datasets.check_name` returns it; case is significant."""
+    labels: tuple[str, ...]
+    """The labels as `datasets.check_name` returns them; case is significant. One for a file in a label folder."""
     split: Split
     name: str
     """The name of the file as `datasets.file_name` returns it."""
@@ -107,7 +107,7 @@ def _read(parts: Sequence[_Parts]) -> list[ExamplePath | str]:
 
 
 @lru_cache(maxsize=1000)
-def _split(folder: str) -> Split | None:
+def split_of(folder: str) -> Split | None:
     """Return the split that a folder is called by, in any case, singular or plural; None for any other name."""
     name = re.sub(r"[\W_]+", "", folder.lower())
     for _ in range(2):  # `train_data_set`, `test-images`
@@ -117,19 +117,19 @@ def _split(folder: str) -> Split | None:
 
 def _once(part: _Parts) -> _Parts:
     """Return a path with one folder for its split if it has two of them around a label."""
-    doubled = len(part) > 3 and (split := _split(part[0])) and split is _split(part[1])
+    doubled = len(part) > 3 and (split := split_of(part[0])) and split is split_of(part[1])
     return part[1:] if doubled else part
 
 
 def _has_splits(parts: Sequence[_Parts]) -> bool:
-    within = [part for part in parts if len(part) > 1 and _split(part[0])]
+    within = [part for part in parts if len(part) > 1 and split_of(part[0])]
     if len(_tops(within)) == len(_tops(parts)):
         return bool(within)
     return sum(len(part) == 3 for part in within) > sum(len(part) == 2 for part in within)
 
 
 def _place_in_split(part: _Parts) -> ExamplePath | str:
-    split = _split(part[0]) if len(part) > 1 else None
+    split = split_of(part[0]) if len(part) > 1 else None
     if split is None:
         return "lies beside the folders for training, validation and test; put it into a label folder in one of them"
     return _place(part[1:], split)
@@ -144,7 +144,7 @@ def _place(part: _Parts, split: Split) -> ExamplePath | str:
     if _UNDECODED.search(folder):
         return "lies in a folder whose name is in no known encoding; rename it, or pack it with names in UTF-8"
     try:
-        return ExamplePath(check_name(folder, "label"), split, file_name(file))
+        return ExamplePath((check_name(folder, "label"),), split, file_name(file))
     except BadOption as error:
         return f"lies in a folder that names no label: {error.message}"
 

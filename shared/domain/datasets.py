@@ -15,10 +15,11 @@ import secrets
 import statistics
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from shared import errors
+from shared.domain.models import ProblemType
 from shared.domain.pictures import show_bytes
 
 LONGEST_NAME = 180
@@ -31,7 +32,10 @@ FEW = 10
 """A label with fewer pictures is warned of: a handful to learn from, and one or two to be tested on."""
 RARE = 10
 """A label is warned of, too, if the median label has more than so many times its pictures."""
-
+MOST_LABELS = 2_000
+"""Maximum number of labels of a multi-label dataset: each picture gets an answer to each of them."""
+MOST_OF_ONE = 100
+"""Maximum number of labels of one picture."""
 
 _NAMED = 5
 """The most labels that one warning names."""
@@ -67,7 +71,8 @@ class Contradiction:
     """One picture, byte by byte, under two labels: it teaches neither, and none of its files became an example."""
 
     labels: tuple[str, ...]
-    """The label of each file, at least two different ones."""
+    """The label of each file, at least two different ones; in a multi-label dataset all labels of the file, as
+    `join_labels` writes them."""
     paths: tuple[str, ...]
     """The path of each file in its archive; of a picture that the dataset had before, its label and name."""
     example: int | None = None
@@ -113,6 +118,14 @@ class Dataset:
     last_example: int = 0
     source_size: int = 0
     """Bytes of the uploaded archive that is being loaded; 0 if it is read from elsewhere."""
+    problem_type: ProblemType | None = ProblemType.SINGLE_LABEL
+    """How many labels its pictures have, and so the problem type of the models that are trained on it; None until its
+    first archive says it."""
+
+    @property
+    def is_multi_label(self) -> bool:
+        """True if its pictures have any number of labels."""
+        return self.problem_type is ProblemType.MULTI_LABEL
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,18 @@ class DatasetLabel:
 
 
 @dataclass(frozen=True)
+class Inventory:
+    """What the current version of a dataset holds."""
+
+    labels: Sequence[DatasetLabel]
+    """In the order of their ids."""
+    examples: int
+    """In a multi-label dataset not the sum of those of the labels."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Declared split -> examples, where that is asked for; those without one are assigned when a training begins."""
+
+
+@dataclass(frozen=True)
 class DatasetExample:
     """A labelled picture; its bytes are `blob[offset:offset + size]`."""
 
@@ -135,7 +160,9 @@ class DatasetExample:
     id: int
     """1 is the dataset's first; unique within the dataset."""
     label_id: int
+    """0 in a multi-label dataset, whose examples have `label_ids`."""
     label: str
+    """Empty in a multi-label dataset."""
     name: str
     split: Split
     source: Source
@@ -150,8 +177,22 @@ class DatasetExample:
     until: int | None = None
     """The first version that no longer has it."""
     fingerprint: int | None = None
-    """By which near-duplicates are found, see near_duplicates.py; None of pictures that were added singly, or before
-    there were fingerprints."""
+    """By which near-duplicates are found, see near_duplicates.py; None of pictures whose pixels are broken, or
+    that an older version of the service has added."""
+    label_ids: tuple[int, ...] = ()
+    """In a multi-label dataset the labels that the picture has, in ascending order; it may have none."""
+    labels: tuple[str, ...] = ()
+    """The names of `label_ids`, in the same order."""
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The names of its labels, in a dataset of either kind."""
+        return (self.label,) if self.label else self.labels
+
+    @property
+    def all_label_ids(self) -> tuple[int, ...]:
+        """The ids of its labels, in a dataset of either kind."""
+        return (self.label_id,) if self.label_id else self.label_ids
 
 
 def is_upload(source: str) -> bool:
@@ -189,6 +230,17 @@ def file_name(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
+def join_labels(labels: Sequence[str]) -> str:
+    """Return the labels of one picture as one text for people."""
+    return " | ".join(labels) or "no label"
+
+
+def check_labels_of_one(count: int) -> None:
+    """Raise BadOption for more labels of one picture than MOST_OF_ONE."""
+    if count > MOST_OF_ONE:
+        raise errors.BadOption(f"a picture may have {MOST_OF_ONE} labels, not {count}")
+
+
 def warnings(dataset: Dataset, labels: Sequence[DatasetLabel]) -> list[str]:
     """Return what the owner of the dataset should know before a training, in sentences."""
     counts = {label.name: label.examples for label in labels}
@@ -209,10 +261,12 @@ def warnings(dataset: Dataset, labels: Sequence[DatasetLabel]) -> list[str]:
             "too seldom; add pictures."
         )
     if dataset.contradicting:
-        found.append(
-            f"Pictures that were sent under two labels: {dataset.contradicting}. Decide for one label of each, and "
-            "send them again."
+        under, decide = (
+            ("different labels", "Decide for the labels of each")
+            if dataset.is_multi_label
+            else ("two labels", "Decide for one label of each")
         )
+        found.append(f"Pictures that were sent under {under}: {dataset.contradicting}. {decide}, and send them again.")
     return found
 
 
@@ -233,6 +287,24 @@ def open_next_version(dataset: Dataset) -> Dataset:
 def changed(dataset: Dataset, now: float) -> Dataset:
     """Return the dataset after a change by the caller, without the message about the last archive."""
     return replace(open_next_version(dataset), message="", updated_at=now)
+
+
+def check_label_count(dataset: Dataset, count: int) -> None:
+    """Raise BadDataset if a multi-label dataset would have more labels than MOST_LABELS."""
+    if dataset.is_multi_label and count > MOST_LABELS:
+        raise errors.BadDataset(
+            f"The multi-label dataset {dataset.name!r} would have {count:,} labels; it may have {MOST_LABELS:,}. Leave "
+            "some out, or make several datasets."
+        )
+
+
+def describe_duplicate(duplicate: DatasetExample, labels: Sequence[str]) -> str:
+    """Return why a picture with these labels is not added to a dataset that has it already, with advice."""
+    known = f"The dataset has this picture already: example {duplicate.id}, {join_labels(duplicate.all_labels)!r}."
+    if duplicate.all_labels == labels:
+        return known
+    twice = "" if not duplicate.label else " A picture with two labels teaches neither:"
+    return f"{known}{twice} {'if' if twice else 'If'} {join_labels(labels)!r} is right, remove that example first."
 
 
 def describe_state(dataset: Dataset) -> str:

@@ -49,7 +49,8 @@ class Replay:
     jobs: int
     pictures: int
     skipped: int
-    """Jobs that cannot run again, since their pictures or their model were removed."""
+    """Jobs that cannot run again: their pictures or their model were removed, or more pictures have failed than may
+    wait."""
     left_after: str
     """The place in the list where the call has stopped; empty if it has reached the end."""
 

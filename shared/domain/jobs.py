@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from shared import errors
+from shared.domain.observations import Observation
 from shared.domain.pictures import Picture
 from shared.domain.rejection import Verdict
 
@@ -145,8 +146,27 @@ class BatchRun:
     """Seconds from the claim until they were decoded."""
     forward: float
     """Seconds in the network."""
+    closed: str = "none_left"
+    """Why it took no more pictures, one of CLOSED."""
 
 
+@dataclass(frozen=True)
+class JobTrace:
+    """The trace of a job that is traced."""
+
+    parent: str
+    """The traceparent below which the spans of the job belong."""
+    pushes: int = 1
+    """How often its pictures were put on the queue: more than once if the queue has lost them."""
+
+    @property
+    def pushed_again(self) -> JobTrace:
+        """The trace after one more push."""
+        return replace(self, pushes=self.pushes + 1)
+
+
+CLOSED = ("none_left", "full", "alone")
+"""No other picture waited; the batch had reached its limit; the picture was claimed before, and so runs alone."""
 LONGEST_TIMELINE = 10
 """Batches of a job that its timeline holds: the first of them, and the last."""
 
@@ -164,6 +184,7 @@ def add_to_timeline(
         "attempt": attempt,
         "decode_ms": round(run.decode * 1000, 2),
         "forward_ms": round(run.forward * 1000, 2),
+        "closed": run.closed,
     }
     return [*(timeline or [])[: LONGEST_TIMELINE - 1], entry]
 
@@ -247,6 +268,21 @@ class Job:
         """Number of pictures without an outcome."""
         return self.total - self.done - self.failed
 
+    def announced(self, change: JobChange) -> Job | None:
+        """Return the job as a worker has announced its end; None if the announcement does not hold all of it."""
+        outcome = change.outcome
+        if outcome is None or self.items is None:
+            return None
+        item = replace(
+            self.items[0], status=Status.FAILED if outcome.error_code else Status.DONE, result=outcome.result,
+            error_code=outcome.error_code, error=outcome.error,
+        )  # fmt: skip
+        return replace(
+            self, status=change.status, done=change.done, failed=change.failed, started_at=change.started_at,
+            finished_at=change.finished_at, error_code=change.error_code, error=change.error, items=(item,),
+            timeline=change.timeline,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -262,6 +298,10 @@ class Outcome:
     """How often its job had been retried when a failed item was put on the queue; results have no need of it."""
     verdict: Verdict | None = None
     """As in Item."""
+    observation: Observation | None = None
+    """What is counted of the answer when it is recorded; None if nothing is."""
+    explanation_size: int = 0
+    """Bytes of its heat map, which is stored before; 0 if it has none."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +324,20 @@ class LiveJob:
         not end it. A late result is as good as another one."""
         return not outcome.error_code or outcome.retries == self.retries
 
+    def advanced(self, done: int, failed: int, started_at: float, now: float) -> JobChange:
+        """Return what becomes of the job with these counts: RUNNING while pictures are left, then DONE if one has an
+        answer, else FAILED. `started_at` is when its first batch was claimed, `now` when it ends (Unix seconds)."""
+        status, finished_at, code, error = Status.RUNNING, None, "", ""
+        if done + failed >= self.total:
+            status, finished_at = Status.DONE, now
+            if not done:
+                status, code, error = Status.FAILED, "no_picture_succeeded", "No picture could be classified."
+        started_at = started_at if self.started_at is None else self.started_at
+        return JobChange(
+            self.id, status, done, failed, started_at, finished_at, code, error, bool(self.webhook),
+            deadline=self.deadline,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class JobChange:
@@ -301,6 +355,10 @@ class JobChange:
     has_webhook: bool = False
     outcome: Outcome | None = None
     """Of a job of one picture, if this call has written it."""
+    timeline: Sequence[Mapping[str, Any]] | None = None
+    """As in Job, with an outcome."""
+    deadline: float | None = None
+    """As in Job; not announced."""
 
 
 def job_created_at(job_id: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shared import errors
 
@@ -13,6 +14,8 @@ STAGES = ("live", "test")
 """The stages of a key; an upload with a key of one stage is invisible to keys of the other."""
 ACCESS = "access"
 """The kind of token that stands for a key (shared/services/accounts.py)."""
+FARTHEST = 100 * 365 * 86_400.0
+"""Seconds from now within which the expiry of a key must lie."""
 SCOPES = ("infer", "models", "keys")
 """`infer`: jobs and images. `models`: add and remove models. `keys`: create and revoke keys, list workers."""
 
@@ -37,6 +40,10 @@ class ApiKey:
     """The account that signs assertions with the private key belonging to `public_key`; such a key has no text."""
     public_key: str = ""
     """PEM; empty for ordinary keys."""
+    expires_at: float | None = None
+    """Unix seconds from which the key is refused; None if it is valid until it is revoked."""
+    last_used_at: float | None = None
+    """Unix seconds of the last request with the key, or with a token issued for it; up to a minute old."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,15 @@ class Caller:
     tenant: str
     scopes: tuple[str, ...]
     stage: str = "live"
+    key_id: str = ""
+    """The key that was sent, or for which the token was issued; empty if there is none in the database."""
+    expires_at: float | None = None
+    """Unix seconds from which the key is refused; None if it does not expire."""
+
+    @property
+    def is_operator(self) -> bool:
+        """True for those who run the service: keys of the tenant `default` with the scope `keys`."""
+        return self.tenant == DEFAULT_TENANT and "keys" in self.scopes
 
     def must(self, scope: str) -> None:
         """Raise Forbidden if the key lacks the scope."""
@@ -59,6 +75,7 @@ def check_tenant(name: str) -> None:
         raise errors.BadOption("a tenant's name is made of letters, digits, '-' and '_', 63 at most")
 
 
+@lru_cache(256)  # each request asks three times, of a few names
 def is_loopback(host: str) -> bool:
     """Return True for `localhost` and the literal addresses of loopback, which only this machine can reach.
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shared.domain.sizes import exactly
 from shared.errors import BadOption
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -44,7 +45,7 @@ def parse(data: bytes, name: str = "labels") -> tuple[str, ...]:
     heading says which one holds the labels. A text may begin with a byte order mark, and its lines may end with CR LF.
     """
     if len(data) > MAX_BYTES:
-        raise BadOption(f"{name} has more than {MAX_BYTES} bytes; labels are a text of one per line, JSON or CSV")
+        raise BadOption(f"{name} has more than {exactly(MAX_BYTES)}; labels are a text of one per line, JSON or CSV")
     text = _decode(data, name).replace("\r\n", "\n").replace("\r", "\n")
     if text.lstrip()[:1] in ("{", "["):
         found = _from_json(text, name)

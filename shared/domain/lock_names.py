@@ -25,6 +25,11 @@ def rejection(version_id: str) -> str:
     return f"rejection:{version_id}"
 
 
+def drift_reference(version_id: str) -> str:
+    """Return the name of the lock that a worker holds while it measures the reference of the version."""
+    return f"drift:{version_id}"
+
+
 def conversion(version_id: str) -> str:
     """Return the name of the lock that a worker holds while it converts the version for a faster runtime."""
     return f"conversion:{version_id}"

@@ -95,6 +95,7 @@ class Hit:
     dataset_id: int = 0
     example_id: int = 0
     label: str = ""
+    """Of an example; in a multi-label dataset all its labels, with commas between them."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,10 @@ declare is cut, label by label, from its training pictures. The cut uses a hash 
 position: a picture stays in its split when others are added, so that a later training is tested on the test pictures of
 an earlier training, and not on pictures that the earlier training has learned.
 
+In a multi-label dataset, the label by which a picture is cut is the rarest of those that it has, or none: so the few
+pictures of a rare label are shared out, and the frequent labels follow. A label that no training picture has then gets
+one that was to validate or test.
+
 Near-duplicates of one label stay on one side of a cut: a test picture whose copy was learned shows nothing. A group of
 them is as far ahead as its first picture; a group that is larger than what is left to test or validate trains.
 """
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 
 from shared import errors
 from shared.domain import near_duplicates
+from shared.domain.counted import counted
 from shared.domain.datasets import DatasetExample, Source, Split
 
 FEWEST_LABELS = 2
@@ -38,11 +43,14 @@ class Splits:
     across: int = 0
     """Groups of near-duplicates that lie in several splits, as the dataset declares them or since their labels differ:
     they make the evidence look better than it is."""
+    is_multi_label: bool = False
+    """True if the examples have any number of labels."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """The number of examples of one label with the same source and declared split."""
+    """The number of examples of one label with the same source and declared split; in a multi-label dataset an example
+    counts for each of its labels."""
 
     label: str
     source: Source
@@ -50,13 +58,16 @@ class Tally:
     count: int
 
 
-def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
-    """Raise BadDataset unless examples with these counts can be split, and trained and tested on."""
+def check(tallies: Sequence[Tally], *, with_feedback: bool = True, is_multi_label: bool = False) -> None:
+    """Raise BadDataset unless examples with these counts can be split, and trained and tested on.
+
+    One label is enough for a multi-label dataset, where other pictures lack it.
+    """
     chosen = [tally for tally in tallies if with_feedback or tally.source is not Source.FEEDBACK]
     used: Counter[str] = Counter()
     for tally in chosen:
         used[tally.label] += tally.count
-    _check_labels(used)
+    _check_labels(used, 1 if is_multi_label else FEWEST_LABELS)
     learned = {tally.label for tally in chosen if tally.split not in (Split.VALIDATION, Split.TEST)}
     if missing := [label for label in used if label not in learned]:
         raise errors.BadDataset(f"There is no picture of {missing[0]!r} to learn from; add one to `training`.")
@@ -70,11 +81,11 @@ def check(tallies: Sequence[Tally], *, with_feedback: bool = True) -> None:
         raise errors.BadDataset("There is no picture to test on; add some to `test`, or do not name the splits.")
 
 
-def _check_labels(used: Counter[str]) -> None:
-    if len(used) < FEWEST_LABELS:
+def _check_labels(used: Counter[str], fewest: int) -> None:
+    if len(used) < fewest:
         raise errors.BadDataset(
-            f"Training needs at least {FEWEST_LABELS} labels with pictures; this dataset has {len(used)}. Add pictures "
-            "of something else."
+            f"Training needs at least {counted(fewest, 'label')} with pictures; this dataset has {len(used)}. Add "
+            "pictures of something else."
         )
     few = [label for label, count in used.items() if count < FEWEST_EXAMPLES]
     if few:
@@ -92,18 +103,23 @@ def deal(
     *,
     with_feedback: bool = True,
     checked: bool = True,
+    is_multi_label: bool = False,
 ) -> Splits:
     """Split the examples of a dataset version; the result depends only on the arguments, not on the order of the
     examples.
 
     `train_ratio` is the share of each label that trains; of the rest, the larger half tests and the other validates.
     Corrections of wrong predictions only ever train: they were chosen for being difficult, and would make any model
-    look worse than it is. Raises BadDataset as `check` does; pass `checked=False` if the examples are only to be tested
+    look worse than it is. Raises BadDataset as `check` does, and for a multi-label dataset if all its pictures have the
+    same labels, or none is left to test on; pass `checked=False` if the examples are only to be tested
     on.
     """
     if checked:
-        check(_tallies(examples), with_feedback=with_feedback)
+        check(_tallies(examples), with_feedback=with_feedback, is_multi_label=is_multi_label)
     chosen = [example for example in examples if with_feedback or example.source is not Source.FEEDBACK]
+    if checked and is_multi_label:
+        _check_differences(chosen)
+    stratum = _strata(chosen)
     declared = {example.split for example in chosen}
     parts: dict[Split, list[DatasetExample]] = {Split.TRAINING: [], Split.VALIDATION: [], Split.TEST: []}
     by_label: dict[int, list[DatasetExample]] = {}
@@ -115,7 +131,7 @@ def deal(
         elif example.source is Source.FEEDBACK:
             parts[Split.TRAINING].append(example)
         else:
-            by_label.setdefault(example.label_id, []).append(example)
+            by_label.setdefault(stratum[example.sha256], []).append(example)
     group_of = {ranked[place].sha256: number for number, group in enumerate(groups) for place in group}
     for own in by_label.values():
         test, validation = _sizes(len(own), train_ratio, declared)
@@ -124,6 +140,9 @@ def deal(
             taken, left = _take(left, size)
             parts[split] += taken
         parts[Split.TRAINING] += [example for group in left for example in group]
+    if checked and is_multi_label:
+        _teach_every_label(parts)
+        _check_test(parts[Split.TEST])
     across = _count_across(list(parts.values()), group_of)
     return Splits(
         tuple(parts[Split.TRAINING]),
@@ -131,7 +150,54 @@ def deal(
         tuple(parts[Split.TEST]),
         near_duplicates=len(groups) - across,
         across=across,
+        is_multi_label=is_multi_label,
     )
+
+
+def _check_differences(examples: Sequence[DatasetExample]) -> None:
+    """Raise BadDataset if all pictures of a multi-label dataset have the same labels."""
+    if len({example.label_ids for example in examples}) < FEWEST_LABELS:
+        raise errors.BadDataset(
+            "All pictures of the dataset have the same labels, so that there is nothing to tell apart. Add pictures "
+            "that lack some of them."
+        )
+
+
+def _teach_every_label(parts: dict[Split, list[DatasetExample]]) -> None:
+    """Move pictures of labels that no training picture has to those: first of the validation pictures, then of the test
+    pictures, and none whose split the dataset declares. `check` has made sure that each label has one that may train.
+    """
+    learned = {label_id for example in parts[Split.TRAINING] for label_id in example.label_ids}
+    for split in (Split.VALIDATION, Split.TEST):
+        kept = []
+        for example in parts[split]:
+            if example.split is split or learned.issuperset(example.label_ids):
+                kept.append(example)
+            else:
+                learned.update(example.label_ids)
+                parts[Split.TRAINING].append(example)
+        parts[split] = kept
+
+
+def _check_test(test: Sequence[DatasetExample]) -> None:
+    """Raise BadDataset without a picture to test on."""
+    if not test:
+        raise errors.BadDataset(
+            "No picture is left to test on, as each of them is needed to learn its labels. Add more pictures of each "
+            "label, or add some to `test`."
+        )
+
+
+def _strata(examples: Sequence[DatasetExample]) -> dict[str, int]:
+    """Return SHA-256 -> the id of the label by which the picture is cut: in a multi-label dataset the rarest of its
+    labels, 0 for a picture without any."""
+    counts = Counter(label_id for example in examples for label_id in example.label_ids)
+    return {
+        example.sha256: min(
+            example.label_ids, key=lambda label_id: (counts[label_id], label_id), default=example.label_id
+        )
+        for example in examples
+    }
 
 
 def _together(own: Sequence[DatasetExample], group_of: Mapping[str, int]) -> list[list[DatasetExample]]:
@@ -179,7 +245,7 @@ def _sizes(count: int, train_ratio: float, declared: set[Split]) -> tuple[int, i
 
 
 def _tallies(examples: Sequence[DatasetExample]) -> list[Tally]:
-    counted = Counter((example.label, example.source, example.split) for example in examples)
+    counted = Counter((label, example.source, example.split) for example in examples for label in example.all_labels)
     return [Tally(*kind, count) for kind, count in counted.items()]
 
 

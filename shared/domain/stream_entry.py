@@ -40,6 +40,10 @@ class StreamEntry:
     """True if the neighbours of its features are the answer; older entries lack it."""
     explain: str | None = None
     """As in Job; older entries lack it, and workers of an older version answer without an explanation."""
+    trace: str = ""
+    """The traceparent below which its spans belong; empty if its job is not traced."""
+    pushes: int = 1
+    """As in JobTrace."""
 
     def pack(self) -> dict[str, str]:
         """Encode as one field of JSON: a stream stores field names once but every value, and this is the shortest plain
@@ -59,6 +63,10 @@ class StreamEntry:
             packed["n"] = str(self.retries)
         if self.explain is not None:
             packed["x"] = self.explain
+        if self.trace:
+            packed["c"] = self.trace
+        if self.pushes > 1:
+            packed["u"] = str(self.pushes)
         return packed | {name: "1" for name, is_set in later.items() if is_set}
 
     @classmethod
@@ -68,12 +76,18 @@ class StreamEntry:
         picture = base64.b64decode(fields["p"]) if "p" in fields else None
         return cls(job_id, position, blob, offset, size, task, top_k, function, bool(exif), "r" in fields,
                    "t" in fields, "q" in fields, picture, entry_id, stream, attempts,
-                   int(fields.get("n", 0)), "s" in fields, fields.get("x"))  # fmt: skip
+                   int(fields.get("n", 0)), "s" in fields, fields.get("x"),
+                   fields.get("c", ""), int(fields.get("u", 1)))  # fmt: skip
 
     @property
     def pushed_at(self) -> float:
         """Unix seconds by the clock of Redis."""
         return int(self.id.partition("-")[0]) / 1000
+
+    @property
+    def priority(self) -> str:
+        """The priority of the picture, read from the name of its stream."""
+        return self.stream.split(":")[-2]
 
     @property
     def tenant(self) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import math
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ LONGEST_DELAY = 3600.0
 """Seconds until the next attempt at most, whatever the receiver asks for with `Retry-After`."""
 GONE = 410
 """The status by which a receiver ends the attempts of a delivery."""
-KINDS = ("job", "training")
+KINDS = ("job", "training", "drift")
 
 
 class DeliveryStatus(StrEnum):
@@ -50,6 +50,15 @@ class WebhookSecret:
 
 
 @dataclass(frozen=True)
+class ModelWebhook:
+    """Where the owner of a model is called back when one of its days has drifted."""
+
+    url: str
+    secret: str
+    """Signs the callbacks; empty for that of the tenant, or of the service."""
+
+
+@dataclass(frozen=True)
 class Receiver:
     """Who is called back: deliveries of one receiver share its places."""
 
@@ -60,16 +69,16 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A callback of an ended job or training, with the end of its last attempt."""
+    """A callback of an ended job or training, or of a drift, with the end of its last attempt."""
 
     job_id: str
-    """The id of a job or of a training."""
+    """The id of a job, of a training, or of an alarm about drift."""
     kind: str
-    """`job` or `training`."""
+    """One of KINDS."""
     tenant: str
     url: str
     secret: str
-    """The secret of the job or training itself; empty if it has none."""
+    """The secret of the job, training or model itself; empty if it has none."""
     attempts: int
     """Attempts before this one, since the delivery was last resent."""
     due_at: float | None
@@ -93,7 +102,7 @@ class Delivery:
 
     @property
     def id(self) -> str:
-        """The id of the delivery, which is that of its job or training."""
+        """The id of the delivery, which is that of its job, training or alarm."""
         return self.job_id
 
     @property
@@ -107,6 +116,44 @@ class Delivery:
     def receiver(self) -> Receiver:
         """The receiver of the callback."""
         return Receiver(self.tenant, host_of(self.url) if self.host is None else self.host)
+
+
+@dataclass(frozen=True)
+class Resent:
+    """What one call has made due again."""
+
+    deliveries: int
+    left_after: str
+    """The id of the last delivery that was looked at, where the call has stopped; empty if it has reached the end."""
+
+
+@dataclass(frozen=True)
+class WaitingCallback:
+    """A callback that is sent for the first time or again, now or later."""
+
+    tenant: str
+    url: str
+    since: float
+    """Unix seconds of the end that it announces."""
+    has_failed: bool
+    """True if its last attempt has failed."""
+    status: int | None
+    """The HTTP status that answered then; None if none did."""
+
+
+@dataclass(frozen=True)
+class FailingReceiver:
+    """A receiver that has not taken a callback, which is sent again."""
+
+    tenant: str
+    origin: str
+    """Scheme, host and port of its URLs, whose paths may be secrets."""
+    waiting: int
+    """Callbacks that wait for it, also those that were not tried yet."""
+    since: float
+    """Unix seconds from when on one waits that has failed."""
+    status: int | None
+    """The HTTP status that answered that one last; None if none did."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +178,38 @@ class Attempt:
     """What was wrong, as a part of a sentence; empty if the callback was received."""
 
 
+def first_id(moment: float) -> str:
+    """Return what sorts before the id of each job, training and alarm that was made at this time (Unix seconds) or
+    later, and after all others: a UUID of version 7 begins with its milliseconds."""
+    digits = f"{int(moment * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
 def host_of(url: str) -> str:
     """Return the host of a URL with its port, in lower case; empty if the URL cannot be read."""
     try:
         return urllib.parse.urlsplit(url).netloc.lower()
     except ValueError:
         return ""
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, in lower case; its name and password, path and query may be secrets."""
+    return f"{url.partition(':')[0].lower()}://{host_of(url).rpartition('@')[2]}"
+
+
+def failing_receivers(waiting: Iterable[WaitingCallback]) -> list[FailingReceiver]:
+    """Return the receivers of waiting callbacks that have not taken one, those with the most callbacks first."""
+    of_receiver: dict[tuple[str, str], list[WaitingCallback]] = {}
+    for callback in waiting:
+        of_receiver.setdefault((callback.tenant, origin_of(callback.url)), []).append(callback)
+    found = []
+    for (tenant, origin), callbacks in of_receiver.items():
+        failed = [callback for callback in callbacks if callback.has_failed]
+        if failed:
+            first = min(failed, key=lambda callback: callback.since)
+            found.append(FailingReceiver(tenant, origin, len(callbacks), first.since, first.status))
+    return sorted(found, key=lambda receiver: (-receiver.waiting, receiver.since))
 
 
 def signing_secrets(own: str, of_tenant: WebhookSecret | None, of_service: str, now: float) -> Sequence[str]:

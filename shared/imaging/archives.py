@@ -1,7 +1,7 @@
 """Archives of pictures: reads zips, and tars, packed or not, a member at a time, within limits that no archive changes.
 
     first bytes ──> archive_readers.py: entries ──┬──> members: flat, or one folder? small enough? ──> (name, bytes)
-                                                  └──> names, tree: label folders ──> (path, bytes or error)
+                                                  └──> names, some, tree: label folders ──> (path, bytes or error)
 
 The limits count unpacked bytes. Nothing is written to disk.
 """
@@ -11,10 +11,11 @@ from __future__ import annotations
 import itertools
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO
 
 from shared.domain.pictures import show_bytes
+from shared.domain.sizes import exactly
 from shared.errors import ArchiveNotFlat, BadArchive, BadPicture, NoInput, PictureTooLarge
 from shared.imaging.archive_readers import ArchiveEntry, damage, decoded, no_file, tar_entries, too_many, zip_entries
 from shared.imaging.unpackers import unpacker
@@ -111,6 +112,24 @@ def names(stream: BinaryIO, *, max_files: int, max_unpacked: int) -> list[str]:
     return [path for path, _ in _read(stream, _tree_path, 0, max_files, max_unpacked)]
 
 
+def some(
+    stream: BinaryIO, wanted: Collection[str], *, max_files: int, max_unpacked: int, max_total: int
+) -> dict[str, bytes]:
+    """Return the bytes of the wanted files of an archive, by their paths, as `names` returns them.
+
+    Together they are at most `max_total` + 1 bytes; what is beyond that is not read. To be called after `names`, which
+    checks the whole archive; raises BadArchive.
+    """
+    found: dict[str, bytes] = {}
+    left = max_total + 1
+    with damage():
+        for entry in _entries(stream, _tree_path, max_files, max_unpacked) if wanted else ():
+            if (path := _tree_path(entry)) in wanted:
+                found[path] = entry.read(left)
+                left -= len(found[path])
+    return found
+
+
 def _read(
     stream: BinaryIO, name_of: Callable[[ArchiveEntry], str], most: int, max_files: int, max_unpacked: int
 ) -> Iterator[tuple[str, bytes]]:
@@ -141,7 +160,7 @@ class _Budget:
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise BadArchive(f"The archive unpacks to more than {self._most} bytes. Split it into several.")
+            raise BadArchive(f"The archive unpacks to more than {exactly(self._most)}. Split it into several.")
 
 
 def _entries(
@@ -278,5 +297,5 @@ def _wrong(name: str, data: bytes, max_member: int) -> BadPicture | None:
 
 def _too_large(name: str, max_member: int) -> PictureTooLarge:
     return PictureTooLarge(
-        f"{show_bytes(name)!r} in the archive has more than the allowed {max_member} bytes. Make it smaller."
+        f"{show_bytes(name)!r} in the archive has more than the allowed {exactly(max_member)}. Make it smaller."
     )

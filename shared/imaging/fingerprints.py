@@ -10,11 +10,21 @@ from __future__ import annotations
 from PIL import Image
 
 from shared.domain.near_duplicates import PLAIN
+from shared.errors import BadPicture
+from shared.imaging import images
 
 _SIDE = 8
 """Rows and columns of the grid of differences."""
 _FLAT = 8
 """The least difference between the darkest and the brightest field, of 255; below it, noise decides over the bits."""
+
+
+def of_picture(data: bytes) -> int | None:
+    """Return the fingerprint of a picture file, as of one that came in an archive; None if its pixels are broken."""
+    try:
+        return fingerprint(images.decode(data, exif=False, mode="RGB"))
+    except BadPicture:
+        return None
 
 
 def fingerprint(image: Image.Image) -> int:

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from PIL import Image, ImageFile
 
 from shared.domain.pictures import Limits, Picture, Upload
+from shared.domain.sizes import exactly
 from shared.errors import (
     ArchiveWithFiles,
     BadArchive,
@@ -152,7 +153,7 @@ def check(name: str, data: bytes, limits: Limits) -> Picture:
     if not data:
         raise NotAPicture(f"{name!r} is empty. Send the bytes of a picture.")
     if len(data) > limits.max_bytes:
-        raise PictureTooLarge(f"{name!r} has more than the allowed {limits.max_bytes} bytes. Make it smaller.")
+        raise PictureTooLarge(f"{name!r} has more than the allowed {exactly(limits.max_bytes)}. Make it smaller.")
     accepted = ", ".join(sorted(limits.formats))
     kind = formats.recognise(data)
     if not kind:
@@ -245,6 +246,7 @@ def decode(
     background: pixels.Colour | None = None,
     apply_profile: bool = False,
     at_least: int = 0,
+    mend: bool = True,
 ) -> Image.Image:
     """Decode the pixels of a picture in `mode` (`RGB` or `L`), 8 bits each; the first frame of an animation.
 
@@ -255,11 +257,12 @@ def decode(
     colour lies below. With `apply_profile`, colours are converted to sRGB by the embedded profile. Without both, equal
     to Pillow's `convert`, as in torchvision's reference, except for pixels of more than 8 bits, which `convert` would
     clip to white. With `at_least`, a large JPEG is decoded to a fraction of its size, with at least so many pixels a
-    side: a photo of 12 megapixels in a third of the time, but with other pixels. Raises BrokenPicture.
+    side: a photo of 12 megapixels in a third of the time, but with other pixels. Without `mend`, a picture that would
+    have to be decoded several times, since it lacks its end mark, is broken. Raises BrokenPicture.
     """
     depth = data[_PNG_DEPTH] if data[:4] == b"\x89PNG" and len(data) > _PNG_DEPTH else 8
     try:
-        image = opening.loaded(data, at_least)
+        image = opening.loaded(data, at_least, mend=mend)
         method = _UPRIGHT.get(_orientation(image)) if exif else None
         result = pixels.converted(image, mode, depth=depth, background=background, profile=apply_profile)
         return result.transpose(method) if method is not None else result
@@ -267,6 +270,11 @@ def decode(
         raise BrokenPicture("The picture consists of too many small parts to be read quickly. Save it anew.") from None
     except Exception as error:  # Pillow raises nearly everything on hostile files
         raise BrokenPicture(f"The picture is damaged and cannot be decoded{_reason(error)}. Save it anew.") from error
+
+
+def release_memory() -> None:
+    """Return the memory that is kept for the next picture, in processes that seldom decode one."""
+    _memory.clear_cache()
 
 
 _PNG_DEPTH = 24

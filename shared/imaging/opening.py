@@ -61,10 +61,11 @@ def _opened_or_mended(data: bytes, reads: int) -> ImageFile.ImageFile:
         return _opened(lean, kind, reads)
 
 
-def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
+def loaded(data: bytes, at_least: int = 0, *, mend: bool = True) -> ImageFile.ImageFile:
     """Open a picture and decode its pixels, of an animation those of the first frame; raises as `opened` does.
 
     With `at_least`, a JPEG is decoded to a half, quarter or eighth of its size if both sides keep so many pixels.
+    Without `mend`, which decodes a picture several times, one that lacks only its end mark is damaged too.
     """
     image = _opened_or_mended(data, _MAX_READS)
     if at_least:
@@ -73,7 +74,7 @@ def loaded(data: bytes, at_least: int = 0) -> ImageFile.ImageFile:
         image.load()
         return image
     except (OSError, ValueError) as error:
-        if mended := _mended(data, formats.recognise(data), error):
+        if mend and (mended := _mended(data, formats.recognise(data), error)):
             return mended
         raise
 

@@ -10,9 +10,23 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from shared.domain.models import ProblemType
+
+PROBLEM_TYPES = tuple(kind.value for kind in ProblemType)
+MULTI_LABEL = ProblemType.MULTI_LABEL.value
+"""The problem type of models and datasets with any number of labels."""
+
 
 class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The fields of one request, from form, query or JSON alike; a field without a default is required."""
+
+
+class LinkedRequest(Request, kw_only=True):
+    """The fields of a download link, which takes the place of a key."""
+
+    tenant: Annotated[str, Meta(description="Of a download link: for whom it was made.")] = ""
+    expires: Annotated[str, Meta(description="Of a download link: its end, in Unix seconds.")] = ""
+    signature: Annotated[str, Meta(description="Of a download link: shows that it was made here.")] = ""
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -92,6 +106,16 @@ class Problem(Answer, kw_only=True, omit_defaults=True):
     code: Annotated[str, Meta(description="The kind for programs; it does not change.", examples=["not_a_picture"])]
     job_id: Annotated[str, Meta(description="The job that failed with it, if there is one.")] = ""
     links: ProblemLinks | None = None
+
+
+class DownloadLink(Answer, kw_only=True):
+    """An address that a browser may fetch without a key."""
+
+    url: Annotated[
+        str,
+        Meta(description="The path and query of the link, without scheme and host. Whoever has it can fetch the file."),
+    ]
+    expires_at: Annotated[Time, Meta(description="Until then the download must begin.")]
 
 
 class ProblemLinks(Answer, kw_only=True):

@@ -8,14 +8,31 @@ from msgspec import Meta, field
 
 from shared.domain.datasets import LONGEST_NAME, REASONS, DatasetState, Source, Split
 from shared.domain.near_duplicates import DISTANCE, FARTHEST
-from shared.schemas.common import Answer, Archive, Cursor, Limit, Next, Photo, Request, Share, Time, one_of
+from shared.schemas.common import (
+    PROBLEM_TYPES,
+    Answer,
+    Archive,
+    Cursor,
+    Limit,
+    Next,
+    Photo,
+    Request,
+    Share,
+    Time,
+    one_of,
+)
 
 LISTED = 100
 """Most labels of each dataset in a list: a dataset may have thousands, and a page has up to 500 datasets."""
 _LAYOUT = (
     "zip, tar, tar.gz, tar.bz2 or tar.xz, with pictures as LABEL/picture.jpg, or with training, validation and test "
-    "around that."
+    "around that; or with a table `labels.csv`, `labels.json` or `metadata.jsonl` beside the pictures."
 )
+_ASKED = (
+    "How many labels each picture has: one, or any number. By default the archive says it: multi-label if its table "
+    "has a picture without exactly one label. An empty dataset is single-label by default."
+)
+_ProblemType = Annotated[str, one_of(PROBLEM_TYPES, _ASKED)]
 _URI = {"format": "uri"}
 
 Name = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST_NAME})]
@@ -31,12 +48,14 @@ class DatasetRequest(Request, kw_only=True):
     labels: Annotated[list[Name], Meta(description="Of a dataset that is filled picture by picture.")] = field(
         default_factory=list
     )
+    problem_type: _ProblemType = ""
 
 
 class DatasetForm(Request, kw_only=True):
     """A dataset to create from an uploaded archive."""
 
     name: Annotated[Name, Meta(description="By default the file's name without extension.")] = ""
+    problem_type: _ProblemType = ""
     file: Annotated[Archive, Meta(description=_LAYOUT)]
 
 
@@ -44,6 +63,7 @@ class RawDataset(Request, kw_only=True):
     """A dataset to create from an archive that is the whole body."""
 
     name: Name = ""
+    problem_type: _ProblemType = ""
 
 
 class ArchiveRequest(Request, kw_only=True):
@@ -65,10 +85,16 @@ class LabelRequest(Request, kw_only=True):
 
 
 class ExampleForm(Request, kw_only=True):
-    """A picture to add with its label."""
+    """A picture to add with its label, or its labels."""
 
     file: Annotated[Photo, Meta(description="One picture.")]
-    label: Annotated[str, Meta(description="The name of a label that the dataset has.")]
+    label: Annotated[
+        list[str],
+        Meta(
+            description="The name of a label that the dataset has. For a multi-label dataset the field is repeated for "
+            "each label, or left out for a picture without any."
+        ),
+    ] = field(default_factory=list)
     split: Annotated[
         str, one_of([split for split in Split if split], "Its use; by default it is assigned when a training begins.")
     ] = ""
@@ -88,6 +114,16 @@ class ExampleQuery(Request, kw_only=True):
     label: Annotated[str, Meta(description="The name of the label.")] = ""
     limit: Limit = 50
     cursor: Cursor = ""
+
+
+class RelabelRequest(Request, kw_only=True):
+    """The right label of an example."""
+
+    label: Annotated[str, Meta(description="A label of the dataset.", examples=["teal"])] = ""
+    labels: Annotated[
+        list[str] | None,
+        Meta(description="Instead of `label`, for a multi-label dataset: all labels that it shows; empty for none."),
+    ] = None
 
 
 class DuplicateQuery(Request, kw_only=True):
@@ -127,7 +163,10 @@ class UnreadableFile(Answer, kw_only=True):
 class Contradiction(Answer, kw_only=True):
     """One picture, byte by byte, that was sent under two labels; none of these files was added."""
 
-    labels: Annotated[list[str], Meta(description="Of each file.")]
+    labels: Annotated[
+        list[str],
+        Meta(description="Of each file; in a multi-label dataset all labels of a file, with ` | ` between them."),
+    ]
     paths: Annotated[
         list[str], Meta(description="Of each file in its archive; of a picture that was there before, LABEL/NAME.")
     ]
@@ -150,6 +189,14 @@ class Dataset(Answer, kw_only=True):
 
     id: Annotated[int, Meta(description="Below 2^53; later ones are larger.")]
     name: str
+    problem_type: Annotated[
+        str | None,
+        one_of(
+            [*PROBLEM_TYPES, None],
+            "How many labels each picture has, and so that of the models that are trained on it; null until the first "
+            "archive says it.",
+        ),
+    ] = PROBLEM_TYPES[0]
     state: Annotated[str, one_of(DatasetState, "Only a `READY` dataset can be trained on and changed.")]
     message: Annotated[str, Meta(description="The progress of the loading, or why the last archive could not be read.")]
     progress: Annotated[Share, Meta(description="Of the loading.")]
@@ -161,6 +208,13 @@ class Dataset(Answer, kw_only=True):
         list[DatasetLabel], Meta(description=f"By their ids; in a list of datasets the first {LISTED} of each.")
     ]
     label_count: Annotated[int, Meta(description="The number of all labels.")]
+    splits: Annotated[
+        dict[str, int],
+        Meta(
+            description="Pictures by the split that the archive declares, with an empty name those without one, which "
+            "are assigned when a training begins. Empty in a list of datasets."
+        ),
+    ] = field(default_factory=dict)
     duplicates: Annotated[int, Meta(description="Pictures that were left out because they were there already.")]
     unreadable: Annotated[int, Meta(description="Files that are no usable picture, or lie outside of label folders.")]
     reasons: Annotated[list[UnreadableFile], Meta(description=f"Of the first {REASONS} unreadable files.")]
@@ -202,7 +256,10 @@ class Example(Answer, kw_only=True):
 
     id: Annotated[int, Meta(description="1 is the dataset's first.")]
     name: Annotated[str, Meta(description="The name of its file.")]
-    label: ExampleLabel
+    label: Annotated[ExampleLabel | None, Meta(description="Null in a multi-label dataset.")]
+    labels: Annotated[list[ExampleLabel], Meta(description="All labels; in a multi-label dataset any number.")] = field(
+        default_factory=list
+    )
     split: Annotated[str, one_of(Split, "Its use; an empty one is assigned when a training begins.")]
     source: Annotated[str, one_of(Source, "`feedback` is the correction of a wrong prediction.")]
     size: Annotated[int, Meta(description="Bytes.")]
@@ -221,7 +278,13 @@ class ExamplePage(Answer, kw_only=True):
 class DuplicateGroup(Answer, kw_only=True):
     """Pictures that are copies of each other, or nearly so."""
 
-    labels: Annotated[list[str], Meta(description="Two or more contradict each other.")]
+    labels: Annotated[
+        list[str],
+        Meta(
+            description="Two or more contradict each other. In a multi-label dataset all labels of a picture are one "
+            "text, with ` | ` between them."
+        ),
+    ]
     splits: Annotated[
         list[str], Meta(description="As `split` of examples; those of several splits spoil the evidence.")
     ]
@@ -236,5 +299,26 @@ class DuplicateGroups(Answer, kw_only=True):
     contradicting: Annotated[int, Meta(description="Groups with more than one label.")]
     across: Annotated[int, Meta(description="Groups whose pictures were put into more than one split.")]
     uncompared: Annotated[
-        int, Meta(description="Pictures without a fingerprint: added singly, or by an older version of the service.")
+        int, Meta(description="Pictures without a fingerprint: broken, or added by an older version of the service.")
     ]
+
+
+class SuspectExample(Answer, kw_only=True):
+    """An example whose label is probably wrong."""
+
+    example: Example
+    label: Annotated[
+        str, Meta(description="The label that it has; empty if it probably lacks one in a multi-label dataset.")
+    ]
+    suggested: Annotated[
+        str, Meta(description="The label that is more probable; empty if it probably has one too many.")
+    ]
+    score: Annotated[float, Meta(description="The probability that the picture is as it is marked.")]
+
+
+class SuspectList(Answer, kw_only=True):
+    """The suspect labels of a dataset's version, the most doubtful first."""
+
+    training: Annotated[str | None, Meta(description="The newest training, which doubts them; null if there is none.")]
+    suspects: list[SuspectExample]
+    kept: Annotated[int, Meta(description="Examples that it doubts, and whose label was kept.")]

@@ -57,7 +57,13 @@ class Replay(Answer, kw_only=True):
 
     jobs: int
     pictures: int
-    skipped: Annotated[int, Meta(description="Jobs that cannot run again: their pictures or their model were removed.")]
+    skipped: Annotated[
+        int,
+        Meta(
+            description="Jobs that cannot run again: their pictures or their model were removed, or more of their "
+            "pictures have failed than may wait."
+        ),
+    ]
     next: Annotated[
         str | None, Meta(description="The cursor of a call that continues, if this one took too long; null at the end.")
     ]

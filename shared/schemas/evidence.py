@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from shared.schemas.common import Answer, Share, one_of
+from shared.schemas.common import PROBLEM_TYPES, Answer, Share, one_of
 
 METHODS = ("head", "fine-tuned", "scratch")
 """The training methods of a version."""
@@ -17,8 +17,12 @@ class Epoch(Answer, kw_only=True):
 
     stage: Annotated[str, Meta(description="`head`, `fine-tuning`, `refit` or `network`.")]
     epoch: Annotated[int, Meta(description="1 is the first of its stage.")]
-    train_loss: Annotated[float | None, Meta(description="Null if it is not finite.")]
-    train_accuracy: float
+    train_loss: Annotated[
+        float | None, Meta(description="Null if it is not finite. Of a multi-label dataset summed over the labels.")
+    ]
+    train_accuracy: Annotated[
+        float, Meta(description="Of a multi-label dataset the share of labels on the right side of a score of 0.5.")
+    ]
     validation_loss: Annotated[
         float | None, Meta(description="Null without validation pictures, or if it is not finite.")
     ]
@@ -30,19 +34,39 @@ Interval = Annotated[
 ]
 
 
+MeanInterval = Annotated[
+    list[float],
+    Meta(
+        description="Lower and upper bound; they contain the true value in about 95 % of cases (bootstrap over the "
+        "pictures, never narrower than Wilson's for as many)."
+    ),
+]
+
+
 class LabelEvidence(Answer, kw_only=True):
-    """What was measured for one label."""
+    """What was measured for one label; the last fields are those of a multi-label version."""
 
     label: str
     precision: Share
     recall: Share
     recall_interval: Interval | None = None
     f1: Share
-    support: Annotated[int, Meta(description="Test pictures.")]
+    support: Annotated[int, Meta(description="Test pictures that have it.")]
+    average_precision: Annotated[
+        float | None, Meta(description="Whatever the threshold; null if no test picture has the label.")
+    ] = None
+    threshold: Annotated[float | None, Meta(description="The score from which it is answered.")] = None
+    true_positives: Annotated[int | None, Meta(description="Test pictures that have it and were answered with it.")] = (
+        None
+    )
+    false_positives: Annotated[int | None, Meta(description="Those that lack it and were answered with it.")] = None
+    false_negatives: Annotated[int | None, Meta(description="Those that have it and were not answered with it.")] = None
+    true_negatives: Annotated[int | None, Meta(description="Those that lack it and were not answered with it.")] = None
 
 
 class ReliabilityBin(Answer, kw_only=True):
-    """The test pictures whose score is above `low` and not above `high`."""
+    """The test pictures whose score is above `low` and not above `high`; of a multi-label version each of their labels,
+    and `accuracy` is the share that the pictures have."""
 
     low: float
     high: float
@@ -52,13 +76,13 @@ class ReliabilityBin(Answer, kw_only=True):
 
 
 class Mistake(Answer, kw_only=True):
-    """A test picture that was answered wrongly."""
+    """A test picture that was answered wrongly; of a multi-label version one of its labels."""
 
     example: Annotated[int, Meta(description="The id of the example.")]
     name: str
-    expected: str
-    predicted: str
-    score: float
+    expected: Annotated[str, Meta(description="The label that it has; empty for a label that it lacks.")]
+    predicted: Annotated[str, Meta(description="The label of the answer; empty for a label that was missed.")]
+    score: Annotated[float, Meta(description="Of the answer, or of the label that was missed.")]
 
 
 class CoveragePoint(Answer, kw_only=True):
@@ -99,9 +123,13 @@ class Suspect(Answer, kw_only=True):
 
     example: Annotated[int, Meta(description="The id of the example.")]
     name: str
-    label: Annotated[str, Meta(description="The label that it has.")]
-    suggested: Annotated[str, Meta(description="The label that is more probable.")]
-    score: Annotated[float, Meta(description="The probability of the label that it has.")]
+    label: Annotated[
+        str, Meta(description="The label that it has; empty if it probably lacks one in a multi-label dataset.")
+    ]
+    suggested: Annotated[
+        str, Meta(description="The label that is more probable; empty if it probably has one too many.")
+    ]
+    score: Annotated[float, Meta(description="The probability that the picture is as it is marked.")]
 
 
 class CrossValidation(Answer, kw_only=True):
@@ -109,8 +137,10 @@ class CrossValidation(Answer, kw_only=True):
 
     folds: int
     pictures: int
-    accuracy: Share
-    accuracy_interval: Interval
+    accuracy: Annotated[float | None, Meta(description="Null for a multi-label dataset.")]
+    accuracy_interval: Interval | None
+    mean_average_precision: Annotated[float | None, Meta(description="Of a multi-label dataset.")] = None
+    mean_average_precision_interval: MeanInterval | None = None
 
 
 class NearDuplicateCounts(Answer, kw_only=True):
@@ -141,8 +171,20 @@ class EvidenceDataset(Answer, kw_only=True):
 class Evidence(Answer, kw_only=True):
     """All measurements of a trained version on its test pictures."""
 
-    accuracy: Annotated[float, Meta(description="On the test pictures, as are all of the following.")]
+    problem_type: Annotated[str, one_of(PROBLEM_TYPES)] = PROBLEM_TYPES[0]
+    accuracy: Annotated[
+        float,
+        Meta(
+            description="On the test pictures, as are all of the following. Of a multi-label version the share of "
+            "pictures with exactly the right labels."
+        ),
+    ]
     accuracy_interval: Interval | None = None
+    mean_average_precision: Annotated[
+        float | None, Meta(description="Of a multi-label version: over the labels that test pictures have.")
+    ] = None
+    mean_average_precision_interval: MeanInterval | None = None
+    micro_f1: Annotated[float | None, Meta(description="Of a multi-label version: of all labels together.")] = None
     cross_validation: Annotated[
         CrossValidation | None, Meta(description="Null for many pictures, and without a base.")
     ] = None
@@ -151,9 +193,10 @@ class Evidence(Answer, kw_only=True):
         default_factory=list
     )
     per_label: list[LabelEvidence] = field(default_factory=list)
-    confusion: Annotated[list[list[int]], Meta(description="Rows are the true labels, columns the answers.")] = field(
-        default_factory=list
-    )
+    confusion: Annotated[
+        list[list[int]],
+        Meta(description="Rows are the true labels, columns the answers; empty for a multi-label version."),
+    ] = field(default_factory=list)
     ece_before: Annotated[float, Meta(description="Expected calibration error.")] = 0.0
     ece_after: Annotated[float, Meta(description="After the logits are divided by the temperature.")] = 0.0
     temperature: Annotated[
@@ -172,7 +215,10 @@ class Evidence(Answer, kw_only=True):
     ] = field(default_factory=list)
     tested: Annotated[
         list[list[int]],
-        Meta(description="Id of the example, and the number of the answer's label, of the first 5,000."),
+        Meta(
+            description="Id of the example, and the number of the answer's label, or of each label of a multi-label "
+            "answer, of the first 5,000."
+        ),
     ] = field(default_factory=list)
     curve: list[Epoch] = field(default_factory=list)
     epochs: Annotated[int, Meta(description="How many were run, of all stages.")] = 0

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from shared.domain.explanations import METHOD, MOST_PICTURES
-from shared.domain.jobs import FUNCTIONS, PRIORITIES, TASKS, Status
+from shared.domain.jobs import CLOSED, FUNCTIONS, PRIORITIES, TASKS, Status
 from shared.domain.rejection import Doubt as Reason
 from shared.schemas.common import (
     Answer,
     Cursor,
     Id,
     Limit,
+    LinkedRequest,
     Metadata,
     Moment,
     Next,
@@ -29,6 +30,11 @@ _FORMATS = (
     "One picture, several, or one archive (zip, tar, tar.gz, tar.bz2, tar.xz) of pictures, which lie at its top or all "
     "in one folder. Bytes decide what a file is."
 )
+
+RESULTS = ("ndjson", "csv")
+"""The formats of streamed results."""
+INCOMPLETE = "incomplete"
+"""The code of streamed results that end before the last picture."""
 
 # requests
 
@@ -130,22 +136,38 @@ class JobQuery(Request, kw_only=True):
     model: str = ""
     since: Annotated[str, Meta(description="RFC 3339, or Unix seconds: jobs created then or later.")] = ""
     until: Annotated[str, Meta(description="RFC 3339, or Unix seconds: jobs created before.")] = ""
+    wire: Annotated[str, Meta(description="The wire that they came by.", examples=["native"])] = ""
+    text: Annotated[
+        str,
+        Meta(
+            description="Part of the name of their first picture, or of their id. With `wire` or `text` a page may "
+            "have fewer jobs than `limit`, even none; while `next` is not null, there are older ones to look at."
+        ),
+    ] = ""
     limit: Limit = 50
     cursor: Cursor = ""
 
 
-class ResultsQuery(Request, kw_only=True):
+class ResultsQuery(LinkedRequest, kw_only=True):
     """The format of streamed results."""
 
-    format: Annotated[
-        str, one_of(("ndjson", "csv"), "By default what `Accept` prefers: `text/csv`, or else NDJSON.")
-    ] = ""
+    format: Annotated[str, one_of(RESULTS, "By default what `Accept` prefers: `text/csv`, or else NDJSON.")] = ""
+
+
+class ResultsLinkRequest(Request, kw_only=True):
+    """The format of the results behind a download link."""
+
+    format: Annotated[str, one_of(RESULTS)] = RESULTS[0]
 
 
 class FeedbackRequest(Request, kw_only=True):
     """The correction of one prediction."""
 
-    label: Annotated[str, Meta(description="What the picture shows: the name of a label of the dataset.")]
+    label: Annotated[str, Meta(description="What the picture shows: the name of a label of the dataset.")] = ""
+    labels: Annotated[
+        list[str] | None,
+        Meta(description="Instead of `label`, for a multi-label dataset: all labels that it shows; empty for none."),
+    ] = None
     position: Annotated[int, Meta(description="Which picture of the job; 0 is the first.", ge=0)] = 0
     dataset: Annotated[
         str | int, Meta(description="Id or name of the dataset; by default the one that the model was trained on.")
@@ -213,6 +235,12 @@ class StreamedPrediction(Prediction, kw_only=True):
     position: Annotated[int, Meta(description="Which picture of the job; 0 is the first.")]
 
 
+class CutResults(Answer, kw_only=True):
+    """The last line of streamed results that end before the last picture, because the others cannot be read now."""
+
+    error: Annotated[PictureError, Meta(description=f"Its code is `{INCOMPLETE}`; ask again for the results.")]
+
+
 class LabelledPrediction(Prediction, kw_only=True):
     """A prediction whose `results` are written even if they are empty; with a default they would be left out."""
 
@@ -246,9 +274,13 @@ class JobLinks(Answer, kw_only=True):
     self: str
     results: str
     events: str
+    # A server of an earlier version does not write it; clients must be able to read its answers.
+    pictures: Annotated[
+        str, Meta(description="The pictures with their outcomes; `/N` after it is picture N itself.")
+    ] = ""
 
 
-class BatchRun(Answer, kw_only=True):
+class BatchRun(Answer, kw_only=True, omit_defaults=True):
     """One batch in which pictures of a job ran."""
 
     claimed_at: Time
@@ -259,6 +291,14 @@ class BatchRun(Answer, kw_only=True):
     attempt: Annotated[int, Meta(description="1, or more if a worker ended while it had them.")]
     decode_ms: Annotated[float, Meta(description="From the claim until its pictures were decoded.")]
     forward_ms: Annotated[float, Meta(description="In the network.")]
+    closed: Annotated[
+        str,
+        one_of(
+            CLOSED,
+            "Why it took no more pictures: `none_left`, no other picture waited; `full`, it had reached its limit; "
+            "`alone`, the picture was claimed before. Absent if it is unknown.",
+        ),
+    ] = ""
 
 
 class JobSummary(Answer, kw_only=True, omit_defaults=True):
@@ -325,8 +365,24 @@ class Job(JobSummary, kw_only=True):
     ]
 
 
+class FirstPicture(Answer, kw_only=True, omit_defaults=True):
+    """The first picture of a job, by which people know it again."""
+
+    name: Annotated[str, Meta(description="The name of the file.")]
+    label: Annotated[str, Meta(description="Its best label.")] = ""
+    score: float | None = None
+    doubt: Annotated[str, one_of(Reason, "Why the answer is not believed, if it is not.")] = ""
+    error: Annotated[str, Meta(description="Why it has no answer.")] = ""
+
+
+class ListedJob(JobSummary, kw_only=True):
+    """A job in a list."""
+
+    first: Annotated[FirstPicture | None, Meta(description="For `classify`.")] = None
+
+
 class JobPage(Answer, kw_only=True):
     """One page of jobs, newest first."""
 
-    jobs: list[JobSummary]
+    jobs: list[ListedJob]
     next: Next

@@ -10,6 +10,13 @@ from shared.domain.keys import SCOPES, STAGES
 from shared.schemas.common import Answer, Moment, Request, Time, one_of
 
 Scope = Annotated[str, one_of(SCOPES)]
+Expiry = Annotated[
+    str | None,
+    Meta(
+        description="RFC 3339, in UTC: it is refused from then on; null if it does not expire.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 
 
 class KeyRequest(Request, kw_only=True):
@@ -31,13 +38,22 @@ class KeyRequest(Request, kw_only=True):
         Meta(description="The `sub` of the assertions that are signed with its private key.", extra_json_schema={
             "format": "email"}),
     ] = ""  # fmt: skip
+    expires: Annotated[
+        str | float,
+        Meta(description="RFC 3339, or Unix seconds: the key is refused from then on; by default it is valid until "
+                         "it is revoked."),
+    ] = ""  # fmt: skip
 
 
 class RevokeQuery(Request, kw_only=True):
     """How a key is revoked."""
 
     force: Annotated[
-        bool, Meta(description="Revokes the last key of the tenant `default` with the scope `keys` as well.")
+        bool,
+        Meta(
+            description="Revokes as well the last key of the tenant `default` with the scope `keys`, or the one of "
+            "those that outlives the others."
+        ),
     ] = False
 
 
@@ -55,6 +71,15 @@ class Key(Answer, kw_only=True):
     ]
     created_at: Time
     revoked_at: Moment
+    expires: Expiry
+    last_used: Annotated[
+        str | None,
+        Meta(
+            description="RFC 3339, in UTC: the last request with it, or with a token issued for it, at most a minute "
+            "late; null if it was never used, or only before the version that writes this down.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ]
 
 
 class NewKey(Key, kw_only=True, omit_defaults=True):
@@ -63,6 +88,15 @@ class NewKey(Key, kw_only=True, omit_defaults=True):
     key: Annotated[str, Meta(description="The text of the key, shown only here; a registered public key has none.")] = (
         ""
     )
+
+
+class CurrentKey(Answer, kw_only=True):
+    """What the key of the request may do."""
+
+    tenant: Annotated[str, Meta(description="The tenant that it belongs to.")]
+    scopes: Annotated[list[Scope], Meta(description="All, if the service needs no key yet.")]
+    stage: Annotated[str, one_of(STAGES)]
+    expires: Expiry
 
 
 class KeyList(Answer, kw_only=True):

@@ -19,7 +19,7 @@ from shared.domain.preprocessing import (
     Origin,
 )
 from shared.domain.rejection import HIGHEST_PRECISION, LOWEST_PRECISION
-from shared.schemas.common import Answer, File, Photo, Request, Time, one_of
+from shared.schemas.common import PROBLEM_TYPES, Answer, File, LinkedRequest, Photo, Request, Time, one_of
 from shared.schemas.evidence import METHODS, Evidence, Plots
 
 DEFAULT_ORIGINS = ("tenant", "setting", "service")
@@ -27,6 +27,9 @@ Side = int | list[int]
 """Pixels of both sides, or [height, width]."""
 
 _INSTEAD = "instead of the preset's."
+_ExportFormat = Annotated[
+    str, one_of(ExportFormat, "`safetensors` for the tensors as they are stored, `onnx` for the whole network.")
+]
 
 # requests
 
@@ -93,7 +96,7 @@ class ModelRequest(Request, kw_only=True):
     problem_type: Annotated[
         str,
         one_of(
-            [kind.value for kind in ProblemType],
+            PROBLEM_TYPES,
             "Whether one label is true of a picture (softmax) or any number (sigmoid). By default as the file says, or "
             "a single label, except for networks with one output.",
         ),
@@ -136,12 +139,16 @@ class ModelForm(ModelRequest, kw_only=True):
     check_label: Annotated[str, Meta(description="The label of each `check`, repeated in the same order.")] = ""
 
 
-class ExportQuery(Request, kw_only=True):
+class ExportLinkRequest(Request, kw_only=True):
+    """The format of the export behind a download link."""
+
+    format: _ExportFormat = ExportFormat.SAFETENSORS.value
+
+
+class ExportQuery(LinkedRequest, kw_only=True):
     """How a version is exported."""
 
-    format: Annotated[
-        str, one_of(ExportFormat, "`safetensors` for the tensors as they are stored, `onnx` for the whole network.")
-    ] = ExportFormat.SAFETENSORS.value
+    format: _ExportFormat = ExportFormat.SAFETENSORS.value
 
 
 class RejectionRequest(Request, kw_only=True):
@@ -245,6 +252,9 @@ class Version(Answer, kw_only=True):
         Rejection | None, Meta(description="By which it does not believe an answer; null if it believes all.")
     ] = None
     checksum: Annotated[str, Meta(description="SHA-256 of the weights, hex.")]
+    bytes: Annotated[
+        int, Meta(description="Of its weights; until a worker has checked it, of the uploaded files. 0 if unknown.")
+    ] = 0
     preprocessing: Annotated[Preprocessing | None, Meta(description="Null until it is known.")]
     preset: Annotated[Preset | None, Meta(description="The origin of the preprocessing; null if it was trained here.")]
     created_at: Time
@@ -332,6 +342,9 @@ class Model(Answer, kw_only=True):
     name: str
     default_version: Annotated[str, Meta(description="Answers requests that name the model but no version.")]
     is_default: Annotated[bool, Meta(description="True if it answers requests that name no model.")]
+    rollback_to: Annotated[
+        str, Meta(description="The version that a rollback makes the default; empty if no promotion is left to undo.")
+    ] = ""
     shared: Annotated[bool, Meta(description="True for models of the catalogue, which all tenants may use.")]
     aliases: Annotated[list[str], Meta(description="Other names for it, on every wire.")]
     versions: Annotated[list[Version], Meta(description="Oldest first.")]

@@ -9,7 +9,7 @@ from msgspec import Meta
 from shared.domain.comparisons import VERDICTS
 from shared.domain.jobs import Status
 from shared.schemas.common import Answer, Id, Moment, Request, Share, Terminal, Time, one_of
-from shared.schemas.evidence import Interval, LabelEvidence
+from shared.schemas.evidence import Interval, LabelEvidence, MeanInterval
 
 VersionName = Annotated[str, Meta(description="A version of the model, such as `2`.")]
 
@@ -48,6 +48,7 @@ class ComparedVersion(Answer, kw_only=True):
     version: str
     accuracy: Share
     accuracy_interval: Interval | None = None
+    mean_average_precision: Annotated[float | None, Meta(description="Of a multi-label version.")] = None
     macro_f1: Share
     per_label: list[LabelEvidence]
     milliseconds: Annotated[float, Meta(description="Per picture, one at a time.")]
@@ -75,6 +76,10 @@ class ComparisonReport(Answer, kw_only=True, omit_defaults=True):
     left_out: Annotated[int, Meta(description="Test pictures that one of the two has learned from.")]
     agreement: Annotated[Share, Meta(description="Share of the pictures with the same best label.")]
     only_right: OnlyRight | None = None
+    mean_average_precision_change: Annotated[
+        float | None, Meta(description="From the baseline to the candidate; it decides for multi-label versions.")
+    ] = None
+    mean_average_precision_change_interval: MeanInterval | None = None
     verdict: Annotated[
         str, one_of(VERDICTS, "Of the candidate; `open` if chance alone may explain the difference.")
     ] = "open"

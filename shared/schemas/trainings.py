@@ -171,6 +171,7 @@ class TrainingSummary(TrainingState, kw_only=True):
     """A training in a list: without evidence, but with its accuracy."""
 
     accuracy: Annotated[float | None, Meta(description="On its test pictures, if it is DONE.")] = None
+    mean_average_precision: Annotated[float | None, Meta(description="The same, of a multi-label dataset.")] = None
     method: Annotated[str, Meta(description="As in the evidence.")] = ""
 
 

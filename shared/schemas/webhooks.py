@@ -1,4 +1,5 @@
-"""Webhooks: what a receiver gets when a job or a training has ended, deliveries, secrets and pings."""
+"""Webhooks: what a receiver gets when a job or training has ended or a model has drifted, deliveries, secrets and
+pings."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from shared.domain.drift import Kind
 from shared.domain.jobs import Status
 from shared.domain.webhooks import KINDS, DeliveryStatus
 from shared.schemas.common import Answer, Cursor, Id, Limit, Moment, Next, Request, Terminal, Time, one_of
@@ -51,6 +53,28 @@ class TrainingEvent(Answer, kw_only=True):
     data: EndedTraining
 
 
+class DriftedDay(Answer, kw_only=True):
+    """A day (UTC) on which the answers of a version have drifted in one kind."""
+
+    id: Id
+    model: ModelReference
+    day: Annotated[str, Meta(examples=["2026-11-26"])]
+    kind: Annotated[str, one_of(Kind)]
+    effect: Annotated[float, Meta(description="The distance from the reference, 0 to 1.")]
+    p_value: Annotated[float, Meta(description="The probability that chance alone makes it as large.")]
+    pictures: Annotated[int, Meta(description="Pictures of that day.")]
+    reference_pictures: Annotated[int, Meta(description="Pictures of the reference.")]
+    message: Annotated[str, Meta(description="What that means and what to do, for people.")]
+
+
+class DriftEvent(Answer, kw_only=True):
+    """The body of the webhook of a model that has drifted."""
+
+    type: Annotated[str, Meta(examples=["model.drifted"])] = "model.drifted"
+    timestamp: Time
+    data: DriftedDay
+
+
 class Ping(Answer, kw_only=True):
     """What a ping is about: nothing but the tenant that has asked for it."""
 
@@ -72,10 +96,17 @@ class DeliveryQuery(Request, kw_only=True):
     """Which deliveries a list holds."""
 
     status: Annotated[str, one_of(DeliveryStatus)] = ""
-    kind: Annotated[str, one_of(KINDS, "Only those of jobs, or of trainings.")] = ""
+    kind: Annotated[str, one_of(KINDS, "Only those of jobs, of trainings, or of drift.")] = ""
     job_id: Annotated[str, Meta(description="Only that of this job.")] = ""
     training_id: Annotated[str, Meta(description="Only that of this training.")] = ""
     limit: Limit = 50
+    cursor: Cursor = ""
+
+
+class ResendRequest(Request, kw_only=True):
+    """Which failed deliveries are resent; by default all."""
+
+    kind: Annotated[str, one_of(KINDS, "Only those of jobs, of trainings, or of drift.")] = ""
     cursor: Cursor = ""
 
 
@@ -99,9 +130,11 @@ class RotationRequest(Request, kw_only=True):
 
 
 class Delivery(Answer, kw_only=True):
-    """The webhook of one job or training, with the end of its last attempt."""
+    """The webhook of one job or training, or of a day that has drifted, with the end of its last attempt."""
 
-    id: Annotated[str, Meta(description="The id of its job or training, and the `webhook-id` of the callback.")]
+    id: Annotated[
+        str, Meta(description="The id of its job, training or drifted day, and the `webhook-id` of the callback.")
+    ]
     kind: Annotated[str, one_of(KINDS)]
     status: Annotated[
         str, one_of(DeliveryStatus, "`WAITING` for its first attempt or the next; `FAILED` when there is no other.")
@@ -124,6 +157,15 @@ class DeliveryPage(Answer, kw_only=True):
 
     deliveries: list[Delivery]
     next: Next
+
+
+class Resent(Answer, kw_only=True):
+    """What one call has made due again."""
+
+    deliveries: Annotated[int, Meta(description="Those that were resent.")]
+    next: Annotated[
+        str | None, Meta(description="The cursor of a call that continues, if this one took too long; null at the end.")
+    ]
 
 
 class PingResult(Answer, kw_only=True):

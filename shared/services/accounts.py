@@ -4,7 +4,7 @@
     exchange   signed assertion ─────> Token    access; and a refresh token where the caller requests it
     refresh    refresh token ────────> Token    access
 
-`keys.identify` accepts access tokens like keys, until they expire or the key is revoked.
+`keys.identify` accepts access tokens like keys, until they expire or the key is revoked or expires.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def register(
     tenant: str = "",
     name: str = "",
     scopes: Sequence[str] = (),
+    expires_at: float | None = None,
 ) -> ApiKey:
     """Create a key for the caller that signs as `account`; `public_key` is an RSA key or a certificate in PEM.
 
@@ -80,20 +81,23 @@ def register(
     with container.database.read() as uow:
         if not container.settings.admin_key and not uow.keys.any():
             raise errors.BadOption(
-                "The first key closes the open door, and a public key opens no door by itself. Make one for yourself "
-                "first: inferq keys create --name owner --scope infer --scope models --scope keys"
+                "The first key closes the open door, and a public key opens no door by itself. Make a "
+                "secret key for yourself first: leave out `public_key`, and give `scopes` infer, models and keys."
             )
-    tenant, scopes = keys.terms(container, caller, tenant, scopes or ("infer", "models"))
+    tenant, scopes = keys.terms(container, caller, tenant, scopes or ("infer", "models"), expires_at)
     # Random bytes instead of a hash: no known secret hashes to them, so the key cannot be used as a secret.
     unmatched = secrets.token_hex(32)
     key = ApiKey(
-        str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, container.now(), account=account, public_key=pem
-    )
+        str(uuid6.uuid7()), tenant, name, "", unmatched, scopes, container.now(), account=account, public_key=pem,
+        expires_at=expires_at,
+    )  # fmt: skip
     try:
         with container.database.write() as uow:
             uow.keys.add(key)
     except errors.Conflict:
-        raise errors.Conflict(f"This public key is registered for {account} already.") from None
+        raise errors.Conflict(
+            f"This public key is registered for {account} already. If that registration has expired, revoke it first."
+        ) from None
     return key
 
 
@@ -142,13 +146,15 @@ def exchange(
 
 
 def refresh(container: Container, secret: str, seconds: int = LONGEST, *, from_loopback: bool = False) -> Token:
-    """Issue a new access token for a refresh token, valid for `seconds`, a day at most; raises Unauthorized."""
+    """Issue a new access token for a refresh token, valid for `seconds`, a day at most; raises Unauthorized, KeyExpired
+    if its key has expired."""
     if keys.is_open(container, from_loopback=from_loopback):
         return Token(_text(), _within(seconds))
     hashed = hash_secret(secret)
     with container.database.write() as uow:
         key = uow.keys.find_by_token(hashed, REFRESH, container.now())
         if key is not None:
+            keys.check_expiry(key.expires_at, container.now())
             uow.keys.keep_token(hashed, container.now() + REFRESH_SECONDS)
     if key is None:
         raise errors.Unauthorized("The refresh token is not valid, or its key was revoked. Sign an assertion anew.")
@@ -156,11 +162,16 @@ def refresh(container: Container, secret: str, seconds: int = LONGEST, *, from_l
 
 
 def _give(container: Container, key: ApiKey, seconds: int, *, offline: bool = False) -> Token:
-    token = Token(_text(), _within(seconds), _text() if offline else "")
+    """Issue a token for a key that has not expired, and note that the key is used."""
+    seconds, now = _within(seconds), container.now()
+    left = seconds if key.expires_at is None else min(seconds, int(key.expires_at - now))
+    token = Token(_text(), left, _text() if offline else "")
+    container.last_uses.note(key.id, now)
+    # In the database a token may outlive its key, which is looked up with it: so the caller learns what has expired.
     with container.database.write() as uow:
-        uow.keys.add_token(hash_secret(token.access), key.id, ACCESS, container.now() + token.seconds)
+        uow.keys.add_token(hash_secret(token.access), key.id, ACCESS, now + seconds)
         if token.refresh:
-            uow.keys.add_token(hash_secret(token.refresh), key.id, REFRESH, container.now() + REFRESH_SECONDS)
+            uow.keys.add_token(hash_secret(token.refresh), key.id, REFRESH, now + REFRESH_SECONDS)
     return token
 
 
@@ -184,6 +195,7 @@ def _prove(container: Container, assertion: str, audiences: Collection[str]) -> 
                 assertion, key.public_key, [ALGORITHM], audience=audiences, leeway=LEEWAY,
                 options={"require": list(CLAIMS)},
             )  # fmt: skip
+            keys.check_expiry(key.expires_at, container.now())
             return key, int(claims["exp"])  # some callers sign a fraction of a second
         except jwt.InvalidSignatureError:
             continue  # the account has several keys

@@ -15,6 +15,8 @@ from shared import errors
 from shared.container import Container, Storage
 from shared.domain import lock_names
 from shared.domain.datasets import Dataset, DatasetState, check_name
+from shared.domain.models import ProblemType
+from shared.domain.sizes import exactly
 from shared.services import datasets
 
 SCHEME = "store:"
@@ -31,8 +33,8 @@ def is_folder(source: str) -> bool:
 def get_or_create(container: Container, tenant: str, name: str) -> Dataset:
     """Return the tenant's usable dataset of that name, else create a dataset, LOADING from the folder of that name.
 
-    Concurrent requests create a single dataset. Raises BadOption (neither a dataset nor a folder at the top of the
-    store), NotFound (no file in the folder), Unavailable.
+    Concurrent requests create a single dataset, which is single-label. Raises BadOption (neither a dataset nor a folder
+    at the top of the store), NotFound (no file in the folder), Unavailable.
     """
     if existing := _usable(container, tenant, name):
         return existing
@@ -42,7 +44,9 @@ def get_or_create(container: Container, tenant: str, name: str) -> Dataset:
         with container.queue.locks.renewed(lock_names.bucket_import(tenant, name)) as held:
             if held:
                 created = _usable(container, tenant, name)  # created by the request that held the lock before
-                return created or datasets.create(container, tenant, name, source=f"{SCHEME}{name}")
+                return created or datasets.create(
+                    container, tenant, name, source=f"{SCHEME}{name}", problem_type=ProblemType.SINGLE_LABEL
+                )
         time.sleep(_PAUSE)
     raise errors.Unavailable(f"The dataset {name!r} is being made by another request; try again soon.")
 
@@ -85,7 +89,7 @@ def pack(container: Container, source: str, file: IO[bytes], *, on_progress: Cal
             if count > settings.max_dataset_files or total > settings.max_dataset_unpacked:
                 raise errors.BadDataset(
                     f"The folder {folder!r} holds more than the allowed {settings.max_dataset_files} files or "
-                    f"{settings.max_dataset_unpacked} bytes. Load it in parts by the native API: POST /v1/datasets."
+                    f"{exactly(settings.max_dataset_unpacked)}. Load it in parts by the native API: POST /v1/datasets."
                 )
             data = _read(store, path, size)
             member = tarfile.TarInfo(path.removeprefix(f"{folder}/"))

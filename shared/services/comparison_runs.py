@@ -13,7 +13,7 @@ from typing import Any
 from shared import errors
 from shared.container import Container, UnitOfWork
 from shared.domain import splits
-from shared.domain.comparisons import Comparison
+from shared.domain.comparisons import Comparison, check_kinds
 from shared.domain.datasets import DatasetExample
 from shared.domain.fair_order import fair_order
 from shared.domain.models import ModelState, ModelVersion
@@ -110,18 +110,24 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
              dataset_version: int) -> tuple[list[DatasetExample], int]:  # fmt: skip
     """Return (the test pictures to compare on, the number left out); raises NotFound, BadDataset.
 
-    Pictures that either version has learned from, and pictures whose label neither version has, are left out. The
+    Pictures that either version has learned from, and pictures whose labels neither version has, are left out. The
     test split is the candidate's own if the candidate was trained on this dataset.
     """
     dataset = uow.datasets.find(tenant, dataset_id)
     if dataset is None:
         raise errors.NotFound(f"The dataset {dataset_id} is gone.")
+    check_kinds(candidate, baseline, dataset)
     trainings = _trainings(uow, candidate)
     own = trainings[0] if trainings and trainings[0].dataset_id == dataset_id else None
     parameters = own.parameters if own else TrainingParameters()
     examples = uow.datasets.examples(replace(dataset, version=dataset_version))
     parts = splits.deal(
-        examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback, checked=False
+        examples,
+        parameters.train_split_ratio,
+        parameters.seed,
+        with_feedback=parameters.with_feedback,
+        checked=False,
+        is_multi_label=dataset.is_multi_label,
     )
     learned = learned_pictures(uow, candidate) | learned_pictures(uow, baseline)
     new = [example for example in parts.test if example.sha256 not in learned]
@@ -130,11 +136,12 @@ def pictures(uow: UnitOfWork, candidate: ModelVersion, baseline: ModelVersion, t
             "There is no test picture that neither of the two versions has learned from; add new pictures to the "
             "dataset, in a folder `test`, and compare again, or name another dataset."
         )
-    usable = [example for example in new if example.label in candidate.labels or example.label in baseline.labels]
-    if not usable:
+    known = {*candidate.labels, *baseline.labels}
+    usable = [example for example in new if not example.all_labels or known & {*example.all_labels}]
+    if not any(example.all_labels for example in usable):
+        label = next((f", such as {example.all_labels[0]!r}" for example in new if example.all_labels), "")
         raise errors.BadDataset(
-            f"Neither of the two versions knows a label of the test pictures, such as {new[0].label!r}; name another "
-            "dataset."
+            f"Neither of the two versions knows a label of the test pictures{label}; name another dataset."
         )
     return usable, len(parts.test) - len(usable)
 
@@ -163,5 +170,11 @@ def _learned(uow: UnitOfWork, training: Training) -> set[str]:
         return set()
     examples = uow.datasets.examples(replace(dataset, version=training.dataset_version))
     parameters = training.parameters
-    parts = splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
+    parts = splits.deal(
+        examples,
+        parameters.train_split_ratio,
+        parameters.seed,
+        with_feedback=parameters.with_feedback,
+        is_multi_label=dataset.is_multi_label,
+    )
     return {example.sha256 for example in (*parts.training, *parts.validation)}

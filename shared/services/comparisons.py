@@ -14,7 +14,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container
-from shared.domain.comparisons import Comparison
+from shared.domain.comparisons import Comparison, check_kinds
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status
 from shared.domain.models import ModelState, pick
@@ -25,7 +25,8 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
     """Queue a comparison of two versions for a trainer; `baseline` is the default version if none is named.
 
     If no dataset is named, the candidate's training dataset is used in its current version. Raises NotFound,
-    BadOption, Forbidden (the catalogue), Conflict (a version or a dataset that is not READY).
+    BadOption, BadDataset (of another problem type), Forbidden (the catalogue), Conflict (a version or a dataset that is
+    not READY).
     """
     container.queue.ping()
     with container.database.read() as uow:
@@ -51,6 +52,7 @@ def request(container: Container, tenant: str, name: str, candidate: str, baseli
         dataset = uow.datasets.get(tenant, dataset_id, lock=True)
         if dataset.state is not DatasetState.READY:
             raise errors.Conflict(f"The dataset {dataset.name!r} is {dataset.state.lower()}, not ready.")
+        check_kinds(chosen, other, dataset)
         comparison = replace(comparison, dataset_version=dataset.version)
         if not dataset.sealed:
             uow.datasets.save(replace(dataset, sealed=True))

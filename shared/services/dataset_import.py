@@ -1,6 +1,6 @@
 """The dataset import turns an archive, from uploaded bytes or a URL, into examples in a single commit.
 
-    upload ──> keep_upload ──┐                  ┌──> names ──> archive_layout: the meaning of each path
+    upload ──> keep_upload ──┐                  ┌──> names ──> label_tables, archive_layout: the labels of each path
     URL, folder in a store ──┴──> a local file ─┴──> tree: checked, decoded, hashed ──> one blob ──> one commit
 
 Only the commit has an effect. A loader that crashes before it leaves a dataset that is LOADING, which another loader
@@ -16,9 +16,9 @@ import logging
 import math
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO, BinaryIO
 
@@ -26,12 +26,14 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, Writer
-from shared.domain import archive_layout
+from shared.domain import archive_layout, label_tables
 from shared.domain.archive_layout import ExamplePath
-from shared.domain.datasets import REASONS, UPLOADS, Contradiction, Dataset, is_upload
+from shared.domain.datasets import REASONS, UPLOADS, Contradiction, Dataset, is_upload, join_labels
+from shared.domain.label_tables import TableLayout
+from shared.domain.models import ProblemType
 from shared.domain.pictures import Limits, show_bytes
 from shared.imaging import archives, fingerprints, images
-from shared.services import bucket_import, dataset_import_runs, kept_bytes
+from shared.services import absences, bucket_import, dataset_import_runs, kept_bytes
 from shared.services.dataset_import_runs import ArchiveContents, StoredPicture
 
 PIECE = 1024 * 1024
@@ -174,7 +176,9 @@ def _fetch(container: Container, source: str, path: str, progress: _Progress) ->
         try:
             container.storage.fetch_to(source, path)
         except FileNotFoundError:
-            raise errors.NoInput("The uploaded archive is not there any more. Send it again.") from None
+            since = absences.wait_for(container, source)
+            raise errors.NoInput(f"The storage has lost the uploaded archive, since {since}. Send it again.") from None
+        container.absences.forget(source)
         return
     with open(path, "wb") as file:
         if bucket_import.is_folder(source):
@@ -194,8 +198,8 @@ class _PictureCollector:
     """Stores the usable pictures of an archive in a blob, and lists the other files: duplicates, contradictions and
     unreadable ones."""
 
-    known: Mapping[str, tuple[int, str, str]]
-    """The SHA-256 of each picture that the dataset already has -> (id, label, name) of its example."""
+    known: Mapping[str, tuple[int, tuple[str, ...], str]]
+    """The SHA-256 of each picture that the dataset already has -> (id, labels, name) of its example."""
     contents: ArchiveContents
     limits: Limits
     blob: Writer
@@ -206,14 +210,29 @@ class _PictureCollector:
     stored: dict[str, StoredPicture] = field(default_factory=dict)
     """By SHA-256: the pictures that were stored from the archive."""
     labelled: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """By SHA-256: (label, path) of each file of a picture that has more than one label."""
+    """By SHA-256: (labels, path) of each file of a picture whose files have different labels."""
+    joins_labels: bool = False
+    """True if a picture has the labels of all its files, as one that lies in several label folders of a multi-label
+    dataset."""
+    sent_again: dict[str, list[tuple[tuple[str, ...], str]]] = field(default_factory=dict)
+    """By SHA-256, with `joins_labels`: (labels, path) of each file of a picture that the dataset already has."""
 
     def add(self, path: str, data: bytes, place: ExamplePath) -> None:
         """Store a picture, or count it as a duplicate or as unreadable."""
         sha256 = hashlib.sha256(data).hexdigest()
-        if first := self._first(sha256):
-            if sha256 in self.labelled or first[0] != place.label:
-                self.labelled.setdefault(sha256, [first]).append((place.label, _printable(path)))
+        if self.joins_labels and sha256 in self.known:
+            self.sent_again.setdefault(sha256, []).append((place.labels, _printable(path)))
+            return
+        if self.joins_labels and (stored := self.stored.get(sha256)):
+            labels = tuple(dict.fromkeys((*stored.place.labels, *place.labels)))
+            self.contents.duplicates += labels == stored.place.labels
+            self.stored[sha256] = replace(stored, place=replace(stored.place, labels=labels))
+            return
+        if sha256 in self.known or sha256 in self.stored:
+            first = self._first(sha256)
+            if sha256 in self.labelled or set(first[0]) != set(place.labels):
+                given = (join_labels(place.labels), _printable(path))
+                self.labelled.setdefault(sha256, [(join_labels(first[0]), first[1])]).append(given)
             else:
                 self.contents.duplicates += 1
             return
@@ -228,22 +247,29 @@ class _PictureCollector:
         self.stored[sha256] = StoredPicture(place, sha256, self.blob.write(data), len(data), mark, path)
         self.check_room(self.blob.size - self.replaced)
 
-    def _first(self, sha256: str) -> tuple[str, str] | None:
-        """Return (label, path) of the first file with that content, in the dataset or in the archive."""
+    def _first(self, sha256: str) -> tuple[tuple[str, ...], str]:
+        """Return (labels, path) of the first file with that content, in the dataset or else in the archive."""
         if sha256 in self.known:
-            _, label, name = self.known[sha256]
-            return label, f"{label}/{name}"
-        picture = self.stored.get(sha256)
-        return (picture.place.label, _printable(picture.path)) if picture else None
+            _, labels, name = self.known[sha256]
+            return labels, f"{join_labels(labels)}/{name}"
+        picture = self.stored[sha256]
+        return picture.place.labels, _printable(picture.path)
 
     def end(self) -> None:
-        """Fill the contents: a picture with two labels is none of the pictures, since either may be wrong."""
+        """Fill the contents: a picture whose files have different labels is none of the pictures, since either may be
+        wrong. One that the dataset already has is a duplicate if its files have no other labels together."""
+        for sha256, again in self.sent_again.items():
+            labels, name = self._first(sha256)
+            if {label for own, _ in again for label in own} <= set(labels):
+                self.contents.duplicates += len(again)
+            else:
+                self.labelled[sha256] = [(join_labels(own), path) for own, path in ((labels, name), *again)]
         self.contents.pictures = [picture for sha256, picture in self.stored.items() if sha256 not in self.labelled]
         self.contents.left_out = self.blob.size - sum(picture.size for picture in self.contents.pictures)
         for sha256, files in self.labelled.items():
-            labels, paths = zip(*files[:_FILES], strict=True)
+            texts, paths = zip(*files[:_FILES], strict=True)
             example = self.known[sha256][0] if sha256 in self.known else None
-            self.contents.contradictions.append(Contradiction(labels, paths, example))
+            self.contents.contradictions.append(Contradiction(texts, paths, example))
 
     def refuse(self, path: str, reason: str) -> None:
         """Count an unusable file; `reason` is a phrase that follows its path."""
@@ -269,16 +295,25 @@ def _read(container: Container, begun: Dataset, file: BinaryIO, contents: Archiv
     progress.reading(0, 0)
     limits = _limits(container)
     bounds = {"max_files": limits.max_files, "max_unpacked": limits.max_unpacked}
-    places = archive_layout.resolve(archives.names(file, **bounds))
+    paths = archives.names(file, **bounds)
+    tables = archives.some(file, label_tables.find(paths), **bounds, max_total=label_tables.MAX_BYTES)
+    places, faults = _places(paths, tables, begun, contents)
     with container.database.read() as uow:
         known = uow.datasets.digests(begun)
     key = f"datasets/{begun.id}/{uuid6.uuid7()}"
     with container.storage.writing(key) as blob:
         check_room = partial(kept_bytes.fits, container, begun.tenant, kept_bytes.room(container, begun.tenant))
-        collector = _PictureCollector(known, contents, limits, blob, check_room, begun.source_size)
+        joins_labels = contents.problem_type is ProblemType.MULTI_LABEL and not contents.has_table
+        collector = _PictureCollector(
+            known, contents, limits, blob, check_room, begun.source_size, joins_labels=joins_labels
+        )
+        for where, fault in faults:
+            collector.refuse(where, fault)
         members = archives.tree(file, **bounds, max_member=limits.max_bytes)
         for number, ((path, data), place) in enumerate(zip(members, places, strict=True)):
             progress.reading(number, len(places))
+            if place is None:
+                continue
             if isinstance(place, str):
                 collector.refuse(path, place)
             elif isinstance(data, errors.BadPicture):
@@ -289,6 +324,45 @@ def _read(container: Container, begun: Dataset, file: BinaryIO, contents: Archiv
         if not contents.pictures and not contents.duplicates and not contents.contradictions:
             raise errors.BadDataset(_describe_unusable(contents))
     return key
+
+
+def _places(
+    paths: Sequence[str], tables: Mapping[str, bytes], begun: Dataset, contents: ArchiveContents
+) -> tuple[list[ExamplePath | str | None], list[tuple[str, str]]]:
+    """Return for each path its place, the reason why it has none, or None for a table; and the faults of the tables.
+
+    Sets the problem type of the contents. Raises BadDataset.
+    """
+    layout = label_tables.resolve(paths, tables) if tables else {}
+    if isinstance(layout, TableLayout):
+        contents.has_table = True
+        contents.problem_type = _problem_type(layout, begun)
+        return layout.places, layout.faults
+    contents.problem_type = begun.problem_type or ProblemType.SINGLE_LABEL
+    try:
+        places = archive_layout.resolve(paths)
+    except errors.BadDataset as error:
+        if not layout:
+            raise
+        why = "; ".join(f"{show_bytes(path)!r} {reason}" for path, reason in layout.items())
+        raise errors.BadDataset(f"The archive has neither a table of labels nor label folders: {why}.") from error
+    return [layout.get(path, place) for path, place in zip(paths, places, strict=True)], []
+
+
+def _problem_type(layout: TableLayout, begun: Dataset) -> ProblemType:
+    """Return the problem type of a dataset by its first table: single-label if each picture has exactly one label.
+
+    Raises BadDataset if the dataset is single-label already and a picture has not.
+    """
+    if begun.problem_type is None:
+        return ProblemType.MULTI_LABEL if layout.odd else ProblemType.SINGLE_LABEL
+    if not begun.is_multi_label and layout.odd:
+        name, count = layout.odd
+        raise errors.BadDataset(
+            f"{name!r} has {count} labels, and the dataset has one for each picture. Make a multi-label dataset for "
+            "pictures with any number of labels."
+        )
+    return begun.problem_type
 
 
 def _limits(container: Container) -> Limits:

@@ -20,10 +20,12 @@ from shared.domain.datasets import (
     DatasetExample,
     DatasetState,
     Source,
+    check_label_count,
     is_upload,
     open_next_version,
 )
 from shared.domain.fair_order import fair_order
+from shared.domain.models import ProblemType
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,10 @@ class ArchiveContents:
     contradictions: list[Contradiction] = field(default_factory=list)
     left_out: int = 0
     """Bytes of pictures with two labels, which lie in the blob between the others."""
+    problem_type: ProblemType | None = None
+    """That of the dataset with these pictures; None before it is known."""
+    has_table: bool = False
+    """True if a table names the labels of the pictures, and not folders."""
 
 
 def list_waiting(container: Container, served: Mapping[str, float]) -> list[Dataset]:
@@ -99,7 +105,8 @@ def report_progress(container: Container, dataset_id: int, progress: float, mess
 
 
 def finish(container: Container, begun: Dataset, blob: str, contents: ArchiveContents) -> None:
-    """Commit the pictures of the archive, which lie in `blob`, and make the dataset READY."""
+    """Commit the pictures of the archive, which lie in `blob`, and make the dataset READY; raises BadDataset for too
+    many labels."""
     try:
         stored = _commit(container, begun, blob, contents)
     except errors.Unavailable:
@@ -122,29 +129,16 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
         if current is None:
             return False
         after = open_next_version(current) if contents.pictures else current
+        after = replace(after, problem_type=current.problem_type or contents.problem_type)
         ids = {name: label_id for label_id, name in uow.datasets.label_names(current.id).items()}
         # Only labels that have a picture, sorted by name, because the order in an archive is arbitrary.
-        new = sorted({picture.place.label for picture in contents.pictures} - ids.keys())
+        new = sorted({label for picture in contents.pictures for label in picture.place.labels} - ids.keys())
         ids |= {name: label_id for label_id, name in enumerate(new, current.last_label + 1)}
+        check_label_count(after, len(ids))
         uow.datasets.add_labels(current.id, {ids[name]: name for name in new})
         uow.datasets.add_examples(
             [
-                DatasetExample(
-                    current.id,
-                    number,
-                    ids[picture.place.label],
-                    picture.place.label,
-                    picture.place.name,
-                    picture.place.split,
-                    Source.UPLOAD,
-                    picture.sha256,
-                    blob,
-                    picture.offset,
-                    picture.size,
-                    after.version,
-                    now,
-                    fingerprint=picture.fingerprint,
-                )
+                _example(after, number, ids, picture, blob, now)
                 for number, picture in enumerate(contents.pictures, current.last_example + 1)
             ]
         )
@@ -163,6 +157,31 @@ def _commit(container: Container, begun: Dataset, blob: str, contents: ArchiveCo
             )
         )
     return True
+
+
+def _example(
+    dataset: Dataset, number: int, ids: Mapping[str, int], picture: StoredPicture, blob: str, now: float
+) -> DatasetExample:
+    labels = sorted(picture.place.labels, key=ids.__getitem__)
+    several = tuple(labels) if dataset.is_multi_label else ()
+    return DatasetExample(
+        dataset.id,
+        number,
+        0 if dataset.is_multi_label else ids[labels[0]],
+        "" if dataset.is_multi_label else labels[0],
+        picture.place.name,
+        picture.place.split,
+        Source.UPLOAD,
+        picture.sha256,
+        blob,
+        picture.offset,
+        picture.size,
+        dataset.version,
+        now,
+        fingerprint=picture.fingerprint,
+        label_ids=tuple(ids[label] for label in several),
+        labels=several,
+    )
 
 
 def _at_rest(dataset: Dataset, now: float) -> Dataset:

@@ -1,13 +1,4 @@
-"""Datasets hold labelled pictures to train on, in versions that never change once trained on (rules and use-cases).
-
-    LOADING ──> READY <──> LOADING        an archive is being read; its examples are added in a single commit
-       └──────> FAILED                    the first archive held nothing to train on; the reason is stored
-    any ──────> DELETING ──> gone         requested by the caller; maintenance removes pictures, then rows
-
-Every change belongs to a version. A version that a training has used is sealed: the next change opens a new version,
-and each example stores the version that added it and the version that removed it. So an old training can always be
-identified, repeated and compared, while pictures are added and removed.
-"""
+"""Use-cases of datasets, their labels and examples; shared/domain/datasets.py has their states and versions."""
 
 from __future__ import annotations
 
@@ -26,44 +17,60 @@ from shared.domain.datasets import (
     DatasetExample,
     DatasetLabel,
     DatasetState,
+    Inventory,
     Source,
     Split,
     changed,
+    check_label_count,
+    check_labels_of_one,
     check_name,
+    describe_duplicate,
     describe_state,
     file_name,
     is_upload,
     new_id,
     normalize_name,
 )
+from shared.domain.models import ProblemType
 from shared.domain.near_duplicates import NearDuplicates
 from shared.domain.pictures import Picture
+from shared.domain.suspects import kept_name
+from shared.imaging import fingerprints
 from shared.services import kept_bytes
 
 # creating and filling
 
 
 def create(container: Container, tenant: str, name: str, *, source: str = "", labels: Sequence[str] = (),
-           unique: bool = False) -> Dataset:  # fmt: skip
-    """Create a dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption, QuotaExceeded.
+           problem_type: ProblemType | None = None, unique: bool = False) -> Dataset:  # fmt: skip
+    """Create a dataset: with these labels and no pictures, or LOADING from `source`. Raises BadOption, BadDataset (too
+    many labels), QuotaExceeded.
 
-    With `unique`, raises Conflict if there is a dataset of that name: wires that use names instead of ids need that.
+    With `unique`, raises Conflict if there is a dataset of that name, unless it is FAILED, which is removed: wires that
+    use names instead of ids need that.
     `source` is a URL, a folder of a store, or the key of an uploaded archive, which then belongs to the dataset.
+    Without a `problem_type` the archive says it; an empty dataset is then single-label.
     """
     now = container.now()
     name = check_name(name, "dataset")
-    dataset = Dataset(new_id(now), tenant, name, DatasetState.READY, now, now)
+    kind = problem_type or (None if source else ProblemType.SINGLE_LABEL)
+    dataset = Dataset(new_id(now), tenant, name, DatasetState.READY, now, now, problem_type=kind)
     if source:
         dataset = replace(
             dataset, state=DatasetState.LOADING, source=source, source_size=_size(container, tenant, source),
             progress=0.0, message="waiting for a trainer to read it",
         )  # fmt: skip
     named = list(dict.fromkeys(check_name(label, "label") for label in labels))
+    check_label_count(dataset, len(named))
     with container.database.write() as uow:
         namesake = uow.datasets.find_by_name(tenant, name)
-        if unique and namesake and namesake.state is not DatasetState.FAILED:
-            raise errors.Conflict(
-                f"There is a dataset {name!r} already, {namesake.id}: add to it, or take another name."
+        if unique and namesake:
+            if namesake.state is not DatasetState.FAILED:
+                raise errors.Conflict(
+                    f"There is a dataset {name!r} already, {namesake.id}: add to it, or take another name."
+                )
+            uow.datasets.save(
+                replace(namesake, state=DatasetState.DELETING, updated_at=now, message="another has taken its name")
             )
         uow.datasets.add(replace(dataset, last_label=len(named)))
         uow.datasets.add_labels(dataset.id, dict(enumerate(named, 1)))
@@ -77,7 +84,7 @@ def add_archive(container: Container, tenant: str, dataset_id: int, source: str)
     is READY."""
     size = _size(container, tenant, source)
     with container.database.write() as uow:
-        dataset = _changeable(uow, tenant, dataset_id)
+        dataset = get_changeable(uow, tenant, dataset_id)
         uow.datasets.save(
             replace(dataset, state=DatasetState.LOADING, source=source, adding=True, attempts=0, progress=0.0,
                     updated_at=container.now(), message="waiting for a trainer to read it", source_size=size)
@@ -99,43 +106,50 @@ def _size(container: Container, tenant: str, source: str) -> int:
 
 
 def add_label(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
-    """Add a label without examples; raises NotFound, BadOption, Conflict (not READY, or the label exists)."""
+    """Add a label without examples; raises NotFound, BadOption, BadDataset (too many labels), Conflict (not READY, or
+    the label exists)."""
     name = check_name(name, "label")
     with container.database.write() as uow:
-        dataset = _changeable(uow, tenant, dataset_id)
-        if name in uow.datasets.label_names(dataset.id).values():
+        dataset = get_changeable(uow, tenant, dataset_id)
+        existing = uow.datasets.label_names(dataset.id).values()
+        if name in existing:
             raise errors.Conflict(f"The dataset has a label {name!r} already.")
+        check_label_count(dataset, len(existing) + 1)
         label = DatasetLabel(dataset.id, dataset.last_label + 1, name)
         uow.datasets.save(replace(changed(dataset, container.now()), last_label=label.id))
         uow.datasets.add_labels(dataset.id, {label.id: name})
     return label
 
 
-def add_example(container: Container, tenant: str, dataset_id: int, label_id: int, picture: Picture, *,
+def add_example(container: Container, tenant: str, dataset_id: int, label_ids: Sequence[int], picture: Picture, *,
                 split: Split = Split.OPEN, source: Source = Source.UPLOAD) -> DatasetExample:  # fmt: skip
-    """Add a labelled picture; raises NotFound (dataset, label), Conflict (not READY, or the picture exists),
-    QuotaExceeded."""
+    """Add a picture with its labels: one, or any number in a multi-label dataset.
+
+    Raises NotFound (dataset, label), BadOption (number of labels), Conflict (not READY, or the picture exists),
+    QuotaExceeded.
+    """
     name = file_name(picture.name)
     digest = hashlib.sha256(picture.data).hexdigest()
-    named = _label_name(container, tenant, dataset_id, label_id)  # checked before any bytes are stored
+    labels = names_of(container, tenant, dataset_id, label_ids)  # checked before any bytes are stored
     kept_bytes.check(container, tenant, len(picture.data))
+    fingerprint = fingerprints.of_picture(picture.data)
     blob = f"datasets/{dataset_id}/{uuid6.uuid7()}"
     container.storage.write(blob, picture.data)
     try:
         with container.database.write() as uow:
-            dataset = _changeable(uow, tenant, dataset_id)
+            dataset = get_changeable(uow, tenant, dataset_id)
             now = container.now()
             after = changed(dataset, now)
             if duplicate := uow.datasets.find_by_sha256(dataset, digest):
-                if not source is duplicate.source is Source.FEEDBACK or duplicate.label_id == label_id:
-                    raise errors.Conflict(_describe_duplicate(duplicate, named))
+                if not source is duplicate.source is Source.FEEDBACK or duplicate.all_labels == labels:
+                    raise errors.Conflict(describe_duplicate(duplicate, labels))
                 # A new correction replaces the old; `collect_garbage` removes its bytes.
                 _take_out(container, uow, duplicate, after)
             example = DatasetExample(
                 dataset.id,
                 dataset.last_example + 1,
-                label_id,
-                named,
+                0 if dataset.is_multi_label else label_ids[0],
+                "" if dataset.is_multi_label else labels[0],
                 name,
                 split,
                 source,
@@ -145,6 +159,9 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
                 len(picture.data),
                 after.version,
                 now,
+                fingerprint=fingerprint,
+                label_ids=tuple(sorted(set(label_ids))) if dataset.is_multi_label else (),
+                labels=labels if dataset.is_multi_label else (),
             )
             uow.datasets.add_examples([example])
             uow.datasets.save(replace(after, last_example=example.id))
@@ -159,18 +176,11 @@ def add_example(container: Container, tenant: str, dataset_id: int, label_id: in
     return example
 
 
-def _describe_duplicate(duplicate: DatasetExample, label: str) -> str:
-    known = f"The dataset has this picture already: example {duplicate.id}, {duplicate.label!r}."
-    if duplicate.label == label:
-        return known
-    return f"{known} A picture with two labels teaches neither: if {label!r} is right, remove that example first."
-
-
 def remove_example(container: Container, tenant: str, dataset_id: int, example_id: int) -> None:
     """Remove a picture from the dataset; versions that were trained on keep it. Raises NotFound, Conflict."""
     with container.database.write() as uow:
-        dataset = _changeable(uow, tenant, dataset_id)
-        example = _example(uow, dataset, example_id)
+        dataset = get_changeable(uow, tenant, dataset_id)
+        example = get_example(uow, dataset, example_id)
         after = changed(dataset, container.now())
         uow.datasets.save(after)
         is_last = _take_out(container, uow, example, after)
@@ -226,6 +236,7 @@ def drop_deleted(container: Container) -> None:
             container.storage.delete(key)
         with container.database.write() as uow:
             uow.datasets.delete(dataset.id)
+            uow.key_values.delete(kept_name(dataset.id))
 
 
 # looking
@@ -244,11 +255,11 @@ def get(container: Container, tenant: str, dataset_id: int) -> Dataset:
 
 
 def list_page(container: Container, tenant: str, *, before: int | None = None, offset: int = 0,
-              limit: int) -> list[tuple[Dataset, list[DatasetLabel]]]:  # fmt: skip
-    """Return the tenant's datasets, newest first, each with its labels; `before` is the previous page's last id."""
+              limit: int) -> list[tuple[Dataset, Inventory]]:  # fmt: skip
+    """Return the tenant's datasets, newest first, with what they hold; `before` is the previous page's last id."""
     with container.database.read() as uow:
         page = uow.datasets.page(tenant, before=before, offset=offset, limit=limit)
-        return [(dataset, uow.datasets.labels(dataset)) for dataset in page]
+        return [(dataset, uow.datasets.inventory(dataset)) for dataset in page]
 
 
 def get_by_reference(container: Container, tenant: str, reference: str) -> Dataset:
@@ -264,10 +275,10 @@ def get_by_reference(container: Container, tenant: str, reference: str) -> Datas
     raise errors.NotFound(f"There is no dataset {reference!r}; {hint}.")
 
 
-def list_labels(container: Container, dataset: Dataset) -> list[DatasetLabel]:
-    """Return the labels of a dataset that was already read, in the order of their ids."""
+def inventory(container: Container, dataset: Dataset) -> Inventory:
+    """Return what a dataset that was already read holds, by split as well."""
     with container.database.read() as uow:
-        return uow.datasets.labels(dataset)
+        return replace(uow.datasets.inventory(dataset), splits=uow.datasets.split_counts(dataset))
 
 
 def list_examples(container: Container, dataset: Dataset, *, source: str = "", label_id: int | None = None,
@@ -302,8 +313,8 @@ def find_example_of_any_tenant(container: Container, dataset_id: int, example_id
 
 def get_names_and_labels(
     container: Container, dataset_id: int, example_ids: Sequence[int]
-) -> Mapping[int, tuple[str, str]]:
-    """Return example id -> (name, label); examples of a removed dataset are left out."""
+) -> Mapping[int, tuple[str, tuple[str, ...]]]:
+    """Return example id -> (name, all labels); examples of a removed dataset are left out."""
     with container.database.read() as uow:
         return uow.datasets.names_and_labels(dataset_id, example_ids)
 
@@ -323,21 +334,24 @@ def label(container: Container, tenant: str, dataset_id: int, label_id: int) -> 
     raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
 
 
-def label_named(container: Container, tenant: str, dataset_id: int, name: str) -> DatasetLabel:
-    """Return the label of that name; raises NotFound (dataset), BadOption, which lists the existing labels."""
-    existing = labels(container, tenant, dataset_id)
-    for label in existing:
-        if label.name == normalize_name(name):
-            return label
-    hint = f"it has: {', '.join(label.name for label in existing[:20])}" if existing else "it has none yet"
-    raise errors.BadOption(f"the dataset {dataset_id} has no label {name!r}; {hint}")
+def label_ids(container: Container, tenant: str, dataset_id: int, names: Sequence[str]) -> list[int]:
+    """Return the ids of the labels of one picture, each once; raises NotFound (dataset), BadOption for too many labels,
+    or for an unknown one, which lists the existing labels."""
+    check_labels_of_one(len(names))
+    dataset = get(container, tenant, dataset_id)
+    with container.database.read() as uow:
+        existing = {name: label_id for label_id, name in uow.datasets.label_names(dataset.id).items()}
+    if unknown := [name for name in names if normalize_name(name) not in existing]:
+        hint = f"it has: {', '.join(list(existing)[:20])}" if existing else "it has none yet"
+        raise errors.BadOption(f"the dataset {dataset_id} has no label {unknown[0]!r}; {hint}")
+    return list(dict.fromkeys(existing[normalize_name(name)] for name in names))
 
 
 def example(container: Container, tenant: str, dataset_id: int, example_id: int) -> DatasetExample:
     """Return an example of the current version; raises NotFound."""
     dataset = get(container, tenant, dataset_id)
     with container.database.read() as uow:
-        return _example(uow, dataset, example_id)
+        return get_example(uow, dataset, example_id)
 
 
 async def until_loaded(container: Container, dataset: Dataset, seconds: float) -> Dataset:
@@ -350,7 +364,7 @@ async def until_loaded(container: Container, dataset: Dataset, seconds: float) -
     )
 
 
-def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
+def get_changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
     """Return the dataset, locked until the transaction ends; raises NotFound, Conflict unless it is READY."""
     dataset = uow.datasets.get(tenant, dataset_id, lock=True)
     if dataset.state is not DatasetState.READY:
@@ -358,17 +372,24 @@ def _changeable(uow: UnitOfWork, tenant: str, dataset_id: int) -> Dataset:
     return dataset
 
 
-def _label_name(container: Container, tenant: str, dataset_id: int, label_id: int) -> str:
-    """Return the name of the label; raises NotFound (dataset, label)."""
+def names_of(container: Container, tenant: str, dataset_id: int, label_ids: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of labels for one picture, in the order of their ids; raises NotFound, BadOption."""
+    check_labels_of_one(len(label_ids))
     dataset = get(container, tenant, dataset_id)
     with container.database.read() as uow:
         names = uow.datasets.label_names(dataset.id)
-    if label_id not in names:
-        raise errors.NotFound(f"The dataset {dataset_id} has no label {label_id}.")
-    return names[label_id]
+    if missing := [label_id for label_id in label_ids if label_id not in names]:
+        raise errors.NotFound(f"The dataset {dataset_id} has no label {missing[0]}.")
+    if len(label_ids) != 1 and not dataset.is_multi_label:
+        raise errors.BadOption(
+            f"the dataset {dataset.name!r} has one label for each picture, not {len(label_ids)}; a multi-label dataset "
+            "takes any number"
+        )
+    return tuple(names[label_id] for label_id in sorted(set(label_ids)))
 
 
-def _example(uow: UnitOfWork, dataset: Dataset, example_id: int) -> DatasetExample:
+def get_example(uow: UnitOfWork, dataset: Dataset, example_id: int) -> DatasetExample:
+    """Return an example of the dataset's version; raises NotFound."""
     example = uow.datasets.find_example(dataset, example_id)
     if example is None:
         raise errors.NotFound(f"The dataset {dataset.id} has no example {example_id}.")

@@ -29,7 +29,7 @@ def replay(container: Container, tenant: str, wanted: Wanted, *, after: str = ""
     """Retry every job that has such dead letters, the newest first, beginning after a place in the list.
 
     It stops early when BUDGET is spent, or when the queue is full and something was replayed. Raises BadOption,
-    Unavailable, TooManyRequests.
+    Unavailable, TooManyRequests, Forbidden.
     """
     _check(after)
     until = time.monotonic() + BUDGET
@@ -39,7 +39,7 @@ def replay(container: Container, tenant: str, wanted: Wanted, *, after: str = ""
             try:
                 pictures += job_retries.retry(container, tenant, job_id, wanted.reason).left
                 retried += 1
-            except (errors.Conflict, errors.NotFound):
+            except (errors.Conflict, errors.NotFound, errors.TooManyFiles):
                 skipped += 1
             except errors.TooManyRequests:
                 if not retried:

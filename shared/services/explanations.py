@@ -7,11 +7,11 @@ rejected: hundreds of kilobytes for each picture would fill the database, its lo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from shared import errors
 from shared.container import Container
-from shared.domain.jobs import job_created_at
+from shared.domain.jobs import Status, job_created_at
+from shared.services import absences
 
 FOLDER = "explanations"
 _ID = 36
@@ -33,10 +33,17 @@ def read(container: Container, tenant: str, job_id: str, position: int) -> bytes
         raise errors.NotFound(f"The answers of job {job_id} are not explained; send explain=true with a job.")
     if not items:
         raise errors.NotFound(f"Job {job_id} has no picture {position}; it has {job.total}, the first is 0.")
-    with suppress(FileNotFoundError):
-        return container.storage.read(_key(container, job_id, position))
-    why = f" {items[0].error}" if items[0].error else ""
-    raise errors.NotFound(f"Picture {position} of job {job_id} is {items[0].status} and has no explanation.{why}")
+    (item,) = items
+
+    def look() -> None:
+        with container.database.read() as uow:
+            uow.jobs.get(tenant, job_id)
+        if item.status != Status.DONE or item.error:
+            why = f" {item.error}" if item.error else ""
+            raise errors.NotFound(f"Picture {position} of job {job_id} is {item.status} and has no explanation.{why}")
+
+    what = f"the explanation of picture {position} of job {job_id}"
+    return absences.read(container, _key(container, job_id, position), what, look)
 
 
 def drop(container: Container, job_id: str, total: int) -> None:

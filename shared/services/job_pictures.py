@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from shared.domain.jobs import AnswerOptions, ImageReference, Item, Job, Submiss
 from shared.domain.pictures import Picture
 from shared.domain.stored_images import id_of_blob
 from shared.domain.stream_entry import StreamEntry
-from shared.services import explanations, kept_bytes
+from shared.services import absences, explanations, kept_bytes
 
 MOST_INLINE = 8 * 1024
 """Bytes of a picture that is kept with its item instead of in a blob of its own; a file costs more than as many bytes
@@ -74,6 +74,61 @@ def read(container: Container, picture: Item | StreamEntry) -> bytes:
     if data is None:
         raise FileNotFoundError(f"picture {picture.position} of job {picture.job_id}")
     return data
+
+
+def find(container: Container, tenant: str, job_id: str, position: int) -> Item:
+    """Return the item of a picture of the tenant's job; raises NotFound."""
+    with container.database.read() as uow:
+        job = uow.jobs.get(tenant, job_id)
+        items = uow.jobs.items(job_id, start=position, limit=1) if position < job.total else []
+    if not items:
+        raise errors.NotFound(f"Job {job_id} has no picture {position}; it has {job.total}, the first is 0.")
+    return items[0]
+
+
+def show(container: Container, tenant: str, item: Item) -> bytes:
+    """Return the bytes of a picture of the tenant's job as they were sent; raises NotFound if they are not kept any
+    more, Unavailable."""
+    name = f"picture {item.position} of job {item.job_id}"
+    removed = errors.NotFound(f"{name.capitalize()} is not kept any more.")
+
+    def look() -> None:
+        find(container, tenant, item.job_id, item.position)
+        image_id = id_of_blob(item.blob)
+        with container.database.read() as uow:
+            if image_id and not uow.stored_images.known([image_id]):
+                raise removed
+
+    if item.blob:
+        return absences.read(container, item.blob, name, look, offset=item.offset, size=item.size)
+    try:
+        return read(container, item)
+    except FileNotFoundError:
+        raise removed from None
+
+
+def list_page(
+    container: Container, tenant: str, job_id: str, *, failed: bool, start: int, limit: int
+) -> tuple[Job, list[Item]]:
+    """Return the tenant's job and its items from position `start` on, in upload order, or only those that failed;
+    raises NotFound."""
+    with container.database.read() as uow:
+        job = uow.jobs.get(tenant, job_id)
+        found = uow.items.failed(job_id, start, limit) if failed else uow.jobs.items(job_id, start=start, limit=limit)
+    return job, found
+
+
+def first_of(container: Container, listed: Sequence[Job]) -> dict[str, Item]:
+    """Return job id -> the first item, of those of the jobs whose answers are labels; the others may be long."""
+    job_ids = [job.id for job in listed if job.options.task == "classify"]
+    with container.database.read() as uow:
+        return uow.items.first(job_ids) if job_ids else {}
+
+
+def first_names(container: Container, listed: Sequence[Job]) -> dict[str, str]:
+    """Return job id -> the name of the first picture."""
+    with container.database.read() as uow:
+        return uow.items.first_names([job.id for job in listed])
 
 
 def is_kept(container: Container, item: Item) -> bool:
@@ -140,7 +195,7 @@ def _options_text(options: AnswerOptions) -> str:
     No function is written as softmax, which was the default once. A request for softmax is therefore the same as one
     for no function; the alternative, a text of its own, would make a conflict of such a request from before.
     """
-    values = asdict(options) | {"function_to_apply": options.function_to_apply or "softmax"}
+    values = vars(options) | {"function_to_apply": options.function_to_apply or "softmax"}
     return f"Options({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import RETRIED, Item, Job, Status
-from shared.services import job_pictures, jobs, queue_limits
+from shared.services import job_log, job_pictures, jobs, queue_limits
 
 
 def retry(container: Container, tenant: str, job_id: str, reason: str = "") -> Job:
@@ -13,7 +13,8 @@ def retry(container: Container, tenant: str, job_id: str, reason: str = "") -> J
     because the job expired; return the job, which is QUEUED again.
 
     The answers that it has stay, its deadline goes, and its webhook is called when it ends again. Raises NotFound,
-    TooManyRequests, Unavailable, and Conflict if the job has not ended or was cancelled, or if no such picture is left.
+    TooManyRequests, TooManyFiles, Forbidden, Unavailable, and Conflict if the job has not ended or was cancelled, or if
+    no such picture is left.
     """
     job = jobs.get(container, tenant, job_id)
     _check_status(job)
@@ -33,9 +34,12 @@ def retry(container: Container, tenant: str, job_id: str, reason: str = "") -> J
                 "pictures as a new job."
             )
         job, again = uow.dead_letters.reopen(job, reason)
+        if again and container.tracing.is_on:
+            uow.job_traces.replace(job.id, container.tracing.current())
     if not again:
         raise errors.Conflict(f"Job {job_id} has just been retried by another request.")
-    jobs.push_committed(container, [jobs.Registration(job, again)])
+    jobs.push_committed(container, [jobs.Registration(job, again, trace=container.tracing.current())])
+    job_log.retried(job, len(again))
     container.queue.events.publish([], [job_id])
     return job
 

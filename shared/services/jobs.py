@@ -15,7 +15,7 @@ from shared.domain import explanations
 from shared.domain.jobs import BatchRun, Item, Job, JobChange, Outcome, Status, Submission
 from shared.domain.scores import check_task, choose_scoring
 from shared.domain.stream_entry import StreamEntry
-from shared.services import job_pictures, models, queue_limits
+from shared.services import job_ends, job_pictures, job_traces, models, queue_limits, seen_pictures
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ JUST_NOW = 1.0
 """Seconds after it was pushed in which a picture of its own is run without a look at its job."""
 
 
+@job_traces.told
 def submit(
     container: Container, tenant: str, submission: Submission, patience: float | None = None
 ) -> tuple[Job, bool]:
@@ -35,15 +36,19 @@ def submit(
 
     The order ensures that every accepted job is answered: blobs, then a single commit, then the queue. A crash after
     the commit leaves a job that maintenance pushes again; a crash before it leaves a blob that maintenance removes.
-    Raises BadPicture and its kinds, BadOption, NotFound, ModelNotReady, Conflict, TooManyRequests, QuotaExceeded,
-    Unavailable.
+    Raises BadPicture and its kinds, BadOption, NotFound, ModelNotReady, Conflict, TooManyRequests, Forbidden,
+    QuotaExceeded, Unavailable.
     """
     version = models.get_ready_version(container, tenant, submission.model, submission.version)
     check_task(version, submission.options)
     explanations.check(version, submission)
     # Redis counts, because SQL would add up all live jobs for every request. An unreachable queue also fails the
     # request here: a refused request is better than an accepted job that does not run.
-    waiting = queue_limits.admit(container, version.id, tenant, submission.idempotency_key, patience)
+    try:
+        waiting = queue_limits.admit(container, version.id, tenant, submission.idempotency_key, patience)
+    except errors.Overloaded as error:
+        error.holds = not version.canary
+        raise
     job_id = str(uuid6.uuid7())
     # Chosen once and stored with the job: maintenance, which may push its pictures again, need not know the version.
     scoring = choose_scoring(version, submission.options)
@@ -78,7 +83,7 @@ def submit(
     try:
         earlier = queue_limits.count_in(container, job)
         if earlier is None:
-            registration = Registration(job, items, submission.remember, is_queue_short=waiting < SHORT)
+            registration = Registration(job, items, submission.remember, waiting < SHORT, container.tracing.current())
             earlier = container.grouped(_register)(registration)
     except (errors.StorageFull, errors.QueueFull):  # it was not committed, and its blob would fill the disk further
         job_pictures.drop(container, job)
@@ -104,6 +109,9 @@ class Registration:
     is_queue_short: bool = False
     """True to send a small picture with its entry. Redis keeps all entries in memory: those of a long queue would fill
     it, and their pictures are read from their items."""
+    trace: str = ""
+    pushes: int = 1
+    """Both as in StreamEntry."""
 
 
 def _register(container: Container, registrations: Sequence[Registration]) -> Sequence[Job | errors.InferqError | None]:
@@ -180,6 +188,8 @@ def _add(uow: UnitOfWork, registrations: Sequence[Registration]) -> list[Job | e
             found.append(None)
     if new:  # in an order that all processes have, so that two that were sent the same keys do not wait for each other
         uow.jobs.add(sorted(new, key=lambda added: (added[0].tenant, added[0].idempotency_key)))
+        pairs = zip(registrations, found, strict=True)
+        uow.job_traces.add({given.job.id: given.trace for given, earlier in pairs if given.trace and earlier is None})
     return found
 
 
@@ -213,18 +223,22 @@ def _entry(given: Registration, item: Item) -> StreamEntry:
         retries=given.job.retries,
         is_search=given.job.search is not None,
         explain=given.job.explain,
+        trace=given.trace,
+        pushes=given.pushes,
     )
 
 
-def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEntry]:
+def begin(
+    container: Container, entries: Sequence[StreamEntry], missed: list[Outcome] | None = None
+) -> list[StreamEntry]:
     """Return the runnable entries. The others were cancelled, have expired, were deleted or are already recorded.
+    `missed` takes the outcomes that are recorded here: of pictures whose deadline has passed while their job runs.
 
     Cancellation, deadline and deletion take effect here, at batch assembly, by the clock. Entries that were delivered
-    before are looked up among the recorded items, because a worker may have crashed between the commit and the
-    acknowledgement. A job of several pictures, or with a deadline, which must not pass while it runs, is RUNNING from
-    here on; that of a single picture mostly ends before anybody could see it, so `mark_running` does it for those that
-    take long. A picture that was sent just now, alone and without a deadline, runs unseen: if its job was cancelled
-    meanwhile, `finish` drops its outcome.
+    before are looked up among the recorded items: a worker may have crashed between commit and acknowledgement.
+    A job of several pictures, or with a deadline, which must not pass while it runs, is RUNNING from here on; that of a
+    single picture mostly ends unseen, so `mark_running` does it for those that take long. A picture that was sent just
+    now, alone and without a deadline, is not looked at: if its job was cancelled meanwhile, `finish` drops its outcome.
     """
     now = container.now()
     if all(entry.is_quick and entry.attempts == 1 and abs(now - entry.pushed_at) < JUST_NOW for entry in entries):
@@ -235,20 +249,25 @@ def begin(container: Container, entries: Sequence[StreamEntry]) -> list[StreamEn
         finished = uow.jobs.finished_items(redelivered)
     late = {job.id: job.status for job in live if job.deadline is not None and job.deadline < now}
     expired = [job_id for job_id, status in late.items() if status == Status.QUEUED]
-    fresh = [
-        job.id
-        for job in live
-        if job.status == Status.QUEUED and job.id not in late and (job.total > 1 or job.deadline is not None)
-    ]
+    queued = [job for job in live if job.status == Status.QUEUED and job.id not in late]
+    fresh = [job.id for job in queued if job.total > 1 or job.deadline is not None]
     if fresh or expired:
         with container.database.write() as uow:
             uow.jobs.start(fresh, now)
-            uow.jobs.end(expired, Status.EXPIRED, now)
-    if expired:
-        container.queue.events.publish(expired)
-    missed = "The deadline of the job passed before this picture ran."
-    if rest := [entry for entry in entries if late.get(entry.job_id) == Status.RUNNING]:
-        finish(container, [Outcome(e.job_id, e.position, None, "expired", missed, e.retries) for e in rest])
+            expired = uow.jobs.end(expired, Status.EXPIRED, now)
+        job_ends.tell_expired(container, expired)
+    why = "The deadline of the job passed before this picture ran."
+    if rest := [
+        Outcome(e.job_id, e.position, None, "expired", why, e.retries)
+        for e in entries
+        if late.get(e.job_id) == Status.RUNNING and (e.job_id, e.position) not in finished
+    ]:
+        changes = record(container, rest)
+        # Told before it is concluded: a caller that comes again after an outage finds nothing left to record.
+        if missed is not None:
+            missed += rest
+        job_ends.note_expired(container, [change.id for change in changes if change.finished_at is not None])
+        conclude(container, (), changes)
     running = {job.id for job in live} - late.keys()
     return [entry for entry in entries if entry.job_id in running and (entry.job_id, entry.position) not in finished]
 
@@ -262,14 +281,13 @@ def mark_running(container: Container, claimed: Mapping[str, float]) -> None:
 
 
 def finish(
-    container: Container,
-    outcomes: Sequence[Outcome],
-    entries: Sequence[StreamEntry] = (),
-    run: BatchRun | None = None,
-) -> None:
-    """Record outcomes, then conclude their entries; a caller that must go on when Redis is away repeats each by
-    itself."""
-    conclude(container, entries, record(container, outcomes, entries, run))
+    container: Container, outcomes: Sequence[Outcome], entries: Sequence[StreamEntry] = (), run: BatchRun | None = None
+) -> list[JobChange]:
+    """Record outcomes, then conclude their entries, and return what has changed of their jobs; a caller that must go on
+    when Redis is away repeats each by itself."""
+    changes = record(container, outcomes, entries, run)
+    conclude(container, entries, changes)
+    return changes
 
 
 def record(
@@ -327,23 +345,8 @@ async def wait(container: Container, job: Job, seconds: float) -> Job:
         lambda: get(container, job.tenant, job.id),
         lambda job: job.status.terminal,
         seconds,
-        announced=lambda ended: _ended(job, ended),
+        announced=job.announced,
     )
-
-
-def _ended(job: Job, ended: JobChange) -> Job | None:
-    """Return the job as a worker has announced its end; None if the announcement does not hold all of it."""
-    outcome = ended.outcome
-    if outcome is None or job.items is None:
-        return None
-    status = Status.FAILED if outcome.error_code else Status.DONE
-    item = replace(
-        job.items[0], status=status, result=outcome.result, error_code=outcome.error_code, error=outcome.error
-    )
-    return replace(
-        job, status=ended.status, done=ended.done, failed=ended.failed, started_at=ended.started_at,
-        finished_at=ended.finished_at, error_code=ended.error_code, error=ended.error, items=(item,),
-    )  # fmt: skip
 
 
 def raise_failure(container: Container, job: Job) -> None:
@@ -359,16 +362,17 @@ def raise_failure(container: Container, job: Job) -> None:
 def cancel(container: Container, tenant: str, job_id: str) -> Job:
     """Cancel a job; it takes effect when the next batch is assembled. Raises NotFound, Conflict when it has ended."""
     with container.database.write() as uow:
-        job = uow.jobs.get(tenant, job_id)
+        job = uow.jobs.get(tenant, job_id, lock=True)
         if job.status.terminal and job.status is not Status.CANCELLED:
             raise errors.Conflict(f"Job {job_id} has ended as {job.status} and cannot be cancelled.")
-        uow.jobs.end([job_id], Status.CANCELLED, container.now())
-    container.queue.events.publish([job_id])
+        moved = uow.jobs.end([job_id], Status.CANCELLED, container.now())
+    job_ends.tell_cancelled(container, moved)
     return get(container, tenant, job_id)
 
 
 def erase(container: Container, tenant: str, job_id: str) -> None:
-    """Remove an ended job with its pictures, and its callback if it is still due; its stored images stay.
+    """Remove an ended job with its pictures, those that were kept to be suggested as well, and its callback if it is
+    still due; its stored images stay.
 
     Raises NotFound, Unavailable, Conflict when it has not ended.
     """
@@ -377,6 +381,7 @@ def erase(container: Container, tenant: str, job_id: str) -> None:
         if not job.status.terminal:
             raise errors.Conflict(f"Job {job_id} is {job.status}; cancel it before it is erased.")
         job_pictures.drop(container, job)  # if the commit fails, the row is left, by which it is erased again
+        seen_pictures.drop_of_job(container, uow, job_id)
         uow.jobs.delete([job_id])
 
 

@@ -1,7 +1,7 @@
 """Use-cases of the bytes that a tenant keeps: whether there is room for more, and how the count stays right.
 
-Counted are the pictures of jobs, stored images, datasets with archives that wait to be loaded, and weights; not what
-can be made again: features, checkpoints, conversions.
+Counted are the pictures of jobs with their heat maps, stored images, seen pictures, datasets with archives that wait to
+be loaded, and weights; not what can be made again: features, checkpoints, conversions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from shared import errors
 from shared.container import Container
 from shared.domain import lock_names
+from shared.domain.sizes import in_units
 from shared.services import tenant_limits
 
 FOLDED, FOLDED_AT_ONCE = 100, 5000
@@ -40,8 +41,9 @@ def check(container: Container, tenant: str, more: int) -> None:
     kept = used(container, tenant)
     if kept + more > most:
         raise errors.QuotaExceeded(
-            f"You keep {kept} bytes, and {more} more would pass your limit of {most}. Delete jobs, stored images, "
-            "datasets or models that you no longer need, or have the operator raise your max_bytes."
+            f"You keep {in_units(kept)}, and {in_units(more)} more would pass your limit of {in_units(most)}. Delete "
+            "jobs, stored images, seen pictures, datasets or models that you no longer need, or have the operator "
+            "raise your max_bytes."
         )
 
 

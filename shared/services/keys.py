@@ -13,6 +13,7 @@ from shared.container import Container
 from shared.domain.keys import (
     ACCESS,
     DEFAULT_TENANT,
+    FARTHEST,
     SCOPES,
     STAGES,
     ApiKey,
@@ -21,10 +22,11 @@ from shared.domain.keys import (
     hash_secret,
     is_loopback,
 )
+from shared.services import absences
 
 
 def identify(container: Container, secret: str, *, from_loopback: bool) -> Caller:
-    """Return the caller that a credential belongs to; raises Unauthorized.
+    """Return the caller that a credential belongs to; raises Unauthorized, KeyExpired for a key that has expired.
 
     On loopback, before the first key exists, any credential or none identifies the tenant `default`.
     """
@@ -33,7 +35,7 @@ def identify(container: Container, secret: str, *, from_loopback: bool) -> Calle
         return Caller(DEFAULT_TENANT, SCOPES)
     hashed = hash_secret(secret)
     try:
-        return container.lookups.get(
+        caller = container.lookups.get(
             ("caller", hashed, from_loopback),
             lambda: _caller_of_key(container, secret, hashed, from_loopback=from_loopback),
         )
@@ -42,14 +44,48 @@ def identify(container: Container, secret: str, *, from_loopback: bool) -> Calle
             key = uow.keys.find_by_token(hashed, ACCESS, container.now()) if secret else None
         if key is None:
             raise
-        return Caller(key.tenant, key.scopes, key.stage)
+        caller = _caller(key)
+    # Also of a caller that was looked up before the key expired.
+    now = container.now()
+    check_expiry(caller.expires_at, now)
+    if caller.key_id:
+        container.last_uses.note(caller.key_id, now)
+    return caller
+
+
+def check_expiry(expires_at: float | None, now: float) -> None:
+    """Raise KeyExpired if the time at which a key expires has come; both are in Unix seconds."""
+    if expires_at is not None and expires_at <= now:
+        raise errors.KeyExpired(
+            f"The API key expired at {absences.in_words(expires_at)}. Send another key: the manager of your keys makes "
+            "it with `inferq keys create`, or on the page of the keys."
+        )
+
+
+def write_uses(container: Container) -> bool:
+    """Write when the keys of this process were last used; return False if none was used since the last time. Raises
+    Unavailable, and keeps the uses for the next time."""
+    uses = container.last_uses.take()
+    if not uses:
+        return False
+    try:
+        with container.database.write() as uow:
+            uow.key_uses.note(uses)
+    except BaseException:
+        container.last_uses.give_back(uses)
+        raise
+    return True
+
+
+def _caller(key: ApiKey) -> Caller:
+    return Caller(key.tenant, key.scopes, key.stage, key.id, key.expires_at)
 
 
 def _caller_of_key(container: Container, secret: str, hashed: str, *, from_loopback: bool) -> Caller:
     with container.database.read() as uow:
         key = uow.keys.find_by_hash(hashed) if secret else None
     if key is not None:
-        return Caller(key.tenant, key.scopes, key.stage)
+        return _caller(key)
     if is_open(container, from_loopback=from_loopback):
         return Caller(DEFAULT_TENANT, SCOPES, "test" if secret.startswith("test_") else "live")
     if not secret:
@@ -76,20 +112,25 @@ def create(
     name: str = "",
     scopes: Sequence[str] = (),
     stage: str = "",
+    expires_at: float | None = None,
 ) -> tuple[ApiKey, str]:
     """Create a key; return it with its text, which cannot be shown again.
 
-    With a stage, the text begins with the stage's name. If no scopes are given, the first key gets all scopes, and
-    later keys get `infer` and `models`. A key for another tenant may be made by the tenant `default` only, that is
-    with the admin key or while requests without credentials are accepted. Raises Forbidden for other tenants and for
-    scopes that the caller lacks, BadOption for an unknown scope.
+    With a stage, the text begins with the stage's name; from `expires_at` on, in Unix seconds, it is refused. If no
+    scopes are given, the first key gets all scopes, and later keys get `infer` and `models`. A key for another tenant
+    may be made by the tenant `default` only, that is with the admin key or while requests without credentials are
+    accepted. Raises Forbidden for other tenants and for scopes that the caller lacks, BadOption for an unknown scope
+    and for a time of expiry that does not lie ahead.
     """
-    tenant, scopes = terms(container, caller, tenant, scopes)
+    tenant, scopes = terms(container, caller, tenant, scopes, expires_at)
     if stage not in ("", *STAGES):
         raise errors.BadOption(f"stage must be one of {', '.join(STAGES)}, not {stage!r}")
     text = f"{stage or 'iq'}_{secrets.token_urlsafe(32)}"
     key_id, shown = str(uuid6.uuid7()), text[: text.index("_") + 6]
-    key = ApiKey(key_id, tenant, name, shown, hash_secret(text), scopes, container.now(), stage=stage or "live")
+    key = ApiKey(
+        key_id, tenant, name, shown, hash_secret(text), scopes, container.now(), stage=stage or "live",
+        expires_at=expires_at,
+    )  # fmt: skip
     with container.database.write() as uow:
         uow.keys.add(key)
     return key, text
@@ -101,7 +142,9 @@ def list_keys(container: Container, tenant: str) -> list[ApiKey]:
         return uow.keys.all(tenant)
 
 
-def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def terms(
+    container: Container, caller: Caller, tenant: str, scopes: Sequence[str], expires_at: float | None
+) -> tuple[str, tuple[str, ...]]:
     """Return (tenant, scopes) of a key that the caller requests; raises as `create` does."""
     tenant = tenant or caller.tenant
     with container.database.read() as uow:
@@ -122,20 +165,34 @@ def terms(container: Container, caller: Caller, tenant: str, scopes: Sequence[st
             "The first key closes the open door, so it must be able to make others: for the tenant 'default', with "
             "the scope 'keys'."
         )
+    if expires_at is not None:
+        if first and not container.settings.admin_key:
+            raise errors.BadOption(
+                "The first key makes the others, so it must not expire: leave out `expires`. Later keys may have it."
+            )
+        now = container.now()
+        if not 0 < expires_at - now <= FARTHEST:
+            raise errors.BadOption(
+                f"expires must be a time that lies ahead, by a hundred years at most; it is {absences.in_words(now)} "
+                "by the clock of the service"
+            )
     return tenant, scopes
 
 
 def revoke(container: Container, tenant: str, key_id: str, *, force: bool = False) -> None:
     """Revoke a key; raises NotFound when the tenant has no such valid key.
 
-    Raises Conflict for the last key that can make others for all tenants, unless `force` is set: without an admin key
-    in the settings, no request could ever make or revoke a key again.
+    Raises Conflict for the last key that can make others for all tenants, and for the one that can do so for longer
+    than the others, unless `force` is set: without an admin key in the settings, no request could ever make or revoke
+    a key again.
     """
     with container.database.write() as uow:
-        if not force and not container.settings.admin_key and uow.keys.is_last_with(DEFAULT_TENANT, "keys", key_id):
+        is_guarded = not force and not container.settings.admin_key
+        if is_guarded and uow.keys.outlasts_others_with(DEFAULT_TENANT, "keys", key_id, container.now()):
             raise errors.Conflict(
-                "This is the last key of the tenant 'default' with the scope 'keys': without it, no request can make "
-                "or revoke keys. Make another one first, or send force=true."
+                "No other key of the tenant 'default' with the scope 'keys' is valid for as long as this one: without "
+                "it, a time comes when no request can make or revoke keys. Make a key that does not expire first, or "
+                "send force=true."
             )
         if not uow.keys.revoke(tenant, key_id, container.now()):
             raise errors.NotFound(f"There is no valid key {key_id}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
@@ -15,18 +16,25 @@ from shared import errors
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetState
-from shared.domain.jobs import PRIORITIES, Item, Job, Status, job_created_at
+from shared.domain.jobs import PRIORITIES, Item, Job, JobTrace, Status, job_created_at
 from shared.domain.models import ModelState, check_task, uploads
 from shared.domain.stored_images import image_created_at
 from shared.services import (
     dataset_import_runs,
     datasets,
+    drift,
+    drift_references,
     explanations,
+    history,
+    job_ends,
+    job_log,
+    job_traces,
     jobs,
     kept_bytes,
     models,
     rejection,
     search_index_runs,
+    seen_pictures,
     stored_images,
     trainings,
     webhook_deliveries,
@@ -62,11 +70,14 @@ def reconcile(container: Container, missing_before: frozenset[str] = frozenset()
         expire_late,
         recheck_models,
         rejection.send_again,
+        drift_references.send_again,
         retrain,
+        drift.raise_alarms,
         notify_webhooks,
         drop_old_jobs,
         datasets.drop_deleted,
         kept_bytes.fold,
+        drift.fold,
     ):
         _step(container, step)
     return missing
@@ -104,11 +115,20 @@ def push_again(container: Container, version_id: str) -> int:
                 for job, items in unfinished
                 if (left := [item for item in items if (job.id, item.position) not in present])
             ]
-            jobs.push(container, lost)
+            traces = job_traces.next_pushes(container, [given.job.id for given in lost])
+            jobs.push(container, [_with_trace(given, traces.get(given.job.id)) for given in lost])
+            # Not before the push, which a full Redis refuses again and again.
+            job_traces.add_pushes(container, traces, {given.job.id: len(given.items) for given in lost})
+            job_log.queued_again([registration.job.id for registration in lost])
             count += sum(len(registration.items) for registration in lost)
     if count:
         log.warning("%d pictures of version %s were lost by the queue and are queued again", count, version_id)
     return count
+
+
+def _with_trace(given: jobs.Registration, trace: JobTrace | None) -> jobs.Registration:
+    """Return what the queue has lost and gets again, so that it goes on in its trace."""
+    return replace(given, trace=trace.parent, pushes=trace.pushes) if trace else given
 
 
 def _unfinished_pages(
@@ -151,9 +171,8 @@ def expire_late(container: Container) -> None:
     now = container.now()
     with container.database.write() as uow:
         late = uow.jobs.past_deadline(now)
-        uow.jobs.end(late, Status.EXPIRED, now)
-    if late:
-        container.queue.events.publish(late)
+        expired = uow.jobs.end(late, Status.EXPIRED, now)
+    job_ends.tell_expired(container, expired)
 
 
 def recheck_models(container: Container) -> None:
@@ -212,31 +231,65 @@ def drop_old_jobs(container: Container) -> None:
 
 
 def collect_garbage(container: Container) -> None:
-    """Remove blobs, streams, models, images and tokens that are no longer needed; every few minutes is enough."""
+    """Remove blobs, streams, models, images and tokens that are no longer needed; every few minutes is enough.
+
+    A step that fails does not keep the others from running: counts would pile up while the storage is away.
+    """
+    for step in (
+        drift.drop_old,
+        history.fold,
+        webhook_deliveries.drop_old,
+        kept_bytes.count_anew,
+        drop_tokens,
+        drop_traces,
+        drop_streams,
+        drop_refused,
+        drop_orphans,
+        drop_dataset_orphans,
+        drop_training_orphans,
+        drop_test_images,
+        search_index_runs.drop_orphans,
+        seen_pictures.drop_old,
+    ):
+        _step(container, step)
+
+
+def drop_tokens(container: Container) -> None:
+    """Delete the tokens that have expired."""
+    with container.database.write() as uow:
+        uow.keys.drop_tokens(container.now())
+
+
+def drop_traces(container: Container) -> None:
+    """Delete the traces of jobs that are gone. An older release, which may run beside this one, deletes a job without
+    its trace."""
+    dropped = True
+    while dropped:
+        with container.database.write() as uow:
+            dropped = uow.job_traces.drop_orphans()
+
+
+def drop_streams(container: Container) -> None:
+    """Delete streams without entries, and the consumers of workers that are gone."""
     for version_id in container.queue.streams.version_ids():
         container.queue.streams.drop_empty_streams(version_id)
         container.queue.streams.drop_gone_consumers(version_id)
-    now = container.now()
+
+
+def drop_refused(container: Container) -> None:
+    """Delete models that were refused a day ago, and uploads of that age that nothing waits for."""
+    before = container.now() - 86_400
     with container.database.read() as uow:
         refused = [
-            version for version in uow.model_versions.in_state(ModelState.REFUSED) if version.created_at < now - 86_400
+            version for version in uow.model_versions.in_state(ModelState.REFUSED) if version.created_at < before
         ]
         checking = uow.model_versions.in_state(ModelState.CHECKING)
         used = {key for version in checking for key in uploads(version)}
         used |= {dataset.source for dataset in uow.datasets.in_state(DatasetState.LOADING)}
     models.forget(container, refused)
     for key in container.storage.list("uploads"):
-        if key not in used and job_created_at(key.rsplit("/", 1)[1]) < now - 86_400:
+        if key not in used and job_created_at(key.rsplit("/", 1)[1]) < before:
             container.storage.delete(key)
-    drop_orphans(container)
-    drop_dataset_orphans(container)
-    drop_training_orphans(container)
-    drop_test_images(container)
-    search_index_runs.drop_orphans(container)
-    webhook_deliveries.drop_old(container)
-    kept_bytes.count_anew(container)
-    with container.database.write() as uow:
-        uow.keys.drop_tokens(now)
 
 
 def drop_test_images(container: Container) -> None:

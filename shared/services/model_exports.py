@@ -41,7 +41,7 @@ def find_version(container: Container, tenant: str, name: str, version: str) -> 
     """
     found = models.get_version(container, tenant, name, version)
     if found.state is not ModelState.READY:
-        advice = f"Add it first: inferq models add {found.name}" if found.state is ModelState.ABSENT else found.reason
+        advice = "Add the model first." if found.state is ModelState.ABSENT else found.reason
         raise errors.Conflict(f"Model {found.name} version {found.version} is {found.state}, not ready. {advice}")
     return found
 

@@ -10,6 +10,7 @@ import uuid6
 
 from shared import errors
 from shared.container import Container, UnitOfWork
+from shared.domain.drift import measure_name
 from shared.domain.engines import converted_folder, report_name
 from shared.domain.model_exports import conversion_key, failure_key
 from shared.domain.models import (
@@ -33,7 +34,7 @@ from shared.domain.models import (
 )
 from shared.domain.rejection import bank_key, fit_name
 from shared.domain.trainings import Training
-from shared.services import default_models, kept_bytes
+from shared.services import default_models, kept_bytes, seen_pictures
 
 PUBLISHED = ModelImport(PRETRAINED)
 
@@ -267,6 +268,7 @@ def remove(container: Container, tenant: str, name: str, version: str = "") -> N
             ready = [candidate for candidate in remaining if candidate.state is ModelState.READY]
             uow.model_versions.make_default(ready[-1] if ready else remaining[0])
     _drop_blobs(container, chosen, used)
+    seen_pictures.drop_removed(container, tenant, name)
 
 
 def forget(container: Container, chosen: Sequence[ModelVersion]) -> None:
@@ -315,8 +317,9 @@ def _drop_rows(uow: UnitOfWork, chosen: Sequence[ModelVersion]) -> set[str]:
     ids = [version.id for version in chosen]
     uow.model_versions.delete(ids)
     for version_id in ids:
-        uow.key_values.delete(report_name(version_id))
-        uow.key_values.delete(fit_name(version_id))
+        for name in (report_name(version_id), fit_name(version_id), measure_name(version_id)):
+            uow.key_values.delete(name)
+    uow.drift.delete_of(ids)
     uow.comparisons.delete_of(ids)
     uow.promotions.delete_of(ids)
     uow.trainings.delete([version.training_id for version in chosen if version.training_id])
@@ -327,10 +330,8 @@ def _drop_blobs(container: Container, chosen: Sequence[ModelVersion], used: set[
     for version in chosen:
         blobs = {version.weights, version.example.blob if version.example else "", *uploads(version)}
         blobs |= {conversion_key(version.id), failure_key(version.id)}
-        blobs |= set(container.storage.list(converted_folder(version.id))) | set(
-            container.storage.list(bank_key(version.id))
-        )
-        for blob in blobs - used - {""}:
+        folders = (converted_folder(version.id), bank_key(version.id))
+        for blob in blobs.union(*map(container.storage.list, folders)) - used - {""}:
             container.storage.delete(blob)
         if version.training_id:
             drop_plots(container, version.training_id)

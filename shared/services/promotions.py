@@ -39,6 +39,12 @@ def rollback(container: Container, tenant: str, name: str) -> ModelVersion:
     return _read_again(container, restored)
 
 
+def find_earlier(container: Container, tenant: str) -> dict[str, str]:
+    """Return model -> the version that a rollback would make its default, for models that have one."""
+    with container.database.read() as uow:
+        return uow.promotions.earlier(tenant)
+
+
 def set_canary(container: Container, tenant: str, name: str, version: str, share: float) -> Canary:
     """Make a version the canary, which answers `share` (0 to 1) of the requests that name no version.
 

@@ -10,14 +10,29 @@ from shared.container import Container
 from shared.domain.jobs import Job
 from shared.services import kept_bytes, queue_positions, tenant_limits
 
-_REFUSALS = (errors.TooManyRequests, errors.Overloaded, errors.QuotaExceeded)
+_REFUSALS = (
+    errors.TooManyRequests, errors.Overloaded, errors.QuotaExceeded, errors.TooManyFiles, errors.Forbidden,
+)  # fmt: skip
 COUNT_MAX_AGE = 0.05
 """Seconds for which a count of the waiting pictures is good enough, unless it comes near the limit."""
 
 
 def count_waiting(container: Container, version_id: str, tenant: str, more: int) -> int:
-    """Return about how many pictures of the tenant wait; raises TooManyRequests if there is no room for more."""
+    """Return about how many pictures of the tenant wait.
+
+    Raises TooManyRequests if there is no room for `more`; TooManyFiles, or Forbidden for a limit of 0, if there never
+    is, so that callers do not wait for it.
+    """
     streams, most = container.queue.streams, tenant_limits.in_effect(container, tenant).max_queued
+    if most == 0:
+        raise errors.Forbidden(
+            "No picture of yours may wait for a model: the limit is 0. Ask the operator of this service to raise "
+            "`max_queued`."
+        )
+    if more > most:
+        raise errors.TooManyFiles(
+            f"{more} pictures are more than the {most} of yours that may wait for a model; send them in several jobs."
+        )
     waiting = streams.count_unfinished(version_id, tenant, max_age=COUNT_MAX_AGE)
     if waiting + more > most:  # refused by an exact count only
         waiting = streams.count_unfinished(version_id, tenant)
@@ -33,7 +48,8 @@ def count_waiting(container: Container, version_id: str, tenant: str, more: int)
 def admit(container: Container, version_id: str, tenant: str, key: str, patience: float | None) -> int:
     """Return about how many pictures of the tenant wait, before those of a new job are stored.
 
-    Raises TooManyRequests, Overloaded, QuotaExceeded; not for a repeat, whose idempotency key has a job already.
+    Raises TooManyRequests, Forbidden, Overloaded, QuotaExceeded; not for a repeat, whose idempotency key has a job
+    already.
     """
     try:
         waiting = count_waiting(container, version_id, tenant, 1)
@@ -57,13 +73,13 @@ def count_in(container: Container, job: Job) -> Job | None:
     """Count the pictures of a new job, which are stored, against the limits; return the earlier job of a repeat, which
     does not count, if a limit needed to know. Others are found at the commit, without a query of their own.
 
-    Raises TooManyRequests, with nothing counted, and TooManyFiles as `count_new`.
+    Raises TooManyRequests, TooManyFiles and Forbidden, with nothing counted.
     """
-    refusal = None
+    refusal: errors.InferqError | None = None
     try:
         if job.total > 1:
             count_waiting(container, job.version_id, job.tenant, job.total)
-    except errors.TooManyRequests as error:
+    except _REFUSALS as error:
         refusal = error
     if refusal or tenant_limits.in_effect(container, job.tenant).pictures_per_minute is not None:
         if earlier := _find_earlier(container, job.tenant, job.idempotency_key):
@@ -103,13 +119,13 @@ def check_patience(container: Container, version_id: str, tenant: str, waiting: 
     """Raise Overloaded if the pictures that wait take longer than the caller waits; it would be run
     after its caller has left, in the place of one that is in time. `waiting` is the number of the tenant's own
     pictures, `patience` is in seconds."""
-    counts, rate = queue_positions.pace(container, version_id)
+    pace = queue_positions.pace(container, version_id)
     others = 0
-    for (_, owner, is_running), count in counts.items():
+    for (_, owner, is_running), count in pace.counts.items():
         if owner != tenant:
             # Tenants take turns. If all of theirs counted, one with thousands would have everybody else refused.
             others += count if is_running else min(count, waiting + 1)
-    seconds = (waiting + others) / rate if rate else 0.0
+    seconds = (waiting + others) / pace.rate if pace.rate else 0.0
     if seconds > patience:
         raise errors.Overloaded(
             f"The pictures that wait already take about {math.ceil(seconds)} s, and this request waits for "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from shared import errors
@@ -14,6 +15,18 @@ StreamKey: TypeAlias = tuple[str, str, bool]
 """Priority, tenant, and whether its pictures run or wait."""
 MOST_COUNTED = 10_000
 """Most jobs before a job that are counted; a position beyond is at least that."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What waits for a version and runs, and how fast its workers are; nothing and 0 if that is unknown."""
+
+    counts: Mapping[StreamKey, int] = field(default_factory=dict)
+    """The pictures of each stream."""
+    rate: float = 0.0
+    """How many of them per second all workers do together."""
+    read_at: float = field(default_factory=time.monotonic)
+    """When it was read (monotonic seconds of this process)."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +48,17 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePositi
     Those of its tenant are counted in SQL. Not for a job that `is_new`, lest every submission takes a query more: it
     has no position yet, and its time follows from what waited a second ago.
     """
-    counts, rate = pace(container, job.version_id)
+    asked_at = time.monotonic()
+    now = pace(container, job.version_id)
+    counts, rate = now.counts, now.rate
     if job.status is not Status.QUEUED:
         # The workers also run pictures of other jobs, and record the outcomes of a batch together.
         at_once = sum(count for (_, _, is_running), count in counts.items() if is_running)
         return QueuePosition(None, (job.left + max(0, at_once - job.left) / 2) / rate if rate else None)
     if is_new:
         own = counts.get((job.priority, job.tenant, False), 0)
+        if now.read_at >= asked_at:  # its own pictures, which were pushed before, are among them
+            own = max(0, own - job.total)
     else:
         with container.database.read() as uow:
             own = uow.jobs.count_before(job, MOST_COUNTED)
@@ -60,18 +77,20 @@ def find(container: Container, job: Job, *, is_new: bool = False) -> QueuePositi
     return QueuePosition(None if is_new else before + 1, seconds)
 
 
-def pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
-    """Return the pictures of each stream, and how many of them per second all workers do together; nothing and 0 if
-    they are unknown. Redis is asked for them once a second, and briefly: a poll does not wait for one that hangs."""
+def pace(container: Container, version_id: str) -> Pace:
+    """Return the pace of a version. Redis is asked once a second, and briefly: a poll does not wait for one that
+    hangs."""
     try:
         return container.lookups.get(("pace", version_id), lambda: _pace(container, version_id))
     except errors.Unavailable:
-        return {}, 0.0
+        return Pace()
 
 
-def _pace(container: Container, version_id: str) -> tuple[Mapping[StreamKey, int], float]:
+def _pace(container: Container, version_id: str) -> Pace:
     counts: dict[StreamKey, int] = {}
+    read_at = time.monotonic()
     for depth in container.queue.brief_streams.depths([version_id]):
         counts[depth.priority, depth.tenant, False] = depth.waiting
         counts[depth.priority, depth.tenant, True] = depth.running
-    return counts, sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.brief_workers.list())
+    rate = sum(worker["rates"].get(version_id, 0.0) for worker in container.queue.brief_workers.list())
+    return Pace(counts, rate, read_at)

@@ -7,10 +7,8 @@ The version keeps its present rule until the new one is there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from shared import errors
 from shared.container import Container, UnitOfWork
@@ -19,7 +17,9 @@ from shared.domain.datasets import DatasetExample
 from shared.domain.models import ModelState, ModelVersion, ProblemType, pick
 from shared.domain.rejection import FIT_PREFIX, RejectionRequest, RejectionRule, bank_key, check_label, fit_name
 from shared.services import comparison_runs
+from shared.services.errands import Errand
 
+FIT = Errand("fit_rejection", FIT_PREFIX, lock_names.rejection)
 MOST_PICTURES = 2000
 """Pictures that a rule is fitted on: with more it hardly changes, and a processor needs a minute for these."""
 _NAMED = 5
@@ -47,13 +47,12 @@ def request(container: Container, tenant: str, name: str, version: str, wanted: 
     """Have a worker fit a rule for a version of the tenant; raises NotFound, Forbidden, Conflict, BadOption,
     BadDataset."""
     with container.database.read() as uow:
-        find_pictures(uow, _own(uow, tenant, name, version), wanted)
+        find_pictures(uow, own_ready(uow, tenant, name, version), wanted)
     with container.database.write() as uow:
-        found = _own(uow, tenant, name, version)
-        uow.key_values.set(fit_name(found.id), json.dumps({"request": asdict(wanted)}))
+        found = own_ready(uow, tenant, name, version)
+        FIT.ask(uow, found.id, asdict(wanted))
         fit = _fit(uow, found)
-    if not container.queue.locks.is_held(lock_names.rejection(found.id)):
-        container.queue.notifications.send_task("fit_rejection", found.id)
+    FIT.call(container, found.id)
     return fit
 
 
@@ -71,7 +70,7 @@ def relabel(container: Container, tenant: str, name: str, version: str, label: s
     """Change the label of the present rule; raises NotFound, Forbidden, BadOption, Conflict if there is no rule."""
     check_label("unknown_label", label)
     with container.database.write() as uow:
-        found = _own(uow, tenant, name, version)
+        found = own_ready(uow, tenant, name, version)
         if found.rejection is None:
             raise errors.Conflict(
                 f"Model {found.name} version {found.version} has no rejection rule; give a precision and a dataset."
@@ -84,7 +83,7 @@ def relabel(container: Container, tenant: str, name: str, version: str, label: s
 def remove(container: Container, tenant: str, name: str, version: str) -> None:
     """Remove the rule of a version, which believes all answers then; raises NotFound, Forbidden."""
     with container.database.write() as uow:
-        found = _own(uow, tenant, name, version)
+        found = own_ready(uow, tenant, name, version)
         uow.model_versions.set_rejection(found.id, None)
         uow.key_values.delete(fit_name(found.id))
     _drop_banks(container, found.id, "")
@@ -97,42 +96,33 @@ def begin(container: Container, version_id: str) -> tuple[ModelVersion, Rejectio
     """
     with container.database.write() as uow:
         version = uow.model_versions.find(version_id)
-        stored = _stored(uow, version_id)
-        if version is None or version.state is not ModelState.READY or "request" not in stored:
+        if version is None or version.state is not ModelState.READY:
             return None
-        attempts = stored.get("attempts", 0)
-        if attempts < container.settings.max_attempts:
-            uow.key_values.set(fit_name(version_id), json.dumps(stored | {"attempts": attempts + 1}))
-            return version, RejectionRequest(**stored["request"])
-    fail(container, version_id, RejectionRequest(**stored["request"]), f"{attempts} workers crashed while fitting it")
+        begun = FIT.begin(container, uow, version_id)
+        if begun is None:
+            return None
+    request, may_try = begun
+    if may_try:
+        return version, RejectionRequest(**request)
+    FIT.fail(container, version_id, request, f"{container.settings.max_attempts} workers crashed while fitting it")
     return None
 
 
 def put_back(container: Container, version_id: str) -> None:
     """Leave the fit to another attempt, without counting this one: database or storage did not allow it."""
-    with container.database.write() as uow:
-        stored = _stored(uow, version_id)
-        if "request" in stored:
-            left = stored | {"attempts": max(0, stored.get("attempts", 0) - 1)}
-            uow.key_values.set(fit_name(version_id), json.dumps(left))
+    FIT.put_back(container, version_id)
 
 
 def send_again(container: Container) -> None:
     """Have the rules fitted that are asked for, and that no worker is fitting."""
-    with container.database.read() as uow:
-        stored = uow.key_values.get_prefixed(FIT_PREFIX)
-    for version_id in [
-        name.removeprefix(FIT_PREFIX) for name, value in stored.items() if "request" in json.loads(value)
-    ]:
-        if not container.queue.locks.is_held(lock_names.rejection(version_id)):
-            container.queue.notifications.send_task("fit_rejection", version_id)
+    FIT.call_again(container)
 
 
 def finish(container: Container, version_id: str, fitted: RejectionRequest, rule: RejectionRule) -> None:
     """Store and announce a rule whose bank is stored, unless it is not asked for any more."""
     with container.database.write() as uow:
         version = uow.model_versions.find(version_id)
-        wanted = _stored(uow, version_id).get("request") == asdict(fitted)
+        wanted = FIT.stored(uow, version_id).get("request") == asdict(fitted)
         if version and wanted:
             uow.model_versions.set_rejection(version_id, rule)
             uow.key_values.delete(fit_name(version_id))
@@ -144,10 +134,7 @@ def finish(container: Container, version_id: str, fitted: RejectionRequest, rule
 def fail(container: Container, version_id: str, fitted: RejectionRequest, reason: str) -> None:
     """Store and announce why there is no rule, unless it is not asked for any more; the version keeps the one that it
     has."""
-    with container.database.write() as uow:
-        if uow.model_versions.find(version_id) and _stored(uow, version_id).get("request") == asdict(fitted):
-            uow.key_values.set(fit_name(version_id), json.dumps({"failure": reason}))
-    container.queue.events.publish([version_id])
+    FIT.fail(container, version_id, asdict(fitted), reason)
 
 
 def get_pictures(container: Container, version: ModelVersion, wanted: RejectionRequest) -> list[DatasetExample]:
@@ -171,6 +158,10 @@ def find_pictures(uow: UnitOfWork, version: ModelVersion, wanted: RejectionReque
     dataset = uow.datasets.find(version.tenant, wanted.dataset_id)
     if dataset is None:
         raise errors.NotFound(f"There is no dataset {wanted.dataset_id}.")
+    if dataset.is_multi_label:
+        raise errors.BadOption(
+            f"the dataset {dataset.name!r} is multi-label; a rejection rule is fitted on pictures with one label each"
+        )
     learned = comparison_runs.learned_pictures(uow, version)
     examples = [example for example in uow.datasets.examples(dataset) if example.sha256 not in learned]
     if not examples:
@@ -188,10 +179,10 @@ def find_pictures(uow: UnitOfWork, version: ModelVersion, wanted: RejectionReque
             f"The dataset {dataset.name!r} has no new pictures of {_listed(missing)}, which {version.name} "
             f"{version.version} knows; all of them would be rejected. Add some."
         )
-    return _spread(examples)
+    return spread(examples)
 
 
-def _spread(examples: Sequence[DatasetExample]) -> list[DatasetExample]:
+def spread(examples: Sequence[DatasetExample]) -> list[DatasetExample]:
     """Return at most MOST_PICTURES, in turn of each label."""
     by_label: dict[int, list[DatasetExample]] = {}
     for example in examples:
@@ -205,7 +196,7 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels[:_NAMED])) + more
 
 
-def _own(uow: UnitOfWork, tenant: str, name: str, version: str) -> ModelVersion:
+def own_ready(uow: UnitOfWork, tenant: str, name: str, version: str) -> ModelVersion:
     """Return the READY version of the tenant; raises NotFound, Forbidden, Conflict."""
     found = pick(uow.model_versions.named(tenant, name), name, version)
     if found.tenant != tenant:
@@ -216,14 +207,8 @@ def _own(uow: UnitOfWork, tenant: str, name: str, version: str) -> ModelVersion:
 
 
 def _fit(uow: UnitOfWork, version: ModelVersion) -> Fit:
-    stored = _stored(uow, version.id)
+    stored = FIT.stored(uow, version.id)
     return Fit(version, "request" in stored, stored.get("failure", ""))
-
-
-def _stored(uow: UnitOfWork, version_id: str) -> dict[str, Any]:
-    """Return `request` with its `attempts`, or the `failure` of the last one; empty without either."""
-    stored: dict[str, Any] = json.loads(uow.key_values.get(fit_name(version_id)) or "{}")
-    return stored
 
 
 def _drop_banks(container: Container, version_id: str, kept: str) -> None:

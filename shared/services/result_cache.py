@@ -22,10 +22,12 @@ from typing import NamedTuple
 
 from shared import errors
 from shared.container import Container
+from shared.domain.drift import bank_name, observe
 from shared.domain.jobs import AnswerOptions
-from shared.domain.models import ModelVersion
+from shared.domain.models import ALL_TENANTS, ModelVersion
 from shared.domain.rejection import RejectionRule, Verdict, best_score, judge
 from shared.domain.scores import choose_scoring, lowest_logits
+from shared.services import drift, metrics
 
 
 class Recalled(NamedTuple):
@@ -66,7 +68,8 @@ def keep(container: Container, answers: Mapping[str, Sequence[float]]) -> None:
 def recall(
     container: Container, tenant: str, version: ModelVersion, options: AnswerOptions, picture: bytes
 ) -> Recalled | None:
-    """Return the answer to a `classify`; None if it is not cached. A rule judges it as it is now.
+    """Return the answer to a `classify`, which is counted for drift; None if it is not cached. A rule judges it as it
+    is now.
 
     Raises Unavailable: if the cache is unreachable, so is the queue, and running the picture would fail too.
     """
@@ -81,6 +84,10 @@ def recall(
     data = base64.b64decode(stored[len(prefix) :])
     row = struct.unpack(f"<{len(data) // 4}f", data)
     logits, distance = (row[:-1], row[-1]) if rule and rule.bank else (row, None)
+    if version.tenant != ALL_TENANTS:
+        bank = bank_name(rule.bank) if rule else ""
+        drift.note(container, observe(version, logits, distance, bank))
+    metrics.count_cached(container, version)
     scoring = choose_scoring(version, options)
     lowest = lowest_logits(version, with_thresholds=scoring.with_thresholds)
     result = ranked(logits, version.labels, options.top_k, scoring.function_to_apply, lowest)

@@ -109,7 +109,8 @@ def describe(container: Container, neighbours: Sequence[tuple[float, Collection,
             if (image_id := str(member)) in images:
                 hits.append(Hit(similarity, images[image_id], image_id=image_id))
         elif (example_id := int(member)) in examples[of.dataset_id]:
-            name, label = examples[of.dataset_id][example_id]
+            name, labels = examples[of.dataset_id][example_id]
+            label = ", ".join(labels)
             hits.append(Hit(similarity, name, dataset_id=of.dataset_id, example_id=example_id, label=label))
     return hits
 

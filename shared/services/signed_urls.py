@@ -12,9 +12,16 @@ from collections.abc import Sequence
 
 from shared import errors
 from shared.container import Container
+from shared.domain.keys import Caller
 
 SECRET = "link_secret"  # noqa: S105 - the key of the stored value that holds it
 """The key of the stored value that signs links; if the value is removed, all earlier links become invalid."""
+
+
+def expiry(container: Container, caller: Caller, seconds: float) -> int:
+    """Return the Unix second at which a link of the caller expires: `seconds` from now, or sooner with its key."""
+    ends = container.now() + seconds
+    return int(ends if caller.expires_at is None else min(ends, caller.expires_at))
 
 
 def sign(container: Container, paths: Sequence[str], expires: int) -> list[str]:

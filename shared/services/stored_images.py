@@ -9,7 +9,7 @@ from shared.container import Container
 from shared.domain.pictures import Picture
 from shared.domain.searches import Collection
 from shared.domain.stored_images import StoredImage, new_id
-from shared.services import kept_bytes
+from shared.services import kept_bytes, seen_pictures
 
 
 def store(container: Container, tenant: str, stage: str, picture: Picture) -> StoredImage:
@@ -77,5 +77,8 @@ def remove(container: Container, images: Sequence[StoredImage]) -> None:
     if images:
         with container.database.write() as uow:
             uow.stored_images.delete([image.id for image in images])
+            # After the rows of the images, for which a worker that keeps one as a seen picture makes this one wait.
+            for image in images:
+                seen_pictures.drop_of_image(container, uow, image.id)
             for tenant, stage in sorted({(image.tenant, image.stage) for image in images}):
                 uow.search_indexes.want_again(Collection(tenant, stage), container.now())

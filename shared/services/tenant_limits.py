@@ -11,7 +11,7 @@ from shared.domain.tenant_limits import LimitsInEffect, TenantLimits
 def in_effect(container: Container, tenant: str) -> LimitsInEffect:
     """Return the limits that apply to a tenant; requests read them in memory."""
     own = container.lookups.get(("limits", tenant), lambda: _read(container, tenant))
-    settings = container.settings
+    settings = container.settings  # read at each call: containers with other settings may share the lookups
     return LimitsInEffect(
         keep_jobs=settings.keep_jobs if own.keep_jobs is None else own.keep_jobs,
         max_queued=settings.max_queued if own.max_queued is None else own.max_queued,

@@ -10,11 +10,12 @@ from shared import errors
 from shared.container import Container, UnitOfWork
 from shared.domain import splits
 from shared.domain.datasets import DatasetExample, DatasetState
+from shared.domain.drift import Reference
 from shared.domain.jobs import Status
 from shared.domain.models import ModelVersion, next_version
 from shared.domain.splits import Splits
 from shared.domain.trainings import Training
-from shared.services import models, trainings
+from shared.services import metrics, models, trainings
 
 FOREIGN_DATASETS, FOREIGN = 5, 50
 """Other datasets, and examples of each, that show whether foreign pictures are turned away."""
@@ -117,23 +118,24 @@ def fail(container: Container, training_id: str, code: str, reason: str) -> None
 
 
 def finish(container: Container, training: Training, version: ModelVersion, evidence: Mapping[str, Any],
-           report: Mapping[str, Any] | None = None) -> ModelVersion:  # fmt: skip
-    """Register the version, end the training and store its comparison with the previous default, in a single commit.
+           report: Mapping[str, Any] | None = None, reference: Reference | None = None) -> ModelVersion:  # fmt: skip
+    """Register the version, end the training and store its comparison with the previous default, and the reference for
+    drift, in a single commit.
 
     `version` is READY and names the training; its number and whether it is the default are set here. Raises
     TrainingEnded when the training was cancelled meanwhile.
     """
     try:
-        registered = _register(container, training, version, evidence, report)
+        registered = _register(container, training, version, evidence, report, reference)
     except errors.Conflict:  # a concurrent import took the number; the second try reads it
-        registered = _register(container, training, version, evidence, report)
+        registered = _register(container, training, version, evidence, report, reference)
     trainings.forget_checkpoint(container, training.id)
     _ended(container, training.id)
     return registered
 
 
 def _register(container: Container, training: Training, version: ModelVersion, evidence: Mapping[str, Any],
-              report: Mapping[str, Any] | None) -> ModelVersion:  # fmt: skip
+              report: Mapping[str, Any] | None, reference: Reference | None) -> ModelVersion:  # fmt: skip
     now = container.now()
     with container.database.write() as uow:
         if not uow.trainings.hold(training.id):
@@ -145,6 +147,8 @@ def _register(container: Container, training: Training, version: ModelVersion, e
             version, version=number, is_default=first, requires_deployment=training.requires_deployment, created_at=now
         )
         uow.model_versions.add(registered)
+        if reference is not None:
+            uow.drift.set_reference(reference)
         if report is not None:  # compared with the default of that time: another may be promoted by now
             report = {**report, "candidate": {**report["candidate"], "version": number}}
             for baseline in [other for other in others if other.version == report["baseline"]["version"]]:
@@ -175,6 +179,7 @@ def abandon(container: Container, training_id: str) -> None:
 
 
 def _ended(container: Container, training_id: str) -> None:
+    metrics.count_training(container, training_id)
     container.queue.events.publish([training_id])
     container.queue.notifications.send_task("deliver")
 
@@ -189,7 +194,11 @@ def list_foreign(container: Container, training: Training) -> dict[str, list[Dat
         for other in others:
             if other.id == training.dataset_id or other.state is not DatasetState.READY:
                 continue
-            examples = [each for each in uow.datasets.examples(other) if each.label.casefold() not in known]
+            examples = [
+                each
+                for each in uow.datasets.examples(other)
+                if not known & {label.casefold() for label in each.all_labels}
+            ]
             if examples:
                 found[other.name] = examples[:: max(1, len(examples) // FOREIGN)][:FOREIGN]
     return found
@@ -203,4 +212,10 @@ def get_splits(container: Container, training: Training) -> Splits:
             raise errors.NotFound(f"The dataset {training.dataset_id} is gone.")
         examples = uow.datasets.examples(replace(dataset, version=training.dataset_version))
     parameters = training.parameters
-    return splits.deal(examples, parameters.train_split_ratio, parameters.seed, with_feedback=parameters.with_feedback)
+    return splits.deal(
+        examples,
+        parameters.train_split_ratio,
+        parameters.seed,
+        with_feedback=parameters.with_feedback,
+        is_multi_label=dataset.is_multi_label,
+    )

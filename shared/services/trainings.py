@@ -25,7 +25,7 @@ from shared.domain.trainings import (
     TrainingRequest,
     checkpoint_key,
 )
-from shared.services import default_models, kept_bytes, models
+from shared.services import default_models, kept_bytes, metrics, models
 
 
 def submit(container: Container, tenant: str, request: TrainingRequest) -> Training:
@@ -105,7 +105,16 @@ def seal_dataset(uow: UnitOfWork, training: Training, *, allow_unready_dataset: 
             )
             raise errors.Conflict(f"The dataset {dataset.name!r} {why}.")
         # By counts: reading a hundred thousand examples takes a second, in which no other transaction could write.
-        splits.check(uow.datasets.tallies(dataset), with_feedback=training.parameters.with_feedback)
+        splits.check(
+            uow.datasets.tallies(dataset),
+            with_feedback=training.parameters.with_feedback,
+            is_multi_label=dataset.is_multi_label,
+        )
+        if dataset.is_multi_label and training.parameters.reject_below_precision is not None:
+            raise errors.BadDataset(
+                f"The dataset {dataset.name!r} is multi-label, and thresholds say which labels of an answer are "
+                "believed; a rejection rule is for single-label datasets. Leave out reject_below_precision."
+            )
     except (errors.BadDataset, errors.Conflict) as error:
         if not allow_unready_dataset:
             raise
@@ -198,7 +207,7 @@ def find_by_title(container: Container, tenant: str, wire: str, title: str) -> T
 
 
 def get_summaries(container: Container, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return training id -> `accuracy` and `method`, for the trainings that have evidence."""
+    """Return training id -> `accuracy`, `mean_average_precision` and `method`, for the trainings that have evidence."""
     with container.database.read() as uow:
         return uow.trainings.summaries(training_ids)
 
@@ -226,6 +235,8 @@ def cancel(container: Container, tenant: str, training_id: str) -> Training:
     forget_checkpoint(container, training_id)
     models.drop_unregistered(container, training_id)
     container.queue.events.publish([training_id])
+    if not training.status.terminal:
+        metrics.count_training(container, training_id)
     return get(container, tenant, training_id)
 
 
@@ -274,7 +285,7 @@ class Listing:
     places: Mapping[str, int]
     """Training id -> its place among the waiting trainings; 1 is the next."""
     summaries: Mapping[str, dict[str, Any]]
-    """Training id -> `accuracy` and `method` of the trainings that are DONE."""
+    """Training id -> `accuracy`, `mean_average_precision` and `method` of the trainings that are DONE."""
 
 
 def list_with_places(container: Container, tenant: str, *, status: str, name: str, dataset_id: int | None,

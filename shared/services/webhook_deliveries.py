@@ -3,13 +3,19 @@ attempt ended."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from shared import errors
 from shared.container import Container
-from shared.domain import webhooks
-from shared.domain.webhooks import Attempt, Delivery, Receiver
+from shared.domain import metrics, webhooks
+from shared.domain.webhooks import Attempt, Delivery, DeliveryStatus, Receiver, Resent
+
+BUDGET = 10.0
+"""Seconds after which a call resends no other page; its caller continues with another call."""
+PAGE = 200
+"""Deliveries that are resent in one commit."""
 
 
 def list_page(
@@ -38,6 +44,26 @@ def resend(container: Container, tenant: str, delivery_id: str) -> Delivery:
         uow.webhook_deliveries.resend(delivery_id, container.now())
     container.queue.notifications.send_task("deliver")
     return get(container, tenant, delivery_id)
+
+
+def resend_failed(container: Container, tenant: str, *, kind: str, after: str = "") -> Resent:
+    """Make all callbacks of the tenant that have failed for good due again, or only those of a kind: the newest jobs
+    first, from after the delivery `after` on.
+
+    Each page is a commit: a call that is cut off has resent the pages before, and the next one finds the others. None
+    is sent twice by two calls at the same time, nor by one call if it fails at once again.
+    """
+    until = time.monotonic() + BUDGET
+    resent = 0
+    while page := list_page(container, tenant, status=DeliveryStatus.FAILED, kind=kind, job_id="", training_id="",
+                            before=after, limit=PAGE):  # fmt: skip
+        after = page[-1].id
+        with container.database.write() as uow:
+            resent += uow.webhook_deliveries.resend_failed([delivery.id for delivery in page], container.now())
+        container.queue.notifications.send_task("deliver")
+        if time.monotonic() > until:
+            return Resent(resent, after)
+    return Resent(resent, "")
 
 
 def list_due(
@@ -80,19 +106,25 @@ def _record(container: Container, ended: Sequence[tuple[Delivery, Attempt]]) -> 
         for delivery, attempt in sorted(ended, key=lambda pair: pair[0].id):
             wait = webhooks.delay(delivery.attempts, attempt.reply, now) if attempt.problem else None
             uow.webhook_deliveries.record(delivery, attempt, now, due_at=None if wait is None else now + wait)
+    for delivery, attempt in ended:
+        will_retry = attempt.problem and webhooks.delay(delivery.attempts, attempt.reply, now) is not None
+        outcome = "retried" if will_retry else "failed" if attempt.problem else "delivered"
+        container.queue.counts.add(metrics.WEBHOOKS, (delivery.kind, outcome))
+        container.queue.counts.observe(metrics.WEBHOOK_SECONDS, attempt.seconds, (delivery.kind,))
     return [None] * len(ended)
 
 
 def drop_old(container: Container) -> None:
-    """Delete the deliveries of trainings that ended more than `keep_jobs` seconds ago; those of a job go with the job,
-    which its tenant may keep for longer."""
+    """Delete the deliveries of trainings and of drift that ended more than `keep_jobs` seconds ago; those of a job go
+    with the job, which its tenant may keep for longer."""
     with container.database.write() as uow:
-        uow.webhook_deliveries.drop_of_trainings(container.now() - container.settings.keep_jobs)
+        uow.webhook_deliveries.drop_old(container.now() - container.settings.keep_jobs)
 
 
 def _found(delivery: Delivery | None, delivery_id: str) -> Delivery:
     if delivery is None:
         raise errors.NotFound(
-            f"There is no delivery {delivery_id}. Only a job or training with a webhook has one, once it has ended."
+            f"There is no delivery {delivery_id}. Only a job, training or model with a webhook has one, once it has "
+            "ended or drifted."
         )
     return delivery

@@ -24,8 +24,33 @@ SILENCE = 10.0
 """Seconds that a receiver may be silent after that."""
 
 
-def call_back(container: Container, url: str, signing: Sequence[str], message_id: str, body: bytes) -> Attempt:
-    """Send one callback, never to a private address, and return how that ended; signed by each of the secrets."""
+def call_back(
+    container: Container, url: str, signing: Sequence[str], message_id: str, body: bytes, trace: str = "",
+    attempt_number: int = 1,
+) -> Attempt:  # fmt: skip
+    """Send one callback, never to a private address, and return how that ended; signed by each of the secrets.
+
+    If there is a span above it, `trace` or the current one, it is a span, and the receiver gets its `traceparent`.
+    """
+    if not trace and not container.tracing.current():
+        return _call_back(container, url, signing, message_id, body)
+    # The path may be a secret, as that of a chat's webhook is.
+    about: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "server.address": webhooks.host_of(url),
+        "inferq.delivery": message_id,
+        "inferq.attempt": attempt_number,
+    }
+    with container.tracing.span("webhook", about, parent=trace, kind="client") as span:
+        attempt = _call_back(container, url, signing, message_id, body)
+        if attempt.reply:
+            span.set({"http.response.status_code": attempt.reply.status})
+        if attempt.problem:
+            span.fail(attempt.problem)
+    return attempt
+
+
+def _call_back(container: Container, url: str, signing: Sequence[str], message_id: str, body: bytes) -> Attempt:
     began = time.monotonic()
     reply, problem = None, ""
     try:
@@ -42,7 +67,7 @@ def call_back(container: Container, url: str, signing: Sequence[str], message_id
 
 
 def signing_secrets(container: Container, tenant: str, own: str = "") -> Sequence[str]:
-    """Return the secrets that sign a callback of the tenant; `own` is that of its job or training."""
+    """Return the secrets that sign a callback of the tenant; `own` is that of its job, training or model."""
     of_tenant = None
     if not own:
         with container.database.read() as uow:
@@ -88,6 +113,8 @@ def _headers(container: Container, signing: Sequence[str], message_id: str, body
         "webhook-id": message_id,
         "webhook-timestamp": str(now),
     }
+    if trace := container.tracing.current():
+        headers["traceparent"] = trace
     if signing:
         headers["webhook-signature"] = webhooks.signatures(signing, message_id, now, body)
     return headers

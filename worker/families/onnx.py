@@ -214,7 +214,7 @@ def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFI
 
 def preprocessing(architecture: str) -> Preprocessing:
     """Refuse: the file or the import says how to prepare pictures."""
-    raise BadOption("The ONNX file does not say how to prepare pictures: give --resize, --crop, --mean and --std.")
+    raise BadOption("The ONNX file does not say how to prepare pictures: give `resize`, `crop`, `mean` and `std`.")
 
 
 def presets(architecture: str) -> dict[str, Preprocessing]:

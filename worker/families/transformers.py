@@ -76,8 +76,8 @@ def build(architecture: str, classes: int, crop: Size, config: Config = NO_CONFI
 def preprocessing(architecture: str) -> Preprocessing:
     """Refuse: the preprocessing lies beside the weights, or is given by the import."""
     raise BadOption(
-        "The folder has no preprocessor_config.json, which says how to prepare pictures. Give --preprocessing, or "
-        "--resize, --crop, --mean and --std"
+        "The folder has no preprocessor_config.json, which says how to prepare pictures. Give `preprocessing`, "
+        "or `resize`, `crop`, `mean` and `std`."
     )
 
 
@@ -228,7 +228,7 @@ def _read_preprocessing(folder: Path) -> Preprocessing | None:
 def _cannot_prepare(processor: Any, reason: str) -> str:
     return (
         f"Pictures cannot be prepared as {type(processor).__name__} with these values does it ({reason}). Remove "
-        "preprocessor_config.json from the folder, and give --preprocessing yourself, or export the model to ONNX."
+        "preprocessor_config.json from the folder, and give `preprocessing` yourself, or export the model to ONNX."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.domain import labels as label_files
 from shared.domain.models import ProblemType
+from shared.domain.sizes import exactly
 from shared.errors import BadOption, BadWeights
 from worker.model_files import tensors, zips
 from worker.model_files.model_file import ModelFile
@@ -57,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_bytes(path: Path) -> bytes:
     """Return the contents of a small file; raises BadWeights if it is not small."""
     if path.stat().st_size > _MAX_SMALL:
-        raise BadWeights(f"{path.name} has more than {_MAX_SMALL} bytes.")
+        raise BadWeights(f"{path.name} has more than {exactly(_MAX_SMALL)}.")
     return path.read_bytes()
 
 

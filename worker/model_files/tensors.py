@@ -147,7 +147,7 @@ def _only(sets: Mapping[str, Weights]) -> Weights:
     complete = {key: state for key, state in sets.items() if len(state) >= _COMPLETE * most}
     if len(complete) > 1:
         raise BadWeights(
-            f"The file holds several sets of weights: {_describe(sets)}. Name the one to take: --state-key "
+            f"The file holds several sets of weights: {_describe(sets)}. Name the one to take: `state_key` "
             f"{list(complete)[-1] or _TOP}"
         )
     return next(iter(complete.values()))
@@ -159,7 +159,7 @@ def _below(state: Weights, prefix: str) -> Weights:
 
 
 def _describe(sets: Mapping[str, Weights]) -> str:
-    nameless = f"(at the top, --state-key {_TOP})" if len(sets) > 1 else "(without a name)"
+    nameless = f"(at the top, `state_key` {_TOP})" if len(sets) > 1 else "(without a name)"
     return ", ".join(f"{key or nameless} ({len(state)} tensors)" for key, state in sets.items())
 
 
@@ -196,7 +196,7 @@ def fitting(
             complete[prefix] = below
     if len(complete) > 1:
         raise BadWeights(
-            f"The file holds the network several times: {', '.join(complete)}. Name the one to take: --state-key "
+            f"The file holds the network several times: {', '.join(complete)}. Name the one to take: `state_key` "
             f"{list(complete)[-1]}"
         )
     return next(iter(complete.values()), adapted)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from shared.domain.sizes import exactly
 from shared.errors import BadWeights
 from worker.model_files import refused, zips
 from worker.model_files.inert_pickle import Described, Unpickler
@@ -116,8 +117,8 @@ def _place(file: io.BufferedReader, info: zipfile.ZipInfo) -> int:
 def _check_pickle(size: int) -> None:
     if size > _MAX_PICKLE:
         raise BadWeights(
-            f"The file describes its tensors, and other objects, in {size} bytes; {_MAX_PICKLE} are allowed. Save the "
-            "tensors alone: torch.save(model.state_dict(), FILE)"
+            f"The file describes its tensors, and other objects, in {exactly(size)}; {exactly(_MAX_PICKLE)} "
+            "are allowed. Save the tensors alone: torch.save(model.state_dict(), FILE)"
         )
 
 

@@ -26,7 +26,7 @@ class LabelledPictures:
     picture: Callable[[int], Image.Image]
     """Returns the picture with that number, upright, in the mode of the preprocessing."""
     labels: torch.Tensor
-    """(N,) int64, on the CPU."""
+    """(N,) int64, or (N, C) float32 of several labels, on the CPU; see truths.py."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -71,7 +71,16 @@ def reliability(logits: torch.Tensor, truths: torch.Tensor, divisor: float = 1.0
     """Return BINS bins of equal width over the score of the likeliest label; logits (N, C) are divided by `divisor`
     first."""
     scores, answers = (logits.double() / divisor).softmax(dim=1).max(dim=1)
-    right = (answers == truths).double()
+    return _bins(scores, (answers == truths).double())
+
+
+def reliability_of_labels(logits: torch.Tensor, shown: torch.Tensor) -> list[Bin]:
+    """Return BINS bins of equal width over the scores of all labels, by their sigmoids; `shown` (N, C) is 1 where a
+    picture has the label, and `accuracy` the share of these."""
+    return _bins(logits.double().sigmoid().flatten(), shown.double().flatten())
+
+
+def _bins(scores: torch.Tensor, right: torch.Tensor) -> list[Bin]:
     which = (scores * BINS).ceil().long().clamp(1, BINS) - 1
     counts = torch.bincount(which, minlength=BINS).tolist()
     confident = torch.bincount(which, weights=scores, minlength=BINS).tolist()

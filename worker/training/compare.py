@@ -13,7 +13,9 @@ from shared.adapters.storage import Storage
 from shared.domain import chance
 from shared.domain.comparisons import verdict
 from shared.domain.datasets import DatasetExample
+from shared.domain.models import ModelVersion, ProblemType
 from worker.engine import Loaded
+from worker.training import multi_label_comparison
 from worker.training import pictures as stored
 
 _TIMED = 20
@@ -29,9 +31,9 @@ def compare(
     `on_progress` is called with the number of pictures done.
 
     Answers are compared by the text of their labels, so that versions with different labels can be compared as well: a
-    version that lacks a label is wrong on all pictures of it.
+    version that lacks a label is wrong on all pictures of it. Both versions are of the same problem type.
     """
-    answers: dict[str, list[str]] = {"candidate": [], "baseline": []}
+    logits: dict[str, list[torch.Tensor]] = {"candidate": [], "baseline": []}
     pace: dict[str, list[float]] = {"candidate": [], "baseline": []}
     size = min(candidate.max_batch, baseline.max_batch)
     for start in range(0, len(pictures), size):
@@ -40,26 +42,40 @@ def compare(
             inputs = [model.prepare(picture) for picture in data]
             timed = inputs[: max(0, _TIMED - len(pace[role]))]
             pace[role] += [_milliseconds(model, tensor) for tensor in timed]
-            answers[role] += best(model, inputs)
-        on_progress(len(answers["baseline"]))
-    truths = [example.label for example in pictures]
-    same = sum(mine == other for mine, other in zip(answers["candidate"], answers["baseline"], strict=True))
-    only = _only_right(truths, answers["candidate"], answers["baseline"])
-    return {
-        "pictures": len(pictures),
-        "left_out": left_out,
-        "agreement": same / len(pictures),
-        "only_right": {"candidate": only[0], "baseline": only[1]},
-        "verdict": verdict(*only),
-        "labels": _labels(candidate, baseline),
-        "candidate": _measure(candidate, truths, answers["candidate"], pace["candidate"]),
-        "baseline": _measure(baseline, truths, answers["baseline"], pace["baseline"]),
-    }
+            logits[role].append(model.forward(inputs))
+        on_progress(start + len(data))
+    rows = {role: torch.cat(parts) for role, parts in logits.items()}
+    versions = candidate.version, baseline.version
+    is_multi_label = candidate.version.problem_type is ProblemType.MULTI_LABEL
+    found = (multi_label_comparison.report if is_multi_label else _report)(*versions, rows, pictures)
+    for role, version in zip(rows, versions, strict=True):
+        found[role] |= {"version": version.version, "milliseconds": round(statistics.median(pace[role]), 2)}
+    return {"pictures": len(pictures), "left_out": left_out, "labels": _labels(*versions), **found}
 
 
 def best(model: Loaded, inputs: Sequence[torch.Tensor]) -> list[str]:
     """Return the likeliest label of each prepared picture."""
-    return [model.version.labels[index] for index in model.forward(inputs).argmax(dim=1).tolist()]
+    return _best(model.version, model.forward(inputs))
+
+
+def _best(version: ModelVersion, logits: torch.Tensor) -> list[str]:
+    return [version.labels[index] for index in logits.argmax(dim=1).tolist()]
+
+
+def _report(
+    candidate: ModelVersion, baseline: ModelVersion, logits: dict[str, torch.Tensor], examples: Sequence[DatasetExample]
+) -> dict[str, Any]:
+    """Return the part of a report that follows from the logits (N, C) of `candidate` and `baseline`."""
+    truths = [example.label for example in examples]
+    mine, others = _best(candidate, logits["candidate"]), _best(baseline, logits["baseline"])
+    only = _only_right(truths, mine, others)
+    return {
+        "agreement": sum(one == other for one, other in zip(mine, others, strict=True)) / len(truths),
+        "only_right": {"candidate": only[0], "baseline": only[1]},
+        "verdict": verdict(*only),
+        "candidate": _measure(truths, mine),
+        "baseline": _measure(truths, others),
+    }
 
 
 def _only_right(truths: Sequence[str], mine: Sequence[str], others: Sequence[str]) -> tuple[int, int]:
@@ -74,10 +90,10 @@ def _milliseconds(model: Loaded, tensor: torch.Tensor) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
+def _labels(candidate: ModelVersion, baseline: ModelVersion) -> dict[str, int]:
     """Return the number of labels that each version knows, and that both know: versions of a model may differ in
     labels."""
-    candidate_labels, baseline_labels = set(candidate.version.labels), set(baseline.version.labels)
+    candidate_labels, baseline_labels = set(candidate.labels), set(baseline.labels)
     return {
         "candidate": len(candidate_labels),
         "baseline": len(baseline_labels),
@@ -85,16 +101,14 @@ def _labels(candidate: Loaded, baseline: Loaded) -> dict[str, int]:
     }
 
 
-def _measure(model: Loaded, truths: list[str], answers: list[str], pace: Sequence[float]) -> dict[str, Any]:
+def _measure(truths: list[str], answers: list[str]) -> dict[str, Any]:
     right = sum(truth == answer for truth, answer in zip(truths, answers, strict=True))
     rows = [_label(label, truths, answers) for label in sorted(set(truths))]
     return {
-        "version": model.version.version,
         "accuracy": right / len(truths),
         "accuracy_interval": chance.accuracy_interval(right, len(truths)),
         "macro_f1": statistics.fmean(row["f1"] for row in rows),
         "per_label": rows,
-        "milliseconds": round(statistics.median(pace), 2),
     }
 
 

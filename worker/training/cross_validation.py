@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
-from worker.training import epochs, head
+from worker.training import head, truths
 from worker.training.gain import is_gain
 
 FOLDS = 5
@@ -33,7 +32,7 @@ class CrossValidation:
     logits: torch.Tensor
     """(M, C) float32."""
     truths: torch.Tensor
-    """(M,) int64."""
+    """(M,) int64, or (M, C) float32 of several labels; see truths.py."""
     strength: float
     """The strength of the penalty with which they were trained."""
 
@@ -66,12 +65,12 @@ def cross_validate(
     features: torch.Tensor, labels: torch.Tensor, classes: int, *, biased: bool, groups: torch.Tensor | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> CrossValidation | None:  # fmt: skip
-    """Return the answers of the folds for features (N, D) and labels (N,); None for more than MOST pictures, or if no
+    """Return the answers of the folds for features (N, D) and truths; None for more than MOST pictures, or if no
     label has two pictures that do not look alike.
 
     The strength of the penalty is chosen by them as well. `check` is called now and then, and may raise.
     """
-    fold = folds(labels, groups)
+    fold = folds(truths.strata(labels), groups)
     if len(labels) > MOST or not (fold >= 0).any():
         return None
     tried = STRENGTHS if features.numel() * classes <= _WORK else STRENGTHS[:1]
@@ -101,5 +100,4 @@ def _answers(
 
 def _losses(answers: CrossValidation, classes: int) -> torch.Tensor:
     """Return the loss of each answer, with equal weight for every label."""
-    counting = epochs.balance(answers.truths, classes)
-    return functional.cross_entropy(answers.logits, answers.truths, weight=counting, reduction="none")
+    return truths.losses(answers.logits, answers.truths, truths.balance(answers.truths, classes))

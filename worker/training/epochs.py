@@ -10,14 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from shared.domain.trainings import TrainingParameters
 
 Tensors = dict[str, torch.Tensor]
-
-_SPREAD = 20.0
-"""Maximum ratio between the weights of a picture of the rarest and of the commonest label."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,12 @@ class EpochReport:
     train_accuracy: float
     validation_loss: float | None
     validation_accuracy: float | None
+    counted: str = "pictures"
+    """What the accuracies are shares of: `pictures`, or `labels` of pictures with several."""
 
 
 class Measured(NamedTuple):
-    """Loss and accuracy of a network on some pictures."""
+    """Loss and accuracy of a network on some pictures; the latter is the mean of `truths.right`."""
 
     loss: float
     accuracy: float
@@ -47,6 +45,8 @@ class EpochTraining(ABC):
     only.
     """
 
+    counted = "pictures"
+    """As in EpochReport."""
     check: Callable[[], None] = staticmethod(lambda: None)
     """Called now and then within an epoch. Its exception ends the training, with the best epoch before."""
 
@@ -94,6 +94,7 @@ class EpochTraining(ABC):
             trained.accuracy,
             _finite(validated.loss) if validated else None,
             validated.accuracy if validated else None,
+            self.counted,
         )
 
     def state(self) -> Tensors:
@@ -156,23 +157,6 @@ def random_generator(parameters: TrainingParameters, epoch: int) -> torch.Genera
 def batches(count: int, parameters: TrainingParameters, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Iterate over the numbers 0 to count - 1 in random order, in batches."""
     return iter(torch.randperm(count, generator=generator).split(parameters.batch_size))
-
-
-def balance(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the weight (classes,) of a picture of each label: lower for frequent labels, within limits; 1 on
-    average."""
-    counts = torch.bincount(labels.cpu(), minlength=classes).double()
-    weights = counts.max() / counts.clamp(min=1)
-    weights = torch.where(counts > 0, weights.clamp(max=_SPREAD), 0.0)
-    return (weights * counts.sum() / (weights * counts).sum()).float()
-
-
-def losses(logits: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor) -> torch.Tensor:
-    """Return the summed loss of a batch.
-
-    cross_entropy's weighted mean was rejected: in it, the weight of a batch with a single label cancels out.
-    """
-    return functional.cross_entropy(logits, labels, weight=counting, reduction="sum")
 
 
 def optimizer(

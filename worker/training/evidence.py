@@ -72,7 +72,7 @@ def evidence_of_folds(answers: Unseen | None) -> dict[str, Any] | None:
     count = len(answers.truths)
     return {
         "folds": FOLDS, "pictures": count, "accuracy": _share(answers.right, count),
-        "accuracy_interval": chance.accuracy_interval(answers.right, count),
+        "accuracy_interval": chance.accuracy_interval(int(answers.right), count),
     }  # fmt: skip
 
 

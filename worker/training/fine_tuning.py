@@ -17,11 +17,12 @@ from torch import nn
 from shared.container import Storage
 from shared.domain import chance
 from shared.domain.trainings import TrainingParameters
-from worker.training import finetune
+from worker.rejection import FeatureBank
+from worker.training import finetune, truths
 from worker.training.cross_validation import folds
 from worker.training.gain import is_better
 from worker.training.head import fit
-from worker.training.material import Part, labelled_pictures, replace_head, run_network
+from worker.training.material import Part, compute_features, labelled_pictures, replace_head, run_network
 from worker.training.outcome import TrainedNetwork, Unseen
 from worker.training.run import TrainingRun
 from worker.training.stage_epochs import FINE_TUNING, REFIT, measured_in, run_epochs
@@ -33,7 +34,7 @@ _AFFORDABLE = 1000
 """Maximum training pictures for which a CPU tries fine-tuning by default: with more, an epoch takes minutes."""
 _FOLDS = 3
 """One of so many parts of the pictures judges the trial, and the others are learned from."""
-_BEST_EPOCH, _LOGITS = "trial.best_epoch", "trial.logits"
+_BEST_EPOCH, _LOGITS, _DISTANCES = "trial.best_epoch", "trial.logits", "trial.distances"
 """What the checkpoint of the second step keeps of the trial."""
 
 
@@ -61,7 +62,7 @@ class Trial:
         """
         learned, judges = training, validation
         if len(known.labels) > len(training.labels):
-            fold = folds(known.labels, known.groups, _FOLDS)
+            fold = folds(truths.strata(known.labels), known.groups, _FOLDS)
             learned, judges = (known.choose(chosen.nonzero()[:, 0]) for chosen in (fold != 0, fold == 0))
         head = fit(learned.features, learned.labels, classes, biased=biased, strength=strength, check=check)
         return cls(learned, judges, known, head)
@@ -74,8 +75,8 @@ class Trial:
 
     @property
     def wrong(self) -> int:
-        """The number of judges that the head answers wrongly."""
-        return int((self.before.argmax(dim=1) != self.judges.labels).sum())
+        """The number of judges that the head answers wrongly, in any label."""
+        return int((truths.right(self.before, self.judges.labels) < 1).sum())
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class _Tried:
 
     gained: bool
     best_epoch: int
-    logits: torch.Tensor
-    """(N, C), of the judges by the best epoch."""
+    judged: Unseen
+    """The answers to the judges by the best epoch."""
 
 
 def fine_tune(
@@ -122,9 +123,11 @@ def _why_not(trial: Trial, device: torch.device) -> str:
 def _fine_tune(
     storage: Storage, run: TrainingRun, frozen: TrainedNetwork, trial: Trial, device: torch.device
 ) -> TrainedNetwork:
-    if run.checkpoints.stage == REFIT:
-        kept = run.checkpoints.tensors
-        tried = _Tried(True, int(kept[_BEST_EPOCH]), kept[_LOGITS])
+    kept = run.checkpoints.tensors
+    wants_distances = run.training.parameters.reject_below_precision is not None
+    if run.checkpoints.stage == REFIT and (_DISTANCES in kept or not wants_distances):  # without them: it is older
+        answers = Unseen(trial.judges.examples, kept[_LOGITS], trial.judges.labels, kept.get(_DISTANCES))
+        tried = _Tried(True, int(kept[_BEST_EPOCH]), answers)
     else:
         tried, alone = _try(storage, run, frozen, trial, device)
         if not tried.gained:
@@ -133,15 +136,29 @@ def _fine_tune(
             return replace(frozen, note=f"{frozen.note} {why}")
         if len(trial.learned.labels) == len(trial.everything.labels):
             return alone
+        if wants_distances:
+            distances = _measure_distances(storage, run, alone, trial)
+            tried = replace(tried, judged=replace(tried.judged, distances=distances))
     parameters = replace(_gentle(run), epochs=tried.best_epoch)
     nobody = trial.judges.choose(torch.zeros(0, dtype=torch.int64))
     learner = _learner(storage, run, frozen, copy.deepcopy(frozen.network), (trial.everything, nobody), parameters,
                        device)  # fmt: skip
-    notes = {_BEST_EPOCH: torch.tensor(tried.best_epoch), _LOGITS: tried.logits}
+    notes = {_BEST_EPOCH: torch.tensor(tried.best_epoch), _LOGITS: tried.judged.logits}
+    if tried.judged.distances is not None:
+        notes[_DISTANCES] = tried.judged.distances
     stopped = run_epochs(run, REFIT, learner, (0.75, 0.9), notes)
     if not learner.best_epoch:
         return replace(frozen, note=f"{frozen.note} The time was over before fine-tuning had seen all pictures.")
-    return _outcome(run, frozen, trial, tried.logits, learner, REFIT, stopped)
+    return _outcome(run, frozen, tried.judged, learner, REFIT, stopped)
+
+
+def _measure_distances(storage: Storage, run: TrainingRun, alone: TrainedNetwork, trial: Trial) -> torch.Tensor:
+    """Return how far the judges (N,) are from what the trial has learned, in the features of its network."""
+    learned, judges = (
+        compute_features(storage, run.progress, alone.network, part.examples, alone.preprocessing)
+        for part in (trial.learned, trial.judges)
+    )
+    return FeatureBank.build(learned, trial.learned.labels).distances(judges)
 
 
 def _try(
@@ -149,7 +166,8 @@ def _try(
 ) -> tuple[_Tried, TrainedNetwork]:
     """Return what the trial has found, and its network."""
     network = copy.deepcopy(frozen.network)
-    replace_head(storage, run.progress, network, trial.head, trial.learned.examples, frozen.preprocessing)
+    replace_head(storage, run.progress, network, trial.head, trial.learned.examples, frozen.preprocessing,
+                 may_raise=not truths.is_multi_label(trial.learned.labels))  # fmt: skip
     learner = _learner(storage, run, frozen, network, (trial.learned, trial.judges), _gentle(run), device)
     stopped = run_epochs(run, FINE_TUNING, learner, (0.6, 0.75))
     learned = learner.result()
@@ -160,8 +178,8 @@ def _try(
         gained = learner.improved
     else:
         gained = bool(learner.best_epoch) and is_better(trial.before, logits, trial.judges.labels)
-    tried = _Tried(gained, learner.best_epoch, logits)
-    return tried, _outcome(run, frozen, trial, logits, learner, FINE_TUNING, stopped)
+    judged = Unseen(trial.judges.examples, logits, trial.judges.labels)
+    return _Tried(gained, learner.best_epoch, judged), _outcome(run, frozen, judged, learner, FINE_TUNING, stopped)
 
 
 def _learner(
@@ -180,10 +198,9 @@ def _gentle(run: TrainingRun) -> TrainingParameters:
 
 
 def _outcome(
-    run: TrainingRun, frozen: TrainedNetwork, trial: Trial, logits: torch.Tensor, learner: finetune.NetworkTraining,
-    stage: str, stopped: str,
+    run: TrainingRun, frozen: TrainedNetwork, judged: Unseen, learner: finetune.NetworkTraining, stage: str,
+    stopped: str,
 ) -> TrainedNetwork:  # fmt: skip
-    judged = Unseen(trial.judges.examples, logits, trial.judges.labels)
     loss, accuracy, _ = measured_in(run.checkpoints.curve, stage, learner.best_epoch)
     return replace(
         frozen, network=learner.result(), method="fine-tuned", stopped=stopped, best_epoch=learner.best_epoch,

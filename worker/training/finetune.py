@@ -12,7 +12,7 @@ from torch import nn
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.trainings import TrainingParameters
 from worker import families, optimise, preprocess
-from worker.training import augment, epochs
+from worker.training import augment, epochs, truths
 from worker.training.augment import LabelledPictures
 from worker.training.epochs import EpochTraining, Measured, Tensors
 
@@ -60,11 +60,12 @@ class NetworkTraining(EpochTraining):
         self._learning_norms = network.training
         self._preprocessing = preprocessing
         self._labels, self._validation_labels = train.labels, validation.labels
+        self.counted = truths.counted(self._labels)
         self._picture = augment.reduced(train, preprocessing)
         self._served = augment.served(validation, preprocessing)
         self._change = augment.changes(preprocessing, flip=flip)
         classes = _outputs(network)
-        self._counting = epochs.balance(train.labels, classes).to(self._device)
+        self._counting = truths.balance(train.labels, classes).to(self._device)
         self._trained = {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
         norms = dict(network.named_buffers()) if self._learning_norms else {}
         self._changing: Tensors = {**{name: tensor.detach() for name, tensor in self._trained.items()}, **norms}
@@ -91,7 +92,7 @@ class NetworkTraining(EpochTraining):
     def _train(self) -> Measured:
         generator = epochs.random_generator(self.parameters, self.epoch)
         self._network.train(self._learning_norms)
-        total, right, done = 0.0, 0, 0
+        total, right, done = 0.0, 0.0, 0
         # Augmentation and dropout use the global generator; its state is restored afterwards for other code.
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed())
@@ -101,20 +102,20 @@ class NetworkTraining(EpochTraining):
         self._network.eval()
         return Measured(total / done, right / done)
 
-    def _learn(self, batch: torch.Tensor, done: int) -> tuple[float, int]:
+    def _learn(self, batch: torch.Tensor, done: int) -> tuple[float, float]:
         """Run one step of the optimizer; returns the summed loss and the right answers of the batch before the step."""
         self.optimizer.zero_grad()
-        total, right = 0.0, 0
+        total, right = 0.0, 0.0
         for piece in batch.split(_PIECES[self._device.type] if not self._learning_norms else 256):
             self.check()
             with optimise.ALONE:  # the other thread may trace a model meanwhile; transforms are modules, too
                 pictures = torch.stack([self._change(self._picture(number)) for number in piece.tolist()])
                 logits = self._network(self._ready(pictures))
             labels = self._labels[piece].to(self._device)
-            loss = epochs.losses(logits, labels, self._counting)
+            loss = truths.losses(logits, labels, self._counting).sum()
             (loss / len(batch)).backward()
             total += loss.item()
-            right += int((logits.detach().argmax(dim=1) == labels).sum())
+            right += float(truths.right(logits.detach(), labels).sum())
         if math.isfinite(total):
             nn.utils.clip_grad_norm_(self._trained.values(), _STEEPEST)
             rate = self._rate(done / len(self._labels))
@@ -136,15 +137,15 @@ class NetworkTraining(EpochTraining):
             return None
         training = self._network.training
         self._network.eval()
-        total, right = 0.0, 0
+        total, right = 0.0, 0.0
         for piece in torch.arange(len(self._validation_labels)).split(_PIECES[self._device.type]):
             self.check()
             pictures = preprocess.stack([self._served(number) for number in piece.tolist()])
             labels = self._validation_labels[piece].to(self._device)
             with optimise.ALONE:
                 logits = self._network(self._ready(pictures))
-            total += epochs.losses(logits, labels, self._counting).item()
-            right += int((logits.argmax(dim=1) == labels).sum())
+            total += truths.losses(logits, labels, self._counting).sum().item()
+            right += float(truths.right(logits, labels).sum())
         self._network.train(training)
         return Measured(total / len(self._validation_labels), right / len(self._validation_labels))
 

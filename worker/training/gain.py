@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from shared.domain import chance
+from worker.training import truths
 
 
 def is_gain(differences: torch.Tensor) -> bool:
@@ -15,12 +15,13 @@ def is_gain(differences: torch.Tensor) -> bool:
     return chance.is_above_zero(float(wide.mean()) if len(wide) else 0.0, deviation, len(wide))
 
 
-def is_better(before: torch.Tensor, after: torch.Tensor, truths: torch.Tensor) -> bool:
-    """Return True if the logits `after` (N, C) are better than those `before` by more than chance.
+def is_better(before: torch.Tensor, after: torch.Tensor, shown: torch.Tensor) -> bool:
+    """Return True if the logits `after` (N, C) are better than those `before` by more than chance; `shown` are the
+    truths.
 
     Their losses must be lower by more than chance, and no fewer answers right. Right answers alone were rejected as
     the measure: of thirty pictures, only five or more that change for the better would show anything.
     """
-    losses = [functional.cross_entropy(logits.double(), truths, reduction="none") for logits in (before, after)]
-    right = [int((logits.argmax(dim=1) == truths).sum()) for logits in (before, after)]
+    losses = [truths.losses(logits.double(), shown) for logits in (before, after)]
+    right = [float(truths.right(logits, shown).sum()) for logits in (before, after)]
     return right[1] >= right[0] and is_gain(losses[0] - losses[1])

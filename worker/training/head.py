@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from shared.domain.trainings import TrainingParameters
 from shared.errors import BadDataset
-from worker.training import epochs
+from worker.training import epochs, truths
 from worker.training.epochs import EpochTraining, Measured, Tensors
 from worker.training.gain import is_gain
 from worker.training.logistic_regression import regression
@@ -22,7 +21,7 @@ _SAME = 1e-10
 
 
 class HeadTraining(EpochTraining):
-    """Softmax regression by AdamW, balanced over the labels, with early stopping.
+    """Softmax regression, or a logistic regression for each of several labels, by AdamW, balanced, with early stopping.
 
     It does not start from zero, because the slowest allowed learning rates and numbers of epochs would not get far, but
     from regularised logistic regression on all training pictures. Epochs then improve it as far as validation confirms:
@@ -45,17 +44,18 @@ class HeadTraining(EpochTraining):
         device: str = "cpu",
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare the training from features (N, D) float32 and labels (N,) int64, twice; validation may have no rows.
+        """Prepare the training from features (N, D) float32 and truths, twice; validation may have no rows.
 
         `biased` is whether the network's head has a bias (`heads.has_bias`): without it, the result's bias is zero.
         `strength` is that of the penalty, as in `regression`. `check` is called now and then, and may raise to end the
         training.
         """
         features, self._labels = train[0].to(device), train[1].to(device)
+        self.counted = truths.counted(self._labels)
         self._standard = Standard.of(features, centred=biased)
         self._features = self._standard(features)
         self._validation = (self._standard(validation[0].to(device)), validation[1].to(device))
-        self._counting = epochs.balance(train[1], classes).to(device)
+        self._counting = truths.balance(train[1], classes).to(device)
         first = regression(self._features, self._labels, self._counting, biased, check, strength)
         self._weights = [tensor.requires_grad_() for tensor in first]
         self._first_losses = self._validation_losses()
@@ -79,7 +79,7 @@ class HeadTraining(EpochTraining):
         for batch in epochs.batches(len(self._labels), self.parameters, generator):
             chosen = batch.to(self._labels.device)
             logits = torch.addmm(bias, self._features[chosen], weight.T)
-            loss = epochs.losses(logits, self._labels[chosen], self._counting) / len(chosen)
+            loss = truths.losses(logits, self._labels[chosen], self._counting).sum() / len(chosen)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -94,14 +94,14 @@ class HeadTraining(EpochTraining):
         features, labels = self._validation
         weight, bias = self._weights
         logits = torch.addmm(bias, features, weight.T)
-        return functional.cross_entropy(logits, labels, weight=self._counting, reduction="none")
+        return truths.losses(logits, labels, self._counting)
 
     @torch.no_grad()
     def _measure(self, features: torch.Tensor, labels: torch.Tensor) -> Measured:
         weight, bias = self._weights
         logits = torch.addmm(bias, features, weight.T)
-        loss = epochs.losses(logits, labels, self._counting).item() / len(labels)
-        return Measured(loss, (logits.argmax(dim=1) == labels).double().mean().item())
+        loss = truths.losses(logits, labels, self._counting).sum().item() / len(labels)
+        return Measured(loss, truths.right(logits, labels).mean().item())
 
     def _keep(self) -> None:
         self._best = [tensor.detach().clone() for tensor in self._weights]
@@ -150,5 +150,5 @@ def fit(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Return weight (C, D) and bias (C,) of the balanced regression alone, without any epoch; as `HeadTraining`."""
     standard = Standard.of(features, centred=biased)
-    counting = epochs.balance(labels, classes).to(features.device)
+    counting = truths.balance(labels, classes).to(features.device)
     return standard.undone(*regression(standard(features), labels, counting, biased, check, strength))

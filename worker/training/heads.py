@@ -26,6 +26,8 @@ def replace_head(
     weight: torch.Tensor,
     bias: torch.Tensor,
     batches: Callable[[], Iterable[torch.Tensor]],
+    *,
+    may_raise: bool = True,
 ) -> None:
     """Make weight (C, D) and bias (C,) the head, in place; raises BadOption if the network computes more after its
     head.
@@ -34,6 +36,7 @@ def replace_head(
     One batch is needed to check the result, and all of them for a head that works on maps, as SqueezeNet's does. There
     a ReLU comes between head and average, but the classifier was trained on averages. So that it clips nothing, all
     biases are raised by the same number, which does not change softmax; the number follows from the values on the maps.
+    It would change sigmoids: with `may_raise` false the biases stay, and a network that clips is refused.
     """
     name, old = families.head(network)
     if bias.any() and old.bias is None:
@@ -41,7 +44,8 @@ def replace_head(
     if isinstance(old, nn.Conv2d):
         if old.kernel_size != (1, 1) or old.groups != 1:
             raise BadOption("The head of this network is a convolution over space; train on another base model.")
-        bias = bias + _raised(network, weight, bias, batches())
+        if may_raise:
+            bias = bias + _raised(network, weight, bias, batches())
     _put(network, name, weight, bias)
     for batch in batches():
         try:

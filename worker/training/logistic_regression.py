@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from worker.training import epochs
+from worker.training import truths
 
 _ROUNDS, _FEWEST_ROUNDS = 200, 20
 """Maximum and minimum number of evaluations of the whole loss; a few dozen are usual."""
@@ -19,9 +19,9 @@ def regression(
     features: torch.Tensor, labels: torch.Tensor, counting: torch.Tensor, biased: bool,
     check: Callable[[], None] = lambda: None, strength: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Return weight (C, D) and bias (C,) from features (N, D) of about unit variance, and labels (N,).
+    """Return weight (C, D) and bias (C,) from features (N, D) of about unit variance, and truths of either kind.
 
-    It minimises the summed loss, in which `counting` (C,) is the weight of a picture of each label, plus `strength`
+    It minimises the summed loss, in which `counting` (C,) is the result of `truths.balance`, plus `strength`
     times half the squared weights: scikit-learn's loss with C = 1 / strength. If there are fewer pictures than features
     it works within the span of the pictures, because the remaining weights would be zero anyway. `check` is called in
     every round, and may raise.
@@ -38,7 +38,7 @@ def regression(
         check()
         solver.zero_grad()
         # Per picture, because the solver's tolerances are absolute.
-        wrong = epochs.losses(torch.addmm(bias, reduced, weight.T), labels, counting)
+        wrong = truths.losses(torch.addmm(bias, reduced, weight.T), labels, counting).sum()
         value = (wrong + 0.5 * strength * weight.square().sum()) / len(labels)
         value.backward()
         return value

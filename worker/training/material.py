@@ -12,6 +12,7 @@ from shared.container import Storage
 from shared.domain import near_duplicates
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
+from shared.domain.splits import Splits
 from worker import families, optimise, preprocess
 from worker.training import heads
 from worker.training.augment import LabelledPictures
@@ -32,7 +33,7 @@ class Part:
     features: torch.Tensor
     """(N, D), those of the frozen base."""
     labels: torch.Tensor
-    """(N,) int64."""
+    """(N,) int64, or (N, C) float32 of several labels; see truths.py."""
 
     def __add__(self, other: Part) -> Part:
         return Part(self.examples + other.examples, torch.cat([self.features, other.features]),
@@ -56,9 +57,36 @@ def groups_of(examples: Sequence[DatasetExample]) -> torch.Tensor:
     return numbers
 
 
-def labels_of(examples: Sequence[DatasetExample], numbers: Mapping[int, int]) -> torch.Tensor:
-    """Return the number of each example's label, (N,) int64."""
-    return torch.tensor([numbers[example.label_id] for example in examples], dtype=torch.int64)
+@dataclass(frozen=True)
+class OutputLabels:
+    """The labels of a network's outputs."""
+
+    names: tuple[str, ...]
+    """In the order of the outputs."""
+    numbers: Mapping[int, int]
+    """The id of a label -> the number of its output."""
+    is_multi_label: bool
+
+    @classmethod
+    def of(cls, splits: Splits) -> OutputLabels:
+        """Return the labels that the pictures have, in the order of their ids."""
+        examples = (*splits.training, *splits.validation, *splits.test)
+        if splits.is_multi_label:
+            names = {pair[0]: pair[1] for each in examples for pair in zip(each.label_ids, each.labels, strict=True)}
+        else:
+            names = {each.label_id: each.label for each in examples}
+        ids = sorted(names)
+        numbers = {label_id: number for number, label_id in enumerate(ids)}
+        return cls(tuple(names[label_id] for label_id in ids), numbers, splits.is_multi_label)
+
+    def truths(self, examples: Sequence[DatasetExample]) -> torch.Tensor:
+        """Return what the examples show, as truths.py has it."""
+        if not self.is_multi_label:
+            return torch.tensor([self.numbers[example.label_id] for example in examples], dtype=torch.int64)
+        shown = torch.zeros(len(examples), len(self.names))
+        for row, example in enumerate(examples):
+            shown[row, [self.numbers[label_id] for label_id in example.label_ids]] = 1.0
+        return shown
 
 
 def batches(
@@ -81,11 +109,14 @@ def labelled_pictures(storage: Storage, part: Part, preprocessing: Preprocessing
 
 def replace_head(
     storage: Storage, progress: TrainingProgress, network: nn.Module, head: tuple[torch.Tensor, torch.Tensor],
-    examples: Sequence[DatasetExample], preprocessing: Preprocessing,
+    examples: Sequence[DatasetExample], preprocessing: Preprocessing, *, may_raise: bool,
 ) -> None:  # fmt: skip
-    """Put a new head, weight (C, D) and bias (C,), into a network in place; `examples` are what it learned from."""
+    """Put a new head, weight (C, D) and bias (C,), into a network in place; `examples` are what it learned from.
+
+    `may_raise` is as in `heads.replace_head`.
+    """
     sample = examples[:: max(1, len(examples) // _SHOWN)]
-    heads.replace_head(network, *head, lambda: batches(storage, progress, sample, preprocessing))
+    heads.replace_head(network, *head, lambda: batches(storage, progress, sample, preprocessing), may_raise=may_raise)
 
 
 def run_network(
@@ -99,3 +130,13 @@ def run_network(
         with optimise.ALONE, torch.inference_mode():
             rows.append(network(batch))
     return torch.cat(rows).clone()
+
+
+def compute_features(
+    storage: Storage, progress: TrainingProgress, network: nn.Module, examples: Sequence[DatasetExample],
+    preprocessing: Preprocessing,
+) -> torch.Tensor:  # fmt: skip
+    """Return the features (N, D) of at least one example by a plain network in eval mode on the CPU, as a worker serves
+    them: what its head gets, averaged over maps."""
+    entered = (heads.features(network, batch)[0] for batch in batches(storage, progress, examples, preprocessing))
+    return torch.cat([each.mean(dim=(2, 3)) if each.ndim == 4 else each for each in entered]).clone()

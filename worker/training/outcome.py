@@ -9,6 +9,7 @@ from torch import nn
 
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
+from worker.training import truths
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,15 @@ class Unseen:
     logits: torch.Tensor
     """(N, C) float32."""
     truths: torch.Tensor
-    """(N,) int64."""
+    """(N,) int64, or (N, C) float32 of several labels; see truths.py."""
+    distances: torch.Tensor | None = None
+    """(N,) float32, from what the network that gave the answers had learned, in its own features; None where the
+    network that results has not learned from the examples, or nothing asks for them. See `worker/rejection.py`."""
 
     @property
-    def right(self) -> int:
-        """The number of right answers."""
-        return int((self.logits.argmax(dim=1) == self.truths).sum())
+    def right(self) -> float:
+        """The number of right answers, the sum of `truths.right`."""
+        return float(truths.right(self.logits, self.truths).sum())
 
 
 @dataclass(frozen=True)

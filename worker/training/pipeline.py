@@ -2,7 +2,7 @@
 commit.
 
     pictures ──> frozen base ──> features, stored ──> linear head ──> fine-tuned, if it helps ──┐
-    pictures ──> a small network, if there is no base ──────────────────────────────────────────┴──> temperature
+    pictures ──> a small network, if there is no base ──────────────────────────────────────────┴──> calibrated
          ──> weights, checked ──> test pictures ──> evidence, plots, comparison with the default ──> one commit
 
 Another trainer can resume at each stage. The test uses the network as it will be served, loaded as a worker loads it.
@@ -24,23 +24,26 @@ from torch import nn
 from shared import errors
 from shared.container import Container, Storage
 from shared.domain.datasets import DatasetExample
-from shared.domain.models import ModelState, ModelVersion
+from shared.domain.models import ModelState, ModelVersion, ProblemType
 from shared.domain.splits import Splits
 from shared.domain.trainings import Training, plot_key
 from shared.services import comparison_runs, datasets, models, training_runs
 from worker import families, weights
+from worker.drift_reference import of_training
 from worker.engine import Engine, Loaded
 from worker.model_check import store_examined
-from worker.training import calibration, plots, rejection_rule
+from worker.training import calibration, multi_label_evidence, plots, rejection_rule, thresholds, truths
 from worker.training.checkpoint_store import CheckpointStore
 from worker.training.compare import compare
 from worker.training.evidence import evidence, evidence_of_folds, evidence_of_suspects, machine
-from worker.training.material import labels_of
+from worker.training.material import OutputLabels
 from worker.training.outcome import TrainedNetwork, Unseen
-from worker.training.pictures import read
+from worker.training.pictures import Missing, read
 from worker.training.progress import TrainingProgress
+from worker.training.rejection_rule import Chosen
 from worker.training.run import TrainingRun
 from worker.training.stages import SMALL, from_base, from_scratch
+from worker.training.thresholds import Correction
 
 log = logging.getLogger(__name__)
 
@@ -54,35 +57,30 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
     training, progress = run.training, run.progress
     progress.report(0.0, "reading the dataset")
     splits = training_runs.get_splits(container, training)
-    examples = sorted((*splits.training, *splits.test), key=lambda example: example.label_id)
-    labels = {example.label_id: example.label for example in examples}
-    numbers = {label_id: number for number, label_id in enumerate(labels)}
+    labels = OutputLabels.of(splits)
     base = _load_base(container, training, engine)
     if base:
-        trained = from_base(container.storage, run, base, splits, numbers)
+        trained = from_base(container.storage, run, base, splits, labels)
     else:
-        trained = from_scratch(container.storage, run, splits, numbers, engine.device)
-    temperature = _calibrate(trained)
+        trained = from_scratch(container.storage, run, splits, labels, engine.device)
+    correction, chosen = _calibrate(trained, labels)
     with tempfile.TemporaryDirectory(prefix="inferq-train-") as folder:
-        version = _store_version(container, training, trained, tuple(labels.values()), base, Path(folder))
+        version = _store_version(container, training, trained, labels, chosen, base, Path(folder))
     try:
         model = engine.load(version)
         began = time.monotonic()
         logits = _run_test_pictures(container.storage, progress, model, splits.test)
         run.checkpoints.add_seconds("testing", began)
-        truths = labels_of(splits.test, numbers)
-        measured = evidence(logits * temperature, truths, version.labels, splits.test, temperature)
-        measured |= {"cross_validation": evidence_of_folds(trained.cross_validation)}
-        measured |= evidence_of_suspects(
-            version.labels,
-            Unseen(splits.test, logits * temperature, truths),
-            trained.cross_validation or trained.unseen,
-        )
+        tested = Unseen(splits.test, logits, labels.truths(splits.test))
+        measured = _measure(trained, tested, version, correction)
         measured |= _describe_training(container, training, run.checkpoints, trained, splits, engine)
         began = time.monotonic()
-        version, measured["rejection"] = _choose_rejection(
-            container, run, trained, model, splits.test, truths, temperature
+        judged, measured["rejection"], distances = _choose_rejection(
+            container, run, trained, model, splits.test, tested.truths, correction.temperature
         )
+        version = replace(model.version, rejection=None if isinstance(judged, str) else judged.rule)
+        unseen = replace(trained.unseen, logits=correction(trained.unseen.logits))
+        reference = of_training(version, logits, distances, unseen, judged, container.now())
         run.checkpoints.add_seconds("rejection", began)
         began = time.monotonic()
         report = _compare_with_default(container, training, progress, engine, model)
@@ -93,7 +91,7 @@ def train(container: Container, run: TrainingRun, engine: Engine) -> None:
         for name, data in plots.render(measured).items():
             container.storage.write(plot_key(training.id, name), data)
         progress.report(0.99, "registering the version")
-        training_runs.finish(container, training, version, measured, report)
+        training_runs.finish(container, training, version, measured, report, reference)
     except BaseException:
         training_runs.abandon(container, training.id)
         raise
@@ -110,21 +108,54 @@ def _load_base(container: Container, training: Training, engine: Engine) -> Load
     try:
         return engine.load(base)
     except FileNotFoundError:
-        raise errors.NotFound(f"The weights of the base {training.base} are gone; choose another one.") from None
+        raise Missing(f"The weights of the base {training.base} are gone; choose another one.", base.weights) from None
 
 
-def _calibrate(trained: TrainedNetwork) -> float:
-    """Fit the temperature on pictures that were not learned from, divide the head by it, and return it."""
-    temperature = calibration.temperature(trained.unseen.logits, trained.unseen.truths)
-    _divide_logits(trained.network, temperature)
-    return temperature
+def _calibrate(trained: TrainedNetwork, labels: OutputLabels) -> tuple[Correction, tuple[float, ...]]:
+    """Fit a correction on pictures that were not learned from, put it into the head, and return it; and the threshold
+    of each label of a multi-label dataset."""
+    unseen, head = trained.unseen, families.penultimate(trained.network)
+    chosen: tuple[float, ...] = ()
+    if labels.is_multi_label:
+        counting = truths.balance(labels.truths(trained.learned), len(labels.names))
+        correction = thresholds.correct(unseen.logits, unseen.truths, counting, biased=head.bias is not None)
+        chosen = thresholds.choose(correction(unseen.logits), unseen.truths)
+    else:
+        temperature = calibration.temperature(unseen.logits, unseen.truths)
+        correction = Correction(torch.zeros(len(labels.names)), temperature)
+    _correct_logits(head, correction)
+    return correction, chosen
+
+
+def _measure(trained: TrainedNetwork, tested: Unseen, version: ModelVersion, correction: Correction) -> dict[str, Any]:
+    """Return the part of the evidence that is measured on the test pictures, with logits as they are served, and on
+    those that were held out of the training."""
+    labels = version.labels
+    if version.problem_type is ProblemType.MULTI_LABEL:
+        return {
+            **multi_label_evidence.evidence(
+                tested.logits, tested.truths, labels, tested.examples, correction, version.thresholds
+            ),
+            "cross_validation": multi_label_evidence.evidence_of_folds(trained.cross_validation),
+            # The correction and the thresholds suit these answers, and after fine-tuning not those of the linear heads.
+            **multi_label_evidence.evidence_of_suspects(
+                labels, tested, trained.unseen, correction, version.thresholds, trained.cross_validation
+            ),
+        }
+    before = replace(tested, logits=correction.undone(tested.logits))
+    return {
+        **evidence(before.logits, before.truths, labels, before.examples, correction.temperature),
+        "cross_validation": evidence_of_folds(trained.cross_validation),
+        **evidence_of_suspects(labels, before, trained.cross_validation or trained.unseen),
+    }
 
 
 def _store_version(
     container: Container,
     training: Training,
     trained: TrainedNetwork,
-    labels: tuple[str, ...],
+    labels: OutputLabels,
+    chosen: tuple[float, ...],
     base: Loaded | None,
     folder: Path,
 ) -> ModelVersion:
@@ -144,11 +175,13 @@ def _store_version(
         config=base.version.config if base else {},
         state=ModelState.CHECKING,
         created_at=container.now(),
-        labels=labels,
+        labels=labels.names,
         preprocessing=trained.preprocessing,
         source="",
         max_batch=base.version.max_batch if base else 0,
         training_id=training.id,
+        problem_type=ProblemType.MULTI_LABEL if labels.is_multi_label else ProblemType.SINGLE_LABEL,
+        thresholds=chosen,
     )
     return store_examined(container.storage, version, path, folder)
 
@@ -173,11 +206,12 @@ def _choose_rejection(
     test: Sequence[DatasetExample],
     truths: torch.Tensor,
     temperature: float,
-) -> tuple[ModelVersion, dict[str, Any] | None]:
-    """Return the version with its rejection rule, and the evidence of the rule; None if no rule is asked for."""
+) -> tuple[Chosen | str, dict[str, Any] | None, torch.Tensor | None]:
+    """Return (the rejection rule, or why there is none; its evidence, None if no rule is asked for; the distances (N,)
+    of the test pictures, None without a rule)."""
     parameters, storage = run.training.parameters, container.storage
     if (precision := parameters.reject_below_precision) is None:
-        return model.version, None
+        return "no rule was asked for", None, None
 
     def on_progress(message: str) -> None:
         run.progress.report(0.95, message)
@@ -187,8 +221,7 @@ def _choose_rejection(
     )
     foreign = training_runs.list_foreign(container, run.training)
     found = rejection_rule.measure(chosen, storage, model, test, truths, foreign, precision, on_progress)
-    rule = None if isinstance(chosen, str) else chosen.rule
-    return replace(model.version, rejection=rule), found
+    return chosen, *found
 
 
 def _describe_training(
@@ -246,9 +279,10 @@ def _compare_with_default(
     )
 
 
-def _divide_logits(network: nn.Module, temperature: float) -> None:
-    """Divide the logits by the temperature, in the head, so that the scores of every wire are calibrated."""
-    head = families.penultimate(network)
+def _correct_logits(head: nn.Module, correction: Correction) -> None:
+    """Correct the logits in the head, so that the scores of every wire are calibrated."""
     with torch.no_grad():
+        if isinstance(head.bias, torch.Tensor):
+            head.bias.sub_(correction.shift)
         for parameter in head.parameters():
-            parameter.div_(temperature)
+            parameter.div_(correction.temperature)

@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Format = Literal["svg", "png"]
 
@@ -47,7 +48,7 @@ def render(evidence: Mapping[str, Any]) -> dict[str, bytes]:
         f"{name}.{kind}": draw(kind)
         for kind in kinds
         for name, draw in {
-            "confusion": partial(confusion_matrix, evidence),
+            "confusion": partial(confusion_matrix if evidence["confusion"] else label_counts, evidence),
             "curve": partial(learning_curve, evidence["curve"]),
             "reliability": partial(reliability, evidence),
         }.items()
@@ -78,6 +79,37 @@ def _confusion_matrix(evidence: Mapping[str, Any]) -> Figure:
     _entitle(axes, "What was answered for which label", f"{_many(evidence)}, {_percent(evidence['accuracy'])} right")
     axes.set_xlabel("answer")
     axes.set_ylabel("true label")
+    return figure
+
+
+def label_counts(evidence: Mapping[str, Any], format: Format) -> bytes:
+    """Draw a bar for each label of a multi-label version: pictures with the label that were answered with it, pictures
+    with it that were not, and pictures without it that were."""
+    return _drawn(lambda: _label_counts(evidence), format)
+
+
+def _label_counts(evidence: Mapping[str, Any]) -> Figure:
+    rows = sorted(evidence["per_label"], key=lambda row: row["support"])[-_NAMED:]
+    figure = Figure(figsize=(7.5, min(2.2 + 0.3 * len(rows), 18.0)), layout="constrained")
+    axes = figure.add_subplot()
+    start = [0] * len(rows)
+    for measure, colour, name in (
+        ("true_positives", _BLUE, "answered rightly"),
+        ("false_negatives", _GREY, "missed"),
+        ("false_positives", _ORANGE, "answered wrongly"),
+    ):
+        counts = [row[measure] for row in rows]
+        axes.barh(range(len(rows)), counts, left=start, color=colour, label=name)
+        start = [low + count for low, count in zip(start, counts, strict=True)]
+    size = 10 if len(rows) <= 12 else max(4.5, 10 - 0.055 * len(rows))
+    axes.set_yticks(range(len(rows)), [_short(row["label"]) for row in rows], fontsize=size, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("test pictures")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
+    mean = evidence["mean_average_precision"]
+    below = "" if mean is None else f", mean average precision {mean:.3f}"
+    _entitle(axes, "What was answered for each label", f"{_many(evidence)}{below}")
     return figure
 
 
@@ -139,7 +171,7 @@ def _reliability(evidence: Mapping[str, Any]) -> Figure:
         filled = [row for row in bins if row["count"]]
         error = 100 * evidence[f"ece_{when}"]
         where = [row["confidence"] for row in filled], [row["accuracy"] for row in filled]
-        sizes = [18 + 220 * row["count"] / max(_count(evidence), 1) for row in filled]
+        sizes = [18 + 220 * row["count"] / max(sum(each["count"] for each in bins), 1) for row in filled]
         name = f"{when} (off by {error:.1f} points on average)"
         axes.plot(*where, color=colour, lw=1, alpha=0.4, ls="--" if when == "before" else "-")
         axes.scatter(*where, s=sizes, color=colour, marker=mark, alpha=0.9, label=name, zorder=3)
@@ -154,8 +186,14 @@ def _reliability(evidence: Mapping[str, Any]) -> Figure:
     )
     for panel in (axes, below):
         _open(panel)
-    axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel="share of right answers")
-    below.set(xlabel="score of the answer", ylabel="pictures")
+    single = bool(evidence["confusion"])
+    share, score, counted = (
+        ("share of right answers", "score of the answer", "pictures")
+        if single
+        else ("share that has the label", "score of a label", "labels of pictures")
+    )
+    axes.set(xlim=(0, 1.01), ylim=(-0.03, 1.03), ylabel=share)
+    below.set(xlabel=score, ylabel=counted)
     below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
     legend = figure.legend(
         *axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", title="calibration"
@@ -212,7 +250,12 @@ def _short(label: str) -> str:
 
 
 def _count(evidence: Mapping[str, Any]) -> int:
-    return sum(map(sum, evidence["confusion"]))
+    """Return the number of test pictures."""
+    if evidence["confusion"] or not evidence["per_label"]:
+        return sum(map(sum, evidence["confusion"]))
+    row = evidence["per_label"][0]
+    kinds = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+    return sum(int(row[kind]) for kind in kinds)
 
 
 def _many(evidence: Mapping[str, Any]) -> str:

@@ -36,6 +36,8 @@ class Chosen:
 
     rule: RejectionRule
     bank: FeatureBank
+    distances: torch.Tensor
+    """(N,) of the pictures that the training has not learned from, in their order."""
 
 
 def choose(
@@ -45,8 +47,10 @@ def choose(
     """Return the rule for a wanted precision with `label` as in RejectionRule, and store its features; or the reason
     for none, for people.
 
-    The distance of a picture is that from the training features of other folds, if the version has learned from it:
-    near-duplicates are in one fold, as they would make known pictures look nearer than new ones are.
+    The distance of a picture is the one that the trial of a fine-tuning has measured, if there is one: features that
+    were fitted to a picture are nearer to each other than to those of new pictures. Else it is that from the training
+    features of other folds, if the head has learned from it: near-duplicates are in one fold, as they would make known
+    pictures look nearer than new ones are.
     `on_progress` is called with what is being done, and may raise.
     """
     unseen = trained.unseen
@@ -57,11 +61,13 @@ def choose(
     numbers = {example.id: number for number, example in enumerate(everything)}
     learned = torch.tensor([numbers[example.id] for example in trained.learned])
     labels = torch.tensor([example.label_id for example in trained.learned])
-    fold = folds(labels, groups_of(trained.learned))
     bank = FeatureBank.build(rows[learned], labels)
-    distances = bank.distances(rows)
-    distances[learned] = _left_out(rows[learned], labels, fold)
-    own = distances[torch.tensor([numbers[example.id] for example in unseen.examples])]
+    if unseen.distances is None:
+        distances = bank.distances(rows)
+        distances[learned] = _left_out(rows[learned], labels, folds(labels, groups_of(trained.learned)))
+        own = distances[torch.tensor([numbers[example.id] for example in unseen.examples])]
+    else:
+        own = unseen.distances
     scores, answers = (unseen.logits.double() / temperature).softmax(dim=1).max(dim=1)
     rule = rejection.fit(scores, answers == unseen.truths, own, precision)
     if rule is None:
@@ -69,7 +75,7 @@ def choose(
     data = bank.to_bytes()
     key = bank_key(model.version.id, hashlib.sha256(data).hexdigest())
     storage.write(key, data)
-    return Chosen(replace(rule, bank=key, label=label), bank)
+    return Chosen(replace(rule, bank=key, label=label), bank, own)
 
 
 def _left_out(rows: torch.Tensor, labels: torch.Tensor, fold: torch.Tensor) -> torch.Tensor:
@@ -84,13 +90,15 @@ def _left_out(rows: torch.Tensor, labels: torch.Tensor, fold: torch.Tensor) -> t
 def measure(
     chosen: Chosen | str, storage: Storage, model: Loaded, test: Sequence[DatasetExample], truths: torch.Tensor,
     foreign: Mapping[str, Sequence[DatasetExample]], precision: float, on_progress: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
-    """Return the evidence of a rule: what it believes of the test pictures, and of foreign ones.
+) -> tuple[dict[str, Any], torch.Tensor | None]:  # fmt: skip
+    """Return (the evidence of a rule: what it believes of the test pictures, and of foreign ones; the distances (N,) of
+    the test pictures).
 
-    `foreign` has examples of other datasets by name. Without a rule it says why there is none.
+    `foreign` has examples of other datasets by name. Without a rule the evidence says why there is none, and there are
+    no distances.
     """
     if isinstance(chosen, str):
-        return {"wanted": precision, "reason": chosen}
+        return {"wanted": precision, "reason": chosen}, None
     rule = chosen.rule
     scores, answers, distances = _answer(
         model, chosen, [partial(read, storage, example) for example in test], on_progress
@@ -101,7 +109,7 @@ def measure(
     kinds = chain(
         foreign_pictures.draw().items(), ((name, _left(storage, examples)) for name, examples in foreign.items())
     )
-    return {
+    evidence = {
         "wanted": precision,
         "min_score": rule.min_score,
         "max_distance": rule.max_distance,
@@ -116,6 +124,7 @@ def measure(
             if pictures
         ],
     }
+    return evidence, distances
 
 
 def _left(storage: Storage, examples: Sequence[DatasetExample]) -> list[bytes]:

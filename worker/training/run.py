@@ -59,5 +59,6 @@ def begin(container: Container, training: Training, stopping: threading.Event, l
 
 def _describe(stage: str, report: EpochReport) -> str:
     accuracy = report.train_accuracy if report.validation_accuracy is None else report.validation_accuracy
-    pictures = "training" if report.validation_accuracy is None else "validation"
-    return f"{stage}: epoch {report.epoch}, {accuracy:.1%} of the {pictures} pictures right"
+    part = "training" if report.validation_accuracy is None else "validation"
+    counted = f"{part} pictures" if report.counted == "pictures" else f"labels of the {part} pictures"
+    return f"{stage}: epoch {report.epoch}, {accuracy:.1%} of the {counted} right"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from shared import errors
 from shared.container import Storage
@@ -15,13 +13,13 @@ from shared.domain.datasets import Split
 from shared.domain.splits import Splits
 from worker import families, weights
 from worker.engine import Loaded
-from worker.training import finetune, heads
+from worker.training import finetune, heads, truths
 from worker.training.cancellation import OutOfTime
 from worker.training.cross_validation import STRENGTHS, cross_validate
 from worker.training.features import features
 from worker.training.fine_tuning import Trial, fine_tune
 from worker.training.head import HeadTraining, fit
-from worker.training.material import Part, labelled_pictures, labels_of, replace_head, run_network
+from worker.training.material import OutputLabels, Part, labelled_pictures, replace_head, run_network
 from worker.training.outcome import TrainedNetwork, Unseen
 from worker.training.run import TrainingRun
 from worker.training.stage_epochs import HEAD, NETWORK, measured_in, run_epochs
@@ -30,17 +28,15 @@ SMALL = "small"
 """The architecture that is trained from scratch."""
 
 
-def from_base(
-    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, numbers: Mapping[int, int]
-) -> TrainedNetwork:
+def from_base(storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, labels: OutputLabels) -> TrainedNetwork:
     """Train a linear head on the features of a frozen base; then its last stages, if that is asked for or may help.
 
     Few pictures are cross-validated, and then the final head learns from the validation pictures as well, unless the
     dataset declares them.
     """
     network = _load_plain(storage, base)
-    training, validation = _compute_features(storage, run, base, splits, numbers)
-    biased, classes = heads.has_bias(network), len(numbers)
+    training, validation = _compute_features(storage, run, base, splits, labels)
+    biased, classes = heads.has_bias(network), len(labels.names)
     began = time.monotonic()
     known = training if _is_declared(validation) else training + validation
     crossed = cross_validate(
@@ -63,7 +59,8 @@ def from_base(
         if learned is not training:
             weight, bias = fit(learned.features, learned.labels, classes, biased=biased, strength=strength,
                                check=run.progress.refresh)  # fmt: skip
-    replace_head(storage, run.progress, network, (weight, bias), learned.examples, base.preprocessing)
+    replace_head(storage, run.progress, network, (weight, bias), learned.examples, base.preprocessing,
+                 may_raise=not labels.is_multi_label)  # fmt: skip
     run.checkpoints.add_seconds(HEAD, began)
     frozen = TrainedNetwork(
         network, base.version.architecture, base.preprocessing, "head",
@@ -80,17 +77,17 @@ def from_base(
 
 
 def from_scratch(
-    storage: Storage, run: TrainingRun, splits: Splits, numbers: Mapping[int, int], device: torch.device
+    storage: Storage, run: TrainingRun, splits: Splits, labels: OutputLabels, device: torch.device
 ) -> TrainedNetwork:
     """Train all of a small network."""
     preprocessing = families.find(SMALL).preprocessing(SMALL)
     training, validation = (
-        Part(part, torch.zeros(len(part), 0), labels_of(part, numbers)) for part in (splits.training, splits.validation)
+        Part(part, torch.zeros(len(part), 0), labels.truths(part)) for part in (splits.training, splits.validation)
     )
     shown, judging = (labelled_pictures(storage, part, preprocessing) for part in (training, validation))
     began = time.monotonic()
     learner = finetune.from_scratch(
-        SMALL, len(numbers), shown, judging, run.training.parameters, flip=run.training.parameters.flip,
+        SMALL, len(labels.names), shown, judging, run.training.parameters, flip=run.training.parameters.flip,
         device=str(device), check=run.check_before_learning,
     )  # fmt: skip
     stopped = run_epochs(run, NETWORK, learner, (0.0, 0.9))
@@ -119,7 +116,7 @@ def _is_declared(validation: Part) -> bool:
 
 
 def _compute_features(
-    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, numbers: Mapping[int, int]
+    storage: Storage, run: TrainingRun, base: Loaded, splits: Splits, labels: OutputLabels
 ) -> tuple[Part, Part]:
     """Return the training and the validation pictures with their features."""
     began = time.monotonic()
@@ -131,10 +128,10 @@ def _compute_features(
 
     rows = features(storage, base, both, on_progress)
     run.checkpoints.add_seconds("features", began)
-    labels, count = labels_of(both, numbers), len(splits.training)
+    shown, count = labels.truths(both), len(splits.training)
     return (
-        Part(splits.training, rows[:count], labels[:count]),
-        Part(splits.validation, rows[count:], labels[count:]),
+        Part(splits.training, rows[:count], shown[:count]),
+        Part(splits.validation, rows[count:], shown[count:]),
     )
 
 
@@ -148,4 +145,4 @@ def _load_plain(storage: Storage, base: Loaded) -> nn.Module:
 
 def _measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return (loss, accuracy), with equal weight for every picture."""
-    return functional.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
+    return truths.losses(logits, labels).mean().item(), truths.right(logits, labels).mean().item()

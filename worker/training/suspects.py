@@ -6,6 +6,7 @@ pictures of this label usually get.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,39 @@ class Suspect(NamedTuple):
     """The number of the more probable label."""
     score: float
     """The probability of its own label, 0 to 1."""
+
+
+class SuspectLabel(NamedTuple):
+    """One label of a picture of a multi-label dataset that is probably wrong."""
+
+    row: int
+    """The number of the answer."""
+    label: int
+    """The number of the label."""
+    has: bool
+    """True if the picture has the label and probably should not, False if it lacks it and should have it."""
+    score: float
+    """The probability that the picture is as it is marked, 0 to 1."""
+
+
+def find_suspect_labels(answers: Unseen, lowest: Sequence[float]) -> list[SuspectLabel]:
+    """Return the labels that are doubted, the least probable first, as `find_suspects` does for one label of each.
+
+    `lowest` (C,) are the logits from which on a label is answered.
+    """
+    scores, has = answers.logits.double().sigmoid(), answers.truths > 0
+    own = torch.where(has, scores, 1 - scores)
+    differs = (answers.logits.double() >= torch.tensor(lowest, dtype=torch.float64)) != has
+    usual = torch.zeros_like(own)
+    for marked in (has, ~has):
+        count = marked.sum(dim=0).clamp(min=1)
+        usual += torch.where(marked, ((own * marked).sum(dim=0) / count), 0.0)
+    rows, labels = (differs & (own < _IMPROBABLE * usual)).nonzero(as_tuple=True)
+    order = own[rows, labels].sort(stable=True).indices
+    return [
+        SuspectLabel(row, label, bool(has[row, label]), float(own[row, label]))
+        for row, label in zip(rows[order].tolist(), labels[order].tolist(), strict=True)
+    ]
 
 
 def find_suspects(answers: Unseen, temperature: float = 1.0) -> list[Suspect]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,8 +11,18 @@ from sqlalchemy.engine import Connection, Row
 
 from shared import errors
 from shared.adapters.database import kept_bytes
-from shared.adapters.database.learning_tables import dataset_labels, datasets, examples
-from shared.domain.datasets import Contradiction, Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
+from shared.adapters.database.learning_tables import dataset_labels, datasets, example_labels, examples
+from shared.domain.datasets import (
+    Contradiction,
+    Dataset,
+    DatasetExample,
+    DatasetLabel,
+    DatasetState,
+    Inventory,
+    Source,
+    Split,
+)
+from shared.domain.models import ProblemType
 from shared.domain.splits import Tally
 
 CHUNK = 500
@@ -99,7 +109,7 @@ class Datasets:
 
     def delete(self, dataset_id: int) -> None:
         """Delete a dataset with its labels and examples."""
-        for table in (examples, dataset_labels):
+        for table in (example_labels, examples, dataset_labels):
             self._connection.execute(sa.delete(table).where(table.c.dataset_id == dataset_id))
         gone = sa.delete(datasets).where(datasets.c.id == dataset_id).returning(datasets.c.tenant, datasets.c.size)
         kept_bytes.count(self._connection, [(tenant, -size) for tenant, size in self._connection.execute(gone)])
@@ -119,8 +129,11 @@ class Datasets:
     def labels(self, dataset: Dataset) -> list[DatasetLabel]:
         """Return the labels in the order of their ids, each with the number of its examples in the dataset's
         version."""
-        counts = sa.select(examples.c.label_id, sa.func.count().label("count")).where(_in_version(dataset))
-        counted = counts.group_by(examples.c.label_id).subquery()
+        label_id = example_labels.c.label_id if dataset.is_multi_label else examples.c.label_id
+        counts = sa.select(label_id, sa.func.count().label("count")).where(_in_version(dataset))
+        if dataset.is_multi_label:
+            counts = counts.join_from(examples, example_labels, _of_example)
+        counted = counts.group_by(label_id).subquery()
         query = (
             sa.select(dataset_labels, sa.func.coalesce(counted.c.count, 0))
             .join_from(dataset_labels, counted, counted.c.label_id == dataset_labels.c.id, isouter=True)
@@ -128,6 +141,12 @@ class Datasets:
             .order_by(dataset_labels.c.id)
         )
         return [DatasetLabel(*row) for row in self._connection.execute(query)]
+
+    def inventory(self, dataset: Dataset) -> Inventory:
+        """Return the labels as `labels` does, and the number of examples, of the dataset's version."""
+        labels = self.labels(dataset)
+        counted = self.count(dataset) if dataset.is_multi_label else sum(label.examples for label in labels)
+        return Inventory(labels, counted)
 
     def label_names(self, dataset_id: int) -> dict[int, str]:
         """Return label id -> name in the order of the ids; examples are not counted."""
@@ -142,6 +161,12 @@ class Datasets:
         rows = self._connection.execute(query.order_by(dataset_labels.c.id))
         return [Tally(label, Source(source), Split(split), count) for label, source, split, count in rows]
 
+    def split_counts(self, dataset: Dataset) -> dict[str, int]:
+        """Return the number of examples of this version by their declared split, in the order of their use."""
+        query = sa.select(examples.c.split, sa.func.count()).where(_in_version(dataset)).group_by(examples.c.split)
+        counts = {row[0]: row[1] for row in self._connection.execute(query)}
+        return {split.value: counts[split] for split in Split if split in counts}
+
     def add_labels(self, dataset_id: int, names: Mapping[int, str]) -> None:
         """Insert labels, given as label id -> name."""
         if names:
@@ -152,8 +177,8 @@ class Datasets:
 
     def find_example(self, dataset: Dataset, example_id: int) -> DatasetExample | None:
         """Return an example of the dataset's version, or None."""
-        row = self._connection.execute(_examples(dataset).where(examples.c.id == example_id)).first()
-        return _example(row) if row else None
+        found = self._examples(dataset, _examples(dataset).where(examples.c.id == example_id))
+        return found[0] if found else None
 
     def examples(
         self, dataset: Dataset, *, source: str = "", label_id: int | None = None, after: int = 0, offset: int = 0,
@@ -167,22 +192,51 @@ class Datasets:
         query = _examples(dataset).where(examples.c.id > after).order_by(examples.c.id)
         if source:
             query = query.where(examples.c.source == source)
-        if label_id is not None:
+        if label_id is not None and dataset.is_multi_label:
+            query = query.where(sa.exists().where(_of_example, example_labels.c.label_id == label_id))
+        elif label_id is not None:
             query = query.where(examples.c.label_id == label_id)
-        return [_example(row) for row in self._connection.execute(query.offset(offset).limit(limit))]
+        return self._examples(dataset, query.offset(offset).limit(limit))
 
-    def names_and_labels(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Return example id -> (name, label) for the ids that exist, in any version."""
-        same_label = sa.and_(
-            dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id
+    def _examples(self, dataset: Dataset, query: sa.Select[Any]) -> list[DatasetExample]:
+        """Return the examples of a query on one dataset, in its order, with their labels."""
+        found = [_example(row) for row in self._connection.execute(query)]
+        if not found or not dataset.is_multi_label:
+            return found
+        ids = [example.id for example in found]
+        is_page = len(ids) <= CHUNK  # of more, which are mostly all, naming each would take longer
+        among = (
+            example_labels.c.example_id.in_(ids) if is_page else example_labels.c.example_id.between(ids[0], ids[-1])
         )
-        named = sa.select(examples.c.id, examples.c.name, dataset_labels.c.name)
-        query = named.join_from(examples, dataset_labels, same_label).where(examples.c.dataset_id == dataset_id)
-        return {
-            example_id: (name, label)
-            for chunk in _chunks(example_ids)
-            for example_id, name, label in self._connection.execute(query.where(examples.c.id.in_(chunk)))
-        }
+        labels = self._labels_of(dataset.id, among)
+        names = self.label_names(dataset.id)
+        return [
+            replace(example, label_ids=own, labels=tuple(names[label_id] for label_id in own))
+            for example in found
+            for own in (labels.get(example.id, ()),)
+        ]
+
+    def _labels_of(self, dataset_id: int, where: sa.ColumnElement[bool]) -> dict[int, tuple[int, ...]]:
+        """Return example id -> the ids of its labels, ascending, for the examples that have some."""
+        query = sa.select(example_labels.c.example_id, example_labels.c.label_id)
+        query = query.where(example_labels.c.dataset_id == dataset_id, where)
+        found: dict[int, list[int]] = {}
+        for example_id, label_id in self._connection.execute(query.order_by(*query.selected_columns)):
+            found.setdefault(example_id, []).append(label_id)
+        return {example_id: tuple(own) for example_id, own in found.items()}
+
+    def names_and_labels(self, dataset_id: int, example_ids: Sequence[int]) -> dict[int, tuple[str, tuple[str, ...]]]:
+        """Return example id -> (name, all labels) for the ids that exist, in any version."""
+        query = sa.select(examples.c.id, examples.c.name, examples.c.label_id)
+        query = query.where(examples.c.dataset_id == dataset_id)
+        names = self.label_names(dataset_id) if example_ids else {}
+        found: dict[int, tuple[str, tuple[str, ...]]] = {}
+        for chunk in _chunks(example_ids):
+            several = self._labels_of(dataset_id, example_labels.c.example_id.in_(chunk))
+            for example_id, name, label_id in self._connection.execute(query.where(examples.c.id.in_(chunk))):
+                own = (label_id,) if label_id else several.get(example_id, ())
+                found[example_id] = name, tuple(names[each] for each in own)
+        return found
 
     def count(self, dataset: Dataset) -> int:
         """Return the number of examples in the dataset's version."""
@@ -193,25 +247,42 @@ class Datasets:
         """Return the example with that SHA-256 in the current version, or None."""
         # The condition is that of the partial index, so that the database can use it.
         is_current = sa.and_(examples.c.sha256 == sha256, examples.c.until.is_(None))
-        row = self._connection.execute(_examples(dataset).where(is_current)).first()
-        return _example(row) if row else None
+        found = self._examples(dataset, _examples(dataset).where(is_current).limit(1))
+        return found[0] if found else None
 
-    def digests(self, dataset: Dataset) -> dict[str, tuple[int, str, str]]:
-        """Return the SHA-256 of every picture in the dataset's version -> (id, label, name) of its example."""
-        named = sa.select(examples.c.sha256, examples.c.id, dataset_labels.c.name, examples.c.name)
-        return {row[0]: (row[1], row[2], row[3]) for row in self._connection.execute(_of_version(named, dataset))}
+    def digests(self, dataset: Dataset) -> dict[str, tuple[int, tuple[str, ...], str]]:
+        """Return the SHA-256 of every picture in the dataset's version -> (id, all labels, name) of its example."""
+        query = sa.select(examples.c.sha256, examples.c.id, examples.c.label_id, examples.c.name)
+        names = self.label_names(dataset.id)
+        several = self._labels_of(dataset.id, sa.true()) if dataset.is_multi_label else {}
+        return {
+            sha256: (example_id, tuple(names[each] for each in several.get(example_id, (label_id,)) if each), name)
+            for sha256, example_id, label_id, name in self._connection.execute(query.where(_in_version(dataset)))
+        }
 
     def keys(self, dataset: Dataset) -> list[tuple[str, int]]:
         """Return (SHA-256, id) of every example in the dataset's version, in the order of the ids."""
         query = sa.select(examples.c.sha256, examples.c.id).where(_in_version(dataset)).order_by(examples.c.id)
         return [(sha256, example_id) for sha256, example_id in self._connection.execute(query)]
 
+    def marks(self, dataset: Dataset) -> list[tuple[str, int | None]]:
+        """Return (SHA-256, fingerprint) of every example in the dataset's version."""
+        query = sa.select(examples.c.sha256, examples.c.fingerprint).where(_in_version(dataset))
+        return [(sha256, fingerprint) for sha256, fingerprint in self._connection.execute(query)]
+
     def add_examples(self, new_examples: Sequence[DatasetExample]) -> None:
         """Insert examples, all of one dataset."""
         for chunk in _chunks(new_examples, 5000):
             # `vars`, because `asdict` copies each value: for 100,000 examples that takes seconds under the write lock.
-            rows = [{name: value for name, value in vars(example).items() if name != "label"} for example in chunk]
+            rows = [{name: value for name, value in vars(example).items() if name in _COLUMNS} for example in chunk]
             self._connection.execute(sa.insert(examples), rows)
+            labels = [(example.id, label_id) for example in chunk for label_id in example.label_ids]
+            several = [
+                {"dataset_id": chunk[0].dataset_id, "example_id": example_id, "label_id": label_id}
+                for example_id, label_id in labels
+            ]
+            if several:
+                self._connection.execute(sa.insert(example_labels), several)
         if new_examples:
             self.count_bytes(new_examples[0].dataset_id, sum(example.size for example in new_examples))
 
@@ -221,6 +292,8 @@ class Datasets:
 
     def delete_example(self, example: DatasetExample) -> None:
         """Delete the row of an example, from all versions; its bytes count until its blob is removed."""
+        own = sa.and_(example_labels.c.dataset_id == example.dataset_id, example_labels.c.example_id == example.id)
+        self._connection.execute(sa.delete(example_labels).where(own))
         self._connection.execute(sa.delete(examples).where(_is(example)))
 
     def uses(self, dataset_id: int, blob: str) -> bool:
@@ -244,15 +317,26 @@ def _in_version(dataset: Dataset) -> sa.ColumnElement[bool]:
     return sa.and_(examples.c.dataset_id == dataset.id, examples.c.since <= dataset.version, until)
 
 
+_COLUMNS = frozenset(examples.c.keys())
+_of_example = sa.and_(
+    example_labels.c.dataset_id == examples.c.dataset_id, example_labels.c.example_id == examples.c.id
+)
+
+
 def _examples(dataset: Dataset) -> sa.Select[Any]:
+    if dataset.is_multi_label:
+        return sa.select(examples, sa.literal("").label("label")).where(_in_version(dataset))
     return _of_version(sa.select(examples, dataset_labels.c.name.label("label")), dataset)
 
 
 def _of_version(query: sa.Select[Any], dataset: Dataset) -> sa.Select[Any]:
-    same_label = sa.and_(
-        dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == examples.c.label_id
-    )
-    return query.join_from(examples, dataset_labels, same_label).where(_in_version(dataset))
+    """Return a query on the examples of the dataset's version and their labels, with a row for each of these."""
+    label_id: sa.ColumnElement[int] = examples.c.label_id
+    source: sa.FromClause = examples
+    if dataset.is_multi_label:
+        label_id, source = example_labels.c.label_id, examples.join(example_labels, _of_example)
+    same_label = sa.and_(dataset_labels.c.dataset_id == examples.c.dataset_id, dataset_labels.c.id == label_id)
+    return query.select_from(source.join(dataset_labels, same_label)).where(_in_version(dataset))
 
 
 def _is(example: DatasetExample) -> sa.ColumnElement[bool]:
@@ -262,13 +346,15 @@ def _is(example: DatasetExample) -> sa.ColumnElement[bool]:
 def _values(dataset: Dataset) -> dict[str, Any]:
     contradictions = [[list(each.labels), list(each.paths), each.example] for each in dataset.contradictions]
     reasons = [list(reason) for reason in dataset.reasons]
-    return asdict(dataset) | {"reasons": reasons, "contradictions": contradictions}
+    lists = {"reasons": reasons, "contradictions": contradictions}
+    return asdict(dataset) | lists | {"problem_type": dataset.problem_type or ""}
 
 
 def _dataset(row: Row[Any]) -> Dataset:
     values = dict(row._mapping)
     del values["size"]  # the queries that add and remove keep it, so that `save` need not
     values["state"] = DatasetState(values["state"])
+    values["problem_type"] = ProblemType(values["problem_type"]) if values["problem_type"] else None
     values["reasons"] = tuple((path, why) for path, why in values["reasons"])
     values["contradictions"] = tuple(
         Contradiction(tuple(labels), tuple(paths), example) for labels, paths, example in values["contradictions"] or ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, fields, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from shared import errors
-from shared.adapters.database import kept_bytes
-from shared.adapters.database.tables import items, jobs, webhook_deliveries
+from shared.adapters.database import drift, kept_bytes
+from shared.adapters.database.items import SHOWN, item_of
+from shared.adapters.database.tables import items, job_traces, jobs, webhook_deliveries
 from shared.domain.jobs import (
     LIVE,
     AnswerOptions,
@@ -29,7 +30,6 @@ from shared.domain.jobs import (
     job_created_at,
     sources,
 )
-from shared.domain.rejection import Verdict
 
 CHUNK = 500
 """Bound parameters per statement; SQLite accepts 32766, PostgreSQL 65535."""
@@ -96,7 +96,7 @@ class Jobs:
     def items(self, job_id: str, *, start: int = 0, limit: int | None = None) -> list[Item]:
         """Return the items of a job in upload order. This does not check the tenant: call `get` for the job first."""
         parameters = {"job_id": job_id, "start": start, "limit": limit}
-        return [_item(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, parameters)]
+        return [item_of(row) for row in self._connection.execute(_FIRST_ITEMS if limit else _ITEMS, parameters)]
 
     def picture(self, job_id: str, position: int) -> bytes | None:
         """Return a picture that is kept with its item; None if there is none."""
@@ -150,13 +150,17 @@ class Jobs:
         for outcome in outcomes:
             if (its_job := live.get(outcome.job_id)) and its_job.takes(outcome):
                 fresh.setdefault((outcome.job_id, outcome.position), outcome)
+        if any(outcome.explanation_size for outcome in fresh.values()):
+            for place in self.finished_items(fresh):  # their heat maps are counted, and those of the others are not
+                del fresh[place]
         if not fresh:
             return []
-        touched = {job_id for job_id, _ in fresh}
-        live = {job_id: job for job_id, job in live.items() if job_id in touched}
+        live = {job_id: live[job_id] for job_id in sorted({job_id for job_id, _ in fresh})}
         written = self._connection.execute(_RECORD_ITEM, [_item_values(outcome) for outcome in fresh.values()])
         is_new = written.rowcount == len(fresh)
         if is_new:
+            drift.count(self._connection, (outcome.observation for outcome in fresh.values()), now)
+            self._count_explanations(fresh.values())
             counts = {job_id: (job.done, job.failed) for job_id, job in live.items()}
             for outcome in fresh.values():
                 done, failed = counts[outcome.job_id]
@@ -164,7 +168,7 @@ class Jobs:
         else:  # some items had an outcome already; this is too rare for a query before every batch
             counts = self._counts(list(live))
         started_at = run.claimed_at if run else now
-        after = [_advance(job, *counts[job.id], started_at, now) for job in live.values()]
+        after = [job.advanced(*counts[job.id], started_at, now) for job in live.values()]
         timelines = {job.id: job.timeline for job in live.values()}
         if run:
             pictures = Counter(job_id for job_id, _ in fresh)
@@ -180,15 +184,17 @@ class Jobs:
             ],
         )
         self._add_deliveries([job.id for job in after if job.has_webhook and job.finished_at is not None], now)
-        if not is_new:
-            return after
-        answers = {job_id: outcome for (job_id, _), outcome in fresh.items()}
-        return [replace(job, outcome=answers[job.id]) if live[job.id].total == 1 else job for job in after]
+        answers = {id_: outcome for (id_, _), outcome in fresh.items() if is_new and live[id_].total == 1}
+        return [
+            replace(job, outcome=answers[job.id], timeline=timelines[job.id]) if job.id in answers else job
+            for job in after
+        ]
 
-    def end(self, job_ids: Sequence[str], status: Status, now: float, *, error_code: str = "", error: str = "") -> None:
-        """Move jobs to a terminal status, where MOVES allows it; their callbacks become due."""
-        self._move(job_ids, status, finished_at=now, error_code=error_code, error=error)
-        self._add_deliveries(job_ids, now)
+    def end(self, job_ids: Sequence[str], status: Status, now: float) -> list[str]:
+        """Move jobs to a terminal status, where MOVES allows it, and return their ids; their callbacks become due."""
+        moved = self._move(job_ids, status, finished_at=now, error_code="", error="")
+        self._add_deliveries(moved, now)
+        return moved
 
     def left_by_version(self) -> dict[str, int]:
         """Return version id -> number of pictures without an outcome, for versions with live jobs."""
@@ -198,18 +204,10 @@ class Jobs:
     def count_before(self, job: Job, most: int) -> int:
         """Return how many pictures of live jobs of the same tenant, version and priority wait before this job's; of
         `most` jobs at most."""
-        earlier = (
-            sa.select(_LEFT.label("left"))
-            .where(
-                _LIVE,
-                jobs.c.version_id == job.version_id,
-                jobs.c.tenant == job.tenant,
-                jobs.c.priority == job.priority,
-                jobs.c.id < job.id,
-            )
-            .limit(most)
-            .subquery()
-        )
+        earlier = sa.select(_LEFT.label("left")).where(
+            _LIVE, jobs.c.version_id == job.version_id, jobs.c.tenant == job.tenant, jobs.c.priority == job.priority,
+            jobs.c.id < job.id,
+        ).limit(most).subquery()  # fmt: skip
         return int(self._connection.execute(sa.select(sa.func.coalesce(sa.func.sum(earlier.c.left), 0))).scalar_one())
 
     def live(
@@ -227,20 +225,25 @@ class Jobs:
         """Return job id -> its items without an outcome, in upload order; jobs without such items are left out."""
         unfinished: dict[str, list[Item]] = {}
         for chunk in _chunks(job_ids, CHUNK):
-            query = sa.select(*_SHOWN).where(items.c.job_id.in_(chunk), items.c.status == Status.QUEUED)
+            query = sa.select(*SHOWN).where(items.c.job_id.in_(chunk), items.c.status == Status.QUEUED)
             for row in self._connection.execute(query.order_by(items.c.job_id, items.c.position)):
-                unfinished.setdefault(row.job_id, []).append(_item(row))
+                unfinished.setdefault(row.job_id, []).append(item_of(row))
         return unfinished
 
     def items_where(self, job_id: str, condition: sa.ColumnElement[bool]) -> list[Item]:
         """Return the items of a job that meet a condition, in upload order."""
-        query = sa.select(*_SHOWN).where(items.c.job_id == job_id, condition).order_by(items.c.position)
-        return [_item(row) for row in self._connection.execute(query)]
+        query = sa.select(*SHOWN).where(items.c.job_id == job_id, condition).order_by(items.c.position)
+        return [item_of(row) for row in self._connection.execute(query)]
 
     def past_deadline(self, now: float) -> list[str]:
         """Return the ids of QUEUED jobs whose deadline has passed."""
         query = sa.select(jobs.c.id).where(_LIVE, jobs.c.status == Status.QUEUED, jobs.c.deadline < now)
         return list(self._connection.execute(query).scalars())
+
+    def ends_of(self, job_ids: Sequence[str]) -> list[Row[str, str, float | None]]:
+        """Return the `version_id`, `status` and `deadline` of those of the jobs that have ended."""
+        query = sa.select(jobs.c.version_id, jobs.c.status, jobs.c.deadline).where(_IS_AMONG, ~_LIVE)
+        return [row for chunk in _chunks(job_ids, CHUNK) for row in self._connection.execute(query, {"ids": chunk})]
 
     def explained(self, job_ids: Sequence[str]) -> list[tuple[str, int]]:
         """Return (id, pictures) of those of the jobs whose answers are explained."""
@@ -248,11 +251,12 @@ class Jobs:
         return [(row.id, row.total) for row in self._connection.execute(query)]
 
     def delete(self, job_ids: Sequence[str]) -> None:
-        """Delete jobs, which this transaction has locked, with their items and callbacks."""
+        """Delete jobs, which this transaction has locked, with their items, callbacks and traces."""
         for chunk in _chunks(list(job_ids), CHUNK):
             kept_bytes.discount_jobs(self._connection, chunk)
             self._connection.execute(sa.delete(items).where(items.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(webhook_deliveries).where(webhook_deliveries.c.job_id.in_(chunk)))
+            self._connection.execute(sa.delete(job_traces).where(job_traces.c.job_id.in_(chunk)))
             self._connection.execute(sa.delete(jobs).where(jobs.c.id.in_(chunk)))
 
     def known(self, job_ids: Collection[str]) -> set[str]:
@@ -271,10 +275,12 @@ class Jobs:
             rows += [LiveJob(*row) for row in self._connection.execute(query, {"ids": chunk})]
         return rows
 
-    def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> None:
+    def _move(self, job_ids: Sequence[str], status: Status, **values: Any) -> list[str]:
+        moved: list[str] = []
         for chunk in _chunks(list(job_ids), CHUNK):
-            parameters = {"ids": chunk, "sources": sources(status), "status": status}
-            self._connection.execute(_MOVE, parameters | values)
+            parameters = {"ids": chunk, "old": sources(status), "status": status}
+            moved += self._connection.execute(_MOVE, parameters | values).scalars()
+        return moved
 
     def _counts(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Return the counts (done, failed) of each job, computed from its items."""
@@ -284,6 +290,15 @@ class Jobs:
             query = sa.select(items.c.job_id, done, failed).where(items.c.job_id.in_(chunk)).group_by(items.c.job_id)
             counts |= {job_id: (int(d), int(f)) for job_id, d, f in self._connection.execute(query)}
         return counts
+
+    def _count_explanations(self, outcomes: Iterable[Outcome]) -> None:
+        """Count the heat maps of answers among the bytes that their tenants keep."""
+        sizes = Counter[str]()
+        for outcome in outcomes:
+            sizes[outcome.job_id] += outcome.explanation_size
+        if explained := [job_id for job_id, size in sizes.items() if size]:
+            owners = self._connection.execute(sa.select(jobs.c.tenant, jobs.c.id).where(jobs.c.id.in_(explained)))
+            kept_bytes.count(self._connection, [(row.tenant, sizes[row.id]) for row in owners])
 
     def _add_deliveries(self, job_ids: Sequence[str], now: float) -> None:
         """Make the callbacks of ended jobs due, of those that have a webhook and no callback yet."""
@@ -316,13 +331,11 @@ _KNOWN = sa.select(jobs.c.id).where(_IS_AMONG)
 _GET_BY_KEY = sa.select(jobs).where(
     jobs.c.tenant == sa.bindparam("tenant"), jobs.c.idempotency_key == sa.bindparam("key")
 )
-# Without the picture, which no answer has.
-_SHOWN = [column for column in items.c if column.name != "picture"]
 _PICTURE = sa.select(items.c.picture).where(
     items.c.job_id == sa.bindparam("job_id"), items.c.position == sa.bindparam("position")
 )
 _ITEMS = (
-    sa.select(*_SHOWN)
+    sa.select(*SHOWN)
     .where(items.c.job_id == sa.bindparam("job_id"), items.c.position >= sa.bindparam("start"))
     .order_by(items.c.position)
 )
@@ -330,7 +343,7 @@ _FIRST_ITEMS = _ITEMS.limit(sa.bindparam("limit"))
 _LIVE_AMONG = sa.select(*(jobs.c[field.name] for field in fields(LiveJob))).where(_IS_AMONG, _LIVE).order_by(jobs.c.id)
 # SQLAlchemy omits the row lock for SQLite, which has a single writer at a time anyway.
 _LOCKED = _LIVE_AMONG.with_for_update()
-_MOVE = sa.update(jobs).where(_IS_AMONG, jobs.c.status.in_(sa.bindparam("sources", expanding=True)))
+_MOVE = sa.update(jobs).where(_IS_AMONG, jobs.c.status.in_(sa.bindparam("old", expanding=True))).returning(jobs.c.id)
 _ADD_JOB = sa.insert(jobs)
 _ADD_ITEMS = sa.insert(items)
 _RECORD_ITEM = (
@@ -340,6 +353,7 @@ _RECORD_ITEM = (
     .values(
         status=sa.bindparam("b_status"), result=sa.bindparam("b_result"),
         error_code=sa.bindparam("b_code"), error=sa.bindparam("b_error"), verdict=sa.bindparam("b_verdict"),
+        explanation_size=sa.bindparam("b_explanation_size"),
     )
 )  # fmt: skip
 _ADVANCED = ("id", "status", "done", "failed", "started_at", "finished_at", "error_code", "error")
@@ -351,21 +365,9 @@ _ADVANCE = (
 )
 
 
-def _advance(job: LiveJob, done: int, failed: int, started_at: float, now: float) -> JobChange:
-    """Return the job with these counts: RUNNING while pictures are left, then DONE if one has an answer, else
-    FAILED."""
-    status, finished_at, code, error = Status.RUNNING, None, "", ""
-    if done + failed >= job.total:
-        status, finished_at = Status.DONE, now
-        if not done:
-            status, code, error = Status.FAILED, "no_picture_succeeded", "No picture could be classified."
-    started_at = started_at if job.started_at is None else job.started_at
-    return JobChange(job.id, status, done, failed, started_at, finished_at, code, error, bool(job.webhook))
-
-
 def _job_values(job: Job) -> dict[str, Any]:
     values = {name: getattr(job, name) for name in _JOB_COLUMNS}
-    return values | {"options": asdict(job.options), "idempotency_key": job.idempotency_key or None}
+    return values | {"options": vars(job.options), "idempotency_key": job.idempotency_key or None}
 
 
 def _item_values(outcome: Outcome) -> dict[str, Any]:
@@ -377,6 +379,7 @@ def _item_values(outcome: Outcome) -> dict[str, Any]:
         "b_code": outcome.error_code,
         "b_error": outcome.error,
         "b_verdict": astuple(outcome.verdict) if outcome.verdict else None,
+        "b_explanation_size": outcome.explanation_size,
     }
 
 
@@ -386,13 +389,6 @@ def _job(row: Row[Any]) -> Job:
     values["options"] = AnswerOptions(**values["options"])
     values["idempotency_key"] = values["idempotency_key"] or ""
     return Job(**values)
-
-
-def _item(row: Row[Any]) -> Item:
-    values = row._mapping
-    if verdict := values["verdict"]:
-        return Item(**{**values, "verdict": Verdict(*verdict)})
-    return Item(**values)
 
 
 def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

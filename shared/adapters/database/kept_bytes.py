@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import uuid6
 from sqlalchemy.engine import Connection
 
-from shared.adapters.database.learning_tables import datasets, model_versions
+from shared.adapters.database.learning_tables import datasets, model_versions, seen_choices, seen_pictures
 from shared.adapters.database.tables import items, jobs, kept_bytes, stored_images
 
 CHUNK = 500
@@ -73,12 +73,14 @@ def count(connection: Connection, changes: Iterable[tuple[str, int]]) -> None:
 
 
 def discount_jobs(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Take the pictures of jobs off the counts; the jobs are locked by this transaction, which is to delete them."""
+    """Take the pictures of jobs and their heat maps off the counts; this transaction has locked the jobs, and is to
+    delete them."""
     own = (
-        sa.select(jobs.c.tenant, sa.literal(_new_id()), -sa.func.sum(items.c.size))
-        .join_from(jobs, items, _IS_OWN)
+        sa.select(jobs.c.tenant, sa.literal(_new_id()), -sa.func.sum(_OF_ITEM))
+        .join_from(jobs, items, items.c.job_id == jobs.c.id)
         .where(jobs.c.id.in_(job_ids))
         .group_by(jobs.c.tenant)
+        .having(sa.func.sum(_OF_ITEM) > 0)
     )
     connection.execute(sa.insert(kept_bytes).from_select(["tenant", "id", "bytes"], own))
 
@@ -88,7 +90,7 @@ def _new_id() -> str:
 
 
 # The pictures of a job lie in its blob, or with their items, where both names are empty. Others are stored images.
-_IS_OWN = sa.and_(items.c.job_id == jobs.c.id, items.c.blob == jobs.c.blob)
+_OF_ITEM = sa.case((items.c.blob == jobs.c.blob, items.c.size), else_=0) + items.c.explanation_size
 _ADD = sa.insert(kept_bytes)
 _SUM = sa.select(sa.func.coalesce(sa.func.sum(kept_bytes.c.bytes), 0)).where(
     kept_bytes.c.tenant == sa.bindparam("tenant")
@@ -97,9 +99,12 @@ _SUM = sa.select(sa.func.coalesce(sa.func.sum(kept_bytes.c.bytes), 0)).where(
 
 def _missing() -> sa.Select[Any]:
     parts = sa.union_all(
-        sa.select(jobs.c.tenant, sa.func.sum(items.c.size).label("bytes"))
-        .join_from(jobs, items, _IS_OWN)
+        sa.select(jobs.c.tenant, sa.func.sum(_OF_ITEM).label("bytes"))
+        .join_from(jobs, items, items.c.job_id == jobs.c.id)
         .group_by(jobs.c.tenant),
+        sa.select(seen_choices.c.tenant, sa.func.sum(seen_pictures.c.size))
+        .join_from(seen_choices, seen_pictures)
+        .group_by(seen_choices.c.tenant),
         *(
             sa.select(table.c.tenant, sa.func.sum(table.c.size)).group_by(table.c.tenant)
             for table in (stored_images, datasets, model_versions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -22,17 +24,19 @@ class Keys:
         self._connection.execute(sa.insert(keys), asdict(key) | {"scopes": list(key.scopes)})
 
     def find_by_hash(self, digest: str) -> ApiKey | None:
-        """Return the valid key with that hash, or None."""
+        """Return the key with that hash, unless it was revoked; None if there is none. It may have expired."""
         row = self._connection.execute(_BY_HASH, {"hash": digest}).first()
         return _key(row) if row else None
 
     def by_account(self, account: str) -> list[ApiKey]:
-        """Return the valid keys with which an account signs, oldest first."""
+        """Return the keys with which an account signs and that were not revoked, oldest first; they may have
+        expired."""
         query = sa.select(keys).where(keys.c.account == account, keys.c.revoked_at.is_(None)).order_by(keys.c.id)
         return [_key(row) for row in self._connection.execute(query)]
 
     def find_by_token(self, digest: str, kind: str, now: float) -> ApiKey | None:
-        """Return the key for which a token was issued, while both are valid, or None."""
+        """Return the key for which a valid token was issued, unless the key was revoked; None if there is none. The key
+        may have expired."""
         row = self._connection.execute(_BY_TOKEN, {"hash": digest, "kind": kind, "now": now}).first()
         return _key(row) if row else None
 
@@ -62,11 +66,15 @@ class Keys:
         authentication."""
         return self._connection.execute(_ANY).first() is not None
 
-    def is_last_with(self, tenant: str, scope: str, key_id: str) -> bool:
-        """Return True if no other valid key of the tenant has the scope; until the end of the transaction none of these
-        keys can be revoked by another."""
-        valid = sa.select(keys).where(keys.c.tenant == tenant, keys.c.revoked_at.is_(None)).with_for_update()
-        return [row.id for row in self._connection.execute(valid) if scope in row.scopes] == [key_id]
+    def outlasts_others_with(self, tenant: str, scope: str, key_id: str, now: float) -> bool:
+        """Return True if the key has the scope for longer than every other valid key of the tenant; until the end of
+        the transaction none of these keys can be revoked by another."""
+        valid = sa.select(keys).where(keys.c.tenant == tenant, is_valid(now))
+        valid = valid.order_by(keys.c.id).with_for_update()  # in the order in which last uses are written
+        rows = [row for row in self._connection.execute(valid) if scope in row.scopes]
+        ends = {row.id: math.inf if row.expires_at is None else row.expires_at for row in rows}
+        end = ends.pop(key_id, -math.inf)
+        return end > max(ends.values(), default=-math.inf)
 
     def revoke(self, tenant: str, key_id: str, now: float) -> bool:
         """Revoke a key; returns False if the tenant manages no such valid key."""
@@ -74,7 +82,28 @@ class Keys:
         return bool(self._connection.execute(sa.update(keys).where(where).values(revoked_at=now)).rowcount)
 
 
-# Run by every request, so built once.
+class KeyUses:
+    """The last uses of keys. Not part of Keys: every commit in which Keys was used makes all processes look their keys
+    up again."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def note(self, uses: Mapping[str, float]) -> None:
+        """Set when keys were last used (id -> Unix seconds); an older time, of a slower process, changes nothing."""
+        # In one order, since two processes that lock the same rows in different ones would wait for each other.
+        self._connection.execute(_NOTE, [{"key_id": key_id, "when": uses[key_id]} for key_id in sorted(uses)])
+
+    def expiring(self, tenant: str, now: float, until: float, since: float) -> list[ApiKey]:
+        """Return the valid keys of the tenant, of all for DEFAULT_TENANT, that expire by `until` and were used since
+        `since` (Unix seconds), first those that expire first."""
+        query = sa.select(keys).where(
+            _manages(tenant), is_valid(now), keys.c.expires_at <= until, keys.c.last_used_at >= since
+        )
+        return [_key(row) for row in self._connection.execute(query.order_by(keys.c.expires_at))]
+
+
+# Built once; the first three are run by requests.
 _BY_HASH = sa.select(keys).where(keys.c.hash == sa.bindparam("hash"), keys.c.revoked_at.is_(None))
 _BY_TOKEN = (
     sa.select(keys)
@@ -83,6 +112,17 @@ _BY_TOKEN = (
     .where(tokens.c.expires_at > sa.bindparam("now"))
 )
 _ANY = sa.select(keys.c.id).limit(1)
+_NOTE = (
+    sa.update(keys)
+    .where(keys.c.id == sa.bindparam("key_id"))
+    .where(sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < sa.bindparam("when")))
+    .values(last_used_at=sa.bindparam("when"))
+)
+
+
+def is_valid(now: float) -> sa.ColumnElement[bool]:
+    """Return the condition that a key is neither revoked nor has expired, at that time in Unix seconds."""
+    return sa.and_(keys.c.revoked_at.is_(None), sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > now))
 
 
 def _manages(tenant: str) -> sa.ColumnElement[bool]:

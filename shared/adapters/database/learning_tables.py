@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -27,12 +28,15 @@ __all__ = [
     "comparisons",
     "dataset_labels",
     "datasets",
+    "example_labels",
     "examples",
     "metadata",
     "model_aliases",
     "model_versions",
     "promotions",
     "search_indexes",
+    "seen_choices",
+    "seen_pictures",
     "trainings",
 ]
 
@@ -95,6 +99,7 @@ datasets = Table(
     Column("last_label", Integer, nullable=False),
     Column("last_example", Integer, nullable=False),
     Column("source_size", BigInteger, nullable=False, server_default=text("0")),
+    Column("problem_type", Text, nullable=False, server_default="single_label_classification"),
     # All that the dataset keeps, counted by the queries that add and remove.
     Column("size", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", TIME, nullable=False),
@@ -150,6 +155,18 @@ examples = Table(
         postgresql_where=text("until IS NULL"),
     ),
 )
+
+example_labels = Table(
+    "example_labels",
+    metadata,
+    Column("dataset_id", BigInteger, nullable=False),
+    Column("example_id", Integer, nullable=False),
+    Column("label_id", Integer, nullable=False),
+    PrimaryKeyConstraint("dataset_id", "example_id", "label_id"),
+    ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="CASCADE"),
+    Index("ix_example_labels_dataset_id_label_id", "dataset_id", "label_id"),
+)
+"""The labels of the examples of multi-label datasets, whose `examples.label_id` is 0."""
 
 trainings = Table(
     "trainings",
@@ -266,3 +283,51 @@ search_indexes = Table(
     PrimaryKeyConstraint("tenant", "stage", "dataset_id", "version_id"),
 )
 """The features of collections of pictures by a version; the features themselves are blobs."""
+
+seen_choices = Table(
+    "seen_choices",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("most", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("chosen_at", TIME, nullable=False),
+    UniqueConstraint("tenant", "model"),
+)
+"""The models of which a tenant keeps the pictures that they have seen."""
+
+seen_pictures = Table(
+    "seen_pictures",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("choice_id", ID, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("job_id", ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("uncertainty", Double, nullable=False),
+    Column("is_unlike", Boolean, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("seen_at", TIME, nullable=False),
+    Column("fingerprint", BigInteger),
+    Column("settled", String(12), nullable=False),
+    Column("image_id", ID, nullable=False),
+    # Of length one, in half precision: 2.5 KB of 1280 numbers, removed with the row.
+    Column("features", LargeBinary),
+    UniqueConstraint("choice_id", "sha256"),
+    ForeignKeyConstraint(["choice_id"], ["seen_choices.id"], ondelete="CASCADE"),
+    # Counts and orders the pictures of a choice without reading their rows.
+    Index("ix_seen_pictures_worth", "choice_id", "settled", "is_unlike", "uncertainty", "seen_at"),
+    # Find those of a job that is erased, and of a stored image that is deleted.
+    Index("ix_seen_pictures_job_id", "job_id"),
+    Index(
+        "ix_seen_pictures_image_id",
+        "image_id",
+        sqlite_where=text("image_id <> ''"),
+        postgresql_where=text("image_id <> ''"),
+    ),
+)
+"""Pictures of jobs that are kept because they seem worth labelling; their bytes are blobs."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from shared.adapters.database.learning_tables import canaries, model_versions, promotions
 from shared.adapters.database.model_versions import ModelVersions
-from shared.domain.models import ModelVersion
+from shared.domain.models import ModelState, ModelVersion
 from shared.domain.promotions import Canary
 
 
@@ -42,6 +42,18 @@ class Promotions:
             if row.version_id in existing_ids and row.previous_id in existing_ids:
                 return str(row.previous_id)
         return ""
+
+    def earlier(self, tenant: str) -> dict[str, str]:
+        """Return model -> the version that was the default before its last promotion, for those that a rollback has."""
+        now, before = model_versions.alias("now"), model_versions.alias("before")
+        query = (
+            sa.select(promotions.c.name, before.c.version)
+            .join_from(promotions, now, now.c.id == promotions.c.version_id)
+            .join(before, before.c.id == promotions.c.previous_id)
+            .where(promotions.c.tenant == tenant)
+            .where(now.c.state == ModelState.READY, before.c.state == ModelState.READY)
+        )
+        return {row.name: row.version for row in self._connection.execute(query.order_by(promotions.c.id))}
 
     def set_canary(self, canary: Canary) -> None:
         """Make a version a canary."""

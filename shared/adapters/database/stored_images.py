@@ -53,6 +53,15 @@ class StoredImages:
             known_ids |= set(self._connection.execute(_KNOWN, {"ids": candidates[start : start + 500]}).scalars())
         return known_ids
 
+    def held(self, image_ids: Collection[str]) -> set[str]:
+        """Return the ids that exist; their images are locked, so that none is deleted before the transaction ends."""
+        candidates, held_ids = sorted(image_ids), set[str]()
+        for start in range(0, len(candidates), 500):  # as in `known`
+            query = sa.select(stored_images.c.id).where(stored_images.c.id.in_(candidates[start : start + 500]))
+            locked = query.order_by(stored_images.c.id).with_for_update(read=True)
+            held_ids |= set(self._connection.execute(locked).scalars())
+        return held_ids
+
     def ids(self, tenant: str, stage: str) -> list[str]:
         """Return the ids of all stored images of a tenant and stage, oldest first."""
         query = sa.select(stored_images.c.id).where(stored_images.c.tenant == tenant, stored_images.c.stage == stage)

@@ -110,6 +110,7 @@ items = Table(
     Column("error", Text, nullable=False),
     Column("picture", LargeBinary),
     Column("verdict", JSON(none_as_null=True)),
+    Column("explanation_size", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("job_id", "position"),
     ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
     Index(
@@ -120,6 +121,15 @@ items = Table(
         postgresql_where=text("error_code > ''"),
     ),
     sqlite_with_rowid=False,
+)
+
+# Only jobs that are traced have a row: a column would cost every job its write.
+job_traces = Table(
+    "job_traces",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("parent", String(55), nullable=False),
+    Column("pushes", Integer, nullable=False),
 )
 
 webhook_deliveries = Table(
@@ -135,6 +145,23 @@ webhook_deliveries = Table(
     Column("body_sha256", String(64), nullable=False, server_default=text("''")),
     Index("ix_deliveries_due_at", "due_at"),
     Index("ix_deliveries_tenant_job_id", "tenant", "job_id"),
+    # Finds the few that have failed among all that were received.
+    Index(
+        "ix_deliveries_failed", "tenant", "job_id",
+        sqlite_where=text("due_at IS NULL AND delivered_at IS NULL"),
+        postgresql_where=text("due_at IS NULL AND delivered_at IS NULL"),
+    ),
+    # Finds the same of all tenants.
+    Index(
+        "ix_deliveries_given_up", "job_id",
+        sqlite_where=text("coalesce(due_at, delivered_at) IS NULL"),
+        postgresql_where=text("coalesce(due_at, delivered_at) IS NULL"),
+    ),
+    # Finds those of a tenant that wait, however many of others do.
+    Index(
+        "ix_deliveries_waiting", "tenant", "due_at",
+        sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL"),
+    ),
 )  # fmt: skip
 
 webhook_secrets = Table(
@@ -175,6 +202,8 @@ keys = Table(
     Column("public_key", Text, nullable=False, server_default=text("''")),
     Column("created_at", TIME, nullable=False),
     Column("revoked_at", TIME),
+    Column("expires_at", TIME),
+    Column("last_used_at", TIME),
     # An account has a public key at most once, across all tenants; a revoked key may be registered again.
     Index(
         "uq_keys_account_public_key",
@@ -229,6 +258,22 @@ usage = Table(
     PrimaryKeyConstraint("tenant", "meter", "month"),
 )
 """The count of each meter in each calendar month (UTC, `2026-11`)."""
+
+history = Table(
+    "history",
+    metadata,
+    # Empty for what belongs to the service, such as its workers.
+    Column("tenant", NAME, nullable=False),
+    Column("minute", Integer, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("measure", String(8), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "minute", "version_id", "measure", "step"),
+    Index("ix_history_minute", "minute"),
+    sqlite_with_rowid=False,
+)
+"""The counts of shared/domain/history.py of the last day."""
 
 key_values = Table(
     "facts",

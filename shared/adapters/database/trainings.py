@@ -91,11 +91,10 @@ class Trainings:
         self.delete(list(self._connection.execute(sa.select(trainings.c.id).where(of_model)).scalars()))
 
     def summaries(self, training_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return training id -> `accuracy` and `method` from the evidence, for trainings that have evidence."""
-        accuracy, method = trainings.c.evidence["accuracy"], trainings.c.evidence["method"]
-        query = sa.select(trainings.c.id, accuracy, method).where(_among(training_ids))
-        query = query.where(trainings.c.evidence.is_not(None))
-        return {row[0]: {"accuracy": row[1], "method": row[2]} for row in self._connection.execute(query)}
+        """Return training id -> _SUMMARY from the evidence, for trainings that have evidence."""
+        query = sa.select(trainings.c.id, *(trainings.c.evidence[name] for name in _SUMMARY))
+        query = query.where(_among(training_ids), trainings.c.evidence.is_not(None))
+        return {row[0]: dict(zip(_SUMMARY, row[1:], strict=True)) for row in self._connection.execute(query)}
 
     def retitle(self, training_id: str, title: str) -> None:
         """Change the title, the caller's own name for the training."""
@@ -211,6 +210,8 @@ class Trainings:
         return [_training(row) for row in self._connection.execute(query)]
 
 
+_SUMMARY = ("accuracy", "mean_average_precision", "method")
+"""What lists show of the evidence; the second is None but for multi-label trainings."""
 # Lists omit the columns that may hold megabytes.
 _LISTED = [column for column in trainings.c if column.name not in ("evidence", "curve")]
 # Literals rather than bound parameters, so that the database recognises that the partial index applies.

@@ -10,6 +10,8 @@ Every query takes the tenant first, except the queries of workers, which have id
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -24,23 +26,32 @@ from shared.adapters.database.blobs import Blobs
 from shared.adapters.database.comparisons import Comparisons
 from shared.adapters.database.datasets import Datasets
 from shared.adapters.database.dead_letters import DeadLetters
+from shared.adapters.database.drift import Drift
+from shared.adapters.database.history import History
+from shared.adapters.database.items import Items
+from shared.adapters.database.job_traces import JobTraces
 from shared.adapters.database.jobs import Jobs
 from shared.adapters.database.kept_bytes import KeptBytes
 from shared.adapters.database.key_values import KeyValues
-from shared.adapters.database.keys import Keys
+from shared.adapters.database.keys import Keys, KeyUses
 from shared.adapters.database.model_aliases import ModelAliases
 from shared.adapters.database.model_versions import ModelVersions, VersionLocks
 from shared.adapters.database.promotions import Promotions
 from shared.adapters.database.search_indexes import SearchIndexes
+from shared.adapters.database.seen_pictures import SeenPictures
 from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.stored_images import StoredImages
 from shared.adapters.database.tenant_limits import TenantLimits
+from shared.adapters.database.tenant_usage import TenantUsage
 from shared.adapters.database.trainings import Trainings
 from shared.adapters.database.usage import Usage
 from shared.adapters.database.webhook_deliveries import WebhookDeliveries, WebhookSecrets
+from shared.domain.diagnosis import DatabaseFacts
 
 LOOKED_UP = ("keys", "model_versions", "model_aliases", "key_values", "promotions", "tenant_limits")
 """The nouns of which requests keep rows in memory."""
+CACHE_KIB, SMALL_CACHE_KIB = 8000, 1000
+"""KiB of pages that a connection to SQLite keeps, and that one of a process keeps which no caller waits for."""
 LOCK_TIMEOUT = 15.0
 """Seconds that a statement waits on PostgreSQL for a row that another transaction has locked, as on SQLite."""
 
@@ -54,6 +65,14 @@ class UnitOfWork:
     @cached_property
     def jobs(self) -> Jobs:
         return Jobs(self._connection)
+
+    @cached_property
+    def items(self) -> Items:
+        return Items(self._connection)
+
+    @cached_property
+    def job_traces(self) -> JobTraces:
+        return JobTraces(self._connection)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
@@ -104,12 +123,28 @@ class UnitOfWork:
         return SearchIndexes(self._connection)
 
     @cached_property
+    def seen_pictures(self) -> SeenPictures:
+        return SeenPictures(self._connection)
+
+    @cached_property
+    def drift(self) -> Drift:
+        return Drift(self._connection)
+
+    @cached_property
     def keys(self) -> Keys:
         return Keys(self._connection)
 
     @cached_property
+    def key_uses(self) -> KeyUses:
+        return KeyUses(self._connection)
+
+    @cached_property
     def tenant_limits(self) -> TenantLimits:
         return TenantLimits(self._connection)
+
+    @cached_property
+    def tenant_usage(self) -> TenantUsage:
+        return TenantUsage(self._connection)
 
     @cached_property
     def kept_bytes(self) -> KeptBytes:
@@ -118,6 +153,10 @@ class UnitOfWork:
     @cached_property
     def usage(self) -> Usage:
         return Usage(self._connection)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self._connection)
 
     @cached_property
     def blobs(self) -> Blobs:
@@ -135,11 +174,12 @@ class UnitOfWork:
 class Database:
     """The database behind a SQLAlchemy URL: SQLite (WAL) or PostgreSQL."""
 
-    def __init__(self, url: str, *, durability: str = "process") -> None:
-        """`durability` is the setting of that name."""
+    def __init__(self, url: str, *, durability: str = "process", cache_kib: int = CACHE_KIB) -> None:
+        """`durability` is the setting of that name, `cache_kib` the most that a connection to SQLite keeps of the
+        file."""
         self.url = url
         self._is_file = url.startswith("sqlite")
-        self.engine = _sqlite(url, durability) if self._is_file else _server(url, durability)
+        self.engine = _sqlite(url, durability, cache_kib) if self._is_file else _server(url, durability)
         self.when_lookups_change: Callable[[], None] = lambda: None
         """Called after each commit that may have changed what requests keep in memory, see lookups.py."""
         self._write_lock = SqliteWriteLock(f"{self.engine.url.database}.turn") if self._is_file else nullcontext()
@@ -178,9 +218,30 @@ class Database:
         with _reachable(), self.engine.connect() as connection:
             connection.execute(sa.select(1))
 
+    def facts(self, now: Callable[[], float]) -> DatabaseFacts:
+        """Return what the database tells of itself; `now` returns the shared time in Unix seconds."""
+        with _reachable(), self.engine.connect() as connection:
+            connection.execute(sa.select(1))  # the connection may be new
+            began = time.monotonic()
+            connection.execute(sa.select(1))
+            seconds = time.monotonic() - began
+            if self._is_file:
+                return DatabaseFacts(f"SQLite {sqlite3.sqlite_version}", seconds, slowest=0.0, ahead=0.0)
+            version, slowest, own_time = connection.execute(sa.text(_POSTGRES_FACTS)).one()
+            return DatabaseFacts(f"PostgreSQL {version}", seconds, float(slowest), float(own_time) - now())
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+_POSTGRES_FACTS = """
+SELECT current_setting('server_version'),
+       (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0) FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = current_user AND state = 'active' AND pid <> pg_backend_pid()),
+       extract(epoch FROM clock_timestamp())
+"""
+"""The version, the seconds of the oldest query of this user in this database, and the time of the server."""
 
 
 @contextmanager
@@ -224,10 +285,11 @@ def _server(url: str, durability: str) -> Engine:
     return engine
 
 
-def _sqlite(url: str, durability: str) -> Engine:
+def _sqlite(url: str, durability: str, cache_kib: int) -> Engine:
     # One connection per active thread, kept open: connecting and setting the pragmas takes longer than a small query.
+    # The one that was used last is used next: in turn, each of them would fill its cache with the same pages.
     engine = sa.create_engine(
-        url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10,
+        url, poolclass=sa.QueuePool, pool_size=8, max_overflow=60, pool_timeout=10, pool_use_lifo=True,
         connect_args={"timeout": 15, "check_same_thread": False},
     )  # fmt: skip
 
@@ -242,7 +304,7 @@ def _sqlite(url: str, durability: str) -> Engine:
             f"synchronous={'FULL' if durability == 'power' else 'NORMAL'}",
             "foreign_keys=ON",
             "busy_timeout=15000",
-            "cache_size=-8000",
+            f"cache_size=-{cache_kib}",
             # Maintenance copies the log into the file. A writer does so only if maintenance has not run for long: it
             # would wait for the disk twice while all other writers wait for it.
             "wal_autocheckpoint=20000",

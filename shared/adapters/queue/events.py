@@ -1,7 +1,8 @@
 """Events carry the ids of jobs, trainings, datasets and versions that have changed, over Redis pub/sub.
 
 The end of a job of one picture is announced with its outcome on a second channel, so that a waiting request need not
-read SQL. It is apart from the ids because processes of an older version, during an upgrade, read ids only.
+read SQL. It is apart from the ids because processes of an older version, during an upgrade, read ids only, or know less
+of an outcome: they listen to a channel of another name.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from shared.domain.jobs import JobChange, Outcome, Status
 
 log = logging.getLogger(__name__)
 
-_FIELDS = [field.name for field in fields(JobChange) if field.name != "outcome"]
-# Without the run that an outcome belongs to: processes of older versions do not know that field.
-_ANSWER = [field.name for field in fields(Outcome) if field.name not in ("retries", "verdict")]
+_FIELDS = [field.name for field in fields(JobChange) if field.name not in ("outcome", "timeline", "deadline")]
+# Without the run that an outcome belongs to and what only the database counts: processes of older versions do not know
+# these fields.
+_NOT_ANNOUNCED = ("retries", "verdict", "observation", "explanation_size")
+_ANSWER = [field.name for field in fields(Outcome) if field.name not in _NOT_ANNOUNCED]
 LONGEST = 200
 """Labels or numbers of an outcome that is announced; of longer ones, only the ids are."""
 
@@ -32,7 +35,7 @@ class Events:
 
     def __init__(self, connection: Connection) -> None:
         self._redis = connection.redis
-        self._moved, self._ended = connection.key("moved"), connection.key("ended")
+        self._moved, self._ended = connection.key("moved"), connection.key("answered")
 
     def publish(self, ended: Collection[str], moved: Collection[str] = ()) -> None:
         """Publish the ids of what has ended or made progress. A Redis failure is logged, not raised."""
@@ -77,11 +80,12 @@ def _is_announced(outcome: Outcome | None) -> bool:
 
 def _values(change: JobChange) -> list[Any]:
     """Return the fields in order; `dataclasses.astuple` would copy each label and score, and take ten times as long."""
-    return [*(getattr(change, name) for name in _FIELDS), [getattr(change.outcome, name) for name in _ANSWER]]
+    outcome = [getattr(change.outcome, name) for name in _ANSWER]
+    return [*(getattr(change, name) for name in _FIELDS), outcome, change.timeline]
 
 
 def _change(values: list[Any]) -> JobChange:
     """Return what `_values` has made a list in JSON."""
-    *some, outcome = values
+    *some, outcome, timeline = values
     change = JobChange(*some)
-    return replace(change, status=Status(change.status), outcome=Outcome(*outcome))
+    return replace(change, status=Status(change.status), outcome=Outcome(*outcome), timeline=timeline)

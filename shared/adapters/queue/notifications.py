@@ -50,6 +50,7 @@ _ROUTES = {
     "check_import": MODEL_QUEUE,
     "check_with_rule": MODEL_QUEUE,
     "fit_rejection": MODEL_QUEUE,
+    "measure_reference": MODEL_QUEUE,
     "export": MODEL_QUEUE,
     "deliver": MAINTENANCE_QUEUE,
     "train": TRAINING_QUEUE,
@@ -180,15 +181,21 @@ class Notifications:
         with translated_errors():
             return bool(self._redis.exists(self._key("bell", version_id)))
 
-    def suppress(self, version_id: str, consumer: str, seconds: float) -> None:
-        """Suppress notifications for `seconds`, because this consumer polls the version's streams."""
-        with translated_errors():
-            self._redis.set(self._key("bell", version_id), consumer, px=max(1, int(seconds * 1000)))
+    def suppress(self, client: Any, version_id: str, consumer: str, seconds: float) -> None:
+        """Run, on this client or pipeline, the command that suppresses notifications for `seconds`, because this
+        consumer polls the version's streams."""
+        client.set(self._key("bell", version_id), consumer, px=max(1, int(seconds * 1000)))
 
-    def others_wait(self) -> bool:
-        """Return True if a notification waits in the broker for a worker."""
+    def allow(self, version_id: str, consumer: str) -> None:
+        """Allow notifications again that this consumer suppresses, as it polls no longer; one that is pending stays."""
         with translated_errors():
-            return bool(self._redis.llen(f"{self._settings.broker_prefix}{MODEL_QUEUE}"))
+            if self._redis.get(self._key("bell", version_id)) == consumer:
+                self.clear(version_id)
+
+    def ask_others(self, client: Any) -> None:
+        """Run, on this client or pipeline, the command that counts the notifications that wait for a worker in the
+        broker."""
+        client.llen(f"{self._settings.broker_prefix}{MODEL_QUEUE}")
 
     def mark_pending(self, client: Any, version_id: str) -> Any:
         """Run, on this client or pipeline, the command that sets a notification as pending; its reply is true if none

@@ -7,18 +7,22 @@ push ──XADD──> stream ──XREADGROUP──> claim ──> run ──> 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from shared.adapters.queue.connection import Connection, translated_errors
+from shared.adapters.queue.counts import Counts
 from shared.adapters.queue.events import Events
 from shared.adapters.queue.locks import Locks
 from shared.adapters.queue.notifications import Notifications
 from shared.adapters.queue.pushes import by_stream
 from shared.adapters.queue.result_slots import ResultSlots
 from shared.adapters.queue.room import Room
-from shared.adapters.queue.streams import GROUP, Streams
+from shared.adapters.queue.stream_groups import GROUP
+from shared.adapters.queue.streams import Streams
 from shared.adapters.queue.workers import Workers
+from shared.domain.diagnosis import RedisFacts
 from shared.domain.jobs import JobChange
 from shared.domain.stream_entry import StreamEntry
 from shared.settings import Settings
@@ -62,6 +66,7 @@ class Queue:
         self.locks = Locks(self.connection)
         self.result_slots = ResultSlots(self.connection)
         self.events = Events(self.connection)
+        self.counts = Counts(self.connection)
         self._conclude = self.connection.redis.register_script(_CONCLUDE)
 
     def conclude(self, entries: Iterable[StreamEntry], changes: Sequence[JobChange]) -> None:
@@ -81,11 +86,32 @@ class Queue:
         with translated_errors():
             return bool(self.connection.redis.set(self.connection.key("remembers"), "1", nx=True))
 
+    def facts(self) -> RedisFacts:
+        """Return what Redis tells of itself."""
+        with translated_errors():
+            began = time.monotonic()
+            self.connection.redis.ping()
+            seconds = time.monotonic() - began
+            told: dict[str, Any] = {}
+            for section in ("server", "memory", "persistence"):
+                told |= self.connection.redis.info(section)
+            used, limit = self.room.memory()
+        name = "Valkey" if told.get("server_name") == "valkey" else "Redis"
+        return RedisFacts(
+            version=f"{name} {told.get('valkey_version') or told.get('redis_version', 'of unknown version')}",
+            policy=str(told.get("maxmemory_policy", "unknown")),
+            used=used,
+            limit=limit,
+            is_persistent=bool(told.get("aof_enabled")),
+            seconds=seconds,
+        )
+
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers, QueueFull unless it takes more pictures."""
         self.room.ping()
 
     def close(self) -> None:
-        """Close the connections to Redis and to Celery's brokers."""
+        """Store what is counted, and close the connections to Redis and to Celery's brokers."""
+        self.counts.close()
         self.notifications.close()
         self.connection.close()

@@ -59,8 +59,12 @@ class Room:
         self.is_lacking = False
 
     def _has_spare(self) -> bool:
+        used, limit = self.memory()
+        return limit == 0 or used <= limit - min(SPARE, limit // 20)
+
+    def memory(self) -> tuple[int, int]:
+        """Return the used bytes that count against the limit, and the limit, 0 for none; raises Unavailable."""
         with translated_errors():
             memory = self._redis.info("memory")
-        limit = memory.get("maxmemory", 0)
-        used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
-        return limit == 0 or bool(used <= limit - min(SPARE, limit // 20))
+        used = memory.get("used_memory", 0) - memory.get("mem_not_counted_for_evict", 0)
+        return int(used), int(memory.get("maxmemory", 0))

@@ -14,8 +14,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -25,34 +24,24 @@ from shared.adapters.queue.connection import Connection, translated_errors
 from shared.adapters.queue.notifications import Notifications
 from shared.adapters.queue.pushes import Pushed, StreamDepth, by_stream, depth_of, pages
 from shared.adapters.queue.room import Room
+from shared.adapters.queue.stream_groups import GROUP, StreamGroups
 from shared.domain.jobs import PRIORITIES
 from shared.domain.stream_entry import StreamEntry
 
-GROUP = "workers"
-"""The consumer group of every stream."""
-# Words of Redis about a stream or group that does not exist, in the commands that are used here.
-_GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no longer exists", "requires the key to exist")
 FRESH = 0.05
 """Seconds for which a worker that claims batch after batch need not ask which tenants there are."""
-GROUP_SECONDS = 60.0
-"""Seconds for which a sender relies on a stream's group: maintenance removes streams that rest for ten minutes."""
 
 
 class Streams:
     """The streams of all versions. A push also notifies a worker, in the same transaction."""
 
     def __init__(self, connection: Connection, notifications: Notifications, room: Room) -> None:
-        self._redis, self._key, self._settings = connection.redis, connection.key, connection.settings
-        self._clock = connection.clock
+        self.groups = StreamGroups(connection)
+        self._redis, self._key = connection.redis, connection.key
+        self._settings, self._clock = connection.settings, connection.clock
         self._notifications, self._room = notifications, room
-        self._groups: set[str] = set()
-        """Streams whose consumer group exists."""
         self._served: dict[str, float] = {}
         """Stream -> when this process has last claimed from it (monotonic seconds)."""
-        self._prepared: dict[str, float] = {}
-        """Stream -> when this process has made its group before a push (monotonic seconds)."""
-        self._lanes: dict[str, tuple[float, dict[str, list[str]]]] = {}
-        """Version -> when its tenants were asked for (monotonic seconds), and the tenants by priority."""
         self._counting = threading.Lock()
         self._counts: dict[tuple[str, str], tuple[float, int]] = {}
         """(version, tenant) -> when their unfinished pictures were counted (monotonic seconds), and their number."""
@@ -81,7 +70,7 @@ class Streams:
                 return count
             with self._room.noting(), self._redis.pipeline(transaction=False) as pipe:
                 for priority in PRIORITIES:
-                    pipe.xlen(self._stream(version_id, priority, tenant))
+                    pipe.xlen(self.groups.name(version_id, priority, tenant))
                 self._room.need(pipe)
                 *lengths, _ = pipe.execute()
                 count = sum(lengths)
@@ -99,13 +88,13 @@ class Streams:
             # One transaction, with the notifications' keys as its last commands. A consumer that polls an empty stream
             # wakes up on the entries and removes the key. If the key were set in a second call, the consumer could be
             # notified of entries that it has claimed already.
-            self._make_groups(page)
+            self.groups.prepare(page)
             with self._room.noting(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.sadd(self._key("versions"), *version_ids)
                 for version_id, lane in sorted({(each.version_id, f"{each.priority}:{each.tenant}") for each in page}):
                     pipe.sadd(self._key("lanes", version_id), lane)
                 for each in page:
-                    stream = self._stream(each.version_id, each.priority, each.tenant)
+                    stream = self.groups.name(each.version_id, each.priority, each.tenant)
                     for entry in each.entries:
                         pipe.xadd(stream, entry.pack())
                 for version_id in version_ids:
@@ -116,17 +105,17 @@ class Streams:
                 counted_at, count = self._counts.get(key, (0.0, 0))
                 self._counts[key] = (counted_at, count + len(each.entries))
             for version_id, is_first in zip(version_ids, first, strict=True):
-                self._lanes.pop(version_id, None)
+                self.groups.forget_tenants(version_id)
                 self._notifications.send_if_first(version_id, bool(is_first))
 
     # -- the worker's side
 
     def claim(self, version_id: str, consumer: str, count: int) -> list[StreamEntry]:
         """Claim up to `count` entries: by priority, and within one priority the same share for every tenant."""
-        tenants = self._tenants(version_id, max_age=FRESH)
+        tenants = self.groups.tenants(version_id, max_age=FRESH)
         entries: list[StreamEntry] = []
         for priority in PRIORITIES:
-            open_streams = [self._stream(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
+            open_streams = [self.groups.name(version_id, priority, tenant) for tenant in tenants.get(priority, ())]
             # Who is served if there are more tenants than places: those that this process has served longest ago.
             random.shuffle(open_streams)
             open_streams.sort(key=lambda stream: self._served.get(stream, 0.0))
@@ -140,40 +129,63 @@ class Streams:
                 open_streams = [stream for stream in turn if stream in full] + later
         return entries
 
+    def has_single(self, version_id: str) -> bool:
+        """Return True if the version has one stream: from that, `wait_for_entries` takes what `claim` would."""
+        return len(self.groups.names(version_id, max_age=FRESH)) == 1
+
     def wait_for_entries(
         self, version_id: str, consumer: str, count: int, seconds: float, *, quiet: float = 0.0
     ) -> list[StreamEntry]:
-        """Claim up to `count` entries that arrive within `seconds`; no notification is sent for the version meanwhile,
-        nor for `quiet` seconds after entries were claimed.
+        """Claim up to `count` entries of each stream that wait, or arrive within `seconds`; no notification is sent for
+        the version meanwhile, nor for `quiet` seconds after entries were claimed.
 
         Returns an empty list early when another version's notification waits for a worker; this is checked every 50 ms.
         """
         until = time.monotonic() + seconds
         entries: list[StreamEntry] = []
-        with suppress(errors.QueueFull):  # no notification is sent then
-            self._notifications.suppress(version_id, consumer, seconds + 0.5)
         try:
             while (remaining := until - time.monotonic()) > 0:
-                streams = self._all_streams(version_id)
+                streams = self.groups.names(version_id, max_age=FRESH)
                 if not streams:
                     return []
-                if entries := self._read(streams, consumer, count, block=max(1, min(50, int(remaining * 1000)))):
+                entries, do_others_wait = self._poll(version_id, streams, consumer, count, remaining, quiet)
+                if entries or do_others_wait:
                     return entries
-                if self._notifications.others_wait():
-                    return []
             return []
         finally:
-            if entries and quiet:
-                with suppress(errors.QueueFull):
-                    self._notifications.suppress(version_id, consumer, quiet)
-            else:
+            if not (entries and quiet):
                 self._notifications.clear(version_id)
+
+    def _poll(
+        self, version_id: str, streams: Sequence[str], consumer: str, count: int, seconds: float, quiet: float
+    ) -> tuple[list[StreamEntry], bool]:
+        """Claim what waits, or arrives within 50 ms, or within `seconds` if that is less; return it, and True if
+        another version's notification waits. It is one round trip, as a caller that sends one picture after the other
+        waits for each."""
+        entries: list[StreamEntry] = []
+        others = 0
+        with self.groups.in_use(streams), self._redis.pipeline(transaction=False) as pipe:
+            self._notifications.suppress(pipe, version_id, consumer, seconds + 0.5)
+            _ask_new(pipe, streams, consumer, count, block=max(1, min(50, int(seconds * 1000))))
+            self.groups.ask_tenants(pipe, version_id)
+            self._notifications.ask_others(pipe)
+            if quiet:  # if nothing is claimed, the next poll has begun by then
+                self._notifications.suppress(pipe, version_id, consumer, quiet)
+            replies = pipe.execute(raise_on_error=False)
+            _, pages, members, others, *_ = replies
+            wrong = [reply for reply in replies if isinstance(reply, redis.RedisError) and not _is_full(reply)]
+            if wrong and (pages in wrong or not pages):  # what was claimed is not dropped for another command's error
+                raise wrong[0]
+            entries = _unpacked(pages)
+            if members not in wrong:
+                self.groups.note_tenants(version_id, members, time.monotonic())
+        return entries, others not in wrong and bool(others)
 
     def claim_expired(self, version_id: str, consumer: str) -> StreamEntry | None:
         """Claim one entry whose lease has expired; returns None if there is none."""
         lease = int(self._settings.lease * 1000)
-        for stream in self._all_streams(version_id):
-            with self._grouped([stream]):
+        for stream in self.groups.names(version_id):
+            with self.groups.in_use([stream]):
                 for pending in self._redis.xpending_range(stream, GROUP, min="-", max="+", count=1, idle=lease):
                     for found_id, fields in self._redis.xclaim(stream, GROUP, consumer, lease, [pending["message_id"]]):
                         return StreamEntry.unpack(fields, found_id, stream, attempts=pending["times_delivered"] + 1)
@@ -182,7 +194,7 @@ class Streams:
     def renew(self, consumer: str, entries: Iterable[StreamEntry]) -> None:
         """Renew the lease of claimed entries; JUSTID keeps their delivery count unchanged."""
         for stream, ids in by_stream(entries).items():
-            with self._grouped([stream]):
+            with self.groups.in_use([stream]):
                 self._redis.xclaim(stream, GROUP, consumer, 0, ids, justid=True)
 
     def put_back(self, consumer: str, entries: Sequence[StreamEntry], *, at_once: bool = False) -> None:
@@ -190,7 +202,7 @@ class Streams:
         `at_once`."""
         idle = int(self._settings.lease * 1000) + 1000 if at_once else 0  # surely longer than a lease
         for entry in entries:
-            with self._grouped([entry.stream]):
+            with self.groups.in_use([entry.stream]):
                 self._redis.xclaim(
                     entry.stream, GROUP, consumer, 0, [entry.id], idle=idle, retrycount=entry.attempts - 1, justid=True
                 )
@@ -236,7 +248,7 @@ class Streams:
                 for lane in sorted(found, key=_urgency)
             ]
             for lane in lanes:
-                self._ask_depth(pipe, self._stream(*lane))
+                self._ask_depth(pipe, self.groups.name(*lane))
             answers = iter(pipe.execute(raise_on_error=False))
         return [
             # A stream without its group is asked again alone, by which it gets one.
@@ -251,8 +263,8 @@ class Streams:
     def has_expired(self, version_id: str) -> bool:
         """Return True if the lease of any entry has expired."""
         lease = int(self._settings.lease * 1000)
-        for stream in self._all_streams(version_id):
-            with self._grouped([stream]):
+        for stream in self.groups.names(version_id):
+            with self.groups.in_use([stream]):
                 if self._redis.xpending_range(stream, GROUP, min="-", max="+", count=1, idle=lease):
                     return True
         return False
@@ -263,7 +275,7 @@ class Streams:
         This reads whole streams and is slow; only the second check of maintenance uses it.
         """
         present: set[tuple[str, int]] = set()
-        for stream in self._all_streams(version_id):
+        for stream in self.groups.names(version_id):
             start = "-"
             while True:
                 with translated_errors():
@@ -278,9 +290,9 @@ class Streams:
 
     def drop_empty_streams(self, version_id: str, idle: float = 600.0) -> None:
         """Remove empty streams to which nothing was added for `idle` seconds."""
-        for priority, tenants in self._tenants(version_id).items():
+        for priority, tenants in self.groups.tenants(version_id).items():
             for tenant in tenants:
-                stream = self._stream(version_id, priority, tenant)
+                stream = self.groups.name(version_id, priority, tenant)
                 with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
                     pipe.watch(stream)
                     if pipe.exists(stream):
@@ -295,86 +307,25 @@ class Streams:
                         pipe.execute()
                     except redis.WatchError:
                         continue  # an entry was pushed meanwhile: the stream is in use
-                    self._groups.discard(stream)
+                    self.groups.forget(stream)
 
     def drop_gone_consumers(self, version_id: str, idle: float = 3600.0) -> None:
         """Remove consumers that hold no entry and have made no call for `idle` seconds; every restart leaves a consumer
         name."""
-        for stream in self._all_streams(version_id):
-            with self._grouped([stream]):
+        for stream in self.groups.names(version_id):
+            with self.groups.in_use([stream]):
                 for consumer in self._redis.xinfo_consumers(stream, GROUP):
                     if not consumer["pending"] and consumer["idle"] > idle * 1000:
                         self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
 
     # -- internal
 
-    def _stream(self, version_id: str, priority: str, tenant: str) -> str:
-        return self._key("lane", version_id, priority, tenant)
-
-    def _tenants(self, version_id: str, *, max_age: float = 0.0) -> dict[str, list[str]]:
-        """Return the tenants by priority, the most urgent priority first; the answer may be `max_age` seconds old."""
-        asked_at, tenants = self._lanes.get(version_id, (0.0, {}))
-        if time.monotonic() - asked_at < max_age:
-            return tenants
-        asked_at = time.monotonic()
-        with translated_errors():
-            members = self._redis.smembers(self._key("lanes", version_id))
-        tenants = {priority: [] for priority in PRIORITIES}
-        for member in members:
-            priority, _, tenant = member.partition(":")
-            tenants[priority].append(tenant)
-        self._lanes[version_id] = (asked_at, tenants)
-        return tenants
-
-    def _all_streams(self, version_id: str) -> list[str]:
-        by_priority = self._tenants(version_id).items()
-        return [self._stream(version_id, priority, tenant) for priority, tenants in by_priority for tenant in tenants]
-
-    def _read(self, streams: Sequence[str], consumer: str, count: int, block: int | None = None) -> list[StreamEntry]:
-        """Read new entries from the streams; `block` is the time to wait in milliseconds, None is not to wait."""
+    def _read(self, streams: Sequence[str], consumer: str, count: int) -> list[StreamEntry]:
+        """Read new entries from the streams."""
         entries: list[StreamEntry] = []
-        with self._grouped(streams):
-            pages = self._redis.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
-            entries = [
-                StreamEntry.unpack(fields, entry_id, stream) for stream, page in pages for entry_id, fields in page
-            ]
+        with self.groups.in_use(streams):
+            entries = _unpacked(_ask_new(self._redis, streams, consumer, count))
         return entries  # noqa: RET504 - if the group did not exist, the block above was left early and the list is empty
-
-    @contextmanager
-    def _grouped(self, streams: Sequence[str]) -> Iterator[None]:
-        """Create missing consumer groups; if Redis was flushed, the block ends early and the next call creates them
-        again."""
-        with translated_errors():
-            for stream in streams:
-                if stream not in self._groups and self._make_group(stream):
-                    self._groups.add(stream)
-            try:
-                yield
-            except redis.ResponseError as error:
-                if not any(words in str(error) for words in _GROUP_IS_GONE):
-                    raise
-                self._groups.difference_update(streams)
-
-    def _make_groups(self, page: Sequence[Pushed]) -> None:
-        """Make the groups of streams of which this process does not know that they have one. A worker makes it as well,
-        but could not once the pictures have filled Redis."""
-        for stream in {self._stream(each.version_id, each.priority, each.tenant) for each in page}:
-            now = time.monotonic()
-            if now - self._prepared.get(stream, -GROUP_SECONDS) >= GROUP_SECONDS:
-                with translated_errors():
-                    self._make_group(stream)
-                self._prepared[stream] = now
-
-    def _make_group(self, stream: str) -> bool:
-        """Make the group unless it exists; returns False if Redis is full."""
-        try:
-            self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-        except redis.exceptions.OutOfMemoryError:
-            return False  # most likely it exists; if not, the stream's next command says so
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-        return True
 
     def _ask_depth(self, pipe: Any, stream: str) -> None:
         pipe.xlen(stream)
@@ -382,12 +333,28 @@ class Streams:
         pipe.xrange(stream, count=1)
 
     def _depth(self, version_id: str, priority: str, tenant: str) -> StreamDepth:
-        stream = self._stream(version_id, priority, tenant)
+        stream = self.groups.name(version_id, priority, tenant)
         length, pending, first = 0, {"pending": 0}, []
-        with self._grouped([stream]), self._redis.pipeline(transaction=False) as pipe:
+        with self.groups.in_use([stream]), self._redis.pipeline(transaction=False) as pipe:
             self._ask_depth(pipe, stream)  # not in a transaction, which would fail while Redis is full
             length, pending, first = pipe.execute()
         return depth_of((version_id, priority, tenant), length, pending, first)
+
+
+def _is_full(reply: redis.RedisError) -> bool:
+    """Return True if Redis refused a command because it is full. It still hands out entries; that notifications are
+    not suppressed then does no harm, since none can be sent."""
+    return isinstance(reply, redis.exceptions.OutOfMemoryError)
+
+
+def _ask_new(client: Any, streams: Sequence[str], consumer: str, count: int, block: int | None = None) -> Any:
+    """Ask, on this client or pipeline, for new entries; `block` is the time to wait in milliseconds, None is not to
+    wait."""
+    return client.xreadgroup(GROUP, consumer, dict.fromkeys(streams, ">"), count=count, block=block)
+
+
+def _unpacked(pages: Any) -> list[StreamEntry]:
+    return [StreamEntry.unpack(fields, entry_id, stream) for stream, page in pages for entry_id, fields in page]
 
 
 def _urgency(lane: str) -> tuple[int, str]:
