@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import multiprocessing
 import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 from granian import Granian
@@ -17,7 +17,9 @@ from granian.http import HTTP1Settings
 
 from api.connections import Connections, bounds
 from api.http_server import STOP, HttpServer
-from shared.container import build
+from api.key_uses import UsesWriter
+from shared import logs
+from shared.container import Container, build
 from shared.services import keys
 from shared.settings import Settings, from_environment
 
@@ -33,11 +35,14 @@ second."""
 def application() -> HttpServer:
     """Return the application of one process; granian calls this in each, so that no connection crosses a fork."""
     _end_with_parent()
-    settings = from_environment()
+    settings = logs.named(from_environment(), "api")
+    logs.configure(settings)
     from api.application import create_app  # not above: granian's main process would load all of it, for nothing
 
     container = build(settings)
     container.waiters.listen()
+    uses = UsesWriter(container)
+    uses.start()
     application = create_app(container)
     # What is there now stays: the collector need not look at it again after every few hundred requests.
     gc.collect()
@@ -49,9 +54,16 @@ def application() -> HttpServer:
         application,
         settings.api_threads,
         container.waiters.end_within,
+        partial(_end, container, uses),
         connections=Connections(most_idle, most),
         limits_addresses=limits_addresses,
     )
+
+
+def _end(container: Container, uses: UsesWriter) -> None:
+    """Write what is noted and counted in memory: the process ends afterwards."""
+    container.queue.counts.close()  # first: a database that is away holds up the other
+    uses.end()
 
 
 def _end_with_parent() -> None:
@@ -103,6 +115,7 @@ def serve(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=12,
         log_level=level,
+        log_dictconfig=logs.configuration(settings),
     )
     server.serve()
 
@@ -110,12 +123,12 @@ def serve(settings: Settings) -> None:
 def main() -> int:
     """Serve until SIGTERM. Return 2, with one line on stderr, for a bad setting or a public address without a key."""
     try:
-        settings = from_environment()
+        settings = logs.named(from_environment(), "api")
         container = build(settings)
     except ValueError as error:  # a setting is not valid
         print(f"inferq: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     allowed = keys.may_listen(container, settings.host)
     container.close()
     if not allowed:

@@ -6,19 +6,41 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import auth, content_encoding, cors, dialects, form_parser, health, reading, room, throttle, web
+from api import (
+    auth,
+    content_encoding,
+    cors,
+    dialects,
+    form_parser,
+    health,
+    metrics,
+    reading,
+    request_ids,
+    room,
+    server_timing,
+    throttle,
+    tracing,
+    web,
+)
 from api.context import link, request_places
 from api.coroutine_routes import Flask
+from api.load_shedding import HOLDS_FOR
+from api.request_metrics import RequestMetrics
 from shared import errors
 from shared.container import Container
+from shared.domain.sizes import exactly
+from shared.services.queue_limits import COUNT_MAX_AGE
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
+
+LOGGED = 500
+"""Letters of a path that a log line tells: a server takes many more."""
 
 
 def create_app(container: Container) -> Flask:
@@ -45,14 +67,23 @@ def create_app(container: Container) -> Flask:
         for blueprint in dialect.blueprints(settings):
             app.register_blueprint(blueprint)
     app.register_blueprint(health.bp)
+    app.register_blueprint(metrics.bp)
     app.register_blueprint(web.bp)
+    app.before_request(request_ids.begin)
+    if settings.otlp_endpoint:
+        tracing.register(app)
+    request_metrics = RequestMetrics(all_dialects)
+    app.before_request(request_metrics.begin)
     app.before_request(cors.answer_preflight)
     app.before_request(auth.authenticate)
     app.before_request(lambda: throttle.count(all_dialects))
     app.before_request(room.check)
     app.before_request(content_encoding.unpack)
-    app.after_request(cors.add_headers)  # the first is called last
+    app.after_request(request_metrics.count)  # the first is called last
+    app.after_request(cors.add_headers)
+    app.after_request(server_timing.add_header)
     app.after_request(throttle.add_headers)
+    app.after_request(request_ids.add_header)
     app.after_request(reading.discard)
     app.register_error_handler(Exception, lambda error: _error_response(all_dialects, error))
     return app
@@ -73,15 +104,19 @@ class OneSlash:
 
 
 def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> ResponseReturnValue:
+    if page := web.find_missing_page(request, error):
+        return page
     problem = _as_inferq_error(error)
     if problem.status >= 500 and not isinstance(problem, (errors.Unavailable, errors.QuotaExceeded)):
-        log.error("%s %s failed", request.method, _one_line(request.path), exc_info=error)
+        log.error("%s %s failed", request.method, _one_line(request.path[:LOGGED]), exc_info=error)
     else:
-        path, message = _one_line(request.path), _one_line(problem.message)
+        path, message = _one_line(request.path[:LOGGED]), _one_line(problem.message)
         log.info("%s %s refused: %d %s: %s", request.method, path, problem.status, problem.code, message)
     response = current_app.make_response(dialects.speaking(all_dialects, request.path).write_error(problem))
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+    if isinstance(error, errors.Overloaded) and error.holds and _is_same_for_every_body():
+        request.environ[HOLDS_FOR] = COUNT_MAX_AGE  # a look at the queue would tell the same
     if problem.job_id:  # it is stored, so its caller can come back for it
         response.headers.setdefault("Location", link(f"/v1/jobs/{problem.job_id}"))
     if isinstance(error, errors.UnsupportedEncoding):
@@ -89,6 +124,15 @@ def _error_response(all_dialects: list[dialects.Dialect], error: Exception) -> R
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
+
+
+def _is_same_for_every_body() -> bool:
+    """Return whether the answer would be the same for another picture: the body has no options, the request is no
+    repeat of an idempotency key, the answer says nothing of the caller's allowance, and no picture is answered from a
+    cache."""
+    is_picture = request.mimetype.startswith("image/")  # without this type, some bodies may be JSON
+    is_first = "Idempotency-Key" not in request.headers and not g.get("may_be_cached", False)
+    return is_picture and is_first and g.get("window") is None
 
 
 def _one_line(text: str) -> str:
@@ -116,8 +160,8 @@ def _http_error(error: HTTPException) -> errors.InferqError:
     if isinstance(error, RequestEntityTooLarge):
         limit = request.max_content_length
         return errors.TooLarge(
-            f"The body is larger than is allowed ({limit} bytes), or has too many or too large fields; send fewer "
-            "pictures at once, as file parts."
+            f"The body is larger than is allowed ({exactly(limit or 0)}), or has too many or too large fields; send "
+            "fewer pictures at once, as file parts."
         )
     if isinstance(error, NotFound):
         return errors.NotFound(f"There is nothing at {request.path}.")

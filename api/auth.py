@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Request, current_app, g, request
 
+from api import download_links
 from api.context import container
 from shared import errors
 from shared.domain.keys import Caller, is_loopback
@@ -36,17 +37,18 @@ def is_public(endpoint: str) -> bool:
 def authenticate() -> None:
     """Set `g.caller` before every request to a route that is not public; raises Unauthorized."""
     if request.endpoint is not None and not is_public(request.endpoint):
-        g.caller = admit(credentials(request))
+        g.caller = download_links.find_caller() or admit(credentials(request))
 
 
 def admit(secrets: Iterable[str]) -> Caller:
-    """Return the caller of the first valid credential; raises Unauthorized where none is valid."""
-    refused = None
+    """Return the caller of the first valid credential; raises Unauthorized where none is valid, KeyExpired if one of
+    them was."""
+    refused: errors.Unauthorized | None = None
     for secret in list(secrets) or [""]:
         try:
             return keys.identify(container(), secret, from_loopback=from_loopback(request))
         except errors.Unauthorized as error:
-            refused = error
+            refused = refused if isinstance(refused, errors.KeyExpired) else error
     raise refused or errors.Unauthorized()
 
 

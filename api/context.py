@@ -60,18 +60,18 @@ class RequestPlaces:
     def __init__(self, most: int) -> None:
         self._free = threading.Semaphore(max(1, most))
 
-    def acquire(self) -> bool:
-        """Take a place; return False when all places are taken."""
-        return self._free.acquire(blocking=False)
+    def acquire(self, seconds: float = 0.0) -> bool:
+        """Take a place; return False when none has become free within so many seconds."""
+        return self._free.acquire(timeout=seconds)
 
     def release(self) -> None:
         """Return a place that `acquire` took."""
         self._free.release()
 
     @contextmanager
-    def taken(self) -> Iterator[bool]:
-        """Take a place for the block; yield False when all places are taken."""
-        taken = self.acquire()
+    def taken(self, seconds: float = 0.0) -> Iterator[bool]:
+        """Take a place for the block; yield False when none has become free within so many seconds."""
+        taken = self.acquire(seconds)
         try:
             yield taken
         finally:
@@ -79,9 +79,9 @@ class RequestPlaces:
                 self.release()
 
     @contextmanager
-    def taken_or_refused(self) -> Iterator[None]:
-        """Take a place for the block; raises Unavailable when all places are taken."""
-        with self.taken() as taken:
+    def taken_or_refused(self, seconds: float = 0.0) -> Iterator[None]:
+        """Take a place for the block; raises Unavailable when none has become free within so many seconds."""
+        with self.taken(seconds) as taken:
             if not taken:
                 raise errors.Unavailable(
                     "Too many callers are waiting already; send it again in a moment.", retry_after=1.0
@@ -94,6 +94,7 @@ def request_places(settings: Settings) -> dict[str, RequestPlaces]:
     return {
         "inferq.waiting_places": RequestPlaces(settings.max_waiting),
         "inferq.held_threads": RequestPlaces(settings.api_threads * 3 // 4),
+        "inferq.thumbnail_places": RequestPlaces(1),
     }
 
 
@@ -105,6 +106,11 @@ def waiting_places() -> RequestPlaces:
 def held_threads() -> RequestPlaces:
     """Return the places of answers that hold a thread for long; a quarter of the threads stays free for others."""
     return cast(RequestPlaces, current_app.extensions["inferq.held_threads"])
+
+
+def thumbnail_places() -> RequestPlaces:
+    """Return the place of the only request of this process that decodes a picture."""
+    return cast(RequestPlaces, current_app.extensions["inferq.thumbnail_places"])
 
 
 async def waited(thing: Thing, seconds: float, wait: Callable[[float], Waiting[Thing]]) -> Thing:
@@ -123,7 +129,8 @@ async def wait_for(job: Job, seconds: float) -> Job:
     if job.status.terminal:
         return job
     with naming_job(job):
-        return await waited(job, seconds, lambda most: jobs.wait(container(), job, most))
+        g.waited_for = await waited(job, seconds, lambda most: jobs.wait(container(), job, most))
+        return cast(Job, g.waited_for)
 
 
 @contextmanager
@@ -147,7 +154,7 @@ async def submit_and_wait(submission: Submission, longest: float = math.inf) -> 
         patience = min(longest, container().settings.max_wait)
         job, _ = jobs.submit(container(), caller().tenant, submission, patience)
         with naming_job(job):
-            job = await jobs.wait(container(), job, patience)
+            job = g.waited_for = await jobs.wait(container(), job, patience)
     with naming_job(job):
         if not job.status.terminal:
             raise errors.StillRunning(

@@ -12,10 +12,12 @@ to a file; threads of their own read them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,9 @@ from granian.rsgi import Scope
 
 from api.connections import Connections
 from api.coroutine_routes import LATER, NOT_YET, GoOn
+from api.load_shedding import GIVEN_AGAIN, HOLDS_FOR, Headers, LoadShedding, Refusal
+from api.request_metrics import ARRIVED
+from api.wsgi_environ import wsgi_environ
 from shared import errors
 from shared.adapters.queue.waiters import Pause
 
@@ -58,7 +63,6 @@ HTTPProtocol: TypeAlias = Any
 _Gone: type[Exception] = rsgi.ProtocolClosed  # type: ignore[attr-defined]
 _TOO_MANY = "Too many large bodies arrive from your address at this moment; send it again in a second."
 _Broken: type[Exception] = rsgi.ProtocolError  # type: ignore[attr-defined]
-Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -70,14 +74,15 @@ class HttpServer:
         application: Application,
         threads: int,
         end_waits: Callable[[float], None] | None = None,
+        at_end: Callable[[], None] | None = None,
         *,
         connections: Connections | None = None,
         limits_addresses: bool = True,
     ) -> None:
-        """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then. Behind a proxy
-        all requests come from the same address, and `limits_addresses` is False. Without `connections`, no connection
-        is closed for being idle beside too many others."""
-        self._application, self._end_waits = application, end_waits
+        """`end_waits` is called with LAST_WAITS at the signal STOP: answers that wait are given by then. `at_end` is
+        called after the last answer. Behind a proxy all requests come from the same address, and `limits_addresses` is
+        False. Without `connections`, no connection is closed for being idle beside too many others."""
+        self._application, self._end_waits, self._at_end = application, end_waits, at_end
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="http")
         # Threads apart for what takes as long as a client takes: large bodies, streamed answers.
         self._slow = ThreadPoolExecutor(threads, thread_name_prefix="slow")
@@ -90,12 +95,18 @@ class HttpServer:
         self._is_timer_set = False
         self._slow_bodies = _SlowBodies(MOST_SLOW if limits_addresses else sys.maxsize)
         self._connections = connections or Connections(sys.maxsize, sys.maxsize)
+        self._shedding = LoadShedding()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen to STOP, and watch the connections; granian calls this before the first request."""
         if self._end_waits:
             loop.add_signal_handler(STOP, self._end_waits, LAST_WAITS)
         self._connections.watch(loop)
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Do what is left to do; granian calls this after the last request."""
+        if self._at_end:
+            self._at_end()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request; granian calls this."""
@@ -108,13 +119,17 @@ class HttpServer:
 
     async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> None:
         loop = asyncio.get_running_loop()
-        environ, threads = _environ(scope), self._threads
+        environ, threads = wsgi_environ(scope), self._threads
         length, address = environ.get("CONTENT_LENGTH", ""), environ["REMOTE_ADDR"]
         is_large = False
         if length == "" and "HTTP_TRANSFER_ENCODING" not in environ:
             environ["wsgi.input"] = io.BytesIO()
         elif length.isdecimal() and int(length) <= SMALL:
             environ["wsgi.input"] = await _small_body(protocol, loop, self._slow_bodies, address)
+            if refusal := self._shedding.find(scope):  # now that its body is read: the connection stays usable
+                with contextlib.suppress(_Gone, OSError):
+                    protocol.response_bytes(*refusal)
+                return
         elif self._large[address] >= self._most_large:
             environ["wsgi.input"] = _NoBody(errors.TooManyRequests(_TOO_MANY, retry_after=1.0))
         else:
@@ -124,7 +139,8 @@ class HttpServer:
             threads, is_large = self._slow, True
             self._large[address] += 1
         # The rest of a body that the application does not read is read after a wait, as slowly as it comes.
-        exchange = _Exchange(environ, protocol, loop, self._slow, self._slow if is_large else self._late)
+        exchange = _Exchange(environ, protocol, loop, self._slow, self._slow if is_large else self._late,
+                             partial(self._shedding.keep, scope))  # fmt: skip
         threads.submit(exchange.run, partial(self._application, environ))
         self._open[exchange] = loop.time()
         self._set_timer(loop)
@@ -165,14 +181,17 @@ class _Exchange:
         loop: asyncio.AbstractEventLoop,
         slow: ThreadPoolExecutor,
         late: ThreadPoolExecutor,
+        keep: Callable[[Refusal, float, Callable[[], None] | None], None],
     ) -> None:
+        """`keep` has a refusal hold for some seconds, and calls something whenever it is given again."""
+        self._environ, self._keep = environ, keep
         self._protocol, self._loop, self._slow, self._late = protocol, loop, slow, late
         self._started: list[tuple[int, Headers]] = []
         self.answered: asyncio.Future[None] = loop.create_future()
         self.pause: Pause | None = None
         """What it waits for, or has waited for last."""
         self.listener: asyncio.Task[None] | None = None
-        environ[LATER] = self._later
+        environ[LATER], environ[ARRIVED] = self._later, time.monotonic()
 
     def run(self, application: GoOn) -> None:
         """Run the application, or the rest of it, and send its answer, unless that comes later."""
@@ -205,7 +224,10 @@ class _Exchange:
             if not isinstance(parts, (list, tuple)) and not _is_whole(self._started):
                 self._slow.submit(self._stream, parts)
                 return
-            self._protocol.response_bytes(*self._started[0], b"".join(parts))
+            answer = Refusal(*self._started[0], b"".join(parts))
+            self._protocol.response_bytes(*answer)
+            if seconds := self._environ.get(HOLDS_FOR):
+                self._keep(answer, seconds, self._environ.get(GIVEN_AGAIN))
         except (_Gone, OSError):
             log.debug("a client left before the end of its answer")
         except BaseException as error:  # noqa: BLE001 - as above
@@ -359,36 +381,3 @@ async def _send(transport: Any, part: bytes) -> None:
 def _is_whole(started: list[tuple[int, Headers]]) -> bool:
     """Return whether an answer has a length, and so is not streamed."""
     return bool(started) and any(name.lower() == "content-length" for name, _ in started[0][1])
-
-
-def _environ(scope: Scope) -> dict[str, Any]:
-    """Return the WSGI environment of a request, without its body (PEP 3333)."""
-    host, _, port = scope.server.rpartition(":")
-    client, _, client_port = scope.client.rpartition(":")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode("utf-8", "surrogateescape").decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
-        "SERVER_NAME": host.strip("[]"),
-        "SERVER_PORT": port,
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": client.strip("[]"),
-        "REMOTE_PORT": client_port,
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in scope.headers.items():
-        if "_" in name:  # `Content_Length` would count as Content-Length
-            continue
-        key = name.upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
-    if scope.authority and "HTTP_HOST" not in environ:  # HTTP/2
-        environ["HTTP_HOST"] = scope.authority
-    return environ

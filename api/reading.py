@@ -18,6 +18,7 @@ from api import content_encoding
 from api.form_parser import CHARSETS
 from shared import errors
 from shared.domain.pictures import Limits, Upload
+from shared.domain.sizes import exactly
 from shared.imaging import archives, formats
 from shared.settings import Settings
 
@@ -119,8 +120,18 @@ def is_json(request: Request) -> bool:
         return True
     if kind.startswith(("image/", "multipart/")):
         return False
+    return begins_like_json(_peek(request))
+
+
+def has_body(request: Request) -> bool:
+    """Return whether the request has a body that is not empty, of any type; the body can still be read."""
+    return bool(_peek(request))
+
+
+def _peek(request: Request) -> bytes:
+    """Return the beginning of the body, which can still be read; it is empty only if the body is."""
     request.stream = stream = io.BufferedReader(cast(io.RawIOBase, request.stream))
-    return begins_like_json(stream.peek())
+    return stream.peek()
 
 
 def refuse_form(head: bytes) -> None:
@@ -141,7 +152,7 @@ def json_object(request: Request, limit: int) -> dict[str, Any]:
     """Return the JSON body, an object of at most `limit` bytes. Raises TooLarge, and BadJson with the position."""
     body = _read(request.stream, limit + 1) if (request.content_length or 0) <= limit else None
     if body is None or len(body) > limit:
-        raise errors.TooLarge(f"A JSON body may have {limit} bytes; send larger pictures as multipart or raw.")
+        raise errors.TooLarge(f"A JSON body may have {exactly(limit)}; send larger pictures as multipart or raw.")
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # `[[],[],…` grows thirtyfold in memory
         raise errors.BadJson(f"The JSON body holds more than {MAX_VALUES} values.")
     try:

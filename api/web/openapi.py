@@ -2,7 +2,8 @@
 
 A dialect may have `openapi(settings)`, which returns any of `tags`, `paths` and `components`; paths are written as
 in OpenAPI (`/v1/jobs/{job_id}`), and a call that names no tag gets the first tag. A route that no dialect describes
-gets an entry from its docstring, so that the document lists every call that exists.
+gets an entry from its docstring, so that the document lists every call that exists. `x-tagGroups`, an extension that
+viewers of such documents know, has the tags of each wire.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from shared.settings import Settings
 _SERVICE = {
     "/healthz": ("Liveness", "200 while the process runs; no dependency is checked."),
     "/readyz": ("Readiness", "200 if database, queue, a worker and the default model are ready; 503 with the reasons."),
-    "/metrics": ("Metrics for Prometheus", "Pictures that wait or run, workers, and pictures that were run."),
+    "/metrics": (
+        "Metrics for Prometheus",
+        "Pictures that wait or run, workers, drift; with a key, models of its tenant have their names.",
+    ),
 }
+_TAGS = {"Service": "Whether it is ready, and its metrics.", "Pages": "What people look at in a browser."}
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -34,8 +39,11 @@ _SECURITY = {
 _STATE = thing({"status": text()}, required=("status",), additionalProperties=True)
 _PROBLEM = response("What is wrong, and what to do.", ref("Problem"), "application/problem+json")
 _ANSWERS: dict[str, dict[str, Part]] = {
-    "/": {"302": empty("To `/docs`.")},
-    "/ui": {"302": empty("To `/ui/datasets`.")},
+    "/ui": {"302": empty("To `/`.")},
+    "/samples/{name}": {
+        "200": response("The photograph.", {}, "image/*"),
+        "304": empty("It is as it was."),
+    },
     "/openapi.json": {"200": response("The document.", thing({}))},
     "/favicon.ico": {"200": response("The icon.", text(), "image/svg+xml")},
     "/static/{filename}": {
@@ -73,6 +81,7 @@ def describe(app: Flask, settings: Settings, version: str) -> Document:
         "servers": [{"url": "/"}],
         "security": [{name: []} for name in _SECURITY],
         "tags": [],
+        "x-tagGroups": [],
         "paths": {},
         "webhooks": {},
         "components": {"securitySchemes": dict(_SECURITY)},
@@ -95,8 +104,12 @@ def _merge(document: Document, dialect: dialects.Dialect, settings: Settings) ->
     """Add the part of the dialect to the document; return the tag of its calls that name no tag."""
     describe_dialect = getattr(dialect, "openapi", None)
     part: Document = describe_dialect(settings) if describe_dialect else {}
-    tag = str(part["tags"][0]["name"]) if part.get("tags") else dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
-    document["tags"] += part.get("tags", [])
+    name = dialect.__name__.rsplit(".", 1)[-1].replace("_", " ")
+    tag = str(part["tags"][0]["name"]) if part.get("tags") else name
+    tags = part.get("tags") or [{"name": tag}]
+    document["tags"] += tags
+    group = name.capitalize() if len(tags) > 1 else tag
+    document["x-tagGroups"].append({"name": group, "tags": [each["name"] for each in tags]})
     document["paths"] |= part.get("paths", {})
     document["webhooks"] |= part.get("webhooks", {})
     for kind, entries in part.get("components", {}).items():
@@ -143,16 +156,14 @@ def _answers(path: str, rule: Rule) -> dict[str, Part]:
 
 def _default(rule: Rule) -> Part:
     """Return what such a route answers otherwise; of a wire without a description nothing is known."""
-    ours = rule.endpoint.startswith(("web.", "health."))
+    ours = rule.endpoint.startswith(("web.", "health.", "metrics."))
     return _PROBLEM if ours else empty("The answer of this wire.")
 
 
 def _name_tags(document: Document) -> None:
-    """Add the tags that are in use but not described by a dialect, in the order of the paths."""
+    """Add the tags that no dialect describes, in the order of the paths, as a group of their own."""
     named = {tag["name"] for tag in document["tags"]}
-    for entry in document["paths"].values():
-        for call in entry.values():
-            for name in call["tags"]:
-                if name not in named:
-                    named.add(name)
-                    document["tags"].append({"name": name})
+    used = [tag for entry in document["paths"].values() for call in entry.values() for tag in call["tags"]]
+    added = [name for name in dict.fromkeys(used) if name not in named]
+    document["tags"] += [{"name": name, "description": _TAGS.get(name, "")} for name in added]
+    document["x-tagGroups"].append({"name": "Operation", "tags": added})

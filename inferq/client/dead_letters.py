@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
+from inferq.client.blocking import Blocking, blocking
 from inferq.client.connection import Connection, read
 from inferq.errors import InferqHTTPError
 from shared.schemas.dead_letters import DeadLetter, DeadLetterPage, Replay
@@ -21,13 +22,13 @@ class Wanted(TypedDict, total=False):
     until: str | float
 
 
-class DeadLetters:
+class AsyncDeadLetters:
     """The dead letters of the key's tenant."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def replay(self, **wanted: Unpack[Wanted]) -> Replay:
+    async def replay(self, **wanted: Unpack[Wanted]) -> Replay:
         """Run them again, with as many calls as that takes; return what was queued, in all.
 
         Its `next` is set if the tenant's queue is full: replay the others later.
@@ -36,7 +37,7 @@ class DeadLetters:
         total = Replay(jobs=0, pictures=0, skipped=0, next=None)
         while True:
             try:
-                part = read(Replay, self._connection.request("POST", "/v1/dead-letters/replay", json=body))
+                part = read(Replay, await self._connection.request("POST", "/v1/dead-letters/replay", json=body))
             except InferqHTTPError as error:
                 if error.status == _FULL and total.jobs:
                     return total
@@ -49,8 +50,15 @@ class DeadLetters:
                 return total
             body["cursor"] = total.next
 
-    def list(self, *, limit: int = 50, **wanted: Unpack[Wanted]) -> list[DeadLetter]:
+    async def list(self, *, limit: int = 50, **wanted: Unpack[Wanted]) -> list[DeadLetter]:
         """Return at most `limit`, those of the newest jobs first, from as many pages as needed."""
-        return self._connection.entries(
+        return await self._connection.entries(
             "/v1/dead-letters", DeadLetterPage, lambda page: page.dead_letters, wanted, limit
         )
+
+
+class DeadLetters(Blocking[AsyncDeadLetters]):
+    """The dead letters of the key's tenant."""
+
+    replay = blocking(AsyncDeadLetters.replay)
+    list = blocking(AsyncDeadLetters.list)

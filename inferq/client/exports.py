@@ -22,7 +22,7 @@ _LONGEST = 1800.0
 """Seconds after which a conversion is no longer waited for."""
 
 
-def download(connection: Connection, path: str, folder: Path, progress: Progress) -> Path:
+async def download(connection: Connection, path: str, folder: Path, progress: Progress) -> Path:
     """Write the export at `path` into a folder, which may exist if it is empty; returns the folder.
 
     Raises InferqError if it is not empty, OSError if it cannot be written.
@@ -30,21 +30,21 @@ def download(connection: Connection, path: str, folder: Path, progress: Progress
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InferqError(f"{folder} exists and is not an empty folder; nothing was written")
     with tempfile.TemporaryFile() as file:  # unpacked only when it is complete
-        _fetch(connection, path, file, progress)
+        await _fetch(connection, path, file, progress)
         try:
-            _unpack(file, folder)
+            await connection.runtime.call(lambda: _unpack(file, folder))
         except zipfile.BadZipFile as error:
             raise BadAnswer(f"the server's answer is not a complete zip ({error}); try again") from None
     return folder
 
 
-def _fetch(connection: Connection, path: str, file: BinaryIO, progress: Progress) -> None:
+async def _fetch(connection: Connection, path: str, file: BinaryIO, progress: Progress) -> None:
     """Write the zip into the file, as soon as the server has the weights in that format."""
     until = time.monotonic() + _LONGEST
     while True:
         try:
-            with connection.stream(path, timeout=UPLOAD) as response:
-                for part in response.iter_bytes(1024 * 1024):
+            async with connection.stream(path, timeout=UPLOAD) as response:
+                async for part in connection.runtime.chunks(response, 1024 * 1024):
                     file.write(part)
                     progress(file.tell())
             return
@@ -52,7 +52,7 @@ def _fetch(connection: Connection, path: str, file: BinaryIO, progress: Progress
             if error.code != _NOT_READY or time.monotonic() > until:
                 raise
         progress(0)
-        time.sleep(_PAUSE)
+        await connection.runtime.sleep(_PAUSE)
 
 
 def _unpack(file: BinaryIO, folder: Path) -> None:

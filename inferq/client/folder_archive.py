@@ -25,8 +25,12 @@ def packed(folder: Path, files: Sequence[Path] | None = None) -> Iterator[IO[byt
     """
     with tempfile.TemporaryFile(prefix="inferq-", suffix=".zip") as file:
         try:
-            if not _pack(folder, file, _files(folder, ()) if files is None else files):
-                advice = "" if files is not None else "; put pictures into it as LABEL/picture.jpg"
+            if not _pack(folder, file, files_below(folder) if files is None else files):
+                advice = (
+                    ""
+                    if files is not None
+                    else "; put pictures into it as LABEL/picture.jpg, or with a table labels.csv"
+                )
                 raise InferqError(f"{folder} has no files{advice}")
         except OSError as error:
             raise InferqError(f"cannot pack {error.filename or folder}: {error.strerror}") from error
@@ -47,9 +51,12 @@ def _pack(folder: Path, file: IO[bytes], files: Iterable[Path]) -> int:
     return count
 
 
-def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield all files below a folder, sorted; follows links, as label folders are often links. `above` are its
-    parents."""
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield all files below a folder, sorted, without hidden files and files of operating systems.
+
+    Follows links, as label folders are often links. `above` are its parents. Raises InferqError for a link that leads
+    back, OSError for a folder that cannot be read.
+    """
     real = folder.resolve()
     if real in above:
         raise InferqError(f"{folder} is a link that leads back to a folder around it; take it away")
@@ -57,6 +64,6 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         if path.name.startswith(".") or path.name.lower() in _JUNK:
             continue
         if path.is_dir():
-            yield from _files(path, (*above, real))
+            yield from files_below(path, (*above, real))
         elif path.is_file():
             yield path

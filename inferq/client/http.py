@@ -1,28 +1,18 @@
-"""HTTP details of the client: form parts, names in paths, error responses, and times to retry."""
+"""HTTP details of the client: form fields, names in paths, error responses, and times to retry."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from inferq.errors import InferqError, InferqHTTPError, Unreachable
-
-Picture = str | os.PathLike[str] | bytes | tuple[str, bytes]
-"""A path, bytes, or a name with bytes; an archive of pictures counts as a single picture."""
-
-
-class Away(InferqHTTPError):
-    """Status 503 with a time after which to retry."""
-
-    def __init__(self, status: int, code: str, detail: str, retry_after: float) -> None:
-        super().__init__(status, code, detail)
-        self.retry_after = retry_after
+from inferq.errors import InferqHTTPError, TimedOut, Unreachable, http_error
 
 
 @contextlib.contextmanager
@@ -31,7 +21,7 @@ def reaching(url: str) -> Iterator[None]:
     try:
         yield
     except httpx.TimeoutException:  # from None: httpx's traceback is 50 lines that do not help
-        raise Unreachable(f"the server at {url} does not answer in time") from None
+        raise TimedOut(f"the server at {url} does not answer in time") from None
     except httpx.TransportError as error:
         raise Unreachable(f"no server can be reached at {url} ({error}); start one with `inferq up`") from None
 
@@ -64,36 +54,35 @@ def problem(answer: httpx.Response) -> InferqHTTPError:
         code, detail = str(body.get("code", "")), str(body.get("detail") or body.get("title") or "")
     except (ValueError, AttributeError):
         code, detail = "", f"{answer.status_code} {answer.reason_phrase}"
-    if answer.status_code == 503 and "retry-after" in answer.headers:
-        return Away(answer.status_code, code, detail, retry_after(answer, 1.0))
-    return InferqHTTPError(answer.status_code, code, detail)
+    return http_error(answer.status_code, code, detail, retry_after(answer))
 
 
-def retry_after(answer: httpx.Response, otherwise: float) -> float:
-    """Return the seconds to wait, at most 30; `otherwise` for a date or an invalid value."""
+def retry_after(answer: httpx.Response) -> float | None:
+    """Return the seconds after which the server wants to be asked again, 0 at least; None if it does not say.
+
+    `Retry-After` is a number or a date, which is compared with the server's own `Date` if there is one, so that a wrong
+    clock does not matter.
+    """
+    given = answer.headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, seconds) if math.isfinite(seconds := float(given)) else None
+    if (then := _date(given)) is None:
+        return None
+    now = _date(answer.headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
     try:
-        return min(max(float(answer.headers["retry-after"]), 0.0), 30.0)
-    except (KeyError, ValueError):
-        return otherwise
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)  # -0000: UTC, from an unknown zone
 
 
 def prefer(wait: float) -> dict[str, str]:
     """Return the header that asks the server to wait `wait` seconds."""
     return {"Prefer": f"wait={max(1, round(wait))}"}
-
-
-def part(number: int, picture: Picture) -> tuple[str, bytes]:
-    """Return name and bytes of the picture number `number` of a request.
-
-    Raises OSError if it cannot be read, InferqError if it is no Picture.
-    """
-    if isinstance(picture, tuple):
-        return picture
-    if not isinstance(picture, str | bytes | os.PathLike) or str(picture).startswith(("http://", "https://")):
-        raise InferqError(f"picture {number} must be a path, bytes, or a tuple of name and bytes; not {picture!r:.80}")
-    if isinstance(picture, bytes):
-        return f"picture-{number}", picture
-    return Path(picture).name, Path(picture).read_bytes()
 
 
 def text(value: object) -> str:

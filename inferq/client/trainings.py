@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
 from inferq.client import http
+from inferq.client.blocking import Blocking, blocking, iterating
 from inferq.client.connection import Connection, read
 from shared.schemas.trainings import Training, TrainingPage, TrainingSummary
 
@@ -27,13 +28,13 @@ class Parameters(TypedDict, total=False):
     unknown_label: str | None
 
 
-class Trainings:
+class AsyncTrainings:
     """The trainings of the key's tenant."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def start(
+    async def start(
         self, dataset: int | str, name: str, *, base: str = "", base_version: str = "",
         options: Mapping[str, Any] | None = None, **parameters: Unpack[Parameters],
     ) -> Training:  # fmt: skip
@@ -45,31 +46,43 @@ class Trainings:
         given = {key: value for key, value in parameters.items() if value is not None}
         fields = {"dataset": dataset, "name": name, "base": base, "base_version": base_version, "parameters": given}
         wanted = {key: value for key, value in {**fields, **(options or {})}.items() if value not in ("", {})}
-        return read(Training, self._connection.request("POST", "/v1/trainings", json=wanted))
+        return read(Training, await self._connection.request("POST", "/v1/trainings", json=wanted))
 
-    def get(self, training_id: str) -> Training:
+    async def get(self, training_id: str) -> Training:
         """Return the training in its current state, with its evidence if it is done."""
-        return read(Training, self._connection.get(_path(training_id)))
+        return read(Training, await self._connection.get(_path(training_id)))
 
-    def list(self, *, status: str = "", limit: int = 50) -> list[TrainingSummary]:
+    async def list(self, *, status: str = "", limit: int = 50) -> list[TrainingSummary]:
         """Return the newest trainings, at most `limit`, without evidence."""
         query = {"status": status}
-        return self._connection.entries("/v1/trainings", TrainingPage, lambda page: page.trainings, query, limit)
+        return await self._connection.entries("/v1/trainings", TrainingPage, lambda page: page.trainings, query, limit)
 
-    def follow(self, training_id: str) -> Iterator[Training]:
+    async def stream(self, training_id: str) -> AsyncIterator[Training]:
         """Yield the training now and each time it has changed; the last has ended, and has its evidence.
 
         Outages of the server of up to five minutes are tolerated.
         """
-        yield from self._connection.follow(_path(training_id), Training, lambda training: training.terminal)
+        async for change in self._connection.changes(_path(training_id), Training, lambda training: training.terminal):
+            yield change
 
-    def cancel(self, training_id: str) -> Training:
+    async def cancel(self, training_id: str) -> Training:
         """Cancel a training that has not ended; its dataset and the model's other versions stay as they are."""
-        return read(Training, self._connection.request("DELETE", _path(training_id)))
+        return read(Training, await self._connection.request("DELETE", _path(training_id)))
 
-    def plot(self, training_id: str, name: str) -> bytes:
+    async def plot(self, training_id: str, name: str) -> bytes:
         """Return a plot of the evidence: `confusion`, `curve` or `reliability`, with `.svg` or `.png`."""
-        return self._connection.get(f"{_path(training_id)}/plots/{http.word(name)}").content
+        return (await self._connection.get(f"{_path(training_id)}/plots/{http.word(name)}")).content
+
+
+class Trainings(Blocking[AsyncTrainings]):
+    """The trainings of the key's tenant."""
+
+    start = blocking(AsyncTrainings.start)
+    get = blocking(AsyncTrainings.get)
+    list = blocking(AsyncTrainings.list)
+    stream = iterating(AsyncTrainings.stream)
+    cancel = blocking(AsyncTrainings.cancel)
+    plot = blocking(AsyncTrainings.plot)
 
 
 def _path(training_id: str) -> str:

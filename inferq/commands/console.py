@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import msgspec
 from rich import box
@@ -15,18 +15,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.schemas.jobs import Job, JobSummary, Prediction
+from shared.schemas.jobs import JobSummary
 
-_PIPED = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
-"""Width of tables in a pipe; None lets rich take the width of the terminal or of COLUMNS."""
-out = Console(highlight=False, markup=False, width=_PIPED)
+
+def _width(stream: TextIO) -> int | None:
+    """Return the width of tables in a pipe; None lets rich take the width of the terminal or of COLUMNS."""
+    return None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
+
+
+out = Console(highlight=False, markup=False, width=_width(sys.stdout))
 """Answers, on stdout. No markup: file names and labels may hold brackets."""
-remarks = Console(stderr=True, highlight=False, markup=False)
+remarks = Console(stderr=True, highlight=False, markup=False, width=_width(sys.stderr))
 """Remarks and progress, on stderr."""
 
 _BAR = 20
-_IDS = ("id", "job", "training")
-"""Columns of ids, which users copy into the next command: they are never wrapped."""
+_WHOLE = ("id", "job", "training", "status", "state", "created", "since")
+"""Columns that are never wrapped: ids, which users copy into the next command, and short words."""
+_CUT = ("file", "model", "url")
+"""Columns that are cut where a terminal is too narrow; folded over several lines, they could not be read. The whole is
+in the output of --json, and in a pipe."""
 _SPARKS = "▁▂▃▄▅▆▇█"
 STATUS_STYLE = {
     "DONE": "green", "READY": "green", "ready": "green", "DELIVERED": "green",
@@ -37,10 +44,13 @@ STATUS_STYLE = {
 
 def table(*columns: str, title: str = "", numbers: Collection[str] = ()) -> Table:
     """Return an empty table in the style of all tables; the columns `numbers` are aligned to the right."""
-    new = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    new = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
-        new.add_column(column, overflow="fold", justify=justify, no_wrap=column in _IDS)
+        is_cut = column in _CUT and out.is_terminal
+        new.add_column(
+            column, overflow="ellipsis" if is_cut else "fold", justify=justify, no_wrap=is_cut or column in _WHOLE
+        )
     return new
 
 
@@ -63,9 +73,19 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share * 100:.1f} %"
 
 
+def shortened(name: str, on: Console, width: int) -> str:
+    """Return the end of a name that has more than `width` characters, on a terminal; elsewhere the whole name."""
+    return f"…{name[len(name) - width + 1 :]}" if on.is_terminal and len(name) > width else name
+
+
+def number(count: int) -> Text:
+    """Return a number for a column of numbers: `1,234`, aligned to the right."""
+    return Text(f"{count:,}", justify="right")
+
+
 def count(number: int, thing: str) -> str:
     """Return a number with its noun: `1 label`, `5 labels`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def spark(values: Sequence[float], width: int = _BAR) -> str:
@@ -104,53 +124,15 @@ def print_rows(rows: Iterable[Iterable[Any]], *columns: str, empty: str) -> None
         remarks.print(empty)
 
 
-def print_notes(notes: Iterable[tuple[str, str]]) -> None:
+def print_notes(notes: Iterable[tuple[str, str]], *, on: Console = out) -> None:
     """Print (subject, text) pairs that are too long for a table, one per line; long texts wrap in their column."""
     listed = Table.grid(padding=(0, 1))
     for about, text in notes:
         listed.add_row(Text(about, style="dim", no_wrap=True), Text(text))
     if listed.row_count:
-        out.print(listed)
-
-
-def print_job(job: Job) -> None:
-    """Print a job and its labels."""
-    head = Text.assemble(
-        ("job ", "dim"), job.id, "  ", status(job.status), f"  {job.model.name} {job.model.version}".rstrip()
-    )
-    if ended(job) < job.progress.total:  # also true of a job that was cancelled or has expired
-        head.append(f"  {ended(job)} of {job.progress.total}")
-    out.print(head, soft_wrap=True)
-    shown_below = [prediction.error.message for prediction in job.predictions if prediction.error]
-    if job.error_description and job.error_description not in shown_below:
-        out.print(Text(job.error_description, style="red"), soft_wrap=True)
-    if job.predictions:
-        print_rows(
-            (row for prediction in job.predictions for row in _rows(prediction)), "file", "label", "score", "", empty=""
-        )
+        on.print(listed)
 
 
 def ended(job: JobSummary) -> int:
     """The pictures of a job that have ended, with an answer or an error."""
     return job.progress.done + job.progress.failed
-
-
-def _rows(prediction: Prediction) -> list[tuple[Any, ...]]:
-    """Return the rows of a picture; sentences are in the last column, since they would widen that of the labels."""
-    if prediction.error:
-        return [(prediction.name, "", "", Text(prediction.error.message, style="red"))]
-    if found := prediction.similar:
-        return [
-            (hit.name, hit.label or hit.image_id, f"{hit.similarity:.4f}", bar(max(0.0, hit.similarity)))
-            for hit in found.hits
-        ]
-    if not (prediction.results or prediction.feature_vectors or prediction.status):
-        return [(prediction.name, Text("no label above its threshold", style="dim"), "", "")]
-    names = [prediction.name, *[""] * len(prediction.results)]
-    rows: list[tuple[Any, ...]] = [
-        (name, result.label, f"{result.score:.4f}", bar(result.score))
-        for name, result in zip(names, prediction.results, strict=False)
-    ]
-    if prediction.doubt:
-        rows.append(("", "", "", Text(f"not believed: {prediction.doubt.message}", style="yellow")))
-    return rows

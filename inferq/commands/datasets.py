@@ -9,9 +9,10 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.client.datasets import is_url
-from inferq.commands import console, evidence, options, progress_view
-from shared.schemas.datasets import Contradiction, Dataset
+from inferq.client.pictures import is_url
+from inferq.commands import console, evidence, options, progress_view, suspects
+from shared.schemas.common import MULTI_LABEL, PROBLEM_TYPES
+from shared.schemas.datasets import Contradiction, Dataset, Example
 
 NAME = click.argument("name")
 _REASONS = 10
@@ -22,7 +23,11 @@ _FEWEST = 2
 
 @click.group()
 def datasets() -> None:
-    """Create, add to, list, show, examine and delete datasets to train on."""
+    """Create, add to, list, show, examine, correct and delete datasets to train on."""
+
+
+for command in suspects.COMMANDS:
+    datasets.add_command(command)
 
 
 @datasets.command()
@@ -31,15 +36,20 @@ def datasets() -> None:
 @click.option(
     "--label", "labels", multiple=True, help="A label of an empty dataset, instead of PATH; repeat it for each label."
 )
+@click.option("--problem-type", type=click.Choice(PROBLEM_TYPES),
+              help="One label for each picture, or any number; by default the archive says it.")  # fmt: skip
 @options.JSON
 @options.server
-def create(client: Client, name: str, source: str | None, labels: tuple[str, ...], as_json: bool) -> None:
-    """Create a dataset from label folders.
+def create(
+    client: Client, name: str, source: str | None, *, labels: tuple[str, ...], problem_type: str | None, as_json: bool
+) -> None:
+    """Create a dataset from label folders, or pictures with a table.
 
     The command waits until it is loaded. PATH is a folder with a folder of pictures
     for each label, or an archive of that (zip or tar); URL is the address of an
     archive. Folders training, validation and test above the label folders are kept as
-    the split.
+    the split. A table labels.csv with the columns file and labels, or labels.json, takes
+    the place of label folders; its pictures may have any number of labels.
 
     \b
       inferq datasets create flowers flowers/      flowers/rose/1.jpg and so on
@@ -50,11 +60,11 @@ def create(client: Client, name: str, source: str | None, labels: tuple[str, ...
             "name a folder, an archive or a URL, or else the labels of an empty dataset with --label"
         )
     if source is None:
-        _print(client.datasets.create(name, labels=labels), as_json)
+        _print(client.datasets.create(name, labels=labels, problem_type=problem_type or ""), as_json)
         return
     path = _source(source)
     with console.remarks.status(f"sending {source}"):
-        dataset = client.datasets.create(name, path)
+        dataset = client.datasets.create(name, path, problem_type=problem_type or "")
     _follow_loading(client, dataset, as_json)
 
 
@@ -128,7 +138,7 @@ def duplicates(client: Client, name: str, limit: int, as_json: bool) -> None:
         return
     console.print_rows(
         (
-            (number if first else "", example.label.name, example.split, example.name, example.id)
+            (number if first else "", _labels(example), example.split, example.name, example.id)
             for number, group in enumerate(found.groups, 1)
             for first, example in ((example is group.examples[0], example) for example in group.examples)
         ),
@@ -153,6 +163,13 @@ def delete(client: Client, name: str) -> None:
     console.remarks.print(f"deleted {name}", soft_wrap=True)
 
 
+def _labels(example: Example) -> str:
+    """Return all labels of an example as one text; `labels` is empty if the server is older than multi-label
+    datasets."""
+    names = [label.name for label in example.labels] or ([example.label.name] if example.label else [])
+    return " | ".join(names) or "no label"
+
+
 def _source(source: str) -> str | Path:
     """Return a URL as it is, else a path; raises BadParameter if there is no such file."""
     if is_url(source):
@@ -166,7 +183,7 @@ def _follow_loading(client: Client, created: Dataset, as_json: bool) -> None:
     """Show the progress of loading until it ends; exits with 1 if it failed, and prints the reason."""
     try:
         dataset = progress_view.follow(
-            client.datasets.follow(created.id), progress_view.dataset, progress_view.dataset_line
+            client.datasets.stream(created.id), progress_view.dataset, progress_view.dataset_line
         )
     except KeyboardInterrupt:
         hint = f"dataset {created.id} continues loading; show it with: inferq datasets show {created.id}"
@@ -182,7 +199,9 @@ def _print(dataset: Dataset, as_json: bool) -> None:
         console.print_json(dataset)
         return
     head = Text.assemble(("dataset ", "dim"), (dataset.name, "bold"), "  ", console.status(dataset.state))
-    console.out.print(head.append(f"  version {dataset.version}  id {dataset.id}", "dim"), soft_wrap=True)
+    is_multi_label = dataset.problem_type == MULTI_LABEL
+    kind = f"  {dataset.problem_type}" if is_multi_label else ""
+    console.out.print(head.append(f"{kind}  version {dataset.version}  id {dataset.id}", "dim"), soft_wrap=True)
     if dataset.message:  # the reason of a failed archive, or the progress of loading
         console.out.print(Text(dataset.message, "yellow" if dataset.state == "LOADING" else "red"), soft_wrap=True)
     most = max((label.examples for label in dataset.labels), default=0) or 1
@@ -194,15 +213,19 @@ def _print(dataset: Dataset, as_json: bool) -> None:
         console.print_rows(rows, "label", "pictures", "", empty="no labels")
     counted = [
         ("pictures", dataset.examples),
+        *_splits(dataset),
         ("duplicates left out", dataset.duplicates),
-        ("under two labels", dataset.contradicting),
+        ("with different labels" if is_multi_label else "under two labels", dataset.contradicting),
         ("unusable", dataset.unreadable),
     ]
     console.out.print(evidence.key_value_table([(word, Text(str(count))) for word, count in counted if count]))
     if dataset.contradictions:
         console.out.print()
         console.print_notes(
-            (f" {each.paths[0]}:", f"also sent as {', '.join(each.paths[1:])}; {_kept(each)}")
+            (
+                f" {each.paths[0]}:",
+                f"also sent as {', '.join(each.paths[1:])}; {_kept(each, 'different' if is_multi_label else 'two')}",
+            )
             for each in dataset.contradictions[:_REASONS]
         )
     if dataset.reasons:
@@ -216,9 +239,16 @@ def _print(dataset: Dataset, as_json: bool) -> None:
         _print_next(dataset)
 
 
-def _kept(contradiction: Contradiction) -> str:
+def _splits(dataset: Dataset) -> list[tuple[str, int]]:
+    """Return (words, pictures) of each split, if the archive has declared any."""
+    if not any(dataset.splits):
+        return []
+    return [(f"  for {split}" if split else "  not assigned yet", count) for split, count in dataset.splits.items()]
+
+
+def _kept(contradiction: Contradiction, labels: str) -> str:
     if contradiction.example is None:
-        return "one picture with two labels teaches neither, and was left out"
+        return f"one picture with {labels} labels teaches neither, and was left out"
     return f"the dataset keeps it as {contradiction.labels[0]!r}, example {contradiction.example}"
 
 
@@ -226,6 +256,8 @@ def _print_next(dataset: Dataset) -> None:
     """Print the next command: a training, or more pictures if there are too few for one."""
     name, used = shlex.quote(dataset.name), [label.examples for label in dataset.labels if label.examples]
     line = f"inferq train {name} --name MODEL"
-    if len(used) < _FEWEST or min(used) < _FEWEST:
-        line = f"inferq datasets add {name} FOLDER    training needs two labels, with two pictures each"
+    is_multi_label = dataset.problem_type == MULTI_LABEL
+    if len(used) < (1 if is_multi_label else _FEWEST) or min(used) < _FEWEST:
+        labels = "a label with two pictures" if is_multi_label else "two labels, with two pictures each"
+        line = f"inferq datasets add {name} FOLDER    training needs {labels}"
     console.remarks.print(Text.assemble(("\nnext ", "dim"), line), soft_wrap=True)

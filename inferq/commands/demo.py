@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import samples
 from inferq.client import Client
 from inferq.commands import console, options
 from inferq.commands.up import few_workers, running
 from inferq.errors import StartFailed
 from inferq.stack import stack
+from shared.samples import INSTALL, installed
 from shared.schemas.jobs import Job
 
 _PATIENCE = 60.0
@@ -40,9 +40,9 @@ def demo(photos: tuple[Path, ...]) -> None:
     It runs in a temporary folder and on a free port, and leaves nothing behind. The pictures are sent in two ways:
     submit and poll (202, then GET until it is done), and synchronously (one request, 200 with the answer).
     """
-    pictures = [*samples.installed().items(), *((photo.name, photo) for photo in photos)]
+    pictures = [*installed().items(), *((photo.name, photo) for photo in photos)]
     if not pictures:
-        raise StartFailed(f"there are no photographs here; install some with {samples.INSTALL}, or name one: --photo")
+        raise StartFailed(f"there are no photographs here; install some with {INSTALL}, or name one: --photo")
     with tempfile.TemporaryDirectory(prefix="inferq-demo-") as scratch:
         stack_options = stack.StackOptions(Path(scratch), port=0, workers=few_workers(), trainer=False)
         console.remarks.print("starting the service in a temporary folder ...", style="dim")

@@ -1,4 +1,4 @@
-"""`inferq doctor` checks each requirement of inferq, and prints what to do if one is missing."""
+"""`inferq doctor` checks what inferq needs on this machine, or examines a running service, and prints cures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from rich.table import Table
 from rich.text import Text
 
-from inferq.commands import console, options
-from inferq.errors import InferqError
+from inferq import installed
+from inferq.client import Client
+from inferq.commands import console, options, service_check, units
+from inferq.errors import CannotStart, InferqError
 from inferq.stack import stack, valkey
+from shared.schemas.diagnosis import PartCheck
 
 ROOM = 2 * 1024**3
 """Bytes of free disk: weights of a few models, and a day of pictures."""
@@ -34,6 +38,9 @@ except ValueError as error:
 """
 
 
+_SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
+
+
 class Missing(Exception):
     """A requirement is missing; the text says what to do."""
 
@@ -42,11 +49,63 @@ class Missing(Exception):
 @options.DATA
 @click.option("--host", envvar="INFERQ_HOST", default="127.0.0.1", help="Host on which `inferq up` would listen.")
 @click.option("--port", envvar="INFERQ_PORT", default=8000, help="Port on which `inferq up` would listen.")
-def doctor(data: Path, host: str, port: int) -> None:
+@click.option("--url", help="Examine the service at this address instead: queue, workers, storage, keys, webhooks, "
+              "clocks, Redis, database, disk.")  # fmt: skip
+@click.option("--key", envvar="INFERQ_KEY", default="", help="With --url: a key of the tenant `default` with the scope "
+              "`keys`; any other key sees fewer parts.")  # fmt: skip
+@click.option("--wait", is_flag=True, help="With --url: also hold a request as long as callers may wait, which a proxy "
+              "between may cut. Takes a minute.")  # fmt: skip
+def doctor(data: Path, host: str, port: int, url: str | None, key: str, wait: bool) -> None:
     """Check that this machine has all that inferq needs.
 
-    Prints what to do about each missing requirement, and exits with 1 if there is one.
+    Or, with --url, examine a running service. Prints what to do about each problem, and
+    exits with 1 if there is one; warnings alone exit with 0.
+
+    \b
+      inferq doctor
+      inferq doctor --url https://vision.example.com --wait
     """
+    if url is None and wait:
+        raise click.UsageError("--wait needs --url")
+    all_well = _examine(url, key, wait=wait) if url else _check_machine(data, host, port)
+    if not all_well:
+        raise SystemExit(1)
+
+
+def _examine(url: str, key: str, *, wait: bool) -> bool:
+    """Print the checks of the service at this URL; return True if none has failed."""
+    verdicts = []
+    with Client(url, key) as client:
+        for name, look in service_check.looks(client, wait=wait):
+            with console.remarks.status(name):
+                checks = look()
+            for check in checks:
+                _print(check)
+                verdicts.append(check.verdict)
+    return "failed" not in verdicts
+
+
+def _print(check: PartCheck) -> None:
+    sign, style = _SIGNS.get(check.verdict, _SIGNS["warning"])
+    lines = [(Text(sign, style), f"{check.part:<15}", Text(check.found))]
+    lines += [(Text(""), "", Text(f"→ {check.cure}", "bold"))] if check.cure else []
+    for first, part, text in lines:
+        if console.out.is_terminal:  # where long texts stay in their column
+            row = Table.grid(padding=(0, 1, 0, 0))
+            for width in (1, 15, None):
+                row.add_column(width=width)
+            row.add_row(first, part, text)
+            console.out.print(row)
+        else:
+            console.out.print(Text(" ").join([first or Text(" "), Text(part or " " * 15), text]), soft_wrap=True)
+
+
+def _check_machine(data: Path, host: str, port: int) -> bool:
+    """Print whether each requirement is met on this machine; return True if all are."""
+    if not installed.has_server():
+        raise CannotStart(
+            f"this machine has only the client; examine a service with --url, or {installed.HOW_TO_GET_IT}"
+        )
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
         "packages": _packages,
@@ -60,17 +119,18 @@ def doctor(data: Path, host: str, port: int) -> None:
         "port": lambda: _port(host, port),
     }
     passed = [_report(name, check) for name, check in checks.items()]
-    if not all(passed):
-        raise SystemExit(1)
+    return all(passed)
 
 
 def _report(name: str, check: Callable[[], str]) -> bool:
-    try:
-        sign, text = ("✓", "green"), check()
-    except (Missing, InferqError) as problem:
-        sign, text = ("✗", "red"), str(problem)
-    console.out.print(Text.assemble(sign, f" {name:<15} {text}"), soft_wrap=True)
-    return sign[0] == "✓"
+    verdict = "ok"
+    with console.remarks.status(name):  # torch alone takes seconds to be imported
+        try:
+            text = check()
+        except (Missing, InferqError) as problem:
+            verdict, text = "failed", str(problem)
+    _print(PartCheck(part=name, verdict=verdict, found=text))
+    return verdict == "ok"
 
 
 def _python() -> str:
@@ -133,8 +193,8 @@ def _redis() -> str:
         raise Missing(f"the server at REDIS_URL is {text}; inferq needs 6.2 or newer")
     if 0 < limit <= used:
         raise Missing(
-            f"the server at REDIS_URL is full: it uses {used} of {limit} bytes. It has room again when pictures have "
-            "run; if it stays full, raise its maxmemory"
+            f"the server at REDIS_URL is full: it uses {units.size(used)} of {units.size(limit)}. It has room again "
+            "when pictures have run; if it stays full, raise its maxmemory"
         )
     return f"the server at REDIS_URL is {text}"
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from inferq.commands import console
 from inferq.errors import InferqError
+from shared.schemas.common import MULTI_LABEL
 from shared.schemas.evidence import Epoch, Evidence, LabelEvidence, Mistake
 from shared.schemas.trainings import Training
 
@@ -72,8 +73,10 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
     line = Text.assemble(
         (f"{console.percent(accuracy)}  ", "bold"), console.bar(accuracy), ("  macro F1 ", "dim"), f"{macro:.3f}"
     )
+    is_multi_label = evidence.problem_type == MULTI_LABEL
     return [
-        ("accuracy", line),
+        *(_mean_average_precision(evidence) if is_multi_label else ()),
+        ("all labels right" if is_multi_label else "accuracy", line),
         ("", _interval(evidence.accuracy_interval, evidence.examples.test if evidence.examples else 0)),
         ("by folds", _by_folds(evidence)),
         ("calibration", _calibration(evidence)),
@@ -87,6 +90,20 @@ def _facts(evidence: Evidence) -> list[tuple[str, Text]]:
     ]
 
 
+def _mean_average_precision(evidence: Evidence) -> list[tuple[str, Text]]:
+    """Return the mean average precision of a multi-label version with its bounds, and the F1 of all labels together."""
+    mean, bounds, micro = (
+        evidence.mean_average_precision, evidence.mean_average_precision_interval, evidence.micro_f1,
+    )  # fmt: skip
+    if mean is None or micro is None:
+        return [("mAP", Text("no test picture has a label", "yellow"))]
+    line = Text.assemble(
+        (f"{console.percent(mean)}  ", "bold"), console.bar(mean), ("  micro F1 ", "dim"), f"{micro:.3f}"
+    )
+    said = f"mean average precision of the labels; {_between(bounds)}" if bounds else ""
+    return [("mAP", line), ("", Text(said, "dim"))]
+
+
 def _interval(bounds: Sequence[float] | None, pictures: int) -> Text:
     """Return between which values the true accuracy probably is; for old evidence, a warning if there are few."""
     return few(pictures) if bounds is None else Text(f"{_between(bounds)} on {pictures} test pictures", "dim")
@@ -98,12 +115,18 @@ def _between(bounds: Sequence[float]) -> str:
 
 
 def _by_folds(evidence: Evidence) -> Text:
-    """Return the accuracy of cross-validation; empty if there was none."""
+    """Return the accuracy of cross-validation, or the mean average precision; empty if there was none."""
     found = evidence.cross_validation
     if found is None:
         return Text("")
-    said = f"  {_between(found.accuracy_interval)}; {found.pictures} pictures, each by a head that had not seen it"
-    return Text.assemble((console.percent(found.accuracy), "bold"), (said, "dim"))
+    is_multi_label = evidence.problem_type == MULTI_LABEL
+    value = found.mean_average_precision if is_multi_label else found.accuracy
+    bounds = found.mean_average_precision_interval if is_multi_label else found.accuracy_interval
+    if value is None or bounds is None:
+        return Text("")
+    name = "mAP, " if is_multi_label else ""
+    said = f"  {name}{_between(bounds)}; {found.pictures} pictures, each by a head that had not seen it"
+    return Text.assemble((console.percent(value), "bold"), (said, "dim"))
 
 
 def few(tested: int) -> Text:
@@ -198,10 +221,13 @@ def _labels(rows: Sequence[LabelEvidence]) -> list[RenderableType]:
     """Return a row per label, in order; of more than _LABELS those with the lowest F1."""
     chosen = rows if len(rows) <= _LABELS else sorted(rows, key=lambda row: row.f1)[:_LABELS]
     numbers = ("precision", "recall", "F1", "tested")
-    listed = console.table("label", "precision", "recall", "F1", "", "tested", numbers=numbers)
+    is_multi_label = any(row.threshold is not None for row in rows)
+    more = ("AP", "from score", "missed", "wrongly") if is_multi_label else ()
+    listed = console.table("label", *more, "precision", "recall", "F1", "", "tested", numbers=(*numbers, *more))
     for row in chosen:
         listed.add_row(
             Text(row.label),
+            *(_label_counts(row) if is_multi_label else ()),
             f"{row.precision:.3f}",
             f"{row.recall:.3f}",
             Text(f"{row.f1:.3f}", "bold"),
@@ -210,6 +236,12 @@ def _labels(rows: Sequence[LabelEvidence]) -> list[RenderableType]:
         )
     hidden = len(rows) - len(chosen)
     return [listed, Text(f" and {hidden} labels with a better F1: --json has them\n", "dim")] if hidden else [listed]
+
+
+def _label_counts(row: LabelEvidence) -> tuple[str, str, str, str]:
+    """Return the average precision and the threshold of a label, and the numbers of its two kinds of mistakes."""
+    precision = "–" if row.average_precision is None else f"{row.average_precision:.3f}"
+    return precision, f"{row.threshold or 0:.2f}", str(row.false_negatives), str(row.false_positives)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], width: int) -> list[RenderableType]:
@@ -274,8 +306,8 @@ def _mistakes(mistakes: Sequence[Mistake]) -> list[RenderableType]:
     for mistake in mistakes[:_MISTAKES]:
         listed.add_row(
             Text(mistake.name),
-            Text(mistake.expected),
-            Text(mistake.predicted, "red"),
+            Text(mistake.expected or "–"),
+            Text(mistake.predicted or "–", "red"),
             f"{mistake.score:.3f}",
         )
     hidden = len(mistakes) - _MISTAKES
@@ -288,7 +320,12 @@ def _suspects(evidence: Evidence) -> list[RenderableType]:
         return []
     listed = console.table("suspect label", "picture", "example", "rather", numbers=("example",))
     for suspect in evidence.suspects[:_MISTAKES]:
-        listed.add_row(Text(suspect.label, "yellow"), Text(suspect.name), str(suspect.example), Text(suspect.suggested))
+        listed.add_row(
+            Text(suspect.label or "–", "yellow"),
+            Text(suspect.name),
+            str(suspect.example),
+            Text(suspect.suggested or "–"),
+        )
     hidden = evidence.suspects_in_all - min(len(evidence.suspects), _MISTAKES)
     return [listed, Text(f" and {hidden} more: --json has them", "dim")] if hidden > 0 else [listed]
 

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, Unpack
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
 
 import click
+from rich.text import Text
 
 from inferq.client import Client
 from inferq.client.dead_letters import Wanted
-from inferq.commands import console, options
-from shared.schemas.jobs import Job
+from inferq.commands import console, evidence, options, prediction_rows, units
+from shared.schemas.jobs import Job, JobSummary
 
 JOB = click.argument("job_id", metavar="ID")
 
 
+class Which(TypedDict):
+    """Which jobs a list holds, beside their status."""
+
+    model: str
+    since: str
+    until: str
+    limit: int
+
+
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose dead letters."""
-    for name, help_ in (
-        ("--until", "Only those of jobs created before this time, in RFC 3339 or Unix seconds."),
-        ("--since", "Only those of jobs created then or later."),
-        ("--model", "Only those of this model."),
-        ("--reason", "Only those of this reason: poison, gone, expired, model_failed, not_a_picture."),
-    ):
-        command = click.option(name, default="", help=help_)(command)
+    for option in (
+        options.UNTIL,
+        options.SINCE,
+        click.option("--model", default="", help="Only those of this model."),
+        click.option(
+            "--reason", default="",
+            help="Only those of this reason: poison, gone, expired, model_failed, not_a_picture.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
     return command
 
 
@@ -35,12 +50,14 @@ def jobs() -> None:
 @jobs.command("list")
 @click.option("--status", default="", help="Only jobs with this status: QUEUED, RUNNING, DONE, ...")
 @click.option("--model", default="", help="Only jobs of this model.")
+@options.SINCE
+@options.UNTIL
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
 @options.JSON
 @options.server
-def list_(client: Client, status: str, model: str, limit: int, as_json: bool) -> None:
+def list_(client: Client, status: str, as_json: bool, **which: Unpack[Which]) -> None:
     """List the newest jobs."""
-    newest = client.jobs.list(status=status.upper(), model=model, limit=limit)
+    newest = client.jobs.list(status=status.upper(), **which)
     if as_json:
         console.print_json(newest)
         return
@@ -48,16 +65,21 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
         (
             (
                 job.id,
-                console.status(job.status),
+                console.status(job.status).append(f" {_done(job)}", "default"),
+                console.short_time(job.created_at),
                 f"{job.model.name} {job.model.version}",
-                f"{console.ended(job)}/{job.progress.total}",
-                console.local_time(job.created_at),
             )
             for job in newest
         ),
-        "job", "status", "model", "done", "created",
+        "job", "status", "created", "model",
         empty="no jobs",
     )  # fmt: skip
+
+
+def _done(job: JobSummary) -> str:
+    """Return how many pictures of a job have an answer, and of how many if that is not all."""
+    done, total = (job.progress.done if job.terminal else console.ended(job)), job.progress.total
+    return f"{total:,}" if done == total else f"{done:,}/{total:,}"
 
 
 @jobs.command()
@@ -65,18 +87,21 @@ def list_(client: Client, status: str, model: str, limit: int, as_json: bool) ->
 @options.JSON
 @options.server
 def show(client: Client, job_id: str, as_json: bool) -> None:
-    """Show one job in its current state."""
-    _print(client.jobs.get(job_id), as_json)
+    """Show one job, and when its pictures ran."""
+    job = client.jobs.get(job_id)
+    _print(job, as_json)
+    if not as_json:
+        _print_times(job)
 
 
 @jobs.command()
 @JOB
-@click.option("--timeout", default=3600.0, show_default=True, help="Most seconds to wait.")
+@options.TIMEOUT
 @options.JSON
 @options.server
-def wait(client: Client, job_id: str, timeout: float, as_json: bool) -> None:
+def wait(client: Client, job_id: str, timeout: float | None, as_json: bool) -> None:
     """Wait until a job has ended and show it. Exits with 1 unless it is DONE."""
-    job = follow(client, job_id, timeout)
+    job = _wait(client, job_id, timeout)
     _print(job, as_json)
     if job.status != "DONE":
         raise SystemExit(1)
@@ -126,14 +151,13 @@ def dead_letters(client: Client, limit: int, as_json: bool, **which: Unpack[Want
             (
                 letter.job_id,
                 letter.position,
-                letter.name,
-                f"{letter.model.name} {letter.model.version}",
                 letter.reason,
-                console.local_time(letter.created_at),
+                console.short_time(letter.created_at),
+                letter.name,
             )
             for letter in found
         ),
-        "job", "picture", "file", "model", "reason", "created",
+        "job", "no.", "reason", "created", "file",
         empty="no dead letters",
     )  # fmt: skip
 
@@ -163,11 +187,11 @@ def results(client: Client, job_id: str, format: str) -> None:
         click.echo(line)
 
 
-def follow(client: Client, job_id: str, timeout: float) -> Job:
+def _wait(client: Client, job_id: str, timeout: float | None) -> Job:
     """Wait at most `timeout` seconds until a job has ended. Ctrl-C prints how to wait for it again."""
     try:
         with console.remarks.status(f"waiting for {job_id}"):
-            return client.jobs.wait(job_id, timeout=timeout)
+            return client.jobs.wait(job_id, timeout=math.inf if timeout is None else timeout)
     except KeyboardInterrupt:
         console.remarks.print(f"job {job_id} continues; wait for it with: inferq jobs wait {job_id}", soft_wrap=True)
         raise
@@ -177,4 +201,38 @@ def _print(job: Job, as_json: bool) -> None:
     if as_json:
         console.print_json(job)
     else:
-        console.print_job(job)
+        prediction_rows.print_job(job)
+
+
+def _print_times(job: Job) -> None:
+    """Print when a job was created and ended, or when it should, and the batches in which its pictures ran."""
+    rows = [("created", Text(console.local_time(job.created_at)))]
+    if job.finished_at:
+        rows.append(("ended", Text(f"{units.duration(_between(job.created_at, job.finished_at))} later")))
+    elif job.position is not None:
+        rows.append(("waits", Text(f"number {job.position:,} among those that wait for the model")))
+    if job.eta and not job.terminal:
+        rows.append(("should end", Text(console.local_time(job.eta))))
+    if job.retries:
+        rows.append(("retries", Text(str(job.retries))))
+    console.out.print(evidence.key_value_table(rows))
+    if job.timeline:
+        columns = ("after", "pictures", "batch", "attempt", "decode", "network", "stored")
+        listed = console.table(*columns, "worker", numbers=columns)
+        for run in job.timeline:
+            listed.add_row(
+                units.duration(_between(job.created_at, run.claimed_at)),
+                f"{run.pictures:,}",
+                f"{run.batch:,}",
+                str(run.attempt),
+                f"{run.decode_ms:.0f} ms",
+                f"{run.forward_ms:.0f} ms",
+                units.duration(_between(job.created_at, run.stored_at)),
+                run.worker,
+            )
+        console.out.print(listed)
+
+
+def _between(earlier: str, later: str) -> float:
+    """Return the seconds between two times in RFC 3339, 0 if the second is not later."""
+    return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())

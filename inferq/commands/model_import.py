@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +110,25 @@ def _check(text: str) -> tuple[Path, str]:
     return Path(picture), label
 
 
+def until_ready(client: Client, name: str, version: str) -> Iterator[Version]:
+    """Yield a version again and again until it is ready; raises InferqError with the reason if it will not be."""
+    while True:
+        checked = model_show.get_version(client.models.get(name), version)
+        yield checked
+        if checked.state == "ready":
+            return
+        if checked.state == "refused" or (checked.state == "absent" and checked.reason):
+            raise InferqError(f"{name} {version} is {checked.state}: {checked.reason or 'no reason was given'}")
+        time.sleep(_POLL_SECONDS)
+
+
 def wait_until_ready(client: Client, name: str, version: str) -> Version:
     """Show the progress of a version until it is ready, and return it; raises InferqError with the reason if not."""
     began = time.monotonic()
     with console.remarks.status(f"{name} {version}") as line:
-        while (checked := model_show.get_version(client.models.get(name), version)).state not in ("ready", "refused"):
-            if checked.state == "absent" and checked.reason:
-                break
+        for checked in until_ready(client, name, version):
             progress = checked.reason or checked.state
             line.update(f"{name} {version}: {progress} ({time.monotonic() - began:.0f} s)")
-            time.sleep(_POLL_SECONDS)
-    if checked.state != "ready":
-        raise InferqError(f"{name} {version} is {checked.state}: {checked.reason or 'no reason was given'}")
     return checked
 
 

@@ -143,8 +143,9 @@ def _architecture(version: Version) -> str:
 def _labels(names: list[str]) -> str:
     if not names:
         return ""
-    more = ", …" if len(names) > _FIRST_LABELS else ""
-    return f"{len(names)}: {', '.join(names[:_FIRST_LABELS])}{more}"
+    more = "\n…" if len(names) > _FIRST_LABELS else ""
+    # A line for each, since labels of ImageNet have commas in them.
+    return f"{len(names):,}, of which the first are\n" * bool(more) + "\n".join(names[:_FIRST_LABELS]) + more
 
 
 def _thresholds(version: VersionDetails) -> str:

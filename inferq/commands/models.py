@@ -1,15 +1,23 @@
-"""`inferq models` lists, adds and removes models; model_import.py imports, promotion.py decides which version
-answers."""
+"""`inferq models` lists, adds and removes models; model_import.py imports, promotion.py decides which version answers,
+suggestions.py says what to label."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, model_export, model_import, model_reject, model_show, options, promotion
+from inferq.commands import (
+    console,
+    model_drift,
+    model_export,
+    model_import,
+    model_reject,
+    model_show,
+    options,
+    promotion,
+    suggestions,
+)
 from shared.schemas.models import Model, Version
 
 _DEFAULT_ORIGINS = {
@@ -21,27 +29,44 @@ _DEFAULT_ORIGINS = {
 
 @click.group()
 def models() -> None:
-    """List, show, add, import, export, remove, compare and promote models; choose the default."""
+    """List, show, add, import, export, remove, compare and promote models; suggest what to label."""
 
 
-for command in (model_show.show, model_import.import_, model_export.export, model_reject.reject, *promotion.COMMANDS):
+for command in (
+    model_show.show,
+    model_import.import_,
+    model_export.export,
+    model_reject.reject,
+    model_drift.drift,
+    *promotion.COMMANDS,
+    *suggestions.COMMANDS,
+):
     models.add_command(command)
 
 
 @models.command("list")
+@click.option("--all", "with_absent", is_flag=True, help="Also those of the catalogue that can be added.")
 @options.JSON
 @options.server
-def list_(client: Client, as_json: bool) -> None:
-    """List all models and their versions. The default model has a star."""
+def list_(client: Client, with_absent: bool, as_json: bool) -> None:
+    """List the models and their versions. The default model has a star."""
     visible = client.models.list()
     if as_json:
         console.print_json(visible)
         return
-    console.print_rows(
-        (_row(model, version) for model in visible for version in model.versions),
-        "model", "version", "state", "architecture", "labels",
-        empty="no models",
-    )  # fmt: skip
+    shown = [(model, version) for model in visible for version in model.versions if with_absent or _is_here(version)]
+    listed = console.table("model", "version", "state", "labels", "architecture", numbers=["labels"])
+    for column in listed.columns[:4]:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    for model, version in shown:
+        listed.add_row(*_row(model, version))
+    if shown:
+        console.out.print(listed)
+    else:
+        console.remarks.print("no models")
+    if absent := [model.name for model in visible if not any(map(_is_here, model.versions)) and not with_absent]:
+        hint = f"not here yet: {', '.join(absent)}; add one with: inferq models add {absent[0]}"
+        console.remarks.print(hint, style="dim", soft_wrap=True)
     console.print_notes(
         (f"{model.name} {version.version}:", version.reason)
         for model in visible
@@ -121,7 +146,12 @@ def unalias(client: Client, alias: str) -> None:
     console.remarks.print(f"removed the alias {alias}", soft_wrap=True)
 
 
-def _row(model: Model, version: Version) -> tuple[Any, ...]:
+def _is_here(version: Version) -> bool:
+    """Return False for a version of the catalogue for which nobody has asked so far."""
+    return version.state != "absent" or bool(version.reason)
+
+
+def _row(model: Model, version: Version) -> tuple[str | Text, ...]:
     chosen = version.version == model.default_version
     star = " *" if model.is_default and chosen else ""
     default = " default" if chosen and len(model.versions) > 1 else ""
@@ -130,6 +160,6 @@ def _row(model: Model, version: Version) -> tuple[Any, ...]:
         f"{model.name}{star}",
         Text.assemble(version.version, (default, "dim"), (canary, "yellow")),
         console.status(version.state),
-        version.architecture,
-        version.labels or "",
+        f"{version.labels:,}" if version.labels else "",
+        Text("as its name", "dim") if version.architecture == model.name else version.architecture,
     )

@@ -11,13 +11,25 @@ import click
 
 from inferq.client import Client
 from inferq.client.connection import DEFAULT_URL
+from inferq.commands import units
 from inferq.stack import data_dir
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-PICTURES = click.argument("pictures", metavar="FILES...", nargs=-1, required=True, type=FILE)
 DATA = click.option(
     "--data", envvar="INFERQ_DATA", type=click.Path(path_type=Path), default=data_dir.default,
     help="The data folder; by default ~/.local/share/inferq.",
+)  # fmt: skip
+SINCE = click.option(
+    "--since", default="", callback=units.moment, metavar="WHEN",
+    help="Only those of jobs created then or later: 2h and 7d are so long ago; or a time in RFC 3339, or Unix seconds.",
+)  # fmt: skip
+UNTIL = click.option(
+    "--until", default="", callback=units.moment, metavar="WHEN", help="Only those of jobs created before then."
+)
+DETACH = click.option("--detach", is_flag=True, help="Print the id without waiting.")
+TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS",
+    help="Give up waiting after so long; by default the command waits as long as the work goes on.",
 )  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON instead of a table.")
 

@@ -1,11 +1,13 @@
-"""Progress of trainings and datasets: a display that changes in place on a terminal, plain lines in a pipe."""
+"""Progress of trainings, datasets and bulks: a display that changes in place on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Group, RenderableType
@@ -13,7 +15,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from inferq.commands import console
+from inferq.client import MapProgress
+from inferq.commands import console, units
 from inferq.commands.evidence import losses
 from shared.schemas.datasets import Dataset
 from shared.schemas.evidence import Epoch
@@ -21,6 +24,10 @@ from shared.schemas.trainings import Training
 
 _EPOCHS = 6
 """Most epochs in the display, which must fit a small terminal."""
+_HERTZ = 8
+"""How often a second the display is drawn, so that its clock runs between two updates."""
+_WINDOW = 20
+"""Seconds over which the pace of a map is measured."""
 
 
 class Progressing(Protocol):
@@ -53,8 +60,7 @@ def _drawn(updates: Iterable[Thing], draw: Callable[[Thing], RenderableType]) ->
         spinner.update(text=Text(_clock(time.monotonic() - began), "dim"))
         return Group(spinner, *below)
 
-    # Drawn several times a second, so that the clock runs between two updates.
-    with Live(get_renderable=render, console=console.remarks, transient=True, refresh_per_second=8):
+    with Live(get_renderable=render, console=console.remarks, transient=True, refresh_per_second=_HERTZ):
         for update in updates:
             below[:] = [meter(update), draw(update)]
             yield update
@@ -68,6 +74,62 @@ def _logged(updates: Iterable[Thing], say: Callable[[Thing], str]) -> Iterator[T
             last = line
             console.remarks.print(line, soft_wrap=True)
         yield update
+
+
+@contextmanager
+def mapping(progress: Callable[[], MapProgress], *, above: bool) -> Iterator[AbstractContextManager[object]]:
+    """Show how far a map is while the block runs, on a terminal only; `above` if rows are printed meanwhile.
+
+    Yields a lock that must be held while they are printed.
+    """
+    drawing = threading.Lock()
+    if not console.remarks.is_terminal:
+        yield drawing
+        return
+    seen: deque[tuple[float, int]] = deque(maxlen=_WINDOW * _HERTZ)
+    spinner = Spinner("dots", style="cyan")
+
+    def render() -> RenderableType:
+        now = progress()
+        seen.append((time.monotonic(), now.ended - now.skipped - now.failed))
+        spinner.update(text=map_line(now, pace(seen)))
+        return Group(spinner, Text(f"  {now.waits_for}", "yellow")) if now.waits_for else spinner
+
+    # Rows that are printed by the console of the display appear above it; by another one they would run into it.
+    shown_by = console.out if above and console.out.is_terminal else console.remarks
+    ended = threading.Event()
+
+    def draw() -> None:
+        while not ended.wait(1 / _HERTZ):
+            with drawing:
+                live.refresh()
+
+    # Drawn by a thread of our own, since that of Live may draw while rows are printed, which then stand behind it.
+    thread = threading.Thread(target=draw, daemon=True)
+    with Live(get_renderable=render, console=shown_by, transient=True, auto_refresh=False) as live:
+        thread.start()
+        try:
+            yield drawing
+        finally:
+            ended.set()
+            thread.join()
+
+
+def pace(seen: Sequence[tuple[float, int]]) -> float:
+    """Return pictures per second by (seconds, pictures that had ended) of the last moments; 0 if it is unknown."""
+    (began, first), (now, last) = seen[0], seen[-1]
+    return (last - first) / (now - began) if now > began else 0.0
+
+
+def map_line(progress: MapProgress, per_second: float) -> Text:
+    """Return how far a map is, with its pace and the time that is left."""
+    parts = [f" {progress.ended:,} of {progress.total:,}"]
+    if per_second:
+        parts.append(f"{per_second:.3g}/s")
+        parts.append(f"{units.duration((progress.total - progress.ended) / per_second)} left")
+    line = Text("  ").join([Text(parts[0]), console.bar(progress.ended / max(1, progress.total), 20)])
+    line.append(f"  {', '.join(parts[1:])}")
+    return line.append(f"  {progress.failed:,} failed", "red") if progress.failed else line
 
 
 def dataset(update: Dataset) -> RenderableType:

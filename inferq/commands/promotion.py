@@ -132,7 +132,11 @@ def _print(comparison: Comparison) -> ComparisonReport:
             console.out.print(remark, soft_wrap=True)
     versions = [f"version {candidate.version}", f"version {baseline.version}"]
     listed = console.table("", *versions, "change", "", numbers=(*versions, "change"))
-    listed.add_row("accuracy", *_compared(candidate.accuracy, baseline.accuracy, 100, "{:.1f} %"))
+    if candidate.mean_average_precision is not None:
+        change = _compared(candidate.mean_average_precision, baseline.mean_average_precision, 100, "{:.1f} %")
+        listed.add_row("mAP", *change)
+    name = "accuracy" if candidate.mean_average_precision is None else "all labels right"
+    listed.add_row(name, *_compared(candidate.accuracy, baseline.accuracy, 100, "{:.1f} %"))
     listed.add_row("macro F1", *_compared(candidate.macro_f1, baseline.macro_f1, 1, "{:.3f}"))
     pace = (candidate.milliseconds, baseline.milliseconds)
     listed.add_row("ms a picture", *_compared(*pace, 1, "{:.1f}", judged=False))
@@ -156,6 +160,9 @@ def _verdict(report: ComparisonReport) -> Text:
     if report.only_right is None:
         return evidence.few(report.pictures)
     words, style = _VERDICTS[report.verdict]
+    if bounds := report.mean_average_precision_change_interval:
+        low, high = (f"{100 * bound:+.1f}" for bound in bounds)
+        return Text.assemble((words, style), f": the change of mAP is probably between {low} and {high} points")
     only, candidate, baseline = report.only_right, report.candidate.version, report.baseline.version
     counts = f": only version {candidate} is right on {only.candidate}, only version {baseline} on {only.baseline}"
     return Text.assemble((words, style), counts)

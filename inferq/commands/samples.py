@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import samples as photographs
 from inferq.commands import console
 from inferq.errors import InferqError
+from shared.samples import INSTALL, PHOTOS, installed
 
 
 @click.command()
@@ -20,11 +20,11 @@ def samples(folder: Path) -> None:
 
     They come from scikit-image and scikit-learn, which the extra `demo` installs.
     """
-    paths = photographs.installed()
+    paths = installed()
     if not paths:
-        raise InferqError(f"there are no photographs here; install them with: {photographs.INSTALL}")
+        raise InferqError(f"there are no photographs here; install them with: {INSTALL}")
     folder.mkdir(parents=True, exist_ok=True)
-    for photo in photographs.PHOTOS:
+    for photo in PHOTOS:
         if path := paths.get(photo.name):
             if (folder / photo.name).exists():
                 console.remarks.print(f"{folder / photo.name} exists already and is left unchanged", soft_wrap=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -9,6 +12,7 @@ import click
 
 from inferq.client import Client
 from inferq.commands import console, options
+from inferq.errors import InferqHTTPError
 from shared.schemas.searches import Similar
 
 
@@ -20,7 +24,6 @@ class Wanted(TypedDict):
     model: str | None
     version: str | None
     limit: int
-    timeout: float
 
 
 @click.command()
@@ -30,10 +33,10 @@ class Wanted(TypedDict):
 @click.option("--model", help="The model whose features are compared; by default the server's default model.")
 @click.option("--version", help="The version of the model; by default its default version.")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1), help="At most this many pictures.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
+@options.TIMEOUT
 @options.JSON
 @options.server
-def search(client: Client, picture: Path, as_json: bool, **wanted: Unpack[Wanted]) -> None:
+def search(client: Client, picture: Path, timeout: float | None, as_json: bool, **wanted: Unpack[Wanted]) -> None:
     """Find the stored images and examples of datasets that are most similar to a picture.
 
     All of them are searched, or those that the options name. The first search of a
@@ -43,23 +46,32 @@ def search(client: Client, picture: Path, as_json: bool, **wanted: Unpack[Wanted
       inferq search duck.jpg
       inferq search duck.jpg --dataset birds --model resnet50
     """
-    job = client.jobs.search(picture, **wanted)
+    job = client.jobs.search(picture, timeout=math.inf if timeout is None else timeout, **wanted)
     if as_json:
         console.print_json(job)
         return
     for prediction in job.predictions:
         if prediction.similar:
-            print_similar(prediction.similar)
+            _print(prediction.similar, _datasets(client, prediction.similar))
 
 
-def print_similar(found: Similar) -> None:
+def _datasets(client: Client, found: Similar) -> dict[int, str]:
+    """Return the names of the datasets that hits belong to, by id; of one that was deleted, its number."""
+    names = {hit.dataset_id: f"dataset {hit.dataset_id}" for hit in found.hits if hit.dataset_id}
+    for dataset_id in names:
+        with suppress(InferqHTTPError):
+            names[dataset_id] = client.datasets.get(dataset_id).name
+    return names
+
+
+def _print(found: Similar, datasets: Mapping[int, str]) -> None:
     """Print the pictures that were found, and a remark if not all were compared."""
     console.print_rows(
         (
             (
                 hit.name,
                 hit.label,
-                hit.image_id or f"dataset {hit.dataset_id}, example {hit.example_id}",
+                hit.image_id or f"{datasets[hit.dataset_id]}, example {hit.example_id}",
                 f"{hit.similarity:.4f}",
                 console.bar(max(0.0, hit.similarity)),
             )

@@ -1,43 +1,19 @@
-"""`inferq tenants` shows and sets the limits of tenants."""
+"""`inferq tenants` shows what tenants use, and shows and sets their limits."""
 
 from __future__ import annotations
-
-import re
 
 import click
 
 from inferq.client import Client
-from inferq.commands import console, options
+from inferq.commands import console, options, units
 from shared.schemas.tenant_limits import TenantLimits
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 TENANT = click.argument("tenant", metavar="TENANT")
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    """Return a time such as `15m`, `12h` or `30d` in seconds; a number without a unit is seconds already."""
-    if text is None:
-        return None
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not parts:
-        raise click.BadParameter(f"{text!r} is no time such as 12h or 30d")
-    return float(parts[1]) * _UNITS[parts[2] or "s"]
-
-
-def _bytes(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    """Return a size such as `500M` or `20G` in bytes; a number without a unit is bytes already."""
-    if text is None:
-        return None
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.upper())
-    if not parts:
-        raise click.BadParameter(f"{text!r} is no size such as 500M or 20G")
-    return int(float(parts[1]) * _SIZES[parts[2]])
 
 
 @click.group()
 def tenants() -> None:
-    """Show and set how long the jobs of a tenant are kept, and how much it may send and keep."""
+    """Show what tenants use; show and set how much they may keep and send."""
 
 
 @tenants.command("list")
@@ -46,6 +22,36 @@ def tenants() -> None:
 def list_(client: Client, as_json: bool) -> None:
     """List the tenants that have limits of their own."""
     _print(client.tenants.list(), as_json)
+
+
+@tenants.command()
+@options.JSON
+@options.server
+def usage(client: Client, as_json: bool) -> None:
+    """List what tenants use: keys, jobs, pictures, bytes and trainings.
+
+    The tenant `default` lists all; others, themselves.
+    """
+    found = client.tenants.usage()
+    if as_json:
+        console.print_json(found)
+        return
+    console.print_rows(
+        (
+            (
+                each.tenant,
+                str(each.keys),
+                str(each.jobs),
+                f"{each.answered}, {each.failed} failed" if each.failed else str(each.answered),
+                str(each.waiting),
+                units.size(each.kept_bytes),
+                f"{each.trainings}, {units.duration(each.training_seconds)}" if each.trainings else "0",
+            )
+            for each in found
+        ),
+        "tenant", "keys", "jobs", "pictures of a day", "waiting", "keeps", "trainings",
+        empty="no tenants",
+    )  # fmt: skip
 
 
 @tenants.command()
@@ -63,10 +69,12 @@ def show(client: Client, tenant: str, as_json: bool) -> None:
 
 @tenants.command("set")
 @TENANT
-@click.option("--keep-jobs", callback=_seconds, metavar="TIME", help="How long finished jobs are kept: 12h, 30d.")
+@click.option("--keep-jobs", callback=units.seconds, metavar="TIME", help="How long finished jobs are kept: 12h, 30d.")
 @click.option("--max-queued", type=click.IntRange(min=0), help="Pictures that may wait for one model version.")
 @click.option("--pictures-per-minute", type=click.IntRange(min=1), help="Pictures in new jobs.")
-@click.option("--max-bytes", callback=_bytes, metavar="SIZE", help="Bytes that may be kept in all: 500M, 20G.")
+@click.option(
+    "--max-bytes", callback=units.size_in_bytes, metavar="SIZE", help="Bytes that may be kept in all: 500M, 20G."
+)
 @click.option("--reset", is_flag=True, help="Remove the limits first, so that the server's settings apply.")
 @options.server
 def set_(
@@ -109,12 +117,12 @@ def _print(found: list[TenantLimits], as_json: bool) -> None:
                 _duration(each.in_effect.keep_jobs) + _mark(each.keep_jobs),
                 f"{each.in_effect.max_queued}{_mark(each.max_queued)}",
                 each.in_effect.pictures_per_minute or "no limit",
-                _size(each.kept_bytes),
-                "no limit" if each.max_bytes is None else _size(each.max_bytes),
+                units.size(each.kept_bytes),
+                "no limit" if each.max_bytes is None else units.size(each.max_bytes),
             )
             for each in found
         ),
-        "tenant", "jobs kept", "pictures queued", "pictures a minute", "bytes kept", "at most",
+        "tenant", "jobs kept", "most queued", "a minute", "keeps", "at most",
         empty="no tenant has limits of its own",
     )  # fmt: skip
 
@@ -125,11 +133,5 @@ def _mark(own: float | None) -> str:
 
 def _duration(seconds: float) -> str:
     """Return seconds in the largest unit that gives a whole number."""
-    unit = next((unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0), "s")
-    return f"{seconds / _UNITS[unit]:g}{unit}"
-
-
-def _size(count: int) -> str:
-    """Return bytes in the largest unit of which there is at least one, with one digit behind the point."""
-    unit = next((unit for unit in "TGMK" if count >= _SIZES[unit]), "")
-    return f"{count / _SIZES[unit]:.1f} {unit}iB" if unit else f"{count} B"
+    unit = next((unit for unit in "dhm" if seconds and seconds % units.SECONDS[unit] == 0), "s")
+    return f"{seconds / units.SECONDS[unit]:g}{unit}"

@@ -35,7 +35,7 @@ from inferq.commands.trainings import follow_to_end
               help="Have the version say which answers it does not believe, so that this share of the others is right: "
                    "0.95.")  # fmt: skip
 @click.option("--unknown-label", help="The label of such answers on wires that have no word for doubt.")
-@click.option("--detach", is_flag=True, help="Print the training's id without waiting.")
+@options.DETACH
 @options.JSON
 @options.server
 def train(

@@ -39,14 +39,15 @@ def list_(client: Client, status: str, limit: int, as_json: bool) -> None:
         (
             (
                 training.id,
-                console.status(training.status),
-                f"{training.name} {made_version(training)}".rstrip(),
-                f"{training.progress:.0%}",
+                console.status(training.status).append(
+                    f" {training.progress:.0%}" if training.status == "RUNNING" else "", "default"
+                ),
                 console.short_time(training.created_at),
+                f"{training.name} {made_version(training)}".rstrip(),
             )
             for training in newest
         ),
-        "training", "status", "model", "done", "created",
+        "training", "status", "created", "model",
         empty="no trainings",
     )  # fmt: skip
 
@@ -90,7 +91,7 @@ def follow_to_end(client: Client, training_id: str, as_json: bool) -> None:
     """
     try:
         training = progress_view.follow(
-            client.trainings.follow(training_id), progress_view.training, progress_view.training_line
+            client.trainings.stream(training_id), progress_view.training, progress_view.training_line
         )
         if training.status == "DONE":
             model_import.wait_until_ready(client, training.name, made_version(training))
@@ -120,7 +121,7 @@ def print_training(client: Client, training: Training, *, as_json: bool, everyth
         if everything:
             console.out.print(evidence.details(training, console.out.width))
         if default:
-            _next(training.name, version, default)
+            _next(training.name, version, default, comparable=_shares_split(client, training, default))
     elif training.error:
         console.out.print(Text(training.error, style="red"), soft_wrap=True)
     elif not training.terminal:
@@ -142,18 +143,40 @@ def _default(client: Client, training: Training) -> str:
         return ""
 
 
-def _next(name: str, version: str, default: str) -> None:
+def _shares_split(client: Client, training: Training, default: str) -> bool:
+    """Return False if the default version was made from another split of the pictures, by another seed or share.
+
+    The two then have few test pictures in common, or none, so that they cannot be compared.
+    """
+    try:
+        made_by = client.models.get_version(training.name, default).training
+        other = client.trainings.get(made_by) if made_by else None
+    except InferqHTTPError:  # it was removed meanwhile
+        return True
+    if other is None or other.dataset.id != training.dataset.id:
+        return True
+    ours, theirs = training.parameters, other.parameters
+    return (ours.seed, ours.train_split_ratio) == (theirs.seed, theirs.train_split_ratio)
+
+
+def _next(name: str, version: str, default: str, *, comparable: bool) -> None:
     """Print the next commands, ready to be copied."""
     called, arguments = shlex.quote(name), shlex.join((name, version))
     if version == default:
         lines = [f"inferq classify --model {called} PICTURE"]
     else:
-        lines = [
-            f"inferq classify --model {called} --version {shlex.quote(version)} PICTURE",
-            f"inferq models compare {arguments}    side by side with {default}, the default version",
-            f"inferq models promote {arguments}    make it the default version",
-        ]
+        lines = [f"inferq classify --model {called} --version {shlex.quote(version)} PICTURE"]
+        if comparable:
+            lines += [
+                f"inferq models compare {arguments}    side by side with {default}, the default version",
+                f"inferq models promote {arguments}    make it the default version",
+            ]
     console.remarks.print()
+    if not comparable:
+        console.remarks.print(
+            f"It cannot be compared with {default}, the default version, whose test pictures are others: for that, "
+            "train with the same --seed and --split.\n", style="yellow", soft_wrap=True,
+        )  # fmt: skip
     for number, line in enumerate(lines):
         console.remarks.print(Text.assemble(("     " if number else "next ", "dim"), line), soft_wrap=True)
 

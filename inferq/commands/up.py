@@ -13,12 +13,13 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from inferq import __version__, samples
+from inferq import __version__
 from inferq.client.connection import DEFAULT_URL
 from inferq.commands import console, options
 from inferq.stack import data_dir, stack
 from inferq.stack.logs import Follower
 from inferq.stack.supervisor import Supervisor
+from shared.samples import installed
 
 FEW = 2
 """Most workers by default. Each needs some 400 MB for torch; on more cores each uses more threads."""
@@ -103,7 +104,7 @@ def _welcome(stack_options: stack.StackOptions, url: str, decision: stack.Decisi
     lines = {
         "try it": _try_it(url),
         **_elsewhere(url),
-        "docs": f"{url}/docs",
+        "pages": f"{url}/   {url}/docs",
         "health": f"{url}/readyz   {url}/metrics",
     }
     console.out.print()
@@ -114,7 +115,7 @@ def _welcome(stack_options: stack.StackOptions, url: str, decision: stack.Decisi
 
 def _try_it(url: str) -> str:
     """Return a curl command; it works unchanged if a sample photograph is installed."""
-    photo = samples.installed().get("coffee.png")
+    photo = installed().get("coffee.png")
     picture = shlex.quote(str(_relative(photo))) if photo else "photo.jpg"
     key = '-H "Authorization: Bearer $INFERQ_KEY" ' if stack.locked(url) else ""
     return f"curl {key}-F files=@{picture} {url}/v1/classify"

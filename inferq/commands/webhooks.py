@@ -9,6 +9,9 @@ from inferq.commands import console, options
 from shared.schemas.webhooks import Delivery
 
 DELIVERY = click.argument("delivery_id", metavar="ID")
+KIND = click.option(
+    "--kind", type=click.Choice(["job", "training", "drift"]), help="Only those of jobs, trainings or drift."
+)
 
 
 @click.group()
@@ -18,7 +21,7 @@ def webhooks() -> None:
 
 @webhooks.command("list")
 @click.option("--status", default="", help="Only those with this status: WAITING, DELIVERED or FAILED.")
-@click.option("--kind", type=click.Choice(["job", "training"]), help="Only those of jobs, or of trainings.")
+@KIND
 @click.option("--job", "job_id", default="", metavar="ID", help="Only that of this job.")
 @click.option("--training", "training_id", default="", metavar="ID", help="Only that of this training.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most this many.")
@@ -27,7 +30,7 @@ def webhooks() -> None:
 def list_(
     client: Client, status: str, kind: str | None, job_id: str, training_id: str, limit: int, as_json: bool
 ) -> None:
-    """List the webhooks of the newest jobs and trainings."""
+    """List the webhooks of the newest jobs, trainings and drifted days."""
     newest = client.webhooks.list(
         status=status.upper(), kind=kind or "", job_id=job_id, training_id=training_id, limit=limit
     )
@@ -38,18 +41,23 @@ def list_(
         (
             (
                 delivery.id,
-                delivery.kind,
-                console.status(delivery.status),
-                delivery.attempts,
-                "–" if delivery.response_status is None else delivery.response_status,
-                console.short_time(delivery.next_attempt_at) if delivery.next_attempt_at else "–",
+                console.status(delivery.status).append(
+                    f" {console.short_time(delivery.next_attempt_at)}" if delivery.next_attempt_at else "", "default"
+                ),
+                _answers(delivery),
                 delivery.url,
             )
             for delivery in newest
         ),
-        "id", "of a", "status", "attempts", "answer", "next", "url",
+        "id", "status", "answer", "url",
         empty="no webhooks",
     )  # fmt: skip
+
+
+def _answers(delivery: Delivery) -> str:
+    """Return the status of the last answer, and by how many attempts it was got: `500, 3 times`."""
+    answer = "none" if delivery.response_status is None else str(delivery.response_status)
+    return f"{answer}, {delivery.attempts} times" if delivery.attempts > 1 else answer if delivery.attempts else "–"
 
 
 @webhooks.command()
@@ -57,7 +65,7 @@ def list_(
 @options.JSON
 @options.server
 def show(client: Client, delivery_id: str, as_json: bool) -> None:
-    """Show the webhook of the job or training ID."""
+    """Show the webhook of the job, training or drifted day ID."""
     delivery = client.webhooks.get(delivery_id)
     if as_json:
         console.print_json(delivery)
@@ -66,10 +74,18 @@ def show(client: Client, delivery_id: str, as_json: bool) -> None:
 
 
 @webhooks.command()
-@DELIVERY
+@click.argument("delivery_id", metavar="[ID]", required=False)
+@click.option("--failed", is_flag=True, help="All that have failed, instead of ID.")
+@KIND
 @options.server
-def resend(client: Client, delivery_id: str) -> None:
-    """Send the webhook of the job or training ID again."""
+def resend(client: Client, delivery_id: str | None, *, failed: bool, kind: str | None) -> None:
+    """Send the webhook of the job, training or drifted day ID again."""
+    if (delivery_id is None) != failed or (kind and not failed):
+        raise click.UsageError("name the ID of one, or --failed for all that have failed, of one --kind if you like")
+    if delivery_id is None:
+        resent = client.webhooks.resend_failed(kind=kind or "")
+        console.remarks.print(f"{console.count(resent, 'failed webhook')} sent again")
+        return
     delivery = client.webhooks.resend(delivery_id)
     console.remarks.print(f"{delivery.id} is sent again to {delivery.url}", soft_wrap=True)
 

@@ -139,7 +139,7 @@ def plan(options: StackOptions) -> Plan:
 
     def module(name: str, *argv: str, env: Mapping[str, str] = env, drain: float = 30.0) -> Part:
         # -P: modules in the current folder must not be imported, whatever their names.
-        return part(name, sys.executable, "-P", "-m", *argv, env=env, drain=drain)
+        return part(name, sys.executable, "-P", "-m", *argv, env={**env, "INFERQ_PROCESS_NAME": name}, drain=drain)
 
     return Plan(
         data=options.data,

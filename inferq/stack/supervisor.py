@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferq.stack.logs import last_line, rotate
+from inferq.stack.logs import last_line, rotate, rotate_open
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
@@ -207,7 +207,9 @@ class Supervisor:
         return True
 
     def check(self) -> None:
-        """Check once: detect exits, and restart the parts that are due."""
+        """Check once: detect exits, restart the parts that are due, and keep their logs from filling the disk."""
+        for child in self._all():
+            rotate_open(child.part.log)
         restarted = [child for child in self._all() if child.check(self._report)]
         if restarted:
             self._changed(self.pids())

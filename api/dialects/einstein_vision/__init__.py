@@ -54,6 +54,8 @@ def write_error(error: InferqError) -> ResponseReturnValue:
 
 
 def _words(error: InferqError) -> str:
+    if isinstance(error, errors.KeyExpired) and not request.path.endswith(accounts.TOKEN_PATH):
+        return f"Invalid access token: {error.message}"
     if isinstance(error, errors.Unauthorized) and not request.path.endswith(accounts.TOKEN_PATH):
         scheme = request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
         presented = scheme in ("", "bearer", "bearer:") and any(auth.credentials(request))

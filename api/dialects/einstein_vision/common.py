@@ -19,6 +19,7 @@ from api.context import caller, container
 from api.reading import Fields
 from shared import errors
 from shared.adapters.queue.waiters import Waiting
+from shared.domain.models import ProblemType
 from shared.domain.pictures import Limits
 
 Route = Callable[..., ResponseReturnValue | Waiting[ResponseReturnValue]]
@@ -28,8 +29,10 @@ GENERATIONS = ("/v2", "/v1")
 METER = "einstein"
 """The meter that counts the predictions, and the wire that jobs and trainings record."""
 FORMATS = frozenset({"JPEG", "PNG"})
-LANGUAGE, KIND = "N/A", "image"
-"""The language and type of every dataset and model: no text is trained on, and each picture has one label."""
+LANGUAGE = "N/A"
+"""The language of every dataset and model: no text is trained on."""
+KINDS = {"image": ProblemType.SINGLE_LABEL, "image-multi-label": ProblemType.MULTI_LABEL}
+"""The `type` of a dataset or model -> how many labels each picture has."""
 LARGEST = 2**53 - 1
 """The largest id and offset: every client and every database can represent it exactly."""
 
@@ -55,6 +58,11 @@ class Name(UnicodeConverter):
 
 CONVERTERS = {"einstein_number": Number, "einstein_name": Name}
 """The converters by their names in URL rules; all wires share these names."""
+
+
+def kind_of(problem_type: ProblemType | None) -> str:
+    """Return the type of a dataset or model; that of one label for a dataset that is not loaded yet."""
+    return next((kind for kind, known in KINDS.items() if known is problem_type), "image")
 
 
 def time(when: float) -> str:

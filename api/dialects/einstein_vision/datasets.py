@@ -6,7 +6,7 @@ import os
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import IO
 from urllib.parse import unquote, urlsplit
@@ -17,11 +17,13 @@ from flask.typing import ResponseReturnValue
 from api import reading
 from api.context import caller, container, scope, waiting_places
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import KIND, Calls, deletion, form_fields, list_response, window
+from api.dialects.einstein_vision.common import KINDS, Calls, deletion, form_fields, list_response, window
 from api.reading import Fields
 from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.datasets import Dataset, DatasetState
+from shared.domain.models import ProblemType
+from shared.domain.sizes import exactly
 from shared.domain.trainings import Training
 from shared.services import dataset_import, datasets, models, trainings
 
@@ -52,7 +54,7 @@ async def upload_sync() -> ResponseReturnValue:
     fields, until = _archive_fields(), time.monotonic() + container().settings.max_wait
     with waiting_places().taken_or_refused():
         with _stored_archive(fields) as source:
-            dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
+            dataset = _create(fields, _name(fields), source=source)
         dataset = await datasets.until_loaded(container(), dataset, until - time.monotonic())
     if dataset.state is DatasetState.FAILED:
         datasets.delete(container(), dataset.tenant, dataset.id)
@@ -65,7 +67,7 @@ def upload() -> ResponseReturnValue:
     """Create a dataset from an archive that is read in the background."""
     fields = _archive_fields()
     with _archive_source(fields) as source:
-        dataset = datasets.create(container(), caller().tenant, _name(fields), source=source)
+        dataset = _create(fields, _name(fields), source=source)
     return _dataset_response(dataset)
 
 
@@ -84,14 +86,14 @@ def add_archive(dataset_id: int) -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Create an empty dataset with the given labels."""
     fields = form_fields()
-    _check_type(fields)
+    _problem_type(fields)
     if not fields.text("name"):
         raise errors.BadOption(NAMELESS)
     labels = fields.text("labels")
     if len(labels) > LONGEST_LABELS:
         raise errors.BadOption(f"labels may have {LONGEST_LABELS} characters in all; add the others one by one")
     names = [name.strip() for name in labels.split(",") if name.strip()]
-    return _dataset_response(datasets.create(container(), caller().tenant, fields.text("name"), labels=names))
+    return _dataset_response(_create(fields, fields.text("name"), labels=names))
 
 
 def show_dataset(dataset_id: int) -> ResponseReturnValue:
@@ -105,7 +107,7 @@ def list_datasets() -> ResponseReturnValue:
     if Fields(request.args).flag("global", False):
         return list_response([])
     page = datasets.list_page(container(), caller().tenant, offset=offset, limit=count)
-    return list_response([serializers.dataset(dataset, labels) for dataset, labels in page])
+    return list_response([serializers.dataset(dataset, held) for dataset, held in page])
 
 
 @scope("models")
@@ -139,7 +141,12 @@ def trained_on(dataset_id: int) -> Iterator[Training]:
 
 
 def _dataset_response(dataset: Dataset) -> ResponseReturnValue:
-    return jsonify(serializers.dataset(dataset, datasets.labels(container(), dataset.tenant, dataset.id)))
+    return jsonify(serializers.dataset(dataset, datasets.inventory(container(), dataset)))
+
+
+def _create(fields: Fields, name: str, *, source: str = "", labels: Sequence[str] = ()) -> Dataset:
+    kind = _problem_type(fields)
+    return datasets.create(container(), caller().tenant, name, source=source, labels=labels, problem_type=kind)
 
 
 # requests
@@ -149,17 +156,19 @@ def _archive_fields() -> Fields:
     """Return the form of an upload with exactly one archive in it; raises BadOption in the vendor's words."""
     request.max_content_length = min(container().settings.max_body, MAX_ARCHIVE + reading.SMALL)
     fields = form_fields()
-    _check_type(fields)
+    _problem_type(fields)
     archives = len(request.files.getlist("data")) + bool(fields.text("path"))
     if archives != 1:
         raise errors.BadOption(BOTH if archives else NEITHER)
     return fields
 
 
-def _check_type(fields: Fields) -> None:
-    kind = fields.text("type", KIND)
-    if kind != KIND:
-        raise errors.BadOption(f"type must be {KIND}, not {kind!r}: one label for each picture is all that is served")
+def _problem_type(fields: Fields) -> ProblemType:
+    """Return how many labels the pictures of the dataset have; raises BadOption for a type that is not served."""
+    kind = fields.text("type", "image")
+    if kind not in KINDS:
+        raise errors.BadOption(f"type must be {' or '.join(KINDS)}, not {kind!r}: no objects are detected here")
+    return KINDS[kind]
 
 
 def _name(fields: Fields) -> str:
@@ -194,7 +203,7 @@ def _stored_archive(fields: Fields) -> Iterator[str]:
     with _fetched_archive(url) if url else nullcontext(request.files["data"].stream) as file:
         size = file.seek(0, os.SEEK_END)
         if size > MAX_ARCHIVE:
-            raise errors.TooLarge(f"An archive may have {MAX_ARCHIVE} bytes, not {size}; send it in parts.")
+            raise errors.TooLarge(f"An archive may have {exactly(MAX_ARCHIVE)}, not {exactly(size)}; send it in parts.")
         file.seek(0)
         key = dataset_import.keep_upload(container(), caller().tenant, file)
     try:

@@ -26,7 +26,7 @@ from shared import errors
 from shared.domain.datasets import DatasetExample, Source, check_name
 from shared.domain.pictures import Picture
 from shared.imaging import images
-from shared.services import datasets, feedback, signed_urls
+from shared.services import absences, datasets, feedback, signed_urls
 
 FEEDBACK_PATH = "/vision/feedback"
 LABELS_PATH, EXAMPLES_PATH = f"{ONE_DATASET}/labels", f"{ONE_DATASET}/examples"
@@ -60,18 +60,25 @@ def show_label(dataset_id: int, label_id: int) -> ResponseReturnValue:
 
 @scope("models")
 def add_example(dataset_id: int) -> ResponseReturnValue:
-    """Add one labelled picture to a dataset."""
+    """Add one labelled picture to a dataset; for a multi-label dataset `labelId` may be repeated, or left out."""
     fields = _fields()
-    label_id = fields.whole("labelId", 0) if required_text(fields, "labelId") else 0
-    return _example_response(datasets.add_example(container(), caller().tenant, dataset_id, label_id, _picture(fields)))
+    if not datasets.get(container(), caller().tenant, dataset_id).is_multi_label:
+        required_text(fields, "labelId")
+    sent = [text.strip() for text in request.form.getlist("labelId") if text.strip()]
+    label_ids = [Fields({"labelId": text}).whole("labelId", 0) for text in sent]
+    return _example_response(
+        datasets.add_example(container(), caller().tenant, dataset_id, label_ids, _picture(fields))
+    )
 
 
 @scope("infer")
 def correct() -> ResponseReturnValue:
-    """Add a picture that a model got wrong, with its right label, to the dataset that the model was trained on."""
+    """Add a picture that a model got wrong, with its right label, to the dataset that the model was trained on; for a
+    multi-label model `expectedLabel` may be repeated."""
     fields = _fields()
-    name, label = model_id(fields), required_text(fields, "expectedLabel")
-    return _example_response(feedback.correct_model(container(), caller().tenant, name, label, _picture(fields)))
+    name, _ = model_id(fields), required_text(fields, "expectedLabel")
+    labels = [text.strip() for text in request.form.getlist("expectedLabel") if text.strip()]
+    return _example_response(feedback.correct_model(container(), caller().tenant, name, labels, _picture(fields)))
 
 
 def list_examples(dataset_id: int) -> ResponseReturnValue:
@@ -109,12 +116,18 @@ def _list_page(dataset_id: int, label_id: int | None = None) -> ResponseReturnVa
     )
     labels = {label.id: label for label in page_labels}
     located = zip(page, _locations(page), strict=True)
-    return list_response([serializers.example(example, labels[example.label_id], url) for example, url in located])
+    return list_response(
+        [
+            serializers.example(example, [labels[label_id] for label_id in example.all_label_ids], url)
+            for example, url in located
+        ]
+    )
 
 
 def _example_response(example: DatasetExample) -> ResponseReturnValue:
-    label = datasets.label(container(), caller().tenant, example.dataset_id, example.label_id)
-    return jsonify(serializers.example(example, label, *_locations([example])))
+    labels = datasets.labels(container(), caller().tenant, example.dataset_id)
+    own = [label for label in labels if label.id in example.all_label_ids]
+    return jsonify(serializers.example(example, own, *_locations([example])))
 
 
 def _fields() -> Fields:
@@ -142,13 +155,18 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
     """Return the bytes of an example for a signed link that has not expired; no key is needed."""
     fields = Fields(request.args)
     signed_urls.check(container(), request.path, fields.whole("expires", 0), fields.text("signature"))
-    example = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
-    if example is None:
-        raise errors.NotFound("The example is not there any more.")
-    try:
-        data = container().storage.read(example.blob, example.offset, example.size)
-    except FileNotFoundError:  # deleted a moment ago
-        raise errors.NotFound("The example is not there any more.") from None
+
+    def find() -> DatasetExample:
+        example = datasets.find_example_of_any_tenant(container(), dataset_id, example_id)
+        if example is None:
+            raise errors.NotFound("The example is not there any more.")
+        return example
+
+    example = find()
+    data = absences.read(
+        container(), example.blob, f"the picture of example {example_id}", find,
+        offset=example.offset, size=example.size,
+    )  # fmt: skip
     response = Response(data, mimetype=images.media_type(data))
     response.headers["Content-Disposition"] = "attachment"  # untrusted bytes are never shown as a page of ours
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -159,7 +177,7 @@ def show_picture(dataset_id: int, example_id: int) -> ResponseReturnValue:
 def _locations(examples: Sequence[DatasetExample]) -> list[str]:
     """Return, for each example, a URL that shows its picture without a key for LINK_SECONDS."""
     base = (container().settings.public_url or request.root_url).rstrip("/")
-    expires = int(container().now()) + LINK_SECONDS
+    expires = signed_urls.expiry(container(), caller(), LINK_SECONDS)
     paths = [
         f"{generation()}/vision/datasets/{example.dataset_id}/examples/{example.id}/picture" for example in examples
     ]

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import LANGUAGE, Calls, deletion, list_response, time, window
+from api.dialects.einstein_vision.common import LANGUAGE, Calls, deletion, kind_of, list_response, time, window
 from api.dialects.einstein_vision.datasets import ONE_DATASET, trained_on
 from api.dialects.einstein_vision.training import of_model
 from shared import errors
@@ -25,11 +25,11 @@ MOST = 100
 def list_models(dataset_id: int) -> ResponseReturnValue:
     """Return the models that were trained on a dataset, newest first, each as its last training there left it."""
     offset, count = window(MOST)
-    datasets.get(container(), caller().tenant, dataset_id)
+    kind = kind_of(datasets.get(container(), caller().tenant, dataset_id).problem_type)
     last: dict[str, Training] = {}
     for training in trained_on(dataset_id):
         last.setdefault(training.name, training)
-    return list_response([serializers.model(training) for training in [*last.values()][offset : offset + count]])
+    return list_response([serializers.model(training, kind) for training in [*last.values()][offset : offset + count]])
 
 
 def show_metrics(model_id: str) -> ResponseReturnValue:
@@ -50,7 +50,7 @@ def list_epochs(model_id: str) -> ResponseReturnValue:
     training, evidence = _measured(model_id)
     curve = serializers.counted_epochs(evidence)
     epochs = [
-        serializers.epoch(number, measured, evidence["labels"])
+        serializers.epoch(number, measured, evidence)
         for number, measured in enumerate(curve[offset : offset + count], offset + 1)
     ]
     if epochs and epochs[-1]["epoch"] == len(curve):
@@ -91,16 +91,20 @@ def _measured(model_id: str) -> tuple[Training, Mapping[str, Any]]:
 
 
 def _tested(training: Training, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (example, expected, predicted) of each test picture; of the mistakes only if the dataset was deleted."""
-    tested = [example_id for example_id, _ in evidence["tested"]]
+    """Return (example, expected, predicted) of each test picture; of the mistakes only if the dataset was deleted.
+
+    Several labels of a picture have commas between them.
+    """
+    tested = [example_id for example_id, *_ in evidence["tested"]]
     names_and_labels = datasets.get_names_and_labels(container(), training.dataset_id, tested)
     if not names_and_labels:
         return [(mistake["name"], mistake["expected"], mistake["predicted"]) for mistake in evidence["mistakes"]]
     labels = evidence["labels"]
     return [
-        (*names_and_labels[example_id], labels[predicted])
-        for example_id, predicted in evidence["tested"]
+        (name, ", ".join(expected), ", ".join(labels[number] for number in predicted))
+        for example_id, *predicted in evidence["tested"]
         if example_id in names_and_labels
+        for name, expected in (names_and_labels[example_id],)
     ]
 
 

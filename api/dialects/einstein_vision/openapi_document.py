@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from api import openapi_builder
 from api.dialects.einstein_vision import accounts, datasets, examples, models, prediction, training
-from api.dialects.einstein_vision.common import GENERATIONS, KIND
+from api.dialects.einstein_vision.common import GENERATIONS, KINDS
 from api.dialects.einstein_vision.schemas import SCHEMAS
 from api.openapi_builder import Part, Schema, binary, empty, flag, number, path, query, ref, several, text, thing, whole
 from shared.settings import Settings
@@ -108,7 +108,7 @@ def _of_datasets() -> Part:
         ),
         "path": text("Its URL.", format="uri"),
     }
-    kind = {"type": text("Pictures with one label each.", enum=[KIND], default=KIND)}
+    kind = {"type": text("One label for each picture, or any number.", enum=[*KINDS], default="image")}
     named = {**archive, **kind, "name": text("By default the name of the archive.")}
     return {
         f"POST {root}/upload/sync": _call(
@@ -173,8 +173,17 @@ def _of_examples() -> Part:
     shown = {"200": {"description": "Its bytes.", "content": {"image/*": {"schema": binary()}}}}
     signed = (query("expires", whole("Unix seconds.")), query("signature", text()))
     first, of_example = "Oldest first.", (_DATASET, _EXAMPLE)
-    fields = {"name": name, "labelId": whole(), "data": data}
-    corrected = {"modelId": text(), "expectedLabel": text("The right label."), "data": data, "name": name}
+    fields = {
+        "name": name,
+        "labelId": whole("Required, unless the dataset is multi-label, where it may be repeated."),
+        "data": data,
+    }
+    corrected = {
+        "modelId": text(),
+        "expectedLabel": text("The right label; for a multi-label model it may be repeated."),
+        "data": data,
+        "name": name,
+    }
     return {
         f"POST {_ONE_DATASET}/labels": _call(
             "AddLabel", "Add a label", "Without examples.", label, _DATASET, body=_form({"name": text()}, "name")
@@ -184,7 +193,7 @@ def _of_examples() -> Part:
             "ListOfLabel", "List the examples of a label", first, page, _DATASET, _LABEL, *window
         ),
         f"POST {_ONE_DATASET}/examples": _call(
-            "AddExample", "Add an example", "One picture.", example, _DATASET, body=_form(fields, "labelId", "data")
+            "AddExample", "Add an example", "One picture.", example, _DATASET, body=_form(fields, "data")
         ),
         f"GET {_ONE_DATASET}/examples": _call("ListExamples", "List examples", first, page, _DATASET, *window),
         f"GET {_ONE_EXAMPLE}": _call("Example", "Get an example", "With the URL of its picture.", example, *of_example),

@@ -18,6 +18,7 @@ from api.reading import Fields
 from shared import errors
 from shared.adapters import http_fetch
 from shared.domain.jobs import AnswerOptions, Submission
+from shared.domain.models import ModelVersion, ProblemType
 from shared.domain.pictures import Limits, Picture, name_in_url
 from shared.domain.rejection import answer_without_doubt
 from shared.imaging import images
@@ -28,6 +29,8 @@ GENERAL = "GeneralImageClassifier"
 """The model that every account of the vendor has from the start; here it means the default model."""
 MAX_PICTURE = 5 * 1024 * 1024
 """Most bytes of one picture."""
+ALL_LABELS = "sigmoid"
+"""The function with which a multi-label model answers: named in a request, it gives all labels, without thresholds."""
 MAX_RESULTS = 100_000
 """Most labels of a job; a request for more gets all labels of the model anyway."""
 
@@ -37,13 +40,13 @@ async def predict() -> ResponseReturnValue:
     """Classify one picture and wait; 200 with the labels. A prediction counts unless it fails."""
     with _counted_prediction():
         fields = form_fields()
-        labels = await _classify(_read(fields))
+        labels, is_multi_label = await _classify(_read(fields))
     sample = fields.text("sampleId")
     return jsonify(
         {
             "probabilities": [{"label": label, "probability": score} for label, score in labels],
             **({"sampleId": sample} if sample else {}),
-            "object": "predictresponse",
+            "object": "multilabelpredictresponse" if is_multi_label else "predictresponse",
         }
     )
 
@@ -104,20 +107,26 @@ def _read(fields: Fields) -> Submission:
             "`sampleLocation` (a URL)."
         )
     limits = png_or_jpeg(MAX_PICTURE)
+    if model == GENERAL and _find(GENERAL) is None:  # a model or alias of that name has precedence over the default
+        model = ""
+    version = _find(model)
+    options = AnswerOptions(top_k=min(results, MAX_RESULTS))
+    if version and version.problem_type is ProblemType.MULTI_LABEL:
+        options = AnswerOptions(top_k=MAX_RESULTS, function_to_apply=ALL_LABELS)
     return Submission(
         pictures=_from_file(files[0], limits) if files else _from_text(*texts[0], limits),
-        model="" if model == GENERAL and not _is_known(GENERAL) else model,
-        options=AnswerOptions(top_k=min(results, MAX_RESULTS)),
+        model=model,
+        options=options,
         wire=METER,
     )
 
 
-def _is_known(model: str) -> bool:
-    """Return whether the tenant has a model or alias of that name, which then takes precedence over the default."""
+def _find(model: str) -> ModelVersion | None:
+    """Return the version that answers for a model or alias of the tenant, or for the default model; None if there is
+    none."""
     with suppress(errors.NotFound):
-        models.get_version(container(), caller().tenant, model)
-        return True
-    return False
+        return models.get_version(container(), caller().tenant, model)
+    return None
 
 
 def _from_file(part: FileStorage, limits: Limits) -> Iterator[Picture]:
@@ -137,15 +146,19 @@ def _from_text(field: str, value: str, limits: Limits) -> Iterator[Picture]:
     yield images.check(name_in_url(value) or field, data, limits)
 
 
-async def _classify(submission: Submission) -> list[tuple[str, float]]:
-    """Return (label, score), best first. Raises NotFound for a model that is unknown or not ready yet."""
+async def _classify(submission: Submission) -> tuple[list[tuple[str, float]], bool]:
+    """Return (label, score), best first, and True if the model is multi-label.
+
+    Raises NotFound for a model that is unknown or not ready yet.
+    """
     try:
-        _, item = await submit_and_wait(submission)
+        job, item = await submit_and_wait(submission)
     except (errors.NotFound, errors.ModelNotReady, errors.ModelRefused) as error:
         if not submission.model:  # the request named no model, so the service is not ready
             raise errors.Unavailable(error.message, retry_after=error.retry_after) from error
         raise errors.NotFound(f"The model id {submission.model!r} cannot be found. {error.message}") from error
-    return [(label, score) for label, score in answer_without_doubt(item.result, item.verdict)]
+    labels = [(label, score) for label, score in answer_without_doubt(item.result, item.verdict)]
+    return labels, job.options.function_to_apply == ALL_LABELS
 
 
 CALLS: Calls = ((PREDICT_PATH, "POST", predict),)

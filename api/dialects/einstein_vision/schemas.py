@@ -29,9 +29,14 @@ _MEASURED = thing(
         "testAccuracy": {"type": ["number", "null"]},
         "trainingLoss": {"type": ["number", "null"]},
         "confusionMatrix": several(several(whole()), "Rows are what a picture shows, columns what it was taken for."),
+        "confusionMatrices": several(
+            several(several(whole())),
+            "Of a multi-label model instead, for each label: `[[without it, answered wrongly], [missed, answered "
+            "rightly]]`.",
+        ),
         "trainingAccuracy": {"type": ["number", "null"]},
     },
-    required=("f1", "labels", "testAccuracy", "trainingLoss", "confusionMatrix", "trainingAccuracy"),
+    required=("f1", "labels", "testAccuracy", "trainingLoss", "trainingAccuracy"),
 )
 _STATS = thing(
     {
@@ -114,8 +119,10 @@ SCHEMAS: dict[str, Schema] = {
             "location": text("URL of the picture, valid for 30 minutes.", format="uri"),
             "createdAt": text(_TIME),
             "label": _SUMMARY,
+            "labels": several(_SUMMARY, "Of a multi-label dataset instead: all labels of the picture."),
             "object": text(),
-        }
+        },
+        "label", "labels",
     ),
     "EinsteinTraining": _whole_thing(
         {

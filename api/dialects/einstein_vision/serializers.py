@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.dialects.einstein_vision.common import KIND, LANGUAGE, time
-from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState
+from api.dialects.einstein_vision.common import LANGUAGE, kind_of, time
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Inventory
 from shared.domain.jobs import Status
+from shared.domain.models import ProblemType
 from shared.domain.trainings import Training
 
 DATASET_VERSION = 0
@@ -28,19 +29,19 @@ _COUNTED = ("head", "network")
 # datasets
 
 
-def dataset(dataset: Dataset, labels: Sequence[DatasetLabel]) -> dict[str, Any]:
+def dataset(dataset: Dataset, held: Inventory) -> dict[str, Any]:
     """Return one dataset with its labels and the number of examples of each."""
     return {
         "id": dataset.id,
         "name": dataset.name,
         "createdAt": time(dataset.created_at),
         "updatedAt": time(dataset.updated_at),
-        "labelSummary": {"labels": [_counted(label) for label in labels]},
-        "totalExamples": sum(label.examples for label in labels),
-        "totalLabels": len(labels),
+        "labelSummary": {"labels": [_counted(label) for label in held.labels]},
+        "totalExamples": held.examples,
+        "totalLabels": len(held.labels),
         "available": dataset.state is DatasetState.READY,
         "statusMsg": _status_message(dataset),
-        "type": KIND,
+        "type": kind_of(dataset.problem_type),
         "language": LANGUAGE,
         "numOfDuplicates": dataset.duplicates + dataset.contradicting,
         "object": "dataset",
@@ -65,14 +66,18 @@ def _counted(label: DatasetLabel) -> dict[str, Any]:
     return {"id": label.id, "datasetId": label.dataset_id, "name": label.name, "numExamples": label.examples}
 
 
-def example(example: DatasetExample, label: DatasetLabel, location: str) -> dict[str, Any]:
-    """Return one labelled picture; `location` is the URL that shows it for a limited time."""
+def example(example: DatasetExample, labels: Sequence[DatasetLabel], location: str) -> dict[str, Any]:
+    """Return one picture with its labels; `location` is the URL that shows it for a limited time.
+
+    One of a multi-label dataset has `labels` in place of `label`, as it may have any number.
+    """
+    counted = [_counted(label) for label in labels]
     return {
         "id": example.id,
         "name": example.name,
         "location": location,
         "createdAt": time(example.created_at),
-        "label": _counted(label),
+        **({"label": counted[0]} if example.label else {"labels": counted}),
         "object": "example",
     }
 
@@ -80,8 +85,9 @@ def example(example: DatasetExample, label: DatasetLabel, location: str) -> dict
 # trainings
 
 
-def training(training: Training, position: int) -> dict[str, Any]:
-    """Return the status of a training; `position` is its place in the queue, where 1 is the next."""
+def training(training: Training, kind: str, position: int) -> dict[str, Any]:
+    """Return the status of a training; `kind` is the type of its dataset, `position` its place in the queue, where 1 is
+    the next."""
     evidence = training.evidence
     return {
         **_head(training),
@@ -90,15 +96,15 @@ def training(training: Training, position: int) -> dict[str, Any]:
         **({"queuePosition": position} if training.status is Status.QUEUED else {}),
         **(_end_fields(training, evidence) if evidence else {}),
         "object": "training",
-        **_tail(training),
+        **_tail(training, kind),
         "trainParams": training.metadata.get("trainParams"),
         "trainStats": _stats(training, evidence) if evidence else None,
     }
 
 
-def model(training: Training) -> dict[str, Any]:
-    """Return a model in a list, as its last training left it."""
-    return {**_head(training), **_tail(training), "object": "model"}
+def model(training: Training, kind: str) -> dict[str, Any]:
+    """Return a model in a list, as its last training left it; `kind` is the type of its dataset."""
+    return {**_head(training), **_tail(training, kind), "object": "model"}
 
 
 def _head(training: Training) -> dict[str, Any]:
@@ -113,12 +119,12 @@ def _head(training: Training) -> dict[str, Any]:
     }
 
 
-def _tail(training: Training) -> dict[str, Any]:
+def _tail(training: Training, kind: str) -> dict[str, Any]:
     failure = "The training was cancelled." if training.status is Status.CANCELLED else training.error
     return {
         **({"failureMsg": failure} if STATUS[training.status] == "FAILED" else {}),
         "modelId": training.name,
-        "modelType": KIND,
+        "modelType": kind,
         "language": LANGUAGE,
     }
 
@@ -166,27 +172,44 @@ def counted_epochs(evidence: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def metrics(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of a model, on its test pictures and on its training pictures."""
+    """Return the metrics of a model, on its test pictures and on its training pictures.
+
+    A multi-label model has a matrix of two rows for each label: pictures without the label, and with it.
+    """
     return {
         "f1": [label_metrics["f1"] for label_metrics in evidence["per_label"]],
         "labels": list(evidence["labels"]),
         "testAccuracy": evidence["accuracy"],
         "trainingLoss": evidence["train_loss"],
-        "confusionMatrix": evidence["confusion"],
+        **_confusion(evidence),
         "trainingAccuracy": evidence["train_accuracy"],
     }
 
 
-def epoch(number: int, measured: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+def _confusion(evidence: Mapping[str, Any], *, known: bool = True) -> dict[str, Any]:
+    if not _is_multi_label(evidence):
+        return {"confusionMatrix": evidence["confusion"] if known else []}
+    matrices = [
+        [[row["true_negatives"], row["false_positives"]], [row["false_negatives"], row["true_positives"]]]
+        for row in evidence["per_label"]
+    ]
+    return {"confusionMatrices": matrices if known else []}
+
+
+def _is_multi_label(evidence: Mapping[str, Any]) -> bool:
+    return bool(evidence.get("problem_type") == ProblemType.MULTI_LABEL)
+
+
+def epoch(number: int, measured: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Return an epoch before the last; only its loss and its accuracy on the validation pictures are known."""
     return _epoch(
         number,
         {
             "f1": [],
-            "labels": list(labels),
+            "labels": list(evidence["labels"]),
             "testAccuracy": measured["validation_accuracy"],
             "trainingLoss": measured["train_loss"],
-            "confusionMatrix": [],
+            **_confusion(evidence, known=False),
             "trainingAccuracy": measured["train_accuracy"],
         },
         [],

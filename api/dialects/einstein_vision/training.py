@@ -9,11 +9,22 @@ from flask.typing import ResponseReturnValue
 
 from api.context import caller, container, scope
 from api.dialects.einstein_vision import serializers
-from api.dialects.einstein_vision.common import METER, Calls, check_range, form_fields, model_id, new_id, required_text
+from api.dialects.einstein_vision.common import (
+    METER,
+    Calls,
+    check_range,
+    form_fields,
+    kind_of,
+    model_id,
+    new_id,
+    required_text,
+)
 from api.reading import Fields
 from shared import errors
+from shared.domain.counted import counted
 from shared.domain.datasets import DatasetState, check_name
 from shared.domain.jobs import Status
+from shared.domain.models import ProblemType
 from shared.domain.splits import FEWEST_LABELS
 from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
 from shared.services import datasets, trainings
@@ -60,14 +71,17 @@ def of_model(model_id: str) -> Training:
 
 def _begin(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseReturnValue:
     dataset = datasets.get(container(), caller().tenant, dataset_id)
-    labels = datasets.labels(container(), caller().tenant, dataset_id)
-    if dataset.state is DatasetState.READY and len(labels) < FEWEST_LABELS:
-        raise errors.BadDataset(f"Training needs at least {FEWEST_LABELS} labels; the dataset has {len(labels)}.")
+    held = datasets.inventory(container(), dataset)
+    fewest = 1 if dataset.is_multi_label else FEWEST_LABELS
+    if dataset.state is DatasetState.READY and len(held.labels) < fewest:
+        raise errors.BadDataset(
+            f"Training needs at least {counted(fewest, 'label')}; the dataset has {len(held.labels)}."
+        )
     params = _train_params(fields)
     training_request = TrainingRequest(
         dataset_id,
         name,
-        parameters=_parameters(fields, Fields(params or {}), sum(label.examples for label in labels)),
+        parameters=_parameters(fields, Fields(params or {}), held.examples),
         title=title,
         promote=_is_ours(name),
         allow_unready_dataset=True,
@@ -78,6 +92,13 @@ def _begin(fields: Fields, dataset_id: int, name: str, title: str) -> ResponseRe
     return _training_response(trainings.submit(container(), caller().tenant, training_request))
 
 
+def _kind(training: Training) -> str:
+    """Return the type of the training's dataset; if that was removed, by the evidence."""
+    dataset = datasets.find(container(), training.tenant, training.dataset_id)
+    measured = (training.evidence or {}).get("problem_type") or ProblemType.SINGLE_LABEL
+    return kind_of(dataset.problem_type if dataset else ProblemType(measured))
+
+
 def _is_ours(name: str) -> bool:
     """Return whether this wire alone manages the model; versions of other models are promoted by the native wire."""
     trained = trainings.list_makers(container(), caller().tenant, name)
@@ -86,7 +107,7 @@ def _is_ours(name: str) -> bool:
 
 def _training_response(training: Training) -> ResponseReturnValue:
     position = trainings.position(container(), training) if training.status is Status.QUEUED else 0
-    return jsonify(serializers.training(training, position))
+    return jsonify(serializers.training(training, _kind(training), position))
 
 
 def _train_params(fields: Fields) -> dict[str, Any] | None:

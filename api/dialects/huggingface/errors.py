@@ -55,7 +55,8 @@ def _words(error: InferqError) -> str:
     model_id = common.model_id(**request.view_args) if request.view_args else ""
     if isinstance(error, errors.Unauthorized):
         presented = any(auth.credentials(request))
-        return "Invalid credentials in Authorization header" if presented else error.message
+        reason = f": {error.message}" if isinstance(error, errors.KeyExpired) else ""
+        return f"Invalid credentials in Authorization header{reason}" if presented else error.message
     if isinstance(error, (errors.NotAPicture, errors.WrongFormat, errors.BrokenPicture)):
         return f"cannot identify image file: {BODY if isinstance(error, errors.NotAPicture) else error.message}"
     if isinstance(error, errors.NotFound) and model_id:

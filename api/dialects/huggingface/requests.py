@@ -16,6 +16,7 @@ from api.reading import Fields
 from shared import errors
 from shared.domain.jobs import AnswerOptions
 from shared.domain.models import ModelVersion
+from shared.domain.sizes import exactly
 from shared.imaging import images
 
 
@@ -48,7 +49,9 @@ def read() -> ParsedRequest:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         parsed = ParsedRequest(body)
     if len(parsed.picture) > settings.max_picture:
-        raise errors.TooLarge(f"The picture has more than the allowed {settings.max_picture} bytes. Make it smaller.")
+        raise errors.TooLarge(
+            f"The picture has more than the allowed {exactly(settings.max_picture)}. Make it smaller."
+        )
     return parsed
 
 

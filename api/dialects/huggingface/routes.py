@@ -31,6 +31,7 @@ async def infer(name: str, owner: str = "") -> ResponseReturnValue:
     g.computing = True  # from here on an error response reports the compute time too
     use_cache = parsed.flag("use_cache", True)
     options = requests.answer_options(parsed.parameters, version)
+    g.may_be_cached = use_cache
     if use_cache:
         cached = result_cache.recall(container(), caller().tenant, version, options, picture.data)
         if cached is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import time
-import uuid
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,10 +27,9 @@ def write_labels(result: Sequence[Sequence[Any]], computed_by: str) -> Response:
 
 
 def write(body: Any, status: int = 200) -> Response:
-    """Return JSON, compressed if long and accepted, with a request id that clients put into their error messages."""
+    """Return JSON, compressed if long and accepted."""
     response = jsonify(body)
     response.status_code = status
-    response.headers["x-request-id"] = request.headers.get("X-Amzn-Trace-Id", "")[:100] or str(uuid.uuid4())
     data = response.get_data()
     if len(data) >= WORTH_PACKING:
         response.headers["Vary"] = "Accept-Encoding"

@@ -61,6 +61,8 @@ def _complaint(error: InferqError) -> str:
 
 
 def _message(error: InferqError, status: int) -> str:
+    if isinstance(error, errors.KeyExpired):
+        return f"API key is not valid: {error.message}"
     if status == 401:
         return "API key is not valid." if any(auth.credentials(request)) else "API key is required."
     if status == 429:

@@ -22,7 +22,7 @@ from shared.domain.pictures import Picture
 from shared.domain.rejection import answer_without_doubt
 from shared.errors import InferqError
 from shared.imaging import images
-from shared.services import default_models, models, stored_images, usage
+from shared.services import absences, default_models, models, stored_images, usage
 from shared.services.default_models import Origin
 
 T = TypeVar("T")
@@ -98,10 +98,7 @@ def show(image_id: str) -> ResponseReturnValue:
 def download(image_id: str) -> ResponseReturnValue:
     """Return the bytes as they were uploaded."""
     image = _own(image_id, stored_images.get)
-    try:
-        data = container().storage.read(image.blob)
-    except FileNotFoundError:  # deleted a moment ago
-        raise _unknown(image_id) from None
+    data = absences.read(container(), image.blob, f"the image {image_id}", lambda: _own(image_id, stored_images.get))
     response = Response(data, mimetype=f"image/{image.format.lower()}")
     response.headers["Content-Disposition"] = "attachment"  # untrusted bytes are never shown as a page of ours
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,4 +1,4 @@
-"""The native wire, `/v1`: jobs, webhooks, datasets, trainings, models, keys, queue, workers; RFC 9457 problems."""
+"""The native wire, `/v1`: jobs, webhooks, datasets, trainings, models, keys, workers, diagnosis; RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from api.dialects.native.openapi.document import document
 from api.dialects.native.routes import (
     datasets,
     dead_letters,
+    diagnosis,
+    drift,
+    examples,
     exports,
+    job_pictures,
     jobs,
     keys,
     models,
     promotions,
     rejection,
     searches,
+    suggestions,
+    suspects,
     tenant_limits,
     trainings,
     webhooks,
@@ -34,18 +40,24 @@ from shared.settings import Settings
 PREFIXES = ("/", searches.PATH)
 _PARTS = (
     jobs,
+    job_pictures,
     dead_letters,
     searches,
     webhooks,
     datasets,
+    examples,
+    suspects,
     trainings,
     models,
     exports,
     promotions,
     rejection,
+    suggestions,
+    drift,
     keys,
     tenant_limits,
     workers,
+    diagnosis,
 )
 _BLUEPRINTS = [part.bp for part in _PARTS]
 

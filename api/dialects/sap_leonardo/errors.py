@@ -66,6 +66,8 @@ def _fault(error: InferqError) -> tuple[str, str] | None:
     path = request.path
     if isinstance(error, errors.TooManyRequests):
         return error.message, "policies.ratelimit.QuotaViolation"
+    if isinstance(error, errors.KeyExpired) and not path.startswith("/api/"):
+        return f"Key Expired: {error.message}", "keymanagement.service.consumer_key_expired"
     if isinstance(error, errors.Unauthorized) and not path.startswith("/api/"):
         if any(auth.credentials(request)):
             return "Invalid ApiKey", "oauth.v2.InvalidApiKey"
@@ -77,6 +79,7 @@ def _fault(error: InferqError) -> tuple[str, str] | None:
 
 def _oauth_error(error: InferqError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
-        return {"error": "unauthorized", "error_description": "Bad credentials"}
+        reason = f": {error.message}" if isinstance(error, errors.KeyExpired) else ""
+        return {"error": "unauthorized", "error_description": f"Bad credentials{reason}"}
     name = "unsupported_grant_type" if isinstance(error, errors.BadOption) else "invalid_request"
     return {"error": name, "error_description": error.message}

@@ -7,6 +7,7 @@ and has no effect here), waits, and answers 200; a wait that runs out is a 202 w
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,6 +40,7 @@ from shared.errors import InferqError
 from shared.imaging import images
 from shared.services import jobs, models
 
+_MODEL_NAMES = ("model", "modelName", "version", "modelVersion")
 TOKEN_SECONDS = 43199
 """Seconds, as documented. The tokens are API keys and last longer; a client that renews gets the same key again."""
 
@@ -104,7 +106,8 @@ def token() -> ResponseReturnValue:
     if not key:
         raise errors.Unauthorized
     identity = auth.admit([key])
-    body = {"access_token": key, "token_type": "bearer", "expires_in": TOKEN_SECONDS}
+    left = math.inf if identity.expires_at is None else identity.expires_at - container().now()
+    body = {"access_token": key, "token_type": "bearer", "expires_in": int(min(TOKEN_SECONDS, left))}
     return jsonify(body | {"scope": " ".join(identity.scopes), "jti": secrets.token_hex(16)})
 
 
@@ -112,8 +115,17 @@ def token() -> ResponseReturnValue:
 
 
 def read(service: Service, model: str, version: str) -> Submission:
-    """Return the multipart body as a submission; its pictures are checked while the job stores them."""
+    """Return the multipart body as a submission; its pictures are checked while the job stores them.
+
+    Raises BadOption for a model in the query: this wire names it in the path, and another one would answer.
+    """
     settings = container().settings
+    if named := next((name for name in _MODEL_NAMES if name in request.args), ""):
+        noun = "classification" if service.task == "classify" else "feature-extraction"
+        raise errors.BadOption(
+            f"{named} in the query chooses no model on this wire; the path does: "
+            f"/api/v2/image/{noun}/models/NAME/versions/VERSION"
+        )
     if not request.files:
         raise errors.NoInput("There is no file. Send one picture, several, or one archive as the part `files`.")
     product = settings.sap_product_model if service.product else ""

@@ -87,8 +87,14 @@ def submit() -> ResponseReturnValue:
 def _submit_training(parsed: ParsedRequest) -> Training:
     # Checked first, so that no folder of the store is imported as a dataset in vain.
     trainings.check_free(container(), caller().tenant, parsed.model)
+    dataset = _dataset(parsed.dataset)
+    if dataset.is_multi_label:
+        raise errors.BadDataset(
+            f"The dataset {dataset.name!r} has any number of labels for each picture; a retraining job needs exactly "
+            "one. Train it by the native API instead: POST /v1/trainings."
+        )
     training_request = TrainingRequest(
-        _dataset(parsed.dataset).id,
+        dataset.id,
         parsed.model,
         parameters=parsed.parameters,
         title=job_id(parsed.dataset, container().now()),

@@ -25,6 +25,7 @@ from api.dialects.sap_leonardo.services import SIMILARITY, is_v1
 from shared import errors
 from shared.domain.pictures import Upload
 from shared.imaging import archives
+from shared.schemas import decoding
 
 ALGORITHMS = ("naive", "matrix_mult", "clustering")
 """The documented algorithms; here all of them are exact, and so the same."""
@@ -126,7 +127,7 @@ def _check_count(groups: int) -> None:
 
 def _from_texts(texts: str) -> list[Group]:
     try:
-        named = msgspec.json.decode(texts, type=dict[str, list[Vector]])
+        named = decoding.decode(dict[str, list[Vector]], texts)
     except msgspec.ValidationError as error:
         raise errors.BadRequest(f"`texts` must be groups of objects with `id` and `vector`: {error}.") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -149,7 +150,7 @@ def _unpacked(upload: Upload) -> Iterator[Vector]:
     )
     for name, data in members:
         try:
-            yield Vector(name, msgspec.json.decode(data, type=list[float]))
+            yield Vector(name, decoding.decode(list[float], data))
         except (msgspec.DecodeError, RecursionError) as error:
             raise errors.BadRequest(f"{upload.prefix}{name!r} is not a list of numbers in JSON: {error}.") from None
 

@@ -5,11 +5,11 @@ export const ROOT = document.documentElement.dataset.root;
 const KEPT = "inferq-key";
 const AGAIN = 2000; // milliseconds between two polls, if no event stream is available
 
-/** The error of a call, with a message for users; `status` is 0 if there was no answer. */
+/** The error of a call, with a message for users; `status` is 0 and `code` empty if there was no answer of the service. */
 export class Problem extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = "") {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, code });
   }
 }
 
@@ -57,31 +57,46 @@ export function upload(path, form, seen) {
   });
 }
 
-/** Return the blob: address of a picture that needs the key. Throws Problem. */
+/** Return the objects of an answer in NDJSON. Throws Problem. */
+export async function lines(path, signal) {
+  const response = await answered(path, { headers: authorized(), signal });
+  return (await response.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+}
+
+/** Return the blob: address of a picture that needs the key; "" if the answer is empty. Throws Problem. */
 export async function picture(path, signal) {
   const response = await answered(path, { headers: authorized(), signal });
+  if (response.status === 204) return "";
   return URL.createObjectURL(await response.blob());
 }
 
-/** Call `seen` with each state of a training until it has ended: by the event stream, or by polling if none is free. */
+/**
+ * Let the browser itself save a file in a format under a name, by a signed link, which needs no key; however large it is,
+ * this page holds nothing of it. Return the link. Throws Problem.
+ */
+export async function download(path, format, name) {
+  const { url } = await call("POST", `${path}/link`, { json: { format } });
+  const link = Object.assign(document.createElement("a"), { href: url, download: name, textContent: name });
+  link.click();
+  return link;
+}
+
+/** Call `seen` with each state of a job or training until it has ended: by the event stream, or by polling if none is free. */
 export async function follow(path, seen, signal) {
-  for (let ended = false; !ended && !signal.aborted;) {
+  while (!signal.aborted) {
     try {
       for await (const news of stream(`${path}/events`, signal)) {
         seen(news);
-        ended = news.terminal;
+        if (news.terminal) return;
       }
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Problem && ![0, 429, 503].includes(error.status)) throw error;
     }
-    if (ended) return;
     await pause(AGAIN, signal);
     const news = await patient(() => get(path, { signal }), signal);
-    if (news) {
-      seen(news);
-      ended = news.terminal;
-    }
+    if (news) seen(news);
+    if (news && news.terminal) return;
   }
 }
 
@@ -90,13 +105,17 @@ async function* stream(path, signal) {
   const response = await answered(path, { headers: authorized({ Accept: "text/event-stream" }), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-    const events = (rest + piece.value).split("\n\n");
-    rest = events.pop();
-    for (const event of events) {
-      const data = event.split("\n").find((line) => line.startsWith("data: "));
-      if (data) yield JSON.parse(data.slice("data: ".length));
+  try {
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      const events = (rest + piece.value).split("\n\n");
+      rest = events.pop();
+      for (const event of events) {
+        const data = event.split("\n").find((line) => line.startsWith("data: "));
+        if (data) yield JSON.parse(data.slice("data: ".length));
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // the reader of the events may leave before their end
   }
 }
 
@@ -130,7 +149,7 @@ async function answered(path, options) {
 }
 
 function refusal(status, title, text) {
-  let told;
-  try { told = JSON.parse(text).detail; } catch { /* a proxy's page, or nothing */ }
-  return new Problem(status, told || `${status} ${title}`);
+  let told = {};
+  try { told = JSON.parse(text); } catch { /* a proxy's page, or nothing */ }
+  return new Problem(status, told.detail || `${status} ${title}`, told.code);
 }

@@ -1,9 +1,10 @@
-// Loss and accuracy over the epochs of a training, drawn again with each epoch.
+// Loss and accuracy over the epochs of a training, drawn again with each epoch; and coverage against accuracy.
 import { draw, el, percent } from "./page.js";
 
 const WIDTH = 420;
 const HEIGHT = 210;
 const EDGE = { left: 50, right: 14, top: 22, bottom: 26 };
+const LETTER = 7; // the width of a letter, at most
 const DOTTED = 40; // epochs up to which each has a dot
 const FEWEST = 5; // fewest epochs on the axis
 const LINES = [["train", "training pictures"], ["validation", "validation pictures"]];
@@ -33,6 +34,23 @@ function panel(title, curve, what, written) {
   return el("figure", {},
     el("figcaption", {}, title, el("b", {}, last(curve, what, written))),
     draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name }, parts));
+}
+
+/** Return what share of the answers is right against the share that is believed; `rule` is where the rule of the version is. */
+export function tradeoff(points, rule) {
+  const steps = ticks(Math.min(0.9, rule.accuracy, ...points.map((point) => point.accuracy)), 1);
+  const [low, high] = [steps[0], steps.at(-1)];
+  const x = (share) => EDGE.left + share * (WIDTH - EDGE.left - EDGE.right);
+  const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
+  const spots = [...points].sort((one, other) => one.coverage - other.coverage).map((point) => [x(point.coverage), y(point.accuracy)]);
+  const shares = [[0, "start"], [0.5, "middle"], [1, "end"]].map(([share, anchor]) =>
+    draw("text", { class: "tick", x: x(share), y: HEIGHT - 6, "text-anchor": anchor }, percent(share, 0)));
+  const place = { cx: x(rule.coverage), cy: y(rule.accuracy) };
+  const name = `Right answers against believed answers: of ${percent(rule.coverage)} that are believed, ${percent(rule.accuracy)} are right`;
+  return el("figure", {}, el("figcaption", {}, "Right answers", el("b", {}, "of the believed share")),
+    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name }, grid(steps, y, "accuracy"), shares,
+      draw("polyline", { class: "line validation", points: spots.map((spot) => spot.join(",")).join(" ") }),
+      draw("circle", { class: "dot validation", ...place, r: 5 })));
 }
 
 /** Return the last value, on validation pictures if there are any. */
@@ -70,7 +88,8 @@ function stages(curve, x) {
     const at = index ? x(index - 0.5) : 0;
     return [
       index ? draw("line", { ...upright, x1: at, x2: at }) : null,
-      draw("text", { class: "tick", x: index ? at + 5 : EDGE.left, y: EDGE.top - 8 }, curve[index].stage),
+      draw("text", { class: "tick", x: index ? Math.min(at + 5, WIDTH - LETTER * curve[index].stage.length) : EDGE.left, y: EDGE.top - 8 },
+        curve[index].stage), // a stage that begins late is named to the left of the edge
     ];
   });
 }

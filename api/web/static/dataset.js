@@ -1,10 +1,13 @@
-// One dataset: labels, unusable files, pictures, and a form that starts a training.
+// One dataset: labels, those that are suspect, unusable files, pictures, and a form that starts a training.
 import { ROOT, get, pause } from "./api.js";
 import { archive } from "./archive.js";
+import { editing, offered } from "./editing.js";
+import { MULTI_LABEL, named } from "./labels.js";
 import {
   $, ago, bar, el, empty, facts, fill, fold, group, many, moving, pager, state, whenKeyed, words,
 } from "./page.js";
 import { starting } from "./starting.js";
+import { suspects } from "./suspects.js";
 import { thumb } from "./thumbs.js";
 
 const AGAIN = 1000; // milliseconds
@@ -13,6 +16,7 @@ const LABELS = 40; // shown before the list is unfolded
 const path = `${ROOT}/v1/datasets/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let round = 0;
+let parts = {}; // the labels and the pictures, which a decision about a suspect label changes
 
 async function load() {
   const mine = ++round;
@@ -26,15 +30,39 @@ async function load() {
   }
 }
 
-function show(dataset) {
+/** Show how many pictures each label has now. */
+async function recount() {
+  const dataset = await get(path);
+  head(dataset);
+  const fresh = labels(dataset);
+  parts.labels.replaceWith(fresh);
+  parts.labels = fresh;
+  return dataset;
+}
+
+/** Show what a decision about a suspect label changes, and leave the rest of the page as it is. */
+async function refresh() {
+  const fresh = pictures(await recount());
+  parts.pictures.replaceWith(fresh);
+  parts.pictures = fresh;
+}
+
+function head(dataset) {
   document.title = `${dataset.name} · inferq`;
   $("hero").replaceChildren(el("h1", {}, dataset.name, " ", state(dataset.state)),
     el("p", {}, `${many(dataset.examples, "picture")} of ${many(dataset.labels.length, "label")}, `,
+      dataset.problem_type === MULTI_LABEL ? "any number of them for each picture, " : "",
       `version ${dataset.version}, created `, ago(dataset.created_at)));
+}
+
+function show(dataset) {
+  head(dataset);
   const ready = dataset.state === "READY";
-  return [standing(dataset), dataset.labels.length ? labels(dataset) : null, warned(dataset), unreadable(dataset),
-    ready && dataset.examples ? starting(dataset) : null, ready ? adding() : null,
-    dataset.examples ? pictures(dataset) : null];
+  const full = ready && dataset.examples;
+  parts = dataset.examples ? { labels: labels(dataset), pictures: pictures(dataset) } : {};
+  return [standing(dataset), parts.labels || (dataset.labels.length ? labels(dataset) : null),
+    full ? suspects(dataset, refresh) : null, warned(dataset), unreadable(dataset), full ? starting(dataset) : null,
+    ready ? adding() : null, parts.pictures];
 }
 
 function standing(dataset) {
@@ -45,7 +73,7 @@ function standing(dataset) {
   if (dataset.state === "DELETING") return el("div", { class: "card" }, el("p", {}, "It is being deleted."));
   if (dataset.message) {
     const why = el("p", { class: "wrong" }, words(dataset.message));
-    return el("div", { class: "card" }, el("h3", {}, "The last archive could not be loaded"), why);
+    return el("div", { class: "card" }, el("h2", {}, "The last archive could not be loaded"), why);
   }
   const command = `inferq datasets add ${dataset.id} FOLDER`;
   return dataset.examples ? null : empty("No pictures yet. Add an archive of label folders:", command);
@@ -68,7 +96,8 @@ function unreadable(dataset) {
   const { duplicates, unreadable: count, reasons, contradicting, contradictions } = dataset;
   if (!duplicates && !count && !contradicting) return null;
   const clashes = contradictions.map(({ paths, example }) => el("li", {}, el("code", {}, paths.join(" = ")),
-    el("span", {}, example ? "The picture that was there before stays." : "A picture with two labels teaches neither.")));
+    el("span", {}, example ? "The picture that was there before stays." : dataset.problem_type === MULTI_LABEL
+      ? "A picture with different labels teaches neither." : "A picture with two labels teaches neither.")));
   const twice = many(duplicates, "picture that exists already", "pictures that exist already");
   const lines = reasons.map(({ path: file, why }) => el("li", {}, el("code", {}, file), el("span", {}, why)));
   const rest = count > lines.length ? el("p", { class: "calm" }, `And ${count - lines.length} more.`) : null;
@@ -92,19 +121,32 @@ function pictures(dataset) {
   const turn = (cursors) => {
     const query = new URLSearchParams({ limit: PAGE, cursor: cursors.at(-1), label: choice.value });
     fill(grid, () => get(`${path}/examples?${query}`), (page) => [
-      el("div", { class: "shots" }, page.examples.map(shot)), pager(cursors, page.next, turn),
+      el("div", { class: "shots" }, page.examples.map((example) => shot(example, dataset))), pager(cursors, page.next, turn),
       page.examples.length ? null : el("p", { class: "calm" }, "No pictures of this label."),
     ]);
   };
   turn([""]);
-  return group("Pictures", "", el("div", { class: "choose" }, choice), grid);
+  return group("Pictures", "", offered(dataset), el("div", { class: "choose" }, choice), grid);
 }
 
-function shot(example) {
+/** Return a picture with its labels, which can be changed; the others stay where they are. */
+function shot(example, dataset) {
   const given = example.split ? ` · ${example.split}` : "";
   const corrected = example.source && example.source !== "upload" ? ` · ${example.source}` : "";
-  const { name } = example.label;
-  return thumb(example.links.picture, example.name, el("span", { title: name }, name, el("i", {}, given, corrected)));
+  const name = named(example);
+  const done = async (changed) => {
+    const next = changed ? shot(changed, dataset) : figure.nextElementSibling || figure.previousElementSibling;
+    if (changed) figure.replaceWith(next);
+    else figure.remove();
+    next?.querySelector("summary").focus();
+    await recount();
+  };
+  const text = example.labels.map((label) => label.name).join(", ");
+  const figure = thumb(example.links.picture, example.name, el("span", { title: name }, name, el("i", {}, given, corrected)));
+  const change = fold("Change", editing(example, dataset, text, done));
+  change.dataset.needs = "models";
+  figure.append(change);
+  return figure;
 }
 
 whenKeyed(load);

@@ -1,10 +1,12 @@
 // The evidence of a training: what was measured of its version on test pictures.
 import { ROOT, picture } from "./api.js";
-import { bar, el, facts, few, fill, group, heads, lasting, many, percent, stat, track } from "./page.js";
+import { tradeoff } from "./curve.js";
+import { MULTI_LABEL } from "./labels.js";
+import { bar, el, facts, few, fill, group, heads, lasting, many, percent, stat, track, verbatim } from "./page.js";
 import { thumb } from "./thumbs.js";
 
 const PLOTS = [
-  ["confusion", "Confusion matrix: predicted labels for each true label"],
+  ["confusion", "Which labels were predicted for which true labels"],
   ["curve", "Learning curve: loss and accuracy over the epochs"],
   ["reliability", "Reliability diagram: accuracy for each range of scores"],
 ];
@@ -29,28 +31,54 @@ export function method(word) {
 function summary(found) {
   const { test } = found.examples;
   const right = Math.round(found.accuracy * test);
+  const exactly = several(found) ? "with exactly the right labels" : "correct";
   return el("div", { class: "card" },
     el("div", { class: "stats" },
-      stat(percent(found.accuracy), "accuracy", `${right} of ${many(test, "test picture")} correct${between(found)}`),
-      found.cross_validation ? stat(percent(found.cross_validation.accuracy), "accuracy by folds",
-        `${many(found.cross_validation.pictures, "picture")}, each by a head that had not seen it${between(found.cross_validation)}`) : null,
+      several(found) ? ranked(found) : null,
+      stat(percent(found.accuracy), several(found) ? "all labels right" : "accuracy",
+        `${right} of ${many(test, "test picture")} ${exactly}${between(found.accuracy_interval)}`),
+      found.cross_validation ? folds(found.cross_validation) : null,
       stat(found.macro_f1.toFixed(3), "macro F1", "all labels count equally"),
       stat(percent(found.ece_after), "calibration error", `${percent(found.ece_before)} before`),
       stat(lasting(found.seconds.total), "training time", method(found.method))),
     found.accuracy_interval ? null : few(test), el("p", {}, found.note));
 }
 
-/** Return between which values an accuracy probably is; empty for evidence that does not say it. */
-function between(measured) {
-  if (!measured.accuracy_interval) return "";
-  const [low, high] = measured.accuracy_interval;
+/** Return whether the pictures have any number of labels. */
+function several(found) {
+  return found.problem_type === MULTI_LABEL;
+}
+
+/** Return the mean average precision, which no threshold changes, and the F1 of all labels together. */
+function ranked(found) {
+  const mean = found.mean_average_precision;
+  return [
+    stat(mean == null ? "–" : percent(mean), "mAP",
+      `mean average precision of the labels${between(found.mean_average_precision_interval)}`),
+    stat(found.micro_f1.toFixed(3), "micro F1", "all labels of all pictures together"),
+  ];
+}
+
+/** Return what the heads of cross-validation answered. */
+function folds(measured) {
+  const mean = measured.mean_average_precision;
+  const bounds = mean == null ? measured.accuracy_interval : measured.mean_average_precision_interval;
+  return stat(percent(mean ?? measured.accuracy), mean == null ? "accuracy by folds" : "mAP by folds",
+    `${many(measured.pictures, "picture")}, each by a head that had not seen it${between(bounds)}`);
+}
+
+/** Return between which values a measure probably is; empty for evidence that does not say it. */
+function between(bounds) {
+  if (!bounds) return "";
+  const [low, high] = bounds;
   return `, probably between ${percent(low)} and ${percent(high)}`;
 }
 
 function labels(rows) {
   const weakest = [...rows].sort((one, other) => one.f1 - other.f1);
   const body = el("tbody", {}, weakest.slice(0, ROWS).map(label));
-  const table = el("table", { class: "numbers" }, heads("label", "precision", "recall", "F1", "pictures"), body);
+  const counted = rows.some((row) => row.threshold != null) ? ["AP", "from score", "missed", "wrongly"] : [];
+  const table = el("table", { class: "numbers" }, heads("label", "precision", "recall", "F1", ...counted, "pictures"), body);
   const rest = weakest.slice(ROWS);
   return group("Labels", "On the test pictures, lowest F1 first.", el("div", { class: "card" }, table,
     more(rest.length, `Show all ${weakest.length}`, () => body.append(...rest.map(label)))));
@@ -59,7 +87,10 @@ function labels(rows) {
 function label(row) {
   const numbers = [row.precision, row.recall, row.f1].map((value) => el("td", {}, value.toFixed(3), track(value)));
   const title = el("th", { scope: "row", title: row.label }, row.label);
-  return el("tr", {}, title, numbers, el("td", {}, String(row.support)));
+  const counted = row.threshold == null ? [] : [
+    row.average_precision == null ? "–" : row.average_precision.toFixed(3), row.threshold.toFixed(2),
+    String(row.false_negatives), String(row.false_positives)].map((value) => el("td", {}, value));
+  return el("tr", {}, title, numbers, counted, el("td", {}, String(row.support)));
 }
 
 function plots(links) {
@@ -81,7 +112,8 @@ function calibration(found) {
   before.classList.add("before");
   return group("Calibration", "Mean difference between scores and the share of correct answers; lower is better.",
     el("div", { class: "card" }, before, bar("after", found.ece_after / most, percent(found.ece_after)),
-      el("p", { class: "calm" }, "Scores are calibrated: the logits are divided by a temperature of ",
+      el("p", { class: "calm" }, several(found) ? "Scores are corrected for the weights of rare labels, and the logits are "
+        : "Scores are calibrated: the logits are ", "divided by a temperature of ",
         `${found.temperature.toFixed(2)}, which was fitted on pictures that were not learned from.`)));
 }
 
@@ -92,15 +124,17 @@ function mistakes(found) {
   const grid = el("div", { class: "shots" }, shots(all.slice(0, ROWS)));
   const rest = all.slice(ROWS);
   const count = Math.max(all.length, Math.round((1 - found.accuracy) * found.examples.test));
-  return group("Mistakes", `${count} of ${many(found.examples.test, "test picture")}, highest score first.`, grid,
+  const said = several(found) ? `${many(found.mistakes_in_all, "label")} of ${many(found.examples.test, "test picture")}, the surest first.`
+    : `${count} of ${many(found.examples.test, "test picture")}, highest score first.`;
+  return group("Mistakes", said, grid,
     more(rest.length, `Show ${rest.length} more`, () => grid.append(...shots(rest))));
 }
 
 function mistake(one, dataset) {
   const score = el("i", {}, percent(one.score, 0));
   return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
-    el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted), score),
-    el("span", { title: one.expected }, "is ", one.expected));
+    el("span", { class: "answer-wrong", title: one.predicted }, el("span", {}, one.predicted || "missed"), score),
+    el("span", { title: one.expected }, "is ", one.expected || `not ${one.predicted}`));
 }
 
 /** Return the examples whose label is probably wrong; old evidence does not name any. */
@@ -116,8 +150,9 @@ function suspects(found) {
 
 function suspect(one, dataset) {
   return thumb(`${ROOT}/v1/datasets/${dataset}/examples/${one.example}/picture`, one.name,
-    el("span", { class: "answer-wrong", title: one.label }, el("span", {}, one.label), el("i", {}, percent(one.score, 0))),
-    el("span", { title: one.suggested }, "rather ", one.suggested));
+    el("span", { class: "answer-wrong", title: one.label }, el("span", {}, one.label || `without ${one.suggested}`),
+      el("i", {}, percent(one.score, 0))),
+    el("span", { title: one.suggested }, "rather ", one.suggested || "without it"));
 }
 
 /** Return what the rejection rule believes and turns away; nothing if no rule was asked for. */
@@ -133,17 +168,19 @@ function rejection(found) {
       el("div", { class: "stats" },
         stat(percent(rule.believed / Math.max(1, rule.pictures)), "believed", `${rule.believed} of ${many(rule.pictures, "test picture")}`),
         stat(rule.precision == null ? "–" : percent(rule.precision), "precision", right)),
-      el("h3", {}, "Pictures of something else that it doubts"), rows, coverage(rule.curve)));
+      el("h3", {}, "Pictures of something else that it doubts"), rows, coverage(rule)));
 }
 
 /** Return coverage against accuracy, for lower and lower scores. */
-function coverage(points) {
+function coverage({ curve: points, believed, pictures, precision }) {
   if (points.length < 2) return null;
+  const at = { coverage: believed / Math.max(1, pictures), accuracy: precision ?? points[0].accuracy };
   const rows = [0, Math.floor(points.length / 2), points.length - 1].map((place) => points[place]);
   const table = el("table", { class: "numbers even" }, heads("lowest score", "believed", "correct"),
     el("tbody", {}, rows.map((point) => el("tr", {}, el("th", { scope: "row" }, point.min_score.toFixed(2)),
       el("td", {}, percent(point.coverage), track(point.coverage)), el("td", {}, percent(point.accuracy), track(point.accuracy))))));
-  return [el("h3", {}, "Test pictures, had it another lowest score"), table];
+  return [el("h3", {}, "Test pictures, had it another lowest score"),
+    el("div", { class: "curves" }, tradeoff(points, at), el("p", { class: "legend" }, "The dot is where the rule of this version is.")), table];
 }
 
 function more(count, title, show) {
@@ -172,5 +209,5 @@ function making(found, training) {
     ["machine", known.map(([name, value]) => `${name} ${value}`).join(", ")],
     ["parameters", parameters],
     ["training", el("code", {}, training.id)],
-  ]), el("pre", {}, `inferq classify --model ${training.name} --version ${training.model.version} PICTURE`)));
+  ]), verbatim("Command", `inferq classify --model ${training.name} --version ${training.model.version} PICTURE`)));
 }

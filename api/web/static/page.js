@@ -1,11 +1,15 @@
 // Shared functions of the pages: elements, numbers, states of a page, the key field and the menu.
 // Texts are inserted as text, never as markup: names of files, labels and models are untrusted.
-import { Problem, keep, key } from "./api.js";
+import { Problem, ROOT, get, keep, key } from "./api.js";
 
 const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const TITLES = { 403: "This key lacks the permission", 404: "Not found" };
+const TITLES = {
+  403: "This key lacks the permission", 404: "Not found", 429: "Too many requests", 503: "Not at this moment",
+};
+const SCOPES = ["infer", "models", "keys"];
 const FEW = 30; // test pictures below which a single picture changes the accuracy by percentage points
 const SURE = 4000; // milliseconds in which a second click counts
+const SAID = 1500; // milliseconds for which a button says what it did
 
 export const $ = (id) => document.getElementById(id);
 
@@ -52,11 +56,18 @@ export function few(tested) {
 
 /** Return the time since then, with the exact time as its title. */
 export function ago(iso) {
-  if (!iso) return "";
-  const seconds = (Date.now() - new Date(iso)) / 1000;
+  return iso ? distance(iso, (Date.now() - new Date(iso)) / 1000, (count) => -Math.floor(count)) : "";
+}
+
+/** Return the time until then. It is rounded, so that "in 30 days" does not become "in 29 days" a moment later. */
+export function ahead(iso) {
+  return distance(iso, (new Date(iso) - Date.now()) / 1000, Math.round);
+}
+
+function distance(iso, seconds, whole) {
   const [unit, size] = STEPS.find(([, size]) => seconds >= size) || ["second", 1];
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  const said = words.format(-Math.floor(Math.max(0, seconds) / size), unit);
+  const said = words.format(whole(Math.max(0, seconds) / size), unit);
   return el("time", { datetime: iso, title: new Date(iso).toLocaleString() }, said);
 }
 
@@ -65,6 +76,26 @@ export function lasting(seconds) {
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Return a number of bytes in the largest unit of which there is one, as errors of the service name it. */
+export function bytes(count) {
+  const power = Math.min(4, Math.floor(Math.log2(Math.max(1, count)) / 10));
+  return power ? `${Math.floor(count / 2 ** (10 * power) * 10) / 10} ${"KMGT"[power - 1]}iB` : many(count, "byte");
+}
+
+// -- lists with filters
+
+/** A filter of a list, whose `choices` are [value, words]; `choose` is called with what the reader has changed. */
+export function filter(name, label, choices, choose) {
+  return el("label", {}, label, el("select", { name, onchange: (event) => choose({ [name]: event.target.value }) },
+    choices.map(([value, words]) => el("option", { value }, words))));
+}
+
+/** Put filters and place into the address, so that it can be shared, and the browser's back leads back. */
+export function remember(asked, cursors) {
+  const query = new URLSearchParams(Object.entries({ ...asked, cursor: cursors.at(-1) }).filter(([, value]) => value));
+  history.pushState({ cursors }, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
 }
 
 // -- parts of pages
@@ -137,9 +168,14 @@ export function fold(title, ...inside) {
   return el("details", { class: "fold" }, el("summary", {}, title), inside);
 }
 
+/** Return a text as it is, which scrolls where it is wider than its place, also by the keyboard. */
+export function verbatim(label, text = "") {
+  return el("pre", { tabindex: 0, "aria-label": label }, text);
+}
+
 /** Return the card of an empty page: a sentence, and the command that fills it. */
 export function empty(text, command) {
-  return el("div", { class: "card empty" }, el("p", {}, text), el("pre", {}, command));
+  return el("div", { class: "card empty" }, el("p", {}, text), verbatim("Command", command));
 }
 
 /** Return a button that runs `work`; an error is shown in `says`. */
@@ -147,6 +183,24 @@ export function button(label, says, work, kind = "quiet") {
   const made = el("button", { type: "button", class: kind || false }, label);
   made.addEventListener("click", () => act(made, says, work));
   return made;
+}
+
+/** Return a button that copies the text of an element. */
+export function copying(source) {
+  const made = el("button", { class: "quiet copy", type: "button" }, "Copy");
+  made.addEventListener("click", async () => {
+    await copied(source);
+    made.textContent = "Copied";
+    setTimeout(() => { made.textContent = "Copy"; }, SAID);
+  });
+  return made;
+}
+
+/** Browsers offer the clipboard to pages by HTTPS and on this machine only; elsewhere the text is selected to be copied. */
+async function copied(source) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(source.textContent);
+  getSelection().selectAllChildren(source);
+  return document.execCommand("copy");
 }
 
 /** Return a button that requires a second click, as its action cannot easily be undone. */
@@ -163,6 +217,12 @@ export function sure(label, question, says, work) {
     made.textContent = question;
     made.classList.add("armed");
     armed = setTimeout(disarm, SURE);
+  });
+  made.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !armed) return;
+    event.preventDefault(); // a dialog around it stays open
+    clearTimeout(armed);
+    disarm();
   });
   return made;
 }
@@ -215,13 +275,14 @@ export function trouble(error, again) {
   if (!(error instanceof Problem)) console.error(error);
   if (error.status === 401) {
     const ask = el("button", { type: "button", onclick: focusKey }, key() ? "Enter another key" : "Enter the key");
-    const title = key() ? "This key is not valid" : "An API key is needed";
-    return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), el("p", {}, error.message), ask);
+    const invalid = error.code === "key_expired" ? "This key has expired" : "This key is not valid";
+    const title = key() ? invalid : "An API key is needed";
+    return el("div", { class: "card empty", role: "alert" }, el("h2", {}, title), el("p", {}, error.message), ask);
   }
   const title = TITLES[error.status] || "Cannot be loaded";
   const retry = el("button", { type: "button", class: "quiet", onclick: again }, "Try again");
   const why = el("p", { class: "wrong" }, words(error.message));
-  return el("div", { class: "card empty", role: "alert" }, el("h3", {}, title), why, retry);
+  return el("div", { class: "card empty", role: "alert" }, el("h2", {}, title), why, retry);
 }
 
 /** Load now, and again when another key is entered. */
@@ -241,6 +302,15 @@ function open(is) {
   document.querySelector(".menu").setAttribute("aria-expanded", String(is));
 }
 
+/**
+ * Note on the page which scopes the key lacks. By that base.css hides what has the needed scope in `data-needs`, and
+ * shows what has a lacking one in `data-without`.
+ */
+async function noteScopes() {
+  const { scopes } = await get(`${ROOT}/v1/keys/current`).catch(() => ({ scopes: SCOPES })); // the page itself says why
+  document.documentElement.dataset.lacks = SCOPES.filter((scope) => !scopes.includes(scope)).join(" ");
+}
+
 function listen() {
   const field = $("key");
   field.value = key();
@@ -249,6 +319,7 @@ function listen() {
   const side = document.querySelector(".side");
   document.querySelector(".menu").addEventListener("click", () => open(!side.classList.contains("open")));
   side.addEventListener("click", (event) => { if (event.target.closest("nav a")) open(false); });
+  whenKeyed(noteScopes);
 }
 
 listen();

@@ -12,8 +12,10 @@ export function report(comparison) {
       el("small", {}, "Compared ", ago(comparison.finished_at), ".")),
     only ? verdict(word, only, [candidate.version, baseline.version]) : few(pictures), labels ? differing(labels) : null,
     el("table", { class: "numbers" },
-      heads("", named(comparison.candidate), named(comparison.baseline), "change"),
+      heads("measure", named(comparison.candidate), named(comparison.baseline), "change"),
       el("tbody", {},
+        candidate.mean_average_precision == null ? null
+          : line("mAP", candidate.mean_average_precision, baseline.mean_average_precision, { written: percent, scale: 100, digits: 1 }),
         line("accuracy", candidate.accuracy, baseline.accuracy, { written: percent, scale: 100, digits: 1 }),
         line("macro F1", candidate.macro_f1, baseline.macro_f1),
         line("ms a picture", candidate.milliseconds, baseline.milliseconds, { written: tenths, digits: 1,
@@ -21,7 +23,8 @@ export function report(comparison) {
         candidate.per_label.map((row) => line(`F1 of ${row.label}`, row.f1, others.get(row.label))))));
 }
 
-const VERDICTS = {
+/** What a comparison says of its candidate, in words. */
+export const VERDICTS = {
   better: "It is better by more than chance",
   worse: "It is worse by more than chance",
   open: "Chance alone may explain the difference; more test pictures would tell",

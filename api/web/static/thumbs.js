@@ -1,4 +1,4 @@
-// Pictures of a dataset, each fetched with the key when it becomes visible; a few at a time, to leave free waiting places.
+// Pictures of datasets and jobs, each fetched with the key when it becomes visible; a few at a time, to leave free waiting places.
 import { Problem, pause, picture } from "./api.js";
 import { el } from "./page.js";
 
@@ -16,12 +16,23 @@ const watch = new IntersectionObserver((seen) => {
   }
 }, { rootMargin: "300px" });
 
-/** Return a picture with a caption; `path` is the call that returns its bytes. */
-export function thumb(path, name, ...below) {
-  const place = el("div", { class: "thumb", "data-path": path });
+/** Return the place of a picture; `path` is the call that returns its bytes, and `small` one that may return fewer. */
+export function lazy(path, small = path) {
+  const place = el("div", { class: "thumb", "data-path": path, "data-small": small });
   watch.observe(place);
+  return place;
+}
+
+/** Return the place of a picture of a job, which the service makes small, whatever its format is. */
+export function ofJob(job, position, side = 320) {
+  const path = `${job.links.pictures}/${position}`;
+  return lazy(path, `${path}/thumbnail?side=${side}`);
+}
+
+/** Return a picture with a caption. */
+export function thumb(path, name, ...below) {
   const caption = el("figcaption", {}, el("span", { class: "name", title: name }, name), below);
-  return el("figure", { class: "shot" }, place, caption);
+  return el("figure", { class: "shot" }, lazy(path), caption);
 }
 
 async function next() {
@@ -33,7 +44,8 @@ async function next() {
   }
   busy += 1;
   try {
-    show(place, await fetched(place.dataset.path));
+    // Without a small one it is damaged, and browsers show a part of it, or it is huge.
+    show(place, (await fetched(place.dataset.small)) || (await fetched(place.dataset.path)));
   } catch (error) {
     missing(place, error.status === 404 ? "deleted" : error.message);
   } finally {
@@ -42,7 +54,8 @@ async function next() {
   }
 }
 
-async function fetched(path) {
+/** Return what `picture` does, and ask again while the service has no free place. Throws Problem. */
+export async function fetched(path) {
   for (let tried = 1; ; tried += 1) {
     try {
       return await picture(path);

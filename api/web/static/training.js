@@ -71,7 +71,7 @@ function ended(training) {
   const cancelled = training.status === "CANCELLED";
   const why = cancelled ? "It was cancelled; the dataset is unchanged." : training.error || "No reason was given.";
   return [
-    el("div", { class: "card" }, el("h3", {}, cancelled ? "Cancelled" : "Failed"),
+    el("div", { class: "card" }, el("h2", {}, cancelled ? "Cancelled" : "Failed"),
       el("p", { class: cancelled ? "calm" : "wrong" }, why),
       facts([
         ["started", ago(training.started_at)], ["ended", ago(training.finished_at)], ["code", training.error_code],

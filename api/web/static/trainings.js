@@ -63,7 +63,10 @@ function told(training) {
     return [progress(training.progress, `Training of ${training.name}`), el("small", {}, training.message)];
   }
   if (training.status === "QUEUED") return el("small", {}, `position ${training.position} in the queue`);
-  if (training.status === "DONE") return el("small", {}, `${percent(training.accuracy)} of the test pictures correct`);
+  if (training.status === "DONE") {
+    const mean = training.mean_average_precision;
+    return el("small", {}, mean == null ? `${percent(training.accuracy)} of the test pictures correct` : `mAP ${percent(mean)}`);
+  }
   return el("small", { class: training.status === "FAILED" ? "wrong" : false }, training.error || "");
 }
 

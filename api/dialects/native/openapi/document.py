@@ -12,7 +12,7 @@ from api import openapi_builder
 from api.dialects.native.openapi.operations import Body, Media, Operation
 from api.openapi_builder import Part, Schema, path, response
 from shared.schemas.common import Answer, Problem, Request
-from shared.schemas.webhooks import JobEvent, PingEvent, TrainingEvent
+from shared.schemas.webhooks import DriftEvent, JobEvent, PingEvent, TrainingEvent
 
 TAGS = (
     ("Jobs", "Submit pictures, follow the job, read its results."),
@@ -20,16 +20,17 @@ TAGS = (
     ("Webhooks", "What was called back, and how that ended; a test of a receiver; the secret that signs."),
     ("Datasets", "Labelled pictures to train on."),
     ("Trainings", "From a dataset to a version of a model, with the evidence of its quality."),
+    ("Suggestions", "Which pictures that a model has seen are most worth labelling."),
     ("Promotion", "Which version answers by default, and on what evidence."),
     ("Models", "The models of the service and of the caller."),
-    ("Keys", "The keys of the service; these calls need the scope `keys`."),
+    ("Keys", "The keys of the service; to manage them needs the scope `keys`."),
     ("Tenants", "The limits of tenants; these calls need the scope `keys`."),
-    ("Fleet", "The queue and the running workers."),
+    ("Fleet", "The queue, the running workers, the last day, and what is wrong."),
 )
 _PATH_PARAMETERS = {
     "alias": "A name, or OWNER/NAME, such as `google/vit-base-patch16-224`.",
     "comparison_id": "The `id` of the comparison.",
-    "delivery_id": "The `id` of the delivery: that of its job or training.",
+    "delivery_id": "The `id` of the delivery: that of its job, training or drifted day.",
     "example_id": "The `id` of the example.",
     "job_id": "The `_id` of the job.",
     "key_id": "The `id` of the key.",
@@ -38,11 +39,14 @@ _PATH_PARAMETERS = {
     "position": "Which picture of the job; 0 is the first.",
     "plot": "Which plot: `confusion`, `curve` or `reliability`.",
     "reference": "The id of the dataset; or its name, for the newest of that name.",
+    "suggestion_id": "The `id` of the suggestion.",
     "tenant": "The name of the tenant.",
     "training_id": "The `id` of the training.",
     "version": "The version; `1` is the first.",
 }
-_WEBHOOKS: dict[str, type[Answer]] = {"jobEnded": JobEvent, "trainingEnded": TrainingEvent, "ping": PingEvent}
+_WEBHOOKS: dict[str, type[Answer]] = {
+    "jobEnded": JobEvent, "trainingEnded": TrainingEvent, "modelDrifted": DriftEvent, "ping": PingEvent,
+}  # fmt: skip
 _FORM, _JSON, _RAW = "multipart/form-data", "application/json", "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -16,6 +16,7 @@ from api.context import caller, container
 from api.reading import Fields
 from shared import errors
 from shared.domain.datasets import Dataset
+from shared.domain.pictures import Upload
 from shared.schemas.common import Request
 from shared.services import datasets
 
@@ -38,6 +39,20 @@ def parse(kind: type[R], *sources: Mapping[str, Any]) -> R:
 def parse_json(kind: type[R]) -> R:
     """Return the request in a small JSON body; fields that it lacks are taken from the query. Raises as `parse`."""
     return parse(kind, json_body(), request.args)
+
+
+def parse_optional_json(kind: type[R]) -> R:
+    """Return the request as `parse_json` does, of a call that may have no body; a body of another kind is refused, as
+    the choice that it may hold would be lost."""
+    return parse(kind, json_body() if reading.has_body(request) else {}, request.args)
+
+
+def right_labels(label: str, labels: Sequence[str] | None) -> Sequence[str]:
+    """Return the labels that a picture is given, one as `label`, or any number as `labels`; raises BadOption unless
+    exactly one of the two is given."""
+    if bool(label) == (labels is not None):
+        raise errors.BadOption("name either the label that the picture shows, or for a multi-label dataset its labels")
+    return [label] if labels is None else labels
 
 
 def field_names(kind: type[Request]) -> Collection[str]:
@@ -93,6 +108,16 @@ def get_dataset(reference: str | int) -> Dataset:
 def find_dataset(reference: str | int) -> Dataset | None:
     """Return the caller's dataset by id or name; None without a reference. Raises NotFound."""
     return get_dataset(reference) if reference != "" else None
+
+
+def only_file(what: str) -> Upload:
+    """Return the only file part of a multipart body; raises NoInput, TooManyFiles."""
+    uploads = list(reading.files(request, "file"))
+    if not uploads:
+        raise errors.NoInput(f"The request carries no file. Send {what} as `file`.")
+    if len(uploads) > 1:
+        raise errors.TooManyFiles(f"The request carries {len(uploads)} files. Send {what} as `file`, and nothing else.")
+    return uploads[0]
 
 
 @cache

@@ -18,6 +18,7 @@ from shared.domain import labels as label_files
 from shared.domain.models import PRETRAINED, ImportCheck, ImportOptions, ModelImport
 from shared.domain.preprocessing import PreprocessingRequest, parse_request
 from shared.domain.rejection import RejectionRequest, check_precision
+from shared.domain.sizes import exactly
 from shared.imaging import images
 from shared.schemas.models import ModelRequest
 from shared.services import dataset_import
@@ -45,7 +46,7 @@ def _preprocessing(wanted: ModelRequest) -> PreprocessingRequest | None:
 
 def _small_text(data: bytes) -> str:
     if not data.strip() or len(data) > _LARGEST_JSON:
-        raise errors.BadOption(f"the preprocessing file must hold a JSON object of at most {_LARGEST_JSON} bytes")
+        raise errors.BadOption(f"the preprocessing file must hold a JSON object of at most {exactly(_LARGEST_JSON)}")
     return data.decode("utf-8-sig")
 
 

@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 from flask import Response, request
-from flask.typing import ResponseReturnValue
 
 from api import reading
 from api.context import caller, container, link, scope, waited
 from api.dialects.native.openapi.operations import (
-    IF_NONE_MATCH,
     WAIT,
     Body,
-    Media,
     OperationsBlueprint,
     operation,
 )
@@ -26,9 +23,10 @@ from api.dialects.native.serializers import datasets as serializers
 from api.dialects.native.serializers.common import cut, respond
 from shared import errors
 from shared.adapters import http_fetch
-from shared.domain.datasets import LONGEST_NAME, Dataset, DatasetExample, DatasetState, Split, file_name, normalize_name
-from shared.domain.pictures import Picture, Upload
-from shared.imaging import archives, images
+from shared.domain.datasets import LONGEST_NAME, Dataset, DatasetState, file_name, normalize_name
+from shared.domain.models import ProblemType
+from shared.domain.pictures import Upload
+from shared.imaging import archives
 from shared.schemas import datasets as schemas
 from shared.services import dataset_import, datasets
 
@@ -36,10 +34,9 @@ bp = OperationsBlueprint("native-datasets", __name__)
 
 POLL_AGAIN = 2
 """Seconds until a client should poll a loading dataset again."""
-_ONE = f"/v1/datasets/<reference>/examples/<int(max={common.LARGEST_ID}):example_id>"
 _EXTENSION = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|tbz2?|bz2|txz|xz)$", re.IGNORECASE)
 _LOADING = ("It is still being loaded; look again after `Retry-After`.", schemas.Dataset)
-_RAW_ARCHIVE = f"An archive of label folders: {archives.TAKEN_NAMES}."
+_RAW_ARCHIVE = f"An archive of label folders, or of pictures with a table of labels: {archives.TAKEN_NAMES}."
 
 
 @bp.post("/v1/datasets")
@@ -61,9 +58,10 @@ _RAW_ARCHIVE = f"An archive of label folders: {archives.TAKEN_NAMES}."
 async def create() -> Response:
     """Create a dataset.
 
-    From an archive, uploaded or behind a URL, or empty, with labels or without. Duplicates are left out and counted,
-    unusable files are listed with their reasons. An archive that proves unreadable within the wait is a 400 and leaves
-    nothing behind. An `Idempotency-Key` is refused: it is for jobs only.
+    From an archive, uploaded or behind a URL, or empty, with labels or without. A table in the archive may give each
+    picture any number of labels; the dataset is then multi-label. Duplicates are left out and
+    counted, unusable files are listed with their reasons. An archive that proves unreadable within the wait is a 400
+    and leaves nothing behind. An `Idempotency-Key` is refused: it is for jobs only.
     """
     common.refuse_idempotency_key()
     seconds, tenant = preferred_wait(), caller().tenant
@@ -73,10 +71,11 @@ async def create() -> Response:
         if url and labels:
             raise errors.BadOption("name either the url of an archive, whose folders are the labels, or labels")
         name = wanted.name or (_stem(url) if url else "")
-        dataset = datasets.create(container(), tenant, name, source=url, labels=labels, unique=True)
+        asked = _problem_type(wanted.problem_type)
+        dataset = datasets.create(container(), tenant, name, source=url, labels=labels, problem_type=asked, unique=True)
     else:
-        with _archive() as (name, source):
-            dataset = datasets.create(container(), tenant, name, source=source, unique=True)
+        with _archive() as (name, asked, source):
+            dataset = datasets.create(container(), tenant, name, source=source, problem_type=asked, unique=True)
     loaded = await _loaded(dataset, seconds)
     if reason := _failure(loaded):
         datasets.delete(container(), tenant, loaded.id)
@@ -95,9 +94,9 @@ def listing() -> Response:
     rows = datasets.list_page(
         container(), caller().tenant, before=common.cursor_number(query.cursor), limit=query.limit + 1
     )
-    labels = {dataset.id: labels for dataset, labels in rows}
+    held = {dataset.id: inventory for dataset, inventory in rows}
     page, following = cut([dataset for dataset, _ in rows], query.limit)
-    listed = [serializers.dataset(dataset, labels[dataset.id], schemas.LISTED) for dataset in page]
+    listed = [serializers.dataset(dataset, held[dataset.id], schemas.LISTED) for dataset in page]
     return respond(schemas.DatasetPage(datasets=listed, next=following))
 
 
@@ -151,7 +150,7 @@ async def add_archive(reference: str) -> Response:
         url = _checked(parse(schemas.ArchiveRequest, body, request.args).url)
         started = datasets.add_archive(container(), dataset.tenant, dataset.id, url)
     else:
-        with _archive(named=False) as (_, source):
+        with _archive(named=False) as (_, _, source):
             started = datasets.add_archive(container(), dataset.tenant, dataset.id, source)
     loaded = await _loaded(started, seconds)
     if reason := _failure(loaded):
@@ -203,99 +202,12 @@ def add_label(reference: str) -> Response:
     return respond(serializers.label(datasets.add_label(container(), dataset.tenant, dataset.id, wanted.name)), 201)
 
 
-# examples
-
-
-@bp.get("/v1/datasets/<reference>/examples")
-@operation("listExamples", "Datasets", {200: ("A page.", schemas.ExamplePage)}, query=schemas.ExampleQuery)
-def examples(reference: str) -> Response:
-    """List the examples of a dataset.
-
-    Oldest first, in pages.
-    """
-    query, dataset = parse(schemas.ExampleQuery, request.args), _get(reference)
-    label_id = _label_id(dataset, query.label) if query.label else None
-    after = common.cursor_number(query.cursor) or 0
-    rows = datasets.list_examples(
-        container(), dataset, source=query.source, label_id=label_id, after=after, limit=query.limit + 1
-    )
-    page, following = cut(rows, query.limit)
-    return respond(schemas.ExamplePage(examples=[serializers.example(example) for example in page], next=following))
-
-
-@bp.post("/v1/datasets/<reference>/examples")
-@scope("models")
-@operation("addExample", "Datasets", {201: ("The example.", schemas.Example)}, body=Body(form=schemas.ExampleForm))
-def add_example(reference: str) -> Response:
-    """Add an example to a dataset.
-
-    One picture with its label. 409 when the dataset has the picture already.
-    """
-    dataset = _get(reference)
-    if not reading.is_multipart(request):
-        raise errors.NoInput("Send the picture as multipart form data, in `file`, with the name of its `label`.")
-    wanted = parse(schemas.ExampleForm, request.form, request.args)
-    label_id = _label_id(dataset, wanted.label)
-    example = datasets.add_example(
-        container(), dataset.tenant, dataset.id, label_id, _picture(), split=Split(wanted.split)
-    )
-    return respond(serializers.example(example), 201, location=serializers.example_path(example))
-
-
-@bp.get(_ONE)
-@operation("getExample", "Datasets", {200: ("The example.", schemas.Example)})
-def show_example(reference: str, example_id: int) -> Response:
-    """Look at an example.
-
-    Without its bytes.
-    """
-    return respond(serializers.example(_example(reference, example_id)))
-
-
-@bp.delete(_ONE)
-@scope("models")
-@operation("removeExample", "Datasets", {204: ("It is removed.", None)})
-def remove_example(reference: str, example_id: int) -> ResponseReturnValue:
-    """Remove an example.
-
-    Versions of the dataset that were trained on keep it.
-    """
-    datasets.remove_example(container(), caller().tenant, _get(reference).id, example_id)
-    return "", 204
-
-
-@bp.get(f"{_ONE}/picture")
-@operation(
-    "getPicture",
-    "Datasets",
-    {200: ("The bytes as they were uploaded.", Media(["image/*"])), 304: ("It has not changed.", None)},
-    headers=[IF_NONE_MATCH],
-)
-def picture(reference: str, example_id: int) -> ResponseReturnValue:
-    """Fetch the picture of an example."""
-    example = _example(reference, example_id)
-    try:
-        data = container().storage.read(example.blob, example.offset, example.size)
-    except FileNotFoundError:  # its dataset is being deleted
-        raise errors.NotFound(f"The picture of example {example_id} has been removed.") from None
-    response = Response(data, mimetype=images.media_type(data))
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "private, max-age=86400"
-    response.set_etag(example.sha256)
-    return response.make_conditional(request)
-
-
 def _get(reference: str) -> Dataset:
     return datasets.get_by_reference(container(), caller().tenant, reference)
 
 
-def _example(reference: str, example_id: int) -> DatasetExample:
-    dataset = _get(reference)
-    return datasets.example(container(), dataset.tenant, dataset.id, example_id)
-
-
-def _label_id(dataset: Dataset, name: str) -> int:
-    return datasets.label_named(container(), dataset.tenant, dataset.id, name).id
+def _problem_type(asked: str) -> ProblemType | None:
+    return ProblemType(asked) if asked else None
 
 
 async def _loaded(dataset: Dataset, seconds: float) -> Dataset:
@@ -317,9 +229,9 @@ def _respond_started(dataset: Dataset, done: int) -> Response:
 
 
 def _respond(dataset: Dataset, status: int) -> Response:
-    labels = datasets.list_labels(container(), dataset)
+    held = datasets.inventory(container(), dataset)
     again = POLL_AGAIN if dataset.state is DatasetState.LOADING else 0
-    return respond(serializers.dataset(dataset, labels), status, retry_after=again)
+    return respond(serializers.dataset(dataset, held), status, retry_after=again)
 
 
 def _checked(url: str) -> str:
@@ -330,12 +242,13 @@ def _checked(url: str) -> str:
 
 
 @contextmanager
-def _archive(*, named: bool = True) -> Iterator[tuple[str, str]]:
-    """Yield (name of the dataset, storage key of the uploaded archive); the archive is deleted if the block fails.
+def _archive(*, named: bool = True) -> Iterator[tuple[str, ProblemType | None, str]]:
+    """Yield (name of the dataset, the problem type that is asked for, storage key of the uploaded archive); the archive
+    is deleted if the block fails.
 
     Raises BadOption, NoInput, TooManyFiles, BadArchive.
     """
-    name, upload = _uploaded(named)
+    name, asked, upload = _uploaded(named)
     head = upload.stream.read(archives.HEAD)
     upload.stream.seek(0)
     sort = archives.kind(head)
@@ -344,47 +257,32 @@ def _archive(*, named: bool = True) -> Iterator[tuple[str, str]]:
         raise errors.BadArchive(f"{upload.name!r} is {content}. Pack the label folders as {archives.TAKEN_NAMES}.")
     key = dataset_import.keep_upload(container(), caller().tenant, upload.stream)
     try:
-        yield name, key
+        yield name, asked, key
     except BaseException:
         container().storage.delete(key)
         raise
 
 
-def _uploaded(named: bool) -> tuple[str, Upload]:
-    """Return (name of the dataset, its archive), from the only file of a multipart body, or any other body.
+def _uploaded(named: bool) -> tuple[str, ProblemType | None, Upload]:
+    """Return (name of the dataset, problem type, its archive), from the only file of a multipart body, or any other
+    body.
 
     Unless `named`, the archive belongs to an existing dataset, and a name is refused.
     """
     if reading.is_multipart(request):
         sources = (request.form, request.args)
-        name = parse(schemas.DatasetForm, *sources).name if named else ""
-        if not named:
-            parse(schemas.ArchiveForm, *sources)
-        upload = _only("an archive of label folders")
-        return name or _stem(upload.name), upload
-    name = parse(schemas.RawDataset, request.args).name if named else ""
+        wanted = parse(schemas.DatasetForm, *sources) if named else parse(schemas.ArchiveForm, *sources)
+        upload = common.only_file("an archive of label folders")
+        if isinstance(wanted, schemas.ArchiveForm):
+            return "", None, upload
+        return wanted.name or _stem(upload.name), _problem_type(wanted.problem_type), upload
     if not named:
         common.refuse_unknown((), request.args)
+    query = parse(schemas.RawDataset, request.args) if named else schemas.RawDataset()
     body = reading.body(request, "the body")
     if body is None:
         raise errors.NoInput("Send an archive of label folders as `file`, or JSON with its `url` or with `labels`.")
-    return name, body
-
-
-def _picture() -> Picture:
-    limits = reading.limits(container().settings)
-    upload = _only("a picture")
-    return images.check(upload.name, upload.stream.read(limits.max_bytes + 1), limits)
-
-
-def _only(what: str) -> Upload:
-    """Return the only file part of a multipart body; raises NoInput, TooManyFiles."""
-    uploads = list(reading.files(request, "file"))
-    if not uploads:
-        raise errors.NoInput(f"The request carries no file. Send {what} as `file`.")
-    if len(uploads) > 1:
-        raise errors.TooManyFiles(f"The request carries {len(uploads)} files. Send {what} as `file`, and nothing else.")
-    return uploads[0]
+    return query.name, _problem_type(query.problem_type), body
 
 
 def _stem(path: str) -> str:

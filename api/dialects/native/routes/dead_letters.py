@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from api import reading
 from api.context import caller, container, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
-from api.dialects.native.requests.common import json_body, parse
+from api.dialects.native.requests.common import parse, parse_optional_json
 from api.dialects.native.requests.jobs import read_time
 from api.dialects.native.serializers import dead_letters as serializers
 from api.dialects.native.serializers.common import cut, respond
@@ -49,8 +48,7 @@ def replay() -> Response:
     Every job that has some is retried, with the pictures that the filters choose; without a filter, with all. A call
     that takes too long, or fills the queue, stops early: send it again with `next` as the `cursor`.
     """
-    body = json_body() if reading.is_json(request) else {}
-    wanted = parse(schemas.DeadLetterFilter, body, request.args)
+    wanted = parse_optional_json(schemas.DeadLetterFilter)
     done = dead_letters.replay(container(), caller().tenant, _wanted(wanted), after=wanted.cursor)
     return respond(serializers.replay(done))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from flask import Response, request, stream_with_context
 from flask.typing import ResponseReturnValue
 
-from api import reading, server_sent_events
+from api import download_links, reading, server_sent_events
 from api.context import caller, container, scope, wait_for
 from api.dialects.native.openapi.operations import (
     IF_NONE_MATCH,
@@ -25,18 +24,28 @@ from api.dialects.native.openapi.operations import (
     operation,
 )
 from api.dialects.native.requests import jobs as job_requests
-from api.dialects.native.requests.common import find_dataset, parse, parse_json, preferred_wait
+from api.dialects.native.requests.common import (
+    find_dataset,
+    parse,
+    parse_json,
+    parse_optional_json,
+    preferred_wait,
+    right_labels,
+)
 from api.dialects.native.serializers import datasets as dataset_serializers
 from api.dialects.native.serializers import jobs as serializers
-from api.dialects.native.serializers.common import cut, respond
+from api.dialects.native.serializers.common import respond
+from api.download_links import downloadable
 from api.server_sent_events import Snapshot
 from shared import errors
 from shared.container import Container
 from shared.domain.jobs import Item, Job, Status
 from shared.domain.searches import SearchResult
 from shared.schemas import jobs as schemas
+from shared.schemas.common import DownloadLink
 from shared.schemas.datasets import Example
-from shared.services import explanations, feedback, job_retries, jobs, models, queue_positions
+from shared.services import explanations, feedback, job_lists, job_pictures, job_retries, jobs, models, queue_positions
+from shared.services.job_lists import WantedJobs
 from shared.services.queue_positions import QueuePosition
 
 bp = OperationsBlueprint("native-jobs", __name__)
@@ -127,18 +136,12 @@ def listing() -> Response:
     Newest first, in pages; `cursor` is the `next` of the page before.
     """
     query = parse(schemas.JobQuery, request.args)
-    rows = jobs.list_page(
-        container(),
-        caller().tenant,
-        status=query.status,
-        model=query.model,
-        before=query.cursor,
-        since=job_requests.read_time("since", query.since),
-        until=job_requests.read_time("until", query.until),
-        limit=query.limit + 1,
-    )
-    page, following = cut(rows, query.limit)
-    return respond(schemas.JobPage(jobs=[serializers.summary(job) for job in page], next=following))
+    since, until = job_requests.read_time("since", query.since), job_requests.read_time("until", query.until)
+    wanted = WantedJobs(query.status, query.model, since, until, query.wire, query.text)
+    page, following = job_lists.page(container(), caller().tenant, wanted, before=query.cursor, limit=query.limit)
+    first = job_pictures.first_of(container(), page)
+    listed = [serializers.listed(job, first.get(job.id)) for job in page]
+    return respond(schemas.JobPage(jobs=listed, next=following or None))
 
 
 @bp.post("/v1/jobs/<job_id>/cancel")
@@ -191,6 +194,7 @@ def retry(job_id: str) -> Response:
 
 
 @bp.get("/v1/jobs/<job_id>/results")
+@downloadable
 @scope("infer")
 @operation(
     "getResults",
@@ -216,8 +220,27 @@ def results(job_id: str) -> Response:
         rows = _ended_by(_csv(job, items, judged=judged), last)
         return Response(stream_with_context(rows), mimetype="text/csv")
     lines = (serializers.streamed_prediction(job, item).encode().decode() + "\n" for item in items)
-    last = json.dumps({"error": {"code": "incomplete", "message": CUT}}) + "\n"
+    cut = schemas.CutResults(error=schemas.PictureError(code=schemas.INCOMPLETE, message=CUT))
+    last = f"{cut.encode().decode()}\n"
     return Response(stream_with_context(_ended_by(lines, last)), mimetype="application/x-ndjson")
+
+
+@bp.post("/v1/jobs/<job_id>/results/link")
+@scope("infer")
+@operation(
+    "linkResults",
+    "Jobs",
+    {200: ("The link.", DownloadLink)},
+    body=Body(json=schemas.ResultsLinkRequest, example={"format": "csv"}),
+)
+def link_results(job_id: str) -> Response:
+    """Link the results.
+
+    A download link needs no key, so that a browser can save the file by itself. It is valid for five minutes.
+    """
+    wanted = parse_optional_json(schemas.ResultsLinkRequest)
+    job = jobs.get(container(), caller().tenant, job_id)
+    return respond(download_links.make(f"/v1/jobs/{job.id}/results", format=wanted.format))
 
 
 @bp.get("/v1/jobs/<job_id>/explanations/<int:position>")
@@ -271,9 +294,10 @@ def correct(job_id: str) -> Response:
     The picture becomes an example of the dataset, for the next training to learn from.
     """
     wanted = parse_json(schemas.FeedbackRequest)
+    labels = right_labels(wanted.label, wanted.labels)
     dataset, limits = find_dataset(wanted.dataset), reading.limits(container().settings)
     example = feedback.correct_job(
-        container(), caller().tenant, job_id, wanted.position, wanted.label, dataset.id if dataset else None, limits
+        container(), caller().tenant, job_id, wanted.position, labels, dataset.id if dataset else None, limits
     )
     return respond(dataset_serializers.example(example), 201, location=dataset_serializers.example_path(example))
 

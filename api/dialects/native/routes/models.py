@@ -19,7 +19,7 @@ from api.dialects.native.serializers.common import respond
 from shared import errors
 from shared.domain.models import PRETRAINED, ModelState, ModelVersion, pick
 from shared.schemas import models as schemas
-from shared.services import default_models, engines, models, trainings
+from shared.services import default_models, engines, models, promotions, trainings
 
 bp = OperationsBlueprint("native-models", __name__)
 _CHOICE = Body(json=schemas.ModelChoice, example={"model": "vit"})
@@ -34,7 +34,8 @@ def listing() -> Response:
     """
     listing = models.list_models(container(), caller().tenant)
     measured = summaries(listing.versions)
-    return respond(serializers.models(listing.versions, listing.default, listing.aliases, measured))
+    earlier = promotions.find_earlier(container(), caller().tenant)
+    return respond(serializers.models(listing.versions, listing.default, listing.aliases, measured, earlier))
 
 
 @bp.get("/v1/models/<name>")
@@ -52,6 +53,7 @@ def show(name: str) -> Response:
             listing.default,
             listing.aliases,
             summaries(listing.versions),
+            promotions.find_earlier(container(), caller().tenant),
             label_names=default.labels,
             engine=_engine(default.id),
         )
@@ -233,7 +235,7 @@ def remove_alias(alias: str) -> ResponseReturnValue:
 
 
 def summaries(versions: Sequence[ModelVersion]) -> dict[str, dict[str, Any]]:
-    """Return training id -> `accuracy` and `method`, of the versions that were trained here."""
+    """Return training id -> `accuracy`, `mean_average_precision` and `method`, of versions that were trained here."""
     trained = [version.training_id for version in versions if version.training_id]
     return trainings.get_summaries(container(), trained) if trained else {}
 

@@ -1,6 +1,9 @@
-"""`/v1/tenants`: how long a tenant's jobs are kept, how much it may send and keep, and how much it keeps."""
+"""`/v1/tenants` and `/v1/usage`: what tenants may send and keep, for how long, and what they use."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
 
 from flask import Response
 
@@ -10,7 +13,8 @@ from api.dialects.native.requests.common import parse_json
 from api.dialects.native.serializers.common import respond
 from shared.domain.tenant_limits import TenantLimits
 from shared.schemas import tenant_limits as schemas
-from shared.services import kept_bytes, tenant_limits
+from shared.schemas.tenant_usage import TenantUsage, TenantUsageList
+from shared.services import kept_bytes, tenant_limits, tenant_usage
 
 bp = OperationsBlueprint("native-tenant-limits", __name__)
 
@@ -58,19 +62,33 @@ def replace(tenant: str) -> Response:
     return respond(_answer(tenant_limits.replace(container(), caller().tenant, limits)))
 
 
-def _answer(limits: TenantLimits) -> schemas.TenantLimits:
-    applied = tenant_limits.in_effect(container(), limits.tenant)
-    return schemas.TenantLimits(
-        tenant=limits.tenant,
-        keep_jobs=limits.keep_jobs,
-        max_queued=limits.max_queued,
-        pictures_per_minute=limits.pictures_per_minute,
-        max_bytes=limits.max_bytes,
-        in_effect=schemas.LimitsInEffect(
-            keep_jobs=applied.keep_jobs,
-            max_queued=applied.max_queued,
-            pictures_per_minute=applied.pictures_per_minute,
-            max_bytes=applied.max_bytes,
-        ),
-        kept_bytes=kept_bytes.used(container(), limits.tenant),
+@bp.get("/v1/usage")
+@scope("keys")
+@operation("listUsage", "Tenants", {200: ("The tenants.", TenantUsageList)})
+def usage() -> Response:
+    """List what tenants use.
+
+    The tenant `default` sees all, also those without limits of their own; other tenants, themselves. Pictures are
+    counted for a day, all else as long as it is kept.
+    """
+    found = tenant_usage.list_usage(container(), caller().tenant)
+    return respond(
+        TenantUsageList(
+            tenants=[
+                TenantUsage(**_fields(tenant_limits.get(container(), caller().tenant, each.tenant)) | asdict(each))
+                for each in found
+            ]
+        )
     )
+
+
+def _answer(limits: TenantLimits) -> schemas.TenantLimits:
+    return schemas.TenantLimits(**_fields(limits))
+
+
+def _fields(limits: TenantLimits) -> dict[str, Any]:
+    applied = tenant_limits.in_effect(container(), limits.tenant)
+    return asdict(limits) | {
+        "in_effect": schemas.LimitsInEffect(**asdict(applied)),
+        "kept_bytes": kept_bytes.used(container(), limits.tenant),
+    }

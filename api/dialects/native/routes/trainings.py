@@ -36,7 +36,7 @@ from shared.container import Container
 from shared.domain.jobs import Status
 from shared.domain.trainings import SCRATCH, Training, TrainingParameters, TrainingRequest, plot_key
 from shared.schemas import trainings as schemas
-from shared.services import trainings
+from shared.services import absences, trainings
 
 bp = OperationsBlueprint("native-trainings", __name__)
 
@@ -175,10 +175,13 @@ def show_plot(training_id: str, plot: str, kind: str) -> ResponseReturnValue:
     if plot not in serializers.PLOTS or kind not in KINDS:
         there = ", ".join(serializers.PLOTS)
         raise errors.NotFound(f"There is no plot {plot}.{kind}; there are: {there}, as {' or '.join(KINDS)}.")
-    try:
-        data = container().storage.read(plot_key(training.id, f"{plot}.{kind}"))
-    except FileNotFoundError:
-        raise errors.NotFound(f"The training {training.id} is {training.status} and has no plots.") from None
+
+    def look() -> None:
+        if trainings.get(made, training.tenant, training.id).status is not Status.DONE:
+            raise errors.NotFound(f"The training {training.id} is {training.status} and has no plots.")
+
+    made = container()
+    data = absences.read(made, plot_key(training.id, f"{plot}.{kind}"), f"the plots of training {training.id}", look)
     response = Response(data, mimetype=KINDS[kind])
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"

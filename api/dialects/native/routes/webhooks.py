@@ -8,7 +8,7 @@ from flask import Response, request
 from api.context import caller, container, held_threads, scope
 from api.dialects.native.openapi.operations import Body, OperationsBlueprint, operation
 from api.dialects.native.requests import jobs as job_requests
-from api.dialects.native.requests.common import parse, parse_json
+from api.dialects.native.requests.common import parse, parse_json, parse_optional_json
 from api.dialects.native.serializers import webhooks as serializers
 from api.dialects.native.serializers.common import cut, respond
 from shared.schemas import webhooks as schemas
@@ -24,8 +24,8 @@ bp = OperationsBlueprint("native-webhooks", __name__)
 def listing() -> Response:
     """List deliveries.
 
-    Those of the newest jobs and trainings first, in pages; `cursor` is the `next` of the page before. They are kept as
-    long as finished jobs.
+    Those of the newest jobs, trainings and drifted days first, in pages; `cursor` is the `next` of the page before.
+    They are kept as long as finished jobs.
     """
     query = parse(schemas.DeliveryQuery, request.args)
     rows = webhook_deliveries.list_page(
@@ -62,6 +62,26 @@ def resend(delivery_id: str) -> Response:
     Whether it was received or not, with the same id and body; if it is refused, it is sent again as often as a new one.
     """
     return respond(serializers.delivery(webhook_deliveries.resend(container(), caller().tenant, delivery_id)), 202)
+
+
+@bp.post("/v1/webhooks/deliveries/resend")
+@scope("infer")
+@operation(
+    "resendFailedDeliveries",
+    "Webhooks",
+    {200: ("What is due now.", schemas.Resent)},
+    body=Body(json=schemas.ResendRequest, example={"kind": "job"}),
+)
+def resend_failed() -> Response:
+    """Resend all failed deliveries.
+
+    Every delivery with the status `FAILED`, or only those of one kind, is made due now, as by a resend of each. A call
+    that takes too long stops early: send it again with `next` as the `cursor`.
+    """
+    wanted = parse_optional_json(schemas.ResendRequest)
+    with held_threads().taken_or_refused():
+        done = webhook_deliveries.resend_failed(container(), caller().tenant, kind=wanted.kind, after=wanted.cursor)
+    return respond(schemas.Resent(deliveries=done.deliveries, next=done.left_after or None))
 
 
 @bp.post("/v1/webhooks/ping")

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from api.context import link
-from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, warnings
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, Inventory, join_labels, warnings
 from shared.domain.near_duplicates import NearDuplicates
+from shared.domain.suspects import Suspects
 from shared.schemas import datasets as schemas
 from shared.schemas.common import moment_at
 
 
-def dataset(dataset: Dataset, labels: Sequence[DatasetLabel], listed: int | None = None) -> schemas.Dataset:
-    """Return a dataset with the labels of its current version; `listed` is the most that are written, None for all."""
+def dataset(dataset: Dataset, held: Inventory, listed: int | None = None) -> schemas.Dataset:
+    """Return a dataset with what its current version holds; `listed` is the most labels that are written, None for
+    all."""
     path = link(f"/v1/datasets/{dataset.id}")
     return schemas.Dataset(
         id=dataset.id,
         name=dataset.name,
+        problem_type=dataset.problem_type,
         state=dataset.state,
         message=dataset.message,
         progress=dataset.progress,
         version=dataset.version,
-        examples=sum(label.examples for label in labels),
-        labels=[label(each) for each in labels[:listed]],
-        label_count=len(labels),
+        examples=held.examples,
+        labels=[label(each) for each in held.labels[:listed]],
+        label_count=len(held.labels),
+        splits=dict(held.splits),
         duplicates=dataset.duplicates,
         unreadable=dataset.unreadable,
         reasons=[schemas.UnreadableFile(path=path, why=why) for path, why in dataset.reasons],
@@ -32,7 +34,7 @@ def dataset(dataset: Dataset, labels: Sequence[DatasetLabel], listed: int | None
             schemas.Contradiction(labels=list(each.labels), paths=list(each.paths), example=each.example)
             for each in dataset.contradictions
         ],
-        warnings=warnings(dataset, labels),
+        warnings=warnings(dataset, held.labels),
         created_at=moment_at(dataset.created_at),
         updated_at=moment_at(dataset.updated_at),
         links=schemas.DatasetLinks(
@@ -54,10 +56,12 @@ def example_path(example: DatasetExample) -> str:
 def example(example: DatasetExample) -> schemas.Example:
     """Return one labelled picture, without its bytes."""
     path = link(example_path(example))
+    labelled = zip(example.all_label_ids, example.all_labels, strict=True)
     return schemas.Example(
         id=example.id,
         name=example.name,
-        label=schemas.ExampleLabel(id=example.label_id, name=example.label),
+        label=schemas.ExampleLabel(id=example.label_id, name=example.label) if example.label else None,
+        labels=[schemas.ExampleLabel(id=label_id, name=name) for label_id, name in labelled],
         split=example.split,
         source=example.source,
         size=example.size,
@@ -69,7 +73,7 @@ def example(example: DatasetExample) -> schemas.Example:
 
 def duplicates(found: NearDuplicates, most: int) -> schemas.DuplicateGroups:
     """Return near-duplicates, `most` groups of them at most."""
-    labels = [sorted({example.label for example in group}) for group in found.groups]
+    labels = [sorted({join_labels(example.all_labels) for example in group}) for group in found.groups]
     splits = [sorted({str(example.split) for example in group}) for group in found.groups]
     listed = list(zip(labels, splits, found.groups, strict=True))[:most]
     return schemas.DuplicateGroups(
@@ -81,4 +85,18 @@ def duplicates(found: NearDuplicates, most: int) -> schemas.DuplicateGroups:
         contradicting=sum(len(each) > 1 for each in labels),
         across=sum(len(each) > 1 for each in splits),
         uncompared=found.uncompared,
+    )
+
+
+def suspects(found: Suspects) -> schemas.SuspectList:
+    """Return the suspects of a dataset."""
+    return schemas.SuspectList(
+        training=found.training_id or None,
+        suspects=[
+            schemas.SuspectExample(
+                example=example(each.example), label=each.label, suggested=each.suggested, score=each.score
+            )
+            for each in found.suspects
+        ],
+        kept=found.kept,
     )

@@ -40,6 +40,18 @@ def summary(job: Job) -> schemas.JobSummary:
     return schemas.JobSummary(**_fields(job, ()))
 
 
+def listed(job: Job, first: Item | None) -> schemas.ListedJob:
+    """Return a job as it is in a list, with its first picture."""
+    return schemas.ListedJob(**_fields(job, ()), first=_first(first) if first else None)
+
+
+def _first(item: Item) -> schemas.FirstPicture:
+    label, score = item.result[0] if item.result else ("", None)
+    doubt = item.verdict.doubt if item.verdict else ""
+    error = item.error if item.status == Status.FAILED else ""
+    return schemas.FirstPicture(name=item.name, label=label, score=score, doubt=doubt, error=error)
+
+
 def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
     path = link(f"/v1/jobs/{job.id}")
     fields: dict[str, Any] = {
@@ -58,7 +70,9 @@ def _fields(job: Job, items: Sequence[Item]) -> dict[str, Any]:
         "metadata": dict(job.metadata),
         "progress": schemas.Progress(total=job.total, done=job.done, failed=job.failed),
         "retries": job.retries,
-        "links": schemas.JobLinks(self=path, results=f"{path}/results", events=f"{path}/events"),
+        "links": schemas.JobLinks(
+            self=path, results=f"{path}/results", events=f"{path}/events", pictures=f"{path}/pictures"
+        ),
     }
     if job.status in (Status.FAILED, Status.EXPIRED):
         failed = next((item for item in items if item.error_code), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from shared.domain.keys import ApiKey
+from shared.domain.keys import ApiKey, Caller
 from shared.schemas import keys as schemas
 from shared.schemas.common import moment, moment_at
 
@@ -20,6 +20,13 @@ def new_key(key: ApiKey, text: str = "") -> schemas.NewKey:
     return schemas.NewKey(**_fields(key), key=text)
 
 
+def current(caller: Caller) -> schemas.CurrentKey:
+    """Return what the key of the caller may do."""
+    return schemas.CurrentKey(
+        tenant=caller.tenant, scopes=list(caller.scopes), stage=caller.stage, expires=moment(caller.expires_at)
+    )
+
+
 def _fields(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
@@ -31,4 +38,6 @@ def _fields(key: ApiKey) -> dict[str, Any]:
         "account": key.account,
         "created_at": moment_at(key.created_at),
         "revoked_at": moment(key.revoked_at),
+        "expires": moment(key.expires_at),
+        "last_used": moment(key.last_used_at),
     }

@@ -7,30 +7,36 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-import msgspec
-
 from api.context import link
 from api.dialects.native.serializers import trainings
 from shared.domain.engines import EngineReport
 from shared.domain.models import ALL_TENANTS, ModelAlias, ModelVersion
 from shared.domain.rejection import RejectionRule
 from shared.domain.trainings import Training
+from shared.schemas import decoding
 from shared.schemas import models as schemas
 from shared.schemas.common import moment_at
 from shared.services.default_models import DefaultModel
 from shared.services.rejection import Fit
 
 Summaries = Mapping[str, Mapping[str, Any]]
-"""Training id -> `accuracy` and `method` of the version that it made."""
+"""Training id -> `accuracy`, `mean_average_precision` and `method` of the version that it made."""
 
 
 def models(
-    versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias], summaries: Summaries
+    versions: Sequence[ModelVersion],
+    default: str,
+    aliases: Sequence[ModelAlias],
+    summaries: Summaries,
+    earlier: Mapping[str, str],
 ) -> schemas.ModelList:
-    """Return versions, which must be sorted by name, grouped as models."""
+    """Return versions, which must be sorted by name, grouped as models; `earlier` maps models to what a rollback leads
+    back to."""
     grouped = [list(group) for _, group in groupby(versions, key=lambda version: version.name)]
     return schemas.ModelList(
-        models=[schemas.Model(**_model_fields(_nearest(group), default, aliases, summaries)) for group in grouped]
+        models=[
+            schemas.Model(**_model_fields(_nearest(group), default, aliases, summaries, earlier)) for group in grouped
+        ]
     )
 
 
@@ -39,12 +45,13 @@ def details(
     default: str,
     aliases: Sequence[ModelAlias],
     summaries: Summaries,
+    earlier: Mapping[str, str],
     *,
     label_names: Sequence[str],
     engine: str | None,
 ) -> schemas.ModelDetails:
     """Return one model with its versions, oldest first; `aliases` are all of the tenant's aliases."""
-    fields = _model_fields(versions, default, aliases, summaries)
+    fields = _model_fields(versions, default, aliases, summaries, earlier)
     return schemas.ModelDetails(**fields, label_names=list(label_names), engine=engine)
 
 
@@ -77,7 +84,7 @@ def version_details(
 
 
 def _engine_report(report: EngineReport) -> schemas.EngineReport:
-    return msgspec.convert(asdict(report) | {"measured_at": moment_at(report.measured_at)}, schemas.EngineReport)
+    return decoding.convert(schemas.EngineReport, asdict(report) | {"measured_at": moment_at(report.measured_at)})
 
 
 def alias(alias: ModelAlias) -> schemas.Alias:
@@ -91,13 +98,18 @@ def default_model(default: DefaultModel) -> schemas.DefaultModel:
 
 
 def _model_fields(
-    versions: Sequence[ModelVersion], default: str, aliases: Sequence[ModelAlias], summaries: Summaries
+    versions: Sequence[ModelVersion],
+    default: str,
+    aliases: Sequence[ModelAlias],
+    summaries: Summaries,
+    earlier: Mapping[str, str],
 ) -> dict[str, Any]:
     chosen = next((version for version in versions if version.is_default), versions[-1])
     return {
         "name": chosen.name,
         "default_version": chosen.version,
         "is_default": chosen.name == default,
+        "rollback_to": "" if chosen.tenant == ALL_TENANTS else earlier.get(chosen.name, ""),
         "shared": chosen.tenant == ALL_TENANTS,
         "aliases": [alias.alias for alias in aliases if alias.name == chosen.name],
         "versions": [version(each, summaries) for each in versions],
@@ -119,8 +131,9 @@ def _version_fields(version: ModelVersion, summaries: Summaries) -> dict[str, An
         "thresholds": list(version.thresholds),
         "rejection": rejection(version.rejection),
         "checksum": version.checksum,
-        "preprocessing": msgspec.convert(asdict(preprocessing), schemas.Preprocessing) if preprocessing else None,
-        "preset": msgspec.convert(asdict(preset), schemas.Preset) if preset else None,
+        "bytes": version.size,
+        "preprocessing": decoding.convert(schemas.Preprocessing, asdict(preprocessing)) if preprocessing else None,
+        "preset": decoding.convert(schemas.Preset, asdict(preset)) if preset else None,
         "created_at": moment_at(version.created_at),
         "metrics": dict(version.metrics),
         "training": version.training_id or None,

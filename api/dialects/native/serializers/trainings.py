@@ -27,7 +27,8 @@ def state(training: Training, position: int = 0) -> schemas.TrainingState:
 
 
 def summary(training: Training, position: int, measured: Mapping[str, Any]) -> schemas.TrainingSummary:
-    """Return a training for a list; `measured` has the `accuracy` and `method` of its version, if it made one."""
+    """Return a training for a list; `measured` has the `accuracy`, `mean_average_precision` and `method` of its
+    version, if it made one."""
     return schemas.TrainingSummary(**_fields(training, position), **measured)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from shared.schemas import workers as schemas
 from shared.schemas.common import moment_at
+from shared.services.queue_depths import Depths
 
 
-def queue(depths: Mapping[tuple[str, str, str], Mapping[str, float]]) -> schemas.Queue:
-    """Return the queue; `depths` maps (model, version, priority) to `waiting`, `running` and `oldest_seconds`."""
+def queue(depths: Depths) -> schemas.Queue:
+    """Return the queue."""
     rows = [
         schemas.QueueDepth(
+            tenant="".join(tenant),
             model=model,
             version=version,
             priority=priority,
@@ -20,7 +22,7 @@ def queue(depths: Mapping[tuple[str, str, str], Mapping[str, float]]) -> schemas
             running=int(depth["running"]),
             oldest_seconds=depth["oldest_seconds"],
         )
-        for (model, version, priority), depth in depths.items()
+        for (model, version, priority, *tenant), depth in depths.items()
     ]
     return schemas.Queue(queue=rows, waiting=sum(row.waiting for row in rows), running=sum(row.running for row in rows))
 
@@ -40,6 +42,8 @@ def workers(
                 pictures=worker.get("pictures", 0),
                 batches=worker.get("batches", 0),
                 holds=worker.get("holds", 0),
+                memory=worker.get("memory"),
+                card_memory=_card_memory(worker.get("card_memory")),
                 waits_for=worker.get("waits_for", ""),
             )
             for worker in workers
@@ -54,3 +58,7 @@ def workers(
             for trainer in trainers
         ],
     )
+
+
+def _card_memory(bytes_: Mapping[str, int] | None) -> schemas.CardMemory | None:
+    return schemas.CardMemory(used=bytes_["used"], total=bytes_["total"]) if bytes_ else None
