@@ -68,7 +68,7 @@ class TrainingLoad:
     def train(self, name: str) -> Step:
         """Train another model with the default parameters; raises InferqError when that fails."""
         watch = _Stopwatch(self._pids)
-        *_, training = self._client.trainings.follow(self._begin().id)
+        *_, training = self._client.trainings.stream(self._begin().id)
         _require(training.status == "DONE", training)
         evidence = training.evidence
         if evidence is None or training.started_at is None:
@@ -81,7 +81,7 @@ class TrainingLoad:
     def training(self) -> Iterator[Callable[[], bool]]:
         """Run a long training during the block, then cancel it; yields a function that is true while it runs."""
         begun = self._begin(fine_tune="always")
-        for now in self._client.trainings.follow(begun.id):
+        for now in self._client.trainings.stream(begun.id):
             _require(not now.terminal, now)
             if now.curve:  # the pictures have been read: the long part runs
                 break

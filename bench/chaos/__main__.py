@@ -127,7 +127,7 @@ def _database(server: str) -> Iterator[str]:
     if urlsplit(server).scheme != "postgresql":
         raise CannotStart(f"--database is postgresql://USER:PASSWORD@HOST:PORT/NAME, not {server!r}")
     try:
-        with own_database(server, {}) as url:
+        with own_database(server) as url:
             yield url
     except psycopg.OperationalError as error:
         raise CannotStart(f"PostgreSQL cannot be used: {error}") from error

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +75,9 @@ class Own:
     environment: Mapping[str, str] = field(default_factory=dict)
     checks: Callable[[Once], None] | None = None
     """Receives the comparison of the answered with the listed jobs; the data folder is then new for every visit."""
+    database: Callable[[], AbstractContextManager[str]] | None = None
+    """Yields the URL of a database that is new for every visit, as the data folder is: the service refuses an empty
+    folder for a database that knows pictures. None is SQLite in the data folder."""
 
     @property
     def setting(self) -> str:
@@ -86,10 +89,11 @@ class Own:
         if self.checks:
             shutil.rmtree(self.data, ignore_errors=True)
         options = stack.StackOptions(self.data, port=0, workers=self.workers, trainer=False, default_model="digits")
-        with ExitStack() as helpers:
+        with ExitStack() as databases, ExitStack() as helpers:
+            url = {"DATABASE_URL": databases.enter_context(self.database())} if self.database else {}
             measure_own(
-                options, lambda service: self._measure(service, measure, helpers), environment=self.environment,
-                stopping=helpers.close,
+                options, lambda service: self._measure(service, measure, helpers),
+                environment={**self.environment, **url}, stopping=helpers.close,
             )  # fmt: skip
 
     def _measure(self, service: Service, measure: Measure, helpers: ExitStack) -> None:

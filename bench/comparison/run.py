@@ -61,13 +61,12 @@ class Run:
     def all(self, result: Comparison, parts: Sequence[str], weights: Path | None, postgres: str) -> Comparison:
         """Run the parts, fill the result in, and return it; raises InferqError and KeyboardInterrupt."""
         self._prepare(result, weights, photos="peers" in parts)
-        with contextlib.ExitStack() as databases:
-            contestants: list[Contestant] = []
-            if "peers" in parts:
-                contestants += self._contestants(result)
-            if "digits" in parts:
-                contestants += self._hardly_any_model(result, postgres, databases)
-            Rounds(result, self._effort, self._folders, self._say).run(contestants)
+        contestants: list[Contestant] = []
+        if "peers" in parts:
+            contestants += self._contestants(result)
+        if "digits" in parts:
+            contestants += self._hardly_any_model(result, postgres)
+        Rounds(result, self._effort, self._folders, self._say).run(contestants)
         own = loads.Loads(self._scratch, self._workers, self._effort, self._say)
         if "overload" in parts:
             result.overload = own.overload(self._model)
@@ -122,15 +121,16 @@ class Run:
         ]  # fmt: skip
         return [*ours, *others]
 
-    def _hardly_any_model(self, result: Comparison, postgres: str, databases: contextlib.ExitStack) -> list[Contestant]:
+    def _hardly_any_model(self, result: Comparison, postgres: str) -> list[Contestant]:
         """Return inferq with the model that costs least, on each database, and LitServe without any."""
         own = partial(Own, workers=self._workers, sections=(HARDLY, ARCHIVE), pictures=SAMPLES,
                       checks=result.once.append)  # fmt: skip
         contestants: list[Contestant] = [own(DIGITS, self._scratch / "digits")]
         try:
-            url = databases.enter_context(database(postgres, result.versions))
-            variables = {"DATABASE_URL": url.replace("postgresql://", "postgresql+psycopg://")}
-            contestants.append(own(DIGITS_POSTGRES, self._scratch / "digits-postgres", environment=variables))
+            result.versions |= settings(postgres)
+            contestants.append(
+                own(DIGITS_POSTGRES, self._scratch / "digits-postgres", database=partial(database, postgres))
+            )
         except psycopg.Error as error:
             result.left_out[DIGITS_POSTGRES] = f"no PostgreSQL: {str(error).strip()}"
         contestants.append(
@@ -139,15 +139,22 @@ class Run:
         return contestants
 
 
-@contextlib.contextmanager
-def database(server: str, versions: dict[str, str]) -> Iterator[str]:
-    """Create a database for the block and yield its URL; raises psycopg.Error. `versions` receives that of the server,
-    with the settings by which a commit survives a power cut."""
-    name = f"inferq_bench_{os.getpid()}"
-    with psycopg.connect(server, autocommit=True) as connection:
+def settings(server: str) -> dict[str, str]:
+    """Return the version of a PostgreSQL server, and the settings by which a commit survives a power cut; raises
+    psycopg.Error."""
+    with psycopg.connect(server) as connection:
+        found: dict[str, str] = {}
         for setting in ("server_version", "fsync", "synchronous_commit"):
             row = connection.execute(f"SHOW {setting}").fetchone()
-            versions[f"PostgreSQL {setting}"] = str(row[0]) if row else ""
+            found[f"PostgreSQL {setting}"] = str(row[0]) if row else ""
+        return found
+
+
+@contextlib.contextmanager
+def database(server: str) -> Iterator[str]:
+    """Create a database for the block and yield its URL; raises psycopg.Error."""
+    name = f"inferq_bench_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
         try:
             yield urlsplit(server)._replace(path=f"/{name}").geturl()

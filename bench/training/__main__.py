@@ -6,33 +6,40 @@ import importlib.metadata
 import importlib.util
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
 
 from bench.__main__ import NEEDED, RESULTS, machine, remarks, report_console, say
-from bench.training import report, tasks
+from bench.training import report, tasks, unfinished
 from bench.training.contestants.recipe import EPOCHS
 from bench.training.result import Result
 from bench.training.run import CONTESTANTS, run
 from bench.training.tasks import Task
 from inferq.errors import InferqError
 
+SEEDS = 5
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="A folder "
               "with a folder of pictures for each label, as one more task; may be repeated.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each task is drawn "
-              "and learned.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1, 100), help=f"How often each task is drawn and learned  [default: "
+              f"{SEEDS}, or as the run that is resumed]")  # fmt: skip
 @click.option("--task", multiple=True, metavar="NAME", help=f"Only this task: {', '.join(tasks.MADE)}, or the name of "
               "a folder of --data; may be repeated.")  # fmt: skip
 @click.option("--contestant", multiple=True, type=click.Choice(list(CONTESTANTS)), help="Only this contestant; may be "
               "repeated.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1, 100), default=EPOCHS, show_default=True, help="Epochs of the plain "
-              "recipe; torchvision's tutorial has 25.")  # fmt: skip
-@click.option("--save/--no-save", default=False, help="Keep the result in bench/results.")
+@click.option("--epochs", type=click.IntRange(1, 100), help=f"Epochs of the plain recipe; torchvision's tutorial has "
+              f"25  [default: {EPOCHS}, or as the run that is resumed]")  # fmt: skip
+@click.option("--save/--no-save", default=False, help="Keep the result in bench/results; until it is complete, in a "
+              "file whose name ends in .unfinished.json.")  # fmt: skip
+@click.option("--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="Measure "
+              "only what this unfinished result lacks; with fewer --seeds than it has, report these.")  # fmt: skip
 def main(
-    data: tuple[Path, ...], seeds: int, task: tuple[str, ...], contestant: tuple[str, ...], epochs: int, *, save: bool
+    data: tuple[Path, ...], seeds: int | None, task: tuple[str, ...], contestant: tuple[str, ...], epochs: int | None,
+    resume: Path | None, *, save: bool,
 ) -> None:  # fmt: skip
     """Train on the same pictures with inferq's defaults and with what people would use instead, and measure accuracy
     and calibration on pictures that were held back.
@@ -45,20 +52,37 @@ def main(
         raise click.ClickException(f"the benchmark needs {', '.join(missing)}: pip install 'inferq[dev]'")
     for name in [name for name in os.environ if name.startswith("INFERQ_") and name != "INFERQ_BENCH_ENVS"]:
         del os.environ[name]  # the settings of another installation
-    chosen = _tasks(data, task)
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "scikit-learn")}
-    result = Result(machine(versions | {"device": "cpu"}), seeds)
+    chosen = choose_tasks(data, task)
+    about = machine({name: importlib.metadata.version(name) for name in ("torch", "scikit-learn")} | {"device": "cpu"})
+    if resume:
+        result, path = unfinished.read(resume, about, seeds, epochs, chosen), resume
+    else:
+        result = Result(about, seeds or SEEDS, epochs or EPOCHS)
+        path = unfinished.path_of(result, RESULTS)
+        if save and path.exists():
+            raise click.UsageError(f"there is an unfinished result: --resume bench/results/{path.name}, or remove it")
+    keep = partial(unfinished.write, path=path) if save or resume else _forget
     with tempfile.TemporaryDirectory(prefix="inferq-bench-") as scratch:
         try:
-            run(result, chosen, contestant or tuple(CONTESTANTS), epochs, Path(scratch), say)
+            run(result, chosen, contestant or tuple(CONTESTANTS), Path(scratch), say, keep)
         except InferqError as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            report.show(result, report_console())
+            remarks.print(f"interrupted; go on with --resume {path}" if path.exists() else "interrupted")
+            raise click.Abort from None
     report.show(result, report_console())
-    for path in report.write(result, RESULTS) if save else []:
-        remarks.print(f"written: bench/results/{path.name}")
+    for written in report.write(result, RESULTS) if save else []:
+        remarks.print(f"written: bench/results/{written.name}")
+    if save:
+        path.unlink(missing_ok=True)
 
 
-def _tasks(folders: tuple[Path, ...], named: tuple[str, ...]) -> list[Task]:
+def _forget(result: Result) -> None:
+    """Keep nothing of a result that has not ended."""
+
+
+def choose_tasks(folders: tuple[Path, ...], named: tuple[str, ...]) -> list[Task]:
     """Return the tasks of the folders and those that are made, or only the named ones; raises UsageError."""
     known = {folder.name: folder for folder in folders}
     if clash := known.keys() & tasks.MADE.keys():

@@ -4,40 +4,37 @@ pictures."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.training import figures, tasks
+from bench.training import figures
 from bench.training.base import Base
-from bench.training.contestants.ours import Ours, has_parameter
-from bench.training.result import WANTED, Rejection, Result
-from bench.training.tasks import Draw, Task
+from bench.training.contestants.ours import PARAMETER, Ours, has_parameter
+from bench.training.result import Rejection, Result
+from bench.training.tasks import Draw
 from shared.domain.models import ModelVersion
 
-PARAMETER = "reject_below_precision"
 _WHAT = "rejection"
 
 
-def measure(result: Result, base: Base, every: Sequence[Task], say: Callable[[str], None]) -> None:
-    """Train each draw once more with a rejection rule, and add what the rule does; raises InferqError."""
+def measure(
+    result: Result, base: Base, ours: Ours, drawn: Draw, version: ModelVersion, foreign: Sequence[bytes]
+) -> str:
+    """Add what the rule of a version does, or why it has none, and return it in words."""
+    what = f"{_WHAT}, {drawn.task.name}, seed {drawn.seed}"
     if not has_parameter(PARAMETER):
         result.left_out[_WHAT] = f"trainings have no parameter {PARAMETER}"
-        return
-    ours = Ours(base, {PARAMETER: WANTED})
-    for task in every:
-        foreign = tasks.foreign(other for other in every if other is not task)
-        for seed in range(result.seeds):
-            drawn = tasks.draw(task, seed)
-            version, _, _ = ours.train(drawn)
-            rule = getattr(version, "rejection", None)
-            if rule is None:
-                result.left_out[f"{_WHAT}, {task.name}, seed {seed}"] = "the version has no rule"
-                continue
-            result.rejections.append(_judge(base, ours, version, rule, drawn, foreign))
-            say(f"{task.name}, seed {seed}, rejection: {result.rejections[-1].foreign_rejected:.2f} of foreign ones")
+        return f"{_WHAT} is left out: {result.left_out[_WHAT]}"
+    rule = getattr(version, "rejection", None)
+    if rule is None:
+        result.left_out[what] = "the version has no rule"
+        return f"{what}: no rule"
+    found = _judge(base, ours, version, rule, drawn, foreign)
+    result.rejections.append(found)
+    return f"{what}: {found.coverage:.2f} believed, {found.foreign_rejected:.2f} of foreign ones rejected"
 
 
 def _judge(

@@ -45,7 +45,7 @@ def _runs(result: Result) -> Table:
                 task,
                 Text(contestant, style="bold" if contestant in (OURS, best) else ""),
                 str(accuracy),
-                "" if contestant == OURS else _points(result.ahead(task, contestant)),
+                "" if contestant == OURS else points(result.ahead(task, contestant)),
                 _text(result.mean(task, contestant, "calibration_error")),
                 _text(result.mean(task, contestant, "uncalibrated_error")),
                 f"{seconds.mean:.1f}",
@@ -83,7 +83,8 @@ def _text(mean: Mean | None) -> str:
     return "" if mean is None else str(mean)
 
 
-def _points(mean: Mean | None) -> str:
+def points(mean: Mean | None) -> str:
+    """Return a difference in percentage points with its interval."""
     if mean is None:
         return ""
     return f"{mean.mean:+.1f}" if mean.high is None else f"{mean.mean:+.1f} ± {mean.high - mean.mean:.1f}"
@@ -130,7 +131,7 @@ def _summary(result: Result) -> str:
         best = result.best_other(task)
         ours, theirs = result.mean(task, OURS, "accuracy"), result.mean(task, best, "accuracy")
         if ours and theirs:
-            ahead = _points(result.ahead(task, best))
+            ahead = points(result.ahead(task, best))
             cells.append(f"{task} {ours.mean:.3f}, {best} {theirs.mean:.3f}, {ahead}")
     return "; ".join(cells)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench.result import Goal
@@ -19,6 +19,8 @@ WANTED = 0.95
 """The precision that trainings with a rejection rule are asked for."""
 PRECISION, REJECTED = 0.93, 0.8
 """The least measured precision on pictures that are held back, and the least share of foreign pictures rejected."""
+FOUND = 2 / 3
+"""The least share of the wrong labels among inferq's first suspects, as many as are wrong."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Result:
 
     machine: dict[str, Any]
     seeds: int
+    epochs: int = 0
+    """Those of the plain recipe."""
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Task -> its labels, and how many pictures train and are held back."""
     rows: list[Row] = field(default_factory=list)
@@ -76,6 +80,25 @@ class Result:
     rejections: list[Rejection] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """What was not measured -> the reason."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Result:
+        """Return the result that `as_json` made a document of; raises KeyError and TypeError if it is none."""
+        return cls(
+            document["machine"], document["seeds"], document["epochs"], document["tasks"],
+            [Row(**row) for row in document["rows"]], [Found(**row) for row in document["found"]],
+            [Rejection(**row) for row in document["rejections"]], document["left_out"],
+        )  # fmt: skip
+
+    def only_seeds(self, count: int) -> Result:
+        """Return the result of the first seeds alone."""
+        kept: Any = {what: [row for row in getattr(self, what) if row.seed < count]
+                     for what in ("rows", "found", "rejections")}  # fmt: skip
+        return replace(self, seeds=count, **kept)
+
+    def has(self, task: str, contestant: str, seed: int) -> bool:
+        """Return True if that training was measured."""
+        return any((row.task, row.contestant, row.seed) == (task, contestant, seed) for row in self.rows)
 
     @property
     def contestants(self) -> list[str]:
@@ -122,6 +145,8 @@ class Result:
                  and (after := self.mean(task, OURS, "calibration_error"))]  # fmt: skip
         if added:
             goals.append(Goal("calibration error that the temperature adds, worst task", MISCALIBRATED, max(added)))
+        if shares := [each.share for each in self.found if each.contestant == OURS]:
+            goals.append(Goal("wrong labels among the first suspects, mean", FOUND, _mean(shares), at_most=False))
         return goals + self._rejection_goals()
 
     def _rejection_goals(self) -> list[Goal]:

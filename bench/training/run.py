@@ -16,6 +16,7 @@ from bench.training.contestants.recipe import Recipe
 from bench.training.contestants.regression import Regression
 from bench.training.result import Found, Result, Row
 from bench.training.tasks import Draw, Task, draw
+from bench.training.tasks import foreign as draw_foreign
 
 Make = Callable[[Base, Path, int], Contestant]
 CONTESTANTS: dict[str, Make] = {
@@ -28,37 +29,40 @@ CONTESTANTS: dict[str, Make] = {
 
 
 def run(
-    result: Result, tasks: Sequence[Task], contestants: Sequence[str], epochs: int, scratch: Path,
-    say: Callable[[str], None],
+    result: Result, tasks: Sequence[Task], contestants: Sequence[str], scratch: Path, say: Callable[[str], None],
+    keep: Callable[[Result], None] = lambda result: None,
 ) -> None:  # fmt: skip
-    """Fill the result in; `epochs` are those of the plain recipe. Raises InferqError."""
+    """Fill the result in with what it does not have yet; `keep` gets it after every training. Raises InferqError."""
     base = Base(scratch / "base")
     try:
-        made = [CONTESTANTS[name](base, scratch / f"contestant-{number}", epochs)
+        made = [CONTESTANTS[name](base, scratch / f"contestant-{number}", result.epochs)
                 for number, name in enumerate(contestants)]  # fmt: skip
+        foreign = {task.name: draw_foreign(other for other in tasks if other is not task) for task in tasks}
         for task in tasks:
-            result.tasks[task.name] = _describe(draw(task, 0))
+            result.tasks[task.name] = describe(draw(task, 0))
+        # A seed of all tasks after the other, so that a run that is cut short is a whole one with fewer seeds.
         for seed in range(result.seeds):
             for task in tasks:
                 drawn = draw(task, seed)
                 for contestant in made:
-                    _learn(result, contestant, drawn, say)
-        if Ours.name in contestants:
-            rejection.measure(result, base, tasks, say)
+                    if contestant.name in result.left_out or result.has(task.name, contestant.name, seed):
+                        continue
+                    answer = _learn(result, contestant, drawn, say)
+                    if answer and answer.version and isinstance(contestant, Ours):
+                        say(rejection.measure(result, base, contestant, drawn, answer.version, foreign[task.name]))
+                    keep(result)
     finally:
         base.close()
 
 
-def _learn(result: Result, contestant: Contestant, drawn: Draw, say: Callable[[str], None]) -> None:
-    """Let a contestant learn and answer, unless it could not before."""
-    if contestant.name in result.left_out:
-        return
+def _learn(result: Result, contestant: Contestant, drawn: Draw, say: Callable[[str], None]) -> Answer | None:
+    """Let a contestant learn and answer; returns None if it cannot."""
     try:
         answer = contestant.learn(drawn)
     except CannotRun as error:
         result.left_out[contestant.name] = str(error)
         say(f"{contestant.name} is left out: {error}")
-        return
+        return None
     row = judge(contestant.name, drawn, answer)
     result.rows.append(row)
     before = "" if row.uncalibrated_error is None else f" ({row.uncalibrated_error:.3f} before the temperature)"
@@ -72,6 +76,7 @@ def _learn(result: Result, contestant: Contestant, drawn: Draw, say: Callable[[s
             result.found.append(Found(row.task, row.contestant, row.seed, len(drawn.flipped), share))
         elif contestant.name == Ours.name:
             result.left_out["wrong labels found by inferq"] = "its evidence names no suspects"
+    return answer
 
 
 def judge(contestant: str, drawn: Draw, answer: Answer) -> Row:
@@ -90,7 +95,8 @@ def judge(contestant: str, drawn: Draw, answer: Answer) -> Row:
     )
 
 
-def _describe(drawn: Draw) -> dict[str, object]:
+def describe(drawn: Draw) -> dict[str, object]:
+    """Return the labels of a task, and how many pictures of each kind a draw has."""
     return {
         "labels": list(drawn.task.labels), "training": len(drawn.training), "held_back": len(drawn.held_back),
         "flipped": len(drawn.flipped),

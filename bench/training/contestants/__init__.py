@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bench.training.figures import Scores
 from bench.training.tasks import Draw
+
+if TYPE_CHECKING:  # fastai's environment loads this package, and has nothing of inferq
+    from shared.domain.models import ModelVersion
 
 
 class CannotRun(Exception):
@@ -27,6 +30,8 @@ class Answer:
     note: str = ""
     suspects: Sequence[str] | None = None
     """The names of the pictures whose labels are doubted, the most suspect first; None if it doubts none."""
+    version: ModelVersion | None = None
+    """The version that inferq has made; None of the others."""
 
 
 class Contestant(Protocol):

@@ -19,7 +19,8 @@ from shared.domain.preprocessing import sides
 from worker import weights
 
 REQUIREMENTS = ("fastai", "timm")
-_PROGRAM = "bench.training.contestants.fastai_program"
+_PROGRAM = Path(__file__).with_name("fastai_program.py")
+"""By its path: as a module it would import the packages around it, and what these need, which its environment lacks."""
 _WEIGHTS = "base.safetensors"
 _LIMIT = 3600.0
 """Seconds after which a training is given up."""
@@ -50,7 +51,7 @@ class Fastai:
         try:
             self._write_request(draw)
             threads = str(torch.get_num_threads())
-            command = [str(python), "-P", "-m", _PROGRAM, str(folder)]
+            command = [str(python), "-P", str(_PROGRAM), str(folder)]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_LIMIT, check=False, cwd=folder,
                 env=environments.environment(OMP_NUM_THREADS=threads, CUDA_VISIBLE_DEVICES=""),

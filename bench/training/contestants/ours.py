@@ -15,6 +15,7 @@ import numpy as np
 from bench.training import figures
 from bench.training.base import Base
 from bench.training.contestants import Answer
+from bench.training.result import WANTED
 from bench.training.tasks import Draw, Picture
 from inferq.errors import InferqError
 from shared.domain.datasets import Dataset, DatasetState
@@ -24,16 +25,19 @@ from shared.domain.trainings import TrainingParameters, TrainingRequest
 from shared.services import dataset_import, datasets, models, training_runs, trainings
 from worker.training import pipeline, run
 
+PARAMETER = "reject_below_precision"
+
 
 class Ours:
-    """Trainings with the parameters that a caller gets who chooses none, and the seed of the draw."""
+    """Trainings with the parameters that a caller gets who chooses none, the seed of the draw, and a rejection rule:
+    the network and its scores are the same without one."""
 
     name = "inferq"
 
     def __init__(self, base: Base, parameters: dict[str, Any] | None = None) -> None:
-        """`parameters` are chosen besides the seed."""
+        """`parameters` are chosen besides these."""
         self._base = base
-        self._parameters = parameters or {}
+        self._parameters = ({PARAMETER: WANTED} if has_parameter(PARAMETER) else {}) | (parameters or {})
         self._datasets: dict[tuple[str, int], Dataset] = {}
 
     def learn(self, draw: Draw) -> Answer:
@@ -48,12 +52,14 @@ class Ours:
             figures.softmax(logits * evidence["temperature"])[:, order],
             f"{evidence['method']}, temperature {evidence['temperature']:.2f}",
             None if suspects is None else [suspect["name"] for suspect in suspects],
+            version,
         )
 
     def train(self, draw: Draw) -> tuple[ModelVersion, dict[str, Any], float]:
-        """Return the trained version, its evidence, and the seconds without the test; raises InferqError."""
+        """Return the trained version, its evidence, and the seconds without the test and the rejection rule; raises
+        InferqError."""
         container, dataset = self._base.container, self._dataset(draw)
-        name = f"{draw.task.name}-{draw.seed}-{len(self._parameters)}"
+        name = f"{draw.task.name}-{draw.seed}"
         parameters = TrainingParameters(seed=draw.seed, **self._parameters)
         request = TrainingRequest(dataset.id, name, base=STANDARD, parameters=parameters)
         training = training_runs.begin(container, trainings.submit(container, DEFAULT_TENANT, request))
@@ -66,7 +72,8 @@ class Ours:
         version = models.find_version_by_id(container, training.id)
         if version is None or ended.evidence is None:
             raise InferqError(f"training {name} has made no version: {ended.error}")
-        return version, dict(ended.evidence), seconds - ended.evidence["seconds"].get("testing", 0.0)
+        spent = ended.evidence["seconds"]
+        return version, dict(ended.evidence), seconds - spent.get("testing", 0.0) - spent.get("rejection", 0.0)
 
     def logits(self, version: ModelVersion, pictures: Sequence[bytes], task: str = "classify") -> np.ndarray:
         """Return the logits (N, C) of pictures, in the order of the version's labels; or what the task names."""
