@@ -11,9 +11,10 @@ PYTHON ?= python3
 PIP_ARGS ?=
 CONSTRAINTS ?=
 ARGS   ?=
+TESTERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast mutants audit lint bench doctor constraints clean
+.PHONY: help setup demo serve test test-fast mutants audit lint bench doctor docs reference screenshots constraints clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -37,11 +38,12 @@ demo: setup  ## Start the service for a moment, send it photographs, show what c
 serve: setup  ## Run the service until Ctrl-C; ARGS="--port 9000" and so on are handed on.
 	@exec $(BIN)/inferq up $(ARGS)
 
-# One process per core; the tests of one file stay together, since many files share a stack of their own. The order is
-# that of tests/conftest.py: by default xdist takes the files with the most tests first, and the longest ones last. One
-# thread for each process, since two that share two cores wait for each other.
+# One process more than there are cores, since many tests wait for a stack most of their time; the tests of one file stay
+# together, since many files share a stack of their own. The order is that of tests/conftest.py: by default xdist takes
+# the files with the most tests first, and the longest ones last. One thread for each process, since two that share two
+# cores wait for each other.
 test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: setup  ## Run the unit tests that need no process, no network and no training.
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
@@ -69,12 +71,22 @@ bench: setup  ## Measure throughput and latency of the real HTTP path.
 doctor: setup  ## Check that this machine has all that is needed.
 	@$(BIN)/inferq doctor $(ARGS)
 
+docs: setup  ## Build the site of the pages, without a network; a warning is an error.
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --conf-dir docs . build/site
+	@echo "open build/site/docs/index.html"
+
+reference: setup  ## Write the pages of docs/, and the types of clients/, that come from the code.
+	@for script in docs/settings.py docs/reference/*.py clients/typescript/generate.py; do $(BIN)/python $$script || exit 1; done
+
 # From a fresh .venv: `make clean`, then `make constraints`. Builds such as +cpu are left out, and so is what follows
 # from the build of torch, so that the list does for every card.
 constraints: setup  ## Write the versions that are installed into constraints.txt.
 	@{ sed '/^#/!d' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | \
 	  sed -nE '/^(nvidia|cuda|triton)/d; s/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p'; } > constraints.new
 	@mv constraints.new constraints.txt
+
+screenshots: setup  ## Take the pictures of the pages that the README shows; needs Chromium and a quarter of an hour.
+	$(BIN)/python docs/screenshots.py $(ARGS)
 
 clean:  ## Remove what was installed and built; the data folder stays.
 	rm -rf $(VENV) .venv-mutants .venv-audit .hypothesis build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,17 +29,26 @@ from shared.domain.models import ALL_TENANTS, STANDARD, ModelState, ModelVersion
 from shared.services import catalogue
 from shared.settings import Settings
 from tests import apps, stacks
+from tests.needed import missing
+from tests.postgres_databases import Databases
 
 os.environ.pop("COLUMNS", None)  # set by xdist: what commands print would be wrapped to it
-CI = bool(os.environ.get("CI"))
+MEMORY, ENOUGH = Path("/dev/shm"), 4 * 1024**3
+"""A file system in memory, and the free bytes that the tests want of it. What they write need not reach a disk: to wait
+for it takes a tenth of a second of each test that has a container."""
+
+
+def _choose_memory() -> None:
+    """Let temporary folders lie in memory, unless TMPDIR says where, or programs and libraries may not be run there."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    about = os.statvfs(MEMORY)
+    if about.f_bavail * about.f_frsize >= ENOUGH and not about.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+
+
+_choose_memory()
 POSTGRES = os.environ.get("INFERQ_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
-
-
-def missing(what: str) -> None:
-    """Skip the test on a laptop and fail it in CI, since a server is missing."""
-    if CI:
-        pytest.fail(f"{what} is needed in CI")
-    pytest.skip(f"{what} is not here")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,12 +88,21 @@ def empty_database(postgres: Callable[[str], None]) -> Iterator[str]:
     """The name of a PostgreSQL database with the schema of the migrations, to be a template."""
     name = f"inferq_test_{uuid.uuid4().hex[:12]}"
     postgres(f"CREATE DATABASE {name}")
-    upgrade(_postgres_url(name))
+    upgrade(postgres_url(name))
     yield name
     postgres(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _postgres_url(database: str) -> str:
+@pytest.fixture(scope="session")
+def postgres_databases(postgres: Callable[[str], None], empty_database: str) -> Iterator[Databases]:
+    """Databases with the schema of the migrations, which tests use one after the other."""
+    databases = Databases(postgres, empty_database, postgres_url)
+    yield databases
+    databases.close()
+
+
+def postgres_url(database: str) -> str:
+    """Return the URL of a database of the PostgreSQL server of the tests."""
     return sa.make_url(POSTGRES).set(database=database).render_as_string(hide_password=False)
 
 
@@ -91,18 +110,16 @@ def _postgres_url(database: str) -> str:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database with the schema of the migrations, on each kind of server."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("empty_file"), tmp_path / "inferq.db")
-        database = Database(f"sqlite:///{tmp_path}/inferq.db")
+        own = tmp_path / "each.db"  # not that of the fixture `container`, which a test may have as well
+        shutil.copy(request.getfixturevalue("empty_file"), own)
+        database = Database(f"sqlite:///{own}")
         yield database
         database.close()
         return
-    say, template = request.getfixturevalue("postgres"), request.getfixturevalue("empty_database")
-    name = f"inferq_test_{uuid.uuid4().hex[:12]}"
-    say(f"CREATE DATABASE {name} TEMPLATE {template}")
-    database = Database(_postgres_url(name))
-    yield database
-    database.close()
-    say(f"DROP DATABASE {name} WITH (FORCE)")
+    with request.getfixturevalue("postgres_databases").one() as name:
+        database = Database(postgres_url(name))
+        yield database
+        database.close()
 
 
 @pytest.fixture(scope="session")
@@ -133,22 +150,65 @@ def _has_valkey() -> bool:
 @pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.redis)])
 def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     """An empty queue with a short lease, on each kind of server; no worker consumes its notifications."""
-    settings = Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.5)
-    if request.param == "fakeredis":
-        queue = Queue(settings, fakeredis.FakeRedis(decode_responses=True))
-    else:
-        url = request.getfixturevalue("valkey")
-        client = redis.Redis.from_url(url, decode_responses=True, protocol=2)
-        queue = Queue(settings.changed(redis_url=url), client)
+    if request.param == "valkey":
+        yield request.getfixturevalue("valkey_queue")
+        return
+    queue = Queue(_of_a_queue(), fakeredis.FakeRedis(decode_responses=True))
     yield queue
     queue.close()
 
 
+@pytest.fixture
+def valkey_queue(valkey: str) -> Iterator[Queue]:
+    """The same on a real server, for tests that do not depend on the kind of server."""
+    client = redis.Redis.from_url(valkey, decode_responses=True, protocol=2)
+    queue = Queue(_of_a_queue().changed(redis_url=valkey), client)
+    yield queue
+    queue.close()
+
+
+def _of_a_queue() -> Settings:
+    return Settings(prefix=f"test-{uuid.uuid4().hex[:8]}:", lease=0.5)
+
+
 @contextmanager
 def container_in(folder: Path, empty_file: Path) -> Iterator[Container]:
-    """Yield a container on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer."""
-    url = f"sqlite:///{folder}/inferq.db"
-    shutil.copy(empty_file, folder / "inferq.db")
+    """Yield a container on SQLite, fakeredis and a folder, with `digits` marked ready; no worker is there to answer.
+
+    Its database and its marked storage are copies of the first one's, whose catalogue takes longer to fill than most
+    tests.
+    """
+    filled = empty_file.with_name("filled")
+    if not filled.exists():
+        fresh = empty_file.with_name("filling")
+        fresh.mkdir()
+        shutil.copy(empty_file, fresh / "inferq.db")
+        with container_on(f"sqlite:///{fresh}/inferq.db", fresh):
+            pass
+        fresh.rename(filled)
+    shutil.copytree(filled, folder, dirs_exist_ok=True)
+    container = _opened(f"sqlite:///{folder}/inferq.db", folder)
+    yield container
+    container.close()
+
+
+@contextmanager
+def container_on(url: str, folder: Path) -> Iterator[Container]:
+    """Yield the container of `container_in` on a database that has the schema, and on an empty fakeredis."""
+    container = _opened(url, folder)
+    catalogue.fill(container)
+    catalogue.decide_default(container)
+    with container.database.write() as uow:
+        for version in uow.model_versions.named(ALL_TENANTS, "digits"):
+            ready = {"state": ModelState.READY, "labels": tuple("0123456789"), "family": "digits"}
+            uow.model_versions.save(ModelVersion(**version.__dict__ | ready))
+        for version in uow.model_versions.named(ALL_TENANTS, STANDARD):  # no worker is there to check it
+            uow.model_versions.save(replace(version, state=ModelState.ABSENT))
+    yield container
+    container.close()
+
+
+def _opened(url: str, folder: Path) -> Container:
     settings = Settings(database_url=url, storage_url=f"file://{folder}/blobs", max_wait=0.2, max_queued=1000,
                         default_model="digits")  # fmt: skip
     container = Container(
@@ -162,16 +222,7 @@ def container_in(folder: Path, empty_file: Path) -> Iterator[Container]:
     )
     made_queue.notifications.send_task = lambda task, *arguments: True  # type: ignore[method-assign]  # no broker listens
     container.storage.ping()  # marks it, as the setup of a stack does
-    catalogue.fill(container)
-    catalogue.decide_default(container)
-    with container.database.write() as uow:
-        for version in uow.model_versions.named(ALL_TENANTS, "digits"):
-            ready = {"state": ModelState.READY, "labels": tuple("0123456789"), "family": "digits"}
-            uow.model_versions.save(ModelVersion(**version.__dict__ | ready))
-        for version in uow.model_versions.named(ALL_TENANTS, STANDARD):  # no worker is there to check it
-            uow.model_versions.save(replace(version, state=ModelState.ABSENT))
-    yield container
-    container.close()
+    return container
 
 
 @pytest.fixture

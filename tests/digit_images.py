@@ -1,6 +1,7 @@
 """Real labelled pictures for tests that train: scikit-learn's handwritten digits, as small PNG files.
 
-`python -m tests.digit_images numbers.tgz` writes an archive to try training with: 40 pictures each of three digits.
+`python -m tests.digit_images numbers.tgz` writes an archive to try training with: 40 pictures each of three digits. A
+number after it, as in `more.tgz 40`, leaves out that many pictures of each, so that the archive holds others.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def archive(members: Mapping[str, bytes]) -> bytes:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python -m tests.digit_images FILE.tgz")
-    Path(sys.argv[1]).write_bytes(archive(files({3: 40, 5: 40, 8: 40})))
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-") or not all(map(str.isdecimal, sys.argv[2:])):
+        sys.exit("usage: python -m tests.digit_images FILE.tgz [LEAVE_OUT]")
+    leave_out = int(sys.argv[2]) if len(sys.argv) == 3 else 0
+    Path(sys.argv[1]).write_bytes(archive(files({3: 40, 5: 40, 8: 40}, start=leave_out)))

@@ -31,3 +31,10 @@ def small() -> dict[str, bytes]:
             picture.save(file, name.rpartition(" ")[2], **options)
             written[name] = file.getvalue()
     return written
+
+
+def truncated_png() -> bytes:
+    """Return a PNG with a valid header and truncated pixels: it is accepted, and fails in the worker."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "PNG")
+    return file.getvalue()[:-900]

@@ -69,6 +69,18 @@ class Stack:
         """Send SIGKILL to one part, which the supervisor starts again."""
         os.kill(self.pids()[part], signal.SIGKILL)
 
+    @contextlib.contextmanager
+    def halted(self, *parts: str) -> Iterator[None]:
+        """Hold parts still, so that what they would do waits until the end of the block."""
+        pids = [self.pids()[part] for part in parts]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(json.loads((self.data / "stack.json").read_text())["redis_url"])
 

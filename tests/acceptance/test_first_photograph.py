@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inferq import samples
+from shared import samples
 from tests import stacks
 from tests.stacks import Stack
 

@@ -4,8 +4,6 @@ room."""
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -48,20 +46,10 @@ def server(own_stack: Stack) -> Iterator[redis.Redis]:
     until(lambda: httpx.get(f"{own_stack.url}/readyz").status_code == 200, 30, own_stack.output)
 
 
-@contextlib.contextmanager
-def frozen(stack: Stack, part: str) -> Iterator[None]:
-    pid = stack.pids()[part]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_new_work_is_refused_while_redis_is_full_and_what_waits_is_run(own_stack: Stack, server: redis.Redis) -> None:
     pids = own_stack.pids()
     own_stack.finished(post(own_stack).json()["_id"], 60)
-    with frozen(own_stack, "worker-1"):
+    with own_stack.halted("worker-1"):
         waiting = [post(own_stack, number).json()["_id"] for number in range(5)]
         server.config_set("maxmemory", 1)
     for job_id in waiting:
@@ -77,7 +65,7 @@ def test_new_work_is_refused_while_redis_is_full_and_what_waits_is_run(own_stack
 
 
 def test_a_worker_that_starts_while_redis_is_full_runs_what_waits(own_stack: Stack, server: redis.Redis) -> None:
-    with frozen(own_stack, "worker-1"):
+    with own_stack.halted("worker-1"):
         waiting = [post(own_stack, number).json()["_id"] for number in range(5)]
         server.config_set("maxmemory", 1)
         own_stack.kill("worker-1")
@@ -114,7 +102,7 @@ def pictures(count: int) -> list[tuple[str, Any]]:
 def test_a_stack_survives_a_full_disk_and_goes_on_when_there_is_room(disk: Path) -> None:
     with stacks.running(disk / "data", "--workers", "1", INFERQ_LEASE="2") as stack:
         before = stack.finished(post(stack).json()["_id"], 60)
-        with frozen(stack, "worker-1"):
+        with stack.halted("worker-1"):
             waiting = [post(stack, number).json()["_id"] for number in range(3)]
             fill(disk)
         answers = []

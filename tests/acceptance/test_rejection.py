@@ -46,7 +46,7 @@ def test_a_rule_is_fitted_by_a_worker_and_followed_on_every_wire(tmp_path: Path)
         stacks.running(tmp_path / "data", "--workers", "1", trainer=True) as stack,
         Client(stack.url, "") as client,
     ):
-        *_, dataset = client.datasets.follow(client.datasets.create("numbers", archive).id)
+        *_, dataset = client.datasets.stream(client.datasets.create("numbers", archive).id)
         assert (dataset.state, dataset.examples) == ("READY", 120)
         version = client.models.upload(
             "mine", WEIGHTS, architecture="digits", labels=digit_images.WORDS,

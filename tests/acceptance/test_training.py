@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from sklearn import metrics
 
 from tests import digit_images, stacks
 from tests.stacks import Stack
@@ -119,6 +121,43 @@ def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
     assert httpx.get(f"{taught.url}/v1/models/unwanted").status_code == 404
     request = {"dataset": "numbers", "name": "unwanted", "base": "digits", "parameters": {"epochs": 2}}
     assert trained(taught, post(taught, "/v1/trainings", json=request)["id"])["status"] == "DONE"  # the trainer is free
+
+
+TRAITS = {"even": (0, 2, 4, 6, 8), "round": (0, 6, 8, 9), "prime": (2, 3, 5, 7)}
+"""Label -> the digits that have it; a one has none."""
+
+
+def test_pictures_with_several_labels_are_trained_on_and_measured_as_they_are_answered(taught: Stack) -> None:
+    members, rows = {}, ["file,labels,split"]
+    for digit in range(10):
+        for number in range(12):
+            name, split = f"{digit}-{number}.png", "test" if number < 3 else "training"
+            members[f"pictures/{name}"] = digit_images.pictures(digit)[number]
+            rows.append(f"{name},{'|'.join(label for label, digits in TRAITS.items() if digit in digits)},{split}")
+    packed = digit_images.archive({**members, "labels.csv": "\n".join(rows).encode()})
+    dataset = post(taught, "/v1/datasets", files={"file": ("traits.tgz", packed)}, data={"name": "traits"}, wait=60)
+    assert (dataset["problem_type"], dataset["examples"]) == ("multi_label_classification", 120)
+    request = {"dataset": "traits", "name": "traits", "base": "digits"}
+    evidence = trained(taught, post(taught, "/v1/trainings", json=request)["id"])["evidence"]
+
+    labels, test = evidence["labels"], [(digit, number) for digit in range(10) for number in range(3)]
+    pictures = [("files", (f"{digit}-{number}.png", digit_images.pictures(digit)[number])) for digit, number in test]
+    truths = np.array([[digit in TRAITS[label] for label in labels] for digit, _ in test])
+
+    def answers(**options: str) -> list[dict[str, float]]:
+        job = post(taught, "/v1/classify", files=pictures, data={"model": "traits", "top_k": "9", **options}, wait=60)
+        return [{each["label"]: each["score"] for each in row["results"]} for row in job["predictions"]]
+
+    everything = answers(function_to_apply="sigmoid")
+    scores = np.array([[answer[label] for label in labels] for answer in everything])
+    answered = np.array([[label in answer for label in labels] for answer in answers()])
+    precisions = metrics.average_precision_score(truths, scores, average=None)
+    assert evidence["mean_average_precision"] == pytest.approx(precisions.mean(), abs=1e-6)
+    assert [row["average_precision"] for row in evidence["per_label"]] == pytest.approx(list(precisions), abs=1e-6)
+    assert evidence["micro_f1"] == pytest.approx(metrics.f1_score(truths, answered, average="micro"))
+    assert evidence["macro_f1"] == pytest.approx(metrics.f1_score(truths, answered, average="macro"))
+    assert evidence["accuracy"] == pytest.approx(metrics.accuracy_score(truths, answered))
+    assert evidence["mean_average_precision"] > 0.9
 
 
 def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:

@@ -126,7 +126,7 @@ def test_the_tenants_a_caller_may_make_keys_for_are_those_of_keys_with_a_text(co
 
 def test_a_public_key_is_not_the_first_key(container: Container) -> None:
     """It would close the open door in front of the one who registers it."""
-    with pytest.raises(errors.BadOption, match="inferq keys create --name owner"):
+    with pytest.raises(errors.BadOption, match="leave out `public_key`, and give `scopes`"):
         accounts.register(container, OWNER, account=ANNA, public_key=public(PRIVATE))
     guarded = replace(container, settings=container.settings.changed(admin_key="admin"))
     assert accounts.register(guarded, OWNER, account=ANNA, public_key=public(PRIVATE), scopes=("infer", "keys"))
@@ -172,10 +172,10 @@ def test_nothing_that_is_sent_as_a_secret_can_be_a_registered_key(container: Con
 
 
 def test_a_token_is_as_good_as_a_key_of_the_account(container: Container) -> None:
-    register(container, tenant="anna", scopes=("infer",))
+    key = register(container, tenant="anna", scopes=("infer",))
     token = exchange(container, signed())
     assert re.fullmatch("[A-Z2-7]{32,}", token.access)
-    assert identify(container, token.access) == Caller("anna", ("infer",), "live")
+    assert identify(container, token.access) == Caller("anna", ("infer",), "live", key.id)
     assert not token.refresh
 
 

@@ -23,6 +23,7 @@ from shared.adapters.queue.queue import Queue
 from shared.adapters.queue.waiters import run
 from shared.container import Container
 from shared.domain import lock_names
+from shared.domain.history import Measure
 from shared.domain.jobs import (
     LONGEST_TIMELINE,
     AnswerOptions,
@@ -38,7 +39,7 @@ from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVers
 from shared.domain.pictures import Limits, Picture
 from shared.domain.stream_entry import StreamEntry
 from shared.imaging import images
-from shared.services import job_retries, jobs, models, result_cache, stored_images
+from shared.services import history, job_retries, jobs, models, result_cache, stored_images
 from tests.stacks import digits, until
 from tests.workers import checked_container, registered
 from worker import consumer, model_check
@@ -160,6 +161,57 @@ def test_a_job_tells_the_batches_in_which_it_ran(container: Container, worker: W
     assert 0 < run["forward_ms"] < took
 
 
+def test_a_batch_says_why_it_closed(container: Container, worker: WorkerProcess) -> None:
+    several = [submit(container, [picture(number % 10)]) for number in range(20)]
+    consumer.consume(worker, several[0].version_id)
+    closed = [(again(container, job).timeline or [{}])[0]["closed"] for job in (several[0], several[-1])]
+    assert closed == ["full", "none_left"]
+
+
+def test_the_rate_is_that_of_the_runtime_which_answers_now(worker: WorkerProcess) -> None:
+    for number in range(20):
+        worker.count("v", 10, number, number + 1.0, runtime="torch")
+    assert worker.rates["v"] == pytest.approx(10)
+    worker.count("v", 10, 20.0, 20.1, runtime="openvino")
+    assert worker.rates["v"] == pytest.approx(100)
+
+
+def test_a_worker_counts_for_the_history_what_it_has_run(container: Container, worker: WorkerProcess) -> None:
+    job = submit(container, [picture(1), picture(2), broken()])
+    cancelled = submit(container, [picture(3), picture(4)])
+    jobs.cancel(container, "anna", cancelled.id)
+    consumer.consume(worker, job.version_id)
+    worker._store_counts()
+    worker._store_counts()  # nothing is counted twice
+    later = replace(container, now=lambda: time.time() + 60 + history.SETTLED)
+    seen = history.read(later, "anna", "hour").recent
+    assert (seen.answered, seen.failed, seen.batches) == (3, 1, {5: 3})
+    assert seen.latency is not None
+    ended = again(container, job)
+    assert 0 < seen.latency.p50 <= ((ended.finished_at or 0.0) - job.created_at) * 1.2
+    with container.database.read() as uow:
+        rows = uow.history.sums(0, 2**31 - 1, ["anna"])
+    assert [total for _, measure, _, total, _ in rows if measure is Measure.DROPPED] == [2]
+
+
+def test_counts_that_cannot_be_stored_are_stored_later(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(container, [picture(1)])
+    consumer.consume(worker, job.version_id)
+
+    def fail(*_: Any) -> None:
+        raise errors.Unavailable("Away.")
+
+    with monkeypatch.context() as away:
+        away.setattr(history, "add", fail)
+        with pytest.raises(errors.Unavailable):
+            worker._store_counts()
+    worker._store_counts()
+    later = replace(container, now=lambda: time.time() + 60 + history.SETTLED)
+    assert history.read(later, "anna", "hour").recent.answered == 1
+
+
 def test_a_long_timeline_keeps_its_beginning_and_its_end(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +276,33 @@ def test_after_slow_pictures_the_others_run_in_full_batches_again(
     assert sizes[0] == 2
     assert max(sizes) == 16
     assert [again(container, job).status for job in several] == [Status.DONE] * 80
+
+
+def test_a_single_picture_of_a_fast_model_is_claimed_decoded_and_run_by_one_thread(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = named(container, "digits")
+    model, threads = worker.engine.load(version), list[threading.Thread]()
+    prepare, claim = model.prepare, consumer.BatchConsumer._claim_batch
+
+    def prepare_here(data: bytes, *, exif: bool = True) -> torch.Tensor:
+        threads.append(threading.current_thread())
+        return prepare(data, exif=exif)
+
+    def claim_here(self: consumer.BatchConsumer, watch: float) -> Batch:
+        threads.append(threading.current_thread())
+        return claim(self, watch)
+
+    monkeypatch.setattr(model, "prepare", prepare_here)
+    monkeypatch.setattr(consumer.BatchConsumer, "_claim_batch", claim_here)
+    monkeypatch.setattr(worker, "count", lambda *about, **more: None)  # or it were as fast as this machine is
+    worker.rates[version.id] = 1000.0
+    job = submit(container, [picture(3)])
+
+    consumer.consume(worker, version.id)
+
+    assert labels(container, job) == ["3"]
+    assert threads == [threading.current_thread()] * 3  # the picture, and the claims of it and of nothing
 
 
 def test_a_broken_picture_fails_alone(container: Container, worker: WorkerProcess) -> None:
@@ -691,6 +770,42 @@ def test_a_consumer_whose_time_is_over_notifies_of_the_rest(container: Container
     assert sent == [("drain", job.version_id)]
 
 
+def test_a_consumer_that_kept_others_quiet_while_it_polled_notifies_of_the_rest_all_the_same(
+    container: Container,
+) -> None:
+    job = submit(container, [picture(number % 10) for number in range(40)])
+    sent = record_notifications(container)
+    hasty = WorkerProcess(replace(container, settings=container.settings.changed(time_slice=0.0)))
+    notifications, backlog = container.queue.notifications, container.queue.streams.backlog
+
+    def polled_just_now(version_id: str) -> bool:
+        notifications.suppress(container.queue.connection.redis, version_id, hasty.id, 60.0)
+        return backlog(version_id)
+
+    container.queue.streams.backlog = polled_just_now  # type: ignore[method-assign]
+    consumer.consume(hasty, job.version_id)
+    assert sent == [("drain", job.version_id)]
+
+
+def test_entries_that_cannot_be_given_back_are_held_until_they_can(container: Container, worker: WorkerProcess) -> None:
+    job = submit(container, [picture(1)])
+    entries = container.queue.streams.claim(job.version_id, worker.id, 1)
+    worker.hold(entries)
+    put_back = container.queue.streams.put_back
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise errors.Unavailable("The queue does not answer; try taken soon.")
+
+    container.queue.streams.put_back = fail  # type: ignore[method-assign]
+    with pytest.raises(errors.Unavailable):
+        worker.put_back(entries)
+    container.queue.streams.put_back = put_back  # type: ignore[method-assign]
+    worker.put_back_all()
+    taken = container.queue.streams.claim_expired(job.version_id, "other")
+    assert taken
+    assert taken.attempts == 1
+
+
 def test_a_backlog_calls_another_worker_in(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -764,7 +879,7 @@ def test_weights_that_cannot_be_fetched_lead_back_to_absent_with_what_to_do(
     model_check.check(worker, version.id)
     after = state_of(container, version)
     assert after.state is ModelState.ABSENT
-    assert "inferq models import" in after.reason
+    assert "import the model from a file" in after.reason
 
 
 def test_an_upload_that_is_no_weights_is_refused_with_the_reason(container: Container, worker: WorkerProcess) -> None:
@@ -872,7 +987,7 @@ def test_a_database_that_is_away_at_a_heartbeat_only_delays_the_mark_of_running(
         assert tried.wait(10)
         assert again(container, job).status is Status.QUEUED
     until(lambda: again(container, job).status is Status.RUNNING, 10)
-    assert not worker._new
+    until(lambda: not worker._new, 10)
 
 
 def test_a_database_that_hangs_does_not_keep_leases_from_being_renewed(
@@ -902,10 +1017,10 @@ def test_a_database_that_hangs_does_not_keep_leases_from_being_renewed(
 def test_the_heartbeat_reports_what_the_worker_has(container: Container, worker: WorkerProcess) -> None:
     job = submit(container, [picture(1), picture(2)])
     consumer.consume(worker, job.version_id)
+    until(lambda: container.queue.workers.list()[0]["rates"].get(job.version_id, 0) > 0, 10)
     until(lambda: container.queue.workers.list()[0]["pictures"] == 2, 10)
     (listed,) = container.queue.workers.list()
     assert (listed["id"], listed["device"], listed["models"]) == (worker.id, "cpu", ["digits/1"])
-    assert listed["rates"][job.version_id] > 0
 
 
 def recalled(container: Container, tenant: str = "anna", number: int = 7, **options: Any) -> Any:

@@ -17,13 +17,15 @@ import uuid6
 from shared.adapters.database import unit_of_work
 from shared.adapters.database.sqlite_write_lock import SqliteWriteLock
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.jobs import AnswerOptions, Item, Job, JobChange, Outcome, Status
+from shared.domain.jobs import AnswerOptions, Item, Job, JobChange, JobTrace, Outcome, Status
 from shared.domain.keys import ApiKey
 from shared.domain.models import ALL_TENANTS, ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.stored_images import StoredImage
 from shared.domain.webhooks import Attempt, Delivery, Receiver, Reply
 from shared.errors import BadRequest, Conflict, StorageFull, Unavailable
+from shared.settings import Settings
+from worker import create_app
 
 NOW = 1_700_000_000.0
 
@@ -424,6 +426,31 @@ def ended_with_a_callback(database: Database, now: float = NOW) -> Job:
     return job
 
 
+def test_traces_are_found_counted_replaced_and_deleted_with_their_jobs(database: Database) -> None:
+    traced, again, other = a_job(), a_job(), a_job()
+    stored(database, traced, again, other)
+    ids = [traced.id, again.id, other.id]
+
+    def traces() -> dict[str, JobTrace]:
+        with database.read() as uow:
+            return uow.job_traces.find(ids)
+
+    with database.write() as uow:
+        uow.job_traces.add({traced.id: "00-a-b-01", again.id: "00-c-d-01"})
+        uow.job_traces.add({})
+        uow.job_traces.count_push([again.id, traced.id])
+        uow.job_traces.count_push([again.id])
+    assert traces() == {traced.id: JobTrace("00-a-b-01", 2), again.id: JobTrace("00-c-d-01", 3)}
+    with database.write() as uow:
+        uow.job_traces.replace(again.id, "00-e-f-01")
+        uow.job_traces.replace(other.id, "00-g-h-01")
+        uow.jobs.delete([traced.id])
+    assert traces() == {again.id: JobTrace("00-e-f-01"), other.id: JobTrace("00-g-h-01")}
+    with database.write() as uow:
+        uow.job_traces.replace(again.id, "")
+    assert set(traces()) == {other.id}
+
+
 def test_a_callback_becomes_due_in_the_commit_that_ends_the_job(database: Database) -> None:
     job = running(database, a_job(total=2, webhook="https://example.org/hook", webhook_secret="s"), a_job(total=1))
     record(database, good(job, 0))
@@ -692,12 +719,12 @@ def test_the_last_valid_key_of_a_tenant_with_a_scope_is_known(database: Database
         for key in (first, second, other, without):
             uow.keys.add(key)
     with database.write() as uow:
-        assert not uow.keys.is_last_with("anna", "keys", first.id)
+        assert not uow.keys.outlasts_others_with("anna", "keys", first.id, NOW)
         uow.keys.revoke("anna", second.id, NOW)
-        assert uow.keys.is_last_with("anna", "keys", first.id)
-        assert not uow.keys.is_last_with("anna", "keys", second.id)
-        assert not uow.keys.is_last_with("anna", "keys", without.id)
-        assert not uow.keys.is_last_with("anna", "models", first.id)
+        assert uow.keys.outlasts_others_with("anna", "keys", first.id, NOW)
+        assert not uow.keys.outlasts_others_with("anna", "keys", second.id, NOW)
+        assert not uow.keys.outlasts_others_with("anna", "keys", without.id, NOW)
+        assert not uow.keys.outlasts_others_with("anna", "models", first.id, NOW)
 
 
 def test_a_key_is_valid_until_its_own_tenant_revokes_it(database: Database) -> None:
@@ -862,3 +889,26 @@ def test_a_disk_of_the_database_that_is_full_is_named_and_what_was_stored_stays(
     database.engine.dispose()
     stored(database, a_job())
     database.close()
+
+
+def test_of_the_connections_to_sqlite_the_one_that_was_used_last_is_used_next(tmp_path: Path, empty_file: Path) -> None:
+    shutil.copy(empty_file, tmp_path / "inferq.db")
+    database = Database(f"sqlite:///{tmp_path}/inferq.db")
+    with database.engine.connect(), database.engine.connect(), database.engine.connect():
+        assert database.engine.pool.status().count("Current Checked out connections: 3") == 1
+    used = set()
+    for _ in range(4):
+        with database.engine.connect() as connection:
+            used.add(id(connection.connection.dbapi_connection))
+    assert len(used) == 1  # the pages that the others have read are in no memory twice
+    database.close()
+
+
+def test_maintenance_keeps_little_of_an_sqlite_file_in_memory(tmp_path: Path) -> None:
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/inferq.db", storage_url=f"file://{tmp_path}/blobs")
+    kept = {}
+    for is_maintenance in (True, False):
+        database = create_app(settings, is_maintenance=is_maintenance).process.container.database
+        with database.engine.connect() as connection:
+            kept[is_maintenance] = -connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    assert kept == {True: unit_of_work.SMALL_CACHE_KIB, False: unit_of_work.CACHE_KIB}

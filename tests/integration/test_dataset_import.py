@@ -21,7 +21,7 @@ from shared.container import Container
 from shared.domain import lock_names, near_duplicates
 from shared.domain.datasets import REASONS, Contradiction, Dataset, DatasetExample, DatasetState, Split
 from shared.domain.jobs import job_created_at
-from shared.services import dataset_import, dataset_import_runs, datasets, maintenance
+from shared.services import absences, dataset_import, dataset_import_runs, datasets, maintenance
 from tests.unit.archive_files import Files, as_tgz, as_txz, as_zip
 from tests.unit.toy_server import serving
 
@@ -156,6 +156,9 @@ def test_an_archive_of_label_folders_becomes_examples(each: Shelf, pack: Callabl
 def test_declared_splits_are_kept(shelf: Shelf) -> None:
     dataset = shelf.loaded([(f"{split}/red/{n}.png", png(n)) for n, split in enumerate(("train", "val", "test"))])
     assert [example.split for example in shelf.examples(dataset)] == [Split.TRAINING, Split.VALIDATION, Split.TEST]
+    more = shelf.loaded([("red/4.png", png(4)), ("red/5.png", png(5))])
+    assert datasets.inventory(shelf.container, dataset).splits == {"training": 1, "validation": 1, "test": 1}
+    assert datasets.inventory(shelf.container, more).splits == {"": 2}
 
 
 def test_an_archive_comes_by_url(shelf: Shelf) -> None:
@@ -271,7 +274,7 @@ def test_files_that_are_no_use_are_listed_with_the_reason(each: Shelf) -> None:
     assert "is not a picture in a known format" in why["red/notes.txt"]
     assert "is damaged and cannot be decoded" in why["red/cut.jpg"]
     assert "10000000000 pixels" in why["red/huge.png"]
-    assert "more than the allowed 2000 bytes" in why["red/large.png"]
+    assert "more than the allowed 1.9 KiB (2,000 bytes)" in why["red/large.png"]
     assert "is itself a zip archive" in why["red/nested.zip"]
     assert why["red/empty.png"].startswith("is empty")
     assert "lies deeper" in why["red/deep/1.png"]
@@ -376,10 +379,25 @@ def test_a_url_of_this_network_is_not_asked(shelf: Shelf) -> None:
     assert "not on the public internet" in dataset.message
 
 
-def test_an_upload_that_is_gone_is_asked_for_again(shelf: Shelf) -> None:
-    dataset = shelf.create(as_zip(FRUIT))
-    shelf.container.storage.delete(dataset.source)
-    assert "Send it again" in shelf.load(dataset).message
+def test_an_upload_that_the_storage_lacks_is_waited_for_and_then_asked_for_again(shelf: Shelf) -> None:
+    lost, away = shelf.create(as_zip(FRUIT)), shelf.create(data := as_zip(FRUIT))
+    for dataset in (lost, away):
+        shelf.container.storage.delete(dataset.source)
+        for _ in range(shelf.container.settings.max_attempts + 1):
+            waiting = shelf.load(dataset)
+            assert (waiting.state, waiting.attempts) == (DatasetState.LOADING, 0)
+        assert f"The storage lacks {dataset.source}, which nobody removed" in waiting.message
+    shelf.container.storage.write(away.source, data)
+    assert shelf.load(away).state is DatasetState.READY
+    assert set(shelf.container.absences.current(shelf.container.now())) == {lost.source}
+
+    since = shelf.container.absences.current(shelf.container.now())[lost.source]
+    for minute in range(11):  # it is tried more often than that
+        later = replace(shelf.container, now=lambda minute=minute: since + 60 * minute)  # type: ignore[misc]
+        dataset_import.load(later, lost.id)
+    failed = shelf.again(lost)
+    assert failed.state is DatasetState.FAILED
+    assert f"has lost the uploaded archive, since {absences.in_words(since)}. Send it again." in failed.message
 
 
 # versions

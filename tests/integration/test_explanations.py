@@ -22,7 +22,7 @@ from shared.domain.jobs import AnswerOptions, Item, Job, Status, Submission
 from shared.domain.models import ALL_TENANTS, ModelVersion, ProblemType, pick
 from shared.domain.pictures import Limits, Picture
 from shared.imaging import images
-from shared.services import explanations, job_retries, jobs, maintenance
+from shared.services import explanations, job_retries, jobs, kept_bytes, maintenance
 from tests.stacks import digits
 from tests.workers import checked_container, registered
 from worker import consumer, grad_cam, preprocess, weights
@@ -33,8 +33,8 @@ LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
 
 
 @pytest.fixture
-def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
-    with checked_container(checked, tmp_path, queue) as container:
+def container(checked: Path, tmp_path: Path, valkey_queue: Queue) -> Iterator[Container]:
+    with checked_container(checked, tmp_path, valkey_queue) as container:
         yield container
 
 
@@ -89,6 +89,8 @@ def test_each_explained_picture_has_its_answer_and_a_heat_map_of_its_own_size(
     for position, size in enumerate([Image.open(io.BytesIO(small)).size, (200, 100)]):
         found = heat_map(container, job, position)
         assert (found.format, found.size) == ("PNG", size)
+    sent = sum(item.size for item in items(container, job))
+    assert kept_bytes.used(container, "anna") == sent + sum(container.storage.size(key) for key in blobs(container))
 
 
 def test_an_explained_answer_is_the_answer_that_the_same_picture_has_without(

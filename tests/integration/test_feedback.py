@@ -15,7 +15,7 @@ from shared.domain.datasets import Dataset, DatasetExample, Source
 from shared.domain.jobs import AnswerOptions, Item, Job, Status
 from shared.domain.models import ModelVersion
 from shared.domain.trainings import TrainingParameters
-from shared.services import datasets, feedback, models, training_runs, trainings
+from shared.services import absences, datasets, feedback, models, training_runs, trainings
 from tests import dataset_fixtures
 from tests.dataset_fixtures import LIMITS, NOW, Ground, picture
 
@@ -54,7 +54,7 @@ def predicted(ground: Ground, version: ModelVersion, tenant: str = "anna") -> Jo
 
 def correct(ground: Ground, job: Job, position: int, label: str, dataset: Dataset | None = None) -> DatasetExample:
     dataset_id = dataset.id if dataset else None
-    return feedback.correct_job(ground.container, job.tenant, job.id, position, label, dataset_id, LIMITS)
+    return feedback.correct_job(ground.container, job.tenant, job.id, position, [label], dataset_id, LIMITS)
 
 
 def test_a_corrected_picture_of_a_job_becomes_an_example_that_only_trains(ground: Ground) -> None:
@@ -108,13 +108,17 @@ def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground
         (errors.Conflict, "was not trained here", lambda: correct(ground, brought, 0, "plum")),
         (errors.Conflict, "was not trained here", lambda: correct(ground, gone, 0, "plum")),
         (errors.PictureTooLarge, "pixels", lambda: feedback.correct_job(
-            ground.container, "anna", job.id, 0, "plum", None, replace(LIMITS, max_pixels=9))),
+            ground.container, "anna", job.id, 0, ["plum"], None, replace(LIMITS, max_pixels=9))),
     ]  # fmt: skip
     for error, match, ask in refusals:
         with pytest.raises(error, match=match):
             ask()
     assert correct(ground, brought, 0, "plum", dataset).dataset_id == dataset.id
     ground.container.storage.delete(job.blob)
+    with pytest.raises(errors.Unavailable, match="which nobody removed"):
+        correct(ground, job, 1, "plum")
+    ground.container.absences.forget(job.blob)
+    ground.container.absences.note(job.blob, ground.container.now() - absences.WAITED)
     with pytest.raises(errors.Conflict, match="not kept any more"):
         correct(ground, job, 1, "plum")
     assert len(ground.ids(dataset)) == 7
@@ -123,18 +127,18 @@ def test_what_cannot_be_corrected_is_refused_and_nothing_is_added(ground: Ground
 def test_a_picture_that_a_model_got_wrong_can_be_sent_with_its_label(ground: Ground) -> None:
     dataset = ground.dataset()
     ground.trained(dataset)
-    added = feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(1))
+    added = feedback.correct_model(ground.container, "anna", "fruits", ["plum"], picture(1))
     assert (added.dataset_id, added.source, added.label) == (dataset.id, Source.FEEDBACK, "plum")
     ground.version("brought")
     for error, name in ((errors.NotFound, "none"), (errors.Conflict, "brought")):
         with pytest.raises(error):
-            feedback.correct_model(ground.container, "anna", name, "plum", picture(2))
+            feedback.correct_model(ground.container, "anna", name, ["plum"], picture(2))
     with pytest.raises(errors.NotFound):
-        feedback.correct_model(ground.container, "bert", "fruits", "plum", picture(2))
+        feedback.correct_model(ground.container, "bert", "fruits", ["plum"], picture(2))
     datasets.delete(ground.container, "anna", dataset.id)
     with pytest.raises(errors.Conflict, match="being deleted"):
-        feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(2))
+        feedback.correct_model(ground.container, "anna", "fruits", ["plum"], picture(2))
     datasets.drop_deleted(ground.container)
     with pytest.raises(errors.NotFound, match="no dataset"):
-        feedback.correct_model(ground.container, "anna", "fruits", "plum", picture(2))
+        feedback.correct_model(ground.container, "anna", "fruits", ["plum"], picture(2))
     assert models.get_version(ground.container, "anna", "fruits").training_id  # the model and its evidence stay

@@ -31,7 +31,8 @@ from tests.wires.ways import picture
 
 pytestmark = pytest.mark.redis
 
-AT_ONCE = 0.5
+AT_ONCE = 1.5
+"""Seconds that an answer may take which waits for nothing: less than TIMEOUT, and more than a busy machine needs."""
 """Seconds; half of them would do, but the machine may be busy."""
 RATES = {"native_rate": "1000/minute", "img_live_rate": "1000/minute"}
 
@@ -94,13 +95,12 @@ def test_a_poll_does_not_wait_for_a_redis_that_hangs(server: Server, container: 
     job = client.post("/v1/jobs", data=picture("PNG")).json
     assert client.get(f"/v1/jobs/{job['_id']}").json["position"] == 1
     with server.frozen():
-        for nth in range(10):
+        began = time.monotonic()
+        for _ in range(20):
             container.lookups.clear()
-            began = time.monotonic()
             answer = client.get(f"/v1/jobs/{job['_id']}")
-            took = time.monotonic() - began
             assert (answer.status_code, answer.json["status"]) == (200, "QUEUED")
-            assert took < (2 * BRIEF + AT_ONCE if nth == 0 else AT_ONCE)
+        assert time.monotonic() - began < 2 * BRIEF + AT_ONCE  # only the first waits
     until(lambda: client.get(f"/v1/jobs/{job['_id']}").json.get("position") == 1, 5)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uuid6
 
 from shared.adapters.database.unit_of_work import Database
-from shared.domain.jobs import AnswerOptions, Job, Status, job_created_at
+from shared.domain.jobs import AnswerOptions, Item, Job, Status, job_created_at
+from shared.services import job_lists
+from shared.services.job_lists import WantedJobs
+from tests.conftest import container_in
 from tests.query_plans import conditions, plan, reads_more_than_it_shows
 
 NOW = 1_700_000_000.0
@@ -82,3 +86,56 @@ def test_a_list_continues_after_a_job_that_was_deleted_meanwhile(database: Datab
             seen += [job.id for job in page]
             uow.jobs.delete([job.id for job in page])
     assert seen == [job.id for job in reversed(made)]
+
+
+def named(database: Database, number: int, wire: str, name: str) -> Job:
+    """Store a job with one picture of that name."""
+    job = replace(a_job(number), wire=wire)
+    with database.write() as uow:
+        uow.jobs.add([(job, [Item(job.id, 0, name, "blob", 0, 1)])])
+    return job
+
+
+def test_jobs_are_found_by_wire_and_by_part_of_a_name_or_id_over_pages_that_may_be_empty(
+    database: Database, tmp_path: Path, empty_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "container").mkdir()
+    monkeypatch.setattr(job_lists, "READ_AT_ONCE", 3)
+    monkeypatch.setattr(job_lists, "MOST_LOOKED_AT", 6)
+    some = [named(database, n, ("native", "sap")[n % 10 == 0], f"Photo {n}.PNG") for n in range(25)]
+
+    def found(**wanted: Any) -> tuple[list[str], list[int]]:
+        """Return the ids of all pages, and the number of jobs on each."""
+        ids: list[str] = []
+        sizes, before = list[int](), ""
+        while before or not sizes:
+            page, before = job_lists.page(service, "anna", WantedJobs(**wanted), before=before, limit=2)
+            ids += [job.id for job in page]
+            sizes.append(len(page))
+        return ids, sizes
+
+    with container_in(tmp_path / "container", empty_file) as made:
+        service = replace(made, database=database)
+        ids, sizes = found(wire="sap")
+        assert ids == [some[n].id for n in (20, 10, 0)]
+        assert 0 in sizes
+        assert found(text="photo 1")[0] == [some[n].id for n in (*range(19, 9, -1), 1)]
+        assert found(text=some[7].id[-12:].upper())[0] == [some[7].id]
+        assert found(text="photo 2", wire="native")[0] == [some[n].id for n in (24, 23, 22, 21, 2)]
+        assert found(text="nothing") == ([], [0] * len(found(text="nothing")[1]))
+        assert found()[0] == [job.id for job in reversed(some)]
+
+
+@pytest.mark.parametrize("ask", ["first", "first_names"])
+def test_first_pictures_are_found_by_their_key(database: Database, ask: str) -> None:
+    job = named(database, 0, "native", "a.png")
+    lines = plan(database, lambda uow: getattr(uow.items, ask)([job.id]))
+    assert not any(map(reads_more_than_it_shows, lines)), lines
+
+
+def test_to_find_the_failed_pictures_of_a_job_only_its_own_are_read(database: Database) -> None:
+    job = named(database, 0, "native", "a.png")
+    lines = plan(database, lambda uow: uow.items.failed(job.id, 5, 10))
+    (found,) = [line for line in lines if "job_id" in line]
+    assert "position" in found
+    assert found.startswith(("SEARCH items", "Index Cond:"))

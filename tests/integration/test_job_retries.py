@@ -177,9 +177,11 @@ def test_a_retry_of_a_version_that_was_removed_is_refused(container: Container) 
 
 def test_a_retry_past_the_limit_of_the_queue_is_refused(container: Container) -> None:
     job = ended(container, p0="poison", p1="poison")
-    tight = replace(container, settings=container.settings.changed(max_queued=1))
-    with pytest.raises(errors.TooManyRequests):
-        job_retries.retry(tight, "anna", job.id)
+    submitted(container, 1)
+    for most, refusal in ((2, errors.TooManyRequests), (1, errors.TooManyFiles)):
+        tight = replace(container, settings=container.settings.changed(max_queued=most))
+        with pytest.raises(refusal):
+            job_retries.retry(tight, "anna", job.id)
     assert again(container, job) == job
 
 
@@ -355,6 +357,14 @@ def test_a_replay_stops_where_the_queue_is_full_and_continues_there(container: C
     run(container, jobs_[0].version_id)
     rest = dead_letters.replay(tight, "anna", EVERYTHING, after=done.left_after)
     assert (rest.jobs, rest.left_after) == (1, "")
+
+
+def test_a_replay_passes_over_a_job_that_never_fits_into_the_queue(container: Container) -> None:
+    fits, _ = ended(container, p0="poison"), ended(container, p0="poison", p1="poison")
+    tight = replace(container, settings=container.settings.changed(max_queued=1))
+    done = dead_letters.replay(tight, "anna", EVERYTHING)
+    assert (done.jobs, done.skipped, done.left_after) == (1, 1, "")
+    assert again(container, fits).status is Status.QUEUED
 
 
 def test_a_replay_that_takes_too_long_says_where_to_continue(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,13 +16,15 @@ import sqlalchemy as sa
 
 from shared import errors
 from shared.adapters.database import tables
+from shared.adapters.database.jobs import Jobs
 from shared.adapters.queue.waiters import run
 from shared.container import Container, UnitOfWork
+from shared.domain import metrics as declared
 from shared.domain.jobs import AnswerOptions, BatchRun, ImageReference, Job, JobChange, Outcome, Status, Submission
 from shared.domain.models import ALL_TENANTS, ProblemType
 from shared.domain.pictures import Picture
 from shared.domain.stream_entry import StreamEntry
-from shared.services import jobs, maintenance
+from shared.services import jobs, maintenance, metrics
 from tests.dataset_fixtures import picture
 
 
@@ -34,6 +36,13 @@ def submitted(container: Container, count: int = 2, tenant: str = "anna", **abou
 
 def claimed(container: Container, job: Job, count: int = 10) -> list[StreamEntry]:
     return container.queue.streams.claim(job.version_id, "worker", count)
+
+
+def ends(container: Container, outcome: str) -> float:
+    """Return how many jobs were counted as ended so."""
+    container.queue.counts.store()
+    counted = metrics.read(container).of(declared.JOBS)
+    return sum(numbers[0] for labels, numbers in counted.items() if labels[-1] == outcome)
 
 
 def at(container: Container, now: float) -> Container:
@@ -193,7 +202,13 @@ def test_a_tenant_may_fill_its_quota_to_the_last_picture(container: Container) -
     submitted(tight, 1)
 
 
-@pytest.mark.parametrize(("first", "more"), [(0, 4), (1, 3), (3, 1)])
+def test_a_job_of_more_pictures_than_the_quota_is_refused_for_good(container: Container) -> None:
+    with pytest.raises(errors.TooManyFiles, match="more than the 3 of yours that may wait"):
+        submitted(limited(container, 3), 4)
+    assert blobs(container) == []
+
+
+@pytest.mark.parametrize(("first", "more"), [(1, 3), (3, 1)])
 def test_a_picture_past_the_quota_is_refused_with_a_time_to_come_back(
     container: Container, first: int, more: int
 ) -> None:
@@ -476,6 +491,40 @@ def test_a_deadline_in_the_middle_of_a_job_fails_the_pictures_that_are_left(cont
     assert (ended.status, ended.done, ended.failed) == (Status.DONE, 1, 1)
 
 
+def test_pictures_that_expire_in_a_running_job_are_told_once(
+    container: Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = submitted(container, deadline=100.0)
+    entries, missed = claimed(container, job), list[Outcome]()
+    jobs.begin(at(container, 99.0), entries)
+    with caplog.at_level("INFO"):
+        for entry in (*entries, entries[1]):
+            assert jobs.begin(at(container, 101.0), [entry], missed) == []
+    assert [(outcome.position, outcome.error_code) for outcome in missed] == [(0, "expired"), (1, "expired")]
+    assert [vars(line)["jobs"] for line in caplog.records if vars(line).get("event") == "expired"] == [[job.id]]
+    assert ends(container, "failed") == 1.0
+
+
+def test_pictures_that_expire_during_an_outage_are_told_once(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submitted(container, deadline=100.0)
+    entries, missed = claimed(container, job), list[Outcome]()
+    jobs.begin(at(container, 99.0), entries)
+
+    def away(*_: object) -> None:
+        raise errors.Unavailable("The queue does not answer.")
+
+    for owner, step in ((container.database, "write"), (container.queue, "conclude")):
+        with monkeypatch.context() as outage:
+            outage.setattr(owner, step, away)
+            with pytest.raises(errors.Unavailable):
+                jobs.begin(at(container, 101.0), entries, missed)
+    assert jobs.begin(at(container, 101.0), entries, missed) == []
+    assert [outcome.position for outcome in missed] == [0, 1]
+    assert ends(container, "failed") == 1.0
+
+
 def test_the_last_outcome_ends_a_job_and_a_second_one_changes_nothing(container: Container) -> None:
     job = all_done(container, submitted(container))
     jobs.finish(container, [Outcome(job.id, 0, error_code="crash", error="late")])
@@ -506,8 +555,10 @@ def test_the_end_of_a_single_picture_is_announced_with_its_outcome_and_progress_
     run = BatchRun(50.0, "w", 2, 0.1, 0.2)
     jobs.finish(at(container, 60.0), answered(ended, 0) + answered(moved, 0), runnable, run)
     answer = Outcome(ended.id, 0, [["one", 0.9]])
+    timeline = jobs.get(container, "anna", ended.id).timeline
+    assert timeline
     assert told == [
-        JobChange(ended.id, Status.DONE, 1, 0, 50.0, 60.0, outcome=answer),
+        JobChange(ended.id, Status.DONE, 1, 0, 50.0, 60.0, outcome=answer, timeline=timeline),
         JobChange(moved.id, Status.RUNNING, 1, 0, 50.0, None),
     ]
 
@@ -601,7 +652,27 @@ def test_a_job_is_cancelled_once_or_twice_and_says_when(container: Container, mo
     first = jobs.cancel(at(container, 70.0), "anna", job.id)
     assert (first.status, first.finished_at) == (Status.CANCELLED, 70.0)
     assert jobs.cancel(at(container, 80.0), "anna", job.id) == first
-    assert published[0] == [job.id]
+    assert published == [[job.id]]
+    assert ends(container, "cancelled") == 1.0
+
+
+@pytest.mark.parametrize("other", ["begin", "expire_late"])
+def test_of_two_processes_that_end_a_job_one_tells_so(
+    container: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    job = submitted(container, deadline=100.0)
+    entries, late = claimed(container, job), at(container, 101.0)
+    end = Jobs.end
+
+    def end_after_the_other(self: Jobs, job_ids: Sequence[str], status: Status, now: float) -> list[str]:
+        assert end(self, job_ids, status, now) == [job.id]
+        return end(self, job_ids, status, now)
+
+    monkeypatch.setattr(Jobs, "end", end_after_the_other)
+    with caplog.at_level("INFO"):
+        maintenance.expire_late(late) if other == "expire_late" else jobs.begin(late, entries)
+    assert ends(container, "expired") == 0.0
+    assert not [line for line in caplog.records if getattr(line, "event", "") == "expired"]
 
 
 def test_a_running_job_can_be_cancelled_and_an_ended_one_cannot(container: Container) -> None:

@@ -20,9 +20,10 @@ from shared import errors
 from shared.adapters.database.kept_bytes import KeptBytes
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.datasets import Dataset, DatasetState
-from shared.domain.jobs import ImageReference, Job, Submission
+from shared.domain.jobs import ImageReference, Job, Outcome, Status, Submission
 from shared.domain.models import ModelImport, ModelState, ModelVersion
 from shared.domain.pictures import Picture
+from shared.domain.sizes import in_units
 from shared.domain.tenant_limits import TenantLimits
 from shared.services import (
     dataset_import,
@@ -34,6 +35,7 @@ from shared.services import (
     model_checks,
     models,
     stored_images,
+    suspects,
     tenant_limits,
     training_runs,
 )
@@ -90,7 +92,7 @@ def store_image(ground: Ground, tenant: str = "anna") -> None:
 
 def add_example(ground: Ground, tenant: str = "anna") -> None:
     dataset = datasets.create(ground.container, tenant, "fruit", labels=["pear"])
-    datasets.add_example(ground.container, tenant, dataset.id, 1, LARGE)
+    datasets.add_example(ground.container, tenant, dataset.id, [1], LARGE)
 
 
 def upload_archive(ground: Ground, tenant: str = "anna") -> None:
@@ -123,7 +125,7 @@ def test_every_way_in_counts_and_takes_as_much_as_the_limit_and_not_a_byte_more(
     assert size > 0
 
     limit(ground, size - 1)
-    with pytest.raises(errors.QuotaExceeded, match=f"would pass your limit of {size - 1}. Delete jobs"):
+    with pytest.raises(errors.QuotaExceeded, match=f"would pass your limit of {in_units(size - 1)}. Delete jobs"):
         enter(ground, "anna")
     assert used(ground) == 0
     assert sum(count for _, count in ground.container.storage.tree(".")) == files  # nothing of it is left
@@ -143,7 +145,7 @@ def test_a_tenant_that_is_full_does_not_keep_another_from_sending(ground: Ground
 def test_a_training_begins_only_where_something_may_still_be_kept(ground: Ground) -> None:
     dataset = ground.dataset()
     limit(ground, used(ground))
-    with pytest.raises(errors.QuotaExceeded, match="and 1 more would pass"):
+    with pytest.raises(errors.QuotaExceeded, match="and 1 byte more would pass"):
         ground.submit(dataset)
     limit(ground, used(ground) + 1)
     ground.submit(dataset)
@@ -174,14 +176,14 @@ def test_a_repeat_is_never_refused_for_a_limit(ground: Ground) -> None:
     several, single = [picture(0), LARGE], [picture(7)]
     made = {key: submit(ground, *sent, key=key) for key, sent in (("several", several), ("single", single))}
     kept = used(ground)
-    for limits in ({"max_bytes": 0}, {"max_bytes": kept + 1}, {"max_queued": 0}, {"max_queued": 4},
+    for limits in ({"max_bytes": 0}, {"max_bytes": kept + 1}, {"max_queued": 0}, {"max_queued": 1}, {"max_queued": 4},
                    {"max_queued": 0, "max_bytes": 0, "pictures_per_minute": 1}):  # fmt: skip
         tenant_limits.replace(ground.container, "default", TenantLimits("anna", **limits))
         assert submit(ground, *several, key="several").id == made["several"].id
         assert submit(ground, *single, key="single").id == made["single"].id
-        with pytest.raises((errors.TooManyRequests, errors.QuotaExceeded)):
+        with pytest.raises((errors.TooManyRequests, errors.QuotaExceeded, errors.TooManyFiles, errors.Forbidden)):
             submit(ground, *several, key="another")
-        with pytest.raises((errors.TooManyRequests, errors.QuotaExceeded)):
+        with pytest.raises((errors.TooManyRequests, errors.QuotaExceeded, errors.TooManyFiles, errors.Forbidden)):
             submit(ground, *several)
     with pytest.raises(errors.Conflict, match="was used for another request"):
         submit(ground, LARGE, key="single")
@@ -203,6 +205,58 @@ def test_jobs_count_until_they_are_erased_or_have_been_kept_long_enough(ground: 
     erase(ground, erased)
     assert used(ground) == len(picture(1).data)
     jobs.cancel(ground.container, "anna", old.id)
+    later = ground.container.now() + ground.container.settings.keep_jobs + 60
+    maintenance.drop_old_jobs(replace(ground.container, now=lambda: later))
+    assert used(ground) == 0
+
+
+def explain(ground: Ground, job: Job, *sizes: int) -> None:
+    """Record answers of the first pictures, whose heat maps have so many bytes."""
+    jobs.finish(
+        ground.container,
+        [Outcome(job.id, place, [["pear", 1.0]], explanation_size=size) for place, size in enumerate(sizes)],
+    )
+
+
+@pytest.mark.parametrize("sent", [[picture(0)], [picture(0), LARGE]], ids=["one", "several"])
+def test_the_heat_maps_of_answers_count_until_their_job_is_erased(ground: Ground, sent: list[Picture]) -> None:
+    job = submit(ground, *sent)
+    plain = used(ground)
+    explain(ground, job, *[1000] * len(sent))
+    assert used(ground) == plain + 1000 * len(sent)
+    explain(ground, job, *[1000] * len(sent))  # delivered twice
+    kept_bytes.count_anew(ground.container)
+    assert used(ground) == plain + 1000 * len(sent)
+    jobs.erase(ground.container, "anna", job.id)
+    assert used(ground) == 0
+
+
+def test_heat_maps_count_that_come_in_a_batch_with_some_that_are_delivered_twice(ground: Ground) -> None:
+    job = submit(ground, *map(picture, range(4)))
+    plain = used(ground)
+    explain(ground, job, 1000)
+    explain(ground, job, 1000, 2000, 4000)
+    assert used(ground) == plain + 7000
+    ended = jobs.get(ground.container, "anna", job.id)
+    assert (ended.status, ended.done, ended.failed) == (Status.RUNNING, 3, 0)
+    explain(ground, job, 1000, 2000, 4000, 8000)
+    assert used(ground) == plain + 15_000
+    assert jobs.get(ground.container, "anna", job.id).status is Status.DONE
+    jobs.erase(ground.container, "anna", job.id)
+    assert used(ground) == 0
+
+
+def test_the_heat_map_of_a_stored_image_counts_and_the_image_does_not_count_again(ground: Ground) -> None:
+    image = stored_images.store(ground.container, "anna", "live", LARGE)
+    job = submit(ground, ImageReference(image.id, image.name, image.blob, image.size))
+    explain(ground, job, 1000)
+    assert used(ground) == image.size + 1000
+    jobs.erase(ground.container, "anna", job.id)
+    assert used(ground) == image.size
+
+
+def test_heat_maps_of_jobs_that_have_been_kept_long_enough_count_no_more(ground: Ground) -> None:
+    explain(ground, submit(ground, picture(0)), 1000)
     later = ground.container.now() + ground.container.settings.keep_jobs + 60
     maintenance.drop_old_jobs(replace(ground.container, now=lambda: later))
     assert used(ground) == 0
@@ -234,7 +288,7 @@ def test_an_archive_whose_pictures_find_no_room_says_so_and_leaves_nothing(groun
     dataset_import.load(ground.container, dataset.id)
     failed = ground.again(dataset)
     assert failed.state is DatasetState.FAILED
-    assert f"would pass your limit of {pictures - 1}" in failed.message
+    assert f"would pass your limit of {in_units(pictures - 1)}" in failed.message
     assert used(ground) == 0
     assert ground.blobs(dataset) == []
 
@@ -250,7 +304,7 @@ def test_a_removed_example_counts_no_more_once_its_bytes_are_gone(ground: Ground
     dataset = datasets.create(ground.container, "anna", "fruit", source=upload(ground, data))
     dataset_import.load(ground.container, dataset.id)
     loaded = used(ground)
-    single = datasets.add_example(ground.container, "anna", dataset.id, 1, LARGE)
+    single = datasets.add_example(ground.container, "anna", dataset.id, [1], LARGE)
     datasets.remove_example(ground.container, "anna", dataset.id, single.id)
     assert used(ground) == loaded
     datasets.remove_example(ground.container, "anna", dataset.id, 1)  # the blob of the archive stays
@@ -258,6 +312,22 @@ def test_a_removed_example_counts_no_more_once_its_bytes_are_gone(ground: Ground
     datasets.remove_example(ground.container, "anna", dataset.id, 2)
     assert ground.blobs(dataset) == []
     assert used(ground) == 0
+    remove(ground, ground.again(dataset))
+    assert used(ground) == 0
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_relabelled_example_has_the_bytes_that_it_had_and_they_count_once(ground: Ground, is_sealed: bool) -> None:
+    dataset = datasets.create(ground.container, "anna", "fruit", labels=["pear", "plum"])
+    first = datasets.add_example(ground.container, "anna", dataset.id, [1], LARGE)
+    before = used(ground)
+    if is_sealed:
+        with ground.container.database.write() as uow:
+            uow.datasets.save(replace(ground.again(dataset), sealed=True))
+    second = suspects.relabel(ground.container, "anna", dataset.id, first.id, [2])
+    assert (second.blob, used(ground)) == (first.blob, before)
+    datasets.remove_example(ground.container, "anna", dataset.id, second.id)
+    assert used(ground) == (before if is_sealed else 0), "a version that was trained on keeps its picture"
     remove(ground, ground.again(dataset))
     assert used(ground) == 0
 
@@ -297,11 +367,11 @@ def test_a_correction_counts_as_an_example(ground: Ground) -> None:
     dataset = datasets.create(ground.container, "anna", "fruit", labels=["pear", "plum"])
     job = submit(ground, picture(0))
     for label in ("pear", "plum"):  # the second takes the place of the first
-        feedback.correct_job(ground.container, "anna", job.id, 0, label, dataset.id, LIMITS)
+        feedback.correct_job(ground.container, "anna", job.id, 0, [label], dataset.id, LIMITS)
         assert used(ground) == 2 * len(picture(0).data)
     limit(ground, used(ground))
     with pytest.raises(errors.QuotaExceeded):
-        feedback.correct_job(ground.container, "anna", job.id, 0, "pear", dataset.id, LIMITS)
+        feedback.correct_job(ground.container, "anna", job.id, 0, ["pear"], dataset.id, LIMITS)
 
 
 def test_a_version_counts_its_upload_until_it_is_checked_and_then_its_weights(ground: Ground) -> None:

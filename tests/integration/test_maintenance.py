@@ -108,7 +108,7 @@ def test_a_difference_counts_only_if_the_next_run_finds_it_too(system: SystemUnd
     job, later = system.submit(2), system.later(10)
     maintenance.reconcile(later)
     system.container.queue.connection.redis.delete(
-        system.container.queue.streams._stream(job.version_id, "normal", "anna")
+        system.container.queue.streams.groups.name(job.version_id, "normal", "anna")
     )
 
     missing = maintenance.reconcile(later)
@@ -251,7 +251,7 @@ def unfinished(system: SystemUnderTest, job: Job) -> list[Item]:
 def test_pushing_again_leaves_out_what_is_still_there(system: SystemUnderTest) -> None:
     there, lost = system.submit(2), system.submit(3, priority="high")
     system.container.queue.connection.redis.delete(
-        system.container.queue.streams._stream(lost.version_id, "high", "anna")
+        system.container.queue.streams.groups.name(lost.version_id, "high", "anna")
     )
     held = system.claim(there, 1)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,12 @@ from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status
 from shared.domain.rejection import RejectionRule, Verdict
 from shared.domain.searches import SearchScope
 from tests import dataset_fixtures
+from tests.stacks import until
+
+STEPS = Path(__file__).resolve().parents[2] / "migrations" / "versions"
+ON_A_SERVER = pytest.mark.parametrize(
+    "database", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)  # fmt: skip
 
 
 def tables(database: Database) -> set[str]:
@@ -62,7 +71,7 @@ def test_every_step_can_be_taken_back_and_taken_again(database: Database) -> Non
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 
 
-@pytest.mark.parametrize("database", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+@ON_A_SERVER
 def test_an_upgrade_waits_for_another_however_long_it_takes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +83,185 @@ def test_an_upgrade_waits_for_another_however_long_it_takes(
             second.result(0.5)
         other.rollback()
         second.result(60)
+
+
+@pytest.fixture
+def session_settings() -> Iterator[list[str]]:
+    """After each transaction give another connection for the next, as a pooler may: one of which another client has
+    limited the wait for locks. Yield what is set for a session from then on."""
+    said = list[str]()
+
+    def change(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET lock_timeout = '100ms'")
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(("SET lock_timeout = 0", "RESET")):
+            said.append(statement)
+
+    sa.event.listen(sa.Engine, "commit", change)
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    yield said
+    sa.event.remove(sa.Engine, "commit", change)
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+@ON_A_SERVER
+def test_behind_a_pooler_steps_wait_for_locks_and_leave_no_setting(
+    database: Database, session_settings: list[str]
+) -> None:
+    command.downgrade(configuration(database.url), "0009")
+    session_settings.clear()
+    with database.engine.connect() as reader, ThreadPoolExecutor(1) as pool:
+        reader.exec_driver_sql("LOCK TABLE jobs, datasets IN ACCESS SHARE MODE")
+        running = pool.submit(upgrade, database.url)
+        with pytest.raises(TimeoutError):
+            running.result(0.5)
+        reader.rollback()
+        running.result(60)
+    assert session_settings == ["SET lock_timeout = 0", "RESET lock_timeout"] * (len(session_settings) // 2)
+    assert session_settings
+
+
+@ON_A_SERVER
+def test_behind_a_pooler_indexes_wait_for_older_queries_and_leave_no_setting(
+    database: Database, session_settings: list[str]
+) -> None:
+    command.downgrade(configuration(database.url), "0008")
+    session_settings.clear()
+    with upgrading_beside_an_old_query(database) as (running, _), pytest.raises(TimeoutError):
+        running.result(0.5)
+    running.result(60)
+    assert session_settings == ["SET lock_timeout = 0", "RESET lock_timeout"] * (len(session_settings) // 2)
+    assert session_settings
+    assert_complete(database)
+
+
+BUILDS_INDEXES = pytest.mark.parametrize("before", ["0007", "0008"])
+"""The revisions before the steps that build indexes on tables which may have a million rows."""
+_ADD_JOB = """
+INSERT INTO jobs (id, tenant, wire, status, model, version, version_id, options, priority, total, done, failed,
+                  created_at, error_code, error, metadata, fingerprint, webhook, webhook_secret, blob)
+VALUES (:id, 'anna', 'native', 'DONE', 'm', '1', 'v', '{}', 'normal', 1, 0, 1, 0, '', '', '{}', '', '', '', '')
+"""
+_ADD_ITEM = """
+INSERT INTO items (job_id, position, name, blob, "offset", size, status, error_code, error)
+VALUES (:id, 0, 'a.png', '', 0, 1, 'FAILED', 'poison', '')
+"""
+_ADD_DELIVERY = "INSERT INTO deliveries (job_id, kind, attempts, error) VALUES (:id, 'job', 1, '')"
+
+
+def write(database: Database, job_id: str) -> None:
+    """Store a job with an item and a delivery, as a process of a version before does; wait for no lock."""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        for statement in (_ADD_JOB, _ADD_ITEM, _ADD_DELIVERY):
+            connection.execute(sa.text(statement), {"id": job_id})
+
+
+@contextmanager
+def upgrading_beside_an_old_query(database: Database) -> Iterator[tuple[Future[None], int]]:
+    """Upgrade until the first index is built and waits for a query that is older; yield the upgrade, and the process of
+    the server that runs it. The old query ends with the block."""
+    snapshot = database.engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    building = sa.text(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'virtualxid' "
+        "AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
+    )
+    with ThreadPoolExecutor(1) as pool, snapshot as old, database.engine.connect() as looking:
+        old.execute(sa.text("SELECT 1"))
+        upgrade_ = pool.submit(upgrade, database.url)
+        pids = list[int]()
+
+        def is_building() -> bool:
+            pids[:] = looking.execute(building).scalars()
+            looking.rollback()
+            return bool(pids) or upgrade_.done()
+
+        until(is_building, 30)
+        assert pids, "the upgrade built no index beside writers"
+        yield upgrade_, pids[0]
+
+
+@ON_A_SERVER
+@BUILDS_INDEXES
+def test_jobs_are_written_while_the_indexes_of_an_upgrade_are_built(database: Database, before: str) -> None:
+    command.downgrade(configuration(database.url), before)
+    write(database, "before")
+    with upgrading_beside_an_old_query(database) as (running, _):
+        write(database, "meanwhile")
+        assert not running.done()
+    running.result(60)
+    with database.read() as uow:
+        assert uow.jobs.known(["before", "meanwhile"]) == {"before", "meanwhile"}
+        assert all(uow.webhook_deliveries.find("anna", job_id) for job_id in ("before", "meanwhile"))
+    assert_complete(database)
+
+
+@ON_A_SERVER
+@BUILDS_INDEXES
+def test_an_upgrade_that_was_interrupted_goes_on_and_leaves_no_index_that_is_never_read(
+    database: Database, before: str
+) -> None:
+    command.downgrade(configuration(database.url), before)
+    write(database, "before")
+    with upgrading_beside_an_old_query(database) as (running, pid):
+        with database.engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_terminate_backend(pid)))
+        with pytest.raises(sa.exc.SQLAlchemyError):
+            running.result(60)
+    assert len(invalid_indexes(database)) == 1
+    upgrade(database.url)
+    assert_complete(database)
+
+
+@ON_A_SERVER
+def test_an_upgrade_ends_a_process_of_an_older_release_that_waits_for_it_with_a_snapshot(database: Database) -> None:
+    command.downgrade(configuration(database.url), "0008")
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND objid = 127977 AND NOT granted"
+    )
+
+    def start_an_old_process() -> None:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '20s'")  # it waited for ever; this test does not
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(127977)")
+
+    def is_waiting() -> bool:
+        with database.engine.connect() as connection:
+            return bool(connection.execute(waiting).scalar_one())
+
+    with ThreadPoolExecutor(1) as pool:
+        with upgrading_beside_an_old_query(database) as (running, _):
+            old = pool.submit(start_an_old_process)
+            until(is_waiting, 10)
+        running.result(60)
+        with pytest.raises(sa.exc.OperationalError, match="terminating connection"):
+            old.result(60)
+    assert_complete(database)
+
+
+@pytest.mark.parametrize("step", sorted(STEPS.glob("*.py")), ids=lambda step: step.stem)
+def test_no_step_since_the_first_release_builds_an_index_in_its_transaction_on_a_table_that_has_rows(
+    step: Path,
+) -> None:
+    source = step.read_text().partition("def downgrade")[0]
+    indexed = re.findall(r"op\.create_index\(\s*\"[^\"]+\",\s*\"([^\"]+)\"", source)
+    new = re.findall(r"op\.create_table\(\s*\"([^\"]+)\"", source)
+    assert step.stem < "0004" or set(indexed) <= set(new)
+
+
+def invalid_indexes(database: Database) -> list[str]:
+    with database.engine.connect() as connection:
+        query = sa.text("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
+        return list(connection.execute(query).scalars())
+
+
+def assert_complete(database: Database) -> None:
+    """Assert that the schema is the newest, and that all its indexes are used."""
+    assert invalid_indexes(database) == []
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 
 
 def test_what_was_stored_before_the_wires_came_is_live_and_stays(database: Database) -> None:

@@ -33,7 +33,7 @@ from shared.domain.model_exports import ExportFormat, conversion_key, failure_ke
 from shared.domain.models import ALL_TENANTS, ImportOptions, ModelImport, ModelState, ModelVersion, ProblemType
 from shared.domain.preprocessing import PreprocessingRequest, to_values
 from shared.domain.trainings import SCRATCH, Training, TrainingParameters
-from shared.services import datasets, jobs, keys, model_exports, models, trainings
+from shared.services import absences, datasets, jobs, keys, model_exports, models, trainings
 from tests.unit import graphs
 from worker import conversions, examination, model_check, model_export, onnx_conversion
 from worker.process import WorkerProcess
@@ -345,6 +345,11 @@ def test_an_export_whose_weights_the_storage_has_lost_says_so(worker: WorkerProc
     version = from_torchvision(worker)
     worker.container.storage.delete(version.weights)
     answer = exported(client, version)
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    made = client.application.extensions["inferq"]
+    made.absences.forget(version.weights)
+    made.absences.note(version.weights, made.now() - absences.WAITED)
+    answer = exported(client, version)
     assert (answer.status_code, answer.json["code"]) == (409, "conflict")
     assert "lost a file" in answer.json["detail"]
 
@@ -437,5 +442,5 @@ def test_features_are_refused_where_there_are_none(worker: WorkerProcess) -> Non
 def test_an_export_of_absent_weights_is_refused_and_fetches_nothing(worker: WorkerProcess, client: FlaskClient) -> None:
     answer = client.get("/v1/models/resnet50/versions/1/export?format=onnx")
     assert (answer.status_code, answer.json["code"]) == (409, "conflict")
-    assert "is absent, not ready. Add it first: inferq models add resnet50" in answer.json["detail"]
+    assert "is absent, not ready. Add the model first." in answer.json["detail"]
     assert models.get_version(worker.container, "default", "resnet50").state is ModelState.ABSENT

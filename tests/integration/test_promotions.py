@@ -76,10 +76,14 @@ def test_several_promotions_are_undone_in_turn(ground: Ground) -> None:
         compared(ground, candidate, baseline)
         promotions.promote(ground.container, "anna", "fruits", candidate.version)
     promotions.set_canary(ground.container, "anna", "fruits", "1", 0.5)
+    assert promotions.find_earlier(ground.container, "anna") == {"fruits": "2"}
+    assert promotions.find_earlier(ground.container, "bert") == {}
     assert promotions.rollback(ground.container, "anna", "fruits").version == "2"
+    assert promotions.find_earlier(ground.container, "anna") == {"fruits": "1"}
     with pytest.raises(errors.NotFound, match="no canary"):
         promotions.canary(ground.container, "anna", "fruits")
     assert promotions.rollback(ground.container, "anna", "fruits").version == "1"
+    assert promotions.find_earlier(ground.container, "anna") == {}
     with pytest.raises(errors.Conflict, match="No promotion"):
         promotions.rollback(ground.container, "anna", "fruits")
     assert defaults(ground) == ["1"]
@@ -317,6 +321,21 @@ def test_a_canary_agrees_with_a_default_whose_answer_is_empty_as_well(ground: Gr
     assert (canary.compared, canary.agreed) == (2, 2)
 
 
+def test_a_multi_label_canary_agrees_if_all_labels_are_the_same_in_any_order(ground: Ground) -> None:
+    ground.version("fruits", problem_type=ProblemType.MULTI_LABEL, thresholds=(0.3,))
+    second = ground.version("fruits", "2", problem_type=ProblemType.MULTI_LABEL, thresholds=(0.3,))
+    worker: Any = SimpleNamespace(container=ground.container, engine=SimpleNamespace(load=lambda version: Network()))
+    ground.container.storage.write("job", b"0")
+    entry = StreamEntry("j", 0, "job", 0, 1, "classify", 5, "sigmoid", True, with_thresholds=True)
+    promotions.set_canary(ground.container, "anna", "fruits", "2", 0.5)
+    watch = Watch(worker, second)
+
+    both = [["plum", 0.8], ["pear", 0.7]]  # the logits of the default are 1 for the pear and 0 for the plum
+    for answer, agreed in ((both, 1), (both[1:], 1), (both[:1], 1), (both, 2)):
+        watch.compare([entry], [Outcome("j", 0, answer)])
+        assert promotions.canary(ground.container, "anna", "fruits").agreed == agreed
+
+
 # comparing
 
 
@@ -361,7 +380,7 @@ def test_pictures_that_either_version_or_its_base_has_learned_from_are_left_out(
         examples, left_out = comparison_runs.pictures(uow, child, other, "anna", dataset.id, 1)
     assert examples == fair
     assert left_out == len(newer.test) - len(fair) > 0
-    datasets.add_example(container, "anna", dataset.id, 1, picture(1), split=Split.TEST)
+    datasets.add_example(container, "anna", dataset.id, [1], picture(1), split=Split.TEST)
     with container.database.read() as uow:
         examples, _ = comparison_runs.pictures(uow, other, child, "anna", dataset.id, 2)
     assert [example.id for example in examples] == [25]

@@ -101,11 +101,24 @@ def test_a_worker_of_the_version_before_can_read_every_entry() -> None:
     assert len(json.loads(entry.pack()["e"])) == 9
 
 
-def test_a_process_of_the_version_before_can_read_every_announcement(queue: Queue) -> None:
-    """It reads an outcome of five values."""
-    outcome = Outcome("job", 0, None, "poison", "It is.", retries=3)
-    [(_, message), _] = queue.events.messages([JobChange("job", Status.FAILED, 0, 1, 1.0, 2.0, outcome=outcome)])
-    assert json.loads(message)[0][-1] == ["job", 0, None, "poison", "It is."]
+def test_the_end_of_a_picture_is_announced_with_its_timeline_where_processes_of_the_version_before_do_not_listen(
+    queue: Queue,
+) -> None:
+    """They could not read it, and hear of the id on the other channel."""
+    outcome, timeline = Outcome("job", 0, None, "poison", "It is."), [{"worker": "w", "forward_ms": 1.5}]
+    change = JobChange("job", Status.FAILED, 0, 1, 1.0, 2.0, outcome=outcome, timeline=timeline)
+    (channel, _), (of_ids, message) = queue.events.messages([change])
+    assert channel.rpartition(":")[2] not in ("ended", "moved")
+    assert (of_ids.rpartition(":")[2], json.loads(message)) == ("moved", ["job"])
+    closed = threading.Event()
+    heard = queue.events.listen(closed)
+    waiting = threading.Thread(target=lambda: found.update(next(heard)))
+    found = dict[str, JobChange | None]()
+    waiting.start()
+    while not queue.connection.redis.publish(channel, queue.events.messages([change])[0][1]):
+        time.sleep(0.01)  # it does not listen yet
+    waiting.join(10)
+    assert found == {"job": change}
 
 
 def test_an_outcome_with_a_verdict_is_not_announced_since_the_version_before_could_not_read_it(queue: Queue) -> None:
@@ -384,7 +397,7 @@ def test_names_of_workers_that_are_gone_are_forgotten_unless_they_hold_something
     push(queue, 2)
     queue.streams.claim(V, "holding", 1)
     queue.conclude(queue.streams.claim(V, "done", 1), [])
-    (stream,) = queue.streams._all_streams(V)
+    (stream,) = queue.streams.groups.names(V)
 
     queue.streams.drop_gone_consumers(V, idle=60)
     assert {consumer["name"] for consumer in queue.connection.redis.xinfo_consumers(stream, "workers")} == {
@@ -542,6 +555,53 @@ def test_what_a_watcher_takes_needs_no_notification(
     watcher.join(10)
     assert keys(watcher.entries) == [("new", 0)]
     assert notifications == []
+
+
+@pytest.fixture
+def with_single(queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """A queue that knows that the version has one stream, in which a picture of the job `new` waits."""
+    monkeypatch.setattr("shared.adapters.queue.streams.FRESH", 60.0)
+    push(queue, 1)
+    queue.conclude(queue.streams.claim(V, "worker", 1), [])
+    push(other, 1, job="new")
+    assert queue.streams.has_single(V)
+    return queue
+
+
+def test_what_a_watcher_takes_is_one_round_trip_and_others_are_called_soon_after(
+    with_single: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = with_single
+    trips = list[str]()
+
+    def count(name: str) -> None:
+        do = getattr(queue.connection.redis, name)
+
+        def counted(*about: Any, **more: Any) -> Any:
+            trips.append(name)
+            return do(*about, **more)
+
+        monkeypatch.setattr(queue.connection.redis, name, counted)
+
+    count("pipeline")
+    count("execute_command")
+
+    taken = queue.streams.wait_for_entries(V, "worker", 9, 20, quiet=0.05)
+
+    assert (keys(taken), trips) == ([("new", 0)], ["pipeline"])
+    until(lambda: not queue.notifications.is_pending(V), 10)
+
+
+def test_pictures_that_a_watcher_has_claimed_are_not_dropped_for_the_error_of_another_command(
+    with_single: Queue,
+) -> None:
+    queue = with_single
+    tenants = queue.connection.key("lanes", V)
+    queue.connection.redis.delete(tenants)
+    queue.connection.redis.set(tenants, "no set")
+    assert keys(queue.streams.wait_for_entries(V, "worker", 9, 1)) == [("new", 0)]
+    with pytest.raises(errors.Unavailable):
+        queue.streams.wait_for_entries(V, "worker", 9, 1)
 
 
 def test_watching_hears_of_a_tenant_that_was_never_there_before(queue: Queue, other: Queue) -> None:
@@ -706,7 +766,9 @@ def test_a_lost_lock_is_reported(queue: Queue) -> None:
     assert queue.locks.is_held("one")
 
 
-def test_a_renewed_lock_is_held_once(queue: Queue) -> None:
+def test_a_renewed_lock_is_held_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than a busy machine lets the thread that renews it wait.
+    monkeypatch.setattr(queue.locks, "_settings", queue.connection.settings.changed(lease=60.0))
     with queue.locks.renewed("one") as held:
         with queue.locks.renewed("one") as another:
             assert held

@@ -17,10 +17,11 @@ from inferq.commands import doctor
 from shared import errors
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
+from shared.domain.diagnosis import PartCheck, Verdict
 from shared.domain.jobs import Job, Status, Submission
 from shared.domain.pictures import Limits, Picture
 from shared.imaging import images
-from shared.services import jobs, maintenance
+from shared.services import diagnosis, jobs, maintenance
 from shared.settings import Settings
 from tests import apps
 from tests.stacks import digits, until
@@ -145,8 +146,7 @@ def test_a_worker_claims_renews_and_finishes_while_redis_is_full(
         worker.hold(entries)
         threading.Event().wait(3 * queue.connection.settings.lease)
         assert not container.queue.streams.has_expired(submitted[0].version_id)  # the heartbeat renews it
-        container.queue.streams.put_back(worker.id, entries, at_once=True)
-        worker.release(entries)
+        worker.put_back(entries)
         consumer.consume(worker, submitted[0].version_id)
     assert statuses(container, submitted) == {Status.DONE}
     assert not container.queue.streams.present(submitted[0].version_id)
@@ -201,8 +201,31 @@ def test_the_doctor_names_a_full_redis(server: redis.Redis, queue: Queue, monkey
     monkeypatch.setenv("REDIS_URL", queue.connection.settings.redis_url)
     assert doctor._redis().startswith("the server at REDIS_URL is ")
     fill(server)
-    with pytest.raises(doctor.Missing, match=r"is full: it uses [0-9]+ of 1 bytes"):
+    with pytest.raises(doctor.Missing, match=r"is full: it uses .+ of 1 B"):
         doctor._redis()
+
+
+def test_workers_that_cannot_register_are_not_said_to_be_away(
+    container: Container, client: FlaskClient, server: redis.Redis
+) -> None:
+    def workers() -> tuple[str, PartCheck]:
+        checks = {check.part: check for check in diagnosis.examine(container, "default", of_all=True)}
+        assert [check.part for check in checks.values() if "`inferq up`" in check.cure] in ([], ["maintenance"])
+        return client.get("/readyz").json["workers"], checks["workers"]
+
+    with registered(container):
+        assert workers()[0] == "ok"
+        fill(server)
+        until(lambda: not container.queue.workers.list(), 10)  # it runs, and its registration has expired
+        ready, check = workers()
+        for words in (ready, check.found):
+            assert words.startswith("It is not known which workers run: Redis has no memory left")
+        assert check.verdict is Verdict.WARNING
+        assert "maxmemory" in check.cure
+        server.config_set("maxmemory", 0)
+        until(lambda: bool(container.queue.workers.list()), 10)
+        assert workers()[0] == "ok"
+    until(lambda: client.get("/readyz").json["workers"] == "No worker is running.", 10)
 
 
 def test_a_worker_leaves_the_registry_and_a_cancelled_job_the_queue_while_redis_is_full(

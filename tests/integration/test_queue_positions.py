@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import pytest
 
 from shared.container import Container
-from shared.domain.jobs import Job, Status, Submission
+from shared.domain.jobs import Job, Outcome, Status, Submission
+from shared.domain.stream_entry import StreamEntry
 from shared.services import jobs, queue_positions
 from shared.services.queue_positions import QueuePosition
 from tests.dataset_fixtures import picture
@@ -87,7 +90,56 @@ def test_a_new_job_gets_a_time_without_a_query(container: Container) -> None:
     working(container, submit(container, 9).version_id, 10.0)
     job = submit(container)
     with away(container.database, "read"):
-        assert_position(queue_positions.find(container, job, is_new=True), None, 1.1)
+        assert_position(queue_positions.find(container, job, is_new=True), None, 1.0)
+
+
+def test_the_pictures_of_a_new_job_count_once_whether_the_queue_was_read_before_or_after_it(
+    container: Container,
+) -> None:
+    waiting = submit(container, 9)
+    working(container, waiting.version_id, 10.0)
+    queue_positions.pace(container, waiting.version_id)
+    job = submit(container, 6)
+    before = queue_positions.find(container, job, is_new=True)
+    container.lookups.clear()
+    assert_position(queue_positions.find(container, job, is_new=True), None, 1.5)
+    assert_position(before, None, 1.5)
+
+
+def test_under_a_steady_backlog_the_time_is_neither_too_long_nor_too_short(container: Container) -> None:
+    # In simulated time: always 5 jobs of 6 pictures, and a worker that runs 2 pictures in 0.2 s.
+    now, told = 0.0, list[tuple[str, str, float, float]]()
+    ended: dict[str, float] = {}
+    live: list[Job] = []
+    running: list[StreamEntry] = []
+
+    def tell(stage: str, job: Job, position: QueuePosition) -> None:
+        told.append((stage, job.id, now, position.seconds or 0.0))
+
+    while len(ended) < 12:
+        jobs.finish(container, [Outcome(entry.job_id, entry.position, [["one", 0.9]]) for entry in running], running)
+        for job in [job for job in live if jobs.get(container, job.tenant, job.id).status.terminal]:
+            ended[job.id] = now
+            live.remove(job)
+        for job in live:
+            tell("waiting", job, find(container, job))
+        while len(live) < 5:
+            live.append(submit(container, 6))
+            container.lookups.clear()
+            tell("new", live[-1], queue_positions.find(container, live[-1], is_new=True))
+        working(container, live[0].version_id, 10.0)
+        running = container.queue.streams.claim(live[0].version_id, "worker", 2)
+        jobs.begin(container, running)
+        now += 0.2
+    first = list(ended)[:5]  # they were submitted before the worker had a rate
+    for stage in ("new", "waiting"):
+        times = [
+            (seconds, ended[job_id] - asked_at)
+            for its_stage, job_id, asked_at, seconds in told
+            if its_stage == stage and job_id in ended and job_id not in first
+        ]
+        assert len(times) >= 7
+        assert abs(median((seconds - real) / real for seconds, real in times if real >= 1.0)) < 0.05
 
 
 def test_without_redis_the_place_is_that_among_the_jobs_of_the_tenant(container: Container) -> None:

@@ -21,10 +21,10 @@ from shared.domain.models import ALL_TENANTS, ImportOptions, ModelImport, ModelS
 from shared.domain.pictures import Limits
 from shared.domain.rejection import Doubt, RejectionRequest, RejectionRule, Verdict, bank_key, fit_name
 from shared.imaging import images
-from shared.services import dataset_import, datasets, jobs, maintenance, models, rejection, result_cache
+from shared.services import absences, dataset_import, datasets, jobs, maintenance, models, rejection, result_cache
 from tests import digit_images
 from tests.workers import checked_container, registered
-from worker import consumer, model_check, process, rejection_fit
+from worker import consumer, dataset_run, model_check, process, rejection_fit
 from worker.process import WorkerProcess
 
 pytestmark = pytest.mark.slow
@@ -35,8 +35,8 @@ WANTED = {"precision": 0.9, "label": "unknown"}
 
 
 @pytest.fixture
-def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
-    with checked_container(checked, tmp_path, queue) as container:
+def container(checked: Path, tmp_path: Path, valkey_queue: Queue) -> Iterator[Container]:
+    with checked_container(checked, tmp_path, valkey_queue) as container:
         yield container
 
 
@@ -187,14 +187,21 @@ def test_a_fit_that_fails_says_why_and_leaves_the_rule_as_it_was(container: Cont
     assert fitted(worker, source).failure == ""
 
 
-def test_pictures_that_the_storage_has_lost_fail_a_fit_with_their_name(
-    container: Container, worker: WorkerProcess
+def test_a_fit_waits_for_pictures_that_the_storage_lacks_and_then_fails_with_their_name(
+    container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = dataset(container, digit_images.files(TEN))
     imported(worker)
     for blob in container.storage.list(f"datasets/{source.id}"):
         container.storage.delete(blob)
-    assert "is not in the storage any more" in fitted(worker, source).failure
+    waiting = fitted(worker, source)
+    assert (waiting.is_running, waiting.failure) == (True, "")
+    monkeypatch.setattr(absences, "WAITED", 0.0)
+    rejection_fit.fit_requested(worker, waiting.version.id)
+    failed = rejection.get(container, "anna", "mine", "1")
+    assert not failed.is_running
+    assert "is not in the storage any more" in failed.failure
+    assert "It has been missing since 20" in failed.failure
 
 
 def test_a_rule_that_was_removed_while_it_was_fitted_does_not_come_back(
@@ -396,7 +403,7 @@ def test_a_fit_that_the_storage_did_not_allow_is_tried_again_by_maintenance_and_
 
     rejection.request(container, "anna", "mine", "1", request)
     with monkeypatch.context() as patched:
-        patched.setattr(rejection_fit, "read", away)
+        patched.setattr(dataset_run, "read", away)
         for _ in range(2 * container.settings.max_attempts):
             rejection_fit.fit_requested(worker, version.id)
     assert rejection.get(container, "anna", "mine", "1").is_running

@@ -20,12 +20,11 @@ from shared.domain.jobs import ImageReference, Item, Job, Status, Submission
 from shared.domain.models import ALL_TENANTS, ModelImport, ModelState, ModelVersion, pick
 from shared.domain.pictures import Limits, Picture
 from shared.imaging import images
-from shared.services import dataset_import, datasets, jobs, maintenance, models, stored_images
+from shared.services import absences, dataset_import, datasets, diagnosis, jobs, maintenance, models, stored_images
 from tests import apps
 from tests.stacks import digits, until
 from tests.workers import checked_container, registered
 from worker import consumer, model_check
-from worker.batch import LOST_AFTER
 from worker.process import WorkerProcess
 
 LIMITS = Limits(10**7, 10**8, 100.0, 1000, 10**8)
@@ -171,7 +170,10 @@ def test_pictures_that_a_part_of_the_storage_lacks_are_set_aside_and_hold_up_no_
     assert labels(container, absent) == ["", ""]
     worker.expired_checked_at.clear()
     consumer.consume(worker, absent.version_id)
-    assert worker.waits_for == "The storage lacks pictures that nobody removed; they wait until it has them again."
+    assert set(container.absences.current(container.now())) == {absent.blob}
+    worker._heartbeat()
+    (check,) = [check for check in diagnosis.examine(container, "anna", of_all=False) if check.part == "storage"]
+    assert "1 blob that nobody removed, since 20" in check.found
 
     back()
     until(lambda: container.queue.streams.has_expired(absent.version_id), 10)
@@ -181,17 +183,33 @@ def test_pictures_that_a_part_of_the_storage_lacks_are_set_aside_and_hold_up_no_
     worker.expired_checked_at.clear()
     consumer.consume(worker, absent.version_id)
     assert labels(container, absent) == ["1", "2"]
+    assert absences.report(container) == (0, 0.0)
 
 
-def test_a_picture_that_is_still_absent_after_a_day_is_lost(
+def test_a_picture_that_is_absent_after_a_day_is_lost_unless_it_was_there_some_minutes_before(
     container: Container, worker: WorkerProcess, blobs: Path
 ) -> None:
     job = submit(container, 1, 2)
     (blobs / job.blob).unlink()
-    worker.container = replace(container, now=lambda: container.now() + LOST_AFTER + 60)
-    consumer.consume(worker, job.version_id)
+    first = container.now() + absences.LOST_AFTER + 60
+    for seconds in (0.0, absences.WAITED - 10):
+        _consume_again(worker, job, first + seconds)
+        assert labels(container, job) == ["", ""]
+    _consume_again(worker, job, first + absences.WAITED + 10)
     assert labels(container, job) == ["gone", "gone"]
-    assert "lost" in items(container, job)[0].error
+    assert f"has lost the picture, since {absences.in_words(first)} or before" in items(container, job)[0].error
+
+
+def _consume_again(worker: WorkerProcess, job: Job, now: float) -> None:
+    """Run the two pictures of a job at that time; wait until the leases are over of those that were set aside."""
+    worker.container = replace(worker.container, now=lambda: now)
+    streams = worker.container.queue.streams
+    for _ in range(2):
+        until(lambda: streams.has_expired(job.version_id) or bool(streams.backlog(job.version_id)), 10)
+        worker.expired_checked_at.clear()
+        consumer.consume(worker, job.version_id)
+        if "" not in labels(worker.container, job):
+            return
 
 
 @pytest.mark.parametrize("part", ["", "weights"])
@@ -248,19 +266,58 @@ def test_a_check_is_put_off_by_a_storage_that_is_away_or_a_disk_that_is_full(
     assert checked.state is ModelState.READY
 
 
-def test_an_upload_that_is_missing_from_a_storage_that_answers_is_refused(
-    container: Container, worker: WorkerProcess, blobs: Path
+def test_an_imported_model_waits_for_its_file_and_is_refused_if_that_stays_missing(
+    container: Container, worker: WorkerProcess, blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = dataset_import.keep_upload(container, "anna", io.BytesIO(b"weights"))
-    version = models.add(container, "anna", "mine", architecture="digits", imported=ModelImport(key, ()))
-    (blobs / key).unlink()
-    model_check.check(worker, version.id)
-    refused = models.find_version_by_id(container, version.id)
-    assert refused is not None
-    assert (refused.state, refused.reason) == (
-        ModelState.REFUSED,
-        "its file is not in the storage any more; import it again",
+    monkeypatch.setattr(model_check, "PAUSE", 0.0)
+    weights = container.storage.read(named(container).weights)
+    keys = [dataset_import.keep_upload(container, "anna", io.BytesIO(weights)) for _ in range(2)]
+    away, lost = (
+        models.add(container, "anna", name, architecture="digits", imported=ModelImport(key, tuple("0123456789")))
+        for name, key in zip(("away", "lost"), keys, strict=True)
     )
+    began = container.now()
+    for key, version in zip(keys, (away, lost), strict=True):
+        (blobs / key).unlink()
+        for _ in range(container.settings.max_attempts + 1):
+            model_check.check(worker, version.id)
+        waiting = models.find_version_by_id(container, version.id)
+        assert waiting is not None
+        assert (waiting.state, waiting.attempts) == (ModelState.CHECKING, 0)
+    container.storage.write(keys[0], weights)
+    model_check.check(worker, away.id)
+    ready = models.find_version_by_id(container, away.id)
+    assert ready is not None
+    assert ready.state is ModelState.READY
+    for minute in range(12):
+        worker.container = replace(container, now=lambda minute=minute: began + 60 * minute)  # type: ignore[misc]
+        model_check.check(worker, lost.id)
+    refused = models.find_version_by_id(container, lost.id)
+    assert refused is not None
+    assert refused.state is ModelState.REFUSED
+    assert refused.reason.startswith(
+        f"its file has been missing from the storage since {absences.in_words(began)[:14]}"
+    )
+    assert refused.reason.endswith("import it again")
+
+
+def test_the_file_of_a_model_is_waited_for_however_long_that_of_another_tenant_is_missing(
+    container: Container, worker: WorkerProcess, blobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_check, "PAUSE", 0.0)
+    began = container.now()
+    for tenant, seconds in (("anna", 0.0), ("bert", absences.WAITED)):
+        key = dataset_import.keep_upload(container, tenant, io.BytesIO(b"weights"))
+        version = models.add(
+            container, tenant, "flowers", architecture="digits", imported=ModelImport(key, tuple("0123456789"))
+        )
+        (blobs / key).unlink()
+        worker.container = replace(container, now=lambda seconds=seconds: began + seconds)  # type: ignore[misc]
+        model_check.check(worker, version.id)
+        waiting = models.find_version_by_id(container, version.id)
+        assert waiting is not None
+        assert waiting.state is ModelState.CHECKING
+        assert "The storage lacks the file of flowers version 1, which nobody removed" in waiting.reason
 
 
 # callers
@@ -279,7 +336,7 @@ def test_answers_say_that_the_storage_does_not_answer_instead_of_that_something_
     assert isinstance(picture, Picture)
     image = stored_images.store(container, "default", "live", picture)
     dataset = datasets.create(container, "default", "numbers", labels=["one"])
-    example = datasets.add_example(container, "default", dataset.id, 1, picture)
+    example = datasets.add_example(container, "default", dataset.id, [1], picture)
     paths = [
         f"/v1/images/{image.id}/download",
         f"/v1/datasets/{dataset.id}/examples/{example.id}/picture",
@@ -348,7 +405,7 @@ def test_a_storage_that_is_away_at_the_first_start_after_an_upgrade_is_not_taken
         stored_images.store(container, "anna", "live", picture)
     elif holding == "an example":
         dataset = datasets.create(container, "anna", "numbers", labels=["one"])
-        datasets.add_example(container, "anna", dataset.id, 1, picture)
+        datasets.add_example(container, "anna", dataset.id, [1], picture)
     without_marker(container, blobs)
     (blobs / "weights").mkdir(exist_ok=True)
     back = leave(blobs)
@@ -379,15 +436,14 @@ def test_what_is_deleted_while_the_storage_is_away_keeps_its_row_until_its_blob_
     assert isinstance(picture, Picture)
     image = stored_images.store(container, "anna", "live", picture)
     dataset = datasets.create(container, "anna", "numbers", labels=["one"])
-    datasets.add_example(container, "anna", dataset.id, 1, picture)
+    datasets.add_example(container, "anna", dataset.id, [1], picture)
     datasets.delete(container, "anna", dataset.id)
     back = renamed(blobs)
     with pytest.raises(errors.Unavailable):
         stored_images.delete(container, "anna", "live", image.id)
     with pytest.raises(errors.Unavailable):
         datasets.drop_deleted(container)
-    with pytest.raises(errors.Unavailable):
-        maintenance.collect_garbage(container)
+    maintenance.collect_garbage(container)  # what needs the storage waits for the next time
     back()
     stored_images.delete(container, "anna", "live", image.id)
     datasets.drop_deleted(container)

@@ -125,6 +125,23 @@ def test_the_own_limit_of_the_queue_applies_at_once_and_to_its_tenant_only(conta
     submit(container, 5)
 
 
+def test_a_job_that_never_fits_into_the_queue_is_told_to_be_divided(container: Container) -> None:
+    set_limits(container, max_queued=3)
+    submit(container, 2)
+    with pytest.raises(errors.TooManyFiles, match=r"4 pictures are more than the 3 of yours that may wait .* several"):
+        submit(container, 4)
+    assert len(list(container.storage.tree("jobs"))) == 1  # nothing of the refused job is left
+    submit(container, 1)
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_a_tenant_that_may_queue_nothing_is_not_told_to_wait(container: Container, pictures: int) -> None:
+    set_limits(container, max_queued=0)
+    with pytest.raises(errors.Forbidden, match="Ask the operator of this service to raise `max_queued`") as refused:
+        submit(container, pictures)
+    assert refused.value.retry_after is None
+
+
 def test_pictures_are_counted_by_the_minute_and_refused_ones_are_not(container: Container) -> None:
     set_limits(container, pictures_per_minute=5)
     submit(container, 3)

@@ -26,10 +26,21 @@ from shared.container import Container
 from shared.domain.datasets import Dataset, DatasetState
 from shared.domain.jobs import BOTH, Status, Submission
 from shared.domain.models import ModelState, ModelVersion
-from shared.domain.trainings import Training, TrainingParameters, TrainingRequest
-from shared.services import comparisons, dataset_import, datasets, jobs, models, promotions, training_runs, trainings
+from shared.domain.trainings import TrainingParameters
+from shared.services import (
+    absences,
+    comparisons,
+    dataset_import,
+    datasets,
+    jobs,
+    models,
+    promotions,
+    training_runs,
+    trainings,
+)
 from shared.settings import Settings
 from tests import digit_images
+from tests.digit_trainings import QUICK, submit, trained, version
 from tests.workers import make_container
 from worker import tuning
 from worker.engine import Engine
@@ -42,7 +53,6 @@ from worker.training.pictures import read
 from worker.training.run import TrainingRun
 
 FEW = {1: 20, 2: 20, 3: 20}
-QUICK = TrainingParameters(epochs=5, fine_tune="never")
 
 
 @pytest.fixture
@@ -73,23 +83,6 @@ def dataset(container: Container, members: Mapping[str, bytes], name: str = "num
     created = datasets.create(container, "anna", name, source=key)
     dataset_import.load(container, created.id)
     return datasets.get(container, "anna", created.id)
-
-
-def submit(container: Container, source: Dataset, **about: Any) -> Training:
-    fields: dict[str, Any] = {"name": "mine", "base": "digits", "parameters": QUICK} | about
-    return trainings.submit(container, "anna", TrainingRequest(source.id, **fields))
-
-
-def trained(trainer: Trainer, training: Training) -> Training:
-    trainer._train_all()
-    return trainings.get(trainer.container, "anna", training.id)
-
-
-def version(container: Container, training: Training) -> ModelVersion:
-    with container.database.read() as uow:
-        stored = uow.model_versions.find(training.version_id)
-    assert stored is not None
-    return stored
 
 
 def blobs(container: Container, folder: str) -> list[str]:
@@ -530,18 +523,33 @@ def test_one_whose_time_is_over_before_it_learned_anything_says_so(
     assert "give it more" in ended.error
 
 
-def test_a_picture_that_is_gone_is_named(container: Container, trainer: Trainer) -> None:
-    numbers = dataset(container, digit_images.files(FEW))
-    (blob,) = {example.blob for example in training_runs.get_splits(container, submit(container, numbers)).training}
+def test_a_training_waits_for_a_picture_that_the_storage_lacks(container: Container, trainer: Trainer) -> None:
+    training = submit(container, dataset(container, digit_images.files(FEW)))
+    (blob,) = {example.blob for example in training_runs.get_splits(container, training).training}
+    data = container.storage.read(blob)
     container.storage.delete(blob)
-    with container.database.read() as uow:
-        training = uow.trainings.in_status(Status.QUEUED)[0]
+    for _ in range(container.settings.max_attempts + 2):
+        waiting = trained(trainer, training)
+        assert (waiting.status, waiting.attempts) == (Status.RUNNING, 0)
+    assert f"The storage lacks {blob}, which nobody removed" in waiting.message
+    assert absences.report(container)[0] == 1
+    container.storage.write(blob, data)
+    assert trained(trainer, training).status is Status.DONE
+    assert absences.report(container) == (0, 0.0)
 
-    ended = trained(trainer, training)
 
-    assert ended.status is Status.FAILED
+def test_a_picture_that_stays_missing_is_named_with_the_time_since_when(container: Container, trainer: Trainer) -> None:
+    training = submit(container, dataset(container, digit_images.files(FEW)))
+    (blob,) = {example.blob for example in training_runs.get_splits(container, training).training}
+    container.storage.delete(blob)
+    began = container.now()
+    for minute in (0, 5, 10):  # each try may take long until it comes to the picture
+        trainer.container = replace(container, now=lambda minute=minute: began + 60 * minute)  # type: ignore[misc]
+        ended = trained(trainer, training)
+        assert (ended.status is Status.FAILED) == (minute == 10)
     assert ".png" in ended.error
     assert "not in the storage" in ended.error
+    assert f"missing since {absences.in_words(began)}" in ended.error
 
 
 def test_another_version_is_compared_with_the_default_and_waits_for_promotion(
@@ -586,6 +594,13 @@ def test_two_versions_are_compared_on_request(container: Container, trainer: Tra
     other = dataset(container, digit_images.files({1: 20, 7: 20}, start=100), "fresh")
 
     comparison = comparisons.request(container, "anna", "mine", "2", "1", dataset_id=other.id)
+    with container.database.read() as uow:
+        (blob,) = uow.datasets.blobs(other.id)
+    data = container.storage.read(blob)
+    container.storage.delete(blob)
+    trainer._run_errands()
+    assert comparisons.get(container, "anna", comparison.id).status is Status.QUEUED  # the storage may have it again
+    container.storage.write(blob, data)
     trainer._run_errands()
 
     ended = comparisons.get(container, "anna", comparison.id)

@@ -22,9 +22,10 @@ from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import AnswerOptions, Job, Status
+from shared.domain.metrics import TRAINING_SECONDS, below
 from shared.domain.models import ALL_TENANTS, trained_weights_key
 from shared.domain.trainings import Training, TrainingParameters, checkpoint_key, plot_key
-from shared.services import datasets, maintenance, models, promotions, training_runs, trainings
+from shared.services import datasets, maintenance, metrics, models, promotions, training_runs, trainings
 from shared.services.training_runs import TrainingEnded
 from tests import dataset_fixtures
 from tests.dataset_fixtures import EVIDENCE, NOW, REPORT, Ground, at_once, picture
@@ -164,7 +165,7 @@ def test_a_dataset_that_is_loading_is_refused_or_waited_for(ground: Ground) -> N
     with container.database.write() as uow:
         uow.datasets.save(replace(dataset, state=DatasetState.READY))
     for number in range(4):
-        datasets.add_example(container, "anna", dataset.id, number % 2 + 1, picture(number))
+        datasets.add_example(container, "anna", dataset.id, [number % 2 + 1], picture(number))
     begun = training_runs.begin(container, training)
     assert (begun.status, begun.dataset_version, begun.attempts) == (Status.RUNNING, 1, 1)
     assert ground.again(dataset).sealed
@@ -277,6 +278,23 @@ def test_a_failure_says_why_and_the_dataset_stays(here: Ground) -> None:
         trainings.cancel(here.container, "anna", training.id)
 
 
+def test_each_training_that_began_is_counted_once_by_its_end(here: Ground) -> None:
+    container, dataset = here.container, here.dataset()
+    here.trained(dataset)
+    failed = training_runs.begin(container, here.submit(dataset))
+    for _ in range(2):  # the second changes nothing
+        training_runs.fail(container, failed.id, "out_of_memory", "too little")
+    cancelled = training_runs.begin(container, here.submit(dataset))
+    for _ in range(2):
+        trainings.cancel(container, "anna", cancelled.id)
+    trainings.cancel(container, "anna", here.submit(dataset).id)  # it never began
+    container.queue.counts.store()
+    counted = metrics.read(container).of(TRAINING_SECONDS)
+    assert {outcome: below(TRAINING_SECONDS, numbers)[-1] for (outcome,), numbers in counted.items()} == {
+        "done": 1, "failed": 1, "cancelled": 1,
+    }  # fmt: skip
+
+
 def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(ground: Ground) -> None:
     dataset = ground.dataset()
     first, second = ground.trained(dataset), ground.trained(dataset)
@@ -289,7 +307,9 @@ def test_the_first_version_is_the_default_and_later_ones_are_compared_with_it(gr
     assert (compared.candidate_id, compared.baseline_id, compared.status) == (second.id, first.id, Status.DONE)
     assert compared.report == {**REPORT, "candidate": {**REPORT["candidate"], "version": "2"}}  # type: ignore[dict-item]
     with ground.container.database.read() as uow:
-        assert uow.trainings.summaries([first.id, second.id, "x"])[second.id] == {"accuracy": 0.9, "method": "head"}
+        assert uow.trainings.summaries([first.id, second.id, "x"])[second.id] == {
+            "accuracy": 0.9, "mean_average_precision": None, "method": "head",
+        }  # fmt: skip
         assert uow.trainings.page("anna")[0].evidence is None
     assert promotions.promote(ground.container, "anna", "fruits", "2").is_default
 

@@ -41,9 +41,9 @@ WRONG = EngineErrors(difference=0.002, score_difference=0.03, agreement=0.98)
 
 
 @pytest.fixture
-def container(checked: Path, tmp_path: Path, queue: Queue) -> Iterator[Container]:
+def container(checked: Path, tmp_path: Path, valkey_queue: Queue) -> Iterator[Container]:
     shutil.copytree(checked, tmp_path / "data")
-    container = make_container(tmp_path / "data", queue)
+    container = make_container(tmp_path / "data", valkey_queue)
     yield container
     container.waiters.close()
 

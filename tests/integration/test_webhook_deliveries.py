@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.tenant_limits import TenantLimits
 from shared.domain.webhooks import Delivery
 from shared.services import jobs, maintenance, tenant_limits, webhook_deliveries, webhooks
+from tests import query_plans
 from tests.stacks import until
 from tests.webhook_receivers import Receiver, deliver, delivering, receiving
 from worker.delivery_places import DeliveryPlaces
@@ -184,7 +186,7 @@ def test_a_good_receiver_is_called_while_silent_ones_still_hang(system: Containe
 
         assert good.wait_for_calls(10)
         until(lambda: {delivery_of(system, job).status for job in jobs_of_good} == {"DELIVERED"}, 20)
-        assert (first.at_once, second.at_once) == (4, 4)
+        until(lambda: (first.at_once, second.at_once) == (4, 4), 20)
         first.speak.set()
         second.speak.set()
         assert first.wait_for_calls(10)
@@ -391,6 +393,31 @@ def test_a_delivered_callback_can_be_sent_again_and_a_failed_one_gets_all_its_at
     assert sent == [("deliver",)] * 3
     assert [headers["webhook-id"] for headers, _ in hook.calls] == [job.id] * 4
     assert delivery_of(system, job).status == "DELIVERED"
+
+
+def test_two_calls_that_resend_all_failed_at_once_make_each_due_once(
+    system: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_deliveries, "PAGE", 3)
+    with receiving(410) as gone:
+        ids = [ended(system, gone.url).id for _ in range(20)]
+
+        def have_failed() -> bool:
+            deliver(system)
+            return len(of_status(system, "FAILED")) == len(ids)
+
+        until(have_failed, 30)
+    with ThreadPoolExecutor() as pool:
+        calls = [pool.submit(webhook_deliveries.resend_failed, system, "anna", kind="") for _ in range(4)]
+    assert sum(call.result().deliveries for call in calls) == len(ids)
+    assert {call.result().left_after for call in calls} == {""}
+    assert {each.id for each in of_status(system, "WAITING")} == {*ids}
+
+
+@pytest.mark.parametrize("before", ["", "ffff"], ids=["the first page", "the next page"])
+def test_the_failed_ones_are_found_without_a_look_at_those_that_were_received(database: Database, before: str) -> None:
+    lines = query_plans.plan(database, lambda uow: uow.webhook_deliveries.page("anna", status="FAILED", before=before))
+    assert any("ix_deliveries_failed" in line for line in lines), lines
 
 
 def test_a_delivery_of_another_tenant_is_neither_seen_nor_resent(system: Container) -> None:

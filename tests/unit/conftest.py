@@ -8,12 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inferq.cli import main
+from inferq.client import connection
 from tests.unit.toy_server import ToyServer, serving
 
 
 @pytest.fixture
-def server() -> Iterator[ToyServer]:
-    """A server that answers as it is told."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyServer]:
+    """A server that answers as it is told; requests that it does not answer are repeated at once."""
+    monkeypatch.setattr(connection, "PAUSE", 0.0)
     with serving() as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""The tensors of a file, as an import without a --state-key takes them."""
+"""The tensors of a file, as an import without a state key takes them."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ FORBIDDEN = {
     "migrations": ("api", "worker", "inferq", "bench", "flask", "torch", "torchvision"),
 }
 """Package -> what none of its files may import."""
-ALLOWED = {"inferq": "shared.schemas"}
-"""Package -> the part of a forbidden package that it may import: the client returns what the API writes."""
+ALLOWED = {"inferq": ("shared.schemas.", "shared.samples.")}
+"""Package -> the parts of a forbidden package that it may import: the client returns what the API writes, and both show
+the same photographs."""
 
 ONLY_IN = {
     "flask": ("api/", "bench/peers/"),
@@ -49,6 +50,7 @@ ONLY_IN = {
     "PIL": ("shared/imaging/", "worker/", "bench/"),
     "pillow_heif": ("shared/imaging/heif.py",),
     "jwt": ("shared/services/accounts.py",),
+    "opentelemetry": ("shared/adapters/otlp.py",),
     "cryptography": ("shared/services/accounts.py",),
 }
 """Library -> the only places that may import it."""
@@ -78,7 +80,7 @@ FOREIGN_WORDS = {
 MOST_LINES = 400
 """Lines of a source file outside the tests."""
 SHIPPED = ("api", "worker", "shared", "inferq", "migrations")
-SOURCES = (".py", ".js", ".html", ".css", ".mako")
+SOURCES = (".py", ".js", ".ts", ".html", ".css", ".mako")
 
 
 @cache
@@ -121,7 +123,7 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
         for path in files()
         if path.startswith(f"{package}/")
         for line, name in imports(path)
-        if name.split(".")[0] in FORBIDDEN[package] and not f"{name}.".startswith(f"{ALLOWED.get(package, ' ')}.")
+        if name.split(".")[0] in FORBIDDEN[package] and not f"{name}.".startswith(ALLOWED.get(package, (" ",)))
     ]
     assert wrong == []
 
@@ -141,6 +143,7 @@ LAYERS = {
     "shared/container.py": ("shared.settings", "shared.adapters"),
     "shared/services/": (
         "shared.errors", "shared.settings", "shared.container", "shared.domain", "shared.imaging", "shared.services",
+        "shared.similarity",
     ),
 }  # fmt: skip
 """Layer of shared/ -> what of shared/ its files may import. Services get their adapters handed in the container."""
@@ -275,6 +278,21 @@ def test_a_fresh_interpreter_with_the_api_has_not_loaded_torch(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_tracing_that_is_off_loads_no_exporter(tmp_path: Path) -> None:
+    # Not OpenTelemetry itself: redis-py loads parts of it, where that is installed.
+    code = (
+        "import sys\n"
+        "from shared.container import build\n"
+        "from shared.settings import Settings\n"
+        f"build(Settings(database_url='sqlite:///{tmp_path}/x.db', storage_url='file://{tmp_path}'{{}}))\n"
+        "parts = ('shared.adapters.otlp', 'opentelemetry.exporter')\n"
+        "assert any(name.startswith(parts) for name in sys.modules) is {}"
+    )
+    loaded_after(code.format("", False))
+    loaded_after(code.format(", otlp_endpoint='http://127.0.0.1:9'", True))
+
+
+@pytest.mark.slow
 def test_maintenance_has_not_loaded_torch_before_it_is_needed() -> None:
     loaded = loaded_after("from worker import create_app\nfrom shared.settings import Settings\ncreate_app(Settings())")
     assert {"worker", "celery"} <= loaded
@@ -304,8 +322,15 @@ def opens_transaction(node: ast.AST) -> bool:
     )
 
 
+def test_msgspec_reads_into_types_in_one_place_which_has_each_built_by_one_thread() -> None:
+    calls = ("msgspec.convert(", "msgspec.json.decode(", "msgspec.json.Decoder(")
+    found = [path for path in files() if any(call in (ROOT / path).read_text() for call in calls)]
+    assert found == ["shared/schemas/decoding.py"]
+
+
 def test_no_source_file_is_too_long() -> None:
-    found = [path for folder in (*PACKAGES, "docs") for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES]
+    folders = (*PACKAGES, "docs", "clients/typescript/src")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES]
     assert len(found) > 300
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in found}
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}

@@ -14,7 +14,7 @@ from shared.errors import BadDataset
 def placed(*paths: str) -> list[tuple[str, str]]:
     """(label, split) of each path; an empty label for one that has no place."""
     return [
-        (place.label, place.split.value) if isinstance(place, ExamplePath) else ("", "") for place in resolve(paths)
+        (place.labels[0], place.split.value) if isinstance(place, ExamplePath) else ("", "") for place in resolve(paths)
     ]
 
 
@@ -26,8 +26,8 @@ def reason(path: str, *others: str) -> str:
 
 def test_a_folder_is_a_label() -> None:
     assert resolve(["red/1.jpg", "blue/1.jpg"]) == [
-        ExamplePath("red", Split.OPEN, "1.jpg"),
-        ExamplePath("blue", Split.OPEN, "1.jpg"),
+        ExamplePath(("red",), Split.OPEN, "1.jpg"),
+        ExamplePath(("blue",), Split.OPEN, "1.jpg"),
     ]
 
 

@@ -228,7 +228,7 @@ class ScriptedTrainings(Trainings):
         self._requests.append({"dataset": dataset, "name": name, **parameters})
         return training_answer("RUNNING", id=training_id, name=name)
 
-    def follow(self, training_id: str) -> Iterator[Training]:
+    def stream(self, training_id: str) -> Iterator[Training]:
         yield self.get(training_id)
         self._statuses[training_id] = self._endings.pop(0)
         yield self.get(training_id)
@@ -324,7 +324,7 @@ def service() -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.daemon_threads = True
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()

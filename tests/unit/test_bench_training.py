@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
 
 from bench.peers import environments
-from bench.training import figures, rejection, report, tasks
+from bench.training import figures, rejection, report, tasks, unfinished
+from bench.training import run as running
 from bench.training.__main__ import main
 from bench.training.base import Base
 from bench.training.contestants import Answer, CannotRun
@@ -24,7 +29,7 @@ from bench.training.contestants.ours import Ours
 from bench.training.contestants.recipe import Recipe
 from bench.training.contestants.regression import Regression
 from bench.training.result import PLAIN, Found, Rejection, Result, Row
-from bench.training.run import _learn, judge
+from bench.training.run import CONTESTANTS, judge
 from bench.training.tasks import Picture, Task
 
 pytestmark = pytest.mark.slow
@@ -52,7 +57,7 @@ def result(*rows: Row, seeds: int = 2) -> Result:
         "python": "",
         "torch": "",
     }
-    return Result(machine, seeds, {each.task: {} for each in rows}, list(rows))
+    return Result(machine, seeds, tasks={each.task: {} for each in rows}, rows=list(rows))
 
 
 def test_the_calibration_error_is_that_of_a_count_by_hand() -> None:
@@ -187,20 +192,95 @@ def test_an_answer_is_judged_on_the_true_labels() -> None:
     assert judge("x", drawn, Answer(right[:, ::-1], 2.0)).accuracy == 0.0
 
 
-def test_a_contestant_that_cannot_run_is_left_out_with_the_reason_and_not_tried_again() -> None:
-    tried = []
+class Scripted:
+    """A contestant that gives every picture its first label, and does what `also` says before."""
 
-    class Broken:
-        name = "broken"
+    def __init__(self, name: str, also: Callable[[tasks.Draw], None]) -> None:
+        self.name = name
+        self._also = also
 
-        def learn(self, draw: tasks.Draw) -> Answer:
-            tried.append(draw.seed)
-            raise CannotRun("there is no network")
+    def learn(self, draw: tasks.Draw) -> Answer:
+        self._also(draw)
+        scores = np.tile(np.eye(len(draw.task.labels))[0], (len(draw.held_back), 1))
+        return Answer(scores, 1.0, suspects=draw.flipped)
 
-    measured = result()
-    for seed in range(2):
-        _learn(measured, Broken(), tasks.draw(task(), seed), lambda text: None)
-    assert (measured.left_out, tried, measured.rows) == ({"broken": "there is no network"}, [0], [])
+
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """The trainings that were begun, as (task, contestant, seed), of contestants that take no time."""
+    begun: list[tuple[str, str, int]] = []
+
+    def maker(name: str) -> running.Make:
+        return lambda base, folder, epochs: Scripted(
+            name, lambda draw: begun.append((draw.task.name, name, draw.seed))
+        )  # fmt: skip
+
+    monkeypatch.setattr(running, "Base", lambda folder: SimpleNamespace(close=lambda: None))
+    for name in CONTESTANTS:
+        monkeypatch.setitem(running.CONTESTANTS, name, maker(name))
+    return begun
+
+
+def refuse(draw: tasks.Draw) -> None:
+    raise CannotRun("there is no network")
+
+
+def test_a_contestant_that_cannot_run_is_left_out_with_the_reason_and_not_tried_again(
+    learned: list[tuple[str, str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(running.CONTESTANTS, "fastai", lambda base, folder, epochs: Scripted("fastai", refuse))
+    measured = replace(result(), seeds=2)
+    running.run(measured, [task()], ["fastai", "scikit-learn"], tmp_path, lambda text: None)
+    assert measured.left_out == {"fastai": "there is no network"}
+    assert [each.contestant for each in measured.rows] == ["scikit-learn"] * 2
+
+
+def test_a_run_that_was_cut_short_is_resumed_where_it_stopped(
+    learned: list[tuple[str, str, int]], tmp_path: Path
+) -> None:
+    """The file is that of the run; a training that did not end is the one that is repeated."""
+    every, names, file = [task(flipped=0.1), replace(task(6), name="nuts")], ["inferq", PLAIN], tmp_path / "kept.json"
+
+    def stop(text: str) -> None:
+        if "nuts, seed 0, plain" in text:
+            raise KeyboardInterrupt
+
+    def keep(result: Result) -> None:
+        unfinished.write(result, file)
+
+    first = Result(result().machine, 2, 10)
+    with pytest.raises(KeyboardInterrupt):
+        running.run(first, every, names, tmp_path, stop, keep)
+    assert len(learned) == 4
+    learned.clear()
+    resumed = unfinished.read(file, first.machine, None, None, every)
+    running.run(resumed, every, names, tmp_path, lambda text: None, keep)
+    assert learned == [("nuts", PLAIN, 0), *((name, who, 1) for name in ("fruit", "nuts") for who in names)]
+    whole = Result(result().machine, 2, 10)
+    running.run(whole, every, names, tmp_path, lambda text: None)
+    assert resumed.as_json() == whole.as_json()
+    assert [each.seed for each in whole.found if each.contestant == PLAIN] == [0, 1]
+    shorter = unfinished.read(file, first.machine, 1, 10, every)
+    assert (shorter.seeds, {each.seed for each in shorter.rows + shorter.found}) == (1, {0})
+
+
+def test_an_unfinished_run_of_another_comparison_is_not_resumed(tmp_path: Path) -> None:
+    file, one = tmp_path / "kept.json", [task()]
+    begun = Result(result().machine, 2, 10, {"fruit": running.describe(tasks.draw(one[0], 0))}, [row(0, PLAIN, 0.5)])
+    begun.left_out = {"fastai": "there was no network", "rejection": "there is no parameter"}
+    unfinished.write(begun, file)
+    assert unfinished.read(file, begun.machine, None, None, one).left_out == {"rejection": "there is no parameter"}
+    other = begun.machine | {"revision": "def"}
+    for arguments, reason in (
+        ((other, None, None, one), "the revision was abc, and is def"),
+        ((begun.machine, None, 25, one), "the number of epochs was 10, and is 25"),
+        ((begun.machine, None, None, [task(61)]), "the pictures of the tasks"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            unfinished.read(file, *arguments)
+    file.write_text("[1]")
+    with pytest.raises(UsageError, match=r"kept.json is no unfinished comparison"):
+        unfinished.read(file, begun.machine, None, None, one)
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -223,6 +303,11 @@ def test_goals_are_against_the_best_other_of_each_task_and_the_plain_recipe() ->
     assert calibration.value == pytest.approx(0.05)  # that of nuts
     assert [goal.reached for goal in (best, plain, calibration)] == [True, True, False]
     assert result(row(0, "inferq", 0.9)).goals()[0].name.startswith("calibration error")
+    measured.found = [Found("fruit", "inferq", seed, 20, share) for seed, share in enumerate((0.6, 0.7))]
+    measured.found.append(Found("fruit", "scikit-learn", 0, 20, 1.0))
+    found = next(goal for goal in measured.goals() if "wrong labels" in goal.name)
+    assert found.value == pytest.approx(0.65)
+    assert not found.reached
 
 
 def test_a_rule_believes_sure_answers_that_are_near_what_was_learned() -> None:
@@ -320,6 +405,11 @@ def test_the_plain_recipe_trains_the_whole_network(base: Base, monkeypatch: pyte
     assert answer.scores.shape == (6, 3)
     assert answer.scores.sum(axis=1) == pytest.approx(1.0)
     assert answer.note == "1 of the tutorial's 25 epochs"
+
+
+def test_the_program_of_fastais_environment_needs_nothing_of_inferq() -> None:
+    block = "import sys; sys.modules |= dict.fromkeys(('shared', 'worker', 'api', 'inferq'))"
+    subprocess.run([sys.executable, "-c", f"{block}; import bench.training.contestants"], check=True, timeout=60)
 
 
 def test_fastai_is_left_out_in_words_where_it_cannot_be_installed(

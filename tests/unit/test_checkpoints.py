@@ -246,7 +246,7 @@ def test_tensors_beside_a_set_are_a_set_of_their_own(tmp_path: Path) -> None:
     averaged = {name: tensor + 1 for name, tensor in STATE.items()}
     path = saved({**STATE, "ema": averaged}, tmp_path / "w")
     message = refusal(path)
-    assert "(at the top, --state-key .) (2 tensors), ema (2 tensors)" in message
+    assert "(at the top, `state_key` .) (2 tensors), ema (2 tensors)" in message
     assert torch.equal(tensors.choose(model_files.read(path, tmp_path), ".")["a.bias"], torch.ones(2))
 
 
@@ -267,7 +267,7 @@ def test_only_the_state_of_an_optimizer_is_passed_over(tmp_path: Path) -> None:
     content = {"last": STATE, "optimal": STATE.copy(), "optimized_model": STATE.copy()}
     path = saved(content | {name: STATE.copy() for name in others}, tmp_path / "w")
     assert sets(path).keys() == content.keys()
-    assert "--state-key optimized_model" in refusal(path)
+    assert "`state_key` optimized_model" in refusal(path)
 
 
 def network(architecture: str, **options: Any) -> Weights:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
-from inferq import samples
 from inferq.cli import COMMANDS, main
 from inferq.commands import console, demo, doctor, up
 from inferq.errors import CannotStart, InferqError
 from inferq.stack import stack
 from inferq.stack.supervisor import Supervisor
+from shared import samples
 from shared.schemas.jobs import JobPage
 from shared.schemas.keys import KeyList, NewKey
 from shared.schemas.models import Alias, DefaultModel, Model, ModelList, VersionDetails
-from tests.unit.answers import complete, job, model, version
+from tests.unit.answers import complete, dataset, job, model, version
 from tests.unit.toy_server import Answer, ToyRequest, ToyServer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,12 +39,6 @@ REPOSITORY = Path(__file__).parents[2]
 def duck(tmp_path: Path) -> Path:
     (tmp_path / "duck.png").write_bytes(b"quack")
     return tmp_path / "duck.png"
-
-
-def answers(server: ToyServer, ended: dict[str, Any]) -> None:
-    """Let the server accept a job that has ended with this status when it is read."""
-    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
-    server.on("GET /v1/jobs/j1", (200, {}, ended))
 
 
 def listed(*models: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def test_every_command_in_the_table_exists_and_its_own_help_says_the_same() -> N
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"bench", "chaos"}))  # theirs is that of another program
 def test_no_line_of_help_is_cut_and_no_default_is_bracketed_twice(name: str) -> None:
     shown = CliRunner().invoke(main, [name, "--help"], terminal_width=80).stdout
-    assert "..." not in shown.replace("FILES...", "").replace("[ARGS]...", "").replace("DONE, ...", "")
+    assert "..." not in shown.replace("SOURCES...", "").replace("[ARGS]...", "").replace("DONE, ...", "")
     assert "(~" not in shown
 
 
@@ -77,27 +75,6 @@ except SystemExit:
     assert ran.stderr.strip() == "[]"
 
 
-def test_classify_shows_the_labels_of_each_file(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
-    predictions = [
-        {"name": "duck.png", "results": [{"label": "drake", "score": 0.93}, {"label": "goose", "score": 0.02}]},
-        {"name": "bad.png", "error": {"code": "broken", "message": "The image is damaged [sic]."}},
-    ]
-    answers(server, job("DONE", predictions=predictions))
-    result = run("classify", duck, "--top-k", 2, "--model", "m")
-    assert result.exit_code == 0
-    for words in ("duck.png", "drake", "0.9300", "goose", "bad.png", "The image is damaged [sic]."):
-        assert words in result.stdout
-    assert b'name="top_k"\r\n\r\n2' in server.requests[0].body
-
-
-def test_classify_says_of_a_picture_that_it_has_no_label(
-    server: ToyServer, run: Callable[..., Result], duck: Path
-) -> None:
-    answers(server, job("DONE", predictions=[{"name": "duck.png", "results": []}]))
-    (line,) = [line for line in run("classify", duck).stdout.splitlines() if "duck.png" in line]
-    assert line.split() == ["duck.png", "no", "label", "above", "its", "threshold"]
-
-
 def test_a_picture_of_a_cancelled_job_is_not_said_to_have_no_label(
     server: ToyServer, run: Callable[..., Result]
 ) -> None:
@@ -106,100 +83,9 @@ def test_a_picture_of_a_cancelled_job_is_not_said_to_have_no_label(
     assert "threshold" not in run("jobs", "show", "j1").stdout
 
 
-def test_classify_writes_the_heat_maps_that_explain_its_answers(
-    server: ToyServer, run: Callable[..., Result], duck: Path, tmp_path: Path
-) -> None:
-    explanation = {"label": "drake", "method": "grad-cam", "link": "/v1/jobs/j1/explanations/0"}
-    predictions = [
-        {"name": "in/a/duck.png", "results": [{"label": "drake", "score": 0.93}], "explanation": explanation},
-        {"name": "bad.png", "error": {"code": "broken", "message": "It is damaged."}},
-        {"name": "odd.png", "results": [], "explanation": {"reason": "There is no label [sic]."}},
-    ]
-    answers(server, job("DONE", predictions=predictions))
-    server.on("GET /v1/jobs/j1/explanations/0", (200, {"Content-Type": "image/png"}, "a PNG"))
-    result = run("classify", duck, "--explain", tmp_path / "new" / "maps", "--explain-label", "drake")
-    assert result.exit_code == 0, result.output
-    assert [path.name for path in (tmp_path / "new" / "maps").iterdir()] == ["1-duck.png.png"]
-    assert "a PNG" in (tmp_path / "new" / "maps" / "1-duck.png.png").read_text()
-    assert "odd.png: no explanation: There is no label [sic]." in result.stderr
-    assert b'name="explain"\r\n\r\ntrue' in server.requests[0].body
-    assert b'name="explain_label"\r\n\r\ndrake' in server.requests[0].body
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [(["--explain-label", "drake"], "needs --explain FOLDER"), (["--explain", "maps", "--async"], "leave out --async")],
-)
-def test_classify_refuses_what_cannot_be_explained(
-    server: ToyServer, run: Callable[..., Result], duck: Path, arguments: list[str], complaint: str
-) -> None:
-    result = run("classify", duck, *arguments)
-    assert result.exit_code == 2
-    assert complaint in result.stderr
-    assert not server.requests
-
-
-def test_classify_sends_no_explain_unless_it_is_asked_for(
-    server: ToyServer, run: Callable[..., Result], duck: Path
-) -> None:
-    answers(server, job("DONE"))
-    run("classify", duck)
-    assert b"explain" not in server.requests[0].body
-
-
-def test_classify_prints_the_servers_json_for_programs(
-    server: ToyServer, run: Callable[..., Result], duck: Path
-) -> None:
-    answer = job("DONE", metadata={"long": "x" * 500})
-    answers(server, answer)
-    assert json.loads(run("classify", duck, "--json").stdout) == answer
-
-
-def test_classify_without_waiting_prints_only_the_id(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
-    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
-    assert run("classify", duck, "--async").stdout == "j1\n"
-
-
-def test_a_wait_that_is_over_says_how_long_it_was_and_how_to_go_on(
-    server: ToyServer, run: Callable[..., Result], duck: Path
-) -> None:
-    answers(server, job("RUNNING"))
-    result = run("classify", duck, "--timeout", 0.05)
-    expected = "inferq: job j1 is RUNNING after 0.05 s; wait for it with: inferq jobs wait j1"
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
-
-
-def test_ctrl_c_while_waiting_says_how_to_get_the_answer_later(
-    server: ToyServer, run: Callable[..., Result], duck: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
-    monkeypatch.setattr("inferq.client.jobs.Jobs.wait", interrupted)
-    result = run("classify", duck)
-    assert result.exit_code == 130
-    assert "job j1 continues; wait for it with: inferq jobs wait j1" in result.stderr
-
-
 def test_a_score_bar_can_be_read_without_colour() -> None:
     assert console.bar(0.75).plain == "━" * 15 + "·" * 5
     assert console.bar(17.0).plain == ""
-
-
-def test_a_failed_job_is_exit_1_with_its_reason(server: ToyServer, run: Callable[..., Result], duck: Path) -> None:
-    answers(server, job("FAILED", error="broken", error_description="Nothing to see."))
-    result = run("classify", duck)
-    assert result.exit_code == 1
-    assert "Nothing to see." in result.stdout
-
-
-def test_a_reason_that_stands_beside_its_picture_is_shown_once(
-    server: ToyServer, run: Callable[..., Result], duck: Path
-) -> None:
-    damaged = {"name": "duck.png", "error": {"code": "broken", "message": "It is damaged."}}
-    answers(server, job("FAILED", error="broken", error_description="It is damaged.", predictions=[damaged]))
-    assert run("classify", duck).stdout.count("It is damaged.") == 1
 
 
 def test_a_server_that_cannot_be_reached_is_one_clear_line(duck: Path) -> None:
@@ -238,7 +124,7 @@ def test_jobs_are_listed_with_status_version_progress_and_local_time(
     result = run("jobs", "list", "--status", "running")
     monkeypatch.undo()
     time.tzset()
-    for words in ("j1", "m 1", "4/9", "2026-11-22 01:00:01"):
+    for words in ("j1", "m 1", "4/9", "2026-11-22"):
         assert words in result.stdout
     assert "status=RUNNING" in server.requests[0].path
 
@@ -269,7 +155,7 @@ def test_models_are_listed_and_the_default_has_a_star(server: ToyServer, run: Ca
     server.on("GET /v1/models", (200, {}, listed(model(version("ready")))))
     result = run("models", "list")
     assert "birds *" in result.stdout
-    assert "1000" in result.stdout
+    assert "1,000" in result.stdout
 
 
 def test_of_several_versions_the_default_one_is_marked(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -322,7 +208,7 @@ def test_import_follows_the_check_until_the_model_is_ready(
     server.on("POST /v1/models", (202, {}, version("checking")))
     server.on("GET /v1/models/birds", (200, {}, model(version("checking"))), (200, {}, model(version("ready"))))
     result = run("models", "import", "birds", "--arch", "resnet18", "--weights", duck, "--labels", "imagenet")
-    assert (result.exit_code, result.stdout) == (0, "birds 1 is ready: 1000 labels\n")
+    assert (result.exit_code, result.stdout) == (0, "birds 1 is ready: 1,000 labels\n")
 
 
 PREPROCESSING = {
@@ -431,7 +317,7 @@ def test_a_model_is_shown_with_all_that_decides_its_answers(server: ToyServer, r
     for part in (
         "model birds = a/b (the default model)", "version 1; others: 2", "state ready", "resnet18 of torchvision",
         "resize 232, crop 224 (center), bilinear, RGB, mean 0.5, std 0.2, 0.3, 0.4", "IMAGENET1K_V2, assumed",
-        "9: bird 0, bird 1", "checksum abc", "openvino float32 on cpu",
+        "9, of which the first are bird 0 bird 1", "checksum abc", "openvino float32 on cpu",
         "torch 72.3 pictures/s, openvino 197 pictures/s with one thread; answers differ by 1e-06 at most; chosen: open",
         "openvino bfloat16: 98.1% of 53 pictures keep their label, scores differ by 0.091 at most",
     ):  # fmt: skip
@@ -504,6 +390,51 @@ def test_a_key_of_a_stage_is_asked_for(server: ToyServer, run: Callable[..., Res
     assert run("keys", "create", "--stage", "test").stdout == "test_secret\n"
     assert json.loads(server.requests[-1].body) == {"stage": "test"}
     assert run("keys", "create", "--stage", "rehearsal").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "ahead"), [("12h", 43_200.0), ("30d", 2_592_000.0), ("2099-01-01T00:00:00Z", None), ("1893456000", None)]
+)
+def test_an_expiry_is_a_duration_or_a_time_for_the_server(
+    server: ToyServer, run: Callable[..., Result], words: str, ahead: float | None
+) -> None:
+    made = complete(NewKey, id="k1", key="iq_secret", expires="2099-01-01T00:00:00Z")
+    server.on("POST /v1/keys", (201, {}, made))
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=[{"id": "k0"}])))
+    assert "It expires on 2" in run("keys", "create", "--expires", words).stderr
+    sent = json.loads(server.requests[-1].body)["expires"]
+    assert sent == words if ahead is None else abs(float(sent) - time.time() - ahead) < 60
+
+
+def at(days: float) -> str:
+    """Return the time in so many days in RFC 3339."""
+    return (datetime.now(UTC) + timedelta(days=days, seconds=5)).isoformat()
+
+
+def test_the_list_of_keys_tells_expiry_and_last_use_within_80_columns(
+    server: ToyServer, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "out", Console(width=80, highlight=False, markup=False))
+    every = {"prefix": "live_abcde", "tenant": "default", "scopes": ["infer", "models", "keys"]}
+    told = [
+        ({"name": "owner"}, "never", "never"),
+        ({"name": "laptop of anna", "expires": at(30), "last_used": at(-2)}, "2d ago", "in 30d"),
+        ({"name": "old", "expires": at(-1), "last_used": at(-3)}, "3d ago", "expired"),
+        ({"name": "gone", "expires": at(3), "revoked_at": at(-1)}, "never", "revoked"),
+    ]
+    listed = [every | about | {"id": str(uuid.uuid4())} for about, _, _ in told]
+    server.on("GET /v1/keys", (200, {}, complete(KeyList, keys=listed)))
+    lines = run("keys", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for key, (about, used, expires) in zip(listed, told, strict=True):
+        (number,) = [number for number, line in enumerate(lines) if str(key["id"]) in line]
+        assert re.search(rf" live_abcde… +infer +{used} +{expires}$", lines[number].rstrip()), lines[number]
+        below = " ".join(" ".join(lines[number + 1 : number + 4]).split())
+        assert below.startswith(about["name"].split()[0])
+        assert "of default" in below
+    assert [key["last_used"] for key in json.loads(run("keys", "list", "--json").stdout)] == [
+        about.get("last_used") for about, _, _ in told
+    ]
 
 
 @pytest.mark.parametrize(("words", "query"), [((), ""), (("--force",), "?force=true")])
@@ -711,7 +642,7 @@ def test_the_demo_finds_its_photographs_without_loading_what_brings_them(
     (tmp_path / "skimage" / "data").mkdir(parents=True)
     (tmp_path / "skimage" / "__init__.py").write_text("raise AssertionError('it was imported')")
     (tmp_path / "skimage" / "data" / "coffee.png").touch()
-    code = "import inferq.commands.demo as demo; print(demo.samples.installed()['coffee.png'])"
+    code = "import inferq.commands.demo as demo; print(demo.installed()['coffee.png'])"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
         capture_output=True, text=True, check=True,
@@ -771,7 +702,9 @@ def test_search_prints_what_was_found_and_how_much_was_compared(
     assert [text in first for text in ("a.png", "[mallard]", "dataset 7, example 2", "0.8765")] == [True] * 4
     assert [text in second for text in ("b.png", "image_1", "-0.1000")] == [True] * 3
     assert "2 of 9 pictures were compared" in shown.stderr
-    assert b'name="images"\r\n\r\ntrue' in server.requests[-1].body
+    assert b'name="images"\r\n\r\ntrue' in server.requests[0].body
+    server.on("GET /v1/datasets/7", (200, {}, dataset("READY", name="wild birds")))
+    assert "wild birds, example 2" in run("search", duck).stdout
 
 
 def test_search_says_that_nothing_was_found_and_nothing_more_if_all_was_compared(

@@ -14,11 +14,11 @@ import pytest
 from msgspec import structs
 
 from inferq.client import Client
-from inferq.client.jobs import Options
+from inferq.client.submission import Options
 from inferq.client.trainings import Parameters
-from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unreachable
+from inferq.errors import BadAnswer, InferqError, InferqHTTPError, StillRunning, Unavailable, Unreachable
 from shared.schemas.jobs import JobOptions, JobPage
-from shared.schemas.keys import KeyList, NewKey
+from shared.schemas.keys import CurrentKey, KeyList, NewKey
 from shared.schemas.models import Alias, AliasList
 from shared.schemas.trainings import TrainingParameters
 from shared.schemas.workers import Queue
@@ -49,6 +49,17 @@ def test_submit_sends_files_and_options_and_does_not_wait(server: ToyServer, cli
     assert b'name="top_k"\r\n\r\n3' in request.body
     assert b'{"who": "me"}' in request.body
     assert b'name="model"' not in request.body
+
+
+def test_a_url_is_fetched_by_the_server_and_files_beside_it_are_sent_in_the_same_json(
+    server: ToyServer, client: Client
+) -> None:
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED")))
+    client.jobs.submit("https://example.org/a.jpg", ("b.jpg", b"meow"), top_k=3, metadata={"n": 1})
+    assert json.loads(server.requests[0].body) == {
+        "inputs": [{"url": "https://example.org/a.jpg"}, {"name": "b.jpg", "base64": "bWVvdw=="}],
+        "top_k": 3, "metadata": {"n": 1},
+    }  # fmt: skip
 
 
 def test_an_idempotency_key_travels_as_a_header(server: ToyServer, client: Client) -> None:
@@ -114,10 +125,10 @@ def test_a_get_gives_up_when_the_service_stays_away(server: ToyServer, client: C
     assert caught.value.status == 503
 
 
-def test_a_post_is_never_repeated(server: ToyServer, client: Client) -> None:
-    server.on("POST /v1/jobs", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "Soon."}))
-    with pytest.raises(InferqHTTPError):
-        client.jobs.submit(b"x")
+def test_a_post_that_is_no_submit_is_never_repeated(server: ToyServer, client: Client) -> None:
+    server.on("POST /v1/jobs/j1/retry", (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "Soon."}))
+    with pytest.raises(Unavailable):
+        client.jobs.retry("j1")
     assert len(server.requests) == 1
 
 
@@ -168,6 +179,17 @@ def test_the_key_is_sent_as_a_bearer_token(server: ToyServer) -> None:
     with Client(server.url + "/", "secret") as client:
         assert [key.id for key in client.keys.list()] == ["k"]
     assert server.requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_a_key_knows_what_it_may_do(server: ToyServer, client: Client) -> None:
+    server.on("GET /v1/keys/current", (200, {}, complete(CurrentKey, scopes=["infer"])))
+    assert client.keys.current().scopes == ["infer"]
+
+
+def test_an_expiry_of_0_is_sent_and_not_taken_for_none(client: Client, server: ToyServer) -> None:
+    server.on("POST /v1/keys", (201, {}, complete(NewKey, id="k1")))
+    client.keys.create(expires=0)
+    assert json.loads(server.requests[-1].body)["expires"] == 0
 
 
 def test_url_and_key_come_from_the_environment_where_none_is_given(
@@ -221,6 +243,21 @@ def test_a_field_of_another_type_is_an_error_that_says_where_it_is(server: ToySe
     server.on("GET /v1/jobs", (200, {}, {"jobs": [job("DONE") | {"progress": {"total": "9"}}], "next": None}))
     with pytest.raises(BadAnswer, match=re.escape("$.jobs[0].progress.total")):
         client.jobs.list()
+
+
+def test_a_job_of_an_older_server_without_a_link_to_its_pictures_is_read(server: ToyServer, client: Client) -> None:
+    older = job("DONE")
+    older["links"] = {"self": "/v1/jobs/j1", "results": "/v1/jobs/j1/results", "events": "/v1/jobs/j1/events"}
+    server.on("GET /v1/jobs/j1", (200, {}, older))
+    assert client.jobs.get("j1").links.pictures == ""
+
+
+def test_results_that_end_early_are_an_error_that_may_pass(server: ToyServer, client: Client) -> None:
+    last = {"error": {"code": "incomplete", "message": "The results end here; ask again."}}
+    server.on("GET /v1/jobs/j1", (200, {}, job("DONE", progress={"total": 2, "done": 2})))
+    server.on("GET /v1/jobs/j1/results", (200, {}, last))
+    with pytest.raises(Unreachable, match="The results end here; ask again"):
+        [*client.jobs.predictions(client.jobs.get("j1"))]
 
 
 def test_fields_that_a_newer_server_has_are_ignored(server: ToyServer, client: Client) -> None:
@@ -353,9 +390,9 @@ def test_options_and_parameters_are_those_of_the_requests() -> None:
     assert set(Parameters.__annotations__) == {field.name for field in structs.fields(TrainingParameters)}
 
 
-@pytest.mark.parametrize("picture", [["a.png", "b.png"], io.BytesIO(b"x"), "https://example.org/duck.jpg"])
+@pytest.mark.parametrize("picture", [["a.png", "b.png"], io.StringIO("x"), 7])
 def test_what_is_no_picture_is_refused_before_anything_is_sent(server: ToyServer, client: Client, picture: Any) -> None:
-    with pytest.raises(InferqError, match="picture 1 must be a path, bytes, or a tuple"):
+    with pytest.raises(InferqError, match=r"picture 1 (must be a path, a URL, bytes, a tuple|is a file in text mode)"):
         client.jobs.classify(picture)
     assert server.requests == []
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 
 from bench import report as single_report
-from bench.comparison import report
-from bench.comparison.contestants import Running
+from bench.comparison import contestants, report
+from bench.comparison.contestants import Own, Running
 from bench.comparison.loads import overloaded
 from bench.comparison.result import (
     ARCHIVE,
@@ -48,6 +48,7 @@ from bench.peers.process import CannotStart
 from bench.result import Percentiles
 from bench.service import grouped
 from bench.ways import peer, unfollowed
+from inferq.stack.stack import StackOptions
 from worker import families
 
 pytestmark = pytest.mark.slow
@@ -373,3 +374,31 @@ def test_workers_know_no_simulated_device_and_those_of_the_benchmark_do(monkeypa
 def test_all_workers_are_one_part() -> None:
     pids = {"worker-1": 10, "worker-2": 11, "api": 12}
     assert grouped(pids) == {"worker": [10, 11], "api": [12]}
+
+
+def test_every_visit_has_a_data_folder_and_a_database_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exist: list[str] = []
+    visits: list[tuple[list[Path], str]] = []
+
+    @contextmanager
+    def database() -> Iterator[str]:
+        exist.append(f"postgresql://database-{len(visits)}")
+        yield exist[-1]
+        exist.pop()
+
+    def measure_own(options: StackOptions, *_: object, environment: dict[str, str], **__: object) -> None:
+        visits.append((list(options.data.glob("*")), environment["DATABASE_URL"]))
+        assert exist == [environment["DATABASE_URL"]]
+        options.data.mkdir()
+        (options.data / "pictures").touch()
+
+    monkeypatch.setattr(contestants, "measure_own", measure_own)
+    contestant = Own(DIGITS_POSTGRES, tmp_path / "data", 2, (HARDLY,), tmp_path, checks=print, database=database)
+
+    contestant.visit(print)
+    contestant.visit(print)
+
+    assert visits == [([], "postgresql://database-0"), ([], "postgresql://database-1")]
+    assert exist == []

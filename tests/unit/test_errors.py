@@ -30,6 +30,7 @@ STATUSES = {
     "too_many_files": 400,
     "bad_url": 400,
     "unauthorized": 401,
+    "key_expired": 401,
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,

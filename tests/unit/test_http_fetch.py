@@ -18,6 +18,7 @@ import pytest
 
 from shared.adapters import http_fetch
 from shared.errors import BadUrl
+from tests.needed import missing
 
 pytestmark = pytest.mark.slow
 
@@ -314,7 +315,7 @@ def test_a_redirect_is_checked_like_the_first_url(
 def test_a_declared_and_an_endless_body_are_both_cut_at_the_limit(server: Server) -> None:
     assert len(get(server.url("bytes/50000"), max_bytes=50_000)) == 50_000
     for path in ("bytes/50001", "endless"):
-        with pytest.raises(BadUrl, match="more than the allowed 50000 bytes"):
+        with pytest.raises(BadUrl, match=r"more than the allowed 48.8 KiB \(50,000 bytes\)"):
             get(server.url(path), max_bytes=50_000)
 
 
@@ -339,7 +340,7 @@ def test_an_archive_is_written_as_it_comes_and_its_progress_is_reported(server: 
 
 def test_an_archive_is_bounded_and_guarded_like_a_picture(server: Server) -> None:
     for about, path, says in (
-        ({"max_bytes": 50_000}, "endless", "more than the allowed 50000 bytes. Give a smaller archive"),
+        ({"max_bytes": 50_000}, "endless", r"more than the allowed 48.8 KiB \(50,000 bytes\). Give a smaller archive"),
         ({"timeout": 0.3}, "drip", "in time"),
         ({"allow_private": False}, "bytes/1", "not on the public internet"),
         ({}, "status/403", "status 403 instead of the archive"),
@@ -447,7 +448,7 @@ def test_a_post_waits_for_no_connection_that_is_not_made(scheme: str) -> None:
 
 def test_tls_asks_for_the_certificate_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (openssl := shutil.which("openssl")):
-        pytest.skip("needs the openssl command to make a certificate")
+        missing("the command openssl, which makes a certificate,")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]

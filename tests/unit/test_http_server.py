@@ -42,12 +42,12 @@ BIG = bytes(range(256)) * 16_000
 
 
 @contextmanager
-def serving(application: Application, threads: int = 4) -> Iterator[str]:
+def serving(application: Application, threads: int = 4, at_end: Callable[[], None] | None = None) -> Iterator[str]:
     """Serve the application in this process; yield its host and port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     server = Server(
-        HttpServer(application, threads), address="127.0.0.1", port=port, interface=Interfaces.RSGI,
+        HttpServer(application, threads, at_end=at_end), address="127.0.0.1", port=port, interface=Interfaces.RSGI,
         http=HTTPModes.http1, websockets=False, log_enabled=False,
     )  # fmt: skip
     loop = asyncio.new_event_loop()
@@ -112,6 +112,14 @@ def test_a_body_arrives_whole(address: str, body: bytes, how: str) -> None:
     content = body if how == "with a length" else pieces(body)
     answer = httpx.post(f"http://{address}/", content=content)
     assert answer.text == hashlib.sha256(body).hexdigest()
+
+
+def test_what_is_left_to_do_is_done_when_the_server_stops() -> None:
+    done = list[str]()
+    with serving(echo, at_end=lambda: done.append("stored")) as address:
+        httpx.post(f"http://{address}/", content=b"small")
+        assert done == []
+    assert done == ["stored"]
 
 
 def test_a_client_is_asked_for_the_body_that_it_has_announced(address: str) -> None:

@@ -161,7 +161,7 @@ def test_a_header_that_cannot_be_read_is_broken_not_unknown() -> None:
 
 
 def test_too_many_bytes_are_refused_with_the_limit() -> None:
-    with pytest.raises(PictureTooLarge, match="100000 bytes"):
+    with pytest.raises(PictureTooLarge, match="100,000 bytes"):
         images.check("a.png", encoded() + bytes(100_000), LIMITS)
 
 

@@ -54,7 +54,7 @@ def test_lines_with_commas_are_no_table() -> None:
         (b"a\nb\0c\n", "l.txt, line 2: the label contains the unprintable character U+0000"),
         (b"a\n" + b"x" * 301, "l.txt, line 2: the label has more than 300 characters"),
         (b"a\nm\xf6we\n", "l.txt, line 2: it is not UTF-8"),
-        (b"x\n" * (2 * 1024 * 1024 + 1), "l.txt has more than 4194304 bytes"),
+        (b"x\n" * (2 * 1024 * 1024 + 1), "l.txt has more than 4 MiB"),
         (b'["a", "b"', "l.txt is not valid JSON"),
         (b'["a", ["b"]]', "l.txt must be a list of labels"),
         (b'{"0": "a", "2": "b"}', "must run from 0 to 1 without gaps"),

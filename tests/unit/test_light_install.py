@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("api", "worker", "shared", "inferq", "migrations", "bench")
 REMOTE = (
     "classify", "jobs", "models", "datasets", "train", "trainings", "webhooks", "keys", "tenants", "feedback",
-    "search",
+    "search", "status", "queue", "workers", "logs", "doctor", "completion",
 )  # fmt: skip
 LINE = "inferq: this command needs the server; in the checkout: pip install '.[server]'\n"
 
@@ -104,6 +104,13 @@ def test_a_command_for_a_server_elsewhere_runs(hidden: list[str]) -> None:
     done = inferq(hidden, "models", "list", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert done.stderr.startswith("inferq: no server can be reached at http://127.0.0.1:9")
+
+
+def test_the_doctor_examines_a_service_but_not_this_machine(hidden: list[str]) -> None:
+    here, there = inferq(hidden, "doctor"), inferq(hidden, "doctor", "--url", "http://127.0.0.1:9")
+    assert (here.returncode, here.stdout) == (2, "")
+    assert "examine a service with --url" in here.stderr
+    assert (there.returncode, there.stdout.startswith("✗ service")) == (1, True)
 
 
 @pytest.mark.parametrize("command", SERVER)

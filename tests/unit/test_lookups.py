@@ -33,6 +33,13 @@ def counting() -> Iterator[int]:
     yield from range(100)
 
 
+def test_a_caller_that_can_do_with_an_older_one_says_so(kept: Lookups, clock: Clock) -> None:
+    numbers = counting()
+    for seconds, found in ((0.0, 0), (SECONDS, 0), (60.0, 1)):
+        clock.now += seconds
+        assert kept.get("key", lambda: next(numbers), 60.0) == found
+
+
 def test_a_second_look_within_the_time_is_saved(kept: Lookups, clock: Clock) -> None:
     numbers = counting()
     assert [kept.get("key", lambda: next(numbers)) for _ in range(2)] == [0, 0]

@@ -181,7 +181,7 @@ def test_a_timm_training_checkpoint_with_two_sets_asks_which(tmp_path: Path) -> 
     path = saved(content, tmp_path / "last.pth.tar")
     message = refusal(path, tmp_path, architecture="timm/resnet10t", labels=LABELS)
     assert "several sets of weights: state_dict (" in message
-    assert "--state-key state_dict_ema" in message
+    assert "`state_key` state_dict_ema" in message
 
     wanted = Wanted("timm/resnet10t", LABELS, options=ImportOptions("state_dict_ema"))
     examined = examination.examine(path, tmp_path, wanted)
@@ -299,7 +299,7 @@ def test_a_folder_without_its_processor_asks_for_the_preprocessing(tmp_path: Pat
     folder = tmp_path / "model"
     hugging_face_folder(folder, "ViT", transformers.ViTImageProcessor(), **_TINY)
     (folder / "preprocessor_config.json").unlink()
-    assert "--resize, --crop, --mean and --std" in refusal(zipped(folder), tmp_path)
+    assert "`resize`, `crop`, `mean` and `std`" in refusal(zipped(folder), tmp_path)
     given = parse_request(None, {"resize": 224, "crop": 224, "mean": 0.5, "std": 0.5, "crop_mode": "squash"})
     examined = examination.examine(zipped(folder), tmp_path, Wanted(preprocessing=given))
     assert examined.preprocessing.crop_mode == "squash"
@@ -525,7 +525,7 @@ def test_a_check_refuses_the_model_unless_its_answer_is_the_expected_one(tmp_pat
 
 def test_a_file_that_does_not_tell_its_architecture_asks_for_it(tmp_path: Path) -> None:
     path = saved(torchvision.models.squeezenet1_1(num_classes=5).state_dict(), tmp_path / "w.pth")
-    assert "name it with --arch" in refusal(path, tmp_path, name="mine", labels=LABELS)
+    assert "name it in `architecture`" in refusal(path, tmp_path, name="mine", labels=LABELS)
     assert examination.examine(path, tmp_path, Wanted(name="squeezenet1_1", labels=LABELS)).labels == LABELS
 
 

@@ -58,6 +58,20 @@ def test_the_groups_are_those_that_comparing_every_pair_finds(distance: int) -> 
     assert near_duplicates.groups(signed, distance) == connected(signed, distance)
 
 
+@pytest.mark.parametrize("distance", [DISTANCE, FARTHEST])
+@pytest.mark.parametrize("alike", [16, 32])
+def test_they_are_found_among_many_that_are_alike_in_part(distance: int, alike: int) -> None:
+    chance = random.Random(alike)
+    marks: list[int] = []
+    for _ in range(250):  # as pictures with the same margin
+        first = chance.getrandbits(64 - alike) << alike | (1 << alike) - 1
+        other = first
+        for bit in chance.sample(range(64), chance.randrange(FARTHEST + 3)):
+            other ^= 1 << bit
+        marks += [first, other]
+    assert near_duplicates.groups(marks, distance) == connected(marks, distance)
+
+
 def test_what_has_no_fingerprint_or_is_plain_is_in_no_group() -> None:
     assert near_duplicates.groups([None, None, PLAIN, PLAIN, 7, None, 7]) == [[4, 6]]
     assert near_duplicates.groups([]) == []

@@ -222,7 +222,7 @@ def test_a_crop_that_the_graph_does_not_take_is_refused_with_both_sizes(tmp_path
 
 def test_a_file_that_does_not_say_how_to_prepare_pictures_asks_for_it(tmp_path: Path) -> None:
     path = graphs.save(graphs.make(), tmp_path)
-    with pytest.raises(BadOption, match="give --resize"):
+    with pytest.raises(BadOption, match="give `resize`"):
         examined(path, tmp_path, None)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +22,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api import dialects
 from api.application import create_app
 from api.dialects import native as native_dialect
-from api.dialects.native.serializers import datasets, jobs, models, promotions, trainings, webhooks
+from api.dialects.native.serializers import datasets, history, jobs, models, promotions, trainings, webhooks
 from api.openapi_builder import openapi_path
-from shared import errors
+from shared import errors, schemas
 from shared.container import build
 from shared.domain.comparisons import Comparison
-from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Source, Split
+from shared.domain.datasets import Dataset, DatasetExample, DatasetLabel, DatasetState, Inventory, Source, Split
+from shared.domain.history import Point
 from shared.domain.jobs import AnswerOptions, Item, Job, Status
 from shared.domain.models import ModelAlias, ModelState, ModelVersion
 from shared.domain.promotions import Canary
@@ -33,6 +37,7 @@ from shared.domain.webhooks import Attempt, Delivery, WebhookSecret
 from shared.schemas import trainings as training_schemas
 from shared.schemas.common import Answer
 from shared.schemas.models import Alias
+from shared.services.history import History
 from shared.settings import Settings
 
 
@@ -60,8 +65,10 @@ KINDS = (
 )  # fmt: skip
 """Errors but Unavailable, after which one wire delays its answer."""
 OPEN = {
-    "/", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
+    "/", "/samples/{name}", "/docs", "/openapi.json", "/favicon.ico", "/static/{filename}",
     "/ui", "/ui/datasets", "/ui/datasets/{reference}", "/ui/trainings", "/ui/trainings/{training_id}", "/ui/models",
+    "/ui/models/{name}", "/ui/models/{name}/versions/{version}", "/ui/models/{name}/suggestions",
+    "/ui/jobs", "/ui/jobs/{job_id}", "/ui/fleet", "/ui/webhooks", "/ui/keys",
     "/healthz", "/readyz", "/metrics",
     "/oauth/token", "/v1/oauth2/token", "/v2/oauth2/token",
     "/v1/vision/datasets/{dataset_id}/examples/{example_id}/picture",
@@ -108,7 +115,7 @@ def test_every_route_is_described_and_everything_described_is_routed(app: Flask,
 
 def test_every_route_of_a_wire_is_described_by_that_wire(app: Flask) -> None:
     by_themselves = {call: dialect for dialect in DIALECTS for call in described(dialect.openapi(Settings()))}
-    assert set(by_themselves) == routes(app, "health.", "web.")
+    assert set(by_themselves) == routes(app, "health.", "metrics.", "web.")
     for (path, _), dialect in by_themselves.items():
         assert dialects.speaking(DIALECTS, path) is dialect, path
 
@@ -122,6 +129,17 @@ def test_no_wire_overwrites_what_another_describes() -> None:
         [call["operationId"] for part in parts for _, _, call in calls(part)],
     ):
         assert sorted(names) == sorted(set(names))
+
+
+def test_no_type_has_the_name_of_another() -> None:
+    """In the document they would be one."""
+    modules = [
+        importlib.import_module(f"{schemas.__name__}.{each.name}") for each in pkgutil.iter_modules(schemas.__path__)
+    ]
+    types = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    names = Counter(kind.__name__ for kind in types if issubclass(kind, msgspec.Struct))
+    assert len(names) > 100
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_every_call_says_what_it_is_for_and_what_comes_back(document: dict[str, Any]) -> None:
@@ -191,6 +209,7 @@ def test_every_call_belongs_to_a_tag_that_is_listed(document: dict[str, Any]) ->
     assert len(listed) == len(set(listed))
     used = {tag for entry in document["paths"].values() for call in entry.values() for tag in call["tags"]}
     assert used == set(listed)
+    assert [tag for group in document["x-tagGroups"] for tag in group["tags"]] == listed
 
 
 def test_only_what_is_public_needs_no_key(document: dict[str, Any]) -> None:
@@ -200,15 +219,15 @@ def test_only_what_is_public_needs_no_key(document: dict[str, Any]) -> None:
 def test_the_document_the_page_and_its_parts_are_served_without_a_key(app: Flask) -> None:
     client = app.test_client()
     elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
-    static = ("/static/docs.css", "/static/docs.js", "/static/favicon.svg")
-    for path in ("/openapi.json", "/docs", "/favicon.ico", *static):
+    static = ("/static/reference.css", "/static/reference.js", "/static/favicon.svg")
+    for path in ("/", "/openapi.json", "/docs", "/favicon.ico", *static):
         with client.get(path, environ_base=elsewhere) as answer:
             assert answer.status_code == 200, path
-    assert client.get("/").headers["Location"] == "/docs"
+    assert client.get("/ui").headers["Location"] == "/"
 
 
 def test_the_page_loads_nothing_from_elsewhere(app: Flask) -> None:
-    for path in ("/docs", "/static/docs.css", "/static/docs.js"):
+    for path in ("/docs", "/static/reference.css", "/static/reference.js"):
         with app.test_client().get(path) as part:
             assert not re.search(r"""(https?:|["'(])//""", part.get_data(as_text=True)), f"{path} names another place"
     with app.test_client().get("/docs") as page:
@@ -224,10 +243,12 @@ EXAMPLE = DatasetExample(1, 1, 1, "duck", "a.png", Split.OPEN, Source.UPLOAD, ""
 COMPARISON = Comparison("1", "default", "birds", "2", "1", 1, 1, Status.QUEUED, 0.0)
 ANSWERS: list[Answer] = [
     jobs.job(JOB, [Item("1", 0, "duck.jpg", "blob", 0, 1)]),
-    jobs.summary(JOB),
+    jobs.listed(JOB, Item("1", 0, "duck.jpg", "blob", 0, 1, "DONE", [["drake", 0.9]])),
+    jobs.listed(JOB, None),
+    history.history(History([Point(1, 1), Point(2, 1, 1, 1, 0, {8: 1}, 0, 1, 0.5, 2, {20: 1})], Point(1, 5)), "own"),
     models.version(VERSION, {}),
     models.version_details(VERSION, {}, engine=None, training=TRAINING),
-    datasets.dataset(Dataset(1, "default", "birds", DatasetState.READY, 0.0, 0.0), []),
+    datasets.dataset(Dataset(1, "default", "birds", DatasetState.READY, 0.0, 0.0), Inventory([], 0)),
     datasets.label(DatasetLabel(1, 1, "duck")),
     datasets.example(EXAMPLE),
     trainings.training(TRAINING, 1),

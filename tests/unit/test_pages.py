@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,27 @@ from flask import Flask
 
 from api import web
 from api.application import create_app
+from shared import samples
 from shared.container import build
 from shared.settings import Settings
 
-PATHS = ("/docs", "/ui/datasets", "/ui/datasets/7", "/ui/trainings", "/ui/trainings/some-id", "/ui/models")
+PATHS = (
+    "/",
+    "/docs",
+    "/ui/jobs",
+    "/ui/jobs/some-id",
+    "/ui/fleet",
+    "/ui/datasets",
+    "/ui/datasets/7",
+    "/ui/trainings",
+    "/ui/trainings/some-id",
+    "/ui/models",
+    "/ui/models/some-name",
+    "/ui/models/some-name/versions/1",
+    "/ui/models/some-name/suggestions",
+    "/ui/webhooks",
+    "/ui/keys",
+)
 EACH = pytest.mark.parametrize("path", PATHS)
 STATIC = Path(web.__file__).parent / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))
@@ -87,10 +105,11 @@ def test_a_page_has_no_script_and_no_style_in_it(app: Flask, path: str) -> None:
 @EACH
 def test_a_page_leads_to_the_others_and_says_which_it_is(app: Flask, path: str) -> None:
     page = text(app, path)
-    leads = re.findall(r'<li><a href="([^"]+)"', page)
-    assert leads == ["/docs", "/ui/datasets", "/ui/trainings", "/ui/models"]
+    leads = re.findall(r'<li[^>]*><a href="([^"]+)"', page)
+    assert leads == [page for page, _, _ in web.PAGES]
+    assert len(leads) == 9
     (here,) = re.findall(r'<a href="([^"]+)" class="here" aria-current="page"', page)
-    assert path.startswith(here)
+    assert here == max((lead for lead in leads if path.startswith(lead)), key=len)
 
 
 def test_nothing_comes_from_elsewhere(app: Flask) -> None:
@@ -120,6 +139,47 @@ def test_only_one_script_knows_where_the_key_is_kept(script: Path) -> None:
     assert not re.search(r"localStorage|document\.cookie", script.read_text())
 
 
-def test_the_page_of_calls_names_files_as_the_document_does() -> None:
-    assert ".jpg" not in re.sub(r"/\\\.\(.*", "", (STATIC / "docs.js").read_text())
-    assert "examples" in (STATIC / "docs.js").read_text()
+def test_the_reference_names_files_as_the_document_does() -> None:
+    assert ".jpg" not in (STATIC / "trial.js").read_text()
+    assert "examples" in (STATIC / "trial.js").read_text()
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/ui/nowhere", "/models/a/b/c/d", "/static/nowhere.js", "/<i>"])
+def test_a_browser_gets_a_page_with_the_way_back_for_an_address_that_does_not_exist(app: Flask, path: str) -> None:
+    with app.test_client().get(path, headers=BROWSER) as answer:
+        assert (answer.status_code, answer.mimetype) == (404, "text/html")
+        assert answer.headers["Content-Security-Policy"] == web.POLICY
+        page = answer.get_data(as_text=True)
+        assert f"<code>{escape(path)}</code>" in page
+        assert '<a href="/">Try it</a>' in page
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"])
+def test_a_client_gets_the_error_of_its_wire_for_an_address_that_does_not_exist(app: Flask, accept: str) -> None:
+    with app.test_client().get("/nowhere", headers={"Accept": accept}) as answer:
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+def test_what_does_not_exist_at_an_address_that_does_is_no_page(app: Flask) -> None:
+    for method, path in (("GET", "/samples/nowhere.png"), ("POST", "/nowhere"), ("POST", "/docs")):
+        with app.test_client().open(path, method=method, headers=BROWSER) as answer:
+            assert answer.mimetype == "application/problem+json"
+
+
+def test_every_sample_on_the_front_page_is_served_with_its_licence(app: Flask) -> None:
+    page = text(app, "/")
+    named = re.findall(r'<img src="(/samples/[^"]+)"', page)
+    assert len(named) == len(samples.PHOTOS)
+    assert all(f'title="{photo.terms}"' in page for photo in samples.PHOTOS)
+    for path in named:
+        with app.test_client().get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"}) as answer:
+            assert answer.status_code == 200
+            assert (answer.mimetype or "").startswith("image/")
+
+
+def test_without_the_samples_the_front_page_draws_none(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "installed", dict)
+    assert "samples" not in text(app, "/")

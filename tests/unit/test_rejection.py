@@ -47,6 +47,25 @@ def test_a_distance_within_leaves_the_picture_itself_out() -> None:
     assert FeatureBank.build(features, labels).distances_within().numpy() == pytest.approx(expected, abs=2e-3)
 
 
+def test_a_distance_within_leaves_out_what_looks_like_the_picture() -> None:
+    """Each picture is there four times; among its own copies it would be at no distance."""
+    features, labels = two_clouds(20)
+    groups = torch.arange(40).repeat_interleave(4)
+    copies = FeatureBank.build(features.repeat_interleave(4, dim=0), labels.repeat_interleave(4), groups)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(unit(features))  # three of four copies are the third nearest
+    expected = neighbours.kneighbors()[0][:, 0].repeat(4)
+    assert copies.distances_within().numpy() == pytest.approx(expected, abs=2e-3)
+    alone = FeatureBank.build(features, labels, torch.zeros(40, dtype=torch.int64))
+    assert alone.distances_within().tolist() == [2.0] * 40
+
+
+def test_a_bounded_bank_knows_the_groups_of_the_features_that_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = two_clouds(20)
+    doubled = features.repeat_interleave(2, dim=0), labels.repeat_interleave(2), torch.arange(40).repeat_interleave(2)
+    monkeypatch.setattr(rejection, "MOST_ROWS", 30)
+    assert float(FeatureBank.build(*doubled).distances_within().min()) > 0.1
+
+
 def test_a_distance_does_not_depend_on_the_length_of_features() -> None:
     bank = FeatureBank.build(*two_clouds(20))
     asked = cloud(6, 2)

@@ -12,6 +12,9 @@ import torch
 
 from shared import errors
 from shared.domain.datasets import DatasetExample, Source, Split
+from shared.domain.rejection import RejectionRequest
+from shared.services import rejection
+from worker import rejection_fit
 from worker.training import rejection_rule
 from worker.training.outcome import Unseen
 from worker.training.rejection_rule import Chosen, choose, measure
@@ -80,6 +83,23 @@ def test_near_duplicates_do_not_make_known_pictures_look_nearer_than_new_ones(mo
     assert (found.rule.max_distance or 0.0) > 0.3
 
 
+def test_near_duplicates_do_not_make_the_pictures_of_a_dataset_look_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a rule that is fitted later: each picture is there four times."""
+    features = torch.randn(24, 16, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, dim=0)
+    marks = random.Random(0)
+    fingerprints = [mark for mark in (marks.getrandbits(63) for _ in range(24)) for _ in range(4)]
+    examples = [example(number, 1 + number % 2, mark) for number, mark in enumerate(fingerprints)]
+    logits = 8.0 * torch.nn.functional.one_hot(torch.arange(96) % 2, 2)
+    monkeypatch.setattr(rejection, "get_pictures", lambda *about: examples)
+    monkeypatch.setattr(rejection_fit, "run_dataset", lambda *about: torch.cat([logits, features], dim=1))
+    monkeypatch.setattr(rejection_fit, "_keep_distances", lambda *about: None)
+    worker: Any = SimpleNamespace(container=SimpleNamespace(storage=Blobs()))
+    version: Any = SimpleNamespace(id="v", labels=("a", "b"), has_features=True)
+    model: Any = Model()
+    rule = rejection_fit.fit(worker, version, model, RejectionRequest(0.9, 1))
+    assert (rule.max_distance or 0.0) > 0.3
+
+
 def test_test_pictures_are_in_memory_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = chosen(monkeypatch, [None] * 40, torch.randn(40, 2, generator=torch.Generator().manual_seed(0)))
     read: list[int] = []
@@ -93,8 +113,10 @@ def test_test_pictures_are_in_memory_batch_by_batch(monkeypatch: pytest.MonkeyPa
     test = [example(number) for number in range(20)]
     blobs: Any = Blobs()
     loaded: Any = model
-    found = measure(rule, blobs, loaded, test, torch.zeros(20), {}, 0.9, lambda message: None)
+    found, distances = measure(rule, blobs, loaded, test, torch.zeros(20), {}, 0.9, lambda message: None)
     assert found["pictures"] == len(read) == 20
+    assert distances is not None
+    assert distances.shape == (20,)
     assert max(read) < model.max_batch
     assert read[4] == 0, "a batch is read when the one before has run"
 
@@ -104,7 +126,7 @@ def test_a_dataset_that_is_removed_meanwhile_does_not_fail_a_training(monkeypatc
     foreign = {"cups": [example(1), example(2, blob="gone")], "noise": [example(3)], "away": [example(4, blob="gone")]}
     blobs: Any = Blobs()
     model: Any = Model()
-    found = measure(rule, blobs, model, [example(0)], torch.zeros(1), foreign, 0.9, lambda message: None)
+    found, _ = measure(rule, blobs, model, [example(0)], torch.zeros(1), foreign, 0.9, lambda message: None)
     kinds = [(row["kind"], row["pictures"]) for row in found["foreign"]]
     assert kinds == [("noise", 16), ("text", 16), ("plain", 16), ("gradient", 16), ("cups", 1), ("noise", 1)]
 

@@ -35,6 +35,20 @@ def copies(given: list[DatasetExample], *groups: tuple[int, ...]) -> list[Datase
     return marked
 
 
+def showing(
+    *pictures: tuple[int, ...], source: Source = Source.UPLOAD, split: Split = Split.OPEN
+) -> list[DatasetExample]:
+    """Return an example of a multi-label dataset for each picture, given by the ids of its labels."""
+    return [
+        DatasetExample(
+            1, 0, 0, "", f"{n}.png", split, source,
+            hashlib.sha256(f"{n} {own} {split} {source}".encode()).hexdigest(), "blob", 0, 1, 1, 0.0,
+            label_ids=own, labels=tuple(str(label_id) for label_id in own),
+        )
+        for n, own in enumerate(pictures)
+    ]  # fmt: skip
+
+
 def counts(part: tuple[DatasetExample, ...]) -> dict[str, int]:
     return dict(Counter(example.label for example in part))
 
@@ -202,3 +216,29 @@ def test_near_duplicates_of_two_labels_are_dealt_by_label() -> None:
     dealt = splits.deal(copies(given, *((n, n + 30) for n in range(30))), 0.8, 0)
     assert counts(dealt.test) == {"red": 3, "green": 3}
     assert dealt.near_duplicates + dealt.across == 30
+
+
+def test_every_label_of_a_multi_label_dataset_has_a_training_picture() -> None:
+    given = showing((1, 3), (1,), (2, 3), (2,))
+    for seed in range(20):  # for some of them, both pictures of the label 3 are the first of their strata
+        dealt = splits.deal(given, 0.8, seed, is_multi_label=True)
+        assert {label_id for example in dealt.training for label_id in example.label_ids} == {1, 2, 3}
+        assert dealt.test
+        everything = [example.sha256 for part in (dealt.training, dealt.validation, dealt.test) for example in part]
+        assert sorted(everything) == sorted(example.sha256 for example in given)
+
+
+def test_a_picture_that_the_dataset_declares_to_be_for_testing_stays_there_whatever_its_labels() -> None:
+    declared = showing((1, 2), (2, 3), (3,), split=Split.TEST)
+    given = [*showing((1, 3), (1,), (2, 3), (2,)), *declared]
+    for seed in range(20):
+        dealt = splits.deal(given, 0.8, seed, is_multi_label=True)
+        assert pictures(dealt.test) == pictures(tuple(declared))
+        assert {label_id for example in dealt.training for label_id in example.label_ids} == {1, 2, 3}
+
+
+def test_a_multi_label_dataset_without_a_picture_left_to_test_on_is_refused_before_any_training() -> None:
+    given = [*showing((1, 2), (2, 3)), *showing((1,), (3,), source=Source.FEEDBACK)]
+    for seed in range(5):
+        with pytest.raises(errors.BadDataset, match=r"No picture is left to test on.*add some to `test`"):
+            splits.deal(given, 0.8, seed, is_multi_label=True)

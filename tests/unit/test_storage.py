@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import socket
 import sys
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from moto.server import ThreadedMotoServer
 
 from shared import errors
 from shared.adapters.storage import MARKER, MarkerRecord, Storage
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket on a server that speaks S3."""
+    speak_s3(s3_server, monkeypatch)
+    bucket = f"pictures-{uuid.uuid4().hex}"
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
+    return f"s3://{bucket}"
+
+
+def speak_s3(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # a client keeps the address that it was made with
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "s3":
+        return Storage(f"{request.getfixturevalue('s3')}/blobs")
     return Storage(f"file://{tmp_path}/blobs" if request.param == "file" else f"memory://{uuid.uuid4().hex}/blobs")
 
 
@@ -105,6 +138,64 @@ def test_a_store_that_takes_a_version_before_the_offset_reads_the_same_part(monk
     storage = Storage(f"memory://{uuid.uuid4().hex}")
     storage.write("blob", b"0123456789")
     assert storage.read("blob", 2, 3) == b"234"
+
+
+def test_a_blob_larger_than_a_part_of_an_upload_is_written_and_read(s3: str, tmp_path: Path) -> None:
+    storage, data = Storage(s3), os.urandom(60 * 1024 * 1024)  # s3fs sends parts of 50 MiB
+    storage.write("weights", data)
+    assert storage.size("weights") == len(data)
+    storage.fetch_to("weights", str(tmp_path / "weights"))
+    storage.put_from(str(tmp_path / "weights"), "copy")
+    assert b"".join(storage.pieces("copy")) == data
+
+
+def test_a_blob_whose_writing_fails_is_not_there(storage: Storage) -> None:
+    with contextlib.suppress(ZeroDivisionError), storage.writing("blob") as blob:
+        blob.write(b"half")
+        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError):
+        storage.read("blob")
+
+
+def test_a_bucket_without_its_marker_is_away(s3: str) -> None:
+    marked = threading.Event()
+    storage = Storage(s3, record=MarkerRecord(marked.is_set, marked.set))
+    storage.write("jobs/1", b"picture")
+    assert marked.is_set()
+    Storage(s3).delete(MARKER)
+    for step in (storage.ping, lambda: storage.read("jobs/2"), lambda: storage.write("images/1", b"picture")):
+        with pytest.raises(errors.Unavailable, match=MARKER):
+            step()
+    assert storage.read("jobs/1") == b"picture"
+
+
+def test_an_s3_server_that_hangs_is_away_and_holds_no_thread_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.adapters.storage._SILENCE", 0.2)
+    connections = 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and never says a word
+
+        def count() -> None:
+            nonlocal connections
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted.append(silent.accept()[0])
+                    connections += 1
+
+        accepted: list[socket.socket] = []
+        threading.Thread(target=count, daemon=True).start()
+        speak_s3(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch)
+        storage = Storage("s3://pictures/blobs")
+        with pytest.raises(errors.Unavailable):
+            storage.read("blob")
+        assert connections == 4, "two tries of two requests, not 25"
+    for each in accepted:
+        each.close()
+
+
+def test_the_patience_with_s3_is_that_of_fsspecs_configuration_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 600}})
+    filesystem = Storage("s3://pictures")._fs
+    assert filesystem.config_kwargs == {"read_timeout": 600}
 
 
 def test_a_blob_is_written_while_the_blobs_of_its_folder_are_deleted(

@@ -24,6 +24,7 @@ from inferq.errors import CannotStart
 from inferq.stack import data_dir, stack, supervisor, valkey
 from inferq.stack.logs import KEEP, Follower, last_line, rotate
 from inferq.stack.supervisor import Part, Supervisor
+from tests.needed import missing
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +190,7 @@ def test_kill_9_of_the_supervisor_leaves_no_part_behind(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 from inferq.stack.supervisor import Part, Supervisor
+from tests.needed import missing
 boss = Supervisor(print)
 boss.start(Part("api", [sys.executable, "-c", {FOREVER!r}], dict(os.environ), Path({str(tmp_path)!r}) / "api.log"))
 print(boss.pids()["api"], flush=True)
@@ -277,7 +279,7 @@ def test_leftovers_are_known_by_their_folder_and_strangers_are_spared(
 ) -> None:
     if find == "_from_ps":
         if subprocess.run(["which", "ps"], capture_output=True, check=False).returncode:
-            pytest.skip("no ps on this machine")
+            missing("ps, of the package procps,")
         monkeypatch.setattr(data_dir, "_from_proc", data_dir._from_ps)
     ours, theirs = tmp_path / "a", tmp_path / "ab"
     argv = [sys.executable, "-c", FOREVER]

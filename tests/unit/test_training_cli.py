@@ -106,8 +106,8 @@ def test_a_folder_becomes_a_dataset_and_the_loading_is_shown(
     assert "flowers: reading the archive, 30 pictures so far\n" in result.stderr
     assert "inferq train flowers --name MODEL" in result.stderr
     lines = result.stdout.splitlines()
-    assert "rose [sic]         40   ━━━━━━━━━━━━━━━━━━━━" in result.stdout
-    assert "daisy              20   ━━━━━━━━━━··········" in result.stdout
+    assert "rose [sic]        40  ━━━━━━━━━━━━━━━━━━━━" in result.stdout
+    assert "daisy             20  ━━━━━━━━━━··········" in result.stdout
     assert [line.split() for line in lines if "duplicates" in line] == [["duplicates", "left", "out", "3"]]
     assert "rose/x.jpg: the picture is damaged" in result.stdout
     assert b"rose/1.jpg" in server.requests[0].body
@@ -127,6 +127,17 @@ def test_contradictions_and_warnings_are_shown_with_the_dataset(server: ToyServe
     assert "daisy/1.jpg: also sent as rose/2.jpg; one picture with two labels teaches neither" in printed
     assert "daisy/3.jpg: also sent as rose/4.jpg; the dataset keeps it as 'daisy', example 7" in printed
     assert warnings[0] in printed
+
+
+def test_a_dataset_with_declared_splits_is_shown_with_the_pictures_of_each(
+    server: ToyServer, run: Callable[..., Result]
+) -> None:
+    server.on("GET /v1/datasets/flowers", (200, {}, loaded(splits={"": 5, "training": 40, "test": 15})))
+    lines = [" ".join(line.split()) for line in run("datasets", "show", "flowers").stdout.splitlines()]
+    place = lines.index("pictures 60")
+    assert lines[place + 1 : place + 4] == ["not assigned yet 5", "for training 40", "for test 15"]
+    server.on("GET /v1/datasets/flowers", (200, {}, loaded(splits={"": 60})))
+    assert "assigned" not in run("datasets", "show", "flowers").stdout
 
 
 def test_near_duplicates_are_listed_in_groups(server: ToyServer, run: Callable[..., Result]) -> None:
@@ -194,7 +205,7 @@ def test_ctrl_c_while_a_dataset_loads_says_how_to_look_at_it_later(
     server: ToyServer, run: Callable[..., Result], flowers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.on("POST /v1/datasets", (202, {}, dataset("LOADING")))
-    monkeypatch.setattr("inferq.client.datasets.Datasets.follow", _interrupted)
+    monkeypatch.setattr("inferq.client.datasets.Datasets.stream", _interrupted)
     result = run("datasets", "create", "flowers", flowers)
     assert result.exit_code == 130
     assert "dataset 7 continues loading; show it with: inferq datasets show 7" in result.stderr
@@ -243,7 +254,7 @@ def test_a_training_is_followed_in_lines_and_ends_with_what_was_made(
         "A linear head on the features of mobilenet_v2 1.",
         "80 training, 10 validation, 10 test; flowers version 2",
         "7.4 s: features 5.0, head 2.0, testing 0.4",
-        "0.909   ━━━━━━━━━━━━━━━━━━··",
+        "0.909  ━━━━━━━━━━━━━━━━━━··",
     ):
         assert words in result.stdout
     assert json.loads(server.requests[0].body) == {
@@ -279,7 +290,7 @@ def test_ctrl_c_leaves_the_training_and_says_how_to_follow_and_cancel_it(
     server: ToyServer, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trains(server, training("QUEUED"))
-    monkeypatch.setattr("inferq.client.trainings.Trainings.follow", _interrupted)
+    monkeypatch.setattr("inferq.client.trainings.Trainings.stream", _interrupted)
     result = run("train", "flowers", "--name", "flowers")
     assert result.exit_code == 130
     assert "training t1 continues; follow it with: inferq trainings wait t1\n" in result.stderr
@@ -328,7 +339,7 @@ def test_trainings_are_listed(server: ToyServer, run: Callable[..., Result]) -> 
     page = complete(TrainingPage, trainings=[listed | {"created_at": "2020-01-02T12:00:00Z"}])
     server.on("GET /v1/trainings", (200, {}, page))
     (row,) = (line.split() for line in run("trainings", "list", "--status", "done").stdout.splitlines() if "t1" in line)
-    assert row == ["t1", "DONE", "flowers", "2", "100%", "2020-01-02"]
+    assert row == ["t1", "DONE", "2020-01-02", "flowers", "2"]
     assert "status=DONE" in server.requests[0].path
 
 
@@ -391,7 +402,7 @@ def test_wait_ends_with_1_when_the_training_was_cancelled(server: ToyServer, run
     assert "CANCELLED" in result.stdout
 
 
-@pytest.mark.parametrize(("labels", "says"), [(5, "columns: predicted label"), (14, " 14 "), (60, "predicted   times")])
+@pytest.mark.parametrize(("labels", "says"), [(5, "columns: predicted label"), (14, " 14 "), (60, "predicted  times")])
 @pytest.mark.parametrize("width", [80, 100])
 def test_confusions_fit_the_terminal_however_many_labels_there_are(labels: int, says: str, width: int) -> None:
     names = [f"label {number}" for number in range(1, labels + 1)]

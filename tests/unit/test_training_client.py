@@ -135,7 +135,7 @@ def test_a_dataset_is_read_with_its_labels_and_reasons(server: ToyServer, client
 def test_a_dataset_is_followed_until_it_is_loaded(server: ToyServer, client: Client) -> None:
     steps = [dataset("LOADING", progress=share) for share in (0.0, 0.5, 0.5)]
     server.on("GET /v1/datasets/7", *[(200, {}, step) for step in steps], (200, {}, dataset("FAILED", message="empty")))
-    followed = list(client.datasets.follow(7))
+    followed = list(client.datasets.stream(7))
     progress = [(dataset.state, dataset.progress) for dataset in followed]
     assert progress == [("LOADING", 0.0), ("LOADING", 0.5), ("FAILED", 1.0)]
     assert followed[-1].message == "empty"
@@ -163,7 +163,7 @@ def test_a_training_is_followed_through_an_outage_to_its_end(server: ToyServer, 
         (200, {}, training("RUNNING", curve=[{"stage": "head", "epoch": 1}])),
         (200, {}, training("DONE", model={"name": "flowers", "version": "2"}, evidence=EVIDENCE)),
     )
-    waiting, running, done = client.trainings.follow("t1")
+    waiting, running, done = client.trainings.stream("t1")
     assert (waiting.status, running.status, done.status) == ("QUEUED", "RUNNING", "DONE")
     assert [(epoch.stage, epoch.epoch) for epoch in running.curve] == [("head", 1)]
     assert done.model
@@ -177,14 +177,14 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(
 ) -> None:
     answers = iter([training("RUNNING"), Unreachable("no server is there"), training("CANCELLED")])
 
-    def request(self: Connection, method: str, path: str, **rest: object) -> httpx.Response:
+    async def request(self: Connection, method: str, path: str, **rest: object) -> httpx.Response:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
         return httpx.Response(200, json=answer)
 
     monkeypatch.setattr(Connection, "request", request)
-    assert [training.status for training in client.trainings.follow("t1")] == ["RUNNING", "CANCELLED"]
+    assert [training.status for training in client.trainings.stream("t1")] == ["RUNNING", "CANCELLED"]
 
 
 def test_a_server_that_stays_away_is_given_up(
@@ -193,13 +193,13 @@ def test_a_server_that_stays_away_is_given_up(
     monkeypatch.setattr(connection, "OUTAGE", 0.0)
     server.on("GET /v1/trainings/t1", (200, {}, training("RUNNING")), (504, {}, b""))
     with pytest.raises(InferqHTTPError, match="504"):
-        list(client.trainings.follow("t1"))
+        list(client.trainings.stream("t1"))
 
 
 def test_an_error_that_will_not_pass_ends_following_at_once(server: ToyServer, client: Client) -> None:
     server.on("GET /v1/trainings/t1", (200, {}, training("RUNNING")), (404, {}, {"detail": "There is no training."}))
     with pytest.raises(InferqHTTPError, match="There is no training"):
-        list(client.trainings.follow("t1"))
+        list(client.trainings.stream("t1"))
     assert len(server.requests) == 2
 
 
@@ -269,7 +269,7 @@ def test_versions_are_promoted_rolled_back_and_given_a_share(server: ToyServer, 
     [
         lambda client: client.datasets.get("none"),
         lambda client: client.datasets.remove("none"),
-        lambda client: next(client.trainings.follow("none")),
+        lambda client: next(client.trainings.stream("none")),
         lambda client: client.trainings.plot("none", "curve.png"),
         lambda client: client.models.compare("none", "1"),
     ],

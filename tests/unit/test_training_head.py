@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from shared.domain.trainings import TrainingParameters
-from worker.training import epochs
+from worker.training import truths
 from worker.training.head import HeadTraining
 from worker.training.logistic_regression import regression
 
@@ -126,7 +126,7 @@ def test_it_ends_early_when_nothing_improves_and_keeps_the_best() -> None:
 
 def test_rare_labels_count_more_but_within_bounds() -> None:
     labels = torch.tensor([0] * 1000 + [1] * 100 + [2])
-    counting = epochs.balance(labels, 4)
+    counting = truths.balance(labels, 4)
     assert counting[1] / counting[0] == pytest.approx(10)
     assert counting[2] / counting[0] == pytest.approx(20)
     assert counting[3] == 0

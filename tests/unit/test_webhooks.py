@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from shared.domain import webhooks
-from shared.domain.webhooks import Receiver, Reply, WebhookSecret
+from shared.domain.webhooks import FailingReceiver, Receiver, Reply, WaitingCallback, WebhookSecret
 from worker.delivery_places import REMEMBERED, SLOW, DeliveryPlaces
 
 BODY = b'{"type": "job.done", "data": {"_id": "0190"}}'
@@ -82,6 +82,39 @@ def test_the_secret_of_the_job_comes_first_and_that_of_the_service_last(
 )
 def test_the_receiver_is_the_host_with_its_port(url: str, host: str) -> None:
     assert webhooks.host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://A.example.org/hook?x=1", "https://a.example.org"),
+        ("HTTP://anna:s3cret@127.0.0.1:8080/T0/B0#s3cret", "http://127.0.0.1:8080"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+        ("http://[::1/s3cret", "http://"),
+    ],
+)
+def test_an_origin_has_no_user_password_path_or_query(url: str, origin: str) -> None:
+    assert webhooks.origin_of(url) == origin
+
+
+def test_failing_receivers_are_grouped_by_tenant_and_origin_the_most_callbacks_first() -> None:
+    def waits(
+        tenant: str, url: str, since: float, status: int | None = None, *, failed: bool = True
+    ) -> WaitingCallback:
+        return WaitingCallback(tenant, url, since, failed, status)
+
+    assert webhooks.failing_receivers([
+        waits("anna", "https://well.test/1", 1.0, failed=False),
+        waits("anna", "https://shop.test/1", 7.0),
+        waits("bert", "https://shop.test/1", 9.0, 503),
+        waits("bert", "https://SHOP.test/2", 8.0, 500),
+        waits("bert", "https://shop.test/3", 2.0, failed=False),
+        waits("carl", "https://shop.test/1", 6.0),
+    ]) == [
+        FailingReceiver("bert", "https://shop.test", 3, 8.0, 500),
+        FailingReceiver("carl", "https://shop.test", 1, 6.0, None),
+        FailingReceiver("anna", "https://shop.test", 1, 7.0, None),
+    ]  # fmt: skip
 
 
 NOW = 1_700_000_000.0

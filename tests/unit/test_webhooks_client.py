@@ -96,6 +96,22 @@ def test_a_delivery_is_shown_and_resent(server: ToyServer, run: Callable[..., Re
         assert client.webhooks.resend("j1").attempts == 0
 
 
+def test_all_failed_are_resent_with_as_many_calls_as_that_takes(server: ToyServer, run: Callable[..., Result]) -> None:
+    path = "/v1/webhooks/deliveries/resend"
+    server.on(f"POST {path}", (200, {}, {"deliveries": 1200, "next": "j7"}), (200, {}, {"deliveries": 1, "next": None}))
+    assert run("webhooks", "resend", "--failed", "--kind", "job").stderr == "1,201 failed webhooks sent again\n"
+    bodies = [json.loads(request.body) for request in server.requests]
+    assert bodies == [{"kind": "job", "cursor": ""}, {"kind": "job", "cursor": "j7"}]
+
+
+@pytest.mark.parametrize("words", [(), ("j1", "--failed"), ("j1", "--kind", "job"), ("--kind", "job")])
+def test_a_resend_of_one_or_all_must_be_clear(
+    server: ToyServer, run: Callable[..., Result], words: tuple[str, ...]
+) -> None:
+    assert run("webhooks", "resend", *words).exit_code == 2
+    assert not server.requests
+
+
 @pytest.mark.parametrize(
     ("result", "printed", "exit_code"),
     [

@@ -256,7 +256,7 @@ def test_a_thousand_outputs_alone_do_not_make_the_labels_those_of_imagenet(tmp_p
     with pytest.raises(BadWeights) as caught:
         examination.examine(path, tmp_path, Wanted("squeezenet1_1"))
     assert caught.value.message == (
-        "The weights have 1000 outputs, and no labels lie beside them. Give a labels file with 1000 lines, or --labels "
+        "The weights have 1000 outputs, and no labels lie beside them. Give a labels file with 1000 lines, or `labels` "
         "imagenet."
     )
     assert examination.examine(path, tmp_path, Wanted("squeezenet1_1", published=True)).labels[0] == "tench"
@@ -337,7 +337,7 @@ def failed_fetch(url: str, prefix: str, folder: Path, timeout: float = 5.0) -> s
     with pytest.raises(Unavailable) as caught:
         download.fetch(url, prefix, folder / "w.pth", timeout)
     assert list(folder.iterdir()) == []
-    assert "inferq models import NAME --arch ARCH --weights FILE --labels imagenet" in caught.value.message
+    assert "give `weights`, `architecture` and `labels`" in caught.value.message
     return caught.value.message
 
 

@@ -141,6 +141,18 @@ def test_a_key_that_may_not_infer_is_refused_in_json(client: FlaskClient, contai
 
 
 @EVERY_WIRE
+def test_a_tenant_that_may_queue_nothing_is_told_whom_to_ask_and_not_to_come_back(
+    container: Container, wire: Wire
+) -> None:
+    if wire.path == "/v1/images/upload":
+        pytest.skip("it only stores the picture")
+    answer = wire.post(with_settings(container, max_queued=0))
+    assert_complaint(wire, answer, 403)
+    assert "Ask the operator of this service to raise `max_queued`" in answer.text
+    assert "Retry-After" not in answer.headers
+
+
+@EVERY_WIRE
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_answered_in_json(client: FlaskClient, wire: Wire, method: str) -> None:
     assert_complaint(wire, client.open(wire.unknown, method=method), 404)

@@ -203,7 +203,7 @@ def test_exactly_one_archive_must_be_sent(client: FlaskClient, container: Contai
 
 
 def test_other_types_are_not_served_and_say_so(client: FlaskClient) -> None:
-    for kind in ("image-multi-label", "image-detection", "text-intent"):
+    for kind in ("image-detection", "text-intent"):
         for where in (ROOT, f"{ROOT}/upload", f"{ROOT}/upload/sync"):
             assert kind in refused(post(client, where, type=kind, name="mugs", path=URL))
 
@@ -466,6 +466,20 @@ def test_a_link_shows_one_example_for_half_an_hour(
         assert "not made here" in refused(seen(client, forged), 403)
     assert client.delete(f"{ROOT}/{mugs['id']}/examples/1").status_code == 204
     refused(seen(client, location), 404)
+
+
+def test_a_link_ends_with_the_key_that_it_was_made_with(
+    client: FlaskClient, container: Container, mugs: dict[str, Any]
+) -> None:
+    owner = Caller("default", SCOPES)
+    _, lasting = keys.create(container, owner)
+    _, short = keys.create(container, owner, expires_at=container.now() + 60)
+    for secret, seconds in ((lasting, 1800), (short, 60)):
+        asked = client.get(f"{ROOT}/{mugs['id']}/examples", headers={"Authorization": f"Bearer {secret}"})
+        (first, *_) = listed(asked, "EinsteinExample")
+        expires = re.search(r"expires=(\d+)", first["location"])
+        assert expires
+        assert seconds - 40 < int(expires[1]) - container.now() <= seconds
 
 
 def test_all_processes_sign_with_one_secret(container: Container) -> None:

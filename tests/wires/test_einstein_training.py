@@ -42,7 +42,7 @@ def mugs(container: Container) -> Dataset:
     """Four red mugs and four blue ones."""
     dataset = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number in range(8):
-        datasets.add_example(container, "default", dataset.id, 1 + number % 2, mug(number, f"{number}.png"))
+        datasets.add_example(container, "default", dataset.id, [1 + number % 2], mug(number, f"{number}.png"))
     return datasets.get(container, "default", dataset.id)
 
 
@@ -205,7 +205,7 @@ def test_one_label_is_refused_at_once(client: FlaskClient, container: Container)
 def test_too_few_pictures_are_a_training_that_has_failed(client: FlaskClient, container: Container) -> None:
     dataset = datasets.create(container, "default", "mugs", labels=["Red", "Blue"])
     for number, label in enumerate((1, 1, 2)):
-        datasets.add_example(container, "default", dataset.id, label, mug(number))
+        datasets.add_example(container, "default", dataset.id, [label], mug(number))
     body = begin(client, dataset)
     assert body["status"] == "FAILED"
     assert "'Blue'" in body["failureMsg"]
@@ -259,7 +259,7 @@ def test_a_training_that_waits_shows_how_many_are_before_it(
 ) -> None:
     other = datasets.create(container, "default", "others", labels=["Red", "Blue"])
     for number in range(4):
-        datasets.add_example(container, "default", other.id, 1 + number % 2, mug(number))
+        datasets.add_example(container, "default", other.id, [1 + number % 2], mug(number))
     first, second = begin(client, other), begin(client, mugs)
     assert [first["queuePosition"], second["queuePosition"]] == [1, 2]
     begun(container, first["modelId"])
@@ -333,7 +333,7 @@ def test_a_model_that_is_still_trained_predicts_nothing_and_cannot_be_found(
 def test_a_model_keeps_its_id_when_it_is_trained_again(
     client: FlaskClient, container: Container, mugs: Dataset, model_id: str
 ) -> None:
-    datasets.add_example(container, "default", mugs.id, 1, mug(99))
+    datasets.add_example(container, "default", mugs.id, [1], mug(99))
     body = fine(post(client, RETRAIN, modelId=f" {model_id} ", epochs="5"), "EinsteinTraining")
     assert (body["modelId"], body["name"], body["datasetId"], body["epochs"]) == (model_id, "mugs v1", mugs.id, 5)
     assert body["status"] == "QUEUED"

@@ -87,7 +87,7 @@ def picture_url() -> Iterator[str]:
 def serving(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine; yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # schemathesis closes no files that an answer is sent from
 ]
 
-TAGS = ("Jobs", "Dead letters", "Webhooks", "Tenants", "Datasets", "Trainings",
+TAGS = ("Jobs", "Dead letters", "Webhooks", "Tenants", "Datasets", "Trainings", "Suggestions",
         "Promotion", "Models", "Keys", "Fleet", "Einstein Vision", "SAP Leonardo",
         "Hugging Face", "IMG Processing", "Service", "Pages")  # fmt: skip
 WEIGHTS = "models/digits.safetensors"

@@ -428,7 +428,9 @@ def test_too_many_requests_are_refused_in_the_words_of_the_wire(container: Conta
 
 
 def test_a_full_queue_is_reported_in_the_words_of_the_wire(container: Container) -> None:
-    answer = post(with_settings(container, max_queued=0))
+    client = with_settings(container, max_queued=1)
+    post(client)
+    answer = post(client)
     assert_complaint(answer, 429)
     assert answer.json["error"].startswith("Rate limit reached. ")
 

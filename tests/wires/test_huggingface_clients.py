@@ -80,7 +80,7 @@ def node(url: str, npm: Path, *names: str, key: str = "any-key") -> Answers:
 def serving(container: Container) -> Iterator[str]:
     """Serve the app on a port of its own, without a worker; yield its URL."""
     server = make_server("127.0.0.1", 0, create_app(container), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.port}"

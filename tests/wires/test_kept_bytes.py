@@ -14,13 +14,14 @@ from werkzeug.test import TestResponse
 from api import room
 from shared.adapters.storage import Storage
 from shared.container import Container
+from shared.domain.sizes import in_units
 from shared.domain.tenant_limits import TenantLimits
 from shared.services import datasets, jobs, kept_bytes, tenant_limits
 from tests.integration.test_kept_bytes import archive
 from tests.wires.ways import WAYS, Way, picture
 
 PNG = picture("PNG")
-SAYS = "more would pass your limit of 5. Delete jobs, stored images, datasets or models"
+SAYS = "more would pass your limit of 5 bytes. Delete jobs, stored images, seen pictures, datasets or models"
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_a_body_that_is_larger_than_the_room_is_refused_by_its_length_alone(
     tenant_limits.replace(container, "default", TenantLimits("default", max_bytes=room.SMALL))
     answer = client.post("/v1/jobs", environ_overrides={"CONTENT_LENGTH": str(2 * room.SMALL)})
     assert (answer.status_code, answer.json["code"]) == (507, "quota_exceeded")
-    assert f"and {2 * room.SMALL * 3 // 4} more would pass" in answer.json["detail"]
+    assert f"and {in_units(2 * room.SMALL * 3 // 4)} more would pass" in answer.json["detail"]
 
 
 def test_a_full_tenant_may_send_what_is_not_kept(full: Container, client: FlaskClient) -> None:

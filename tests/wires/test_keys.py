@@ -55,6 +55,18 @@ def test_an_ordinary_key_is_of_the_stage_live(client: FlaskClient, owner: dict[s
     assert (key["stage"], key["key"][:3]) == ("live", "iq_")
 
 
+def test_any_key_says_what_it_may_do(client: FlaskClient, owner: dict[str, str]) -> None:
+    wanted = {"tenant": "acme", "scopes": ["models"], "stage": "test"}
+    key = client.post("/v1/keys", json=wanted, headers=owner).json["key"]
+    assert client.get("/v1/keys/current", headers={"x-api-key": key}).json == wanted | {"expires": None}
+    refused(client.get("/v1/keys/current", headers={"x-api-key": "test_wrong"}), 401, "unauthorized")
+
+
+def test_where_no_key_is_needed_yet_everything_may_be_done(client: FlaskClient) -> None:
+    everything = {"tenant": "default", "scopes": ["infer", "models", "keys"], "stage": "live", "expires": None}
+    assert client.get("/v1/keys/current").json == everything
+
+
 def test_an_account_has_a_key_without_a_text(client: FlaskClient, owner: dict[str, str], public: str) -> None:
     request = {"account": ACCOUNT, "public_key": public, "tenant": "acme", "name": "batch", "scopes": ["infer"]}
     answer = client.post("/v1/keys", json=request, headers=owner)

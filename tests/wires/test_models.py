@@ -282,7 +282,7 @@ def test_published_weights_that_cannot_be_fetched_are_refused_with_how_to_import
 ) -> None:
     for _ in range(2):
         answer = httpx.post(f"{stack.url}/v1/models", json={"name": "squeezenet1_1"}, timeout=60)
-        assert "inferq models import" in refused(answer, 409, "conflict")
+        assert "import the model from a file" in refused(answer, 409, "conflict")
         assert "squeezenet1_1" not in names(stack)
     assert bring(stack, "squeezenet1_1", save(state)).json()["version"] == "1"
     assert scores(stack, "squeezenet1_1", PHOTOS["jpeg"]).keys() == set(LABELS)
@@ -295,7 +295,7 @@ def test_the_default_model_that_is_not_at_hand_says_how_to_import_it(stack: Stac
         assert int(answer.headers["Retry-After"]) >= 1
         return refused(answer, 409, "model_not_ready")
 
-    stacks.until(lambda: "inferq models import" in detail(), 20)
+    stacks.until(lambda: "import the model from a file" in detail(), 20)
 
 
 # preprocessing
@@ -396,7 +396,7 @@ def test_a_default_that_could_not_answer_is_refused(client: FlaskClient, body: d
 
 def test_a_model_of_the_catalogue_that_cannot_be_fetched_stays_and_a_ready_one_is_returned(stack: Stack) -> None:
     answer = httpx.post(f"{stack.url}/v1/models", json={"name": "resnet50"}, timeout=60)
-    assert "inferq models import" in refused(answer, 409, "conflict")
+    assert "import the model from a file" in refused(answer, 409, "conflict")
     assert "resnet50" in names(stack)
     assert httpx.post(f"{stack.url}/v1/models", json={"name": "digits"}, timeout=60).status_code == 200
 

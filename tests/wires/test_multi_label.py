@@ -1,4 +1,5 @@
-"""A multi-label model and a model with one output get the same labels and scores on every wire, and may get none."""
+"""A multi-label model and a model with one output get the same labels and scores on every wire, and may get none; but
+on Einstein's, which answers with all labels."""
 
 from __future__ import annotations
 
@@ -80,11 +81,6 @@ def sap(path: str) -> Callable[[FlaskClient], Labels]:
     return lambda client: of_results(multipart(client, path, "files").json["predictions"][0]["results"])
 
 
-def einstein(client: FlaskClient) -> Labels:
-    answer = multipart(client, "/v2/vision/predict", "sampleContent", modelId="digits")
-    return of_results(answer.json["probabilities"], "probability")
-
-
 def huggingface(client: FlaskClient) -> Labels:
     return of_results(client.post("/models/digits", data=PICTURE).get_json())
 
@@ -109,7 +105,6 @@ WIRES: dict[str, Callable[[FlaskClient], Labels]] = {
     "native": native,
     "SAP v1": sap("/inference_sync"),
     "SAP v2": sap("/api/v2/image/classification"),
-    "Einstein": einstein,
     "Hugging Face": huggingface,
     "Hugging Face, cached": huggingface_cached,
     "IMG": img_processing,
@@ -148,6 +143,20 @@ def test_the_score_of_a_model_with_one_output_is_the_sigmoid_of_its_logit(
 def test_every_wire_can_say_that_there_is_no_label(client: FlaskClient, become: Callable[..., None], wire: str) -> None:
     become(LOGITS, 0.99)
     assert WIRES[wire](client) == ([("", 0.0)] if wire == "IMG" else [])
+
+
+def test_einstein_answers_with_all_labels_as_its_clients_expect(
+    client: FlaskClient, become: Callable[..., None]
+) -> None:
+    become(LOGITS, 0.99)
+    answer = multipart(client, "/v2/vision/predict", "sampleContent", modelId="digits", numResults="2")
+    assert answer.json["object"] == "multilabelpredictresponse"
+    assert of_results(answer.json["probabilities"], "probability") == expected(
+        "fish", "hen", "cat", "cow", "horse", "dog", "bird", "owl"
+    )
+    become(LOGITS, problem_type=ProblemType.SINGLE_LABEL)
+    answer = multipart(client, "/v2/vision/predict", "sampleContent", modelId="digits", numResults="2")
+    assert (answer.json["object"], len(answer.json["probabilities"])) == ("predictresponse", 2)
 
 
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])

@@ -31,6 +31,7 @@ from werkzeug.test import TestResponse
 
 from api.application import create_app
 from api.dialects.native.routes import jobs as native_jobs
+from api.load_shedding import HOLDS_FOR
 from shared import errors
 from shared.adapters.database import tables
 from shared.adapters.database.unit_of_work import Database
@@ -1236,7 +1237,7 @@ def test_the_numbers_are_in_the_metrics(client: FlaskClient, container: Containe
     assert answer.mimetype == "text/plain"
     lines = answer.text.splitlines()
     assert 'inferq_queue_waiting{model="digits",priority="normal",version="1"} 3.0' in lines
-    assert 'inferq_pictures_total{worker="worker-1"} 42.0' in lines
+    assert 'inferq_worker_pictures_total{worker="worker-1"} 42.0' in lines
     assert "inferq_workers 1.0" in lines
 
 
@@ -1250,6 +1251,47 @@ def test_the_queue_and_the_workers_can_be_looked_at(client: FlaskClient, contain
     assert (stream["model"], stream["version"], stream["priority"], stream["waiting"]) == ("digits", "1", "normal", 3)
     (worker,) = client.get("/v1/workers").json["workers"]
     assert (worker["id"], worker["since"], worker["models"]) == ("worker-1", "1970-01-01T00:00:00.000Z", ["digits/1"])
+
+
+def test_a_worker_tells_its_memory_and_an_older_one_does_not(client: FlaskClient, container: Container) -> None:
+    about = {"since": 0.0, "rates": {}, "device": "cuda", "memory": 5, "card_memory": {"used": 2, "total": 3}}
+    container.queue.workers.heartbeat("newer", about, 60)
+    container.queue.workers.heartbeat("older", {"since": 0.0, "rates": {}, "device": "cpu"}, 60)
+    newer, older = client.get("/v1/workers").json["workers"]
+    assert (newer["memory"], newer["card_memory"]) == (5, {"used": 2, "total": 3})
+    assert (older["memory"], older["card_memory"]) == (None, None)
+
+
+def test_the_queue_by_tenant_is_the_callers_own_and_for_the_operator_that_of_all(
+    client: FlaskClient, container: Container
+) -> None:
+    owner = {"Authorization": f"Bearer {client.post('/v1/keys', json={'scopes': ['infer', 'keys']}).json['key']}"}
+    given = {"tenant": "anna", "scopes": ["infer", "keys"]}
+    anna = {"Authorization": f"Bearer {client.post('/v1/keys', json=given, headers=owner).json['key']}"}
+    submitted(client, 2, headers=owner)
+    submitted(client, 3, headers=anna)
+    submitted(client, 1, headers=anna, priority="high")
+    rows = {
+        name: sorted((row["tenant"], row["priority"], row["waiting"]) for row in answer["queue"])
+        for name, headers in (("owner", owner), ("anna", anna))
+        if (answer := client.get("/v1/queue?by=tenant", headers=headers).json)
+    }
+    assert rows["anna"] == [("anna", "high", 1), ("anna", "normal", 3)]
+    assert rows["owner"] == [*rows["anna"], ("default", "normal", 2)]
+    assert all("tenant" not in row for row in client.get("/v1/queue", headers=anna).json["queue"])
+    history = {name: client.get("/v1/history", headers=key).json for name, key in (("owner", owner), ("anna", anna))}
+    assert {name: answer["tenants"] for name, answer in history.items()} == {"owner": "all", "anna": "own"}
+
+
+def test_the_history_has_its_span_and_refuses_others(client: FlaskClient) -> None:
+    hour, day = (client.get(f"/v1/history?span={span}").json for span in ("hour", "day"))
+    assert (len(hour["points"]), len(day["points"])) == (60, 96)
+    assert hour["points"][0]["seconds"] == 60
+    assert hour["recent"] | {"at": ""} == {
+        "at": "", "seconds": 300, "arrived": 0, "answered": 0, "failed": 0, "waiting": None, "running": None,
+        "oldest_seconds": None, "workers": None, "latency": None,
+    }  # fmt: skip
+    assert "hour, day" in complaint(client.get("/v1/history?span=week"), 400, "bad_option")
 
 
 @pytest.mark.parametrize("path", ["/v1//jobs", "/v1///jobs/", "//v1//jobs", "/v1/jobs/"])
@@ -1412,6 +1454,37 @@ def test_a_request_that_would_wait_in_vain_is_told_when_to_come_back(client: Fla
     assert len(jobs_now) == 2
 
 
+@pytest.mark.parametrize(("request_of", "is_held"), [
+    ({"data": png(), "content_type": "image/png"}, True),
+    ({"data": png(), "content_type": "image/png", "headers": {"Idempotency-Key": "one"}}, False),
+    ({"data": png(), "content_type": "application/octet-stream"}, False),  # which JSON with options may be, too
+    ({"data": {"file": (io.BytesIO(png()), "a.png")}}, False),
+])  # fmt: skip
+def test_overload_is_said_of_the_next_requests_too_if_their_pictures_are_all_that_differs(
+    client: FlaskClient,
+    container: Container,
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: dict[str, Any],
+    is_held: bool,
+) -> None:
+    seen: list[dict[str, Any]] = []
+    application = client.application.wsgi_app
+
+    def watched(environ: dict[str, Any], start_response: Any) -> Any:
+        seen.append(environ)
+        return application(environ, start_response)
+
+    monkeypatch.setattr(client.application, "wsgi_app", watched)
+    version = models.get_version(container, "default", "digits")
+    container.queue.workers.heartbeat("worker", {"rates": {version.id: 0.001}}, 60.0)
+    client.post("/v1/jobs?model=digits", data=png())
+
+    refused = client.post("/v1/classify?model=digits", **request_of)
+
+    assert refused.json["code"] == "overloaded"
+    assert (HOLDS_FOR in seen[-1]) == is_held
+
+
 @pytest.mark.parametrize("kind", ["ndjson", "csv"])
 def test_results_that_cannot_be_read_to_the_end_say_so_in_their_last_line(
     client: FlaskClient, container: Container, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -1429,3 +1502,5 @@ def test_results_that_cannot_be_read_to_the_end_say_so_in_their_last_line(
     lines = client.get(f"/v1/jobs/{job_id}/results?format={kind}").text.splitlines()
     assert len(lines) == (3 if kind == "ndjson" else 4)
     assert "The results end here" in lines[-1]
+    if kind == "ndjson":
+        assert json.loads(lines[-1])["error"]["code"] == "incomplete"

@@ -120,6 +120,8 @@ def test_a_name_that_is_taken_is_refused_unless_nothing_came_of_it(client: Flask
         assert dataset is not None
         uow.datasets.save(replace(dataset, state=DatasetState.FAILED))
     assert client.post("/v1/datasets", json={"name": "wild birds"}).status_code == 201
+    states = [each["state"] for each in client.get("/v1/datasets").json["datasets"] if each["name"] == "wild birds"]
+    assert states == ["READY", "DELETING"]
 
 
 def test_a_dataset_is_called_as_asked_or_like_its_file(client: FlaskClient, container: Container) -> None:
@@ -307,10 +309,12 @@ def test_copies_of_a_picture_are_listed_the_contradicting_first(patient: FlaskCl
     assert len(patient.get(f"{path}?limit=1").json["groups"]) == 1
     for query in ("distance=8", "distance=-1", "limit=0", "limit=501"):
         complaint(patient.get(f"{path}?{query}"), 400, "bad_option")
-    added = patient.post(
-        f"{made.json['links']['self']}/examples", **form("x.png", as_png(first.rotate(90)), label="teal")
-    )
-    assert (added.status_code, patient.get(path).json["uncompared"]) == (201, 1)
+    copy = second.resize((250, 250))
+    added = patient.post(f"{made.json['links']['self']}/examples", **form("x.png", as_png(copy), label="teal"))
+    assert added.status_code == 201
+    listed = patient.get(path)
+    assert [each["name"] for each in listed.json["groups"][0]["examples"]] == ["c.png", "d.png", "x.png"]
+    assert listed.json["uncompared"] == 0
 
 
 def as_png(image: Image.Image) -> bytes:
@@ -379,6 +383,7 @@ def test_an_example_is_kept_as_it_came(client: FlaskClient) -> None:
     assert (answer.json["name"], answer.json["split"], answer.json["source"]) == ("a.png", "test", "upload")
     assert answer.json["label"] == {"id": 1, "name": "teal"}
     assert client.get(answer.headers["Location"]).json == answer.json
+    assert client.get(path).json["splits"] == {"test": 1}
 
     picture = client.get(answer.json["links"]["picture"])
     assert (picture.data, picture.mimetype) == (png(), "image/png")
@@ -398,11 +403,13 @@ def test_an_example_that_is_taken_out_is_gone(client: FlaskClient) -> None:
     assert client.get(path).json["examples"] == 1
 
 
-def test_a_picture_whose_bytes_are_gone_is_404(client: FlaskClient, container: Container) -> None:
+def test_a_picture_that_the_storage_lacks_is_asked_for_again(client: FlaskClient, container: Container) -> None:
     dataset = new_dataset(client, teal=1)
     for key in container.storage.list(f"datasets/{dataset['id']}"):
         container.storage.delete(key)
-    complaint(client.get(f"/v1/datasets/{dataset['id']}/examples/1/picture"), 404, "not_found")
+    answer = client.get(f"/v1/datasets/{dataset['id']}/examples/1/picture")
+    assert "lacks the picture of example 1, which nobody removed" in complaint(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"]
 
 
 def test_the_same_picture_is_an_example_once(client: FlaskClient) -> None:

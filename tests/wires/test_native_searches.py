@@ -168,7 +168,7 @@ def test_real_processes_find_what_is_stored(whole: Stack, tmp_path: Path, monkey
     (tmp_path / "seven.png").write_bytes(SEVEN)
     with Client(whole.url) as client:
         dataset = client.datasets.create("numbers", tmp_path / "numbers.tgz").id
-        assert [*client.datasets.follow(dataset)][-1].state == "READY"
+        assert [*client.datasets.stream(dataset)][-1].state == "READY"
 
         def search(**about: Any) -> Similar:
             similar = client.jobs.search(tmp_path / "seven.png", **about).predictions[0].similar

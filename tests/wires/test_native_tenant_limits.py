@@ -88,6 +88,25 @@ def test_a_bad_limit_is_refused(
     assert says in answer.json["detail"]
 
 
+def test_the_owner_sees_what_every_tenant_uses_and_a_tenant_what_it_uses_itself(
+    client: FlaskClient, owner: dict[str, str], acme: dict[str, str]
+) -> None:
+    assert sent(client, acme, 3).status_code == 202
+    client.put(PATH, json={"max_queued": 30}, headers=owner)
+
+    found = client.get("/v1/usage", headers=owner).json["tenants"]
+
+    assert [one["tenant"] for one in found] == ["acme", "default"]
+    used = found[0]
+    assert {name: used[name] for name in ("keys", "jobs", "waiting", "fullest", "answered", "trainings")} == {
+        "keys": 1, "jobs": 1, "waiting": 3, "fullest": 3, "answered": 0, "trainings": 0,
+    }  # fmt: skip
+    assert (used["max_queued"], used["in_effect"]["max_queued"]) == (30, 30)
+    assert used["kept_bytes"] > 100
+    assert client.get("/v1/usage", headers=acme).json["tenants"] == [used]
+    assert client.get("/v1/usage", headers=made(client, owner, tenant="acme")).status_code == 403
+
+
 def test_a_job_past_the_pictures_of_a_minute_is_refused_with_a_time_to_come_back(
     client: FlaskClient, owner: dict[str, str], acme: dict[str, str]
 ) -> None:

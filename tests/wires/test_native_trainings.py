@@ -389,9 +389,12 @@ def test_a_version_is_promoted_after_it_was_compared_and_taken_back(client: Flas
     trained(client, container, REPORT)
     answer = client.post("/v1/models/birds/promote", json={"version": "3"})
     assert (answer.status_code, answer.json["version"], answer.json["accuracy"]) == (200, "3", 0.75)
-    assert client.get("/v1/models/birds").json["default_version"] == "3"
+    promoted, listed = client.get("/v1/models/birds").json, client.get("/v1/models").json["models"]
+    assert (promoted["default_version"], promoted["rollback_to"]) == ("3", "1")
+    assert {model["name"]: model["rollback_to"] for model in listed}["birds"] == "1"
     assert client.post("/v1/models/birds/rollback").json["version"] == "1"
-    assert client.get("/v1/models/birds").json["default_version"] == "1"
+    back = client.get("/v1/models/birds").json
+    assert (back["default_version"], back["rollback_to"]) == ("1", "")
     complaint(client.post("/v1/models/birds/rollback"), 409, "conflict")
 
 

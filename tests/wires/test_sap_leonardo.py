@@ -382,6 +382,16 @@ def test_options_must_be_a_json_object(client: FlaskClient, options: str) -> Non
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "400")
 
 
+@pytest.mark.parametrize("name", ["model", "modelName", "version", "modelVersion"])
+def test_a_model_in_the_query_is_refused_with_the_path_that_names_it(client: FlaskClient, name: str) -> None:
+    answer = post(client, f"/inference_sync?{name}=birds", THREE)
+    assert answer.status_code == 400
+    assert answer.json["error_description"].startswith(f"{name} in the query chooses no model on this wire")
+    v2 = post(client, f"/api/v2/image/feature-extraction?{name}=birds", THREE)
+    assert "/api/v2/image/feature-extraction/models/NAME/versions/VERSION" in v2.json["error"]["message"]
+    assert client.get("/v1/jobs").json["jobs"] == []
+
+
 def test_an_unknown_url_is_answered_in_the_form_of_its_prefix(client: FlaskClient) -> None:
     for path in ("/api/v2/image/nothing", "/mlfs/api/v2/nothing", "/ml/imageclassification/nothing"):
         answer = client.post(path)
@@ -430,7 +440,9 @@ def test_a_body_that_is_too_large_is_413(container: Container) -> None:
 
 
 def test_too_many_requests_are_refused_by_the_gateway(container: Container) -> None:
-    answer = post(with_settings(container, max_queued=1), CLASSIFY_V1, *DIGITS[:2])
+    client = with_settings(container, max_queued=2)
+    post(client, CLASSIFY_V1, THREE)
+    answer = post(client, CLASSIFY_V1, *DIGITS[:2])
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert set(answer.json["fault"]) == {"faultstring", "detail"}

@@ -45,7 +45,7 @@ def mugs(container: Container) -> Dataset:
     dataset = datasets.create(container, "default", "mugs", labels=["blue", "red"])
     for number in range(6):
         example = Picture(f"{number}.png", picture(number), "PNG", 8, 8)
-        datasets.add_example(container, "default", dataset.id, 1 + number % 2, example)
+        datasets.add_example(container, "default", dataset.id, [1 + number % 2], example)
     return dataset
 
 

@@ -16,6 +16,7 @@ from inferq.client import is_genuine
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Job, Status
 from shared.domain.trainings import Training, TrainingParameters
+from shared.services import webhook_deliveries
 from tests import apps
 from tests.webhook_receivers import deliver, receiving
 from tests.wires.described import described_client
@@ -122,6 +123,61 @@ def test_a_delivery_is_resent(client: FlaskClient, open_container: Container) ->
     assert client.get(f"/v1/webhooks/deliveries/{job_id}").json["status"] == "DELIVERED"
 
 
+def test_all_failed_deliveries_of_a_kind_are_resent_by_one_call_and_none_of_another_tenant(
+    client: FlaskClient, open_container: Container
+) -> None:
+    path = "/v1/webhooks/deliveries/resend"
+    with receiving() as good, receiving(410) as gone:
+        delivered = ended_job(open_container, good.url)
+        failed = [ended_job(open_container, gone.url) for _ in range(3)]
+        training = ended_training(open_container, gone.url)
+        foreign = ended_job(open_container, gone.url, tenant="bert")
+        deliver(open_container)
+    waiting = ended_job(open_container, "http://127.0.0.1:9/")
+    answer = client.post(path, json={"kind": "job"})
+    assert (answer.status_code, answer.json) == (200, {"deliveries": 3, "next": None})
+    assert listed(client, status="WAITING") == [waiting, *reversed(failed)]
+    assert listed(client, status="FAILED") == [training]
+    assert client.post(path).json["deliveries"] == 1  # without a body all kinds
+    assert client.post(path).json["deliveries"] == 0
+    assert listed(client, status="DELIVERED") == [delivered]
+    with open_container.database.read() as uow:
+        assert [each.id for each in uow.webhook_deliveries.page("bert", status="FAILED")] == [foreign]
+    refused(client.post(path, json={"kind": "all"}), 400, "bad_option")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/webhooks/deliveries/resend", "/v1/dead-letters/replay", "/v1/jobs/1/results/link",
+        "/v1/models/digits/versions/1/export/link",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_body_that_is_no_json_is_refused_where_a_body_may_be_left_out(
+    client: FlaskClient, path: str, kind: str
+) -> None:
+    refused(client.post(path, data=b"kind=training", content_type=kind), 400, "bad_json")
+
+
+def test_a_resend_that_takes_too_long_goes_on_at_its_cursor(
+    client: FlaskClient, open_container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_deliveries, "PAGE", 2)
+    monkeypatch.setattr(webhook_deliveries, "BUDGET", -1.0)
+    with receiving(410) as gone:
+        for _ in range(3):
+            ended_job(open_container, gone.url)
+        deliver(open_container)
+        answers = [client.post("/v1/webhooks/deliveries/resend", json={}).json]
+        deliver(open_container)  # they fail at once again
+    while answers[-1]["next"]:
+        body = {"cursor": answers[-1]["next"]}
+        answers.append(client.post("/v1/webhooks/deliveries/resend", json=body).json)
+    assert [each["deliveries"] for each in answers if each["deliveries"]] == [2, 1]
+    assert len(listed(client, status="FAILED")) == 2
+
+
 def test_a_delivery_of_another_tenant_does_not_exist(client: FlaskClient, open_container: Container) -> None:
     foreign = ended_job(open_container, "http://127.0.0.1:9/", tenant="bert")
     for answer in (
@@ -210,6 +266,7 @@ def test_a_rotation_with_a_strange_overlap_is_refused(client: FlaskClient, overl
         ("models", "GET", "/v1/webhooks/deliveries"),
         ("models", "GET", "/v1/webhooks/deliveries/1"),
         ("models", "POST", "/v1/webhooks/deliveries/1/resend"),
+        ("models", "POST", "/v1/webhooks/deliveries/resend"),
         ("models", "POST", "/v1/webhooks/ping"),
         ("infer", "POST", "/v1/webhooks/secret/rotate"),
     ],
