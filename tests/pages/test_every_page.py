@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -137,11 +135,3 @@ def test_a_page_shows_only_what_the_key_may_do(browsing: Browsing, guarded: tupl
         url = f"{stack.url}/ui/models"
         browsing.open(url, key=keys["models"]).get_by_text(change, exact=True).wait_for()
         assert not browsing.open(url, key=keys["infer"]).get_by_text(change, exact=True).is_visible(), change
-
-
-@pytest.mark.parametrize("path", ["/ui/models", "/ui/datasets", "/ui/trainings", "/ui/keys"])
-def test_an_empty_page_names_a_command_that_exists(browsing: Browsing, stack: Stack, path: str) -> None:
-    command = browsing.open(stack.url + path).locator(".empty pre").inner_text()
-    name = re.match(r"inferq ([a-z]+)", command)
-    assert name
-    assert (Path(__file__).parents[2] / "inferq" / "commands" / f"{name[1]}.py").is_file()

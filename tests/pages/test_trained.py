@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from PIL import Image
 
+from shared import samples
 from tests import digit_images, stacks
 from tests.pages.browsing import WIDTHS, Browsing, fits, overflow, show, tabs, violations
 from tests.stacks import Stack, until
@@ -28,10 +32,9 @@ TRAITS = {"even": (2, 4, 6), "round": (0, 6, 9)}
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with a trainer, and a dataset without pictures for corrections of one label."""
+    """A stack with a trainer, in which nothing has been trained."""
     with stacks.running(tmp_path_factory.mktemp("trained") / "data", "--workers", "1", trainer=True,
                         INFERQ_WEBHOOK_PRIVATE="true") as running:  # fmt: skip
-        post(running, "/v1/datasets", {"name": "singles", "labels": ["even", "odd"]})
         yield running
 
 
@@ -121,6 +124,56 @@ def labels_of(stack: Stack, dataset: str) -> dict[str, str]:
         found |= {example["name"]: example["label"]["name"] for example in page["examples"]}
         cursor = page["next"]
     return found
+
+
+def test_the_commands_of_empty_pages_make_the_first_dataset_training_and_model(
+    stack: Stack, browsing: Browsing, tmp_path: Path
+) -> None:
+    pages = {name: browsing.open(f"{stack.url}/ui/{name}") for name in ("datasets", "trainings", "models")}
+    create, train, same = (page.locator(".empty pre").inner_text() for page in pages.values())
+    assert same == train
+    for name, data in digit_images.files({0: 10, 1: 10}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    # The base that the page names is brought by nobody here, as its weights are downloaded.
+    for command in (create, train.replace("mobilenet_v2", "digits")):
+        here = command.replace("FOLDER", ".").replace("DATASET", "first").replace("NAME", "first")
+        subprocess.run(shlex.split(here), cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    for name, page in pages.items():
+        page.reload()
+        page.locator("main").get_by_role("link", name="first").first.wait_for()
+        assert page.locator(".empty").count() == 0, name
+
+
+def test_near_duplicates_are_shown_in_groups_and_changed_there(stack: Stack, browsing: Browsing) -> None:
+    photo = Image.open(samples.installed()["coffee.png"]).convert("RGB")
+    members = {f"cup/{name}.jpg": saved(photo, quality=quality) for name, quality in (("first", 95), ("again", 60))}
+    members |= {"plate/wrong.jpg": saved(photo, quality=30), "plate/other.jpg": saved(photo.rotate(180), quality=95)}
+    dataset = load(stack, "copies", members)
+    page = browsing.open(f"{stack.url}/ui/datasets/{dataset['id']}")
+    page.get_by_text("Look for them").press("Enter")
+    copies = page.locator(".group", has=page.get_by_role("heading", name="Near-duplicates"))
+    copies.get_by_text("1 group, 1 with different labels.").wait_for()
+    copies.get_by_text("Different labels: cup, plate.").wait_for()
+    assert sorted(copies.locator(".name").all_inner_texts()) == ["again.jpg", "first.jpg", "wrong.jpg"]
+    wrong = copies.locator(".shot", has_text="wrong.jpg")
+    wrong.get_by_text("Change").press("Enter")
+    fits(page, SCREENS)
+    wrong.get_by_role("button", name="Delete", exact=True).click()
+    wrong.get_by_role("button", name="Delete this picture?").click()
+    wrong.wait_for(state="detached")
+    page.get_by_text("3 pictures of").wait_for()
+    assert sorted(labels_of(stack, "copies")) == ["again.jpg", "first.jpg", "other.jpg"]
+    page.reload()
+    page.get_by_text("Look for them").press("Enter")
+    copies.get_by_text("1 group.").wait_for()
+
+
+def saved(picture: Image.Image, quality: int) -> bytes:
+    """Return a picture as a JPEG."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def test_a_suspect_label_is_changed_kept_or_deleted_on_the_page_of_its_dataset(
@@ -232,6 +285,7 @@ def test_where_nothing_is_doubted_the_page_says_so(stack: Stack, traits: str, br
 def test_a_correction_names_as_many_labels_as_the_dataset_has_for_a_picture(
     stack: Stack, traits: str, browsing: Browsing
 ) -> None:
+    post(stack, "/v1/datasets", {"name": "singles", "labels": ["even", "odd"]})
     files = [(f"{digit}.png", digit_images.pictures(digit)[20]) for digit in (6, 1, 4)]
     job = stack.submit(files, model=traits)["_id"]
     stack.finished(job, 60)

@@ -1,8 +1,9 @@
-// One dataset: labels, those that are suspect, unusable files, pictures, and a form that starts a training.
+// One dataset: labels, those that are suspect, near-duplicates, unusable files, pictures, and a form that starts a training.
 import { ROOT, get, pause } from "./api.js";
 import { archive } from "./archive.js";
 import { editing, offered } from "./editing.js";
 import { MULTI_LABEL, named } from "./labels.js";
+import { nearDuplicates } from "./near_duplicates.js";
 import {
   $, ago, bar, el, empty, facts, fill, fold, group, many, moving, pager, state, whenKeyed, words,
 } from "./page.js";
@@ -40,7 +41,7 @@ async function recount() {
   return dataset;
 }
 
-/** Show what a decision about a suspect label changes, and leave the rest of the page as it is. */
+/** Show what a decision about a picture in another section changes, and leave the rest of the page as it is. */
 async function refresh() {
   const fresh = pictures(await recount());
   parts.pictures.replaceWith(fresh);
@@ -61,8 +62,8 @@ function show(dataset) {
   const full = ready && dataset.examples;
   parts = dataset.examples ? { labels: labels(dataset), pictures: pictures(dataset) } : {};
   return [standing(dataset), parts.labels || (dataset.labels.length ? labels(dataset) : null),
-    full ? suspects(dataset, refresh) : null, warned(dataset), unreadable(dataset), full ? starting(dataset) : null,
-    ready ? adding() : null, parts.pictures];
+    full ? suspects(dataset, refresh) : null, full ? nearDuplicates(dataset, (one) => shot(one, dataset, refresh)) : null,
+    warned(dataset), unreadable(dataset), full ? starting(dataset) : null, ready ? adding() : null, parts.pictures];
 }
 
 function standing(dataset) {
@@ -129,17 +130,17 @@ function pictures(dataset) {
   return group("Pictures", "", offered(dataset), el("div", { class: "choose" }, choice), grid);
 }
 
-/** Return a picture with its labels, which can be changed; the others stay where they are. */
-function shot(example, dataset) {
+/** Return a picture with its labels, which can be changed; the others stay where they are. `after` runs after a change. */
+function shot(example, dataset, after = recount) {
   const given = example.split ? ` · ${example.split}` : "";
   const corrected = example.source && example.source !== "upload" ? ` · ${example.source}` : "";
   const name = named(example);
   const done = async (changed) => {
-    const next = changed ? shot(changed, dataset) : figure.nextElementSibling || figure.previousElementSibling;
+    const next = changed ? shot(changed, dataset, after) : figure.nextElementSibling || figure.previousElementSibling;
     if (changed) figure.replaceWith(next);
     else figure.remove();
     next?.querySelector("summary").focus();
-    await recount();
+    await after();
   };
   const text = example.labels.map((label) => label.name).join(", ");
   const figure = thumb(example.links.picture, example.name, el("span", { title: name }, name, el("i", {}, given, corrected)));
