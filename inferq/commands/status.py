@@ -7,22 +7,26 @@ from rich.text import Text
 
 from inferq.client import Client
 from inferq.commands import console, evidence, options, units
-from shared.schemas.workers import Queue, WorkerList
+from inferq.errors import InferqHTTPError
+from shared.schemas.diagnosis import PartCheck
+from shared.schemas.workers import Queue, Readiness, WorkerList
 
 _OK = "ok"
+_COLOURS = {"warning": "yellow", "failed": "red"}
 
 
 @click.command()
 @options.JSON
 @options.server
 def status(client: Client, as_json: bool) -> None:
-    """Show whether the service is ready, and what it does.
+    """Show whether the service is ready, what it does, and what else is wrong with it.
 
-    Exits with 1 if it is not. `inferq doctor --url` examines it more closely.
+    Exits with 1 if it is not ready. `inferq doctor --url` says what to do.
     """
     ready, queue, workers = client.workers.readiness(), client.workers.queue(), client.workers.list()
+    wrong = _wrong(client)
     if as_json:
-        console.print_json({"readiness": ready, "queue": queue, "workers": workers})
+        console.print_json({"readiness": ready, "queue": queue, "workers": workers, "wrong": wrong})
     else:
         head = Text.assemble((client.url, "bold"), "  ", (ready.status, "green" if ready.is_ready else "red"))
         console.out.print(head, soft_wrap=True)
@@ -34,9 +38,30 @@ def status(client: Client, as_json: bool) -> None:
             ("database", _with(ready.database, _OK)),
             ("storage", _with(ready.storage, _OK)),
         ]
+        told = _not_ready(ready)
+        rows += [(check.part, Text(check.found, _COLOURS[check.verdict])) for check in wrong if check.part not in told]
         console.out.print(evidence.key_value_table(rows))
+        if wrong:
+            console.out.print(f"what to do: inferq doctor --url {client.url}", style="dim", soft_wrap=True)
     if not ready.is_ready:
         raise SystemExit(1)
+
+
+def _wrong(client: Client) -> list[PartCheck]:
+    """Return what the diagnosis finds wrong; nothing if the service has none for this key, or is older."""
+    try:
+        checks = client.workers.diagnosis().checks
+    except InferqHTTPError as error:
+        if error.status in (403, 404):
+            return []
+        raise
+    return [check for check in checks if check.verdict != _OK]
+
+
+def _not_ready(ready: Readiness) -> set[str]:
+    """Return the parts of which the table says why they are not ready."""
+    parts = {"queue": ready.queue, "workers": ready.workers, "database": ready.database, "storage": ready.storage}
+    return {part for part, state in parts.items() if state != _OK}
 
 
 def _with(state: str, words: str) -> Text:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -22,6 +23,7 @@ from inferq import cli
 from inferq.commands import units
 from inferq.errors import InferqHTTPError
 from inferq.stack import logs
+from shared.schemas.diagnosis import Diagnosis
 from shared.schemas.jobs import JobPage
 from shared.schemas.models import DefaultModel
 from shared.schemas.tenant_usage import TenantUsageList
@@ -52,7 +54,13 @@ def busy(server: ToyServer) -> ToyServer:
     server.on("GET /v1/queue", (200, {}, complete(Queue, queue=DEPTHS, waiting=1203, running=16)))
     server.on("GET /v1/workers", (200, {}, WORKERS))
     server.on("GET /v1/default-model", (200, {}, complete(DefaultModel, model="birds", origin="service")))
+    server.on("GET /v1/diagnosis", (200, {}, diagnosis(("queue", "ok", "all is well"))))
     return server
+
+
+def diagnosis(*checks: tuple[str, str, str]) -> dict[str, Any]:
+    """Return a diagnosis with these parts, verdicts and findings."""
+    return complete(Diagnosis, checks=[dict(zip(("part", "verdict", "found"), check, strict=True)) for check in checks])
 
 
 def rows(text: str) -> list[str]:
@@ -79,6 +87,32 @@ def test_status_says_what_is_not_ready_and_exits_with_1(busy: ToyServer, run: Ca
     result = run("status")
     assert (result.exit_code, result.stdout.splitlines()[0]) == (1, f"{busy.url}  not ready")
     assert "database The database does not answer; try again soon." in rows(result.stdout)
+
+
+def test_status_names_what_else_is_wrong_once_and_the_command_that_has_the_cure(
+    busy: ToyServer, run: Callable[..., Result]
+) -> None:
+    silent = ("webhooks", "warning", "12 callbacks of the tenant acme wait for http://a.example")
+    busy.on("GET /v1/diagnosis", (200, {}, diagnosis(silent, ("workers", "failed", "none is running"))))
+    result = run("status")
+    assert result.exit_code == 0  # it is ready
+    assert rows(result.stdout)[-3:] == [
+        "webhooks 12 callbacks of the tenant acme wait for http://a.example", "workers none is running",
+        f"what to do: inferq doctor --url {busy.url}",
+    ]  # fmt: skip
+    assert [check["part"] for check in json.loads(run("status", "--json").stdout)["wrong"]] == ["webhooks", "workers"]
+
+    busy.on("GET /readyz", (503, {}, READY | {"status": "not ready", "workers": "No worker is running."}))
+    told = [line for line in rows(run("status").stdout) if line.startswith("workers")]
+    assert told == ["workers No worker is running."]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_status_does_without_a_diagnosis_where_there_is_none_for_the_key(
+    busy: ToyServer, run: Callable[..., Result], status: int
+) -> None:
+    busy.on("GET /v1/diagnosis", (status, {}, {"code": "no", "detail": "Why."}))
+    assert rows(run("status").stdout)[-1] == "storage ok"
 
 
 def test_queue_is_shown_by_model_and_priority(busy: ToyServer, run: Callable[..., Result]) -> None:
