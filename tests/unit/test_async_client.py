@@ -249,7 +249,7 @@ def test_a_server_that_is_too_slow_is_an_error_of_its_own_and_not_asked_again(se
     server.on("GET /v1/queue", late)
     try:
         with pytest.raises(errors.TimedOut, match="does not answer in time"):
-            ask(lambda client: client.workers.queue(), timeout=0.05)
+            ask(lambda client: client.workers.queue(), timeout=0.5)
         assert len(server.requests) == 1
     finally:
         is_over.set()
