@@ -12,9 +12,10 @@ PIP_ARGS ?=
 CONSTRAINTS ?=
 ARGS   ?=
 TESTERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast mutants audit lint bench doctor docs reference screenshots constraints clean
+.PHONY: help setup demo serve test test-long test-fast mutants audit lint bench doctor docs reference screenshots constraints clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,8 +43,11 @@ serve: setup  ## Run the service until Ctrl-C; ARGS="--port 9000" and so on are 
 # together, since many files share a stack of their own. The order is that of tests/conftest.py: by default xdist takes
 # the files with the most tests first, and the longest ones last. One thread for each process, since two that share two
 # cores wait for each other.
-test: setup  ## Run the tests; ARGS="-k supervisor" and so on are handed on.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## Run the tests but the long ones; ARGS="-k supervisor" and so on are handed on.
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: setup  ## Run the tests that `make test` leaves out: more of a kind, and what rarely breaks.
+	$(PYTEST) -m long $(ARGS)
 
 test-fast: setup  ## Run the unit tests that need no process, no network and no training.
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)

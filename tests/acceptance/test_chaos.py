@@ -86,6 +86,7 @@ def test_nothing_is_lost_while_parts_fail_under_load_but_what_the_service_drops(
     assert not data_dir.processes(tmp_path / "data")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "moment"),
     [(signal.SIGINT, "API stopped"), (signal.SIGTERM, "warming up"), (signal.SIGKILL, "warming up")],

@@ -23,6 +23,7 @@ def skewed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield stack
 
 
+@pytest.mark.long
 def test_a_worker_with_a_wrong_clock_answers(skewed: Stack) -> None:
     for _ in range(3):
         job = skewed.submit(stacks.digits())

@@ -50,6 +50,7 @@ def test_what_is_not_run_or_replaced_is_on_a_page_and_every_page_with_commands_i
     assert not_run - tested == set(how_to_pages.PAGES)
 
 
+@pytest.mark.long
 def test_every_snippet_of_the_page_of_the_python_client_prints_what_it_says(stack: Stack, tmp_path: Path) -> None:
     assert page_runner.run_page((ROOT / "docs" / "how-to" / "python.md").read_text(), tmp_path, stack.url) > 7
 
@@ -96,6 +97,7 @@ def test_a_page_that_shows_another_label_fails(stack: Stack, tmp_path: Path) -> 
 
 
 # The last one, since its last page creates the first key, and from then on every request needs one.
+@pytest.mark.long
 @pytest.mark.parametrize("name", how_to_pages.PAGES)
 def test_every_command_of_a_how_to_page_runs(stack: Stack, tmp_path: Path, name: str) -> None:
     folder, page = page_runner.checkout(tmp_path), (ROOT / "docs" / name).read_text()

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_soak_of_a_third_of_a_minute_finds_nothing_unexpected() -> None:

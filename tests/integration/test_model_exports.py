@@ -166,6 +166,7 @@ def noise() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "kind"), [(source, kind) for source in SOURCES for kind in ("safetensors", "onnx")
                          if (source, kind) != ("onnx", "safetensors")]
@@ -277,6 +278,7 @@ def repacked(files: dict[str, bytes], **changes: Any) -> bytes:
 HUGE = {"model_type": "vit", "hidden_size": 2**16, "num_attention_heads": 2, "image_size": 64, "patch_size": 16}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -301,6 +303,7 @@ def test_an_export_that_was_changed_is_refused_with_the_reason(
 # waiting and failing
 
 
+@pytest.mark.long
 def test_a_request_that_waits_too_long_is_told_to_ask_again(worker: WorkerProcess, client: FlaskClient) -> None:
     version = from_torchvision(worker)
     sent: list[tuple[str, ...]] = []
@@ -314,6 +317,7 @@ def test_a_request_that_waits_too_long_is_told_to_ask_again(worker: WorkerProces
     assert len(sent) == 1
 
 
+@pytest.mark.long
 def test_a_conversion_that_fails_is_told_once_and_can_be_tried_again(
     worker: WorkerProcess, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +330,7 @@ def test_a_conversion_that_fails_is_told_once_and_can_be_tried_again(
     assert exported(client, version, "onnx").status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [errors.Unavailable("It is away."), OSError(28, "No space left on device")])
 def test_a_storage_that_is_away_or_a_disk_that_is_full_is_no_fault_of_the_version(
     worker: WorkerProcess, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, fault: Exception
@@ -369,6 +374,7 @@ def test_a_graph_with_other_answers_is_not_handed_out(
     assert (answer.status_code, "other logits than torch" in answer.json["detail"]) == (409, True)
 
 
+@pytest.mark.long
 def test_a_conversion_runs_in_a_process_of_its_own(worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     version = from_digits(worker)
@@ -377,6 +383,7 @@ def test_a_conversion_runs_in_a_process_of_its_own(worker: WorkerProcess, monkey
     assert found.ready, found.failure
 
 
+@pytest.mark.long
 def test_a_worker_converts_one_version_at_a_time(worker: WorkerProcess) -> None:
     version = from_torchvision(worker)
     converting = threading.Thread(target=model_export.export, args=(worker, version.id))
@@ -389,6 +396,7 @@ def test_a_worker_converts_one_version_at_a_time(worker: WorkerProcess) -> None:
     assert model_exports.request_weights(worker.container, version, ExportFormat.ONNX).ready
 
 
+@pytest.mark.long
 def test_converted_weights_go_with_their_version(worker: WorkerProcess, client: FlaskClient) -> None:
     version, storage = from_torchvision(worker), worker.container.storage
     exported(client, version, "onnx")

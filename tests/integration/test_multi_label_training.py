@@ -121,6 +121,7 @@ def test_an_archive_with_a_table_becomes_a_multi_label_version_with_its_evidence
     assert [row["threshold"] for row in evidence["per_label"]] == list(made.thresholds)
 
 
+@pytest.mark.long
 def test_the_same_data_and_seed_give_the_same_version_also_after_a_stop(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,7 @@ def test_the_progress_of_features_counts_the_pictures_that_are_asked_for(
     assert told[-1] == len(dealt.test), "features that lie there for other pictures are not counted"
 
 
+@pytest.mark.long
 def test_the_same_data_and_seed_give_the_same_network(container: Container, trainer: Trainer) -> None:
     numbers = dataset(container, digit_images.files(FEW))
     first = trained(trainer, submit(container, numbers))
@@ -309,6 +310,7 @@ def test_a_trainer_that_is_stopped_leaves_the_rest_to_another(
     assert version(container, ended).checksum == version(container, whole).checksum
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("epochs", "stage"), [(2, "head"), (4, "fine-tuning"), (7, "refit")])
 def test_fine_tuning_goes_on_at_the_stage_in_which_a_trainer_was_stopped(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: int, stage: str
@@ -329,6 +331,7 @@ def test_fine_tuning_goes_on_at_the_stage_in_which_a_trainer_was_stopped(
     assert version(container, ended).checksum == version(container, whole).checksum
 
 
+@pytest.mark.long
 def test_fine_tuning_that_the_time_cut_short_says_so(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +415,7 @@ def test_what_goes_wrong_ends_the_training_with_words_and_leaves_the_dataset(
 FULL = "The disk of the trainer is full; make room on it. It goes on when there is."
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -502,6 +506,7 @@ def test_one_that_is_cancelled_at_the_last_moment_registers_nothing(
         assert not [key for key in blobs(container, folder) if training.id in key]
 
 
+@pytest.mark.long
 def test_one_that_is_out_of_time_ends_with_the_best_it_has(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

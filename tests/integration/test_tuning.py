@@ -115,6 +115,7 @@ def test_what_was_measured_is_stored_with_the_version(worker: WorkerProcess, mod
     assert report.library == f"openvino {LIBRARY}"
 
 
+@pytest.mark.long
 def test_another_worker_takes_the_converted_network_with_its_first_batch(
     worker: WorkerProcess, container: Container, version: ModelVersion, model: Loaded
 ) -> None:
@@ -195,6 +196,7 @@ def fast(container: Container, worker: WorkerProcess, monkeypatch: pytest.Monkey
 GOOD = EngineErrors(difference=0.01, score_difference=0.02, agreement=0.99)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("bfloat16", "scaled", "chosen", "runs"),
     [
@@ -226,6 +228,7 @@ def test_fast_is_what_keeps_the_labels_and_moves_no_score_far(
     assert report.difference == report.errors[chosen].difference
 
 
+@pytest.mark.long
 def test_fast_answers_of_the_digits_are_right(fast: WorkerProcess, version: ModelVersion) -> None:
     model = fast.engine.load(version)
     exact = answers(model)
@@ -234,6 +237,7 @@ def test_fast_answers_of_the_digits_are_right(fast: WorkerProcess, version: Mode
     assert torch.equal(answers(model).argmax(1), exact.argmax(1))
 
 
+@pytest.mark.long
 def test_a_processor_without_bfloat16_tries_float32_alone(
     fast: WorkerProcess, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +286,7 @@ def test_an_unreachable_storage_does_not_end_the_tuning_of_a_model(
     assert model.tune_at == model.pictures + BUSY_PICTURES
 
 
+@pytest.mark.long
 def test_a_version_that_is_removed_during_its_conversion_leaves_nothing(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +296,7 @@ def test_a_version_that_is_removed_during_its_conversion_leaves_nothing(
     assert worker.container.storage.list(converted_folder(model.version.id)) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broken", ["logits", "features"])
 def test_answers_that_are_no_numbers_are_other_answers(
     worker: WorkerProcess, model: Loaded, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -310,6 +316,7 @@ def test_answers_that_are_no_numbers_are_other_answers(
     assert (found.are_exact, found.are_fast, found.difference) == (False, False, 1.0)
 
 
+@pytest.mark.long
 def test_other_models_make_room_for_the_second_network(worker: WorkerProcess, model: Loaded) -> None:
     worker.engine._kept["other"] = model
     limit = int(2.5 * model.bytes)
@@ -341,6 +348,7 @@ def test_a_stopping_worker_begins_no_tuning(worker: WorkerProcess, model: Loaded
     assert (model.runtime, worker.container.storage.list(converted_folder(model.version.id))) == ("torch", [])
 
 
+@pytest.mark.long
 def test_two_threads_may_run_the_faster_runtime_at_once(worker: WorkerProcess, model: Loaded) -> None:
     expected = answers(model)
     model.pictures = BUSY_PICTURES

@@ -367,6 +367,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     made.close()
 
 
+@pytest.mark.long
 def test_inferq_and_scikit_learn_give_their_scores_in_the_order_of_the_tasks_labels(base: Base) -> None:
     drawn = tasks.draw(colours(), 0)
     ours = Ours(base, {"fine_tune": "never"}).learn(drawn)

@@ -24,6 +24,7 @@ from shared.domain.models import ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Preprocessing
 from shared.errors import BadOption, BadWeights, BrokenPicture, InferqError
 from shared.settings import Settings
+from tests.long import rest_long
 from worker import examination, families, optimise, preprocess
 from worker.engine import Engine, Loaded, choose_device, top_k
 from worker.examination import Wanted
@@ -171,7 +172,7 @@ def test_a_crop_outlives_the_picture_whose_memory_it_was_read_from() -> None:
     assert torch.equal(crop, torch.full((1, 40, 40), 7))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", rest_long(ARCHITECTURES))
 def test_scores_equal_torchvisions_own(architecture: str, shelf: Shelf, engine: Engine) -> None:
     version = shelf.version(architecture)
     assert version.preprocessing

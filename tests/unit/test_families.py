@@ -15,6 +15,7 @@ from torchvision import models
 
 from shared.domain.preprocessing import sides
 from shared.errors import BadOption
+from tests.long import rest_long
 from worker import families, preprocess, weights
 from worker.families import digits, torchvision
 from worker.families.digits import train
@@ -44,7 +45,7 @@ def renamed(state: dict[str, torch.Tensor], pattern: str, new: str) -> dict[str,
     return {re.sub(pattern, new, name): tensor for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("architecture", torchvision.architectures())
+@pytest.mark.parametrize("architecture", rest_long(torchvision.architectures()))
 def test_the_input_of_the_penultimate_layer_is_the_feature_vector(architecture: str) -> None:
     network, entered = meta(architecture, classes=7), []
     families.penultimate(network).register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0].shape))

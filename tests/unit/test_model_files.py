@@ -28,6 +28,7 @@ from shared.domain.models import ImportOptions, ModelExample, ModelState, ModelV
 from shared.domain.preprocessing import Origin, PreprocessingRequest, parse_request
 from shared.errors import BadOption, BadWeights
 from shared.settings import Settings
+from tests.long import rest_long
 from tests.unit.tensor_resize import tensors_resized
 from worker import examination, families
 from worker.engine import Engine
@@ -139,13 +140,19 @@ def timm_transform(pretrained_cfg: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("architecture", "config", "arguments"),
-    [
-        ("resnet10t", {"input_size": [3, 160, 160], "crop_pct": 0.9, "interpolation": "bicubic"}, {}),
-        ("resnet10t", {"input_size": [3, 128, 192], "crop_mode": "center"}, {}),
-        ("resnet10t", {"input_size": [3, 192, 128], "crop_mode": "border", "mean": [0.5] * 3}, {}),
-        ("resnet10t", {"crop_mode": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}, {"global_pool": "max"}),
-        ("vit_tiny_patch16_224", {"input_size": [3, 96, 96]}, {"img_size": 96, "depth": 2}),
-    ],
+    rest_long(
+        [
+            ("resnet10t", {"input_size": [3, 160, 160], "crop_pct": 0.9, "interpolation": "bicubic"}, {}),
+            ("resnet10t", {"input_size": [3, 128, 192], "crop_mode": "center"}, {}),
+            ("resnet10t", {"input_size": [3, 192, 128], "crop_mode": "border", "mean": [0.5] * 3}, {}),
+            (
+                "resnet10t",
+                {"crop_mode": "squash", "crop_pct": 1.0, "interpolation": "bilinear"},
+                {"global_pool": "max"},
+            ),
+            ("vit_tiny_patch16_224", {"input_size": [3, 96, 96]}, {"img_size": 96, "depth": 2}),
+        ]
+    ),
 )
 def test_timm_folders_give_timms_scores(
     tmp_path: Path, architecture: str, config: dict[str, Any], arguments: dict[str, Any]
@@ -244,7 +251,7 @@ _FOLDERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "processor", "values", "config"), _FOLDERS)
+@pytest.mark.parametrize(("name", "processor", "values", "config"), rest_long(_FOLDERS))
 def test_hugging_face_folders_give_the_scores_of_transformers(
     tmp_path: Path, name: str, processor: str, values: dict[str, Any], config: dict[str, Any]
 ) -> None:
@@ -333,6 +340,7 @@ class Module:
     """Stands for a class of a training script that is not installed here."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "names",
     [

@@ -15,7 +15,7 @@ from tests.page_runner import ROOT
 pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
 pytest.importorskip("myst_parser", reason="the extra `docs` is not installed")
 pytest.importorskip("furo", reason="the extra `docs` is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LOADED = (
     r"<(?:script|img|iframe|source)[^>]*\ssrc=\"([^\"]+)\""

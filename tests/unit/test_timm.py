@@ -22,6 +22,7 @@ from shared.domain.models import ModelExample, ModelState, ModelVersion
 from shared.domain.preprocessing import Origin, Preprocessing
 from shared.errors import BadOption, BadWeights
 from shared.settings import Settings
+from tests.long import rest_long
 from tests.unit.model_file_reader import read_weights
 from tests.unit.tensor_resize import tensors_resized
 from worker import examination, families, model_check, preprocess
@@ -112,7 +113,7 @@ def own_logits(network: nn.Module, architecture: str, images: list[Image.Image])
     return logits
 
 
-@pytest.mark.parametrize("architecture", SMALL)
+@pytest.mark.parametrize("architecture", rest_long(SMALL))
 def test_logits_equal_timms_own(architecture: str, tmp_path: Path) -> None:
     network = lively(architecture)
     save_file({name: tensor.clone() for name, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")

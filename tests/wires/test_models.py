@@ -310,6 +310,7 @@ def older(network: torch.nn.Module, data: bytes) -> dict[str, float]:
     return dict(zip(LABELS, scores.tolist(), strict=True))
 
 
+@pytest.mark.long
 def test_first_generation_weights_with_their_preset_score_as_torchvision_scores_them(stack: Stack) -> None:
     torch.manual_seed(1)
     network = torchvision.models.resnet50(weights=None, num_classes=len(LABELS)).eval()
