@@ -16,7 +16,7 @@ from worker.dataset_run import run_dataset
 from worker.engine import Loaded
 from worker.observing import observations
 from worker.process import WorkerProcess
-from worker.training.material import groups_of
+from worker.training.copies import groups_of
 from worker.training.outcome import Unseen
 from worker.training.rejection_rule import Chosen
 

@@ -23,7 +23,7 @@ from worker.dataset_run import run_dataset
 from worker.engine import Loaded
 from worker.process import WorkerProcess
 from worker.rejection import FeatureBank
-from worker.training.material import groups_of
+from worker.training.copies import groups_of
 
 
 def fit_requested(worker: WorkerProcess, version_id: str) -> None:

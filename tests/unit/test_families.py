@@ -85,9 +85,10 @@ def test_an_unknown_family_is_answered_with_those_there_are() -> None:
         families.load("os")
 
 
-def test_digits_are_served_without_importing_torchvision() -> None:
+def test_digits_are_checked_and_served_without_importing_torchvision() -> None:
     code = (
-        "import sys; from worker import engine, families; families.find('digits'); print('torchvision' in sys.modules)"
+        "import sys; from worker import consumer, families, model_check; families.find('digits'); "
+        "print('torchvision' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout == "False\n"

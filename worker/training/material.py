@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from shared.container import Storage
-from shared.domain import near_duplicates
 from shared.domain.datasets import DatasetExample
 from shared.domain.preprocessing import Preprocessing
 from shared.domain.splits import Splits
 from worker import families, optimise, preprocess
 from worker.training import heads
 from worker.training.augment import LabelledPictures
+from worker.training.copies import groups_of
 from worker.training.pictures import decoded
 from worker.training.progress import TrainingProgress
 
@@ -47,14 +47,6 @@ class Part:
     def choose(self, rows: torch.Tensor) -> Part:
         """Return the examples with these row numbers, (M,) int64."""
         return Part(tuple(self.examples[row] for row in rows.tolist()), self.features[rows], self.labels[rows])
-
-
-def groups_of(examples: Sequence[DatasetExample]) -> torch.Tensor:
-    """Return (N,) int64: the same number for near-duplicates, which must not be judged by each other."""
-    numbers = torch.arange(len(examples))
-    for group in near_duplicates.groups([example.fingerprint for example in examples]):
-        numbers[group] = group[0]
-    return numbers
 
 
 @dataclass(frozen=True)

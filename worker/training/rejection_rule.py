@@ -23,9 +23,9 @@ from worker.engine import Loaded
 from worker.judging import Judge
 from worker.rejection import FeatureBank
 from worker.training import foreign_pictures
+from worker.training.copies import groups_of
 from worker.training.cross_validation import folds
 from worker.training.features import features
-from worker.training.material import groups_of
 from worker.training.outcome import TrainedNetwork
 from worker.training.pictures import read
 
