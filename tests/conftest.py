@@ -57,6 +57,12 @@ def _scrubbed_environment() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    own = tmp_path_factory.getbasetemp()
+    stacks.shared_folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with the schema of the migrations, to be copied: running them for each test costs minutes."""
@@ -251,7 +257,7 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use a server on a socket as slow, see `make test-fast`, and spread the acceptance tests."""
+    """Mark tests that use a server on a socket as slow, see `make test-fast`, and spread those that wait."""
     for item in items:
         if {"server", "stack", "valkey", "postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
@@ -259,18 +265,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the items with the files of the acceptance tests spread evenly among the others.
+    """Return the items with the files that mostly wait for processes of their own spread evenly among the others.
 
-    They mostly wait for processes, so that beside them another core computes. Side by side, or left to the end, they
-    made the suite a quarter longer.
+    Beside them another core computes. Side by side, or left to the end, they made the suite a quarter longer.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    acceptance = [path for path in files if "acceptance" in path.parts]
-    others = [path for path in files if path not in acceptance]
-    step = -(-len(others) // max(1, len(acceptance)))
+    waiting = [path for path in files if {"acceptance", "pages"} & set(path.parts)]
+    others = [path for path in files if path not in waiting]
+    step = -(-len(others) // max(1, len(waiting)))
     order = list(others)
-    for number, path in reversed(list(enumerate(acceptance))):
+    for number, path in reversed(list(enumerate(waiting))):
         order.insert(number * step, path)
     return [item for path in order for item in files[path]]

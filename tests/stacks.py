@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +18,20 @@ from typing import Any
 import httpx
 import redis
 
+BUNDLED = ("digits", "efficientnet_lite0")
 SAMPLES = Path(__file__).parent.parent / "worker" / "families" / "digits" / "samples"
+shared_folder = Path()
+"""The folder that the processes of one run of the tests share; conftest.py sets it."""
 
 
 class Stack:
     """`inferq up` in a folder of its own; the service at `url`."""
 
-    def __init__(self, data: Path, *, trainer: bool = False, **settings: str) -> None:
-        """`trainer` also starts a trainer, whose start takes a core for some seconds."""
+    def __init__(self, data: Path, *, trainer: bool = False, first: bool = False, **settings: str) -> None:
+        """`trainer` also starts a trainer, whose start takes a core for some seconds, and `first` begins with an empty
+        folder, so that a worker checks the models that come with inferq, which takes as long."""
         self.data = data
-        self._trainer = trainer
+        self._trainer, self._first = trainer, first or "INFERQ_DEFAULT_MODEL" in settings
         # Most stacks only classify digits, whose model is loaded in no time.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
         # All tests use one stack as one caller, and send more requests to this wire than its 100 a minute.
@@ -36,6 +42,8 @@ class Stack:
 
     def start(self, *arguments: str) -> None:
         """Start and wait until it is ready."""
+        if not (self._first or self.data.exists()):
+            shutil.copytree(_checked_models(), self.data)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERQ_")}
         without = () if self._trainer else ("--no-trainer",)
         command = [sys.executable, "-m", "inferq", "up", "--data", str(self.data), "--port", "0", *without, *arguments]
@@ -116,10 +124,30 @@ class Stack:
         return False
 
 
+def _checked_models() -> Path:
+    """Return the data folder of a stack that was stopped when its models had been checked, without its Redis."""
+    checked, checking = shared_folder / "checked", shared_folder / "checking"
+    with open(shared_folder / "checked.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # by the first process that asks; the others wait for it
+        if not checked.exists():
+            checking.mkdir(exist_ok=True)
+            with running(checking / "data", "--workers", "1", first=True) as stack:
+                until(lambda: all(_is_ready(stack, name) for name in BUNDLED), 60, stack.output)
+            shutil.rmtree(stack.data / "redis")
+            checking.rename(checked)
+    return checked / "data"
+
+
+def _is_ready(stack: Stack, model: str) -> bool:
+    return bool(stack.get(f"/v1/models/{model}/versions/1")["state"] == "ready")
+
+
 @contextlib.contextmanager
-def running(data: Path, *arguments: str, trainer: bool = False, **settings: str) -> Iterator[Stack]:
-    """Yield a stack and stop it at the end, whatever the test did to it."""
-    stack = Stack(data, trainer=trainer, **settings)
+def running(
+    data: Path, *arguments: str, trainer: bool = False, first: bool = False, **settings: str
+) -> Iterator[Stack]:
+    """Yield a stack and stop it at the end, whatever the test did to it; the options are those of `Stack`."""
+    stack = Stack(data, trainer=trainer, first=first, **settings)
     try:
         stack.start(*arguments)
         yield stack
