@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests import stacks
-from tests.pages.browsing import LOADED, Browsing, overflow, show, tabs, violations
+from tests.long import rest_long
+from tests.pages.browsing import LOADED, Browsing, fits, overflow, show, tabs, violations
 from tests.stacks import Stack
 
 if TYPE_CHECKING:
@@ -19,19 +20,13 @@ PAGES = (
     "/", "/docs", "/ui/jobs", "/ui/fleet", "/ui/models", "/ui/models/digits", "/ui/models/digits/versions/1",
     "/ui/models/digits/suggestions", "/ui/datasets", "/ui/trainings", "/ui/webhooks", "/ui/keys", "/ui/nowhere",
 )  # fmt: skip
-SCREENS = [("phone", "dark"), ("tablet", "light"), ("desktop", "light"), ("desktop", "dark")]
-"""Each width and each scheme. Colours do not depend on the width, but a phone hides the menu behind a button."""
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_each_screen_and_breaks_no_rule(browsing: Browsing, stack: Stack, path: str) -> None:
     browsing.expect("/ui/nowhere.*404")
     page = browsing.open(stack.url + path)
-    found = {}
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        found[screen, scheme] = (overflow(page), violations(page))
-    assert found == dict.fromkeys(SCREENS, (0, []))
+    fits(page)
 
 
 def test_the_menu_of_a_small_screen_opens_and_breaks_no_rule(browsing: Browsing, stack: Stack) -> None:
@@ -64,7 +59,7 @@ AWAY = "The database does not answer. Try again in 5 seconds."
 
 
 @pytest.mark.parametrize(("status", "why"), [(0, "The service does not answer"), (503, AWAY)])
-@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("path", rest_long(LISTS))
 def test_a_service_that_is_away_is_said_and_asked_again(
     browsing: Browsing, stack: Stack, path: str, status: int, why: str
 ) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from shared.adapters.database import tables
 from shared.adapters.database.unit_of_work import Database
 from shared.domain.history import Counted, Measure, minute_of
-from tests.pages.browsing import WIDTHS, Browsing, overflow, show, violations
+from tests.pages.browsing import Browsing, fits, show
 from tests.picture_files import truncated_png
 from tests.stacks import Stack, digits, until
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
-SCREENS = [(screen, scheme) for screen in WIDTHS for scheme in ("light", "dark")]
 SPILT = "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
 """The texts of the elements that are wider than their place."""
 
@@ -90,9 +89,7 @@ def test_a_receiver_that_takes_no_callbacks_is_named_on_every_screen(
     assert f"for https://{silent}, which has not answered since 20" in check.inner_text()
     assert "inferq webhooks resend ID" in check.inner_text()
     assert "s3cret" not in page.content()
-    for screen, scheme in (("phone", "dark"), ("desktop", "light")):
-        show(page, screen, scheme)
-        assert (overflow(page), violations(page)) == (0, []), screen
+    fits(page)
 
 
 def cells(page: Page) -> list[list[str]]:
@@ -139,12 +136,7 @@ def test_the_queue_of_many_tenants_fits_every_screen_and_breaks_no_rule(stack: S
         ["birds 2", LONG, "low", "98,765", "0", "2.0 h"],
         [f"{LONG} 12", "north", "normal", "1,200", "16", "4.3 s"],
     ]
-    found = {}
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        spilt = page.locator("table :is(th, td)").evaluate_all(SPILT)
-        found[screen, scheme] = (overflow(page), spilt, violations(page))
-    assert found == dict.fromkeys(SCREENS, (0, [], []))
+    fits(page, lambda page: page.locator("table :is(th, td)").evaluate_all(SPILT))
     show(page, "phone", "light")
     region = page.get_by_role("region", name="Queue")
     region.evaluate("(one) => { one.focus(); one.scrollLeft = 60; }")
@@ -156,9 +148,7 @@ def test_the_queue_of_many_tenants_fits_every_screen_and_breaks_no_rule(stack: S
 def test_charts_fit_every_screen_and_break_no_rule(stack: Stack, history: dict[int, int], browsing: Browsing) -> None:
     page = browsing.open(f"{stack.url}/ui/fleet")
     page.locator(".chart .line").nth(5).wait_for(state="attached")  # a level line has no height
-    for screen, scheme in (("phone", "dark"), ("tablet", "light"), ("desktop", "light")):
-        show(page, screen, scheme)
-        assert (overflow(page), violations(page)) == (0, []), screen
+    fits(page)
 
 
 def test_charts_are_read_with_pointer_and_keys(stack: Stack, history: dict[int, int], browsing: Browsing) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests import stacks
-from tests.pages.browsing import Browsing, overflow, show, tabs, violations
+from tests.pages.browsing import Browsing, fits, overflow, tabs, violations
 from tests.picture_files import truncated_png
 from tests.stacks import Stack, until
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 MANY = 130
-SCREENS = [("phone", "dark"), ("tablet", "light"), ("desktop", "light")]
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +68,7 @@ def test_pages_with_content_fit_every_screen_and_break_no_rule(
 ) -> None:
     browsing.expect("404")
     page = browsing.open(f"{stack.url}/ui/{path.format(**jobs)}")
-    found = {}
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        found[screen, scheme] = (overflow(page), violations(page))
-    assert found == dict.fromkeys(SCREENS, (0, []))
+    fits(page)
 
 
 def test_the_list_shows_the_newest_first_with_picture_label_and_status(
@@ -177,9 +172,7 @@ def test_the_timeline_tells_the_worker_and_a_second_attempt(
     rows = [row.locator("td").all_inner_texts() for row in page.locator(".batches tbody tr").all()]
     assert [(row[-2], row[-1]) for row in rows] == [(str(number), worker.first.inner_text()) for number in (1, 2)]
     assert rows[1][1] == "runs alone, after an attempt before"
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        assert (overflow(page), violations(page)) == (0, []), screen
+    fits(page)
 
 
 def test_pictures_by_the_hundred_load_as_one_scrolls_and_the_failed_by_themselves(
@@ -254,9 +247,7 @@ def test_a_job_that_waits_is_cancelled_after_a_second_click(stack: Stack, browsi
         page = browsing.open("about:blank")
         page.goto(f"{stack.url}/ui/jobs/{job}")  # its stream of events goes on, so that the network never rests
         expect(page, "main .headline", "Waiting: picture")
-        for screen, scheme in SCREENS:
-            show(page, screen, scheme)
-            assert (overflow(page), violations(page)) == (0, []), screen
+        fits(page)
         page.get_by_role("button", name="Cancel", exact=True).click()
         assert stack.get(f"/v1/jobs/{job}")["status"] == "QUEUED"
         page.get_by_role("button", name="Cancel it? What has not run stays without an answer").click()

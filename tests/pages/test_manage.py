@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
-SCREENS = [("phone", "dark"), ("tablet", "light"), ("desktop", "light")]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_the_command_of_an_empty_page_makes_the_first_callback(
 ) -> None:
     page = browsing.open(f"{stack.url}/ui/webhooks")
     command = page.locator(".empty pre").inner_text()
-    fits(page, SCREENS)
+    fits(page)
     (tmp_path / "photo.jpg").write_bytes(stacks.digits()[5][1])
     here = command.replace("http://example.org/hook", receiver.url)
     subprocess.run(shlex.split(here), cwd=tmp_path, check=True, capture_output=True, timeout=30)
@@ -88,7 +87,7 @@ def test_a_delivery_tells_all_that_is_known_of_it_and_is_sent_again(
     assert delivery(stack, job_id)["body_sha256"] in told
     assert "answered 200" in told
     assert row.get_by_role("link").get_attribute("href") == f"/ui/jobs/{job_id}"
-    fits(page, SCREENS)
+    fits(page)
     row.get_by_role("button", name="Send it again").click()
     assert receiver.wait_for_calls(1)
 
@@ -218,7 +217,7 @@ def test_a_key_is_made_for_a_tenant_and_revoked_after_a_second_click(
     row = page.locator(".key-row", has_text="app")
     row.wait_for()
     assert text not in row.inner_text()
-    fits(page, SCREENS)
+    fits(page)
     row.get_by_role("button", name="Revoke").click()
     row.get_by_role("button", name="Revoke it for good?").click()
     row.wait_for(state="hidden")
@@ -251,7 +250,7 @@ def test_a_key_is_made_with_an_expiry_and_the_list_marks_what_ends(
     zone = page.evaluate("new Date().getTimezoneOffset()")
     midnight = datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1, minutes=zone)
     assert datetime.fromisoformat(ends) == midnight
-    fits(page, SCREENS)
+    fits(page)
 
 
 def test_the_list_tells_in_words_what_has_expired_and_what_is_used(
@@ -274,7 +273,7 @@ def test_the_list_tells_in_words_what_has_expired_and_what_is_used(
     for about, says in told:
         row = page.locator(".key-row", has=page.get_by_text(str(about["name"]), exact=True))
         assert " ".join(row.locator(".life").inner_text().split()) == says
-    fits(page, SCREENS)
+    fits(page)
 
 
 def at(days: float) -> str:
@@ -339,7 +338,7 @@ def test_a_tenant_shows_what_it_uses_of_what_it_may_and_is_limited(
     limits = httpx.get(f"{stack.url}/v1/tenants/dora/limits", headers=headers).json()
     assert (limits["max_bytes"], limits["keep_jobs"], limits["max_queued"]) == (3 * 2**29, 43_200, None)
     dora.get_by_text("Set limits").click()
-    fits(page, SCREENS)
+    fits(page)
 
 
 def test_a_door_that_is_closed_without_a_valid_key_is_not_called_open(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
-import subprocess
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -16,8 +14,8 @@ import pytest
 from PIL import Image
 
 from shared import samples
-from tests import digit_images, stacks
-from tests.pages.browsing import WIDTHS, Browsing, fits, overflow, show, tabs, violations
+from tests import digit_images, page_runner, stacks
+from tests.pages.browsing import Browsing, fits, tabs, violations
 from tests.stacks import Stack, until
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-SCREENS = [(screen, scheme) for screen in WIDTHS for scheme in ("light", "dark")]
 TRAITS = {"even": (2, 4, 6), "round": (0, 6, 9)}
 """Label -> the digits that have it; a one has none."""
 
@@ -138,7 +135,7 @@ def test_the_commands_of_empty_pages_make_the_first_dataset_training_and_model(
     # The base that the page names is brought by nobody here, as its weights are downloaded.
     for command in (create, train.replace("mobilenet_v2", "digits")):
         here = command.replace("FOLDER", ".").replace("DATASET", "first").replace("NAME", "first")
-        subprocess.run(shlex.split(here), cwd=tmp_path, check=True, capture_output=True, timeout=120)
+        page_runner.run(page_runner.Step(here, ""), tmp_path, stack.url)
     for name, page in pages.items():
         page.reload()
         page.locator("main").get_by_role("link", name="first").first.wait_for()
@@ -149,7 +146,7 @@ def test_near_duplicates_are_shown_in_groups_and_changed_there(stack: Stack, bro
     photo = Image.open(samples.installed()["coffee.png"]).convert("RGB")
     members = {f"cup/{name}.jpg": saved(photo, quality=quality) for name, quality in (("first", 95), ("again", 60))}
     members |= {"plate/wrong.jpg": saved(photo, quality=30), "plate/other.jpg": saved(photo.rotate(180), quality=95)}
-    dataset = load(stack, "copies", members)
+    dataset = load(stack, "photographs", members)
     page = browsing.open(f"{stack.url}/ui/datasets/{dataset['id']}")
     page.get_by_text("Look for them").press("Enter")
     copies = page.locator(".group", has=page.get_by_role("heading", name="Near-duplicates"))
@@ -158,12 +155,12 @@ def test_near_duplicates_are_shown_in_groups_and_changed_there(stack: Stack, bro
     assert sorted(copies.locator(".name").all_inner_texts()) == ["again.jpg", "first.jpg", "wrong.jpg"]
     wrong = copies.locator(".shot", has_text="wrong.jpg")
     wrong.get_by_text("Change").press("Enter")
-    fits(page, SCREENS)
+    fits(page)
     wrong.get_by_role("button", name="Delete", exact=True).click()
     wrong.get_by_role("button", name="Delete this picture?").click()
     wrong.wait_for(state="detached")
     page.get_by_text("3 pictures of").wait_for()
-    assert sorted(labels_of(stack, "copies")) == ["again.jpg", "first.jpg", "other.jpg"]
+    assert sorted(labels_of(stack, "photographs")) == ["again.jpg", "first.jpg", "other.jpg"]
     page.reload()
     page.get_by_text("Look for them").press("Enter")
     copies.get_by_text("1 group.").wait_for()
@@ -185,11 +182,7 @@ def test_a_suspect_label_is_changed_kept_or_deleted_on_the_page_of_its_dataset(
     suggested, other, kept, removed, *_ = wrong
     browsing.expect("400")  # of a label that the dataset does not have
     page = browsing.open(f"{stack.url}/ui/datasets/{stack.get(f'/v1/datasets/{doubted}')['id']}")
-    shown = {}
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        shown[screen, scheme] = (overflow(page), violations(page))
-    assert shown == dict.fromkeys(SCREENS, (0, []))
+    fits(page)
 
     def card(name: str) -> Locator:
         return page.locator(".worth .shot", has=page.get_by_label(f"Label of {name}", exact=True))
@@ -257,9 +250,7 @@ def test_any_picture_of_a_dataset_is_relabelled_or_deleted_on_its_page(
     name = pictures.first.locator(".name").inner_text()
     before = labels_of(stack, doubted)
     pictures.first.get_by_text("Change").press("Enter")
-    for screen, scheme in SCREENS:
-        show(page, screen, scheme)
-        assert (overflow(page), violations(page)) == (0, [])
+    fits(page)
     pictures.first.get_by_label(f"Label of {name}").fill("four" if before[name] != "four" else "one")
     page.keyboard.press("Enter")
     until(lambda: labels_of(stack, doubted)[name] != before[name], 20)
@@ -330,17 +321,17 @@ def test_what_is_worth_labelling_fits_every_screen_from_the_choice_to_the_last_p
 ) -> None:
     httpx.delete(f"{stack.url}/v1/models/{traits}/seen-pictures").raise_for_status()
     page = browsing.open(f"{stack.url}/ui/models/{traits}/suggestions")
-    fits(page, SCREENS)
+    fits(page)
     assert tabs(page)[-1] == "Keep them"
     page.get_by_label("At most").fill("50")
     page.get_by_role("button", name="Keep them").click()
     page.get_by_text("0 pictures kept, 0 bytes. At most 50, each for 30 days after it was last seen.").wait_for()
     page.get_by_text("none is left to be labelled").wait_for()
-    fits(page, SCREENS)
+    fits(page)
     see(stack, traits, 2)
     page.reload()
     page.locator(".worth .shot").nth(1).wait_for()
-    fits(page, SCREENS)
+    fits(page)
     names = page.locator(".worth input").evaluate_all("all => all.map((one) => one.ariaLabel)")
     stops = tabs(page)
     assert [stop for stop in stops if stop.startswith("Label of ")] == names
@@ -422,14 +413,13 @@ def test_a_version_is_compared_promoted_and_rolled_back_with_what_answers_afterw
     assert {"accuracy", "calibration error", "against the default"} <= set(rows)
 
 
-@pytest.mark.parametrize("screen", ["phone", "desktop"])
 def test_the_report_of_a_training_fits_each_screen_and_breaks_no_rule(
-    stack: Stack, traits: str, browsing: Browsing, screen: str
+    stack: Stack, traits: str, browsing: Browsing
 ) -> None:
     training = stack.get(f"/v1/models/{traits}")["versions"][0]["training"]
-    page = browsing.open(f"{stack.url}/ui/trainings/{training}", screen=screen, scheme="dark")
+    page = browsing.open(f"{stack.url}/ui/trainings/{training}")
     page.get_by_role("heading", name="Calibration").wait_for()
-    assert (overflow(page), violations(page)) == (0, [])
+    fits(page)
 
 
 def test_coverage_is_drawn_against_accuracy(stack: Stack, browsing: Browsing) -> None:
@@ -444,7 +434,7 @@ def test_coverage_is_drawn_against_accuracy(stack: Stack, browsing: Browsing) ->
     drawn = plot.locator("polyline").get_attribute("points") or ""
     assert len(drawn.split()) == len(rule["curve"]) > 1
     assert plot.locator("circle").is_visible()
-    fits(page, SCREENS)
+    fits(page)
 
 
 def test_the_curve_of_a_training_grows_while_it_runs(stack: Stack, traits: str, browsing: Browsing) -> None:
@@ -464,7 +454,7 @@ def test_the_curve_of_a_training_grows_while_it_runs(stack: Stack, traits: str, 
         "before => document.querySelector(\"svg[aria-label^='Loss over']\").ariaLabel.match(/\\d+/)[0] > before + 1",
         arg=before,
     )
-    fits(page, SCREENS)
+    fits(page)
     page.get_by_role("button", name="Cancel the training").click()
     page.get_by_role("button", name="Cancel it? Its progress is lost").click()
     page.get_by_text("It was cancelled; the dataset is unchanged.").wait_for()
