@@ -75,6 +75,7 @@ def test_an_archive_is_trained_on_and_the_result_classifies_what_was_held_back(t
         assert httpx.get(f"{taught.url}/v1/trainings/{training['id']}/plots/confusion.{kind}").status_code == 200
 
 
+@pytest.mark.long
 def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) -> None:
     for number in ("1", "2"):
         request = {"dataset": "numbers", "name": "twice", "base": "digits", "parameters": {"epochs": 3}}
@@ -91,6 +92,7 @@ def test_a_second_version_is_compared_promoted_and_rolled_back(taught: Stack) ->
     assert job["model"] == {"name": "twice", "version": "1"}
 
 
+@pytest.mark.long
 def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: Stack) -> None:
     parameters = {"epochs": 30, "max_unimproved_epochs": 100}
     request = {"dataset": "numbers", "name": "survivor", "base": "scratch", "parameters": parameters}
@@ -110,6 +112,7 @@ def test_a_trainer_that_is_killed_is_replaced_and_the_training_goes_on(taught: S
     assert classified(taught, "survivor", 3) in ("three", "five", "eight")
 
 
+@pytest.mark.long
 def test_a_training_that_is_cancelled_leaves_nothing(taught: Stack) -> None:
     request = {"dataset": "numbers", "name": "unwanted", "base": "scratch", "parameters": {"epochs": 5000}}
     training = post(taught, "/v1/trainings", json=request)
@@ -160,6 +163,7 @@ def test_pictures_with_several_labels_are_trained_on_and_measured_as_they_are_an
     assert evidence["mean_average_precision"] > 0.9
 
 
+@pytest.mark.long
 def test_the_sap_wire_trains_and_deploys(taught: Stack) -> None:
     wire = f"{taught.url}/api/v2/image/retraining"
     request = {"dataset": "numbers", "modelName": "sapling", "maxEpochs": 5, "batchSize": 64}

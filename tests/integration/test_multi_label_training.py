@@ -147,6 +147,7 @@ def test_the_same_data_and_seed_give_the_same_version_also_after_a_stop(
     assert version(container, ended).thresholds == version(container, whole).thresholds
 
 
+@pytest.mark.long
 def test_fine_tuning_trains_on_several_labels(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_small_network_learns_several_labels_from_nothing(container: Container
     assert version(container, ended).problem_type is ProblemType.MULTI_LABEL
 
 
+@pytest.mark.long
 def test_versions_are_compared_by_their_mean_average_precision_and_promoted(
     container: Container, trainer: Trainer
 ) -> None:

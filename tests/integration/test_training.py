@@ -193,6 +193,7 @@ def test_the_evidence_is_that_of_the_network_that_serves(container: Container, t
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -268,6 +269,7 @@ def test_fine_tuning_that_was_asked_for_is_kept_only_if_it_helps(container: Cont
     assert evidence["seconds"]["fine_tuning"] > 0
 
 
+@pytest.mark.long
 def test_features_are_computed_once_for_each_picture(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +293,7 @@ def test_features_are_computed_once_for_each_picture(
     assert sum(looked) <= 8 + 6  # the new ones, and what was test before and is not now
 
 
+@pytest.mark.long
 def test_a_trainer_that_is_stopped_leaves_the_rest_to_another(
     container: Container, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_job_of_too_many_pictures_is_refused(client: FlaskClient) -> None:
     assert "at most 100 pictures" in answer.json["detail"]
 
 
+@pytest.mark.long
 def test_a_running_stack_explains_its_answers_until_the_job_is_erased(stack: Stack) -> None:
     files = [("files", (f"{number}.png", data)) for number, (_, data) in enumerate(digits()[:6])]
     fields = {"model": "digits", "explain": "true"}

@@ -160,6 +160,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
+@pytest.mark.long
 def test_real_processes_find_what_is_stored(whole: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, data in digits():
         body = {"name": name, "base64": base64.b64encode(data).decode()}
