@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import how_to_pages, npm_packages, page_runner, stacks
+from tests.long import rest_long
 from tests.page_runner import ROOT, Step
 from tests.stacks import Stack
 from tests.webhook_receivers import receiving
@@ -78,7 +79,7 @@ def test_every_snippet_of_the_page_of_the_typescript_client_is_typed_and_prints_
 
 
 # After the pages of the clients, since the tutorial ends with another default model.
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial/index.md"])
+@pytest.mark.parametrize("page", rest_long(["README.md", "docs/tutorial/index.md"]))
 def test_every_command_of_the_page_prints_what_the_page_shows(stack: Stack, tmp_path: Path, page: str) -> None:
     folder = page_runner.checkout(tmp_path)
     assert page_runner.run_page((ROOT / page).read_text(), folder, stack.url, INSTEAD) > 8
