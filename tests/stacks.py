@@ -27,11 +27,11 @@ shared_folder = Path()
 class Stack:
     """`inferq up` in a folder of its own; the service at `url`."""
 
-    def __init__(self, data: Path, *, trainer: bool = False, first: bool = False, **settings: str) -> None:
-        """`trainer` also starts a trainer, whose start takes a core for some seconds, and `first` begins with an empty
-        folder, so that a worker checks the models that come with inferq, which takes as long."""
+    def __init__(self, data: Path, *, trainer: bool = False, **settings: str) -> None:
+        """`trainer` also starts a trainer, whose start takes a core for some seconds. With a default model of its own
+        it begins with nothing, so that a worker checks the models that come with inferq, which takes as long."""
         self.data = data
-        self._trainer, self._first = trainer, first or "INFERQ_DEFAULT_MODEL" in settings
+        self._trainer, self._begins_empty = trainer, "INFERQ_DEFAULT_MODEL" in settings
         # Most stacks only classify digits, whose model is loaded in no time.
         unreachable = {"INFERQ_DEFAULT_MODEL": "digits", "INFERQ_WEIGHTS_URL": "http://127.0.0.1:9"}
         # All tests use one stack as one caller, and send more requests to this wire than its 100 a minute.
@@ -42,7 +42,7 @@ class Stack:
 
     def start(self, *arguments: str) -> None:
         """Start and wait until it is ready."""
-        if not (self._first or self.data.exists()):
+        if not (self._begins_empty or self.data.exists()):
             shutil.copytree(_checked_models(), self.data)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERQ_")}
         without = () if self._trainer else ("--no-trainer",)
@@ -131,7 +131,7 @@ def _checked_models() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # by the first process that asks; the others wait for it
         if not checked.exists():
             checking.mkdir(exist_ok=True)
-            with running(checking / "data", "--workers", "1", first=True) as stack:
+            with running(checking / "data", "--workers", "1", INFERQ_DEFAULT_MODEL="digits") as stack:
                 until(lambda: all(_is_ready(stack, name) for name in BUNDLED), 60, stack.output)
             shutil.rmtree(stack.data / "redis")
             checking.rename(checked)
@@ -143,11 +143,9 @@ def _is_ready(stack: Stack, model: str) -> bool:
 
 
 @contextlib.contextmanager
-def running(
-    data: Path, *arguments: str, trainer: bool = False, first: bool = False, **settings: str
-) -> Iterator[Stack]:
-    """Yield a stack and stop it at the end, whatever the test did to it; the options are those of `Stack`."""
-    stack = Stack(data, trainer=trainer, first=first, **settings)
+def running(data: Path, *arguments: str, trainer: bool = False, **settings: str) -> Iterator[Stack]:
+    """Yield a stack and stop it at the end, whatever the test did to it."""
+    stack = Stack(data, trainer=trainer, **settings)
     try:
         stack.start(*arguments)
         yield stack
