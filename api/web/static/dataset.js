@@ -17,7 +17,7 @@ const LABELS = 40; // shown before the list is unfolded
 const path = `${ROOT}/v1/datasets/${location.pathname.split("/").pop()}`;
 const place = $("content");
 let round = 0;
-let parts = {}; // the labels and the pictures, which a decision about a suspect label changes
+let parts = {}; // the labels, the pictures and the near-duplicates, which a decision about a picture changes
 
 async function load() {
   const mine = ++round;
@@ -38,6 +38,7 @@ async function recount() {
   const fresh = labels(dataset);
   parts.labels.replaceWith(fresh);
   parts.labels = fresh;
+  parts.copies?.renew();
   return dataset;
 }
 
@@ -61,8 +62,9 @@ function show(dataset) {
   const ready = dataset.state === "READY";
   const full = ready && dataset.examples;
   parts = dataset.examples ? { labels: labels(dataset), pictures: pictures(dataset) } : {};
+  if (full) parts.copies = nearDuplicates(dataset, (one) => shot(one, dataset, refresh));
   return [standing(dataset), parts.labels || (dataset.labels.length ? labels(dataset) : null),
-    full ? suspects(dataset, refresh) : null, full ? nearDuplicates(dataset, (one) => shot(one, dataset, refresh)) : null,
+    full ? suspects(dataset, refresh) : null, parts.copies?.section,
     warned(dataset), unreadable(dataset), full ? starting(dataset) : null, ready ? adding() : null, parts.pictures];
 }
 
