@@ -29,7 +29,7 @@ def looks(client: Client, *, wait: bool) -> Iterator[Look]:
         try:
             told.append(client.workers.diagnosis())
         except InferqError as error:
-            return [_not_told(error)]
+            return [not_told(error)]
         middle = (began + time.time()) / 2
         return [*told[0].checks, *_left_out(told[0]), _clock(middle - datetime.fromisoformat(told[0].time).timestamp())]
 
@@ -59,7 +59,8 @@ def _reach(client: Client, reached: list[Readiness]) -> PartCheck:
     return PartCheck(part="service", verdict="failed", found=f"it is not ready: {found}", cure="see below")
 
 
-def _not_told(error: InferqError) -> PartCheck:
+def not_told(error: InferqError) -> PartCheck:
+    """Return that the service did not make its diagnosis, with the reason and what to do."""
     status = error.status if isinstance(error, InferqHTTPError) else 0
     if status in (401, 403):
         cure = f"name {_OPERATORS_KEY}"

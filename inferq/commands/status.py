@@ -6,13 +6,13 @@ import click
 from rich.text import Text
 
 from inferq.client import Client
-from inferq.commands import console, evidence, options, units
-from inferq.errors import InferqHTTPError
+from inferq.commands import console, evidence, options, service_check, units
+from inferq.errors import InferqError
 from shared.schemas.diagnosis import PartCheck
 from shared.schemas.workers import Queue, Readiness, WorkerList
 
 _OK = "ok"
-_COLOURS = {"warning": "yellow", "failed": "red"}
+_FAILED = "failed"
 
 
 @click.command()
@@ -39,7 +39,11 @@ def status(client: Client, as_json: bool) -> None:
             ("storage", _with(ready.storage, _OK)),
         ]
         told = _not_ready(ready)
-        rows += [(check.part, Text(check.found, _COLOURS[check.verdict])) for check in wrong if check.part not in told]
+        rows += [
+            (check.part, Text(check.found, "red" if check.verdict == _FAILED else "yellow"))
+            for check in wrong
+            if not (check.part in told and check.verdict == _FAILED)
+        ]
         console.out.print(evidence.key_value_table(rows))
         if wrong:
             console.out.print(f"what to do: inferq doctor --url {client.url}", style="dim", soft_wrap=True)
@@ -48,13 +52,11 @@ def status(client: Client, as_json: bool) -> None:
 
 
 def _wrong(client: Client) -> list[PartCheck]:
-    """Return what the diagnosis finds wrong; nothing if the service has none for this key, or is older."""
+    """Return what the diagnosis finds wrong, or why it cannot be had, which keeps nothing else from being shown."""
     try:
         checks = client.workers.diagnosis().checks
-    except InferqHTTPError as error:
-        if error.status in (403, 404):
-            return []
-        raise
+    except InferqError as error:
+        return [service_check.not_told(error)]
     return [check for check in checks if check.verdict != _OK]
 
 

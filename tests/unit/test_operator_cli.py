@@ -107,12 +107,14 @@ def test_status_names_what_else_is_wrong_once_and_the_command_that_has_the_cure(
     assert told == ["workers No worker is running."]
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_status_does_without_a_diagnosis_where_there_is_none_for_the_key(
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_status_says_why_there_is_no_diagnosis_and_shows_the_rest(
     busy: ToyServer, run: Callable[..., Result], status: int
 ) -> None:
     busy.on("GET /v1/diagnosis", (status, {}, {"code": "no", "detail": "Why."}))
-    assert rows(run("status").stdout)[-1] == "storage ok"
+    result = run("status")
+    assert result.exit_code == 0
+    assert rows(result.stdout)[-3:-1] == ["storage ok", "its parts it does not tell of them: Why"]
 
 
 def test_queue_is_shown_by_model_and_priority(busy: ToyServer, run: Callable[..., Result]) -> None:
