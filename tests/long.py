@@ -1,4 +1,4 @@
-"""Tests that take long: `make test` tries one of many alike, `make test-long` the others."""
+"""Tests that take long: of several cases `make test` tries one, and `make test-long` the others."""
 
 from __future__ import annotations
 

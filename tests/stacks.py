@@ -125,7 +125,7 @@ class Stack:
 
 
 def _checked_models() -> Path:
-    """Return the data folder of a stack that was stopped when its models had been checked, without its Redis."""
+    """Return the data folder of a stack that was stopped when its models had been checked: database and blobs."""
     checked, checking = shared_folder / "checked", shared_folder / "checking"
     with open(shared_folder / "checked.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # by the first process that asks; the others wait for it
@@ -133,7 +133,9 @@ def _checked_models() -> Path:
             checking.mkdir(exist_ok=True)
             with running(checking / "data", "--workers", "1", INFERQ_DEFAULT_MODEL="digits") as stack:
                 until(lambda: all(_is_ready(stack, name) for name in BUNDLED), 60, stack.output)
-            shutil.rmtree(stack.data / "redis")
+            for what in ("redis", "logs"):
+                shutil.rmtree(stack.data / what)
+            (stack.data / "stack.json").unlink(missing_ok=True)  # no test may take it for that of its own stack
             checking.rename(checked)
     return checked / "data"
 

@@ -27,7 +27,7 @@ from tests.needed import missing
 from tests.page_runner import ROOT
 from tests.stacks import Stack
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 BACK_UP, RESTORE, DUMP, FILL = page_runner.codes((ROOT / "docs" / "operations" / "backup.md").read_text(), "bash")
 

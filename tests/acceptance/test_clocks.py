@@ -10,8 +10,6 @@ import pytest
 from tests import preload, stacks
 from tests.stacks import Stack
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(scope="module", params=["120", "-120"], ids=["ahead", "behind"])
 def skewed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

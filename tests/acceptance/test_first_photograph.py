@@ -17,8 +17,6 @@ from shared import samples
 from tests import stacks
 from tests.stacks import Stack
 
-pytestmark = pytest.mark.timeout(240)
-
 SHOWN = {
     "cat.png": "tiger cat",
     "coffee.png": "espresso",

@@ -17,7 +17,7 @@ import redis
 from tests import stacks
 from tests.stacks import Stack, digits, until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,6 @@ import bench
 from tests import stacks
 from tests.stacks import Stack
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

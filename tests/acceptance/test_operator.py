@@ -17,7 +17,7 @@ from tests import stacks
 from tests.stacks import Stack, digits, until
 from tests.webhook_receivers import receiving
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 MINUTE = 60.0
 
 

@@ -18,7 +18,7 @@ from tests.unit.test_monitoring import RULES, names_in, panels, variables
 from tests.webhook_receivers import Receiver, receiving
 from tests.wires.test_checklist import WIRES
 
-pytestmark = [pytest.mark.long, pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.acceptance, pytest.mark.slow]
 
 MAY_BE_EMPTY = {
     "Drift of the last day": "a model has drifted, or not, once it has run for a whole day (UTC)",

@@ -15,7 +15,7 @@ from tests import digit_images, stacks
 from tests.stacks import Stack
 from worker.families import digits
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 WEIGHTS = Path(digits.__file__).parent / "digits.safetensors"
 

@@ -21,7 +21,7 @@ from inferq.client import Client
 from tests import stacks
 from tests.stacks import Stack, digits, until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 COUNT = 1000
 BROKEN = 700
 """The number of the picture whose second half is missing."""

@@ -15,8 +15,6 @@ from sklearn import metrics
 from tests import digit_images, stacks
 from tests.stacks import Stack
 
-pytestmark = pytest.mark.timeout(240)
-
 LEARNT = {3: 25, 5: 25, 8: 25}
 
 

@@ -27,7 +27,7 @@ from tests.stacks import Stack
 from tests.upgrade import snapshot
 from tests.upgrade.record import HOOK
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 TRACER = 1234.5
 """A loss that no epoch has: where it is on a curve, the curve was continued and not begun again."""

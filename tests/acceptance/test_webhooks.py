@@ -14,7 +14,7 @@ from tests import stacks
 from tests.stacks import Stack, until
 from tests.webhook_receivers import Receiver, receiving
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

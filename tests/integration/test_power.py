@@ -22,7 +22,7 @@ from tests import preload
 from tests.preload import answering
 from tests.preload.disk import Disk, Record, records
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 CUTS = 20
 
 

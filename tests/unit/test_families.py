@@ -85,7 +85,7 @@ def test_an_unknown_family_is_answered_with_those_there_are() -> None:
         families.load("os")
 
 
-def test_digits_are_checked_and_served_without_importing_torchvision() -> None:
+def test_what_checks_and_serves_digits_is_imported_without_torchvision() -> None:
     code = (
         "import sys; from worker import consumer, families, model_check; families.find('digits'); "
         "print('torchvision' in sys.modules)"

@@ -14,7 +14,7 @@ from tests.stacks import SAMPLES, Stack
 
 PAGES = ROOT / "docs" / "moving"
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
