@@ -25,7 +25,7 @@ COMMANDS = {
     "trainings": "List, show, wait for and cancel trainings; save their evidence.",
     "feedback": "Correct a wrong prediction; the next training learns from it.",
     "models": "List, show, add, import, export, remove, compare and promote models; suggest what to label.",
-    "status": "Show whether the service is ready, and what it does.",
+    "status": "Show whether the service is ready, what it does, and what is wrong.",
     "queue": "Show how many pictures wait and run, by model and priority.",
     "workers": "Show the running workers and trainers.",
     "logs": "Show the logs of `inferq up`.",

@@ -19,7 +19,7 @@ _FAILED = "failed"
 @options.JSON
 @options.server
 def status(client: Client, as_json: bool) -> None:
-    """Show whether the service is ready, what it does, and what else is wrong with it.
+    """Show whether the service is ready, what it does, and what is wrong.
 
     Exits with 1 if it is not ready. `inferq doctor --url` says what to do.
     """
