@@ -28,14 +28,14 @@ function show({ groups, total, contradicting, across, uncompared }, shot) {
     contradicting ? `${contradicting} with different labels` : "", across ? `${across} in several splits` : ""].filter(Boolean).join(", ");
   const shown = groups.length < total ? ` The first ${groups.length} are shown.` : "";
   const without = uncompared ? ` ${many(uncompared, "picture")} could not be compared.` : "";
-  return [el("p", {}, `${told}.${shown}${without}`), groups.map((one) => card(one, shot))];
+  return [el("p", {}, `${told}.${shown}${without}`), el("div", { class: "copies" }, groups.map((one) => card(one, shot)))];
 }
 
 function card({ labels, splits, examples }, shot) {
   const rest = examples.length - SHOWN;
   const declared = splits.map((split) => split || "none declared");
   const spoils = splits.includes("test") ? " The test then asks for what was learned." : "";
-  return el("div", { class: "card" },
+  return el("div", { class: examples.length > 2 ? "card wide" : "card" },
     labels.length > 1 ? el("p", { class: "wrong" }, `Different labels: ${labels.join(", ")}. A copy with another label teaches neither.`) : null,
     splits.length > 1 ? el("p", { class: "wrong" }, `In several splits: ${declared.join(", ")}.${spoils}`) : null,
     el("div", { class: "shots" }, examples.slice(0, SHOWN).map(shot)),
