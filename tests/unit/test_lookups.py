@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +64,64 @@ def test_what_was_read_before_a_change_is_not_kept_after_it(kept: Lookups) -> No
 
     assert kept.get("key", look) == "old"
     assert kept.get("key", lambda: "new") == "new"
+
+
+class SlowLook:
+    """A look that ends when it is let go, and counts how often it has begun."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
+        self.count = 0
+
+    def __call__(self) -> int:
+        self.count += 1
+        number = self.count
+        self.begun.release()
+        assert self.may_end.acquire(timeout=10)
+        return number
+
+
+def test_callers_that_miss_the_same_at_the_same_moment_share_one_look() -> None:
+    kept, look = Lookups(), SlowLook()
+    with ThreadPoolExecutor(8) as threads:
+        found = [threads.submit(kept.get, "key", look) for _ in range(8)]
+        assert look.begun.acquire(timeout=10)
+        look.may_end.release(8)
+        assert [each.result(10) for each in found] == [1] * 8
+    assert look.count == 1
+
+
+def test_who_asks_after_a_change_does_not_share_a_look_that_began_before_it() -> None:
+    kept, old, new = Lookups(), SlowLook(), SlowLook()
+    new.count = 1
+    new.may_end.release()
+    with ThreadPoolExecutor(2) as threads:
+        before = threads.submit(kept.get, "key", old)
+        assert old.begun.acquire(timeout=10)
+        kept.clear()
+        assert threads.submit(kept.get, "key", new).result(10) == 2
+        old.may_end.release()
+        assert before.result(10) == 1
+    assert kept.get("key", old) == 2, "the older answer has not taken the place of the newer one"
+
+
+def test_each_caller_gets_an_error_of_its_own() -> None:
+    kept, begun, may_fail = Lookups(), threading.Semaphore(0), threading.Event()
+
+    def fail() -> int:
+        begun.release()
+        assert may_fail.wait(10)
+        raise ZeroDivisionError
+
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(kept.get, "key", fail) for _ in range(2)]
+        assert begun.acquire(timeout=10)
+        may_fail.set()
+        first, second = (call.exception(10) for call in calls)
+    assert isinstance(first, ZeroDivisionError)
+    assert isinstance(second, ZeroDivisionError)
+    assert first is not second
+    assert kept.get("key", lambda: 1) == 1, "a look that has failed holds up no other"
 
 
 def test_an_error_is_not_kept(kept: Lookups) -> None:
