@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from flask import current_app, g, request
 
 from shared import errors
-from shared.adapters.queue.waiters import Waiting
+from shared.adapters.pauses import Waiting
 from shared.container import Container
 from shared.domain.jobs import Item, Job, Submission
 from shared.domain.keys import Caller
@@ -152,7 +152,7 @@ async def submit_and_wait(submission: Submission, longest: float = math.inf) -> 
     """
     with waiting_places().taken_or_refused():
         patience = min(longest, container().settings.max_wait)
-        job, _ = jobs.submit(container(), caller().tenant, submission, patience)
+        job, _ = await jobs.submit(container(), caller().tenant, submission, patience)
         with naming_job(job):
             job = g.waited_for = await jobs.wait(container(), job, patience)
     with naming_job(job):

@@ -21,7 +21,7 @@ import flask
 from flask.ctx import RequestContext
 from flask.typing import ResponseReturnValue
 
-from shared.adapters.queue.waiters import Pause, Waiting
+from shared.adapters.pauses import Pause, Waiting
 
 LATER = "inferq.later"
 """Key of the WSGI environment under which a server offers to answer a request later: see Later. Under any other server,

@@ -34,7 +34,7 @@ from api.load_shedding import GIVEN_AGAIN, HOLDS_FOR, Headers, LoadShedding, Ref
 from api.request_metrics import ARRIVED
 from api.wsgi_environ import wsgi_environ
 from shared import errors
-from shared.adapters.queue.waiters import Pause
+from shared.adapters.pauses import Pause
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from shared.adapters import http_fetch
+from shared.adapters import http_fetch, pauses
 from shared.adapters.absences import Absences
 from shared.adapters.database.unit_of_work import CACHE_KIB, SMALL_CACHE_KIB, Database, UnitOfWork
 from shared.adapters.grouped_calls import GroupedCalls
 from shared.adapters.last_uses import LastUses
 from shared.adapters.lookups import Lookups
+from shared.adapters.pauses import Waiting
 from shared.adapters.postponed_calls import PostponedCalls
 from shared.adapters.queue.pushes import Pushed
 from shared.adapters.queue.queue import Queue
@@ -25,7 +26,7 @@ from shared.adapters.storage import MarkerRecord, Storage, Writer
 from shared.adapters.tracing import Tracing
 from shared.settings import Settings
 
-__all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Writer", "build", "own_storage"]
+__all__ = ["Container", "Pushed", "Storage", "UnitOfWork", "Waiting", "Writer", "build", "own_storage", "pauses"]
 V = TypeVar("V")
 R = TypeVar("R")
 

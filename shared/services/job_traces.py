@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Literal, ParamSpec, cast
 
-from shared.container import Container
+from shared.container import Container, Waiting
 from shared.domain.jobs import BatchRun, Job, JobTrace, Outcome
 from shared.domain.stream_entry import StreamEntry
 from shared.services import job_log
@@ -30,18 +30,18 @@ PROBLEMS = {
 """What ends a job whose pictures did not run -> what is wrong with that."""
 
 
-def told(submit: Callable[P, tuple[Job, bool]]) -> Callable[P, tuple[Job, bool]]:
+def told(submit: Callable[P, Waiting[tuple[Job, bool]]]) -> Callable[P, Waiting[tuple[Job, bool]]]:
     """Have a use-case that stores a job, and returns it with True if it is new, tell so in the log and in a trace. Its
     first argument is the container."""
 
     @wraps(submit)
-    def submit_and_tell(*args: P.args, **kwargs: P.kwargs) -> tuple[Job, bool]:
+    async def submit_and_tell(*args: P.args, **kwargs: P.kwargs) -> tuple[Job, bool]:
         container = cast(Container, args[0])
         if not container.tracing.is_on:
-            job, is_new = submit(*args, **kwargs)
+            job, is_new = await submit(*args, **kwargs)
         else:
             with container.tracing.span("accept", {}, kind="producer") as span:
-                job, is_new = submit(*args, **kwargs)
+                job, is_new = await submit(*args, **kwargs)
                 span.set({"inferq.job": job.id, "inferq.pictures": job.total, "inferq.model": job.model,
                           "inferq.version": job.version, "inferq.wire": job.wire})  # fmt: skip
         if is_new:

@@ -26,7 +26,7 @@ JUST_NOW = 1.0
 
 
 @job_traces.told
-def submit(
+async def submit(
     container: Container, tenant: str, submission: Submission, patience: float | None = None
 ) -> tuple[Job, bool]:
     """Store the pictures and the job, push the items to the queue; return the job, and True if it is new.
@@ -84,12 +84,14 @@ def submit(
         earlier = queue_limits.count_in(container, job)
         if earlier is None:
             registration = Registration(job, items, submission.remember, waiting < SHORT, container.tracing.current())
-            earlier = container.grouped(_register)(registration)
+            earlier = await container.grouped(_register)(registration)
     except (errors.StorageFull, errors.QueueFull):  # it was not committed, and its blob would fill the disk further
         job_pictures.drop(container, job)
         raise
-    except errors.Unavailable:
-        raise  # the commit may have succeeded and only its reply be lost; `collect_garbage` removes an unused blob
+    except (errors.Unavailable, GeneratorExit):
+        # The commit may have succeeded, or still succeed: only its reply is lost, or the process ends while this
+        # coroutine waits for it. `collect_garbage` removes an unused blob.
+        raise
     except BaseException:
         job_pictures.drop(container, job)
         raise

@@ -26,13 +26,13 @@ AGAIN = 600.0
 """Seconds after which pictures that could not be read are tried again, if they are searched."""
 
 
-def submit(
+async def submit(
     container: Container, tenant: str, submission: Submission, scope: SearchScope, patience: float | None = None
 ) -> tuple[Job, bool]:
     """Submit a search for the neighbours of one picture; returns and raises as `jobs.submit`, and TooManyFiles."""
     options = replace(submission.options, task="features")
     pictures = _only_one(submission.pictures)
-    return jobs.submit(
+    return await jobs.submit(
         container, tenant, replace(submission, pictures=pictures, options=options, search=scope.to_json()), patience
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from shared import errors
-from shared.container import Container
+from shared.container import Container, pauses
 from shared.domain import metrics, webhooks
 from shared.domain.webhooks import Attempt, Delivery, DeliveryStatus, Receiver, Resent
 
@@ -96,7 +96,7 @@ def note_receivers(container: Container, deliveries: Sequence[Delivery]) -> None
 
 def record(container: Container, delivery: Delivery, attempt: Attempt) -> None:
     """Store how the attempt of a claimed delivery ended: it is delivered, due again later, or failed for good."""
-    container.grouped(_record)((delivery, attempt))
+    pauses.run(container.grouped(_record)((delivery, attempt)))
 
 
 def _record(container: Container, ended: Sequence[tuple[Delivery, Attempt]]) -> Sequence[None]:

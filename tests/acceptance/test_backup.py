@@ -17,6 +17,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from shared.adapters import pauses
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome, Status, Submission
 from shared.services import job_pictures, jobs, maintenance
@@ -105,7 +106,9 @@ def database(postgres: Callable[[str], None], empty_database: str) -> Iterator[s
 
 
 def submitted(container: Container, count: int) -> Job:
-    job, _ = jobs.submit(container, "anna", Submission([picture(number) for number in range(count)], "digits"))
+    job, _ = pauses.run(
+        jobs.submit(container, "anna", Submission([picture(number) for number in range(count)], "digits"))
+    )
     return job
 
 

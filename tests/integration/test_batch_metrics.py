@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain import metrics as declared
@@ -44,7 +45,7 @@ def picture(number: int, cut: int | None = None) -> Picture:
 
 
 def submit(container: Container, pictures: list[Picture], **about: Any) -> Job:
-    return jobs.submit(container, "anna", Submission(pictures, model="digits", **about))[0]
+    return run(jobs.submit(container, "anna", Submission(pictures, model="digits", **about)))[0]
 
 
 def stored(container: Container, metric: Metric) -> dict[Labels, Any]:

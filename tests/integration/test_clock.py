@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue import clock
 from shared.adapters.queue.clock import ASK_EVERY, QUESTIONS, Clock
 from shared.adapters.queue.queue import Queue
@@ -170,7 +171,7 @@ def test_workers_that_leave_pictures_waiting_are_not_ready(
     if "claimed_at" in about:
         about = about | {"claimed_at": now + about["claimed_at"]}
     container.queue.workers.heartbeat("worker", about, 600)
-    jobs.submit(container, "anna", Submission([a_picture()]))
+    run(jobs.submit(container, "anna", Submission([a_picture()])))
     workers.check_claiming(container)  # the picture has just come
 
     later = replace(container, now=lambda: now + 100)

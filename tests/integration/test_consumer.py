@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue import streams
 from shared.adapters.queue.queue import Queue
-from shared.adapters.queue.waiters import run
 from shared.container import Container
 from shared.domain import lock_names
 from shared.domain.history import Measure
@@ -85,7 +85,7 @@ def marked() -> Picture:
 
 
 def submit(container: Container, pictures: list[Picture | ImageReference], **about: Any) -> Job:
-    job, new = jobs.submit(container, "anna", Submission(pictures, model="digits", **about))
+    job, new = run(jobs.submit(container, "anna", Submission(pictures, model="digits", **about)))
     assert new
     return job
 
@@ -242,13 +242,13 @@ def test_a_tenant_is_not_delayed_by_a_full_batch_of_slow_pictures_of_another(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    run = consumer.BatchConsumer._run
+    run_batch = consumer.BatchConsumer._run
 
     def spy(self: consumer.BatchConsumer, batch: Batch) -> None:
         if not order:
-            jobs.submit(container, "ben", Submission([picture(7)], model="digits"))
+            run(jobs.submit(container, "ben", Submission([picture(7)], model="digits")))
         order.extend(entry.tenant for entry in batch.entries)
-        run(self, batch)
+        run_batch(self, batch)
 
     monkeypatch.setattr(consumer.BatchConsumer, "_run", spy)
     monkeypatch.setattr(streams, "FRESH", 0.0)  # these pictures run in less time than tenants are kept in memory

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.adapters.storage import Storage
 from shared.container import Container, Pushed
@@ -244,7 +245,7 @@ def test_maintenance_that_has_just_begun_is_well(on_valkey: Container) -> None:
 def test_failed_pictures_of_the_day_are_those_of_the_caller(healthy: Container) -> None:
     name, data = stacks.digits()[3]
     pictures = [images.check(name, data, Limits(10**7, 10**8, 100.0, 1000, 10**8))]
-    job, _ = jobs.submit(healthy, "anna", Submission(pictures, "digits"))
+    job, _ = run(jobs.submit(healthy, "anna", Submission(pictures, "digits")))
     entries = healthy.queue.streams.claim(job.version_id, "worker", 10)
     jobs.finish(healthy, [Outcome(job.id, 0, error_code="poison", error="It crashed.")], entries)
     (check,) = troubles(healthy)

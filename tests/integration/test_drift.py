@@ -20,7 +20,7 @@ import uuid6
 from PIL import Image
 
 from shared import errors
-from shared.adapters import postponed_calls
+from shared.adapters import pauses, postponed_calls
 from shared.adapters.database.drift_tables import drift_counts
 from shared.adapters.database.unit_of_work import Database
 from shared.adapters.queue.queue import Queue
@@ -125,7 +125,7 @@ def noise(count: int) -> list[bytes]:
 def run(worker: WorkerProcess, pictures: list[bytes], name: str = "mine", **about: Any) -> Job:
     """Submit pictures in one job, and run them."""
     checked = [images.check(f"{number}.png", data, LIMITS) for number, data in enumerate(pictures)]
-    job, _ = jobs.submit(worker.container, "anna", Submission(checked, model=name, **about))
+    job, _ = pauses.run(jobs.submit(worker.container, "anna", Submission(checked, model=name, **about)))
     consumer.consume(worker, job.version_id)
     return job
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.explanations import MOST_PICTURES
@@ -60,7 +61,7 @@ def drawn(image: Image.Image, name: str = "drawn.png", **options: Any) -> Pictur
 
 
 def submit(container: Container, *pictures: Picture, explain: str | None = "", **about: Any) -> Job:
-    return jobs.submit(container, "anna", Submission(pictures, model="digits", explain=explain, **about))[0]
+    return run(jobs.submit(container, "anna", Submission(pictures, model="digits", explain=explain, **about)))[0]
 
 
 def items(container: Container, job: Job) -> list[Item]:
@@ -131,7 +132,7 @@ def test_explained_pictures_run_a_few_at_a_time_and_after_the_others(
 
     monkeypatch.setattr(jobs, "record", spy)
     explained = submit(container, *(picture(number % 10) for number in range(2 * MOST_SLOW + 3)))
-    others = jobs.submit(container, "ben", Submission([picture(n) for n in range(8)], model="digits"))[0]
+    others = run(jobs.submit(container, "ben", Submission([picture(n) for n in range(8)], model="digits")))[0]
 
     consumer.consume(worker, explained.version_id)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared import errors
+from shared.adapters import pauses
 from shared.adapters.database.tenant_limits import TenantLimits as Limits
 from shared.adapters.database.unit_of_work import Database
 from shared.container import Container
@@ -23,7 +24,9 @@ EVERYTHING = Wanted()
 
 
 def submitted(container: Container, count: int = 3, **about: Any) -> Job:
-    job, _ = jobs.submit(container, "anna", Submission([picture(n) for n in range(count)], "digits", **about))
+    job, _ = pauses.run(
+        jobs.submit(container, "anna", Submission([picture(n) for n in range(count)], "digits", **about))
+    )
     return job
 
 
@@ -161,7 +164,7 @@ def forget_pictures(container: Container) -> None:
 def test_of_stored_images_one_that_is_left_is_enough_for_a_retry(container: Container) -> None:
     container.storage.write("images/kept", b"picture")
     images = [ImageReference(name, name, f"images/{name}", 7) for name in ("removed", "kept")]
-    job, _ = jobs.submit(container, "anna", Submission(images, "digits"))
+    job, _ = pauses.run(jobs.submit(container, "anna", Submission(images, "digits")))
     run(container, job.version_id, p0="gone", p1="gone")
     assert job_retries.retry(container, "anna", job.id).left == 2
 
@@ -452,8 +455,10 @@ def test_a_job_whose_blob_cannot_be_removed_stays_to_be_erased_again(
 
 def test_erasing_a_job_leaves_the_stored_images_that_it_has_used(container: Container) -> None:
     container.storage.write("images/kept", b"picture")
-    job, _ = jobs.submit(
-        container, "anna", Submission([ImageReference("i", "a.png", "images/kept", 7), picture(1)], "digits")
+    job, _ = pauses.run(
+        jobs.submit(
+            container, "anna", Submission([ImageReference("i", "a.png", "images/kept", 7), picture(1)], "digits")
+        )
     )
     run(container, job.version_id)
     jobs.erase(container, "anna", job.id)

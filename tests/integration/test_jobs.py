@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from shared import errors
 from shared.adapters.database import tables
 from shared.adapters.database.jobs import Jobs
-from shared.adapters.queue.waiters import run
+from shared.adapters.pauses import run
 from shared.container import Container, UnitOfWork
 from shared.domain import metrics as declared
 from shared.domain.jobs import AnswerOptions, BatchRun, ImageReference, Job, JobChange, Outcome, Status, Submission
@@ -29,7 +29,7 @@ from tests.dataset_fixtures import picture
 
 
 def submitted(container: Container, count: int = 2, tenant: str = "anna", **about: Any) -> Job:
-    job, new = jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about))
+    job, new = run(jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about)))
     assert new
     return job
 
@@ -108,7 +108,7 @@ def test_the_pictures_lie_one_after_the_other_in_the_blob_of_the_job(container: 
 
 def test_a_stored_image_is_referred_to_and_not_copied(container: Container) -> None:
     image = ImageReference("image_1", "duck.png", "images/1", 77)
-    job, _ = jobs.submit(container, "anna", Submission([picture(0), image, picture(1)], "digits"))
+    job, _ = run(jobs.submit(container, "anna", Submission([picture(0), image, picture(1)], "digits")))
     items = jobs.list_items(container, job)
     assert (items[1].blob, items[1].offset, items[1].size, items[1].name) == ("images/1", 0, 77, "duck.png")
     assert (items[2].position, items[2].offset) == (2, items[0].size)
@@ -162,7 +162,7 @@ def test_what_is_not_asked_for_is_not_remembered(container: Container) -> None:
 @pytest.mark.parametrize("name", ["a\0b.png", "a\udc80b.png"])
 def test_a_file_name_that_a_database_refuses_is_mended(container: Container, name: str) -> None:
     renamed = replace(picture(1), name=name)
-    job, _ = jobs.submit(container, "anna", Submission([renamed], "digits"))
+    job, _ = run(jobs.submit(container, "anna", Submission([renamed], "digits")))
     assert jobs.list_items(container, job)[0].name == name.replace("\0", "").replace("\udc80", "?")
 
 
@@ -178,7 +178,7 @@ def test_a_picture_that_turns_out_bad_while_they_are_read_leaves_nothing(contain
         raise errors.NotAPicture("That is none.")
 
     with pytest.raises(errors.NotAPicture):
-        jobs.submit(container, "anna", Submission(pictures(), "digits"))
+        run(jobs.submit(container, "anna", Submission(pictures(), "digits")))
     assert blobs(container) == []
 
 
@@ -189,7 +189,7 @@ def test_a_version_that_was_removed_meanwhile_is_not_found_and_leaves_nothing(co
             uow.model_versions.delete([version.id for version in uow.model_versions.named(ALL_TENANTS, "digits")])
 
     with pytest.raises(errors.NotFound, match="The model 'digits' has just been removed"):
-        jobs.submit(container, "anna", Submission(pictures(), "digits"))
+        run(jobs.submit(container, "anna", Submission(pictures(), "digits")))
     assert blobs(container) == []
 
 
@@ -232,34 +232,34 @@ def test_whoever_would_wait_in_vain_is_refused_with_a_time_to_come_back(containe
     job = submitted(container, 30)
     working(container, job.version_id, 4.0, 6.0)
     with pytest.raises(errors.Overloaded, match="take about 3 s, and this request waits for 2 s") as refused:
-        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+        run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
     assert refused.value.retry_after == 1.0
     assert [found.id for found in every_job(container)] == [job.id]
-    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=4.0)
-    jobs.submit(container, "anna", Submission([picture(0)], "digits"))
+    run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=4.0))
+    run(jobs.submit(container, "anna", Submission([picture(0)], "digits")))
 
 
 def test_pictures_of_other_tenants_count_as_far_as_their_turn_comes_before(container: Container) -> None:
-    others, _ = jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits"))
+    others, _ = run(jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits")))
     working(container, others.version_id, 10.0)
-    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.3)  # it runs after one of bert's
+    run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.3))  # it runs after one of bert's
     submitted(container, 14)
     container.lookups.clear()
     with pytest.raises(errors.Overloaded, match="about 4 s"):  # 15 of anna's, and 16 of bert's
-        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+        run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
 
 
 def test_pictures_that_run_count_whosesoever_they_are(container: Container) -> None:
-    others, _ = jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits"))
+    others, _ = run(jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits")))
     working(container, others.version_id, 10.0)
     container.queue.streams.claim(others.version_id, "worker", 30)
     with pytest.raises(errors.Overloaded, match="about 3 s"):
-        jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0)
+        run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
 
 
 def test_where_no_worker_has_said_how_fast_it_is_nobody_is_refused(container: Container) -> None:
     submitted(container, 30)
-    jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.1)
+    run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.1))
 
 
 def every_job(container: Container) -> list[Job]:
@@ -277,7 +277,7 @@ def test_a_full_quota_is_noticed_before_a_picture_is_read(container: Container) 
         yield picture(1)
 
     with pytest.raises(errors.TooManyRequests, match="1 pictures of yours wait for this model and 1 more"):
-        jobs.submit(tight, "anna", Submission(pictures(), "digits"))
+        run(jobs.submit(tight, "anna", Submission(pictures(), "digits")))
     assert read == []
 
 
@@ -303,7 +303,7 @@ def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(
     text = json.dumps([pictures, "digits", "1", options, "low", {"order": 7}], sort_keys=True)
 
     request = Submission([sent], "digits", "1", options=asked, priority="low", metadata={"order": 7})
-    job, _ = jobs.submit(container, "anna", request)
+    job, _ = run(jobs.submit(container, "anna", request))
 
     assert job.fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
@@ -311,7 +311,7 @@ def test_a_fingerprint_is_what_stacks_have_stored_since_the_first_version(
 def test_the_same_request_with_the_same_key_gets_the_same_job_and_no_second_blob(container: Container) -> None:
     job = submitted(container, idempotency_key="once")
     request = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
-    again, new = jobs.submit(container, "anna", request)
+    again, new = run(jobs.submit(container, "anna", request))
     assert (again.id, new) == (job.id, False)
     assert blobs(container) == [job.blob]
     assert len(claimed(container, job)) == 2
@@ -335,7 +335,7 @@ def test_another_request_with_the_same_key_is_a_conflict(container: Container, o
     job = submitted(container, idempotency_key="once")
     request = Submission(**{"pictures": [picture(0), picture(1)], "model": "digits", "idempotency_key": "once"} | other)
     with pytest.raises(errors.Conflict, match=f"'once' was used for another request \\(job {job.id}\\)"):
-        jobs.submit(container, "anna", request)
+        run(jobs.submit(container, "anna", request))
     assert blobs(container) == [job.blob]
 
 
@@ -343,14 +343,14 @@ def test_a_request_is_the_same_whichever_function_its_version_has(container: Con
     job = submitted(container, idempotency_key="once")
     make_multi_label(container)
     request = Submission([picture(0), picture(1)], "digits", idempotency_key="once")
-    assert jobs.submit(container, "anna", request) == (job, False)
+    assert run(jobs.submit(container, "anna", request)) == (job, False)
 
 
 def test_two_references_to_different_images_are_different_requests(container: Container) -> None:
     first, other = (ImageReference(f"image_{number}", "duck.png", "images/1", 77) for number in (1, 2))
-    jobs.submit(container, "anna", Submission([first], "digits", idempotency_key="once"))
+    run(jobs.submit(container, "anna", Submission([first], "digits", idempotency_key="once")))
     with pytest.raises(errors.Conflict):
-        jobs.submit(container, "anna", Submission([other], "digits", idempotency_key="once"))
+        run(jobs.submit(container, "anna", Submission([other], "digits", idempotency_key="once")))
 
 
 def test_a_key_is_its_tenants_own_and_no_key_is_none(container: Container) -> None:

@@ -19,6 +19,7 @@ from migrations.__main__ import configuration, upgrade
 from shared import errors
 from shared.adapters.database.kept_bytes import KeptBytes
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.pauses import run
 from shared.domain.datasets import Dataset, DatasetState
 from shared.domain.jobs import ImageReference, Job, Outcome, Status, Submission
 from shared.domain.models import ModelImport, ModelState, ModelVersion
@@ -65,7 +66,7 @@ def limit(ground: Ground, most: int | None, tenant: str = "anna") -> None:
 
 def submit(ground: Ground, *pictures: Picture | ImageReference, tenant: str = "anna", key: str = "") -> Job:
     submission = Submission(list(pictures), "fruits", idempotency_key=key)
-    return jobs.submit(ground.container, tenant, submission)[0]
+    return run(jobs.submit(ground.container, tenant, submission))[0]
 
 
 def erase(ground: Ground, job: Job) -> None:
@@ -195,7 +196,7 @@ def test_a_repeat_is_not_refused_because_what_waits_would_take_too_long(ground: 
     made = submit(ground, LARGE, key="once")
     tenant_limits.replace(ground.container, "default", TenantLimits("anna", max_queued=0))
     submission = Submission([LARGE], "fruits", idempotency_key="once")
-    assert jobs.submit(ground.container, "anna", submission, patience=0.0) == (
+    assert run(jobs.submit(ground.container, "anna", submission, patience=0.0)) == (
         jobs.get(ground.container, "anna", made.id), False,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.pauses import run
 from shared.adapters.queue import locks
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Item, Job, Outcome, Status, Submission
@@ -46,7 +47,7 @@ class SystemUnderTest:
         return replace(self.container, now=lambda: time.time() + seconds)
 
     def submit(self, pictures: int = 3, **about: Any) -> Job:
-        job, _ = jobs.submit(self.container, "anna", Submission([a_picture(n) for n in range(pictures)], **about))
+        job, _ = run(jobs.submit(self.container, "anna", Submission([a_picture(n) for n in range(pictures)], **about)))
         return job
 
     def again(self, job: Job) -> Job:
@@ -553,21 +554,21 @@ def test_maintenance_without_a_database_or_a_queue_ends_without_an_error(system:
 
 def test_the_quota_refuses_what_would_pass_it_and_stores_nothing(system: SystemUnderTest) -> None:
     small = replace(system.container, settings=system.container.settings.changed(max_queued=5))
-    first, _ = jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
+    first, _ = run(jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)])))
     with pytest.raises(errors.TooManyRequests) as caught:
-        jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
+        run(jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)])))
     assert caught.value.retry_after
     folder = small.storage.dated("jobs", "", time.time()).rstrip("/")
     assert small.storage.list(folder) == [first.blob]
 
-    jobs.submit(small, "bert", Submission([a_picture(n) for n in range(3)]))
+    run(jobs.submit(small, "bert", Submission([a_picture(n) for n in range(3)])))
     system.run(first, 9)
-    jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)]))
+    run(jobs.submit(small, "anna", Submission([a_picture(n) for n in range(3)])))
 
 
 def test_the_quota_is_reached_by_its_last_picture_and_passed_by_the_next(system: SystemUnderTest) -> None:
     small = replace(system.container, settings=system.container.settings.changed(max_queued=5))
-    jobs.submit(small, "anna", Submission([a_picture(n) for n in range(4)]))
-    jobs.submit(small, "anna", Submission([a_picture(4)]))
+    run(jobs.submit(small, "anna", Submission([a_picture(n) for n in range(4)])))
+    run(jobs.submit(small, "anna", Submission([a_picture(4)])))
     with pytest.raises(errors.TooManyRequests, match="5 pictures of yours wait"):
-        jobs.submit(small, "anna", Submission([a_picture(5)]))
+        run(jobs.submit(small, "anna", Submission([a_picture(5)])))

@@ -26,6 +26,7 @@ from torch import nn
 from werkzeug.test import TestResponse
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Status, Submission
 from shared.domain.keys import Caller
@@ -444,7 +445,7 @@ def test_features_are_refused_where_there_are_none(worker: WorkerProcess) -> Non
         uow.model_versions.save(replace(version, config=without))
     submission = Submission([], model="mine", options=AnswerOptions(task="features"))
     with pytest.raises(errors.BadOption, match="no last layer"):
-        jobs.submit(worker.container, "default", submission)
+        run(jobs.submit(worker.container, "default", submission))
 
 
 def test_an_export_of_absent_weights_is_refused_and_fetches_nothing(worker: WorkerProcess, client: FlaskClient) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from shared import errors
 from shared.adapters.database.unit_of_work import Database
-from shared.adapters.queue.waiters import Subscription, run
+from shared.adapters.pauses import run
+from shared.adapters.queue.waiters import Subscription
 from shared.container import Container
 from shared.domain.keys import DEFAULT_TENANT
 from shared.domain.models import (

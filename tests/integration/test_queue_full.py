@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from inferq.commands import doctor
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.diagnosis import PartCheck, Verdict
@@ -84,7 +85,7 @@ def client(container: Container) -> FlaskClient:
 
 def submit(container: Container, number: int) -> Job:
     picture: Picture = images.check(*digits()[number], LIMITS)
-    job, _ = jobs.submit(container, "default", Submission([picture], model="digits"))
+    job, _ = run(jobs.submit(container, "default", Submission([picture], model="digits")))
     return job
 
 

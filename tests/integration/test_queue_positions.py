@@ -6,6 +6,7 @@ from statistics import median
 
 import pytest
 
+from shared.adapters.pauses import run
 from shared.container import Container
 from shared.domain.jobs import Job, Outcome, Status, Submission
 from shared.domain.stream_entry import StreamEntry
@@ -17,7 +18,7 @@ from tests.integration.test_jobs import answered, away, working
 
 def submit(container: Container, count: int = 1, tenant: str = "anna", priority: str = "normal") -> Job:
     pictures = [picture(number) for number in range(count)]
-    return jobs.submit(container, tenant, Submission(pictures, "digits", priority=priority))[0]
+    return run(jobs.submit(container, tenant, Submission(pictures, "digits", priority=priority)))[0]
 
 
 def find(container: Container, job: Job) -> QueuePosition:

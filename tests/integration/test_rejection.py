@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from shared import errors
+from shared.adapters import pauses
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.datasets import Dataset
@@ -103,7 +104,9 @@ def run(worker: WorkerProcess, *pictures: bytes, remember: bool = False, **optio
     container = worker.container
     checked = [images.check(f"{number}.png", data, LIMITS) for number, data in enumerate(pictures)]
     answer = AnswerOptions(**options)  # type: ignore[arg-type]
-    job, _ = jobs.submit(container, "anna", Submission(checked, model="mine", options=answer, remember=remember))
+    job, _ = pauses.run(
+        jobs.submit(container, "anna", Submission(checked, model="mine", options=answer, remember=remember))
+    )
     consumer.consume(worker, job.version_id)
     with container.database.read() as uow:
         return job, uow.jobs.items(job.id)

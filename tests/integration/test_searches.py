@@ -14,6 +14,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.datasets import Dataset
@@ -95,7 +96,7 @@ def ended(
     worker: WorkerProcess, asked: Picture | ImageReference, scope: SearchScope = EVERYTHING, tenant: str = "anna"
 ) -> Job:
     submission = Submission([asked], model="digits", options=AnswerOptions(task="features"))
-    job, new = searches.submit(worker.container, tenant, submission, scope)
+    job, new = run(searches.submit(worker.container, tenant, submission, scope))
     assert new
     consumer.consume(worker, job.version_id)
     return jobs.get(worker.container, tenant, job.id)
@@ -150,7 +151,7 @@ def test_searches_run_a_few_at_a_time_so_that_others_need_not_wait_for_all(
         Submission([picture(3, number)], model="digits", options=AnswerOptions(task="features"))
         for number in range(2 * MOST_SLOW + 3)
     ]
-    asked = [searches.submit(container, "anna", submission, EVERYTHING)[0] for submission in submissions]
+    asked = [run(searches.submit(container, "anna", submission, EVERYTHING))[0] for submission in submissions]
 
     consumer.consume(worker, asked[0].version_id)
 
@@ -176,7 +177,7 @@ def test_versions_that_prepare_pictures_differently_share_no_features(
     with container.database.write() as uow:
         uow.model_versions.add(other)
     submission = Submission([picture(3, 9)], model="digits", version="2", options=AnswerOptions(task="features"))
-    job, _ = searches.submit(container, "anna", submission, EVERYTHING)
+    job, _ = run(searches.submit(container, "anna", submission, EVERYTHING))
     consumer.consume(worker, job.version_id)
     (item,) = jobs.list_items(container, jobs.get(container, "anna", job.id))
     assert (item.result["searched"], item.result["of"]) == (0, 1)
@@ -395,14 +396,14 @@ def test_the_index_of_a_version_that_was_removed_goes(
 def test_a_search_takes_one_picture(container: Container) -> None:
     submission = Submission([picture(1, 0), picture(1, 1)], model="digits")
     with pytest.raises(errors.TooManyFiles):
-        searches.submit(container, "anna", submission, EVERYTHING)
+        run(searches.submit(container, "anna", submission, EVERYTHING))
     assert jobs.list_page(container, "anna", status="", model="", before="", since=None, until=None, limit=9) == []
 
 
 def test_a_search_that_queue_and_worker_lost_is_still_a_search(container: Container, worker: WorkerProcess) -> None:
     stored(container, 1, 0)
     submission = Submission([picture(1, 0)], model="digits")
-    job, _ = searches.submit(container, "anna", submission, EVERYTHING)
+    job, _ = run(searches.submit(container, "anna", submission, EVERYTHING))
     container.queue.streams.claim(job.version_id, "another", 10)
     with container.database.read() as uow:
         again = uow.jobs.get("anna", job.id)
@@ -416,7 +417,7 @@ def test_a_search_that_queue_and_worker_lost_is_still_a_search(container: Contai
 def test_the_same_key_with_another_scope_is_another_request(container: Container) -> None:
     def submit(limit: int) -> tuple[Job, bool]:
         submission = Submission([picture(1, 0)], model="digits", idempotency_key="once")
-        return searches.submit(container, "anna", submission, SearchScope(limit, stage="live"))
+        return run(searches.submit(container, "anna", submission, SearchScope(limit, stage="live")))
 
     job, _ = submit(5)
     assert submit(5)[0].id == job.id
@@ -428,7 +429,7 @@ def test_a_fault_of_a_search_fails_it_with_a_reason_and_no_other_picture(
     container: Container, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(container, 1, 0)
-    plain, _ = jobs.submit(container, "anna", Submission([picture(1, 0)], model="digits"))
+    plain, _ = run(jobs.submit(container, "anna", Submission([picture(1, 0)], model="digits")))
     monkeypatch.setattr(searches, "describe", None)
     job = ended(worker, picture(1, 0))
     assert job.status is Status.FAILED

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.adapters import pauses
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, ImageReference, Job, Submission
@@ -73,7 +74,7 @@ def run(worker: WorkerProcess, pictures: list[bytes], tenant: str = "anna", **op
     """Have the worker answer pictures in one job; their names are their numbers."""
     checked = [images.check(f"{number}.png", data, LIMITS) for number, data in enumerate(pictures)]
     submission = Submission(checked, model="digits", options=AnswerOptions(**options))  # type: ignore[arg-type]
-    job, _ = jobs.submit(worker.container, tenant, submission)
+    job, _ = pauses.run(jobs.submit(worker.container, tenant, submission))
     consumer.consume(worker, job.version_id)
     return jobs.get(worker.container, tenant, job.id)
 
@@ -223,7 +224,7 @@ def test_a_picture_that_a_job_refers_to_is_known_by_its_image(container: Contain
     picture = images.check("two.png", UNSURE[0], LIMITS)
     image = stored_images.store(container, "anna", "live", picture)
     submission = Submission([ImageReference(image.id, image.name, image.blob, image.size)], model="digits")
-    job, _ = jobs.submit(container, "anna", submission)
+    job, _ = pauses.run(jobs.submit(container, "anna", submission))
     consumer.consume(worker, job.version_id)
     (kept,) = suggested(container)
     assert (kept.image_id, kept.name) == (image.id, "two.png")

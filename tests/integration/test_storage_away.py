@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue.queue import Queue
 from shared.adapters.storage import MARKER
 from shared.container import Container, own_storage
@@ -61,7 +62,7 @@ def pictures(*numbers: int) -> list[Picture | ImageReference]:
 
 
 def submit(container: Container, *numbers: int) -> Job:
-    job, _ = jobs.submit(container, "anna", Submission(pictures(*numbers), model="digits"))
+    job, _ = run(jobs.submit(container, "anna", Submission(pictures(*numbers), model="digits")))
     return job
 
 

@@ -14,6 +14,7 @@ from shared import errors
 from shared.adapters.database.seen_pictures import SeenPictures
 from shared.adapters.database.stored_images import StoredImages
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.pauses import run
 from shared.container import Container
 from shared.domain.datasets import Source
 from shared.domain.jobs import Job, Status, Submission
@@ -51,7 +52,7 @@ class Scene:
 
     def job(self, *numbers: int) -> Job:
         pictures = [picture(number) for number in numbers]
-        return jobs.submit(self.ground.container, "anna", Submission(pictures, self.version.name))[0]
+        return run(jobs.submit(self.ground.container, "anna", Submission(pictures, self.version.name)))[0]
 
     def see(
         self, job: Job, *numbers: int, uncertainty: Sequence[float] = (), version: ModelVersion | None = None,

@@ -12,6 +12,7 @@ import uuid6
 from shared import errors
 from shared.adapters.database.jobs import Jobs
 from shared.adapters.database.unit_of_work import Database
+from shared.adapters.pauses import run
 from shared.adapters.rate_limits import RateLimits
 from shared.container import Container
 from shared.domain.jobs import AnswerOptions, Job, Status, Submission
@@ -90,7 +91,8 @@ def test_jobs_that_are_kept_too_long_are_found_in_an_index_tenant_by_tenant(data
 
 def test_maintenance_removes_the_jobs_of_a_tenant_by_its_own_time(container: Container) -> None:
     kept, removed = (
-        jobs.submit(container, tenant, Submission([picture(0), picture(1)], "digits"))[0] for tenant in ("anna", "bert")
+        run(jobs.submit(container, tenant, Submission([picture(0), picture(1)], "digits")))[0]
+        for tenant in ("anna", "bert")
     )
     for job in (kept, removed):
         jobs.cancel(container, job.tenant, job.id)
@@ -106,7 +108,7 @@ def test_maintenance_removes_the_jobs_of_a_tenant_by_its_own_time(container: Con
 
 
 def submit(container: Container, count: int, tenant: str = "anna", **about: Any) -> Job:
-    return jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about))[0]
+    return run(jobs.submit(container, tenant, Submission([picture(n) for n in range(count)], "digits", **about)))[0]
 
 
 def set_limits(container: Container, **limits: Any) -> None:

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_score
 
 from shared import errors
+from shared.adapters.pauses import run
 from shared.adapters.queue.locks import Locks, RenewedLock
 from shared.adapters.queue.queue import Queue
 from shared.container import Container
@@ -685,7 +686,7 @@ def test_a_trained_version_answers_jobs_like_any_other(container: Container, tra
     worker = WorkerProcess(container)
     data = digit_images.pictures(2)[100]
     picture = Submission([_picture(data)], model="mine")
-    job, _ = jobs.submit(container, "anna", picture)
+    job, _ = run(jobs.submit(container, "anna", picture))
 
     consumer.consume(worker, job.version_id)
 

@@ -19,7 +19,8 @@ from api.application import create_app
 from api.context import RequestPlaces
 from api.http_server import LATE_THREADS
 from shared import errors
-from shared.adapters.queue.waiters import Waiters, Waiting, run
+from shared.adapters.pauses import Waiting, run
+from shared.adapters.queue.waiters import Waiters
 from shared.container import Container
 from shared.domain.datasets import DatasetState
 from shared.domain.jobs import Status, Submission
@@ -184,7 +185,7 @@ def free(places: RequestPlaces, number: int) -> bool:
 
 
 def test_clients_that_have_gone_leave_their_places_to_others(container: Container) -> None:
-    job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
+    job, _ = run(jobs.submit(container, "default", Submission([picture(1)], "digits")))
     app = create_app(replace(container, settings=container.settings.changed(max_waiting=2, max_wait=60.0)))
     places: RequestPlaces = app.extensions["inferq.waiting_places"]
     with serving(app) as address:
@@ -199,7 +200,7 @@ def test_clients_that_have_gone_leave_their_places_to_others(container: Containe
 
 
 def test_bodies_that_drip_in_hold_up_no_answer_of_others(container: Container) -> None:
-    job, _ = jobs.submit(container, "default", Submission([picture(1)], "digits"))
+    job, _ = run(jobs.submit(container, "default", Submission([picture(1)], "digits")))
     head = f"GET /v1/jobs/{job.id} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=0.2\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n"
     with serving(create_app(container), threads=64) as address:

@@ -13,7 +13,7 @@ from flask import after_this_request, g, request
 
 from api.coroutine_routes import Flask
 from shared import errors
-from shared.adapters.queue.waiters import Pause
+from shared.adapters.pauses import Pause
 from tests.unit.test_http_server import serving
 
 WAITING = 20

@@ -10,6 +10,7 @@ import pytest
 
 from shared.adapters import grouped_calls
 from shared.adapters.grouped_calls import GroupedCalls
+from shared.adapters.pauses import run
 
 
 class Held:
@@ -30,11 +31,11 @@ class Held:
     def gathered(self, values: Sequence[int]) -> list[Future[int]]:
         """Call with 0, and with the values while that call is held; return the futures of all."""
         threads = ThreadPoolExecutor(len(values) + 1)
-        first = threads.submit(self.calls, 0)
+        first = threads.submit(run, self.calls(0))
         assert self.entered.wait(10)
         others = []
         for number, value in enumerate(values, 1):
-            others.append(threads.submit(self.calls, value))
+            others.append(threads.submit(run, self.calls(value)))
             while len(self.calls._waiting) < number:  # it is about to be there: nothing holds it up
                 pass
         self.go.set()
@@ -45,11 +46,11 @@ class Held:
 def test_a_single_call_runs_in_its_own_thread() -> None:
     threads: list[int] = []
 
-    def run(values: Sequence[str]) -> list[str]:
+    def upper(values: Sequence[str]) -> list[str]:
         threads.append(threading.get_ident())
         return [value.upper() for value in values]
 
-    assert GroupedCalls(run)("a") == "A"
+    assert run(GroupedCalls(upper)("a")) == "A"
     assert threads == [threading.get_ident()]
 
 
@@ -79,7 +80,7 @@ def test_an_error_of_the_group_reaches_all_and_the_next_group_runs() -> None:
     for future in others:
         with pytest.raises(OSError, match="away"):
             future.result()
-    assert held.calls(5) == 5
+    assert run(held.calls(5)) == 5
 
 
 def test_a_group_has_a_largest_size_and_the_rest_follows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,4 +93,4 @@ def test_a_group_has_a_largest_size_and_the_rest_follows(monkeypatch: pytest.Mon
 def test_many_threads_lose_no_call() -> None:
     calls = GroupedCalls[int, int](list)
     with ThreadPoolExecutor(32) as threads:
-        assert list(threads.map(calls, range(5000))) == list(range(5000))
+        assert list(threads.map(lambda value: run(calls(value)), range(5000))) == list(range(5000))

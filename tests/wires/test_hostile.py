@@ -18,6 +18,7 @@ from PIL import Image
 from api.application import create_app
 from api.reading import SPOOL
 from shared import errors
+from shared.adapters.pauses import run
 from shared.container import Container
 from shared.domain.jobs import Submission
 from shared.domain.models import ModelState, ModelVersion
@@ -131,12 +132,12 @@ def test_a_model_removed_while_pictures_are_read_takes_no_job_with_it(container:
         yield picture()
 
     with pytest.raises(errors.NotFound):
-        jobs.submit(container, "default", Submission(slowly(), model="mine"))  # type: ignore[arg-type]
+        run(jobs.submit(container, "default", Submission(slowly(), model="mine")))  # type: ignore[arg-type]
 
 
 def test_a_model_that_pictures_wait_for_is_not_removed(container: Container) -> None:
     version = own_model(container)
-    jobs.submit(container, "default", Submission([picture()], model="mine"))
+    run(jobs.submit(container, "default", Submission([picture()], model="mine")))
     with pytest.raises(errors.Conflict):
         models.remove(container, "default", "mine")
     with container.database.read() as uow:
@@ -155,10 +156,10 @@ def test_a_commit_whose_answer_is_lost_keeps_its_pictures(
 
     monkeypatch.setattr(jobs, "_register", lost)
     with pytest.raises(errors.Unavailable):
-        jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
+        run(jobs.submit(container, "default", Submission([picture()], idempotency_key="again")))
     monkeypatch.setattr(jobs, "_register", store)
 
-    job, new = jobs.submit(container, "default", Submission([picture()], idempotency_key="again"))
+    job, new = run(jobs.submit(container, "default", Submission([picture()], idempotency_key="again")))
     assert not new
     assert container.storage.read(job.blob) == picture().data
 

@@ -18,7 +18,7 @@ from api import reading
 from api.context import caller, container
 from api.reading import Fields
 from shared import errors
-from shared.adapters.queue.waiters import Waiting
+from shared.adapters.pauses import Waiting
 from shared.domain.models import ProblemType
 from shared.domain.pictures import Limits
 

@@ -73,16 +73,16 @@ def _add(bp: Blueprint, service: Service, path: str) -> None:
 async def infer(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
     """Classify, or extract features, and wait: 200 with the answer; 202 with the job when the wait runs out."""
     longest = container().settings.max_wait
-    job, _ = jobs.submit(container(), caller().tenant, read(service, model, version), longest)
+    job, _ = await jobs.submit(container(), caller().tenant, read(service, model, version), longest)
     job = await wait_for(job, longest)
     jobs.raise_failure(container(), job)
     return write(job, f"{request.path.rstrip('/')}/jobs/{job.id}")
 
 
 @scope("infer")
-def submit(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
+async def submit(service: Service, model: str = "", version: str = "") -> ResponseReturnValue:
     """Submit the pictures without waiting: 202 with the job."""
-    job, _ = jobs.submit(container(), caller().tenant, read(service, model, version))
+    job, _ = await jobs.submit(container(), caller().tenant, read(service, model, version))
     return write(job, f"{request.path.rstrip('/')}/{job.id}")
 
 

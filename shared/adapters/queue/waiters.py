@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from shared import errors
+from shared.adapters.pauses import Pause
 from shared.adapters.queue.queue import Queue
 from shared.domain.jobs import JobChange
 
@@ -54,7 +55,7 @@ class Subscription:
     def moved(self, seconds: float, *, is_for_job: bool = False) -> Pause:
         """Return what to await: the next event since the last call, or that `seconds` have passed."""
         self.is_for_job = is_for_job
-        return Pause(self, seconds)
+        return _EventPause(self, seconds)
 
     def wait(self, seconds: float) -> bool:
         """Wait likewise, in the calling thread; return True for an event, False if the time ran out."""
@@ -104,38 +105,18 @@ class Subscription:
         return self._resume is not None
 
 
-class Pause:
-    """What a coroutine awaits, and yields to who runs it."""
+class _EventPause(Pause):
+    """The wait for an event."""
 
     def __init__(self, subscription: Subscription, seconds: float) -> None:
         self._subscription, self._seconds = subscription, seconds
 
-    def __await__(self) -> Generator[Pause, None, None]:
-        yield self
-
     def start(self, resume: Callable[[], None]) -> None:
-        """Have `resume` called once, in any thread, when the coroutine is to go on."""
         self._subscription.start(self._seconds, resume)
 
     def give_up(self) -> None:
-        """End the wait, since its caller has gone; the coroutine gets a CallerGone."""
+        """End the wait; the coroutine gets a CallerGone."""
         self._subscription.give_up()
-
-
-Waiting: TypeAlias = Coroutine[Pause, None, T]
-"""A coroutine that awaits nothing but pauses."""
-
-
-def run(waiting: Waiting[T]) -> T:
-    """Return the result of the coroutine; the calling thread waits in its pauses."""
-    resumed: SimpleQueue[None] = SimpleQueue()
-    try:
-        while True:
-            waiting.send(None).start(lambda: resumed.put(None))
-            resumed.get()
-    except StopIteration as end:
-        result: T = end.value
-        return result
 
 
 class Waiters:

@@ -94,7 +94,7 @@ async def classify() -> Response:
 
 
 async def _submit(seconds: float, patience: float | None = None) -> Response:
-    job, new = jobs.submit(container(), caller().tenant, job_requests.read(request), patience)
+    job, new = await jobs.submit(container(), caller().tenant, job_requests.read(request), patience)
     job = await wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)

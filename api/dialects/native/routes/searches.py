@@ -45,7 +45,7 @@ async def search() -> Response:
     """
     longest = container().settings.max_wait
     seconds = min(preferred_wait(longest), longest)
-    job, new = searches.submit(container(), caller().tenant, *_read(), patience=seconds or None)
+    job, new = await searches.submit(container(), caller().tenant, *_read(), patience=seconds or None)
     job = await wait_for(job, seconds)
     if seconds:
         jobs.raise_failure(container(), job)
