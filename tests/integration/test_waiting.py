@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,3 +214,28 @@ def test_bodies_that_drip_in_hold_up_no_answer_of_others(container: Container) -
             assert httpx.get(url, headers={"Prefer": "wait=0.5"}, timeout=10).status_code == 200
         for client in clients:
             client.close()
+
+
+def test_requests_that_wait_for_a_commit_of_others_hold_no_thread(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_commit, commit = threading.Event(), threading.Event(), jobs._commit
+
+    def held(container: Container, registrations: Sequence[jobs.Registration]) -> list[Any]:
+        began.set()
+        assert may_commit.wait(10)
+        return commit(container, registrations)
+
+    monkeypatch.setattr(jobs, "_commit", held)
+    with serving(create_app(container), threads=2) as address, ThreadPoolExecutor(9) as clients:
+        post = partial(httpx.post, f"http://{address}/v1/jobs", headers={"Content-Type": "image/png"},
+                       content=picture(1).data)  # fmt: skip
+        answers = [clients.submit(post)]
+        assert began.wait(10)
+        answers += [clients.submit(post) for _ in range(8)]
+        grouped = container.grouped(jobs._register)
+        stacks.until(lambda: len(grouped._waiting) == 8, 10)
+        assert httpx.get(f"http://{address}/healthz").status_code == 200  # one thread of two is free
+        may_commit.set()
+        assert [answer.result(10).status_code for answer in answers] == [202] * 9
+    assert len({answer.result().json()["_id"] for answer in answers}) == 9

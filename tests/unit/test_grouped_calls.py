@@ -94,3 +94,26 @@ def test_many_threads_lose_no_call() -> None:
     calls = GroupedCalls[int, int](list)
     with ThreadPoolExecutor(32) as threads:
         assert list(threads.map(lambda value: run(calls(value)), range(5000))) == list(range(5000))
+
+
+def test_a_call_that_waits_leaves_its_thread_and_is_resumed_once() -> None:
+    held, resumed = Held(), threading.Semaphore(0)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(run, held.calls(0))
+        assert held.entered.wait(10)
+        waiting, late = held.calls(1), held.calls(2)
+        waiting.send(None).start(resumed.release)  # back at once, although the first group runs
+        pause = late.send(None)
+        held.go.set()
+        assert first.result(10) == 0
+    assert resumed.acquire(timeout=10)
+    with pytest.raises(StopIteration) as led:  # it is the first of its group, so that it leads
+        waiting.send(None)
+    assert led.value.value == 10
+    assert not resumed.acquire(blocking=False)
+    pause.start(resumed.release)  # it was woken before it began to wait
+    assert resumed.acquire(blocking=False)
+    with pytest.raises(StopIteration) as followed:
+        late.send(None)
+    assert followed.value.value == 20
+    assert held.groups == [[0], [1, 2]]
