@@ -31,7 +31,7 @@ from worker.engine import Loaded
 from worker.judging import Judge
 from worker.observing import observed
 from worker.process import WorkerProcess
-from worker.rate import is_short, quiet_seconds
+from worker.rate import is_short, pictures_within, quiet_seconds
 from worker.seen_pictures import SeenPictures
 from worker.unrunnable import fail_all
 
@@ -130,14 +130,14 @@ class BatchConsumer:
 
     @property
     def _rate(self) -> float:
-        return self._worker.rates.get(self._version_id, 0.0)
+        return self._worker.network_rate(self._version_id)
 
     def _room(self) -> int:
         """Return the most pictures of one batch: those that run at once, or more if the model is so fast that claiming
         and recording them costs more; it then runs them in several passes. It is fewer if those before were slow to
         decode."""
-        room = max(self._model.max_batch, min(MOST, int(self._rate * AT_ONCE)))
         seconds = self._worker.decoding.get(self._version_id, 0.0)
+        room = max(self._model.max_batch, min(MOST, pictures_within(AT_ONCE, self._rate, seconds)))
         decodable = self._container.settings.decode_threads * DECODED
         return room if seconds * room <= decodable else max(1, int(decodable / seconds))
 
@@ -288,8 +288,8 @@ class BatchConsumer:
         # While batches follow each other, the next is decoded beside this one: its time begins where that one ended.
         began, self._ended_at = max(batch.claimed_at, self._ended_at), time.monotonic()
         self._metrics.count_run(run, self._ended_at - answered, with_decode=not batch.is_second)
-        usual, runtime = not batch.is_explained, self._model.runtime
-        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at, runtime=runtime, is_usual=usual)
+        forwarded, runtime = None if batch.is_explained else forward, self._model.runtime
+        self._worker.count(self._version_id, len(batch.entries), began, self._ended_at, forwarded, runtime)
         self._canary.compare([prepared.entry for prepared in batch.inputs], batch.outcomes)
         self._seen.keep(batch.outcomes)
         self._worker.tuner.consider(self._model)

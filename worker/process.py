@@ -60,6 +60,8 @@ class WorkerProcess:
         """Version -> pictures per second, from one batch to the next."""
         self._rates: dict[str, tuple[str, Rate]] = {}
         """Version -> the runtime of its network, and the rate with that."""
+        self._forward: dict[str, float] = {}
+        """Version -> seconds that its network takes for a picture, mostly of the last few batches."""
         self.decoding: dict[str, float] = {}
         """Version -> seconds of CPU time that decoding a picture takes, mostly of the last few."""
         self.expired_checked_at: dict[str, float] = {}
@@ -197,12 +199,13 @@ class WorkerProcess:
             del self._busy[me]
 
     def count(
-        self, version_id: str, pictures: int, began: float, ended_at: float, *, runtime: str = "", is_usual: bool = True
+        self, version_id: str, pictures: int, began: float, ended_at: float, forward: float | None, runtime: str = ""
     ) -> None:
-        """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, in the
-        rate of its version with this runtime: that of the one before says nothing, once another has taken its place;
-        nor does that of explained pictures of the others."""
-        if is_usual:
+        """Count a batch that took from one time to another (monotonic seconds), with all that belongs to it, and
+        `forward` seconds in the network, in the rates of its version with this runtime: those of the one before say
+        nothing, once another has taken its place; nor do those of explained pictures, for which `forward` is None."""
+        if forward is not None:
+            self._forward[version_id] = _moving(self._forward.get(version_id), forward / max(1, pictures))
             counted, rate = self._rates.get(version_id, (runtime, Rate()))
             if counted != runtime:
                 rate = Rate()
@@ -212,9 +215,14 @@ class WorkerProcess:
         self._done += pictures
         self._batches += 1
 
+    def network_rate(self, version_id: str) -> float:
+        """Return the pictures per second of the network alone, without decoding and recording; 0 before it has run."""
+        seconds = self._forward.get(version_id, 0.0)
+        return 1 / seconds if seconds else 0.0
+
     def count_decoded(self, version_id: str, seconds: float) -> None:
         """Count a picture that was decoded in so many seconds of CPU time."""
-        self.decoding[version_id] = 0.8 * self.decoding.get(version_id, seconds) + 0.2 * seconds
+        self.decoding[version_id] = _moving(self.decoding.get(version_id), seconds)
 
     def _repeat(self, step: Callable[[], None], every: float) -> None:
         """Run a step every so many seconds, until the worker stops and holds nothing any more."""
@@ -284,3 +292,8 @@ class WorkerProcess:
             "missing": absences.report(self.container),
         }
         self.container.queue.workers.heartbeat(self.id, about, self.container.settings.lease)
+
+
+def _moving(before: float | None, now: float) -> float:
+    """Return the moving mean after one more value."""
+    return now if before is None else 0.8 * before + 0.2 * now

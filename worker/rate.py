@@ -1,4 +1,8 @@
-"""The rate at which a worker runs the pictures of one version, in pictures per second, and what follows from it."""
+"""The rate at which a worker runs the pictures of one version, in pictures per second, and what follows from it.
+
+What is done beside a batch, or together with it, follows from the time of the network alone. The rate of all that
+belongs to a batch tells when a job will have ended; it is low when pictures come one by one, however fast the model is.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,21 @@ QUIET = 0.005
 
 
 def quiet_seconds(rate: float) -> float:
-    """Return the seconds for which no other worker is notified after pictures have arrived: at most the time of one
-    picture, since a notification costs more than a fast model does."""
+    """Return, by the rate of the network alone, the seconds for which no other worker is notified after pictures have
+    arrived: at most the time of one picture, since a notification costs more than a fast model does."""
     return min(QUIET, 1 / rate) if rate * QUIET > 1 else 0.0
 
 
 def is_short(pictures: int, rate: float) -> bool:
-    """Return True if a batch is over so soon that the next one need not be claimed beside it."""
+    """Return True if the network, by its rate, has done a batch so soon that the next one need not be claimed beside
+    it."""
     return pictures < rate * QUIET
+
+
+def pictures_within(seconds: float, rate: float, decoding: float) -> int:
+    """Return how many pictures are decoded, in `decoding` seconds each, and run by the network, by its rate, within
+    some seconds; 0 if the rate is not known."""
+    return int(seconds / (1 / rate + decoding)) if rate else 0
 
 
 class Rate:

@@ -170,9 +170,9 @@ def test_a_batch_says_why_it_closed(container: Container, worker: WorkerProcess)
 
 def test_the_rate_is_that_of_the_runtime_which_answers_now(worker: WorkerProcess) -> None:
     for number in range(20):
-        worker.count("v", 10, number, number + 1.0, runtime="torch")
+        worker.count("v", 10, number, number + 1.0, 0.5, "torch")
     assert worker.rates["v"] == pytest.approx(10)
-    worker.count("v", 10, 20.0, 20.1, runtime="openvino")
+    worker.count("v", 10, 20.0, 20.1, 0.05, "openvino")
     assert worker.rates["v"] == pytest.approx(100)
 
 
@@ -296,7 +296,7 @@ def test_a_single_picture_of_a_fast_model_is_claimed_decoded_and_run_by_one_thre
     monkeypatch.setattr(model, "prepare", prepare_here)
     monkeypatch.setattr(consumer.BatchConsumer, "_claim_batch", claim_here)
     monkeypatch.setattr(worker, "count", lambda *about, **more: None)  # or it were as fast as this machine is
-    worker.rates[version.id] = 1000.0
+    worker._forward[version.id] = 0.001
     job = submit(container, [picture(3)])
 
     consumer.consume(worker, version.id)

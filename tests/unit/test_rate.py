@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from worker.rate import MEMORY, Rate
+from worker.rate import MEMORY, Rate, is_short, pictures_within, quiet_seconds
 
 
 def after(batches: Iterable[tuple[int, float]]) -> Rate:
@@ -67,3 +67,16 @@ def test_single_pictures_of_a_quiet_time_do_not_count_long_under_load() -> None:
 
 def test_a_batch_that_took_no_time_that_a_clock_can_tell_counts() -> None:
     assert after([(1, 0.0)]).per_second > 0
+
+
+def test_a_network_of_a_millisecond_needs_no_help_and_one_of_ten_does() -> None:
+    assert (is_short(4, 1000.0), is_short(6, 1000.0), is_short(1, 100.0)) == (True, False, False)
+    assert (quiet_seconds(1000.0), quiet_seconds(100.0)) == (0.001, 0.0)
+
+
+def test_before_the_first_batch_nothing_is_known_to_be_short() -> None:
+    assert (is_short(1, 0.0), quiet_seconds(0.0), pictures_within(1.0, 0.0, 0.001)) == (False, 0.0, 0)
+
+
+def test_what_is_claimed_together_counts_decoding_as_well() -> None:
+    assert (pictures_within(0.05, 10_000.0, 0.0004), pictures_within(0.05, 10_000.0, 0.0)) == (100, 500)
