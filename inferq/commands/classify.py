@@ -172,7 +172,8 @@ class _Kept:
 @contextmanager
 def _rows(found: Sequence[Source], asked: Asked) -> Iterator[Callable[[Sequence[Answered]], None]]:
     """Yield a function that prints answers as rows."""
-    rows = Rows([source.file for source in found])
+    # Of a single archive, the rows have the names of its pictures.
+    rows = Rows([source.file for source in found] if len(found) > 1 else ())
 
     def name(answered: Answered) -> str:
         member, file = answered.prediction.name, answered.source.file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group
 from rich.table import Table
@@ -15,7 +15,7 @@ FEW = 10
 """Pictures of which all labels are shown; of more, the rows have the best one."""
 _GAP = 2
 _FILE = 16
-"""Least width of the names on a terminal: those of pictures in an archive are not known before."""
+"""Least width of the names on a terminal: those of pictures in a second archive are not known before."""
 _SCORE = 6
 _BAR = 10
 _LABEL = 30
@@ -23,20 +23,26 @@ _LABEL = 30
 
 
 class Rows:
-    """A table that is printed while its answers come, so that its widths are chosen before."""
+    """A table that is printed while its answers come, so that its widths are chosen with the first of them."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """`names` are those of all sources, as far as they are known."""
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        """`names` are those that will come, as far as they are known: those of pictures in an archive are not."""
+        self._names = names
         self._is_begun = False
         self._is_plain = not console.out.is_terminal
+        self._widths = self._chosen_widths(names)
+
+    def _chosen_widths(self, names: Sequence[str]) -> tuple[int, int, int, int]:
         longest, width = max(map(len, names), default=0), console.out.width
         others = _SCORE + _BAR + 3 * _GAP
         name = longest if self._is_plain else max(_FILE, min(longest, width - others - _LABEL))
         label = _LABEL if self._is_plain else max(_FILE, width - others - name)
-        self._widths = (name, label, _SCORE, _BAR)
+        return name, label, _SCORE, _BAR
 
-    def write(self, predictions: Iterable[tuple[str, Prediction]], *, all_labels: bool) -> None:
+    def write(self, predictions: Sequence[tuple[str, Prediction]], *, all_labels: bool) -> None:
         """Print the rows of some pictures, given as (name, prediction), below those before."""
+        if not self._is_begun:
+            self._widths = self._chosen_widths([*self._names, *(name for name, _ in predictions)])
         rows = [row for name, prediction in predictions for row in self._rows(name, prediction, all_labels=all_labels)]
         if rows and not self._is_begun:
             self._is_begun = True
@@ -103,7 +109,6 @@ def print_job(job: Job) -> None:
         console.out.print(Text(job.error_description, style="red"), soft_wrap=True)
     if job.predictions:
         console.out.print()
-        rows = Rows([prediction.name for prediction in job.predictions])
-        named = ((prediction.name, prediction) for prediction in job.predictions)
-        rows.write(named, all_labels=len(job.predictions) <= FEW)
+        named = [(prediction.name, prediction) for prediction in job.predictions]
+        Rows().write(named, all_labels=len(job.predictions) <= FEW)
         console.out.print()

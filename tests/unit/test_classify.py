@@ -194,6 +194,22 @@ def test_each_picture_of_an_archive_has_an_answer_however_many_there_are(
     assert shown.count("a, b") == 12
 
 
+@pytest.mark.parametrize("archive", ["p.zip", "the_photographs_of_a_whole_year.zip"])
+def test_the_rows_of_an_archive_stand_below_their_head(
+    server: ToyServer, run: Callable[..., Result], tmp_path: Path, archive: str
+) -> None:
+    (tmp_path / archive).write_bytes(b"PK\x03\x04")
+    names = ["a_rather_long_name.jpg", "b.jpg"]
+    streamed = [{"position": place, "name": name, "results": [{"label": "tench", "score": 0.5}]}
+                for place, name in enumerate(names)]  # fmt: skip
+    server.on("POST /v1/jobs", (202, {}, job("QUEUED", progress={"total": 2})))
+    server.on("GET /v1/jobs/j1", (200, {}, job("DONE", progress={"total": 2, "done": 2})))
+    server.on("GET /v1/jobs/j1/results", (200, {}, "\n".join(map(json.dumps, streamed)).encode()))
+    head, *rows = run("classify", tmp_path / archive).stdout.splitlines()
+    assert [row.index("tench") for row in rows] == [head.index("label")] * 2
+    assert head.index("label") == len("a_rather_long_name.jpg") + 2
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
 def test_a_file_whose_name_is_not_utf_8_is_sent_written_and_resumed_by_a_name_that_is(
     classifier: Classifier, run: Callable[..., Result], tmp_path: Path, name: str
