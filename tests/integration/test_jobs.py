@@ -231,11 +231,11 @@ def working(container: Container, version_id: str, *rates: float) -> None:
 def test_whoever_would_wait_in_vain_is_refused_with_a_time_to_come_back(container: Container) -> None:
     job = submitted(container, 30)
     working(container, job.version_id, 4.0, 6.0)
-    with pytest.raises(errors.Overloaded, match="take about 3 s, and this request waits for 2 s") as refused:
+    with pytest.raises(errors.Overloaded, match="may take 5 s, and this request waits for 2 s") as refused:
         run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
-    assert refused.value.retry_after == 1.0
+    assert refused.value.retry_after == 2.5  # it allows for half as much time more than the 3 s that are expected
     assert [found.id for found in every_job(container)] == [job.id]
-    run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=4.0))
+    run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=5.0))
     run(jobs.submit(container, "anna", Submission([picture(0)], "digits")))
 
 
@@ -245,7 +245,7 @@ def test_pictures_of_other_tenants_count_as_far_as_their_turn_comes_before(conta
     run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=0.3))  # it runs after one of bert's
     submitted(container, 14)
     container.lookups.clear()
-    with pytest.raises(errors.Overloaded, match="about 4 s"):  # 15 of anna's, and 16 of bert's
+    with pytest.raises(errors.Overloaded, match="may take 5 s"):  # 15 of anna's, and 16 of bert's
         run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
 
 
@@ -253,7 +253,7 @@ def test_pictures_that_run_count_whosesoever_they_are(container: Container) -> N
     others, _ = run(jobs.submit(container, "bert", Submission([picture(n % 10) for n in range(30)], "digits")))
     working(container, others.version_id, 10.0)
     container.queue.streams.claim(others.version_id, "worker", 30)
-    with pytest.raises(errors.Overloaded, match="about 3 s"):
+    with pytest.raises(errors.Overloaded, match="may take 5 s"):
         run(jobs.submit(container, "anna", Submission([picture(0)], "digits"), patience=2.0))
 
 

@@ -85,8 +85,8 @@ async def classify() -> Response:
     """Classify pictures and wait for the answer.
 
     The same as `POST /v1/jobs`, but it waits. A wait that runs out answers 202 with the job, so that its id is known.
-    If the pictures that wait already take longer than the wait, 503 says when to come back, and nothing is stored. If
-    no picture could be read, the answer is the error of the first one.
+    If the pictures that wait may take longer than the wait, 503 says when to come back, and nothing is stored. If no
+    picture could be read, the answer is the error of the first one.
     """
     longest = container().settings.max_wait
     seconds = min(preferred_wait(longest), longest)
