@@ -92,6 +92,8 @@ class DatabaseFacts:
     """For how many seconds the oldest query of the service runs; 0 for SQLite, which does not tell."""
     ahead: float
     """Seconds by which its clock is ahead of the shared one; 0 for SQLite, which has none."""
+    free: int | None = None
+    """Bytes left on the disk of SQLite's file; None for a server, whose disk is not seen from here."""
 
 
 def milliseconds(seconds: float) -> str:
@@ -143,6 +145,11 @@ def judge_database(facts: DatabaseFacts) -> list[PartCheck]:
         found.append(
             PartCheck(part, Verdict.WARNING, f"it takes {milliseconds(facts.seconds)} to answer the smallest question",
                     "run it nearer to the API, or on a machine with less load")
+        )  # fmt: skip
+    if facts.free is not None and facts.free < LEAST_FREE:
+        found.append(
+            PartCheck(part, Verdict.WARNING, f"its disk has {in_units(facts.free)} left",
+                    "make room, or keep jobs for a shorter time (INFERQ_KEEP_JOBS): on a full disk nothing is accepted")
         )  # fmt: skip
     return found or [PartCheck(part, Verdict.OK, f"{facts.version}, answers in {milliseconds(facts.seconds)}")]
 

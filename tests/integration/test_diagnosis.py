@@ -84,6 +84,8 @@ def test_the_database_tells_its_version_and_its_time(database: Database, contain
     assert facts.version.split()[0] in ("SQLite", "PostgreSQL")
     assert 0 < facts.seconds < 1
     assert abs(facts.ahead) < 2
+    assert (facts.free is None) == facts.version.startswith("PostgreSQL")
+    assert facts.free is None or abs(facts.free - shutil.disk_usage(database.url.removeprefix("sqlite:///")).free) < 1e9
     found = examined(replace(container, database=database))
     assert (found["database"].verdict, found["clocks"].verdict) == (Verdict.OK, Verdict.OK)
 

@@ -46,6 +46,8 @@ def verdicts(checks: list[PartCheck]) -> list[Verdict]:
         (diagnosis.judge_database(DATABASE), "ok", "PostgreSQL 17.2, answers in 1.0 ms"),
         (diagnosis.judge_database(replace(DATABASE, slowest=61.0)), "warning", "running for 61 s"),
         (diagnosis.judge_database(replace(DATABASE, seconds=0.2)), "warning", "takes 200 ms"),
+        (diagnosis.judge_database(replace(DATABASE, free=5 * GIB)), "ok", "answers in 1.0 ms"),
+        (diagnosis.judge_database(replace(DATABASE, free=GIB)), "warning", "its disk has 1 GiB left"),
         (diagnosis.judge_clocks({"this API": 0.1, "the database": -1.9}), "ok", "this API and the database agree"),
         (
             diagnosis.judge_clocks({"this API": 0.1, "the database": -7.0}),

@@ -10,11 +10,13 @@ Every query takes the tenant first, except the queries of workers, which have id
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -226,7 +228,8 @@ class Database:
             connection.execute(sa.select(1))
             seconds = time.monotonic() - began
             if self._is_file:
-                return DatabaseFacts(f"SQLite {sqlite3.sqlite_version}", seconds, slowest=0.0, ahead=0.0)
+                free = shutil.disk_usage(Path(str(self.engine.url.database)).parent).free
+                return DatabaseFacts(f"SQLite {sqlite3.sqlite_version}", seconds, slowest=0.0, ahead=0.0, free=free)
             version, slowest, own_time = connection.execute(sa.text(_POSTGRES_FACTS)).one()
             return DatabaseFacts(f"PostgreSQL {version}", seconds, float(slowest), float(own_time) - now())
 
