@@ -235,16 +235,26 @@ def judge_workers(
     refusal: str = "",
     most: int = 0,
     unknown: str = "",
+    lost: Sequence[float] = (),
 ) -> list[PartCheck]:
     """Return whether workers do their work.
 
     `devices` are those of the running ones, `waits_for` the reasons of those that run nothing, `silent` the ids of
     those that claim nothing, `refusal` why none of all takes work, and `most` how many ran within WATCHED minutes;
-    `unknown` is why others may run as well.
+    `unknown` is why others may run as well. `lost` are the seconds since when those answer no more that were not
+    stopped.
     """
     part, found = "workers", []
     if not devices and unknown:
         return [PartCheck(part, Verdict.WARNING, unknown.rstrip("."), MORE_MEMORY)]
+    if not devices and lost:
+        return [
+            PartCheck(part, Verdict.FAILED,
+                    f"none answers: pictures are accepted and wait; {counted(len(lost), 'worker')} fell silent without "
+                    f"being stopped, the last {min(lost):.0f} s ago",
+                    "see whether their processes are there: kill one that hangs, and start another (`inferq up` and "
+                    "Docker Compose do by themselves)")
+        ]  # fmt: skip
     if not devices:
         return [
             PartCheck(part, Verdict.FAILED, "none is running: pictures are accepted and wait",

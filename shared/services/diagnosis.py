@@ -100,7 +100,13 @@ def _workers(container: Container) -> list[PartCheck]:
         refusal=refusal,
         most=max((point.workers or 0 for point in past), default=0),
         unknown=unknown,
+        lost=[] if found else _lost(container),
     )
+
+
+def _lost(container: Container) -> list[float]:
+    now = container.now()
+    return [now - expired + container.settings.lease for expired in container.queue.workers.expired()]
 
 
 def _maintenance(container: Container) -> list[PartCheck]:

@@ -171,6 +171,19 @@ def test_without_a_worker_pictures_wait(on_valkey: Container) -> None:
     assert wrong(on_valkey) == [("workers", "failed")]
 
 
+def test_workers_that_fell_silent_are_told_from_those_that_were_stopped(on_valkey: Container) -> None:
+    for name in ("hanging", "stopped"):
+        on_valkey.queue.workers.heartbeat(name, {"device": "cpu", "rates": {}}, -10.0)
+    on_valkey.queue.workers.deregister("stopped")
+    found = examined(on_valkey)["workers"]
+    assert found.verdict is Verdict.FAILED
+    assert (
+        f"1 worker fell silent without being stopped, the last {10 + on_valkey.settings.lease:.0f} s ago" in found.found
+    )
+    on_valkey.queue.workers.deregister("hanging")
+    assert "none is running" in examined(on_valkey)["workers"].found
+
+
 def test_a_worker_that_is_gone_is_missed_for_ten_minutes(healthy: Container) -> None:
     sampled(healthy, range(3, 6), workers=3)
     (check,) = troubles(healthy)

@@ -79,6 +79,12 @@ def verdicts(checks: list[PartCheck]) -> list[Verdict]:
         (diagnosis.judge_workers(["cpu", "cuda", "cpu"]), "ok", "2 on cpu, 1 on cuda"),
         (diagnosis.judge_workers(["cpu"], most=1), "ok", "1 on cpu"),
         (diagnosis.judge_workers([], refusal="No worker is running."), "failed", "none is running"),
+        (
+            diagnosis.judge_workers([], lost=[90.0, 40.2]),
+            "failed",
+            "2 workers fell silent without being stopped, the last 40 s",
+        ),
+        (diagnosis.judge_workers(["cpu"], lost=[90.0]), "ok", "1 on cpu"),
         (diagnosis.judge_workers(["cpu"], waits_for=["the disk is full."]), "failed", "1 of 1 waits: the disk is full"),
         (diagnosis.judge_workers(["cpu"], refusal="They wait.", silent=["w1"]), "failed", "They wait"),
         (diagnosis.judge_workers(["cpu"] * 3, silent=["w1", "w2"]), "warning", "w1 and w2 claimed none"),

@@ -1,12 +1,16 @@
-"""The registry of running workers and trainers: each is listed until its last heartbeat expires."""
+"""The registry of running workers and trainers: each is listed until its last heartbeat expires, and remembered for an
+hour unless it was stopped."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.adapters.queue.connection import Connection, translated_errors
+
+REMEMBERED = 3600.0
+"""Seconds for which a worker is remembered whose heartbeat has expired."""
 
 
 class Workers:
@@ -29,6 +33,14 @@ class Workers:
             pipe.hdel(self._key(role, "about"), worker_id)
             pipe.execute()
 
+    def expired(self, role: str = "workers") -> Sequence[float]:
+        """Return when the heartbeats of those expired that were not stopped, within REMEMBERED, in Unix seconds: they
+        were killed, or they hang."""
+        with translated_errors():
+            now = self._clock.now()
+            found = self._redis.zrangebyscore(self._key(role), now - REMEMBERED, now, withscores=True)
+        return [float(since) for _, since in found]
+
     def list(self, role: str = "workers") -> list[dict[str, Any]]:
         """Return the descriptions from the last heartbeats of all running workers, each with its `id`, sorted by id."""
         with translated_errors():
@@ -38,5 +50,5 @@ class Workers:
             expired = [name for name in about if name not in living]
             if expired:
                 self._redis.hdel(self._key(role, "about"), *expired)
-                self._redis.zremrangebyscore(self._key(role), "-inf", now - 3600)
+                self._redis.zremrangebyscore(self._key(role), "-inf", now - REMEMBERED)
         return [{"id": name, **json.loads(text)} for name, text in sorted(about.items()) if name in living]
