@@ -87,7 +87,7 @@ def test_workers_that_stand_still_are_named_and_what_waited_is_answered_when_the
     assert_well(own_stack)
     with own_stack.halted(*(part for part in own_stack.pids() if part.startswith("worker"))):
         jobs = [submitted(own_stack, 3) for _ in range(5)]
-        found = doctor(own_stack, "workers", "✗", "pictures are accepted and wait", "start one: `inferq up`")
+        found = doctor(own_stack, "workers", "✗", "2 workers fell silent without being stopped", "kill one that hangs")
         assert found.code == 1
         assert "15 pictures wait" in found.of("queue")
         status = run(own_stack, "status")
