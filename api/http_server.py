@@ -191,6 +191,7 @@ class _Exchange:
         self.pause: Pause | None = None
         """What it waits for, or has waited for last."""
         self.listener: asyncio.Task[None] | None = None
+        self._is_client_gone = False
         environ[LATER], environ[ARRIVED] = self._later, time.monotonic()
 
     def run(self, application: GoOn) -> None:
@@ -206,12 +207,15 @@ class _Exchange:
     async def give_up_with_client(self) -> None:
         """End the wait when the client closes the connection: its place is for others."""
         await self._protocol.client_disconnect()
+        self._is_client_gone = True
         if self.pause and not self.answered.done():
             self.pause.give_up()
 
     def _later(self, pause: Pause, rest: GoOn) -> None:
         self.pause = pause
         pause.start(partial(self._resume, rest))
+        if self._is_client_gone:  # it has left during a pause that cannot be given up, such as that for a commit
+            pause.give_up()
 
     def _resume(self, rest: GoOn) -> None:
         self._late.submit(self.run, rest)

@@ -4,8 +4,8 @@
     request B ──await──> pauses ─┐
     request C ──await──> pauses ─┴─> B leads: runs [B, C], while D, E, … gather
 
-A group is whatever has gathered while the group before it ran, so that a single caller waits for nobody, and those that
-wait hold no thread.
+A group is whatever has gathered while the group before it ran. A single caller waits for nobody. Those that wait hold
+no thread.
 """
 
 from __future__ import annotations

@@ -41,6 +41,9 @@ class Lookups:
         if until > self._clock():
             return value  # type: ignore[no-any-return]
         with self._lock:
+            until, value = self._kept.get(key, (0.0, None))
+            if until > self._clock():  # a lookup has ended in between
+                return value  # type: ignore[no-any-return]
             begun = self._begun.get(key)
             if begun is None:
                 own = self._begun[key] = Future[T]()

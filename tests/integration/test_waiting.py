@@ -20,7 +20,8 @@ from api.application import create_app
 from api.context import RequestPlaces
 from api.http_server import LATE_THREADS
 from shared import errors
-from shared.adapters.pauses import Waiting, run
+from shared.adapters.pauses import Pause, Waiting, run
+from shared.adapters.queue import waiters
 from shared.adapters.queue.waiters import Waiters
 from shared.container import Container
 from shared.domain.datasets import DatasetState
@@ -239,3 +240,38 @@ def test_requests_that_wait_for_a_commit_of_others_hold_no_thread(
         may_commit.set()
         assert [answer.result(10).status_code for answer in answers] == [202] * 9
     assert len({answer.result().json()["_id"] for answer in answers}) == 9
+
+
+def test_a_client_that_has_gone_before_the_commit_does_not_wait_for_its_job(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_commit, commit = threading.Event(), threading.Event(), jobs._commit
+    has_gone, given_up, give_up = threading.Event(), threading.Event(), waiters._EventPause.give_up
+
+    def held(container: Container, registrations: Sequence[jobs.Registration]) -> list[Any]:
+        began.set()
+        assert may_commit.wait(20)
+        return commit(container, registrations)
+
+    def noted(pause: waiters._EventPause) -> None:
+        give_up(pause)
+        given_up.set()
+
+    monkeypatch.setattr(jobs, "_commit", held)
+    monkeypatch.setattr(Pause, "give_up", lambda _pause: has_gone.set())  # that of the commit, which does nothing
+    monkeypatch.setattr(waiters._EventPause, "give_up", noted)
+    app = create_app(container)
+    body = picture(1).data
+    head = "POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with serving(app) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port))) as first:
+            first.sendall(request)  # it leads the commit
+            assert began.wait(10)
+            with socket.create_connection((host, int(port))) as second:
+                second.sendall(request)
+                stacks.until(lambda: len(container.grouped(jobs._register)._waiting) == 1, 10)
+            assert has_gone.wait(10)
+            may_commit.set()
+            assert given_up.wait(10)
